@@ -1,0 +1,130 @@
+# The boundary to whatever runs guest code: a vcpu's register context, and the calls the core makes on an engine.
+# Nothing above cpu/ knows which engine runs.
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+# General registers in machine-encoding order.
+cdef enum Gpr:
+    RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15
+
+cdef enum Sreg:             # segment registers in machine-encoding order
+    SREG_ES, SREG_CS, SREG_SS, SREG_DS, SREG_FS, SREG_GS
+
+cdef enum:
+    EFLAGS_CF = 1 << 0
+    EFLAGS_PF = 1 << 2
+    EFLAGS_AF = 1 << 4
+    EFLAGS_ZF = 1 << 6
+    EFLAGS_SF = 1 << 7
+    EFLAGS_TF = 1 << 8
+    EFLAGS_IF = 1 << 9
+    EFLAGS_DF = 1 << 10
+    EFLAGS_OF = 1 << 11
+    EFLAGS_IOPL = 3 << 12
+    EFLAGS_NT = 1 << 14
+    EFLAGS_RF = 1 << 16
+    EFLAGS_VM = 1 << 17
+    EFLAGS_AC = 1 << 18
+    EFLAGS_ID = 1 << 21
+
+cdef enum:
+    TRAP_DE = 0
+    TRAP_DB = 1
+    TRAP_NMI = 2
+    TRAP_BP = 3
+    TRAP_OF = 4
+    TRAP_BR = 5
+    TRAP_UD = 6
+    TRAP_NM = 7
+    TRAP_DF = 8
+    TRAP_TS = 10
+    TRAP_NP = 11
+    TRAP_SS = 12
+    TRAP_GP = 13
+    TRAP_PF = 14
+    TRAP_MF = 16
+    TRAP_AC = 17
+    TRAP_XM = 19
+
+cdef enum:
+    PFEC_PRESENT = 1
+    PFEC_WRITE = 2
+    PFEC_USER = 4
+    PFEC_RESERVED = 8
+    PFEC_FETCH = 16
+
+cdef enum ExitKind:
+    EXIT_SYSCALL            # a `syscall`; rip is past it
+    EXIT_EXCEPTION          # a fault or trap: vector, error, (#PF: cr2; #DB: dr6); rip at the instruction, or past it for a trap
+    EXIT_SOFT_INTERRUPT     # int n / int3 / into: vector; rip is past it
+    EXIT_SYSENTER           # sysenter; rip is past it
+    EXIT_PREEMPTED          # kick() or deadline
+
+cdef enum Verdict:          # what the core answers to an exit
+    RESUME = 0              # run on with the (changed) context
+    LEAVE = 1               # return from run(): blocked, shut down, crashed, preempted, or Python is wanted
+
+# What the core changed in the context, so that an engine writes back no more than that.
+cdef enum:
+    CONTEXT_FLAGS = 1       # rflags
+    CONTEXT_SEGMENTS = 2    # cs/ss selectors or the mode (kernel): engine reloads cs, ss and its privilege level
+
+cdef struct Context:
+    # Valid inside an exit and while the engine is not running.  CS/SS are the selectors as the ABI shows them
+    # (0xe033/0xe02b in a 64-bit kernel); `kernel` says which mode the vcpu is in, and alone decides privilege.
+    uint64_t gpr[16]
+    uint64_t rip
+    uint64_t rflags         # IF and IOPL as the processor holds them: IF = 1, IOPL = 0
+    uint16_t cs
+    uint16_t ss
+    uint8_t kernel          # guest kernel mode (engine: ring 1), else guest user mode (ring 3)
+    uint8_t dirty           # CONTEXT_*
+
+cdef struct SegmentDescriptor:
+    uint64_t base
+    uint32_t limit          # in bytes
+    uint32_t attributes     # second dword of the descriptor masked with 0x00f0ff00 (type, S, DPL, P, AVL, L, D/B, G)
+
+cdef struct Exit:
+    int kind                # ExitKind
+    int vector
+    uint32_t error
+    uint64_t address        # cr2 of a #PF, dr6 of a #DB
+
+cdef struct Processor
+
+# The engine calls this for every exit, without the GIL, with the context pulled.  Returns a Verdict.
+ctypedef int (*exit_fn)(void *vcpu, Exit *exit) noexcept nogil
+
+cdef struct ProcessorOps:
+    # --- MMU notifications, called by mm/ only, which is the only writer of PTEs.
+    void (*pte_changed)(Processor *, uint64_t table_mfn, unsigned index, uint64_t old, uint64_t new) noexcept nogil
+    void (*table_typed)(Processor *, uint64_t mfn, int level) noexcept nogil      # frame became a page table / LDT / GDT
+    void (*table_untyped)(Processor *, uint64_t mfn, int level) noexcept nogil
+    void (*root_dropped)(Processor *, uint64_t root_mfn) noexcept nogil
+    void (*flush_page)(Processor *, uint64_t va) noexcept nogil
+    void (*flush_all)(Processor *) noexcept nogil       # also advances Processor.flush_clock
+    void (*code_dirty)(Processor *, uint64_t maddr, uint64_t length) noexcept nogil  # someone else wrote machine memory: drop translations of it
+    # --- the vcpu's own state, called from inside an exit or while not running.
+    void (*load_root)(Processor *, uint64_t root_mfn) noexcept nogil              # CR3; implies a flush of everything
+    void (*get_segment)(Processor *, int sreg, uint16_t *selector, uint64_t *base) noexcept nogil
+    void (*set_segment)(Processor *, int sreg, uint16_t selector, SegmentDescriptor *descriptor) noexcept nogil
+    void (*set_segment_base)(Processor *, int sreg, uint64_t base) noexcept nogil  # FS or GS, selector untouched
+    void (*set_gdt)(Processor *, uint64_t va, uint32_t limit) noexcept nogil
+    void (*set_ldt)(Processor *, uint64_t va, uint32_t limit) noexcept nogil
+    void (*set_ts)(Processor *, bint on) noexcept nogil                           # CR0.TS: next FPU use raises #NM
+    void (*set_debugreg)(Processor *, int n, uint64_t value) noexcept nogil
+    uint64_t (*get_debugreg)(Processor *, int n) noexcept nogil
+    void (*set_cr4)(Processor *, uint64_t guest_cr4) noexcept nogil               # bits that change execution: TSD, DE, OSFXSR...
+    uint64_t (*read_tsc)(Processor *) noexcept nogil
+    void (*set_tsc_offset)(Processor *, int64_t offset) noexcept nogil
+    # --- from any thread.
+    void (*kick)(Processor *) noexcept nogil            # make run() return soon with EXIT_PREEMPTED
+
+cdef struct Processor:      # first member of an engine's own struct
+    ProcessorOps *ops
+    Context *context        # the vcpu's, set by bind
+    void *vcpu
+    exit_fn on_exit
+    uint32_t flush_clock    # counts full flushes (Xen's tlbflush clock)
+    uint64_t nr_flush_all
+    uint64_t nr_flush_page

@@ -1,0 +1,121 @@
+# A domain and its vcpu as plain data.  The rules that act on them live in domain/ and hypercalls/.
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from xenia.abi.xen cimport shared_info_t, trap_info_t, vcpu_info_t
+from xenia.cpu.processor cimport Context, Processor
+from xenia.machine.machine cimport Machine
+from xenia.mm.pvmmu cimport PvMmu, VcpuMmu
+
+cdef enum ChannelState:     # Xen's ECS_*
+    ECS_FREE = 0
+    ECS_RESERVED = 1
+    ECS_UNBOUND = 2
+    ECS_INTERDOMAIN = 3
+    ECS_PIRQ = 4
+    ECS_VIRQ = 5
+    ECS_IPI = 6
+    ECS_XENIA = 7           # the other end is Xenia itself (console, xenstore); the guest sees ECS_INTERDOMAIN
+
+cdef struct EventChannel:
+    uint8_t state           # ChannelState
+    uint8_t virq
+    uint8_t notify_vcpu
+    uint8_t _pad
+    uint16_t remote_domid
+    uint32_t remote_port
+    void *remote            # Domain* of an interdomain channel
+    int notify_fd           # ECS_XENIA: eventfd written when the guest sends; -1 none
+
+cdef enum Shutdown:         # SHUTDOWN_* of public/sched.h; -1 running
+    SHUTDOWN_NONE = -1
+    SHUTDOWN_poweroff = 0
+    SHUTDOWN_reboot = 1
+    SHUTDOWN_suspend = 2
+    SHUTDOWN_crash = 3
+    SHUTDOWN_watchdog = 4
+    SHUTDOWN_soft_reset = 5
+
+cdef enum RunState:         # RUNSTATE_* of public/vcpu.h
+    RUNSTATE_running = 0
+    RUNSTATE_runnable = 1
+    RUNSTATE_blocked = 2
+    RUNSTATE_offline = 3
+
+cdef struct Callback:
+    uint64_t address        # 0: none registered
+    uint8_t disables_events # CALLBACKF_mask_events
+
+cdef struct Vcpu:
+    Context context
+    Domain *domain
+    Processor *processor
+    uint32_t id
+    VcpuMmu mmu             # page-table roots, GDT, LDT
+    # --- traps
+    trap_info_t traps[256]
+    Callback event_callback
+    Callback failsafe_callback
+    Callback syscall_callback
+    Callback syscall32_callback
+    Callback sysenter_callback
+    Callback nmi_callback
+    uint8_t nmi_pending
+    uint8_t nmi_masked
+    uint64_t kernel_ss
+    uint64_t kernel_sp
+    uint8_t iopl
+    # --- segments and control state
+    uint64_t fs_base
+    uint64_t gs_base_kernel
+    uint64_t gs_base_user
+    uint64_t cr0            # as the guest wrote it: TS matters
+    uint64_t cr2
+    uint64_t cr4
+    uint64_t dr[8]
+    # --- events and time
+    vcpu_info_t *info       # in shared_info, or where VCPUOP_register_vcpu_info put it
+    uint64_t info_mfn       # frame held by register_vcpu_info, INVALID_M2P_ENTRY none
+    uint16_t virq_port[24]
+    uint8_t blocked         # SCHEDOP_block or poll
+    uint8_t yielded
+    uint64_t poll_nr        # number of ports of SCHEDOP_poll, 0 not polling
+    uint16_t poll_ports[128]
+    uint64_t timer_expires  # ns of system time, 0 none: singleshot (VCPUOP/set_timer_op)
+    uint64_t periodic_period
+    uint64_t periodic_expires
+    uint64_t poll_expires   # 0 none
+    uint64_t runstate_va    # guest address of vcpu_runstate_info, 0 none
+    uint64_t time_info_va   # guest address of a secondary vcpu_time_info, 0 none
+    int32_t runstate
+    uint64_t runstate_entry
+    uint64_t runstate_time[4]
+    uint8_t is_up
+
+cdef struct Domain:
+    PvMmu mmu
+    Machine *machine
+    void *clock             # domain/time's Clock
+    uint16_t domid
+    uint8_t is_dying
+    uint64_t vm_assist      # bit per VMASST_TYPE_*
+    uint64_t shared_info_mfn
+    shared_info_t *shared_info
+    EventChannel channels[4096]
+    # Ports that other threads (backends, other domains) want pending: one bit per port, set atomically, applied by the
+    # thread that runs the domain between two entries.  mailbox_any is set after a bit.
+    volatile uint64_t mailbox[64]
+    volatile uint8_t mailbox_any
+    volatile uint8_t preempt # someone kicked
+    volatile uint8_t stop    # leave run() at the next chance: pause, destroy, Ctrl-C
+    int wake_fd              # eventfd that ends a blocked vcpu's wait
+    int32_t shutdown         # Shutdown
+    char crash_reason[256]
+    uint64_t watchdog_expires[2]
+    uint64_t console_mfn
+    uint32_t console_port
+    uint64_t store_mfn
+    uint32_t store_port
+    uint32_t nr_vcpus
+    Vcpu vcpu[1]
+    uint64_t nr_hypercalls[64]   # statistics
+    uint64_t nr_exceptions[32]
+    void *console            # emergency console sink (CONSOLEIO_write), owned by hypervisor.py

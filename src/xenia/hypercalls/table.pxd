@@ -1,0 +1,15 @@
+# One row per hypercall: number, name, handler, argument layout, support level, note.
+from libc.stdint cimport int64_t, uint64_t
+from xenia.domain.domain cimport Vcpu
+
+# A handler takes the (up to six) arguments and returns the guest's result: a value, or -XEN_E*.
+# HYPERCALL_CONTINUE says: not finished, call again with the arguments as the handler now left them (Xen's continuation).
+# HYPERCALL_DONE says: the context is already as it shall be (iret); write no result.
+cdef enum:
+    HYPERCALL_CONTINUE = -0x7fff0001
+    HYPERCALL_DONE = -0x7fff0002
+
+ctypedef int64_t (*hypercall_fn)(Vcpu *vcpu, uint64_t *args) noexcept nogil
+
+# Dispatch the hypercall in vcpu.context (rax, rdi, rsi, rdx, r10, r8, r9).  A Verdict.
+cdef int hypercall(Vcpu *vcpu) noexcept nogil

@@ -1,0 +1,52 @@
+# Machine memory and the frame table.  Knows no domain, only owner numbers.
+#
+# Machine memory is one memfd mapped once at `base`; machine frame number mfn is the 4 KiB at base + (mfn << 12).
+# The lowest frames belong to Xen (DOMID_XEN): the M2P table, the page tables that map it, and the per-domain
+# pages are taken from there.  A frame with refs == 0 is free.
+from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+cdef enum FrameType:
+    # Xen's PGT_* types; a frame has one type at a time while type_refs > 0.
+    FRAME_NONE = 0
+    FRAME_L1 = 1
+    FRAME_L2 = 2
+    FRAME_L3 = 3
+    FRAME_L4 = 4
+    FRAME_SEG_DESC = 5
+    FRAME_SHARED = 6        # belongs to Xen, shared with its owner: shared_info, grant frames
+    FRAME_WRITABLE = 7
+
+cdef enum FrameFlags:
+    FRAME_PINNED = 1        # holds one reference and one type reference for the guest
+    FRAME_VALIDATED = 2     # entries checked and their references taken
+    FRAME_ALLOCATED = 4     # PGC_allocated: the owner's own reference
+    FRAME_PARTIAL = 8       # validation preempted; Frame.partial says how many entries are done
+
+cdef struct Frame:          # 24 bytes, one per machine frame
+    uint32_t refs           # general references: mappings, pins, grants, in-flight use
+    uint32_t type_refs      # references to the frame as `type`
+    uint16_t owner          # domid
+    uint8_t type            # FrameType
+    uint8_t flags           # FrameFlags
+    uint32_t stamp          # flush clock of the owner's processor when the last type reference went (Xen's tlbflush_timestamp)
+    uint16_t partial        # entries already validated (FRAME_PARTIAL)
+    int16_t linear          # linear (recursive) page table uses: >0 as the upper table, <0 as the lower one
+    uint32_t spare
+
+
+
+cdef struct Machine:
+    uint8_t *base
+    uint64_t nr_frames
+    uint64_t nr_free
+    Frame *frames           # nr_frames entries, host memory, never mapped by a guest
+    uint64_t *m2p           # nr_frames entries rounded up to a frame, inside machine memory, INVALID_M2P_ENTRY when unset
+    uint64_t m2p_l3         # mfn of the L3 table that every L4 carries in slot 256
+    int memfd
+    void *lock              # guards the allocator (frames are otherwise touched only by their owner's thread)
+
+cdef inline uint64_t *frame_words(Machine *machine, uint64_t mfn) noexcept nogil:
+    return <uint64_t *>(machine.base + (mfn << 12))
+
+cdef inline bint frame_exists(Machine *machine, uint64_t mfn) noexcept nogil:
+    return mfn < machine.nr_frames

@@ -1,0 +1,50 @@
+# PvMmu: one domain's memory as the hypervisor sees it.  The rules of PV page tables live in mm/.
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from xenia.cpu.processor cimport Processor
+from xenia.machine.machine cimport Machine
+
+cdef enum:
+    PAGE_PRESENT = 1 << 0
+    PAGE_RW = 1 << 1
+    PAGE_USER = 1 << 2
+    PAGE_PWT = 1 << 3
+    PAGE_PCD = 1 << 4
+    PAGE_ACCESSED = 1 << 5
+    PAGE_DIRTY = 1 << 6
+    PAGE_PSE = 1 << 7
+    PAGE_GLOBAL = 1 << 8
+
+cdef struct PvMmu:
+    Machine *machine
+    Processor *processor
+    uint16_t domid
+    uint8_t dying
+    uint8_t writable_pagetables     # the vm_assist
+    uint64_t tot_pages
+    uint64_t max_pages
+    uint64_t perdomain_l3           # mfn of this domain's L3 for slot 260 (GDT/LDT area)
+    volatile uint8_t *preempt       # non-zero: a long operation should stop and be continued
+    uint64_t nr_mmu_updates         # statistics
+    uint64_t nr_ptwr
+
+cdef struct VcpuMmu:        # the memory state of one vcpu
+    uint64_t root_kernel    # mfn of the kernel L4 (never 0 once started)
+    uint64_t root_user      # mfn of the user L4, 0 none
+    uint64_t root_loaded    # mfn in CR3 now
+    uint64_t gdt_frames[16]
+    uint32_t gdt_entries
+    uint32_t ldt_entries
+    uint64_t ldt_base       # guest address the LDT was set to; its pages are mapped on first use
+
+# Virtual addresses of the per-domain area (slot 260).  All mapped read-only for the guest.
+cdef enum:
+    PERDOMAIN_GDT_OFFSET = 0x00000      # 16 pages
+    PERDOMAIN_LDT_OFFSET = 0x10000      # 16 pages
+
+# --- references and types (Xen's get_page / get_page_type family); 0 or -XEN_E*.
+cdef bint get_page(PvMmu *mmu, uint64_t mfn) noexcept nogil
+cdef void put_page(PvMmu *mmu, uint64_t mfn) noexcept nogil
+cdef int get_page_type(PvMmu *mmu, uint64_t mfn, int frame_type) noexcept nogil
+cdef void put_page_type(PvMmu *mmu, uint64_t mfn) noexcept nogil
+cdef int get_page_and_type(PvMmu *mmu, uint64_t mfn, int frame_type) noexcept nogil
+cdef void put_page_and_type(PvMmu *mmu, uint64_t mfn) noexcept nogil
