@@ -3,10 +3,10 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 # General registers in machine-encoding order.
-cdef enum Gpr:
+cdef enum:                  # general registers
     RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15
 
-cdef enum Sreg:             # segment registers in machine-encoding order
+cdef enum:                  # segment registers in machine-encoding order
     SREG_ES, SREG_CS, SREG_SS, SREG_DS, SREG_FS, SREG_GS
 
 cdef enum:
@@ -52,14 +52,14 @@ cdef enum:
     PFEC_RESERVED = 8
     PFEC_FETCH = 16
 
-cdef enum ExitKind:
+cdef enum:                  # Exit.kind
     EXIT_SYSCALL            # a `syscall`; rip is past it
     EXIT_EXCEPTION          # a fault or trap: vector, error, (#PF: cr2; #DB: dr6); rip at the instruction, or past it for a trap
     EXIT_SOFT_INTERRUPT     # int n / int3 / into: vector; rip is past it
     EXIT_SYSENTER           # sysenter; rip is past it
     EXIT_PREEMPTED          # kick() or deadline
 
-cdef enum Verdict:          # what the core answers to an exit
+cdef enum:                  # Verdict: what the core answers to an exit
     RESUME = 0              # run on with the (changed) context
     LEAVE = 1               # return from run(): blocked, shut down, crashed, preempted, or Python is wanted
 

@@ -5,7 +5,7 @@ from xenia.cpu.processor cimport Context, Processor
 from xenia.machine.machine cimport Machine
 from xenia.mm.pvmmu cimport PvMmu, VcpuMmu
 
-cdef enum ChannelState:     # Xen's ECS_*
+cdef enum:                  # EventChannel.state: Xen's ECS_*
     ECS_FREE = 0
     ECS_RESERVED = 1
     ECS_UNBOUND = 2
@@ -25,7 +25,7 @@ cdef struct EventChannel:
     void *remote            # Domain* of an interdomain channel
     int notify_fd           # ECS_XENIA: eventfd written when the guest sends; -1 none
 
-cdef enum Shutdown:         # SHUTDOWN_* of public/sched.h; -1 running
+cdef enum:                  # Domain.shutdown: SHUTDOWN_* of public/sched.h; -1 running
     SHUTDOWN_NONE = -1
     SHUTDOWN_poweroff = 0
     SHUTDOWN_reboot = 1
@@ -34,7 +34,7 @@ cdef enum Shutdown:         # SHUTDOWN_* of public/sched.h; -1 running
     SHUTDOWN_watchdog = 4
     SHUTDOWN_soft_reset = 5
 
-cdef enum RunState:         # RUNSTATE_* of public/vcpu.h
+cdef enum:                  # Vcpu.runstate: RUNSTATE_* of public/vcpu.h
     RUNSTATE_running = 0
     RUNSTATE_runnable = 1
     RUNSTATE_blocked = 2

@@ -5,7 +5,7 @@
 # pages are taken from there.  A frame with refs == 0 is free.
 from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-cdef enum FrameType:
+cdef enum:                  # Frame.type
     # Xen's PGT_* types; a frame has one type at a time while type_refs > 0.
     FRAME_NONE = 0
     FRAME_L1 = 1
@@ -16,7 +16,7 @@ cdef enum FrameType:
     FRAME_SHARED = 6        # belongs to Xen, shared with its owner: shared_info, grant frames
     FRAME_WRITABLE = 7
 
-cdef enum FrameFlags:
+cdef enum:                  # Frame.flags
     FRAME_PINNED = 1        # holds one reference and one type reference for the guest
     FRAME_VALIDATED = 2     # entries checked and their references taken
     FRAME_ALLOCATED = 4     # PGC_allocated: the owner's own reference
