@@ -1,5 +1,6 @@
 # A domain and its vcpu as plain data.  The rules that act on them live in domain/ and hypercalls/.
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from xenia.abi.memory cimport e820_entry_t
 from xenia.abi.xen cimport shared_info_t, trap_info_t, vcpu_info_t
 from xenia.cpu.processor cimport Context, Processor
 from xenia.machine.machine cimport Machine
@@ -63,6 +64,8 @@ cdef struct Vcpu:
     uint64_t kernel_ss
     uint64_t kernel_sp
     uint8_t iopl
+    uint64_t iobmp_va        # PHYSDEVOP_set_iobitmap: guest address of the port bitmap (1 = refused), 0 none
+    uint32_t iobmp_limit    # ports it covers
     # --- segments and control state
     uint64_t fs_base
     uint64_t gs_base_kernel
@@ -108,6 +111,7 @@ cdef struct Domain:
     volatile uint8_t stop    # leave run() at the next chance: pause, destroy, Ctrl-C
     int wake_fd              # eventfd that ends a blocked vcpu's wait
     int32_t shutdown         # Shutdown
+    int32_t shutdown_code    # first reason given (SCHEDOP_shutdown_code or a shutdown); SHUTDOWN_NONE none.  It sticks.
     char crash_reason[256]
     uint64_t watchdog_expires[2]
     uint64_t console_mfn
@@ -119,3 +123,11 @@ cdef struct Domain:
     uint64_t nr_hypercalls[64]   # statistics
     uint64_t nr_exceptions[32]
     void *console            # emergency console sink (CONSOLEIO_write), owned by hypervisor.py
+    int emergency_fd         # pipe (not blocking) that CONSOLEIO_write fills; <= 0 none
+    uint8_t handle[16]       # XENVER_guest_handle: the domain's UUID
+    e820_entry_t e820[128]   # XENMEM_memory_map
+    uint32_t nr_e820         # 0: none was set, the guest gets -ENOSYS
+    uint64_t pirq_eoi_mfn    # frame held by PHYSDEVOP_pirq_eoi_gmfn, 0 none
+    uint64_t grant_frames[64]
+    uint32_t nr_grant_frames
+    uint32_t grant_version

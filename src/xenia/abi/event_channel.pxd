@@ -1,0 +1,86 @@
+# public/event_channel.h
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
+
+cdef enum:
+    EVTCHNOP_bind_interdomain = 0
+    EVTCHNOP_bind_virq = 1
+    EVTCHNOP_bind_pirq = 2
+    EVTCHNOP_close = 3
+    EVTCHNOP_send = 4
+    EVTCHNOP_status = 5
+    EVTCHNOP_alloc_unbound = 6
+    EVTCHNOP_bind_ipi = 7
+    EVTCHNOP_bind_vcpu = 8
+    EVTCHNOP_unmask = 9
+    EVTCHNOP_reset = 10
+    EVTCHNOP_init_control = 11
+    EVTCHNOP_expand_array = 12
+    EVTCHNOP_set_priority = 13
+
+    EVTCHNSTAT_closed = 0
+    EVTCHNSTAT_unbound = 1
+    EVTCHNSTAT_interdomain = 2
+    EVTCHNSTAT_pirq = 3
+    EVTCHNSTAT_virq = 4
+    EVTCHNSTAT_ipi = 5
+
+cdef struct evtchn_alloc_unbound_t:
+    uint16_t dom
+    uint16_t remote_dom
+    uint32_t port
+
+cdef struct evtchn_bind_interdomain_t:
+    uint16_t remote_dom
+    uint32_t remote_port
+    uint32_t local_port
+
+cdef struct evtchn_bind_virq_t:
+    uint32_t virq
+    uint32_t vcpu
+    uint32_t port
+
+cdef struct evtchn_bind_pirq_t:
+    uint32_t pirq
+    uint32_t flags
+    uint32_t port
+
+cdef struct evtchn_bind_ipi_t:
+    uint32_t vcpu
+    uint32_t port
+
+cdef struct evtchn_close_t:
+    uint32_t port
+
+cdef struct evtchn_send_t:
+    uint32_t port
+
+cdef struct evtchn_status_interdomain_t:
+    uint16_t dom
+    uint32_t port
+
+cdef union evtchn_status_u:
+    uint16_t unbound_dom
+    evtchn_status_interdomain_t interdomain
+    uint32_t pirq
+    uint32_t virq
+
+cdef struct evtchn_status_t:
+    uint16_t dom
+    uint32_t port
+    uint32_t status
+    uint32_t vcpu
+    evtchn_status_u u
+
+cdef struct evtchn_bind_vcpu_t:
+    uint32_t port
+    uint32_t vcpu
+
+cdef struct evtchn_unmask_t:
+    uint32_t port
+
+cdef struct evtchn_reset_t:
+    uint16_t dom
+
+cdef struct evtchn_set_priority_t:
+    uint32_t port
+    uint32_t priority
