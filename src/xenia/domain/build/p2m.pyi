@@ -1,0 +1,3 @@
+from array import array
+
+def fill_m2p(m2p: memoryview, frames: array[int] | memoryview) -> None: ...
