@@ -18,8 +18,8 @@ TEXT = bytes(range(256)) * 20
 INVALID = (1 << 64) - 1
 RAMDISK = b"initrd" * 1000
 FIELDS = [
-    "magic", "nr_pages", "shared_info", "flags", "store_mfn", "store_evtchn", "console_mfn", "console_evtchn", "pt_base",
-    "nr_pt_frames", "mfn_list", "mod_start", "mod_len", "cmd_line", "first_p2m_pfn", "nr_p2m_frames",
+    "magic", "nr_pages", "shared_info", "flags", "store_mfn", "store_evtchn", "console_mfn", "console_evtchn",
+    "pt_base", "nr_pt_frames", "mfn_list", "mod_start", "mod_len", "cmd_line", "first_p2m_pfn", "nr_p2m_frames",
 ]  # fmt: skip
 
 
