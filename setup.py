@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import unicorn
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
@@ -10,9 +11,36 @@ ROOT = Path(__file__).parent
 CFLAGS = os.environ.get("XENIA_CFLAGS", "-O2").split()
 
 
+# The emulated engine is linked with Unicorn's static library, and takes the place of these functions of it.
+ENGINE = Path("src/xenia/cpu/engines/emulated/engine.pyx")
+UNICORN = Path(unicorn.__file__).parent
+INTERPOSED = [
+    "helper_syscall",
+    "helper_sysenter",
+    "helper_cpuid",
+    *(f"helper_{direction}{width}" for direction in ("in", "out") for width in "bwl"),
+    "x86_cpu_tlb_fill",
+    "tcg_gen_callN",
+    "tcg_gen_exit_tb",
+]
+
+
 def extension(source: Path) -> Extension:
-    name = ".".join(source.relative_to("src").with_suffix("").parts)
-    return Extension(name, [str(source)], extra_compile_args=[*CFLAGS, "-Wno-unreachable-code", "-Wno-cpp"])
+    """The extension module that `source` becomes; C files beside the engine belong to it."""
+    module = Extension(
+        ".".join(source.relative_to("src").with_suffix("").parts),
+        [str(source)],
+        extra_compile_args=[*CFLAGS, "-Wno-unreachable-code", "-Wno-cpp"],
+    )
+    if source == ENGINE:
+        module.sources.append(str(source.with_name("interpose.c")))
+        module.depends = [str(header) for header in source.parent.glob("*.h")]
+        module.include_dirs = [str(source.parent), str(UNICORN / "include")]
+        module.extra_objects = [str(UNICORN / "lib" / "libunicorn.a")]
+        module.libraries = ["pthread", "m"]
+        module.extra_link_args = ["-Wl,--exclude-libs,ALL", "-Wl,--gc-sections", "-Wl,-s"]
+        module.extra_link_args += [f"-Wl,--wrap={name}_x86_64" for name in INTERPOSED]
+    return module
 
 
 os.chdir(ROOT)

@@ -96,6 +96,8 @@ cdef struct Processor
 ctypedef int (*exit_fn)(void *vcpu, Exit *exit) noexcept nogil
 
 cdef struct ProcessorOps:
+    # Run the vcpu from its context until the core answers LEAVE (True) or someone kicks (False).
+    bint (*run)(Processor *) noexcept nogil
     # --- MMU notifications, called by mm/ only, which is the only writer of PTEs.
     void (*pte_changed)(Processor *, uint64_t table_mfn, unsigned index, uint64_t old, uint64_t new) noexcept nogil
     void (*table_typed)(Processor *, uint64_t mfn, int level) noexcept nogil      # frame became a page table / LDT / GDT

@@ -1,0 +1,642 @@
+"""The `emulated` engine: one vcpu's guest code, translated by Unicorn (QEMU's TCG).
+
+Theory of operation.  Guest kernel code runs at CPL 1 and guest user code at CPL 3, on the guest's own page tables, over
+machine memory as Unicorn's physical memory.  The register state lives in Unicorn's CPUX86State while guest code runs.
+At every exit it is pulled into the vcpu's Context, the core answers on that, and what changed is pushed back; nothing
+is kept only here.  All of it is compiled and holds no GIL.
+
+Only the privilege level, not selectors, separates the rings: CS and SS keep the selectors of the ABI (RPL 3), and the
+processor's notion of the current ring is set directly.  A guest kernel that reloads CS or SS by itself can drop to
+ring 3; the first fault then shows ring 3 in kernel mode, and `reinstate` puts ring 1 back and runs the instruction
+again.  Nothing can raise the ring: descriptors are validated, gates and TSS do not exist, and the page tables
+themselves decide what ring 1 may touch.
+"""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
+
+from xenia.cpu.processor cimport (
+    CONTEXT_FLAGS, CONTEXT_SEGMENTS, EXIT_EXCEPTION, EXIT_SOFT_INTERRUPT, EXIT_SYSCALL, EXIT_SYSENTER, LEAVE, R11, RAX,
+    RBX, RCX, RDX, SREG_CS, SREG_DS, SREG_ES, SREG_SS, TRAP_DB, TRAP_PF, TRAP_UD, Context, Exit, Processor, ProcessorOps, SegmentDescriptor,
+)
+from xenia.cpu.cpuid cimport cpuid_policy
+from xenia.machine.machine cimport MachineMemory
+
+from xenia.errors import HypervisorBug
+
+cdef extern from "interpose.h" nogil:
+    ctypedef struct uc_engine:
+        pass
+
+    ctypedef struct SegmentCache:
+        uint32_t selector
+        uint64_t base
+        uint32_t limit
+        uint32_t flags
+
+    ctypedef struct CPUX86State:
+        uint64_t regs[16]
+        uint64_t eip
+        uint64_t eflags
+        uint64_t cc_src
+        uint32_t cc_op
+        int32_t df
+        uint32_t hflags
+        SegmentCache segs[6]
+        SegmentCache ldt
+        SegmentCache tr
+        SegmentCache gdt
+        uint64_t cr[9]
+        uint64_t efer
+        uint32_t mxcsr
+        uint64_t kernelgsbase
+        uint64_t tsc_aux
+        int32_t error_code
+        int32_t exception_is_int
+        uint64_t dr[8]
+        int32_t old_exception
+        uint64_t tsc_offset
+        uint32_t cpuid_vendor1
+        uint32_t cpuid_vendor2
+        uint32_t cpuid_vendor3
+        uint32_t features[8]
+
+    ctypedef struct Interposed:
+        uint8_t *machine_memory
+        uint64_t machine_bytes
+        void (*on_syscall)(void *engine, int is_sysenter, int length) noexcept nogil
+        void (*on_cpuid)(void *engine) noexcept nogil
+        void *engine
+        uint64_t tlb_fills
+
+cdef struct Engine:
+    Processor processor
+    Interposed interposed
+    uc_engine *uc
+    void *cpu
+    CPUX86State *env
+    int left                # the core answered LEAVE to the exit that ended run()
+
+cdef extern from "interpose.h" nogil:
+    int UC_ARCH_X86
+    int UC_MODE_64
+    int UC_PROT_ALL
+    int UC_HOOK_INTR
+    int UC_HOOK_INSN_INVALID
+    int UC_CPU_X86_EPYC_ROME
+    uint32_t HF_CPL, HF_CS32, HF_SS32, HF_ADDSEG, HF_PE, HF_MP, HF_TS, HF_LMA, HF_CS64, HF_OSFXSR
+    int CC_OP_EFLAGS
+    int UC_CPU, UC_NO_EXIT_REQUEST, UC_INIT_DONE, UC_NESTED_LEVEL
+    int CPU_EXIT_REQUEST, CPU_ENV, CPU_ENV_PTR, CPU_ICOUNT_DECR_PTR, CPU_HALTED, CPU_EXCEPTION_INDEX
+    int CPU_TLB_TABLES, CPU_TLB_VICTIMS, VICTIM_ENTRIES, NB_MMU_MODES, MMU_USER_IDX
+    uint32_t TLB_INVALID_BIT
+
+    ctypedef struct TlbEntry:
+        uint64_t addr_read, addr_write, addr_code, paddr, addend
+
+    int uc_open(int arch, int mode, uc_engine **uc)
+    int uc_close(uc_engine *uc)
+    int uc_ctl_set_tcg_buffer_size(uc_engine *uc, uint32_t size)
+    int uc_ctl_set_cpu_model(uc_engine *uc, int model)
+    int uc_ctl_exits_enable(uc_engine *uc)
+    int uc_mem_map_ptr(uc_engine *uc, uint64_t address, size_t size, uint32_t perms, void *ptr)
+    int uc_reg_write(uc_engine *uc, int regid, const void *value)
+    int uc_reg_read(uc_engine *uc, int regid, void *value)
+    int uc_hook_add(uc_engine *uc, size_t *handle, int kind, void *callback, void *data, uint64_t begin, uint64_t end)
+    int UC_X86_REG_R15, UC_X86_REG_CR3, UC_X86_REG_MSR
+    ctypedef struct uc_x86_msr:
+        uint32_t rid
+        uint64_t value
+
+    uint8_t *interposed_walk(Interposed *current, CPUX86State *env, uint64_t va)
+    void interposed_enter(Interposed *current)
+    uint32_t cpu_cc_compute_all_x86_64(CPUX86State *env, int op)
+    int cpu_exec_x86_64(uc_engine *uc, void *cpu)
+    void tlb_flush_x86_64(void *cpu)
+    void tlb_flush_page_x86_64(void *cpu, uint64_t va)
+    void tb_invalidate_phys_range_x86_64(uc_engine *uc, uint64_t start, uint64_t end)
+    void cpu_x86_update_cr0_x86_64(CPUX86State *env, uint32_t value)
+    void cpu_x86_update_cr4_x86_64(CPUX86State *env, uint32_t value)
+    void cpu_x86_update_dr7_x86_64(CPUX86State *env, uint32_t value)
+
+cdef extern from *:
+    """
+    #include <x86intrin.h>
+    #define BYTE_AT(object, offset) FIELD(object, offset, uint8_t)
+    #define INT_AT(object, offset) FIELD(object, offset, int32_t)
+    #define POINTER_AT(object, offset) FIELD(object, offset, void *)
+    #define STOP_TRANSLATED(cpu) \\
+        (__atomic_store_n(&FIELD(cpu, CPU_EXIT_REQUEST, uint8_t), 1, __ATOMIC_SEQ_CST), \\
+         __atomic_store_n((int16_t *)FIELD(cpu, CPU_ICOUNT_DECR_PTR, uint8_t *) + 1, -1, __ATOMIC_SEQ_CST))
+    """
+    uint8_t BYTE_AT(void *object, int offset) nogil
+    int32_t INT_AT(void *object, int offset) nogil
+    void *POINTER_AT(void *object, int offset) nogil
+    void STOP_TRANSLATED(void *cpu) nogil
+    uint64_t __rdtsc() nogil
+
+cdef extern from *:
+    """
+    static inline void put_byte(void *object, int offset, uint8_t value) { FIELD(object, offset, uint8_t) = value; }
+    static inline void put_int(void *object, int offset, int32_t value) { FIELD(object, offset, int32_t) = value; }
+    """
+    void put_byte(void *object, int offset, uint8_t value) nogil
+    void put_int(void *object, int offset, int32_t value) nogil
+
+cdef enum:
+    CC_MASK = 0x8d5             # O S Z A P C
+    DF = 0x400
+    CR0_PE = 1
+    CR0_MP = 2
+    CR0_TS = 8
+    CR0_ET = 0x10
+    CR0_NE = 0x20
+    CR0_WP = 0x10000
+    CR4_TSD = 4
+    CR4_DE = 8
+    CR4_PAE = 0x20
+    CR4_OSFXSR = 0x200
+    CR4_OSXMMEXCPT = 0x400
+    EFER_SCE = 1
+    EFER_LME_LMA = 0x500
+    EFER_NXE = 0x800
+    DESC_P = 0x8000
+    DESC_S = 0x1000
+    DESC_CODE = 0x800
+    DESC_L = 0x200000
+    DESC_B = 0x400000
+    DESC_G = 0x800000
+    DESC_RW = 0x200
+    DESC_A = 0x100
+    DESC_DPL_SHIFT = 13
+    TCG_BUFFER = 64 << 20
+
+cdef uint64_t CR0_PG = <uint64_t>1 << 31
+cdef uint32_t FLAT_CODE = DESC_G | DESC_L | DESC_P | DESC_S | DESC_CODE | DESC_RW | DESC_A
+cdef uint32_t FLAT_CODE32 = DESC_G | DESC_B | DESC_P | DESC_S | DESC_CODE | DESC_RW | DESC_A
+cdef uint32_t FLAT_DATA = DESC_G | DESC_B | DESC_P | DESC_S | DESC_RW | DESC_A
+
+
+# --- registers: pull at an exit, push before going on ---
+
+cdef inline void pull(Engine *engine) noexcept nogil:
+    cdef CPUX86State *env = engine.env
+    cdef Context *context = engine.processor.context
+    memcpy(context.gpr, env.regs, 128)
+    context.rip = env.eip
+    context.rflags = env.eflags | cpu_cc_compute_all_x86_64(env, env.cc_op) | (DF if env.df < 0 else 0)
+    context.cs = env.segs[SREG_CS].selector
+    context.ss = env.segs[SREG_SS].selector
+    context.dirty = 0
+
+
+cdef inline void push(Engine *engine) noexcept nogil:
+    cdef CPUX86State *env = engine.env
+    cdef Context *context = engine.processor.context
+    memcpy(env.regs, context.gpr, 128)
+    env.eip = context.rip
+    if context.dirty:
+        if context.dirty & CONTEXT_FLAGS:
+            env.cc_src = context.rflags & CC_MASK
+            env.cc_op = CC_OP_EFLAGS
+            env.df = -1 if context.rflags & DF else 1
+            env.eflags = (context.rflags & ~<uint64_t>(CC_MASK | DF)) | 2
+        if context.dirty & CONTEXT_SEGMENTS:
+            load_mode(engine)
+        context.dirty = 0
+
+
+cdef uint32_t code_attributes(Engine *engine, uint16_t selector) noexcept nogil:
+    # Attributes of a code selector: the flat ones of the ABI, else from the guest's GDT or LDT.
+    cdef SegmentCache *table = &engine.env.ldt if selector & 4 else &engine.env.gdt
+    cdef uint32_t offset = selector & 0xfff8
+    cdef uint8_t *descriptor
+    if selector == 0xe033:
+        return FLAT_CODE
+    if selector == 0xe023:
+        return FLAT_CODE32
+    if offset + 7 > table.limit:
+        return FLAT_CODE
+    descriptor = interposed_walk(&engine.interposed, engine.env, table.base + offset)
+    return (<uint32_t *>descriptor)[1] & 0x00f0ff00 if descriptor != NULL else FLAT_CODE
+
+
+cdef void load_mode(Engine *engine) noexcept nogil:
+    # CS, SS and the ring, from the context.
+    cdef CPUX86State *env = engine.env
+    cdef Context *context = engine.processor.context
+    cdef uint32_t cpl = 1 if context.kernel else 3
+    cdef uint32_t code = FLAT_CODE if context.kernel else code_attributes(engine, context.cs)
+    cdef uint32_t hflags = env.hflags & ~(HF_CPL | HF_CS32 | HF_CS64 | HF_SS32 | HF_ADDSEG)
+    if context.kernel and context.cs != 0xe033:
+        code = code_attributes(engine, context.cs)
+    code = (code & ~<uint32_t>(3 << DESC_DPL_SHIFT)) | cpl << DESC_DPL_SHIFT
+    env.segs[SREG_CS].selector = context.cs
+    env.segs[SREG_CS].base = 0
+    env.segs[SREG_CS].limit = 0xffffffff
+    env.segs[SREG_CS].flags = code
+    env.segs[SREG_SS].selector = context.ss
+    env.segs[SREG_SS].base = 0
+    env.segs[SREG_SS].limit = 0xffffffff
+    env.segs[SREG_SS].flags = FLAT_DATA | cpl << DESC_DPL_SHIFT
+    hflags |= cpl
+    if code & DESC_L:
+        hflags |= HF_CS32 | HF_SS32 | HF_CS64
+    else:
+        hflags |= HF_SS32
+        if code & DESC_B:
+            hflags |= HF_CS32
+        if env.segs[SREG_DS].base | env.segs[SREG_ES].base:
+            hflags |= HF_ADDSEG
+    env.hflags = hflags
+
+
+# --- exits ---
+
+cdef inline void leave_or_resume(Engine *engine, int verdict) noexcept nogil:
+    push(engine)
+    if verdict == LEAVE:
+        engine.left = 1
+        put_byte(engine.cpu, CPU_EXIT_REQUEST, 1)
+
+
+cdef void on_syscall(void *opaque, int is_sysenter, int length) noexcept nogil:
+    cdef Engine *engine = <Engine *>opaque
+    cdef Context *context = engine.processor.context
+    cdef Exit exit
+    pull(engine)
+    context.rip += length
+    if not is_sysenter:
+        context.gpr[RCX] = context.rip
+        context.gpr[R11] = context.rflags
+    exit.kind = EXIT_SYSENTER if is_sysenter else EXIT_SYSCALL
+    leave_or_resume(engine, engine.processor.on_exit(engine.processor.vcpu, &exit))
+
+
+cdef void on_cpuid(void *opaque) noexcept nogil:
+    cdef Engine *engine = <Engine *>opaque
+    cdef uint64_t *regs = engine.env.regs
+    cdef uint32_t leaf[4]
+    cpuid_policy(<uint32_t>regs[RAX], <uint32_t>regs[RCX], leaf)
+    regs[RAX] = leaf[0]
+    regs[RBX] = leaf[1]
+    regs[RCX] = leaf[2]
+    regs[RDX] = leaf[3]
+
+
+cdef void on_exception(uc_engine *uc, uint32_t vector, void *opaque) noexcept nogil:
+    cdef Engine *engine = <Engine *>opaque
+    cdef CPUX86State *env = engine.env
+    cdef Exit exit
+    env.old_exception = -1
+    if reinstate(engine):
+        return
+    pull(engine)
+    exit.vector = vector
+    exit.error = env.error_code
+    exit.address = 0
+    if env.exception_is_int:
+        exit.kind = EXIT_SOFT_INTERRUPT
+    else:
+        exit.kind = EXIT_EXCEPTION
+        if vector == TRAP_PF:
+            exit.address = env.cr[2]
+        elif vector == TRAP_DB:
+            exit.address = env.dr[6]
+    leave_or_resume(engine, engine.processor.on_exit(engine.processor.vcpu, &exit))
+
+
+cdef bint on_invalid(uc_engine *uc, void *opaque) noexcept nogil:
+    cdef Engine *engine = <Engine *>opaque
+    cdef Exit exit
+    if reinstate(engine):
+        return True
+    pull(engine)
+    exit.kind = EXIT_EXCEPTION
+    exit.vector = TRAP_UD
+    exit.error = 0
+    exit.address = 0
+    leave_or_resume(engine, engine.processor.on_exit(engine.processor.vcpu, &exit))
+    return True
+
+
+cdef inline bint reinstate(Engine *engine) noexcept nogil:
+    # The guest kernel let itself down to ring 3: put ring 1 back and run the instruction again.
+    if not engine.processor.context.kernel or engine.env.hflags & HF_CPL != 3:
+        return False
+    if engine.env.exception_is_int:
+        engine.env.hflags = (engine.env.hflags & ~HF_CPL) | 1
+        return False
+    engine.env.hflags = (engine.env.hflags & ~HF_CPL) | 1
+    return True
+
+
+cdef bint op_run(Processor *processor) noexcept nogil:
+    # cpu_exec clears a stop request only when it obeys it, so a kick that lands before it is not lost.
+    cdef Engine *engine = <Engine *>processor
+    engine.left = 0
+    interposed_enter(&engine.interposed)
+    push(engine)
+    put_int(engine.cpu, CPU_EXCEPTION_INDEX, -1)
+    put_int(engine.cpu, CPU_HALTED, 0)
+    cpu_exec_x86_64(engine.uc, engine.cpu)
+    pull(engine)
+    return engine.left
+
+
+# --- ProcessorOps ---
+
+cdef void op_pte_changed(Processor *processor, uint64_t table, unsigned index, uint64_t old, uint64_t new) noexcept nogil:
+    pass    # the processor walks the tables themselves
+
+
+cdef void op_table_changed(Processor *processor, uint64_t mfn, int level) noexcept nogil:
+    pass    # mm/ asks for the flush that goes with it
+
+
+cdef void op_root_dropped(Processor *processor, uint64_t root) noexcept nogil:
+    pass
+
+
+cdef void op_flush_page(Processor *processor, uint64_t va) noexcept nogil:
+    processor.nr_flush_page += 1
+    tlb_flush_page_x86_64((<Engine *>processor).cpu, va & ~<uint64_t>0xfff)
+
+
+cdef void op_flush_all(Processor *processor) noexcept nogil:
+    processor.nr_flush_all += 1
+    processor.flush_clock += 1
+    tlb_flush_x86_64((<Engine *>processor).cpu)
+
+
+cdef void op_code_dirty(Processor *processor, uint64_t maddr, uint64_t length) noexcept nogil:
+    tb_invalidate_phys_range_x86_64((<Engine *>processor).uc, maddr, maddr + length)
+
+
+cdef void op_load_root(Processor *processor, uint64_t root) noexcept nogil:
+    (<Engine *>processor).env.cr[3] = root << 12
+    op_flush_all(processor)
+
+
+cdef void op_get_segment(Processor *processor, int sreg, uint16_t *selector, uint64_t *base) noexcept nogil:
+    cdef SegmentCache *segment = &(<Engine *>processor).env.segs[sreg]
+    selector[0] = segment.selector
+    base[0] = segment.base
+
+
+cdef void op_set_segment(Processor *processor, int sreg, uint16_t selector, SegmentDescriptor *descriptor) noexcept nogil:
+    cdef SegmentCache *segment = &(<Engine *>processor).env.segs[sreg]
+    segment.selector = selector
+    segment.base = descriptor.base
+    segment.limit = descriptor.limit
+    segment.flags = descriptor.attributes
+
+
+cdef void op_set_segment_base(Processor *processor, int sreg, uint64_t base) noexcept nogil:
+    (<Engine *>processor).env.segs[sreg].base = base
+
+
+cdef void op_set_gdt(Processor *processor, uint64_t va, uint32_t limit) noexcept nogil:
+    (<Engine *>processor).env.gdt.base = va
+    (<Engine *>processor).env.gdt.limit = limit
+
+
+cdef void op_set_ldt(Processor *processor, uint64_t va, uint32_t limit) noexcept nogil:
+    cdef SegmentCache *ldt = &(<Engine *>processor).env.ldt
+    ldt.selector = 8 if limit else 0
+    ldt.base = va
+    ldt.limit = limit
+    ldt.flags = DESC_P | 2 << 8 if limit else 0
+
+
+cdef void op_set_ts(Processor *processor, bint on) noexcept nogil:
+    cdef CPUX86State *env = (<Engine *>processor).env
+    if on:
+        env.cr[0] |= CR0_TS
+        env.hflags |= HF_TS
+    else:
+        env.cr[0] &= ~<uint64_t>CR0_TS
+        env.hflags &= ~HF_TS
+
+
+cdef void op_set_debugreg(Processor *processor, int n, uint64_t value) noexcept nogil:
+    cdef CPUX86State *env = (<Engine *>processor).env
+    cdef uint32_t control = env.dr[7]
+    if n == 7:
+        cpu_x86_update_dr7_x86_64(env, value)
+    elif n < 4:
+        cpu_x86_update_dr7_x86_64(env, 0)
+        env.dr[n] = value
+        cpu_x86_update_dr7_x86_64(env, control)
+    elif n == 6:
+        env.dr[6] = value | <uint32_t>0xffff0ff0
+
+
+cdef uint64_t op_get_debugreg(Processor *processor, int n) noexcept nogil:
+    return (<Engine *>processor).env.dr[n]
+
+
+cdef void op_set_cr4(Processor *processor, uint64_t cr4) noexcept nogil:
+    cpu_x86_update_cr4_x86_64((<Engine *>processor).env,
+                              CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT | (cr4 & (CR4_TSD | CR4_DE)))
+
+
+cdef uint64_t op_read_tsc(Processor *processor) noexcept nogil:
+    return __rdtsc() + (<Engine *>processor).env.tsc_offset
+
+
+cdef void op_set_tsc_offset(Processor *processor, int64_t offset) noexcept nogil:
+    (<Engine *>processor).env.tsc_offset = offset
+
+
+cdef void op_kick(Processor *processor) noexcept nogil:
+    STOP_TRANSLATED((<Engine *>processor).cpu)
+
+
+cdef ProcessorOps OPS
+OPS.run = op_run
+OPS.pte_changed = op_pte_changed
+OPS.table_typed = op_table_changed
+OPS.table_untyped = op_table_changed
+OPS.root_dropped = op_root_dropped
+OPS.flush_page = op_flush_page
+OPS.flush_all = op_flush_all
+OPS.code_dirty = op_code_dirty
+OPS.load_root = op_load_root
+OPS.get_segment = op_get_segment
+OPS.set_segment = op_set_segment
+OPS.set_segment_base = op_set_segment_base
+OPS.set_gdt = op_set_gdt
+OPS.set_ldt = op_set_ldt
+OPS.set_ts = op_set_ts
+OPS.set_debugreg = op_set_debugreg
+OPS.get_debugreg = op_get_debugreg
+OPS.set_cr4 = op_set_cr4
+OPS.read_tsc = op_read_tsc
+OPS.set_tsc_offset = op_set_tsc_offset
+OPS.kick = op_kick
+
+
+# --- making one ---
+
+cdef class EmulatedEngine:
+    """An engine for one vcpu over `memory`.  Raises HypervisorBug when Unicorn is not laid out as expected."""
+
+    def __cinit__(self, MachineMemory memory not None):
+        cdef size_t handle
+        cdef Engine *engine = <Engine *>calloc(1, sizeof(Engine))
+        if engine == NULL:
+            raise MemoryError
+        self.processor = &engine.processor
+        self.memory = memory
+        if uc_open(UC_ARCH_X86, UC_MODE_64, &engine.uc):
+            raise HypervisorBug("Unicorn cannot make an x86-64 processor")
+        uc_ctl_set_cpu_model(engine.uc, UC_CPU_X86_EPYC_ROME)
+        uc_ctl_set_tcg_buffer_size(engine.uc, TCG_BUFFER)
+        uc_ctl_exits_enable(engine.uc)
+        if uc_mem_map_ptr(engine.uc, 0, memory.machine.nr_frames << 12, UC_PROT_ALL, memory.machine.base):
+            raise HypervisorBug("Unicorn cannot map machine memory")
+        engine.cpu = POINTER_AT(engine.uc, UC_CPU)
+        engine.env = <CPUX86State *>POINTER_AT(engine.cpu, CPU_ENV_PTR)
+        fault = layout_fault(engine)
+        if fault:
+            raise HypervisorBug(f"this Unicorn is not the 2.1.4 that Xenia knows: {fault}")
+        uc_hook_add(engine.uc, &handle, UC_HOOK_INTR, <void *>on_exception, engine, 1, 0)
+        uc_hook_add(engine.uc, &handle, UC_HOOK_INSN_INVALID, <void *>on_invalid, engine, 1, 0)
+        put_byte(engine.uc, UC_NO_EXIT_REQUEST, 1)
+        put_int(engine.uc, UC_NESTED_LEVEL, 1)
+        engine.interposed.machine_memory = memory.machine.base
+        engine.interposed.machine_bytes = memory.machine.nr_frames << 12
+        engine.interposed.on_syscall = on_syscall
+        engine.interposed.on_cpuid = on_cpuid
+        engine.interposed.engine = engine
+        engine.processor.ops = &OPS
+        reset(engine)
+
+    def __dealloc__(self):
+        cdef Engine *engine = <Engine *>self.processor
+        if engine != NULL:
+            if engine.uc != NULL:
+                put_int(engine.uc, UC_NESTED_LEVEL, 0)
+                uc_close(engine.uc)
+            free(engine)
+
+    def stale_translations(self):
+        """Every cached translation that the page tables no longer give: (va, machine address, what differs).
+
+        What a correct hypervisor never has when guest code runs: compares each entry of the engine's TLB with a walk of
+        the current page tables.  For the debug mode of the test suite.
+        """
+        return stale(<Engine *>self.processor)
+
+    @property
+    def statistics(self):
+        """Counts since the engine was made."""
+        return {
+            "tlb_fills": (<Engine *>self.processor).interposed.tlb_fills,
+            "flush_all": self.processor.nr_flush_all,
+            "flush_page": self.processor.nr_flush_page,
+        }
+
+
+cdef layout_fault(Engine *engine):
+    # Write through the public API and look where it lands; None when all is where unicorn_x86.h says.
+    cdef uint64_t value = 0x5e1f7e57c0ffee, cr3 = 0x123000
+    cdef CPUX86State *env = engine.env
+    if <uint8_t *>env != <uint8_t *>engine.cpu + CPU_ENV:
+        return "CPUX86State is not inside the processor object"
+    if BYTE_AT(engine.uc, UC_INIT_DONE) != 1 or BYTE_AT(engine.uc, UC_NO_EXIT_REQUEST) != 0:
+        return "init_done or no_exit_request moved"
+    if INT_AT(engine.uc, UC_NESTED_LEVEL) != 0:
+        return "nested_level moved"
+    uc_reg_write(engine.uc, UC_X86_REG_R15, &value)
+    uc_reg_write(engine.uc, UC_X86_REG_CR3, &cr3)
+    if env.regs[15] != value or env.cr[3] != cr3:
+        return "registers moved"
+    if <uint8_t *>POINTER_AT(engine.cpu, CPU_ICOUNT_DECR_PTR) != <uint8_t *>env - 16:
+        return "the exit counter moved"
+    return None
+
+
+cdef void reset(Engine *engine) noexcept nogil:
+    # Long mode with paging, write protection and no-execute, as a 64-bit PV guest finds the machine.
+    cdef CPUX86State *env = engine.env
+    cdef uint32_t leaf[4]
+    cdef int sreg
+    env.efer = EFER_SCE | EFER_LME_LMA | EFER_NXE
+    cpu_x86_update_cr4_x86_64(env, CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT)
+    env.cr[0] = CR0_PG | CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP
+    env.hflags = HF_PE | HF_MP | HF_LMA | HF_CS64 | HF_CS32 | HF_SS32 | HF_OSFXSR | 1
+    env.eflags = 0x202
+    env.df = 1
+    env.cc_op = CC_OP_EFLAGS
+    env.mxcsr = 0x1f80
+    env.old_exception = -1
+    for sreg in range(6):
+        env.segs[sreg].limit = 0xffffffff
+    env.tr.flags = 0            # no TSS: every in/out from ring 1 or 3 faults
+    # What the translator accepts is what CPUID tells.
+    cpuid_policy(0, 0, leaf)
+    env.cpuid_vendor1 = leaf[1]
+    env.cpuid_vendor2 = leaf[3]
+    env.cpuid_vendor3 = leaf[2]
+    cpuid_policy(1, 0, leaf)
+    env.features[0] = leaf[3]
+    env.features[1] = leaf[2]
+    cpuid_policy(7, 0, leaf)
+    env.features[2] = leaf[1]
+    env.features[3] = leaf[2]
+    env.features[4] = leaf[3]
+    cpuid_policy(0x80000001, 0, leaf)
+    env.features[6] = leaf[3]
+    env.features[7] = leaf[2]
+
+
+cdef stale(Engine *engine):
+    found = []
+    cdef int mode
+    cdef uint64_t i, mask
+    cdef uint8_t *tables = <uint8_t *>engine.cpu + CPU_TLB_TABLES
+    cdef TlbEntry *entry
+    for mode in range(NB_MMU_MODES):
+        mask = (<uint64_t *>(tables + 16 * mode))[0]
+        for i in range((mask >> 6) + 1):
+            entry = <TlbEntry *>((<uint8_t **>(tables + 16 * mode + 8))[0] + 64 * i)
+            fault = entry_fault(engine, entry, mode)
+            if fault is not None:
+                found.append(fault)
+    return found
+
+
+cdef entry_fault(Engine *engine, TlbEntry *entry, int mode):
+    cdef uint64_t addresses[3]
+    cdef uint64_t table = engine.env.cr[3], rights = 6, nx = 0, va = <uint64_t>-1, maddr, pte = 0
+    cdef int kind, level
+    addresses[0] = entry.addr_read
+    addresses[1] = entry.addr_write
+    addresses[2] = entry.addr_code
+    for kind in range(3):
+        if addresses[kind] != <uint64_t>-1 and not addresses[kind] & TLB_INVALID_BIT:
+            va = addresses[kind] & ~<uint64_t>0xfff
+    if va == <uint64_t>-1:
+        return None
+    for level in range(3, -1, -1):
+        maddr = (table & 0x000ffffffffff000) + 8 * ((va >> (12 + 9 * level)) & 511)
+        pte = (<uint64_t *>(engine.interposed.machine_memory + maddr))[0]
+        if not pte & 1:
+            return (va, entry.paddr, f"not mapped at level {level + 1}")
+        rights &= pte
+        nx |= pte >> 63
+        if level == 1 and pte & 0x80:
+            return None
+        table = pte
+    if (pte & 0x000ffffffffff000) != entry.paddr & ~<uint64_t>0xfff:
+        return (va, entry.paddr, f"maps {pte & 0x000ffffffffff000:#x} now")
+    if addresses[1] != <uint64_t>-1 and not addresses[1] & TLB_INVALID_BIT and not rights & 2:
+        return (va, entry.paddr, "no longer writable")
+    if mode == MMU_USER_IDX and not rights & 4:
+        return (va, entry.paddr, "no longer user's")
+    if addresses[2] != <uint64_t>-1 and nx:
+        return (va, entry.paddr, "no longer executable")
+    return None

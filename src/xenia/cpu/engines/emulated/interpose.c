@@ -1,0 +1,212 @@
+/*
+ * Functions that the linker puts in the place of Unicorn's own (`--wrap=symbol`), each because the original is either
+ * wrong for a paravirtualised guest or slow on a path that a guest takes all the time:
+ *
+ *   helper_syscall, helper_sysenter   go straight to the engine, without hook lists and without the unwinding of
+ *                                     translation state that they would do first (the translator has already stored
+ *                                     rip and the condition codes).
+ *   helper_cpuid                      CPUID is the core's policy, the same for every engine.
+ *   helper_in*, helper_out*           Unicorn lets every ring do port I/O; here each is a #GP for the core to judge.
+ *   x86_cpu_tlb_fill                  the page walk reads machine memory directly instead of through QEMU's address
+ *                                     spaces; faults never turn into double faults (that is the core's business).
+ *   tcg_gen_callN, tcg_gen_exit_tb    Unicorn calls a C helper at the start of every translated block to see whether
+ *                                     it should stop.  QEMU's own way is two instructions inline (load, branch); this
+ *                                     puts them back.
+ */
+#include "interpose.h"
+
+static __thread Interposed *current;
+
+void interposed_enter(Interposed *engine) { current = engine; }
+
+/* ---- system calls and cpuid ---- */
+
+void __wrap_helper_syscall_x86_64(CPUX86State *env, int length)
+{
+    (void)env;
+    current->on_syscall(current->engine, 0, length);
+}
+
+void __wrap_helper_sysenter_x86_64(CPUX86State *env, int length)
+{
+    (void)env;
+    current->on_syscall(current->engine, 1, length);
+}
+
+void __wrap_helper_cpuid_x86_64(CPUX86State *env)
+{
+    (void)env;
+    current->on_cpuid(current->engine);
+}
+
+/* ---- port I/O ---- */
+
+static uint64_t port_fault(CPUX86State *env, uintptr_t retaddr)
+{
+    env->old_exception = -1;
+    raise_exception_err_ra_x86_64(env, 13, 0, retaddr);
+    return 0;
+}
+
+#define RETADDR ((uintptr_t)__builtin_return_address(0))
+#define PORT(width)                                                                     \
+    uint64_t __wrap_helper_in##width##_x86_64(CPUX86State *env, uint32_t port)          \
+    {                                                                                   \
+        (void)port;                                                                     \
+        return port_fault(env, RETADDR);                                                \
+    }                                                                                   \
+    void __wrap_helper_out##width##_x86_64(CPUX86State *env, uint32_t port, uint32_t v) \
+    {                                                                                   \
+        (void)port, (void)v;                                                            \
+        port_fault(env, RETADDR);                                                       \
+    }
+PORT(b)
+PORT(w)
+PORT(l)
+
+/* ---- the page walk ---- */
+
+#define PTE_P 1ull
+#define PTE_W 2ull
+#define PTE_U 4ull
+#define PTE_A 0x20ull
+#define PTE_D 0x40ull
+#define PTE_PS 0x80ull
+#define PTE_NX (1ull << 63)
+#define PTE_FRAME 0x000ffffffffff000ull
+
+#define PFEC_P 1
+#define PFEC_W 2
+#define PFEC_U 4
+#define PFEC_RSVD 8
+#define PFEC_I 16
+
+enum { ACCESS_LOAD, ACCESS_STORE, ACCESS_FETCH };
+enum { PROT_R = 1, PROT_W = 2, PROT_X = 4 };
+
+static inline uint64_t *entry_at(Interposed *engine, uint64_t table, unsigned index)
+{
+    uint64_t maddr = (table & PTE_FRAME) + 8 * index;
+    return maddr < engine->machine_bytes ? (uint64_t *)(engine->machine_memory + maddr) : NULL;
+}
+
+bool __wrap_x86_cpu_tlb_fill_x86_64(void *cpu, uint64_t va, int size, int access, int mmu_idx, bool probe,
+                                    uintptr_t retaddr)
+{
+    CPUX86State *env = (CPUX86State *)((uint8_t *)cpu + CPU_ENV);
+    Interposed *engine = current;
+    int64_t canonical = (int64_t)va >> 47;
+    uint64_t table = env->cr[3], rights = PTE_U | PTE_W, nx = 0, maddr;
+    uint64_t *entry;
+    int error = 0, prot;
+    bool user = mmu_idx == MMU_USER_IDX, store = access == ACCESS_STORE;
+
+    (void)size;
+    engine->tlb_fills++;
+    if (canonical != 0 && canonical != -1) {
+        if (probe)
+            return false;
+        env->old_exception = -1;
+        raise_exception_err_ra_x86_64(env, 13, 0, retaddr);
+    }
+    for (int level = 3;; level--) {
+        entry = entry_at(engine, table, (va >> (12 + 9 * level)) & 511);
+        if (entry == NULL || !(*entry & PTE_P))
+            goto fault;
+        rights &= *entry;
+        nx |= *entry & PTE_NX;
+        if (!(*entry & PTE_A) && level)
+            *entry |= PTE_A;
+        if (level == 0) {
+            maddr = *entry & PTE_FRAME;
+            break;
+        }
+        if (level == 1 && (*entry & PTE_PS)) {
+            maddr = (*entry & PTE_FRAME & ~0x1fffffull) | (va & 0x1ff000);
+            break;
+        }
+        table = *entry;
+    }
+    error = PFEC_P;
+    if ((user && !(rights & PTE_U)) || (store && !(rights & PTE_W)) || (access == ACCESS_FETCH && nx))
+        goto fault;
+    if (!(*entry & PTE_A) || (store && !(*entry & PTE_D)))
+        *entry |= PTE_A | (store ? PTE_D : 0);
+    prot = PROT_R | (nx ? 0 : PROT_X);
+    if ((rights & PTE_W) && (*entry & PTE_D))
+        prot |= PROT_W;
+    tlb_set_page_with_attrs_x86_64(cpu, va & ~0xfffull, maddr, 0, prot, mmu_idx, 4096);
+    return true;
+
+fault:
+    if (probe)
+        return false;
+    env->cr[2] = va;
+    env->old_exception = -1;
+    raise_exception_err_ra_x86_64(env, 14, error | (store ? PFEC_W : 0) | (user ? PFEC_U : 0) |
+                                  (access == ACCESS_FETCH ? PFEC_I : 0), retaddr);
+    return false;
+}
+
+uint8_t *interposed_walk(Interposed *engine, CPUX86State *env, uint64_t va)
+{
+    uint64_t table = env->cr[3];
+    for (int level = 3; level >= 0; level--) {
+        uint64_t *entry = entry_at(engine, table, (va >> (12 + 9 * level)) & 511);
+        if (entry == NULL || !(*entry & PTE_P) || (level == 1 && (*entry & PTE_PS)))
+            return NULL;
+        table = *entry;
+    }
+    table = (table & PTE_FRAME) + (va & 0xfff);
+    return table < engine->machine_bytes ? engine->machine_memory + table : NULL;
+}
+
+/* ---- the stop check of a translated block ---- */
+
+typedef void TcgContext;
+typedef void TcgTemp;
+typedef uintptr_t TcgArg;
+
+#define TCG_CONTEXT_CPU_ENV 0x98f0
+#define INDEX_OP_SET_LABEL 1
+#define INDEX_OP_LD_I32 13
+#define TCG_TYPE_I32 0
+#define TCG_COND_LT 2
+#define TB_EXIT_REQUESTED 3
+
+extern void helper_check_exit_request_x86_64(void *uc, uint32_t in_delay_slot);
+extern void __real_tcg_gen_callN_x86_64(TcgContext *tcg, void *function, TcgTemp *result, int count, TcgTemp **args);
+extern void __real_tcg_gen_exit_tb_x86_64(TcgContext *tcg, const void *tb, unsigned index);
+extern TcgTemp *tcg_temp_new_internal_x86_64(TcgContext *tcg, int type, bool local);
+extern void tcg_temp_free_internal_x86_64(TcgContext *tcg, TcgTemp *temp);
+extern void *gen_new_label_x86_64(TcgContext *tcg);
+extern void tcg_gen_op1_x86_64(TcgContext *tcg, int opcode, TcgArg a);
+extern void tcg_gen_op3_x86_64(TcgContext *tcg, int opcode, TcgArg a, TcgArg b, TcgArg c);
+extern void tcg_gen_brcondi_i32_x86_64(TcgContext *tcg, int condition, void *arg1, int32_t arg2, void *label);
+
+static __thread uint32_t *stop_label; /* of the block being translated */
+
+void __wrap_tcg_gen_callN_x86_64(TcgContext *tcg, void *function, TcgTemp *result, int count, TcgTemp **args)
+{
+    if (function != (void *)helper_check_exit_request_x86_64) {
+        __real_tcg_gen_callN_x86_64(tcg, function, result, count, args);
+        return;
+    }
+    /* QEMU hands temporaries around as offsets from the context. */
+    uintptr_t cpu_env = FIELD(tcg, TCG_CONTEXT_CPU_ENV, uintptr_t);
+    TcgTemp *value = tcg_temp_new_internal_x86_64(tcg, TCG_TYPE_I32, false);
+    stop_label = gen_new_label_x86_64(tcg);
+    tcg_gen_op3_x86_64(tcg, INDEX_OP_LD_I32, (TcgArg)value, cpu_env + (uintptr_t)tcg, (TcgArg)ENV_ICOUNT_DECR);
+    tcg_gen_brcondi_i32_x86_64(tcg, TCG_COND_LT, (void *)((uintptr_t)value - (uintptr_t)tcg), 0, stop_label);
+    tcg_temp_free_internal_x86_64(tcg, value);
+}
+
+void __wrap_tcg_gen_exit_tb_x86_64(TcgContext *tcg, const void *tb, unsigned index)
+{
+    if (index == TB_EXIT_REQUESTED && stop_label != NULL) {
+        *stop_label |= 1; /* TCGLabel.present */
+        tcg_gen_op1_x86_64(tcg, INDEX_OP_SET_LABEL, (TcgArg)stop_label);
+        stop_label = NULL;
+    }
+    __real_tcg_gen_exit_tb_x86_64(tcg, tb, index);
+}

@@ -1,0 +1,133 @@
+/*
+ * What the engine uses of Unicorn 2.1.4 beyond its public API.
+ *
+ * Unicorn is QEMU's TCG as a library.  Its wheel ships the static library; linking that gives the engine QEMU's own
+ * internal functions by name, and lets the linker put ours in place of a few (`--wrap`, see interpose.c).  Names are
+ * checked when the extension is linked; the offsets below are checked when an engine is made (layout_fault).
+ */
+#ifndef XENIA_UNICORN_X86_H
+#define XENIA_UNICORN_X86_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <unicorn/unicorn.h>
+
+/* struct uc_struct */
+#define UC_CPU 0x1b8
+#define UC_NO_EXIT_REQUEST 0x7f2
+#define UC_INIT_DONE 0x7f3
+#define UC_NESTED_LEVEL 0x39f8
+
+/* CPUState; CPUX86State follows in the same object */
+#define CPU_EXIT_REQUEST 0x15
+#define CPU_ENV_PTR 0x128
+#define CPU_ICOUNT_DECR_PTR 0x130
+#define CPU_HALTED 0x8198
+#define CPU_EXCEPTION_INDEX 0x81a0
+#define CPU_TLB 0x81c0
+#define CPU_TLB_VICTIMS (CPU_TLB + 0x20)
+#define CPU_TLB_TABLES (CPU_TLB + 0x850)
+#define CPU_ENV 0x8a50
+#define ENV_ICOUNT_DECR (-16)
+
+/* CPUX86State */
+typedef struct {
+    uint32_t selector;
+    uint64_t base;
+    uint32_t limit;
+    uint32_t flags;
+} SegmentCache;
+
+typedef struct {
+    uint64_t regs[16];
+    uint64_t eip;
+    uint64_t eflags; /* without the condition codes and DF */
+    uint64_t cc_dst, cc_src, cc_src2;
+    uint32_t cc_op;
+    int32_t df; /* 1 or -1 */
+    uint32_t hflags, hflags2;
+    SegmentCache segs[6];
+    SegmentCache ldt, tr, gdt, idt;
+    uint64_t cr[9];
+    int32_t a20_mask;
+    uint8_t pad0[0x250 - 0x1f4];
+    uint64_t efer;
+    uint8_t pad1[0x260 - 0x258];
+    uint16_t fpus, fpuc;
+    uint8_t fptags[8];
+    uint8_t pad2[0x330 - 0x26c];
+    uint32_t mxcsr;
+    uint8_t pad3[0x1300 - 0x334];
+    uint64_t kernelgsbase;
+    uint8_t pad4[0x1320 - 0x1308];
+    uint64_t tsc_aux;
+    uint8_t pad5[0x1508 - 0x1328];
+    int32_t error_code;
+    int32_t exception_is_int;
+    uint64_t exception_next_eip;
+    uint64_t dr[8];
+    uint8_t pad6[0x1578 - 0x1558];
+    int32_t old_exception;
+    uint8_t pad7[0x1588 - 0x157c];
+    uint64_t tsc_offset;
+    uint8_t pad8[0x15e4 - 0x1590];
+    uint32_t cpuid_level, cpuid_xlevel, cpuid_xlevel2;
+    uint32_t cpuid_vendor1, cpuid_vendor2, cpuid_vendor3;
+    uint32_t cpuid_version;
+    uint32_t features[8]; /* FEAT_1_EDX, FEAT_1_ECX, FEAT_7_0_EBX, ... */
+} CPUX86State;
+
+_Static_assert(offsetof(CPUX86State, cr) == 0x1a8, "cr");
+_Static_assert(offsetof(CPUX86State, efer) == 0x250, "efer");
+_Static_assert(offsetof(CPUX86State, mxcsr) == 0x330, "mxcsr");
+_Static_assert(offsetof(CPUX86State, error_code) == 0x1508, "error_code");
+_Static_assert(offsetof(CPUX86State, dr) == 0x1518, "dr");
+_Static_assert(offsetof(CPUX86State, old_exception) == 0x1578, "old_exception");
+_Static_assert(offsetof(CPUX86State, cpuid_vendor1) == 0x15f0, "cpuid_vendor1");
+_Static_assert(offsetof(CPUX86State, features) == 0x1600, "features");
+
+#define HF_CPL 3u
+#define HF_CS32 (1u << 4)
+#define HF_SS32 (1u << 5)
+#define HF_ADDSEG (1u << 6)
+#define HF_PE (1u << 7)
+#define HF_MP (1u << 9)
+#define HF_TS (1u << 11)
+#define HF_LMA (1u << 14)
+#define HF_CS64 (1u << 15)
+#define HF_OSFXSR (1u << 22)
+
+#define CC_OP_EFLAGS 1
+#define MMU_USER_IDX 1
+#define MMU_KERNEL_IDX 2 /* no SMAP */
+#define NB_MMU_MODES 3
+#define VICTIM_ENTRIES 8
+
+typedef struct { /* one cached translation; an address of -1 is none */
+    uint64_t addr_read, addr_write, addr_code;
+    uint64_t paddr;
+    uint64_t addend;
+    uint8_t pad[24];
+} TlbEntry;
+_Static_assert(sizeof(TlbEntry) == 64, "TlbEntry");
+#define TLB_INVALID_BIT (1u << 11)
+
+#define FIELD(object, offset, type) (*(type *)((uint8_t *)(object) + (offset)))
+
+uint32_t cpu_cc_compute_all_x86_64(CPUX86State *env, int op);
+int cpu_exec_x86_64(uc_engine *uc, void *cpu);
+void tlb_flush_x86_64(void *cpu);
+void tlb_flush_page_x86_64(void *cpu, uint64_t va);
+void tlb_set_page_with_attrs_x86_64(void *cpu, uint64_t va, uint64_t pa, uint32_t attrs, int prot, int mmu_idx,
+                                    uint64_t size);
+void tb_invalidate_phys_range_x86_64(uc_engine *uc, uint64_t start, uint64_t end);
+void raise_exception_err_ra_x86_64(CPUX86State *env, int vector, int error, uintptr_t retaddr);
+void cpu_x86_update_cr0_x86_64(CPUX86State *env, uint32_t value);
+void cpu_x86_update_cr3_x86_64(CPUX86State *env, uint64_t value);
+void cpu_x86_update_cr4_x86_64(CPUX86State *env, uint32_t value);
+void cpu_x86_update_dr7_x86_64(CPUX86State *env, uint32_t value);
+uint64_t cpu_ldq_data_ra_x86_64(CPUX86State *env, uint64_t va, uintptr_t retaddr);
+
+#endif
