@@ -105,6 +105,7 @@ cdef struct ProcessorOps:
     void (*root_dropped)(Processor *, uint64_t root_mfn) noexcept nogil
     void (*flush_page)(Processor *, uint64_t va) noexcept nogil
     void (*flush_all)(Processor *) noexcept nogil       # also advances Processor.flush_clock
+    void (*flush_frame)(Processor *, uint64_t mfn) noexcept nogil       # every cached translation to this frame, at whatever address
     void (*code_dirty)(Processor *, uint64_t maddr, uint64_t length) noexcept nogil  # someone else wrote machine memory: drop translations of it
     # --- the vcpu's own state, called from inside an exit or while not running.
     void (*load_root)(Processor *, uint64_t root_mfn) noexcept nogil              # CR3; implies a flush of everything

@@ -3,7 +3,7 @@
 # Machine memory is one memfd mapped once at `base`; machine frame number mfn is the 4 KiB at base + (mfn << 12).
 # The lowest frames belong to Xen (DOMID_XEN): the M2P table, the page tables that map it, and the per-domain
 # pages are taken from there.  A frame with refs == 0 is free.
-from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef enum:                  # Frame.type
     # Xen's PGT_* types; a frame has one type at a time while type_refs > 0.
@@ -20,18 +20,15 @@ cdef enum:                  # Frame.flags
     FRAME_PINNED = 1        # holds one reference and one type reference for the guest
     FRAME_VALIDATED = 2     # entries checked and their references taken
     FRAME_ALLOCATED = 4     # PGC_allocated: the owner's own reference
-    FRAME_PARTIAL = 8       # validation preempted; Frame.partial says how many entries are done
 
-cdef struct Frame:          # 24 bytes, one per machine frame
+cdef struct Frame:          # 20 bytes, one per machine frame
     uint32_t refs           # general references: mappings, pins, grants, in-flight use
     uint32_t type_refs      # references to the frame as `type`
     uint16_t owner          # domid
     uint8_t type            # FrameType
     uint8_t flags           # FrameFlags
     uint32_t stamp          # flush clock of the owner's processor when the last type reference went (Xen's tlbflush_timestamp)
-    uint16_t partial        # entries already validated (FRAME_PARTIAL)
-    int16_t linear          # linear (recursive) page table uses: >0 as the upper table, <0 as the lower one
-    uint32_t spare
+    int32_t linear          # linear (recursive) page table uses: >0 as the upper table, <0 as the lower one
 
 
 
@@ -43,6 +40,9 @@ cdef struct Machine:
     uint64_t *m2p           # nr_frames entries rounded up to a frame, inside machine memory, INVALID_M2P_ENTRY when unset
     uint64_t m2p_l3         # mfn of the L3 table that every L4 carries in slot 256
     int memfd
+    uint32_t *freed         # stack of frames to hand out again
+    uint64_t nr_freed
+    uint64_t fresh          # frames from here on were never handed out (unless scattered: then all start in `freed`)
     void *lock              # guards the allocator (frames are otherwise touched only by their owner's thread)
 
 cdef inline uint64_t *frame_words(Machine *machine, uint64_t mfn) noexcept nogil:
@@ -50,3 +50,13 @@ cdef inline uint64_t *frame_words(Machine *machine, uint64_t mfn) noexcept nogil
 
 cdef inline bint frame_exists(Machine *machine, uint64_t mfn) noexcept nogil:
     return mfn < machine.nr_frames
+
+# One zeroed frame for `owner`, with one reference (FRAME_ALLOCATED) and no type; INVALID_M2P_ENTRY when none is left.
+cdef uint64_t machine_alloc(Machine *machine, uint16_t owner) noexcept nogil
+# Scrub a frame whose last reference went, and hand it back.
+cdef void machine_free(Machine *machine, uint64_t mfn) noexcept nogil
+
+cdef class MachineMemory:
+    cdef Machine *machine
+    cdef Machine storage
+    cdef Py_ssize_t length

@@ -22,7 +22,9 @@ cdef struct PvMmu:
     uint8_t writable_pagetables     # the vm_assist
     uint64_t tot_pages
     uint64_t max_pages
-    uint64_t perdomain_l3           # mfn of this domain's L3 for slot 260 (GDT/LDT area)
+    uint64_t perdomain_l3           # mfn of this domain's L3 for slot 260 (GDT/LDT area), and of the one L1 below it
+    uint64_t perdomain_l2
+    uint64_t perdomain_l1
     volatile uint8_t *preempt       # non-zero: a long operation should stop and be continued
     uint64_t nr_mmu_updates         # statistics
     uint64_t nr_ptwr
@@ -41,6 +43,13 @@ cdef enum:
     PERDOMAIN_GDT_OFFSET = 0x00000      # 16 pages
     PERDOMAIN_LDT_OFFSET = 0x10000      # 16 pages
 
+# --- making and ending one; 0 or -XEN_E*.
+cdef int perdomain_create(PvMmu *mmu) noexcept nogil
+cdef void perdomain_destroy(PvMmu *mmu) noexcept nogil
+# Drop all that the dead domain's frames hold and hand them back.  Frames that others still hold stay until they let go.
+# The vcpu's own references (roots, GDT, LDT) must be gone.  Returns the number of frames that stay.
+cdef uint64_t relinquish(PvMmu *mmu) noexcept nogil
+
 # --- references and types (Xen's get_page / get_page_type family); 0 or -XEN_E*.
 cdef bint get_page(PvMmu *mmu, uint64_t mfn) noexcept nogil
 cdef void put_page(PvMmu *mmu, uint64_t mfn) noexcept nogil
@@ -48,3 +57,14 @@ cdef int get_page_type(PvMmu *mmu, uint64_t mfn, int frame_type) noexcept nogil
 cdef void put_page_type(PvMmu *mmu, uint64_t mfn) noexcept nogil
 cdef int get_page_and_type(PvMmu *mmu, uint64_t mfn, int frame_type) noexcept nogil
 cdef void put_page_and_type(PvMmu *mmu, uint64_t mfn) noexcept nogil
+
+# --- what one entry of a validated table holds.  `level` is the table's, 1 to 4; `table` its mfn.
+cdef int get_entry(PvMmu *mmu, int level, uint64_t table, uint64_t entry) noexcept nogil
+cdef void put_entry(PvMmu *mmu, int level, uint64_t table, uint64_t entry) noexcept nogil
+
+# Is slot `index` of an L4 the guest's own (not one of 256 to 271)?
+cdef inline bint is_guest_l4_slot(unsigned index) noexcept nogil:
+    return index < 256 or index > 271
+
+cdef inline uint64_t pte_mfn(uint64_t pte) noexcept nogil:
+    return (pte >> 12) & 0xffffffffff
