@@ -1,8 +1,8 @@
 """What can go wrong, by whose fault it is.
 
-A guest's fault is answered inside the compiled core, with a negative Xen errno or with the crash of that domain alone; it
-reaches Python as `XenError` or `DomainCrash`.  The operator's fault is a `ConfigError`.  Ours is a `HypervisorBug`, which
-nothing below the command line catches.
+A guest's fault is answered inside the compiled core, with a negative Xen errno or with the crash of that domain alone;
+it reaches Python as `XenError` or `DomainCrash`.  The operator's fault is a `ConfigError`.  Ours is a `HypervisorBug`,
+which nothing below the command line catches.
 """
 
 from __future__ import annotations

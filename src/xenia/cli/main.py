@@ -1,0 +1,108 @@
+"""`xenia`: reads the arguments, calls the toolstack, and ends with a status that tells what happened."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import signal
+import sys
+from typing import NoReturn
+
+from xenia.cli.exit_status import EndedBySignal, ExitStatus
+from xenia.cli.parser import build_parser
+from xenia.cli.voice import Voice
+from xenia.errors import ConfigError
+
+
+def main() -> NoReturn:
+    """The process `xenia`."""
+    try:
+        status = command(sys.argv[1:])
+    except EndedBySignal as ended:
+        die_by(ended.number)
+    # Nothing may be left to write when the interpreter ends: it would complain in its own words.
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        die_by(signal.SIGPIPE)
+    except (OSError, ValueError, AttributeError):
+        pass  # standard output was closed or full from the start, and has been reported
+    sys.exit(status)
+
+
+def command(arguments: list[str]) -> int:
+    """Carry out one command line and return its exit status.  EndedBySignal where a signal ended it."""
+    own, guests = split_command(arguments)
+    parser = build_parser()
+    options, unknown = parser.parse_known_args(own)
+    if unknown:
+        hint = " (a command for the guest goes after '--')" if options.verb == "run" else ""
+        parser.error(f"what is {shlex.quote(unknown[0])}?{hint}")
+    voice = Voice(quiet=getattr(options, "quiet", False))
+    if guests is not None and options.verb != "run":
+        parser.error(f"'--' and a command go with 'run' only, not with {options.verb or 'no command at all'}")
+    try:
+        return dispatch(parser, options, guests or [], voice)
+    except ConfigError as error:
+        voice.error(str(error))
+        return ExitStatus.USAGE
+    except KeyboardInterrupt:
+        voice.clear()
+        raise EndedBySignal(signal.SIGINT) from None
+    except BrokenPipeError:
+        raise EndedBySignal(signal.SIGPIPE) from None
+    except EndedBySignal:
+        raise
+    except Exception:
+        voice.clear()
+        import traceback
+
+        voice.plain(traceback.format_exc().rstrip())
+        voice.error("this is a fault in Xenia, not in your guest; please report it with the lines above")
+        return ExitStatus.BUG
+
+
+def split_command(arguments: list[str]) -> tuple[list[str], list[str] | None]:
+    """Our own arguments, and the guest's command: what follows the first `--` (None without one)."""
+    if "--" not in arguments:
+        return arguments, None
+    cut = arguments.index("--")
+    return arguments[:cut], arguments[cut + 1 :]
+
+
+def dispatch(parser: argparse.ArgumentParser, options: argparse.Namespace, guests: list[str], voice: Voice) -> int:
+    """Call the verb's own function; they import what they need, so that `--help` stays quick."""
+    match options.verb:
+        case "run":
+            from xenia.cli.run import run
+
+            return run(options, guests, voice)
+        case "doctor":
+            from xenia.cli.reports import doctor
+
+            return doctor(options.json)
+        case "inspect":
+            from xenia.cli.reports import inspect
+
+            return inspect(options.kernel, options.json)
+        case "hypercalls":
+            from xenia.cli.reports import hypercalls
+
+            return hypercalls(options.json)
+        case "completion":
+            from xenia.cli.completion import script
+
+            print(script(options.shell))
+            return ExitStatus.OK
+    parser.print_help(sys.stderr)
+    return ExitStatus.USAGE
+
+
+def die_by(number: signal.Signals) -> NoReturn:
+    """End this process by the signal itself, so that a shell sees what happened (and stops its loop at Ctrl-C)."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 1)  # nothing more goes to a reader that left
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    os._exit(128 + number)

@@ -1,0 +1,74 @@
+"""`xenia run`: from options to a configuration, and from an outcome to one clear line and an exit status."""
+
+from __future__ import annotations
+
+import argparse
+
+from xenia.cli.exit_status import EndedBySignal, ExitStatus
+from xenia.cli.voice import Voice
+from xenia.toolstack import run as toolstack
+from xenia.toolstack.machine_config import MachineConfig
+from xenia.toolstack.run import Ending, Outcome
+
+_STATUSES = {
+    Ending.POWEROFF: ExitStatus.OK,
+    Ending.LEFT: ExitStatus.OK,
+    Ending.REBOOT: ExitStatus.REBOOT,
+    Ending.SUSPEND: ExitStatus.SUSPEND,
+    Ending.CRASH: ExitStatus.CRASH,
+    Ending.PANIC: ExitStatus.PANIC,
+    Ending.WATCHDOG: ExitStatus.WATCHDOG,
+    Ending.LOST: ExitStatus.LOST,
+}
+
+
+def run(options: argparse.Namespace, command: list[str], voice: Voice) -> int:
+    """Boot, attach, and return the exit status.  EndedBySignal where a signal ended it."""
+    outcome = toolstack.run(configuration(options, command), voice)
+    voice.clear()
+    return report(outcome, voice)
+
+
+def configuration(options: argparse.Namespace, command: list[str]) -> MachineConfig:
+    """The configuration that the options ask for.  ConfigError where they contradict each other."""
+    given = {
+        name: value
+        for name in ("kernel", "initrd", "append", "memory", "machine_memory", "name", "clock", "scatter", "flavour")
+        if (value := getattr(options, name)) is not None
+    }
+    return MachineConfig(**given, command=tuple(command))
+
+
+def report(outcome: Outcome, voice: Voice) -> int:
+    """Say how the run ended, and return the status for it."""
+    match outcome.ending:
+        case Ending.COMMAND:
+            return outcome.status
+        case Ending.SIGNAL:
+            assert outcome.signal is not None
+            voice.say(f"ended by {outcome.signal.name}")
+            raise EndedBySignal(outcome.signal)
+        case Ending.OUTPUT if not outcome.detail:
+            raise BrokenPipeError
+        case Ending.OUTPUT:
+            voice.error(f"cannot write to standard output: {outcome.detail}")
+            return ExitStatus.USAGE
+        case Ending.CRASH:
+            if outcome.detail:
+                voice.plain(outcome.detail)
+            voice.error(f"the guest was crashed: {outcome.reason}")
+        case Ending.POWEROFF:
+            voice.say("the guest powered off")
+        case Ending.LEFT:
+            voice.say("left the console; the guest was destroyed")
+        case Ending.REBOOT:
+            voice.say("the guest asked to reboot; it is not started again")
+        case Ending.SUSPEND:
+            voice.error("the guest suspended itself, and nobody is there to resume it")
+        case Ending.PANIC:
+            voice.error("the guest's kernel panicked")
+        case Ending.WATCHDOG:
+            voice.error("the guest's watchdog fired")
+        case Ending.LOST:
+            voice.error(f"the guest ended before its command did ({outcome.reason})")
+    return _STATUSES[outcome.ending]

@@ -1,0 +1,110 @@
+"""Xenia's own words.  They go to standard error, so that standard output stays the guest's alone."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TextIO
+
+_BOLD, _RED, _PLAIN = "\x1b[1m", "\x1b[1;31m", "\x1b[0m"
+_ERASE_LINE = "\r\x1b[K"
+
+
+class Voice:
+    """Lines for the operator, and progress: one line that is rewritten on a terminal, plain lines elsewhere.
+
+    Colour only on a terminal, and never with NO_COLOR set.  `quiet` keeps everything but errors back.
+    """
+
+    # On a terminal progress is redrawn this often (seconds); elsewhere a line is written each quarter of the way.
+    _INTERVAL = 0.1
+
+    def __init__(self, stream: TextIO | None = None, *, quiet: bool = False) -> None:
+        self._stream = stream if stream is not None else sys.stderr
+        self.quiet = quiet
+        # Python has no stream where standard error is closed.
+        self._rewrites = self._stream is not None and self._stream.isatty() and os.environ.get("TERM") != "dumb"
+        self._colours = self._rewrites and not os.environ.get("NO_COLOR")
+        self._shown = ""  # the progress line on the screen
+        self._drawn_at = 0.0
+        self._what = ""
+        self._quarter = 0
+
+    def say(self, text: str) -> None:
+        """One line of news."""
+        if not self.quiet:
+            self._line(f"{self._prefix(_BOLD)} {text}")
+
+    def error(self, text: str) -> None:
+        """One line about what went wrong."""
+        self._line(f"{self._prefix(_RED)} {text}")
+
+    def plain(self, text: str) -> None:
+        """Text as it is: a crash report, a traceback."""
+        self._line(text)
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """`done` of `total` bytes of `what`; total 0 when it is not known."""
+        if self.quiet:
+            return
+        if total:
+            text = f"{what}: {min(done, total) * 100 // total}% of {rough_size(total)}"
+        else:
+            text = f"{what}: {rough_size(done)}" if done else what
+        if self._rewrites:
+            self._rewrite(text, now=what != self._what or done == total)
+        else:
+            self._write_quarters(text, what, done, total)
+        self._what = what
+
+    def busy(self, what: str) -> None:
+        """Show what is being waited for, on a terminal only, until the next word or `clear`."""
+        if self._rewrites and not self.quiet:
+            self._rewrite(what, now=True)
+
+    def clear(self) -> None:
+        """Take the progress line off the screen."""
+        if self._shown:
+            self._write(_ERASE_LINE)
+            self._shown = ""
+
+    def _rewrite(self, text: str, *, now: bool) -> None:
+        time_now = time.monotonic()
+        if text == self._shown or (not now and time_now - self._drawn_at < self._INTERVAL):
+            return
+        self._drawn_at = time_now
+        self._shown = text
+        self._write(f"{_ERASE_LINE}{self._prefix(_BOLD)} {text}")
+
+    def _write_quarters(self, text: str, what: str, done: int, total: int) -> None:
+        if what != self._what:
+            self._quarter = 0
+            self._line(f"xenia: {what}")
+        if total and (quarter := min(done, total) * 4 // total) > self._quarter:
+            self._quarter = quarter
+            self._line(f"xenia: {text}")
+
+    def _line(self, text: str) -> None:
+        self.clear()
+        self._write(text + "\n")
+
+    def _prefix(self, colour: str) -> str:
+        return f"{colour}xenia:{_PLAIN}" if self._colours else "xenia:"
+
+    def _write(self, text: str) -> None:
+        try:
+            if self._stream is not None:
+                self._stream.write(text)
+                self._stream.flush()
+        except (OSError, ValueError):
+            self._stream = None  # its reader is gone: there is nobody left to tell
+
+
+def rough_size(size: int) -> str:
+    """A size for the eye: one unit, and a fraction below ten of it only."""
+    for unit, width in (("G", 30), ("M", 20), ("K", 10)):
+        if size >= 1 << width:
+            amount = size / (1 << width)
+            return f"{amount:.1f}{unit}" if amount < 10 else f"{amount:.0f}{unit}"
+    return f"{size}B"

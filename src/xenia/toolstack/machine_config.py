@@ -1,0 +1,105 @@
+"""What to boot, as the operator asked for it: checked values, no side effects."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from xenia.errors import ConfigError
+
+Clock = Literal["real", "warped"]
+CLOCKS: tuple[str, ...] = get_args(Clock)
+
+DEMO = "demo"  # the kernel, and the flavour, that is built into Xenia
+FLAVOURS = ("amd64", "cloud-amd64", DEMO)
+
+MIB = 1 << 20
+_UNITS = {"": MIB, "K": 1 << 10, "M": MIB, "G": 1 << 30, "T": 1 << 40}
+_SIZE = re.compile(r"([0-9]+)([KMGT]?)(?:i?B)?", re.IGNORECASE)
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}")
+
+MINIMUM_MEMORY = 4 * MIB
+
+
+def parse_size(text: str) -> int:
+    """Bytes of a size such as 64M, 1G or 512 (MiB, as in xl).  ConfigError when it is none."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ConfigError(f"'{text}' is not a size: write a whole number with K, M, G or T, such as 256M or 1G")
+    size = int(match[1]) * _UNITS[match[2].upper()]
+    if size >= 1 << 52:
+        raise ConfigError(f"'{text}' is beyond what an x86 machine can address")
+    return size
+
+
+def format_size(size: int) -> str:
+    """The shortest exact form that `parse_size` takes back; bytes that are no whole KiB are rounded up."""
+    for unit in "TGM":
+        if size >= _UNITS[unit] and size % _UNITS[unit] == 0:
+            return f"{size // _UNITS[unit]}{unit}"
+    return f"{-(-size // 1024)}K"
+
+
+def host_memory() -> int:
+    """Bytes of physical memory that this host has."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineConfig:
+    """One guest, and the machine it gets.
+
+    `kernel` None means the package of `flavour`; `machine_memory` None means what the guest needs.  Sizes are bytes.
+    ConfigError for values that can never be had.
+    """
+
+    kernel: str | None = None
+    initrd: str | None = None
+    append: str = ""
+    memory: int = 256 * MIB
+    machine_memory: int | None = None
+    name: str = "guest"
+    clock: Clock = "real"
+    scatter: int | None = None
+    flavour: str = "amd64"
+    command: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if self.memory < MINIMUM_MEMORY:
+            raise ConfigError(
+                f"memory {format_size(self.memory)}: a guest needs {format_size(MINIMUM_MEMORY)} at the very least"
+            )
+        if self.machine_memory is not None and self.memory > self.machine_memory:
+            raise ConfigError(
+                f"memory {format_size(self.memory)} does not fit into "
+                f"the machine's {format_size(self.machine_memory)} (--machine-memory)"
+            )
+        largest = max(self.memory, self.machine_memory or 0)
+        if largest > host_memory():
+            raise ConfigError(
+                f"memory {format_size(largest)} is more than this host has ({host_memory() // MIB}M)"
+            )
+        if not _NAME.fullmatch(self.name):
+            raise ConfigError(
+                f"name '{self.name}': use 1 to 64 letters, digits, or any of _ . + -, and begin with a letter or digit"
+            )
+        if "\0" in self.append or "\n" in self.append:
+            raise ConfigError("the kernel's command line is one line without NUL bytes")
+        if self.kernel is not None and self.flavour == DEMO and self.kernel != DEMO:
+            raise ConfigError(f"--flavour {DEMO} brings its own kernel; give it or --kernel, not both")
+        if self.is_demo and (self.initrd is not None or self.command):
+            what = "an initrd" if self.initrd is not None else "a command"
+            raise ConfigError(f"the built-in demo guest takes no {what.split()[-1]}; {what} needs a Linux kernel")
+        if self.command and self.initrd is not None:
+            raise ConfigError(
+                f"the command '{shlex.join(self.command)}' runs in Xenia's own initramfs; leave --initrd out, or "
+                "name a program of your initrd with --append 'rdinit=...'"
+            )
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether the guest is the one that is built into Xenia."""
+        return self.flavour == DEMO or self.kernel == DEMO

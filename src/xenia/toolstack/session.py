@@ -1,0 +1,228 @@
+"""An operator's session with a guest: bytes in both directions until one of them has had enough.
+
+The main thread waits, in one poll, for keys, for signals and for the guest's end.  What the guest writes arrives on the
+console's own thread and leaves through an `Output`, which holds that thread up while the reader is slow; the console
+ring then fills and the guest waits, as it would on a slow line.  In the other direction keys are read only while the
+guest takes them.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol, TypeVar
+
+from xenia.toolstack.signals import Signals
+from xenia.toolstack.terminal import Output, Terminal, leave_key
+
+T = TypeVar("T")
+
+# Bytes that wait for the guest before more are read from standard input.
+_AHEAD = 16384
+_READ = 4096
+# How long to wait before asking a guest that takes no input whether it does now (milliseconds).
+_RETRY = 20
+
+_WATCHED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGWINCH, signal.SIGCONT)
+
+
+class Console(Protocol):
+    """What a session needs of a domain's console."""
+
+    def write(self, data: bytes) -> None:
+        """Queue bytes for the guest; never blocks."""
+
+    @property
+    def pending(self) -> int:
+        """Bytes queued that the guest has not taken yet."""
+
+
+class Line(ABC):
+    """What the bytes on the console mean: a screen and keys, or a command's streams."""
+
+    @abstractmethod
+    def receive(self, data: bytes) -> None:
+        """Bytes from the guest, on the console's thread."""
+
+    @abstractmethod
+    def typed(self, data: bytes) -> bytes:
+        """The bytes for the guest that say: the operator sent `data`."""
+
+    @abstractmethod
+    def end_of_input(self) -> bytes:
+        """The bytes for the guest that say: there will be no more input."""
+
+    def resized(self, rows: int, columns: int) -> bytes:
+        """The bytes for the guest that say: the screen has this size now."""
+        return b""
+
+
+class PlainLine(Line):
+    """The console as it is: what the guest writes goes out, what is typed goes in, and the end of input is not told."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+
+    def receive(self, data: bytes) -> None:
+        self._output.write(data)
+
+    def typed(self, data: bytes) -> bytes:
+        return data
+
+    def end_of_input(self) -> bytes:
+        return b""
+
+
+class Why(Enum):
+    """What ended a session."""
+
+    SHUTDOWN = "the guest shut down"
+    LEFT = "the operator left with Ctrl-]"
+    SIGNAL = "a signal"
+    OUTPUT = "nobody reads the output"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The end of a session; `signal` where a signal was the reason."""
+
+    why: Why
+    signal: signal.Signals | None = None
+
+
+class Waker:
+    """A descriptor that any thread can make readable for the session's poll."""
+
+    def __init__(self) -> None:
+        self._read_fd, self._write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def fileno(self) -> int:
+        return self._read_fd
+
+    def wake(self) -> None:
+        try:
+            os.write(self._write_fd, b"w")
+        except BlockingIOError:
+            return  # as readable as can be
+
+    def clear(self) -> None:
+        try:
+            os.read(self._read_fd, 4096)
+        except BlockingIOError:
+            return
+
+    def close(self) -> None:
+        os.close(self._read_fd)
+        os.close(self._write_fd)
+
+
+class Waiting(threading.Thread):
+    """Runs a blocking call aside and wakes the session when it is over; `result` then returns or raises what it did."""
+
+    def __init__(self, call: Callable[[], T], waker: Waker) -> None:
+        super().__init__(name="xenia-wait", daemon=True)
+        self._call = call
+        self._waker = waker
+        self._failure: BaseException | None = None
+        self.over = False
+
+    def run(self) -> None:
+        try:
+            self._call()
+        except BaseException as failure:
+            self._failure = failure
+        self.over = True
+        self._waker.wake()
+
+    def check(self) -> bool:
+        """Whether the call is over; raises what it raised."""
+        if self._failure is not None:
+            raise self._failure
+        return self.over
+
+
+class Session:
+    """Connects a terminal with a console over a line."""
+
+    def __init__(self, terminal: Terminal, console: Console, line: Line, output: Output, waker: Waker) -> None:
+        self._terminal = terminal
+        self._console = console
+        self._line = line
+        self._output = output
+        self._waker = waker
+        self._reading = True
+        self._waiting: Waiting | None = None
+        self._poll = select.poll()
+
+    def run(self, wait: Callable[[], object]) -> Ended:
+        """Carry bytes until the guest shuts down (`wait` returns), the operator leaves, or a signal ends it.
+
+        Main thread only.  The terminal is restored when this returns or raises.
+        """
+        waiting = self._waiting = Waiting(wait, self._waker)
+        with Signals(*_WATCHED) as signals, self._terminal:
+            waiting.start()
+            self._poll.register(signals, select.POLLIN)
+            self._poll.register(self._waker, select.POLLIN)
+            self._resized()
+            while True:
+                ready = self._wait()
+                self._waker.clear()
+                if waiting.check():
+                    return Ended(Why.SHUTDOWN)
+                if self._output.broken:
+                    return Ended(Why.OUTPUT)
+                for number in signals.take():
+                    if number is signal.SIGWINCH:
+                        self._resized()
+                    elif number is signal.SIGCONT:
+                        self._terminal.resume()
+                    else:
+                        return Ended(Why.SIGNAL, number)
+                if self._terminal.stdin in ready and self._take_input():
+                    return Ended(Why.LEFT)
+
+    def close(self) -> None:
+        """Let go of what `run` used.  Precondition: the guest is destroyed, so that `wait` returns."""
+        if self._waiting is not None:
+            self._waiting.join()
+
+    def _wait(self) -> set[int]:
+        hungry = self._reading and self._console.pending < _AHEAD
+        if hungry:
+            self._poll.register(self._terminal.stdin, select.POLLIN)
+        try:
+            return {descriptor for descriptor, _ in self._poll.poll(_RETRY if self._reading and not hungry else None)}
+        finally:
+            if hungry:
+                self._poll.unregister(self._terminal.stdin)
+
+    def _take_input(self) -> bool:
+        """Pass on what standard input has; True when it was the leave key."""
+        try:
+            data = os.read(self._terminal.stdin, _READ)
+        except OSError:
+            data = b""  # closed, or a terminal that hung up
+        if not data:
+            self._reading = False
+            self._send(self._line.end_of_input())
+            return False
+        leave = False
+        if self._terminal.is_tty:
+            data, leave = leave_key(data)
+        self._send(self._line.typed(data))
+        return leave
+
+    def _resized(self) -> None:
+        if size := self._terminal.size():
+            self._send(self._line.resized(*size))
+
+    def _send(self, data: bytes) -> None:
+        if data:
+            self._console.write(data)

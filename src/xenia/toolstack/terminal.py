@@ -1,0 +1,173 @@
+"""The operator's end of a guest's console.
+
+On a terminal the keys go to the guest as they are typed: the terminal is raw while the console is attached, and the
+guest's own tty echoes, edits and turns Ctrl-C into a signal.  One key is ours: Ctrl-] leaves, as in `xl console`.
+Whatever happens, the terminal is given back as it was found: by `restore` on every way out of Python, and by a guardian
+process when this one dies without coming back to Python (SIGKILL, a fault in compiled code).
+
+Without a terminal nothing is changed: bytes pass in both directions as they are, and the end of input ends nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import termios
+from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+ESCAPE = b"\x1d"  # Ctrl-]
+
+# Its standard input is a pipe from us, its standard output the terminal.  A line says that all is well; the end of the
+# pipe without one, that we died.
+_GUARDIAN = 'trap "" HUP INT QUIT TERM TSTP TTIN TTOU; read -r done || stty "$0" <&1'
+
+_IFLAG, _OFLAG, _CFLAG, _LFLAG, _ISPEED, _OSPEED, _CC = range(7)
+_Attributes = list[int | list[bytes | int]]
+
+
+def _stty(attributes: _Attributes) -> str:
+    """The attributes in the form of `stty -g`, which any stty takes back."""
+    flags = [f"{attributes[index]:x}" for index in (_IFLAG, _OFLAG, _CFLAG, _LFLAG)]
+    characters = attributes[_CC]
+    assert isinstance(characters, list)
+    return ":".join(flags + [f"{key if isinstance(key, int) else key[0]:x}" for key in characters])
+
+
+def _raw(attributes: _Attributes) -> _Attributes:
+    """The attributes of cfmakeraw(3): eight bits, no echo, no editing, no signals, no output processing."""
+    iflag, oflag, cflag, lflag, ispeed, ospeed, characters = attributes
+    assert isinstance(iflag, int) and isinstance(oflag, int) and isinstance(cflag, int) and isinstance(lflag, int)
+    assert isinstance(characters, list)
+    iflag &= ~(
+        termios.IGNBRK | termios.BRKINT | termios.PARMRK | termios.ISTRIP
+        | termios.INLCR | termios.IGNCR | termios.ICRNL | termios.IXON
+    )  # fmt: skip
+    oflag &= ~termios.OPOST
+    lflag &= ~(termios.ECHO | termios.ECHONL | termios.ICANON | termios.ISIG | termios.IEXTEN)
+    cflag = cflag & ~(termios.CSIZE | termios.PARENB) | termios.CS8
+    characters = list(characters)
+    characters[termios.VMIN] = 1
+    characters[termios.VTIME] = 0
+    return [iflag, oflag, cflag, lflag, ispeed, ospeed, characters]
+
+
+class Terminal:
+    """Standard input and output as one console: raw within the `with` block, when both are a terminal.
+
+    `keys` False leaves even a terminal as it is: lines, echo and Ctrl-C stay the host's.
+    """
+
+    def __init__(self, stdin: int = 0, stdout: int = 1, *, keys: bool = True) -> None:
+        self.stdin = stdin
+        self.stdout = stdout
+        self.is_tty = keys and os.isatty(stdin) and os.isatty(stdout)
+        self._saved: _Attributes | None = None
+        self._guardian: subprocess.Popen[bytes] | None = None
+
+    def size(self) -> tuple[int, int] | None:
+        """(rows, columns) of the terminal, or None where there is none or it does not know."""
+        try:
+            columns, rows = os.get_terminal_size(self.stdout)
+        except OSError:
+            return None
+        return (rows, columns) if rows > 0 and columns > 0 else None
+
+    def __enter__(self) -> Self:
+        """Make the terminal raw; without a terminal, nothing."""
+        if self.is_tty and self._saved is None:
+            saved: _Attributes = termios.tcgetattr(self.stdin)
+            self._start_guardian(saved)
+            self._saved = saved
+            termios.tcsetattr(self.stdin, termios.TCSADRAIN, _raw(saved))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.restore()
+
+    def resume(self) -> None:
+        """Make the terminal raw again after the process was stopped and continued (SIGCONT): the shell has reset it."""
+        if self._saved is not None:
+            termios.tcsetattr(self.stdin, termios.TCSADRAIN, _raw(self._saved))
+
+    def restore(self) -> None:
+        """Give the terminal back as it was found.  May be called at any time, any number of times."""
+        if self._saved is None:
+            return
+        saved, self._saved = self._saved, None
+        with suppress(termios.error):  # the terminal itself may be gone (hung up)
+            termios.tcsetattr(self.stdin, termios.TCSADRAIN, saved)
+        self._dismiss_guardian()
+
+    def _start_guardian(self, saved: _Attributes) -> None:
+        with suppress(OSError):  # without a shell on this host the other ways to restore remain
+            self._guardian = subprocess.Popen(
+                ["/bin/sh", "-c", _GUARDIAN, _stty(saved)],
+                stdin=subprocess.PIPE,
+                stdout=self.stdin,
+                stderr=subprocess.DEVNULL,
+            )
+
+    def _dismiss_guardian(self) -> None:
+        if self._guardian is not None:
+            with suppress(OSError):  # it may be gone already
+                self._guardian.communicate(b"\n")
+            self._guardian = None
+
+
+def leave_key(typed: bytes) -> tuple[bytes, bool]:
+    """The part of `typed` that is meant for the guest, and whether the leave key followed it."""
+    before, found, _ = typed.partition(ESCAPE)
+    return before, bool(found)
+
+
+class Output:
+    """A descriptor that one thread fills and another may give up: writes wait for room, and `cancel` ends the wait.
+
+    The descriptor's own flags are left alone, for other processes share them (O_NONBLOCK on a terminal would reach the
+    shell).  A reader that went away is remembered in `broken`, not raised: it ends the session and is no fault.  Any
+    other failure is in `error` as well.  `on_broken` is then called, on the writing thread.
+    """
+
+    # A pipe reported writable takes this much without blocking (PIPE_BUF).
+    _CHUNK = 4096
+
+    def __init__(self, descriptor: int, on_broken: Callable[[], None] | None = None) -> None:
+        self._descriptor = descriptor
+        self._on_broken = on_broken
+        self._cancel_read, self._cancel_write = os.pipe2(os.O_CLOEXEC)
+        self._poll = select.poll()
+        self._poll.register(descriptor, select.POLLOUT)
+        self._poll.register(self._cancel_read, select.POLLIN)
+        self.broken = False
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> None:
+        """Write all of `data`, or as much as goes before `cancel` or the reader's end."""
+        view = memoryview(data)
+        while view and not self.broken:
+            if any(descriptor == self._cancel_read for descriptor, _ in self._poll.poll()):
+                return
+            try:
+                view = view[os.write(self._descriptor, view[: self._CHUNK]) :]
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                self.error = None if isinstance(error, BrokenPipeError) else error
+                self.broken = True
+                if self._on_broken is not None:
+                    self._on_broken()
+
+    def cancel(self) -> None:
+        """Let go of every write, now and from now on."""
+        os.write(self._cancel_write, b"x")
+
+    def close(self) -> None:
+        """Free what this object opened; the descriptor itself stays open."""
+        os.close(self._cancel_read)
+        os.close(self._cancel_write)

@@ -1,0 +1,118 @@
+"""The process `xenia`, from outside: what it prints where, and how it ends.  Nothing here boots a guest."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from xenia.cli.main import split_command
+
+SOURCE = Path(__file__).parents[3] / "src"
+
+
+def xenia(*arguments: str, **options: object) -> "subprocess.CompletedProcess[str]":
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    return subprocess.run(
+        [sys.executable, "-m", "xenia", *arguments],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        env=environment,
+        check=False,
+    )
+
+
+def test_without_a_command_the_help_is_on_standard_error() -> None:
+    ended = xenia()
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert "usage: xenia" in ended.stderr
+
+
+def test_help_is_on_standard_output_and_names_every_command() -> None:
+    ended = xenia("--help")
+    assert ended.returncode == 0
+    assert ended.stderr == ""
+    for verb in ("run", "doctor", "inspect", "hypercalls", "completion"):
+        assert verb in ended.stdout
+
+
+def test_help_of_run_shows_examples_and_the_leave_key() -> None:
+    ended = xenia("run", "--help")
+    assert ended.returncode == 0
+    assert "Ctrl-]" in ended.stdout
+    assert "xenia run -- uname -a" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["fly"], "fly"),
+        (["run", "--memory", "12X"], "'12X' is not a size"),
+        (["run", "--memory"], "expected one argument"),
+        (["run", "--scatter", "-1"], "'-1' is not a whole number"),
+        (["run", "--scatter", "x"], "'x' is not a whole number"),
+        (["run", "--clock", "sundial"], "sundial"),
+        (["run", "ls"], "a command for the guest goes after '--'"),
+        (["run", "--mem", "64M"], "what is --mem?"),
+        (["run", "--quiet", "--verbose"], "not allowed with"),
+        (["run", "--memory", "2M"], "a guest needs 4M"),
+        (["run", "--memory", "512M", "--machine-memory", "256M"], "does not fit"),
+        (["run", "--memory", "64T"], "more than this host has"),
+        (["run", "--kernel", "demo", "--", "ls"], "takes no command"),
+        (["doctor", "--", "ls"], "go with 'run' only"),
+        (["inspect"], "KERNEL"),
+        (["completion", "tcl"], "tcl"),
+    ],
+)
+def test_wrong_input_is_answered_in_one_line_and_with_status_2(arguments: list[str], complaint: str) -> None:
+    ended = xenia(*arguments)
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert complaint in ended.stderr
+    assert ended.stderr.startswith("xenia")
+    assert ended.stderr.count("\n") == 1, ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_version() -> None:
+    ended = xenia("--version")
+    assert ended.returncode == 0
+    assert ended.stdout.startswith("xenia ")
+
+
+def test_help_to_a_reader_that_left_ends_as_quietly_as_other_programs() -> None:
+    ended = subprocess.run(
+        f"{sys.executable} -m xenia --help 2>&1 | true; echo ${{PIPESTATUS[0]}}",
+        shell=True,
+        executable="/bin/bash",
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        check=True,
+    )
+    assert ended.stdout.strip() in ("0", "141")  # it may have finished before the reader left
+    assert ended.stderr == ""
+
+
+def test_help_imports_neither_the_engine_nor_the_compiled_core() -> None:
+    program = (
+        "import sys\nfrom xenia.cli.main import command\n"
+        "try: command(['--help'])\nexcept SystemExit: pass\n"
+        "print(*sorted(sys.modules), file=sys.stderr)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        check=True,
+    )  # fmt: skip
+    loaded = set(ended.stderr.split())
+    assert "xenia.cli.parser" in loaded
+    assert not loaded & {"unicorn", "xenia.hypervisor", "shtab", "importlib.metadata", "subprocess", "zstandard"}
+
+
+def test_what_follows_the_first_double_dash_is_the_guests() -> None:
+    assert split_command(["run", "-q"]) == (["run", "-q"], None)
+    assert split_command(["run", "--", "ls", "--", "-l"]) == (["run"], ["ls", "--", "-l"])
+    assert split_command(["run", "--"]) == (["run"], [])

@@ -1,0 +1,110 @@
+import io
+import os
+
+import pytest
+
+from xenia.cli.voice import Voice, rough_size
+
+
+class Screen(io.StringIO):
+    """A terminal that keeps what was written to it."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+
+def test_without_a_terminal_words_are_plain_lines() -> None:
+    stream = io.StringIO()
+    voice = Voice(stream)
+    voice.say("hello")
+    voice.error("no")
+    assert stream.getvalue() == "xenia: hello\nxenia: no\n"
+
+
+def test_without_a_terminal_progress_is_a_line_for_each_quarter() -> None:
+    stream = io.StringIO()
+    voice = Voice(stream)
+    for done in range(0, 1001):
+        voice.progress("fetching a.deb", done << 20, 1000 << 20)
+    voice.busy("booting")
+    assert stream.getvalue().splitlines() == [
+        "xenia: fetching a.deb",
+        "xenia: fetching a.deb: 25% of 1000M",
+        "xenia: fetching a.deb: 50% of 1000M",
+        "xenia: fetching a.deb: 75% of 1000M",
+        "xenia: fetching a.deb: 100% of 1000M",
+    ]
+
+
+def test_on_a_terminal_progress_is_one_line_that_gives_way_to_the_next_word() -> None:
+    screen = Screen()
+    voice = Voice(screen)
+    for done in range(0, 101):
+        voice.progress("fetching", done, 100)
+    voice.say("done")
+    assert screen.getvalue().count("\n") == 1
+    assert screen.getvalue().endswith("\r\x1b[K\x1b[1mxenia:\x1b[0m done\n")
+    assert "100% of 100B" in screen.getvalue()
+
+
+def test_no_color_means_no_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    screen = Screen()
+    voice = Voice(screen)
+    voice.error("no")
+    assert screen.getvalue() == "xenia: no\n"
+
+
+def test_a_dumb_terminal_gets_no_escape_sequence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    screen = Screen()
+    voice = Voice(screen)
+    voice.progress("fetching", 1, 2)
+    voice.busy("booting")
+    voice.say("done")
+    assert "\x1b" not in screen.getvalue()
+
+
+def test_quiet_leaves_only_errors() -> None:
+    screen = Screen()
+    voice = Voice(screen, quiet=True)
+    voice.say("hello")
+    voice.progress("fetching", 1, 2)
+    voice.busy("booting")
+    assert screen.getvalue() == ""
+    voice.error("no")
+    assert "no" in screen.getvalue()
+
+
+def test_a_reader_that_went_away_is_no_fault() -> None:
+    read_fd, write_fd = os.pipe()
+    os.close(read_fd)
+    with os.fdopen(write_fd, "w", buffering=1) as stream:
+        voice = Voice(stream)
+        voice.say("anyone?")
+        voice.error("anyone at all?")
+        # The buffer still holds what nobody took; the descriptor below it is already good for nothing.
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, write_fd)
+        os.close(devnull)
+
+
+def test_size_of_an_unknown_whole() -> None:
+    stream = io.StringIO()
+    voice = Voice(stream)
+    voice.progress("unpacking", 0, 0)
+    voice.progress("unpacking", 5 << 20, 0)
+    assert stream.getvalue() == "xenia: unpacking\n"
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [(0, "0B"), (1023, "1023B"), (1536, "1.5K"), (68 << 20, "68M"), (3 << 30, "3.0G")]
+)
+def test_rough_sizes(size: int, text: str) -> None:
+    assert rough_size(size) == text

@@ -1,0 +1,75 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xenia.errors import ConfigError
+from xenia.toolstack.machine_config import MIB, MachineConfig, format_size, host_memory, parse_size
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("64M", 64 * MIB),
+        ("1G", 1 << 30),
+        ("1g", 1 << 30),
+        ("512", 512 * MIB),
+        ("65536K", 64 * MIB),
+        ("2GiB", 2 << 30),
+        ("2GB", 2 << 30),
+        (" 8M ", 8 * MIB),
+        ("1T", 1 << 40),
+    ],
+)
+def test_sizes(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "M", "-1M", "1.5G", "lots", "1P", "0x10M", "1 G", "64MM", "99999999T"])
+def test_what_is_no_size_is_refused_in_one_line_that_quotes_it(text: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        parse_size(text)
+    assert f"'{text}'" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@given(st.integers(min_value=0, max_value=1 << 41))
+def test_a_formatted_size_reads_back_as_the_same_number_of_kibibytes(kib: int) -> None:
+    assert parse_size(format_size(kib << 10)) == kib << 10
+
+
+def test_a_guest_larger_than_its_machine_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"memory 512M does not fit into the machine's 256M \(--machine-memory\)"):
+        MachineConfig(memory=512 * MIB, machine_memory=256 * MIB)
+
+
+def test_a_machine_larger_than_the_host_is_refused() -> None:
+    with pytest.raises(ConfigError, match="more than this host has"):
+        MachineConfig(memory=host_memory() + 4096)
+
+
+def test_a_guest_without_room_for_a_kernel_is_refused() -> None:
+    with pytest.raises(ConfigError, match="memory 1M: a guest needs 4M"):
+        MachineConfig(memory=MIB)
+
+
+@pytest.mark.parametrize("name", ["", "-x", "a b", "a/b", "é", "x" * 65, "a\n"])
+def test_a_name_that_could_not_be_typed_or_stored_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="name"):
+        MachineConfig(name=name)
+
+
+def test_a_command_and_an_initrd_of_the_operators_exclude_each_other() -> None:
+    with pytest.raises(ConfigError, match="'echo hi' runs in Xenia's own initramfs"):
+        MachineConfig(initrd="initrd.img", command=("echo", "hi"))
+
+
+def test_the_demo_guest_runs_no_commands_and_takes_no_initrd() -> None:
+    with pytest.raises(ConfigError, match="takes no command"):
+        MachineConfig(flavour="demo", command=("true",))
+    with pytest.raises(ConfigError, match="takes no initrd"):
+        MachineConfig(kernel="demo", initrd="initrd.img")
+
+
+def test_a_kernel_beside_the_demo_flavour_is_refused() -> None:
+    with pytest.raises(ConfigError, match="not both"):
+        MachineConfig(flavour="demo", kernel="vmlinuz")
