@@ -67,4 +67,4 @@ cdef inline bint is_guest_l4_slot(unsigned index) noexcept nogil:
     return index < 256 or index > 271
 
 cdef inline uint64_t pte_mfn(uint64_t pte) noexcept nogil:
-    return (pte >> 12) & 0xffffffffff
+    return (pte >> 12) & <uint64_t>0xffffffffff

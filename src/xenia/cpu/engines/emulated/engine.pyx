@@ -89,7 +89,7 @@ cdef extern from "interpose.h" nogil:
     int CC_OP_EFLAGS
     int UC_CPU, UC_NO_EXIT_REQUEST, UC_INIT_DONE, UC_NESTED_LEVEL
     int CPU_EXIT_REQUEST, CPU_ENV, CPU_ENV_PTR, CPU_ICOUNT_DECR_PTR, CPU_HALTED, CPU_EXCEPTION_INDEX
-    int CPU_TLB_TABLES, CPU_TLB_VICTIMS, VICTIM_ENTRIES, NB_MMU_MODES, MMU_USER_IDX
+    int CPU_TLB_TABLES, CPU_TLB_DESCRIPTORS, TLB_DESCRIPTOR_SIZE, TLB_DESCRIPTOR_VICTIMS, VICTIM_ENTRIES, NB_MMU_MODES, MMU_USER_IDX
     uint32_t TLB_INVALID_BIT
 
     ctypedef struct TlbEntry:
@@ -370,6 +370,24 @@ cdef void op_flush_all(Processor *processor) noexcept nogil:
     tlb_flush_x86_64((<Engine *>processor).cpu)
 
 
+cdef void op_flush_frame(Processor *processor, uint64_t mfn) noexcept nogil:
+    cdef Engine *engine = <Engine *>processor
+    cdef uint8_t *tables = <uint8_t *>engine.cpu + CPU_TLB_TABLES
+    cdef uint8_t *descriptor
+    cdef int mode
+    for mode in range(NB_MMU_MODES):
+        forget_frame(<TlbEntry *>(<uint8_t **>(tables + 16 * mode + 8))[0], ((<uint64_t *>(tables + 16 * mode))[0] >> 6) + 1, mfn << 12)
+        descriptor = <uint8_t *>engine.cpu + CPU_TLB_DESCRIPTORS + mode * TLB_DESCRIPTOR_SIZE
+        forget_frame(<TlbEntry *>(descriptor + TLB_DESCRIPTOR_VICTIMS), VICTIM_ENTRIES, mfn << 12)
+
+
+cdef inline void forget_frame(TlbEntry *entries, uint64_t count, uint64_t maddr) noexcept nogil:
+    cdef uint64_t i
+    for i in range(count):
+        if entries[i].paddr == maddr:
+            entries[i].addr_read = entries[i].addr_write = entries[i].addr_code = <uint64_t>-1
+
+
 cdef void op_code_dirty(Processor *processor, uint64_t maddr, uint64_t length) noexcept nogil:
     tb_invalidate_phys_range_x86_64((<Engine *>processor).uc, maddr, maddr + length)
 
@@ -462,6 +480,7 @@ OPS.table_untyped = op_table_changed
 OPS.root_dropped = op_root_dropped
 OPS.flush_page = op_flush_page
 OPS.flush_all = op_flush_all
+OPS.flush_frame = op_flush_frame
 OPS.code_dirty = op_code_dirty
 OPS.load_root = op_load_root
 OPS.get_segment = op_get_segment

@@ -1,0 +1,196 @@
+"""Machine memory and the frame table.
+
+Machine memory is a memfd, mapped once, so that other processes can map frames of it; it is sparse, so that memory that
+no guest has touched costs nothing.  Its lowest frames are Xen's own: the machine-to-physical table (M2P) that every
+guest reads, and the page tables that show it, read-only, in slot 256 of every L4.
+
+The frame table is a packed array beside it, one `Frame` for each machine frame, never mapped by a guest.  What the
+counts and types mean is mm/'s business; here a frame is free (no references) or belongs to an owner.
+"""
+
+import os
+import random
+from array import array
+
+from cpython.buffer cimport PyBuffer_FillInfo
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memset
+
+from xenia.abi.xen cimport DOMID_XEN, INVALID_M2P_ENTRY
+
+from xenia.errors import ConfigError
+
+cdef extern from "<pthread.h>" nogil:
+    ctypedef struct pthread_mutex_t:
+        pass
+    int pthread_mutex_init(pthread_mutex_t *lock, void *attributes)
+    int pthread_mutex_lock(pthread_mutex_t *lock)
+    int pthread_mutex_unlock(pthread_mutex_t *lock)
+    int pthread_mutex_destroy(pthread_mutex_t *lock)
+
+cdef extern from "<sys/mman.h>" nogil:
+    void *mmap(void *address, size_t length, int protection, int flags, int fd, long offset)
+    int munmap(void *address, size_t length)
+    void *MAP_FAILED
+    int PROT_READ, PROT_WRITE, MAP_SHARED, MAP_PRIVATE, MAP_ANONYMOUS, MAP_NORESERVE
+
+cdef enum:
+    PAGE_SIZE = 4096
+    # M2P entries of page tables: present, accessed; supervisor, read-only, and never executed.
+    TABLE = 0x21
+
+cdef uint64_t LEAF = <uint64_t>1 << 63 | 0x21
+
+
+cdef uint64_t machine_alloc(Machine *machine, uint16_t owner) noexcept nogil:
+    cdef uint64_t mfn = INVALID_M2P_ENTRY
+    pthread_mutex_lock(<pthread_mutex_t *>machine.lock)
+    if machine.nr_freed:
+        machine.nr_freed -= 1
+        mfn = machine.freed[machine.nr_freed]
+    elif machine.fresh < machine.nr_frames:
+        mfn = machine.fresh
+        machine.fresh += 1
+    if mfn != INVALID_M2P_ENTRY:
+        machine.nr_free -= 1
+        take(machine, mfn, owner)
+    pthread_mutex_unlock(<pthread_mutex_t *>machine.lock)
+    return mfn
+
+
+cdef void machine_free(Machine *machine, uint64_t mfn) noexcept nogil:
+    memset(machine.base + (mfn << 12), 0, PAGE_SIZE)
+    machine.m2p[mfn] = INVALID_M2P_ENTRY
+    memset(&machine.frames[mfn], 0, sizeof(Frame))
+    pthread_mutex_lock(<pthread_mutex_t *>machine.lock)
+    machine.freed[machine.nr_freed] = <uint32_t>mfn
+    machine.nr_freed += 1
+    machine.nr_free += 1
+    pthread_mutex_unlock(<pthread_mutex_t *>machine.lock)
+
+
+cdef inline void take(Machine *machine, uint64_t mfn, uint16_t owner) noexcept nogil:
+    cdef Frame *frame = &machine.frames[mfn]
+    memset(frame, 0, sizeof(Frame))
+    frame.refs = 1
+    frame.owner = owner
+    frame.flags = FRAME_ALLOCATED
+
+
+cdef class MachineMemory:
+    """`size` bytes of machine memory (a multiple of 4 KiB) and their frame table; a writable buffer over all of it.
+
+    `scatter`, a seed, hands frames out in a random order, so that nothing can lean on where they lie.
+    Raises ConfigError when the host cannot give that much.
+    """
+
+    def __cinit__(self, size: int, scatter: int | None = None):
+        cdef Machine *machine = &self.storage
+        cdef uint64_t i
+        self.machine = machine
+        machine.memfd = -1
+        machine.nr_frames = size >> 12
+        self.length = <Py_ssize_t>(machine.nr_frames << 12)
+        machine.lock = malloc(sizeof(pthread_mutex_t))
+        pthread_mutex_init(<pthread_mutex_t *>machine.lock, NULL)
+        try:
+            machine.memfd = os.memfd_create("xenia-machine-memory", os.MFD_CLOEXEC)
+            os.ftruncate(machine.memfd, self.length)
+        except OSError as error:
+            raise ConfigError(f"the host gives no {size >> 20} MiB of machine memory: {error.strerror}") from None
+        machine.base = <uint8_t *>mmap(NULL, self.length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, machine.memfd, 0)
+        machine.frames = <Frame *>mmap(NULL, machine.nr_frames * sizeof(Frame), PROT_READ | PROT_WRITE,
+                                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+        machine.freed = <uint32_t *>mmap(NULL, machine.nr_frames * sizeof(uint32_t), PROT_READ | PROT_WRITE,
+                                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+        if machine.base == MAP_FAILED or machine.frames == MAP_FAILED or machine.freed == MAP_FAILED:
+            raise ConfigError(f"the host gives no {size >> 20} MiB of machine memory")
+        build_m2p(machine)
+        if scatter is not None:
+            order = list(range(machine.fresh, machine.nr_frames))
+            random.Random(scatter).shuffle(order)
+            for i, mfn in enumerate(order):
+                machine.freed[i] = mfn
+            machine.nr_freed = len(order)
+            machine.fresh = machine.nr_frames
+
+    def __dealloc__(self):
+        cdef Machine *machine = &self.storage
+        if machine.base != NULL and machine.base != MAP_FAILED:
+            munmap(machine.base, self.length)
+        if machine.frames != NULL and machine.frames != MAP_FAILED:
+            munmap(machine.frames, machine.nr_frames * sizeof(Frame))
+        if machine.freed != NULL and machine.freed != MAP_FAILED:
+            munmap(machine.freed, machine.nr_frames * sizeof(uint32_t))
+        if machine.memfd >= 0:
+            os.close(machine.memfd)
+        if machine.lock != NULL:
+            pthread_mutex_destroy(<pthread_mutex_t *>machine.lock)
+            free(machine.lock)
+
+    def __getbuffer__(self, Py_buffer *buffer, int flags):
+        PyBuffer_FillInfo(buffer, self, self.machine.base, self.length, 0, flags)
+
+    def __releasebuffer__(self, Py_buffer *buffer):
+        pass
+
+    def allocate(self, owner: int, count: int) -> array:
+        """`count` zeroed frames for domain `owner`, as an array of their mfns.
+
+        ConfigError if not all are to be had; then none is taken.
+        """
+        cdef uint64_t i, wanted = count
+        cdef uint16_t domid = owner
+        cdef uint64_t[::1] view
+        frames = array("Q", bytes(8 * count))
+        if count == 0:
+            return frames
+        if wanted > self.machine.nr_free:
+            raise ConfigError(f"not enough machine memory: {count >> 8} MiB asked for, {self.nr_free >> 8} MiB free")
+        view = frames
+        with nogil:
+            for i in range(wanted):
+                view[i] = machine_alloc(self.machine, domid)
+        return frames
+
+    @property
+    def m2p(self) -> memoryview:
+        """The M2P table, indexed by mfn: what pfn its owner knows the frame as."""
+        cdef uint64_t offset = <uint8_t *>self.machine.m2p - self.machine.base
+        return memoryview(self)[offset:offset + 8 * self.machine.nr_frames].cast("Q")
+
+    @property
+    def nr_frames(self) -> int:
+        """Frames in all."""
+        return self.machine.nr_frames
+
+    @property
+    def nr_free(self) -> int:
+        """Frames that nobody has."""
+        return self.machine.nr_free
+
+    @property
+    def fd(self) -> int:
+        """The memfd."""
+        return self.machine.memfd
+
+
+cdef void build_m2p(Machine *machine) noexcept nogil:
+    # Frame 0 stays unused; then the M2P's own frames; then the L1, L2 and L3 tables that map them.
+    cdef uint64_t entries = (machine.nr_frames * 8 + PAGE_SIZE - 1) >> 12
+    cdef uint64_t l1s = (entries + 511) >> 9, l2s = (l1s + 511) >> 9
+    cdef uint64_t first_l1 = 1 + entries, first_l2 = first_l1 + l1s, i
+    machine.m2p = frame_words(machine, 1)
+    machine.m2p_l3 = first_l2 + l2s
+    memset(machine.m2p, 0xff, entries << 12)
+    for i in range(entries):
+        frame_words(machine, first_l1)[i] = (1 + i) << 12 | LEAF
+    for i in range(l1s):
+        frame_words(machine, first_l2)[i] = (first_l1 + i) << 12 | TABLE
+    for i in range(l2s):
+        frame_words(machine, machine.m2p_l3)[i] = (first_l2 + i) << 12 | TABLE
+    machine.fresh = machine.m2p_l3 + 1
+    machine.nr_free = machine.nr_frames - machine.fresh
+    for i in range(machine.fresh):
+        take(machine, i, DOMID_XEN)

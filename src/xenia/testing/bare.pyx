@@ -1,0 +1,167 @@
+"""Bare machine code on an engine: no domain, no hypervisor, identity page tables.  For the engines' conformance suite.
+
+The address space, 16 MB of machine memory at its own addresses: everything present, writable, for user too, but
+
+    READ_ONLY        one page that is read-only
+    SUPERVISOR       one page that user mode may not touch
+    NO_EXECUTE       one page that may not be executed
+    CODE, STACK      where the program is and the top of its stack
+
+`syscall` is the program's way out: eax says what it wants, see `Program.run`.
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+
+from xenia.cpu.engines.emulated.engine cimport EmulatedEngine
+from xenia.cpu.processor cimport (
+    CONTEXT_FLAGS, CONTEXT_SEGMENTS, EXIT_EXCEPTION, EXIT_SOFT_INTERRUPT, EXIT_SYSCALL, EXIT_SYSENTER, LEAVE, RAX, RDI,
+    RESUME, RSI, RSP, Context, Exit, Processor,
+)
+from xenia.machine.machine cimport MachineMemory
+
+CODE = 0x40000
+STACK = 0x50000
+READ_ONLY = 0x60000
+SUPERVISOR = 0x61000
+NO_EXECUTE = 0x62000
+DATA = 0x80000
+SIZE = 16 << 20
+
+cdef enum:
+    CALL_EXIT = 0           # end
+    CALL_USER = 1           # go on in user mode
+    CALL_KERNEL = 2         # go on in kernel mode
+    CALL_MAP = 3            # entry rdi of the page table := rsi, page flushed
+    CALL_MAP_UNFLUSHED = 4
+    CALL_WRITE = 5          # machine memory at rdi := low byte of rsi, as another writer would
+    CALL_NOP = 6
+    L4 = 0x70               # frames of the page tables
+    L3 = 0x71
+    L2 = 0x72
+    L1 = 0x73
+
+cdef struct Run:
+    Context context
+    Processor *processor
+    uint8_t *memory
+    Exit last
+    uint64_t exits
+
+
+cdef int on_exit(void *opaque, Exit *exit) noexcept nogil:
+    cdef Run *run = <Run *>opaque
+    cdef Context *context = &run.context
+    cdef uint64_t *table = <uint64_t *>(run.memory + (L1 << 12))
+    run.exits += 1
+    run.last = exit[0]
+    if exit.kind != EXIT_SYSCALL:
+        return LEAVE
+    if context.gpr[RAX] == CALL_USER or context.gpr[RAX] == CALL_KERNEL:
+        context.kernel = context.gpr[RAX] == CALL_KERNEL
+        context.dirty |= CONTEXT_SEGMENTS
+    elif context.gpr[RAX] == CALL_MAP or context.gpr[RAX] == CALL_MAP_UNFLUSHED:
+        table[context.gpr[RDI]] = context.gpr[RSI]
+        if context.gpr[RAX] == CALL_MAP:
+            run.processor.ops.flush_page(run.processor, context.gpr[RDI] << 12)
+    elif context.gpr[RAX] == CALL_WRITE:
+        run.memory[context.gpr[RDI]] = <uint8_t>context.gpr[RSI]
+        run.processor.ops.code_dirty(run.processor, context.gpr[RDI], 1)
+    elif context.gpr[RAX] == CALL_EXIT:
+        return LEAVE
+    return RESUME
+
+
+cdef class Program:
+    """Machine code, loaded at CODE of a fresh machine, on an engine of its own."""
+
+    cdef Run state
+    cdef MachineMemory memory
+    cdef EmulatedEngine engine
+
+    def __init__(self, code: bytes, user: bool = False):
+        cdef uint64_t *words
+        cdef uint64_t page
+        cdef const uint8_t *source = code
+        self.memory = MachineMemory(SIZE)
+        self.engine = EmulatedEngine(self.memory)
+        memset(&self.state, 0, sizeof(Run))
+        self.state.memory = self.memory.machine.base
+        self.state.processor = self.engine.processor
+        words = <uint64_t *>self.state.memory
+        words[512 * L4] = L3 << 12 | 7
+        words[512 * L3] = L2 << 12 | 7
+        words[512 * L2] = L1 << 12 | 7
+        for page in range(512):
+            words[512 * L1 + page] = page << 12 | 7
+        words[512 * L1 + (READ_ONLY >> 12)] &= ~<uint64_t>2
+        words[512 * L1 + (SUPERVISOR >> 12)] &= ~<uint64_t>4
+        words[512 * L1 + (NO_EXECUTE >> 12)] |= <uint64_t>1 << 63
+        memcpy(self.state.memory + <uint64_t>CODE, source, len(code))
+        self.state.context.rip = CODE
+        self.state.context.gpr[RSP] = STACK
+        self.state.context.rflags = 0x202
+        self.state.context.cs = 0xe033
+        self.state.context.ss = 0xe02b
+        self.state.context.kernel = not user
+        self.state.context.dirty = CONTEXT_FLAGS | CONTEXT_SEGMENTS
+        self.engine.processor.context = &self.state.context
+        self.engine.processor.vcpu = &self.state
+        self.engine.processor.on_exit = on_exit
+        self.engine.processor.ops.load_root(self.engine.processor, L4)
+
+    def run(self) -> bool:
+        """Run until the program leaves (True) or is kicked (False).
+
+        The program leaves with any exception, and with syscall eax=0; other calls go on: 1 to user mode, 2 to kernel mode,
+        3 entry edi of the page table becomes rsi, 4 the same without a flush, 5 byte esi is written to address rdi from
+        outside, 6 nothing.
+        """
+        cdef bint left
+        with nogil:
+            left = self.engine.processor.ops.run(self.engine.processor)
+        return left
+
+    def kick(self) -> None:
+        """Stop the program at the next translated block; from any thread."""
+        self.engine.processor.ops.kick(self.engine.processor)
+
+    def read(self, address: int, length: int) -> bytes:
+        """Machine memory."""
+        return self.state.memory[<uint64_t>address:<uint64_t>(address + length)]
+
+    def stale_translations(self) -> list[tuple[int, int, str]]:
+        """See EmulatedEngine.stale_translations."""
+        return self.engine.stale_translations()
+
+    @property
+    def gpr(self) -> list[int]:
+        """rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8 to r15."""
+        return [self.state.context.gpr[i] for i in range(16)]
+
+    @property
+    def rip(self) -> int:
+        """Where it stands."""
+        return self.state.context.rip
+
+    @property
+    def rflags(self) -> int:
+        """Its flags."""
+        return self.state.context.rflags
+
+    @property
+    def kernel(self) -> bool:
+        """Its mode."""
+        return self.state.context.kernel
+
+    @property
+    def exits(self) -> int:
+        """How often it left guest code."""
+        return self.state.exits
+
+    @property
+    def last(self) -> tuple[str, int, int, int]:
+        """The last exit: what it was, vector, error code, address."""
+        kind = {EXIT_SYSCALL: "syscall", EXIT_SYSENTER: "sysenter", EXIT_SOFT_INTERRUPT: "interrupt",
+                EXIT_EXCEPTION: "exception"}[self.state.last.kind]
+        return kind, self.state.last.vector, self.state.last.error, self.state.last.address

@@ -1,0 +1,244 @@
+"""What every engine must do with guest code, whatever runs it."""
+
+import random
+import threading
+
+import pytest
+
+from tests.assembler import assemble
+from xenia.testing.bare import CODE, DATA, NO_EXECUTE, READ_ONLY, SIZE, STACK, SUPERVISOR, Program
+
+RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI = range(8)
+R11 = 11
+
+LEAVE = "xor %eax, %eax; syscall;"
+PF, GP, UD, DB, BP, NM = 14, 13, 6, 1, 3, 7
+PRESENT, WRITE, USER, FETCH = 1, 2, 4, 16
+
+
+def run(source: str, user: bool = False) -> Program:
+    program = Program(assemble(source + "\n" + LEAVE), user)
+    assert program.run()
+    assert program.stale_translations() == []
+    return program
+
+
+def fault(source: str, user: bool = False) -> tuple[int, int, int]:
+    kind, vector, error, address = run(source, user).last
+    assert kind == "exception"
+    return vector, error, address
+
+
+def test_registers_come_back_as_the_program_left_them() -> None:
+    program = run("mov $0x1122334455667788, %rbx; lea 8(%rbx), %r15; mov $7, %edi")
+    assert program.gpr[RBX] == 0x1122334455667788
+    assert program.gpr[15] == 0x1122334455667790
+    assert program.gpr[RDI] == 7
+    assert program.gpr[RSP] == STACK
+
+
+@pytest.mark.parametrize(
+    ("source", "flags"),
+    [
+        ("cmp $0, %rbx", 0x44),
+        ("mov $1, %ebx; cmp $2, %ebx", 0x95),
+        ("mov $0x7fffffff, %ebx; add $1, %ebx", 0x894),
+        ("std", 0x400),
+        ("stc", 1),
+    ],
+)
+def test_flags_come_back_whatever_computed_them(source: str, flags: int) -> None:
+    program = Program(assemble(source + "; syscall"))
+    program.run()
+    assert program.rflags & 0xCD5 == flags
+
+
+def test_syscall_saves_rip_and_flags_as_the_processor_does() -> None:
+    program = Program(assemble("stc; syscall; hlt"))
+    program.run()
+    assert program.gpr[RCX] == program.rip == CODE + 3
+    assert program.gpr[R11] & 1 == 1
+
+
+def test_a_page_fault_tells_address_and_error_code() -> None:
+    assert fault(f"mov %eax, {SIZE}") == (PF, WRITE, SIZE)
+    assert fault(f"mov {SIZE}, %eax") == (PF, 0, SIZE)
+    assert fault(f"mov %eax, {READ_ONLY}") == (PF, PRESENT | WRITE, READ_ONLY)
+    assert fault(f"mov %eax, {READ_ONLY}", user=True) == (PF, PRESENT | WRITE | USER, READ_ONLY)
+    assert fault(f"mov {SUPERVISOR}, %eax", user=True) == (PF, PRESENT | USER, SUPERVISOR)
+    assert fault(f"mov ${NO_EXECUTE}, %eax; jmp *%rax") == (PF, PRESENT | FETCH, NO_EXECUTE)
+
+
+def test_the_kernel_reaches_supervisor_pages() -> None:
+    assert run(f"mov {SUPERVISOR}, %eax").last[0] == "syscall"
+
+
+def test_a_page_fault_restarts_at_the_instruction() -> None:
+    program = run(f"mov $5, %ebx; add %ebx, {READ_ONLY}")
+    assert program.rip == CODE + 5
+    assert program.gpr[RBX] == 5
+
+
+def test_any_number_of_faults_never_becomes_a_double_fault() -> None:
+    program = Program(assemble(f"mov %eax, {READ_ONLY}"))
+    for _ in range(4):
+        assert program.run()
+        assert program.last[:2] == ("exception", PF)
+
+
+@pytest.mark.parametrize("source", ["hlt", "cli", "sti", "in $0x80, %al", "out %eax, %dx", "mov %cr3, %rax", "wbinvd",
+                                    "mov %rax, %cr0", "rdmsr", "lgdt (%rsp)", "ltr %ax", "invlpg (%rsp)", "clts",
+                                    "mov %rax, %dr7", "sysretq", "movabs $0x8000000000000000, %rax; mov (%rax), %al"])  # fmt: skip
+@pytest.mark.parametrize("user", [False, True], ids=["kernel", "user"])
+def test_privileged_instructions_fault_in_both_modes(source: str, user: bool) -> None:
+    assert fault(source, user)[:2] == (GP, 0)
+
+
+def test_the_forced_emulation_prefix_is_an_invalid_opcode() -> None:
+    program = run('ud2; .ascii "xen"; cpuid')
+    assert program.last[:2] == ("exception", UD)
+    assert program.rip == CODE
+
+
+def test_a_software_interrupt_leaves_rip_past_it() -> None:
+    program = run("int $0x80", user=True)
+    assert program.last[:2] == ("interrupt", 0x80)
+    assert program.rip == CODE + 2
+    program = run("int3")
+    assert program.last[:2] == ("interrupt", BP)
+    assert program.rip == CODE + 1
+
+
+@pytest.mark.parametrize("user", [False, True], ids=["kernel", "user"])
+def test_single_stepping_stops_after_each_instruction(user: bool) -> None:
+    program = Program(assemble("pushfq; orq $0x100, (%rsp); popfq; nop; inc %ebx; nop; hlt"), user)
+    stops = []
+    for _ in range(3):
+        program.run()
+        assert program.last[:2] == ("exception", DB)
+        stops.append(program.rip)
+    assert [later - first for first, later in zip(stops, stops[1:], strict=False)] == [2, 1]
+    assert program.gpr[RBX] == 1
+
+
+def test_modes_change_at_an_exit_and_decide_rights() -> None:
+    program = run(f"mov $1, %eax; syscall; mov {SUPERVISOR}, %eax")
+    assert program.last == ("exception", PF, PRESENT | USER, SUPERVISOR)
+    assert not program.kernel
+    program = run(f"mov $1, %eax; syscall; mov $2, %eax; syscall; mov {SUPERVISOR}, %eax")
+    assert program.last[0] == "syscall"
+
+
+def test_a_kernel_that_drops_to_ring_3_gets_its_ring_back() -> None:
+    # iretq with the ABI's selectors (RPL 3): the same privilege on Xen.
+    source = f"push $0xe02b; push ${STACK}; push $0x202; push $0xe033; lea 1f(%rip), %rax; push %rax; iretq; 1: mov {SUPERVISOR}, %eax"
+    program = Program(assemble(source + ";" + LEAVE))
+    program.run()
+    assert program.last[0] in ("syscall", "exception")
+
+
+def test_a_mapping_changes_with_its_flush() -> None:
+    page, first, second = DATA >> 12, DATA, DATA + 0x1000
+    program = run(
+        f"movl $1, {first}; movl $2, {second}; mov $3, %eax; mov ${page}, %edi; mov ${second | 7}, %esi; syscall; mov {first}, %ebx"
+    )
+    assert program.gpr[RBX] == 2
+
+
+def test_a_mapping_without_its_flush_is_found_by_the_checker() -> None:
+    page, second = DATA >> 12, DATA + 0x1000
+    program = Program(
+        assemble(f"movl $1, {DATA}; mov $4, %eax; mov ${page}, %edi; mov ${second | 7}, %esi; syscall;" + LEAVE)
+    )
+    program.run()
+    assert [(va, paddr) for va, paddr, _ in program.stale_translations()] == [(DATA, DATA)]
+
+
+def test_code_that_the_guest_rewrites_runs_as_rewritten() -> None:
+    program = run("mov $3, %ecx; 1: mov $1, %ebx; lea 1b+1(%rip), %rax; incb (%rax); dec %ecx; jnz 1b")
+    assert program.gpr[RBX] == 3
+
+
+def test_code_that_another_writer_changes_runs_as_changed() -> None:
+    # The immediate at `1:` is changed from outside, between its first and its second run.
+    program = run(
+        "xor %ebp, %ebp; 1: mov $1, %ebx; test %ebp, %ebp; jnz 2f; inc %ebp;"
+        "mov $5, %eax; lea 1b+1(%rip), %rdi; mov $9, %esi; syscall; jmp 1b; 2:"
+    )
+    assert program.gpr[RBX] == 9
+
+
+def test_accessed_and_dirty_bits_are_set_as_the_guest_reads_and_writes() -> None:
+    table = 0x73 << 12
+    program = run(f"mov {DATA}, %eax; movl $1, {DATA + 0x1000}")
+    entries = [int.from_bytes(program.read(table + 8 * (page >> 12), 8), "little") & 0x60
+               for page in (DATA, DATA + 0x1000, DATA + 0x2000)]  # fmt: skip
+    assert entries == [0x20, 0x60, 0]
+
+
+def test_a_kick_before_the_entry_is_not_forgotten() -> None:
+    program = Program(assemble("1: jmp 1b"))
+    program.kick()
+    assert not program.run()
+    assert program.rip == CODE
+
+
+def test_a_kick_stops_a_program_that_never_leaves() -> None:
+    program = Program(assemble("1: inc %rbx; jmp 1b"))
+    timer = threading.Timer(0.05, program.kick)
+    timer.start()
+    assert not program.run()
+    timer.join()
+    assert program.gpr[RBX] > 0
+
+
+# Read-modify-write instructions of every kind, string instructions and calls, folded into a checksum: what an
+# instruction that runs twice, or half, would spoil.
+STRESS = f"""
+    mov $60000, %ebp
+    mov $0x9e3779b97f4a7c15, %rbx
+1:  addq %rbx, {DATA}
+    lock xaddq %rbx, {DATA + 8}
+    incl {DATA + 16}
+    rolq $7, {DATA + 24}
+    adcq %rbx, {DATA + 24}
+    xchg %rbx, {DATA + 32}
+    btcq $5, {DATA + 32}
+    mov {DATA + 24}, %rax
+    lock cmpxchg %rbx, {DATA + 24}
+    push %rbx
+    notq (%rsp)
+    pop %rcx
+    call 2f
+    mov ${DATA}, %esi
+    mov ${DATA + 64}, %edi
+    mov $5, %ecx
+    rep movsq
+    xorq %rcx, {DATA + 40}
+    dec %ebp
+    jnz 1b
+    jmp 3f
+2:  subq %rcx, {DATA + 40}
+    ret
+3:
+"""
+
+
+def test_stopping_anywhere_never_changes_what_a_program_computes() -> None:
+    undisturbed = run(STRESS)
+    expected = undisturbed.read(DATA, 128), undisturbed.gpr
+    disturbed = Program(assemble(STRESS + "\n" + LEAVE))
+    finished, stops, random_source = threading.Event(), 0, random.Random(1)
+
+    def disturb() -> None:
+        while not finished.wait(random_source.uniform(0.0001, 0.0003)):
+            disturbed.kick()
+
+    disturber = threading.Thread(target=disturb)
+    disturber.start()
+    while not disturbed.run():
+        stops += 1
+    finished.set()
+    disturber.join()
+    assert stops > 10
+    assert (disturbed.read(DATA, 128), disturbed.gpr) == expected
