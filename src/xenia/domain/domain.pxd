@@ -64,7 +64,7 @@ cdef struct Vcpu:
     uint64_t kernel_ss
     uint64_t kernel_sp
     uint8_t iopl
-    uint64_t iobmp_va        # PHYSDEVOP_set_iobitmap: guest address of the port bitmap (1 = refused), 0 none
+    uint64_t iobmp_va        # PHYSDEVOP_set_iobitmap: guest address of the port bitmap (a set bit refuses), 0 none
     uint32_t iobmp_limit    # ports it covers
     # --- segments and control state
     uint64_t fs_base
@@ -103,6 +103,7 @@ cdef struct Domain:
     uint64_t shared_info_mfn
     shared_info_t *shared_info
     EventChannel channels[4096]
+    uint32_t valid_ports     # channels below exist (Xen allocates them 64 at a time); ports above are -EINVAL to everything
     # Ports that other threads (backends, other domains) want pending: one bit per port, set atomically, applied by the
     # thread that runs the domain between two entries.  mailbox_any is set after a bit.
     volatile uint64_t mailbox[64]
