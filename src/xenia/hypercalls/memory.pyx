@@ -54,7 +54,7 @@ from xenia.abi.xen cimport HYPERVISOR_VIRT_START, INVALID_M2P_ENTRY
 from xenia.domain.domain cimport Domain, Vcpu
 from xenia.hypercalls.guest cimport from_guest, own_domain, to_guest
 from xenia.hypercalls.table cimport HYPERCALL_CONTINUE
-from xenia.machine.machine cimport FRAME_ALLOCATED, FRAME_PINNED, Frame, Machine, machine_alloc
+from xenia.machine.machine cimport FRAME_ALLOCATED, FRAME_PINNED, FRAME_SHARED, Frame, Machine, machine_alloc
 from xenia.mm.pvmmu cimport PvMmu, get_page, put_page, put_page_and_type
 
 cdef enum:
@@ -88,6 +88,9 @@ cdef bint lose_frame(PvMmu *mmu, uint64_t mfn) noexcept nogil:
     if not get_page(mmu, mfn):
         return False
     frame = &mmu.machine.frames[mfn]
+    if frame.type == FRAME_SHARED:      # Xenia's own: shared_info, the grant table
+        put_page(mmu, mfn)
+        return False
     if frame.flags & FRAME_PINNED:
         frame.flags &= ~FRAME_PINNED
         put_page_and_type(mmu, mfn)
@@ -205,7 +208,11 @@ cdef bint exclusive(PvMmu *mmu, uint64_t mfn) noexcept nogil:
     cdef bint alone
     if not get_page(mmu, mfn):
         return False
-    alone = mmu.machine.frames[mfn].refs == 2 and mmu.machine.frames[mfn].flags & FRAME_ALLOCATED != 0
+    alone = (
+        mmu.machine.frames[mfn].refs == 2
+        and mmu.machine.frames[mfn].flags & FRAME_ALLOCATED != 0
+        and mmu.machine.frames[mfn].type != FRAME_SHARED
+    )
     put_page(mmu, mfn)
     return alone
 
