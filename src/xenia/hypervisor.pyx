@@ -22,8 +22,8 @@ from xenia.domain.vcpu_info cimport vcpu_info_release
 from xenia.machine.machine cimport (
     FRAME_L4, FRAME_PINNED, FRAME_SHARED, FRAME_VALIDATED, MachineMemory, frame_words, machine_alloc, machine_free,
 )
-from xenia.mm.descriptors cimport release_gdt, set_gdt, set_ldt
-from xenia.mm.pvmmu cimport get_page_and_type, perdomain_create, perdomain_destroy, put_page_and_type, relinquish
+from xenia.mm.descriptors cimport perdomain_create, perdomain_destroy, release_gdt, set_gdt, set_ldt
+from xenia.mm.pvmmu cimport get_page_and_type, put_page_and_type, relinquish
 from xenia.run_loop cimport RunLoop, alarm_thread, on_exit, run, wake
 
 from xenia.domain.build.elf import ElfKernel

@@ -23,10 +23,10 @@ from xenia.machine.machine cimport (
     FRAME_L1, FRAME_L4, FRAME_NONE, FRAME_PINNED, FRAME_VALIDATED, FRAME_WRITABLE, Frame, frame_exists, frame_words,
 )
 from xenia.mm.access cimport copy_from_guest
-from xenia.mm.descriptors cimport set_ldt, unmap_ldt
+from xenia.mm.descriptors cimport set_ldt
 from xenia.mm.pvmmu cimport (
     PAGE_ACCESSED, PAGE_DIRTY, PAGE_GLOBAL, PAGE_PRESENT, PAGE_RW, PAGE_USER, get_entry, get_page, get_page_and_type,
-    get_page_type, is_guest_l4_slot, pte_mfn, put_entry, put_page, put_page_and_type, put_page_type,
+    get_page_type, is_guest_l4_slot, pte_mfn, put_entry, put_page, put_page_and_type, put_page_type, unmap_ldt,
 )
 
 cdef uint64_t LOWER_HALF_END = <uint64_t>1 << 47
@@ -250,7 +250,7 @@ cdef int new_base_pointer(PvMmu *mmu, VcpuMmu *vcpu, uint64_t mfn) noexcept nogi
             return rc
     vcpu.root_kernel = mfn
     vcpu.root_loaded = mfn
-    unmap_ldt(mmu, vcpu)
+    unmap_ldt(mmu)
     mmu.processor.ops.load_root(mmu.processor, mfn)
     if mfn != old:
         put_page_and_type(mmu, old)
