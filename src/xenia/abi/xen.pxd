@@ -188,9 +188,8 @@ cdef struct arch_vcpu_info_t:
 
 cdef struct vcpu_info_t:           # 64 bytes
     uint8_t evtchn_upcall_pending
-    uint8_t _pad0
     uint8_t evtchn_upcall_mask
-    uint8_t _pad1[5]
+    uint8_t _pad[6]
     uint64_t evtchn_pending_sel
     arch_vcpu_info_t arch
     vcpu_time_info_t time

@@ -86,6 +86,7 @@ cdef struct Vcpu:
     uint64_t periodic_period
     uint64_t periodic_expires
     uint64_t poll_expires   # 0 none
+    uint8_t timers_changed  # a running vcpu's deadlines may have come nearer: the run loop has to look
     uint64_t runstate_va    # guest address of vcpu_runstate_info, 0 none
     uint64_t time_info_va   # guest address of a secondary vcpu_time_info, 0 none
     int32_t runstate

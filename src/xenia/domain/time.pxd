@@ -2,7 +2,7 @@
 from libc.stdint cimport int8_t, int32_t, int64_t, uint32_t, uint64_t
 from xenia.domain.domain cimport Domain, Vcpu
 
-ctypedef uint64_t (*host_clock_fn)() noexcept nogil     # ns, never backwards
+ctypedef uint64_t (*host_clock_fn)(void *argument) noexcept nogil     # ns, never backwards
 
 cdef struct Clock:
     bint warped             # when every vcpu is idle, time jumps to the next timer
@@ -14,6 +14,7 @@ cdef struct Clock:
     volatile uint32_t version       # odd while the four above change
     # Calibration of the processor's TSC against the host's clock.
     host_clock_fn host_clock
+    void *host_argument
     uint64_t host_base              # host_clock at system time 0
     uint64_t host_stamp             # host_clock and TSC of the last calibration
     uint64_t host_tsc
@@ -26,7 +27,8 @@ cdef struct Clock:
 # Start the domain's time at 0.  `clock` outlives the domain's last use; vcpu.processor is set.  Takes about 2 ms (a first calibration).
 cdef void clock_start(Domain *domain, Clock *clock, bint warped) noexcept nogil
 # The same with a host clock and a wallclock of the caller's (tests).
-cdef void clock_start_with(Domain *domain, Clock *clock, bint warped, host_clock_fn host_clock, uint64_t wall_ns) noexcept nogil
+cdef void clock_start_with(Domain *domain, Clock *clock, bint warped, host_clock_fn host_clock, void *host_argument,
+                           uint64_t wall_ns) noexcept nogil
 cdef uint64_t system_time(Domain *domain) noexcept nogil       # from any thread
 cdef void time_update(Vcpu *vcpu) noexcept nogil               # write vcpu_time_info (and the secondary copy) with pvclock's version protocol
 cdef void wallclock_update(Domain *domain) noexcept nogil      # write shared_info's wallclock

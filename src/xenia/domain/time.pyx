@@ -39,7 +39,7 @@ cdef enum:
     STEP_NS = 100_000_000               # behind by more than this (host was suspended): step forward
     TSC_STABLE = 1                      # XEN_PVCLOCK_TSC_STABLE_BIT
 
-cdef uint64_t host_monotonic() noexcept nogil:
+cdef uint64_t host_monotonic(void *argument) noexcept nogil:
     cdef timespec now
     clock_gettime(CLOCK_MONOTONIC, &now)
     return <uint64_t>now.tv_sec * 1_000_000_000 + <uint64_t>now.tv_nsec
@@ -58,7 +58,7 @@ cdef void read_both(Domain *domain, Clock *clock, uint64_t *tsc, uint64_t *host)
     cdef int attempt
     for attempt in range(4):
         before = guest_tsc(domain)
-        reading = clock.host_clock()
+        reading = clock.host_clock(clock.host_argument)
         after = guest_tsc(domain)
         if after - before < best:
             best = after - before
@@ -93,13 +93,15 @@ cdef uint64_t system_time(Domain *domain) noexcept nogil:
             return now
 
 cdef void clock_start(Domain *domain, Clock *clock, bint warped) noexcept nogil:
-    clock_start_with(domain, clock, warped, host_monotonic, host_realtime())
+    clock_start_with(domain, clock, warped, host_monotonic, NULL, host_realtime())
 
-cdef void clock_start_with(Domain *domain, Clock *clock, bint warped, host_clock_fn host_clock, uint64_t wall_ns) noexcept nogil:
+cdef void clock_start_with(Domain *domain, Clock *clock, bint warped, host_clock_fn host_clock, void *host_argument,
+                           uint64_t wall_ns) noexcept nogil:
     cdef uint64_t tsc = 0, host = 0
     domain.clock = clock
     clock.warped = warped
     clock.host_clock = host_clock
+    clock.host_argument = host_argument
     clock.wall_base_ns = wall_ns
     clock.warp = 0
     clock.tsc_offset = 0
@@ -177,17 +179,20 @@ cdef void wallclock_update(Domain *domain) noexcept nogil:
 
 cdef void timer_set_singleshot(Vcpu *vcpu, uint64_t when, uint64_t now) noexcept nogil:
     vcpu.timer_expires = when
+    vcpu.timers_changed = 1
     if when and when <= now:
         vcpu.timer_expires = 0
         virq_send(vcpu, VIRQ_TIMER)
 
 cdef void timer_set_periodic(Vcpu *vcpu, uint64_t period, uint64_t now) noexcept nogil:
     vcpu.periodic_period = period
+    vcpu.timers_changed = 1
     vcpu.periodic_expires = now + period
 
 cdef int64_t watchdog_set(Domain *domain, uint32_t number, uint32_t seconds) noexcept nogil:
     cdef uint32_t slot
     cdef uint64_t expires = system_time(domain) + <uint64_t>seconds * 1_000_000_000
+    domain.vcpu[0].timers_changed = 1
     if number > 2 or (number == 0 and seconds == 0):
         return -XEN_EINVAL
     if number == 0:

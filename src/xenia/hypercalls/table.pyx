@@ -115,6 +115,9 @@ cdef int hypercall(Vcpu *vcpu) noexcept nogil:
         context.rip -= 2
     elif result != HYPERCALL_DONE:
         context.gpr[RAX] = <uint64_t>result
+    if vcpu.timers_changed:
+        vcpu.timers_changed = 0
+        return LEAVE
     if vcpu.blocked or vcpu.yielded or domain.preempt or domain.stop or domain.shutdown != SHUTDOWN_NONE:
         return LEAVE
     return RESUME
