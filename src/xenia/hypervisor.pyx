@@ -16,9 +16,9 @@ from xenia.cpu.engines.emulated.engine cimport EmulatedEngine
 from xenia.cpu.processor cimport CONTEXT_FLAGS, CONTEXT_SEGMENTS, RSI, RSP
 from xenia.domain.domain cimport SHUTDOWN_NONE, Domain as DomainState, Vcpu
 from xenia.domain.events cimport event_open, event_post, event_reset
-from xenia.domain.lifecycle cimport domain_init
+from xenia.domain.grant_frames cimport grant_frames_release
+from xenia.domain.lifecycle cimport domain_init, domain_release_frames
 from xenia.domain.time cimport Clock, clock_start, system_time, time_update, wallclock_update
-from xenia.domain.vcpu_info cimport vcpu_info_release
 from xenia.machine.machine cimport (
     FRAME_L4, FRAME_PINNED, FRAME_SHARED, FRAME_VALIDATED, MachineMemory, frame_words, machine_alloc, machine_free,
 )
@@ -362,7 +362,7 @@ cdef uint64_t release(DomainState *domain):
     domain.is_dying = 1
     domain.mmu.dying = 1
     event_reset(domain)
-    vcpu_info_release(vcpu)
+    domain_release_frames(domain)
     if vcpu.mmu.root_kernel:
         set_ldt(&domain.mmu, &vcpu.mmu, 0, 0)
         release_gdt(&domain.mmu, &vcpu.mmu)
@@ -372,7 +372,8 @@ cdef uint64_t release(DomainState *domain):
         vcpu.mmu.root_kernel = vcpu.mmu.root_user = 0
     if domain.shared_info_mfn != INVALID_M2P_ENTRY:
         domain.machine.frames[domain.shared_info_mfn].type_refs -= 1
-    left = relinquish(&domain.mmu)
+    left = relinquish(&domain.mmu) - domain.nr_grant_frames
+    grant_frames_release(domain)
     if domain.shared_info_mfn != INVALID_M2P_ENTRY:
         left -= 1
         machine_free(domain.machine, domain.shared_info_mfn)

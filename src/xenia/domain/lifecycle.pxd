@@ -9,3 +9,5 @@ from xenia.machine.machine cimport Machine
 cdef void domain_init(Domain *domain) noexcept nogil
 # Ends the domain for `reason` (SHUTDOWN_*), unless the guest had given another with SCHEDOP_shutdown_code.
 cdef void domain_shutdown(Domain *domain, int reason) noexcept nogil
+# Lets go of the frames that hypercalls made Xenia hold for the domain (vcpu_info, the pirq_eoi page).
+cdef void domain_release_frames(Domain *domain) noexcept nogil

@@ -1,6 +1,8 @@
 """A domain's beginning and end as plain state: what Xen's domain_create and domain_shutdown leave behind."""
 from xenia.abi.xen cimport INVALID_M2P_ENTRY
 from xenia.domain.domain cimport ECS_RESERVED, RUNSTATE_offline, SHUTDOWN_NONE, Domain, Vcpu
+from xenia.domain.vcpu_info cimport vcpu_info_release
+from xenia.mm.pvmmu cimport put_page_and_type
 
 # PV guests start with a 100 Hz ticker.
 cdef enum:
@@ -29,3 +31,9 @@ cdef void domain_shutdown(Domain *domain, int reason) noexcept nogil:
         domain.shutdown_code = reason
     if domain.shutdown == SHUTDOWN_NONE:
         domain.shutdown = domain.shutdown_code
+
+cdef void domain_release_frames(Domain *domain) noexcept nogil:
+    vcpu_info_release(&domain.vcpu[0])
+    if domain.pirq_eoi_mfn:
+        put_page_and_type(&domain.mmu, domain.pirq_eoi_mfn)
+        domain.pirq_eoi_mfn = 0

@@ -3,7 +3,7 @@
 A command that is not carried out fails whole (-XEN_ENOSYS), so that a guest never takes a grant for mapped or copied that is not.
 """
 from libc.stdint cimport int16_t, int64_t, uint16_t, uint32_t, uint64_t
-from xenia.abi.errno cimport XEN_EFAULT, XEN_EINVAL, XEN_ENOSYS
+from xenia.abi.errno cimport XEN_EFAULT, XEN_EINVAL, XEN_ENOSYS, XEN_EPERM
 from xenia.abi.grant_table cimport (
     GNTST_bad_domain,
     GNTST_general_error,
@@ -17,33 +17,15 @@ from xenia.abi.grant_table cimport (
     gnttab_query_size_t,
     gnttab_setup_table_t,
 )
-from xenia.abi.errno cimport XEN_EPERM
-from xenia.abi.xen cimport INVALID_M2P_ENTRY
 from xenia.domain.domain cimport Domain, Vcpu
+from xenia.domain.grant_frames cimport MAX_GRANT_FRAMES, grant_frames_grow
 from xenia.hypercalls.guest cimport from_guest, own_domain, to_guest
-from xenia.machine.machine cimport FRAME_SHARED, machine_alloc
-
-cdef enum:
-    MAX_FRAMES = 64         # Xen's default: 64 frames of 512 entries
 
 cdef int16_t domain_status(Domain *domain, uint16_t domid) noexcept nogil:
     cdef int result = own_domain(domain, domid)
     if result == -XEN_EPERM:
         return GNTST_permission_denied
     return GNTST_bad_domain if result else GNTST_okay
-
-# The table has at least `nr_frames` frames afterwards.
-cdef bint grow(Domain *domain, uint32_t nr_frames) noexcept nogil:
-    cdef uint64_t mfn
-    while domain.nr_grant_frames < nr_frames:
-        mfn = machine_alloc(domain.machine, domain.domid)
-        if mfn == INVALID_M2P_ENTRY:
-            return False
-        domain.machine.frames[mfn].type = FRAME_SHARED
-        domain.machine.frames[mfn].type_refs = 1
-        domain.grant_frames[domain.nr_grant_frames] = mfn
-        domain.nr_grant_frames += 1
-    return True
 
 cdef int64_t setup_table(Vcpu *vcpu, uint64_t va, uint32_t count) noexcept nogil:
     cdef Domain *domain = vcpu.domain
@@ -54,7 +36,7 @@ cdef int64_t setup_table(Vcpu *vcpu, uint64_t va, uint32_t count) noexcept nogil
         return -XEN_EFAULT
     op.status = domain_status(domain, op.dom)
     if op.status == GNTST_okay:
-        if op.nr_frames > MAX_FRAMES or not grow(domain, op.nr_frames):
+        if not grant_frames_grow(domain, op.nr_frames):
             op.status = GNTST_general_error
         elif to_guest(vcpu, op.frame_list, domain.grant_frames, op.nr_frames * 8):
             return -XEN_EFAULT
@@ -69,7 +51,7 @@ cdef int64_t query_size(Vcpu *vcpu, uint64_t va, uint32_t count) noexcept nogil:
     op.status = domain_status(vcpu.domain, op.dom)
     if op.status == GNTST_okay:
         op.nr_frames = max(vcpu.domain.nr_grant_frames, <uint32_t>1)     # the first is there from the start
-        op.max_nr_frames = MAX_FRAMES
+        op.max_nr_frames = MAX_GRANT_FRAMES
     return to_guest(vcpu, va, &op, sizeof(op))
 
 cdef int64_t get_version(Vcpu *vcpu, uint64_t va, uint32_t count) noexcept nogil:
