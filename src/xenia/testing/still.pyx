@@ -24,7 +24,8 @@ from xenia.domain.time cimport (
 from xenia.hypercalls.table cimport HYPERCALL_CONTINUE, HYPERCALL_DONE, hypercall, hypercall_call
 from xenia.machine.machine cimport FRAME_L4, FRAME_SHARED, Machine, MachineMemory, frame_words, machine_alloc
 from xenia.mm.access cimport copy_to_guest
-from xenia.mm.pvmmu cimport get_page_and_type, perdomain_create
+from xenia.mm.descriptors cimport perdomain_create
+from xenia.mm.pvmmu cimport get_page_and_type
 
 PAGES = 32
 BASE = 0xffff888000000000
