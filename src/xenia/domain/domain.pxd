@@ -74,6 +74,7 @@ cdef struct Vcpu:
     uint64_t cr2
     uint64_t cr4
     uint64_t dr[8]
+    uint32_t tsc_aux        # MSR_TSC_AUX
     # --- events and time
     vcpu_info_t *info       # in shared_info, or where VCPUOP_register_vcpu_info put it
     uint64_t info_mfn       # frame held by register_vcpu_info, INVALID_M2P_ENTRY none

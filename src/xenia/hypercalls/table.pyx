@@ -60,14 +60,6 @@ from xenia.hypercalls.event cimport do_event_channel_op, do_event_channel_op_com
 from xenia.hypercalls.grant_table cimport do_grant_table_op
 from xenia.hypercalls.guest cimport from_guest, to_guest
 from xenia.hypercalls.memory cimport do_memory_op
-from xenia.hypercalls.mmu cimport (
-    do_mmu_update,
-    do_mmuext_op,
-    do_set_gdt,
-    do_update_descriptor,
-    do_update_va_mapping,
-    do_update_va_mapping_otherdomain,
-)
 from xenia.hypercalls.physdev cimport do_physdev_op, do_physdev_op_compat
 from xenia.hypercalls.privileged cimport (
     do_dm_op,
@@ -83,6 +75,18 @@ from xenia.hypercalls.privileged cimport (
     do_xsm_op,
 )
 from xenia.hypercalls.sched cimport do_sched_op, do_sched_op_compat, do_set_timer_op
+from xenia.hypercalls.traps cimport (
+    do_callback_op,
+    do_fpu_taskswitch,
+    do_get_debugreg,
+    do_iret,
+    do_nmi_op,
+    do_set_callbacks,
+    do_set_debugreg,
+    do_set_segment_base,
+    do_set_trap_table,
+    do_stack_switch,
+)
 from xenia.hypercalls.vcpu cimport do_vcpu_op
 from xenia.hypercalls.version cimport do_vm_assist, do_xen_version
 
@@ -171,15 +175,16 @@ cdef row(int number, str name, hypercall_fn handler, str arguments, support, str
 cdef fill():
     """Write every row.  Argument layouts are those of the public headers' comments."""
     full, partial, refused = Support.SUPPORTED, Support.PARTIAL, Support.REFUSED
-    row(HYPERVISOR_mmu_update, "mmu_update", do_mmu_update, "requests, count, done_out, foreigndom", full,
-        "a domain's own frames only")
-    row(HYPERVISOR_set_gdt, "set_gdt", do_set_gdt, "frame_list, entries", full)
-    row(HYPERVISOR_update_descriptor, "update_descriptor", do_update_descriptor, "maddr, descriptor", full)
-    row(HYPERVISOR_update_va_mapping, "update_va_mapping", do_update_va_mapping, "va, entry, flags", full)
-    row(HYPERVISOR_update_va_mapping_otherdomain, "update_va_mapping_otherdomain", do_update_va_mapping_otherdomain,
-        "va, entry, flags, domid", full, "a domain's own frames only")
-    row(HYPERVISOR_mmuext_op, "mmuext_op", do_mmuext_op, "operations, count, done_out, foreigndom", full,
-        "a domain's own frames only")
+    row(HYPERVISOR_set_trap_table, "set_trap_table", do_set_trap_table, "traps", full)
+    row(HYPERVISOR_stack_switch, "stack_switch", do_stack_switch, "ss, esp", full)
+    row(HYPERVISOR_set_callbacks, "set_callbacks", do_set_callbacks, "event, failsafe, syscall", full)
+    row(HYPERVISOR_fpu_taskswitch, "fpu_taskswitch", do_fpu_taskswitch, "set", full)
+    row(HYPERVISOR_set_debugreg, "set_debugreg", do_set_debugreg, "reg, value", full)
+    row(HYPERVISOR_get_debugreg, "get_debugreg", do_get_debugreg, "reg", full)
+    row(HYPERVISOR_iret, "iret", do_iret, "", full, "arguments on the kernel stack: struct iret_context")
+    row(HYPERVISOR_set_segment_base, "set_segment_base", do_set_segment_base, "which, base", full)
+    row(HYPERVISOR_nmi_op, "nmi_op", do_nmi_op, "cmd, arg", full)
+    row(HYPERVISOR_callback_op, "callback_op", do_callback_op, "cmd, arg", full)
     row(HYPERVISOR_sched_op_compat, "sched_op_compat", do_sched_op_compat, "cmd, arg", full, "yield, block, shutdown")
     row(HYPERVISOR_platform_op, "platform_op", do_platform_op, "op", refused, "EPERM: belongs to the control domain")
     row(HYPERVISOR_memory_op, "memory_op", do_memory_op, "cmd, arg", partial,
