@@ -6,9 +6,10 @@ import logging
 from collections.abc import Callable
 
 from xenia.abi.xs_wire import RingError
+from xenia.backends.fault import RingFault
 from xenia.backends.xenstore.connection import Connection
 from xenia.backends.xenstore.error import ProtocolError
-from xenia.backends.xenstore.ring import RingFault, StoreRing
+from xenia.backends.xenstore.ring import StoreRing
 from xenia.backends.xenstore.session import Session
 from xenia.backends.xenstore.store import Store
 

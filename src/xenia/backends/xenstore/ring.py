@@ -13,6 +13,7 @@ from typing import Final
 from xenia.abi import xs_wire
 from xenia.abi.xs_wire import XENSTORE_RING_SIZE, ConnectionState, RingError, ServerFeature
 from xenia.backends.barrier import memory_barrier
+from xenia.backends.fault import RingFault
 
 _WORDS_OFFSET: Final = xs_wire.REQ_CONS_OFFSET
 
@@ -28,10 +29,6 @@ _RSP_PROD: Final = _word(xs_wire.RSP_PROD_OFFSET)
 _SERVER_FEATURES: Final = _word(xs_wire.SERVER_FEATURES_OFFSET)
 _CONNECTION: Final = _word(xs_wire.CONNECTION_OFFSET)
 _ERROR: Final = _word(xs_wire.ERROR_OFFSET)
-
-
-class RingFault(Exception):
-    """The guest's indices cannot be."""
 
 
 class StoreRing:

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from xenia.abi import xs_wire
 from xenia.abi.xs_wire import MessageType, RingError
+from xenia.backends.fault import RingFault
 from xenia.backends.xenstore.connection import Connection
 from xenia.backends.xenstore.guest import Guest
 from xenia.backends.xenstore.quota import Quota
-from xenia.backends.xenstore.ring import RingFault, StoreRing
+from xenia.backends.xenstore.ring import StoreRing
 from xenia.backends.xenstore.store import Store
 from xenia.backends.xenstore.wire import Need, Packet, Parser
 
