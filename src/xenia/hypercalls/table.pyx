@@ -60,6 +60,14 @@ from xenia.hypercalls.event cimport do_event_channel_op, do_event_channel_op_com
 from xenia.hypercalls.grant_table cimport do_grant_table_op
 from xenia.hypercalls.guest cimport from_guest, to_guest
 from xenia.hypercalls.memory cimport do_memory_op
+from xenia.hypercalls.mmu cimport (
+    do_mmu_update,
+    do_mmuext_op,
+    do_set_gdt,
+    do_update_descriptor,
+    do_update_va_mapping,
+    do_update_va_mapping_otherdomain,
+)
 from xenia.hypercalls.physdev cimport do_physdev_op, do_physdev_op_compat
 from xenia.hypercalls.privileged cimport (
     do_dm_op,
@@ -176,31 +184,39 @@ cdef fill():
     """Write every row.  Argument layouts are those of the public headers' comments."""
     full, partial, refused = Support.SUPPORTED, Support.PARTIAL, Support.REFUSED
     row(HYPERVISOR_set_trap_table, "set_trap_table", do_set_trap_table, "traps", full)
+    row(HYPERVISOR_mmu_update, "mmu_update", do_mmu_update, "req, count, done, foreigndom", partial, "the domain's own frames only")
+    row(HYPERVISOR_set_gdt, "set_gdt", do_set_gdt, "frame_list, entries", full)
     row(HYPERVISOR_stack_switch, "stack_switch", do_stack_switch, "ss, esp", full)
     row(HYPERVISOR_set_callbacks, "set_callbacks", do_set_callbacks, "event, failsafe, syscall", full)
     row(HYPERVISOR_fpu_taskswitch, "fpu_taskswitch", do_fpu_taskswitch, "set", full)
-    row(HYPERVISOR_set_debugreg, "set_debugreg", do_set_debugreg, "reg, value", full)
-    row(HYPERVISOR_get_debugreg, "get_debugreg", do_get_debugreg, "reg", full)
-    row(HYPERVISOR_iret, "iret", do_iret, "", full, "arguments on the kernel stack: struct iret_context")
-    row(HYPERVISOR_set_segment_base, "set_segment_base", do_set_segment_base, "which, base", full)
-    row(HYPERVISOR_nmi_op, "nmi_op", do_nmi_op, "cmd, arg", full)
-    row(HYPERVISOR_callback_op, "callback_op", do_callback_op, "cmd, arg", full)
     row(HYPERVISOR_sched_op_compat, "sched_op_compat", do_sched_op_compat, "cmd, arg", full, "yield, block, shutdown")
     row(HYPERVISOR_platform_op, "platform_op", do_platform_op, "op", refused, "EPERM: belongs to the control domain")
+    row(HYPERVISOR_set_debugreg, "set_debugreg", do_set_debugreg, "reg, value", full)
+    row(HYPERVISOR_get_debugreg, "get_debugreg", do_get_debugreg, "reg", full)
+    row(HYPERVISOR_update_descriptor, "update_descriptor", do_update_descriptor, "ma, desc", full)
     row(HYPERVISOR_memory_op, "memory_op", do_memory_op, "cmd, arg", partial,
-        "populate-on-demand, sharing, paging and vNUMA are refused; add_to_physmap is for translated guests (EACCES)")
+        "extents are single frames; no populate-on-demand, sharing, paging or vNUMA; add_to_physmap is for translated guests (EACCES)")
     row(HYPERVISOR_multicall, "multicall", do_multicall, "call_list, nr_calls", full)
+    row(HYPERVISOR_update_va_mapping, "update_va_mapping", do_update_va_mapping, "va, val, flags", full)
     row(HYPERVISOR_set_timer_op, "set_timer_op", do_set_timer_op, "timeout", full)
     row(HYPERVISOR_event_channel_op_compat, "event_channel_op_compat", do_event_channel_op_compat, "op", full)
-    row(HYPERVISOR_xen_version, "xen_version", do_xen_version, "cmd, arg", full, "build_id is refused (EPERM), the command line reads <denied>")
+    row(HYPERVISOR_xen_version, "xen_version", do_xen_version, "cmd, arg", full,
+        "build_id is refused (EPERM), the command line reads &lt;denied&gt;")
     row(HYPERVISOR_console_io, "console_io", do_console_io, "cmd, count, buffer", full, "write; a read finds nothing")
     row(HYPERVISOR_physdev_op_compat, "physdev_op_compat", do_physdev_op_compat, "op", partial, "as physdev_op")
     row(HYPERVISOR_grant_table_op, "grant_table_op", do_grant_table_op, "cmd, uop, count", partial,
         "setup_table, query_size, get_version and set_version (1); grants are not yet mapped, copied or transferred")
     row(HYPERVISOR_vm_assist, "vm_assist", do_vm_assist, "cmd, type", full)
+    row(HYPERVISOR_update_va_mapping_otherdomain, "update_va_mapping_otherdomain", do_update_va_mapping_otherdomain,
+        "va, val, flags, domid", partial, "the domain's own frames only")
+    row(HYPERVISOR_iret, "iret", do_iret, "", full, "arguments on the kernel stack: struct iret_context")
     row(HYPERVISOR_vcpu_op, "vcpu_op", do_vcpu_op, "cmd, vcpuid, extra_args", partial, "one vcpu: others are ENOENT")
+    row(HYPERVISOR_set_segment_base, "set_segment_base", do_set_segment_base, "which, base", full)
+    row(HYPERVISOR_mmuext_op, "mmuext_op", do_mmuext_op, "op, count, done, foreigndom", partial, "the domain's own frames only")
     row(HYPERVISOR_xsm_op, "xsm_op", do_xsm_op, "op", refused, "ENOSYS: built without a security module, as Debian's Xen is")
+    row(HYPERVISOR_nmi_op, "nmi_op", do_nmi_op, "cmd, arg", full)
     row(HYPERVISOR_sched_op, "sched_op", do_sched_op, "cmd, arg", full, "pin_override and remote_shutdown are refused (EPERM)")
+    row(HYPERVISOR_callback_op, "callback_op", do_callback_op, "cmd, arg", full)
     row(HYPERVISOR_xenoprof_op, "xenoprof_op", do_xenoprof_op, "op, arg", refused, "EPERM")
     row(HYPERVISOR_event_channel_op, "event_channel_op", do_event_channel_op, "cmd, arg", partial,
         "no FIFO channels (ENOSYS: guests use two-level ones); bind_interdomain within the domain only")

@@ -206,7 +206,7 @@ cdef int get_entry(PvMmu *mmu, int level, uint64_t table, uint64_t entry) noexce
     if mfn == table:
         return -XEN_EINVAL if entry & PAGE_RW else 0
     rc = get_page_and_type(mmu, mfn, level - 1)
-    if rc and not entry & PAGE_RW and level >= FRAME_L2:
+    if rc == -XEN_EINVAL and not entry & PAGE_RW and level >= FRAME_L2:
         return get_linear(mmu, level, table, mfn)
     return rc
 
