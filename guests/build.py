@@ -76,6 +76,8 @@ def main(names: list[str]) -> int:
     except NoCompiler as missing:
         print(missing, file=sys.stderr)
         return 1
+    except subprocess.CalledProcessError as failed:
+        return failed.returncode
     return 0
 
 
