@@ -1,4 +1,4 @@
-# public/callback.h and public/nmi.h
+# public/callback.h
 from libc.stdint cimport uint16_t, uint64_t
 
 cdef enum:
@@ -15,9 +15,6 @@ cdef enum:
     CALLBACKOP_register = 0
     CALLBACKOP_unregister = 1
 
-    XENNMI_register_callback = 0
-    XENNMI_unregister_callback = 1
-
 cdef struct callback_register_t:
     uint16_t type
     uint16_t flags
@@ -26,7 +23,3 @@ cdef struct callback_register_t:
 cdef struct callback_unregister_t:
     uint16_t type
     uint16_t _unused
-
-cdef struct xennmi_callback_t:
-    uint64_t handler_address
-    uint64_t pad

@@ -5,10 +5,11 @@ from libc.string cimport memset
 
 from xenia.abi.callback cimport (
     CALLBACKF_mask_events, CALLBACKOP_register, CALLBACKOP_unregister, CALLBACKTYPE_event, CALLBACKTYPE_failsafe,
-    CALLBACKTYPE_nmi, CALLBACKTYPE_syscall, CALLBACKTYPE_syscall32, CALLBACKTYPE_sysenter, XENNMI_register_callback,
-    XENNMI_unregister_callback, callback_register_t, callback_unregister_t, xennmi_callback_t,
+    CALLBACKTYPE_nmi, CALLBACKTYPE_syscall, CALLBACKTYPE_syscall32, CALLBACKTYPE_sysenter,
+    callback_register_t, callback_unregister_t,
 )
 from xenia.abi.errno cimport XEN_EFAULT, XEN_EINVAL, XEN_ENOSYS
+from xenia.abi.nmi cimport XENNMI_register_callback, XENNMI_unregister_callback, xennmi_callback_t
 from xenia.abi.xen cimport (
     FLAT_RING3_CS64, SEGBASE_FS, SEGBASE_GS_KERNEL, SEGBASE_GS_USER, SEGBASE_GS_USER_SEL, trap_info_t,
 )
