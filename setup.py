@@ -1,6 +1,7 @@
 """Builds the compiled core: every .pyx under src/xenia is one extension module, and guests/ the embedded guest."""
 
 import os
+import runpy
 from pathlib import Path
 
 import unicorn
@@ -44,6 +45,7 @@ def extension(source: Path) -> Extension:
 
 
 os.chdir(ROOT)
+runpy.run_path("src/xenia/agent/build.py")["build_beside_source"]()
 setup(
     ext_modules=cythonize(
         [extension(path) for path in sorted(Path("src").rglob("*.pyx"))],

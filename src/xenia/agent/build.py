@@ -1,0 +1,61 @@
+"""Compiles the agent, when the package is built or else on first use.  Needs only the standard library and a compiler.
+
+The binary's name carries a digest of its source and flags, so a stale one is never taken.
+"""
+
+import hashlib
+import shutil
+import subprocess
+from pathlib import Path
+
+SOURCE = Path(__file__).with_name("agent.c")
+FLAGS = (
+    "-std=gnu11", "-Os", "-Wall", "-Wextra", "-static", "-nostdlib", "-ffreestanding", "-mgeneral-regs-only",
+    "-fno-pic", "-no-pie", "-fno-stack-protector", "-fno-asynchronous-unwind-tables", "-fcf-protection=none",
+    "-Wl,--build-id=none", "-s",
+)  # fmt: skip
+_COMPILERS = ("x86_64-linux-gnu-gcc", "gcc", "cc", "clang")
+
+
+class CannotCompile(Exception):
+    """This host cannot compile the agent; the text is one line that says why."""
+
+
+def binary_name() -> str:
+    """The name of the binary made from this very source."""
+    return "agent-" + hashlib.sha256(" ".join(FLAGS).encode() + SOURCE.read_bytes()).hexdigest()[:16]
+
+
+def beside_source() -> Path:
+    """Where the binary that comes with the package is; it need not exist."""
+    return SOURCE.with_name(binary_name())
+
+
+def find_compiler() -> str | None:
+    """A C compiler that makes x86-64 Linux programs, if this host has one."""
+    for path in filter(None, map(shutil.which, _COMPILERS)):
+        machine = subprocess.run([path, "-dumpmachine"], capture_output=True, text=True, check=False).stdout
+        if machine.startswith(("x86_64", "amd64")) and "linux" in machine:
+            return path
+    return None
+
+
+def compile_agent(target: Path) -> None:
+    """Compile the agent to `target`."""
+    compiler = find_compiler()
+    if compiler is None:
+        raise CannotCompile("no C compiler for x86-64 Linux (gcc or clang) to build the guest agent with")
+    command = [compiler, *FLAGS, "-o", str(target), str(SOURCE)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    if answer.returncode:
+        first = next(iter(answer.stderr.splitlines()), "it gives no reason")
+        raise CannotCompile(f"{compiler} cannot build the guest agent: {first}")
+
+
+def build_beside_source() -> None:
+    """For the package build: make the binary that comes with the package, where a compiler is found."""
+    target = beside_source()
+    if not target.exists() and find_compiler() is not None:
+        for stale in SOURCE.parent.glob("agent-*"):
+            stale.unlink()
+        compile_agent(target)

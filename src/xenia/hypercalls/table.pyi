@@ -1,3 +1,0 @@
-from xenia.hypercalls.rows import Row
-
-def rows() -> list[Row]: ...
