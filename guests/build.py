@@ -1,6 +1,6 @@
 """Builds the tiny PV guests: freestanding C for x86-64, with the host's compiler where that targets x86-64.
 
-    python guests/build.py            ilwaco into src/xenia/guests, everything else into guests/build
+    python guests/build.py            ilwaco into src/xenia/guests, everything else into guests/out
     python guests/build.py NAME...    only these
 
 The package build calls `build_embedded`, which is the part an installed Xenia needs.
@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-OUTPUT = HERE / "build"
+OUTPUT = HERE / "out"
 EMBEDDED = HERE.parent / "src" / "xenia" / "guests"
 CANDIDATES = ("x86_64-linux-gnu-gcc", "cc", "gcc", "clang")
 FLAGS = (
@@ -76,6 +76,8 @@ def main(names: list[str]) -> int:
     except NoCompiler as missing:
         print(missing, file=sys.stderr)
         return 1
+    except subprocess.CalledProcessError as failed:
+        return failed.returncode
     return 0
 
 

@@ -163,7 +163,7 @@ static void show_fault(const char *argument)
     printf("a write to our own page table at %016lx: %s\n", start_info->pt_base, outcome());
     attempt("movq $0, (%0)", : : "r"(MACH2PHYS) : "memory");
     printf("a write to the machine-to-physical table: %s\n", outcome());
-    attempt("hlt", );
+    attempt("hlt", :);
     printf("hlt in a kernel that is not in charge: %s\n", outcome());
     printf("each was taken by our own handler; we are still here.\n");
 }

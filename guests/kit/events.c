@@ -20,6 +20,11 @@ void event_handler(u32 port, void (*handler)(u32 port))
     handlers[port] = handler;
 }
 
+void mask(u32 port)
+{
+    __atomic_or_fetch(&shared_info->evtchn_mask[port / 64], 1ul << port % 64, __ATOMIC_SEQ_CST);
+}
+
 void unmask(u32 port)
 {
     struct evtchn_port op = { port };

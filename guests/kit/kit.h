@@ -86,6 +86,7 @@ void events_on(void);
 void events_off(void);
 u32 bind_virq(u32 virq);
 void event_handler(u32 port, void (*handler)(u32 port));
+void mask(u32 port);
 void unmask(u32 port);
 u64 now(void);                          /* ns of system time, from the pvclock */
 u64 wallclock(void);                    /* seconds since the epoch */

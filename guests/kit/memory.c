@@ -85,4 +85,8 @@ void memory_start(void)
     hypercall(update_va_mapping, shared_info_window, start_info->shared_info | KERNEL_PTE, UVMF_INVLPG | UVMF_LOCAL);
     shared_info = (struct shared_info *)shared_info_window;
     vcpu_info = &shared_info->vcpu_info[0];
+    if (!(start_info->flags & SIF_INITDOMAIN)) {    /* nothing is masked at first; console and store are read by polling */
+        mask(start_info->console.evtchn);
+        mask(start_info->store_evtchn);
+    }
 }

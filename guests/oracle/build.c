@@ -1,7 +1,7 @@
 /* Building an unprivileged PV domain as a toolstack does: domctls for the shell, foreign mappings for its memory. */
 #include "dom0.h"
 
-#define DOMCTL_INTERFACE_VERSION 0x15       /* Xen 4.16 to 4.18 */
+#define DOMCTL_INTERFACE_VERSION 0x15       /* Xen 4.17 */
 enum {
     DOMCTL_createdomain = 1, DOMCTL_destroydomain, DOMCTL_pausedomain, DOMCTL_unpausedomain, DOMCTL_getdomaininfo,
     DOMCTL_max_mem = 11, DOMCTL_setvcpucontext, DOMCTL_max_vcpus = 15, DOMCTL_hypercall_init = 22,

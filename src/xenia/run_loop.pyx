@@ -18,7 +18,7 @@ from xenia.cpu.processor cimport (
     EXIT_EXCEPTION, EXIT_SOFT_INTERRUPT, EXIT_SYSCALL, EXIT_SYSENTER, LEAVE, RESUME, TRAP_GP, TRAP_PF, TRAP_UD, Exit,
 )
 from xenia.domain.domain cimport (
-    RUNSTATE_blocked, RUNSTATE_offline, RUNSTATE_runnable, RUNSTATE_running, SHUTDOWN_NONE,
+    RUNSTATE_blocked, RUNSTATE_offline, RUNSTATE_runnable, RUNSTATE_running, SHUTDOWN_NONE, Domain, Vcpu,
 )
 from xenia.domain.events cimport events_apply_mailbox, events_pending
 from xenia.domain.time cimport Clock, clock_warp_to, runstate_change, system_time, time_update, timers_fire, timers_next
@@ -59,9 +59,8 @@ cdef enum:
     NS = 1000000000
 
 
-cdef int on_exit(void *opaque, void *exit_opaque) noexcept nogil:
+cdef int on_exit(void *opaque, Exit *exit) noexcept nogil:
     cdef Vcpu *vcpu = <Vcpu *>opaque
-    cdef Exit *exit = <Exit *>exit_opaque
     cdef Domain *domain = vcpu.domain
     cdef int verdict
     if exit.kind == EXIT_SYSCALL:

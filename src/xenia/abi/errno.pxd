@@ -22,7 +22,6 @@ cdef enum:
     XEN_EROFS = 30
     XEN_ERANGE = 34
     XEN_ENOSYS = 38
-    XEN_EBADRQC = 56
     XEN_ENODATA = 61
     XEN_ETIME = 62
     XEN_EOVERFLOW = 75

@@ -44,6 +44,7 @@ cdef enum:
     HYPERVISOR_xenpmu_op = 40
     HYPERVISOR_dm_op = 41
     HYPERVISOR_hypfs_op = 42
+    HYPERVISOR_mca = 48
 
 cdef enum:
     # mmu_update commands (low two bits of ptr).
@@ -107,6 +108,9 @@ cdef enum:
     FIRST_RESERVED_GDT_ENTRY = 14 * 512
 
     NR_VIRQS = 24
+    CONSOLEIO_write = 0
+    CONSOLEIO_read = 1
+
     VIRQ_TIMER = 0
     VIRQ_DEBUG = 1
     VIRQ_CONSOLE = 2
@@ -184,9 +188,8 @@ cdef struct arch_vcpu_info_t:
 
 cdef struct vcpu_info_t:           # 64 bytes
     uint8_t evtchn_upcall_pending
-    uint8_t _pad0
     uint8_t evtchn_upcall_mask
-    uint8_t _pad1[5]
+    uint8_t _pad[6]
     uint64_t evtchn_pending_sel
     arch_vcpu_info_t arch
     vcpu_time_info_t time

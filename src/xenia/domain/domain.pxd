@@ -64,7 +64,7 @@ cdef struct Vcpu:
     uint64_t kernel_ss
     uint64_t kernel_sp
     uint8_t iopl
-    uint64_t iobmp_va        # PHYSDEVOP_set_iobitmap: guest address of the port bitmap (1 = refused), 0 none
+    uint64_t iobmp_va        # PHYSDEVOP_set_iobitmap: guest address of the port bitmap (a set bit refuses), 0 none
     uint32_t iobmp_limit    # ports it covers
     # --- segments and control state
     uint64_t fs_base
@@ -74,6 +74,7 @@ cdef struct Vcpu:
     uint64_t cr2
     uint64_t cr4
     uint64_t dr[8]
+    uint32_t tsc_aux        # MSR_TSC_AUX
     # --- events and time
     vcpu_info_t *info       # in shared_info, or where VCPUOP_register_vcpu_info put it
     uint64_t info_mfn       # frame held by register_vcpu_info, INVALID_M2P_ENTRY none
@@ -86,6 +87,7 @@ cdef struct Vcpu:
     uint64_t periodic_period
     uint64_t periodic_expires
     uint64_t poll_expires   # 0 none
+    uint8_t timers_changed  # a running vcpu's deadlines may have come nearer: the run loop has to look
     uint64_t runstate_va    # guest address of vcpu_runstate_info, 0 none
     uint64_t time_info_va   # guest address of a secondary vcpu_time_info, 0 none
     int32_t runstate
@@ -103,6 +105,7 @@ cdef struct Domain:
     uint64_t shared_info_mfn
     shared_info_t *shared_info
     EventChannel channels[4096]
+    uint32_t valid_ports     # channels below exist (Xen allocates them 64 at a time); ports above are -EINVAL to everything
     # Ports that other threads (backends, other domains) want pending: one bit per port, set atomically, applied by the
     # thread that runs the domain between two entries.  mailbox_any is set after a bit.
     volatile uint64_t mailbox[64]

@@ -1,10 +1,35 @@
 # Event channels (two-level ABI).  Only the thread that runs the domain changes its shared words; others use the mailbox.
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
-from xenia.domain.domain cimport Domain, Vcpu
+from xenia.domain.domain cimport Domain, EventChannel, Vcpu
 
 cdef void event_set_pending(Domain *domain, uint32_t port) noexcept nogil         # by the domain's own thread
 cdef void event_post(Domain *domain, uint32_t port) noexcept nogil                # from any thread: mailbox, then kick and wake
+# The thread that runs the domain calls it before it enters the guest, and between marking a vcpu blocked and waiting on
+# wake_fd: that order, with event_post's, is what loses no wake-up.
 cdef void events_apply_mailbox(Domain *domain) noexcept nogil
 cdef bint events_pending(Vcpu *vcpu) noexcept nogil                               # upcall pending and not masked
-cdef void virq_send(Vcpu *vcpu, int virq) noexcept nogil
+cdef void virq_send(Vcpu *vcpu, int virq) noexcept nogil                          # by the domain's own thread
+cdef void virq_post(Vcpu *vcpu, int virq) noexcept nogil                          # from any thread
 cdef int64_t event_send(Domain *domain, uint32_t port) noexcept nogil             # EVTCHNOP_send
+
+# The other EVTCHNOP_*: a port, 0 or -XEN_E*.
+cdef int64_t event_alloc_unbound(Domain *domain, uint16_t remote_domid) noexcept nogil
+cdef int64_t event_bind_interdomain(Domain *domain, uint16_t remote_domid, uint32_t remote_port) noexcept nogil
+cdef int64_t event_bind_virq(Domain *domain, uint32_t virq, uint32_t vcpu_id) noexcept nogil
+cdef int64_t event_bind_ipi(Domain *domain, uint32_t vcpu_id) noexcept nogil
+cdef int64_t event_bind_vcpu(Domain *domain, uint32_t port, uint32_t vcpu_id) noexcept nogil
+cdef int64_t event_close(Domain *domain, uint32_t port) noexcept nogil
+cdef int64_t event_unmask(Domain *domain, uint32_t port) noexcept nogil
+cdef int64_t event_reset(Domain *domain) noexcept nogil
+cdef bint event_port_valid(Domain *domain, uint32_t port) noexcept nogil
+cdef bint event_port_pending(Domain *domain, uint32_t port) noexcept nogil
+cdef bint event_port_in_use(Domain *domain, uint32_t port) noexcept nogil
+
+# Xenia's own ends.  event_open takes a free port for a channel whose other end is Xenia (the builder's console and store ports);
+# event_connect is a backend binding to a port the guest left unbound for `remote_domid`.  `notify_fd`: an eventfd that does not
+# block, still owned by the caller; a negative one is never written.
+cdef int64_t event_open(Domain *domain, uint16_t remote_domid, uint32_t remote_port, int notify_fd) noexcept nogil
+cdef int64_t event_connect(Domain *domain, uint32_t port, uint16_t remote_domid, int notify_fd) noexcept nogil
+cdef void event_disconnect(Domain *domain, uint32_t port) noexcept nogil
+
+cdef void vcpu_unblock(Vcpu *vcpu) noexcept nogil                                 # ends SCHEDOP_block and SCHEDOP_poll

@@ -8,8 +8,12 @@ from xenia.domain.domain cimport Vcpu
 cdef enum:
     HYPERCALL_CONTINUE = -0x7fff0001
     HYPERCALL_DONE = -0x7fff0002
+    NR_HYPERCALLS = 64
 
 ctypedef int64_t (*hypercall_fn)(Vcpu *vcpu, uint64_t *args) noexcept nogil
 
-# Dispatch the hypercall in vcpu.context (rax, rdi, rsi, rdx, r10, r8, r9).  A Verdict.
+# Dispatch the hypercall in vcpu.context (rax, rdi, rsi, rdx, r10, r8, r9; rip past the two-byte `syscall`).  A Verdict: LEAVE
+# when the vcpu blocked, yielded, set a timer, or is to stop or be preempted, or the domain shut down.
 cdef int hypercall(Vcpu *vcpu) noexcept nogil
+# One hypercall by number, without a context: HYPERCALL_* or the result.
+cdef int64_t hypercall_call(Vcpu *vcpu, uint64_t number, uint64_t *args) noexcept nogil

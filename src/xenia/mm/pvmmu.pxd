@@ -25,6 +25,9 @@ cdef struct PvMmu:
     uint64_t perdomain_l3           # mfn of this domain's L3 for slot 260 (GDT/LDT area), and of the one L1 below it
     uint64_t perdomain_l2
     uint64_t perdomain_l1
+    uint64_t gdt_null               # Xen's page for where the guest gave no GDT frame
+    uint64_t gdt_reserved           # Xen's page of reserved descriptors
+    uint32_t ldt_mapped             # LDT pages mapped now
     volatile uint8_t *preempt       # non-zero: a long operation should stop and be continued
     uint64_t nr_mmu_updates         # statistics
     uint64_t nr_ptwr
@@ -42,10 +45,9 @@ cdef struct VcpuMmu:        # the memory state of one vcpu
 cdef enum:
     PERDOMAIN_GDT_OFFSET = 0x00000      # 16 pages
     PERDOMAIN_LDT_OFFSET = 0x10000      # 16 pages
+    LDT_FIRST_PAGE = 16
+    LDT_PAGES = 16
 
-# --- making and ending one; 0 or -XEN_E*.
-cdef int perdomain_create(PvMmu *mmu) noexcept nogil
-cdef void perdomain_destroy(PvMmu *mmu) noexcept nogil
 # Drop all that the dead domain's frames hold and hand them back.  Frames that others still hold stay until they let go.
 # The vcpu's own references (roots, GDT, LDT) must be gone.  Returns the number of frames that stay.
 cdef uint64_t relinquish(PvMmu *mmu) noexcept nogil
@@ -61,6 +63,9 @@ cdef void put_page_and_type(PvMmu *mmu, uint64_t mfn) noexcept nogil
 # --- what one entry of a validated table holds.  `level` is the table's, 1 to 4; `table` its mfn.
 cdef int get_entry(PvMmu *mmu, int level, uint64_t table, uint64_t entry) noexcept nogil
 cdef void put_entry(PvMmu *mmu, int level, uint64_t table, uint64_t entry) noexcept nogil
+
+# Let go of every LDT page; they are mapped again on first use.
+cdef void unmap_ldt(PvMmu *mmu) noexcept nogil
 
 # Is slot `index` of an L4 the guest's own (not one of 256 to 271)?
 cdef inline bint is_guest_l4_slot(unsigned index) noexcept nogil:

@@ -25,11 +25,11 @@ reference, on the clock that counts full flushes: none since, none needed.
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from xenia.abi.errno cimport XEN_EBUSY, XEN_EINVAL, XEN_ENOMEM, XEN_EPERM
-from xenia.abi.xen cimport DOMID_XEN, INVALID_M2P_ENTRY
+from xenia.abi.errno cimport XEN_EBUSY, XEN_EINVAL, XEN_EPERM
+from xenia.abi.xen cimport PERDOMAIN_VIRT_START
 from xenia.machine.machine cimport (
     FRAME_ALLOCATED, FRAME_L1, FRAME_L2, FRAME_L4, FRAME_NONE, FRAME_PINNED, FRAME_SEG_DESC, FRAME_SHARED,
-    FRAME_VALIDATED, FRAME_WRITABLE, Frame, Machine, frame_exists, frame_words, machine_alloc, machine_free,
+    FRAME_VALIDATED, FRAME_WRITABLE, Frame, Machine, frame_exists, frame_words, machine_free,
 )
 from xenia.mm.descriptor_check cimport validate_segment_descriptors
 
@@ -206,7 +206,7 @@ cdef int get_entry(PvMmu *mmu, int level, uint64_t table, uint64_t entry) noexce
     if mfn == table:
         return -XEN_EINVAL if entry & PAGE_RW else 0
     rc = get_page_and_type(mmu, mfn, level - 1)
-    if rc and not entry & PAGE_RW and level >= FRAME_L2:
+    if rc == -XEN_EINVAL and not entry & PAGE_RW and level >= FRAME_L2:
         return get_linear(mmu, level, table, mfn)
     return rc
 
@@ -219,6 +219,8 @@ cdef void put_entry(PvMmu *mmu, int level, uint64_t table, uint64_t entry) noexc
     if level == FRAME_L1:
         if entry & PAGE_RW:
             put_page_type(mmu, mfn)
+        elif mmu.ldt_mapped and mmu.machine.frames[mfn].type == FRAME_SEG_DESC:
+            unmap_ldt(mmu)      # it may have been the LDT's
         put_page(mmu, mfn)
     elif mfn != table:
         if mmu.machine.frames[mfn].type == level:
@@ -247,29 +249,23 @@ cdef void put_linear(PvMmu *mmu, uint64_t table, uint64_t mfn) noexcept nogil:
     mmu.machine.frames[table].linear -= 1
 
 
-# --- the per-domain area, and the end ---
+# --- the LDT, and the end ---
 
-cdef int perdomain_create(PvMmu *mmu) noexcept nogil:
-    """The tables of slot 260: one L3, one L2, one L1, for the GDT and the LDT.  0 or -XEN_ENOMEM."""
-    mmu.perdomain_l3 = machine_alloc(mmu.machine, DOMID_XEN)
-    mmu.perdomain_l2 = machine_alloc(mmu.machine, DOMID_XEN)
-    mmu.perdomain_l1 = machine_alloc(mmu.machine, DOMID_XEN)
-    if INVALID_M2P_ENTRY in (mmu.perdomain_l3, mmu.perdomain_l2, mmu.perdomain_l1):
-        perdomain_destroy(mmu)
-        return -XEN_ENOMEM
-    frame_words(mmu.machine, mmu.perdomain_l3)[0] = mmu.perdomain_l2 << 12 | TABLE
-    frame_words(mmu.machine, mmu.perdomain_l2)[0] = mmu.perdomain_l1 << 12 | TABLE
-    return 0
+cdef void unmap_ldt(PvMmu *mmu) noexcept nogil:
+    cdef uint64_t *entries = frame_words(mmu.machine, mmu.perdomain_l1)
+    cdef uint64_t old
+    cdef unsigned page
+    if mmu.ldt_mapped == 0:
+        return
+    mmu.ldt_mapped = 0
+    for page in range(LDT_FIRST_PAGE, LDT_FIRST_PAGE + LDT_PAGES):
+        old = entries[page]
+        if old & PAGE_PRESENT:
+            entries[page] = 0
+            mmu.processor.ops.pte_changed(mmu.processor, mmu.perdomain_l1, page, old, 0)
+            mmu.processor.ops.flush_page(mmu.processor, PERDOMAIN_VIRT_START + 4096 * page)
+            put_page_and_type(mmu, pte_mfn(old))
 
-
-cdef void perdomain_destroy(PvMmu *mmu) noexcept nogil:
-    if mmu.perdomain_l1 != INVALID_M2P_ENTRY:
-        machine_free(mmu.machine, mmu.perdomain_l1)
-    if mmu.perdomain_l2 != INVALID_M2P_ENTRY:
-        machine_free(mmu.machine, mmu.perdomain_l2)
-    if mmu.perdomain_l3 != INVALID_M2P_ENTRY:
-        machine_free(mmu.machine, mmu.perdomain_l3)
-    mmu.perdomain_l1 = mmu.perdomain_l2 = mmu.perdomain_l3 = INVALID_M2P_ENTRY
 
 
 cdef uint64_t relinquish(PvMmu *mmu) noexcept nogil:

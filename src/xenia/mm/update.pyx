@@ -12,21 +12,21 @@ from xenia.abi.errno cimport (
     XEN_EACCES, XEN_EBUSY, XEN_EFAULT, XEN_EINVAL, XEN_ENOSYS, XEN_EOPNOTSUPP, XEN_EPERM, XEN_ESRCH,
 )
 from xenia.abi.xen cimport (
-    DOMID_IO, DOMID_SELF, HYPERVISOR_VIRT_END, MMU_MACHPHYS_UPDATE, MMU_NORMAL_PT_UPDATE, MMU_PT_UPDATE_NO_TRANSLATE,
-    MMU_PT_UPDATE_PRESERVE_AD, MMUEXT_CLEAR_PAGE, MMUEXT_COPY_PAGE, MMUEXT_FLUSH_CACHE, MMUEXT_FLUSH_CACHE_GLOBAL,
-    MMUEXT_INVLPG_ALL, MMUEXT_INVLPG_LOCAL, MMUEXT_INVLPG_MULTI, MMUEXT_MARK_SUPER, MMUEXT_NEW_BASEPTR,
-    MMUEXT_NEW_USER_BASEPTR, MMUEXT_PIN_L1_TABLE, MMUEXT_PIN_L4_TABLE, MMUEXT_SET_LDT, MMUEXT_TLB_FLUSH_ALL,
-    MMUEXT_TLB_FLUSH_LOCAL, MMUEXT_TLB_FLUSH_MULTI, MMUEXT_UNMARK_SUPER, MMUEXT_UNPIN_TABLE, UVMF_ALL,
-    UVMF_FLUSHTYPE_MASK, UVMF_INVLPG, UVMF_TLB_FLUSH, mmu_update_t, mmuext_op_t,
+    DOMID_IO, DOMID_SELF, DOMID_XEN, HYPERVISOR_VIRT_END, MMU_MACHPHYS_UPDATE, MMU_NORMAL_PT_UPDATE,
+    MMU_PT_UPDATE_NO_TRANSLATE, MMU_PT_UPDATE_PRESERVE_AD, MMUEXT_CLEAR_PAGE, MMUEXT_COPY_PAGE, MMUEXT_FLUSH_CACHE,
+    MMUEXT_FLUSH_CACHE_GLOBAL, MMUEXT_INVLPG_ALL, MMUEXT_INVLPG_LOCAL, MMUEXT_INVLPG_MULTI, MMUEXT_MARK_SUPER,
+    MMUEXT_NEW_BASEPTR, MMUEXT_NEW_USER_BASEPTR, MMUEXT_PIN_L1_TABLE, MMUEXT_PIN_L4_TABLE, MMUEXT_SET_LDT,
+    MMUEXT_TLB_FLUSH_ALL, MMUEXT_TLB_FLUSH_LOCAL, MMUEXT_TLB_FLUSH_MULTI, MMUEXT_UNMARK_SUPER, MMUEXT_UNPIN_TABLE,
+    UVMF_ALL, UVMF_FLUSHTYPE_MASK, UVMF_INVLPG, UVMF_TLB_FLUSH, mmu_update_t, mmuext_op_t,
 )
 from xenia.machine.machine cimport (
     FRAME_L1, FRAME_L4, FRAME_NONE, FRAME_PINNED, FRAME_VALIDATED, FRAME_WRITABLE, Frame, frame_exists, frame_words,
 )
 from xenia.mm.access cimport copy_from_guest
-from xenia.mm.descriptors cimport set_ldt, unmap_ldt
+from xenia.mm.descriptors cimport set_ldt
 from xenia.mm.pvmmu cimport (
     PAGE_ACCESSED, PAGE_DIRTY, PAGE_GLOBAL, PAGE_PRESENT, PAGE_RW, PAGE_USER, get_entry, get_page, get_page_and_type,
-    get_page_type, is_guest_l4_slot, pte_mfn, put_entry, put_page, put_page_and_type, put_page_type,
+    get_page_type, is_guest_l4_slot, pte_mfn, put_entry, put_page, put_page_and_type, put_page_type, unmap_ldt,
 )
 
 cdef uint64_t LOWER_HALF_END = <uint64_t>1 << 47
@@ -58,23 +58,24 @@ cdef int mod_entry(PvMmu *mmu, int level, uint64_t table, unsigned index, uint64
     return 0
 
 
-cdef inline int own_domain(PvMmu *mmu, uint32_t domid) noexcept nogil:
-    # What a domain without privilege may name as the owner of frames.
-    if domid == DOMID_SELF or domid == mmu.domid:
+cdef int foreign_domain(PvMmu *mmu, uint32_t domid) noexcept nogil:
+    # By its own number a domain is not foreign, and is not found; the system's domains and the control domain are out of
+    # reach; no other is known.
+    if domid == DOMID_SELF:
         return 0
-    return -XEN_EPERM if domid == DOMID_IO else -XEN_ESRCH
+    return -XEN_EPERM if domid == 0 or domid == DOMID_IO or domid == DOMID_XEN else -XEN_ESRCH
 
 
 # --- mmu_update ---
 
-cdef int64_t mmu_update(PvMmu *mmu, VcpuMmu *vcpu, uint64_t requests, uint32_t count, uint32_t foreigndom, uint32_t *done) noexcept nogil:
+cdef int64_t mmu_update(PvMmu *mmu, VcpuMmu *vcpu, uint64_t requests, uint32_t count, uint32_t foreigndom,
+                        uint32_t *done) noexcept nogil:
     cdef mmu_update_t request
     cdef int rc
     done[0] = 0
-    if foreigndom >> 16:
-        if (foreigndom >> 16) - 1 != mmu.domid:
-            return -XEN_EINVAL if (foreigndom >> 16) - 1 == DOMID_SELF else -XEN_ESRCH
-    rc = own_domain(mmu, foreigndom & 0xffff)
+    if foreigndom >> 16 and (foreigndom >> 16) - 1 != mmu.domid:     # the tables' owner
+        return -XEN_ESRCH
+    rc = foreign_domain(mmu, foreigndom & 0xffff)
     if rc:
         return rc
     while done[0] < count:
@@ -157,11 +158,12 @@ cdef bint wants_this_vcpu(PvMmu *mmu, VcpuMmu *vcpu, uint64_t which, int *rc) no
 
 # --- mmuext_op ---
 
-cdef int64_t mmuext_op(PvMmu *mmu, VcpuMmu *vcpu, uint64_t operations, uint32_t count, uint32_t foreigndom, uint32_t *done) noexcept nogil:
+cdef int64_t mmuext_op(PvMmu *mmu, VcpuMmu *vcpu, uint64_t operations, uint32_t count, uint32_t foreigndom,
+                       uint32_t *done) noexcept nogil:
     cdef mmuext_op_t operation
     cdef int rc
     done[0] = 0
-    rc = own_domain(mmu, foreigndom)
+    rc = foreign_domain(mmu, foreigndom & 0xffff)
     if rc:
         return rc
     while done[0] < count:
@@ -250,7 +252,7 @@ cdef int new_base_pointer(PvMmu *mmu, VcpuMmu *vcpu, uint64_t mfn) noexcept nogi
             return rc
     vcpu.root_kernel = mfn
     vcpu.root_loaded = mfn
-    unmap_ldt(mmu, vcpu)
+    unmap_ldt(mmu)
     mmu.processor.ops.load_root(mmu.processor, mfn)
     if mfn != old:
         put_page_and_type(mmu, old)

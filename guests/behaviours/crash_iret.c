@@ -1,0 +1,10 @@
+/* An iret whose frame cannot be read is the end of the domain. */
+#include "kit.h"
+
+void main(void)
+{
+    printf("about to go\n");
+    for (int i = 0; i < 1000; i++)
+        hypercall(sched_op, SCHEDOP_yield, 0);
+    asm volatile("mov $0x1000, %%rsp; mov $23, %%eax; syscall" : : : "memory");
+}

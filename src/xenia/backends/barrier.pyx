@@ -1,0 +1,9 @@
+"""The memory barrier of rings shared with guests."""
+
+cdef extern from *:
+    void __sync_synchronize() noexcept nogil
+
+
+def memory_barrier():
+    """Xen's mb(): every load and store before it is done before any after it."""
+    __sync_synchronize()

@@ -1,0 +1,163 @@
+"""A console at work: the thread that serves it.
+
+It sleeps until the domain notifies, somebody gives input, or the sink takes more.  The domain's eventfd is emptied
+only after the work it announced is done, so as long as it is readable an answer is still to come.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import selectors
+import threading
+import time
+from collections.abc import Callable
+
+from xenia.backends.console.device import Console
+from xenia.backends.console.persist import ConsoleState
+from xenia.backends.console.sink import Sink
+from xenia.backends.console.stats import ConsoleStats
+
+_log = logging.getLogger(__name__)
+
+
+class ConsoleBackend:
+    """Serves one domain's console."""
+
+    def __init__(
+        self,
+        name: str,
+        page: memoryview,
+        notify: Callable[[], None],
+        event_fd: int,
+        sink: Sink,
+        state: ConsoleState | None = None,
+    ) -> None:
+        """`event_fd` is an eventfd, readable after the domain sent an event on its console port; it is made
+        non-blocking and stays its owner's to close, after `close`.  The rest is as in Console."""
+        os.set_blocking(event_fd, False)
+        self._console = Console(name, page, notify, sink, state)
+        self._event_fd = event_fd
+        # Until it is closed and -1; the lock keeps others from writing to a descriptor that is not ours any more.
+        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._wake_lock = threading.Lock()
+        self._closing = False
+        self._deadline: float | None = None
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name=f"console {name}", daemon=True)
+
+    @property
+    def stats(self) -> ConsoleStats:
+        return self._console.stats
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def send(self, data: bytes) -> None:
+        """Give the guest input, waiting where it is slow to take it.  Once the console is closed, input goes nowhere.
+
+        Not for the sink's own callback, which the guest's output would wait for: that has `offer`.
+        """
+        rest = data
+        while rest and self._console.wait_for_room():
+            rest = rest[self.offer(rest) :]
+
+    def offer(self, data: bytes) -> int:
+        """Give the guest input without waiting; answers how many of the bytes there was room for."""
+        count = self._console.offer(data)
+        if count:
+            self._wake()
+        return count
+
+    def emergency(self, data: bytes) -> None:
+        """Bytes that the guest wrote with CONSOLEIO_write, from any thread."""
+        self._console.emergency(data)
+        self._wake()
+
+    def close(self, timeout: float | None = None) -> None:
+        """Write out everything the guest has written, then let go of its page.
+
+        Precondition: the domain does not run any more.  A sink that takes nothing is waited for, `timeout` seconds at
+        the most.  A bug that ended the console's thread is raised here.
+        """
+        self._end(timeout)
+
+    def suspend(self) -> ConsoleState:
+        """Let go of the guest's page at once; the answer lets a console made later go on.
+
+        Preconditions: the domain does not run, and the console was not closed.
+        """
+        return self._end(0)
+
+    def _end(self, timeout: float | None) -> ConsoleState:
+        with self._wake_lock:
+            if self._closing:
+                return ConsoleState()
+            self._deadline = time.monotonic() + timeout if timeout is not None else None
+            self._closing = True
+        self._wake()
+        if self._thread.ident is not None:
+            self._thread.join()
+        else:
+            self._run()
+        state = self._console.save()
+        self._console.close()
+        with self._wake_lock:
+            os.close(self._wake_fd)
+            self._wake_fd = -1
+        if self._failure is not None:
+            raise self._failure
+        return state
+
+    def __enter__(self) -> ConsoleBackend:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _wake(self) -> None:
+        with self._wake_lock:
+            if self._wake_fd >= 0:
+                os.eventfd_write(self._wake_fd, 1)
+
+    def _run(self) -> None:
+        try:
+            with selectors.DefaultSelector() as selector:
+                selector.register(self._event_fd, selectors.EVENT_READ)
+                selector.register(self._wake_fd, selectors.EVENT_READ)
+                self._serve(selector)
+        except BaseException as failure:
+            _log.exception("the thread of a console ended")
+            self._failure = failure
+
+    def _serve(self, selector: selectors.BaseSelector) -> None:
+        console = self._console
+        waiting_for: int | None = None
+        while True:
+            closing = self._closing  # before the last look at the ring
+            while console.service() or self._rang():
+                pass
+            if closing and (not console.has_output or self._remaining() == 0):
+                return
+            if console.waits_for != waiting_for:
+                if waiting_for is not None:
+                    selector.unregister(waiting_for)
+                waiting_for = console.waits_for
+                if waiting_for is not None:
+                    selector.register(waiting_for, selectors.EVENT_WRITE)
+            for key, _ in selector.select(self._remaining() if closing else None):
+                if key.fd == self._wake_fd:
+                    os.eventfd_read(self._wake_fd)
+
+    def _rang(self) -> bool:
+        """Empty the domain's eventfd; answers whether the ring must be looked at once more."""
+        try:
+            os.eventfd_read(self._event_fd)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _remaining(self) -> float | None:
+        """Seconds that closing may still take, None without limit."""
+        return None if self._deadline is None else max(self._deadline - time.monotonic(), 0)

@@ -1,0 +1,78 @@
+"""A domain as a client: its session carried by its ring."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from xenia.abi.xs_wire import RingError
+from xenia.backends.fault import RingFault
+from xenia.backends.xenstore.connection import Connection
+from xenia.backends.xenstore.error import ProtocolError
+from xenia.backends.xenstore.ring import StoreRing
+from xenia.backends.xenstore.session import Session
+from xenia.backends.xenstore.store import Store
+
+_log = logging.getLogger(__name__)
+
+
+class Guest:
+    """Serves one domain's xenstore page.  A guest that breaks the protocol is told so in the page and not served
+    until it reconnects."""
+
+    # How often one `service` goes to the ring at the most, however busy the guest keeps it.
+    PASSES = 4
+
+    def __init__(self, store: Store, connection: Connection, page: memoryview, notify: Callable[[], None]) -> None:
+        self.connection = connection
+        self._session = Session(store, connection)
+        self._ring = StoreRing(page)
+        self._ring.announce()
+        self._notify = notify
+        self._fault: RingError | None = None
+
+    def close(self) -> None:
+        self._ring.close()
+
+    def service(self) -> bool:
+        """Take requests, answer them, notify the guest if anything moved.  Answers whether there may be more to do
+        right now; if not, the guest will notify when there is."""
+        moved = self._reconnect() if self._ring.reconnect_requested else False
+        busy = self._fault is None
+        try:
+            for _ in range(self.PASSES if busy else 0):
+                busy = self._pass()
+                moved |= busy
+                if not busy:
+                    break
+        except RingFault as fault:
+            moved, busy = self._fail(RingError.RINGIDX, fault), False
+        except ProtocolError as fault:
+            moved, busy = self._fail(RingError.PROTO, fault), False
+        if moved:
+            self._notify()
+        return busy
+
+    def _pass(self) -> bool:
+        """Once to the ring and back; answers whether bytes moved."""
+        session = self._session
+        data = self._ring.read() if session.hungry else b""
+        session.receive(data)
+        session.pump()
+        output = session.output()
+        count = self._ring.write(output) if output else 0
+        session.sent(count)
+        return bool(data or count)
+
+    def _reconnect(self) -> bool:
+        self._session.restart()
+        self._ring.reconnect()
+        self._fault = None
+        return True
+
+    def _fail(self, error: RingError, fault: Exception) -> bool:
+        _log.warning("d%d: xenstore ring not served any more: %s", self.connection.identity.domid, fault)
+        self._fault = error
+        self._session.restart()
+        self._ring.fail(error)
+        return True

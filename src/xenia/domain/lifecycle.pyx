@@ -1,0 +1,39 @@
+"""A domain's beginning and end as plain state: what Xen's domain_create and domain_shutdown leave behind."""
+from xenia.abi.xen cimport INVALID_M2P_ENTRY
+from xenia.domain.domain cimport ECS_RESERVED, RUNSTATE_offline, SHUTDOWN_NONE, Domain, Vcpu
+from xenia.domain.vcpu_info cimport vcpu_info_release
+from xenia.mm.pvmmu cimport put_page_and_type
+
+# PV guests start with a 100 Hz ticker.
+cdef enum:
+    DEFAULT_PERIOD_NS = 10_000_000
+
+cdef void domain_init(Domain *domain) noexcept nogil:
+    cdef Vcpu *vcpu = &domain.vcpu[0]
+    cdef int port
+    domain.shutdown = SHUTDOWN_NONE
+    domain.shutdown_code = SHUTDOWN_NONE
+    domain.wake_fd = -1
+    domain.emergency_fd = -1
+    domain.grant_version = 1
+    domain.nr_vcpus = 1
+    for port in range(4096):
+        domain.channels[port].notify_fd = -1
+    domain.channels[0].state = ECS_RESERVED
+    domain.valid_ports = 64
+    vcpu.domain = domain
+    vcpu.info_mfn = INVALID_M2P_ENTRY
+    vcpu.runstate = RUNSTATE_offline
+    vcpu.periodic_period = DEFAULT_PERIOD_NS
+
+cdef void domain_shutdown(Domain *domain, int reason) noexcept nogil:
+    if domain.shutdown_code == SHUTDOWN_NONE:
+        domain.shutdown_code = reason
+    if domain.shutdown == SHUTDOWN_NONE:
+        domain.shutdown = domain.shutdown_code
+
+cdef void domain_release_frames(Domain *domain) noexcept nogil:
+    vcpu_info_release(&domain.vcpu[0])
+    if domain.pirq_eoi_mfn:
+        put_page_and_type(&domain.mmu, domain.pirq_eoi_mfn)
+        domain.pirq_eoi_mfn = 0

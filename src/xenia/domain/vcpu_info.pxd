@@ -1,0 +1,6 @@
+# Where a vcpu's vcpu_info lives: in shared_info at first, in a frame of the guest's after VCPUOP_register_vcpu_info.
+from libc.stdint cimport uint32_t, uint64_t
+from xenia.domain.domain cimport Vcpu
+
+cdef int vcpu_info_register(Vcpu *vcpu, uint64_t mfn, uint32_t offset) noexcept nogil   # 0 or -XEN_EINVAL
+cdef void vcpu_info_release(Vcpu *vcpu) noexcept nogil   # back into shared_info; drops the frame (domain's end, reset)

@@ -1,0 +1,28 @@
+"""docs/hypercalls.md from the table that dispatches: `python -m xenia.hypercalls.document > docs/hypercalls.md`."""
+
+from xenia.hypercalls.table import rows
+
+HEAD = """\
+# Hypercalls
+
+Generated from the hypercall table by `python -m xenia.hypercalls.document`; do not edit.
+
+Answers follow Xen 4.17 as an ordinary, unprivileged 64-bit PV domain sees it. *supported* is everything a domain with one vcpu may
+use; *partial* says what is missing; *refused* says what Xen answers such a domain. Numbers that are not listed are `-ENOSYS`.
+
+| Number | Hypercall | Arguments | Support | Note |
+|-------:|-----------|-----------|---------|------|
+"""
+
+
+def document() -> str:
+    """The whole page, with its final newline."""
+    lines = (
+        f"| {row.number} | `{row.name}` | {f'`{row.arguments}`' if row.arguments else ''} | {row.support} | {row.note} |\n"
+        for row in rows()
+    )
+    return HEAD + "".join(lines)
+
+
+if __name__ == "__main__":
+    print(document(), end="")

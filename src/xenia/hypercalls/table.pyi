@@ -1,0 +1,3 @@
+from xenia.hypercalls.rows import Row
+
+def rows() -> list[Row]: ...

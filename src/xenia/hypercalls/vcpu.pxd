@@ -1,0 +1,4 @@
+from libc.stdint cimport int64_t, uint64_t
+from xenia.domain.domain cimport Vcpu
+
+cdef int64_t do_vcpu_op(Vcpu *vcpu, uint64_t *args) noexcept nogil

@@ -1,0 +1,382 @@
+"""The hypervisor: a machine with its memory, and the domains that live in it.
+
+This wires what lies below (memory, page tables, processor, hypercalls, time) into a `Domain` that runs, and offers what
+a backend needs of one: a frame as memory, an event channel's other end as a file descriptor, a way to notify.  It knows
+no device.  A user wants `xenia.Machine`, which adds them.
+"""
+
+import os
+import threading
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+
+from xenia.abi.xen cimport INVALID_M2P_ENTRY, shared_info_t
+from xenia.cpu.engines.emulated.engine cimport EmulatedEngine
+from xenia.cpu.processor cimport CONTEXT_FLAGS, CONTEXT_SEGMENTS, RSI, RSP
+from xenia.domain.domain cimport SHUTDOWN_NONE, Domain as DomainState, Vcpu
+from xenia.domain.events cimport event_open, event_post, event_reset
+from xenia.domain.grant_frames cimport grant_frames_release
+from xenia.domain.lifecycle cimport domain_init, domain_release_frames
+from xenia.domain.time cimport Clock, clock_start, system_time, time_update, wallclock_update
+from xenia.machine.machine cimport (
+    FRAME_L4, FRAME_PINNED, FRAME_SHARED, FRAME_VALIDATED, MachineMemory, frame_words, machine_alloc, machine_free,
+)
+from xenia.mm.descriptors cimport perdomain_create, perdomain_destroy, release_gdt, set_gdt, set_ldt
+from xenia.mm.pvmmu cimport get_page_and_type, put_page_and_type, relinquish
+from xenia.run_loop cimport RunLoop, alarm_thread, on_exit, run, wake
+
+from xenia.domain.build.elf import ElfKernel
+from xenia.domain.build.start_of_day import build, plan
+from xenia.errors import ConfigError, HypervisorBug
+from xenia.shutdown import Reason, Shutdown
+
+cdef extern from "<sys/timerfd.h>" nogil:
+    int timerfd_create(int clock, int flags)
+    int TFD_CLOEXEC
+
+cdef extern from "<time.h>" nogil:
+    int CLOCK_MONOTONIC
+
+cdef extern from "<sys/eventfd.h>" nogil:
+    int eventfd(unsigned int initial, int flags)
+    int EFD_CLOEXEC, EFD_NONBLOCK
+
+cdef enum:
+    DOM0 = 0            # the remote end of the console's and the store's channel, as a guest sees it
+
+
+cdef class Hypervisor:
+    """A machine of `memory` bytes, in which domains are created.
+
+    scatter     seed: hand out frames in random order
+    check       debug mode: before every entry, compare what the processor has cached with the page tables
+    """
+
+    cdef readonly MachineMemory memory
+    cdef readonly bint check
+    cdef int next_domid
+
+    def __init__(self, memory: int, scatter: int | None = None, check: bool = False) -> None:
+        self.memory = MachineMemory(memory, scatter)
+        self.check = check
+        self.next_domid = 1
+
+    def create_domain(self, kernel: ElfKernel, *, memory: int, ramdisk: bytes = b"", command_line: str = "",
+                      warped: bool = False) -> VirtualMachine:
+        """A domain of `memory` bytes with `kernel` loaded, ready to run.
+
+        ConfigError when the memory is not to be had or does not suffice for the kernel.
+        """
+        domid = self.next_domid
+        domain = VirtualMachine(self, domid, memory >> 12, warped)
+        domain.load(kernel, ramdisk, command_line)
+        self.next_domid += 1
+        return domain
+
+
+cdef class VirtualMachine:
+    """A domain with its vcpu and processor, and the host threads that run it."""
+
+    cdef readonly Hypervisor hypervisor
+    cdef readonly int domid
+    cdef readonly int store_fd              # readable when the guest notifies its xenstore or console channel
+    cdef readonly int console_fd
+    cdef readonly int emergency_fd          # what the guest writes with CONSOLEIO_write
+    cdef readonly uint64_t nr_pages
+    cdef EmulatedEngine engine
+    cdef DomainState *domain
+    cdef Clock clock
+    cdef RunLoop loop
+    cdef object threads, ended, failure, on_end, stale
+    cdef bint running
+
+    def __cinit__(self, Hypervisor hypervisor, int domid, uint64_t nr_pages, bint warped):
+        cdef DomainState *domain = <DomainState *>calloc(1, sizeof(DomainState))
+        cdef Vcpu *vcpu
+        if domain == NULL:
+            raise MemoryError
+        self.store_fd = self.console_fd = self.emergency_fd = self.loop.alarm_fd = -1
+        self.hypervisor = hypervisor
+        self.domid = domid
+        self.nr_pages = nr_pages
+        self.domain = domain
+        self.threads = []
+        self.ended = threading.Event()
+        self.engine = EmulatedEngine(hypervisor.memory)
+        vcpu = &domain.vcpu[0]
+        domain_init(domain)
+        domain.machine = hypervisor.memory.machine
+        domain.domid = domid
+        domain.mmu.machine = domain.machine
+        domain.mmu.processor = self.engine.processor
+        domain.mmu.domid = domid
+        domain.mmu.preempt = &domain.preempt
+        domain.mmu.perdomain_l1 = domain.mmu.perdomain_l2 = domain.mmu.perdomain_l3 = INVALID_M2P_ENTRY
+        domain.shared_info_mfn = INVALID_M2P_ENTRY
+        vcpu.processor = self.engine.processor
+        vcpu.processor.context = &vcpu.context
+        vcpu.processor.vcpu = vcpu
+        vcpu.processor.on_exit = on_exit
+        domain.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
+        self.emergency_fd, domain.emergency_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self.store_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
+        self.console_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
+        self.loop.domain = domain
+        self.loop.alarm_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC)
+        clock_start(domain, &self.clock, warped)
+
+    def __dealloc__(self):
+        if self.domain != NULL:
+            release(self.domain)
+            for fd in (self.store_fd, self.console_fd, self.emergency_fd, self.loop.alarm_fd, self.domain.wake_fd,
+                       self.domain.emergency_fd):
+                if fd >= 0:
+                    os.close(fd)
+            free(self.domain)
+
+    def load(self, kernel: ElfKernel, ramdisk: bytes, command_line: str) -> None:
+        """Take the memory and build the start of day in it."""
+        cdef DomainState *domain = self.domain
+        cdef Vcpu *vcpu = &domain.vcpu[0]
+        cdef MachineMemory memory = self.hypervisor.memory
+        where = plan(kernel, len(ramdisk), self.nr_pages)
+        if perdomain_create(&domain.mmu) or not self.share_info():
+            raise ConfigError("not enough machine memory for one more domain")
+        frames = memory.allocate(self.domid, self.nr_pages)
+        domain.mmu.tot_pages = domain.mmu.max_pages = self.nr_pages
+        domain.store_port = event_open(domain, DOM0, 0, self.store_fd)
+        domain.console_port = event_open(domain, DOM0, 0, self.console_fd)
+        start = build(
+            kernel, where, frames, memoryview(memory), memory.m2p,
+            ramdisk=ramdisk, command_line=command_line, shared_info_maddr=domain.shared_info_mfn << 12,
+            store_port=domain.store_port, console_port=domain.console_port,
+        )
+        domain.store_mfn = start.store_mfn
+        domain.console_mfn = start.console_mfn
+        self.pin_root(start.root_mfn)
+        set_gdt(&domain.mmu, &vcpu.mmu, NULL, 0)
+        vcpu.context.rip = start.rip
+        vcpu.context.gpr[<int>RSP] = start.rsp
+        vcpu.context.gpr[<int>RSI] = start.rsi
+        vcpu.context.rflags = start.rflags | 2
+        vcpu.context.cs = start.cs
+        vcpu.context.ss = start.ss
+        vcpu.context.kernel = True
+        vcpu.context.dirty = CONTEXT_FLAGS | CONTEXT_SEGMENTS
+        vcpu.kernel_ss = start.ss
+        vcpu.kernel_sp = start.rsp
+        vcpu.is_up = True
+        wallclock_update(domain)
+        time_update(vcpu)
+
+    cdef bint share_info(self):
+        # shared_info: a frame of Xen's that the guest may map writable, and never retype.
+        cdef DomainState *domain = self.domain
+        cdef uint64_t mfn = machine_alloc(domain.machine, self.domid)
+        if mfn == INVALID_M2P_ENTRY:
+            return False
+        domain.machine.frames[mfn].flags = FRAME_VALIDATED
+        domain.machine.frames[mfn].type = FRAME_SHARED
+        domain.machine.frames[mfn].type_refs = 1
+        domain.shared_info_mfn = mfn
+        domain.shared_info = <shared_info_t *>frame_words(domain.machine, mfn)
+        domain.vcpu[0].info = &domain.shared_info.vcpu_info[0]
+        domain.vcpu[0].info.evtchn_upcall_mask = 1
+        return True
+
+    cdef pin_root(self, uint64_t root):
+        # The builder leaves the first L4 pinned, and it is the vcpu's base pointer.
+        cdef DomainState *domain = self.domain
+        cdef Vcpu *vcpu = &domain.vcpu[0]
+        cdef int rc = get_page_and_type(&domain.mmu, root, FRAME_L4)
+        if rc:
+            raise HypervisorBug(f"the start of day does not validate: errno {-rc}")
+        get_page_and_type(&domain.mmu, root, FRAME_L4)
+        domain.machine.frames[root].flags |= FRAME_PINNED
+        vcpu.mmu.root_kernel = vcpu.mmu.root_loaded = root
+        vcpu.processor.ops.load_root(vcpu.processor, root)
+
+    # --- running ---
+
+    def start(self, on_end=None) -> None:
+        """Run the vcpu on a thread of its own; `on_end()` is called on that thread when it stops for good."""
+        if self.threads:
+            raise RuntimeError("a domain starts once")
+        self.on_end = on_end
+        if self.hypervisor.check:
+            self.loop.check = check_translations
+            self.loop.check_argument = <void *>self
+        self.threads = [
+            threading.Thread(target=self._run, name=f"d{self.domid}v0", daemon=True),
+            threading.Thread(target=self._alarm, name=f"d{self.domid}-alarm", daemon=True),
+        ]
+        self.running = True
+        for thread in self.threads:
+            thread.start()
+
+    def _run(self) -> None:
+        try:
+            with nogil:
+                run(&self.loop)
+            if self.stale:
+                raise HypervisorBug(f"the processor holds translations that the page tables do not give: {self.stale[:4]}")
+        except BaseException as failure:
+            self.failure = failure
+        finally:
+            self.domain.stop = 1
+            self.ring_alarm()
+            self.running = False
+            self.ended.set()
+            if self.on_end is not None:
+                self.on_end()
+
+    def _alarm(self) -> None:
+        with nogil:
+            alarm_thread(&self.loop)
+
+    cdef ring_alarm(self):
+        timerfd_ring(self.loop.alarm_fd)
+
+    def wait(self, timeout: float | None = None) -> Shutdown | None:
+        """Wait for the end; None when `timeout` seconds pass first, or it was stopped from outside."""
+        if not self.ended.wait(timeout):
+            return None
+        if self.failure is not None:
+            raise self.failure
+        return self.shutdown
+
+    @property
+    def shutdown(self) -> Shutdown | None:
+        """How the domain ended, None while it has not."""
+        if self.domain.shutdown == SHUTDOWN_NONE:
+            return None
+        return Shutdown(Reason(self.domain.shutdown), self.domain.crash_reason.decode("utf-8", "replace"))
+
+    def stop(self) -> None:
+        """Stop the vcpu where it stands, for good, and wait until it has."""
+        self.domain.stop = 1
+        wake(self.domain)
+        for thread in self.threads:
+            if thread is not threading.current_thread():
+                thread.join()
+
+    # --- what backends need ---
+
+    def page(self, mfn: int) -> memoryview:
+        """Machine frame `mfn` as writable memory."""
+        return memoryview(self.hypervisor.memory)[mfn << 12:(mfn + 1) << 12]
+
+    @property
+    def store_page(self) -> memoryview:
+        """The xenstore ring."""
+        return self.page(self.domain.store_mfn)
+
+    @property
+    def console_page(self) -> memoryview:
+        """The console ring."""
+        return self.page(self.domain.console_mfn)
+
+    @property
+    def store_port(self) -> int:
+        """The guest's end of the xenstore channel."""
+        return self.domain.store_port
+
+    @property
+    def console_port(self) -> int:
+        """The guest's end of the console channel."""
+        return self.domain.console_port
+
+    @property
+    def store_mfn(self) -> int:
+        """The frame of the xenstore ring."""
+        return self.domain.store_mfn
+
+    def notify(self, port: int) -> None:
+        """Send the event that the guest has bound to `port`; from any thread."""
+        event_post(self.domain, port)
+
+    # --- looking in ---
+
+    @property
+    def system_time(self) -> int:
+        """Virtual time in ns since the domain was created."""
+        return system_time(self.domain)
+
+    @property
+    def registers(self) -> dict[str, int]:
+        """The vcpu's general registers; those of its last exit while it runs."""
+        names = "rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15".split()
+        registers = {name: self.domain.vcpu[0].context.gpr[i] for i, name in enumerate(names)}
+        return registers | {"rip": self.domain.vcpu[0].context.rip, "rflags": self.domain.vcpu[0].context.rflags}
+
+    @property
+    def statistics(self) -> dict[str, object]:
+        """Counts since the domain was created."""
+        cdef int i
+        return {
+            "hypercalls": {i: self.domain.nr_hypercalls[i] for i in range(64) if self.domain.nr_hypercalls[i]},
+            "exceptions": {i: self.domain.nr_exceptions[i] for i in range(32) if self.domain.nr_exceptions[i]},
+            "mmu_updates": self.domain.mmu.nr_mmu_updates,
+            "page_table_writes": self.domain.mmu.nr_ptwr,
+            "entries": self.loop.nr_entries,
+            "idle": self.loop.nr_idle,
+            "frames": self.domain.mmu.tot_pages,
+            **self.engine.statistics,
+        }
+
+    def stale_translations(self) -> list[tuple[int, int, str]]:
+        """See EmulatedEngine.stale_translations.  Precondition: the vcpu does not run."""
+        return self.engine.stale_translations()
+
+    def destroy(self) -> int:
+        """Stop the domain and give its memory back.  The number of frames that others still hold."""
+        self.stop()
+        return release(self.domain)
+
+
+cdef extern from *:
+    """
+    #include <sys/timerfd.h>
+    static inline void timerfd_ring(int fd)
+    {
+        struct itimerspec soon = {{0, 0}, {0, 1}};
+        timerfd_settime(fd, 0, &soon, 0);
+    }
+    """
+    void timerfd_ring(int fd)
+
+
+cdef int check_translations(void *opaque) noexcept with gil:
+    cdef VirtualMachine domain = <VirtualMachine>opaque
+    domain.stale = domain.engine.stale_translations()
+    return 1 if domain.stale else 0
+
+
+cdef uint64_t release(DomainState *domain):
+    # Everything that a domain holds, once.
+    cdef Vcpu *vcpu = &domain.vcpu[0]
+    cdef uint64_t left
+    if domain.is_dying:
+        return 0
+    domain.is_dying = 1
+    domain.mmu.dying = 1
+    event_reset(domain)
+    domain_release_frames(domain)
+    if vcpu.mmu.root_kernel:
+        set_ldt(&domain.mmu, &vcpu.mmu, 0, 0)
+        release_gdt(&domain.mmu, &vcpu.mmu)
+        if vcpu.mmu.root_user:
+            put_page_and_type(&domain.mmu, vcpu.mmu.root_user)
+        put_page_and_type(&domain.mmu, vcpu.mmu.root_kernel)
+        vcpu.mmu.root_kernel = vcpu.mmu.root_user = 0
+    if domain.shared_info_mfn != INVALID_M2P_ENTRY:
+        domain.machine.frames[domain.shared_info_mfn].type_refs -= 1
+    left = relinquish(&domain.mmu) - domain.nr_grant_frames
+    grant_frames_release(domain)
+    if domain.shared_info_mfn != INVALID_M2P_ENTRY:
+        left -= 1
+        machine_free(domain.machine, domain.shared_info_mfn)
+    if domain.mmu.perdomain_l3 != INVALID_M2P_ENTRY:
+        perdomain_destroy(&domain.mmu)
+    return left

@@ -1,0 +1,511 @@
+"""A domain whose vcpu stands still: memory, page tables, events and time are real, the processor only takes notes.
+
+For tests that make hypercalls from outside, one at a time or (`fuzz`) by the hundred thousand.  Its kernel maps PAGES data pages
+writable at BASE and, read-only after them, its own four page tables.  Host clock and TSC are the test's to move (`advance`).
+"""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+
+from xenia.abi.xen cimport HYPERVISOR_multicall, shared_info_t
+from xenia.cpu.processor cimport (
+    LEAVE, R8, R9, R10, RAX, RDI, RDX, RSI, Context, Processor, ProcessorOps, SegmentDescriptor,
+)
+from xenia.domain.domain cimport RUNSTATE_running, SHUTDOWN_NONE, Domain, Vcpu
+from xenia.domain.events cimport (
+    event_connect, event_open, event_post, event_set_pending, events_apply_mailbox, events_pending, virq_send,
+)
+from xenia.domain.lifecycle cimport domain_init
+from xenia.domain.time cimport (
+    Clock, clock_start_with, clock_warp_to, runstate_change, system_time, time_update, timers_fire, timers_next,
+    wallclock_update,
+)
+from xenia.hypercalls.table cimport HYPERCALL_CONTINUE, HYPERCALL_DONE, hypercall, hypercall_call
+from xenia.machine.machine cimport FRAME_L4, FRAME_SHARED, Machine, MachineMemory, frame_words, machine_alloc
+from xenia.mm.access cimport copy_to_guest
+from xenia.mm.descriptors cimport perdomain_create
+from xenia.mm.pvmmu cimport get_page_and_type
+
+PAGES = 32
+BASE = 0xffff888000000000
+L4_SLOT = 273
+
+CONTINUE = HYPERCALL_CONTINUE
+DONE = HYPERCALL_DONE
+
+cdef enum:
+    NR_PAGES = 32
+    SLOT = 273
+    TSC_PER_US = 2000
+
+cdef struct FakeProcessor:
+    Processor processor
+    uint64_t host_ns            # the test's host clock
+    uint64_t step               # how far each look at it moves it on
+    int64_t tsc_offset
+    uint64_t kicks
+
+cdef uint64_t fake_host_clock(void *argument) noexcept nogil:
+    cdef FakeProcessor *fake = <FakeProcessor *>argument
+    fake.host_ns += fake.step
+    return fake.host_ns
+
+cdef bint fake_run(Processor *processor) noexcept nogil:
+    return False
+cdef void fake_pte_changed(Processor *processor, uint64_t table, unsigned index, uint64_t old, uint64_t new) noexcept nogil:
+    pass
+cdef void fake_table(Processor *processor, uint64_t mfn, int level) noexcept nogil:
+    pass
+cdef void fake_frame(Processor *processor, uint64_t mfn) noexcept nogil:
+    pass
+cdef void fake_flush_page(Processor *processor, uint64_t va) noexcept nogil:
+    processor.nr_flush_page += 1
+cdef void fake_flush_all(Processor *processor) noexcept nogil:
+    processor.nr_flush_all += 1
+    processor.flush_clock += 1
+cdef void fake_code_dirty(Processor *processor, uint64_t maddr, uint64_t length) noexcept nogil:
+    pass
+cdef void fake_load_root(Processor *processor, uint64_t mfn) noexcept nogil:
+    fake_flush_all(processor)
+cdef void fake_get_segment(Processor *processor, int sreg, uint16_t *selector, uint64_t *base) noexcept nogil:
+    selector[0] = 0
+    base[0] = 0
+cdef void fake_set_segment(Processor *processor, int sreg, uint16_t selector, SegmentDescriptor *descriptor) noexcept nogil:
+    pass
+cdef void fake_set_segment_base(Processor *processor, int sreg, uint64_t base) noexcept nogil:
+    pass
+cdef void fake_set_table(Processor *processor, uint64_t va, uint32_t limit) noexcept nogil:
+    pass
+cdef void fake_set_ts(Processor *processor, bint on) noexcept nogil:
+    pass
+cdef void fake_set_debugreg(Processor *processor, int number, uint64_t value) noexcept nogil:
+    pass
+cdef uint64_t fake_get_debugreg(Processor *processor, int number) noexcept nogil:
+    return 0
+cdef void fake_set_cr4(Processor *processor, uint64_t value) noexcept nogil:
+    pass
+cdef uint64_t fake_read_tsc(Processor *processor) noexcept nogil:
+    cdef FakeProcessor *fake = <FakeProcessor *>processor
+    return fake.host_ns * TSC_PER_US // 1000 + <uint64_t>fake.tsc_offset
+cdef void fake_set_tsc_offset(Processor *processor, int64_t offset) noexcept nogil:
+    (<FakeProcessor *>processor).tsc_offset = offset
+cdef void fake_kick(Processor *processor) noexcept nogil:
+    (<FakeProcessor *>processor).kicks += 1
+
+cdef ProcessorOps fake_ops
+
+fake_ops.run = fake_run
+fake_ops.pte_changed = fake_pte_changed
+fake_ops.table_typed = fake_table
+fake_ops.table_untyped = fake_table
+fake_ops.root_dropped = fake_frame
+fake_ops.flush_page = fake_flush_page
+fake_ops.flush_all = fake_flush_all
+fake_ops.flush_frame = fake_frame
+fake_ops.code_dirty = fake_code_dirty
+fake_ops.load_root = fake_load_root
+fake_ops.get_segment = fake_get_segment
+fake_ops.set_segment = fake_set_segment
+fake_ops.set_segment_base = fake_set_segment_base
+fake_ops.set_gdt = fake_set_table
+fake_ops.set_ldt = fake_set_table
+fake_ops.set_ts = fake_set_ts
+fake_ops.set_debugreg = fake_set_debugreg
+fake_ops.get_debugreg = fake_get_debugreg
+fake_ops.set_cr4 = fake_set_cr4
+fake_ops.read_tsc = fake_read_tsc
+fake_ops.set_tsc_offset = fake_set_tsc_offset
+fake_ops.kick = fake_kick
+
+
+cdef class StillDomain:
+    """One domain of 37 frames on `memory` bytes of machine memory of its own; `spare` more frames are its to ask for."""
+
+    cdef MachineMemory memory
+    cdef Domain *domain
+    cdef Clock clock
+    cdef FakeProcessor processor
+    cdef uint64_t frames[64]
+    cdef uint64_t base
+
+    def __cinit__(self, domid: int = 1, memory: int = 1 << 20, spare: int = 16, warped: bool = False):
+        self.domain = <Domain *>calloc(1, sizeof(Domain))
+        if self.domain == NULL:
+            raise MemoryError
+
+    def __init__(self, domid: int = 1, memory: int = 1 << 20, spare: int = 16, warped: bool = False):
+        cdef Domain *domain = self.domain
+        cdef Vcpu *vcpu = &domain.vcpu[0]
+        cdef Machine *machine
+        cdef uint64_t i
+        self.base = BASE
+        self.memory = MachineMemory(memory)
+        machine = self.memory.machine
+        domain_init(domain)
+        domain.machine = domain.mmu.machine = machine
+        domain.domid = domain.mmu.domid = domid
+        domain.mmu.preempt = &domain.preempt
+        domain.mmu.processor = vcpu.processor = &self.processor.processor
+        self.processor.processor.ops = &fake_ops
+        self.processor.processor.vcpu = vcpu
+        self.processor.processor.context = &vcpu.context
+        perdomain_create(&domain.mmu)
+        domain.shared_info_mfn = machine_alloc(machine, domid)
+        machine.frames[domain.shared_info_mfn].type = FRAME_SHARED
+        machine.frames[domain.shared_info_mfn].type_refs = 1
+        domain.shared_info = <shared_info_t *>frame_words(machine, domain.shared_info_mfn)
+        vcpu.info = &domain.shared_info.vcpu_info[0]
+        vcpu.info.evtchn_upcall_mask = 1
+        for i in range(NR_PAGES + 4):
+            self.frames[i] = machine_alloc(machine, domid)
+            machine.m2p[self.frames[i]] = i
+        domain.mmu.tot_pages = NR_PAGES + 4
+        domain.mmu.max_pages = NR_PAGES + 4 + <uint64_t>spare
+        domain.shared_info.arch.max_pfn = NR_PAGES + 4
+        self.build_tables()
+        if get_page_and_type(&domain.mmu, self.frames[NR_PAGES + 3], FRAME_L4):
+            raise AssertionError("the page tables do not validate")
+        vcpu.mmu.root_kernel = vcpu.mmu.root_loaded = self.frames[NR_PAGES + 3]
+        vcpu.is_up = 1
+        vcpu.context.kernel = 1
+        self.processor.host_ns = 1_000_000_000
+        self.processor.step = 100_000
+        clock_start_with(domain, &self.clock, warped, fake_host_clock, &self.processor, 1_700_000_000_123_456_789)
+        self.processor.step = 0
+        wallclock_update(domain)
+        time_update(vcpu)
+        runstate_change(vcpu, RUNSTATE_running, system_time(domain))
+        vcpu.timers_changed = 0
+
+    cdef void build_tables(self) noexcept:
+        cdef Machine *machine = self.memory.machine
+        cdef uint64_t l1 = self.frames[NR_PAGES], l2 = self.frames[NR_PAGES + 1], l3 = self.frames[NR_PAGES + 2]
+        cdef uint64_t l4 = self.frames[NR_PAGES + 3], i
+        for i in range(NR_PAGES):
+            frame_words(machine, l1)[i] = self.frames[i] << 12 | 0x63
+        for i in range(NR_PAGES, NR_PAGES + 4):
+            frame_words(machine, l1)[i] = self.frames[i] << 12 | 0x21
+        frame_words(machine, l2)[0] = l1 << 12 | 0x63
+        frame_words(machine, l3)[0] = l2 << 12 | 0x63
+        frame_words(machine, l4)[SLOT] = l3 << 12 | 0x63
+
+    def __dealloc__(self):
+        free(self.domain)
+
+    # --- memory
+
+    def mfn(self, page: int) -> int:
+        """The machine frame of data page `page` (from PAGES on: the L1, L2, L3 and L4 table)."""
+        return self.frames[<int>page]
+
+    def write(self, va: int, data: bytes) -> None:
+        """Put bytes into data pages."""
+        offset = va - BASE
+        while data:
+            room = 4096 - offset % 4096
+            place = self.frames[<int>(offset >> 12)] * 4096 + offset % 4096
+            memoryview(self.memory)[place:place + len(data[:room])] = data[:room]
+            data, offset = data[room:], offset + room
+
+    def read(self, va: int, length: int) -> bytes:
+        """Bytes of data pages (within one page)."""
+        place = self.frames[<int>((va - BASE) >> 12)] * 4096 + (va - BASE) % 4096
+        return bytes(memoryview(self.memory)[place:place + length])
+
+    def machine_read(self, mfn: int, offset: int, length: int) -> bytes:
+        """Bytes of any machine frame."""
+        return bytes(memoryview(self.memory)[mfn * 4096 + offset:mfn * 4096 + offset + length])
+
+    @property
+    def machine(self) -> MachineMemory:
+        """Its machine memory."""
+        return self.memory
+
+    def frame(self, mfn: int) -> tuple[int, int, int, int]:
+        """References, type references, type and owner of a frame."""
+        cdef uint64_t number = mfn
+        frame = &self.memory.machine.frames[number]
+        return frame.refs, frame.type_refs, frame.type, frame.owner
+
+    @property
+    def tot_pages(self) -> int:
+        """Frames it has."""
+        return self.domain.mmu.tot_pages
+
+    # --- hypercalls
+
+    def call(self, number: int, *arguments: int) -> int:
+        """Make one hypercall: its result, CONTINUE or DONE."""
+        cdef uint64_t args[6]
+        cdef uint64_t index = number
+        cdef int64_t result
+        self.load(args, arguments)
+        with nogil:
+            result = hypercall_call(&self.domain.vcpu[0], index, args)
+        return result
+
+    cdef load(self, uint64_t *args, arguments):
+        cdef int i
+        memset(args, 0, 6 * sizeof(uint64_t))
+        for i, value in enumerate(arguments):
+            args[i] = <uint64_t>(value & 0xffffffffffffffff)
+
+    def syscall(self, number: int, *arguments: int) -> bool:
+        """The same through the registers, rip at 0x1002 past a `syscall`; whether the vcpu leaves the processor for it."""
+        cdef Context *context = &self.domain.vcpu[0].context
+        cdef uint64_t args[6]
+        self.load(args, arguments)
+        context.gpr[RAX] = number
+        context.gpr[RDI], context.gpr[RSI], context.gpr[RDX] = args[0], args[1], args[2]
+        context.gpr[R10], context.gpr[R8], context.gpr[R9] = args[3], args[4], args[5]
+        context.rip = 0x1002
+        return hypercall(&self.domain.vcpu[0]) == LEAVE
+
+    @property
+    def registers(self) -> dict[str, int]:
+        """rax, the six argument registers and rip."""
+        cdef Context *context = &self.domain.vcpu[0].context
+        return {"rax": context.gpr[RAX], "rdi": context.gpr[RDI], "rsi": context.gpr[RSI], "rdx": context.gpr[RDX],
+                "r10": context.gpr[R10], "r8": context.gpr[R8], "r9": context.gpr[R9], "rip": context.rip}
+
+    def count(self, number: int) -> int:
+        """How often a hypercall was made."""
+        return self.domain.nr_hypercalls[<int>number]
+
+    # --- events
+
+    @property
+    def pending(self) -> set[int]:
+        """Ports whose pending bit is set."""
+        return {port for port in range(4096) if self.domain.shared_info.evtchn_pending[port >> 6] >> (port & 63) & 1}
+
+    def acknowledge(self, port: int) -> None:
+        """Clear what the guest clears when it handles a port."""
+        cdef int number = port
+        self.domain.shared_info.evtchn_pending[number >> 6] &= ~(<uint64_t>1 << (number & 63))
+        self.domain.vcpu[0].info.evtchn_pending_sel = 0
+        self.domain.vcpu[0].info.evtchn_upcall_pending = 0
+
+    def mask(self, port: int) -> None:
+        """Mask a port, as the guest does."""
+        cdef int number = port
+        self.domain.shared_info.evtchn_mask[number >> 6] |= <uint64_t>1 << (number & 63)
+
+    @property
+    def upcall_pending(self) -> bool:
+        """vcpu_info.evtchn_upcall_pending."""
+        return self.domain.vcpu[0].info.evtchn_upcall_pending
+
+    @property
+    def upcall_mask(self) -> bool:
+        """vcpu_info.evtchn_upcall_mask."""
+        return self.domain.vcpu[0].info.evtchn_upcall_mask
+
+    @upcall_mask.setter
+    def upcall_mask(self, value: bool) -> None:
+        self.domain.vcpu[0].info.evtchn_upcall_mask = value
+
+    @property
+    def pending_sel(self) -> int:
+        """vcpu_info.evtchn_pending_sel."""
+        return self.domain.vcpu[0].info.evtchn_pending_sel
+
+    def set_pending(self, port: int) -> None:
+        """Raise a port from the domain's own thread."""
+        event_set_pending(self.domain, port)
+
+    def post(self, port: int) -> None:
+        """Raise a port as any other thread does."""
+        cdef uint32_t number = port
+        with nogil:
+            event_post(self.domain, number)
+
+    def apply_mailbox(self) -> None:
+        """What the domain's thread does before it enters the guest."""
+        events_apply_mailbox(self.domain)
+
+    def open_channel(self, remote_domid: int, remote_port: int, notify_fd: int) -> int:
+        """A channel to Xenia itself, as the builder makes it; the port or a negative errno."""
+        return event_open(self.domain, remote_domid, remote_port, notify_fd)
+
+    def connect_channel(self, port: int, remote_domid: int, notify_fd: int) -> int:
+        """A backend binds to a port the guest left unbound: 0 or a negative errno."""
+        return event_connect(self.domain, port, remote_domid, notify_fd)
+
+    @property
+    def kicks(self) -> int:
+        """How often its processor was kicked."""
+        return self.processor.kicks
+
+    @property
+    def preempt(self) -> bool:
+        """Somebody wants it off the processor."""
+        return self.domain.preempt
+
+    @preempt.setter
+    def preempt(self, value: bool) -> None:
+        self.domain.preempt = value
+
+    def set_wake_fd(self, fd: int) -> None:
+        """The eventfd that wakes a blocked vcpu."""
+        self.domain.wake_fd = fd
+
+    # --- time and scheduling
+
+    def advance(self, ns: int) -> None:
+        """Let the host's clock and TSC go on."""
+        self.processor.host_ns += <uint64_t>ns
+
+    def drift(self, ns: int) -> None:
+        """Let the TSC gain that much on the host's clock."""
+        self.processor.tsc_offset += <int64_t>(ns * TSC_PER_US // 1000)
+
+    def fire(self) -> None:
+        """What the run loop does when it comes round."""
+        timers_fire(&self.domain.vcpu[0], system_time(self.domain))
+
+    def warp_to(self, when: int) -> None:
+        """Jump to a moment of system time."""
+        clock_warp_to(self.domain, when)
+
+    @property
+    def now(self) -> int:
+        """System time in ns."""
+        return system_time(self.domain)
+
+    @property
+    def tsc(self) -> int:
+        """What the guest's rdtsc reads."""
+        return fake_read_tsc(&self.processor.processor)
+
+    @property
+    def next_timer(self) -> int:
+        """Earliest deadline; 0 none."""
+        return timers_next(&self.domain.vcpu[0])
+
+    @property
+    def time_info(self) -> bytes:
+        """The 32 bytes of vcpu_time_info."""
+        return (<char *>&self.domain.vcpu[0].info.time)[:32]
+
+    @property
+    def shared_info(self) -> bytes:
+        """The shared_info page."""
+        return (<char *>self.domain.shared_info)[:4096]
+
+    def runstate(self, state: int) -> None:
+        """The run loop moves the vcpu to another RUNSTATE_*."""
+        runstate_change(&self.domain.vcpu[0], state, system_time(self.domain))
+
+    @property
+    def blocked(self) -> bool:
+        """The vcpu sleeps."""
+        return self.domain.vcpu[0].blocked
+
+    @blocked.setter
+    def blocked(self, value: bool) -> None:
+        self.domain.vcpu[0].blocked = value
+
+    @property
+    def yielded(self) -> bool:
+        """The vcpu gave up its turn."""
+        return self.domain.vcpu[0].yielded
+
+    @property
+    def nmi_pending(self) -> bool:
+        """An NMI waits."""
+        return self.domain.vcpu[0].nmi_pending
+
+    @property
+    def iopl(self) -> int:
+        """I/O privilege level of its kernel's user mode."""
+        return self.domain.vcpu[0].iopl
+
+    @property
+    def vm_assist(self) -> int:
+        """Assists that are on."""
+        return self.domain.vm_assist
+
+    @property
+    def shutdown(self) -> int:
+        """SHUTDOWN_*; -1 while it lives."""
+        return self.domain.shutdown
+
+    def set_emergency_fd(self, fd: int) -> None:
+        """Where console_io writes."""
+        self.domain.emergency_fd = fd
+
+    def set_handle(self, handle: bytes) -> None:
+        """Its UUID."""
+        memcpy(self.domain.handle, <const uint8_t *>handle, 16)
+
+    # --- fuzzing
+
+    def fuzz(self, seed: int, calls: int) -> dict[int, int]:
+        """Make `calls` hypercalls with arguments drawn from `seed`: how often each number was drawn.
+
+        Arguments are drawn from small numbers, addresses in and around the data pages, frames of its own, of others and of nobody,
+        and noise; before each call the argument page is filled the same way.  A shutdown is taken back.
+        """
+        cdef uint64_t state = <uint64_t>seed * <uint64_t>0x9e3779b97f4a7c15 + 1
+        cdef uint64_t remaining = calls
+        with nogil:
+            while remaining:
+                self.fuzz_one(&state)
+                remaining -= 1
+        return {number: self.domain.nr_hypercalls[number] for number in range(64) if self.domain.nr_hypercalls[number]}
+
+    cdef void fuzz_one(self, uint64_t *state) noexcept nogil:
+        cdef Vcpu *vcpu = &self.domain.vcpu[0]
+        cdef uint64_t args[6]
+        cdef uint64_t page[32]
+        cdef uint64_t number = draw(state) % 50, i
+        for i in range(32):
+            page[i] = self.interesting(state)
+        if draw(state) % 8 == 0:            # halves: most structures have fields of four bytes
+            for i in range(32):
+                page[i] = (page[i] & 0xffff) | (draw(state) % 16) << 32
+        copy_to_guest(&self.domain.mmu, vcpu.mmu.root_kernel, self.base + draw(state) % 4 * 4096, page, sizeof(page))
+        for i in range(6):
+            args[i] = self.interesting(state)
+        if number != HYPERVISOR_multicall or draw(state) % 4:
+            args[0] = draw(state) % 32      # most first arguments are commands
+        self.domain.preempt = draw(state) % 16 == 0
+        hypercall_call(vcpu, number, args)
+        self.processor.host_ns += draw(state) % 100_000
+        if draw(state) % 64 == 0:
+            timers_fire(vcpu, system_time(self.domain))
+            events_apply_mailbox(self.domain)
+        self.domain.shutdown = self.domain.shutdown_code = SHUTDOWN_NONE
+        vcpu.blocked = 0
+        vcpu.poll_nr = 0
+        vcpu.yielded = 0
+
+    cdef uint64_t interesting(self, uint64_t *state) noexcept nogil:
+        cdef uint64_t kind = draw(state) % 16, value = draw(state)
+        if kind < 5:
+            return value % 8
+        if kind < 9:
+            return self.base + (value % 4) * 4096 + (value >> 32) % 32 * 8
+        if kind == 9:
+            return self.base + value % ((NR_PAGES + 6) * 4096)
+        if kind == 10:
+            return self.frames[value % (NR_PAGES + 4)]
+        if kind == 11:
+            return self.frames[value % (NR_PAGES + 4)] << 12 | (value >> 32 & 0xfff)
+        if kind == 12:
+            return value % (self.memory.machine.nr_frames + 8)
+        if kind == 13:
+            return 0x7ff0 + value % 4
+        if kind == 14:
+            return <uint64_t>1 << (value & 63)
+        return value
+
+
+cdef inline uint64_t draw(uint64_t *state) noexcept nogil:
+    # xorshift64*: the same calls for the same seed, everywhere.
+    state[0] ^= state[0] >> 12
+    state[0] ^= state[0] << 25
+    state[0] ^= state[0] >> 27
+    return (state[0] * <uint64_t>0x2545f4914f6cdd1d) >> 11

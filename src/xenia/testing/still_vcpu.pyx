@@ -1,0 +1,458 @@
+"""One vcpu of a small domain on a processor that runs nothing: for tests of what the core does at an exit.
+
+Guest memory, by address:
+
+    USER        16 pages, for user mode too, in the lower half
+    KERNEL      16 pages of the kernel's
+    TABLES      read-only: the kernel's L4, L3, L2 and L1 of KERNEL, then the L1 itself is at TABLES + 3 pages
+    READ_ONLY   one page of the kernel's that is not writable
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+
+from xenia.abi.xen cimport shared_info_t
+from xenia.cpu.processor cimport (
+    CONTEXT_FLAGS, CONTEXT_SEGMENTS, LEAVE, Context, Processor, ProcessorOps, SegmentDescriptor,
+)
+from xenia.domain.domain cimport Domain, Vcpu
+from xenia.domain.lifecycle cimport domain_init
+from xenia.domain.traps cimport (
+    deliver_pending, general_protection, hypercall_iret, inject_exception, invalid_opcode, page_fault, soft_interrupt,
+    switch_mode, syscall_from_user,
+)
+from xenia.hypercalls.table cimport HYPERCALL_CONTINUE, hypercall_fn
+from xenia.hypercalls.traps cimport (
+    do_callback_op, do_fpu_taskswitch, do_get_debugreg, do_nmi_op, do_set_callbacks, do_set_debugreg,
+    do_set_segment_base, do_set_trap_table, do_stack_switch,
+)
+from xenia.machine.machine cimport (
+    FRAME_L1, FRAME_L2, FRAME_L3, FRAME_L4, FRAME_SEG_DESC, FRAME_VALIDATED, FRAME_WRITABLE, MachineMemory,
+    machine_alloc,
+)
+from xenia.mm.descriptors cimport set_gdt
+from xenia.mm.descriptors cimport perdomain_create
+
+USER = 0x400000
+KERNEL = 0xffff888000000000
+TABLES = 0xffff888000018000
+READ_ONLY = 0xffff888000020000
+DOMID = 1
+
+_REGISTERS = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15")
+
+cdef struct Still:              # the processor: it only remembers
+    Processor processor
+    uint16_t selector[6]
+    uint64_t base[6]
+    uint64_t root
+    uint64_t nr_root_loads
+    uint64_t cr4
+    uint64_t dr[8]
+    uint64_t tsc
+    int ts
+
+cdef void op_get_segment(Processor *processor, int sreg, uint16_t *selector, uint64_t *base) noexcept nogil:
+    selector[0] = (<Still *>processor).selector[sreg]
+    base[0] = (<Still *>processor).base[sreg]
+
+cdef void op_set_segment(Processor *processor, int sreg, uint16_t selector, SegmentDescriptor *descriptor) noexcept nogil:
+    (<Still *>processor).selector[sreg] = selector
+    (<Still *>processor).base[sreg] = descriptor.base
+
+cdef void op_set_segment_base(Processor *processor, int sreg, uint64_t base) noexcept nogil:
+    (<Still *>processor).base[sreg] = base
+
+cdef void op_load_root(Processor *processor, uint64_t root) noexcept nogil:
+    (<Still *>processor).root = root
+    (<Still *>processor).nr_root_loads += 1
+
+cdef void op_set_ts(Processor *processor, bint on) noexcept nogil:
+    (<Still *>processor).ts = on
+
+cdef void op_set_debugreg(Processor *processor, int n, uint64_t value) noexcept nogil:
+    (<Still *>processor).dr[n] = value
+
+cdef uint64_t op_get_debugreg(Processor *processor, int n) noexcept nogil:
+    return (<Still *>processor).dr[n]
+
+cdef void op_set_cr4(Processor *processor, uint64_t value) noexcept nogil:
+    (<Still *>processor).cr4 = value
+
+cdef uint64_t op_read_tsc(Processor *processor) noexcept nogil:
+    return (<Still *>processor).tsc
+
+cdef void op_code_dirty(Processor *processor, uint64_t maddr, uint64_t length) noexcept nogil:
+    pass
+
+cdef void op_pte_changed(Processor *processor, uint64_t table, unsigned index, uint64_t old, uint64_t new) noexcept nogil:
+    pass
+
+cdef void op_nothing(Processor *processor) noexcept nogil:
+    pass
+
+cdef void op_frame(Processor *processor, uint64_t mfn) noexcept nogil:
+    pass
+
+cdef void op_table(Processor *processor, uint64_t mfn, int level) noexcept nogil:
+    pass
+
+cdef void op_descriptor_table(Processor *processor, uint64_t va, uint32_t limit) noexcept nogil:
+    pass
+
+cdef ProcessorOps OPS
+memset(&OPS, 0, sizeof(OPS))
+OPS.get_segment = op_get_segment
+OPS.set_segment = op_set_segment
+OPS.set_segment_base = op_set_segment_base
+OPS.load_root = op_load_root
+OPS.set_ts = op_set_ts
+OPS.set_debugreg = op_set_debugreg
+OPS.get_debugreg = op_get_debugreg
+OPS.set_cr4 = op_set_cr4
+OPS.read_tsc = op_read_tsc
+OPS.code_dirty = op_code_dirty
+OPS.pte_changed = op_pte_changed
+OPS.flush_all = op_nothing
+OPS.flush_frame = op_frame
+OPS.flush_page = op_frame
+OPS.table_typed = op_table
+OPS.table_untyped = op_table
+OPS.root_dropped = op_frame
+OPS.set_gdt = op_descriptor_table
+OPS.set_ldt = op_descriptor_table
+
+
+cdef class StillVcpu:
+    """The vcpu, in kernel mode at KERNEL with its stack at the end of KERNEL, events masked, nothing registered."""
+
+    cdef Domain *domain
+    cdef Vcpu *vcpu
+    cdef Still still
+    cdef MachineMemory memory
+    cdef shared_info_t *shared
+    cdef dict tables
+
+    def __cinit__(self):
+        self.domain = <Domain *>calloc(1, sizeof(Domain))
+        self.shared = <shared_info_t *>calloc(1, 4096)
+        memset(&self.still, 0, sizeof(Still))
+
+    def __dealloc__(self):
+        free(self.domain)
+        free(self.shared)
+
+    def __init__(self):
+        cdef Domain *domain = self.domain
+        cdef Vcpu *vcpu = &domain.vcpu[0]
+        self.vcpu = vcpu
+        self.memory = MachineMemory(1 << 20)
+        self.tables = {}
+        domain_init(domain)
+        domain.machine = self.memory.machine
+        domain.domid = DOMID
+        domain.mmu.machine = self.memory.machine
+        domain.mmu.processor = &self.still.processor
+        domain.mmu.domid = DOMID
+        if perdomain_create(&domain.mmu):
+            raise MemoryError
+        domain.shared_info = self.shared
+        vcpu.info = &self.shared.vcpu_info[0]
+        vcpu.info.evtchn_upcall_mask = 1
+        vcpu.processor = &self.still.processor
+        self.still.processor.ops = &OPS
+        self.still.processor.context = &vcpu.context
+        vcpu.mmu.root_kernel = self.frame(FRAME_L4)
+        vcpu.mmu.root_user = self.frame(FRAME_L4)
+        vcpu.mmu.root_loaded = vcpu.mmu.root_kernel
+        for page in range(16):
+            self.map(KERNEL + (page << 12), self.frame(FRAME_WRITABLE), 0x63)
+            self.map(USER + (page << 12), self.frame(FRAME_WRITABLE), 0x67)
+        self.map(READ_ONLY, self.frame(0), 0x61)
+        self.words(vcpu.mmu.root_user)[0] = self.words(vcpu.mmu.root_kernel)[0]
+        for n, key in enumerate([(4, 0), (3, KERNEL >> 39), (2, KERNEL >> 30), (1, KERNEL >> 21)]):
+            self.map(TABLES + (n << 12), vcpu.mmu.root_kernel if n == 0 else self.tables[key], 0x61)
+        vcpu.context.rip = KERNEL
+        vcpu.context.gpr[4] = KERNEL + 0x10000
+        vcpu.context.rflags = 0x202
+        vcpu.context.cs = 0xe033
+        vcpu.context.ss = 0xe02b
+        vcpu.context.kernel = True
+        vcpu.kernel_sp = KERNEL + 0x8000
+
+    cdef uint64_t *words(self, uint64_t mfn):
+        return <uint64_t *>(self.memory.machine.base + (mfn << 12))
+
+    cdef uint64_t frame(self, int kind):
+        cdef uint64_t mfn = machine_alloc(self.memory.machine, DOMID)
+        self.memory.machine.frames[mfn].type = kind
+        self.memory.machine.frames[mfn].type_refs = 1 if kind else 0
+        self.memory.machine.frames[mfn].refs = 2
+        if FRAME_L1 <= kind <= FRAME_SEG_DESC:
+            self.memory.machine.frames[mfn].flags |= FRAME_VALIDATED
+        return mfn
+
+    cdef map(self, uint64_t va, uint64_t mfn, uint64_t flags):
+        table = self.vcpu.mmu.root_kernel
+        for level in (4, 3, 2):
+            index = va >> (12 + 9 * (level - 1)) & 511
+            key = (level - 1, va >> (12 + 9 * (level - 1)))
+            if key not in self.tables:
+                self.tables[key] = self.frame(FRAME_L1 + level - 2)
+                self.words(table)[<uint64_t>index] = self.tables[key] << 12 | 0x67
+            table = self.tables[key]
+        self.words(table)[va >> 12 & 511] = mfn << 12 | flags
+
+    cdef uint64_t maddr(self, uint64_t va):
+        cdef uint64_t table = self.vcpu.mmu.root_kernel
+        cdef uint64_t entry
+        for shift in (39, 30, 21, 12):
+            entry = self.words(table)[va >> <int>shift & 511]
+            if not entry & 1:
+                raise KeyError(hex(va))
+            table = entry >> 12 & <uint64_t>0xffffffffff
+        return table << 12 | va & 0xfff
+
+    # --- memory
+
+    def read(self, va, length):
+        """Guest memory at `va`, whatever its rights."""
+        return bytes(self.memory.machine.base[self.maddr(va + i)] for i in range(length))
+
+    def write(self, va, data):
+        """Put `data` at `va`, whatever its rights."""
+        for i, byte in enumerate(data):
+            self.memory.machine.base[self.maddr(va + i)] = byte
+
+    def map_page(self, va, flags, mfn=None):
+        """Map a frame (a fresh one of the domain's) at `va`; its number."""
+        number = self.frame(FRAME_WRITABLE if flags & 2 else 0) if mfn is None else mfn
+        self.map(va, number, flags)
+        return number
+
+    def unmap(self, va):
+        """Take the page at `va` away."""
+        self.maddr(va)
+        self.words(self.tables[1, va >> 21])[<uint64_t>va >> 12 & 511] = 0
+
+    def entry_address(self, va):
+        """Where in TABLES the L1 entry of a KERNEL address is."""
+        return TABLES + 0x3000 + (va >> 12 & 511) * 8
+
+    def set_gdt(self, descriptors):
+        """These descriptors (entry 0 first) become the guest's GDT, unchecked."""
+        cdef uint64_t mfn = self.frame(0)
+        if set_gdt(&self.domain.mmu, &self.vcpu.mmu, &mfn, len(descriptors)):
+            raise ValueError(descriptors)
+        for i, descriptor in enumerate(descriptors):
+            self.words(mfn)[<uint64_t>i] = descriptor
+
+    def split_roots(self):
+        """Make the user L4 differ from the kernel's in its lower half."""
+        self.words(self.vcpu.mmu.root_user)[5] = 0x1000
+
+    # --- registers
+
+    def __getitem__(self, name):
+        cdef Context *context = &self.vcpu.context
+        if name in _REGISTERS:
+            return context.gpr[<int>_REGISTERS.index(name)]
+        return {"rip": context.rip, "rflags": context.rflags, "cs": context.cs, "ss": context.ss}[name]
+
+    def __setitem__(self, name, uint64_t value):
+        cdef Context *context = &self.vcpu.context
+        if name in _REGISTERS:
+            context.gpr[<int>_REGISTERS.index(name)] = value
+        elif name == "rip":
+            context.rip = value
+        elif name == "rflags":
+            context.rflags = value
+        elif name == "cs":
+            context.cs = value
+        elif name == "ss":
+            context.ss = value
+        else:
+            raise KeyError(name)
+
+    def registers(self):
+        """All general registers, rip, rflags, cs and ss."""
+        return {name: self[name] for name in (*_REGISTERS, "rip", "rflags", "cs", "ss")}
+
+    @property
+    def kernel(self):
+        """Whether the vcpu is in kernel mode."""
+        return bool(self.vcpu.context.kernel)
+
+    @property
+    def dirty(self):
+        """What the core says it changed: any of "flags", "segments"; reading clears it."""
+        dirty = {name for bit, name in ((CONTEXT_FLAGS, "flags"), (CONTEXT_SEGMENTS, "segments"))
+                 if self.vcpu.context.dirty & bit}
+        self.vcpu.context.dirty = 0
+        return dirty
+
+    def go_user(self):
+        """Into user mode, at USER with the stack at the end of USER."""
+        switch_mode(self.vcpu, False)
+        self["rip"] = USER
+        self["rsp"] = USER + 0x10000
+        self.vcpu.context.dirty = 0
+
+    # --- vcpu_info and vcpu state
+
+    @property
+    def upcall_mask(self):
+        """vcpu_info.evtchn_upcall_mask."""
+        return self.vcpu.info.evtchn_upcall_mask
+
+    @upcall_mask.setter
+    def upcall_mask(self, value):
+        self.vcpu.info.evtchn_upcall_mask = value
+
+    @property
+    def upcall_pending(self):
+        """vcpu_info.evtchn_upcall_pending."""
+        return self.vcpu.info.evtchn_upcall_pending
+
+    @upcall_pending.setter
+    def upcall_pending(self, value):
+        self.vcpu.info.evtchn_upcall_pending = value
+
+    @property
+    def cr2(self):
+        """vcpu_info.arch.cr2."""
+        return self.vcpu.info.arch.cr2
+
+    @property
+    def iopl(self):
+        """The virtual IOPL."""
+        return self.vcpu.iopl
+
+    @iopl.setter
+    def iopl(self, value):
+        self.vcpu.iopl = value
+
+    def set_vm_assist(self, bits):
+        """The domain's vm_assist bits."""
+        self.domain.vm_assist = bits
+
+    def set_port_bitmap(self, va, ports):
+        """As PHYSDEVOP_set_iobitmap."""
+        self.vcpu.iobmp_va = va
+        self.vcpu.iobmp_limit = ports
+
+    def set_roots(self, user):
+        """mfn of the user L4."""
+        self.vcpu.mmu.root_user = user
+
+    def raise_nmi(self):
+        """Make an NMI pending."""
+        self.vcpu.nmi_pending = True
+
+    @property
+    def nmi_masked(self):
+        """Whether an NMI is being handled."""
+        return bool(self.vcpu.nmi_masked)
+
+    @property
+    def crash(self):
+        """Why the domain crashed, None if it has not."""
+        return None if self.domain.shutdown < 0 else self.domain.crash_reason.decode()
+
+    @property
+    def processor(self):
+        """What the processor was told."""
+        return {"fs_base": self.still.base[4], "gs_base": self.still.base[5], "gs": self.still.selector[5],
+                "root": "user" if self.still.root == self.vcpu.mmu.root_user else "kernel",
+                "root_loads": self.still.nr_root_loads, "ts": bool(self.still.ts), "cr4": self.still.cr4,
+                "dr": list(self.still.dr)}
+
+    def set_segment(self, sreg, selector, base):
+        """The guest loaded a segment register by itself."""
+        self.still.selector[<int>sreg] = selector
+        self.still.base[<int>sreg] = base
+
+    def set_tsc(self, value):
+        """The processor's time-stamp counter."""
+        self.still.tsc = value
+
+    @property
+    def root_kernel(self):
+        """mfn of the kernel's L4."""
+        return self.vcpu.mmu.root_kernel
+
+    @property
+    def gs_bases(self):
+        """(kernel, user), as kept in the vcpu."""
+        return self.vcpu.gs_base_kernel, self.vcpu.gs_base_user
+
+    # --- exits: True where the vcpu goes on
+
+    def inject(self, vector, error=0, address=0):
+        """inject_exception."""
+        return inject_exception(self.vcpu, vector, error, address) != LEAVE
+
+    def page_fault(self, error, va):
+        """page_fault."""
+        return page_fault(self.vcpu, error, va) != LEAVE
+
+    def general_protection(self, error=0):
+        """general_protection."""
+        return general_protection(self.vcpu, error) != LEAVE
+
+    def invalid_opcode(self):
+        """invalid_opcode."""
+        return invalid_opcode(self.vcpu) != LEAVE
+
+    def soft_interrupt(self, vector):
+        """soft_interrupt."""
+        return soft_interrupt(self.vcpu, vector) != LEAVE
+
+    def syscall(self):
+        """syscall_from_user."""
+        return syscall_from_user(self.vcpu, False) != LEAVE
+
+    def sysenter(self):
+        """syscall_from_user, by sysenter."""
+        return syscall_from_user(self.vcpu, True) != LEAVE
+
+    def iret(self):
+        """hypercall_iret."""
+        return hypercall_iret(self.vcpu) != LEAVE
+
+    def deliver_pending(self):
+        """deliver_pending."""
+        return deliver_pending(self.vcpu) != LEAVE
+
+    def hypercall(self, name, *arguments):
+        """A hypercall of hypercalls/traps by name; its result."""
+        cdef hypercall_fn handler
+        cdef uint64_t args[6]
+        cdef int64_t result
+        if name == "set_trap_table":
+            handler = do_set_trap_table
+        elif name == "set_callbacks":
+            handler = do_set_callbacks
+        elif name == "callback_op":
+            handler = do_callback_op
+        elif name == "nmi_op":
+            handler = do_nmi_op
+        elif name == "stack_switch":
+            handler = do_stack_switch
+        elif name == "fpu_taskswitch":
+            handler = do_fpu_taskswitch
+        elif name == "set_debugreg":
+            handler = do_set_debugreg
+        elif name == "get_debugreg":
+            handler = do_get_debugreg
+        elif name == "set_segment_base":
+            handler = do_set_segment_base
+        else:
+            raise KeyError(name)
+        for i in range(6):
+            args[<int>i] = arguments[i] if i < len(arguments) else 0
+        while True:
+            result = handler(self.vcpu, args)
+            if result != HYPERCALL_CONTINUE:
+                return result

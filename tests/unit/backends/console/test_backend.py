@@ -1,0 +1,183 @@
+"""The console with its thread, and real descriptors behind it."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from xenia.backends.console.backend import ConsoleBackend
+from xenia.backends.console.sink import CallbackSink, FdSink
+
+Frontend = Any
+TIMEOUT = 30
+
+
+def test_output_reaches_a_callback(frontend: Frontend) -> None:
+    heard: queue.Queue[bytes] = queue.Queue()
+    with ConsoleBackend("d1", frontend.view, frontend.notify, frontend.event_fd, CallbackSink(heard.put)):
+        frontend.put(b"login: ")
+        assert heard.get(timeout=TIMEOUT) == b"login: "
+        assert frontend.notified.acquire(timeout=TIMEOUT)
+
+
+def test_a_callback_may_answer_what_it_hears(frontend: Frontend) -> None:
+    backend: ConsoleBackend
+
+    def answer(data: bytes) -> None:
+        if data.endswith(b"login: "):
+            backend.offer(b"root\n")
+
+    backend = ConsoleBackend("d1", frontend.view, frontend.notify, frontend.event_fd, CallbackSink(answer))
+    with backend:
+        frontend.put(b"login: ")
+        assert frontend.take_exactly(5) == b"root\n"
+
+
+def test_more_input_than_fits_anywhere_arrives_in_order(frontend: Frontend) -> None:
+    data = os.urandom(200_000)
+    with ConsoleBackend("d1", frontend.view, frontend.notify, frontend.event_fd, CallbackSink(len)) as backend:
+        sender = threading.Thread(target=backend.send, args=(data,))
+        sender.start()
+        assert frontend.take_exactly(len(data)) == data
+        sender.join(TIMEOUT)
+        assert not sender.is_alive()
+
+
+def test_whoever_waits_to_give_input_goes_on_when_the_console_closes(frontend: Frontend) -> None:
+    backend = ConsoleBackend("d1", frontend.view, frontend.notify, frontend.event_fd, CallbackSink(len))
+    backend.start()
+    sender = threading.Thread(target=backend.send, args=(bytes(200_000),))
+    sender.start()
+    backend.close()
+    sender.join(TIMEOUT)
+    assert not sender.is_alive()
+
+
+def test_a_slow_pipe_gets_everything_in_order(frontend: Frontend) -> None:
+    data = os.urandom(400_000)
+    reading, writing = os.pipe()
+    with ConsoleBackend("d1", frontend.view, frontend.notify, frontend.event_fd, FdSink(writing)) as backend:
+        guest = threading.Thread(target=frontend.put_all, args=(data,))
+        guest.start()
+        received = b""
+        while len(received) < len(data):
+            received += os.read(reading, 1000)
+        guest.join(TIMEOUT)
+        assert received == data
+        assert backend.stats.output_bytes == len(data)
+    os.close(reading)
+    os.close(writing)
+
+
+def test_closing_writes_out_what_the_guest_has_written(frontend: Frontend, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    with path.open("wb") as log:
+        backend = ConsoleBackend("d1", frontend.view, frontend.notify, frontend.event_fd, FdSink(log.fileno()))
+        backend.start()
+        frontend.put_all(b"y" * 100_000)
+        frontend.put_all(b"reboot: Power down\r\n")
+        backend.close()
+        backend.close()
+    assert path.read_bytes() == b"y" * 100_000 + b"reboot: Power down\r\n"
+    frontend.page.extend(b"")  # the page was let go of: a buffer that is still exported cannot be resized
+
+
+def test_closing_waits_for_a_full_pipe_until_somebody_reads_it(frontend: Frontend) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    filled = 0
+    try:
+        while True:
+            filled += os.write(writing, bytes(4096))
+    except BlockingIOError:
+        pass
+    os.set_blocking(writing, True)
+    backend = ConsoleBackend("d1", frontend.view, frontend.notify, frontend.event_fd, FdSink(writing))
+    backend.start()
+    frontend.put(b"last words")
+    closing = threading.Thread(target=backend.close)
+    closing.start()
+    received = b""
+    while not received.endswith(b"last words"):
+        received += os.read(reading, 65536)
+    closing.join(TIMEOUT)
+    assert not closing.is_alive()
+    assert len(received) == filled + len(b"last words")
+    os.close(reading)
+    os.close(writing)
+
+
+def test_closing_waits_only_as_long_as_it_is_told(frontend: Frontend) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    try:
+        while True:
+            os.write(writing, bytes(4096))
+    except BlockingIOError:
+        pass
+    backend = ConsoleBackend("d1", frontend.view, frontend.notify, frontend.event_fd, FdSink(writing))
+    backend.start()
+    frontend.put(b"never read")
+    backend.close(timeout=0.01)
+    assert backend.stats.discarded_bytes == len(b"never read")
+    os.close(reading)
+    os.close(writing)
+
+
+def test_a_reader_that_goes_away_does_not_hold_up_the_guest(
+    frontend: Frontend, caplog: pytest.LogCaptureFixture
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with ConsoleBackend("d1", frontend.view, frontend.notify, frontend.event_fd, FdSink(writing)):
+        frontend.put_all(bytes(50_000))
+    os.close(writing)
+    assert len(caplog.records) == 1
+
+
+def test_a_console_that_was_never_started_still_loses_nothing(frontend: Frontend) -> None:
+    heard: list[bytes] = []
+    backend = ConsoleBackend("d1", frontend.view, frontend.notify, frontend.event_fd, CallbackSink(heard.append))
+    frontend.put(b"early")
+    backend.emergency(b"!")
+    backend.close()
+    assert sorted(b"".join(heard)) == sorted(b"early!")
+
+
+def test_a_suspended_console_goes_on_in_another(frontend: Frontend) -> None:
+    first = ConsoleBackend("d1", frontend.view, frontend.notify, frontend.event_fd, CallbackSink(len))
+    first.start()
+    first.send(bytes(3000))
+    state = first.suspend()
+    second = ConsoleBackend("d1", frontend.view, frontend.notify, frontend.event_fd, CallbackSink(len), state)
+    with second:
+        assert frontend.take_exactly(3000) == bytes(3000)
+
+
+def test_after_closing_input_and_emergency_output_go_nowhere(frontend: Frontend) -> None:
+    backend = ConsoleBackend("d1", frontend.view, frontend.notify, frontend.event_fd, CallbackSink(len))
+    backend.start()
+    backend.close()
+    backend.send(b"x")
+    backend.emergency(b"x")
+    assert backend.offer(b"x") == 0
+
+
+def test_a_bug_in_a_callback_is_told_to_who_closes_the_console(frontend: Frontend) -> None:
+    called = threading.Event()
+
+    def bug(data: bytes) -> None:
+        called.set()
+        raise ZeroDivisionError
+
+    backend = ConsoleBackend("d1", frontend.view, frontend.notify, frontend.event_fd, CallbackSink(bug))
+    backend.start()
+    frontend.put(b"x")
+    assert called.wait(TIMEOUT)
+    with pytest.raises(ZeroDivisionError):
+        backend.close()

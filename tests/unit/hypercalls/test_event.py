@@ -1,0 +1,212 @@
+"""event_channel_op, as Xen 4.17 answers a PV domain (public/event_channel.h)."""
+
+import os
+import struct
+
+import pytest
+from tests.unit.hypercalls.hypercalls import ARGUMENT, DOMID_SELF, UNMAPPED, Errno, Hypercall, call
+from xenia.testing.still import StillDomain
+
+BIND_INTERDOMAIN, BIND_VIRQ, BIND_PIRQ, CLOSE, SEND, STATUS, ALLOC_UNBOUND, BIND_IPI = range(8)
+BIND_VCPU, UNMASK, RESET, INIT_CONTROL, EXPAND_ARRAY, SET_PRIORITY = range(8, 14)
+VIRQ_TIMER, VIRQ_DEBUG, VIRQ_CONSOLE = range(3)
+
+
+@pytest.fixture
+def domain() -> StillDomain:
+    return StillDomain(domid=7)
+
+
+def op(domain: StillDomain, command: int, layout: str, *fields: int) -> tuple[int, tuple[int, ...]]:
+    return call(domain, Hypercall.EVENT_CHANNEL_OP, command, layout, *fields)
+
+
+def bound(result: tuple[int, tuple[int, ...]]) -> int:
+    """The port of a successful bind: the structure's last field."""
+    assert result[0] == 0
+    return result[1][-1]
+
+
+def status(domain: StillDomain, port: int) -> tuple[int, ...]:
+    result, fields = op(domain, STATUS, "=H2xIIIII", DOMID_SELF, port, 0xFF, 0xFF, 0, 0)
+    assert result == 0
+    return fields[2:]
+
+
+def test_ports_are_handed_out_lowest_first_and_port_0_never(domain: StillDomain) -> None:
+    ports = [bound(op(domain, ALLOC_UNBOUND, "=HHI", DOMID_SELF, 0, 0)) for _ in range(3)]
+    assert ports == [1, 2, 3]
+    assert op(domain, CLOSE, "=I", 2)[0] == 0
+    assert bound(op(domain, BIND_IPI, "=II", 0, 0)) == 2
+
+
+def test_all_4095_ports_can_be_had_and_no_more(domain: StillDomain) -> None:
+    for port in range(1, 4096):
+        assert bound(op(domain, BIND_IPI, "=II", 0, 0)) == port
+    assert op(domain, BIND_IPI, "=II", 0, 0)[0] == Errno.ENOSPC
+
+
+def test_an_unbound_channel_says_for_whom_it_waits_and_drops_what_is_sent(domain: StillDomain) -> None:
+    port = bound(op(domain, ALLOC_UNBOUND, "=HHI", DOMID_SELF, 3, 0))
+    assert status(domain, port)[:3] == (1, 0, 3)
+    assert op(domain, SEND, "=I", port)[0] == 0
+    assert domain.pending == set()
+
+
+def test_ports_can_be_allocated_for_oneself_only(domain: StillDomain) -> None:
+    assert op(domain, ALLOC_UNBOUND, "=HHI", 7, 0, 0)[0] == 0
+    assert op(domain, ALLOC_UNBOUND, "=HHI", 0, 0, 0)[0] == Errno.EPERM
+    assert op(domain, ALLOC_UNBOUND, "=HHI", 8, 0, 0)[0] == Errno.ESRCH
+
+
+def test_binding_both_ends_within_the_domain_carries_events_both_ways(domain: StillDomain) -> None:
+    far = bound(op(domain, ALLOC_UNBOUND, "=HHI", DOMID_SELF, DOMID_SELF, 0))
+    near = bound(op(domain, BIND_INTERDOMAIN, "=H2xII", DOMID_SELF, far, 0))
+    assert domain.pending == {near}, "a new channel starts with one event"
+    domain.acknowledge(near)
+    assert op(domain, SEND, "=I", near)[0] == 0
+    assert domain.pending == {far}
+    assert status(domain, near) == (2, 0, 7, far)
+    assert status(domain, far) == (2, 0, 7, near)
+
+
+def test_closing_one_end_leaves_the_other_unbound(domain: StillDomain) -> None:
+    far = bound(op(domain, ALLOC_UNBOUND, "=HHI", DOMID_SELF, DOMID_SELF, 0))
+    near = bound(op(domain, BIND_INTERDOMAIN, "=H2xII", DOMID_SELF, far, 0))
+    assert op(domain, CLOSE, "=I", near)[0] == 0
+    assert status(domain, far)[:3] == (1, 0, 7)
+    assert status(domain, near)[0] == 0
+    assert near not in domain.pending
+    assert op(domain, CLOSE, "=I", near)[0] == Errno.EINVAL
+
+
+def test_only_a_port_that_waits_for_the_caller_can_be_bound(domain: StillDomain) -> None:
+    for_another = bound(op(domain, ALLOC_UNBOUND, "=HHI", DOMID_SELF, 3, 0))
+    assert op(domain, BIND_INTERDOMAIN, "=H2xII", DOMID_SELF, for_another, 0)[0] == Errno.EINVAL
+    assert op(domain, BIND_INTERDOMAIN, "=H2xII", DOMID_SELF, 4096, 0)[0] == Errno.EINVAL
+    assert op(domain, BIND_INTERDOMAIN, "=H2xII", 0, for_another, 0)[0] == Errno.EINVAL
+    assert op(domain, BIND_INTERDOMAIN, "=H2xII", 9, for_another, 0)[0] == Errno.ESRCH
+    assert bound(op(domain, BIND_IPI, "=II", 0, 0)) == for_another + 1, "a refused bind keeps no port"
+
+
+def test_a_virq_is_bound_once_to_a_vcpu_that_exists(domain: StillDomain) -> None:
+    port = bound(op(domain, BIND_VIRQ, "=III", VIRQ_TIMER, 0, 0))
+    assert status(domain, port) == (4, 0, VIRQ_TIMER, 0)
+    assert op(domain, BIND_VIRQ, "=III", VIRQ_TIMER, 0, 0)[0] == Errno.EEXIST
+    assert op(domain, BIND_VIRQ, "=III", VIRQ_DEBUG, 1, 0)[0] == Errno.ENOENT
+    assert op(domain, BIND_VIRQ, "=III", VIRQ_CONSOLE, 1, 0)[0] == Errno.EINVAL, "a global virq belongs to vcpu 0"
+    assert op(domain, BIND_VIRQ, "=III", 24, 0, 0)[0] == Errno.EINVAL
+    assert op(domain, CLOSE, "=I", port)[0] == 0
+    assert bound(op(domain, BIND_VIRQ, "=III", VIRQ_TIMER, 0, 0)) == port
+
+
+def test_guests_raise_ipis_but_not_virqs(domain: StillDomain) -> None:
+    ipi = bound(op(domain, BIND_IPI, "=II", 0, 0))
+    virq = bound(op(domain, BIND_VIRQ, "=III", VIRQ_DEBUG, 0, 0))
+    assert op(domain, SEND, "=I", ipi)[0] == 0
+    assert op(domain, SEND, "=I", virq)[0] == Errno.EINVAL
+    assert domain.pending == {ipi}
+    assert op(domain, BIND_IPI, "=II", 1, 0)[0] == Errno.ENOENT
+
+
+def test_interrupt_lines_are_not_a_guests(domain: StillDomain) -> None:
+    assert op(domain, BIND_PIRQ, "=III", 9, 0, 0)[0] == Errno.EPERM
+    assert op(domain, BIND_PIRQ, "=III", 1 << 20, 0, 0)[0] == Errno.EINVAL
+
+
+def test_raising_a_port_sets_pending_selector_and_upcall(domain: StillDomain) -> None:
+    for _ in range(70):
+        port = bound(op(domain, BIND_IPI, "=II", 0, 0))
+    op(domain, SEND, "=I", port)
+    assert domain.pending == {70}
+    assert domain.pending_sel == 1 << 1
+    assert domain.upcall_pending
+
+
+def test_a_masked_port_is_pending_without_an_upcall_until_it_is_unmasked(domain: StillDomain) -> None:
+    port = bound(op(domain, BIND_IPI, "=II", 0, 0))
+    domain.mask(port)
+    op(domain, SEND, "=I", port)
+    assert domain.pending == {port}
+    assert not domain.upcall_pending
+    assert op(domain, UNMASK, "=I", port)[0] == 0
+    assert domain.upcall_pending
+    assert op(domain, UNMASK, "=I", port + 1)[0] == Errno.EINVAL
+
+
+def test_channels_stay_on_the_vcpu_there_is(domain: StillDomain) -> None:
+    unbound = bound(op(domain, ALLOC_UNBOUND, "=HHI", DOMID_SELF, 0, 0))
+    timer = bound(op(domain, BIND_VIRQ, "=III", VIRQ_TIMER, 0, 0))
+    console = bound(op(domain, BIND_VIRQ, "=III", VIRQ_CONSOLE, 0, 0))
+    assert op(domain, BIND_VCPU, "=II", unbound, 0)[0] == 0
+    assert op(domain, BIND_VCPU, "=II", console, 0)[0] == 0
+    assert op(domain, BIND_VCPU, "=II", timer, 0)[0] == Errno.EINVAL, "a virq of the vcpu's own does not move"
+    assert op(domain, BIND_VCPU, "=II", unbound, 1)[0] == Errno.ENOENT
+    assert op(domain, BIND_VCPU, "=II", 4096, 0)[0] == Errno.EINVAL
+
+
+def test_reset_closes_everything(domain: StillDomain) -> None:
+    timer = bound(op(domain, BIND_VIRQ, "=III", VIRQ_TIMER, 0, 0))
+    ipi = bound(op(domain, BIND_IPI, "=II", 0, 0))
+    assert op(domain, RESET, "=H", 0)[0] == Errno.EPERM
+    assert op(domain, RESET, "=H", DOMID_SELF)[0] == 0
+    assert status(domain, timer)[0] == status(domain, ipi)[0] == 0
+    assert bound(op(domain, BIND_VIRQ, "=III", VIRQ_TIMER, 0, 0)) == timer
+
+
+def test_channels_exist_64_at_a_time(domain: StillDomain) -> None:
+    assert status(domain, 63)[0] == 0
+    assert op(domain, STATUS, "=H2xIIIII", DOMID_SELF, 64, 0, 0, 0, 0)[0] == Errno.EINVAL
+    for _ in range(64):
+        op(domain, BIND_IPI, "=II", 0, 0)
+    assert status(domain, 127)[0] == 0
+
+
+def test_fifo_channels_are_refused_so_that_guests_use_two_levels(domain: StillDomain) -> None:
+    assert op(domain, INIT_CONTROL, "=QIIQ", 0, 0, 0, 0)[0] == Errno.ENOSYS
+    assert op(domain, EXPAND_ARRAY, "=Q", 0)[0] == Errno.ENOSYS
+    assert op(domain, SET_PRIORITY, "=II", 1, 7)[0] == Errno.ENOSYS
+    assert op(domain, SET_PRIORITY, "=II", 4096, 7)[0] == Errno.EINVAL
+    assert op(domain, 99, "=Q", 0)[0] == Errno.ENOSYS
+
+
+@pytest.mark.parametrize("command", [c for c in range(14) if c not in (INIT_CONTROL, EXPAND_ARRAY)])
+def test_an_argument_out_of_reach_is_a_fault(domain: StillDomain, command: int) -> None:
+    assert domain.call(Hypercall.EVENT_CHANNEL_OP, command, UNMAPPED) == Errno.EFAULT
+
+
+def test_a_port_that_cannot_be_told_is_given_back(domain: StillDomain) -> None:
+    read_only = ARGUMENT + 32 * 4096        # the still domain's own page table: readable, and no place for an answer
+    assert domain.call(Hypercall.EVENT_CHANNEL_OP, BIND_IPI, read_only + 0x800) == Errno.EFAULT
+    assert bound(op(domain, BIND_IPI, "=II", 0, 0)) == 1
+
+
+def test_the_older_form_carries_its_command_in_the_structure(domain: StillDomain) -> None:
+    domain.write(ARGUMENT, struct.pack("=IIIIII", BIND_IPI, 0, 0, 0, 0, 0))
+    assert domain.call(Hypercall.EVENT_CHANNEL_OP_COMPAT, ARGUMENT) == 0
+    assert struct.unpack("=III", domain.read(ARGUMENT, 12)) == (BIND_IPI, 0, 1)
+    domain.write(ARGUMENT, struct.pack("=I", RESET))
+    assert domain.call(Hypercall.EVENT_CHANNEL_OP_COMPAT, ARGUMENT) == Errno.ENOSYS
+
+
+def test_sending_to_xenia_writes_to_the_backends_eventfd(domain: StillDomain) -> None:
+    notify = os.eventfd(0, os.EFD_NONBLOCK)
+    port = domain.open_channel(0, 0, notify)
+    assert status(domain, port) == (2, 0, 0, 0), "the guest sees a channel to domain 0"
+    for _ in range(3):
+        assert op(domain, SEND, "=I", port)[0] == 0
+    assert os.eventfd_read(notify) == 3
+    os.close(notify)
+
+
+def test_a_backend_binds_to_a_port_that_the_guest_left_for_it(domain: StillDomain) -> None:
+    notify = os.eventfd(0, os.EFD_NONBLOCK)
+    port = bound(op(domain, ALLOC_UNBOUND, "=HHI", DOMID_SELF, 0, 0))
+    assert domain.connect_channel(port, 3, notify) == Errno.EINVAL, "it waits for domain 0"
+    assert domain.connect_channel(port, 0, notify) == 0
+    assert domain.connect_channel(port, 0, notify) == Errno.EINVAL
+    op(domain, SEND, "=I", port)
+    assert os.eventfd_read(notify) == 1
+    assert op(domain, CLOSE, "=I", port)[0] == 0
+    assert op(domain, SEND, "=I", port)[0] == Errno.EINVAL
+    os.close(notify)
