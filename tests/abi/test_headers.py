@@ -20,6 +20,7 @@ pytestmark = [
 RENAMED = {
     "XENMEMF_address_bits_mask": "XENMEMF_get_address_bits(-1)",
     "HYPERVISOR_mca": "__HYPERVISOR_arch_0",
+    "HYPERVISOR_paging_domctl_cont": "__HYPERVISOR_arch_1",
     "HYPERVISOR_VIRT_START": "__HYPERVISOR_VIRT_START",
     "HYPERVISOR_VIRT_END": "__HYPERVISOR_VIRT_END",
 }

@@ -1,5 +1,5 @@
 # public/event_channel.h
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef enum:
     EVTCHNOP_bind_interdomain = 0
@@ -80,6 +80,16 @@ cdef struct evtchn_unmask_t:
 
 cdef struct evtchn_reset_t:
     uint16_t dom
+
+cdef struct evtchn_init_control_t:
+    uint64_t control_gfn
+    uint32_t offset
+    uint32_t vcpu
+    uint8_t link_bits
+    uint8_t _pad[7]
+
+cdef struct evtchn_expand_array_t:
+    uint64_t array_gfn
 
 cdef struct evtchn_set_priority_t:
     uint32_t port

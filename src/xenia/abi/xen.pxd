@@ -45,6 +45,7 @@ cdef enum:
     HYPERVISOR_dm_op = 41
     HYPERVISOR_hypfs_op = 42
     HYPERVISOR_mca = 48
+    HYPERVISOR_paging_domctl_cont = 49
 
 cdef enum:
     # mmu_update commands (low two bits of ptr).

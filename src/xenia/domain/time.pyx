@@ -193,14 +193,14 @@ cdef int64_t watchdog_set(Domain *domain, uint32_t number, uint32_t seconds) noe
     cdef uint32_t slot
     cdef uint64_t expires = system_time(domain) + <uint64_t>seconds * 1_000_000_000
     domain.vcpu[0].timers_changed = 1
-    if number > 2 or (number == 0 and seconds == 0):
+    if number > 2:
         return -XEN_EINVAL
     if number == 0:
         for slot in range(2):
             if not domain.watchdog_expires[slot]:
                 domain.watchdog_expires[slot] = expires
                 return slot + 1
-        return -XEN_ENOSPC
+        return <uint32_t>-XEN_ENOSPC        # so it reaches the guest from Xen: not sign-extended
     if not domain.watchdog_expires[number - 1]:
         return -XEN_EINVAL
     domain.watchdog_expires[number - 1] = expires if seconds else 0

@@ -3,7 +3,7 @@
 The frame is held with a reference and a writable type reference as long as Xenia writes to it, so that it can become no page table.
 """
 from libc.stdint cimport uint32_t, uint64_t
-from xenia.abi.errno cimport XEN_EINVAL
+from xenia.abi.errno cimport XEN_EINVAL, XEN_ENXIO
 from xenia.abi.xen cimport INVALID_M2P_ENTRY, vcpu_info_t
 from xenia.domain.domain cimport Vcpu
 from xenia.machine.machine cimport FRAME_WRITABLE
@@ -11,7 +11,9 @@ from xenia.mm.pvmmu cimport get_page_and_type, put_page_and_type
 
 cdef int vcpu_info_register(Vcpu *vcpu, uint64_t mfn, uint32_t offset) noexcept nogil:
     cdef vcpu_info_t *info
-    if offset > 4096 - sizeof(vcpu_info_t) or offset & 7 or vcpu.info_mfn != INVALID_M2P_ENTRY:
+    if offset > 4096 - sizeof(vcpu_info_t) or offset & 7:
+        return -XEN_ENXIO
+    if vcpu.info_mfn != INVALID_M2P_ENTRY:
         return -XEN_EINVAL
     if get_page_and_type(&vcpu.domain.mmu, mfn, FRAME_WRITABLE):
         return -XEN_EINVAL

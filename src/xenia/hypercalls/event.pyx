@@ -1,6 +1,6 @@
 """event_channel_op: the argument structures of public/event_channel.h around the rules of domain/events."""
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from xenia.abi.errno cimport XEN_EFAULT, XEN_EINVAL, XEN_ENOSYS, XEN_EPERM
+from xenia.abi.errno cimport XEN_EFAULT, XEN_EINVAL, XEN_ENOENT, XEN_ENOSYS, XEN_EOPNOTSUPP, XEN_EPERM
 from xenia.abi.event_channel cimport (
     EVTCHNOP_alloc_unbound,
     EVTCHNOP_bind_interdomain,
@@ -9,6 +9,8 @@ from xenia.abi.event_channel cimport (
     EVTCHNOP_bind_vcpu,
     EVTCHNOP_bind_virq,
     EVTCHNOP_close,
+    EVTCHNOP_expand_array,
+    EVTCHNOP_init_control,
     EVTCHNOP_reset,
     EVTCHNOP_send,
     EVTCHNOP_set_priority,
@@ -25,6 +27,7 @@ from xenia.abi.event_channel cimport (
     evtchn_bind_pirq_t,
     evtchn_bind_vcpu_t,
     evtchn_bind_virq_t,
+    evtchn_init_control_t,
     evtchn_reset_t,
     evtchn_set_priority_t,
     evtchn_status_t,
@@ -145,6 +148,17 @@ cdef int64_t set_priority(Vcpu *vcpu, uint64_t va) noexcept nogil:
         return -XEN_EFAULT
     return -XEN_ENOSYS if event_port_valid(vcpu.domain, op.port) else -XEN_EINVAL
 
+# FIFO channels are not offered: guests then use two-level ones.
+cdef int64_t init_control(Vcpu *vcpu, uint64_t va) noexcept nogil:
+    cdef evtchn_init_control_t op
+    if from_guest(vcpu, &op, va, sizeof(op)):
+        return -XEN_EFAULT
+    return -XEN_ENOENT if op.vcpu >= vcpu.domain.nr_vcpus else -XEN_ENOSYS
+
+cdef int64_t expand_array(Vcpu *vcpu, uint64_t va) noexcept nogil:
+    cdef uint64_t array_gfn
+    return -XEN_EFAULT if from_guest(vcpu, &array_gfn, va, sizeof(array_gfn)) else -XEN_EOPNOTSUPP
+
 cdef int64_t event_channel_op(Vcpu *vcpu, uint32_t cmd, uint64_t va) noexcept nogil:
     cdef uint32_t port
     if cmd == EVTCHNOP_send or cmd == EVTCHNOP_unmask or cmd == EVTCHNOP_close:
@@ -171,7 +185,11 @@ cdef int64_t event_channel_op(Vcpu *vcpu, uint32_t cmd, uint64_t va) noexcept no
         return reset(vcpu, va)
     if cmd == EVTCHNOP_set_priority:
         return set_priority(vcpu, va)
-    return -XEN_ENOSYS      # FIFO channels (init_control, expand_array) among them: guests then use two-level ones
+    if cmd == EVTCHNOP_init_control:
+        return init_control(vcpu, va)
+    if cmd == EVTCHNOP_expand_array:
+        return expand_array(vcpu, va)
+    return -XEN_ENOSYS
 
 cdef int64_t do_event_channel_op(Vcpu *vcpu, uint64_t *args) noexcept nogil:
     return event_channel_op(vcpu, <uint32_t>args[0], args[1])

@@ -91,6 +91,14 @@ cdef int64_t pirq_eoi_gmfn(Vcpu *vcpu, uint64_t va) noexcept nogil:
     vcpu.domain.pirq_eoi_mfn = mfn
     return 0
 
+# A number for a line that could be given to the domain; none ever is.
+cdef int64_t get_free_pirq(Vcpu *vcpu, uint64_t va) noexcept nogil:
+    cdef physdev_get_free_pirq_t op
+    if from_guest(vcpu, &op, va, sizeof(op)):
+        return -XEN_EFAULT
+    op.pirq = NR_PIRQS - 1
+    return to_guest(vcpu, va, &op, sizeof(op))
+
 # Operations that want a whole argument first and then refuse the caller.
 cdef int64_t refuse(Vcpu *vcpu, uint64_t va, uint64_t size) noexcept nogil:
     cdef unsigned char argument[64]
@@ -128,7 +136,7 @@ cdef int64_t physdev_op(Vcpu *vcpu, uint32_t cmd, uint64_t va) noexcept nogil:
     if cmd == PHYSDEVOP_unmap_pirq:
         return map_pirq(vcpu, va, sizeof(physdev_unmap_pirq_t))
     if cmd == PHYSDEVOP_get_free_pirq:
-        return refuse(vcpu, va, sizeof(physdev_get_free_pirq_t))
+        return get_free_pirq(vcpu, va)
     if cmd in (PHYSDEVOP_manage_pci_add, PHYSDEVOP_manage_pci_remove, PHYSDEVOP_restore_msi):
         return refuse(vcpu, va, 2)
     if cmd in (PHYSDEVOP_restore_msi_ext, PHYSDEVOP_pci_device_remove, PHYSDEVOP_prepare_msix, PHYSDEVOP_release_msix):

@@ -11,4 +11,5 @@ cdef int64_t do_hypfs_op(Vcpu *vcpu, uint64_t *args) noexcept nogil
 cdef int64_t do_xenpmu_op(Vcpu *vcpu, uint64_t *args) noexcept nogil
 cdef int64_t do_hvm_op(Vcpu *vcpu, uint64_t *args) noexcept nogil
 cdef int64_t do_dm_op(Vcpu *vcpu, uint64_t *args) noexcept nogil
+cdef int64_t do_paging_domctl_cont(Vcpu *vcpu, uint64_t *args) noexcept nogil
 cdef int64_t do_mca(Vcpu *vcpu, uint64_t *args) noexcept nogil

@@ -28,6 +28,7 @@ from xenia.abi.xen cimport (
     HYPERVISOR_mmuext_op,
     HYPERVISOR_multicall,
     HYPERVISOR_nmi_op,
+    HYPERVISOR_paging_domctl_cont,
     HYPERVISOR_physdev_op,
     HYPERVISOR_physdev_op_compat,
     HYPERVISOR_platform_op,
@@ -76,6 +77,7 @@ from xenia.hypercalls.privileged cimport (
     do_hypfs_op,
     do_kexec_op,
     do_mca,
+    do_paging_domctl_cont,
     do_platform_op,
     do_sysctl,
     do_xenoprof_op,
@@ -124,7 +126,7 @@ cdef int hypercall(Vcpu *vcpu) noexcept nogil:
     args[3] = context.gpr[R10]
     args[4] = context.gpr[R8]
     args[5] = context.gpr[R9]
-    result = hypercall_call(vcpu, <unsigned int>context.gpr[RAX], args)
+    result = hypercall_call(vcpu, context.gpr[RAX], args)
     if result == HYPERCALL_CONTINUE:
         context.gpr[RDI] = args[0]
         context.gpr[RSI] = args[1]
@@ -229,6 +231,7 @@ cdef fill():
     row(HYPERVISOR_dm_op, "dm_op", do_dm_op, "domid, nr_bufs, bufs", refused, "EPERM: belongs to device models")
     row(HYPERVISOR_hypfs_op, "hypfs_op", do_hypfs_op, "cmd, arg1, arg2, arg3, arg4", refused, "EPERM: belongs to the control domain")
     row(HYPERVISOR_mca, "mca", do_mca, "op", refused, "EPERM: belongs to the control domain")
+    row(HYPERVISOR_paging_domctl_cont, "paging_domctl_cont", do_paging_domctl_cont, "op", refused, "EINVAL: belongs to the control domain")
 
 fill()
 

@@ -1,8 +1,7 @@
 """vcpu_op (public/vcpu.h).  A domain has one vcpu: any other number is -XEN_ENOENT."""
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from xenia.abi.errno cimport XEN_EEXIST, XEN_EFAULT, XEN_EINVAL, XEN_ENOENT, XEN_ENOSYS, XEN_ETIME
+from xenia.abi.errno cimport XEN_EEXIST, XEN_EFAULT, XEN_EINVAL, XEN_ENOENT, XEN_ENOSYS
 from xenia.abi.vcpu cimport (
-    VCPU_SSHOTTMR_future,
     VCPUOP_down,
     VCPUOP_get_physid,
     VCPUOP_get_runstate_info,
@@ -82,13 +81,10 @@ cdef int64_t set_periodic_timer(Vcpu *vcpu, uint64_t va) noexcept nogil:
 
 cdef int64_t set_singleshot_timer(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef vcpu_set_singleshot_timer_t op
-    cdef uint64_t now
     if from_guest(vcpu, &op, va, sizeof(op)):
         return -XEN_EFAULT
-    now = system_time(vcpu.domain)
-    if op.flags & VCPU_SSHOTTMR_future and op.timeout_abs_ns < now:
-        return -XEN_ETIME
-    timer_set_singleshot(vcpu, op.timeout_abs_ns if op.timeout_abs_ns else 1, now)
+    # VCPU_SSHOTTMR_future may be ignored, and Xen does: a time gone by fires at once.
+    timer_set_singleshot(vcpu, op.timeout_abs_ns if op.timeout_abs_ns else 1, system_time(vcpu.domain))
     return 0
 
 cdef int64_t register_vcpu_info(Vcpu *vcpu, uint64_t va) noexcept nogil:

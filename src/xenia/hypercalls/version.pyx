@@ -7,8 +7,7 @@ from xenia.abi.features cimport (
     XENFEAT_highmem_assist,
     XENFEAT_memory_op_vnode_supported,
     XENFEAT_mmu_pt_update_preserve_ad,
-    XENFEAT_not_direct_mapped,
-    XENFEAT_pae_pgdir_above_4gb,
+    XENFEAT_direct_mapped,
 )
 from xenia.abi.version cimport (
     XENVER_build_id,
@@ -44,12 +43,11 @@ cdef enum:
     MAJOR = 4
     MINOR = 17
     FEATURES = (
-        1 << XENFEAT_pae_pgdir_above_4gb
-        | 1 << XENFEAT_mmu_pt_update_preserve_ad
+        1 << XENFEAT_mmu_pt_update_preserve_ad
         | 1 << XENFEAT_highmem_assist
         | 1 << XENFEAT_gnttab_map_avail_bits
         | 1 << XENFEAT_memory_op_vnode_supported
-        | 1 << XENFEAT_not_direct_mapped
+        | 1 << XENFEAT_direct_mapped
     )
 
 # A text in a field of `size` bytes (up to 64), zero filled.
