@@ -19,8 +19,11 @@ INTERPOSED = [
     "helper_syscall",
     "helper_sysenter",
     "helper_cpuid",
+    "helper_pause",
     *(f"helper_{direction}{width}" for direction in ("in", "out") for width in "bwl"),
     "x86_cpu_tlb_fill",
+    "tlb_protect_code",
+    "tb_invalidate_phys_page_fast",
     "tcg_gen_callN",
     "tcg_gen_exit_tb",
 ]

@@ -20,7 +20,7 @@ from xenia.domain.grant_frames cimport grant_frames_release
 from xenia.domain.lifecycle cimport domain_init, domain_release_frames
 from xenia.domain.time cimport Clock, clock_start, system_time, time_update, wallclock_update
 from xenia.machine.machine cimport (
-    FRAME_L4, FRAME_PINNED, FRAME_SHARED, FRAME_VALIDATED, MachineMemory, frame_words, machine_alloc, machine_free,
+    FRAME_L4, FRAME_PINNED, FRAME_SEG_DESC, FRAME_SHARED, FRAME_VALIDATED, Frame, MachineMemory, frame_words, machine_alloc, machine_free,
 )
 from xenia.mm.descriptors cimport perdomain_create, perdomain_destroy, release_gdt, set_gdt, set_ldt
 from xenia.mm.pvmmu cimport get_page_and_type, put_page_and_type, relinquish
@@ -325,7 +325,7 @@ cdef class VirtualMachine:
             **self.engine.statistics,
         }
 
-    def stale_translations(self) -> list[tuple[int, int, str]]:
+    def stale_translations(self) -> list[tuple[int, int, str, bool]]:
         """See EmulatedEngine.stale_translations.  Precondition: the vcpu does not run."""
         return self.engine.stale_translations()
 
@@ -348,8 +348,15 @@ cdef extern from *:
 
 
 cdef int check_translations(void *opaque) noexcept with gil:
+    # A guest may leave out a flush that only it would miss.  What it must never have, whatever it leaves out, is a way to
+    # memory that is not its own, or to write to what the processor takes for a page table or a descriptor.
     cdef VirtualMachine domain = <VirtualMachine>opaque
-    domain.stale = domain.engine.stale_translations()
+    cdef Frame *frame
+    domain.stale = []
+    for va, maddr, difference, writable in domain.engine.stale_translations():
+        frame = &domain.domain.machine.frames[<uint64_t>maddr >> 12]
+        if frame.owner != domain.domid or frame.refs == 0 or (writable and frame.type_refs and frame.type <= FRAME_SEG_DESC):
+            domain.stale.append((hex(va), hex(maddr), difference))
     return 1 if domain.stale else 0
 
 

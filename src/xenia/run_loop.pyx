@@ -97,6 +97,7 @@ cdef void run(RunLoop *loop) noexcept nogil:
             break
         if domain.mailbox_any:
             events_apply_mailbox(domain)
+        vcpu.yielded = 0
         now = system_time(domain)
         timers_fire(vcpu, now)
         if vcpu.blocked:

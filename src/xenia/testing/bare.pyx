@@ -130,7 +130,7 @@ cdef class Program:
         """Machine memory."""
         return self.state.memory[<uint64_t>address:<uint64_t>(address + length)]
 
-    def stale_translations(self) -> list[tuple[int, int, str]]:
+    def stale_translations(self) -> list[tuple[int, int, str, bool]]:
         """See EmulatedEngine.stale_translations."""
         return self.engine.stale_translations()
 

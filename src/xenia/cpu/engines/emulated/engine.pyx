@@ -60,7 +60,7 @@ cdef extern from "interpose.h" nogil:
         uint32_t cpuid_vendor1
         uint32_t cpuid_vendor2
         uint32_t cpuid_vendor3
-        uint32_t features[8]
+        uint64_t features[9]
 
     ctypedef struct Interposed:
         uint8_t *machine_memory
@@ -542,10 +542,9 @@ cdef class EmulatedEngine:
             free(engine)
 
     def stale_translations(self):
-        """Every cached translation that the page tables no longer give: (va, machine address, what differs).
+        """Every cached translation that the page tables do not give: (va, machine address, what differs, writable).
 
-        What a correct hypervisor never has when guest code runs: compares each entry of the engine's TLB with a walk of
-        the current page tables.  For the debug mode of the test suite.
+        Compares each entry of the engine's TLB with a walk of the current page tables.
         """
         return stale(<Engine *>self.processor)
 
@@ -632,6 +631,7 @@ cdef entry_fault(Engine *engine, TlbEntry *entry, int mode):
     cdef uint64_t addresses[3]
     cdef uint64_t table = engine.env.cr[3], rights = 6, nx = 0, va = <uint64_t>-1, maddr, pte = 0
     cdef int kind, level
+    cdef bint writable = entry.addr_write != <uint64_t>-1 and not entry.addr_write & TLB_INVALID_BIT
     addresses[0] = entry.addr_read
     addresses[1] = entry.addr_write
     addresses[2] = entry.addr_code
@@ -644,18 +644,18 @@ cdef entry_fault(Engine *engine, TlbEntry *entry, int mode):
         maddr = (table & 0x000ffffffffff000) + 8 * ((va >> (12 + 9 * level)) & 511)
         pte = (<uint64_t *>(engine.interposed.machine_memory + maddr))[0]
         if not pte & 1:
-            return (va, entry.paddr, f"not mapped at level {level + 1}")
+            return (va, entry.paddr, f"not mapped at level {level + 1}", writable)
         rights &= pte
         nx |= pte >> 63
         if level == 1 and pte & 0x80:
             return None
         table = pte
     if (pte & 0x000ffffffffff000) != entry.paddr & ~<uint64_t>0xfff:
-        return (va, entry.paddr, f"maps {pte & 0x000ffffffffff000:#x} now")
-    if addresses[1] != <uint64_t>-1 and not addresses[1] & TLB_INVALID_BIT and not rights & 2:
-        return (va, entry.paddr, "no longer writable")
+        return (va, entry.paddr, f"maps {pte & 0x000ffffffffff000:#x} now", writable)
+    if writable and not rights & 2:
+        return (va, entry.paddr, "no longer writable", True)
     if mode == MMU_USER_IDX and not rights & 4:
-        return (va, entry.paddr, "no longer user's")
+        return (va, entry.paddr, "no longer user's", writable)
     if addresses[2] != <uint64_t>-1 and nx:
-        return (va, entry.paddr, "no longer executable")
+        return (va, entry.paddr, "no longer executable", writable)
     return None

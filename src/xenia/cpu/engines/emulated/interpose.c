@@ -6,9 +6,12 @@
  *                                     translation state that they would do first (the translator has already stored
  *                                     rip and the condition codes).
  *   helper_cpuid                      CPUID is the core's policy, the same for every engine.
+ *   helper_pause                      QEMU leaves its execution loop so that another processor may run.  There is none.
  *   helper_in*, helper_out*           Unicorn lets every ring do port I/O; here each is a #GP for the core to judge.
  *   x86_cpu_tlb_fill                  the page walk reads machine memory directly instead of through QEMU's address
  *                                     spaces; faults never turn into double faults (that is the core's business).
+ *   tlb_protect_code,                 a frame that holds translated code must be watched through every address it is
+ *   tb_invalidate_phys_page_fast      mapped at.  Unicorn watches an address only until its first write.
  *   tcg_gen_callN, tcg_gen_exit_tb    Unicorn calls a C helper at the start of every translated block to see whether
  *                                     it should stop.  QEMU's own way is two instructions inline (load, branch); this
  *                                     puts them back.
@@ -37,6 +40,12 @@ void __wrap_helper_cpuid_x86_64(CPUX86State *env)
 {
     (void)env;
     current->on_cpuid(current->engine);
+}
+
+void __wrap_helper_pause_x86_64(CPUX86State *env, int length)
+{
+    env->eip += length;
+    cpu_loop_exit_noexc_x86_64((uint8_t *)env - CPU_ENV);
 }
 
 /* ---- port I/O ---- */
@@ -159,6 +168,40 @@ uint8_t *interposed_walk(Interposed *engine, CPUX86State *env, uint64_t va)
     }
     table = (table & PTE_FRAME) + (va & 0xfff);
     return table < engine->machine_bytes ? engine->machine_memory + table : NULL;
+}
+
+/* ---- translated code that is written to ---- */
+
+extern void __real_tb_invalidate_phys_page_fast_x86_64(uc_engine *uc, void *pages, uint64_t start, int length,
+                                                       uintptr_t retaddr);
+extern void tb_invalidate_phys_page_range_x86_64(uc_engine *uc, uint64_t start, uint64_t end);
+
+static void watch_writes(TlbEntry *entries, uint64_t count, uint64_t maddr)
+{
+    for (uint64_t i = 0; i < count; i++)
+        if (entries[i].paddr == maddr && entries[i].addr_write != UINT64_MAX)
+            entries[i].addr_write |= TLB_NOTDIRTY_BIT;
+}
+
+/* The first translation from a page: from now on every write to it, at whatever address, must be seen. */
+void __wrap_tlb_protect_code_x86_64(uc_engine *uc, uint64_t maddr)
+{
+    uint8_t *cpu = FIELD(uc, UC_CPU, uint8_t *);
+    for (int mode = 0; mode < NB_MMU_MODES; mode++) {
+        uint8_t *tables = cpu + CPU_TLB_TABLES + 16 * mode;
+        uint8_t *descriptor = cpu + CPU_TLB_DESCRIPTORS + TLB_DESCRIPTOR_SIZE * mode;
+        watch_writes(FIELD(tables, 8, TlbEntry *), (FIELD(tables, 0, uint64_t) >> 6) + 1, maddr);
+        watch_writes((TlbEntry *)(descriptor + TLB_DESCRIPTOR_VICTIMS), VICTIM_ENTRIES, maddr);
+    }
+}
+
+/* A watched write.  Unicorn then stops watching the address, so no translation from the page may be left.  The real
+ * function comes first: where the write changes the very block that runs, it does not return. */
+void __wrap_tb_invalidate_phys_page_fast_x86_64(uc_engine *uc, void *pages, uint64_t start, int length,
+                                                uintptr_t retaddr)
+{
+    __real_tb_invalidate_phys_page_fast_x86_64(uc, pages, start, length, retaddr);
+    tb_invalidate_phys_page_range_x86_64(uc, start & ~0xfffull, (start & ~0xfffull) + 4096);
 }
 
 /* ---- the stop check of a translated block ---- */

@@ -78,7 +78,7 @@ typedef struct {
     uint32_t cpuid_level, cpuid_xlevel, cpuid_xlevel2;
     uint32_t cpuid_vendor1, cpuid_vendor2, cpuid_vendor3;
     uint32_t cpuid_version;
-    uint32_t features[8]; /* FEAT_1_EDX, FEAT_1_ECX, FEAT_7_0_EBX, ... */
+    uint64_t features[9]; /* FEAT_1_EDX, FEAT_1_ECX, FEAT_7_0_EBX, ... */
 } CPUX86State;
 
 _Static_assert(offsetof(CPUX86State, cr) == 0x1a8, "cr");
@@ -115,11 +115,13 @@ typedef struct { /* one cached translation; an address of -1 is none */
 } TlbEntry;
 _Static_assert(sizeof(TlbEntry) == 64, "TlbEntry");
 #define TLB_INVALID_BIT (1u << 11)
+#define TLB_NOTDIRTY_BIT (1u << 10)
 
 #define FIELD(object, offset, type) (*(type *)((uint8_t *)(object) + (offset)))
 
 uint32_t cpu_cc_compute_all_x86_64(CPUX86State *env, int op);
 int cpu_exec_x86_64(uc_engine *uc, void *cpu);
+_Noreturn void cpu_loop_exit_noexc_x86_64(void *cpu);
 void tlb_flush_x86_64(void *cpu);
 void tlb_flush_page_x86_64(void *cpu, uint64_t va);
 void tlb_set_page_with_attrs_x86_64(void *cpu, uint64_t va, uint64_t pa, uint32_t attrs, int prot, int mmu_idx,
