@@ -17,7 +17,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
-from xenia.abi.xen cimport DOMID_XEN, INVALID_M2P_ENTRY
+from xenia.abi.xen cimport DOMID_IO, DOMID_XEN, INVALID_M2P_ENTRY
 
 from xenia.errors import ConfigError
 
@@ -177,7 +177,7 @@ cdef class MachineMemory:
 
 
 cdef void build_m2p(Machine *machine) noexcept nogil:
-    # Frame 0 stays unused; then the M2P's own frames; then the L1, L2 and L3 tables that map them.
+    # Frame 0 stays unused, a frame that is no memory; then the M2P's own frames; then the L1, L2 and L3 tables that map them.
     cdef uint64_t entries = (machine.nr_frames * 8 + PAGE_SIZE - 1) >> 12
     cdef uint64_t l1s = (entries + 511) >> 9, l2s = (l1s + 511) >> 9
     cdef uint64_t first_l1 = 1 + entries, first_l2 = first_l1 + l1s, i
@@ -192,5 +192,6 @@ cdef void build_m2p(Machine *machine) noexcept nogil:
         frame_words(machine, machine.m2p_l3)[i] = (first_l2 + i) << 12 | TABLE
     machine.fresh = machine.m2p_l3 + 1
     machine.nr_free = machine.nr_frames - machine.fresh
-    for i in range(machine.fresh):
+    take(machine, 0, DOMID_IO)
+    for i in range(1, machine.fresh):
         take(machine, i, DOMID_XEN)

@@ -2,11 +2,11 @@
 
 A descriptor that is not present only faults, so it may be anything.  A present one may be
 
-    a code or data segment      of any base, limit and type; its DPL becomes 3, because guest kernel and guest user are both
-                                ring 3 to a 64-bit guest; its accessed bit is set, because the processor would otherwise
-                                write to the table, which is mapped read-only
-    type 0                      the second half of a call gate
-    a call gate                 with DPL 3, its reserved bits clear, and a target of the guest's own or the flat code segment
+    a code or data segment  of any base, limit and type; its DPL becomes 3, because guest kernel and guest user are both
+                            ring 3 to a 64-bit guest; its accessed bit is set, because the processor would otherwise
+                            write to the table, which is mapped read-only
+    type 0                  the second half of a call gate
+    a call gate             with DPL 3, its reserved bits clear, leading to the guest's own or the flat code segment
 
 Anything else (TSS, LDT, interrupt, trap and task gates) would hand the guest a way past the hypervisor, and is refused.
 """

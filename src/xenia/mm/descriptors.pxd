@@ -6,7 +6,8 @@ from xenia.mm.pvmmu cimport PvMmu, VcpuMmu
 # The area's page tables, with an empty GDT and the reserved descriptors.  0 or -XEN_ENOMEM.
 cdef int perdomain_create(PvMmu *mmu) noexcept nogil
 cdef void perdomain_destroy(PvMmu *mmu) noexcept nogil
-# HYPERVISOR_set_gdt: `entries` descriptors in the frames mfns[0..]; the old GDT is released.  Or -XEN_EINVAL, and the old one stays.
+# HYPERVISOR_set_gdt: `entries` descriptors in the frames mfns[0..]; the old GDT is released.
+# Or -XEN_EINVAL, and the old one stays.
 cdef int set_gdt(PvMmu *mmu, VcpuMmu *vcpu, const uint64_t *mfns, unsigned entries) noexcept nogil
 cdef void release_gdt(PvMmu *mmu, VcpuMmu *vcpu) noexcept nogil
 # HYPERVISOR_update_descriptor: the descriptor at machine address maddr := value.  Or -XEN_EINVAL.

@@ -9,8 +9,8 @@ pages are the descriptor tables, all read-only and supervisor:
 
 A frame is mapped here only with a reference to it as FRAME_SEG_DESC, so every descriptor in it was checked
 (mm/descriptor_check), the guest cannot write to it, and the only way to change one is update_descriptor.  The GDT's
-references end with the next set_gdt.  The LDT is named by guest address, so its pages are let go, all of them, whenever the
-address might mean something else: another LDT, another base pointer, or one of its frames unmapped anywhere
+references end with the next set_gdt.  The LDT is named by guest address, so its pages are let go, all of them, whenever
+the address might mean something else: another LDT, another base pointer, or one of its frames unmapped anywhere
 (`unmap_ldt` in mm/pvmmu); they come back one fault at a time.
 """
 

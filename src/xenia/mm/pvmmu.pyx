@@ -26,7 +26,7 @@ reference, on the clock that counts full flushes: none since, none needed.
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from xenia.abi.errno cimport XEN_EBUSY, XEN_EINVAL, XEN_EPERM
-from xenia.abi.xen cimport PERDOMAIN_VIRT_START
+from xenia.abi.xen cimport DOMID_IO, PERDOMAIN_VIRT_START
 from xenia.machine.machine cimport (
     FRAME_ALLOCATED, FRAME_L1, FRAME_L2, FRAME_L4, FRAME_NONE, FRAME_PINNED, FRAME_SEG_DESC, FRAME_SHARED,
     FRAME_VALIDATED, FRAME_WRITABLE, Frame, Machine, frame_exists, frame_words, machine_free,
@@ -42,6 +42,7 @@ cdef enum:
     # What no entry above L1 may carry; L1 entries may be global.
     DISALLOWED = CACHE_ATTRIBUTES | PAGE_PSE | PAGE_GLOBAL
 
+cdef uint64_t NO_MFN = <uint64_t>0xffffffffff       # an entry's every address bit
 
 
 # --- references ---
@@ -184,7 +185,7 @@ cdef int get_entry(PvMmu *mmu, int level, uint64_t table, uint64_t entry) noexce
     """Take what `entry` of a level-`level` table would hold.
 
     0, -XEN_EINVAL (bits that are not the guest's to set; a frame that is not a table of the level below), -XEN_EBUSY (a
-    frame of somebody else, or a page table mapped writable) or -XEN_EPERM (no such machine frame).
+    frame of somebody else, or a page table mapped writable) or -XEN_EPERM (not memory).
     """
     cdef uint64_t mfn = pte_mfn(entry)
     cdef int rc
@@ -193,8 +194,8 @@ cdef int get_entry(PvMmu *mmu, int level, uint64_t table, uint64_t entry) noexce
     if level == FRAME_L1:
         if entry & (CACHE_ATTRIBUTES | PAGE_PSE):
             return -XEN_EINVAL
-        if not frame_exists(mmu.machine, mfn):
-            return -XEN_EPERM
+        if not frame_exists(mmu.machine, mfn) or mmu.machine.frames[mfn].owner == DOMID_IO:
+            return -XEN_EINVAL if mfn == NO_MFN else -XEN_EPERM
         if not get_page(mmu, mfn):
             return -XEN_EBUSY
         if entry & PAGE_RW and get_page_type(mmu, mfn, FRAME_WRITABLE):

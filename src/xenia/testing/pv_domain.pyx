@@ -1,0 +1,313 @@
+"""A domain that is nothing but memory: frames, page tables and descriptor tables, with a recording processor.
+
+It starts as a PV kernel does.  Every one of its frames is mapped at BASE + 4096 * pfn: the first four, which are the L4,
+L3, L2 and L1 of that mapping, read-only, the others writable.  Frames REQUESTS to REQUESTS + 3 hold the arguments of its
+hypercalls.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memset
+
+from xenia.abi.xen cimport DOMID_SELF as SELF, HYPERVISOR_VIRT_END, mmu_update_t, mmuext_op_t
+from xenia.cpu.processor cimport SegmentDescriptor
+from xenia.machine.machine cimport (
+    FRAME_ALLOCATED, FRAME_L4, FRAME_PINNED, FRAME_VALIDATED, Frame, Machine, MachineMemory, frame_words, machine_alloc,
+)
+from xenia.mm.access cimport copy_from_guest, copy_to_guest
+from xenia.mm.audit cimport audit
+from xenia.mm.descriptors cimport (
+    find_descriptor, map_ldt_page, perdomain_create, perdomain_destroy, release_gdt, set_gdt, set_ldt,
+    update_descriptor,
+)
+from xenia.mm.ptwr cimport ptwr_find, ptwr_write
+from xenia.mm.pvmmu cimport (
+    PvMmu, VcpuMmu, get_page, get_page_and_type, put_page, put_page_and_type, relinquish,
+)
+from xenia.mm.update cimport mmu_update, mmuext_op, new_base_pointer, update_va_mapping
+from xenia.testing.recorder cimport RecordingProcessor
+
+BASE = HYPERVISOR_VIRT_END          # of the direct map: slot 272
+REQUESTS = 4
+L4, L3, L2, L1 = 0, 1, 2, 3         # pfns of the page tables
+FIRST_FREE = 8                      # the first pfn that is used for nothing
+DOMID_SELF = SELF
+
+cdef enum:
+    NR_TABLES = 4
+    FIRST_REQUEST = 4
+    NR_REQUEST_FRAMES = 4
+    SLOT = 272
+    TABLE_FLAGS = 0x67              # present, writable, user, accessed, dirty
+    DATA_FLAGS = 0x63
+    READ_ONLY_FLAGS = 0x61
+
+
+class FrameState(NamedTuple):
+    """One row of the frame table.  The type is 0 where no reference needs it."""
+
+    owner: int
+    refs: int
+    type: int
+    type_refs: int
+    pinned: bool
+    validated: bool
+    allocated: bool
+    linear: int
+
+
+cdef class PvDomain:
+    """`pages` frames (at most 512) of `machine`, or of machine memory of its own."""
+
+    cdef readonly MachineMemory machine
+    cdef readonly RecordingProcessor processor
+    cdef readonly list frames
+    cdef readonly int domid
+    cdef PvMmu mmu
+    cdef VcpuMmu vcpu
+    cdef bint dead
+
+    def __init__(self, pages: int = 64, *, machine: MachineMemory | None = None, domid: int = 1,
+                 scatter: int | None = None) -> None:
+        self.machine = machine if machine is not None else MachineMemory((pages + 64) << 12, scatter)
+        self.processor = RecordingProcessor()
+        self.processor.attach(self.machine.machine)
+        self.domid = domid
+        self.mmu.machine = self.machine.machine
+        self.mmu.processor = &self.processor.state.processor
+        self.mmu.domid = domid
+        self.mmu.max_pages = 1 << 20
+        self.mmu.writable_pagetables = True
+        perdomain_create(&self.mmu)
+        self.frames = []
+        self.allocate(pages)
+        self.build_tables()
+        for _ in range(2):          # the pin, and the base pointer
+            if get_page_and_type(&self.mmu, self.frames[L4], FRAME_L4):
+                raise AssertionError("the first page tables do not validate")
+        self.mmu.machine.frames[<uint64_t>self.frames[L4]].flags |= FRAME_PINNED
+        self.vcpu.root_kernel = self.vcpu.root_loaded = self.frames[L4]
+        self.mmu.processor.ops.load_root(self.mmu.processor, self.vcpu.root_kernel)
+        set_gdt(&self.mmu, &self.vcpu, NULL, 0)
+        self.processor.forget()
+
+    cdef void build_tables(self) except *:
+        cdef Machine *machine = self.machine.machine
+        cdef uint64_t l4 = self.frames[0], l3 = self.frames[1], l2 = self.frames[2], l1 = self.frames[3]
+        cdef uint64_t mfn
+        frame_words(machine, l4)[SLOT] = l3 << 12 | TABLE_FLAGS
+        frame_words(machine, l3)[0] = l2 << 12 | TABLE_FLAGS
+        frame_words(machine, l2)[0] = l1 << 12 | TABLE_FLAGS
+        for pfn in range(len(self.frames)):
+            mfn = self.frames[pfn]
+            frame_words(machine, l1)[<int>pfn] = mfn << 12 | (READ_ONLY_FLAGS if pfn < NR_TABLES else DATA_FLAGS)
+
+    # --- frames ---
+
+    def allocate(self, count: int) -> list[int]:
+        """More frames; their mfns."""
+        mfns = list(self.machine.allocate(self.domid, count))
+        self.frames += mfns
+        self.mmu.tot_pages += len(mfns)
+        return mfns
+
+    def release(self, mfn: int) -> bool:
+        """Give a frame back as XENMEM_decrease_reservation does; whether it was the domain's to give."""
+        cdef uint64_t number = mfn
+        if not get_page(&self.mmu, number):
+            return False
+        given = self.mmu.machine.frames[number].flags & FRAME_ALLOCATED != 0
+        if given:
+            self.mmu.machine.frames[number].flags &= ~FRAME_ALLOCATED
+            put_page(&self.mmu, number)
+        put_page(&self.mmu, number)
+        return given
+
+    def frame(self, mfn: int) -> FrameState:
+        """The frame table's row."""
+        cdef Frame *frame = &self.mmu.machine.frames[<uint64_t>mfn]
+        return FrameState(frame.owner, frame.refs, frame.type if frame.type_refs else 0, frame.type_refs, frame.flags & FRAME_PINNED != 0,
+                          frame.flags & FRAME_VALIDATED != 0, frame.flags & FRAME_ALLOCATED != 0, frame.linear)
+
+    def word(self, mfn: int, index: int) -> int:
+        """A 64-bit word of a frame."""
+        return frame_words(self.mmu.machine, mfn)[<int>index]
+
+    def poke(self, mfn: int, index: int, value: int) -> None:
+        """Set a 64-bit word of a frame, past all rules."""
+        frame_words(self.mmu.machine, mfn)[<int>index] = value
+
+    def snapshot(self) -> bytes:
+        """All of machine memory but the request frames, and the frame table: for asking whether anything changed."""
+        rows = [self.frame(mfn) for mfn in range(self.machine.nr_frames)]
+        memory = bytearray(memoryview(self.machine))
+        for mfn in self.frames[FIRST_REQUEST:FIRST_REQUEST + NR_REQUEST_FRAMES]:
+            memory[mfn << 12:(mfn + 1) << 12] = bytes(4096)
+        base_pointers = (self.vcpu.root_kernel, self.vcpu.root_user, self.vcpu.gdt_entries, self.vcpu.ldt_base,
+                         self.vcpu.ldt_entries, self.mmu.tot_pages)
+        return bytes(memory) + repr((rows, base_pointers)).encode()
+
+    def audit(self) -> list[str]:
+        """Every disagreement between the frame table and what holds frames, and every translation that is still cached
+        and should not be."""
+        return audit(&self.mmu, &self.vcpu, {}) + self.processor.dangerous(self.domid)
+
+    # --- what a guest does ---
+
+    def touch(self, va: int, write: bool = False) -> int | None:
+        """Read or write at `va` as guest code: the machine address, None on a page fault."""
+        maddr = self.processor.touch(va, write)
+        return None if maddr == ~<uint64_t>0 else maddr
+
+    def store(self, va: int, value: int, size: int = 8) -> int | None:
+        """A store by the guest's kernel: None when it simply happens; else it faults, and ptwr's answer: 1 not a page
+        table of ours, 0 done, or -XEN_E*."""
+        cdef uint64_t maddr = self.processor.touch(va, True)
+        if maddr != ~<uint64_t>0:
+            place = memoryview(self.machine)[maddr:maddr + size]
+            place[:] = (value & (1 << 8 * size) - 1).to_bytes(size, "little")
+            return None
+        if not ptwr_find(&self.mmu, self.vcpu.root_loaded, va, size, &maddr):
+            return 1
+        return ptwr_write(&self.mmu, maddr, size, value)
+
+    def writable_pagetables(self, on: bool) -> None:
+        """The vm_assist."""
+        self.mmu.writable_pagetables = on
+
+    def read(self, va: int, length: int) -> bytes | None:
+        """copy_from_guest; None for -XEN_EFAULT."""
+        target = bytearray(length)
+        cdef unsigned char[:] view = target
+        return None if copy_from_guest(&self.mmu, self.vcpu.root_kernel, &view[0], va, length) else bytes(target)
+
+    def write(self, va: int, data: bytes) -> int:
+        """copy_to_guest."""
+        cdef const unsigned char[:] view = data
+        return copy_to_guest(&self.mmu, self.vcpu.root_kernel, va, &view[0], len(data))
+
+    # --- hypercalls ---
+
+    def mmu_update(self, requests: Sequence[tuple[int, int]], foreigndom: int = SELF) -> tuple[int, int]:
+        """mmu_update with (ptr, val) requests: the result (1: preempted) and how many were carried out."""
+        cdef uint32_t done = 0
+        self.load_requests([word for request in requests for word in request])
+        rc = mmu_update(&self.mmu, &self.vcpu, BASE + 4096 * FIRST_REQUEST, len(requests), foreigndom, &done)
+        return rc, done
+
+    def mmuext(self, operations: Sequence[tuple[int, int, int]], foreigndom: int = SELF) -> tuple[int, int]:
+        """mmuext_op with (cmd, arg1, arg2) operations: the result (1: preempted) and how many were carried out."""
+        cdef uint32_t done = 0
+        self.load_requests([word for operation in operations for word in operation])
+        rc = mmuext_op(&self.mmu, &self.vcpu, BASE + 4096 * FIRST_REQUEST, len(operations), foreigndom, &done)
+        return rc, done
+
+    cdef void load_requests(self, list words) except *:
+        # The request frames are consecutive for the guest, not for the machine.
+        if len(words) > 512 * NR_REQUEST_FRAMES:
+            raise ValueError("too many requests at once")
+        for i, word in enumerate(words):
+            frame_words(self.mmu.machine, self.frames[FIRST_REQUEST + i // 512])[<int>(i % 512)] = word
+
+    def raw_mmu_update(self, va: int, count: int, foreigndom: int = SELF) -> tuple[int, int]:
+        """mmu_update with any request address and count."""
+        cdef uint32_t done = 0
+        rc = mmu_update(&self.mmu, &self.vcpu, va, count, foreigndom, &done)
+        return rc, done
+
+    def update(self, mfn: int, index: int, value: int, command: int = 0) -> int:
+        """One mmu_update of entry `index` of frame `mfn`."""
+        return self.mmu_update([(mfn << 12 | index << 3 | command, value)])[0]
+
+    def op(self, command: int, arg1: int = 0, arg2: int = 0) -> int:
+        """One mmuext_op."""
+        return self.mmuext([(command, arg1, arg2)])[0]
+
+    def update_va_mapping(self, va: int, pte: int, flags: int = 0) -> int:
+        """update_va_mapping."""
+        return update_va_mapping(&self.mmu, &self.vcpu, va, pte, flags)
+
+    def map(self, pfn: int, pte: int) -> int:
+        """update_va_mapping of the direct map's page `pfn`, with the flush that a kernel would ask for."""
+        return self.update_va_mapping(BASE + 4096 * pfn, pte, 2)
+
+    def protect(self, pfn: int) -> int:
+        """Make the direct map's page `pfn` read-only."""
+        return self.map(pfn, self.frames[pfn] << 12 | READ_ONLY_FLAGS)
+
+    def unprotect(self, pfn: int) -> int:
+        """Make the direct map's page `pfn` writable."""
+        return self.map(pfn, self.frames[pfn] << 12 | DATA_FLAGS)
+
+    def base_pointer(self, mfn: int) -> int:
+        """MMUEXT_NEW_BASEPTR, whatever the guest has mapped."""
+        return new_base_pointer(&self.mmu, &self.vcpu, mfn)
+
+    def set_gdt(self, mfns: Sequence[int], entries: int) -> int:
+        """set_gdt."""
+        cdef uint64_t frames[16]
+        memset(frames, 0, sizeof(frames))
+        for i, mfn in enumerate(mfns):
+            frames[<int>i] = mfn
+        return set_gdt(&self.mmu, &self.vcpu, frames, entries)
+
+    def update_descriptor(self, maddr: int, descriptor: int) -> int:
+        """update_descriptor."""
+        return update_descriptor(&self.mmu, maddr, descriptor)
+
+    def map_ldt_page(self, va: int) -> bool:
+        """What a page fault in the LDT area asks for."""
+        return map_ldt_page(&self.mmu, &self.vcpu, va)
+
+    def find_descriptor(self, selector: int) -> tuple[int, int, int] | int:
+        """Base, limit and attributes of what a selector names, or -XEN_E*."""
+        cdef SegmentDescriptor descriptor
+        rc = find_descriptor(&self.mmu, &self.vcpu, selector, &descriptor)
+        if rc:
+            return rc
+        return descriptor.base, descriptor.limit, descriptor.attributes
+
+    # --- counts ---
+
+    @property
+    def tot_pages(self) -> int:
+        """Frames it has."""
+        return self.mmu.tot_pages
+
+    @property
+    def nr_ptwr(self) -> int:
+        """Page-table writes carried out."""
+        return self.mmu.nr_ptwr
+
+    @property
+    def root_kernel(self) -> int:
+        """The kernel's base pointer."""
+        return self.vcpu.root_kernel
+
+    @property
+    def root_user(self) -> int:
+        """The user's base pointer, 0 none."""
+        return self.vcpu.root_user
+
+    @property
+    def perdomain_l1(self) -> int:
+        """The L1 of the GDT and LDT area."""
+        return self.mmu.perdomain_l1
+
+    # --- the end ---
+
+    def relinquish(self) -> int:
+        """End the domain and give all its frames back; how many stay."""
+        self.dead = True
+        self.mmu.dying = True
+        set_ldt(&self.mmu, &self.vcpu, 0, 0)
+        release_gdt(&self.mmu, &self.vcpu)
+        if self.vcpu.root_user:
+            put_page_and_type(&self.mmu, self.vcpu.root_user)
+        put_page_and_type(&self.mmu, self.vcpu.root_kernel)
+        self.vcpu.root_kernel = self.vcpu.root_user = self.vcpu.root_loaded = 0
+        left = relinquish(&self.mmu)
+        perdomain_destroy(&self.mmu)
+        return left

@@ -1,0 +1,186 @@
+"""A processor that runs nothing: it notes what the core tells it, and keeps translations as a real one would.
+
+Its translation cache forgets nothing by itself, so that it shows the worst that a real one could still hold: a cached
+writable translation to a frame that has become a page table is a hole in the guest's fence.
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memset
+
+from xenia.cpu.processor cimport ProcessorOps, SegmentDescriptor
+from xenia.machine.machine cimport FRAME_SHARED, FRAME_WRITABLE, Frame, frame_exists, frame_words
+from xenia.mm.pvmmu cimport PAGE_ACCESSED, PAGE_DIRTY, PAGE_PRESENT, PAGE_RW, pte_mfn
+
+NAMES = ("pte_changed", "table_typed", "table_untyped", "root_dropped", "flush_page", "flush_all", "flush_frame",
+         "code_dirty", "load_root", "set_gdt", "set_ldt")
+# How many of a note's arguments mean something.
+NR_ARGUMENTS = (4, 2, 2, 1, 1, 0, 1, 2, 1, 2, 2)
+
+cdef enum:
+    PTE_CHANGED, TABLE_TYPED, TABLE_UNTYPED, ROOT_DROPPED, FLUSH_PAGE, FLUSH_ALL, FLUSH_FRAME, CODE_DIRTY, LOAD_ROOT
+    SET_GDT, SET_LDT
+
+cdef enum:
+    USED = 1
+
+
+cdef void note(Processor *processor, int kind, uint64_t a, uint64_t b, uint64_t c, uint64_t d) noexcept nogil:
+    cdef RecordingState *state = <RecordingState *>processor
+    cdef Note *place = &state.notes[state.nr_notes % NOTES]
+    place.kind = kind
+    place.arguments[0] = a
+    place.arguments[1] = b
+    place.arguments[2] = c
+    place.arguments[3] = d
+    state.nr_notes += 1
+
+
+cdef bint op_run(Processor *processor) noexcept nogil:
+    return False
+
+cdef void op_pte_changed(Processor *processor, uint64_t table, unsigned index, uint64_t old,
+                         uint64_t new) noexcept nogil:
+    note(processor, PTE_CHANGED, table, index, old, new)
+
+cdef void op_table_typed(Processor *processor, uint64_t mfn, int level) noexcept nogil:
+    note(processor, TABLE_TYPED, mfn, level, 0, 0)
+
+cdef void op_table_untyped(Processor *processor, uint64_t mfn, int level) noexcept nogil:
+    note(processor, TABLE_UNTYPED, mfn, level, 0, 0)
+
+cdef void op_root_dropped(Processor *processor, uint64_t mfn) noexcept nogil:
+    note(processor, ROOT_DROPPED, mfn, 0, 0, 0)
+
+cdef void op_flush_page(Processor *processor, uint64_t va) noexcept nogil:
+    cdef RecordingState *state = <RecordingState *>processor
+    cdef int i
+    processor.nr_flush_page += 1
+    note(processor, FLUSH_PAGE, va, 0, 0, 0)
+    for i in range(TLB_ENTRIES):
+        if state.tlb[i].va >> 12 == va >> 12:
+            state.tlb[i].va = 0
+
+cdef void op_flush_all(Processor *processor) noexcept nogil:
+    cdef RecordingState *state = <RecordingState *>processor
+    processor.nr_flush_all += 1
+    processor.flush_clock += 1
+    note(processor, FLUSH_ALL, 0, 0, 0, 0)
+    memset(state.tlb, 0, sizeof(state.tlb))
+
+cdef void op_flush_frame(Processor *processor, uint64_t mfn) noexcept nogil:
+    cdef RecordingState *state = <RecordingState *>processor
+    cdef int i
+    note(processor, FLUSH_FRAME, mfn, 0, 0, 0)
+    for i in range(TLB_ENTRIES):
+        if state.tlb[i].mfn == mfn:
+            state.tlb[i].va = 0
+
+cdef void op_code_dirty(Processor *processor, uint64_t maddr, uint64_t length) noexcept nogil:
+    note(processor, CODE_DIRTY, maddr, length, 0, 0)
+
+cdef void op_load_root(Processor *processor, uint64_t mfn) noexcept nogil:
+    (<RecordingState *>processor).root = mfn
+    note(processor, LOAD_ROOT, mfn, 0, 0, 0)
+    op_flush_all(processor)
+
+cdef void op_set_gdt(Processor *processor, uint64_t va, uint32_t limit) noexcept nogil:
+    note(processor, SET_GDT, va, limit, 0, 0)
+
+cdef void op_set_ldt(Processor *processor, uint64_t va, uint32_t limit) noexcept nogil:
+    note(processor, SET_LDT, va, limit, 0, 0)
+
+cdef void op_get_segment(Processor *processor, int sreg, uint16_t *selector, uint64_t *base) noexcept nogil:
+    selector[0] = 0
+    base[0] = 0
+
+cdef void op_kick(Processor *processor) noexcept nogil:
+    pass
+
+cdef ProcessorOps OPS
+OPS.run = op_run
+OPS.pte_changed = op_pte_changed
+OPS.table_typed = op_table_typed
+OPS.table_untyped = op_table_untyped
+OPS.root_dropped = op_root_dropped
+OPS.flush_page = op_flush_page
+OPS.flush_all = op_flush_all
+OPS.flush_frame = op_flush_frame
+OPS.code_dirty = op_code_dirty
+OPS.load_root = op_load_root
+OPS.set_gdt = op_set_gdt
+OPS.set_ldt = op_set_ldt
+OPS.get_segment = op_get_segment
+OPS.kick = op_kick
+
+
+cdef class RecordingProcessor:
+    """See the module.  Its registers, clocks and segments are nothing: it serves what lies in mm/."""
+
+    cdef void attach(self, Machine *machine) noexcept:
+        self.state.machine = machine
+        self.state.processor.ops = &OPS
+        self.state.processor.context = &self.state.context
+
+    @property
+    def notes(self) -> list[tuple[str | int, ...]]:
+        """What it was told since the last `forget`, oldest first: (name, arguments...); the last 1024 at most."""
+        cdef uint64_t first = max(0, <int64_t>self.state.nr_notes - NOTES), i
+        cdef Note *place
+        notes = []
+        for i in range(first, self.state.nr_notes):
+            place = &self.state.notes[i % NOTES]
+            arguments = [place.arguments[n] for n in range(4)]
+            notes.append((NAMES[place.kind], *arguments[:NR_ARGUMENTS[place.kind]]))
+        return notes
+
+    def forget(self) -> None:
+        """Drop the notes."""
+        self.state.nr_notes = 0
+
+    cdef uint64_t touch(self, uint64_t va, bint write) noexcept nogil:
+        cdef RecordingState *state = &self.state
+        cdef uint64_t table = state.root, writable = PAGE_RW
+        cdef uint64_t *entry = NULL
+        cdef int shift, i, place = <int>((va >> 12) % TLB_ENTRIES)
+        for i in range(TLB_ENTRIES):
+            if state.tlb[i].va == (va & ~<uint64_t>0xfff | USED) and (state.tlb[i].writable or not write):
+                return state.tlb[i].mfn << 12 | va & 0xfff
+        for shift in range(39, 11, -9):
+            if not frame_exists(state.machine, table):
+                return ~<uint64_t>0
+            entry = &frame_words(state.machine, table)[(va >> shift) & 511]
+            if not entry[0] & PAGE_PRESENT:
+                return ~<uint64_t>0
+            writable &= entry[0]
+            table = pte_mfn(entry[0])
+            if shift > 12:
+                entry[0] |= PAGE_ACCESSED
+        if not frame_exists(state.machine, table) or (write and not writable):
+            return ~<uint64_t>0
+        entry[0] |= PAGE_ACCESSED
+        if write:
+            entry[0] |= PAGE_DIRTY
+        for i in range(TLB_ENTRIES):
+            if not state.tlb[i].va & USED:
+                place = i
+        state.tlb[place].va = va & ~<uint64_t>0xfff | USED
+        state.tlb[place].mfn = table
+        state.tlb[place].writable = write
+        return table << 12 | va & 0xfff
+
+    cdef list dangerous(self, int domid):
+        cdef Frame *frame
+        cdef int i
+        found = []
+        for i in range(TLB_ENTRIES):
+            if not self.state.tlb[i].va & USED:
+                continue
+            va, mfn = self.state.tlb[i].va & ~<uint64_t>0xfff, self.state.tlb[i].mfn
+            frame = &self.state.machine.frames[self.state.tlb[i].mfn]
+            if frame.refs == 0:
+                found.append(f"{va:#x} still leads to frame {mfn:#x}, which is free")
+            elif self.state.tlb[i].writable and frame.type_refs and frame.type not in (FRAME_WRITABLE, FRAME_SHARED):
+                found.append(f"{va:#x} still writes to frame {mfn:#x}, which is of type {frame.type}")
+            elif frame.owner != domid and self.state.tlb[i].writable:
+                found.append(f"{va:#x} still writes to frame {mfn:#x} of domain {frame.owner}")
+        return found
