@@ -18,6 +18,7 @@ UNICORN = Path(unicorn.__file__).parent
 INTERPOSED = [
     "helper_syscall",
     "helper_sysenter",
+    "helper_rechecking_single_step",
     "helper_cpuid",
     "helper_pause",
     *(f"helper_{direction}{width}" for direction in ("in", "out") for width in "bwl"),

@@ -43,6 +43,7 @@ cdef extern from "<sys/eventfd.h>" nogil:
     int EFD_CLOEXEC, EFD_NONBLOCK
 
 cdef enum:
+    SLACK_PAGES = 256   # that a domain may have beyond its memory, as xl sets it
     DOM0 = 0            # the remote end of the console's and the store's channel, as a guest sees it
 
 
@@ -144,7 +145,8 @@ cdef class VirtualMachine:
         if perdomain_create(&domain.mmu) or not self.share_info():
             raise ConfigError("not enough machine memory for one more domain")
         frames = memory.allocate(self.domid, self.nr_pages)
-        domain.mmu.tot_pages = domain.mmu.max_pages = self.nr_pages
+        domain.mmu.tot_pages = self.nr_pages
+        domain.mmu.max_pages = self.nr_pages + SLACK_PAGES
         domain.store_port = event_open(domain, DOM0, 0, self.store_fd)
         domain.console_port = event_open(domain, DOM0, 0, self.console_fd)
         start = build(

@@ -121,6 +121,13 @@ def test_single_stepping_stops_after_each_instruction(user: bool) -> None:
     assert program.gpr[RBX] == 1
 
 
+def test_a_trap_flag_given_by_the_core_stops_after_one_instruction() -> None:
+    program = Program(assemble("mov $7, %eax; mov $0x302, %edi; syscall; 1: nop; hlt"))
+    program.run()
+    assert program.last[:2] == ("exception", DB)
+    assert program.rip == CODE + 13
+
+
 def test_modes_change_at_an_exit_and_decide_rights() -> None:
     program = run(f"mov $1, %eax; syscall; mov {SUPERVISOR}, %eax")
     assert program.last == ("exception", PF, PRESENT | USER, SUPERVISOR)

@@ -36,6 +36,7 @@ cdef enum:
     CALL_MAP_UNFLUSHED = 4
     CALL_WRITE = 5          # machine memory at rdi := low byte of rsi, as another writer would
     CALL_NOP = 6
+    CALL_FLAGS = 7          # go on with rdi as flags
     L4 = 0x70               # frames of the page tables
     L3 = 0x71
     L2 = 0x72
@@ -67,6 +68,9 @@ cdef int on_exit(void *opaque, Exit *exit) noexcept nogil:
     elif context.gpr[RAX] == CALL_WRITE:
         run.memory[context.gpr[RDI]] = <uint8_t>context.gpr[RSI]
         run.processor.ops.code_dirty(run.processor, context.gpr[RDI], 1)
+    elif context.gpr[RAX] == CALL_FLAGS:
+        context.rflags = context.gpr[RDI]
+        context.dirty |= CONTEXT_FLAGS
     elif context.gpr[RAX] == CALL_EXIT:
         return LEAVE
     return RESUME
@@ -115,7 +119,7 @@ cdef class Program:
 
         The program leaves with any exception, and with syscall eax=0; other calls go on: 1 to user mode, 2 to kernel mode,
         3 entry edi of the page table becomes rsi, 4 the same without a flush, 5 byte esi is written to address rdi from
-        outside, 6 nothing.
+        outside, 6 nothing, 7 with edi as flags.
         """
         cdef bint left
         with nogil:

@@ -5,6 +5,8 @@
  *   helper_syscall, helper_sysenter   go straight to the engine, without hook lists and without the unwinding of
  *                                     translation state that they would do first (the translator has already stored
  *                                     rip and the condition codes).
+ *   helper_rechecking_single_step     the flags after a system call are those of where the core goes on: a trap flag
+ *                                     there stops after the first instruction, not before it.
  *   helper_cpuid                      CPUID is the core's policy, the same for every engine.
  *   helper_pause                      QEMU leaves its execution loop so that another processor may run.  There is none.
  *   helper_in*, helper_out*           Unicorn lets every ring do port I/O; here each is a #GP for the core to judge.
@@ -35,6 +37,8 @@ void __wrap_helper_sysenter_x86_64(CPUX86State *env, int length)
     (void)env;
     current->on_syscall(current->engine, 1, length);
 }
+
+void __wrap_helper_rechecking_single_step_x86_64(CPUX86State *env) { (void)env; }
 
 void __wrap_helper_cpuid_x86_64(CPUX86State *env)
 {
