@@ -7,7 +7,8 @@ one, holds in this order
 
 and ends on a 4 MB boundary with at least 512 KB of padding.  Two notes take things out of it: with MOD_START_PFN the
 RAM disk needs no mapping and follows the region in pseudo-physical memory; with INIT_P2M the p2m list, and the page
-tables that map it at the address asked for, follow after that.
+tables that map it at the address asked for, follow after that.  Where the memory does not reach so far, these two go
+below the kernel image instead (Linux leaves 16 MB free there), but above the first megabyte, where PCs have their ROMs.
 
 The work is in two steps.  `plan` is arithmetic: where everything goes, or a ConfigError if the memory is too small.
 `build` writes it into the domain's frames, which must read as zeros before.  Both know frames only as numbers: pfn n
@@ -19,6 +20,7 @@ Page-table entries carry no _PAGE_USER here: the guest kernel runs at CPL 1, and
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -43,6 +45,9 @@ _LEAF = _PRESENT | _RW | _ACCESSED
 _ADDRESS_MASK: Final = (1 << 48) - 1
 _LOW_END: Final = 1 << 47                       # the lower half of the address space ends here; above that nothing ...
 _HOLE_END: Final = 0xFFFF_8800_0000_0000        # ... is the guest's, up to the end of the hypervisor's own range
+_LOWEST_PFN: Final = 256
+_PAGES_PER_MEGABYTE: Final = 256
+_MOST_MEGABYTES: Final = 1 << 20
 _ZERO_PAGE = bytes(PAGE_SIZE)
 
 
@@ -142,9 +147,19 @@ def plan(kernel: ElfKernel, ramdisk_size: int, nr_pages: int) -> Plan:
     next_pfn = nr_region
     _check_addresses(base, nr_region, "the initial mapping")
 
+    hole = _LOWEST_PFN
+
+    def place(count: int) -> int:
+        """The first pfn for something outside of the region."""
+        nonlocal next_pfn, hole
+        if next_pfn + count > nr_pages and hole + count <= image_start:
+            hole += count
+            return hole - count
+        next_pfn += count
+        return next_pfn - count
+
     if not ramdisk_inside:
-        ramdisk = Extent(next_pfn, nr_ramdisk, 0)
-        next_pfn += nr_ramdisk
+        ramdisk = Extent(place(nr_ramdisk), nr_ramdisk, 0)
     p2m_tables = Extent(0, 0, 0)
     if kernel.notes.init_p2m is not None:
         va = kernel.notes.init_p2m
@@ -152,15 +167,27 @@ def plan(kernel: ElfKernel, ramdisk_size: int, nr_pages: int) -> Plan:
         if va < base + (nr_region << PAGE_SHIFT) and base < va + (nr_p2m << PAGE_SHIFT):
             raise ConfigError(f"the kernel wants its p2m list at {va:#x}, inside its initial mapping from {base:#x}")
         further = _tables_of(va, nr_p2m) - _tables_of(base, nr_region)
-        p2m_tables = Extent(next_pfn + nr_p2m, len(further), 0)
-        p2m = Extent(next_pfn, nr_p2m + len(further), va)
-        next_pfn = p2m.end
+        p2m = Extent(place(nr_p2m + len(further)), nr_p2m + len(further), va)
+        p2m_tables = Extent(p2m.pfn + nr_p2m, len(further), 0)
     if next_pfn > nr_pages:
         needed, given = _megabytes(next_pfn), _megabytes(nr_pages)
         raise ConfigError(f"the kernel and initrd need {needed} MB of memory to start; the domain has {given} MB")
     return Plan(
         region, image, ramdisk, p2m, p2m_tables, start_info, store, console, tables, stack, nr_pages, ramdisk_size
     )
+
+
+def smallest_memory(kernel: ElfKernel, ramdisk_size: int) -> int:
+    """The least number of page frames, in whole megabytes, that a domain needs to start this kernel."""
+
+    def fits(megabytes: int) -> bool:
+        try:
+            plan(kernel, ramdisk_size, megabytes * _PAGES_PER_MEGABYTE)
+        except ConfigError:
+            return False
+        return True
+
+    return bisect_left(range(_MOST_MEGABYTES), True, key=fits) * _PAGES_PER_MEGABYTE
 
 
 def build(
@@ -289,11 +316,11 @@ def _write_tables(domain: _Frames, kernel: ElfKernel, where: Plan) -> None:
     """Map the region, and a p2m list outside of it; the page tables themselves are mapped read-only."""
     tables: dict[tuple[int, int], int] = {}
     _add_tables(domain, tables, _tables_of(where.region.va, where.region.count), where.tables)
-    _map(domain, tables, where.region, where.tables)
+    _map(domain, tables, where.region, where.tables, where.p2m_tables)
     if kernel.notes.init_p2m is not None:
         mapped = Extent(where.p2m.pfn, where.p2m.count - where.p2m_tables.count, where.p2m.va)
         _add_tables(domain, tables, _tables_of(mapped.va, mapped.count) - tables.keys(), where.p2m_tables)
-        _map(domain, tables, mapped, where.p2m_tables)
+        _map(domain, tables, mapped)
 
 
 def _tables_of(va: int, nr_pages: int) -> set[tuple[int, int]]:
@@ -320,15 +347,16 @@ def _add_tables(
             above[key & 511] = domain.maddr(pfn) | _TABLE
 
 
-def _map(domain: _Frames, tables: dict[tuple[int, int], int], extent: Extent, read_only: Extent) -> None:
-    """Enter an extent in its L1 tables, all of it writable but for the frames of `read_only`."""
+def _map(domain: _Frames, tables: dict[tuple[int, int], int], extent: Extent, *read_only: Extent) -> None:
+    """Enter an extent in its L1 tables, all of it writable but for the frames in the extents of `read_only`."""
     page, last = extent.va >> PAGE_SHIFT, (extent.va >> PAGE_SHIFT) + extent.count
     while page < last:
         end = min(last, (page | 511) + 1)
         pfn = extent.pfn + page - (extent.va >> PAGE_SHIFT)
         entries = array("Q", [domain.maddr(pfn + i) | _LEAF for i in range(end - page)])
-        for protected in range(max(read_only.pfn, pfn), min(read_only.end, pfn + end - page)):
-            entries[protected - pfn] &= ~_RW
+        for protected in read_only:
+            for index in range(max(protected.pfn - pfn, 0), min(protected.end - pfn, len(entries))):
+                entries[index] &= ~_RW
         first = page & 511
         domain.table(tables[1, _key(page << PAGE_SHIFT, 1)])[first : first + len(entries)] = memoryview(entries)
         page = end

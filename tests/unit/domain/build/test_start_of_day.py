@@ -8,7 +8,7 @@ import pytest
 from xenia.abi.elfnote import ElfNote
 from xenia.abi.start_info import START_INFO
 from xenia.domain.build.elf import ElfKernel, load_elf
-from xenia.domain.build.start_of_day import StartOfDay, build, plan
+from xenia.domain.build.start_of_day import StartOfDay, build, plan, smallest_memory
 from xenia.errors import ConfigError
 from xenia.testing.kernels import elf_image, note
 
@@ -34,8 +34,10 @@ LINUX_LIKE = (note(ElfNote.INIT_P2M, 0x80_0000_0000), note(ElfNote.MOD_START_PFN
 class Built:
     """A domain built in scattered frames, read back as a guest would: through its page tables."""
 
-    def __init__(self, kernel: ElfKernel, ramdisk: bytes = RAMDISK, command_line: str = "quiet") -> None:
-        self.nr_pages = 4096 + 7
+    def __init__(
+        self, kernel: ElfKernel, ramdisk: bytes = RAMDISK, command_line: str = "quiet", nr_pages: int = 4096 + 7
+    ) -> None:
+        self.nr_pages = nr_pages
         self.nr_frames = self.nr_pages + 500
         mfns = list(range(100, self.nr_frames))
         random.Random(1).shuffle(mfns)
@@ -198,9 +200,31 @@ def test_the_hypercall_page_is_filled_where_a_note_asks_for_it() -> None:
     assert built.read(page + 23 * 32, 11) == bytes.fromhex("51 4153 50 b817000000 0f05")
 
 
+def test_what_does_not_fit_behind_the_region_goes_below_the_image_with_its_tables_read_only() -> None:
+    notes = [note(ElfNote.VIRT_BASE, BASE), note(ElfNote.ENTRY, BASE + 0x40_0000), *LINUX_LIKE]
+    kernel = load_elf(elf_image([(0x40_0000, TEXT, 0x4001)], notes), "k")
+    built = Built(kernel, nr_pages=2048)
+    where = built.start.plan
+    assert where.region.count == 2048
+    assert 256 <= where.ramdisk.pfn < where.ramdisk.end <= where.p2m.pfn < where.p2m.end <= where.kernel.pfn
+    assert built.read(BASE + where.ramdisk.pfn * PAGE, len(RAMDISK)) == RAMDISK
+    assert array("Q", built.read(0x80_0000_0000, built.nr_pages * 8)) == built.frames
+    flags = [built.entry(BASE + pfn * PAGE) & 0xFFF for pfn in range(where.p2m.pfn, where.p2m.end)]
+    assert flags == [0x23] * (where.p2m.count - where.p2m_tables.count) + [0x21] * where.p2m_tables.count
+
+
 def test_too_little_memory_is_refused_and_says_how_much_is_needed() -> None:
     with pytest.raises(ConfigError, match="need 5 MB of memory to start; the domain has 4 MB"):
         plan(make_kernel(*LINUX_LIKE), len(RAMDISK), 1024)
+
+
+def test_the_smallest_memory_is_the_least_that_can_be_planned() -> None:
+    kernel = make_kernel(*LINUX_LIKE)
+    smallest = smallest_memory(kernel, len(RAMDISK))
+    assert smallest == 5 * 256
+    plan(kernel, len(RAMDISK), smallest)
+    with pytest.raises(ConfigError):
+        plan(kernel, len(RAMDISK), smallest - 256)
 
 
 def test_a_command_line_that_does_not_fit_is_refused() -> None:

@@ -1,0 +1,185 @@
+"""What this host offers and lacks, as values: a list of checks, each with what to do if it failed."""
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from xenia.agent import build
+from xenia.errors import ConfigError
+from xenia.toolstack.cache import Cache
+from xenia.toolstack.inspect import inspect_kernel
+from xenia.toolstack.packages import PackageClient
+
+MINIMUM_PYTHON = (3, 11)
+ENGINE_PACKAGE, ENGINE_VERSION = "unicorn", "2.1.4"
+COMFORTABLE_MEMORY = 512 << 20
+
+# Programs that tests and benchmarks compare with; nothing else needs them.
+PEERS = (
+    ("QEMU", "qemu-system-x86_64", "qemu-system-x86"),
+    ("User-Mode Linux", "linux.uml", "user-mode-linux"),
+    ("GRUB for Xen", "grub-mkimage", "grub-xen-bin"),
+)
+
+
+class Status(StrEnum):
+    """How a check went."""
+
+    OK = "ok"
+    WARN = "warn"   # something will not work, or not well
+    FAIL = "fail"   # Xenia cannot run
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at: what was found, and what to do about it ("" if nothing)."""
+
+    name: str
+    status: Status
+    detail: str
+    remedy: str = ""
+
+
+def exit_status(checks: Iterable[Check]) -> int:
+    """1 if any check failed, else 0."""
+    return int(any(check.status is Status.FAIL for check in checks))
+
+
+def examine(cache: Cache, engine_self_test: Callable[[], str] | None = None, boot: Path = Path("/boot")) -> list[Check]:
+    """Look at this host.  `engine_self_test` tells what the engine says of itself, or raises a ConfigError."""
+    return [
+        check_python(),
+        check_engine(engine_self_test),
+        check_memory(),
+        check_cache(cache),
+        check_package_client(),
+        check_compiler(),
+        *check_kernels(cache, boot),
+        check_terminal(),
+        *check_peers(),
+    ]
+
+
+def check_python() -> Check:
+    """Whether this Python is new enough."""
+    version = platform.python_version()
+    detail = f"{platform.python_implementation()} {version}, {platform.machine()}"
+    if sys.version_info[:2] < MINIMUM_PYTHON:
+        return Check("python", Status.FAIL, detail, "install Python {}.{} or newer".format(*MINIMUM_PYTHON))
+    return Check("python", Status.OK, detail)
+
+
+def check_engine(self_test: Callable[[], str] | None) -> Check:
+    """Whether the engine's library is there in the version that it is made for, and passes its self-test."""
+    wanted = f"{ENGINE_PACKAGE}=={ENGINE_VERSION}"
+    try:
+        version = importlib.metadata.version(ENGINE_PACKAGE)
+    except importlib.metadata.PackageNotFoundError:
+        return Check("engine", Status.FAIL, f"{ENGINE_PACKAGE} is not installed", f"pip install {wanted}")
+    if version != ENGINE_VERSION:
+        return Check("engine", Status.FAIL, f"{ENGINE_PACKAGE} {version}", f"pip install {wanted}")
+    if self_test is None:
+        return Check("engine", Status.OK, f"{ENGINE_PACKAGE} {version}")
+    try:
+        said = self_test()
+    except ConfigError as error:
+        return Check("engine", Status.FAIL, str(error), f"pip install --force-reinstall {wanted}, build Xenia again")
+    return Check("engine", Status.OK, f"{ENGINE_PACKAGE} {version}, {said}")
+
+
+def check_memory() -> Check:
+    """How much memory guests can have."""
+    available = available_memory()
+    if available is None:
+        return Check("memory", Status.WARN, "cannot tell how much is available", "mount /proc")
+    detail = f"{available >> 20} MB available"
+    if available < COMFORTABLE_MEMORY:
+        return Check("memory", Status.WARN, detail, "free some, or give guests less with --memory")
+    return Check("memory", Status.OK, detail)
+
+
+def available_memory(root: Path = Path("/")) -> int | None:
+    """Bytes that could be used now: what /proc/meminfo says, or the cgroup if that allows less; None if unknown."""
+    try:
+        lines = (root / "proc/meminfo").read_text().splitlines()
+        fields = {key: value for key, _, value in (line.partition(":") for line in lines)}
+        available = int(fields["MemAvailable"].split()[0]) << 10
+    except (OSError, KeyError, ValueError):
+        return None
+    try:
+        limit = int((root / "sys/fs/cgroup/memory.max").read_text())
+        used = int((root / "sys/fs/cgroup/memory.current").read_text())
+    except (OSError, ValueError):       # no cgroup, or no limit ("max")
+        return available
+    return min(available, max(0, limit - used))
+
+
+def check_cache(cache: Cache) -> Check:
+    """Whether the cache can be written."""
+    try:
+        with cache.locked("doctor"):
+            return Check("cache", Status.OK, str(cache.root))
+    except ConfigError as error:
+        return Check("cache", Status.WARN, str(error), "set XDG_CACHE_HOME to a directory that can be written")
+
+
+def check_package_client() -> Check:
+    """Whether kernels can be fetched."""
+    if PackageClient.available():
+        return Check("package client", Status.OK, str(shutil.which("apt-get")))
+    remedy = "give a kernel and initrd of your own with --kernel and --initrd"
+    return Check("package client", Status.WARN, "no apt-get, so no kernel can be fetched", remedy)
+
+
+def check_compiler() -> Check:
+    """Whether the agent that runs in guests is there, or can be compiled."""
+    if build.beside_source().exists():
+        return Check("guest agent", Status.OK, "built with the package")
+    compiler = build.find_compiler()
+    if compiler is not None:
+        return Check("guest agent", Status.OK, f"to be compiled by {compiler}")
+    detail = "it did not come with the package, and no C compiler for x86-64 Linux is here to build it"
+    return Check("guest agent", Status.WARN, detail, "install gcc or clang")
+
+
+def check_kernels(cache: Cache, boot: Path) -> list[Check]:
+    """Every kernel found on this host and in the cache, and whether it can boot as a PV guest."""
+    paths = [*sorted(boot.glob("vmlinuz-*")), *sorted((cache.root / "kernels").glob("*/vmlinuz"))]
+    checks = [_check_kernel(path, cache) for path in paths]
+    return checks or [Check("kernel", Status.OK, "none yet; `xenia run` fetches one")]
+
+
+def _check_kernel(path: Path, cache: Cache) -> Check:
+    try:
+        found = inspect_kernel(path, cache=cache)
+    except ConfigError as error:
+        return Check("kernel", Status.WARN, str(error), "use another kernel, or become a user who may read it")
+    if found.pv_reason is not None:
+        detail = f"{path}: cannot boot as a PV guest: {found.pv_reason}"
+        return Check("kernel", Status.WARN, detail, "use another kernel")
+    needed = (found.memory_needed or 0) >> 20
+    return Check("kernel", Status.OK, f"{path}: boots as a PV guest with {needed} MB or more")
+
+
+def check_terminal() -> Check:
+    """What a guest's console will be attached to."""
+    if not (os.isatty(0) and os.isatty(1)):
+        return Check("terminal", Status.OK, "none: consoles are plain streams")
+    size = os.get_terminal_size(1)
+    return Check("terminal", Status.OK, f"{os.environ.get('TERM', 'unknown')}, {size.columns} x {size.lines}")
+
+
+def check_peers() -> list[Check]:
+    """The programs that tests and benchmarks compare Xenia with."""
+    checks = []
+    for name, program, package in PEERS:
+        path = shutil.which(program)
+        detail = path or f"not installed (package {package}); only comparisons need it"
+        checks.append(Check(name, Status.OK, detail))
+    return checks
