@@ -18,6 +18,7 @@ from pathlib import Path
 from guests import build as guests
 from xenia.errors import ConfigError
 
+CPU = "max,-smap,-smep"  # with SMAP, QEMU's iret in ring 3 faults on its own stack, and Linux under Xen with it
 XEN_PACKAGE = "xen-hypervisor-4.17-amd64"
 
 
@@ -90,10 +91,12 @@ def _xen_from_package() -> Path:
 
 
 def archive(files: Mapping[str, bytes]) -> bytes:
-    """A cpio archive (newc) of plain files."""
+    """A cpio archive (newc) of executable files; a name that ends in a slash is a directory."""
     out = bytearray()
-    for inode, (name, data) in enumerate([*files.items(), ("TRAILER!!!", b"")], 1):
-        fields = (inode, 0o100644, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name) + 1, 0)
+    for inode, (path, data) in enumerate([*files.items(), ("TRAILER!!!", b"")], 1):
+        name = path.rstrip("/")
+        mode = 0o040755 if path.endswith("/") else 0o100755
+        fields = (inode, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name) + 1, 0)
         out += b"070701" + b"".join(b"%08x" % value for value in fields) + name.encode() + b"\0"
         out += b"\0" * (-len(out) % 4) + data
         out += b"\0" * (-len(out) % 4)
@@ -120,7 +123,7 @@ class Answer:
     hypervisor: tuple[str, ...] = field(default=(), compare=False)
 
 
-def real_xen(programs: Mapping[str, Program], *, timeout: float = 300, cpu: str = "max") -> dict[str, Answer]:
+def real_xen(programs: Mapping[str, Program], *, timeout: float = 300) -> dict[str, Answer]:
     """Run each program as an unprivileged domain of real Xen, under QEMU, one after another in one boot.
 
     Missing when QEMU, Xen or a compiler is not here.  Names must not contain a dot.
@@ -145,7 +148,7 @@ def real_xen(programs: Mapping[str, Program], *, timeout: float = 300, cpu: str 
         module.write(initrd)
         module.flush()
         command = [
-            *(qemu(), "-accel", "tcg", "-cpu", cpu, "-m", str(160 + dom0_memory + largest)),
+            *(qemu(), "-accel", "tcg", "-cpu", CPU, "-m", str(160 + dom0_memory + largest)),
             *("-display", "none", "-nodefaults", "-no-reboot", "-serial", "stdio"),
             *("-kernel", str(xen()), "-initrd", f"{dom0},{module.name}"),
             *("-append", f"console=com1 com1=115200 dom0_mem={dom0_memory}M guest_loglvl=all no-real-mode watchdog=0"),

@@ -19,11 +19,12 @@ OUTPUT = HERE / "out"
 EMBEDDED = HERE.parent / "src" / "xenia" / "guests"
 CANDIDATES = ("x86_64-linux-gnu-gcc", "cc", "gcc", "clang")
 FLAGS = (
-    "-std=gnu11 -O2 -Wall -Wextra -Werror -ffreestanding -fno-builtin-printf -nostdlib -static -no-pie -fno-pic -fno-pie "
-    "-mcmodel=kernel -mno-red-zone -mgeneral-regs-only -fno-stack-protector -fcf-protection=none "
-    "-fno-asynchronous-unwind-tables -fno-strict-aliasing -s "
-    "-Wl,--build-id=none -Wl,-z,max-page-size=4096 -Wl,-z,noexecstack"
-).split()
+    *("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-ffreestanding", "-fno-builtin-printf"),
+    *("-mcmodel=kernel", "-mno-red-zone", "-mgeneral-regs-only", "-fno-stack-protector", "-fcf-protection=none"),
+    *("-fno-strict-aliasing", "-fno-pic", "-fno-pie", "-fno-asynchronous-unwind-tables"),
+    *("-nostdlib", "-static", "-no-pie", "-s"),
+    *("-Wl,--build-id=none", "-Wl,-z,max-page-size=4096", "-Wl,-z,noexecstack"),
+)
 
 
 class NoCompiler(Exception):

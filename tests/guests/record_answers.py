@@ -1,14 +1,13 @@
 """Ask real Xen what the behaviour guests print, and keep it in tests/guests/answers.
 
-    python tests/guests/record_answers.py [NAME...]
+    python -m tests.guests.record_answers [NAME...]
 """
 
 import sys
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[2] / "src")]
-
 from bench import peers
+
 from guests import build as guests
 
 ANSWERS = Path(__file__).with_name("answers")

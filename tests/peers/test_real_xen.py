@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from bench import peers
 from tests.guests.record_answers import ANSWERS, ask, behaviours, text
 
