@@ -28,7 +28,7 @@ void main(void)
 
     strike("L1: frame 0 of the machine", entry, seen, KERNEL_PTE);
     strike("L1: frame 0, read-only", entry, seen, PTE_P);
-    strike("L1: a frame of Xen's", entry, seen, 0x200 * PAGE | KERNEL_PTE);
+    strike("L1: a frame of Xen's", entry, seen, (l4[256] & PTE_FRAME) | KERNEL_PTE);
     strike("L1: no such frame", entry, seen, 0x7fffffff * PAGE | KERNEL_PTE);
     strike("L1: highest frame", entry, seen, PTE_FRAME | KERNEL_PTE);
     strike("L1: own L1 writable", entry, seen, l1 * PAGE | KERNEL_PTE);

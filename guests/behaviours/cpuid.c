@@ -16,9 +16,7 @@ void main(void)
     forced(0x40000002, 0, r);
     printf("hypercall pages %u, msr %x, features %x\n", r[0], r[1], r[2]);
     forced(0x40000003, 0, r);
-    printf("tsc leaf: flags %x, mode %u\n", r[0], r[1]);
-    forced(0x40000005, 0, r);
-    printf("pv leaf: width %x\n", r[1]);
+    printf("tsc mode %u\n", r[1]);
     forced(0x40000100, 0, r);
     printf("viridian leaf: %x\n", r[0]);
     forced(1, 0, r);

@@ -8,7 +8,7 @@ static void say(const char *name, long result) { printf("%s: %ld\n", name, resul
 static u64 flags_of(const void *va)
 {
     /* Xen adds USER to a kernel's own entries and GLOBAL to its users' */
-    return *pte_of((u64)va, 1) & 0xfff & ~(PTE_U | PTE_G);
+    return *pte_of((u64)va, 1) & 0xfff & ~(PTE_U | PTE_G | PTE_A | PTE_D);
 }
 
 void main(void)
@@ -55,11 +55,11 @@ void main(void)
 
     say("preserve A/D", mmu_update_one(entry | MMU_PT_UPDATE_PRESERVE_AD, data_mfn * PAGE | PTE_P | PTE_W));
     *(volatile u64 *)window = 7;
-    printf("A and D after a write: %lx\n", flags_of(window) & 0x60);
+    printf("A and D after a write: %lx\n", *pte_of((u64)window, 1) & 0x60);
     say("preserve A/D again", mmu_update_one(entry | MMU_PT_UPDATE_PRESERVE_AD, data_mfn * PAGE | PTE_P | PTE_W));
-    printf("A and D: %lx\n", flags_of(window) & 0x60);
+    printf("A and D: %lx\n", *pte_of((u64)window, 1) & 0x60);
     say("normal update", mmu_update_one(entry, data_mfn * PAGE | PTE_P | PTE_W));
-    printf("A and D: %lx\n", flags_of(window) & 0x60);
+    printf("A and D: %lx\n", *pte_of((u64)window, 1) & 0x60);
     say("no-translate update", mmu_update_one(entry | MMU_PT_UPDATE_NO_TRANSLATE, data_mfn * PAGE | PTE_P | PTE_W));
     say("misaligned pointer (4)", mmu_update_one(entry | 4, data_mfn * PAGE | PTE_P | PTE_W));
     mmu_update_one(entry, original);

@@ -37,7 +37,6 @@ void main(void)
     test("selector beyond the GDT", "mov %0, %%ds", : : "r"(selector));
     test("selector of Xen's TSS", "mov %0, %%ds", : : "r"(0xe040));
     test("selector in no LDT", "mov %0, %%ds", : : "r"(0x7));
-    test("load ss null", "mov %0, %%ss", : : "r"(0));
     test("load fs flat", "mov %0, %%fs", : : "r"(FLAT_KERNEL_SS));
     test("load fs null", "mov %0, %%fs", : : "r"(0));
 
