@@ -18,7 +18,7 @@ from pathlib import Path
 from guests import build as guests
 from xenia.errors import ConfigError
 
-CPU = "max,-smap,-smep"  # with SMAP, QEMU's iret in ring 3 faults on its own stack, and Linux under Xen with it
+CPU = "max,-smap,-smep,vendor=GenuineIntel"  # with SMAP, QEMU's iret in ring 3 faults on its own stack, and Linux under Xen with it
 XEN_PACKAGE = "xen-hypervisor-4.17-amd64"
 
 

@@ -4,19 +4,10 @@
 """
 
 import sys
-from pathlib import Path
 
 from bench import peers
-
 from guests import build as guests
-
-ANSWERS = Path(__file__).with_name("answers")
-NOT_ASKED = {"spin"}  # never ends
-
-
-def behaviours() -> list[str]:
-    """The guests whose answers are compared."""
-    return sorted(path.stem for path in (guests.HERE / "behaviours").glob("*.c") if path.stem not in NOT_ASKED)
+from tests.guests.tiny import ANSWERS, behaviours
 
 
 def ask(names: list[str]) -> dict[str, peers.Answer]:

@@ -1,0 +1,38 @@
+"""Tiny guests that print what hypercalls and traps answer: Xenia answers what real Xen answers.
+
+What real Xen said is recorded in answers/ (tests/peers asks it again); differences.toml says where Xenia differs, and why.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.guests.record_answers import text
+from tests.guests.tiny import ANSWERS, Running, behaviours
+
+pytestmark = pytest.mark.guest
+
+DIFFERENCES = tomllib.loads(Path(__file__).with_name("differences.toml").read_text())["difference"]
+
+
+def expected(name: str) -> list[str]:
+    """Real Xen's answer with the known differences put in."""
+    lines = (ANSWERS / f"{name}.txt").read_text().splitlines()
+    for difference in DIFFERENCES:
+        if difference["guest"] == name:
+            assert difference["xen"] in lines, "a difference that real Xen does not show any more"
+            lines = [difference["xenia"] if line == difference["xen"] else line for line in lines]
+    return lines
+
+
+@pytest.mark.parametrize("name", behaviours())
+def test_a_guest_is_told_what_real_xen_tells_it(name: str) -> None:
+    with Running(name) as guest:
+        assert text(guest.answer()).splitlines() == expected(name)
+
+
+def test_every_difference_says_why() -> None:
+    assert all(difference["why"] and difference["xen"] != difference["xenia"] for difference in DIFFERENCES)

@@ -1,0 +1,64 @@
+"""Running the tiny guests of guests/ on Xenia."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.peers import Answer
+from guests import build as guests
+from xenia.backends.console.backend import ConsoleBackend
+from xenia.backends.console.sink import CallbackSink
+from xenia.domain.build.elf import ElfKernel, load_elf
+from xenia.hypervisor import Hypervisor, VirtualMachine
+
+ANSWERS = Path(__file__).with_name("answers")
+NOT_ASKED = {"spin"}  # never ends
+
+
+def behaviours() -> list[str]:
+    """The guests whose answers are compared with real Xen's."""
+    return sorted(path.stem for path in (guests.HERE / "behaviours").glob("*.c") if path.stem not in NOT_ASKED)
+
+
+def kernel(name: str) -> ElfKernel:
+    """A tiny guest, built; the test is skipped where it cannot be."""
+    try:
+        path = guests.build(name, guests.OUTPUT / name)
+    except guests.NoCompiler as missing:
+        pytest.skip(str(missing))
+    return load_elf(path.read_bytes(), name)
+
+
+class Running:
+    """A tiny guest that runs, with what it wrote so far."""
+
+    def __init__(self, name: str, *, memory: int = 16 << 20, scatter: int | None = None, check: bool = True) -> None:
+        self.hypervisor = Hypervisor(memory + (16 << 20), scatter, check)
+        self.domain: VirtualMachine = self.hypervisor.create_domain(kernel(name), memory=memory)
+        self.output = bytearray()
+        self.console = ConsoleBackend(
+            name,
+            self.domain.console_page,
+            lambda: self.domain.notify(self.domain.console_port),
+            self.domain.console_fd,
+            CallbackSink(self.output.extend),
+        )
+
+    def __enter__(self) -> Running:
+        self.console.start()
+        self.domain.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.domain.stop()
+        self.console.close(10)
+
+    def answer(self, timeout: float = 60) -> Answer:
+        """Wait for the end."""
+        shutdown = self.domain.wait(timeout)
+        self.domain.stop()
+        self.console.close(10)
+        lines = self.output.decode().replace("\r", "").rstrip("\n").split("\n")
+        return Answer(tuple(lines), shutdown.reason.name.lower() if shutdown else "timeout")
