@@ -54,6 +54,7 @@ class Running:
     def __exit__(self, *_: object) -> None:
         self.domain.stop()
         self.console.close(10)
+        self.domain.destroy()
 
     def answer(self, timeout: float = 60) -> Answer:
         """Wait for the end."""
