@@ -2,7 +2,7 @@
 
 It is two archives, one behind the other.  The first depends on nothing but what is in it and is kept in the cache by
 the digest of that; the second, made for each run, is a file or two with the run's configuration.  Neither is packed:
-an emulated processor unpacks slower than the host copies.
+at two megabytes that makes no difference to a boot that could be measured, and it spares the guest work.
 """
 
 import hashlib
