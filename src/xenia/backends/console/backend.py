@@ -32,12 +32,17 @@ class ConsoleBackend:
         event_fd: int,
         sink: Sink,
         state: ConsoleState | None = None,
+        emergency_fd: int | None = None,
     ) -> None:
-        """`event_fd` is an eventfd, readable after the domain sent an event on its console port; it is made
-        non-blocking and stays its owner's to close, after `close`.  The rest is as in Console."""
+        """`event_fd` is an eventfd, readable after the domain sent an event on its console port; `emergency_fd` is the
+        reading end of a pipe with the bytes of CONSOLEIO_write.  Both are made non-blocking and stay their owner's to
+        close, after `close`.  The rest is as in Console."""
         os.set_blocking(event_fd, False)
+        if emergency_fd is not None:
+            os.set_blocking(emergency_fd, False)
         self._console = Console(name, page, notify, sink, state)
         self._event_fd = event_fd
+        self._emergency_fd = emergency_fd
         # Until it is closed and -1; the lock keeps others from writing to a descriptor that is not ours any more.
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._wake_lock = threading.Lock()
@@ -126,6 +131,8 @@ class ConsoleBackend:
             with selectors.DefaultSelector() as selector:
                 selector.register(self._event_fd, selectors.EVENT_READ)
                 selector.register(self._wake_fd, selectors.EVENT_READ)
+                if self._emergency_fd is not None:
+                    selector.register(self._emergency_fd, selectors.EVENT_READ)
                 self._serve(selector)
         except BaseException as failure:
             _log.exception("the thread of a console ended")
@@ -135,7 +142,8 @@ class ConsoleBackend:
         console = self._console
         waiting_for: int | None = None
         while True:
-            closing = self._closing  # before the last look at the ring
+            closing = self._closing  # before the last look at what the guest wrote
+            self._read_emergency(selector)
             while console.service() or self._rang():
                 pass
             if closing and (not console.has_output or self._remaining() == 0):
@@ -157,6 +165,17 @@ class ConsoleBackend:
         except BlockingIOError:
             return False
         return True
+
+    def _read_emergency(self, selector: selectors.BaseSelector) -> None:
+        if self._emergency_fd is None:
+            return
+        try:
+            while data := os.read(self._emergency_fd, 65536):
+                self._console.emergency(data)
+        except BlockingIOError:
+            return
+        selector.unregister(self._emergency_fd)  # its writer is gone
+        self._emergency_fd = None
 
     def _remaining(self) -> float | None:
         """Seconds that closing may still take, None without limit."""

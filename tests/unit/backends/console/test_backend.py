@@ -149,6 +149,37 @@ def test_a_console_that_was_never_started_still_loses_nothing(frontend: Frontend
     assert sorted(b"".join(heard)) == sorted(b"early!")
 
 
+def test_emergency_output_comes_through_a_pipe_to_its_last_byte(frontend: Frontend) -> None:
+    heard: queue.Queue[bytes] = queue.Queue()
+    reading, writing = os.pipe()
+    backend = ConsoleBackend(
+        "d1", frontend.view, frontend.notify, frontend.event_fd, CallbackSink(heard.put), emergency_fd=reading
+    )
+    backend.start()
+    os.write(writing, b"early: ")
+    assert heard.get(timeout=TIMEOUT) == b"early: "
+    os.write(writing, b"last words")
+    backend.close()
+    assert heard.get(timeout=TIMEOUT) == b"last words"
+    os.close(reading)
+    os.close(writing)
+
+
+def test_a_pipe_whose_writer_is_gone_is_left_alone(frontend: Frontend) -> None:
+    heard: queue.Queue[bytes] = queue.Queue()
+    reading, writing = os.pipe()
+    backend = ConsoleBackend(
+        "d1", frontend.view, frontend.notify, frontend.event_fd, CallbackSink(heard.put), emergency_fd=reading
+    )
+    with backend:
+        os.write(writing, b"!")
+        os.close(writing)
+        assert heard.get(timeout=TIMEOUT) == b"!"
+        frontend.put(b"normal")
+        assert heard.get(timeout=TIMEOUT) == b"normal"
+    os.close(reading)
+
+
 def test_a_suspended_console_goes_on_in_another(frontend: Frontend) -> None:
     first = ConsoleBackend("d1", frontend.view, frontend.notify, frontend.event_fd, CallbackSink(len))
     first.start()
