@@ -1,0 +1,40 @@
+"""Xenia: a paravirtualising hypervisor that boots stock Linux kernels as Xen PV guests in an unprivileged process.
+
+    from xenia import Machine
+
+    with Machine(Machine.memory_for(256 << 20)) as machine:
+        domain = machine.create_domain("vmlinuz", initrd="initrd.img", cmdline="console=hvc0", console=1)
+        domain.start()
+        print(domain.wait())
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xenia.errors import ConfigError, DomainCrash, GuestFault, HypervisorBug, XenError
+from xenia.shutdown import Reason, Shutdown
+
+if TYPE_CHECKING:
+    from xenia.toolstack.machine import Domain, Machine
+
+__all__ = [
+    "ConfigError",
+    "Domain",
+    "DomainCrash",
+    "GuestFault",
+    "HypervisorBug",
+    "Machine",
+    "Reason",
+    "Shutdown",
+    "XenError",
+]
+
+
+def __getattr__(name: str) -> object:
+    # The compiled core is loaded when it is first wanted: `xenia --help` does without.
+    if name in ("Machine", "Domain"):
+        from xenia.toolstack import machine
+
+        return getattr(machine, name)
+    raise AttributeError(f"module 'xenia' has no attribute {name!r}")

@@ -24,7 +24,7 @@ _STATUSES = {
 
 def run(options: argparse.Namespace, command: list[str], voice: Voice) -> int:
     """Boot, attach, and return the exit status.  EndedBySignal where a signal ended it."""
-    outcome = toolstack.run(configuration(options, command), voice)
+    outcome = toolstack.run(configuration(options, command), voice, verbose=options.verbose)
     voice.clear()
     return report(outcome, voice)
 
@@ -41,6 +41,8 @@ def configuration(options: argparse.Namespace, command: list[str]) -> MachineCon
 
 def report(outcome: Outcome, voice: Voice) -> int:
     """Say how the run ended, and return the status for it."""
+    if outcome.console:
+        voice.plain(outcome.console.decode("utf-8", "replace").replace("\r\n", "\n").rstrip("\n"))
     match outcome.ending:
         case Ending.COMMAND:
             return outcome.status
@@ -48,14 +50,13 @@ def report(outcome: Outcome, voice: Voice) -> int:
             assert outcome.signal is not None
             voice.say(f"ended by {outcome.signal.name}")
             raise EndedBySignal(outcome.signal)
-        case Ending.OUTPUT if not outcome.detail:
+        case Ending.OUTPUT if not outcome.reason:
             raise BrokenPipeError
         case Ending.OUTPUT:
-            voice.error(f"cannot write to standard output: {outcome.detail}")
+            voice.error(f"cannot write to standard output: {outcome.reason}")
             return ExitStatus.USAGE
         case Ending.CRASH:
-            if outcome.detail:
-                voice.plain(outcome.detail)
+            voice.plain(outcome.report)
             voice.error(f"the guest was crashed: {outcome.reason}")
         case Ending.POWEROFF:
             voice.say("the guest powered off")
@@ -70,5 +71,5 @@ def report(outcome: Outcome, voice: Voice) -> int:
         case Ending.WATCHDOG:
             voice.error("the guest's watchdog fired")
         case Ending.LOST:
-            voice.error(f"the guest ended before its command did ({outcome.reason})")
+            voice.error("the guest powered off before its command ended")
     return _STATUSES[outcome.ending]

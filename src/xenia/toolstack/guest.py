@@ -9,13 +9,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from xenia.errors import ConfigError
+from xenia.shutdown import Shutdown
+from xenia.toolstack.boot import Boot
+from xenia.toolstack.machine import Domain, Machine
 from xenia.toolstack.machine_config import MachineConfig
-
-if TYPE_CHECKING:
-    from xenia.hypervisor import Domain, Machine, Shutdown
 
 R = TypeVar("R")
 
@@ -43,30 +43,29 @@ class Verb(ABC, Generic[R]):
 
 @dataclass(frozen=True)
 class Build(Verb[None]):
-    """Take machine memory and load the kernel.  Legal once, when defined.
+    """Take machine memory and load the kernel; the console goes to `sink`.  Legal once, when defined.
 
     ConfigError: no such memory, or a kernel that cannot boot as a PV guest.
     """
 
-    kernel: str | bytes
-    initrd: str | bytes | None
-    cmdline: str
+    boot: Boot
+    sink: Callable[[bytes], None]
 
     legal = frozenset({State.DEFINED})
     name = "build"
 
     def apply(self, guest: Guest) -> None:
-        from xenia.hypervisor import Machine
-
         config = guest.config
-        guest.machine = Machine(memory=config.machine_memory, scatter=config.scatter, guest_memory=config.memory)
+        memory = config.machine_memory or Machine.memory_for(config.memory)
+        guest.machine = Machine(memory, scatter=config.scatter)
         guest.domain = guest.machine.create_domain(
+            self.boot.kernel,
             name=config.name,
-            kernel=self.kernel,
-            initrd=self.initrd,
-            cmdline=self.cmdline,
+            initrd=self.boot.ramdisk,
+            cmdline=self.boot.command_line,
             memory=config.memory,
             clock=config.clock,
+            console=self.sink,
         )
         guest.state = State.BUILT
 
@@ -84,20 +83,7 @@ class Start(Verb[None]):
 
 
 @dataclass(frozen=True)
-class Attach(Verb[None]):
-    """Give what the guest writes to its console to `sink`, from another thread.  Legal from built until shut down."""
-
-    sink: Callable[[bytes], None]
-
-    legal = frozenset({State.BUILT, State.RUNNING, State.SHUTDOWN})
-    name = "attach"
-
-    def apply(self, guest: Guest) -> None:
-        guest.require_domain().console.attach(self.sink)
-
-
-@dataclass(frozen=True)
-class Wait(Verb["Shutdown | None"]):
+class Wait(Verb[Shutdown | None]):
     """Wait until the guest shuts down, at most `timeout` seconds (None: for ever).  Legal when running or shut down.
 
     Returns how it ended, or None when it still runs.
@@ -110,7 +96,7 @@ class Wait(Verb["Shutdown | None"]):
 
     def apply(self, guest: Guest) -> Shutdown | None:
         shutdown = guest.require_domain().wait(self.timeout)
-        if shutdown is not None:
+        if shutdown is not None and guest.state is State.RUNNING:
             guest.state = State.SHUTDOWN
         return shutdown
 
@@ -123,8 +109,8 @@ class Destroy(Verb[None]):
     name = "destroy"
 
     def apply(self, guest: Guest) -> None:
-        if guest.domain is not None and guest.state is not State.DESTROYED:
-            guest.domain.destroy()
+        if guest.machine is not None and guest.state is not State.DESTROYED:
+            guest.machine.close()
         guest.state = State.DESTROYED
 
 

@@ -52,7 +52,8 @@ def host_memory() -> int:
 class MachineConfig:
     """One guest, and the machine it gets.
 
-    `kernel` None means the package of `flavour`; `machine_memory` None means what the guest needs.  Sizes are bytes.
+    `kernel` None means the package of `flavour`; that one None, the usual flavour or, failing that, the demo guest.
+    `machine_memory` None means what the guest needs.  Sizes are bytes.
     ConfigError for values that can never be had.
     """
 
@@ -64,7 +65,7 @@ class MachineConfig:
     name: str = "guest"
     clock: Clock = "real"
     scatter: int | None = None
-    flavour: str = "amd64"
+    flavour: str | None = None
     command: tuple[str, ...] = field(default=())
 
     def __post_init__(self) -> None:

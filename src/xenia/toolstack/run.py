@@ -1,33 +1,19 @@
-"""`run`: find what to boot, boot it, hand its console to the operator, and tell how it ended."""
+"""`run`: find what to boot, boot it, connect it with the standard streams, and tell how it ended."""
 
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
 from enum import Enum, auto
-from typing import Protocol
 
-from xenia.errors import ConfigError
-from xenia.toolstack.guest import Attach, Build, Destroy, Guest, Start, Wait
+from xenia.shutdown import Reason
+from xenia.toolstack.boot import Words, prepare, screen_of
+from xenia.toolstack.command import CommandLine
+from xenia.toolstack.guest import Build, Destroy, Guest, Start, Wait
 from xenia.toolstack.machine_config import MachineConfig
-from xenia.toolstack.session import Ended, PlainLine, Session, Waker, Why
+from xenia.toolstack.session import Ended, Line, PlainLine, Session, Waker, Why
 from xenia.toolstack.terminal import Output, Terminal
-
-
-class Words(Protocol):
-    """Where news for the operator go."""
-
-    def say(self, text: str) -> None:
-        """One line of news."""
-
-    def progress(self, what: str, done: int, total: int) -> None:
-        """`done` of `total` bytes of `what`; total 0 when it is not known."""
-
-    def busy(self, what: str) -> None:
-        """Show, on a terminal only and until the next word, what is being waited for."""
-
-    def clear(self) -> None:
-        """Take away what `busy` or `progress` shows."""
 
 
 class Ending(Enum):
@@ -53,74 +39,82 @@ class Outcome:
     ending: Ending
     status: int = 0
     signal: signal.Signals | None = None
-    reason: str = ""  # CRASH, LOST: what happened, in a few words
-    detail: str = ""  # CRASH: registers and stack; OUTPUT: what failed
+    reason: str = ""  # CRASH: what the guest did; OUTPUT: what failed, "" if only the reader left
+    report: str = ""  # CRASH: registers and stack
+    console: bytes = b""  # the newest of what the kernel said, where the operator has not seen it
 
 
-@dataclass(frozen=True)
-class Boot:
-    """What to boot: a kernel and an initrd as file names, and the kernel's command line."""
+_ENDINGS = {
+    Reason.POWEROFF: Ending.POWEROFF,
+    Reason.REBOOT: Ending.REBOOT,
+    Reason.SOFT_RESET: Ending.REBOOT,
+    Reason.SUSPEND: Ending.SUSPEND,
+    Reason.CRASH: Ending.PANIC,
+    Reason.WATCHDOG: Ending.WATCHDOG,
+}
 
-    kernel: str
-    initrd: str | None
-    cmdline: str
 
+def run(config: MachineConfig, words: Words, *, verbose: bool = False) -> Outcome:
+    """Boot what `config` asks for, connect it with the standard streams, and tell how it ended.
 
-def run(config: MachineConfig, words: Words, *, stdin: int = 0, stdout: int = 1) -> Outcome:
-    """Boot what `config` asks for and carry bytes until it ends.  Main thread only, for the sake of signals.
-
+    Main thread only, for the sake of signals.  With `verbose`, what the kernel says while a command runs is shown as well.
     ConfigError: there is no such kernel, or it cannot boot, or the memory is not there.
     """
-    boot = prepare(config, words)
+    terminal = Terminal(keys=not config.command)
+    screen = screen_of(terminal.size()) if terminal.is_tty else None
+    boot = prepare(config, words, screen=screen, quiet=bool(config.command) and not verbose)
     guest = Guest(config)
-    waker = Waker()
-    output = Output(stdout, waker.wake)
-    terminal = Terminal(stdin, stdout)
-    line = PlainLine(output)
-    try:
-        guest.do(Build(boot.kernel, boot.initrd, boot.cmdline))
-        guest.do(Attach(line.receive))
-        session = Session(terminal, guest.require_domain().console, line, output, waker)
+    with ExitStack() as stack:
+        waker = stack.enter_context(closing(Waker()))
+        output = stack.enter_context(closing(Output(1, waker.wake)))
+        errors = stack.enter_context(closing(Output(2)))
+        stack.callback(guest.do, Destroy())
+        line: Line = PlainLine(output)
+        if config.command:
+            words.busy("booting")
+            line = CommandLine(output, errors, waker.wake, on_started=words.clear, verbose=verbose)
+        guest.do(Build(boot, line.receive))
         if terminal.is_tty:
             words.say("Ctrl-] leaves the console")
+        session = Session(terminal, guest.require_domain().console, line, output, waker)
         guest.do(Start())
         try:
             ended = session.run(lambda: guest.do(Wait()))
         finally:
             output.cancel()
+            errors.cancel()
             guest.do(Destroy())
             session.close()
-        return _outcome(ended, guest, output)
-    finally:
-        guest.do(Destroy())
-        output.close()
-        waker.close()
+        return _outcome(ended, guest, line, output)
 
 
-def prepare(config: MachineConfig, words: Words) -> Boot:
-    """Find the kernel, the initrd and the command line for `config`; fetch and build what has to be."""
-    if config.is_demo:
-        return _demo(config)
-    assert config.kernel is not None
-    return Boot(config.kernel, config.initrd, f"console=hvc0 {config.append}".strip())
-
-
-def _demo(config: MachineConfig) -> Boot:
-    from xenia.guests import embedded
-
-    kernel = embedded()
-    if kernel is None:
-        raise ConfigError("the built-in guest is missing: it is built with the package by a C compiler for x86-64")
-    return Boot(str(kernel), None, config.append)
-
-
-def _outcome(ended: Ended, guest: Guest, output: Output) -> Outcome:
+def _outcome(ended: Ended, guest: Guest, line: Line, output: Output) -> Outcome:
     match ended.why:
         case Why.LEFT:
             return Outcome(Ending.LEFT)
         case Why.SIGNAL:
             return Outcome(Ending.SIGNAL, signal=ended.signal)
         case Why.OUTPUT:
-            return Outcome(Ending.OUTPUT, detail=str(output.error or ""))
-        case Why.SHUTDOWN:
-            return Outcome(Ending.POWEROFF)
+            return Outcome(Ending.OUTPUT, reason=str(output.error or ""))
+    if isinstance(line, CommandLine):
+        return _command_outcome(guest, line)
+    return _shutdown_outcome(guest)
+
+
+def _command_outcome(guest: Guest, line: CommandLine) -> Outcome:
+    if line.status is not None:
+        return Outcome(Ending.COMMAND, status=line.status)
+    outcome = _shutdown_outcome(guest)
+    if outcome.ending is Ending.POWEROFF:
+        return Outcome(Ending.LOST)
+    return replace(outcome, console=line.console_text())
+
+
+def _shutdown_outcome(guest: Guest) -> Outcome:
+    domain = guest.require_domain()
+    shutdown = domain.shutdown
+    assert shutdown is not None
+    ending = _ENDINGS[shutdown.reason]
+    if ending is Ending.PANIC and shutdown.detail:
+        return Outcome(Ending.CRASH, reason=shutdown.detail, report=domain.crash_report)
+    return Outcome(ending)

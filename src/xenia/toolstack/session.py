@@ -16,17 +16,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from xenia.toolstack.signals import Signals
 from xenia.toolstack.terminal import Output, Terminal, leave_key
 
-T = TypeVar("T")
-
-# Bytes that wait for the guest before more are read from standard input.
-_AHEAD = 16384
 _READ = 4096
-# How long to wait before asking a guest that takes no input whether it does now (milliseconds).
+# How long to wait before asking a console that has no room for input whether it does now (milliseconds).
 _RETRY = 20
 
 _WATCHED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGWINCH, signal.SIGCONT)
@@ -35,12 +31,8 @@ _WATCHED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGWINCH, signa
 class Console(Protocol):
     """What a session needs of a domain's console."""
 
-    def write(self, data: bytes) -> None:
-        """Queue bytes for the guest; never blocks."""
-
-    @property
-    def pending(self) -> int:
-        """Bytes queued that the guest has not taken yet."""
+    def offer(self, data: bytes) -> int:
+        """Give the guest input without waiting; how many of the bytes there was room for."""
 
 
 class Line(ABC):
@@ -49,6 +41,14 @@ class Line(ABC):
     @abstractmethod
     def receive(self, data: bytes) -> None:
         """Bytes from the guest, on the console's thread."""
+
+    def room(self) -> int:
+        """How many bytes of input the guest's side takes now.  When it grows, the session has to be woken."""
+        return _READ
+
+    def finished(self) -> bool:
+        """Whether there is nothing more to come.  When that changes, the session has to be woken."""
+        return False
 
     @abstractmethod
     def typed(self, data: bytes) -> bytes:
@@ -83,6 +83,7 @@ class Why(Enum):
     """What ended a session."""
 
     SHUTDOWN = "the guest shut down"
+    FINISHED = "the line has nothing more to say"
     LEFT = "the operator left with Ctrl-]"
     SIGNAL = "a signal"
     OUTPUT = "nobody reads the output"
@@ -123,9 +124,9 @@ class Waker:
 
 
 class Waiting(threading.Thread):
-    """Runs a blocking call aside and wakes the session when it is over; `result` then returns or raises what it did."""
+    """Runs a blocking call aside, and wakes the session when it is over."""
 
-    def __init__(self, call: Callable[[], T], waker: Waker) -> None:
+    def __init__(self, call: Callable[[], object], waker: Waker) -> None:
         super().__init__(name="xenia-wait", daemon=True)
         self._call = call
         self._waker = waker
@@ -157,6 +158,7 @@ class Session:
         self._output = output
         self._waker = waker
         self._reading = True
+        self._unsent = b""  # input that the console had no room for
         self._waiting: Waiting | None = None
         self._poll = select.poll()
 
@@ -174,6 +176,8 @@ class Session:
             while True:
                 ready = self._wait()
                 self._waker.clear()
+                if self._line.finished():
+                    return Ended(Why.FINISHED)
                 if waiting.check():
                     return Ended(Why.SHUTDOWN)
                 if self._output.broken:
@@ -185,6 +189,7 @@ class Session:
                         self._terminal.resume()
                     else:
                         return Ended(Why.SIGNAL, number)
+                self._send(b"")
                 if self._terminal.stdin in ready and self._take_input():
                     return Ended(Why.LEFT)
 
@@ -194,11 +199,14 @@ class Session:
             self._waiting.join()
 
     def _wait(self) -> set[int]:
-        hungry = self._reading and self._console.pending < _AHEAD
+        """The descriptors that are ready, once some are or it is time to offer again what was not taken."""
+        # Keys are read even when the guest takes none, for the leave key may be among them.
+        full = bool(self._unsent) and not self._terminal.is_tty
+        hungry = self._reading and not full and self._line.room() > 0
         if hungry:
             self._poll.register(self._terminal.stdin, select.POLLIN)
         try:
-            return {descriptor for descriptor, _ in self._poll.poll(_RETRY if self._reading and not hungry else None)}
+            return {descriptor for descriptor, _ in self._poll.poll(_RETRY if self._unsent else None)}
         finally:
             if hungry:
                 self._poll.unregister(self._terminal.stdin)
@@ -206,7 +214,7 @@ class Session:
     def _take_input(self) -> bool:
         """Pass on what standard input has; True when it was the leave key."""
         try:
-            data = os.read(self._terminal.stdin, _READ)
+            data = os.read(self._terminal.stdin, min(_READ, self._line.room()))
         except OSError:
             data = b""  # closed, or a terminal that hung up
         if not data:
@@ -224,5 +232,8 @@ class Session:
             self._send(self._line.resized(*size))
 
     def _send(self, data: bytes) -> None:
-        if data:
-            self._console.write(data)
+        # What is typed at a guest that takes nothing is lost beyond this, as on any tty.
+        if self._unsent and self._terminal.is_tty:
+            data = data[: max(0, _READ - len(self._unsent))]
+        unsent = self._unsent + data
+        self._unsent = unsent[self._console.offer(unsent) :] if unsent else b""

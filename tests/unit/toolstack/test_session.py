@@ -18,12 +18,15 @@ class FakeConsole:
     def __init__(self) -> None:
         self.taken = b""
         self._changed = threading.Condition()
-        self.pending = 0
+        self.room = 1 << 20
 
-    def write(self, data: bytes) -> None:
+    def offer(self, data: bytes) -> int:
         with self._changed:
-            self.taken += data
+            taken = data[: self.room]
+            self.room -= len(taken)
+            self.taken += taken
             self._changed.notify_all()
+            return len(taken)
 
     def expect(self, data: bytes) -> None:
         with self._changed:
@@ -224,15 +227,35 @@ def test_a_fault_while_waiting_for_the_guest_surfaces_here(desk: Desk, pipe: tup
     output.close()
 
 
-def test_input_is_not_read_faster_than_the_guest_takes_it(desk: Desk, pipe: tuple[int, int], null: int) -> None:
+def test_input_is_read_no_faster_than_the_guest_takes_it(desk: Desk, pipe: tuple[int, int], null: int) -> None:
     read_fd, write_fd = pipe
-    desk.console.pending = 1 << 20
+    data = bytes(range(256)) * 400
+    desk.console.room = 0
 
     def operator() -> None:
-        os.write(write_fd, b"later")
-        # Another session's worth of signals passes by without the bytes being taken.
-        desk.console.pending = 0
-        desk.console.expect(b"later")
+        os.write(write_fd, data[:60000])
+        desk.console.expect(b"")
+        for start in range(0, len(data), 1000):
+            desk.console.room = 1000
+            desk.console.expect(data[: min(start + 1000, 60000)])
+        os.write(write_fd, data[60000:])
+        desk.console.room = 1 << 20
+        desk.console.expect(data)
         desk.shutdown.set()
 
     assert desk.run(read_fd, null, operator) == Ended(Why.SHUTDOWN)
+    assert desk.console.taken == data
+
+
+def test_the_leave_key_works_when_the_guest_takes_no_keys(desk: Desk, tty: tuple[int, int]) -> None:
+    master, slave = tty
+
+    def operator() -> None:
+        desk.console.expect(b"<24x80>")
+        desk.console.room = 0
+        for _ in range(20):
+            os.write(master, b"x" * 1000)
+        os.write(master, b"\x1d")
+
+    termios.tcsetwinsize(slave, (24, 80))
+    assert desk.run(slave, slave, operator, framed=True) == Ended(Why.LEFT)

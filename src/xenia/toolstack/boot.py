@@ -1,0 +1,135 @@
+"""What to boot: a kernel, an initial RAM disk and a command line, found or made as the configuration asks."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from xenia.domain.build.elf import ElfKernel, load_elf
+from xenia.errors import ConfigError
+from xenia.guests import embedded
+from xenia.toolstack.agent import AgentConfig, Mode
+from xenia.toolstack.cache import Cache
+from xenia.toolstack.initramfs import ENVIRONMENT, base_initramfs, initramfs
+from xenia.toolstack.kernels import Kernel, Kernels, unpacked_image
+from xenia.toolstack.machine_config import DEMO, MachineConfig
+from xenia.toolstack.packages import PackageClient
+
+# What every Linux guest is told.
+COMMAND_LINE = ("console=hvc0",)
+
+
+class Words(Protocol):
+    """Where news for the operator go."""
+
+    def say(self, text: str) -> None:
+        """One line of news."""
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """`done` of `total` bytes of `what`; total 0 when it is not known."""
+
+    def busy(self, what: str) -> None:
+        """Show, on a terminal only and until the next word, what is being waited for."""
+
+    def clear(self) -> None:
+        """Take away what `busy` or `progress` shows."""
+
+
+@dataclass(frozen=True)
+class Screen:
+    """The terminal that shows the guest's console."""
+
+    term: str
+    rows: int
+    columns: int
+
+
+@dataclass(frozen=True)
+class Boot:
+    """A kernel resolved for loading, its RAM disk, and its command line."""
+
+    kernel: ElfKernel
+    ramdisk: bytes
+    command_line: str
+
+
+def prepare(config: MachineConfig, words: Words, *, screen: Screen | None = None, quiet: bool = False) -> Boot:
+    """Find the kernel and the RAM disk for `config`; fetch and make what is missing.
+
+    `screen` None: nobody looks at the console as at a screen.  `quiet`: the kernel keeps its news to itself.
+    ConfigError: there is no such kernel or file, or it cannot boot, or it cannot be fetched.
+    """
+    cache = Cache()
+    kernels = Kernels(cache, PackageClient(cache, words.progress), words.progress)
+    kernel = _packaged_kernel(config, kernels, words)
+    if kernel is None and (config.kernel is None or config.is_demo):
+        return _demo(config)
+    image = Path(config.kernel) if kernel is None and config.kernel is not None else _image(kernel)
+    elf = load_elf(unpacked_image(image, cache), str(image))
+    words.clear()
+    if config.initrd is not None:
+        ramdisk = _read(Path(config.initrd))
+    elif elf.notes.guest_os == "linux":
+        base = base_initramfs(cache, kernels.busybox(), kernel)
+        ramdisk = initramfs(base, _agent_config(config, base.modules, screen))
+    else:
+        ramdisk = b""
+    own_words = (*COMMAND_LINE, *(("quiet",) if quiet else ())) if elf.notes.guest_os == "linux" else ()
+    return Boot(elf, ramdisk, " ".join((*own_words, config.append)).strip())
+
+
+def _packaged_kernel(config: MachineConfig, kernels: Kernels, words: Words) -> Kernel | None:
+    """The distribution's kernel, where one is asked for.  None where the demo guest has to stand in."""
+    if config.kernel is not None or config.is_demo:
+        return None
+    try:
+        return kernels.get(config.flavour or "amd64")
+    except ConfigError as error:
+        # Whoever named a flavour, or wants a command run, is not served by another guest.
+        if config.flavour is not None or config.command or config.initrd is not None:
+            raise
+        words.say(f"{error}; booting the built-in demo guest instead")
+        return None
+
+
+def _image(kernel: Kernel | None) -> Path:
+    assert kernel is not None
+    return kernel.image
+
+
+def _demo(config: MachineConfig) -> Boot:
+    image = embedded()
+    if image is None:
+        raise ConfigError(f"the '{DEMO}' guest is missing: building the package found no C compiler for x86-64")
+    return Boot(load_elf(image.read_bytes(), DEMO), b"", config.append)
+
+
+def _agent_config(config: MachineConfig, modules: tuple[str, ...], screen: Screen | None) -> AgentConfig:
+    environment = {**ENVIRONMENT, "TERM": screen.term if screen is not None else "dumb"}
+    if config.command:
+        return AgentConfig(Mode.COMMAND, config.command, environment, modules, hostname=config.name)
+    if screen is None:
+        # Nobody is there to be prompted.
+        return AgentConfig(environment={**environment, "PS1": "", "PS2": ""}, modules=modules, hostname=config.name)
+    return AgentConfig(
+        environment=environment,
+        modules=modules,
+        hostname=config.name,
+        rows=screen.rows,
+        columns=screen.columns,
+        greeting="\nThis is Linux, a guest of Xenia. 'poweroff' or Ctrl-D ends it, Ctrl-] leaves it.\n\n",
+    )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+
+
+def screen_of(size: tuple[int, int] | None) -> Screen | None:
+    """The screen of that many (rows, columns), of the kind that TERM names."""
+    return None if size is None else Screen(os.environ.get("TERM", "linux"), *size)

@@ -1,0 +1,99 @@
+"""A command in the guest, with its standard streams and its exit status as the operator's own."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from xenia.toolstack.agent import (
+    AgentConnection,
+    ConsoleText,
+    CreditGranted,
+    Event,
+    Exited,
+    Killed,
+    Started,
+    Stderr,
+    Stdout,
+)
+from xenia.toolstack.session import Line
+from xenia.toolstack.terminal import Output
+
+
+class CommandLine(Line):
+    """Carries a command's streams over the console in the agent's records.
+
+    Whatever else appears on the console (the kernel's messages) is kept, the newest of it, in case the guest dies of it;
+    with `verbose` it goes to the error output as well.
+
+    `on_started` is called when the command runs, on the console's thread.
+    """
+
+    _KEPT = 64  # pieces of console text
+
+    def __init__(
+        self,
+        output: Output,
+        errors: Output,
+        wake: Callable[[], None],
+        *,
+        on_started: Callable[[], None] = lambda: None,
+        verbose: bool = False,
+    ) -> None:
+        self._output = output
+        self._errors = errors
+        self._wake = wake
+        self._on_started = on_started
+        self._verbose = verbose
+        self._agent = AgentConnection()
+        self._lock = threading.Lock()  # the agent is used by the console's thread and by the session's
+        self._console: deque[bytes] = deque(maxlen=self._KEPT)
+        self.status: int | None = None
+
+    def receive(self, data: bytes) -> None:
+        with self._lock:
+            events = self._agent.receive(data)
+        for event in events:
+            self._take(event)
+
+    def room(self) -> int:
+        with self._lock:
+            return self._agent.credit
+
+    def finished(self) -> bool:
+        return self.status is not None
+
+    def typed(self, data: bytes) -> bytes:
+        with self._lock:
+            return self._agent.send_input(data)
+
+    def end_of_input(self) -> bytes:
+        with self._lock:
+            return self._agent.send_end_of_input()
+
+    def console_text(self) -> bytes:
+        """The newest of what the guest's kernel said."""
+        return b"".join(self._console)
+
+    def _take(self, event: Event) -> None:
+        match event:
+            case Stdout(data):
+                self._output.write(data)
+            case Stderr(data):
+                self._errors.write(data)
+            case ConsoleText(data):
+                self._console.append(data)
+                if self._verbose:
+                    self._errors.write(data)
+            case Started():
+                self._on_started()
+                self._wake()
+            case CreditGranted():
+                self._wake()
+            case Exited(status):
+                self.status = status
+                self._wake()
+            case Killed(number):
+                self.status = 128 + number
+                self._wake()

@@ -1,0 +1,221 @@
+"""The public face: a machine, and domains in it with their console and their part of xenstore."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from xenia.backends.console.backend import ConsoleBackend
+from xenia.backends.console.sink import CallbackSink, FdSink, Sink
+from xenia.backends.xenstore.permissions import Access, Permissions
+from xenia.backends.xenstore.server import Server
+from xenia.backends.xenstore.store import Store
+from xenia.backends.xenstore.transport import GuestLink
+from xenia.domain.build.bzimage import load_image
+from xenia.domain.build.elf import ElfKernel, load_elf
+from xenia.errors import ConfigError
+from xenia.hypervisor import Hypervisor, VirtualMachine
+from xenia.shutdown import Shutdown
+from xenia.toolstack.machine_config import MIB, Clock
+
+# What a domain keeps outside of its own memory: page tables of Xen's, shared pages.
+_DOMAIN_OVERHEAD = MIB
+# The M2P has 8 bytes for each frame of 4 KiB.
+_M2P_SHARE = 512
+
+
+class Machine:
+    """A machine of `memory` bytes in which domains run, with one xenstore for all of them.
+
+    scatter     a seed: hand machine frames out in a random order
+    check       debug mode: before every entry into a guest, compare what the processor holds with the page tables
+
+    ConfigError when the host does not give that much memory.  Use as a context manager, or call `close`.
+    """
+
+    def __init__(self, memory: int, *, scatter: int | None = None, check: bool = False) -> None:
+        self._hypervisor = Hypervisor(memory, scatter, check)
+        self._store = Server(Store())
+        self._store.start()
+        self._keys = self._store.client()
+        self._domains: list[Domain] = []
+
+    @staticmethod
+    def memory_for(*guests: int) -> int:
+        """Bytes of machine memory that guests of these sizes need, Xen's own included."""
+        total = sum(guests) + _DOMAIN_OVERHEAD * (len(guests) + 1)
+        return (total + 2 * total // _M2P_SHARE + 4095) & ~4095
+
+    def create_domain(
+        self,
+        kernel: str | os.PathLike[str] | bytes | ElfKernel,
+        *,
+        name: str = "guest",
+        initrd: str | os.PathLike[str] | bytes | None = None,
+        cmdline: str = "",
+        memory: int = 256 * MIB,
+        clock: Clock = "real",
+        console: int | Callable[[bytes], object] | None = None,
+    ) -> Domain:
+        """A domain with `kernel` loaded into `memory` bytes, ready to `start`.
+
+        kernel      a file (bzImage or ELF), its bytes, or a kernel resolved already
+        console     where the guest's console goes: a file descriptor, or a function that is called with bytes, on the
+                    console's thread, and may wait; None discards it
+
+        ConfigError when a file cannot be read, the kernel cannot boot as a PV guest, or the memory is not there.
+        """
+        elf = _kernel(kernel)
+        ramdisk = _bytes(initrd) if initrd is not None else b""
+        vm = self._hypervisor.create_domain(
+            elf, memory=memory, ramdisk=ramdisk, command_line=cmdline, warped=clock == "warped"
+        )
+        domain = Domain(name, vm, _sink(console), self._store, memory)
+        self._introduce(domain)
+        self._domains.append(domain)
+        return domain
+
+    def close(self) -> None:
+        """Destroy the domains and end the store."""
+        for domain in self._domains:
+            domain.destroy()
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _introduce(self, domain: Domain) -> None:
+        """Write what a toolstack writes for a PV domain, and serve its store page."""
+        home, domid, vm = f"/local/domain/{domain.domid}", domain.domid, domain.vm
+        guest_reads = Permissions(0, Access.NONE, ((domid, Access.READ),))
+        guest_owns = Permissions(domid, Access.NONE)
+        with self._keys.transaction() as keys:
+            for path, value in {
+                "": "",
+                "/name": domain.name,
+                "/domid": str(domid),
+                "/memory": "",
+                "/memory/static-max": str(domain.memory >> 10),
+                "/memory/target": str(domain.memory >> 10),
+                "/store": "",
+                "/store/port": str(vm.store_port),
+                "/store/ring-ref": str(vm.store_mfn),
+                "/console": "",
+                "/console/port": str(vm.console_port),
+                "/console/type": "xenconsoled",
+                "/cpu": "",
+                "/cpu/0": "",
+                "/cpu/0/availability": "online",
+                "/device": "",
+            }.items():
+                keys.write(home + path, value)
+                keys.set_permissions(home + path, guest_reads)
+            for path in ("/control", "/control/shutdown", "/data", "/drivers", "/feature", "/attr", "/error"):
+                keys.write(home + path, "")
+                keys.set_permissions(home + path, guest_owns)
+        self._store.attach(domid, GuestLink(vm.store_page, lambda: vm.notify(vm.store_port), vm.store_fd))
+
+
+class Domain:
+    """One guest, made by `Machine.create_domain`."""
+
+    def __init__(self, name: str, vm: VirtualMachine, sink: Sink, store: Server, memory: int) -> None:
+        self.name = name
+        self.memory = memory
+        self.vm = vm
+        self._store = store
+        self.console = ConsoleBackend(
+            f"d{vm.domid}",
+            vm.console_page,
+            lambda: vm.notify(vm.console_port),
+            vm.console_fd,
+            sink,
+            emergency_fd=vm.emergency_fd,
+        )
+        self._settling = threading.Lock()
+        self._settled = False
+        self._destroyed = False
+
+    @property
+    def domid(self) -> int:
+        """The domain's number."""
+        return self.vm.domid
+
+    def start(self) -> None:
+        """Let the guest run, on a host thread of its own.  Once only."""
+        self.console.start()
+        self.vm.start()
+
+    def wait(self, timeout: float | None = None) -> Shutdown | None:
+        """Wait until the guest has ended and its console has brought everything; how it ended.
+
+        None when that takes longer than `timeout` seconds, or when the domain is destroyed meanwhile.  A fault of
+        Xenia's own that ended it is raised here.
+        """
+        shutdown = self.vm.wait(timeout)
+        if shutdown is not None:
+            self._settle()
+        return shutdown
+
+    def destroy(self) -> None:
+        """Stop the guest where it stands and give its memory back.  Destroying it again does nothing."""
+        if self._destroyed:
+            return
+        self._destroyed = True
+        self.vm.stop()
+        self._settle(0)
+        self._store.detach(self.domid)
+        self.vm.destroy()
+
+    @property
+    def shutdown(self) -> Shutdown | None:
+        """How the guest ended, None while it has not."""
+        return self.vm.shutdown
+
+    @property
+    def crash_report(self) -> str:
+        """The registers of a guest that was crashed, as lines of text."""
+        registers = self.vm.registers
+        order = ("rip rflags rsp", "rax rbx rcx rdx", "rsi rdi rbp r8", "r9 r10 r11 r12", "r13 r14 r15")
+        return "\n".join(
+            "  ".join(f"{name:>6} {registers[name]:016x}" for name in line.split()) for line in order
+        )
+
+    def _settle(self, timeout: float | None = None) -> None:
+        """Bring what is left of the console's output out, and end the threads.  The vcpu does not run any more."""
+        with self._settling:
+            if not self._settled:
+                self._settled = True
+                self.console.close(timeout)
+
+
+def _kernel(kernel: str | os.PathLike[str] | bytes | ElfKernel) -> ElfKernel:
+    if isinstance(kernel, ElfKernel):
+        return kernel
+    if isinstance(kernel, bytes):
+        return load_elf(kernel, "kernel")
+    return load_elf(load_image(Path(kernel)), os.fspath(kernel))
+
+
+def _bytes(file: str | os.PathLike[str] | bytes) -> bytes:
+    if isinstance(file, bytes):
+        return file
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{os.fspath(file)}: {error.strerror}") from None
+
+
+def _sink(console: int | Callable[[bytes], object] | None) -> Sink:
+    if isinstance(console, int):
+        return FdSink(console)
+    return CallbackSink(console if console is not None else lambda data: None)

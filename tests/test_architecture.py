@@ -1,0 +1,166 @@
+"""Holds ARCHITECTURE.md against the code."""
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import xenia
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "xenia"
+FOR_ALL = {"errors", "abi"}
+
+# Cython's forms: `from xenia.a.b cimport c`, `cimport xenia.a.b`, and the Python ones.
+CYTHON_FROM = re.compile(r"^\s*from\s+(xenia[\w.]*)\s+c?import\s+\(?\s*([\w, \t*]*)", re.MULTILINE)
+CYTHON_IMPORT = re.compile(r"^\s*c?import\s+(xenia[\w.]*)", re.MULTILINE)
+
+
+class Import(NamedTuple):
+    file: Path
+    target: str  # dotted, beginning with "xenia"
+    for_types: bool = False  # under `if TYPE_CHECKING`: never executed
+
+
+@cache
+def sources() -> list[Path]:
+    return sorted(path for suffix in ("py", "pyi", "pyx", "pxd", "pxi") for path in PACKAGE.rglob(f"*.{suffix}"))
+
+
+def python_imports(file: Path) -> Iterator[Import]:
+    tree = ast.parse(file.read_text())
+    guarded = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        for_types = id(node) in guarded
+        if isinstance(node, ast.Import):
+            yield from (Import(file, alias.name, for_types) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                package = file.relative_to(PACKAGE.parent).parent.parts
+                base = ".".join([*package[: len(package) - node.level + 1], *base.split(".")]).rstrip(".")
+            yield from (Import(file, f"{base}.{alias.name}", for_types) for alias in node.names)
+
+
+def cython_imports(file: Path) -> Iterator[Import]:
+    text = file.read_text()
+    for match in CYTHON_FROM.finditer(text):
+        for name in re.split(r"[,\s]+", match[2].strip()) or [""]:
+            yield Import(file, f"{match[1]}.{name}".rstrip("."))
+    for match in CYTHON_IMPORT.finditer(text):
+        yield Import(file, match[1])
+
+
+@cache
+def imports() -> tuple[Import, ...]:
+    found: list[Import] = []
+    for file in sources():
+        found += (python_imports if file.suffix in (".py", ".pyi") else cython_imports)(file)
+    return tuple(one for one in found if one.target.split(".")[0] == "xenia")
+
+
+def part(path: Path) -> str:
+    """The row that a source file belongs to."""
+    return path.relative_to(PACKAGE).parts[0].split(".")[0]
+
+
+@cache
+def parts() -> set[str]:
+    """Every folder and file directly under the package."""
+    return {part(path) for path in sources()}
+
+
+def target_part(target: str) -> str:
+    name = [*target.split("."), ""][1]
+    return name if name in parts() else "__init__"
+
+
+@cache
+def table() -> dict[str, set[str]]:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    body = text.split("<!-- import table -->")[1].split("<!-- /import table -->")[0]
+    rows: dict[str, set[str]] = {}
+    for line in body.strip().splitlines()[2:]:
+        name, allowed, what = (cell.strip() for cell in line.strip("|").split("|"))
+        assert what, f"{name} is not described"
+        rows[name.strip("`")] = set(re.findall(r"`(\w+)`", allowed))
+    return rows
+
+
+def test_every_part_of_the_package_has_a_row_and_every_row_has_code() -> None:
+    assert set(table()) == parts()
+
+
+@pytest.mark.parametrize("name", sorted(parts()))
+def test_imports_go_only_where_the_table_says(name: str) -> None:
+    allowed = table()[name] | FOR_ALL | {name}
+    wrong = [
+        f"{found.file.relative_to(ROOT)} imports {found.target}"
+        for found in imports()
+        if part(found.file) == name and target_part(found.target) not in allowed
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_table_lists_from_top_to_bottom_and_arrows_only_go_down() -> None:
+    order = list(table())
+    for name, allowed in table().items():
+        upwards = {other for other in allowed if order.index(other) <= order.index(name)}
+        assert not upwards, f"{name} may import {upwards}, which stand above it"
+
+
+def test_no_two_python_modules_import_each_other() -> None:
+    modules = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in sources()}
+    modules |= {name.removesuffix(".__init__") for name in modules}
+    graph: dict[str, set[str]] = {}
+    for found in imports():
+        if found.file.suffix != ".py" or found.for_types:
+            continue  # names for types and for Cython's structures may go round in a circle
+        source = ".".join(found.file.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+        target = found.target if found.target in modules else found.target.rpartition(".")[0]
+        if target != source:
+            graph.setdefault(source, set()).add(target)
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as cycle:
+        pytest.fail(f"import cycle: {' -> '.join(cycle.args[1])}")
+
+
+def test_every_folder_of_the_repository_is_described() -> None:
+    section = (ROOT / "ARCHITECTURE.md").read_text().split("## The repository")[1].split("\n## ")[0]
+    described = set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
+    ours = {path.name for path in ROOT.iterdir() if path.is_dir() and path.name[0] not in "._"}
+    built = {"build", "dist"} | {path.name for path in ROOT.glob("*.egg-info")}
+    assert ours - built <= described
+
+
+def test_every_file_that_the_boot_steps_name_exists() -> None:
+    steps = (ROOT / "ARCHITECTURE.md").read_text().split("## A boot")[1].split("\n## ")[0]
+    named = re.findall(r"`([\w/]+(?:\.pyx?|/))`", steps) + re.findall(r"`(\w+/\w+)`", steps)
+    assert len(named) > 10
+    missing = [name for name in named if not (PACKAGE / name).exists()]
+    assert not missing
+
+
+def test_everything_public_says_what_it_is() -> None:
+    assert xenia.__all__
+    for name in xenia.__all__:
+        thing = getattr(xenia, name)
+        assert thing.__doc__, f"xenia.{name} has no docstring"
+        if isinstance(thing, type):
+            bare = [
+                f"{name}.{member}"
+                for member, value in vars(thing).items()
+                if not member.startswith("_") and callable(value) and not value.__doc__
+            ]
+            assert not bare, f"without a docstring: {bare}"
