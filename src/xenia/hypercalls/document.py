@@ -1,5 +1,7 @@
 """docs/hypercalls.md from the table that dispatches: `python -m xenia.hypercalls.document > docs/hypercalls.md`."""
 
+from html import escape
+
 from xenia.hypercalls.table import rows
 
 HEAD = """\
@@ -18,7 +20,7 @@ use; *partial* says what is missing; *refused* says what Xen answers such a doma
 def document() -> str:
     """The whole page, with its final newline."""
     lines = (
-        f"| {row.number} | `{row.name}` | {f'`{row.arguments}`' if row.arguments else ''} | {row.support} | {row.note} |\n"
+        f"| {row.number} | `{row.name}` | {f'`{row.arguments}`' if row.arguments else ''} | {row.support} | {escape(row.note, quote=False)} |\n"
         for row in rows()
     )
     return HEAD + "".join(lines)

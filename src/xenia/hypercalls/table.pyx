@@ -203,7 +203,7 @@ cdef fill():
     row(HYPERVISOR_set_timer_op, "set_timer_op", do_set_timer_op, "timeout", full)
     row(HYPERVISOR_event_channel_op_compat, "event_channel_op_compat", do_event_channel_op_compat, "op", full)
     row(HYPERVISOR_xen_version, "xen_version", do_xen_version, "cmd, arg", full,
-        "build_id is refused (EPERM), the command line reads &lt;denied&gt;")
+        "build_id is refused (EPERM), the command line reads <denied>")
     row(HYPERVISOR_console_io, "console_io", do_console_io, "cmd, count, buffer", full, "write; a read finds nothing")
     row(HYPERVISOR_physdev_op_compat, "physdev_op_compat", do_physdev_op_compat, "op", partial, "as physdev_op")
     row(HYPERVISOR_grant_table_op, "grant_table_op", do_grant_table_op, "cmd, uop, count", partial,

@@ -59,7 +59,7 @@ class Machine:
         cmdline: str = "",
         memory: int = 256 * MIB,
         clock: Clock = "real",
-        console: int | Callable[[bytes], object] | None = None,
+        console: int | Callable[[bytes], None] | None = None,
     ) -> Domain:
         """A domain with `kernel` loaded into `memory` bytes, ready to `start`.
 
@@ -215,7 +215,11 @@ def _bytes(file: str | os.PathLike[str] | bytes) -> bytes:
         raise ConfigError(f"{os.fspath(file)}: {error.strerror}") from None
 
 
-def _sink(console: int | Callable[[bytes], object] | None) -> Sink:
+def _sink(console: int | Callable[[bytes], None] | None) -> Sink:
     if isinstance(console, int):
         return FdSink(console)
-    return CallbackSink(console if console is not None else lambda data: None)
+    return CallbackSink(console if console is not None else _discard)
+
+
+def _discard(data: bytes) -> None:
+    """The console of a guest that nobody listens to."""
