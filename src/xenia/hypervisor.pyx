@@ -14,6 +14,7 @@ from libc.stdlib cimport calloc, free
 from xenia.abi.xen cimport INVALID_M2P_ENTRY, shared_info_t
 from xenia.cpu.engines.emulated.engine cimport EmulatedEngine
 from xenia.cpu.processor cimport CONTEXT_FLAGS, CONTEXT_SEGMENTS, RSI, RSP
+from xenia.domain.audit cimport audit_domain
 from xenia.domain.domain cimport SHUTDOWN_NONE, Domain as DomainState, Vcpu
 from xenia.domain.events cimport event_open, event_post, event_reset
 from xenia.domain.grant_frames cimport grant_frames_release
@@ -330,6 +331,10 @@ cdef class VirtualMachine:
     def stale_translations(self) -> list[tuple[int, int, str, bool]]:
         """See EmulatedEngine.stale_translations.  Precondition: the vcpu does not run."""
         return self.engine.stale_translations()
+
+    def audit(self) -> list[str]:
+        """Every disagreement between the frame table and what holds the domain's frames.  Precondition: as above."""
+        return audit_domain(self.domain)
 
     def destroy(self) -> int:
         """Stop the domain and give its memory back.  The number of frames that others still hold."""

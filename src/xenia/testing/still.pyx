@@ -12,6 +12,7 @@ from xenia.abi.xen cimport HYPERVISOR_multicall, shared_info_t
 from xenia.cpu.processor cimport (
     LEAVE, R8, R9, R10, RAX, RDI, RDX, RSI, Context, Processor, ProcessorOps, SegmentDescriptor,
 )
+from xenia.domain.audit cimport audit_domain
 from xenia.domain.domain cimport RUNSTATE_running, SHUTDOWN_NONE, Domain, Vcpu
 from xenia.domain.events cimport (
     event_connect, event_open, event_post, event_set_pending, events_apply_mailbox, events_pending, virq_send,
@@ -232,6 +233,10 @@ cdef class StillDomain:
     def tot_pages(self) -> int:
         """Frames it has."""
         return self.domain.mmu.tot_pages
+
+    def audit(self) -> list[str]:
+        """Every disagreement between the frame table and what holds frames."""
+        return audit_domain(self.domain)
 
     # --- hypercalls
 
