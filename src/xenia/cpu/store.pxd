@@ -20,8 +20,10 @@ cdef bint store_prepare(const Instruction *instruction, const Context *context, 
 cdef void store_execute(const Instruction *instruction, Context *context, Store *store) noexcept nogil
 # A general register as an operand of `size` bytes: %ah to %bh without REX; 4-byte writes clear the upper half.
 cdef uint64_t register_read(const Instruction *instruction, const Context *context, int number, int size) noexcept nogil
-cdef void register_write(const Instruction *instruction, Context *context, int number, int size, uint64_t value) noexcept nogil
-# One round of a string instruction: (%rsi and/or %rdi) step on, a repeated one counts down; rip moves on after the last.
-cdef void string_step(const Instruction *instruction, Context *context, int size, bint source, bint target) noexcept nogil
+cdef void register_write(const Instruction *instruction, Context *context, int number, int size,
+                         uint64_t value) noexcept nogil
+# One round of a string instruction: %rsi and %rdi step on, a repeated one counts down; rip moves on after the last.
+cdef void string_step(const Instruction *instruction, Context *context, int size, bint source,
+                      bint target) noexcept nogil
 # rip behind the instruction.
 cdef void retire(const Instruction *instruction, Context *context) noexcept nogil

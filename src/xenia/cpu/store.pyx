@@ -34,7 +34,8 @@ cdef uint64_t register_read(const Instruction *insn, const Context *context, int
     return cut(context.gpr[number], size)
 
 
-cdef void register_write(const Instruction *insn, Context *context, int number, int size, uint64_t value) noexcept nogil:
+cdef void register_write(const Instruction *insn, Context *context, int number, int size,
+                         uint64_t value) noexcept nogil:
     cdef uint64_t mask
     if size == 1 and not insn.rex and 4 <= number < 8:
         context.gpr[number - 4] = context.gpr[number - 4] & ~<uint64_t>0xff00 | (value & 0xff) << 8

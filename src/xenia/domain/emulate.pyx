@@ -28,6 +28,7 @@ from xenia.domain.instruction cimport (
     operand_write,
 )
 from xenia.domain.msr cimport msr_read, msr_write
+from xenia.domain.time cimport Clock
 from xenia.mm.access cimport copy_from_guest
 from xenia.mm.update cimport new_base_pointer
 
@@ -41,6 +42,9 @@ cdef enum:
     DR7_ZEROES = 0xd800
     DR7_GD = 1 << 13
     DR7_ENABLED = 0xff
+    PCI_ADDRESS = 0xcf8
+    XEN_TIME_LEAF = 0x40000003
+    FREQUENCY_LEAF = 0x16
 
 cdef extern from *:
     """
@@ -53,10 +57,25 @@ cdef extern from *:
 
 # --- CPUID
 
+cdef uint32_t tsc_khz(Vcpu *vcpu) noexcept nogil:
+    # pvclock's factors turned round: ns = (tsc << shift) * mul_frac >> 32.
+    cdef Clock *clock = <Clock *>vcpu.domain.clock
+    cdef uint64_t khz
+    if clock == NULL or clock.mul_frac == 0:
+        return 0
+    khz = (<uint64_t>1000000 << 32) // clock.mul_frac
+    return <uint32_t>(khz >> clock.shift if clock.shift >= 0 else khz << -clock.shift)
+
+
 cdef void cpuid(Vcpu *vcpu) noexcept nogil:
     cdef uint64_t *gpr = vcpu.context.gpr
     cdef uint32_t leaf[4]
     cpuid_policy(<uint32_t>gpr[RAX], <uint32_t>gpr[RCX], leaf)
+    # Two leaves tell the frequency of the time-stamp counter, which is the domain's.
+    if gpr[RAX] & <uint64_t>0xffffffff == XEN_TIME_LEAF and <uint32_t>gpr[RCX] == 0:
+        leaf[2] = tsc_khz(vcpu)
+    elif gpr[RAX] & <uint64_t>0xffffffff == FREQUENCY_LEAF:
+        leaf[0] = leaf[1] = tsc_khz(vcpu) // 1000
     gpr[RAX] = leaf[0]
     gpr[RBX] = leaf[1]
     gpr[RCX] = leaf[2]
@@ -184,7 +203,8 @@ cdef int bitmap_read(Vcpu *vcpu, uint64_t va, uint16_t *bits) noexcept nogil:
 
 
 cdef inline uint32_t port_read(Vcpu *vcpu, uint32_t port, int size) noexcept nogil:
-    return <uint32_t>cut(0xffffffff, size)      # no device answers
+    # No device answers.  The PCI configuration address is Xen's own register.
+    return vcpu.pci_cf8 if port == PCI_ADDRESS and size == 4 else <uint32_t>cut(<uint64_t>0xffffffff, size)
 
 
 cdef int port_instruction(Vcpu *vcpu, const Instruction *insn) noexcept nogil:
@@ -201,6 +221,8 @@ cdef int port_instruction(Vcpu *vcpu, const Instruction *insn) noexcept nogil:
         else:
             mask = (<uint64_t>1 << 8 * size) - 1
             context.gpr[RAX] = context.gpr[RAX] & ~mask | port_read(vcpu, port, size)
+    elif port == PCI_ADDRESS and size == 4:
+        vcpu.pci_cf8 = <uint32_t>context.gpr[RAX]
     retire(insn, context)
     return EMULATE_DONE
 

@@ -4,11 +4,15 @@ Almost everything raises #GP.  What is here is what Xen answers: segment bases t
 registers that kernels read before they look whether they exist, and some whose writes are swallowed.
 """
 
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
 
+from xenia.abi.xen cimport HYPERVISOR_iret
 from xenia.cpu.processor cimport SREG_FS, SREG_GS
 from xenia.domain.domain cimport Vcpu
 from xenia.domain.segments cimport is_canonical
+from xenia.machine.machine cimport FRAME_WRITABLE
+from xenia.mm.pvmmu cimport get_page_and_type, put_page_and_type
 
 cdef enum:
     IA32_TSC = 0x10
@@ -28,6 +32,10 @@ cdef enum:
     IA32_MISC_ENABLE = 0x1a0
     IA32_CR_PAT = 0x277
     IA32_PERF_CAPABILITIES = 0x345
+    IA32_MC0_CTL = 0x400
+    XEN_HYPERCALL_PAGE = 0x40000000
+
+    MCE_BANKS = 2           # what Xen gives every guest, nothing ever in them
 
     APIC_BASE_BSP = 1 << 8
     APIC_BASE_ENABLE = 1 << 11
@@ -36,10 +44,7 @@ cdef enum:
     # translating engine does faster than `rep movs`.
     MISC_ENABLE_VALUE = 1 << 11 | 1 << 12
 
-    EFER_SCE = 1 << 0
-    EFER_LME = 1 << 8
-    EFER_LMA = 1 << 10
-    EFER_NX = 1 << 11
+    EFER_VALUE = 1 << 0 | 1 << 8 | 1 << 10 | 1 << 11    # SCE LME LMA NX
 
 cdef extern from *:
     """
@@ -75,7 +80,7 @@ cdef bint msr_read(Vcpu *vcpu, uint32_t index, uint64_t *value) noexcept nogil:
     elif index == IA32_TSC:
         value[0] = vcpu.processor.ops.read_tsc(vcpu.processor)
     elif index == EFER:
-        value[0] = EFER_SCE | EFER_LME | EFER_LMA | EFER_NX
+        value[0] = EFER_VALUE
     elif index == TSC_AUX:
         value[0] = vcpu.tsc_aux
     elif index == IA32_APIC_BASE:
@@ -84,10 +89,15 @@ cdef bint msr_read(Vcpu *vcpu, uint32_t index, uint64_t *value) noexcept nogil:
         value[0] = FEATURE_CONTROL_LOCK
     elif index == IA32_MISC_ENABLE:
         value[0] = MISC_ENABLE_VALUE
+    elif index == IA32_MCG_CAP:
+        value[0] = MCE_BANKS
+    elif IA32_MC0_CTL <= index < IA32_MC0_CTL + 4 * MCE_BANKS:
+        value[0] = 0 if index & 3 else ~<uint64_t>0
     elif index == IA32_CR_PAT:
         value[0] = PAT
-    elif index in (IA32_PLATFORM_ID, IA32_BIOS_SIGN_ID, INTEL_PLATFORM_INFO, INTEL_MISC_FEATURES_ENABLES, IA32_MCG_CAP,
-                   IA32_MCG_STATUS, IA32_PERF_STATUS, IA32_PERF_CTL, IA32_THERM_STATUS, IA32_PERF_CAPABILITIES):
+    elif index in (IA32_PLATFORM_ID, IA32_BIOS_SIGN_ID, INTEL_PLATFORM_INFO, INTEL_MISC_FEATURES_ENABLES,
+                   IA32_MCG_STATUS, IA32_PERF_STATUS, IA32_PERF_CTL, IA32_THERM_STATUS, IA32_PERF_CAPABILITIES,
+                   XEN_HYPERCALL_PAGE):
         value[0] = 0
     else:
         return False
@@ -112,7 +122,40 @@ cdef bint msr_write(Vcpu *vcpu, uint32_t index, uint64_t value) noexcept nogil:
             return False
         vcpu.tsc_aux = value
         return True
+    if index == EFER:
+        return value == EFER_VALUE
     if index == INTEL_MISC_FEATURES_ENABLES:
         return value == 0
+    if index == XEN_HYPERCALL_PAGE:
+        return fill_hypercall_page(vcpu, value)
     # Taken, and without effect.
-    return index in (IA32_BIOS_SIGN_ID, IA32_MISC_ENABLE, IA32_MCG_STATUS, IA32_PERF_CTL)
+    return (index in (IA32_BIOS_SIGN_ID, IA32_MISC_ENABLE, IA32_MCG_STATUS, IA32_PERF_CTL)
+            or IA32_MC0_CTL <= index < IA32_MC0_CTL + 4 * MCE_BANKS)
+
+
+cdef bint fill_hypercall_page(Vcpu *vcpu, uint64_t value) noexcept nogil:
+    # As domain/build/hypercall_page.py does at start of day: a stub of 32 bytes for each number.
+    cdef uint64_t mfn = value >> 12
+    cdef uint8_t *stub
+    cdef bint returns
+    cdef int number, n
+    if value & 0xfff or get_page_and_type(&vcpu.domain.mmu, mfn, FRAME_WRITABLE):
+        return False
+    stub = vcpu.domain.machine.base + value
+    memset(stub, 0xcc, 4096)
+    for number in range(128):
+        returns = number != HYPERVISOR_iret
+        memcpy(stub, b"\x51\x41\x53", 3)                       # push %rcx; push %r11
+        n = 3
+        if not returns:
+            stub[n] = 0x50                                      # push %rax
+            n += 1
+        stub[n] = 0xb8                                          # mov $number, %eax
+        memcpy(stub + n + 1, &number, 4)
+        memcpy(stub + n + 5, b"\x0f\x05", 2)                    # syscall
+        if returns:
+            memcpy(stub + n + 7, b"\x41\x5b\x59\xc3", 4)        # pop %r11; pop %rcx; ret
+        stub += 32
+    vcpu.processor.ops.code_dirty(vcpu.processor, value, 4096)
+    put_page_and_type(&vcpu.domain.mmu, mfn)
+    return True

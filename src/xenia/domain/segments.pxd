@@ -1,14 +1,14 @@
 # Segment selectors as a 64-bit guest may load them: what depends on how they are loaded.
-from libc.stdint cimport uint16_t, uint64_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from xenia.cpu.processor cimport SegmentDescriptor
 from xenia.domain.domain cimport Vcpu
 
 cdef inline bint is_canonical(uint64_t va) noexcept nogil:
     return va < <uint64_t>1 << 47 or va >= <uint64_t>0xffff8 << 44
 
-# What CS, SS and RIP of the context would make of an iret to ring 3: whether the processor can load them.
-cdef bint iret_can_load(Vcpu *vcpu) noexcept nogil
-# Whether a data segment register may take the selector in ring 3; the descriptor as loaded (zeroes for a null selector).
+# Whether an iret to ring 3 could load the context's CS, SS and RIP: 0, or the vector that it raises, with *error.
+cdef int iret_fault(Vcpu *vcpu, uint32_t *error) noexcept nogil
+# Whether a data segment register may take the selector in ring 3; the descriptor as loaded (zeroes where null).
 cdef bint data_segment(Vcpu *vcpu, uint16_t selector, SegmentDescriptor *descriptor) noexcept nogil
 # 64, 32 or 16: what the context's CS makes of the code at rip.
 cdef int code_mode(Vcpu *vcpu) noexcept nogil

@@ -1,7 +1,7 @@
 """Segment selectors as a 64-bit guest may load them.
 
-Every descriptor in a GDT or LDT frame was checked when it was written (mm/descriptors), so only what depends on the way of
-loading is checked here.  Guest code runs on ring-3 descriptors, whichever mode it is in; the hypervisor's own flat
+Every descriptor in a GDT or LDT frame was checked when it was written (mm/descriptors), so only what depends on the way
+of loading is checked here.  Guest code runs on ring-3 descriptors, whichever mode it is in; the hypervisor's own flat
 ones, which nearly all code uses, are not looked up.
 """
 
@@ -9,7 +9,7 @@ from libc.stdint cimport uint16_t, uint32_t
 from libc.string cimport memset
 
 from xenia.abi.xen cimport FLAT_RING3_CS64, FLAT_RING3_SS
-from xenia.cpu.processor cimport SegmentDescriptor
+from xenia.cpu.processor cimport TRAP_GP, TRAP_NP, TRAP_SS, SegmentDescriptor
 from xenia.domain.domain cimport Vcpu
 from xenia.mm.descriptors cimport find_descriptor
 
@@ -22,6 +22,8 @@ cdef enum:                  # SegmentDescriptor.attributes
     DESCRIPTOR_P = 1 << 15
     DESCRIPTOR_L = 1 << 21
     DESCRIPTOR_DB = 1 << 22
+    CODE = DESCRIPTOR_S | TYPE_CODE
+    STACK = DESCRIPTOR_S | TYPE_WRITABLE
 
 
 cdef inline bint find(Vcpu *vcpu, uint16_t selector, SegmentDescriptor *descriptor) noexcept nogil:
@@ -32,28 +34,32 @@ cdef inline uint32_t dpl(SegmentDescriptor *descriptor) noexcept nogil:
     return descriptor.attributes >> 13 & 3
 
 
-cdef bint iret_can_load(Vcpu *vcpu) noexcept nogil:
+cdef int iret_fault(Vcpu *vcpu, uint32_t *error) noexcept nogil:
     cdef SegmentDescriptor code, stack
-    cdef uint32_t need = DESCRIPTOR_P | DESCRIPTOR_S | TYPE_CODE
-    if vcpu.context.cs == FLAT_RING3_CS64:
-        code.attributes = DESCRIPTOR_L
-    else:
-        if not find(vcpu, vcpu.context.cs, &code) or code.attributes & need != need:
-            return False
+    cdef bint long_mode = True
+    if vcpu.context.cs != FLAT_RING3_CS64:
+        error[0] = vcpu.context.cs & 0xfffc
+        if not find(vcpu, vcpu.context.cs, &code) or code.attributes & CODE != CODE:
+            return TRAP_GP
         if dpl(&code) != 3 and not code.attributes & TYPE_CONFORMING:
-            return False
+            return TRAP_GP
         if code.attributes & (DESCRIPTOR_L | DESCRIPTOR_DB) == DESCRIPTOR_L | DESCRIPTOR_DB:
-            return False
-    if code.attributes & DESCRIPTOR_L:
-        if not is_canonical(vcpu.context.rip):
-            return False
-    elif vcpu.context.rip > code.limit:
-        return False
-    if vcpu.context.ss == FLAT_RING3_SS:
-        return True
-    need = DESCRIPTOR_P | DESCRIPTOR_S | TYPE_WRITABLE
-    return (find(vcpu, vcpu.context.ss, &stack) and stack.attributes & (need | TYPE_CODE) == need
-            and dpl(&stack) == 3)
+            return TRAP_GP
+        if not code.attributes & DESCRIPTOR_P:
+            return TRAP_NP
+        long_mode = code.attributes & DESCRIPTOR_L != 0
+    if vcpu.context.ss != FLAT_RING3_SS:
+        error[0] = vcpu.context.ss & 0xfffc
+        if not find(vcpu, vcpu.context.ss, &stack) or stack.attributes & (CODE | TYPE_WRITABLE) != STACK:
+            return TRAP_GP
+        if dpl(&stack) != 3:
+            return TRAP_GP
+        if not stack.attributes & DESCRIPTOR_P:
+            return TRAP_SS
+    error[0] = 0
+    if (not is_canonical(vcpu.context.rip)) if long_mode else vcpu.context.rip > code.limit:
+        return TRAP_GP
+    return 0
 
 
 cdef bint data_segment(Vcpu *vcpu, uint16_t selector, SegmentDescriptor *descriptor) noexcept nogil:

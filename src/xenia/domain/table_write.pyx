@@ -2,8 +2,8 @@
 
 A frame in use as a page table is mapped read-only for its guest, so that every change of an entry is seen and checked.
 Kernels still write entries directly, with nearly any instruction that writes memory; the page fault of such a write
-comes here.  The instruction is done on a copy of the context; only when mm/ptwr has accepted the new entry does the copy
-become the vcpu's, so a refused write leaves nothing behind but the fault that the guest then gets.
+comes here.  The instruction is done on a copy of the context; only when the new entry was accepted does the copy become
+the vcpu's, so a refused write leaves nothing behind but the fault that the guest then gets.
 """
 
 from libc.stdint cimport uint64_t

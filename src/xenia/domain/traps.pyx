@@ -4,14 +4,15 @@ Theory of operation.  A guest kernel has no IDT that a processor reads.  It regi
 (set_trap_table, callback_op), and whatever happens to it is *bounced*: the hypervisor switches to the guest's kernel
 mode, pushes on its kernel stack a frame like the one the processor would have pushed, below it r11 and rcx (so that the
 handler may be entered with `sysret`), and lets the vcpu continue at the entry point.  The processor's own IF and IOPL
-never reach the guest: the frame shows IF as the inverse of vcpu_info.evtchn_upcall_mask and IOPL as the guest last set it,
-and `iret` puts both back where they came from.
+never reach the guest: the frame shows IF as the inverse of vcpu_info.evtchn_upcall_mask and IOPL as the guest last set
+it, and `iret` puts both back where they came from.
 
 A frame, upwards from the new stack pointer:
 
-    rcx, r11, [ds, es, fs, gs: failsafe only], [error code], rip, cs, rflags, rsp, ss
+    rcx, r11, [error code], rip, cs, rflags, rsp, ss
 
-The cs word holds the upcall mask as it was in bits 32 to 39; its RPL is 0 when the kernel itself was interrupted.
+The cs word holds the upcall mask as it was in bits 32 to 39; its RPL is 0 when the kernel itself was interrupted.  The
+failsafe callback, for segment registers that cannot be loaded again, is never called: they stay loaded.
 
 Nothing here reaches into a domain that is shutting down: a function that crashed the domain answers LEAVE.
 """
@@ -25,37 +26,35 @@ from xenia.abi.xen cimport (
 )
 from xenia.cpu.processor cimport (
     CONTEXT_FLAGS, CONTEXT_SEGMENTS, EFLAGS_AC, EFLAGS_DF, EFLAGS_IF, EFLAGS_IOPL, EFLAGS_NT, EFLAGS_RF, EFLAGS_TF,
-    EFLAGS_VM, LEAVE, PFEC_FETCH, PFEC_PRESENT, PFEC_RESERVED, PFEC_USER, PFEC_WRITE, R11, RAX, RCX, RESUME, RSP, SREG_DS,
-    SREG_ES, SREG_FS, SREG_GS, TRAP_AC, TRAP_BP, TRAP_DB, TRAP_DF, TRAP_GP, TRAP_NM, TRAP_NMI, TRAP_NP, TRAP_OF, TRAP_PF,
+    EFLAGS_VM, LEAVE, PFEC_FETCH, PFEC_PRESENT, PFEC_RESERVED, PFEC_USER, PFEC_WRITE, R11, RAX, RCX, RESUME, RSP,
+    SREG_GS, TRAP_AC, TRAP_BP, TRAP_DB, TRAP_DF, TRAP_GP, TRAP_NM, TRAP_NMI, TRAP_NP, TRAP_OF, TRAP_PF,
     TRAP_SS, TRAP_TS, TRAP_UD, Context, Processor,
 )
 from xenia.domain.domain cimport SHUTDOWN_NONE, SHUTDOWN_crash, Callback, Domain, Vcpu
 from xenia.domain.emulate cimport emulate_forced, emulate_privileged
 from xenia.domain.instruction cimport EMULATE_DONE, EMULATE_FAULT, EMULATE_UNHANDLED, Fault
 from xenia.domain.lifecycle cimport domain_shutdown
-from xenia.domain.segments cimport code_mode, iret_can_load, is_canonical
+from xenia.domain.segments cimport code_mode, iret_fault, is_canonical
 from xenia.domain.table_write cimport emulate_table_write
-from xenia.mm.access cimport copy_from_guest, copy_to_guest
+from xenia.mm.access cimport copy_from_guest, copy_to_guest, guest_walk
 from xenia.mm.descriptors cimport map_ldt_page
 from xenia.mm.pvmmu cimport PERDOMAIN_LDT_OFFSET
 
 cdef enum:                  # how a bounce goes (Xen's TBF_*)
     BOUNCE_ERROR_CODE = 1
     BOUNCE_MASK_EVENTS = 2
-    BOUNCE_FAILSAFE = 4
 
 cdef enum:
     TRAP_FLAGS_DPL = 3      # trap_info_t.flags
     TRAP_FLAGS_MASK_EVENTS = 4
-    WITH_ERROR_CODE = 1 << TRAP_DF | 1 << TRAP_TS | 1 << TRAP_NP | 1 << TRAP_SS | 1 << TRAP_GP | 1 << TRAP_PF | 1 << TRAP_AC
+    WITH_ERROR_CODE = (1 << TRAP_DF | 1 << TRAP_TS | 1 << TRAP_NP | 1 << TRAP_SS | 1 << TRAP_GP | 1 << TRAP_PF
+                       | 1 << TRAP_AC)
     CR0_TS = 1 << 3
     DR6_BS = 1 << 14
     DR6_STATUS = 0xe00f
     ERROR_IDT = 2           # bit 1 of a selector error code: the index is an IDT vector
     ERROR_TI = 4
     SYSCALL_LENGTH = 2      # of syscall, sysenter, int n
-
-cdef int[4] FAILSAFE_SEGMENTS = [SREG_DS, SREG_ES, SREG_FS, SREG_GS]
 
 # What iret takes from a frame; the rest is forced: IF on, IOPL 0, VM off, reserved bits as the architecture has them.
 cdef uint64_t IRET_FLAGS = 0x254dd5     # CF PF AF ZF SF TF DF OF NT RF AC ID
@@ -117,12 +116,11 @@ cdef void switch_mode(Vcpu *vcpu, bint kernel) noexcept nogil:
 cdef int bounce(Vcpu *vcpu, uint64_t handler, int how, uint32_t error) noexcept nogil:
     cdef Context *context = &vcpu.context
     cdef vcpu_info_t *info = vcpu.info
-    cdef Processor *processor = vcpu.processor
-    cdef uint64_t frame[12]
-    cdef uint64_t stack, cs, rflags, base
-    cdef uint16_t selector
+    cdef uint64_t frame[8]
+    cdef uint64_t stack, cs, rflags
     cdef uint8_t masked
-    cdef int n = 2, i
+    cdef bint was_kernel = context.kernel
+    cdef int n = 2
     if handler == 0:
         domain_crash(vcpu.domain, b"a trap or callback for which the guest has no handler")
         return LEAVE
@@ -145,11 +143,6 @@ cdef int bounce(Vcpu *vcpu, uint64_t handler, int how, uint32_t error) noexcept 
 
     frame[0] = context.gpr[RCX]
     frame[1] = context.gpr[R11]
-    if how & BOUNCE_FAILSAFE:
-        for i in range(4):
-            processor.ops.get_segment(processor, FAILSAFE_SEGMENTS[i], &selector, &base)
-            frame[2 + i] = selector
-        n = 6
     if how & BOUNCE_ERROR_CODE:
         frame[n] = error
         n += 1
@@ -157,7 +150,8 @@ cdef int bounce(Vcpu *vcpu, uint64_t handler, int how, uint32_t error) noexcept 
     frame[n + 1] = cs | <uint64_t>masked << 32
     frame[n + 2] = rflags
     frame[n + 3] = context.gpr[RSP]
-    frame[n + 4] = context.ss
+    # Ring 1 may load a null %ss, ring 3, where a kernel believes itself to be, may not, and could not go back to it.
+    frame[n + 4] = context.ss if context.ss > 3 or not was_kernel else FLAT_RING3_SS
     n += 5
 
     stack -= 8 * n
@@ -183,10 +177,8 @@ cdef inline int bounce_trap(Vcpu *vcpu, int vector, int how, uint32_t error) noe
     return bounce(vcpu, trap.address, how, error)
 
 
-cdef inline int bounce_callback(Vcpu *vcpu, Callback *callback, int how) noexcept nogil:
-    if callback.disables_events:
-        how |= BOUNCE_MASK_EVENTS
-    return bounce(vcpu, callback.address, how, 0)
+cdef inline int bounce_callback(Vcpu *vcpu, Callback *callback) noexcept nogil:
+    return bounce(vcpu, callback.address, BOUNCE_MASK_EVENTS if callback.disables_events else 0, 0)
 
 
 cdef int inject_exception(Vcpu *vcpu, int vector, uint32_t error, uint64_t address) noexcept nogil:
@@ -210,11 +202,6 @@ cdef int inject_exception(Vcpu *vcpu, int vector, uint32_t error, uint64_t addre
     return bounce_trap(vcpu, vector, BOUNCE_ERROR_CODE if vector < 32 and WITH_ERROR_CODE >> vector & 1 else 0, error)
 
 
-cdef int failsafe(Vcpu *vcpu) noexcept nogil:
-    # The state the guest asked for cannot be loaded; the frame shows it as it was asked for.
-    return bounce_callback(vcpu, &vcpu.failsafe_callback, BOUNCE_FAILSAFE)
-
-
 # --- faults
 
 cdef int page_fault(Vcpu *vcpu, uint32_t error, uint64_t va) noexcept nogil:
@@ -222,11 +209,27 @@ cdef int page_fault(Vcpu *vcpu, uint32_t error, uint64_t va) noexcept nogil:
     cdef int outcome
     if HYPERVISOR_VIRT_START <= va < HYPERVISOR_VIRT_END:
         return hypervisor_fault(vcpu, error, va)
-    if vcpu.context.kernel and error & (PFEC_PRESENT | PFEC_WRITE | PFEC_RESERVED) == PFEC_PRESENT | PFEC_WRITE:
+    if not vcpu.context.kernel:
+        if vcpu.mmu.root_loaded != vcpu.mmu.root_user and user_tables_allow(vcpu, &error, va):
+            return RESUME
+    elif (error & (PFEC_PRESENT | PFEC_WRITE | PFEC_RESERVED) == PFEC_PRESENT | PFEC_WRITE
+            and vcpu.domain.mmu.writable_pagetables):
         outcome = emulate_table_write(vcpu, va, &fault)
         if outcome != EMULATE_UNHANDLED:
             return finish(vcpu, outcome, &fault)
     return inject_exception(vcpu, TRAP_PF, error, va)
+
+
+cdef bint user_tables_allow(Vcpu *vcpu, uint32_t *error, uint64_t va) noexcept nogil:
+    # User mode ran on the kernel's tables.  If its own allow what was refused, they are loaded until it leaves user
+    # mode; if not, it is their refusal that the guest shall see.
+    cdef uint32_t access = error[0] & (PFEC_WRITE | PFEC_FETCH) | PFEC_USER
+    cdef uint64_t maddr
+    if guest_walk(&vcpu.domain.mmu, vcpu.mmu.root_user, va, access, &maddr, error):
+        return False
+    vcpu.mmu.root_loaded = vcpu.mmu.root_user
+    vcpu.processor.ops.load_root(vcpu.processor, vcpu.mmu.root_user)
+    return True
 
 
 cdef int hypervisor_fault(Vcpu *vcpu, uint32_t error, uint64_t va) noexcept nogil:
@@ -234,6 +237,8 @@ cdef int hypervisor_fault(Vcpu *vcpu, uint32_t error, uint64_t va) noexcept nogi
     # LDT page is missing: LDT pages are mapped on first use; the rest is told to the guest in its own terms.
     cdef uint64_t offset = va - PERDOMAIN_VIRT_START
     cdef uint64_t address
+    if not vcpu.context.kernel and error & PFEC_USER:
+        error &= ~<uint32_t>PFEC_PRESENT        # nothing of the hypervisor's is in a user L4
     if error & (PFEC_USER | PFEC_WRITE | PFEC_FETCH | PFEC_RESERVED) or va < PERDOMAIN_VIRT_START or offset >= 0x20000:
         return inject_exception(vcpu, TRAP_PF, error, va)
     if offset < PERDOMAIN_LDT_OFFSET:
@@ -314,7 +319,7 @@ cdef int syscall_from_user(Vcpu *vcpu, bint is_sysenter) noexcept nogil:
         if context.rflags & EFLAGS_TF:
             context.rflags &= ~<uint64_t>EFLAGS_TF
             context.dirty |= CONTEXT_FLAGS
-        return bounce_callback(vcpu, callback, 0)
+        return bounce_callback(vcpu, callback)
     compat = code_mode(vcpu) != 64
     callback = &vcpu.syscall_callback
     if compat and vcpu.syscall32_callback.address:
@@ -324,7 +329,7 @@ cdef int syscall_from_user(Vcpu *vcpu, bint is_sysenter) noexcept nogil:
         return inject_exception(vcpu, TRAP_UD, 0, 0)
     context.cs = FLAT_RING3_CS32 if compat else FLAT_RING3_CS64
     context.ss = FLAT_RING3_SS
-    verdict = bounce_callback(vcpu, callback, 0)
+    verdict = bounce_callback(vcpu, callback)
     if verdict == RESUME and context.rflags & EFLAGS_DF:
         context.rflags &= ~<uint64_t>EFLAGS_DF
         context.dirty |= CONTEXT_FLAGS
@@ -336,6 +341,8 @@ cdef int syscall_from_user(Vcpu *vcpu, bint is_sysenter) noexcept nogil:
 cdef int hypercall_iret(Vcpu *vcpu) noexcept nogil:
     cdef Context *context = &vcpu.context
     cdef iret_context_t frame
+    cdef uint32_t error
+    cdef int vector
     if copy_from_guest(&vcpu.domain.mmu, vcpu.mmu.root_kernel, &frame, context.gpr[RSP], sizeof(frame)):
         domain_crash(vcpu.domain, b"iret: the frame on the guest's kernel stack cannot be read")
         return LEAVE
@@ -367,9 +374,9 @@ cdef int hypercall_iret(Vcpu *vcpu) noexcept nogil:
     else:
         context.gpr[RCX] = frame.rcx
         context.gpr[R11] = frame.r11
-    if not iret_can_load(vcpu):
-        return failsafe(vcpu)
-    return RESUME
+    # What the processor cannot load is the guest's fault, at the place it wanted to go to.
+    vector = iret_fault(vcpu, &error)
+    return inject_exception(vcpu, vector, error, 0) if vector else RESUME
 
 
 # --- what is pending

@@ -40,7 +40,8 @@ TABLES = 0xffff888000018000
 READ_ONLY = 0xffff888000020000
 DOMID = 1
 
-_REGISTERS = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15")
+_REGISTERS = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
+              "r15")
 
 cdef struct Still:              # the processor: it only remembers
     Processor processor
@@ -57,7 +58,8 @@ cdef void op_get_segment(Processor *processor, int sreg, uint16_t *selector, uin
     selector[0] = (<Still *>processor).selector[sreg]
     base[0] = (<Still *>processor).base[sreg]
 
-cdef void op_set_segment(Processor *processor, int sreg, uint16_t selector, SegmentDescriptor *descriptor) noexcept nogil:
+cdef void op_set_segment(Processor *processor, int sreg, uint16_t selector,
+                         SegmentDescriptor *descriptor) noexcept nogil:
     (<Still *>processor).selector[sreg] = selector
     (<Still *>processor).base[sreg] = descriptor.base
 
@@ -86,7 +88,8 @@ cdef uint64_t op_read_tsc(Processor *processor) noexcept nogil:
 cdef void op_code_dirty(Processor *processor, uint64_t maddr, uint64_t length) noexcept nogil:
     pass
 
-cdef void op_pte_changed(Processor *processor, uint64_t table, unsigned index, uint64_t old, uint64_t new) noexcept nogil:
+cdef void op_pte_changed(Processor *processor, uint64_t table, unsigned index, uint64_t old,
+                         uint64_t new) noexcept nogil:
     pass
 
 cdef void op_nothing(Processor *processor) noexcept nogil:
@@ -251,6 +254,11 @@ cdef class StillVcpu:
     def split_roots(self):
         """Make the user L4 differ from the kernel's in its lower half."""
         self.words(self.vcpu.mmu.root_user)[5] = 0x1000
+
+    def share_with_user(self, va):
+        """The user L4's slot of `va` becomes the kernel's."""
+        self.words(self.vcpu.mmu.root_user)[<uint64_t>va >> 39 & 511] = self.words(self.vcpu.mmu.root_kernel)[
+            <uint64_t>va >> 39 & 511]
 
     # --- registers
 

@@ -161,8 +161,10 @@ def test_the_first_crash_keeps_its_reason(vcpu: StillVcpu) -> None:
 # --- int n
 
 
-@pytest.mark.parametrize(("vector", "taken"), [(0x20, False), (0x21, True), (0x22, False), (BP, True), (4, True), (0x80, True)])
-def test_user_mode_raises_only_the_interrupts_that_the_guest_allows_it(vcpu: StillVcpu, vector: int, taken: bool) -> None:
+@pytest.mark.parametrize(("vector", "taken"), [
+    (0x20, False), (0x21, True), (0x22, False), (BP, True), (4, True), (0x80, True),
+])
+def test_user_mode_raises_only_the_interrupts_that_it_is_allowed(vcpu: StillVcpu, vector: int, taken: bool) -> None:
     vcpu.go_user()
     vcpu["rip"] = USER + 2
     assert vcpu.soft_interrupt(vector)
@@ -253,7 +255,8 @@ def test_iret_to_user_mode_loads_everything_from_the_frame(vcpu: StillVcpu) -> N
     assert vcpu.iret()
     assert not vcpu.kernel
     assert {name: vcpu[name] for name in ("rax", "r11", "rcx", "rip", "cs", "rflags", "rsp", "ss")} == {
-        "rax": 0xA, "r11": 0xB, "rcx": 0xC, "rip": USER, "cs": FLAT_CS, "rflags": 0x202, "rsp": USER + 0x800, "ss": FLAT_SS,
+        "rax": 0xA, "r11": 0xB, "rcx": 0xC, "rip": USER, "cs": FLAT_CS, "rflags": 0x202, "rsp": USER + 0x800,
+        "ss": FLAT_SS,
     }
     assert vcpu.dirty == {"flags", "segments"}
 
@@ -301,7 +304,8 @@ def test_iret_from_a_system_call_leaves_like_sysret(vcpu: StillVcpu) -> None:
 
 CODE64, CODE32, DATA = 0x00AFFB000000FFFF, 0x00CFFB000000FFFF, 0x00CFF3000000FFFF
 ABSENT, RING0, BOTH = CODE64 & ~(1 << 47), CODE64 & ~(3 << 45), CODE64 | 1 << 54
-SEGMENTS = [0, CODE64, CODE32, DATA, ABSENT, RING0, BOTH, DATA & ~(1 << 41)]
+ABSENT_DATA, READ_ONLY_DATA = DATA & ~(1 << 47), DATA & ~(1 << 41)
+SEGMENTS = [0, CODE64, CODE32, DATA, ABSENT, RING0, BOTH, READ_ONLY_DATA, ABSENT_DATA]
 
 
 def selector(descriptor: int) -> int:
@@ -309,7 +313,8 @@ def selector(descriptor: int) -> int:
 
 
 @pytest.mark.parametrize(("cs", "ss"), [
-    (selector(CODE64), selector(DATA)), (selector(CODE32), selector(DATA)), (selector(CODE64), FLAT_SS), (0xE023, FLAT_SS),
+    (selector(CODE64), selector(DATA)), (selector(CODE32), selector(DATA)), (selector(CODE64), FLAT_SS),
+    (0xE023, FLAT_SS),
 ])
 def test_iret_loads_the_guests_own_segments(vcpu: StillVcpu, cs: int, ss: int) -> None:
     vcpu.set_gdt(SEGMENTS)
@@ -318,22 +323,31 @@ def test_iret_loads_the_guests_own_segments(vcpu: StillVcpu, cs: int, ss: int) -
     assert (vcpu["cs"], vcpu["ss"], vcpu["rip"]) == (cs, ss, USER)
 
 
-@pytest.mark.parametrize(("cs", "ss", "rip"), [
-    (3, FLAT_SS, USER), (FLAT_CS, 3, USER), (selector(DATA), FLAT_SS, USER), (selector(ABSENT), FLAT_SS, USER),
-    (selector(RING0), FLAT_SS, USER), (selector(BOTH), FLAT_SS, USER), (0x7B, FLAT_SS, USER), (FLAT_CS, selector(CODE64), USER),
-    (FLAT_CS, selector(SEGMENTS[7]), USER), (0xE00B, FLAT_SS, USER), (FLAT_CS, FLAT_SS, 1 << 47), (0xE023, FLAT_SS, 1 << 32),
-    (0x0F, FLAT_SS, USER),
+NP, SS = 11, 12
+
+
+@pytest.mark.parametrize(("cs", "ss", "rip", "vector", "error"), [
+    (3, FLAT_SS, USER, GP, 0), (FLAT_CS, 3, USER, GP, 0),
+    (selector(DATA), FLAT_SS, USER, GP, selector(DATA) & ~3),
+    (selector(ABSENT), FLAT_SS, USER, NP, selector(ABSENT) & ~3),
+    (selector(RING0), FLAT_SS, USER, GP, selector(RING0) & ~3),
+    (selector(BOTH), FLAT_SS, USER, GP, selector(BOTH) & ~3),
+    (0x7B, FLAT_SS, USER, GP, 0x78), (0x0F, FLAT_SS, USER, GP, 0x0C), (0xE00B, FLAT_SS, USER, GP, 0xE008),
+    (FLAT_CS, selector(CODE64), USER, GP, selector(CODE64) & ~3),
+    (FLAT_CS, selector(READ_ONLY_DATA), USER, GP, selector(READ_ONLY_DATA) & ~3),
+    (FLAT_CS, selector(ABSENT_DATA), USER, SS, selector(ABSENT_DATA) & ~3),
+    (FLAT_CS, FLAT_SS, 1 << 47, GP, 0), (0xE023, FLAT_SS, 1 << 32, GP, 0),
 ])
-def test_what_iret_cannot_load_goes_to_the_failsafe_callback(vcpu: StillVcpu, cs: int, ss: int, rip: int) -> None:
+def test_what_iret_cannot_load_is_a_fault_where_it_wanted_to_go(
+    vcpu: StillVcpu, cs: int, ss: int, rip: int, vector: int, error: int
+) -> None:
     vcpu.set_gdt(SEGMENTS)
-    for sreg, value in ((3, 0x31), (0, 0x32), (4, 0x33), (5, 0x34)):
-        vcpu.set_segment(sreg, value, 0)
     put_iret(vcpu, cs=cs, ss=ss, rip=rip)
     assert vcpu.iret()
     assert vcpu.kernel
-    assert vcpu["rip"] == callback("failsafe")
-    assert vcpu["rsp"] == STACK - 11 * 8
-    assert frame(vcpu, 11) == (0xC, 0xB, 0x31, 0x32, 0x33, 0x34, rip, cs, 0x202, USER + 0x800, ss)
+    assert vcpu["rip"] == HANDLER + 16 * vector
+    assert vcpu["rsp"] == STACK - 8 * 8
+    assert frame(vcpu, 8) == (0xC, 0xB, error, rip, cs, 0x202, USER + 0x800, ss)
 
 
 def test_an_unreadable_iret_frame_crashes_the_domain(vcpu: StillVcpu) -> None:
@@ -351,6 +365,24 @@ def test_user_mode_needs_user_page_tables(vcpu: StillVcpu) -> None:
 
 
 # --- modes
+
+
+def test_user_mode_on_the_kernels_tables_sees_its_own_tables_refusals(vcpu: StillVcpu) -> None:
+    vcpu.go_user()
+    assert vcpu.page_fault(0b101, KERNEL)           # the kernel's pages are in no user L4
+    assert frame(vcpu, 3)[2] == 0b100
+    vcpu.go_user()
+    assert vcpu.page_fault(0b101, 0xFFFF800000000000)
+    assert frame(vcpu, 3)[2] == 0b100
+
+
+def test_what_only_the_user_tables_allow_loads_them(vcpu: StillVcpu) -> None:
+    vcpu.share_with_user(KERNEL)
+    vcpu.map_page(KERNEL, 0x67)
+    vcpu.go_user()
+    assert vcpu.page_fault(0b101, KERNEL)
+    assert vcpu["rip"] == USER
+    assert (vcpu.processor["root"], vcpu.processor["root_loads"]) == ("user", 1)
 
 
 def test_switching_modes_swaps_the_gs_bases_that_are_in_use(vcpu: StillVcpu) -> None:
