@@ -25,6 +25,7 @@ INTERPOSED = [
     "x86_cpu_tlb_fill",
     "tlb_protect_code",
     "tb_invalidate_phys_page_fast",
+    "tlb_reset_dirty_by_vaddr",
     "tcg_gen_callN",
     "tcg_gen_exit_tb",
 ]

@@ -215,7 +215,7 @@ def test_a_kick_stops_a_program_that_never_leaves() -> None:
 # Read-modify-write instructions of every kind, string instructions and calls, folded into a checksum: what an
 # instruction that runs twice, or half, would spoil.
 STRESS = f"""
-    mov $60000, %ebp
+    mov $500000, %ebp
     mov $0x9e3779b97f4a7c15, %rbx
 1:  addq %rbx, {DATA}
     lock xaddq %rbx, {DATA + 8}

@@ -68,6 +68,7 @@ cdef extern from "interpose.h" nogil:
         void (*on_syscall)(void *engine, int is_sysenter, int length) noexcept nogil
         void (*on_cpuid)(void *engine) noexcept nogil
         void *engine
+        uint8_t *code_frames
         uint64_t tlb_fills
 
 cdef struct Engine:
@@ -89,11 +90,18 @@ cdef extern from "interpose.h" nogil:
     int CC_OP_EFLAGS
     int UC_CPU, UC_NO_EXIT_REQUEST, UC_INIT_DONE, UC_NESTED_LEVEL
     int CPU_EXIT_REQUEST, CPU_ENV, CPU_ENV_PTR, CPU_ICOUNT_DECR_PTR, CPU_HALTED, CPU_EXCEPTION_INDEX
-    int CPU_TLB_TABLES, CPU_TLB_DESCRIPTORS, TLB_DESCRIPTOR_SIZE, TLB_DESCRIPTOR_VICTIMS, VICTIM_ENTRIES, NB_MMU_MODES, MMU_USER_IDX
+    int VICTIM_ENTRIES, NB_MMU_MODES, MMU_USER_IDX
     uint32_t TLB_INVALID_BIT
 
     ctypedef struct TlbEntry:
         uint64_t addr_read, addr_write, addr_code, paddr, addend
+    ctypedef struct TlbTable:
+        TlbEntry *entries
+    ctypedef struct TlbDescriptor:
+        TlbEntry *victims
+    TlbTable *TLB_TABLE(void *cpu, int mode)
+    TlbDescriptor *TLB_DESCRIPTOR(void *cpu, int mode)
+    uint64_t TLB_ENTRIES(TlbTable *table)
 
     int uc_open(int arch, int mode, uc_engine **uc)
     int uc_close(uc_engine *uc)
@@ -371,14 +379,11 @@ cdef void op_flush_all(Processor *processor) noexcept nogil:
 
 
 cdef void op_flush_frame(Processor *processor, uint64_t mfn) noexcept nogil:
-    cdef Engine *engine = <Engine *>processor
-    cdef uint8_t *tables = <uint8_t *>engine.cpu + CPU_TLB_TABLES
-    cdef uint8_t *descriptor
+    cdef void *cpu = (<Engine *>processor).cpu
     cdef int mode
     for mode in range(NB_MMU_MODES):
-        forget_frame(<TlbEntry *>(<uint8_t **>(tables + 16 * mode + 8))[0], ((<uint64_t *>(tables + 16 * mode))[0] >> 6) + 1, mfn << 12)
-        descriptor = <uint8_t *>engine.cpu + CPU_TLB_DESCRIPTORS + mode * TLB_DESCRIPTOR_SIZE
-        forget_frame(<TlbEntry *>(descriptor + TLB_DESCRIPTOR_VICTIMS), VICTIM_ENTRIES, mfn << 12)
+        forget_frame(TLB_TABLE(cpu, mode).entries, TLB_ENTRIES(TLB_TABLE(cpu, mode)), mfn << 12)
+        forget_frame(TLB_DESCRIPTOR(cpu, mode).victims, VICTIM_ENTRIES, mfn << 12)
 
 
 cdef inline void forget_frame(TlbEntry *entries, uint64_t count, uint64_t maddr) noexcept nogil:
@@ -389,7 +394,11 @@ cdef inline void forget_frame(TlbEntry *entries, uint64_t count, uint64_t maddr)
 
 
 cdef void op_code_dirty(Processor *processor, uint64_t maddr, uint64_t length) noexcept nogil:
-    tb_invalidate_phys_range_x86_64((<Engine *>processor).uc, maddr, maddr + length)
+    cdef Engine *engine = <Engine *>processor
+    cdef uint64_t first = maddr >> 12, last = (maddr + length - 1) >> 12
+    cdef uint8_t *code = engine.interposed.code_frames
+    if (code[first >> 3] >> (first & 7) | code[last >> 3] >> (last & 7)) & 1 or last > first + 1:
+        tb_invalidate_phys_range_x86_64(engine.uc, maddr, maddr + length)
 
 
 cdef void op_load_root(Processor *processor, uint64_t root) noexcept nogil:
@@ -527,6 +536,9 @@ cdef class EmulatedEngine:
         put_int(engine.uc, UC_NESTED_LEVEL, 1)
         engine.interposed.machine_memory = memory.machine.base
         engine.interposed.machine_bytes = memory.machine.nr_frames << 12
+        engine.interposed.code_frames = <uint8_t *>calloc(memory.machine.nr_frames // 8 + 1, 1)
+        if engine.interposed.code_frames == NULL:
+            raise MemoryError
         engine.interposed.on_syscall = on_syscall
         engine.interposed.on_cpuid = on_cpuid
         engine.interposed.engine = engine
@@ -539,6 +551,7 @@ cdef class EmulatedEngine:
             if engine.uc != NULL:
                 put_int(engine.uc, UC_NESTED_LEVEL, 0)
                 uc_close(engine.uc)
+            free(engine.interposed.code_frames)
             free(engine)
 
     def stale_translations(self):
@@ -614,17 +627,19 @@ cdef void reset(Engine *engine) noexcept nogil:
 cdef stale(Engine *engine):
     found = []
     cdef int mode
-    cdef uint64_t i, mask
-    cdef uint8_t *tables = <uint8_t *>engine.cpu + CPU_TLB_TABLES
-    cdef TlbEntry *entry
+    cdef uint64_t i
     for mode in range(NB_MMU_MODES):
-        mask = (<uint64_t *>(tables + 16 * mode))[0]
-        for i in range((mask >> 6) + 1):
-            entry = <TlbEntry *>((<uint8_t **>(tables + 16 * mode + 8))[0] + 64 * i)
-            fault = entry_fault(engine, entry, mode)
-            if fault is not None:
-                found.append(fault)
+        for i in range(TLB_ENTRIES(TLB_TABLE(engine.cpu, mode))):
+            add_fault(found, engine, &TLB_TABLE(engine.cpu, mode).entries[i], mode)
+        for i in range(<uint64_t>VICTIM_ENTRIES):
+            add_fault(found, engine, &TLB_DESCRIPTOR(engine.cpu, mode).victims[i], mode)
     return found
+
+
+cdef add_fault(list found, Engine *engine, TlbEntry *entry, int mode):
+    fault = entry_fault(engine, entry, mode)
+    if fault is not None:
+        found.append(fault)
 
 
 cdef entry_fault(Engine *engine, TlbEntry *entry, int mode):

@@ -10,10 +10,13 @@
  *   helper_cpuid                      CPUID is the core's policy, the same for every engine.
  *   helper_pause                      QEMU leaves its execution loop so that another processor may run.  There is none.
  *   helper_in*, helper_out*           Unicorn lets every ring do port I/O; here each is a #GP for the core to judge.
- *   x86_cpu_tlb_fill                  the page walk reads machine memory directly instead of through QEMU's address
- *                                     spaces; faults never turn into double faults (that is the core's business).
+ *   x86_cpu_tlb_fill                  the page walk reads machine memory directly, and fills the TLB directly, instead of
+ *                                     through QEMU's address spaces; a page is executable there only once it was
+ *                                     executed, so that writes to it need no watching; faults never turn into double
+ *                                     faults (that is the core's business).
  *   tlb_protect_code,                 a frame that holds translated code must be watched through every address it is
- *   tb_invalidate_phys_page_fast      mapped at.  Unicorn watches an address only until its first write.
+ *   tb_invalidate_phys_page_fast,     mapped at, and no other frame need be.  Unicorn watches each address until its first
+ *   tlb_reset_dirty_by_vaddr          write, and again whenever it translates anything at that address.
  *   tcg_gen_callN, tcg_gen_exit_tb    Unicorn calls a C helper at the start of every translated block to see whether
  *                                     it should stop.  QEMU's own way is two instructions inline (load, branch); this
  *                                     puts them back.
@@ -97,10 +100,46 @@ PORT(l)
 enum { ACCESS_LOAD, ACCESS_STORE, ACCESS_FETCH };
 enum { PROT_R = 1, PROT_W = 2, PROT_X = 4 };
 
+static inline bool is_entry_of(TlbEntry *entry, uint64_t va)
+{
+    const uint64_t page = ~0xfffull | TLB_INVALID_BIT;
+    return (entry->addr_read & page) == va || (entry->addr_write & page) == va || (entry->addr_code & page) == va;
+}
+
 static inline uint64_t *entry_at(Interposed *engine, uint64_t table, unsigned index)
 {
     uint64_t maddr = (table & PTE_FRAME) + 8 * index;
     return maddr < engine->machine_bytes ? (uint64_t *)(engine->machine_memory + maddr) : NULL;
+}
+
+static void fill(Interposed *engine, void *cpu, uint64_t va, uint64_t maddr, int prot, int mode)
+{
+    TlbTable *table = TLB_TABLE(cpu, mode);
+    TlbDescriptor *descriptor = TLB_DESCRIPTOR(cpu, mode);
+    uint64_t index = (va >> 12) & (table->mask >> 6), frame = maddr >> 12;
+    TlbEntry *entry = &table->entries[index];
+    uint64_t writable = va | (engine->code_frames[frame >> 3] >> (frame & 7) & 1 ? TLB_NOTDIRTY_BIT : 0);
+
+    FIELD(cpu, CPU_TLB_DIRTY, uint16_t) |= 1 << mode;
+    for (int i = 0; i < VICTIM_ENTRIES; i++)
+        if (is_entry_of(&descriptor->victims[i], va)) {
+            memset(&descriptor->victims[i], -1, sizeof(TlbEntry));
+            descriptor->n_used_entries--;
+        }
+    if (!is_entry_of(entry, va) && (entry->addr_read & entry->addr_write & entry->addr_code) != UINT64_MAX) {
+        uint64_t victim = descriptor->victim_index++ % VICTIM_ENTRIES;
+        descriptor->victims[victim] = *entry;
+        descriptor->victim_io[victim] = descriptor->io[index];
+        descriptor->n_used_entries--;
+    }
+    descriptor->io[index].addr = maddr - va;
+    descriptor->io[index].attributes = 0;
+    entry->paddr = maddr;
+    entry->addend = (uint64_t)engine->machine_memory + maddr - va;
+    entry->addr_read = va;
+    entry->addr_write = prot & PROT_W ? writable : UINT64_MAX;
+    entry->addr_code = prot & PROT_X ? va : UINT64_MAX;
+    descriptor->n_used_entries++;
 }
 
 bool __wrap_x86_cpu_tlb_fill_x86_64(void *cpu, uint64_t va, int size, int access, int mmu_idx, bool probe,
@@ -145,10 +184,14 @@ bool __wrap_x86_cpu_tlb_fill_x86_64(void *cpu, uint64_t va, int size, int access
         goto fault;
     if (!(*entry & PTE_A) || (store && !(*entry & PTE_D)))
         *entry |= PTE_A | (store ? PTE_D : 0);
-    prot = PROT_R | (nx ? 0 : PROT_X);
-    if ((rights & PTE_W) && (*entry & PTE_D))
-        prot |= PROT_W;
-    tlb_set_page_with_attrs_x86_64(cpu, va & ~0xfffull, maddr, 0, prot, mmu_idx, 4096);
+    if (access == ACCESS_FETCH)
+        prot = PROT_R | PROT_X;
+    else
+        prot = (rights & PTE_W) && (*entry & PTE_D) ? PROT_R | PROT_W : PROT_R;
+    if (env->dr[7] & 0xff) /* with watchpoints */
+        tlb_set_page_with_attrs_x86_64(cpu, va & ~0xfffull, maddr, 0, prot, mmu_idx, 4096);
+    else
+        fill(engine, cpu, va & ~0xfffull, maddr, prot, mmu_idx);
     return true;
 
 fault:
@@ -190,12 +233,11 @@ static void watch_writes(TlbEntry *entries, uint64_t count, uint64_t maddr)
 /* The first translation from a page: from now on every write to it, at whatever address, must be seen. */
 void __wrap_tlb_protect_code_x86_64(uc_engine *uc, uint64_t maddr)
 {
-    uint8_t *cpu = FIELD(uc, UC_CPU, uint8_t *);
+    void *cpu = FIELD(uc, UC_CPU, void *);
+    current->code_frames[maddr >> 15] |= 1 << (maddr >> 12 & 7);
     for (int mode = 0; mode < NB_MMU_MODES; mode++) {
-        uint8_t *tables = cpu + CPU_TLB_TABLES + 16 * mode;
-        uint8_t *descriptor = cpu + CPU_TLB_DESCRIPTORS + TLB_DESCRIPTOR_SIZE * mode;
-        watch_writes(FIELD(tables, 8, TlbEntry *), (FIELD(tables, 0, uint64_t) >> 6) + 1, maddr);
-        watch_writes((TlbEntry *)(descriptor + TLB_DESCRIPTOR_VICTIMS), VICTIM_ENTRIES, maddr);
+        watch_writes(TLB_TABLE(cpu, mode)->entries, TLB_ENTRIES(TLB_TABLE(cpu, mode)), maddr);
+        watch_writes(TLB_DESCRIPTOR(cpu, mode)->victims, VICTIM_ENTRIES, maddr);
     }
 }
 
@@ -206,6 +248,12 @@ void __wrap_tb_invalidate_phys_page_fast_x86_64(uc_engine *uc, void *pages, uint
 {
     __real_tb_invalidate_phys_page_fast_x86_64(uc, pages, start, length, retaddr);
     tb_invalidate_phys_page_range_x86_64(uc, start & ~0xfffull, (start & ~0xfffull) + 4096);
+    current->code_frames[start >> 15] &= ~(1 << (start >> 12 & 7));
+}
+
+void __wrap_tlb_reset_dirty_by_vaddr_x86_64(void *cpu, uint64_t start, uint64_t length)
+{
+    (void)cpu, (void)start, (void)length;
 }
 
 /* ---- the stop check of a translated block ---- */

@@ -11,6 +11,7 @@ typedef struct {
     void (*on_syscall)(void *engine, int kind_is_sysenter, int length);
     void (*on_cpuid)(void *engine);
     void *engine;
+    uint8_t *code_frames; /* a bit for each machine frame: translations from it exist */
     uint64_t tlb_fills;
 } Interposed;
 

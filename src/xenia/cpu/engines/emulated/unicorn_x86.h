@@ -27,9 +27,8 @@
 #define CPU_HALTED 0x8198
 #define CPU_EXCEPTION_INDEX 0x81a0
 #define CPU_TLB 0x81c0
+#define CPU_TLB_DIRTY CPU_TLB /* a bit for each mode: has entries */
 #define CPU_TLB_DESCRIPTORS (CPU_TLB + 0x20)
-#define TLB_DESCRIPTOR_SIZE 696
-#define TLB_DESCRIPTOR_VICTIMS 48
 #define CPU_TLB_TABLES (CPU_TLB + 0x850)
 #define CPU_ENV 0x8a50
 #define ENV_ICOUNT_DECR (-16)
@@ -114,8 +113,33 @@ typedef struct { /* one cached translation; an address of -1 is none */
     uint8_t pad[24];
 } TlbEntry;
 _Static_assert(sizeof(TlbEntry) == 64, "TlbEntry");
+
+typedef struct {
+    uint64_t addr; /* ram address - virtual address of the page */
+    uint32_t attributes;
+} IoTlbEntry;
+
+typedef struct { /* of one mode, off the fast path */
+    uint64_t large_page_addr, large_page_mask;
+    int64_t window_begin_ns;
+    uint64_t window_max_entries, n_used_entries;
+    uint64_t victim_index;
+    TlbEntry victims[VICTIM_ENTRIES];
+    IoTlbEntry victim_io[VICTIM_ENTRIES];
+    IoTlbEntry *io;
+} TlbDescriptor;
+_Static_assert(sizeof(TlbDescriptor) == 696, "TlbDescriptor");
+
+typedef struct { /* of one mode, for translated code */
+    uint64_t mask; /* (entries - 1) * sizeof(TlbEntry) */
+    TlbEntry *entries;
+} TlbTable;
 #define TLB_INVALID_BIT (1u << 11)
 #define TLB_NOTDIRTY_BIT (1u << 10)
+
+#define TLB_TABLE(cpu, mode) ((TlbTable *)((uint8_t *)(cpu) + CPU_TLB_TABLES) + (mode))
+#define TLB_DESCRIPTOR(cpu, mode) ((TlbDescriptor *)((uint8_t *)(cpu) + CPU_TLB_DESCRIPTORS) + (mode))
+#define TLB_ENTRIES(table) (((table)->mask >> 6) + 1)
 
 #define FIELD(object, offset, type) (*(type *)((uint8_t *)(object) + (offset)))
 
