@@ -98,7 +98,7 @@ class Subscription:
 
 
 class Client(Keys):
-    """A connection with watches and transactions."""
+    """A connection with watches and transactions; any thread may use it."""
 
     def __init__(self, request: Request) -> None:
         super().__init__(request)
@@ -144,6 +144,15 @@ class Client(Keys):
             keys._send(MessageType.TRANSACTION_END, b"F\0")
             raise
         keys._send(MessageType.TRANSACTION_END, b"T\0")
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Keys]:
+        """Keys as they are at one moment, for reading; what is written to them is dropped."""
+        keys = Keys(self._request, int(self._send(MessageType.TRANSACTION_START, b"\0")[:-1]))
+        try:
+            yield keys
+        finally:
+            keys._send(MessageType.TRANSACTION_END, b"F\0")
 
     def atomically(self, change: Callable[[Keys], _Result]) -> _Result:
         """Run `change` in a transaction, again and again until it does not conflict; answers what it answered."""

@@ -84,7 +84,7 @@ def test_closing_writes_out_what_the_guest_has_written(frontend: Frontend, tmp_p
         backend.close()
         backend.close()
     assert path.read_bytes() == b"y" * 100_000 + b"reboot: Power down\r\n"
-    frontend.page.extend(b"")  # the page was let go of: a buffer that is still exported cannot be resized
+    frontend.page.extend(b"\0")  # the page was let go of: a buffer that is still exported cannot be resized
 
 
 def test_closing_waits_for_a_full_pipe_until_somebody_reads_it(frontend: Frontend) -> None:

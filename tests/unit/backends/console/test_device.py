@@ -120,7 +120,7 @@ def test_impossible_indices_end_the_service_with_one_line(
         device.offer(b"x")
         served(device)
     assert len(caplog.records) == 1
-    frontend.page.extend(b"")  # the page was let go of: a buffer that is still exported cannot be resized
+    frontend.page.extend(b"\0")  # the page was let go of: a buffer that is still exported cannot be resized
 
 
 def test_emergency_output_goes_the_same_way_without_a_ring(device: Console, frontend: Frontend, glass: Glass) -> None:

@@ -125,6 +125,8 @@ def guest(server: Server) -> Iterator[GuestEnd]:
     server.client().set_permissions("/local/domain/5/name", Permissions(5))
     server.attach(5, guest.link)
     yield guest
+    if 5 in server.store.domains:
+        server.detach(5)
     os.close(guest.event_fd)
 
 
@@ -267,7 +269,7 @@ def test_a_detached_guests_page_is_let_go_of_and_its_keys_are_gone(
     client.watch("@releaseDomain", released.put)
     released.get(timeout=TIMEOUT)
     server.detach(5)
-    guest.page.extend(b"")  # a buffer that is still exported cannot be resized
+    guest.page.extend(b"\0")  # a buffer that is still exported cannot be resized
     released.get(timeout=TIMEOUT)
     assert not client.exists("/local/domain/5")
     with pytest.raises(StoreError):

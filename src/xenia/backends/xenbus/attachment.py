@@ -1,0 +1,264 @@
+"""One split device on the bus: its keys, its state, and the backend behind it.
+
+The handshake runs on the store's thread, called by watches on both ends, so a backend is never called by two threads
+at once.  Whoever plugs and unplugs only writes keys.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from xenia.abi.xenbus import XenbusState
+from xenia.abi.xs_wire import XsdError
+from xenia.backends.fault import FrontendFault
+from xenia.backends.xenbus.foreign import Foreign, Frontend
+from xenia.backends.xenbus.handshake import Action, react
+from xenia.backends.xenstore.client import Client, Keys, Subscription
+from xenia.backends.xenstore.error import StoreError
+from xenia.backends.xenstore.permissions import Access, Permissions
+
+_log = logging.getLogger(__name__)
+
+
+class Backend(ABC):
+    """What serves a device once it is connected.  All methods are called on the store's thread and do not block."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def prepare(self) -> Mapping[str, str]:
+        """What is offered to the frontend: keys of the backend's directory."""
+
+    @abstractmethod
+    def connect(self, frontend: Frontend) -> Mapping[str, str]:
+        """Begin to serve what the frontend published; the answer is what to tell it, as keys of the backend's
+        directory.
+
+        Raises FrontendFault, having let go of everything, where it cannot be used.
+        """
+
+    @abstractmethod
+    def disconnect(self) -> None:
+        """Finish what is under way and let go of everything of the frontend's.  Precondition: connected."""
+
+
+class Address(NamedTuple):
+    """Where a device is: which kind, of which domain, served by which."""
+
+    kind: str  # vbd, vif, ...
+    domid: int
+    device: int
+    backend_domid: int = 0
+
+    @property
+    def frontend_path(self) -> str:
+        return f"/local/domain/{self.domid}/device/{self.kind}/{self.device}"
+
+    @property
+    def backend_name(self) -> str:
+        """The backend's path relative to its domain's home."""
+        return f"backend/{self.kind}/{self.domid}/{self.device}"
+
+    @property
+    def backend_path(self) -> str:
+        return f"/local/domain/{self.backend_domid}/{self.backend_name}"
+
+
+class Attachment:
+    """A device that was plugged in."""
+
+    def __init__(
+        self,
+        client: Client,
+        address: Address,
+        foreign: Foreign,
+        backend: Backend,
+        frontend_keys: Mapping[str, str] | None = None,
+        backend_keys: Mapping[str, str] | None = None,
+    ) -> None:
+        """Plug the device in: both directories appear at once, with what is to be in them from the start."""
+        self._client = client
+        self.address = address
+        self._foreign = foreign
+        self._backend = backend
+        self._connected = False
+        self._changed = threading.Condition()
+        self._state = XenbusState.INITIALISING
+        self._removed = False
+        client.atomically(lambda keys: self._create(keys, frontend_keys or {}, backend_keys or {}))
+        self._watches: list[Subscription] = []
+        backend_path = address.backend_path
+        for path in (f"{address.frontend_path}/state", f"{backend_path}/online", f"{backend_path}/state"):
+            self._watches.append(client.watch(path, self._on_change))
+        if self._removed:  # as soon as this
+            self._end_watches()
+
+    @property
+    def state(self) -> XenbusState:
+        """The state of the backend's end."""
+        return self._state
+
+    @property
+    def removed(self) -> bool:
+        """Whether the device is gone, and its keys with it."""
+        return self._removed
+
+    def unplug(self) -> None:
+        """Ask the frontend to let go of the device; it is removed when that has happened."""
+        try:
+            self._client.atomically(self._go_offline)
+        except StoreError as refused:
+            if refused.error is not XsdError.ENOENT:  # removed already
+                raise
+
+    def remove(self) -> None:
+        """The domain is gone, or never answers: end the device whatever its frontend does."""
+        self._client.atomically(lambda keys: _remove_all(keys, self.address.frontend_path))
+
+    def wait(self, state: XenbusState, timeout: float | None = None) -> bool:
+        """Wait until the backend's end is in a state, or the device removed; answers whether it is in that state.
+        Not on the store's thread."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._state is state or self._removed, timeout)
+            return self._state is state
+
+    def wait_removed(self, timeout: float | None = None) -> bool:
+        """Wait until the device is gone; answers whether it is.  Not on the store's thread."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._removed, timeout)
+
+    # --- Keys
+
+    def _create(self, keys: Keys, frontend_keys: Mapping[str, str], backend_keys: Mapping[str, str]) -> None:
+        address = self.address
+        initialising = str(int(XenbusState.INITIALISING))
+        frontend = {
+            "backend": address.backend_path,
+            "backend-id": str(address.backend_domid),
+            "state": initialising,
+            **frontend_keys,
+        }
+        backend = {
+            "frontend": address.frontend_path,
+            "frontend-id": str(address.domid),
+            "online": "1",
+            "state": initialising,
+            **backend_keys,
+        }
+        for path, values, owner, reader in (
+            (address.frontend_path, frontend, address.domid, address.backend_domid),
+            (address.backend_path, backend, address.backend_domid, address.domid),
+        ):
+            permissions = Permissions(owner, Access.NONE, ((reader, Access.READ),))
+            keys.mkdir(path)
+            keys.set_permissions(path, permissions)
+            for key, value in values.items():
+                keys.write(f"{path}/{key}", value)
+                keys.set_permissions(f"{path}/{key}", permissions)
+
+    def _go_offline(self, keys: Keys) -> None:
+        keys.read(f"{self.address.backend_path}/state")
+        keys.write(f"{self.address.backend_path}/online", "0")
+
+    # --- The handshake, on the store's thread
+
+    def _on_change(self, _: str) -> None:
+        if self._removed:
+            return
+        if self._client.get(f"{self.address.backend_path}/state") == str(int(XenbusState.CLOSING)):
+            self._ask_to_close()
+        while not self._removed:
+            online = self._client.get(f"{self.address.backend_path}/online") == "1"
+            step = react(self._state, _state_at(self._client, self.address.frontend_path), online)
+            if step is None:
+                return
+            self._take(step.action, step.state)
+
+    def _ask_to_close(self) -> None:
+        """Another toolstack unplugs by writing our state; take it over as our own."""
+        if self._state is XenbusState.CONNECTED:
+            self._become(XenbusState.CLOSING)
+
+    def _take(self, action: Action, state: XenbusState) -> None:
+        if action is Action.REMOVE:
+            self._remove()
+            return
+        try:
+            if action is Action.PREPARE:
+                self._publish(self._backend.prepare())
+            elif action is Action.CONNECT:
+                self._publish(self._backend.connect(self._frontend()))
+                self._connected = True
+        except FrontendFault as fault:
+            self._complain(str(fault))
+            state = XenbusState.CLOSING
+        if action is Action.DISCONNECT and self._connected:
+            self._connected = False
+            self._backend.disconnect()
+        self._become(state)
+
+    def _frontend(self) -> Frontend:
+        path = self.address.frontend_path
+        values: dict[str, str] = {}
+        with self._client.snapshot() as keys:
+            pending = [""] if keys.exists(path) else []
+            while pending:
+                below = pending.pop()
+                for name in keys.directory(f"{path}{below}"):
+                    key = f"{below}/{name}"
+                    values[key[1:]] = keys.read(f"{path}{key}")
+                    pending.append(key)
+        return Frontend(self._foreign, values)
+
+    def _publish(self, values: Mapping[str, str]) -> None:
+        for key, value in values.items():
+            self._client.write(f"{self.address.backend_path}/{key}", value)
+
+    def _complain(self, message: str) -> None:
+        _log.warning("d%d %s %d: %s", self.address.domid, self.address.kind, self.address.device, message)
+        home = f"/local/domain/{self.address.backend_domid}"
+        self._client.write(f"{home}/error/{self.address.backend_name}/error", message)
+
+    def _become(self, state: XenbusState) -> None:
+        self._client.atomically(lambda keys: _replace(keys, f"{self.address.backend_path}/state", str(int(state))))
+        with self._changed:
+            self._state = state
+            self._changed.notify_all()
+
+    def _remove(self) -> None:
+        address = self.address
+        self._client.atomically(lambda keys: _remove_all(keys, address.frontend_path, address.backend_path))
+        with self._changed:
+            self._removed = True
+            self._changed.notify_all()
+        self._end_watches()
+
+    def _end_watches(self) -> None:
+        with self._changed:
+            watches, self._watches = self._watches, []
+        for watch in watches:
+            watch.close()
+
+
+def _state_at(keys: Keys, path: str) -> XenbusState:
+    """The state of an end; UNKNOWN where it is missing or nonsense."""
+    text = keys.get(f"{path}/state") or ""
+    if len(text) == 1 and text in "012345678":
+        return XenbusState(int(text))
+    return XenbusState.UNKNOWN
+
+
+def _replace(keys: Keys, path: str, value: str) -> None:
+    """Give a key another value, unless somebody removed it."""
+    if keys.exists(path):
+        keys.write(path, value)
+
+
+def _remove_all(keys: Keys, *paths: str) -> None:
+    for path in paths:
+        if keys.exists(path):
+            keys.remove(path)

@@ -1,0 +1,176 @@
+"""A guest in memory, for tests of backends: pages it grants, ports it opens, and the domain as its backend sees it.
+
+Pages lie scattered in the guest's memory, so that nothing can lean on neighbours.  `assert_let_go` fails a test whose
+backend kept a mapping or a channel.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Sequence
+from itertools import count
+from typing import Final
+
+from xenia.backends.fault import FrontendFault
+from xenia.backends.xenbus.foreign import Channel, Foreign, Mapping
+from xenia.backends.xenbus.window import Window
+
+PAGE_SIZE: Final = 4096
+
+
+class SharedPages:
+    """Pages that the guest granted, side by side as the guest sees them."""
+
+    def __init__(self, window: Window, refs: list[int]) -> None:
+        self._window = window
+        self.memory = memoryview(window)
+        self.refs = refs
+
+
+class GuestPort:
+    """The guest's end of an event channel."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.to_guest = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.to_backend = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.is_bound = False
+
+    def notify(self) -> None:
+        """Send the backend an event."""
+        os.eventfd_write(self.to_backend, 1)
+
+    def wait(self, timeout: float) -> bool:
+        """Wait for an event of the backend's, and take it; answers whether one came."""
+        poll = select.poll()
+        poll.register(self.to_guest, select.POLLIN)
+        if not poll.poll(timeout * 1000):
+            return False
+        os.eventfd_read(self.to_guest)
+        return True
+
+
+class MemoryGuest:
+    """The guest.  Close it at the end of the test."""
+
+    def __init__(self, domid: int, nr_pages: int = 256) -> None:
+        self.domid = domid
+        self._fd = os.memfd_create(f"guest {domid}", os.MFD_CLOEXEC)
+        os.ftruncate(self._fd, nr_pages * PAGE_SIZE)
+        # Every second frame downwards, then the others: no two that are handed out in a row are neighbours.
+        self._free = [*range(0, nr_pages, 2), *range(1, nr_pages, 2)]
+        self._next_ref = count(8)  # public/grant_table.h: the first eight are reserved
+        self._grants: dict[int, tuple[int, bool]] = {}
+        self._next_port = count(1)
+        self._ports: dict[int, GuestPort] = {}
+        self.live_mappings: list[object] = []
+        self.live_channels: list[object] = []
+
+    def share(self, nr_pages: int = 1, writable: bool = True) -> SharedPages:
+        """Grant the backend new pages."""
+        frames = [self._free.pop() for _ in range(nr_pages)]
+        refs = [next(self._next_ref) for _ in frames]
+        self._grants.update((ref, (frame, writable)) for ref, frame in zip(refs, frames, strict=True))
+        return SharedPages(Window(self._fd, frames), refs)
+
+    def end_grants(self, pages: SharedPages) -> None:
+        """Take a grant back."""
+        for ref in pages.refs:
+            del self._grants[ref]
+
+    def open_port(self) -> GuestPort:
+        """Allocate an unbound port for the backend."""
+        port = GuestPort(next(self._next_port))
+        self._ports[port.number] = port
+        return port
+
+    def map_frames(self, refs: Sequence[int], writable: bool) -> Window:
+        """What granting means: see Foreign.map."""
+        frames = []
+        for ref in refs:
+            frame, may_write = self._grants.get(ref, (-1, False))
+            if frame < 0 or (writable and not may_write):
+                raise FrontendFault(f"grant reference {ref} is not granted" + (" for writing" if frame >= 0 else ""))
+            frames.append(frame)
+        return Window(self._fd, frames, writable)
+
+    def bind(self, number: int) -> GuestPort:
+        """What binding means: see Foreign.bind."""
+        port = self._ports.get(number)
+        if port is None or port.is_bound:
+            raise FrontendFault(f"port {number} is not unbound")
+        port.is_bound = True
+        return port
+
+    def assert_let_go(self) -> None:
+        """The backend has let go of everything."""
+        assert not self.live_mappings, f"{len(self.live_mappings)} mappings of granted pages were kept"
+        assert not self.live_channels, f"{len(self.live_channels)} event channels were kept"
+
+    def close(self) -> None:
+        for port in self._ports.values():
+            os.close(port.to_guest)
+            os.close(port.to_backend)
+        self._ports.clear()
+        os.close(self._fd)
+
+
+class MemoryForeign(Foreign):
+    """A MemoryGuest as its backend sees it."""
+
+    __slots__ = ("_guest",)
+
+    def __init__(self, guest: MemoryGuest) -> None:
+        self._guest = guest
+
+    @property
+    def domid(self) -> int:
+        return self._guest.domid
+
+    def map(self, refs: Sequence[int], writable: bool = True) -> Mapping:
+        return _MemoryMapping(self._guest, self._guest.map_frames(refs, writable))
+
+    def bind(self, port: int) -> Channel:
+        return _MemoryChannel(self._guest, self._guest.bind(port))
+
+
+class _MemoryMapping(Mapping):
+    __slots__ = ("_guest", "_memory", "_window")
+
+    def __init__(self, guest: MemoryGuest, window: Window) -> None:
+        self._guest = guest
+        self._window = window
+        self._memory = memoryview(window)
+        guest.live_mappings.append(self)
+
+    @property
+    def memory(self) -> memoryview:
+        return self._memory
+
+    def close(self) -> None:
+        if self in self._guest.live_mappings:
+            self._memory.release()
+            self._window.close()
+            self._guest.live_mappings.remove(self)
+
+
+class _MemoryChannel(Channel):
+    __slots__ = ("_guest", "_port")
+
+    def __init__(self, guest: MemoryGuest, port: GuestPort) -> None:
+        self._guest = guest
+        self._port = port
+        guest.live_channels.append(self)
+
+    @property
+    def event_fd(self) -> int:
+        return self._port.to_backend
+
+    def notify(self) -> None:
+        os.eventfd_write(self._port.to_guest, 1)
+
+    def close(self) -> None:
+        if self in self._guest.live_channels:
+            self._port.is_bound = False
+            self._guest.live_channels.remove(self)
