@@ -54,7 +54,7 @@ from xenia.abi.xen cimport HYPERVISOR_VIRT_START, INVALID_M2P_ENTRY
 from xenia.domain.domain cimport Domain, Vcpu
 from xenia.hypercalls.guest cimport from_guest, own_domain, to_guest
 from xenia.hypercalls.table cimport HYPERCALL_CONTINUE
-from xenia.machine.machine cimport FRAME_ALLOCATED, FRAME_PINNED, FRAME_SHARED, Frame, Machine, machine_alloc
+from xenia.machine.machine cimport FRAME_ALLOCATED, FRAME_PINNED, FRAME_SHARED, Frame, Machine, machine_alloc_extent
 from xenia.mm.pvmmu cimport PvMmu, get_page, put_page, put_page_and_type
 
 cdef enum:
@@ -67,18 +67,17 @@ cdef enum:
 
 # --- frames that a domain gains and loses
 
-# A zeroed frame for the domain below `limit`, known to the M2P table as `pfn`; INVALID_M2P_ENTRY if there is none for it.
-cdef uint64_t gain_frame(PvMmu *mmu, uint64_t pfn, uint64_t limit) noexcept nogil:
-    cdef uint64_t mfn
-    if mmu.tot_pages >= mmu.max_pages:
-        return INVALID_M2P_ENTRY
-    mfn = machine_alloc(mmu.machine, mmu.domid)
+# 2^order zeroed frames for the domain, below `limit`, known to the M2P table as `pfn` and on; the first, or INVALID_M2P_ENTRY.
+cdef uint64_t gain_extent(PvMmu *mmu, uint64_t pfn, uint32_t order, uint64_t limit) noexcept nogil:
+    cdef uint64_t count = <uint64_t>1 << order, i
+    cdef uint64_t mfn = machine_alloc_extent(mmu.machine, mmu.domid, order)
     if mfn == INVALID_M2P_ENTRY:
         return mfn
-    mmu.tot_pages += 1
-    mmu.machine.m2p[mfn] = pfn
-    if mfn >= limit:
-        lose_frame(mmu, mfn)
+    mmu.tot_pages += count
+    for i in range(count):
+        mmu.machine.m2p[mfn + i] = pfn if pfn == INVALID_M2P_ENTRY else pfn + i
+    if mfn + count > limit:
+        lose_extent(mmu, mfn, order)
         return INVALID_M2P_ENTRY
     return mfn
 
@@ -100,6 +99,13 @@ cdef bint lose_frame(PvMmu *mmu, uint64_t mfn) noexcept nogil:
     put_page(mmu, mfn)
     return True
 
+cdef bint lose_extent(PvMmu *mmu, uint64_t mfn, uint32_t order) noexcept nogil:
+    cdef uint64_t i
+    for i in range(<uint64_t>1 << order):
+        if not lose_frame(mmu, mfn + i):
+            return False
+    return True
+
 # First frame number above what XENMEMF_address_bits(bits) can reach; 0: no frame qualifies.
 cdef uint64_t frame_limit(uint32_t mem_flags) noexcept nogil:
     cdef uint32_t bits = mem_flags & XENMEMF_address_bits_mask
@@ -112,17 +118,15 @@ cdef uint64_t frame_limit(uint32_t mem_flags) noexcept nogil:
 cdef int64_t adjust_reservation(Vcpu *vcpu, uint64_t *args, uint32_t op, uint64_t start) noexcept nogil:
     cdef PvMmu *mmu = &vcpu.domain.mmu
     cdef xen_memory_reservation_t reservation
-    cdef uint64_t i = start, limit, entry, mfn
-    cdef bint done
+    cdef uint64_t i = start, entry
     if from_guest(vcpu, &reservation, args[1], sizeof(reservation)):
         return <int64_t>start
     if reservation.nr_extents > <uint32_t>-1 >> EXTENT_SHIFT or start >= reservation.nr_extents:
         return <int64_t>start
     if own_domain(vcpu.domain, reservation.domid) or reservation.mem_flags & XENMEMF_populate_on_demand:
         return <int64_t>start
-    if reservation.extent_order > MAX_ORDER or (reservation.extent_order and op != XENMEM_decrease_reservation):
-        return <int64_t>start       # machine memory may be scattered: no extents above a frame
-    limit = frame_limit(reservation.mem_flags)
+    if reservation.extent_order > MAX_ORDER:
+        return <int64_t>start
     while i < reservation.nr_extents:
         if i != start and vcpu.domain.preempt:
             args[0] = i << EXTENT_SHIFT | op
@@ -133,88 +137,117 @@ cdef int64_t adjust_reservation(Vcpu *vcpu, uint64_t *args, uint32_t op, uint64_
         if op == XENMEM_decrease_reservation:
             if not lose_extent(mmu, entry, reservation.extent_order):
                 break
-        else:
-            mfn = gain_frame(mmu, entry, limit)
-            if mfn == INVALID_M2P_ENTRY:
-                break
-            if (op == XENMEM_populate_physmap or reservation.extent_start) and to_guest(
-                vcpu, reservation.extent_start + 8 * i, &mfn, sizeof(mfn)
-            ):
-                lose_frame(mmu, mfn)
-                break
+        elif not add_extent(vcpu, &reservation, i, entry, op == XENMEM_populate_physmap):
+            break
         i += 1
     return <int64_t>i
 
-cdef bint lose_extent(PvMmu *mmu, uint64_t mfn, uint32_t order) noexcept nogil:
-    cdef uint64_t i
-    for i in range(<uint64_t>1 << order):
-        if not lose_frame(mmu, mfn + i):
-            return False
+# Extent `i` of a reservation that grows; its first frame goes into the list.
+cdef bint add_extent(Vcpu *vcpu, xen_memory_reservation_t *reservation, uint64_t i, uint64_t pfn, bint list_required) noexcept nogil:
+    cdef PvMmu *mmu = &vcpu.domain.mmu
+    cdef uint64_t mfn
+    if mmu.tot_pages + (<uint64_t>1 << reservation.extent_order) > mmu.max_pages:
+        return False
+    mfn = gain_extent(mmu, pfn, reservation.extent_order, frame_limit(reservation.mem_flags))
+    if mfn == INVALID_M2P_ENTRY:
+        return False
+    if (list_required or reservation.extent_start) and to_guest(vcpu, reservation.extent_start + 8 * i, &mfn, sizeof(mfn)):
+        lose_extent(mmu, mfn, reservation.extent_order)
+        return False
     return True
 
-# --- exchange
+# --- exchange, in chunks of the larger of the two extents
+
+cdef struct Chunk:
+    uint32_t nr_in          # extents in and out that make up a chunk: one of the two is 1
+    uint32_t nr_out
+    uint64_t taken[1 << MAX_ORDER]      # frames given up
+    uint32_t nr_taken
+    uint64_t given[1 << MAX_ORDER]      # extents got for them
 
 cdef int64_t exchange(Vcpu *vcpu, uint64_t *args) noexcept nogil:
-    cdef PvMmu *mmu = &vcpu.domain.mmu
     cdef xen_memory_exchange_t op
-    cdef uint64_t nr_exchanged_va = args[1] + 2 * sizeof(xen_memory_reservation_t)
-    cdef uint64_t i, old, pfn, mfn, limit
-    cdef int64_t result = 0
+    cdef Chunk chunk
+    cdef uint64_t i, nr_exchanged_va = args[1] + 2 * sizeof(xen_memory_reservation_t)
+    cdef int64_t result
     if from_guest(vcpu, &op, args[1], sizeof(op)):
         return -XEN_EFAULT
     if op.in_.extent_order > MAX_ORDER or op.out.extent_order > MAX_ORDER:
         return -XEN_EPERM
-    if op.nr_exchanged > op.in_.nr_extents or op.in_.nr_extents > <uint64_t>-1 >> op.in_.extent_order:
+    if op.nr_exchanged > op.in_.nr_extents or max(op.in_.nr_extents, op.out.nr_extents) > <uint64_t>-1 >> MAX_ORDER:
         return -XEN_EINVAL
-    if op.in_.nr_extents << op.in_.extent_order != op.out.nr_extents << op.out.extent_order:
-        return -XEN_EINVAL
-    if op.in_.domid != op.out.domid:
+    if op.in_.nr_extents << op.in_.extent_order != op.out.nr_extents << op.out.extent_order or op.in_.domid != op.out.domid:
         return -XEN_EINVAL
     result = own_domain(vcpu.domain, op.in_.domid)
     if result:
         return result
-    if op.in_.extent_order or op.out.extent_order:
-        return -XEN_ENOMEM          # machine memory may be scattered: no extents above a frame
-    limit = frame_limit(op.out.mem_flags)
-    i = op.nr_exchanged
-    while i < op.in_.nr_extents:
-        if i != op.nr_exchanged and vcpu.domain.preempt:
+    chunk.nr_in = 1 << (op.out.extent_order - op.in_.extent_order) if op.out.extent_order > op.in_.extent_order else 1
+    chunk.nr_out = 1 << (op.in_.extent_order - op.out.extent_order) if op.in_.extent_order > op.out.extent_order else 1
+    i = op.nr_exchanged // chunk.nr_in
+    while i < op.in_.nr_extents // chunk.nr_in:
+        if i != op.nr_exchanged // chunk.nr_in and vcpu.domain.preempt:
             result = HYPERCALL_CONTINUE
             break
-        if from_guest(vcpu, &old, op.in_.extent_start + 8 * i, 8) or from_guest(vcpu, &pfn, op.out.extent_start + 8 * i, 8):
-            result = -XEN_EFAULT
+        result = exchange_chunk(vcpu, &op, &chunk, i)
+        if result:
             break
-        # Only a frame that nothing but the allocation holds can be taken away whole.
-        if not exclusive(mmu, old):
-            result = -XEN_EINVAL
-            break
-        mmu.max_pages += 1
-        mfn = gain_frame(mmu, pfn, limit)
-        mmu.max_pages -= 1
-        if mfn == INVALID_M2P_ENTRY:
-            result = -XEN_ENOMEM
-            break
-        if to_guest(vcpu, op.out.extent_start + 8 * i, &mfn, sizeof(mfn)):
-            lose_frame(mmu, mfn)
-            result = -XEN_EFAULT
-            break
-        lose_frame(mmu, old)
         i += 1
-    if to_guest(vcpu, nr_exchanged_va, &i, sizeof(i)):
-        return -XEN_EFAULT
-    return result
+    i *= chunk.nr_in
+    return -XEN_EFAULT if to_guest(vcpu, nr_exchanged_va, &i, sizeof(i)) else result
 
-cdef bint exclusive(PvMmu *mmu, uint64_t mfn) noexcept nogil:
-    cdef bint alone
-    if not get_page(mmu, mfn):
-        return False
-    alone = (
-        mmu.machine.frames[mfn].refs == 2
-        and mmu.machine.frames[mfn].flags & FRAME_ALLOCATED != 0
-        and mmu.machine.frames[mfn].type != FRAME_SHARED
-    )
-    put_page(mmu, mfn)
-    return alone
+cdef int64_t exchange_chunk(Vcpu *vcpu, xen_memory_exchange_t *op, Chunk *chunk, uint64_t number) noexcept nogil:
+    cdef PvMmu *mmu = &vcpu.domain.mmu
+    cdef uint64_t extent, pfn, where, i, undo
+    cdef int64_t result = 0
+    chunk.nr_taken = 0
+    for i in range(chunk.nr_in):
+        if from_guest(vcpu, &extent, op.in_.extent_start + 8 * (number * chunk.nr_in + i), 8):
+            result = -XEN_EFAULT
+        elif not take_extent(mmu, chunk, extent, op.in_.extent_order):
+            result = -XEN_EINVAL
+        if result:
+            return_taken(mmu, chunk)
+            return result
+    for i in range(chunk.nr_out):
+        where = op.out.extent_start + 8 * (number * chunk.nr_out + i)
+        if from_guest(vcpu, &pfn, where, 8):
+            result = -XEN_EFAULT
+        else:
+            chunk.given[i] = gain_extent(mmu, pfn, op.out.extent_order, frame_limit(op.out.mem_flags))
+            if chunk.given[i] == INVALID_M2P_ENTRY:
+                result = -XEN_ENOMEM
+            elif to_guest(vcpu, where, &chunk.given[i], 8):
+                lose_extent(mmu, chunk.given[i], op.out.extent_order)
+                result = -XEN_EFAULT
+        if result:
+            for undo in range(i):
+                lose_extent(mmu, chunk.given[undo], op.out.extent_order)
+            return_taken(mmu, chunk)
+            return result
+    for i in range(chunk.nr_taken):
+        put_page(mmu, chunk.taken[i])
+    return 0
+
+# Take frames that nothing but the allocation holds: its reference is ours then, and nobody can take them again.
+cdef bint take_extent(PvMmu *mmu, Chunk *chunk, uint64_t mfn, uint32_t order) noexcept nogil:
+    cdef Frame *frame
+    cdef uint64_t i
+    for i in range(<uint64_t>1 << order):
+        if not get_page(mmu, mfn + i):
+            return False
+        frame = &mmu.machine.frames[mfn + i]
+        put_page(mmu, mfn + i)
+        if frame.refs != 1 or not frame.flags & FRAME_ALLOCATED or frame.type == FRAME_SHARED:
+            return False
+        frame.flags &= ~FRAME_ALLOCATED
+        chunk.taken[chunk.nr_taken] = mfn + i
+        chunk.nr_taken += 1
+    return True
+
+cdef void return_taken(PvMmu *mmu, Chunk *chunk) noexcept nogil:
+    cdef uint32_t i
+    for i in range(chunk.nr_taken):
+        mmu.machine.frames[chunk.taken[i]].flags |= FRAME_ALLOCATED
 
 # --- questions
 

@@ -197,7 +197,7 @@ cdef fill():
     row(HYPERVISOR_get_debugreg, "get_debugreg", do_get_debugreg, "reg", full)
     row(HYPERVISOR_update_descriptor, "update_descriptor", do_update_descriptor, "ma, desc", full)
     row(HYPERVISOR_memory_op, "memory_op", do_memory_op, "cmd, arg", partial,
-        "extents are single frames; no populate-on-demand, sharing, paging or vNUMA; add_to_physmap is for translated guests (EACCES)")
+        "no populate-on-demand, sharing, paging or vNUMA; add_to_physmap is for translated guests (EACCES)")
     row(HYPERVISOR_multicall, "multicall", do_multicall, "call_list, nr_calls", full)
     row(HYPERVISOR_update_va_mapping, "update_va_mapping", do_update_va_mapping, "va, val, flags", full)
     row(HYPERVISOR_set_timer_op, "set_timer_op", do_set_timer_op, "timeout", full)

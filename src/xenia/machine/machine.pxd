@@ -53,6 +53,8 @@ cdef inline bint frame_exists(Machine *machine, uint64_t mfn) noexcept nogil:
 
 # One zeroed frame for `owner`, with one reference (FRAME_ALLOCATED) and no type; INVALID_M2P_ENTRY when none is left.
 cdef uint64_t machine_alloc(Machine *machine, uint16_t owner) noexcept nogil
+# 2^order of them, contiguous and aligned to their number; the first, or INVALID_M2P_ENTRY.  Searches the frame table.
+cdef uint64_t machine_alloc_extent(Machine *machine, uint16_t owner, unsigned order) noexcept nogil
 # Scrub a frame whose last reference went, and hand it back.
 cdef void machine_free(Machine *machine, uint64_t mfn) noexcept nogil
 

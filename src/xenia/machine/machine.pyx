@@ -59,11 +59,53 @@ cdef uint64_t machine_alloc(Machine *machine, uint16_t owner) noexcept nogil:
     return mfn
 
 
+cdef uint64_t machine_alloc_extent(Machine *machine, uint16_t owner, unsigned order) noexcept nogil:
+    cdef uint64_t count = <uint64_t>1 << order, first, i
+    if order == 0:
+        return machine_alloc(machine, owner)
+    pthread_mutex_lock(<pthread_mutex_t *>machine.lock)
+    first = find_extent(machine, count)
+    if first != INVALID_M2P_ENTRY:
+        claim_extent(machine, first, count)
+        machine.nr_free -= count
+        for i in range(first, first + count):
+            take(machine, i, owner)
+    pthread_mutex_unlock(<pthread_mutex_t *>machine.lock)
+    return first
+
+
+cdef uint64_t find_extent(Machine *machine, uint64_t count) noexcept nogil:
+    cdef uint64_t first = 0, i
+    while first + count <= machine.nr_frames:
+        for i in range(first, first + count):
+            if machine.frames[i].refs:
+                break
+        else:
+            return first
+        first = (i + count) & ~(count - 1)
+    return INVALID_M2P_ENTRY
+
+
+cdef void claim_extent(Machine *machine, uint64_t first, uint64_t count) noexcept nogil:
+    # Frames first.. leave the stack of freed ones; fresh ones before them join it.
+    cdef uint64_t kept = 0, i
+    for i in range(machine.nr_freed):
+        if not first <= machine.freed[i] < first + count:
+            machine.freed[kept] = machine.freed[i]
+            kept += 1
+    machine.nr_freed = kept
+    if first + count > machine.fresh:
+        for i in range(machine.fresh, first):
+            machine.freed[machine.nr_freed] = <uint32_t>i
+            machine.nr_freed += 1
+        machine.fresh = first + count
+
+
 cdef void machine_free(Machine *machine, uint64_t mfn) noexcept nogil:
     memset(machine.base + (mfn << 12), 0, PAGE_SIZE)
     machine.m2p[mfn] = INVALID_M2P_ENTRY
-    memset(&machine.frames[mfn], 0, sizeof(Frame))
     pthread_mutex_lock(<pthread_mutex_t *>machine.lock)
+    memset(&machine.frames[mfn], 0, sizeof(Frame))
     machine.freed[machine.nr_freed] = <uint32_t>mfn
     machine.nr_freed += 1
     machine.nr_free += 1

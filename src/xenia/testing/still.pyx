@@ -50,7 +50,7 @@ cdef struct FakeProcessor:
 cdef uint64_t fake_host_clock(void *argument) noexcept nogil:
     cdef FakeProcessor *fake = <FakeProcessor *>argument
     fake.host_ns += fake.step
-    return fake.host_ns
+    return fake.host_ns - fake.step // 2        # half way between the looks at the TSC before and after
 
 cdef bint fake_run(Processor *processor) noexcept nogil:
     return False

@@ -48,6 +48,7 @@ class Errno(IntEnum):
     EPERM = -1
     ENOENT = -2
     ESRCH = -3
+    ENXIO = -6
     E2BIG = -7
     ENOMEM = -12
     EACCES = -13

@@ -1,0 +1,168 @@
+"""vcpu_op, as Xen 4.17 answers a PV domain with one vcpu (public/vcpu.h)."""
+
+import struct
+
+import pytest
+from tests.unit.hypercalls.hypercalls import ARGUMENT, HYPERVISOR, UNMAPPED, Errno, Hypercall
+from xenia.testing.still import BASE, PAGES, StillDomain
+
+INITIALISE, UP, DOWN, IS_UP, GET_RUNSTATE, REGISTER_RUNSTATE, SET_PERIODIC, STOP_PERIODIC = range(8)
+SET_SINGLESHOT, STOP_SINGLESHOT, REGISTER_VCPU_INFO, SEND_NMI, GET_PHYSID, REGISTER_TIME = range(8, 14)
+RUNNING, RUNNABLE, BLOCKED, OFFLINE = range(4)
+AREA_PAGE = 5
+AREA = BASE + AREA_PAGE * 4096
+RUNSTATE = "=i4xQ4Q"
+MS = 1_000_000
+
+
+@pytest.fixture
+def domain() -> StillDomain:
+    return StillDomain()
+
+
+def vcpu_op(domain: StillDomain, command: int, argument: bytes | None = None, vcpu: int = 0) -> int:
+    if argument is None:
+        return domain.call(Hypercall.VCPU_OP, command, vcpu, 0)
+    domain.write(ARGUMENT, argument)
+    return domain.call(Hypercall.VCPU_OP, command, vcpu, ARGUMENT)
+
+
+def test_there_is_one_vcpu_and_it_is_up(domain: StillDomain) -> None:
+    assert vcpu_op(domain, IS_UP) == 1
+    assert vcpu_op(domain, UP) == 0
+    assert vcpu_op(domain, INITIALISE, bytes(5168)) == Errno.EEXIST
+    assert domain.call(Hypercall.VCPU_OP, INITIALISE, 0, UNMAPPED) == Errno.EFAULT
+    for command in range(14):
+        assert vcpu_op(domain, command, bytes(8), vcpu=1) == Errno.ENOENT
+    assert vcpu_op(domain, 99) == Errno.ENOSYS
+    assert vcpu_op(domain, GET_PHYSID, bytes(8)) == Errno.EINVAL
+
+
+def test_the_last_vcpu_that_goes_down_powers_off(domain: StillDomain) -> None:
+    assert vcpu_op(domain, DOWN) == 0
+    assert domain.shutdown == 0
+
+
+def test_an_nmi_is_sent_without_an_argument(domain: StillDomain) -> None:
+    assert vcpu_op(domain, SEND_NMI, b"x") == Errno.EINVAL
+    assert not domain.nmi_pending
+    assert vcpu_op(domain, SEND_NMI) == 0
+    assert domain.nmi_pending
+
+
+def test_vcpu_info_moves_with_its_contents_and_one_upcall_that_looks_everywhere(domain: StillDomain) -> None:
+    domain.upcall_mask = True
+    mfn = domain.mfn(AREA_PAGE)
+    before = domain.frame(mfn)
+    assert vcpu_op(domain, REGISTER_VCPU_INFO, struct.pack("=QII", mfn, 64, 0)) == 0
+    moved = domain.read(AREA + 64, 64)
+    assert moved[0:2] == b"\x01\x01", "pending, masked as before"
+    assert moved[8:16] == b"\xff" * 8
+    assert moved[32:64] == domain.time_info
+    assert domain.frame(mfn)[:2] == (before[0] + 1, before[1] + 1), "held as writable memory"
+    assert vcpu_op(domain, REGISTER_VCPU_INFO, struct.pack("=QII", mfn, 64, 0)) == Errno.EINVAL
+
+
+@pytest.mark.parametrize(("page", "offset", "answer"), [
+    (AREA_PAGE, 4096 - 32, Errno.ENXIO), (AREA_PAGE, 4096, Errno.ENXIO), (AREA_PAGE, 4, Errno.ENXIO),
+    (PAGES, 0, Errno.EINVAL), (None, 0, Errno.EINVAL),
+], ids=["across the end", "beyond", "not aligned", "in a page table", "in a frame of Xen's"])
+def test_vcpu_info_goes_only_where_it_fits(domain: StillDomain, page: int | None, offset: int, answer: int) -> None:
+    mfn = 1 if page is None else domain.mfn(page)
+    before = domain.frame(mfn)
+    assert vcpu_op(domain, REGISTER_VCPU_INFO, struct.pack("=QII", mfn, offset, 0)) == answer
+    assert domain.frame(mfn) == before
+
+
+def test_runstate_adds_up_to_the_time_that_went_by(domain: StillDomain) -> None:
+    start = domain.now
+    domain.advance(3 * MS)
+    domain.runstate(BLOCKED)
+    domain.advance(5 * MS)
+    domain.runstate(RUNNING)
+    domain.advance(2 * MS)
+    assert vcpu_op(domain, GET_RUNSTATE, b"") == 0
+    state, entered, *times = struct.unpack(RUNSTATE, domain.read(ARGUMENT, 48))
+    assert (state, entered) == (RUNNING, start + 8 * MS)
+    assert times[BLOCKED] == 5 * MS
+    assert times[RUNNING] == 5 * MS
+    assert sum(times) == domain.now
+
+
+def test_the_runstate_area_is_written_at_once_and_whenever_the_vcpu_runs_again(domain: StillDomain) -> None:
+    assert vcpu_op(domain, REGISTER_RUNSTATE, struct.pack("=Q", AREA)) == 0
+    first = struct.unpack(RUNSTATE, domain.read(AREA, 48))
+    assert first[0] == RUNNING
+    domain.runstate(BLOCKED)
+    domain.advance(7 * MS)
+    domain.runstate(RUNNING)
+    after = struct.unpack(RUNSTATE, domain.read(AREA, 48))
+    assert after[2 + BLOCKED] == first[2 + BLOCKED] + 7 * MS
+
+
+def test_the_update_flag_is_gone_when_the_guest_looks(domain: StillDomain) -> None:
+    assert domain.call(Hypercall.VM_ASSIST, 0, 5) == 0
+    vcpu_op(domain, REGISTER_RUNSTATE, struct.pack("=Q", AREA))
+    assert struct.unpack(RUNSTATE, domain.read(AREA, 48))[1] >> 63 == 0
+
+
+def test_areas_out_of_reach_are_taken_and_left_alone_but_not_in_the_hypervisor(domain: StillDomain) -> None:
+    for command in (REGISTER_RUNSTATE, REGISTER_TIME):
+        assert vcpu_op(domain, command, struct.pack("=Q", UNMAPPED)) == 0
+        assert vcpu_op(domain, command, struct.pack("=Q", HYPERVISOR)) == Errno.EFAULT
+    domain.runstate(BLOCKED)
+    domain.runstate(RUNNING)
+
+
+def test_a_second_copy_of_the_time_is_kept(domain: StillDomain) -> None:
+    assert vcpu_op(domain, REGISTER_TIME, struct.pack("=Q", AREA)) == 0
+    assert domain.read(AREA, 32) == domain.time_info
+    domain.advance(2_000 * MS)
+    domain.fire()
+    assert domain.read(AREA, 32) == domain.time_info
+
+
+def test_singleshot_timers_fire_at_once_for_the_past_even_when_asked_not_to(domain: StillDomain) -> None:
+    domain.write(ARGUMENT, bytes(12))
+    assert domain.call(Hypercall.EVENT_CHANNEL_OP, 1, ARGUMENT) == 0
+    assert vcpu_op(domain, SET_SINGLESHOT, struct.pack("=QI", domain.now - 1, 1)) == 0
+    assert domain.pending == {1}
+    domain.acknowledge(1)
+    vcpu_op(domain, STOP_PERIODIC)
+    assert vcpu_op(domain, SET_SINGLESHOT, struct.pack("=QI", domain.now + MS, 0)) == 0
+    assert vcpu_op(domain, STOP_SINGLESHOT) == 0
+    domain.advance(2 * MS)
+    domain.fire()
+    assert domain.pending == set()
+
+
+def test_periodic_timers_tick_while_the_vcpu_runs_and_wake_nobody(domain: StillDomain) -> None:
+    domain.write(ARGUMENT, bytes(12))
+    assert domain.call(Hypercall.EVENT_CHANNEL_OP, 1, ARGUMENT) == 0
+    assert vcpu_op(domain, SET_PERIODIC, struct.pack("=Q", 3 * MS)) == 0
+    for _ in range(3):
+        domain.advance(3 * MS + 1000)
+        domain.fire()
+        assert domain.pending == {1}
+        domain.acknowledge(1)
+    domain.call(Hypercall.SCHED_OP, 1, 0)
+    assert domain.blocked
+    domain.advance(30 * MS)
+    domain.fire()
+    assert domain.blocked
+    assert domain.next_timer == 0
+
+
+def test_a_vcpu_starts_with_a_ticker_of_100_hz(domain: StillDomain) -> None:
+    domain.write(ARGUMENT, bytes(12))
+    assert domain.call(Hypercall.EVENT_CHANNEL_OP, 1, ARGUMENT) == 0
+    domain.fire()
+    domain.acknowledge(1)
+    domain.advance(10 * MS + 1000)
+    domain.fire()
+    assert domain.pending == {1}
+
+
+@pytest.mark.parametrize("period", [0, MS - 1, 1 << 62, (1 << 64) - 1])
+def test_periods_below_a_millisecond_and_without_end_are_refused(domain: StillDomain, period: int) -> None:
+    assert vcpu_op(domain, SET_PERIODIC, struct.pack("=Q", period)) == Errno.EINVAL
