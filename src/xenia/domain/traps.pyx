@@ -36,9 +36,10 @@ from xenia.domain.instruction cimport EMULATE_DONE, EMULATE_FAULT, EMULATE_UNHAN
 from xenia.domain.lifecycle cimport domain_shutdown
 from xenia.domain.segments cimport code_mode, iret_fault, is_canonical
 from xenia.domain.table_write cimport emulate_table_write
+from xenia.machine.machine cimport frame_words
 from xenia.mm.access cimport copy_from_guest, copy_to_guest, guest_walk
 from xenia.mm.descriptors cimport map_ldt_page
-from xenia.mm.pvmmu cimport PERDOMAIN_LDT_OFFSET
+from xenia.mm.pvmmu cimport PAGE_ACCESSED, PAGE_DIRTY, PERDOMAIN_LDT_OFFSET, VcpuMmu
 
 cdef enum:                  # how a bounce goes (Xen's TBF_*)
     BOUNCE_ERROR_CODE = 1
@@ -74,17 +75,21 @@ cdef void domain_crash(Domain *domain, const char *reason) noexcept nogil:
 cdef bint roots_alike(Vcpu *vcpu) noexcept nogil:
     # Whether user mode may stay on the kernel's L4: the guest's own slots of the lower half lead to the same tables.
     # (The upper half is the kernel's; its pages carry no user bit.)  Accessed and dirty bits are no difference.
-    cdef uint64_t *kernel
-    cdef uint64_t *user
+    # mm/ counts what changes L4 tables, so that a comparison stands until the next one.
+    cdef VcpuMmu *mmu = &vcpu.mmu
+    cdef uint64_t *kernel = frame_words(vcpu.domain.machine, mmu.root_kernel)
+    cdef uint64_t *user = frame_words(vcpu.domain.machine, mmu.root_user)
     cdef uint64_t difference = 0
     cdef int slot
-    if vcpu.mmu.root_kernel == vcpu.mmu.root_user:
-        return True
-    kernel = <uint64_t *>(vcpu.domain.machine.base + (vcpu.mmu.root_kernel << 12))
-    user = <uint64_t *>(vcpu.domain.machine.base + (vcpu.mmu.root_user << 12))
-    for slot in range(256):
-        difference |= kernel[slot] ^ user[slot]
-    return difference & ~<uint64_t>0x60 == 0
+    if (mmu.compared_kernel != mmu.root_kernel or mmu.compared_user != mmu.root_user
+            or mmu.compared_at != vcpu.domain.mmu.l4_changes):
+        for slot in range(256):
+            difference |= kernel[slot] ^ user[slot]
+        mmu.compared_kernel = mmu.root_kernel
+        mmu.compared_user = mmu.root_user
+        mmu.compared_at = vcpu.domain.mmu.l4_changes
+        mmu.compared_alike = difference & ~<uint64_t>(PAGE_ACCESSED | PAGE_DIRTY) == 0
+    return mmu.compared_alike
 
 
 cdef void switch_mode(Vcpu *vcpu, bint kernel) noexcept nogil:
@@ -212,8 +217,7 @@ cdef int page_fault(Vcpu *vcpu, uint32_t error, uint64_t va) noexcept nogil:
     if not vcpu.context.kernel:
         if vcpu.mmu.root_loaded != vcpu.mmu.root_user and user_tables_allow(vcpu, &error, va):
             return RESUME
-    elif (error & (PFEC_PRESENT | PFEC_WRITE | PFEC_RESERVED) == PFEC_PRESENT | PFEC_WRITE
-            and vcpu.domain.mmu.writable_pagetables):
+    elif error & (PFEC_PRESENT | PFEC_WRITE | PFEC_RESERVED) == PFEC_PRESENT | PFEC_WRITE:
         outcome = emulate_table_write(vcpu, va, &fault)
         if outcome != EMULATE_UNHANDLED:
             return finish(vcpu, outcome, &fault)

@@ -31,11 +31,16 @@ cdef struct PvMmu:
     volatile uint8_t *preempt       # non-zero: a long operation should stop and be continued
     uint64_t nr_mmu_updates         # statistics
     uint64_t nr_ptwr
+    uint64_t l4_changes             # counts L4 tables validated and entries of them changed
 
 cdef struct VcpuMmu:        # the memory state of one vcpu
     uint64_t root_kernel    # mfn of the kernel L4 (never 0 once started)
     uint64_t root_user      # mfn of the user L4, 0 none
     uint64_t root_loaded    # mfn in CR3 now
+    uint64_t compared_kernel    # the roots that domain/traps last compared, l4_changes then, and what it found
+    uint64_t compared_user
+    uint64_t compared_at
+    uint8_t compared_alike
     uint64_t gdt_frames[16]
     uint32_t gdt_entries
     uint32_t ldt_entries

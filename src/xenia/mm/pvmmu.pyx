@@ -153,6 +153,7 @@ cdef int promote(PvMmu *mmu, uint64_t mfn, int frame_type) noexcept nogil:
                     put_entry(mmu, frame_type, mfn, words[undo])
             return rc
     if frame_type == FRAME_L4:
+        mmu.l4_changes += 1
         fill_hypervisor_slots(mmu, words)
     mmu.processor.ops.table_typed(mmu.processor, mfn, frame_type)
     return 0

@@ -43,6 +43,8 @@ cdef int mod_entry(PvMmu *mmu, int level, uint64_t table, unsigned index, uint64
     mmu.nr_mmu_updates += 1
     if level == FRAME_L4 and not is_guest_l4_slot(index):
         return -XEN_EINVAL
+    if level == FRAME_L4:
+        mmu.l4_changes += 1
     if preserve_ad:
         new |= old & (PAGE_ACCESSED | PAGE_DIRTY)
     if not new & old & PAGE_PRESENT or (new ^ old) & ~HARMLESS or (level > FRAME_L1 and new & PAGE_GLOBAL):

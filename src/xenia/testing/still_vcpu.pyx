@@ -254,6 +254,7 @@ cdef class StillVcpu:
     def split_roots(self):
         """Make the user L4 differ from the kernel's in its lower half."""
         self.words(self.vcpu.mmu.root_user)[5] = 0x1000
+        self.domain.mmu.l4_changes += 1
 
     def share_with_user(self, va):
         """The user L4's slot of `va` becomes the kernel's."""
