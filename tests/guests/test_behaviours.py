@@ -20,15 +20,11 @@ DIFFERENCES = tomllib.loads(Path(__file__).with_name("differences.toml").read_te
 
 # Guests that show a behaviour which Xenia does not have yet.  These marks are strict: they go with the fault.
 NOT_YET = {
-    "debug": "single steps in the guest's kernel",
+    "debug": "watchpoints on data",
     "grant_use": "mapping and copying grants comes with the split devices",
-    "hypercalls": "set_debugreg takes the upper half of dr7",
-    "memory": "a domain may not grow by a megabyte beyond its first size, as xl lets it",
     "mmu": "DOMID_IO as the owner of a frame of ours is refused with another errno",
-    "privileged": "rdpmc is unknown",
-    "ptwr": "stores to page tables are carried out without the assist",
+    "privileged": "rdpmc is an unknown instruction, not a privileged one",
     "segments": "call gates keep their DPL",
-    "usermode": "a single step that iret begins ends an instruction early",
 }
 
 

@@ -16,7 +16,7 @@ hypercalls for these.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
-from xenia.abi.errno cimport XEN_ENODEV, XEN_EPERM
+from xenia.abi.errno cimport XEN_EINVAL, XEN_ENODEV, XEN_EPERM
 from xenia.abi.xen cimport HYPERVISOR_VIRT_END, VMASST_TYPE_architectural_iopl
 from xenia.cpu.cpuid cimport cpuid_policy
 from xenia.cpu.decode cimport MAP_0F, MAP_ONE_BYTE, Instruction, cut
@@ -38,6 +38,7 @@ cdef enum:
     CR4_DE = 1 << 3
     CR4_GUEST = CR4_TSD | CR4_DE            # what a guest may change
     CR4_XEN = 1 << 5 | 1 << 9 | 1 << 10     # PAE OSFXSR OSXMMEXCPT: on, whatever the guest says
+    DR6_ZEROES = 1 << 12
     DR7_ONES = 1 << 10
     DR7_ZEROES = 0xd800
     DR7_GD = 1 << 13
@@ -143,12 +144,14 @@ cdef int debugreg_write(Vcpu *vcpu, int n, uint64_t value) noexcept nogil:
     if n < 4:
         if <uint64_t>1 << 47 <= value < HYPERVISOR_VIRT_END:
             return -XEN_EPERM
+    elif value >> 32:
+        return -XEN_EINVAL
     elif n == 4 or n == 6:
         n = 6
-        value = value & ~<uint64_t>0x1000 & <uint64_t>0xffffffff | DR6_ONES
+        value = value & ~<uint64_t>DR6_ZEROES | DR6_ONES
     else:
         n = 7
-        value = value & ~<uint64_t>DR7_ZEROES & <uint64_t>0xffffffff | DR7_ONES
+        value = value & ~<uint64_t>DR7_ZEROES | DR7_ONES
         if value & DR7_GD:
             return -XEN_EPERM
         if value & DR7_ENABLED:

@@ -36,6 +36,7 @@ cdef enum:
     XEN_HYPERCALL_PAGE = 0x40000000
 
     MCE_BANKS = 2           # what Xen gives every guest, nothing ever in them
+    MCG_CAP_VALUE = MCE_BANKS | 1 << 10 | 1 << 11 | 1 << 24     # CMCI, TES, SER
 
     APIC_BASE_BSP = 1 << 8
     APIC_BASE_ENABLE = 1 << 11
@@ -90,7 +91,7 @@ cdef bint msr_read(Vcpu *vcpu, uint32_t index, uint64_t *value) noexcept nogil:
     elif index == IA32_MISC_ENABLE:
         value[0] = MISC_ENABLE_VALUE
     elif index == IA32_MCG_CAP:
-        value[0] = MCE_BANKS
+        value[0] = MCG_CAP_VALUE
     elif IA32_MC0_CTL <= index < IA32_MC0_CTL + 4 * MCE_BANKS:
         value[0] = 0 if index & 3 else ~<uint64_t>0
     elif index == IA32_CR_PAT:
