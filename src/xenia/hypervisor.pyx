@@ -8,6 +8,7 @@ no device.  A user wants `xenia.Machine`, which adds them.
 import os
 import threading
 
+cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
@@ -77,6 +78,7 @@ cdef class Hypervisor:
         return domain
 
 
+@cython.no_gc_clear     # the domain's end needs the machine's memory
 cdef class VirtualMachine:
     """A domain with its vcpu and processor, and the host threads that run it."""
 

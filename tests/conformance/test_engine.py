@@ -100,10 +100,14 @@ def test_the_forced_emulation_prefix_is_an_invalid_opcode() -> None:
     assert program.rip == CODE
 
 
-def test_a_software_interrupt_leaves_rip_past_it() -> None:
-    program = run("int $0x80", user=True)
-    assert program.last[:2] == ("interrupt", 0x80)
+@pytest.mark.parametrize("vector", [0, 4, 6, 8, 13, 14, 0x80, 255])
+def test_a_software_interrupt_leaves_rip_past_it(vector: int) -> None:
+    program = run(f"int ${vector}", user=True)
+    assert program.last[:2] == ("interrupt", vector)
     assert program.rip == CODE + 2
+
+
+def test_a_breakpoint_leaves_rip_past_it() -> None:
     program = run("int3")
     assert program.last[:2] == ("interrupt", BP)
     assert program.rip == CODE + 1

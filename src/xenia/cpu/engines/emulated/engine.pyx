@@ -12,6 +12,7 @@ again.  Nothing can raise the ring: descriptors are validated, gates and TSS do 
 themselves decide what ring 1 may touch.
 """
 
+cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
@@ -54,6 +55,7 @@ cdef extern from "interpose.h" nogil:
         uint64_t tsc_aux
         int32_t error_code
         int32_t exception_is_int
+        uint64_t exception_next_eip
         uint64_t dr[8]
         int32_t old_exception
         uint64_t tsc_offset
@@ -320,8 +322,11 @@ cdef bint on_invalid(uc_engine *uc, void *opaque) noexcept nogil:
     cdef Exit exit
     if reinstate(engine):
         return True
-    pull(engine)
     exit.kind = EXIT_EXCEPTION
+    if engine.env.exception_is_int:         # int $6, which Unicorn takes for an invalid opcode
+        engine.env.eip = engine.env.exception_next_eip
+        exit.kind = EXIT_SOFT_INTERRUPT
+    pull(engine)
     exit.vector = TRAP_UD
     exit.error = 0
     exit.address = 0
@@ -508,6 +513,7 @@ OPS.kick = op_kick
 
 # --- making one ---
 
+@cython.no_gc_clear
 cdef class EmulatedEngine:
     """An engine for one vcpu over `memory`.  Raises HypervisorBug when Unicorn is not laid out as expected."""
 
