@@ -1,25 +1,87 @@
 """What the tests of PV memory share: entry bits, commands, errnos, and a domain in which tables are quickly made."""
 
+from enum import IntEnum
+
 from xenia.testing.pv_domain import FIRST_FREE, PvDomain
 
-PRESENT, WRITABLE, USER, PWT, PCD, ACCESSED, DIRTY, PSE, GLOBAL = (1 << n for n in range(9))
-NX = 1 << 63
-READ_ONLY = PRESENT | ACCESSED | DIRTY
-KERNEL = READ_ONLY | WRITABLE
-TABLE = KERNEL | USER
-
-PRESERVE_AD, NO_TRANSLATE, MACHPHYS = 2, 3, 1
-PIN_L1, PIN_L2, PIN_L3, PIN_L4, UNPIN, NEW_BASEPTR, FLUSH_LOCAL, INVLPG_LOCAL, FLUSH_MULTI, INVLPG_MULTI = range(10)
-FLUSH_ALL, INVLPG_ALL, FLUSH_CACHE, SET_LDT = range(10, 14)
-NEW_USER_BASEPTR, CLEAR_PAGE, COPY_PAGE, FLUSH_CACHE_GLOBAL, MARK_SUPER, UNMARK_SUPER = range(15, 21)
-INVLPG = 2      # UVMF_INVLPG
-TLB_FLUSH = 1   # UVMF_TLB_FLUSH
-
-EPERM, ESRCH, EACCES, EFAULT, EBUSY, EINVAL, ENOSYS, EOPNOTSUPP = -1, -3, -13, -14, -16, -22, -38, -95
-TYPE_L1, TYPE_L2, TYPE_L3, TYPE_L4, TYPE_SEG_DESC, TYPE_SHARED, TYPE_WRITABLE = range(1, 8)
-
 NO_FRAME = 0x123456789
-SCRATCH = FIRST_FREE            # pfn whose mapping tests change
+SCRATCH = FIRST_FREE  # the pfn whose mapping tests change
+
+
+class Pte:
+    """Bits of an entry, and what kernels make of them."""
+
+    PRESENT, WRITABLE, USER, PWT, PCD, ACCESSED, DIRTY, PSE, GLOBAL = (1 << n for n in range(9))
+    NX = 1 << 63
+    READ_ONLY = PRESENT | ACCESSED | DIRTY
+    KERNEL = READ_ONLY | WRITABLE
+    TABLE = KERNEL | USER
+
+
+class Mmu(IntEnum):
+    """MMU_* commands of mmu_update."""
+
+    MACHPHYS = 1
+    PRESERVE_AD = 2
+    NO_TRANSLATE = 3
+
+
+class Uvmf(IntEnum):
+    """UVMF_* of update_va_mapping."""
+
+    TLB_FLUSH = 1
+    INVLPG = 2
+
+
+class Op(IntEnum):
+    """MMUEXT_*."""
+
+    PIN_L1 = 0
+    PIN_L2 = 1
+    PIN_L3 = 2
+    PIN_L4 = 3
+    UNPIN = 4
+    NEW_BASEPTR = 5
+    FLUSH_LOCAL = 6
+    INVLPG_LOCAL = 7
+    FLUSH_MULTI = 8
+    INVLPG_MULTI = 9
+    FLUSH_ALL = 10
+    INVLPG_ALL = 11
+    FLUSH_CACHE = 12
+    SET_LDT = 13
+    NEW_USER_BASEPTR = 15
+    CLEAR_PAGE = 16
+    COPY_PAGE = 17
+    FLUSH_CACHE_GLOBAL = 18
+    MARK_SUPER = 19
+    UNMARK_SUPER = 20
+
+
+class Errno(IntEnum):
+    """XEN_E* of public/errno.h, negated as guests get them."""
+
+    EPERM = -1
+    ESRCH = -3
+    EACCES = -13
+    EFAULT = -14
+    EBUSY = -16
+    EINVAL = -22
+    ENOSYS = -38
+    EOPNOTSUPP = -95
+
+
+class Type(IntEnum):
+    """What a frame is."""
+
+    NONE = 0
+    L1 = 1
+    L2 = 2
+    L3 = 3
+    L4 = 4
+    SEG_DESC = 5
+    SHARED = 6
+    WRITABLE = 7
 
 
 class Kernel(PvDomain):
@@ -33,7 +95,7 @@ class Kernel(PvDomain):
         return self.next_pfn - 1
 
     def table(self, *entries: tuple[int, int], protect: bool = True) -> int:
-        """The mfn of an unused page with these (index, value) entries, mapped read-only so that it may become a table."""
+        """The mfn of an unused page with these (index, value) entries, read-only so that it may become a table."""
         pfn = self.page()
         for index, value in entries:
             self.poke(self.frames[pfn], index, value)
@@ -48,7 +110,7 @@ class Kernel(PvDomain):
     def pinned(self, level: int, *entries: tuple[int, int]) -> int:
         """The mfn of a new pinned table."""
         mfn = self.table(*entries)
-        assert self.op(PIN_L1 + level - 1, mfn) == 0
+        assert self.op(Op.PIN_L1 + level - 1, mfn) == 0
         return mfn
 
 

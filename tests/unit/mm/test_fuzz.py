@@ -13,7 +13,17 @@ from xenia.machine.machine import MachineMemory
 from xenia.testing.pv_domain import BASE, FIRST_FREE, L1, L2, L3, L4, REQUESTS, PvDomain
 
 PRESENT, WRITABLE, USER, ACCESSED, DIRTY, PSE, GLOBAL = 1, 2, 4, 32, 64, 128, 256
-PIN_L1, UNPIN, NEW_BASEPTR, FLUSH_LOCAL, INVLPG_LOCAL, SET_LDT, NEW_USER_BASEPTR, CLEAR, COPY = 0, 4, 5, 6, 7, 13, 15, 16, 17
+PIN_L1, UNPIN, NEW_BASEPTR, FLUSH_LOCAL, INVLPG_LOCAL, SET_LDT, NEW_USER_BASEPTR, CLEAR, COPY = (
+    0,
+    4,
+    5,
+    6,
+    7,
+    13,
+    15,
+    16,
+    17,
+)
 LDT_AREA = 0xFFFF820000010000
 PAGES = 40
 
@@ -31,9 +41,23 @@ class Guest:
         self.root = self.domain.frames[L4]
         self.refused = self.accepted = 0
         self.verbs: list[tuple[Callable[[], int | None], int]] = [
-            (self.store, 30), (self.remap, 20), (self.pin, 8), (self.unpin, 6), (self.update, 30), (self.baseptr, 3),
-            (self.user_baseptr, 3), (self.gdt, 2), (self.ldt, 3), (self.ldt_fault, 3), (self.descriptor, 3),
-            (self.give_back, 2), (self.take, 2), (self.look, 20), (self.flush, 3), (self.copy, 3), (self.batch, 2),
+            (self.store, 30),
+            (self.remap, 20),
+            (self.pin, 8),
+            (self.unpin, 6),
+            (self.update, 30),
+            (self.baseptr, 3),
+            (self.user_baseptr, 3),
+            (self.gdt, 2),
+            (self.ldt, 3),
+            (self.ldt_fault, 3),
+            (self.descriptor, 3),
+            (self.give_back, 2),
+            (self.take, 2),
+            (self.look, 20),
+            (self.flush, 3),
+            (self.copy, 3),
+            (self.batch, 2),
         ]
         self.population = [verb for verb, _ in self.verbs]
         self.weights = [weight for _, weight in self.verbs]
@@ -133,7 +157,9 @@ class Guest:
 
     def ldt(self) -> int | None:
         base = BASE + 4096 * self.own_pfn() + self.random.choice((0, 0, 0, 8))
-        return self.domain.op(SET_LDT, self.random.choice((base, base, 0, LDT_AREA)), self.random.choice((0, 1, 512, 1024, 8192, 8193)))
+        return self.domain.op(
+            SET_LDT, self.random.choice((base, base, 0, LDT_AREA)), self.random.choice((0, 1, 512, 1024, 8192, 8193))
+        )
 
     def ldt_fault(self) -> int | None:
         self.domain.map_ldt_page(LDT_AREA + 4096 * self.random.randrange(17))
@@ -180,7 +206,9 @@ class Guest:
         result = verb()
         if result is not None and result < 0:
             self.refused += 1
-            assert not compare or self.domain.snapshot() == before, f"{verb.__name__} was refused ({result}), and something changed"
+            assert not compare or self.domain.snapshot() == before, (
+                f"{verb.__name__} was refused ({result}), and something changed"
+            )
         else:
             self.accepted += 1
 
