@@ -1,4 +1,4 @@
-"""Numbers and layouts of src/xenia/abi against Xen's public headers, by the compiler: one translation unit per header."""
+"""Numbers and layouts of src/xenia/abi against Xen's public headers, by the compiler: one unit per header."""
 
 import re
 import shutil
@@ -26,9 +26,22 @@ RENAMED = {
 }
 # Private to Xenia, or not in any public header.
 OURS = {
-    "PERDOMAIN_VIRT_START", "INVALID_M2P_ENTRY", "NR_EVENT_CHANNELS_2L", "DOMID_IDLE", "FIRST_RESERVED_GDT_PAGE",
-    "FIRST_RESERVED_GDT_ENTRY", "UVMF_FLUSHTYPE_MASK", "UVMF_MULTI", "UVMF_LOCAL", "UVMF_ALL", "MMUEXT_MARK_SUPER",
-    "MMUEXT_UNMARK_SUPER", "FLAT_RING3_CS64", "FLAT_RING3_CS32", "FLAT_RING3_SS", "VMASST_TYPE_m2p_strict",
+    "PERDOMAIN_VIRT_START",
+    "INVALID_M2P_ENTRY",
+    "NR_EVENT_CHANNELS_2L",
+    "DOMID_IDLE",
+    "FIRST_RESERVED_GDT_PAGE",
+    "FIRST_RESERVED_GDT_ENTRY",
+    "UVMF_FLUSHTYPE_MASK",
+    "UVMF_MULTI",
+    "UVMF_LOCAL",
+    "UVMF_ALL",
+    "MMUEXT_MARK_SUPER",
+    "MMUEXT_UNMARK_SUPER",
+    "FLAT_RING3_CS64",
+    "FLAT_RING3_CS32",
+    "FLAT_RING3_SS",
+    "VMASST_TYPE_m2p_strict",
     "XEN_EINTR",
 }
 # Structures that exist in no header under such a name, or whose fields are named otherwise there.
@@ -126,6 +139,7 @@ def c_type(name: str) -> str:
 def test_numbers_and_layouts_are_those_of_the_public_header(path: Path, tmp_path: Path) -> None:
     unit = tmp_path / f"{path.stem}.c"
     unit.write_text(program(path))
-    result = subprocess.run(["cc", "-fsyntax-only", "-std=gnu11", str(unit)], capture_output=True, text=True, check=False)
+    command = ["cc", "-fsyntax-only", "-std=gnu11", str(unit)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
     failures = re.findall(r"(?:error|static assertion failed).*", result.stderr)
     assert result.returncode == 0, "\n".join(failures)

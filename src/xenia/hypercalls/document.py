@@ -2,6 +2,7 @@
 
 from html import escape
 
+from xenia.hypercalls.rows import Row
 from xenia.hypercalls.table import rows
 
 HEAD = """\
@@ -9,8 +10,9 @@ HEAD = """\
 
 Generated from the hypercall table by `python -m xenia.hypercalls.document`; do not edit.
 
-Answers follow Xen 4.17 as an ordinary, unprivileged 64-bit PV domain sees it. *supported* is everything a domain with one vcpu may
-use; *partial* says what is missing; *refused* says what Xen answers such a domain. Numbers that are not listed are `-ENOSYS`.
+Answers follow Xen 4.17 as an ordinary, unprivileged 64-bit PV domain sees it. *supported* is everything a domain with
+one vcpu may use; *partial* says what is missing; *refused* says what Xen answers such a domain. Numbers that are not
+listed are `-ENOSYS`.
 
 | Number | Hypercall | Arguments | Support | Note |
 |-------:|-----------|-----------|---------|------|
@@ -19,11 +21,14 @@ use; *partial* says what is missing; *refused* says what Xen answers such a doma
 
 def document() -> str:
     """The whole page, with its final newline."""
-    lines = (
-        f"| {row.number} | `{row.name}` | {f'`{row.arguments}`' if row.arguments else ''} | {row.support} | {escape(row.note, quote=False)} |\n"
-        for row in rows()
-    )
-    return HEAD + "".join(lines)
+    return HEAD + "".join(line(row) for row in rows())
+
+
+def line(row: Row) -> str:
+    """One row of the page's table."""
+    arguments = f"`{row.arguments}`" if row.arguments else ""
+    note = escape(row.note, quote=False)
+    return f"| {row.number} | `{row.name}` | {arguments} | {row.support} | {note} |\n"
 
 
 if __name__ == "__main__":

@@ -8,14 +8,26 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
-from xenia.abi.xen cimport HYPERVISOR_multicall, shared_info_t
+from xenia.abi.xen cimport (
+    DOMID_SELF,
+    HYPERVISOR_event_channel_op,
+    HYPERVISOR_grant_table_op,
+    HYPERVISOR_memory_op,
+    HYPERVISOR_mmu_update,
+    HYPERVISOR_mmuext_op,
+    HYPERVISOR_multicall,
+    HYPERVISOR_set_gdt,
+    HYPERVISOR_update_va_mapping,
+    HYPERVISOR_vcpu_op,
+    shared_info_t,
+)
 from xenia.cpu.processor cimport (
     LEAVE, R8, R9, R10, RAX, RDI, RDX, RSI, Context, Processor, ProcessorOps, SegmentDescriptor,
 )
 from xenia.domain.audit cimport audit_domain
 from xenia.domain.domain cimport RUNSTATE_running, SHUTDOWN_NONE, Domain, Vcpu
 from xenia.domain.events cimport (
-    event_connect, event_open, event_post, event_set_pending, events_apply_mailbox, events_pending, virq_send,
+    event_connect, event_open, event_post, event_set_pending, events_apply_mailbox, vcpu_unblock,
 )
 from xenia.domain.lifecycle cimport domain_init
 from xenia.domain.time cimport (
@@ -129,6 +141,7 @@ cdef class StillDomain:
     cdef FakeProcessor processor
     cdef uint64_t frames[64]
     cdef uint64_t base
+    cdef uint64_t succeeded[64]
 
     def __cinit__(self, domid: int = 1, memory: int = 1 << 20, spare: int = 16, warped: bool = False):
         self.domain = <Domain *>calloc(1, sizeof(Domain))
@@ -448,7 +461,7 @@ cdef class StillDomain:
     # --- fuzzing
 
     def fuzz(self, seed: int, calls: int) -> dict[int, int]:
-        """Make `calls` hypercalls with arguments drawn from `seed`: how often each number was drawn.
+        """Make `calls` hypercalls with arguments drawn from `seed`: how often each number succeeded.
 
         Arguments are drawn from small numbers, addresses in and around the data pages, frames of its own, of others and of nobody,
         and noise; before each call the argument page is filled the same way.  A shutdown is taken back.
@@ -459,53 +472,90 @@ cdef class StillDomain:
             while remaining:
                 self.fuzz_one(&state)
                 remaining -= 1
-        return {number: self.domain.nr_hypercalls[number] for number in range(64) if self.domain.nr_hypercalls[number]}
+        return {number: self.succeeded[number] for number in range(64) if self.succeeded[number]}
 
     cdef void fuzz_one(self, uint64_t *state) noexcept nogil:
         cdef Vcpu *vcpu = &self.domain.vcpu[0]
         cdef uint64_t args[6]
         cdef uint64_t page[32]
-        cdef uint64_t number = draw(state) % 50, i
+        cdef uint64_t number = draw(state) % 50, halves = draw(state) % 4, where = self.base + draw(state) % 4 * 4096, i
         for i in range(32):
             page[i] = self.interesting(state)
-        if draw(state) % 8 == 0:            # halves: most structures have fields of four bytes
-            for i in range(32):
+            if halves == 0:                 # most structures have fields of four bytes
                 page[i] = (page[i] & 0xffff) | (draw(state) % 16) << 32
-        copy_to_guest(&self.domain.mmu, vcpu.mmu.root_kernel, self.base + draw(state) % 4 * 4096, page, sizeof(page))
+        if draw(state) % 2:
+            self.table_requests(state, page, number)
+        copy_to_guest(&self.domain.mmu, vcpu.mmu.root_kernel, where, page, sizeof(page))
         for i in range(6):
             args[i] = self.interesting(state)
-        if number != HYPERVISOR_multicall or draw(state) % 4:
-            args[0] = draw(state) % 32      # most first arguments are commands
+        if draw(state) % 4:                 # mostly of the right shape: command, pointer, count; or pointer, count, 0, DOMID_SELF
+            if takes_list(number):
+                args[0] = where
+                args[1] = draw(state) % 5
+                args[2] = 0
+                args[3] = DOMID_SELF
+            elif number != HYPERVISOR_update_va_mapping:
+                args[0] = draw(state) % 16 if draw(state) % 4 else draw(state) % 32
+                args[1] = where
+                args[2] = draw(state) % 4
+        if number == HYPERVISOR_vcpu_op:
+            args[2] = args[1]
+            args[1] = draw(state) % 8 == 0
         self.domain.preempt = draw(state) % 16 == 0
-        hypercall_call(vcpu, number, args)
+        self.succeeded[number] += hypercall_call(vcpu, number, args) >= 0
         self.processor.host_ns += draw(state) % 100_000
         if draw(state) % 64 == 0:
             timers_fire(vcpu, system_time(self.domain))
             events_apply_mailbox(self.domain)
         self.domain.shutdown = self.domain.shutdown_code = SHUTDOWN_NONE
-        vcpu.blocked = 0
-        vcpu.poll_nr = 0
+        vcpu_unblock(vcpu)
         vcpu.yielded = 0
 
+    # Requests that mean something: entries of the domain's own tables for mmu_update, commands for the others, calls for multicall.
+    cdef void table_requests(self, uint64_t *state, uint64_t *page, uint64_t number) noexcept nogil:
+        cdef uint64_t i
+        for i in range(8):
+            if number == HYPERVISOR_mmu_update:
+                page[2 * i] = self.frames[NR_PAGES + draw(state) % 4] << 12 | draw(state) % 64 << 3 | draw(state) % 3
+                page[2 * i + 1] = self.frames[draw(state) % (NR_PAGES + 4)] << 12 | 0x61 | (draw(state) & 6) if draw(state) % 4 else 0
+            elif number == HYPERVISOR_mmuext_op:
+                page[3 * i] = draw(state) % 22
+                page[3 * i + 1] = self.frames[draw(state) % (NR_PAGES + 4)] if draw(state) % 4 else self.interesting(state)
+            elif number == HYPERVISOR_event_channel_op or number == HYPERVISOR_grant_table_op:
+                page[i] = (DOMID_SELF if draw(state) % 2 else draw(state) % 8) | draw(state) % 8 << 32
+            elif number == HYPERVISOR_multicall and i < 4:
+                page[8 * i] = draw(state) % 50
+            elif number == HYPERVISOR_memory_op and i < 2:          # a reservation, twice over for exchange
+                page[5 * i] = self.base + 4096 + draw(state) % 2 * 4096
+                page[5 * i + 1] = 1 + draw(state) % 4
+                page[5 * i + 2] = draw(state) % 3
+                page[5 * i + 3] = DOMID_SELF
+                page[10] = 0
+
     cdef uint64_t interesting(self, uint64_t *state) noexcept nogil:
-        cdef uint64_t kind = draw(state) % 16, value = draw(state)
+        cdef uint64_t kind = draw(state) % 18, value = draw(state)
         if kind < 5:
             return value % 8
-        if kind < 9:
+        if kind < 8:
             return self.base + (value % 4) * 4096 + (value >> 32) % 32 * 8
-        if kind == 9:
+        if kind == 8:
             return self.base + value % ((NR_PAGES + 6) * 4096)
-        if kind == 10:
+        if kind < 11:
             return self.frames[value % (NR_PAGES + 4)]
-        if kind == 11:
-            return self.frames[value % (NR_PAGES + 4)] << 12 | (value >> 32 & 0xfff)
-        if kind == 12:
-            return value % (self.memory.machine.nr_frames + 8)
-        if kind == 13:
-            return 0x7ff0 + value % 4
+        if kind < 14:                   # a page-table entry, or a machine address
+            return self.frames[value % (NR_PAGES + 4)] << 12 | (value >> 32 & 0xfff if value >> 48 & 1 else 0x61 | (value >> 32 & 6))
         if kind == 14:
+            return value % (self.memory.machine.nr_frames + 8)
+        if kind == 15:
+            return DOMID_SELF + value % 4
+        if kind == 16:
             return <uint64_t>1 << (value & 63)
         return value
+
+
+# The first argument is a list and the second says how long it is.
+cdef inline bint takes_list(uint64_t number) noexcept nogil:
+    return number in (HYPERVISOR_mmu_update, HYPERVISOR_mmuext_op, HYPERVISOR_multicall, HYPERVISOR_set_gdt)
 
 
 cdef inline uint64_t draw(uint64_t *state) noexcept nogil:

@@ -5,6 +5,7 @@ import select
 import threading
 
 import pytest
+
 from xenia.testing.still import StillDomain
 
 EVENT_CHANNEL_OP, SCHED_OP = 32, 29
@@ -68,7 +69,12 @@ def test_events_for_a_port_that_was_closed_meanwhile_are_dropped(domain: StillDo
 
 def test_nothing_is_lost_between_many_posters_and_the_domains_thread(domain: StillDomain) -> None:
     ports = bind(domain, 256)
-    posters = [threading.Thread(target=lambda mine: [domain.post(port) for port in mine], args=[ports[i::4]]) for i in range(4)]
+
+    def post(mine: list[int]) -> None:
+        for port in mine:
+            domain.post(port)
+
+    posters = [threading.Thread(target=post, args=[ports[i::4]]) for i in range(4)]
     for poster in posters:
         poster.start()
     for poster in posters:

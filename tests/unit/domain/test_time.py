@@ -4,6 +4,7 @@ import random
 import struct
 
 import pytest
+
 from xenia.testing.still import StillDomain
 
 SECOND = 1_000_000_000
@@ -16,7 +17,7 @@ def guest_time(domain: StillDomain) -> int:
     assert version and version % 2 == 0
     delta = domain.tsc - stamp
     delta = delta << shift if shift >= 0 else delta >> -shift
-    return system_time + (delta * mul >> 32)
+    return int(system_time + (delta * mul >> 32))
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ def test_time_after_the_host_slept_steps_forward(domain: StillDomain) -> None:
     domain.advance(SECOND)
     domain.fire()
     before = domain.now
-    domain.drift(-10 * SECOND)          # the TSC stood still for 10 s that the host's clock counted
+    domain.drift(-10 * SECOND)  # the TSC stood still for 10 s that the host's clock counted
     domain.advance(10 * SECOND)
     domain.fire()
     assert domain.now >= before

@@ -5,6 +5,7 @@ import struct
 
 import pytest
 from tests.unit.hypercalls.hypercalls import ARGUMENT, DOMID_SELF, UNMAPPED, Errno, Hypercall, call
+
 from xenia.testing.still import StillDomain
 
 BIND_INTERDOMAIN, BIND_VIRQ, BIND_PIRQ, CLOSE, SEND, STATUS, ALLOC_UNBOUND, BIND_IPI = range(8)
@@ -177,7 +178,7 @@ def test_an_argument_out_of_reach_is_a_fault(domain: StillDomain, command: int) 
 
 
 def test_a_port_that_cannot_be_told_is_given_back(domain: StillDomain) -> None:
-    read_only = ARGUMENT + 32 * 4096        # the still domain's own page table: readable, and no place for an answer
+    read_only = ARGUMENT + 32 * 4096  # the still domain's own page table: readable, and no place for an answer
     assert domain.call(Hypercall.EVENT_CHANNEL_OP, BIND_IPI, read_only + 0x800) == Errno.EFAULT
     assert bound(op(domain, BIND_IPI, "=II", 0, 0)) == 1
 

@@ -13,12 +13,13 @@ from tests.unit.hypercalls.hypercalls import (
     Hypercall,
     call,
 )
+
 from xenia.testing.still import CONTINUE, PAGES, StillDomain
 
 INCREASE, DECREASE, MAXIMUM_RAM_PAGE, CURRENT, MAXIMUM, MFN_LIST, POPULATE, ADD_TO_PHYSMAP = range(8)
 MEMORY_MAP, MACHINE_MEMORY_MAP, EXCHANGE, MAPPING, SET_MEMORY_MAP, MAXIMUM_GPFN, REMOVE = range(9, 16)
 CLAIM = 24
-FRAMES = PAGES + 4              # what a still domain starts with
+FRAMES = PAGES + 4  # what a still domain starts with
 INVALID = (1 << 64) - 1
 RESERVATION = "=QQIIH6x"
 
@@ -36,11 +37,15 @@ def read_list(domain: StillDomain, count: int) -> tuple[int, ...]:
     return struct.unpack(f"={count}Q", domain.read(LIST, 8 * count))
 
 
-def reserve(domain: StillDomain, command: int, count: int, order: int = 0, flags: int = 0, domid: int = DOMID_SELF) -> int:
+def reserve(
+    domain: StillDomain, command: int, count: int, order: int = 0, flags: int = 0, domid: int = DOMID_SELF
+) -> int:
     return call(domain, Hypercall.MEMORY_OP, command, RESERVATION, LIST, count, order, flags, domid)[0]
 
 
-def exchange(domain: StillDomain, ins: tuple[int, int], outs: tuple[int, int], done: int = 0, domid: int = DOMID_SELF) -> tuple[int, int]:
+def exchange(
+    domain: StillDomain, ins: tuple[int, int], outs: tuple[int, int], done: int = 0, domid: int = DOMID_SELF
+) -> tuple[int, int]:
     """(count, order) of each side, the in list at LIST and the out list one page on: result and nr_exchanged."""
     fields = (LIST, *ins, 0, domid, LIST + 4096, *outs, 0, domid, done)
     result, after = call(domain, Hypercall.MEMORY_OP, EXCHANGE, RESERVATION + RESERVATION[1:] + "Q", *fields)
@@ -187,7 +192,13 @@ def test_exchange_takes_only_frames_that_nothing_else_holds(domain: StillDomain,
     write_list(domain, 100, 101)
     reserve(domain, POPULATE, 2)
     first, second = read_list(domain, 2)
-    bad = {"mapped": domain.mfn(3), "same twice": first, "foreign": 1, "past the end of the machine": 1 << 30, "wrapping": INVALID}[what]
+    bad = {
+        "mapped": domain.mfn(3),
+        "same twice": first,
+        "foreign": 1,
+        "past the end of the machine": 1 << 30,
+        "wrapping": INVALID,
+    }[what]
     write_list(domain, first, bad)
     domain.write(LIST + 4096, struct.pack("=2Q", 300, 302))
     result, done = exchange(domain, (2, 0), (1, 1))

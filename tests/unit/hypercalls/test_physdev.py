@@ -4,6 +4,7 @@ import struct
 
 import pytest
 from tests.unit.hypercalls.hypercalls import ARGUMENT, DOMID_SELF, UNMAPPED, Errno, Hypercall, call
+
 from xenia.testing.still import PAGES, StillDomain
 
 IRQ_UNMASK_NOTIFY, IRQ_STATUS_QUERY, SET_IOPL, SET_IOBITMAP, APIC_READ, APIC_WRITE, ALLOC_IRQ_VECTOR = range(4, 11)
@@ -57,7 +58,12 @@ def test_the_eoi_page_is_held_as_writable_memory(domain: StillDomain) -> None:
 
 
 def test_the_older_form_carries_its_command_in_the_structure(domain: StillDomain) -> None:
-    for command, argument, answer in ((SET_IOPL, 2, 0), (IRQ_UNMASK_NOTIFY, 0, 0), (EOI, 0, Errno.ENOSYS), (APIC_READ, 0, Errno.EPERM)):
+    for command, argument, answer in (
+        (SET_IOPL, 2, 0),
+        (IRQ_UNMASK_NOTIFY, 0, 0),
+        (EOI, 0, Errno.ENOSYS),
+        (APIC_READ, 0, Errno.EPERM),
+    ):
         domain.write(ARGUMENT, struct.pack("=I4xQQ", command, argument, 0))
         assert domain.call(Hypercall.PHYSDEV_OP_COMPAT, ARGUMENT) == answer
     assert domain.iopl == 2

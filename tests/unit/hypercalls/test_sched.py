@@ -4,6 +4,7 @@ import struct
 
 import pytest
 from tests.unit.hypercalls.hypercalls import ARGUMENT, DOMID_SELF, LIST, UNMAPPED, Errno, Hypercall, call
+
 from xenia.testing.still import StillDomain
 
 YIELD, BLOCK, SHUTDOWN, POLL, REMOTE_SHUTDOWN, SHUTDOWN_CODE, WATCHDOG, PIN_OVERRIDE = range(8)
@@ -154,7 +155,7 @@ def test_a_domain_has_two_watchdogs(domain: StillDomain) -> None:
 
 def test_set_timer_op_raises_the_timer_virq_once(domain: StillDomain) -> None:
     port = bind_timer(domain)
-    domain.call(Hypercall.VCPU_OP, 7, 0)                # stop the periodic timer
+    domain.call(Hypercall.VCPU_OP, 7, 0)  # stop the periodic timer
     assert domain.call(Hypercall.SET_TIMER_OP, domain.now + 1_000_000) == 0
     domain.fire()
     assert domain.pending == set()
@@ -169,7 +170,7 @@ def test_set_timer_op_raises_the_timer_virq_once(domain: StillDomain) -> None:
 
 def test_a_timer_set_for_the_past_fires_at_once_and_0_stops_it(domain: StillDomain) -> None:
     port = bind_timer(domain)
-    domain.call(Hypercall.VCPU_OP, 7, 0)                # stop the periodic timer
+    domain.call(Hypercall.VCPU_OP, 7, 0)  # stop the periodic timer
     assert domain.call(Hypercall.SET_TIMER_OP, domain.now + 1_000) == 0
     assert domain.call(Hypercall.SET_TIMER_OP, 0) == 0
     domain.advance(2_000)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from tests.unit.hypercalls.hypercalls import ARGUMENT, HYPERVISOR, UNMAPPED, Errno, Hypercall
+
 from xenia.hypercalls.document import document
 from xenia.hypercalls.rows import Support
 from xenia.hypercalls.table import rows
@@ -54,7 +55,16 @@ def test_unknown_numbers_do_not_exist(domain: StillDomain, number: int) -> None:
 
 def test_a_hypercall_answers_in_rax_and_leaves_the_other_registers(domain: StillDomain) -> None:
     assert not domain.syscall(Hypercall.XEN_VERSION, VERSION, 0, 33, 44, 55, 66)
-    assert domain.registers == {"rax": XEN_4_17, "rdi": 0, "rsi": 0, "rdx": 33, "r10": 44, "r8": 55, "r9": 66, "rip": 0x1002}
+    assert domain.registers == {
+        "rax": XEN_4_17,
+        "rdi": 0,
+        "rsi": 0,
+        "rdx": 33,
+        "r10": 44,
+        "r8": 55,
+        "r9": 66,
+        "rip": 0x1002,
+    }
     assert domain.count(Hypercall.XEN_VERSION) == 1
 
 
@@ -72,14 +82,20 @@ def test_a_vcpu_leaves_the_processor_when_it_blocks_yields_or_somebody_wants_it(
 
 def test_multicall_answers_each_entry_by_itself(domain: StillDomain) -> None:
     answers = multicall(
-        domain, entry(Hypercall.XEN_VERSION, VERSION), entry(55), entry(Hypercall.XEN_VERSION, EXTRAVERSION, UNMAPPED),
+        domain,
+        entry(Hypercall.XEN_VERSION, VERSION),
+        entry(55),
+        entry(Hypercall.XEN_VERSION, EXTRAVERSION, UNMAPPED),
         entry(Hypercall.XEN_VERSION, PAGESIZE),
     )
     assert answers == [XEN_4_17, Errno.ENOSYS, Errno.EFAULT, 4096]
 
 
 def test_multicall_inside_multicall_is_refused(domain: StillDomain) -> None:
-    assert multicall(domain, entry(Hypercall.MULTICALL, CALLS, 1), entry(Hypercall.XEN_VERSION)) == [Errno.EINVAL, XEN_4_17]
+    assert multicall(domain, entry(Hypercall.MULTICALL, CALLS, 1), entry(Hypercall.XEN_VERSION)) == [
+        Errno.EINVAL,
+        XEN_4_17,
+    ]
 
 
 def test_multicall_of_nothing_and_from_nowhere(domain: StillDomain) -> None:

@@ -4,6 +4,7 @@ import struct
 
 import pytest
 from tests.unit.hypercalls.hypercalls import ARGUMENT, HYPERVISOR, UNMAPPED, Errno, Hypercall
+
 from xenia.testing.still import BASE, PAGES, StillDomain
 
 INITIALISE, UP, DOWN, IS_UP, GET_RUNSTATE, REGISTER_RUNSTATE, SET_PERIODIC, STOP_PERIODIC = range(8)
@@ -63,10 +64,17 @@ def test_vcpu_info_moves_with_its_contents_and_one_upcall_that_looks_everywhere(
     assert vcpu_op(domain, REGISTER_VCPU_INFO, struct.pack("=QII", mfn, 64, 0)) == Errno.EINVAL
 
 
-@pytest.mark.parametrize(("page", "offset", "answer"), [
-    (AREA_PAGE, 4096 - 32, Errno.ENXIO), (AREA_PAGE, 4096, Errno.ENXIO), (AREA_PAGE, 4, Errno.ENXIO),
-    (PAGES, 0, Errno.EINVAL), (None, 0, Errno.EINVAL),
-], ids=["across the end", "beyond", "not aligned", "in a page table", "in a frame of Xen's"])
+@pytest.mark.parametrize(
+    ("page", "offset", "answer"),
+    [
+        (AREA_PAGE, 4096 - 32, Errno.ENXIO),
+        (AREA_PAGE, 4096, Errno.ENXIO),
+        (AREA_PAGE, 4, Errno.ENXIO),
+        (PAGES, 0, Errno.EINVAL),
+        (None, 0, Errno.EINVAL),
+    ],
+    ids=["across the end", "beyond", "not aligned", "in a page table", "in a frame of Xen's"],
+)
 def test_vcpu_info_goes_only_where_it_fits(domain: StillDomain, page: int | None, offset: int, answer: int) -> None:
     mfn = 1 if page is None else domain.mfn(page)
     before = domain.frame(mfn)

@@ -4,9 +4,22 @@ import struct
 
 import pytest
 from tests.unit.hypercalls.hypercalls import ARGUMENT, HYPERVISOR, UNMAPPED, Errno, Hypercall, call
+
 from xenia.testing.still import StillDomain
 
-VERSION, EXTRAVERSION, COMPILE_INFO, CAPABILITIES, CHANGESET, PLATFORM, FEATURES, PAGESIZE, HANDLE, COMMANDLINE, BUILD_ID = range(11)
+(
+    VERSION,
+    EXTRAVERSION,
+    COMPILE_INFO,
+    CAPABILITIES,
+    CHANGESET,
+    PLATFORM,
+    FEATURES,
+    PAGESIZE,
+    HANDLE,
+    COMMANDLINE,
+    BUILD_ID,
+) = range(11)
 WRITABLE_PAGETABLES, RUNSTATE_UPDATE, M2P_STRICT = 2, 5, 32
 
 
