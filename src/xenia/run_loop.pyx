@@ -20,7 +20,7 @@ from xenia.cpu.processor cimport (
 from xenia.domain.domain cimport (
     RUNSTATE_blocked, RUNSTATE_offline, RUNSTATE_runnable, RUNSTATE_running, SHUTDOWN_NONE, Domain, Vcpu,
 )
-from xenia.domain.events cimport events_apply_mailbox, events_pending
+from xenia.domain.events cimport events_apply_mailbox, events_pending, vcpu_unblock
 from xenia.domain.time cimport Clock, clock_warp_to, runstate_change, system_time, time_update, timers_fire, timers_next
 from xenia.domain.traps cimport (
     deliver_pending, general_protection, inject_exception, invalid_opcode, page_fault, soft_interrupt,
@@ -102,7 +102,7 @@ cdef void run(RunLoop *loop) noexcept nogil:
         timers_fire(vcpu, now)
         if vcpu.blocked:
             if events_pending(vcpu) or vcpu.nmi_pending:
-                vcpu.blocked = 0
+                vcpu_unblock(vcpu)
             else:
                 idle(loop, now)
                 continue

@@ -58,9 +58,9 @@ cdef bint virq_is_global(uint32_t virq) noexcept nogil:
     return virq != VIRQ_TIMER and virq != VIRQ_DEBUG and virq != VIRQ_XENOPROF and virq != VIRQ_XENPMU
 
 cdef void vcpu_unblock(Vcpu *vcpu) noexcept nogil:
+    vcpu.poll_nr = 0
+    vcpu.poll_expires = 0
     if vcpu.blocked:
-        vcpu.poll_nr = 0
-        vcpu.poll_expires = 0
         flag_store(&vcpu.blocked, 0)
 
 cdef void mark_events_pending(Vcpu *vcpu) noexcept nogil:
