@@ -18,7 +18,10 @@ from pathlib import Path
 from guests import build as guests
 from xenia.errors import ConfigError
 
-CPU = "max,-smap,-smep,vendor=GenuineIntel"  # with SMAP, QEMU's iret in ring 3 faults on its own stack, and Linux under Xen with it
+# With SMAP, QEMU's iret in ring 3 faults on its own stack, and Linux under Xen with it.
+CPU = "max,-smap,-smep,vendor=GenuineIntel"
+# Mitigations of the processor's faults would only slow the peer down.
+XEN_ARGUMENTS = "console=com1 com1=115200 guest_loglvl=all no-real-mode watchdog=0 spec-ctrl=no xpti=off"
 XEN_PACKAGE = "xen-hypervisor-4.17-amd64"
 
 
@@ -151,7 +154,7 @@ def real_xen(programs: Mapping[str, Program], *, timeout: float = 300) -> dict[s
             *(qemu(), "-accel", "tcg", "-cpu", CPU, "-m", str(160 + dom0_memory + largest)),
             *("-display", "none", "-nodefaults", "-no-reboot", "-serial", "stdio"),
             *("-kernel", str(xen()), "-initrd", f"{dom0},{module.name}"),
-            *("-append", f"console=com1 com1=115200 dom0_mem={dom0_memory}M guest_loglvl=all no-real-mode watchdog=0"),
+            *("-append", f"{XEN_ARGUMENTS} dom0_mem={dom0_memory}M"),
         ]
         answer = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False)
     return read_answers(answer.stdout.decode("utf-8", "replace").splitlines())
