@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=5, help="runs of each (default: 5)")
-    parser.add_argument("--only", help="contenders, separated by commas: xenia warped qemu-pc qemu-q35 uml xen-domu xen-dom0")
+    parser.add_argument("--only", help="of xenia, warped, qemu-pc, qemu-q35, uml, xen-domu, xen-dom0; with commas")
     parser.add_argument("--kernel", type=Path, help="a bzImage (default: Debian's, fetched once)")
     parser.add_argument("--busybox", type=Path, help="a static busybox (default: Debian's, fetched once)")
     parser.add_argument("--json", action="store_true", help="print every run as JSON")
@@ -56,7 +56,8 @@ def main() -> int:
         peak = max(run.peak for run in runs[name]) >> 10
         ratio = f"{base / median:.2f} x" if base else ""
         memory = f"{peak} MB" if peak else ""
-        print(f"{CONTENDERS[name][0]:36} {median:6.2f} s {min(seconds):6.2f} s {max(seconds):6.2f} s {memory:>9} {ratio:>9}")
+        times = f"{median:6.2f} s {min(seconds):6.2f} s {max(seconds):6.2f} s"
+        print(f"{CONTENDERS[name][0]:36} {times} {memory:>9} {ratio:>9}")
     print("`Xenia is': Xenia's median, real time, as a multiple of this one's; less than 1 means that Xenia is faster.")
     return 0
 

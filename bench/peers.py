@@ -20,8 +20,10 @@ from xenia.errors import ConfigError
 
 # With SMAP, QEMU's iret in ring 3 faults on its own stack, and Linux under Xen with it.
 CPU = "max,-smap,-smep,vendor=GenuineIntel"
-# Mitigations of the processor's faults would only slow the peer down.
-XEN_ARGUMENTS = "console=com1 com1=115200 guest_loglvl=all no-real-mode watchdog=0 spec-ctrl=no xpti=off"
+XEN_ARGUMENTS = "console=com1 com1=115200 guest_loglvl=all no-real-mode watchdog=0"
+# For comparisons of speed: mitigations of the processor's faults would only slow the peer down.  (Without XPTI, a
+# sysenter under this QEMU lands on a stack that Xen has guarded, and is its end.)
+FASTEST = "spec-ctrl=no xpti=off"
 XEN_PACKAGE = "xen-hypervisor-4.17-amd64"
 
 
@@ -126,10 +128,11 @@ class Answer:
     hypervisor: tuple[str, ...] = field(default=(), compare=False)
 
 
-def real_xen(programs: Mapping[str, Program], *, timeout: float = 300) -> dict[str, Answer]:
+def real_xen(programs: Mapping[str, Program], *, timeout: float = 300, arguments: str = "") -> dict[str, Answer]:
     """Run each program as an unprivileged domain of real Xen, under QEMU, one after another in one boot.
 
     Missing when QEMU, Xen or a compiler is not here.  Names must not contain a dot.
+    `arguments` are more words for Xen's command line.
     """
     try:
         dom0 = guests.build("oracle", guests.OUTPUT / "oracle")
@@ -154,7 +157,7 @@ def real_xen(programs: Mapping[str, Program], *, timeout: float = 300) -> dict[s
             *(qemu(), "-accel", "tcg", "-cpu", CPU, "-m", str(160 + dom0_memory + largest)),
             *("-display", "none", "-nodefaults", "-no-reboot", "-serial", "stdio"),
             *("-kernel", str(xen()), "-initrd", f"{dom0},{module.name}"),
-            *("-append", f"{XEN_ARGUMENTS} dom0_mem={dom0_memory}M"),
+            *("-append", f"{XEN_ARGUMENTS} {arguments} dom0_mem={dom0_memory}M"),
         ]
         answer = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False)
     return read_answers(answer.stdout.decode("utf-8", "replace").splitlines())

@@ -34,7 +34,9 @@ class Workload:
     initrd: Path
 
 
-def workload(directory: Path, *, kernel: Path | None, busybox: Path | None, micro: bool = False, init: str = INIT) -> Workload:
+def workload(
+    directory: Path, *, kernel: Path | None, busybox: Path | None, micro: bool = False, init: str = INIT
+) -> Workload:
     """Make the initramfs in `directory`; what is not given is Debian's, by way of Xenia's cache."""
     from xenia.toolstack.cache import Cache
     from xenia.toolstack.kernels import Kernels

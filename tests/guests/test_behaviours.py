@@ -1,6 +1,7 @@
 """Tiny guests that print what hypercalls and traps answer: Xenia answers what real Xen answers.
 
-What real Xen said is recorded in answers/ (tests/peers asks it again); differences.toml says where Xenia differs, and why.
+What real Xen said is recorded in answers/ (tests/peers asks it again); differences.toml says where Xenia differs, and
+why.
 """
 
 from __future__ import annotations

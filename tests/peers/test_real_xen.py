@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+
 from bench import peers
-from tests.guests.record_answers import ANSWERS, ask, behaviours, text
+from tests.guests.record_answers import ask, text
+from tests.guests.tiny import ANSWERS, behaviours
 
 pytestmark = pytest.mark.peer
 
