@@ -19,10 +19,10 @@ from guests import build as guests
 from xenia.errors import ConfigError
 
 # With SMAP, QEMU's iret in ring 3 faults on its own stack, and Linux under Xen with it.
+# (A sysenter of a guest's is the end of Xen there: QEMU gives it a stack that Xen has guarded.)
 CPU = "max,-smap,-smep,vendor=GenuineIntel"
 XEN_ARGUMENTS = "console=com1 com1=115200 guest_loglvl=all no-real-mode watchdog=0"
-# For comparisons of speed: mitigations of the processor's faults would only slow the peer down.  (Without XPTI, a
-# sysenter under this QEMU lands on a stack that Xen has guarded, and is its end.)
+# For comparisons of speed: mitigations of the processor's faults would only slow the peer down.
 FASTEST = "spec-ctrl=no xpti=off"
 XEN_PACKAGE = "xen-hypervisor-4.17-amd64"
 

@@ -22,10 +22,8 @@ static struct frame begin(const char *code, const char *end)
 #define BEGIN(code) begin(code, code##_end)
 
 user_code(u_syscall, "syscall");
-user_code(u_sysenter, "sysenter");
 user_code(u_ud2, "ud2");
 user_code(u_kernel_read, "mov 0xffffffff80100000, %eax");
-user_code(u_hypervisor_read, "mov $0xffff800000000000, %rax; mov (%rax), %eax");
 user_code(u_write_absent, "mov %eax, 0x1000");
 user_code(u_jump_absent, "mov $0x1000, %eax; jmp *%rax");
 user_code(u_hlt, "hlt");
@@ -42,7 +40,6 @@ user_code(u_segments, "mov %cs, %eax; shl $16, %eax; mov %ss, %ax; ud2");
 user_code(u_ds, "mov %ds, %eax; shl $16, %eax; mov %fs, %ax; ud2");
 user_code(u_compat, ".code32; int $0x80; .code64");
 user_code(u_compat_syscall, ".code32; syscall; .code64");
-user_code(u_compat_sysenter, ".code32; sysenter; .code64");
 user_code(u_compat_cs, ".code32; mov %cs, %eax; ud2; .code64");
 user_code(u_ac, "pushf; orq $0x40000, (%rsp); popf; mov 1(%rsp), %eax; ud2");
 user_code(u_step, "nop; nop; ud2");
@@ -63,10 +60,8 @@ void main(void)
     events_on();
     one("syscall", BEGIN(u_syscall));
     printf("event mask after syscall: %d\n", vcpu_info->evtchn_upcall_mask);
-    one("sysenter", BEGIN(u_sysenter));
     one("ud2", BEGIN(u_ud2));
     one("kernel memory read", BEGIN(u_kernel_read));
-    one("hypervisor memory read", BEGIN(u_hypervisor_read));
     one("absent write", BEGIN(u_write_absent));
     one("absent jump", BEGIN(u_jump_absent));
     one("hlt", BEGIN(u_hlt));
@@ -123,10 +118,6 @@ void main(void)
     f = BEGIN(u_compat_syscall);
     f.cs = FLAT_USER_CS32;
     one("compat syscall", f);
-    f = BEGIN(u_compat_sysenter);
-    f.cs = FLAT_USER_CS32;
-    f.rflags |= 0x40000;
-    one("compat sysenter", f);
     f = BEGIN(u_compat_cs);
     f.cs = FLAT_USER_CS32;
     one("compat segments", f);
@@ -136,7 +127,6 @@ void main(void)
         { "cs null", USER_CODE, 3, FLAT_USER_SS }, { "cs beyond GDT", USER_CODE, 0x1233, FLAT_USER_SS },
         { "cs is data", USER_CODE, FLAT_USER_SS, FLAT_USER_SS }, { "ss is code", USER_CODE, FLAT_USER_CS, FLAT_USER_CS },
         { "ss beyond GDT", USER_CODE, FLAT_USER_CS, 0x1233 }, { "rip non-canonical", 1ul << 63, FLAT_USER_CS, FLAT_USER_SS },
-        { "rip in the hypervisor", 0xffff830000000000, FLAT_USER_CS, FLAT_USER_SS },
         { "rip in the kernel", VIRT_BASE + 0x100000, FLAT_USER_CS, FLAT_USER_SS },
     };
     for (unsigned i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
