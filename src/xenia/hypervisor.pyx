@@ -16,6 +16,7 @@ from xenia.abi.xen cimport INVALID_M2P_ENTRY, shared_info_t
 from xenia.cpu.engines.emulated.engine cimport EmulatedEngine
 from xenia.cpu.processor cimport CONTEXT_FLAGS, CONTEXT_SEGMENTS, RSI, RSP
 from xenia.domain.audit cimport audit_domain
+from xenia.domain.crash cimport crash_report
 from xenia.domain.domain cimport SHUTDOWN_NONE, Domain as DomainState, Vcpu
 from xenia.domain.events cimport event_open, event_post, event_reset
 from xenia.domain.grant_frames cimport grant_frames_release
@@ -314,6 +315,11 @@ cdef class VirtualMachine:
         names = "rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15".split()
         registers = {name: self.domain.vcpu[0].context.gpr[i] for i, name in enumerate(names)}
         return registers | {"rip": self.domain.vcpu[0].context.rip, "rflags": self.domain.vcpu[0].context.rflags}
+
+    @property
+    def crash_report(self) -> list[str]:
+        """Registers, code, stack and page-table walks of a domain that crashed, line by line."""
+        return crash_report(self.domain)
 
     @property
     def statistics(self) -> dict[str, object]:

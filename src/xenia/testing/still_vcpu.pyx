@@ -16,6 +16,7 @@ from xenia.abi.xen cimport shared_info_t
 from xenia.cpu.processor cimport (
     CONTEXT_FLAGS, CONTEXT_SEGMENTS, LEAVE, Context, Processor, ProcessorOps, SegmentDescriptor,
 )
+from xenia.domain.crash cimport crash_report
 from xenia.domain.domain cimport Domain, Vcpu
 from xenia.domain.lifecycle cimport domain_init
 from xenia.domain.traps cimport (
@@ -346,6 +347,10 @@ cdef class StillVcpu:
         """The domain's vm_assist bits."""
         self.domain.vm_assist = bits
 
+    def allow_table_writes(self):
+        """The domain's writable_pagetables assist."""
+        self.domain.mmu.writable_pagetables = True
+
     def set_port_bitmap(self, va, ports):
         """As PHYSDEVOP_set_iobitmap."""
         self.vcpu.iobmp_va = va
@@ -368,6 +373,10 @@ cdef class StillVcpu:
     def crash(self):
         """Why the domain crashed, None if it has not."""
         return None if self.domain.shutdown < 0 else self.domain.crash_reason.decode()
+
+    def crash_report(self):
+        """crash_report: what the log gets, line by line."""
+        return crash_report(self.domain)
 
     @property
     def processor(self):

@@ -183,12 +183,8 @@ class Domain:
 
     @property
     def crash_report(self) -> str:
-        """The registers of a guest that was crashed, as lines of text."""
-        registers = self.vm.registers
-        order = ("rip rflags rsp", "rax rbx rcx rdx", "rsi rdi rbp r8", "r9 r10 r11 r12", "r13 r14 r15")
-        return "\n".join(
-            "  ".join(f"{name:>6} {registers[name]:016x}" for name in line.split()) for line in order
-        )
+        """Registers, code and stack of a guest that was crashed, as lines of text."""
+        return "\n".join(self.vm.crash_report)
 
     def _settle(self, timeout: float | None = None) -> None:
         """Bring what is left of the console's output out, and end the threads.  The vcpu does not run any more."""
