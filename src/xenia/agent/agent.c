@@ -19,7 +19,7 @@ typedef long s64;
 /* --- system calls */
 
 enum {
-    SYS_read = 0, SYS_write = 1, SYS_open = 2, SYS_close = 3, SYS_rt_sigprocmask = 14, SYS_ioctl = 16, SYS_dup2 = 33,
+    SYS_read = 0, SYS_write = 1, SYS_open = 2, SYS_close = 3, SYS_rt_sigprocmask = 14, SYS_rt_sigtimedwait = 128, SYS_ioctl = 16, SYS_dup2 = 33,
     SYS_getpid = 39, SYS_socket = 41, SYS_fork = 57, SYS_execve = 59, SYS_exit = 60, SYS_wait4 = 61, SYS_kill = 62,
     SYS_fcntl = 72, SYS_chdir = 80, SYS_mkdir = 83, SYS_symlink = 88, SYS_syslog = 103, SYS_setsid = 112, SYS_sync = 162,
     SYS_mount = 165, SYS_reboot = 169, SYS_sethostname = 170, SYS_signalfd4 = 289, SYS_pipe2 = 293,
@@ -28,13 +28,15 @@ enum {
 
 enum { O_RDONLY = 0, O_WRONLY = 1, O_RDWR = 2, O_NOCTTY = 0400, O_NONBLOCK = 04000, O_CLOEXEC = 02000000 };
 enum { EINTR = 4, EAGAIN = 11, ENOENT = 2, EACCES = 13, ENOTDIR = 20, ENOEXEC = 8 };
-enum { SIGHUP = 1, SIGKILL = 9, SIGTERM = 15, SIGCHLD = 17, SIG_SETMASK = 2 };
+enum { SIGHUP = 1, SIGKILL = 9, SIGUSR1 = 10, SIGUSR2 = 12, SIGPIPE = 13, SIGTERM = 15, SIGCHLD = 17, SIG_SETMASK = 2 };
 enum { POLLIN = 1, POLLOUT = 4, POLLERR = 8, POLLHUP = 16 };
 enum { TCGETS = 0x5401, TCSETS = 0x5402, TIOCSCTTY = 0x540e, TIOCSWINSZ = 0x5414, TCSBRK = 0x5409, FIONREAD = 0x541b };
 enum { WNOHANG = 1, F_SETFL = 4, SYSLOG_CONSOLE_LEVEL = 8 };
 #define REBOOT_MAGIC1 0xfee1deadUL
 #define REBOOT_MAGIC2 672274793UL
 #define REBOOT_POWER_OFF 0x4321fedcUL
+#define REBOOT_RESTART 0x1234567UL
+#define SIGNAL_BIT(n) (1UL << ((n) - 1))
 
 static s64 syscall6(s64 n, s64 a, s64 b, s64 c, s64 d, s64 e, s64 f)
 {
@@ -222,13 +224,25 @@ static void loopback_up(void)
     }
 }
 
-static void __attribute__((noreturn)) power_off(int is_init, int console)
+/* What busybox's halt, poweroff and reboot ask of process 1, by signal. */
+enum { END_SIGNALS = SIGNAL_BIT(SIGUSR1) | SIGNAL_BIT(SIGUSR2) | SIGNAL_BIT(SIGTERM) };
+static u64 how_to_end = REBOOT_POWER_OFF;
+
+static int is_end_signal(u32 signal)
+{
+    if (!(END_SIGNALS & SIGNAL_BIT(signal)))
+        return 0;
+    how_to_end = signal == SIGTERM ? REBOOT_RESTART : REBOOT_POWER_OFF;
+    return 1;
+}
+
+static void __attribute__((noreturn)) end_guest(int is_init, int console)
 {
     call3(SYS_ioctl, console, TCSBRK, 1);           /* wait until it is written */
     if (is_init) {
         call2(SYS_kill, -1, SIGKILL);
         call0(SYS_sync);
-        call4(SYS_reboot, REBOOT_MAGIC1, REBOOT_MAGIC2, REBOOT_POWER_OFF, 0);
+        call4(SYS_reboot, REBOOT_MAGIC1, REBOOT_MAGIC2, how_to_end, 0);
     }
     for (;;)
         call1(SYS_exit, 0);
@@ -283,6 +297,8 @@ static void __attribute__((noreturn)) execute(void)
 
 static void run_shell(int is_init)
 {
+    static const u64 awaited = END_SIGNALS | SIGNAL_BIT(SIGCHLD);
+    call4(SYS_rt_sigprocmask, SIG_SETMASK, &awaited, 0, sizeof awaited);
     s64 child = call0(SYS_fork);
     if (child == 0) {
         int console = 0;
@@ -305,10 +321,13 @@ static void run_shell(int is_init)
         execute();
     }
     for (;;) {
+        s64 pid, signal = call4(SYS_rt_sigtimedwait, &awaited, 0, 0, sizeof awaited);
         int status;
-        s64 pid = call4(SYS_wait4, -1, &status, 0, 0);
-        if (pid == child || (pid < 0 && pid != -EINTR))
-            break;
+        if (signal > 0 && is_end_signal((u32)signal))
+            return;
+        while ((pid = call4(SYS_wait4, -1, &status, WNOHANG, 0)) > 0)
+            if (pid == child)
+                return;
     }
 }
 
@@ -491,11 +510,10 @@ static void make_raw(int console)
     call3(SYS_ioctl, console, TCSETS, &mode);
 }
 
-static void run_command(int console)
+static void run_command(int is_init, int console)
 {
     static struct Input input;
     static struct Parser parser;
-    static const u64 child_signal = 1UL << (SIGCHLD - 1);
     int in[2], out[2], err[2], status = 0, running = 1;
     u8 hello[5] = { VERSION, (u8)WINDOW, (u8)(WINDOW >> 8), (u8)(WINDOW >> 16), (u8)(WINDOW >> 24) };
 
@@ -503,9 +521,10 @@ static void run_command(int console)
     call2(SYS_pipe2, in, O_CLOEXEC);
     call2(SYS_pipe2, out, O_CLOEXEC);
     call2(SYS_pipe2, err, O_CLOEXEC);
-    u64 mask = child_signal | 1UL << (13 - 1);      /* and SIGPIPE: writing tells */
+    u64 awaited = SIGNAL_BIT(SIGCHLD) | (is_init ? END_SIGNALS : 0);
+    u64 mask = awaited | SIGNAL_BIT(SIGPIPE);       /* that one because writing tells */
     call4(SYS_rt_sigprocmask, SIG_SETMASK, &mask, 0, sizeof mask);
-    s64 signals = call4(SYS_signalfd4, -1, &child_signal, sizeof child_signal, O_CLOEXEC | O_NONBLOCK);
+    s64 signals = call4(SYS_signalfd4, -1, &awaited, sizeof awaited, O_CLOEXEC | O_NONBLOCK);
 
     s64 child = call0(SYS_fork);
     if (child == 0) {
@@ -552,11 +571,12 @@ static void run_command(int console)
             close_input(&input);
         pump_input(&input, console);
         if (wait[0].revents) {
-            u8 info[128];
+            u32 info[32];                           /* struct signalfd_siginfo: the signal's number comes first */
             s64 pid;
             int one;
             while (call3(SYS_read, signals, info, sizeof info) > 0)
-                ;
+                if (is_end_signal(info[0]))
+                    return;
             while ((pid = call4(SYS_wait4, -1, &one, WNOHANG, 0)) > 0)
                 if (pid == child)
                     status = one, running = 0;
@@ -603,11 +623,11 @@ __attribute__((noreturn, used)) static void start(u64 *stack)
             if (console < 0)
                 console = 0;
         }
-        run_command(console);
+        run_command(is_init, console);
     } else {
         run_shell(is_init);
     }
-    power_off(is_init, console);
+    end_guest(is_init, console);
 }
 
 __asm__(".globl _start\n_start:\n xor %ebp, %ebp\n mov %rsp, %rdi\n and $-16, %rsp\n call start\n");

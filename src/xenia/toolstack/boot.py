@@ -111,8 +111,13 @@ def _agent_config(config: MachineConfig, modules: tuple[str, ...], screen: Scree
     if config.command:
         return AgentConfig(Mode.COMMAND, config.command, environment, modules, hostname=config.name)
     if screen is None:
-        # Nobody is there to be prompted.
-        return AgentConfig(environment={**environment, "PS1": "", "PS2": ""}, modules=modules, hostname=config.name)
+        # Nobody is there to be prompted; and busybox's shell edits lines only on a tty that echoes.
+        return AgentConfig(
+            args=("/bin/sh", "-c", "stty -echo; exec /bin/sh"),
+            environment={**environment, "PS1": "", "PS2": ""},
+            modules=modules,
+            hostname=config.name,
+        )
     return AgentConfig(
         environment=environment,
         modules=modules,
