@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable
 
 from xenia.toolstack.agent import (
@@ -30,7 +29,7 @@ class CommandLine(Line):
     `on_started` is called when the command runs, on the console's thread.
     """
 
-    _KEPT = 64  # pieces of console text
+    _KEPT = 16384  # bytes of console text
 
     def __init__(
         self,
@@ -48,7 +47,7 @@ class CommandLine(Line):
         self._verbose = verbose
         self._agent = AgentConnection()
         self._lock = threading.Lock()  # the agent is used by the console's thread and by the session's
-        self._console: deque[bytes] = deque(maxlen=self._KEPT)
+        self._console = bytearray()
         self.status: int | None = None
 
     def receive(self, data: bytes) -> None:
@@ -66,15 +65,16 @@ class CommandLine(Line):
 
     def typed(self, data: bytes) -> bytes:
         with self._lock:
-            return self._agent.send_input(data)
+            return _past_sysrq(self._agent.send_input(data))
 
     def end_of_input(self) -> bytes:
         with self._lock:
-            return self._agent.send_end_of_input()
+            return _past_sysrq(self._agent.send_end_of_input())
 
     def console_text(self) -> bytes:
-        """The newest of what the guest's kernel said."""
-        return b"".join(self._console)
+        """The newest of what the guest's kernel said, in whole lines."""
+        text = bytes(self._console)
+        return text if len(text) < self._KEPT else text[text.find(b"\n") + 1 :]
 
     def _take(self, event: Event) -> None:
         match event:
@@ -83,7 +83,8 @@ class CommandLine(Line):
             case Stderr(data):
                 self._errors.write(data)
             case ConsoleText(data):
-                self._console.append(data)
+                self._console += data
+                del self._console[: -self._KEPT]
                 if self._verbose:
                     self._errors.write(data)
             case Started():
@@ -97,3 +98,8 @@ class CommandLine(Line):
             case Killed(number):
                 self.status = 128 + number
                 self._wake()
+
+
+def _past_sysrq(data: bytes) -> bytes:
+    """The bytes to send so that `data` arrives: Linux's hvc console takes Ctrl-O and a letter for a SysRq, two for one."""
+    return data.replace(b"\x0f", b"\x0f\x0f")

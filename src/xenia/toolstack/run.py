@@ -77,15 +77,20 @@ def run(config: MachineConfig, words: Words, *, verbose: bool = False) -> Outcom
         if terminal.is_tty:
             words.say("Ctrl-] leaves the console")
         session = Session(terminal, guest.require_domain().console, line, output, waker)
-        guest.do(Start())
         try:
-            ended = session.run(lambda: guest.do(Wait()))
+            ended = session.run(lambda: _live(guest))
         finally:
             output.cancel()
             errors.cancel()
             guest.do(Destroy())
             session.close()
         return _outcome(ended, guest, line, output)
+
+
+def _live(guest: Guest) -> None:
+    """A guest's life.  It starts here, where the terminal is ready for its first word."""
+    guest.do(Start())
+    guest.do(Wait())
 
 
 def _outcome(ended: Ended, guest: Guest, line: Line, output: Output) -> Outcome:

@@ -172,6 +172,8 @@ class Session:
             waiting.start()
             self._poll.register(signals, select.POLLIN)
             self._poll.register(self._waker, select.POLLIN)
+            if self._terminal.stdout != self._terminal.stdin:
+                self._poll.register(self._terminal.stdout, 0)  # its reader's leave only
             self._resized()
             while True:
                 ready = self._wait()
@@ -180,7 +182,7 @@ class Session:
                     return Ended(Why.FINISHED)
                 if waiting.check():
                     return Ended(Why.SHUTDOWN)
-                if self._output.broken:
+                if self._output.broken or self._terminal.stdout in ready - {self._terminal.stdin}:
                     return Ended(Why.OUTPUT)
                 for number in signals.take():
                     if number is signal.SIGWINCH:

@@ -81,6 +81,24 @@ def test_there_is_no_room_for_input_before_the_command_runs_nor_beyond_its_credi
     pipes.close()
 
 
+def test_a_control_o_is_doubled_for_it_would_be_a_sysrq() -> None:
+    pipes = Pipes()
+    pipes.line.receive(HELLO)
+    assert pipes.line.typed(b"a\x0fb") == record(RecordType.STDIN, b"a\x0fb").replace(b"\x0f", b"\x0f\x0f")
+    pipes.close()
+
+
+def test_the_newest_of_what_the_kernel_said_is_kept_in_whole_lines() -> None:
+    pipes = Pipes()
+    for number_of_line in range(10000):
+        pipes.line.receive(b"line %d\n" % number_of_line)
+    lines = pipes.line.console_text().splitlines()
+    assert lines[-1] == b"line 9999"
+    assert all(line.startswith(b"line ") for line in lines)
+    assert 1000 < len(lines) < 2000
+    pipes.close()
+
+
 @pytest.mark.parametrize(
     ("kind", "value", "status"), [(RecordType.EXITED, 0, 0), (RecordType.EXITED, 3, 3), (RecordType.KILLED, 9, 137)]
 )
@@ -104,7 +122,7 @@ class Guest:
         self.line.receive(HELLO)
 
     def offer(self, data: bytes) -> int:
-        rest = data
+        rest = data.replace(b"\x0f\x0f", b"\x0f")
         while rest:
             kind, length = rest[3], int.from_bytes(rest[4:6], "little")
             payload, rest = rest[8 : 8 + length], rest[8 + length :]

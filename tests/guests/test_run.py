@@ -1,0 +1,270 @@
+"""`xenia run` as a user sees it: whole processes, real guests, real terminals."""
+
+import os
+import pty
+import shutil
+import signal
+import subprocess
+import sys
+import termios
+from collections.abc import Iterator
+from pathlib import Path
+
+import pexpect
+import pytest
+from xenia.guests import embedded
+from xenia.toolstack.packages import PackageClient
+
+SOURCE = Path(__file__).parents[2] / "src"
+XENIA = [sys.executable, "-m", "xenia"]
+LIMIT = 120
+
+pytestmark = [
+    pytest.mark.guest,
+    pytest.mark.skipif(embedded() is None, reason="the built-in guest is not built: no C compiler for x86-64"),
+]
+needs_debian = pytest.mark.skipif(
+    not PackageClient.available(), reason="no apt-get on this host to fetch Debian's kernel with"
+)
+
+
+def environment(**changes: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(SOURCE), "TERM": "xterm", **changes}
+
+
+def run(*arguments: str, stdin: bytes = b"", **changes: str) -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.run(
+        [*XENIA, "run", *arguments], input=stdin, capture_output=True, env=environment(**changes), timeout=LIMIT,
+        check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def console() -> Iterator["pexpect.spawn[str]"]:
+    """The demo guest on a terminal, at its prompt."""
+    child = pexpect.spawn(
+        sys.executable, ["-m", "xenia", "run", "--kernel", "demo", "--memory", "16M"],
+        env=environment(), encoding="utf-8", timeout=LIMIT, dimensions=(30, 100), echo=True,
+    )  # fmt: skip
+    child.expect("> ")
+    yield child
+    child.close(force=True)
+
+
+def is_cooked(child: "pexpect.spawn[str]") -> bool:
+    flags = termios.tcgetattr(child.child_fd)[3]
+    return bool(flags & termios.ECHO and flags & termios.ICANON)
+
+
+# --- on a terminal
+
+
+def test_the_console_is_interactive_and_ctrl_bracket_leaves_it(console: "pexpect.spawn[str]") -> None:
+    console.send("memory\r")
+    console.expect("16 MiB")
+    console.send("\x1d")
+    console.expect("left the console")
+    console.expect(pexpect.EOF)
+    assert is_cooked(console)
+    console.wait()
+    assert console.exitstatus == 0
+
+
+def test_the_operator_is_told_how_to_leave() -> None:
+    child = pexpect.spawn(
+        sys.executable, ["-m", "xenia", "run", "--kernel", "demo"], env=environment(), encoding="utf-8", timeout=LIMIT
+    )
+    child.expect(r"Ctrl-\] leaves the console")
+    child.expect("> ")
+    child.send("halt\r")
+    child.expect("the guest powered off")
+    child.expect(pexpect.EOF)
+    child.wait()
+    assert child.exitstatus == 0
+
+
+def test_ctrl_c_is_the_guests(console: "pexpect.spawn[str]") -> None:
+    console.send("\x03")
+    console.send("memory\r")
+    console.expect("16 MiB")
+    assert console.isalive()
+
+
+def test_ctrl_z_is_the_guests_too(console: "pexpect.spawn[str]") -> None:
+    console.send("\x1a\r")
+    console.send("time\r")
+    console.expect("system time")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGKILL])
+def test_a_signal_ends_the_run_and_the_terminal_is_given_back(number: signal.Signals) -> None:
+    master, slave = pty.openpty()
+    before = termios.tcgetattr(slave)
+    child = subprocess.Popen(
+        [*XENIA, "run", "--kernel", "demo"], stdin=slave, stdout=slave, stderr=slave, env=environment(),
+        start_new_session=True,
+    )  # fmt: skip
+    shown = b""
+    while b"> " not in shown:
+        shown += os.read(master, 4096)
+    assert termios.tcgetattr(slave) != before
+    child.send_signal(number)
+    child.wait(LIMIT)
+    assert child.returncode == -number
+    read_until_restored(slave, before)
+    os.close(slave)
+    os.close(master)
+
+
+def read_until_restored(slave: int, before: list[object]) -> None:
+    """After SIGKILL the guardian restores the terminal a moment later; nothing tells when it has."""
+    probe = ["sh", "-c", f"for i in $(seq 300); do [ \"$(stty -g)\" = '{stty(slave, before)}' ] && exit; sleep 0.1; done"]
+    subprocess.run(probe, stdin=slave, check=True)
+    assert termios.tcgetattr(slave) == before
+
+
+def stty(slave: int, attributes: list[object]) -> str:
+    shown = subprocess.run(["stty", "-g"], stdin=slave, capture_output=True, text=True, check=True).stdout.strip()
+    flags = [f"{value:x}" for value in attributes[:4] if isinstance(value, int)]
+    return ":".join(flags + shown.split(":")[4:]) if termios.tcgetattr(slave)[6] == attributes[6] else shown
+
+
+# --- without a terminal
+
+
+def test_without_a_terminal_bytes_pass_and_the_end_of_input_ends_nothing() -> None:
+    ended = run("--kernel", "demo", stdin=b"uptime\rhalt\r")
+    assert ended.returncode == 0
+    assert b"seconds" in ended.stdout or b"up" in ended.stdout
+    assert b"\x1b" not in ended.stdout + ended.stderr
+    assert ended.stderr == b"xenia: the guest powered off\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "status", "words"),
+    [(b"halt\r", 0, b"powered off"), (b"reboot\r", 120, b"reboot"), (b"crash\r", 122, b"panicked")],
+)
+def test_each_way_to_end_has_its_status_and_its_line(typed: bytes, status: int, words: bytes) -> None:
+    ended = run("--kernel", "demo", stdin=typed)
+    assert ended.returncode == status
+    assert words in ended.stderr
+    assert ended.stderr.count(b"\n") == 1
+
+
+def test_quiet_says_nothing_of_a_good_end() -> None:
+    assert run("--kernel", "demo", "--quiet", stdin=b"halt\r").stderr == b""
+
+
+def test_sigint_ends_a_run_that_is_not_interactive() -> None:
+    child = subprocess.Popen(
+        [*XENIA, "run", "--kernel", "demo"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env=environment(),
+    )  # fmt: skip
+    assert child.stdout is not None
+    shown = b""
+    while b"> " not in shown:
+        shown += os.read(child.stdout.fileno(), 4096)
+    child.send_signal(signal.SIGINT)
+    _, errors = child.communicate(timeout=LIMIT)
+    assert child.returncode == -signal.SIGINT
+    assert b"SIGINT" in errors
+
+
+def test_a_reader_that_leaves_ends_the_run_as_quietly_as_other_programs() -> None:
+    ended = subprocess.run(
+        f"{XENIA[0]} -m xenia run -q --kernel demo < /dev/null | head -c 1; echo \" ${{PIPESTATUS[0]}}\"",
+        shell=True, executable="/bin/bash", capture_output=True, env=environment(), timeout=LIMIT, check=True,
+    )  # fmt: skip
+    assert ended.stdout.split()[-1] == b"141"
+    assert ended.stderr == b""
+
+
+def test_standard_output_that_is_full_is_one_clear_line() -> None:
+    with open("/dev/full", "wb") as full:
+        ended = subprocess.run(
+            [*XENIA, "run", "--kernel", "demo"], stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE,
+            env=environment(), timeout=LIMIT, check=False,
+        )  # fmt: skip
+    assert ended.returncode == 2
+    assert ended.stderr == b"xenia: cannot write to standard output: No space left on device\n".replace(
+        b"No space", b"[Errno 28] No space"
+    )
+
+
+def test_without_a_package_client_the_demo_guest_stands_in(tmp_path: Path) -> None:
+    ended = run(stdin=b"halt\r", PATH=str(tmp_path), XDG_CACHE_HOME=str(tmp_path))
+    assert ended.returncode == 0
+    assert b"no package client" in ended.stderr
+    assert b"demo guest instead" in ended.stderr
+    assert b"Ilwaco" in ended.stdout
+
+
+def test_a_command_is_not_run_in_the_demo_guest_instead(tmp_path: Path) -> None:
+    ended = run("--", "true", PATH=str(tmp_path), XDG_CACHE_HOME=str(tmp_path))
+    assert ended.returncode == 2
+    assert ended.stdout == b""
+    assert ended.stderr.startswith(b"xenia: no package client")
+
+
+def test_a_kernel_that_is_none_is_one_clear_line(tmp_path: Path) -> None:
+    text = tmp_path / "vmlinuz"
+    text.write_text("hello")
+    ended = run("--kernel", str(text))
+    assert ended.returncode == 2
+    assert b"not a kernel image" in ended.stderr
+    assert ended.stderr.count(b"\n") == 1
+
+
+def test_scattered_frames_are_scattered() -> None:
+    ended = run("--kernel", "demo", "--scatter", "7", stdin=b"memory\rhalt\r")
+    assert ended.returncode == 0
+    assert b"1 run of frames" not in ended.stdout
+    assert b"runs of frames" in ended.stdout
+
+
+# --- commands in Debian's kernel
+
+
+@needs_debian
+def test_a_command_has_its_own_streams_and_status() -> None:
+    data = bytes(range(256)) * 2000
+    ended = run("--", "sh", "-c", "cat; echo to stderr >&2; exit 7", stdin=data)
+    assert ended.returncode == 7
+    assert ended.stdout == data
+    assert ended.stderr.endswith(b"to stderr\n")
+
+
+@needs_debian
+def test_arguments_arrive_as_they_were_given() -> None:
+    words = ["a b", "*", "$HOME", "", "-n", "--", "ü", "'\""]
+    ended = run("--", "printf", "[%s]", *words)
+    assert ended.returncode == 0
+    assert ended.stdout.decode() == "".join(f"[{word}]" for word in words)
+
+
+@needs_debian
+def test_a_panic_shows_what_the_kernel_said_and_has_its_status() -> None:
+    ended = run("--", "sh", "-c", "echo c > /proc/sysrq-trigger")
+    assert ended.returncode == 122
+    assert ended.stdout == b""
+    assert b"Kernel panic" in ended.stderr
+    assert ended.stderr.endswith(b"xenia: the guest's kernel panicked\n")
+
+
+@needs_debian
+def test_a_script_on_standard_input_runs_in_the_guests_shell() -> None:
+    ended = run("--append", "quiet", stdin=b"echo $((6 * 7))\npoweroff\n")
+    assert ended.returncode == 0
+    assert b"\r\n42\r\n" in ended.stdout
+    assert b"\x1b" not in ended.stdout
+
+
+@needs_debian
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash on this host to build a pipeline with")
+def test_a_guest_stands_in_a_pipeline() -> None:
+    ended = subprocess.run(
+        f"set -o pipefail; seq 100000 | {XENIA[0]} -m xenia run -q -- sort -rn | head -n 1 | tr -d '\\n'",
+        shell=True, executable="/bin/bash", capture_output=True, env=environment(), timeout=LIMIT, check=False,
+    )  # fmt: skip
+    assert ended.stdout == b"100000"
+    assert ended.stderr == b""
