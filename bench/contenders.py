@@ -141,11 +141,17 @@ CONTENDERS: dict[str, tuple[str, Contender]] = {
 }
 
 
-def xenia_console(kernel: Path) -> str:
-    """What a tiny guest writes on its console under Xenia."""
+def xenia_console(kernel: Path, *options: str, memory: int = 16) -> str:
+    """What a guest writes on its console under Xenia."""
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1] / "src")}
-    command = [sys.executable, "-m", "xenia", "run", "--quiet", "--memory", "16M", "--kernel", str(kernel)]
+    command = [sys.executable, "-m", "xenia", "run", "--quiet", "--memory", f"{memory}M", "--kernel", str(kernel)]
+    command += options
     answer = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT, env=environment)
     if answer.returncode:
         raise Failed(answer.stderr.decode("utf-8", "replace"))
     return answer.stdout.decode("utf-8", "replace").replace("\r", "")
+
+
+def xenia_log(work: Workload) -> str:
+    """Linux's log under Xenia."""
+    return xenia_console(work.kernel, "--initrd", str(work.initrd), memory=MEMORY)
