@@ -1,5 +1,6 @@
 """Builds the compiled core: every .pyx under src/xenia is one extension module, and guests/ the embedded guest."""
 
+import contextlib
 import os
 import runpy
 from pathlib import Path
@@ -51,6 +52,9 @@ def extension(source: Path) -> Extension:
 
 os.chdir(ROOT)
 runpy.run_path("src/xenia/agent/build.py")["build_beside_source"]()
+guests = runpy.run_path("guests/build.py")
+with contextlib.suppress(guests["NoCompiler"]):  # `xenia doctor` and `xenia run` say that it is missing
+    guests["build_embedded"]()
 setup(
     ext_modules=cythonize(
         [extension(path) for path in sorted(Path("src").rglob("*.pyx"))],

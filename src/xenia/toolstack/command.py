@@ -23,8 +23,8 @@ from xenia.toolstack.terminal import Output
 class CommandLine(Line):
     """Carries a command's streams over the console in the agent's records.
 
-    Whatever else appears on the console (the kernel's messages) is kept, the newest of it, in case the guest dies of it;
-    with `verbose` it goes to the error output as well.
+    Whatever else appears on the console (the kernel's messages) is kept, the newest of it, in case the guest dies of
+    it; with `verbose` it goes to the error output as well.
 
     `on_started` is called when the command runs, on the console's thread.
     """
@@ -101,5 +101,5 @@ class CommandLine(Line):
 
 
 def _past_sysrq(data: bytes) -> bytes:
-    """The bytes to send so that `data` arrives: Linux's hvc console takes Ctrl-O and a letter for a SysRq, two for one."""
+    """The bytes to send so that `data` arrives: to Linux's hvc console Ctrl-O begins a SysRq, and two are one."""
     return data.replace(b"\x0f", b"\x0f\x0f")

@@ -57,7 +57,7 @@ _ENDINGS = {
 def run(config: MachineConfig, words: Words, *, verbose: bool = False) -> Outcome:
     """Boot what `config` asks for, connect it with the standard streams, and tell how it ended.
 
-    Main thread only, for the sake of signals.  With `verbose`, what the kernel says while a command runs is shown as well.
+    Main thread only, for the sake of signals.  `verbose` shows what the kernel says while a command runs.
     ConfigError: there is no such kernel, or it cannot boot, or the memory is not there.
     """
     terminal = Terminal(keys=not config.command)
@@ -100,7 +100,7 @@ def _outcome(ended: Ended, guest: Guest, line: Line, output: Output) -> Outcome:
         case Why.SIGNAL:
             return Outcome(Ending.SIGNAL, signal=ended.signal)
         case Why.OUTPUT:
-            return Outcome(Ending.OUTPUT, reason=str(output.error or ""))
+            return Outcome(Ending.OUTPUT, reason=(output.error.strerror or str(output.error)) if output.error else "")
     if isinstance(line, CommandLine):
         return _command_outcome(guest, line)
     return _shutdown_outcome(guest)
