@@ -2,6 +2,7 @@
 
 import random
 import threading
+from itertools import pairwise
 
 import pytest
 
@@ -88,7 +89,8 @@ def test_any_number_of_faults_never_becomes_a_double_fault() -> None:
 
 @pytest.mark.parametrize("source", ["hlt", "cli", "sti", "in $0x80, %al", "out %eax, %dx", "mov %cr3, %rax", "wbinvd",
                                     "mov %rax, %cr0", "rdmsr", "lgdt (%rsp)", "ltr %ax", "invlpg (%rsp)", "clts",
-                                    "mov %rax, %dr7", "sysretq", "movabs $0x8000000000000000, %rax; mov (%rax), %al"])  # fmt: skip
+                                    "mov %rax, %dr7", "sysretq",
+                                    "movabs $0x8000000000000000, %rax; mov (%rax), %al"])  # fmt: skip
 @pytest.mark.parametrize("user", [False, True], ids=["kernel", "user"])
 def test_privileged_instructions_fault_in_both_modes(source: str, user: bool) -> None:
     assert fault(source, user)[:2] == (GP, 0)
@@ -121,7 +123,7 @@ def test_single_stepping_stops_after_each_instruction(user: bool) -> None:
         program.run()
         assert program.last[:2] == ("exception", DB)
         stops.append(program.rip)
-    assert [later - first for first, later in zip(stops, stops[1:], strict=False)] == [2, 1]
+    assert [later - first for first, later in pairwise(stops)] == [2, 1]
     assert program.gpr[RBX] == 1
 
 
@@ -142,7 +144,8 @@ def test_modes_change_at_an_exit_and_decide_rights() -> None:
 
 def test_a_kernel_that_drops_to_ring_3_gets_its_ring_back() -> None:
     # iretq with the ABI's selectors (RPL 3): the same privilege on Xen.
-    source = f"push $0xe02b; push ${STACK}; push $0x202; push $0xe033; lea 1f(%rip), %rax; push %rax; iretq; 1: mov {SUPERVISOR}, %eax"
+    frame = f"push $0xe02b; push ${STACK}; push $0x202; push $0xe033; lea 1f(%rip), %rax; push %rax"
+    source = f"{frame}; iretq; 1: mov {SUPERVISOR}, %eax"
     program = Program(assemble(source + ";" + LEAVE))
     program.run()
     assert program.last[0] in ("syscall", "exception")
@@ -151,7 +154,8 @@ def test_a_kernel_that_drops_to_ring_3_gets_its_ring_back() -> None:
 def test_a_mapping_changes_with_its_flush() -> None:
     page, first, second = DATA >> 12, DATA, DATA + 0x1000
     program = run(
-        f"movl $1, {first}; movl $2, {second}; mov $3, %eax; mov ${page}, %edi; mov ${second | 7}, %esi; syscall; mov {first}, %ebx"
+        f"movl $1, {first}; movl $2, {second}; mov $3, %eax; mov ${page}, %edi; mov ${second | 7}, %esi;"
+        f" syscall; mov {first}, %ebx"
     )
     assert program.gpr[RBX] == 2
 
@@ -171,8 +175,8 @@ def test_code_that_the_guest_rewrites_runs_as_rewritten() -> None:
 
 
 def test_code_that_the_guest_rewrites_at_another_address_runs_as_rewritten() -> None:
-    # The code's frame is mapped at DATA too.  A write there comes before the code first runs, so that the address is one
-    # the processor knows well; the writes that count come after.
+    # The code's frame is mapped at DATA too.  A write there comes before the code first runs, so that the processor
+    # knows the address well; the writes that count come after.
     program = run(
         f"mov $3, %eax; mov ${DATA >> 12}, %edi; mov ${CODE | 7}, %esi; syscall;"
         f"movb $1, {DATA} + 0xf00; movb $2, {DATA} + 0xf00;"

@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from tests.unit.hypercalls.hypercalls import LIST, UNMAPPED, Errno, Hypercall
 
+from tests.unit.hypercalls.hypercalls import LIST, UNMAPPED, Errno, Hypercall
 from xenia.testing.still import CONTINUE, StillDomain
 
 WRITE, READ = 0, 1

@@ -4,8 +4,8 @@ import os
 import struct
 
 import pytest
-from tests.unit.hypercalls.hypercalls import ARGUMENT, DOMID_SELF, UNMAPPED, Errno, Hypercall, call
 
+from tests.unit.hypercalls.hypercalls import ARGUMENT, DOMID_SELF, UNMAPPED, Errno, Hypercall, call
 from xenia.testing.still import StillDomain
 
 BIND_INTERDOMAIN, BIND_VIRQ, BIND_PIRQ, CLOSE, SEND, STATUS, ALLOC_UNBOUND, BIND_IPI = range(8)

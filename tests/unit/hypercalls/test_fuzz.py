@@ -2,8 +2,8 @@
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.hypercalls.hypercalls import Hypercall
 
+from tests.unit.hypercalls.hypercalls import Hypercall
 from xenia.testing.still import StillDomain
 
 CALLS = 5000

@@ -3,6 +3,7 @@
 import struct
 
 import pytest
+
 from tests.unit.hypercalls.hypercalls import (
     ARGUMENT,
     DOMID_SELF,
@@ -13,7 +14,6 @@ from tests.unit.hypercalls.hypercalls import (
     Hypercall,
     call,
 )
-
 from xenia.testing.still import CONTINUE, PAGES, StillDomain
 
 INCREASE, DECREASE, MAXIMUM_RAM_PAGE, CURRENT, MAXIMUM, MFN_LIST, POPULATE, ADD_TO_PHYSMAP = range(8)

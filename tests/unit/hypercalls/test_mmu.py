@@ -3,8 +3,8 @@
 import struct
 
 import pytest
-from tests.unit.hypercalls.hypercalls import ARGUMENT, DOMID_SELF, HYPERVISOR, LIST, UNMAPPED, Errno
 
+from tests.unit.hypercalls.hypercalls import ARGUMENT, DOMID_SELF, HYPERVISOR, LIST, UNMAPPED, Errno
 from xenia.testing.still import BASE, CONTINUE, PAGES, StillDomain
 
 MMU_UPDATE, SET_GDT, UPDATE_DESCRIPTOR, UPDATE_VA_MAPPING, OTHERDOMAIN, MMUEXT_OP = 1, 2, 10, 14, 22, 26

@@ -3,8 +3,8 @@
 import struct
 
 import pytest
-from tests.unit.hypercalls.hypercalls import ARGUMENT, DOMID_SELF, UNMAPPED, Errno, Hypercall, call
 
+from tests.unit.hypercalls.hypercalls import ARGUMENT, DOMID_SELF, UNMAPPED, Errno, Hypercall, call
 from xenia.testing.still import PAGES, StillDomain
 
 IRQ_UNMASK_NOTIFY, IRQ_STATUS_QUERY, SET_IOPL, SET_IOBITMAP, APIC_READ, APIC_WRITE, ALLOC_IRQ_VECTOR = range(4, 11)

@@ -3,8 +3,8 @@
 import struct
 
 import pytest
-from tests.unit.hypercalls.hypercalls import ARGUMENT, DOMID_SELF, UNMAPPED, Errno, Hypercall
 
+from tests.unit.hypercalls.hypercalls import ARGUMENT, DOMID_SELF, UNMAPPED, Errno, Hypercall
 from xenia.testing.still import StillDomain
 
 PLATFORM_VERSION, SYSCTL_VERSION, DOMCTL_VERSION = 0x03000001, 0x15, 0x15

@@ -3,8 +3,8 @@
 import struct
 
 import pytest
-from tests.unit.hypercalls.hypercalls import ARGUMENT, DOMID_SELF, LIST, UNMAPPED, Errno, Hypercall, call
 
+from tests.unit.hypercalls.hypercalls import ARGUMENT, DOMID_SELF, LIST, UNMAPPED, Errno, Hypercall, call
 from xenia.testing.still import StillDomain
 
 YIELD, BLOCK, SHUTDOWN, POLL, REMOTE_SHUTDOWN, SHUTDOWN_CODE, WATCHDOG, PIN_OVERRIDE = range(8)

@@ -4,8 +4,8 @@ import struct
 from pathlib import Path
 
 import pytest
-from tests.unit.hypercalls.hypercalls import ARGUMENT, HYPERVISOR, UNMAPPED, Errno, Hypercall
 
+from tests.unit.hypercalls.hypercalls import ARGUMENT, HYPERVISOR, UNMAPPED, Errno, Hypercall
 from xenia.hypercalls.document import document
 from xenia.hypercalls.rows import Support
 from xenia.hypercalls.table import rows

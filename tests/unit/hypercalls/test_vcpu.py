@@ -3,8 +3,8 @@
 import struct
 
 import pytest
-from tests.unit.hypercalls.hypercalls import ARGUMENT, HYPERVISOR, UNMAPPED, Errno, Hypercall
 
+from tests.unit.hypercalls.hypercalls import ARGUMENT, HYPERVISOR, UNMAPPED, Errno, Hypercall
 from xenia.testing.still import BASE, PAGES, StillDomain
 
 INITIALISE, UP, DOWN, IS_UP, GET_RUNSTATE, REGISTER_RUNSTATE, SET_PERIODIC, STOP_PERIODIC = range(8)

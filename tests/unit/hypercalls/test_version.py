@@ -3,8 +3,8 @@
 import struct
 
 import pytest
-from tests.unit.hypercalls.hypercalls import ARGUMENT, HYPERVISOR, UNMAPPED, Errno, Hypercall, call
 
+from tests.unit.hypercalls.hypercalls import ARGUMENT, HYPERVISOR, UNMAPPED, Errno, Hypercall, call
 from xenia.testing.still import StillDomain
 
 (

@@ -1,8 +1,8 @@
 """Reaching into guest memory as the guest's kernel would."""
 
 import pytest
-from tests.unit.mm.rules import SCRATCH, Errno, Kernel, Pte
 
+from tests.unit.mm.rules import SCRATCH, Errno, Kernel, Pte
 from xenia.testing.pv_domain import BASE, L1, L4
 
 WINDOW = BASE + 4096 * SCRATCH

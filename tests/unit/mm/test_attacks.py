@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 import pytest
-from tests.unit.mm.rules import SCRATCH, Errno, Kernel, Op, Pte, refused
 
+from tests.unit.mm.rules import SCRATCH, Errno, Kernel, Op, Pte, refused
 from xenia.machine.machine import MachineMemory
 from xenia.testing.pv_domain import BASE, L1, L2, L3, L4, PvDomain
 

@@ -1,8 +1,8 @@
 """The recount finds what it is there to find."""
 
 import pytest
-from tests.unit.mm.rules import SCRATCH, Kernel, Pte
 
+from tests.unit.mm.rules import SCRATCH, Kernel, Pte
 from xenia.testing.pv_domain import L1, L2, L4
 
 GOOD = 9

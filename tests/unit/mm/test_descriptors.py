@@ -1,8 +1,8 @@
 """The GDT and the LDT: handed over frame by frame, checked, shown read-only, and changed one descriptor at a time."""
 
 import pytest
-from tests.unit.mm.rules import NO_FRAME, SCRATCH, Errno, Kernel, Op, Pte, Type, refused
 
+from tests.unit.mm.rules import NO_FRAME, SCRATCH, Errno, Kernel, Op, Pte, Type, refused
 from xenia.testing.pv_domain import BASE, L1, L4
 
 GDT = 0xFFFF820000000000

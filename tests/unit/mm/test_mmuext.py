@@ -1,8 +1,8 @@
 """mmuext_op: what real Xen 4.17 was seen to answer (tests/guests/answers/mmuext.txt)."""
 
 import pytest
-from tests.unit.mm.rules import NO_FRAME, SCRATCH, Errno, Kernel, Op, Type, refused
 
+from tests.unit.mm.rules import NO_FRAME, SCRATCH, Errno, Kernel, Op, Type, refused
 from xenia.testing.pv_domain import BASE, L1, L3, L4
 
 DOMID_XEN = 0x7FF2

@@ -1,8 +1,8 @@
 """Stores to page tables, carried out for the guest (tests/guests/answers/ptwr.txt)."""
 
 import pytest
-from tests.unit.mm.rules import NO_FRAME, SCRATCH, Errno, Kernel, Pte, refused
 
+from tests.unit.mm.rules import NO_FRAME, SCRATCH, Errno, Kernel, Pte, refused
 from xenia.testing.pv_domain import BASE, L1, L2, L3, L4
 
 ENTRY = BASE + 4096 * L1 + 8 * SCRATCH  # where the guest sees the entry that maps pfn SCRATCH

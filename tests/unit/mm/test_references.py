@@ -1,7 +1,6 @@
 """References and types: a frame is one thing at a time, and stays as long as something holds it."""
 
 from tests.unit.mm.rules import SCRATCH, Errno, Kernel, Op, Pte, Type, refused
-
 from xenia.testing.pv_domain import BASE, L1, L2, L3, L4
 
 

@@ -3,8 +3,8 @@
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from tests.unit.mm.rules import Kernel, Op
 
+from tests.unit.mm.rules import Kernel, Op
 from xenia.testing.pv_domain import BASE, FIRST_FREE
 
 PAGES = 20

@@ -1,8 +1,8 @@
 """mmu_update and update_va_mapping: what real Xen 4.17 was seen to answer (tests/guests/answers/mmu.txt)."""
 
 import pytest
-from tests.unit.mm.rules import NO_FRAME, SCRATCH, Errno, Kernel, Mmu, Pte, Uvmf, refused
 
+from tests.unit.mm.rules import NO_FRAME, SCRATCH, Errno, Kernel, Mmu, Pte, Uvmf, refused
 from xenia.testing.pv_domain import BASE, DOMID_SELF, L1, L2, L4
 
 WINDOW = BASE + 4096 * SCRATCH
