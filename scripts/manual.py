@@ -1,5 +1,6 @@
 """Writes the manual page docs/xenia.1 from the grammar of the command line and the table of exit statuses.
 
+Usage:
     python scripts/manual.py > docs/xenia.1
 """
 

@@ -1,5 +1,6 @@
 """Xenia: a paravirtualising hypervisor that boots stock Linux kernels as Xen PV guests in an unprivileged process.
 
+For example:
     from xenia import Machine
 
     with Machine(Machine.memory_for(256 << 20)) as machine:

@@ -1,6 +1,6 @@
 """Ask real Xen what the behaviour guests print, and keep it in tests/guests/answers.
 
-    python -m tests.guests.record_answers [NAME...]
+python -m tests.guests.record_answers [NAME...]
 """
 
 import sys

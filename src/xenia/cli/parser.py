@@ -99,7 +99,7 @@ def build_parser() -> Parser:
     completion = commands.add_parser(
         "completion",
         help="print a completion script for a shell",
-        description="Print a completion script: eval \"$(xenia completion bash)\"",
+        description='Print a completion script: eval "$(xenia completion bash)"',
         allow_abbrev=False,
     )
     completion.add_argument("shell", choices=SHELLS, help="the shell to complete in")

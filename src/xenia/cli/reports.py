@@ -71,9 +71,11 @@ def _inspection_lines(found: Inspection) -> Iterable[tuple[str, str]]:
     if notes is not None:
         source = "__xen_guest section" if notes.legacy else "ELF notes"
         yield "says it is", " ".join(filter(None, (notes.guest_os, notes.guest_version))) + f" ({source})"
-        yield "features", " ".join(
-            f"!{name}" if name in notes.required else name for name in sorted(notes.supported)
-        ) or "none named"
+        yield (
+            "features",
+            " ".join(f"!{name}" if name in notes.required else name for name in sorted(notes.supported))
+            or "none named",
+        )
     for name, address in (("virtual base", found.virt_base), ("entry", found.entry)):
         if address is not None:
             yield name, f"{address:#x}"

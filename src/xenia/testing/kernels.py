@@ -75,7 +75,7 @@ def bzimage(payload: bytes, *, size: int | None = None, protocol: int = 0x20F, v
     """A bzImage around a packed payload, with its unpacked `size` appended as the kernel's build does (None: not)."""
     if size is not None:
         payload += pack("<I", size)
-    setup_sectors, code = 4, bytes(64)      # some protected-mode code in front of the payload
+    setup_sectors, code = 4, bytes(64)  # some protected-mode code in front of the payload
     head = bytearray((setup_sectors + 1) * 512)
     head[0x1F1] = setup_sectors
     head[0x202:0x206] = b"HdrS"

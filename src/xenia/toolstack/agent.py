@@ -29,7 +29,7 @@ from xenia.errors import ConfigError
 MAGIC: Final = b"\x10\xf5X"
 VERSION: Final = 1
 MAX_PAYLOAD: Final = 248
-MAX_CONFIG: Final = 1 << 20     # the agent reads no more
+MAX_CONFIG: Final = 1 << 20  # the agent reads no more
 
 _HEADER = Struct("<3sBHH")
 _U32 = Struct("<I")

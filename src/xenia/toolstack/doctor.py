@@ -32,8 +32,8 @@ class Status(StrEnum):
     """How a check went."""
 
     OK = "ok"
-    WARN = "warn"   # something will not work, or not well
-    FAIL = "fail"   # Xenia cannot run
+    WARN = "warn"  # something will not work, or not well
+    FAIL = "fail"  # Xenia cannot run
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def available_memory(root: Path = Path("/")) -> int | None:
     try:
         limit = int((root / "sys/fs/cgroup/memory.max").read_text())
         used = int((root / "sys/fs/cgroup/memory.current").read_text())
-    except (OSError, ValueError):       # no cgroup, or no limit ("max")
+    except (OSError, ValueError):  # no cgroup, or no limit ("max")
         return available
     return min(available, max(0, limit - used))
 

@@ -20,7 +20,7 @@ from xenia.toolstack.modules import ModuleInfo, load_order
 
 FRONTENDS = ("xen-blkfront", "xen-netfront")
 
-_FORMAT = b"1"      # counts changes of what follows that the digest would not see
+_FORMAT = b"1"  # counts changes of what follows that the digest would not see
 _DIRECTORIES = ("bin", "dev", "etc", "lib", "lib/modules", "mnt", "proc", "root", "run", "sys", "tmp", "usr", "var")
 _ETC = {
     "passwd": b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",

@@ -74,7 +74,7 @@ class Kernels:
         if kernel is not None:
             return kernel
         with self._cache.locked("kernels"):
-            kernel = None if update else self._marked(marker)       # someone else may have fetched it meanwhile
+            kernel = None if update else self._marked(marker)  # someone else may have fetched it meanwhile
             if kernel is not None:
                 return kernel
             kernel = self._fetch(flavour)

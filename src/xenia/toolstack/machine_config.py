@@ -80,9 +80,7 @@ class MachineConfig:
             )
         largest = max(self.memory, self.machine_memory or 0)
         if largest > host_memory():
-            raise ConfigError(
-                f"memory {format_size(largest)} is more than this host has ({host_memory() // MIB}M)"
-            )
+            raise ConfigError(f"memory {format_size(largest)} is more than this host has ({host_memory() // MIB}M)")
         if not _NAME.fullmatch(self.name):
             raise ConfigError(
                 f"name '{self.name}': use 1 to 64 letters, digits, or any of _ . + -, and begin with a letter or digit"

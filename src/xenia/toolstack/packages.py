@@ -15,7 +15,7 @@ from pathlib import Path
 from xenia.errors import ConfigError
 from xenia.toolstack.cache import Cache, Progress, no_progress
 
-ARCHITECTURE = "amd64"      # the guests', whatever the host is
+ARCHITECTURE = "amd64"  # the guests', whatever the host is
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class PackageClient:
 
     def _sources(self) -> Iterator[list[str]]:
         """The apt options of each place to look in, cheapest first: the system's lists, ours, ours made new."""
-        sandbox = ["-o", "APT::Sandbox::User="]     # root may fetch into a directory that is only root's
+        sandbox = ["-o", "APT::Sandbox::User="]  # root may fetch into a directory that is only root's
         if _host_architecture() == ARCHITECTURE:
             yield sandbox
         state = self._cache.path("apt", "state", "lists", "partial").parent.parent
@@ -122,7 +122,7 @@ class PackageClient:
 def parse_stanza(text: str) -> Package | None:
     """The package that `apt-cache show` describes; None if it describes none that can be fetched."""
     fields = dict(line.split(": ", 1) for line in text.split("\n\n")[0].splitlines() if ": " in line and line[0] != " ")
-    if "Filename" not in fields:    # else it is installed here, but nowhere to be had
+    if "Filename" not in fields:  # else it is installed here, but nowhere to be had
         return None
     depends = [first.split("|")[0] for key in ("Pre-Depends", "Depends") for first in fields.get(key, "").split(",")]
     names = tuple(match[0] for text in depends if (match := re.match(r"[a-z0-9][a-z0-9+.-]+", text.strip())))

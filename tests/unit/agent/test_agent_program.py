@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or platform.machine() != "x86_64" or build.find_compiler() is None,
     reason="runs the agent natively: needs x86-64 Linux and a C compiler",
 )
-PATIENCE = 60.0     # a test that waits this long has failed
+PATIENCE = 60.0  # a test that waits this long has failed
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ class Running:
             if readable:
                 try:
                     data = os.read(self.master, 65536)
-                except OSError:     # the other side is closed
+                except OSError:  # the other side is closed
                     break
                 if not data:
                     break
@@ -173,7 +173,7 @@ def test_no_more_credit_comes_than_the_agent_and_the_pipe_can_hold(run: Runner) 
     running.until(lambda: running.stderr() == b"waiting\n")
     window = sent = running.connection.credit
     running.send(running.connection.send_input(b"z" * window))
-    running.until(lambda: running.connection.credit > 0)        # for what went into the pipe
+    running.until(lambda: running.connection.credit > 0)  # for what went into the pipe
     sent += running.connection.credit
     running.send(running.connection.send_input(b"z" * running.connection.credit))
     running.send(running.connection.send_signal(signal.SIGTERM))

@@ -13,7 +13,7 @@ iced_x86 = pytest.importorskip("iced_x86")
 
 PREFIXES = [0x66, 0x67, 0xF0, 0xF2, 0xF3, 0x2E, 0x36, 0x3E, 0x26, 0x64, 0x65]
 MAPS = [b"", b"", b"\x0f", b"\x0f", b"\x0f\x38", b"\x0f\x3a"]
-PADLOCK = (b"\x0f\xa6", b"\x0f\xa7")            # VIA's, which no engine has
+PADLOCK = (b"\x0f\xa6", b"\x0f\xa7")  # VIA's, which no engine has
 
 
 def generate(mode: int, count: int, seed: int) -> list[bytes]:
@@ -62,8 +62,11 @@ def test_effective_addresses_agree(mode: int) -> None:
             info = iced_x86.RegisterInfo(register)
             return int(gpr[info.number] & (1 << 8 * info.size) - 1)
 
-        expected = (value(instruction.memory_base) + value(instruction.memory_index) * instruction.memory_index_scale
-                    + instruction.memory_displacement) & (1 << 8 * decoded["address_size"]) - 1
+        expected = (
+            value(instruction.memory_base)
+            + value(instruction.memory_index) * instruction.memory_index_scale
+            + instruction.memory_displacement
+        ) & (1 << 8 * decoded["address_size"]) - 1
         assert effective_address(code, gpr, instruction.len, mode) == expected, (code.hex(), str(instruction))
 
 

@@ -105,7 +105,7 @@ def test_stores_do_what_the_processor_does(processor: Any) -> None:
         if code[-2:-1] in (b"\xab", b"\xb3", b"\xbb") and code[-3:-2] == b"\x0f":
             gpr[1] = chance.randrange(0x1000)
         gpr[RBX], gpr[RSP] = DATA + 0x8000, DATA + 0x4000
-        if chance.random() < 0.5:           # let compare-and-exchange succeed as well
+        if chance.random() < 0.5:  # let compare-and-exchange succeed as well
             # (Without REX.W in its low half only: this Unicorn clears the upper one, processors do not.)
             gpr[0] = int.from_bytes(processor.mem_read(DATA + 0x8000, 8 if code[0] == 0x48 else 4), "little")
         check(processor, code, gpr, 2 | chance.getrandbits(12) & STATUS, undefined)
@@ -140,8 +140,18 @@ def test_push_and_pop_write_memory_too(processor: Any, code: bytes) -> None:
     check(processor, code, gpr, 2, 0)
 
 
-@pytest.mark.parametrize("code", [
-    b"\x8b\x03", b"\x3b\x03", b"\x85\x03", b"\x0f\xa3\x03", b"\xff\x13", b"\x0f\xba\x23\x01", b"\x90", b"\x0f\x11\x03",
-])
+@pytest.mark.parametrize(
+    "code",
+    [
+        b"\x8b\x03",
+        b"\x3b\x03",
+        b"\x85\x03",
+        b"\x0f\xa3\x03",
+        b"\xff\x13",
+        b"\x0f\xba\x23\x01",
+        b"\x90",
+        b"\x0f\x11\x03",
+    ],
+)
 def test_what_writes_no_memory_or_is_not_known_is_left_alone(code: bytes) -> None:
     assert store(code + bytes(4), [DATA] * 16, CODE, 2, lambda at, size: bytes(size)) is None

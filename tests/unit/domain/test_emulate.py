@@ -48,12 +48,12 @@ def rdmsr(vcpu: StillVcpu, index: int) -> int | None:
 
 
 def test_cr0_can_change_in_ts_only(vcpu: StillVcpu) -> None:
-    assert privileged(vcpu, b"\x0f\x20\xc3")                        # mov %cr0, %rbx
+    assert privileged(vcpu, b"\x0f\x20\xc3")  # mov %cr0, %rbx
     assert vcpu["rbx"] == 0x80050033
     vcpu["rbx"] |= 8
     assert privileged(vcpu, b"\x0f\x22\xc3")
     assert vcpu.processor["ts"]
-    assert privileged(vcpu, b"\x0f\x06")                            # clts
+    assert privileged(vcpu, b"\x0f\x06")  # clts
     assert not vcpu.processor["ts"]
     vcpu["rbx"] = 0x80040033
     assert not privileged(vcpu, b"\x0f\x22\xc3")
@@ -61,7 +61,7 @@ def test_cr0_can_change_in_ts_only(vcpu: StillVcpu) -> None:
 
 def test_cr2_is_the_one_in_vcpu_info(vcpu: StillVcpu) -> None:
     vcpu["r9"] = 0x1234
-    assert privileged(vcpu, b"\x41\x0f\x22\xd1")                    # mov %r9, %cr2
+    assert privileged(vcpu, b"\x41\x0f\x22\xd1")  # mov %r9, %cr2
     assert vcpu.cr2 == 0x1234
 
 
@@ -82,18 +82,18 @@ def test_cr4_keeps_xens_bits_and_gives_the_guest_tsd_and_de(vcpu: StillVcpu) -> 
 
 
 def test_registers_that_do_not_exist_fault(vcpu: StillVcpu) -> None:
-    assert not privileged(vcpu, b"\x0f\x20\xc8")                    # cr1
+    assert not privileged(vcpu, b"\x0f\x20\xc8")  # cr1
     vcpu["rip"] = KERNEL
-    assert not privileged(vcpu, b"\x44\x0f\x20\xc0")                # cr8
+    assert not privileged(vcpu, b"\x44\x0f\x20\xc0")  # cr8
 
 
 def test_debug_registers_alias_unless_de_is_set(vcpu: StillVcpu) -> None:
     vcpu["rax"] = 0x401
-    assert privileged(vcpu, b"\x0f\x23\xe8")                        # mov %rax, %dr5
-    assert privileged(vcpu, b"\x0f\x21\xfb")                        # mov %dr7, %rbx
+    assert privileged(vcpu, b"\x0f\x23\xe8")  # mov %rax, %dr5
+    assert privileged(vcpu, b"\x0f\x21\xfb")  # mov %dr7, %rbx
     assert vcpu["rbx"] == 0x401
     vcpu["rax"] = 8
-    assert privileged(vcpu, b"\x0f\x22\xe0")                        # CR4.DE
+    assert privileged(vcpu, b"\x0f\x22\xe0")  # CR4.DE
     vcpu.write(vcpu["rip"], b"\x0f\x23\xe8")
     assert vcpu.general_protection()
     assert vcpu["rip"] == HANDLER + 16 * UD
@@ -158,9 +158,14 @@ def test_ports_and_the_interrupt_flag_need_iopl(vcpu: StillVcpu, code: bytes) ->
     assert privileged(vcpu, code)
 
 
-@pytest.mark.parametrize(("code", "rax"), [
-    (b"\xec", 0x11223344556677FF), (b"\x66\xed", 0x112233445566FFFF), (b"\xed", 0xFFFFFFFF),
-])
+@pytest.mark.parametrize(
+    ("code", "rax"),
+    [
+        (b"\xec", 0x11223344556677FF),
+        (b"\x66\xed", 0x112233445566FFFF),
+        (b"\xed", 0xFFFFFFFF),
+    ],
+)
 def test_no_device_answers(vcpu: StillVcpu, code: bytes, rax: int) -> None:
     vcpu.iopl = 1
     vcpu["rax"], vcpu["rdx"] = 0x1122334455667788, 0x60
@@ -252,11 +257,11 @@ def test_cpuid_names_xen_and_hides_what_engines_lack() -> None:
     assert struct.pack("<3I", *cpuid(0x40000000)[1:]) == b"XenVMMXenVMM"
     assert cpuid(0x40000001)[0] == 4 << 16 | 17
     ecx, edx = cpuid(1)[2:]
-    for bit in (12, 17, 21, 26, 27, 28, 29):                        # FMA PCID X2APIC XSAVE OSXSAVE AVX F16C
+    for bit in (12, 17, 21, 26, 27, 28, 29):  # FMA PCID X2APIC XSAVE OSXSAVE AVX F16C
         assert not ecx >> bit & 1
-    for bit in (1, 3, 7, 9, 12, 13, 14, 17):                        # VME PSE MCE APIC MTRR PGE MCA PSE36
+    for bit in (1, 3, 7, 9, 12, 13, 14, 17):  # VME PSE MCE APIC MTRR PGE MCA PSE36
         assert not edx >> bit & 1
-    assert not cpuid(7)[1] & (1 | 1 << 5 | 1 << 7 | 1 << 20)        # FSGSBASE AVX2 SMEP SMAP
+    assert not cpuid(7)[1] & (1 | 1 << 5 | 1 << 7 | 1 << 20)  # FSGSBASE AVX2 SMEP SMAP
 
 
 # --- page tables
@@ -267,7 +272,7 @@ def test_a_store_to_a_page_table_is_checked_and_carried_out(vcpu: StillVcpu) -> 
     entry = vcpu.entry_address(KERNEL + 0xF000)
     old = int.from_bytes(vcpu.read(entry, 8), "little")
     vcpu["rbx"], vcpu["rax"] = entry, old & ~2
-    vcpu.write(KERNEL, b"\x48\x89\x03")                             # mov %rax, (%rbx)
+    vcpu.write(KERNEL, b"\x48\x89\x03")  # mov %rax, (%rbx)
     assert vcpu.page_fault(0b11, entry)
     assert vcpu["rip"] == KERNEL + 3
     assert int.from_bytes(vcpu.read(entry, 8), "little") == old & ~2
@@ -278,7 +283,7 @@ def test_a_refused_store_leaves_nothing_but_its_fault(vcpu: StillVcpu) -> None:
     entry = vcpu.entry_address(KERNEL + 0xF000)
     old = vcpu.read(entry, 8)
     vcpu["rbx"], vcpu["rax"] = entry, vcpu.root_kernel << 12 | 0x63  # a page table, writable
-    vcpu.write(KERNEL, b"\x48\x87\x03")                             # xchg %rax, (%rbx)
+    vcpu.write(KERNEL, b"\x48\x87\x03")  # xchg %rax, (%rbx)
     assert vcpu.page_fault(0b11, entry)
     assert vcpu["rip"] == HANDLER + 16 * PF
     assert (vcpu.cr2, vcpu["rax"], vcpu.read(entry, 8)) == (entry, vcpu.root_kernel << 12 | 0x63, old)

@@ -8,7 +8,7 @@ import pytest
 
 from xenia.testing.still_vcpu import KERNEL, READ_ONLY, TABLES, USER, StillVcpu
 
-STACK = KERNEL + 0x8000         # the registered kernel stack
+STACK = KERNEL + 0x8000  # the registered kernel stack
 HANDLER = KERNEL + 0x3000
 FLAT_CS = 0xE033
 FLAT_SS = 0xE02B
@@ -55,7 +55,13 @@ def test_a_trap_in_the_kernel_pushes_on_its_own_stack(vcpu: StillVcpu) -> None:
     assert vcpu.inject(DE)
     assert vcpu["rsp"] == KERNEL + 0xF000 - 7 * 8
     assert frame(vcpu, 7) == (
-        0x1111, 0x2222, KERNEL, FLAT_CS & ~3, 0x202 | TF | NT | RF | AC | ID | DF, KERNEL + 0xF00B, FLAT_SS,
+        0x1111,
+        0x2222,
+        KERNEL,
+        FLAT_CS & ~3,
+        0x202 | TF | NT | RF | AC | ID | DF,
+        KERNEL + 0xF00B,
+        FLAT_SS,
     )
     assert vcpu["rip"] == HANDLER
     assert vcpu["rflags"] == 0x202 | ID | DF
@@ -109,7 +115,7 @@ def test_traps_with_error_code_push_it_below_rip(vcpu: StillVcpu, vector: int, e
 
 
 def test_a_page_fault_leaves_its_address_in_vcpu_info_and_names_the_guests_own_mode(vcpu: StillVcpu) -> None:
-    assert vcpu.page_fault(0b110, 0x1000)           # said to come from ring 3, but the vcpu is in kernel mode
+    assert vcpu.page_fault(0b110, 0x1000)  # said to come from ring 3, but the vcpu is in kernel mode
     assert vcpu.cr2 == 0x1000
     assert frame(vcpu, 3)[2] == 0b010
     vcpu.go_user()
@@ -131,7 +137,7 @@ def test_fpu_use_traps_once_after_the_guest_asked_for_it(vcpu: StillVcpu) -> Non
     assert vcpu["rip"] == HANDLER + 16 * NM
     assert not vcpu.processor["ts"]
     vcpu["rip"] = KERNEL
-    assert vcpu.inject(NM)                          # nobody asked: go on
+    assert vcpu.inject(NM)  # nobody asked: go on
     assert vcpu["rip"] == KERNEL
 
 
@@ -161,9 +167,17 @@ def test_the_first_crash_keeps_its_reason(vcpu: StillVcpu) -> None:
 # --- int n
 
 
-@pytest.mark.parametrize(("vector", "taken"), [
-    (0x20, False), (0x21, True), (0x22, False), (BP, True), (4, True), (0x80, True),
-])
+@pytest.mark.parametrize(
+    ("vector", "taken"),
+    [
+        (0x20, False),
+        (0x21, True),
+        (0x22, False),
+        (BP, True),
+        (4, True),
+        (0x80, True),
+    ],
+)
 def test_user_mode_raises_only_the_interrupts_that_it_is_allowed(vcpu: StillVcpu, vector: int, taken: bool) -> None:
     vcpu.go_user()
     vcpu["rip"] = USER + 2
@@ -202,7 +216,7 @@ def test_a_system_call_enters_at_its_callback_with_flat_selectors(vcpu: StillVcp
     assert vcpu["rip"] == callback("syscall")
     assert frame(vcpu, 7) == (USER + 2, 0x246 | DF, USER + 2, FLAT_CS, 0x246 | DF, USER + 0x10000, FLAT_SS)
     assert vcpu["rflags"] == 0x246
-    assert vcpu.upcall_mask == 1                    # registered with CALLBACKF_mask_events
+    assert vcpu.upcall_mask == 1  # registered with CALLBACKF_mask_events
 
 
 def test_compat_code_uses_the_32_bit_callback_and_falls_back_to_the_other(vcpu: StillVcpu) -> None:
@@ -244,8 +258,16 @@ def test_without_a_callback_the_instruction_faults() -> None:
 # --- iret
 
 
-def put_iret(vcpu: StillVcpu, *, rip: int = USER, cs: int = FLAT_CS, rflags: int = 0x202, rsp: int = USER + 0x800,
-             ss: int = FLAT_SS, flags: int = 0) -> None:
+def put_iret(
+    vcpu: StillVcpu,
+    *,
+    rip: int = USER,
+    cs: int = FLAT_CS,
+    rflags: int = 0x202,
+    rsp: int = USER + 0x800,
+    ss: int = FLAT_SS,
+    flags: int = 0,
+) -> None:
     vcpu["rsp"] = KERNEL + 0x4000
     vcpu.write(KERNEL + 0x4000, struct.pack("<9Q", 0xA, 0xB, 0xC, flags, rip, cs, rflags, rsp, ss))
 
@@ -255,7 +277,13 @@ def test_iret_to_user_mode_loads_everything_from_the_frame(vcpu: StillVcpu) -> N
     assert vcpu.iret()
     assert not vcpu.kernel
     assert {name: vcpu[name] for name in ("rax", "r11", "rcx", "rip", "cs", "rflags", "rsp", "ss")} == {
-        "rax": 0xA, "r11": 0xB, "rcx": 0xC, "rip": USER, "cs": FLAT_CS, "rflags": 0x202, "rsp": USER + 0x800,
+        "rax": 0xA,
+        "r11": 0xB,
+        "rcx": 0xC,
+        "rip": USER,
+        "cs": FLAT_CS,
+        "rflags": 0x202,
+        "rsp": USER + 0x800,
         "ss": FLAT_SS,
     }
     assert vcpu.dirty == {"flags", "segments"}
@@ -312,10 +340,15 @@ def selector(descriptor: int) -> int:
     return SEGMENTS.index(descriptor) << 3 | 3
 
 
-@pytest.mark.parametrize(("cs", "ss"), [
-    (selector(CODE64), selector(DATA)), (selector(CODE32), selector(DATA)), (selector(CODE64), FLAT_SS),
-    (0xE023, FLAT_SS),
-])
+@pytest.mark.parametrize(
+    ("cs", "ss"),
+    [
+        (selector(CODE64), selector(DATA)),
+        (selector(CODE32), selector(DATA)),
+        (selector(CODE64), FLAT_SS),
+        (0xE023, FLAT_SS),
+    ],
+)
 def test_iret_loads_the_guests_own_segments(vcpu: StillVcpu, cs: int, ss: int) -> None:
     vcpu.set_gdt(SEGMENTS)
     put_iret(vcpu, cs=cs, ss=ss)
@@ -326,18 +359,25 @@ def test_iret_loads_the_guests_own_segments(vcpu: StillVcpu, cs: int, ss: int) -
 NP, SS = 11, 12
 
 
-@pytest.mark.parametrize(("cs", "ss", "rip", "vector", "error"), [
-    (3, FLAT_SS, USER, GP, 0), (FLAT_CS, 3, USER, GP, 0),
-    (selector(DATA), FLAT_SS, USER, GP, selector(DATA) & ~3),
-    (selector(ABSENT), FLAT_SS, USER, NP, selector(ABSENT) & ~3),
-    (selector(RING0), FLAT_SS, USER, GP, selector(RING0) & ~3),
-    (selector(BOTH), FLAT_SS, USER, GP, selector(BOTH) & ~3),
-    (0x7B, FLAT_SS, USER, GP, 0x78), (0x0F, FLAT_SS, USER, GP, 0x0C), (0xE00B, FLAT_SS, USER, GP, 0xE008),
-    (FLAT_CS, selector(CODE64), USER, GP, selector(CODE64) & ~3),
-    (FLAT_CS, selector(READ_ONLY_DATA), USER, GP, selector(READ_ONLY_DATA) & ~3),
-    (FLAT_CS, selector(ABSENT_DATA), USER, SS, selector(ABSENT_DATA) & ~3),
-    (FLAT_CS, FLAT_SS, 1 << 47, GP, 0), (0xE023, FLAT_SS, 1 << 32, GP, 0),
-])
+@pytest.mark.parametrize(
+    ("cs", "ss", "rip", "vector", "error"),
+    [
+        (3, FLAT_SS, USER, GP, 0),
+        (FLAT_CS, 3, USER, GP, 0),
+        (selector(DATA), FLAT_SS, USER, GP, selector(DATA) & ~3),
+        (selector(ABSENT), FLAT_SS, USER, NP, selector(ABSENT) & ~3),
+        (selector(RING0), FLAT_SS, USER, GP, selector(RING0) & ~3),
+        (selector(BOTH), FLAT_SS, USER, GP, selector(BOTH) & ~3),
+        (0x7B, FLAT_SS, USER, GP, 0x78),
+        (0x0F, FLAT_SS, USER, GP, 0x0C),
+        (0xE00B, FLAT_SS, USER, GP, 0xE008),
+        (FLAT_CS, selector(CODE64), USER, GP, selector(CODE64) & ~3),
+        (FLAT_CS, selector(READ_ONLY_DATA), USER, GP, selector(READ_ONLY_DATA) & ~3),
+        (FLAT_CS, selector(ABSENT_DATA), USER, SS, selector(ABSENT_DATA) & ~3),
+        (FLAT_CS, FLAT_SS, 1 << 47, GP, 0),
+        (0xE023, FLAT_SS, 1 << 32, GP, 0),
+    ],
+)
 def test_what_iret_cannot_load_is_a_fault_where_it_wanted_to_go(
     vcpu: StillVcpu, cs: int, ss: int, rip: int, vector: int, error: int
 ) -> None:
@@ -369,7 +409,7 @@ def test_user_mode_needs_user_page_tables(vcpu: StillVcpu) -> None:
 
 def test_user_mode_on_the_kernels_tables_sees_its_own_tables_refusals(vcpu: StillVcpu) -> None:
     vcpu.go_user()
-    assert vcpu.page_fault(0b101, KERNEL)           # the kernel's pages are in no user L4
+    assert vcpu.page_fault(0b101, KERNEL)  # the kernel's pages are in no user L4
     assert frame(vcpu, 3)[2] == 0b100
     vcpu.go_user()
     assert vcpu.page_fault(0b101, 0xFFFF800000000000)
@@ -391,7 +431,7 @@ def test_switching_modes_swaps_the_gs_bases_that_are_in_use(vcpu: StillVcpu) -> 
     put_iret(vcpu)
     assert vcpu.iret()
     assert vcpu.processor["gs_base"] == 0x2000
-    vcpu.set_segment(5, 0x2B, 0x3000)               # user mode loads %gs by itself
+    vcpu.set_segment(5, 0x2B, 0x3000)  # user mode loads %gs by itself
     assert vcpu.inject(DE)
     assert vcpu.processor["gs_base"] == 0x1000
     assert vcpu.gs_bases[1] == 0x3000

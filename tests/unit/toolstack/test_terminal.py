@@ -48,8 +48,10 @@ def test_an_exception_leaves_the_terminal_as_it_was(tty: tuple[int, int]) -> Non
 def test_a_process_that_is_killed_outright_still_gives_the_terminal_back(tty: tuple[int, int]) -> None:
     _, slave = tty
     before = termios.tcgetattr(slave)
-    program = "import os, signal; from xenia.toolstack.terminal import Terminal\n" \
+    program = (
+        "import os, signal; from xenia.toolstack.terminal import Terminal\n"
         "with Terminal(0, 0): os.write(1, b'raw'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
     source = Path(__file__).parents[3] / "src"
     child = subprocess.Popen(
         [sys.executable, "-c", program],

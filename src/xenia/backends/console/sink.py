@@ -29,7 +29,7 @@ class CallbackSink(Sink):
 
     __slots__ = ("_on_output",)
 
-    def __init__(self, on_output: Callable[[bytes], None]) -> None:
+    def __init__(self, on_output: Callable[[bytes], object]) -> None:
         self._on_output = on_output
 
     def write(self, data: bytes) -> int:

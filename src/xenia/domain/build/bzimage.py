@@ -21,10 +21,10 @@ import zstandard
 
 from xenia.errors import ConfigError
 
-MAX_IMAGE = 512 << 20           # no kernel image may be larger: Linux reserves itself 512 MB of address space
+MAX_IMAGE = 512 << 20  # no kernel image may be larger: Linux reserves itself 512 MB of address space
 
-_LZ4_LEGACY_BLOCK = 8 << 20     # the legacy LZ4 frame has blocks that unpack to 8 MB, the last one to less
-_DECODER_MEMORY = 512 << 20     # for dictionaries; the kernel's own build uses up to 128 MB
+_LZ4_LEGACY_BLOCK = 8 << 20  # the legacy LZ4 frame has blocks that unpack to 8 MB, the last one to less
+_DECODER_MEMORY = 512 << 20  # for dictionaries; the kernel's own build uses up to 128 MB
 
 
 # What the decoders raise on damaged input.

@@ -6,7 +6,7 @@ STUB_SIZE: Final = 32
 PAGE_SIZE: Final = 4096
 HYPERVISOR_IRET: Final = 23
 
-_INT3 = b"\xcc"                 # whatever is not a stub traps
+_INT3 = b"\xcc"  # whatever is not a stub traps
 _PUSH_RCX, _PUSH_R11, _PUSH_RAX = b"\x51", b"\x41\x53", b"\x50"
 _POP_R11, _POP_RCX = b"\x41\x5b", b"\x59"
 _MOV_EAX, _SYSCALL, _RET = b"\xb8", b"\x0f\x05", b"\xc3"

@@ -170,7 +170,7 @@ def parse_legacy_section(section: memoryview, name: str) -> KernelNotes:
                 notes.add_features(value)
             case "BSD_SYMTAB":
                 notes.bsd_symtab = True
-    if hypercall_pfn is not None:   # the legacy value is a page number, counted from the start of the region
+    if hypercall_pfn is not None:  # the legacy value is a page number, counted from the start of the region
         notes.hypercall_page = (notes.virt_base or 0) + (hypercall_pfn << 12)
     return notes
 

@@ -43,8 +43,8 @@ _TABLE = _PRESENT | _RW | _ACCESSED | _DIRTY
 _LEAF = _PRESENT | _RW | _ACCESSED
 
 _ADDRESS_MASK: Final = (1 << 48) - 1
-_LOW_END: Final = 1 << 47                       # the lower half of the address space ends here; above that nothing ...
-_HOLE_END: Final = 0xFFFF_8800_0000_0000        # ... is the guest's, up to the end of the hypervisor's own range
+_LOW_END: Final = 1 << 47  # the lower half of the address space ends here; above that nothing ...
+_HOLE_END: Final = 0xFFFF_8800_0000_0000  # ... is the guest's, up to the end of the hypervisor's own range
 _LOWEST_PFN: Final = 256
 _PAGES_PER_MEGABYTE: Final = 256
 _MOST_MEGABYTES: Final = 1 << 20
@@ -136,7 +136,7 @@ def plan(kernel: ElfKernel, ramdisk_size: int, nr_pages: int) -> Plan:
     # The region maps its own page tables, so their number is what makes this come out even.
     first_table, nr_tables = next_pfn, 0
     while True:
-        last = first_table + nr_tables + 1      # the stack's page is the last before the padding
+        last = first_table + nr_tables + 1  # the stack's page is the last before the padding
         nr_region = -(-((last << PAGE_SHIFT) + REGION_PADDING) // REGION_ALIGN) * REGION_ALIGN >> PAGE_SHIFT
         needed = len(_tables_of(base, nr_region))
         if needed <= nr_tables:

@@ -71,12 +71,12 @@ class Driver:
         self.port: GuestPort
         self.ring: Front
 
-    def publish(self, nr_pages: int = 1, **keys: str) -> None:
+    def publish(self, keys: Mapping[str, str] | None = None, *, nr_pages: int = 1) -> None:
         self.pages, self.port = self.guest.share(nr_pages), self.guest.open_port()
         self.ring = Front(self.pages.memory, 64)
         values = {"ring-pages": str(nr_pages), "event-channel": str(self.port.number)}
         values.update({f"ring-ref{index}": str(ref) for index, ref in enumerate(self.pages.refs)})
-        for key, value in {**values, **keys}.items():
+        for key, value in {**values, **(keys or {})}.items():
             self.client.write(f"{ADDRESS.frontend_path}/{key}", value)
         self.become(S.INITIALISED)
 
@@ -237,7 +237,7 @@ def test_nonsense_of_a_frontends_is_told_in_the_error_key_and_closes(
     plug: Callable[[], Attachment], driver: Driver, client: Client, key: str, value: str, complaint: str
 ) -> None:
     attachment = plug()
-    driver.publish(**{key: value})
+    driver.publish({key: value})
     assert attachment.wait(S.CLOSING, TIMEOUT)
     assert complaint in client.read("/local/domain/0/error/backend/vbd/5/51712/error")
     driver.become(S.CLOSED)

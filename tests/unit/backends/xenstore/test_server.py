@@ -19,8 +19,9 @@ from xenia.abi.xs_wire import MessageType, XsdError
 from xenia.backends.xenstore.client import Client, Keys
 from xenia.backends.xenstore.error import StoreError
 from xenia.backends.xenstore.permissions import Permissions
-from xenia.backends.xenstore.server import GuestLink, Server, socket_path
+from xenia.backends.xenstore.server import Server, socket_path
 from xenia.backends.xenstore.store import Store
+from xenia.backends.xenstore.transport import GuestLink
 from xenia.backends.xenstore.wire import Need, Packet, Parser
 from xenia.errors import ConfigError
 

@@ -14,7 +14,8 @@ packets = st.builds(Packet, word, word, word, st.binary(max_size=200))
 
 def parsed(chunks: list[bytes]) -> tuple[list[Packet], bool]:
     """All packets of a stream, and whether it broke."""
-    parser, found = Parser(), []
+    parser = Parser()
+    found: list[Packet] = []
     for chunk in chunks:
         parser.feed(chunk)
         while True:
