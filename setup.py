@@ -22,6 +22,8 @@ INTERPOSED = [
     "helper_rechecking_single_step",
     "helper_cpuid",
     "helper_pause",
+    "helper_rdpmc",
+    "cpu_check_watchpoint",
     *(f"helper_{direction}{width}" for direction in ("in", "out") for width in "bwl"),
     "x86_cpu_tlb_fill",
     "tlb_protect_code",

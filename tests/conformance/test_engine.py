@@ -88,8 +88,8 @@ def test_any_number_of_faults_never_becomes_a_double_fault() -> None:
 
 
 @pytest.mark.parametrize("source", ["hlt", "cli", "sti", "in $0x80, %al", "out %eax, %dx", "mov %cr3, %rax", "wbinvd",
-                                    "mov %rax, %cr0", "rdmsr", "lgdt (%rsp)", "ltr %ax", "invlpg (%rsp)", "clts",
-                                    "mov %rax, %dr7", "sysretq",
+                                    "mov %rax, %cr0", "rdmsr", "rdpmc", "lgdt (%rsp)", "ltr %ax", "invlpg (%rsp)",
+                                    "clts", "mov %rax, %dr7", "sysretq",
                                     "movabs $0x8000000000000000, %rax; mov (%rax), %al"])  # fmt: skip
 @pytest.mark.parametrize("user", [False, True], ids=["kernel", "user"])
 def test_privileged_instructions_fault_in_both_modes(source: str, user: bool) -> None:
@@ -132,6 +132,52 @@ def test_a_trap_flag_given_by_the_core_stops_after_one_instruction() -> None:
     program.run()
     assert program.last[:2] == ("exception", DB)
     assert program.rip == CODE + 13
+
+
+WATCH_WRITES, WATCH_ALL, FOUR_BYTES = 1, 3, 3
+
+
+def watching(source: str, kind: int) -> Program:
+    program = Program(assemble(source + "\n" + LEAVE))
+    program.set_debugreg(1, DATA + 4)
+    program.set_debugreg(7, 1 << 2 | kind << 20 | FOUR_BYTES << 22)
+    program.run()
+    return program
+
+
+@pytest.mark.parametrize(
+    ("kind", "instruction", "length"),
+    [
+        (WATCH_WRITES, f"movl $7, {DATA + 4}", 11),
+        (WATCH_WRITES, f"incb {DATA + 7}", 7),
+        (WATCH_WRITES, f"movq $7, {DATA}", 12),
+        (WATCH_ALL, f"mov {DATA + 4}, %ebx", 7),
+    ],
+)
+def test_a_data_watchpoint_traps_after_the_instruction(kind: int, instruction: str, length: int) -> None:
+    program = watching(f"nop; {instruction}; nop", kind)
+    assert program.last[:2] == ("exception", DB)
+    assert program.last[3] & 0xF == 2
+    assert program.rip == CODE + 1 + length
+    assert program.run()
+    assert program.last[0] == "syscall"
+
+
+@pytest.mark.parametrize(
+    ("kind", "instruction"),
+    [(WATCH_WRITES, f"mov {DATA + 4}, %ebx"), (WATCH_ALL, f"movl $1, {DATA + 8}"), (WATCH_ALL, f"movl $1, {DATA}")],
+)
+def test_a_data_watchpoint_leaves_other_accesses_alone(kind: int, instruction: str) -> None:
+    assert watching(instruction, kind).last[0] == "syscall"
+
+
+def test_a_breakpoint_in_a_debug_register_stops_before_the_instruction() -> None:
+    program = Program(assemble("nop; inc %ebx; nop;" + LEAVE))
+    program.set_debugreg(0, CODE + 1)
+    program.set_debugreg(7, 1)
+    program.run()
+    assert program.last[:2] == ("exception", DB)
+    assert (program.rip, program.gpr[RBX]) == (CODE + 1, 0)
 
 
 def test_modes_change_at_an_exit_and_decide_rights() -> None:

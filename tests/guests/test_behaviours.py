@@ -21,10 +21,8 @@ DIFFERENCES = tomllib.loads(Path(__file__).with_name("differences.toml").read_te
 
 # Guests that show a behaviour which Xenia does not have yet.  These marks are strict: they go with the fault.
 NOT_YET = {
-    "debug": "watchpoints on data",
     "grant_use": "mapping and copying grants comes with the split devices",
     "mmu": "DOMID_IO as the owner of a frame of ours is refused with another errno",
-    "privileged": "rdpmc is an unknown instruction, not a privileged one",
     "segments": "call gates keep their DPL",
 }
 

@@ -134,6 +134,10 @@ cdef class Program:
         """Machine memory."""
         return self.state.memory[<uint64_t>address:<uint64_t>(address + length)]
 
+    def set_debugreg(self, n: int, value: int) -> None:
+        """dr0 to dr3, dr6 or dr7."""
+        self.engine.processor.ops.set_debugreg(self.engine.processor, n, value)
+
     def stale_translations(self) -> list[tuple[int, int, str, bool]]:
         """See EmulatedEngine.stale_translations."""
         return self.engine.stale_translations()

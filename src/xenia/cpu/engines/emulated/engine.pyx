@@ -71,6 +71,8 @@ cdef extern from "interpose.h" nogil:
         void (*on_cpuid)(void *engine) noexcept nogil
         void *engine
         uint8_t *code_frames
+        uint32_t watch_hits
+        bint watch_armed
         uint64_t tlb_fills
 
 cdef struct Engine:
@@ -136,9 +138,6 @@ cdef extern from *:
     #define BYTE_AT(object, offset) FIELD(object, offset, uint8_t)
     #define INT_AT(object, offset) FIELD(object, offset, int32_t)
     #define POINTER_AT(object, offset) FIELD(object, offset, void *)
-    #define STOP_TRANSLATED(cpu) \\
-        (__atomic_store_n(&FIELD(cpu, CPU_EXIT_REQUEST, uint8_t), 1, __ATOMIC_SEQ_CST), \\
-         __atomic_store_n((int16_t *)FIELD(cpu, CPU_ICOUNT_DECR_PTR, uint8_t *) + 1, -1, __ATOMIC_SEQ_CST))
     """
     uint8_t BYTE_AT(void *object, int offset) nogil
     int32_t INT_AT(void *object, int offset) nogil
@@ -300,6 +299,7 @@ cdef void on_exception(uc_engine *uc, uint32_t vector, void *opaque) noexcept no
     cdef CPUX86State *env = engine.env
     cdef Exit exit
     env.old_exception = -1
+    forget_watchpoint(engine)
     if reinstate(engine):
         return
     pull(engine)
@@ -351,11 +351,35 @@ cdef bint op_run(Processor *processor) noexcept nogil:
     engine.left = 0
     interposed_enter(&engine.interposed)
     push(engine)
-    put_int(engine.cpu, CPU_EXCEPTION_INDEX, -1)
-    put_int(engine.cpu, CPU_HALTED, 0)
-    cpu_exec_x86_64(engine.uc, engine.cpu)
+    while True:
+        put_int(engine.cpu, CPU_EXCEPTION_INDEX, -1)
+        put_int(engine.cpu, CPU_HALTED, 0)
+        cpu_exec_x86_64(engine.uc, engine.cpu)
+        if not engine.interposed.watch_hits:
+            break
+        on_watchpoint(engine)
+        if engine.left:
+            break
     pull(engine)
     return engine.left
+
+
+cdef void on_watchpoint(Engine *engine) noexcept nogil:
+    cdef Exit exit
+    engine.env.dr[6] |= engine.interposed.watch_hits
+    exit.kind = EXIT_EXCEPTION
+    exit.vector = TRAP_DB
+    exit.error = 0
+    exit.address = engine.env.dr[6]
+    forget_watchpoint(engine)
+    pull(engine)
+    engine.left = engine.processor.on_exit(engine.processor.vcpu, &exit) == LEAVE
+    push(engine)
+
+
+cdef inline void forget_watchpoint(Engine *engine) noexcept nogil:
+    engine.interposed.watch_hits = 0
+    engine.interposed.watch_armed = False
 
 
 # --- ProcessorOps ---
@@ -457,10 +481,12 @@ cdef void op_set_debugreg(Processor *processor, int n, uint64_t value) noexcept 
     cdef uint32_t control = env.dr[7]
     if n == 7:
         cpu_x86_update_dr7_x86_64(env, value)
+        tlb_flush_x86_64((<Engine *>processor).cpu)     # what it holds says which pages are watched
     elif n < 4:
         cpu_x86_update_dr7_x86_64(env, 0)
         env.dr[n] = value
         cpu_x86_update_dr7_x86_64(env, control)
+        tlb_flush_x86_64((<Engine *>processor).cpu)
     elif n == 6:
         env.dr[6] = value | <uint32_t>0xffff0ff0
 

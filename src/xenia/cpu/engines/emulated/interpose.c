@@ -17,6 +17,8 @@
  *   tlb_protect_code,                 a frame that holds translated code must be watched through every address it is
  *   tb_invalidate_phys_page_fast,     mapped at, and no other frame need be.  Unicorn watches each address until its first
  *   tlb_reset_dirty_by_vaddr          write, and again whenever it translates anything at that address.
+ *   cpu_check_watchpoint              Unicorn left data watchpoints out.
+ *   helper_rdpmc                      privileged, not unknown.
  *   tcg_gen_callN, tcg_gen_exit_tb    Unicorn calls a C helper at the start of every translated block to see whether
  *                                     it should stop.  QEMU's own way is two instructions inline (load, branch); this
  *                                     puts them back.
@@ -55,9 +57,9 @@ void __wrap_helper_pause_x86_64(CPUX86State *env, int length)
     cpu_loop_exit_noexc_x86_64((uint8_t *)env - CPU_ENV);
 }
 
-/* ---- port I/O ---- */
+/* ---- port I/O and rdpmc ---- */
 
-static uint64_t port_fault(CPUX86State *env, uintptr_t retaddr)
+static uint64_t privileged(CPUX86State *env, uintptr_t retaddr)
 {
     env->old_exception = -1;
     raise_exception_err_ra_x86_64(env, 13, 0, retaddr);
@@ -65,16 +67,19 @@ static uint64_t port_fault(CPUX86State *env, uintptr_t retaddr)
 }
 
 #define RETADDR ((uintptr_t)__builtin_return_address(0))
+
+void __wrap_helper_rdpmc_x86_64(CPUX86State *env) { privileged(env, RETADDR); }
+
 #define PORT(width)                                                                     \
     uint64_t __wrap_helper_in##width##_x86_64(CPUX86State *env, uint32_t port)          \
     {                                                                                   \
         (void)port;                                                                     \
-        return port_fault(env, RETADDR);                                                \
+        return privileged(env, RETADDR);                                                \
     }                                                                                   \
     void __wrap_helper_out##width##_x86_64(CPUX86State *env, uint32_t port, uint32_t v) \
     {                                                                                   \
         (void)port, (void)v;                                                            \
-        port_fault(env, RETADDR);                                                       \
+        privileged(env, RETADDR);                                                       \
     }
 PORT(b)
 PORT(w)
@@ -112,8 +117,23 @@ static inline uint64_t *entry_at(Interposed *engine, uint64_t table, unsigned in
     return maddr < engine->machine_bytes ? (uint64_t *)(engine->machine_memory + maddr) : NULL;
 }
 
-static void fill(Interposed *engine, void *cpu, uint64_t va, uint64_t maddr, int prot, int mode)
+/* The data watchpoints in dr0 to dr3 that an access touches, as dr6 bits. */
+static uint32_t watched(CPUX86State *env, uint64_t va, uint64_t length, bool store)
 {
+    static const uint8_t lengths[] = {1, 2, 8, 4};
+    uint32_t hits = 0;
+    for (int n = 0; n < 4; n++) {
+        unsigned kind = env->dr[7] >> (16 + 4 * n) & 3, extent = lengths[env->dr[7] >> (18 + 4 * n) & 3];
+        uint64_t first = env->dr[n] & ~(uint64_t)(extent - 1);
+        if ((env->dr[7] >> 2 * n & 3) && (kind == 3 || (kind == 1 && store)) && first < va + length && va < first + extent)
+            hits |= 1 << n;
+    }
+    return hits;
+}
+
+static void fill(Interposed *engine, CPUX86State *env, uint64_t va, uint64_t maddr, int prot, int mode)
+{
+    void *cpu = (uint8_t *)env - CPU_ENV;
     TlbTable *table = TLB_TABLE(cpu, mode);
     TlbDescriptor *descriptor = TLB_DESCRIPTOR(cpu, mode);
     uint64_t index = (va >> 12) & (table->mask >> 6), frame = maddr >> 12;
@@ -139,6 +159,11 @@ static void fill(Interposed *engine, void *cpu, uint64_t va, uint64_t maddr, int
     entry->addr_read = va;
     entry->addr_write = prot & PROT_W ? writable : UINT64_MAX;
     entry->addr_code = prot & PROT_X ? va : UINT64_MAX;
+    if (env->dr[7] & 0xff) {
+        entry->addr_read |= watched(env, va, 4096, false) ? TLB_WATCHPOINT_BIT : 0;
+        if (prot & PROT_W)
+            entry->addr_write |= watched(env, va, 4096, true) ? TLB_WATCHPOINT_BIT : 0;
+    }
     descriptor->n_used_entries++;
 }
 
@@ -188,10 +213,7 @@ bool __wrap_x86_cpu_tlb_fill_x86_64(void *cpu, uint64_t va, int size, int access
         prot = PROT_R | PROT_X;
     else
         prot = (rights & PTE_W) && (*entry & PTE_D) ? PROT_R | PROT_W : PROT_R;
-    if (env->dr[7] & 0xff) /* with watchpoints */
-        tlb_set_page_with_attrs_x86_64(cpu, va & ~0xfffull, maddr, 0, prot, mmu_idx, 4096);
-    else
-        fill(engine, cpu, va & ~0xfffull, maddr, prot, mmu_idx);
+    fill(engine, env, va & ~0xfffull, maddr, prot, mmu_idx);
     return true;
 
 fault:
@@ -215,6 +237,29 @@ uint8_t *interposed_walk(Interposed *engine, CPUX86State *env, uint64_t va)
     }
     table = (table & PTE_FRAME) + (va & 0xfff);
     return table < engine->machine_bytes ? engine->machine_memory + table : NULL;
+}
+
+/* ---- data watchpoints: a trap after the instruction that touches the data ---- */
+
+enum { WATCH_READ = 1, WATCH_WRITE = 2 };
+
+/* Before an access to a watched page.  Where it touches what is watched, the instruction is done again in a block of its
+ * own, after which cpu_exec ends; the engine finds `watch_hits`. */
+void __wrap_cpu_check_watchpoint_x86_64(void *cpu, uint64_t va, uint64_t length, uint32_t attributes, int access,
+                                        uintptr_t retaddr)
+{
+    uint32_t hits = watched((CPUX86State *)((uint8_t *)cpu + CPU_ENV), va, length, access == WATCH_WRITE);
+    (void)attributes;
+    if (!hits)
+        return;
+    if (current->watch_armed) {
+        current->watch_hits |= hits;
+        STOP_TRANSLATED(cpu);
+        return;
+    }
+    current->watch_armed = true;
+    FIELD(cpu, CPU_CFLAGS_NEXT_TB, uint32_t) = 1; /* instructions */
+    cpu_loop_exit_restore_x86_64(cpu, retaddr);
 }
 
 /* ---- translated code that is written to ---- */

@@ -12,6 +12,8 @@ typedef struct {
     void (*on_cpuid)(void *engine);
     void *engine;
     uint8_t *code_frames; /* a bit for each machine frame: translations from it exist */
+    uint32_t watch_hits; /* data watchpoints (dr6 bits) that the last instruction touched */
+    bool watch_armed;    /* the next block is that one instruction */
     uint64_t tlb_fills;
 } Interposed;
 

@@ -22,6 +22,7 @@
 
 /* CPUState; CPUX86State follows in the same object */
 #define CPU_EXIT_REQUEST 0x15
+#define CPU_CFLAGS_NEXT_TB 0x18
 #define CPU_ENV_PTR 0x128
 #define CPU_ICOUNT_DECR_PTR 0x130
 #define CPU_HALTED 0x8198
@@ -136,20 +137,25 @@ typedef struct { /* of one mode, for translated code */
 } TlbTable;
 #define TLB_INVALID_BIT (1u << 11)
 #define TLB_NOTDIRTY_BIT (1u << 10)
+#define TLB_WATCHPOINT_BIT (1u << 8)
 
 #define TLB_TABLE(cpu, mode) ((TlbTable *)((uint8_t *)(cpu) + CPU_TLB_TABLES) + (mode))
 #define TLB_DESCRIPTOR(cpu, mode) ((TlbDescriptor *)((uint8_t *)(cpu) + CPU_TLB_DESCRIPTORS) + (mode))
 #define TLB_ENTRIES(table) (((table)->mask >> 6) + 1)
+
+/* Ask the loop of cpu_exec to end before the next block; from any thread. */
+#define STOP_TRANSLATED(cpu)                                                       \
+    (__atomic_store_n(&FIELD(cpu, CPU_EXIT_REQUEST, uint8_t), 1, __ATOMIC_SEQ_CST), \
+     __atomic_store_n((int16_t *)FIELD(cpu, CPU_ICOUNT_DECR_PTR, uint8_t *) + 1, -1, __ATOMIC_SEQ_CST))
 
 #define FIELD(object, offset, type) (*(type *)((uint8_t *)(object) + (offset)))
 
 uint32_t cpu_cc_compute_all_x86_64(CPUX86State *env, int op);
 int cpu_exec_x86_64(uc_engine *uc, void *cpu);
 _Noreturn void cpu_loop_exit_noexc_x86_64(void *cpu);
+_Noreturn void cpu_loop_exit_restore_x86_64(void *cpu, uintptr_t retaddr);
 void tlb_flush_x86_64(void *cpu);
 void tlb_flush_page_x86_64(void *cpu, uint64_t va);
-void tlb_set_page_with_attrs_x86_64(void *cpu, uint64_t va, uint64_t pa, uint32_t attrs, int prot, int mmu_idx,
-                                    uint64_t size);
 void tb_invalidate_phys_range_x86_64(uc_engine *uc, uint64_t start, uint64_t end);
 void raise_exception_err_ra_x86_64(CPUX86State *env, int vector, int error, uintptr_t retaddr);
 void cpu_x86_update_cr0_x86_64(CPUX86State *env, uint32_t value);
