@@ -21,6 +21,8 @@ def main() -> NoReturn:
         status = command(sys.argv[1:])
     except EndedBySignal as ended:
         die_by(ended.number)
+    except SystemExit as ended:  # argparse's way to end after --help and complaints
+        status = ended.code if isinstance(ended.code, int) else 0
     # Nothing may be left to write when the interpreter ends: it would complain in its own words.
     try:
         sys.stdout.flush()

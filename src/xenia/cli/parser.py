@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
 from typing import NoReturn, TypeVar
 
@@ -35,6 +36,8 @@ class Parser(argparse.ArgumentParser):
     """Complains in one line, without the usage, and exits with 2."""
 
     def error(self, message: str) -> NoReturn:
+        if unknown := re.match(r"argument COMMAND: invalid choice: ('.*?') \(", message):
+            message = f"there is no command {unknown[1]}"
         self.exit(2, f"{self.prog}: {message} (see '{self.prog} --help')\n")
 
 
