@@ -12,6 +12,7 @@ from bench import peers
 DONE = "bench done"
 INIT = f"""#!/bin/busybox sh
 /bin/busybox mount -t proc proc /proc
+/bin/busybox mount -t devtmpfs dev /dev
 i=0
 while [ $i -lt 60 ]; do /bin/busybox true; i=$((i+1)); done
 /bin/busybox dd if=/dev/zero bs=64k count=128 2>/dev/null | /bin/busybox md5sum
@@ -21,6 +22,7 @@ exec /bin/busybox poweroff -f
 """
 INTERACTIVE = """#!/bin/busybox sh
 /bin/busybox mount -t proc proc /proc
+/bin/busybox mount -t devtmpfs dev /dev
 /bin/busybox echo bench done
 exec /bin/busybox sh
 """

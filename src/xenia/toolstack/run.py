@@ -74,6 +74,7 @@ def run(config: MachineConfig, words: Words, *, verbose: bool = False) -> Outcom
             words.busy("booting")
             line = CommandLine(output, errors, waker.wake, on_started=words.clear, verbose=verbose)
         guest.do(Build(boot, line.receive))
+        del boot  # an unpacked kernel is tens of megabytes
         if terminal.is_tty:
             words.say("Ctrl-] leaves the console")
         session = Session(terminal, guest.require_domain().console, line, output, waker)
