@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import logging
 
 from xenia.cli.exit_status import EndedBySignal, ExitStatus
-from xenia.cli.voice import Voice
+from xenia.cli.voice import Voice, VoiceHandler
 from xenia.toolstack import run as toolstack
 from xenia.toolstack.machine_config import MachineConfig
 from xenia.toolstack.run import Ending, Outcome
@@ -24,6 +25,7 @@ _STATUSES = {
 
 def run(options: argparse.Namespace, command: list[str], voice: Voice) -> int:
     """Boot, attach, and return the exit status.  EndedBySignal where a signal ended it."""
+    logging.getLogger("xenia").addHandler(VoiceHandler(voice))
     outcome = toolstack.run(configuration(options, command), voice, verbose=options.verbose)
     voice.clear()
     return report(outcome, voice)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -26,6 +27,8 @@ class Voice:
         # Python has no stream where standard error is closed.
         self._rewrites = self._stream is not None and self._stream.isatty() and os.environ.get("TERM") != "dumb"
         self._colours = self._rewrites and not os.environ.get("NO_COLOR")
+        # A terminal may be raw when something is to be said: then a newline alone does not return to the left.
+        self._newline = "\r\n" if self._stream is not None and self._stream.isatty() else "\n"
         self._shown = ""  # the progress line on the screen
         self._drawn_at = 0.0
         self._what = ""
@@ -87,7 +90,7 @@ class Voice:
 
     def _line(self, text: str) -> None:
         self.clear()
-        self._write(text + "\n")
+        self._write(text.replace("\n", self._newline) + self._newline)
 
     def _prefix(self, colour: str) -> str:
         return f"{colour}xenia:{_PLAIN}" if self._colours else "xenia:"
@@ -99,6 +102,17 @@ class Voice:
                 self._stream.flush()
         except (OSError, ValueError):
             self._stream = None  # its reader is gone: there is nobody left to tell
+
+
+class VoiceHandler(logging.Handler):
+    """Says what the backends log: a guest's ring that is not served any more, output that goes nowhere."""
+
+    def __init__(self, voice: Voice) -> None:
+        super().__init__(logging.WARNING)
+        self._voice = voice
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._voice.say(record.getMessage())
 
 
 def rough_size(size: int) -> str:

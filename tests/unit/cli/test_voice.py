@@ -1,9 +1,10 @@
 import io
+import logging
 import os
 
 import pytest
 
-from xenia.cli.voice import Voice, rough_size
+from xenia.cli.voice import Voice, VoiceHandler, rough_size
 
 
 class Screen(io.StringIO):
@@ -49,7 +50,7 @@ def test_on_a_terminal_progress_is_one_line_that_gives_way_to_the_next_word() ->
         voice.progress("fetching", done, 100)
     voice.say("done")
     assert screen.getvalue().count("\n") == 1
-    assert screen.getvalue().endswith("\r\x1b[K\x1b[1mxenia:\x1b[0m done\n")
+    assert screen.getvalue().endswith("\r\x1b[K\x1b[1mxenia:\x1b[0m done\r\n")
     assert "100% of 100B" in screen.getvalue()
 
 
@@ -58,7 +59,7 @@ def test_no_color_means_no_colour(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Screen()
     voice = Voice(screen)
     voice.error("no")
-    assert screen.getvalue() == "xenia: no\n"
+    assert screen.getvalue() == "xenia: no\r\n"
 
 
 def test_a_dumb_terminal_gets_no_escape_sequence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,6 +94,17 @@ def test_a_reader_that_went_away_is_no_fault() -> None:
         devnull = os.open(os.devnull, os.O_WRONLY)
         os.dup2(devnull, write_fd)
         os.close(devnull)
+
+
+def test_what_the_backends_log_is_said() -> None:
+    stream = io.StringIO()
+    logger = logging.getLogger("xenia.test_voice")
+    handler = VoiceHandler(Voice(stream))
+    logger.addHandler(handler)
+    logger.warning("d%d: ring not served", 3)
+    logger.info("nothing to be said")
+    logger.removeHandler(handler)
+    assert stream.getvalue() == "xenia: d3: ring not served\n"
 
 
 def test_size_of_an_unknown_whole() -> None:
