@@ -87,6 +87,28 @@ void main(void)
     say("domain 5", hypercall(mmu_update, many, 1, &done, 5));
     say("domain Xen", hypercall(mmu_update, many, 1, &done, DOMID_XEN));
     say("domain IO", hypercall(mmu_update, many, 1, &done, DOMID_IO));
+    static const struct { const char *name; u64 offset, value; } io[] = {
+        { "flags of the entry there", 0, PTE_P | PTE_W }, { "nothing", 0, 0 }, { "no frame", 0, 0x123456789 * PAGE | KERNEL_PTE },
+        { "no memory", 0, 0xfee00 * PAGE | KERNEL_PTE }, { "caching off", 0, PTE_PCD | KERNEL_PTE },
+    };
+    for (unsigned i = 0; i < sizeof(io) / sizeof(*io); i++) {
+        u64 mfn = io[i].value < PAGE && io[i].value ? other_mfn : 0;
+        mmu_update_one(entry, other_mfn * PAGE | KERNEL_PTE);
+        struct mmu_update one = { entry, mfn * PAGE | io[i].value };
+        printf("domain IO, %s: %ld\n", io[i].name, hypercall(mmu_update, &one, 1, &done, DOMID_IO));
+    }
+    struct mmu_update m2p = { data_mfn * PAGE | MMU_MACHPHYS_UPDATE, virt_to_pfn(data) };
+    say("domain IO, machphys", hypercall(mmu_update, &m2p, 1, &done, DOMID_IO));
+    struct mmu_update word = { data_mfn * PAGE | 8, 0x1111 };
+    say("domain IO, a word in a data frame", hypercall(mmu_update, &word, 1, &done, DOMID_IO));
+    struct mmuext_op flush = { .cmd = MMUEXT_TLB_FLUSH_LOCAL }, pin = { .cmd = MMUEXT_PIN_L1_TABLE, .arg1.mfn = other_mfn };
+    say("domain IO, a flush", hypercall(mmuext_op, &flush, 1, &done, DOMID_IO));
+    say("domain IO, a pin", hypercall(mmuext_op, &pin, 1, &done, DOMID_IO));
+    struct mmuext_op clear = { .cmd = MMUEXT_CLEAR_PAGE, .arg1.mfn = other_mfn };
+    say("domain IO, a page cleared", hypercall(mmuext_op, &clear, 1, &done, DOMID_IO));
+    say("domain IO, no operations", hypercall(mmuext_op, &clear, 0, &done, DOMID_IO));
+    say("domain IO, va mapping", hypercall(update_va_mapping_otherdomain, window, data_mfn * PAGE | KERNEL_PTE, UVMF_INVLPG, DOMID_IO));
+    say("domain IO, va mapping of nothing", hypercall(update_va_mapping_otherdomain, window, 0, UVMF_INVLPG, DOMID_IO));
     say("table owner 5", hypercall(mmu_update, many, 1, &done, DOMID_SELF | 6 << 16));
     say("table owner self", hypercall(mmu_update, many, 1, &done, DOMID_SELF | (DOMID_SELF + 1) << 16));
     mmu_update_one(entry, original);

@@ -22,8 +22,6 @@ DIFFERENCES = tomllib.loads(Path(__file__).with_name("differences.toml").read_te
 # Guests that show a behaviour which Xenia does not have yet.  These marks are strict: they go with the fault.
 NOT_YET = {
     "grant_use": "mapping and copying grants comes with the split devices",
-    "mmu": "DOMID_IO as the owner of a frame of ours is refused with another errno",
-    "segments": "call gates keep their DPL",
 }
 
 

@@ -76,6 +76,7 @@ cdef struct Vcpu:
     uint64_t dr[8]
     uint32_t tsc_aux        # MSR_TSC_AUX
     uint32_t pci_cf8        # what was last written to port 0xcf8
+    uint8_t cmos_index      # and to port 0x70
     # --- events and time
     vcpu_info_t *info       # in shared_info, or where VCPUOP_register_vcpu_info put it
     uint64_t info_mfn       # frame held by register_vcpu_info, INVALID_M2P_ENTRY none

@@ -44,6 +44,7 @@ cdef enum:
     DR7_GD = 1 << 13
     DR7_ENABLED = 0xff
     PCI_ADDRESS = 0xcf8
+    CMOS_INDEX = 0x70
     XEN_TIME_LEAF = 0x40000003
     FREQUENCY_LEAF = 0x16
 
@@ -205,13 +206,30 @@ cdef int bitmap_read(Vcpu *vcpu, uint64_t va, uint16_t *bits) noexcept nogil:
     return copy_from_guest(&vcpu.domain.mmu, vcpu.mmu.root_kernel, bits, va, 1)
 
 
-cdef inline uint32_t port_read(Vcpu *vcpu, uint32_t port, int size) noexcept nogil:
-    # No device answers.  The PCI configuration address is Xen's own register.
-    return vcpu.pci_cf8 if port == PCI_ADDRESS and size == 4 else <uint32_t>cut(<uint64_t>0xffffffff, size)
+# As under Xen, no device answers an unprivileged domain: no timer (its domains get none), no speaker gate, no clock.  What
+# is there are two registers of Xen's own, which keep what is written to them: the PCI configuration address, four bytes
+# at once or not at all, and the index of the clock's memory, a byte of whatever access reaches it.
+
+cdef uint32_t port_read(Vcpu *vcpu, uint32_t port, int size) noexcept nogil:
+    cdef uint64_t value = <uint64_t>0xffffffff
+    cdef uint32_t shift
+    if port == PCI_ADDRESS and size == 4:
+        return vcpu.pci_cf8
+    if port <= CMOS_INDEX < port + size:
+        shift = 8 * (CMOS_INDEX - port)
+        value = value & ~(<uint64_t>0xff << shift) | <uint64_t>vcpu.cmos_index << shift
+    return <uint32_t>cut(value, size)
+
+
+cdef void port_write(Vcpu *vcpu, uint32_t port, int size, uint32_t value) noexcept nogil:
+    if port == PCI_ADDRESS and size == 4:
+        vcpu.pci_cf8 = value
+    elif port <= CMOS_INDEX < port + size:
+        vcpu.cmos_index = <uint8_t>(value >> 8 * (CMOS_INDEX - port))
 
 
 cdef int port_instruction(Vcpu *vcpu, const Instruction *insn) noexcept nogil:
-    # in and out, with an immediate port or %dx.  What is written to a port is lost.
+    # in and out, with an immediate port or %dx.
     cdef Context *context = &vcpu.context
     cdef int size = 1 if not insn.opcode & 1 else 2 if insn.operand_size == 2 else 4
     cdef uint32_t port = <uint32_t>(context.gpr[RDX] if insn.opcode & 8 else insn.immediate & 0xff) & 0xffff
@@ -224,8 +242,8 @@ cdef int port_instruction(Vcpu *vcpu, const Instruction *insn) noexcept nogil:
         else:
             mask = (<uint64_t>1 << 8 * size) - 1
             context.gpr[RAX] = context.gpr[RAX] & ~mask | port_read(vcpu, port, size)
-    elif port == PCI_ADDRESS and size == 4:
-        vcpu.pci_cf8 = <uint32_t>context.gpr[RAX]
+    else:
+        port_write(vcpu, port, size, <uint32_t>context.gpr[RAX])
     retire(insn, context)
     return EMULATE_DONE
 
@@ -236,7 +254,7 @@ cdef int string_port_instruction(Vcpu *vcpu, const Instruction *insn, Fault *fau
     cdef int size = 1 if not insn.opcode & 1 else 2 if insn.operand_size == 2 else 4
     cdef bint output = insn.opcode & 2
     cdef uint32_t port = <uint32_t>context.gpr[RDX] & 0xffff
-    cdef uint32_t data
+    cdef uint32_t data = 0
     cdef uint64_t va
     if insn.rep and cut(context.gpr[RCX], insn.address_size) == 0:
         retire(insn, context)
@@ -247,6 +265,7 @@ cdef int string_port_instruction(Vcpu *vcpu, const Instruction *insn, Fault *fau
         va = linear_address(vcpu, insn, insn.segment, cut(context.gpr[RSI], insn.address_size))
         if operand_read(vcpu, va, &data, size, fault) != EMULATE_DONE:
             return EMULATE_FAULT
+        port_write(vcpu, port, size, data)
     else:
         data = port_read(vcpu, port, size)
         va = linear_address(vcpu, insn, SREG_ES, cut(context.gpr[RDI], insn.address_size))

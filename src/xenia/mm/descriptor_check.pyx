@@ -6,7 +6,8 @@ A descriptor that is not present only faults, so it may be anything.  A present 
                             ring 3 to a 64-bit guest; its accessed bit is set, because the processor would otherwise
                             write to the table, which is mapped read-only
     type 0                  the second half of a call gate
-    a call gate             with DPL 3, its reserved bits clear, leading to the guest's own or the flat code segment
+    a call gate             with its reserved bits clear, leading to the guest's own or the flat code segment; its DPL
+                            becomes 0, so that a call through it is a #GP and never one into the hypervisor's ring
 
 Anything else (TSS, LDT, interrupt, trap and task gates) would hand the guest a way past the hypervisor, and is refused.
 """
@@ -43,6 +44,7 @@ cdef bint check_descriptor(uint64_t *descriptor) noexcept nogil:
     elif kind == TYPE_CALL_GATE:
         if value >> 32 & 0xff or not gate_selector_allowed(<uint16_t>(value >> 16)):
             return False
+        value &= ~(<uint64_t>3 << DPL)
     elif kind != 0:
         return False
     descriptor[0] = value

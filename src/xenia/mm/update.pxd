@@ -6,7 +6,8 @@ cdef enum:
     MMU_PREEMPTED = 1       # not finished: *done entries are; call again from there
 
 # One entry of a validated table of `level` := new.  0, or -XEN_E* and the table unchanged.
-cdef int mod_entry(PvMmu *mmu, int level, uint64_t table, unsigned index, uint64_t new, bint preserve_ad) noexcept nogil
+cdef int mod_entry(PvMmu *mmu, int level, uint64_t table, unsigned index, uint64_t new, bint preserve_ad,
+                   bint of_io=*) noexcept nogil
 
 # What a domain without privilege may name as the owner of frames: itself, as DOMID_SELF.  0, -XEN_ESRCH or -XEN_EPERM.
 cdef int foreign_domain(PvMmu *mmu, uint32_t domid) noexcept nogil

@@ -36,7 +36,8 @@ cdef uint64_t HARMLESS = (<uint64_t>0xfff << 52 | 0x7 << 9 | PAGE_ACCESSED | PAG
 
 # --- one entry ---
 
-cdef int mod_entry(PvMmu *mmu, int level, uint64_t table, unsigned index, uint64_t new, bint preserve_ad) noexcept nogil:
+cdef int mod_entry(PvMmu *mmu, int level, uint64_t table, unsigned index, uint64_t new, bint preserve_ad,
+                   bint of_io=False) noexcept nogil:
     cdef uint64_t *entry = &frame_words(mmu.machine, table)[index]
     cdef uint64_t old = entry[0]
     cdef int rc
@@ -51,6 +52,9 @@ cdef int mod_entry(PvMmu *mmu, int level, uint64_t table, unsigned index, uint64
         rc = get_entry(mmu, level, table, new)
         if rc:
             return rc
+        if of_io and level == FRAME_L1 and new & PAGE_PRESENT:
+            put_entry(mmu, level, table, new)       # ordinary memory, and so not the I/O domain's
+            return -XEN_EBUSY
         entry[0] = new
         mmu.processor.ops.pte_changed(mmu.processor, table, index, old, new)
         put_entry(mmu, level, table, old)
@@ -72,12 +76,14 @@ cdef int foreign_domain(PvMmu *mmu, uint32_t domid) noexcept nogil:
 
 cdef int64_t mmu_update(PvMmu *mmu, VcpuMmu *vcpu, uint64_t requests, uint32_t count, uint32_t foreigndom,
                         uint32_t *done) noexcept nogil:
+    # Frames of the I/O domain may be named here, as any domain may map I/O memory that it was given: none was.
     cdef mmu_update_t request
+    cdef bint of_io = foreigndom & 0xffff == DOMID_IO
     cdef int rc
     done[0] = 0
     if foreigndom >> 16 and (foreigndom >> 16) - 1 != mmu.domid:     # the tables' owner
         return -XEN_ESRCH
-    rc = foreign_domain(mmu, foreigndom & 0xffff)
+    rc = 0 if of_io else foreign_domain(mmu, foreigndom & 0xffff)
     if rc:
         return rc
     while done[0] < count:
@@ -85,19 +91,19 @@ cdef int64_t mmu_update(PvMmu *mmu, VcpuMmu *vcpu, uint64_t requests, uint32_t c
             return MMU_PREEMPTED
         if copy_from_guest(mmu, vcpu.root_kernel, &request, requests + sizeof(mmu_update_t) * done[0], sizeof(mmu_update_t)):
             return -XEN_EFAULT
-        rc = one_update(mmu, request.ptr & 7, request.ptr & ~<uint64_t>7, request.val)
+        rc = one_update(mmu, request.ptr & 7, request.ptr & ~<uint64_t>7, request.val, of_io)
         if rc:
             return rc
         done[0] += 1
     return 0
 
 
-cdef int one_update(PvMmu *mmu, unsigned command, uint64_t maddr, uint64_t value) noexcept nogil:
+cdef int one_update(PvMmu *mmu, unsigned command, uint64_t maddr, uint64_t value, bint of_io) noexcept nogil:
     cdef uint64_t mfn = maddr >> 12
     cdef Frame *frame
     cdef int rc
     if command == MMU_MACHPHYS_UPDATE:
-        if not get_page(mmu, mfn):
+        if of_io or not get_page(mmu, mfn):
             return -XEN_EINVAL
         mmu.machine.m2p[mfn] = value
         put_page(mmu, mfn)
@@ -108,7 +114,8 @@ cdef int one_update(PvMmu *mmu, unsigned command, uint64_t maddr, uint64_t value
         return -XEN_EINVAL
     frame = &mmu.machine.frames[mfn]
     if frame.type_refs and FRAME_L1 <= frame.type <= FRAME_L4:
-        rc = mod_entry(mmu, frame.type, mfn, (maddr & 0xfff) >> 3, value, command == MMU_PT_UPDATE_PRESERVE_AD)
+        rc = mod_entry(mmu, frame.type, mfn, (maddr & 0xfff) >> 3, value, command == MMU_PT_UPDATE_PRESERVE_AD,
+                       of_io)
     else:
         # Not a page table: it is then as if the guest wrote the word itself.
         rc = get_page_type(mmu, mfn, FRAME_WRITABLE)

@@ -49,7 +49,11 @@ def test_the_second_half_of_a_call_gate_is_allowed() -> None:
 
 @pytest.mark.parametrize("selector", [0, 0x33, 0xDFFB, 0xE033, 0xE037, 0xFFFF])
 def test_a_call_gate_may_lead_to_the_guests_segments_and_the_flat_code_segment(selector: int) -> None:
-    assert checked_descriptor(call_gate(selector)) == call_gate(selector) | RING3
+    assert checked_descriptor(call_gate(selector)) == call_gate(selector)
+
+
+def test_a_call_gate_is_kept_out_of_the_guests_reach() -> None:
+    assert checked_descriptor(call_gate(0x33) | RING3) == call_gate(0x33)
 
 
 @pytest.mark.parametrize("selector", [0xE000, 0xE008, 0xE010, 0xE023, 0xE02B, 0xE030, 0xE038, 0xFFFB])
