@@ -24,6 +24,7 @@ from xenia.domain.lifecycle cimport domain_init, domain_release_frames
 from xenia.domain.time cimport Clock, clock_start, system_time, time_update, wallclock_update
 from xenia.machine.machine cimport (
     FRAME_L4, FRAME_PINNED, FRAME_SEG_DESC, FRAME_SHARED, FRAME_VALIDATED, Frame, MachineMemory, frame_words, machine_alloc, machine_free,
+    machine_scrub,
 )
 from xenia.mm.descriptors cimport perdomain_create, perdomain_destroy, release_gdt, set_gdt, set_ldt
 from xenia.mm.pvmmu cimport get_page_and_type, put_page_and_type, relinquish
@@ -401,4 +402,5 @@ cdef uint64_t release(DomainState *domain):
         machine_free(domain.machine, domain.shared_info_mfn)
     if domain.mmu.perdomain_l3 != INVALID_M2P_ENTRY:
         perdomain_destroy(&domain.mmu)
+    machine_scrub(domain.machine)
     return left

@@ -43,6 +43,7 @@ cdef struct Machine:
     uint32_t *freed         # stack of frames to hand out again
     uint64_t nr_freed
     uint64_t fresh          # frames from here on were never handed out (unless scattered: then all start in `freed`)
+    uint64_t run, nr_run    # frames that were freed one after the other and are not scrubbed yet
     void *lock              # guards the allocator (frames are otherwise touched only by their owner's thread)
 
 cdef inline uint64_t *frame_words(Machine *machine, uint64_t mfn) noexcept nogil:
@@ -55,8 +56,10 @@ cdef inline bint frame_exists(Machine *machine, uint64_t mfn) noexcept nogil:
 cdef uint64_t machine_alloc(Machine *machine, uint16_t owner) noexcept nogil
 # 2^order of them, contiguous and aligned to their number; the first, or INVALID_M2P_ENTRY.  Searches the frame table.
 cdef uint64_t machine_alloc_extent(Machine *machine, uint16_t owner, unsigned order) noexcept nogil
-# Scrub a frame whose last reference went, and hand it back.
+# Hand back a frame whose last reference went; it is scrubbed before anyone gets it again.
 cdef void machine_free(Machine *machine, uint64_t mfn) noexcept nogil
+# Scrub at once what was handed back.
+cdef void machine_scrub(Machine *machine) noexcept nogil
 
 cdef class MachineMemory:
     cdef Machine *machine

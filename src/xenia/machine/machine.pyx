@@ -33,10 +33,13 @@ cdef extern from "<sys/mman.h>" nogil:
     void *mmap(void *address, size_t length, int protection, int flags, int fd, long offset)
     int munmap(void *address, size_t length)
     void *MAP_FAILED
-    int PROT_READ, PROT_WRITE, MAP_SHARED, MAP_PRIVATE, MAP_ANONYMOUS, MAP_NORESERVE
+    int madvise(void *address, size_t length, int advice)
+    int PROT_READ, PROT_WRITE, MAP_SHARED, MAP_PRIVATE, MAP_ANONYMOUS, MAP_NORESERVE, MADV_REMOVE
 
 cdef enum:
     PAGE_SIZE = 4096
+    # From so many frames on, giving them back to the host is quicker than clearing them.
+    LONG_RUN = 16
     # M2P entries of page tables: present, accessed; supervisor, read-only, and never executed.
     TABLE = 0x21
 
@@ -46,6 +49,7 @@ cdef uint64_t LEAF = <uint64_t>1 << 63 | 0x21
 cdef uint64_t machine_alloc(Machine *machine, uint16_t owner) noexcept nogil:
     cdef uint64_t mfn = INVALID_M2P_ENTRY
     pthread_mutex_lock(<pthread_mutex_t *>machine.lock)
+    scrub_run(machine)
     if machine.nr_freed:
         machine.nr_freed -= 1
         mfn = machine.freed[machine.nr_freed]
@@ -64,6 +68,7 @@ cdef uint64_t machine_alloc_extent(Machine *machine, uint16_t owner, unsigned or
     if order == 0:
         return machine_alloc(machine, owner)
     pthread_mutex_lock(<pthread_mutex_t *>machine.lock)
+    scrub_run(machine)
     first = find_extent(machine, count)
     if first != INVALID_M2P_ENTRY:
         claim_extent(machine, first, count)
@@ -101,15 +106,34 @@ cdef void claim_extent(Machine *machine, uint64_t first, uint64_t count) noexcep
         machine.fresh = first + count
 
 
+# Frames are scrubbed not one by one but in runs of adjacent ones: a domain of 8 GB has used little of it, perhaps, and to
+# clear what nobody touched would be the first thing to fill the host's memory with it.
 cdef void machine_free(Machine *machine, uint64_t mfn) noexcept nogil:
-    memset(machine.base + (mfn << 12), 0, PAGE_SIZE)
     machine.m2p[mfn] = INVALID_M2P_ENTRY
     pthread_mutex_lock(<pthread_mutex_t *>machine.lock)
+    if mfn != machine.run + machine.nr_run:
+        scrub_run(machine)
+        machine.run = mfn
+    machine.nr_run += 1
     memset(&machine.frames[mfn], 0, sizeof(Frame))
     machine.freed[machine.nr_freed] = <uint32_t>mfn
     machine.nr_freed += 1
     machine.nr_free += 1
     pthread_mutex_unlock(<pthread_mutex_t *>machine.lock)
+
+
+cdef void machine_scrub(Machine *machine) noexcept nogil:
+    pthread_mutex_lock(<pthread_mutex_t *>machine.lock)
+    scrub_run(machine)
+    pthread_mutex_unlock(<pthread_mutex_t *>machine.lock)
+
+
+cdef inline void scrub_run(Machine *machine) noexcept nogil:
+    cdef uint8_t *start = machine.base + (machine.run << 12)
+    cdef size_t length = machine.nr_run << 12
+    if machine.nr_run and (machine.nr_run < LONG_RUN or madvise(start, length, MADV_REMOVE)):
+        memset(start, 0, length)
+    machine.nr_run = 0
 
 
 cdef inline void take(Machine *machine, uint64_t mfn, uint16_t owner) noexcept nogil:

@@ -64,8 +64,9 @@ cdef void put_page(PvMmu *mmu, uint64_t mfn) noexcept nogil:
     cdef Frame *frame = &mmu.machine.frames[mfn]
     frame.refs -= 1
     if frame.refs == 0:
-        mmu.processor.ops.flush_frame(mmu.processor, mfn)
-        mmu.processor.ops.code_dirty(mmu.processor, mfn << 12, 4096)
+        if not mmu.dying:   # a dead domain's processor enters no guest any more
+            mmu.processor.ops.flush_frame(mmu.processor, mfn)
+            mmu.processor.ops.code_dirty(mmu.processor, mfn << 12, 4096)
         mmu.tot_pages -= 1
         machine_free(mmu.machine, mfn)
 

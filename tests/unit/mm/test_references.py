@@ -137,6 +137,7 @@ def test_a_frame_is_scrubbed_before_anyone_else_gets_it() -> None:
     domain.poke(mfn, 100, 0x5EC2E7)
     domain.release(mfn)
     assert domain.map(SCRATCH, 0) == 0
+    assert domain.allocate(1) == [mfn]
     assert all(domain.word(mfn, index) == 0 for index in range(512))
 
 
