@@ -4,6 +4,8 @@ from xenia.domain.build.elf import ElfKernel
 from xenia.machine.machine import MachineMemory
 from xenia.shutdown import Shutdown
 
+def engine_self_test() -> str: ...
+
 class Hypervisor:
     memory: MachineMemory
     check: bool

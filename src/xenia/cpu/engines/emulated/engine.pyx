@@ -107,6 +107,7 @@ cdef extern from "interpose.h" nogil:
     TlbDescriptor *TLB_DESCRIPTOR(void *cpu, int mode)
     uint64_t TLB_ENTRIES(TlbTable *table)
 
+    unsigned uc_version(unsigned *major, unsigned *minor)
     int uc_open(int arch, int mode, uc_engine **uc)
     int uc_close(uc_engine *uc)
     int uc_ctl_set_tcg_buffer_size(uc_engine *uc, uint32_t size)
@@ -601,6 +602,13 @@ cdef class EmulatedEngine:
             "flush_all": self.processor.nr_flush_all,
             "flush_page": self.processor.nr_flush_page,
         }
+
+
+def self_test() -> str:
+    """Make an engine, which checks that Unicorn is laid out as expected; what it is.  HypervisorBug if it is not."""
+    cdef unsigned version = uc_version(NULL, NULL)
+    EmulatedEngine(MachineMemory(1 << 20))
+    return f"emulated, by Unicorn {version >> 24}.{version >> 16 & 0xff}.{version >> 8 & 0xff}"
 
 
 cdef layout_fault(Engine *engine):
