@@ -17,11 +17,14 @@ from xenia.cpu.engines.emulated.engine cimport EmulatedEngine
 from xenia.cpu.processor cimport CONTEXT_FLAGS, CONTEXT_SEGMENTS, RSI, RSP
 from xenia.domain.audit cimport audit_domain
 from xenia.domain.crash cimport crash_report
-from xenia.domain.domain cimport SHUTDOWN_NONE, Domain as DomainState, Vcpu
+from xenia.domain.directory cimport directory_add, directory_remove, domain_leave
+from xenia.domain.domain cimport SHUTDOWN_NONE, Directory, Domain as DomainState, Vcpu
 from xenia.domain.events cimport event_open, event_post, event_reset
-from xenia.domain.grant_frames cimport grant_frames_release
+from xenia.domain.grant_frames cimport grant_frames_grow, grant_frames_release
+from xenia.domain.grant_maps cimport grant_maps_release
 from xenia.domain.lifecycle cimport domain_init, domain_release_frames
 from xenia.domain.time cimport Clock, clock_start, system_time, time_update, wallclock_update
+from xenia.machine.lock cimport lock, unlock
 from xenia.machine.machine cimport (
     FRAME_L4, FRAME_PINNED, FRAME_SEG_DESC, FRAME_SHARED, FRAME_VALIDATED, Frame, MachineMemory, frame_words, machine_alloc, machine_free,
     machine_scrub,
@@ -64,9 +67,13 @@ cdef class Hypervisor:
     check       debug mode: before every entry, compare what the processor has cached with the page tables
     """
 
-    cdef readonly MachineMemory memory
-    cdef readonly bint check
-    cdef int next_domid
+    def __cinit__(self):
+        self.directory = <Directory *>calloc(1, sizeof(Directory))
+        if self.directory == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        free(self.directory)
 
     def __init__(self, memory: int, scatter: int | None = None, check: bool = False) -> None:
         self.memory = MachineMemory(memory, scatter)
@@ -89,19 +96,6 @@ cdef class Hypervisor:
 @cython.no_gc_clear     # the domain's end needs the machine's memory
 cdef class VirtualMachine:
     """A domain with its vcpu and processor, and the host threads that run it."""
-
-    cdef readonly Hypervisor hypervisor
-    cdef readonly int domid
-    cdef readonly int store_fd              # readable when the guest notifies its xenstore or console channel
-    cdef readonly int console_fd
-    cdef readonly int emergency_fd          # what the guest writes with CONSOLEIO_write
-    cdef readonly uint64_t nr_pages
-    cdef EmulatedEngine engine
-    cdef DomainState *domain
-    cdef Clock clock
-    cdef RunLoop loop
-    cdef object threads, ended, failure, on_end, stale
-    cdef bint running
 
     def __cinit__(self, Hypervisor hypervisor, int domid, uint64_t nr_pages, bint warped):
         cdef DomainState *domain = <DomainState *>calloc(1, sizeof(DomainState))
@@ -137,6 +131,7 @@ cdef class VirtualMachine:
         self.loop.domain = domain
         self.loop.alarm_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC)
         clock_start(domain, &self.clock, warped)
+        directory_add(hypervisor.directory, domain)
 
     def __dealloc__(self):
         if self.domain != NULL:
@@ -145,7 +140,7 @@ cdef class VirtualMachine:
                        self.domain.emergency_fd):
                 if fd >= 0:
                     os.close(fd)
-            free(self.domain)
+            domain_leave(self.domain)
 
     def load(self, kernel: ElfKernel, ramdisk: bytes, command_line: str) -> None:
         """Take the memory and build the start of day in it."""
@@ -153,7 +148,7 @@ cdef class VirtualMachine:
         cdef Vcpu *vcpu = &domain.vcpu[0]
         cdef MachineMemory memory = self.hypervisor.memory
         where = plan(kernel, len(ramdisk), self.nr_pages)
-        if perdomain_create(&domain.mmu) or not self.share_info():
+        if perdomain_create(&domain.mmu) or not self.share_info() or not grant_frames_grow(domain, 1):
             raise ConfigError("not enough machine memory for one more domain")
         frames = memory.allocate(self.domid, self.nr_pages)
         domain.mmu.tot_pages = self.nr_pages
@@ -388,9 +383,12 @@ cdef uint64_t release(DomainState *domain):
     cdef uint64_t left
     if domain.is_dying:
         return 0
+    directory_remove(domain)
+    event_reset(domain)
+    grant_maps_release(domain)
+    lock(&domain.mmu.lock)
     domain.is_dying = 1
     domain.mmu.dying = 1
-    event_reset(domain)
     domain_release_frames(domain)
     if vcpu.mmu.root_kernel:
         set_ldt(&domain.mmu, &vcpu.mmu, 0, 0)
@@ -401,7 +399,7 @@ cdef uint64_t release(DomainState *domain):
         vcpu.mmu.root_kernel = vcpu.mmu.root_user = 0
     if domain.shared_info_mfn != INVALID_M2P_ENTRY:
         domain.machine.frames[domain.shared_info_mfn].type_refs -= 1
-    left = relinquish(&domain.mmu) - domain.nr_grant_frames
+    left = relinquish(&domain.mmu) - domain.nr_grant_frames - domain.nr_status_frames
     grant_frames_release(domain)
     if domain.shared_info_mfn != INVALID_M2P_ENTRY:
         left -= 1
@@ -409,4 +407,5 @@ cdef uint64_t release(DomainState *domain):
     if domain.mmu.perdomain_l3 != INVALID_M2P_ENTRY:
         perdomain_destroy(&domain.mmu)
     machine_scrub(domain.machine)
+    unlock(&domain.mmu.lock)
     return left

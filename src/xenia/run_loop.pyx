@@ -26,6 +26,7 @@ from xenia.domain.traps cimport (
     deliver_pending, general_protection, inject_exception, invalid_opcode, page_fault, soft_interrupt,
     syscall_from_user,
 )
+from xenia.domain.written cimport written_apply
 from xenia.hypercalls.table cimport hypercall
 
 cdef extern from "<sys/timerfd.h>" nogil:
@@ -95,6 +96,8 @@ cdef void run(RunLoop *loop) noexcept nogil:
         ATOMIC_SET(domain.preempt, 0)
         if domain.stop or domain.shutdown != SHUTDOWN_NONE:
             break
+        if domain.nr_written:
+            written_apply(domain)
         if domain.mailbox_any:
             events_apply_mailbox(domain)
         vcpu.yielded = 0

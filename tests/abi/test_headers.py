@@ -19,6 +19,7 @@ pytestmark = [
 # Names of ours that are not the header's own.
 RENAMED = {
     "XENMEMF_address_bits_mask": "XENMEMF_get_address_bits(-1)",
+    "GNTMAP_guest_avail0": "_GNTMAP_guest_avail0",
     "HYPERVISOR_mca": "__HYPERVISOR_arch_0",
     "HYPERVISOR_paging_domctl_cont": "__HYPERVISOR_arch_1",
     "HYPERVISOR_VIRT_START": "__HYPERVISOR_VIRT_START",
@@ -56,15 +57,28 @@ STRUCTS = {
     "vcpu_info_t": "struct vcpu_info",
     "arch_shared_info_t": "struct arch_shared_info",
     "shared_info_t": "struct shared_info",
+    "grant_entry_v2_t": "union grant_entry_v2",
+    "grant_entry_v2_transitive_t": "union grant_entry_v2",
 }
 FIELDS = {
     ("mmuext_op_t", "_pad"): None,
     ("trap_info_t", "_pad"): None,
+    ("grant_entry_v2_transitive_t", "_pad"): None,
     ("vcpu_info_t", "_pad"): None,
     ("shared_info_t", "wc_sec_hi"): "xen_wc_sec_hi",
     ("evtchn_status_u", "unbound_dom"): "unbound",
     ("xen_memory_exchange_t", "in_"): "in",
     ("xen_add_to_physmap_batch_t", "u"): "u",
+    ("grant_entry_v2_t", "flags"): "hdr.flags",
+    ("grant_entry_v2_t", "domid"): "hdr.domid",
+    ("grant_entry_v2_t", "page_off"): "sub_page.page_off",
+    ("grant_entry_v2_t", "length"): "sub_page.length",
+    ("grant_entry_v2_t", "frame"): "full_page.frame",
+    ("grant_entry_v2_transitive_t", "flags"): "hdr.flags",
+    ("grant_entry_v2_transitive_t", "domid"): "hdr.domid",
+    ("grant_entry_v2_transitive_t", "trans_domid"): "transitive.trans_domid",
+    ("grant_entry_v2_transitive_t", "pad0"): "transitive.pad0",
+    ("grant_entry_v2_transitive_t", "gref"): "transitive.gref",
 }
 ONLY_OURS = {"evtchn_status_interdomain_t", "evtchn_status_u", "gnttab_copy_u", "gnttab_copy_ptr_t", "e820_entry_t"}
 

@@ -20,9 +20,7 @@ DIFFERENCES = tomllib.loads(Path(__file__).with_name("differences.toml").read_te
 
 
 # Guests that show a behaviour which Xenia does not have yet.  These marks are strict: they go with the fault.
-NOT_YET = {
-    "grant_use": "mapping and copying grants comes with the split devices",
-}
+NOT_YET: dict[str, str] = {}
 
 
 def parameters() -> list[object]:

@@ -29,6 +29,21 @@ cdef enum:
     GTF_reading = 1 << 3
     GTF_writing = 1 << 4
     GTF_sub_page = 1 << 8
+    GTF_transfer_committed = 1 << 2
+    GTF_transfer_completed = 1 << 3
+
+    GNTMAP_device_map = 1 << 0
+    GNTMAP_host_map = 1 << 1
+    GNTMAP_readonly = 1 << 2
+    GNTMAP_application_map = 1 << 3
+    GNTMAP_contains_pte = 1 << 4
+    GNTMAP_guest_avail0 = 16
+
+    GNTCOPY_source_gref = 1 << 0
+    GNTCOPY_dest_gref = 1 << 1
+
+    GNTTAB_CACHE_CLEAN = 1 << 0
+    GNTTAB_CACHE_INVAL = 1 << 1
 
     GNTST_okay = 0
     GNTST_general_error = -1
@@ -49,6 +64,22 @@ cdef struct grant_entry_v1_t:
     uint16_t flags
     uint16_t domid
     uint32_t frame
+
+# union grant_entry_v2: a full page (frame) or part of one (page_off, length, frame); and what another domain granted the granter.
+cdef struct grant_entry_v2_t:
+    uint16_t flags
+    uint16_t domid
+    uint16_t page_off
+    uint16_t length
+    uint64_t frame
+
+cdef struct grant_entry_v2_transitive_t:
+    uint16_t flags
+    uint16_t domid
+    uint16_t trans_domid
+    uint16_t pad0
+    uint32_t gref
+    uint32_t _pad
 
 cdef struct gnttab_map_grant_ref_t:
     uint64_t host_addr

@@ -128,6 +128,7 @@ cdef struct Processor:      # first member of an engine's own struct
     Context *context        # the vcpu's, set by bind
     void *vcpu
     exit_fn on_exit
+    const uint8_t *code_frames  # a bit for each machine frame that code was translated from; any thread may look; NULL none
     uint32_t flush_clock    # counts full flushes (Xen's tlbflush clock)
     uint64_t nr_flush_all
     uint64_t nr_flush_page

@@ -3,8 +3,18 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from xenia.abi.memory cimport e820_entry_t
 from xenia.abi.xen cimport shared_info_t, trap_info_t, vcpu_info_t
 from xenia.cpu.processor cimport Context, Processor
+from xenia.machine.lock cimport Lock
 from xenia.machine.machine cimport Machine
 from xenia.mm.pvmmu cimport PvMmu, VcpuMmu
+
+cdef enum:
+    NR_DOMIDS = 0x7ff0
+
+# The domains of one machine.  `lock` guards who is there, and every event channel that has two ends; whoever holds a domain's own
+# lock does not wait for this one.
+cdef struct Directory:
+    Lock lock
+    Domain *domains[NR_DOMIDS]
 
 cdef enum:                  # EventChannel.state: Xen's ECS_*
     ECS_FREE = 0
@@ -97,9 +107,31 @@ cdef struct Vcpu:
     uint64_t runstate_time[4]
     uint8_t is_up
 
+cdef struct GrantRecord:    # what others hold of one grant reference of the domain's
+    uint64_t mfn
+    uint16_t domid          # who
+    uint32_t readers        # holds that only read
+    uint32_t writers
+
+cdef struct GrantHold:      # a granted frame that somebody holds: a handle of another domain's, a backend, an operation under way
+    Domain *granter
+    uint64_t mfn
+    uint32_t ref
+    uint16_t start          # the part of the frame that was granted, in bytes
+    uint16_t length
+    uint8_t writable
+
+cdef struct GrantMap:       # a handle: what map_grant_ref gave out
+    GrantHold hold
+    uint16_t flags          # GNTMAP_* of what is still mapped; 0: the handle is free
+    uint16_t domid
+    uint32_t next_free
+
 cdef struct Domain:
-    PvMmu mmu
+    PvMmu mmu               # its lock guards the grant table as well
     Machine *machine
+    Directory *directory    # the domains it can meet; NULL none
+    volatile int32_t users  # who uses this structure: itself, and each hold of a frame it granted; the last one frees it
     void *clock             # domain/time's Clock
     uint16_t domid
     uint8_t is_dying
@@ -133,6 +165,15 @@ cdef struct Domain:
     e820_entry_t e820[128]   # XENMEM_memory_map
     uint32_t nr_e820         # 0: none was set, the guest gets -ENOSYS
     uint64_t pirq_eoi_mfn    # frame held by PHYSDEVOP_pirq_eoi_gmfn, 0 none
+    # Frames with code that others wrote: the processor must forget what it translated.  Guarded by mmu.lock.
+    uint64_t written[64]
+    volatile uint32_t nr_written    # more than there is room for: all that hold code
     uint64_t grant_frames[64]
     uint32_t nr_grant_frames
     uint32_t grant_version
+    uint64_t status_frames[8]       # version 2: one grant_status_t for each entry
+    uint32_t nr_status_frames
+    GrantRecord *grant_records[64]  # 512 references each
+    GrantMap *grant_maps            # touched by the domain's own thread only
+    uint32_t nr_grant_maps
+    uint32_t free_grant_map         # the first free one, nr_grant_maps none

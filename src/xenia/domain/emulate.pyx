@@ -29,6 +29,7 @@ from xenia.domain.instruction cimport (
 )
 from xenia.domain.msr cimport msr_read, msr_write
 from xenia.domain.time cimport Clock
+from xenia.machine.lock cimport lock, unlock
 from xenia.mm.access cimport copy_from_guest
 from xenia.mm.update cimport new_base_pointer
 
@@ -121,6 +122,7 @@ cdef bint control_read(Vcpu *vcpu, int n, uint64_t *value) noexcept nogil:
 
 
 cdef bint control_write(Vcpu *vcpu, int n, uint64_t value) noexcept nogil:
+    cdef int refused
     if n == 0:
         if (value ^ CR0_XEN) & ~<uint64_t>CR0_TS:
             return False
@@ -129,7 +131,10 @@ cdef bint control_write(Vcpu *vcpu, int n, uint64_t value) noexcept nogil:
         vcpu.cr2 = value
         vcpu.info.arch.cr2 = value
     elif n == 3:
-        return new_base_pointer(&vcpu.domain.mmu, &vcpu.mmu, value >> 12) == 0
+        lock(&vcpu.domain.mmu.lock)
+        refused = new_base_pointer(&vcpu.domain.mmu, &vcpu.mmu, value >> 12)
+        unlock(&vcpu.domain.mmu.lock)
+        return refused == 0
     elif n == 4:
         vcpu.cr4 = value & CR4_GUEST
         vcpu.processor.ops.set_cr4(vcpu.processor, CR4_XEN | vcpu.cr4)

@@ -6,6 +6,7 @@ cdef void event_set_pending(Domain *domain, uint32_t port) noexcept nogil       
 cdef void event_post(Domain *domain, uint32_t port) noexcept nogil                # from any thread: mailbox, then kick and wake
 # The thread that runs the domain calls it before it enters the guest, and between marking a vcpu blocked and waiting on
 # wake_fd: that order, with event_post's, is what loses no wake-up.
+cdef void domain_nudge(Domain *domain) noexcept nogil                             # from any thread: look round soon, if it runs
 cdef void events_apply_mailbox(Domain *domain) noexcept nogil
 cdef bint events_pending(Vcpu *vcpu) noexcept nogil                               # upcall pending and not masked
 cdef void virq_send(Vcpu *vcpu, int virq) noexcept nogil                          # by the domain's own thread
@@ -30,6 +31,7 @@ cdef bint event_port_in_use(Domain *domain, uint32_t port) noexcept nogil
 # block, still owned by the caller; a negative one is never written.
 cdef int64_t event_open(Domain *domain, uint16_t remote_domid, uint32_t remote_port, int notify_fd) noexcept nogil
 cdef int64_t event_connect(Domain *domain, uint32_t port, uint16_t remote_domid, int notify_fd) noexcept nogil
-cdef void event_disconnect(Domain *domain, uint32_t port) noexcept nogil
+# Unless the guest closed it meanwhile: `notify_fd` says which channel is meant.  Nobody writes to it afterwards.
+cdef void event_disconnect(Domain *domain, uint32_t port, int notify_fd) noexcept nogil
 
 cdef void vcpu_unblock(Vcpu *vcpu) noexcept nogil                                 # ends SCHEDOP_block and SCHEDOP_poll

@@ -9,6 +9,9 @@ that has something to tell (a backend, another domain) sets the port's bit in th
 domain's thread looks: a vcpu that runs is kicked out of the engine, one that is blocked is woken through wake_fd.  Poster and
 sleeper each write their own word first and read the other's afterwards, both in sequentially consistent order, so one of them sees
 the other: the poster writes mailbox then reads `blocked`, the sleeper writes `blocked` then reads mailbox.
+
+A channel with two ends is changed by either of two threads: bound, closed, and sent through, all under the Directory's lock, so that nobody
+sends to a domain, or to a backend's eventfd, that is gone.
 """
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from posix.unistd cimport write
@@ -23,10 +26,12 @@ from xenia.domain.domain cimport (
     ECS_UNBOUND,
     ECS_VIRQ,
     ECS_XENIA,
+    NR_DOMIDS,
     Domain,
     EventChannel,
     Vcpu,
 )
+from xenia.machine.lock cimport lock, unlock
 
 cdef extern from *:
     """
@@ -89,6 +94,11 @@ cdef void event_set_pending(Domain *domain, uint32_t port) noexcept nogil:
                 vcpu_unblock(vcpu)
                 break
 
+cdef void domain_nudge(Domain *domain) noexcept nogil:
+    flag_set(&domain.preempt)
+    if domain.vcpu[0].processor != NULL:
+        domain.vcpu[0].processor.ops.kick(domain.vcpu[0].processor)
+
 cdef void event_post(Domain *domain, uint32_t port) noexcept nogil:
     cdef Vcpu *vcpu = &domain.vcpu[domain.channels[port].notify_vcpu]
     cdef uint64_t one = 1
@@ -97,9 +107,7 @@ cdef void event_post(Domain *domain, uint32_t port) noexcept nogil:
     if flag_read(&vcpu.blocked):
         write(domain.wake_fd, &one, sizeof(one))
     else:
-        flag_set(&domain.preempt)
-        if vcpu.processor != NULL:
-            vcpu.processor.ops.kick(vcpu.processor)
+        domain_nudge(domain)
 
 cdef void events_apply_mailbox(Domain *domain) noexcept nogil:
     cdef uint64_t bits
@@ -140,10 +148,20 @@ cdef bint event_port_pending(Domain *domain, uint32_t port) noexcept nogil:
 
 cdef int64_t event_send(Domain *domain, uint32_t port) noexcept nogil:
     cdef EventChannel *channel
-    cdef uint64_t one = 1
+    cdef int64_t result
     if port >= domain.valid_ports:
         return -XEN_EINVAL
     channel = &domain.channels[port]
+    if channel.state == ECS_IPI:
+        event_set_pending(domain, port)
+        return 0
+    hold_channels(domain)
+    result = send(domain, channel)
+    drop_channels(domain)
+    return result
+
+cdef int64_t send(Domain *domain, EventChannel *channel) noexcept nogil:
+    cdef uint64_t one = 1
     if channel.state == ECS_XENIA:
         if channel.notify_fd >= 0:
             write(channel.notify_fd, &one, sizeof(one))
@@ -152,11 +170,17 @@ cdef int64_t event_send(Domain *domain, uint32_t port) noexcept nogil:
             event_set_pending(domain, channel.remote_port)
         else:
             event_post(<Domain *>channel.remote, channel.remote_port)
-    elif channel.state == ECS_IPI:
-        event_set_pending(domain, port)
     elif channel.state != ECS_UNBOUND:      # an unbound channel drops what is sent
         return -XEN_EINVAL
     return 0
+
+cdef void hold_channels(Domain *domain) noexcept nogil:
+    if domain.directory != NULL:
+        lock(&domain.directory.lock)
+
+cdef void drop_channels(Domain *domain) noexcept nogil:
+    if domain.directory != NULL:
+        unlock(&domain.directory.lock)
 
 # The lowest free port, or -XEN_ENOSPC.  Port 0 is never handed out.
 cdef int64_t free_port(Domain *domain) noexcept nogil:
@@ -180,29 +204,38 @@ cdef int64_t event_alloc_unbound(Domain *domain, uint16_t remote_domid) noexcept
     return port
 
 cdef int64_t event_bind_interdomain(Domain *domain, uint16_t remote_domid, uint32_t remote_port) noexcept nogil:
+    cdef int64_t port
+    hold_channels(domain)
+    port = bind_interdomain(domain, resolved(domain, remote_domid), remote_port)
+    drop_channels(domain)
+    return port
+
+cdef int64_t bind_interdomain(Domain *domain, uint16_t remote_domid, uint32_t remote_port) noexcept nogil:
     cdef EventChannel *local
     cdef EventChannel *remote
+    cdef Domain *other = domain
     cdef int64_t port
-    remote_domid = resolved(domain, remote_domid)
-    if remote_domid != domain.domid and remote_domid != 0:
-        return -XEN_ESRCH
+    if remote_domid != domain.domid:
+        other = domain.directory.domains[remote_domid] if domain.directory != NULL and remote_domid < NR_DOMIDS else NULL
+        if other == NULL and remote_domid != 0:
+            return -XEN_ESRCH
     port = free_port(domain)
     if port < 0:
         return port
-    if remote_domid != domain.domid or remote_port >= domain.valid_ports:
-        return -XEN_EINVAL              # Xenia binds to its guests' ports; it leaves none unbound for them
-    remote = &domain.channels[remote_port]
+    if other == NULL or remote_port >= other.valid_ports:
+        return -XEN_EINVAL              # Xenia, domain 0, binds to its guests' ports; it leaves none unbound for them
+    remote = &other.channels[remote_port]
     if remote.state != ECS_UNBOUND or remote.remote_domid != domain.domid:
         return -XEN_EINVAL
     local = &domain.channels[port]
-    local.remote = domain
+    local.remote = other
     local.remote_domid = remote_domid
     local.remote_port = remote_port
     local.notify_vcpu = 0
     remote.remote = domain
     remote.remote_port = <uint32_t>port
-    remote.state = ECS_INTERDOMAIN
-    local.state = ECS_INTERDOMAIN
+    flag_store(&remote.state, ECS_INTERDOMAIN)
+    flag_store(&local.state, ECS_INTERDOMAIN)
     # What was sent while the other end was unbound is lost, so each new channel starts with one event.
     event_set_pending(domain, <uint32_t>port)
     return port
@@ -249,24 +282,28 @@ cdef int64_t event_bind_vcpu(Domain *domain, uint32_t port, uint32_t vcpu_id) no
     return 0
 
 cdef int64_t event_close(Domain *domain, uint32_t port) noexcept nogil:
-    cdef EventChannel *channel
-    cdef EventChannel *remote
     if not event_port_in_use(domain, port):
         return -XEN_EINVAL
-    channel = &domain.channels[port]
+    hold_channels(domain)
+    close(domain, port)
+    drop_channels(domain)
+    return 0
+
+cdef void close(Domain *domain, uint32_t port) noexcept nogil:
+    cdef EventChannel *channel = &domain.channels[port]
+    cdef EventChannel *remote
     if channel.state == ECS_VIRQ:
         domain.vcpu[channel.notify_vcpu if not virq_is_global(channel.virq) else 0].virq_port[channel.virq] = 0
     elif channel.state == ECS_INTERDOMAIN:
         remote = &(<Domain *>channel.remote).channels[channel.remote_port]
         remote.remote = NULL
         remote.remote_domid = domain.domid
-        remote.state = ECS_UNBOUND
+        flag_store(&remote.state, ECS_UNBOUND)
     flag_store(&channel.state, ECS_FREE)
     channel.remote = NULL
     channel.notify_fd = -1
     channel.notify_vcpu = 0
     domain.shared_info.evtchn_pending[port >> 6] &= ~(<uint64_t>1 << (port & 63))
-    return 0
 
 cdef int64_t event_unmask(Domain *domain, uint32_t port) noexcept nogil:
     cdef uint64_t bit = <uint64_t>1 << (port & 63)
@@ -293,16 +330,25 @@ cdef int64_t event_open(Domain *domain, uint16_t remote_domid, uint32_t remote_p
 
 cdef int64_t event_connect(Domain *domain, uint32_t port, uint16_t remote_domid, int notify_fd) noexcept nogil:
     cdef EventChannel *channel
+    cdef int64_t result = -XEN_EINVAL
     if port >= domain.valid_ports:
-        return -XEN_EINVAL
+        return result
     channel = &domain.channels[port]
-    if channel.state != ECS_UNBOUND or channel.remote_domid != remote_domid:
-        return -XEN_EINVAL
-    channel.notify_fd = notify_fd
-    if not flag_swap(&channel.state, ECS_UNBOUND, ECS_XENIA):
-        return -XEN_EINVAL
-    return 0
+    hold_channels(domain)
+    if channel.state == ECS_UNBOUND and channel.remote_domid == remote_domid:
+        channel.notify_fd = notify_fd
+        if flag_swap(&channel.state, ECS_UNBOUND, ECS_XENIA):
+            result = 0
+    drop_channels(domain)
+    return result
 
-cdef void event_disconnect(Domain *domain, uint32_t port) noexcept nogil:
-    if port < domain.valid_ports and flag_swap(&domain.channels[port].state, ECS_XENIA, ECS_UNBOUND):
-        domain.channels[port].notify_fd = -1
+cdef void event_disconnect(Domain *domain, uint32_t port, int notify_fd) noexcept nogil:
+    cdef EventChannel *channel
+    if port >= domain.valid_ports:
+        return
+    channel = &domain.channels[port]
+    hold_channels(domain)
+    if channel.state == ECS_XENIA and channel.notify_fd == notify_fd:
+        channel.notify_fd = -1
+        flag_store(&channel.state, ECS_UNBOUND)
+    drop_channels(domain)

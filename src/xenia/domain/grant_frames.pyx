@@ -1,15 +1,34 @@
 """The frames of a domain's grant table (public/grant_table.h): not the domain's to free, retype or count as its memory."""
 from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memset
+from xenia.abi.errno cimport XEN_EBUSY, XEN_ENOMEM
+from xenia.abi.grant_table cimport (
+    GNTTAB_NR_RESERVED_ENTRIES, GTF_permit_access, GTF_reading, GTF_type_mask, GTF_writing, grant_entry_v1_t, grant_entry_v2_t,
+)
 from xenia.abi.xen cimport INVALID_M2P_ENTRY
 from xenia.domain.domain cimport Domain
-from xenia.machine.machine cimport FRAME_SHARED, FRAME_VALIDATED, Frame, machine_alloc, machine_free
+from xenia.domain.grants cimport grant_entries, grant_held_from
+from xenia.machine.machine cimport FRAME_SHARED, FRAME_VALIDATED, Frame, frame_words, machine_alloc, machine_free
+
+cdef enum:
+    STATUSES_PER_FRAME = 2048
+    ENTRIES_V2 = 256            # per frame
+    HELD = GTF_reading | GTF_writing
 
 cdef bint grant_frames_grow(Domain *domain, uint32_t nr_frames) noexcept nogil:
-    cdef uint64_t mfn
-    cdef Frame *frame
     if nr_frames > MAX_GRANT_FRAMES:
         return False
-    while domain.nr_grant_frames < nr_frames:
+    if domain.grant_version == 2 and not add_frames(domain, domain.status_frames, &domain.nr_status_frames, nr_status(nr_frames)):
+        return False
+    return add_frames(domain, domain.grant_frames, &domain.nr_grant_frames, nr_frames)
+
+cdef uint32_t nr_status(uint32_t nr_frames) noexcept nogil:
+    return (nr_frames * ENTRIES_V2 + STATUSES_PER_FRAME - 1) // STATUSES_PER_FRAME
+
+cdef bint add_frames(Domain *domain, uint64_t *frames, uint32_t *count, uint32_t wanted) noexcept nogil:
+    cdef uint64_t mfn
+    cdef Frame *frame
+    while count[0] < wanted:
         mfn = machine_alloc(domain.machine, domain.domid)
         if mfn == INVALID_M2P_ENTRY:
             return False
@@ -17,11 +36,58 @@ cdef bint grant_frames_grow(Domain *domain, uint32_t nr_frames) noexcept nogil:
         frame.flags = FRAME_VALIDATED
         frame.type = FRAME_SHARED
         frame.type_refs = 1
-        domain.grant_frames[domain.nr_grant_frames] = mfn
-        domain.nr_grant_frames += 1
+        frames[count[0]] = mfn
+        count[0] += 1
     return True
+
+cdef int grant_version_set(Domain *domain, uint32_t version) noexcept nogil:
+    cdef grant_entry_v1_t reserved[GNTTAB_NR_RESERVED_ENTRIES]
+    cdef uint32_t i
+    if version == domain.grant_version:
+        return 0
+    if grant_held_from(domain, GNTTAB_NR_RESERVED_ENTRIES):
+        return -XEN_EBUSY
+    if version == 2 and not add_frames(domain, domain.status_frames, &domain.nr_status_frames, nr_status(domain.nr_grant_frames)):
+        return -XEN_ENOMEM
+    memset(reserved, 0, sizeof(reserved))
+    for i in range(min(<uint32_t>GNTTAB_NR_RESERVED_ENTRIES, grant_entries(domain))):
+        save_reserved(domain, i, &reserved[i])
+    for i in range(domain.nr_grant_frames):
+        memset(frame_words(domain.machine, domain.grant_frames[i]), 0, 4096)
+    for i in range(domain.nr_status_frames):
+        memset(frame_words(domain.machine, domain.status_frames[i]), 0, 4096)
+    domain.grant_version = version
+    for i in range(min(<uint32_t>GNTTAB_NR_RESERVED_ENTRIES, grant_entries(domain))):
+        restore_reserved(domain, i, &reserved[i])
+    return 0
+
+cdef void save_reserved(Domain *domain, uint32_t ref, grant_entry_v1_t *saved) noexcept nogil:
+    cdef uint64_t *first = frame_words(domain.machine, domain.grant_frames[0])
+    cdef grant_entry_v2_t *entry = <grant_entry_v2_t *>first + ref
+    if domain.grant_version == 1:
+        saved[0] = (<grant_entry_v1_t *>first)[ref]
+        return
+    saved.flags = entry.flags & ~HELD | (<unsigned short *>frame_words(domain.machine, domain.status_frames[0]))[ref] & HELD
+    saved.domid = entry.domid
+    saved.frame = <uint32_t>entry.frame
+    if saved.flags & GTF_type_mask != GTF_permit_access or entry.frame >> 32:
+        memset(saved, 0, sizeof(grant_entry_v1_t))      # version 1 has no words for it
+
+cdef void restore_reserved(Domain *domain, uint32_t ref, grant_entry_v1_t *saved) noexcept nogil:
+    cdef uint64_t *first = frame_words(domain.machine, domain.grant_frames[0])
+    cdef grant_entry_v2_t *entry = <grant_entry_v2_t *>first + ref
+    if domain.grant_version == 1:
+        (<grant_entry_v1_t *>first)[ref] = saved[0]
+        return
+    entry.domid = saved.domid
+    entry.frame = saved.frame
+    entry.flags = saved.flags & ~HELD
+    (<unsigned short *>frame_words(domain.machine, domain.status_frames[0]))[ref] = saved.flags & HELD
 
 cdef void grant_frames_release(Domain *domain) noexcept nogil:
     while domain.nr_grant_frames:
         domain.nr_grant_frames -= 1
         machine_free(domain.machine, domain.grant_frames[domain.nr_grant_frames])
+    while domain.nr_status_frames:
+        domain.nr_status_frames -= 1
+        machine_free(domain.machine, domain.status_frames[domain.nr_status_frames])

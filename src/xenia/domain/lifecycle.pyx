@@ -11,6 +11,7 @@ cdef enum:
 cdef void domain_init(Domain *domain) noexcept nogil:
     cdef Vcpu *vcpu = &domain.vcpu[0]
     cdef int port
+    domain.users = 1
     domain.shutdown = SHUTDOWN_NONE
     domain.shutdown_code = SHUTDOWN_NONE
     domain.wake_fd = -1

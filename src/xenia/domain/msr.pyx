@@ -11,6 +11,7 @@ from xenia.abi.xen cimport HYPERVISOR_iret
 from xenia.cpu.processor cimport SREG_FS, SREG_GS
 from xenia.domain.domain cimport Vcpu
 from xenia.domain.segments cimport is_canonical
+from xenia.machine.lock cimport lock, unlock
 from xenia.machine.machine cimport FRAME_WRITABLE
 from xenia.mm.pvmmu cimport get_page_and_type, put_page_and_type
 
@@ -138,9 +139,12 @@ cdef bint fill_hypercall_page(Vcpu *vcpu, uint64_t value) noexcept nogil:
     # As domain/build/hypercall_page.py does at start of day: a stub of 32 bytes for each number.
     cdef uint64_t mfn = value >> 12
     cdef uint8_t *stub
-    cdef bint returns
+    cdef bint returns, held
     cdef int number, n
-    if value & 0xfff or get_page_and_type(&vcpu.domain.mmu, mfn, FRAME_WRITABLE):
+    lock(&vcpu.domain.mmu.lock)
+    held = value & 0xfff == 0 and get_page_and_type(&vcpu.domain.mmu, mfn, FRAME_WRITABLE) == 0
+    unlock(&vcpu.domain.mmu.lock)
+    if not held:
         return False
     stub = vcpu.domain.machine.base + value
     memset(stub, 0xcc, 4096)
@@ -158,5 +162,7 @@ cdef bint fill_hypercall_page(Vcpu *vcpu, uint64_t value) noexcept nogil:
             memcpy(stub + n + 7, b"\x41\x5b\x59\xc3", 4)        # pop %r11; pop %rcx; ret
         stub += 32
     vcpu.processor.ops.code_dirty(vcpu.processor, value, 4096)
+    lock(&vcpu.domain.mmu.lock)
     put_page_and_type(&vcpu.domain.mmu, mfn)
+    unlock(&vcpu.domain.mmu.lock)
     return True

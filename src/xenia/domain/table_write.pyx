@@ -16,6 +16,7 @@ from xenia.domain.domain cimport Vcpu
 from xenia.domain.instruction cimport (
     EMULATE_DONE, EMULATE_FAULT, EMULATE_UNHANDLED, Fault, instruction_fetch, linear_address, operand_read,
 )
+from xenia.machine.lock cimport lock, unlock
 from xenia.mm.ptwr cimport ptwr_find, ptwr_write
 
 
@@ -24,6 +25,7 @@ cdef int emulate_table_write(Vcpu *vcpu, uint64_t va, Fault *fault) noexcept nog
     cdef Store store
     cdef Context after
     cdef uint64_t target, maddr
+    cdef int refused
     if not instruction_fetch(vcpu, &insn) or not store_prepare(&insn, &vcpu.context, &store):
         return EMULATE_UNHANDLED
     target = linear_address(vcpu, &insn, store.segment, store.offset)
@@ -36,7 +38,10 @@ cdef int emulate_table_write(Vcpu *vcpu, uint64_t va, Fault *fault) noexcept nog
     memcpy(&store.old, vcpu.domain.machine.base + maddr, store.size)
     after = vcpu.context
     store_execute(&insn, &after, &store)
-    if ptwr_write(&vcpu.domain.mmu, maddr, store.size, store.new[0]):
+    lock(&vcpu.domain.mmu.lock)
+    refused = ptwr_write(&vcpu.domain.mmu, maddr, store.size, store.new[0])
+    unlock(&vcpu.domain.mmu.lock)
+    if refused:
         return EMULATE_UNHANDLED
     vcpu.context = after
     return EMULATE_DONE

@@ -36,6 +36,7 @@ from xenia.domain.instruction cimport EMULATE_DONE, EMULATE_FAULT, EMULATE_UNHAN
 from xenia.domain.lifecycle cimport domain_shutdown
 from xenia.domain.segments cimport code_mode, iret_fault, is_canonical
 from xenia.domain.table_write cimport emulate_table_write
+from xenia.machine.lock cimport lock, unlock
 from xenia.machine.machine cimport frame_words
 from xenia.mm.access cimport copy_from_guest, copy_to_guest, guest_walk
 from xenia.mm.descriptors cimport map_ldt_page
@@ -240,6 +241,7 @@ cdef int hypervisor_fault(Vcpu *vcpu, uint32_t error, uint64_t va) noexcept nogi
     # The processor's own reads of the descriptor tables (never user accesses, never writes) come here when a GDT or
     # LDT page is missing: LDT pages are mapped on first use; the rest is told to the guest in its own terms.
     cdef uint64_t offset = va - PERDOMAIN_VIRT_START
+    cdef bint mapped
     cdef uint64_t address
     if not vcpu.context.kernel and error & PFEC_USER:
         error &= ~<uint32_t>PFEC_PRESENT        # nothing of the hypervisor's is in a user L4
@@ -247,7 +249,10 @@ cdef int hypervisor_fault(Vcpu *vcpu, uint32_t error, uint64_t va) noexcept nogi
         return inject_exception(vcpu, TRAP_PF, error, va)
     if offset < PERDOMAIN_LDT_OFFSET:
         return inject_exception(vcpu, TRAP_GP, <uint32_t>offset & 0xfff8, 0)
-    if map_ldt_page(&vcpu.domain.mmu, &vcpu.mmu, va):
+    lock(&vcpu.domain.mmu.lock)
+    mapped = map_ldt_page(&vcpu.domain.mmu, &vcpu.mmu, va)
+    unlock(&vcpu.domain.mmu.lock)
+    if mapped:
         return RESUME
     offset -= PERDOMAIN_LDT_OFFSET
     address = vcpu.mmu.ldt_base + offset

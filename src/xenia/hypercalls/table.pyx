@@ -99,21 +99,29 @@ from xenia.hypercalls.traps cimport (
 )
 from xenia.hypercalls.vcpu cimport do_vcpu_op
 from xenia.hypercalls.version cimport do_vm_assist, do_xen_version
+from xenia.machine.lock cimport lock, unlock
 
 from xenia.hypercalls.rows import Row, Support
 
 cdef struct Entry:
     hypercall_fn handler
     int nr_args
+    bint memory             # it is about the domain's frames and page tables, and holds their lock
 
 cdef Entry table[NR_HYPERCALLS]
 cdef list documented = []
 
 cdef int64_t hypercall_call(Vcpu *vcpu, uint64_t number, uint64_t *args) noexcept nogil:
+    cdef int64_t result
     if number >= NR_HYPERCALLS or table[number].handler == NULL:
         return -XEN_ENOSYS
     vcpu.domain.nr_hypercalls[number] += 1
-    return table[number].handler(vcpu, args)
+    if not table[number].memory:
+        return table[number].handler(vcpu, args)
+    lock(&vcpu.domain.mmu.lock)
+    result = table[number].handler(vcpu, args)
+    unlock(&vcpu.domain.mmu.lock)
+    return result
 
 cdef int hypercall(Vcpu *vcpu) noexcept nogil:
     cdef Context *context = &vcpu.context
@@ -206,8 +214,8 @@ cdef fill():
         "build_id is refused (EPERM), the command line reads <denied>")
     row(HYPERVISOR_console_io, "console_io", do_console_io, "cmd, count, buffer", full, "write; a read finds nothing")
     row(HYPERVISOR_physdev_op_compat, "physdev_op_compat", do_physdev_op_compat, "op", partial, "as physdev_op")
-    row(HYPERVISOR_grant_table_op, "grant_table_op", do_grant_table_op, "cmd, uop, count", partial,
-        "setup_table, query_size, get_version and set_version (1); grants are not yet mapped, copied or transferred")
+    row(HYPERVISOR_grant_table_op, "grant_table_op", do_grant_table_op, "cmd, uop, count", full,
+        "versions 1 and 2; dump_table is refused (ENOSYS)")
     row(HYPERVISOR_vm_assist, "vm_assist", do_vm_assist, "cmd, type", full)
     row(HYPERVISOR_update_va_mapping_otherdomain, "update_va_mapping_otherdomain", do_update_va_mapping_otherdomain,
         "va, val, flags, domid", partial, "the domain's own frames only")
@@ -221,7 +229,7 @@ cdef fill():
     row(HYPERVISOR_callback_op, "callback_op", do_callback_op, "cmd, arg", full)
     row(HYPERVISOR_xenoprof_op, "xenoprof_op", do_xenoprof_op, "op, arg", refused, "EPERM")
     row(HYPERVISOR_event_channel_op, "event_channel_op", do_event_channel_op, "cmd, arg", partial,
-        "no FIFO channels (ENOSYS: guests use two-level ones); bind_interdomain within the domain only")
+        "no FIFO channels (ENOSYS: guests use two-level ones)")
     row(HYPERVISOR_physdev_op, "physdev_op", do_physdev_op, "cmd, arg", partial, "I/O privilege only: no interrupt lines, no PCI (EPERM)")
     row(HYPERVISOR_hvm_op, "hvm_op", do_hvm_op, "op, arg", refused, "EINVAL: for HVM domains")
     row(HYPERVISOR_sysctl, "sysctl", do_sysctl, "op", refused, "EPERM: belongs to the control domain")
@@ -234,6 +242,12 @@ cdef fill():
     row(HYPERVISOR_paging_domctl_cont, "paging_domctl_cont", do_paging_domctl_cont, "op", refused, "EINVAL: belongs to the control domain")
 
 fill()
+for number in (
+    HYPERVISOR_mmu_update, HYPERVISOR_mmuext_op, HYPERVISOR_update_va_mapping, HYPERVISOR_update_va_mapping_otherdomain,
+    HYPERVISOR_set_gdt, HYPERVISOR_update_descriptor, HYPERVISOR_memory_op, HYPERVISOR_vcpu_op, HYPERVISOR_physdev_op,
+    HYPERVISOR_physdev_op_compat,
+):
+    table[<int>number].memory = True
 
 def rows() -> list[Row]:
     """Every hypercall that is answered, by number."""

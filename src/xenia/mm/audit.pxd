@@ -4,5 +4,6 @@ from xenia.mm.pvmmu cimport PvMmu, VcpuMmu
 
 # Every disagreement between what the domain's frames say and what holds them, as text.  `held`: what holds frames from
 # outside of mm/ (shared_info, grant frames, a registered vcpu_info): {mfn: (references, type references)}.
+# `foreign`: frames of other domains that it may map, {mfn: (entries, writable entries)} at the most.
 # Precondition: the domain does not run.
-cdef list audit(PvMmu *mmu, VcpuMmu *vcpu, dict held)
+cdef list audit(PvMmu *mmu, VcpuMmu *vcpu, dict held, dict foreign)

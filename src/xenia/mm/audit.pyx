@@ -36,6 +36,7 @@ cdef class Recount:
     cdef Machine *machine
     cdef Count *counts
     cdef list found
+    cdef dict foreign
 
     def __dealloc__(self):
         free(self.counts)
@@ -77,7 +78,9 @@ cdef class Recount:
             if entry & forbidden:
                 self.found.append(f"{where} has bits that no guest may set")
             if level == FRAME_L1:
-                if entry & PAGE_RW:
+                if frame_exists(self.machine, target) and self.machine.frames[target].owner != self.mmu.domid:
+                    self.foreign_entry(target, entry & PAGE_RW != 0, where)
+                elif entry & PAGE_RW:
                     self.typed(target, FRAME_WRITABLE, where)
                 else:
                     self.reference(target, where)
@@ -92,6 +95,12 @@ cdef class Recount:
                 self.counts[target].linear -= 1
             else:
                 self.typed(target, level - 1, where)
+
+    cdef void foreign_entry(self, uint64_t mfn, bint writable, str where):
+        times, writes = self.foreign.get(mfn, (0, 0))
+        if times == 0 or (writable and writes == 0):
+            self.found.append(f"{where} maps frame {mfn:#x}, which is not the domain's, and no grant lets it")
+        self.foreign[mfn] = (times - 1, writes - writable)
 
     cdef void hypervisor_slot(self, uint64_t mfn, unsigned slot, uint64_t entry):
         cdef uint64_t wanted = 0
@@ -205,8 +214,9 @@ cdef class Recount:
                 self.found.append(f"frame {mfn:#x} says {frame.linear} linear links, and there are {count.linear}")
 
 
-cdef list audit(PvMmu *mmu, VcpuMmu *vcpu, dict held):
+cdef list audit(PvMmu *mmu, VcpuMmu *vcpu, dict held, dict foreign):
     recount = Recount()
+    recount.foreign = dict(foreign)
     recount.mmu = mmu
     recount.machine = mmu.machine
     recount.found = []

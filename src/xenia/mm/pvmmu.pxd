@@ -1,6 +1,7 @@
 # PvMmu: one domain's memory as the hypervisor sees it.  The rules of PV page tables live in mm/.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from xenia.cpu.processor cimport Processor
+from xenia.machine.lock cimport Lock
 from xenia.machine.machine cimport Machine
 
 cdef enum:
@@ -14,7 +15,10 @@ cdef enum:
     PAGE_PSE = 1 << 7
     PAGE_GLOBAL = 1 << 8
 
+# The frames of a domain are touched by the thread that runs it and by whoever uses what it granted, so both hold `lock` while they
+# look at or change its frame-table rows and page tables.  Nobody holds the locks of two domains at once.
 cdef struct PvMmu:
+    Lock lock
     Machine *machine
     Processor *processor
     uint16_t domid
@@ -64,6 +68,10 @@ cdef int get_page_type(PvMmu *mmu, uint64_t mfn, int frame_type) noexcept nogil
 cdef void put_page_type(PvMmu *mmu, uint64_t mfn) noexcept nogil
 cdef int get_page_and_type(PvMmu *mmu, uint64_t mfn, int frame_type) noexcept nogil
 cdef void put_page_and_type(PvMmu *mmu, uint64_t mfn) noexcept nogil
+# What a grant holds, taken and given back by other threads than the domain's.  No translation of the domain's own processor is
+# left behind by them, so they touch no processor.  Precondition: the lock is held.
+cdef bint get_granted(PvMmu *mmu, uint64_t mfn, bint writable) noexcept nogil
+cdef void put_granted(PvMmu *mmu, uint64_t mfn, bint writable) noexcept nogil
 
 # --- what one entry of a validated table holds.  `level` is the table's, 1 to 4; `table` its mfn.
 cdef int get_entry(PvMmu *mmu, int level, uint64_t table, uint64_t entry) noexcept nogil

@@ -69,6 +69,40 @@ cdef void put_page(PvMmu *mmu, uint64_t mfn) noexcept nogil:
             mmu.processor.ops.code_dirty(mmu.processor, mfn << 12, 4096)
         mmu.tot_pages -= 1
         machine_free(mmu.machine, mfn)
+    elif not mmu.dying and not frame.flags & FRAME_ALLOCATED and frame.type != FRAME_SHARED:
+        # The domain gave the frame up, and others hold it.  They may be the last, and they flush nothing of this processor's.
+        mmu.processor.ops.flush_frame(mmu.processor, mfn)
+        mmu.processor.ops.code_dirty(mmu.processor, mfn << 12, 4096)
+
+
+cdef bint get_granted(PvMmu *mmu, uint64_t mfn, bint writable) noexcept nogil:
+    # A frame of Xen's that is shared with the domain is not the domain's to grant: it goes when the domain does.
+    cdef Frame *frame
+    if not get_page(mmu, mfn):
+        return False
+    frame = &mmu.machine.frames[mfn]
+    if frame.type == FRAME_SHARED or (writable and frame.type_refs and frame.type != FRAME_WRITABLE):
+        frame.refs -= 1             # never the last: it was there before
+        return False
+    if writable and frame.type_refs:
+        frame.type_refs += 1
+    elif writable:
+        frame.type = FRAME_WRITABLE
+        frame.flags &= ~FRAME_VALIDATED
+        frame.type_refs = 1
+    return True
+
+
+cdef void put_granted(PvMmu *mmu, uint64_t mfn, bint writable) noexcept nogil:
+    cdef Frame *frame = &mmu.machine.frames[mfn]
+    if writable:
+        frame.type_refs -= 1
+        if frame.type_refs == 0 and not mmu.dying:
+            frame.stamp = mmu.processor.flush_clock
+    frame.refs -= 1
+    if frame.refs == 0:
+        mmu.tot_pages -= 1
+        machine_free(mmu.machine, mfn)
 
 
 cdef int get_page_and_type(PvMmu *mmu, uint64_t mfn, int frame_type) noexcept nogil:
@@ -220,6 +254,8 @@ cdef void put_entry(PvMmu *mmu, int level, uint64_t table, uint64_t entry) noexc
     if not entry & PAGE_PRESENT:
         return
     if level == FRAME_L1:
+        if mmu.machine.frames[mfn].owner != mmu.domid:
+            return                  # another domain's, by a grant: its handle holds it (mm/foreign)
         if entry & PAGE_RW:
             put_page_type(mmu, mfn)
         elif mmu.ldt_mapped and mmu.machine.frames[mfn].type == FRAME_SEG_DESC:

@@ -14,7 +14,9 @@ from typing import Final
 
 from xenia.backends.fault import FrontendFault
 from xenia.backends.xenbus.foreign import Channel, Foreign, Mapping
+from xenia.backends.xenbus.frames import Frames
 from xenia.backends.xenbus.window import Window
+from xenia.testing.frames import MemoryFrames
 
 PAGE_SIZE: Final = 4096
 
@@ -64,6 +66,7 @@ class MemoryGuest:
         self._grants: dict[int, tuple[int, bool]] = {}
         self._next_port = count(1)
         self._ports: dict[int, GuestPort] = {}
+        self.frames = MemoryFrames(self._fd, nr_pages)
         self.live_mappings: list[object] = []
         self.live_channels: list[object] = []
 
@@ -71,18 +74,22 @@ class MemoryGuest:
         """Grant the backend new pages."""
         frames = [self._free.pop() for _ in range(nr_pages)]
         refs = [next(self._next_ref) for _ in frames]
-        self._grants.update((ref, (frame, writable)) for ref, frame in zip(refs, frames, strict=True))
+        for ref, frame in zip(refs, frames, strict=True):
+            self._grants[ref] = (frame, writable)
+            self.frames.grant(ref, frame, writable)
         return SharedPages(Window(self._fd, frames), refs)
 
     def end_grants(self, pages: SharedPages) -> None:
         """Take a grant back."""
         for ref in pages.refs:
             del self._grants[ref]
+            self.frames.end_grant(ref)
 
     def open_port(self) -> GuestPort:
         """Allocate an unbound port for the backend."""
         port = GuestPort(next(self._next_port))
         self._ports[port.number] = port
+        self.frames.open_port(port.number, port.to_guest)
         return port
 
     def map_frames(self, refs: Sequence[int], writable: bool) -> Window:
@@ -107,12 +114,14 @@ class MemoryGuest:
         """The backend has let go of everything."""
         assert not self.live_mappings, f"{len(self.live_mappings)} mappings of granted pages were kept"
         assert not self.live_channels, f"{len(self.live_channels)} event channels were kept"
+        assert not self.frames.held, f"{self.frames.held} granted frames were kept"
 
     def close(self) -> None:
         for port in self._ports.values():
             os.close(port.to_guest)
             os.close(port.to_backend)
         self._ports.clear()
+        self.frames.close()
         os.close(self._fd)
 
 
@@ -127,6 +136,10 @@ class MemoryForeign(Foreign):
     @property
     def domid(self) -> int:
         return self._guest.domid
+
+    @property
+    def frames(self) -> Frames:
+        return self._guest.frames
 
     def map(self, refs: Sequence[int], writable: bool = True) -> Mapping:
         return _MemoryMapping(self._guest, self._guest.map_frames(refs, writable))

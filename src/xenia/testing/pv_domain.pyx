@@ -152,7 +152,7 @@ cdef class PvDomain:
     def audit(self) -> list[str]:
         """Every disagreement between the frame table and what holds frames, and every translation that is still cached
         and should not be."""
-        return audit(&self.mmu, &self.vcpu, {}) + self.processor.dangerous(self.domid)
+        return audit(&self.mmu, &self.vcpu, {}, {}) + self.processor.dangerous(self.domid)
 
     # --- what a guest does ---
 

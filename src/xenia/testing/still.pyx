@@ -4,6 +4,7 @@ For tests that make hypercalls from outside, one at a time or (`fuzz`) by the hu
 writable at BASE and, read-only after them, its own four page tables.  Host clock and TSC are the test's to move (`advance`).
 """
 
+cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
@@ -25,20 +26,24 @@ from xenia.cpu.processor cimport (
     LEAVE, R8, R9, R10, RAX, RDI, RDX, RSI, Context, Processor, ProcessorOps, SegmentDescriptor,
 )
 from xenia.domain.audit cimport audit_domain
-from xenia.domain.domain cimport RUNSTATE_running, SHUTDOWN_NONE, Domain, Vcpu
+from xenia.domain.directory cimport directory_add, directory_remove, domain_leave
+from xenia.domain.domain cimport RUNSTATE_running, SHUTDOWN_NONE, Directory, Domain, Vcpu
 from xenia.domain.events cimport (
-    event_connect, event_open, event_post, event_set_pending, events_apply_mailbox, vcpu_unblock,
+    event_connect, event_open, event_post, event_reset, event_set_pending, events_apply_mailbox, vcpu_unblock,
 )
-from xenia.domain.lifecycle cimport domain_init
+from xenia.domain.grant_frames cimport grant_frames_release
+from xenia.domain.grant_maps cimport grant_maps_release
+from xenia.domain.lifecycle cimport domain_init, domain_release_frames
 from xenia.domain.time cimport (
     Clock, clock_start_with, clock_warp_to, runstate_change, system_time, time_update, timers_fire, timers_next,
     wallclock_update,
 )
 from xenia.hypercalls.table cimport HYPERCALL_CONTINUE, HYPERCALL_DONE, hypercall, hypercall_call
+from xenia.machine.lock cimport lock, unlock
 from xenia.machine.machine cimport FRAME_L4, FRAME_SHARED, Machine, MachineMemory, frame_words, machine_alloc
 from xenia.mm.access cimport copy_to_guest
 from xenia.mm.descriptors cimport perdomain_create
-from xenia.mm.pvmmu cimport get_page_and_type
+from xenia.mm.pvmmu cimport get_page_and_type, put_page_and_type, relinquish
 
 PAGES = 32
 BASE = 0xffff888000000000
@@ -132,10 +137,29 @@ fake_ops.set_tsc_offset = fake_set_tsc_offset
 fake_ops.kick = fake_kick
 
 
+cdef class Others:
+    """Who is on the same machine."""
+
+    cdef Directory *directory
+
+    def __cinit__(self):
+        self.directory = <Directory *>calloc(1, sizeof(Directory))
+        if self.directory == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        free(self.directory)
+
+
+@cython.no_gc_clear     # its end needs the machine's memory
 cdef class StillDomain:
-    """One domain of 37 frames on `memory` bytes of machine memory of its own; `spare` more frames are its to ask for."""
+    """One domain of 37 frames on `memory` bytes of machine memory of its own; `spare` more frames are its to ask for.
+
+    beside      a domain on whose machine it is to be
+    """
 
     cdef MachineMemory memory
+    cdef Others others
     cdef Domain *domain
     cdef Clock clock
     cdef FakeProcessor processor
@@ -143,18 +167,21 @@ cdef class StillDomain:
     cdef uint64_t base
     cdef uint64_t succeeded[64]
 
-    def __cinit__(self, domid: int = 1, memory: int = 1 << 20, spare: int = 16, warped: bool = False):
+    def __cinit__(self, domid: int = 1, memory: int = 1 << 20, spare: int = 16, warped: bool = False,
+                  beside: StillDomain | None = None):
         self.domain = <Domain *>calloc(1, sizeof(Domain))
         if self.domain == NULL:
             raise MemoryError
 
-    def __init__(self, domid: int = 1, memory: int = 1 << 20, spare: int = 16, warped: bool = False):
+    def __init__(self, domid: int = 1, memory: int = 1 << 20, spare: int = 16, warped: bool = False,
+                 beside: StillDomain | None = None):
         cdef Domain *domain = self.domain
         cdef Vcpu *vcpu = &domain.vcpu[0]
         cdef Machine *machine
         cdef uint64_t i
         self.base = BASE
-        self.memory = MachineMemory(memory)
+        self.memory = MachineMemory(memory) if beside is None else (<StillDomain>beside).memory
+        self.others = Others() if beside is None else (<StillDomain>beside).others
         machine = self.memory.machine
         domain_init(domain)
         domain.machine = domain.mmu.machine = machine
@@ -190,6 +217,7 @@ cdef class StillDomain:
         wallclock_update(domain)
         time_update(vcpu)
         runstate_change(vcpu, RUNSTATE_running, system_time(domain))
+        directory_add(self.others.directory, domain)
         vcpu.timers_changed = 0
 
     cdef void build_tables(self) noexcept:
@@ -205,7 +233,8 @@ cdef class StillDomain:
         frame_words(machine, l4)[SLOT] = l3 << 12 | 0x63
 
     def __dealloc__(self):
-        free(self.domain)
+        directory_remove(self.domain)
+        domain_leave(self.domain)
 
     # --- memory
 
@@ -250,6 +279,21 @@ cdef class StillDomain:
     def audit(self) -> list[str]:
         """Every disagreement between the frame table and what holds frames."""
         return audit_domain(self.domain)
+
+    def destroy(self) -> int:
+        """End it as the toolstack does; how many of its frames others still hold."""
+        cdef Domain *domain = self.domain
+        directory_remove(domain)
+        event_reset(domain)
+        grant_maps_release(domain)
+        lock(&domain.mmu.lock)
+        domain.is_dying = domain.mmu.dying = 1
+        domain_release_frames(domain)
+        put_page_and_type(&domain.mmu, domain.vcpu[0].mmu.root_kernel)
+        left = relinquish(&domain.mmu) - domain.nr_grant_frames - domain.nr_status_frames
+        grant_frames_release(domain)
+        unlock(&domain.mmu.lock)
+        return left
 
     # --- hypercalls
 

@@ -212,3 +212,85 @@ def test_a_backend_binds_to_a_port_that_the_guest_left_for_it(domain: StillDomai
     assert op(domain, CLOSE, "=I", port)[0] == 0
     assert op(domain, SEND, "=I", port)[0] == Errno.EINVAL
     os.close(notify)
+
+
+# --- between two domains
+
+
+def alloc_for(domain: StillDomain, remote: int) -> int:
+    result, fields = call(domain, Hypercall.EVENT_CHANNEL_OP, 6, "<HHI", DOMID_SELF, remote, 0)
+    assert result == 0
+    return fields[2]
+
+
+def bind_to(domain: StillDomain, remote: int, port: int) -> tuple[int, int]:
+    result, fields = call(domain, Hypercall.EVENT_CHANNEL_OP, 0, "<HxxII", remote, port, 0)
+    return result, fields[2]
+
+
+@pytest.fixture
+def neighbours() -> tuple[StillDomain, StillDomain]:
+    first = StillDomain(1, memory=2 << 20)
+    return first, StillDomain(2, beside=first)
+
+
+def test_two_domains_bind_a_channel_and_notify_each_other(neighbours: tuple[StillDomain, StillDomain]) -> None:
+    first, second = neighbours
+    port = alloc_for(first, 2)
+    result, other = bind_to(second, 1, port)
+    assert result == 0
+    assert second.pending == {other}  # each new channel starts with one event
+    second.acknowledge(other)
+    assert call(first, Hypercall.EVENT_CHANNEL_OP, 4, "<I", port)[0] == 0
+    assert second.pending == set()  # it waits in the mailbox
+    second.apply_mailbox()
+    assert second.pending == {other}
+    assert call(second, Hypercall.EVENT_CHANNEL_OP, 4, "<I", other)[0] == 0
+    first.apply_mailbox()
+    assert first.pending == {port}
+    status = call(first, Hypercall.EVENT_CHANNEL_OP, 5, "<HxxIIIHxxI", DOMID_SELF, port, 0, 0, 0, 0)[1]
+    assert status[2:] == (
+        2,
+        0,
+        2,
+        other,
+    )
+
+
+def test_only_the_domain_it_was_allocated_for_binds_a_port(neighbours: tuple[StillDomain, StillDomain]) -> None:
+    first, second = neighbours
+    third = StillDomain(3, beside=first)
+    port = alloc_for(first, 2)
+    assert bind_to(third, 1, port)[0] == Errno.EINVAL
+    assert bind_to(second, 1, port + 1)[0] == Errno.EINVAL
+    assert bind_to(second, 1, 1 << 31)[0] == Errno.EINVAL
+    assert bind_to(second, 77, port)[0] == Errno.ESRCH
+    assert bind_to(second, 1, port)[0] == 0
+    assert bind_to(second, 1, port)[0] == Errno.EINVAL  # taken
+
+
+def test_closing_one_end_leaves_the_other_domains_unbound(neighbours: tuple[StillDomain, StillDomain]) -> None:
+    first, second = neighbours
+    port = alloc_for(first, 2)
+    _, other = bind_to(second, 1, port)
+    assert call(second, Hypercall.EVENT_CHANNEL_OP, 3, "<I", other)[0] == 0
+    status = call(first, Hypercall.EVENT_CHANNEL_OP, 5, "<HxxIIIHxxI", DOMID_SELF, port, 0, 0, 0, 0)[1]
+    assert (status[2], status[4]) == (1, 2)
+    assert call(first, Hypercall.EVENT_CHANNEL_OP, 4, "<I", port)[0] == 0
+    second.apply_mailbox()
+    assert second.pending == set()
+    assert bind_to(second, 1, port)[0] == 0
+
+
+@pytest.mark.parametrize("end", ["reset", "destroy"])
+def test_a_domain_that_ends_leaves_its_channels_unbound(neighbours: tuple[StillDomain, StillDomain], end: str) -> None:
+    first, second = neighbours
+    port = alloc_for(first, 2)
+    bind_to(second, 1, port)
+    if end == "reset":
+        assert call(second, Hypercall.EVENT_CHANNEL_OP, 10, "<H", DOMID_SELF)[0] == 0
+    else:
+        second.destroy()
+    status = call(first, Hypercall.EVENT_CHANNEL_OP, 5, "<HxxIIIHxxI", DOMID_SELF, port, 0, 0, 0, 0)[1]
+    assert status[2] == 1
+    assert call(first, Hypercall.EVENT_CHANNEL_OP, 4, "<I", port)[0] == 0

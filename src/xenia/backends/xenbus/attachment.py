@@ -107,6 +107,15 @@ class Attachment:
         """Whether the device is gone, and its keys with it."""
         return self._removed
 
+    def update(self, values: Mapping[str, str]) -> None:
+        """Publish other values of the backend's keys, such as a disk's new size; a frontend that is connected looks at
+        them because the state is written again."""
+        try:
+            self._client.atomically(lambda keys: self._update(keys, values))
+        except StoreError as refused:
+            if refused.error is not XsdError.ENOENT:  # removed already
+                raise
+
     def unplug(self) -> None:
         """Ask the frontend to let go of the device; it is removed when that has happened."""
         try:
@@ -159,6 +168,12 @@ class Attachment:
             for key, value in values.items():
                 keys.write(f"{path}/{key}", value)
                 keys.set_permissions(f"{path}/{key}", permissions)
+
+    def _update(self, keys: Keys, values: Mapping[str, str]) -> None:
+        state = keys.read(f"{self.address.backend_path}/state")
+        for key, value in values.items():
+            keys.write(f"{self.address.backend_path}/{key}", value)
+        keys.write(f"{self.address.backend_path}/state", state)
 
     def _go_offline(self, keys: Keys) -> None:
         keys.read(f"{self.address.backend_path}/state")

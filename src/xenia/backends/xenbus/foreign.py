@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from xenia.backends.fault import FrontendFault
+from xenia.backends.xenbus.frames import Frames
 
 
 class Mapping(ABC):
@@ -54,6 +55,11 @@ class Foreign(ABC):
     @abstractmethod
     def domid(self) -> int: ...
 
+    @property
+    @abstractmethod
+    def frames(self) -> Frames:
+        """The same for compiled backends."""
+
     @abstractmethod
     def map(self, refs: Sequence[int], writable: bool = True) -> Mapping:
         """Map frames by their grant references (GNTTABOP_map_grant_ref).
@@ -75,6 +81,10 @@ class Frontend:
     def __init__(self, foreign: Foreign, values: dict[str, str]) -> None:
         self.foreign = foreign
         self._values = values
+
+    def has(self, key: str) -> bool:
+        """Whether it published a key."""
+        return key in self._values
 
     def text(self, key: str, default: str | None = None) -> str:
         """The value of a key.  Raises FrontendFault where it is missing and has no default."""

@@ -572,6 +572,7 @@ cdef class EmulatedEngine:
         engine.interposed.code_frames = <uint8_t *>calloc(memory.machine.nr_frames // 8 + 1, 1)
         if engine.interposed.code_frames == NULL:
             raise MemoryError
+        engine.processor.code_frames = engine.interposed.code_frames
         engine.interposed.on_syscall = on_syscall
         engine.interposed.on_cpuid = on_cpuid
         engine.interposed.engine = engine

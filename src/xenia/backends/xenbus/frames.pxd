@@ -1,0 +1,17 @@
+# A domain's granted frames and event channels, for compiled backends: what Foreign is for the others.
+from libc.stdint cimport uint32_t, uint64_t
+
+cdef struct Granted:        # one granted frame in use
+    unsigned char *memory   # 4096 bytes; the guest may change them at any moment
+    uint64_t opaque[5]      # whoever holds it for us keeps notes here
+
+# From any thread.  Nothing of it touches Python.
+cdef class Frames:
+    # 0, or -1 where the frame is not granted to us, or not for writing.
+    cdef int hold(self, uint32_t ref, bint writable, Granted *granted) noexcept nogil
+    # What was written is known to the guest's processor afterwards; so this comes before the response.
+    cdef void release(self, Granted *granted) noexcept nogil
+    # The same for a frame that is kept.
+    cdef void written(self, Granted *granted) noexcept nogil
+    # Send the domain an event on a port that is bound to us.
+    cdef void notify(self, uint32_t port) noexcept nogil

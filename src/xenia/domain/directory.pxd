@@ -1,0 +1,10 @@
+# Which domains there are, and how long their state lives.
+from libc.stdint cimport uint16_t
+from xenia.domain.domain cimport Directory, Domain
+
+cdef bint directory_add(Directory *directory, Domain *domain) noexcept nogil    # False: no such number, or taken
+cdef void directory_remove(Domain *domain) noexcept nogil
+# The domain of that number, which stays until `domain_leave`; NULL where there is none.
+cdef Domain *domain_enter(Directory *directory, uint16_t domid) noexcept nogil
+cdef void domain_use(Domain *domain) noexcept nogil         # one more use, by who has one
+cdef void domain_leave(Domain *domain) noexcept nogil       # the last one frees it

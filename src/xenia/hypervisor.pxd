@@ -1,0 +1,30 @@
+# A machine and its domains, for those above that reach into a domain: what backends use of it.
+from libc.stdint cimport uint64_t
+from xenia.cpu.engines.emulated.engine cimport EmulatedEngine
+from xenia.domain.domain cimport Directory, Domain as DomainState
+from xenia.domain.time cimport Clock
+from xenia.machine.machine cimport MachineMemory
+from xenia.run_loop cimport RunLoop
+
+cdef class Hypervisor:
+    cdef readonly MachineMemory memory
+    cdef readonly bint check
+    cdef int next_domid
+    cdef Directory *directory
+
+cdef class VirtualMachine:
+    cdef readonly Hypervisor hypervisor
+    cdef readonly int domid
+    cdef readonly int store_fd              # readable when the guest notifies its xenstore or console channel
+    cdef readonly int console_fd
+    cdef readonly int emergency_fd          # what the guest writes with CONSOLEIO_write
+    cdef readonly uint64_t nr_pages
+    cdef EmulatedEngine engine
+    cdef DomainState *domain
+    cdef Clock clock
+    cdef RunLoop loop
+    cdef object threads, ended, failure, on_end, stale
+    cdef bint running
+    cdef bint share_info(self)
+    cdef pin_root(self, uint64_t root)
+    cdef ring_alarm(self)

@@ -1,0 +1,164 @@
+"""A domain that runs, as its backends see it.
+
+To the domain its backends are domain 0: what it grants to that one, and offers it a channel to, is theirs.
+"""
+
+import os
+
+from libc.stdint cimport uint32_t, uint64_t
+
+from xenia.abi.grant_table cimport GNTST_okay
+from xenia.backends.xenbus.frames cimport Frames, Granted
+from xenia.domain.directory cimport domain_leave, domain_use
+from xenia.domain.domain cimport Domain, GrantHold
+from xenia.domain.events cimport event_connect, event_disconnect, event_post
+from xenia.domain.grants cimport GRANT_MAP, grant_hold, grant_release
+from xenia.domain.written cimport frame_written
+from xenia.hypervisor cimport VirtualMachine
+from xenia.machine.lock cimport lock, unlock
+
+from xenia.backends.fault import FrontendFault
+from xenia.backends.xenbus.foreign import Channel, Foreign, Mapping
+from xenia.backends.xenbus.window import Window
+
+cdef enum:
+    DOM0 = 0
+
+
+cdef class DomainFrames(Frames):
+    """What the domain granted domain 0.  It may outlive the domain, which then grants nothing."""
+
+    cdef VirtualMachine vm          # keeps the machine's memory
+    cdef Domain *domain
+
+    def __cinit__(self, VirtualMachine vm):
+        self.vm = vm
+        self.domain = vm.domain
+        domain_use(self.domain)
+
+    def __dealloc__(self):
+        domain_leave(self.domain)
+
+    cdef int hold(self, uint32_t ref, bint writable, Granted *granted) noexcept nogil:
+        cdef GrantHold *hold = <GrantHold *>granted.opaque
+        if grant_hold(self.domain, DOM0, ref, writable, GRANT_MAP, hold) != GNTST_okay:
+            return -1
+        granted.memory = self.domain.machine.base + (hold.mfn << 12)
+        return 0
+
+    cdef void release(self, Granted *granted) noexcept nogil:
+        grant_release(<GrantHold *>granted.opaque)
+
+    cdef void written(self, Granted *granted) noexcept nogil:
+        cdef GrantHold *hold = <GrantHold *>granted.opaque
+        lock(&self.domain.mmu.lock)
+        frame_written(self.domain, hold.mfn)
+        unlock(&self.domain.mmu.lock)
+
+    cdef void notify(self, uint32_t port) noexcept nogil:
+        # The domain must not be taken apart meanwhile.
+        lock(&self.domain.directory.lock)
+        if self.domain.directory.domains[self.domain.domid] == self.domain:
+            event_post(self.domain, port)
+        unlock(&self.domain.directory.lock)
+
+
+cdef class Holds:
+    """Frames held by their references, until `release`."""
+
+    cdef DomainFrames frames
+    cdef readonly list mfns
+    cdef bytearray notes            # a Granted for each
+
+    def __init__(self, DomainFrames frames, refs, bint writable):
+        cdef Granted *granted
+        self.frames = frames
+        self.mfns = []
+        self.notes = bytearray(sizeof(Granted) * len(refs))
+        for index, ref in enumerate(refs):
+            granted = &(<Granted *><char *>self.notes)[<int>index]
+            if not 0 <= ref < 1 << 32 or frames.hold(ref, writable, granted):
+                self.release()
+                raise FrontendFault(f"grant reference {ref} is not granted{' for writing' if writable else ''}")
+            self.mfns.append((<GrantHold *>granted.opaque).mfn)
+
+    def release(self) -> None:
+        """Give them back.  Again does nothing."""
+        cdef int index
+        for index in range(len(self.mfns)):
+            self.frames.release(&(<Granted *><char *>self.notes)[index])
+        self.mfns = []
+
+
+class DomainForeign(Foreign):
+    """A VirtualMachine as its backends see it."""
+
+    __slots__ = ("_frames", "_vm")
+
+    def __init__(self, vm) -> None:
+        self._vm = vm
+        self._frames = DomainFrames(vm)
+
+    @property
+    def domid(self) -> int:
+        return self._vm.domid
+
+    @property
+    def frames(self) -> Frames:
+        return self._frames
+
+    def map(self, refs, writable: bool = True) -> Mapping:
+        return DomainMapping(self._vm, Holds(self._frames, refs, writable), writable)
+
+    def bind(self, port: int) -> Channel:
+        return DomainChannel(self._frames, port)
+
+
+class DomainMapping(Mapping):
+    """Granted frames, mapped once more side by side."""
+
+    __slots__ = ("_holds", "_memory", "_window")
+
+    def __init__(self, vm, holds, writable: bool) -> None:
+        self._holds = holds
+        self._window = Window(vm.hypervisor.memory.fd, holds.mfns, writable)
+        self._memory = memoryview(self._window)
+
+    @property
+    def memory(self) -> memoryview:
+        return self._memory
+
+    def close(self) -> None:
+        if self._holds is not None:
+            self._memory.release()
+            self._window.close()
+            self._holds.release()
+            self._holds = None
+
+
+class DomainChannel(Channel):
+    """A port of the domain's, bound to an eventfd."""
+
+    __slots__ = ("_event_fd", "_frames", "_port")
+
+    def __init__(self, frames, port: int) -> None:
+        event_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        if not 0 <= port < 1 << 32 or event_connect((<DomainFrames>frames).domain, port, DOM0, event_fd):
+            os.close(event_fd)
+            raise FrontendFault(f"port {port} is not unbound, or not for us")
+        self._frames = frames
+        self._port = port
+        self._event_fd = event_fd
+
+    @property
+    def event_fd(self) -> int:
+        return self._event_fd
+
+    def notify(self) -> None:
+        (<DomainFrames>self._frames).notify(self._port)
+
+    def close(self) -> None:
+        if self._event_fd >= 0:
+            event_disconnect((<DomainFrames>self._frames).domain, self._port, self._event_fd)
+            os.close(self._event_fd)
+            self._event_fd = -1
