@@ -172,7 +172,6 @@ cdef class VirtualMachine:
         vcpu.context.ss = start.ss
         vcpu.context.kernel = True
         vcpu.context.dirty = CONTEXT_FLAGS | CONTEXT_SEGMENTS
-        vcpu.kernel_ss = start.ss
         vcpu.kernel_sp = start.rsp
         vcpu.is_up = True
         wallclock_update(domain)

@@ -42,7 +42,6 @@ cdef struct Instruction:
     uint8_t scale           # 1, 2, 4 or 8
     int64_t displacement    # of the memory operand; of a moffs operand the whole offset
     uint64_t immediate      # sign-extended as far as it goes
-    uint64_t immediate2     # enter's level, a far pointer's selector
 
 # Take the instruction at `bytes` apart, of which `available` can be read.
 cdef int decode(Instruction *instruction, const uint8_t *bytes, unsigned available, int mode) noexcept nogil

@@ -224,10 +224,10 @@ cdef int decode(Instruction *insn, const uint8_t *bytes, unsigned available, int
         insn.displacement = <int64_t>take(&cursor, insn.address_size)
     elif form == c"p":
         insn.immediate = take(&cursor, immediate_size)
-        insn.immediate2 = take(&cursor, 2) & 0xffff
+        take(&cursor, 2)                        # the selector of a far pointer
     elif form == c"e":
         insn.immediate = take(&cursor, 1 if insn.map else 2)
-        insn.immediate2 = take(&cursor, 1) & 0xff
+        take(&cursor, 1)                        # the level of enter
 
     if cursor.at > cursor.available:
         return DECODE_INVALID if cursor.at > LONGEST else DECODE_SHORT

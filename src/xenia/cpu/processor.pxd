@@ -98,7 +98,8 @@ ctypedef int (*exit_fn)(void *vcpu, Exit *exit) noexcept nogil
 cdef struct ProcessorOps:
     # Run the vcpu from its context until the core answers LEAVE (True) or someone kicks (False).
     bint (*run)(Processor *) noexcept nogil
-    # --- MMU notifications, called by mm/ only, which is the only writer of PTEs.
+    # --- MMU notifications, called by mm/ only, which is the only writer of PTEs.  An engine that walks the guest's own tables
+    # needs little of them; one that keeps shadows of them, to run guest code on the host's processor, needs them all.
     void (*pte_changed)(Processor *, uint64_t table_mfn, unsigned index, uint64_t old, uint64_t new) noexcept nogil
     void (*table_typed)(Processor *, uint64_t mfn, int level) noexcept nogil      # frame became a page table / LDT / GDT
     void (*table_untyped)(Processor *, uint64_t mfn, int level) noexcept nogil
@@ -116,7 +117,6 @@ cdef struct ProcessorOps:
     void (*set_ldt)(Processor *, uint64_t va, uint32_t limit) noexcept nogil
     void (*set_ts)(Processor *, bint on) noexcept nogil                           # CR0.TS: next FPU use raises #NM
     void (*set_debugreg)(Processor *, int n, uint64_t value) noexcept nogil
-    uint64_t (*get_debugreg)(Processor *, int n) noexcept nogil
     void (*set_cr4)(Processor *, uint64_t guest_cr4) noexcept nogil               # bits that change execution: TSD, DE, OSFXSR...
     uint64_t (*read_tsc)(Processor *) noexcept nogil
     void (*set_tsc_offset)(Processor *, int64_t offset) noexcept nogil

@@ -30,7 +30,6 @@ cdef struct EventChannel:
     uint8_t state           # ChannelState
     uint8_t virq
     uint8_t notify_vcpu
-    uint8_t _pad
     uint16_t remote_domid
     uint32_t remote_port
     void *remote            # Domain* of an interdomain channel
@@ -68,16 +67,13 @@ cdef struct Vcpu:
     Callback syscall_callback
     Callback syscall32_callback
     Callback sysenter_callback
-    Callback nmi_callback
     uint8_t nmi_pending
     uint8_t nmi_masked
-    uint64_t kernel_ss
-    uint64_t kernel_sp
+    uint64_t kernel_sp      # stack_switch; its stack segment is always the flat one
     uint8_t iopl
     uint64_t iobmp_va        # PHYSDEVOP_set_iobitmap: guest address of the port bitmap (a set bit refuses), 0 none
     uint32_t iobmp_limit    # ports it covers
     # --- segments and control state
-    uint64_t fs_base
     uint64_t gs_base_kernel
     uint64_t gs_base_user
     uint64_t cr0            # as the guest wrote it: TS matters
@@ -159,7 +155,6 @@ cdef struct Domain:
     Vcpu vcpu[1]
     uint64_t nr_hypercalls[64]   # statistics
     uint64_t nr_exceptions[32]
-    void *console            # emergency console sink (CONSOLEIO_write), owned by hypervisor.py
     int emergency_fd         # pipe (not blocking) that CONSOLEIO_write fills; <= 0 none
     uint8_t handle[16]       # XENVER_guest_handle: the domain's UUID
     e820_entry_t e820[128]   # XENMEM_memory_map

@@ -111,7 +111,6 @@ cdef bint msr_write(Vcpu *vcpu, uint32_t index, uint64_t value) noexcept nogil:
         if not is_canonical(value):
             return False
         if index == FS_BASE:
-            vcpu.fs_base = value
             vcpu.processor.ops.set_segment_base(vcpu.processor, SREG_FS, value)
         elif index == GS_BASE:
             vcpu.gs_base_kernel = value

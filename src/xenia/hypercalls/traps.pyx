@@ -128,7 +128,6 @@ cdef int64_t do_iret(Vcpu *vcpu, uint64_t *args) noexcept nogil:
 
 # stack_switch(ss, esp)
 cdef int64_t do_stack_switch(Vcpu *vcpu, uint64_t *args) noexcept nogil:
-    vcpu.kernel_ss = args[0] | 3
     vcpu.kernel_sp = args[1]
     return 0
 
@@ -161,7 +160,6 @@ cdef int64_t do_set_segment_base(Vcpu *vcpu, uint64_t *args) noexcept nogil:
     if which > SEGBASE_GS_USER_SEL or not is_canonical(args[1]):
         return -XEN_EINVAL
     if which == SEGBASE_FS:
-        vcpu.fs_base = args[1]
         processor.ops.set_segment_base(processor, SREG_FS, args[1])
     elif which == SEGBASE_GS_USER:
         vcpu.gs_base_user = args[1]

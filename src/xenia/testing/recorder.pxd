@@ -1,11 +1,12 @@
-# A processor that runs nothing: it notes what the core tells it, and keeps translations as a real one would.
-from libc.stdint cimport int32_t, uint32_t, uint64_t
+# A processor that runs nothing: it notes what the core tells it, keeps registers and translations as a real one would.
+from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
 from xenia.cpu.processor cimport Context, Processor
 from xenia.machine.machine cimport Machine
 
 cdef enum:
     NOTES = 1024            # the last so many are kept
     TLB_ENTRIES = 256
+    TSC_PER_US = 2000
 
 cdef struct Note:
     int32_t kind            # index into NAMES
@@ -21,14 +22,27 @@ cdef struct RecordingState:
     Context context
     Machine *machine
     uint64_t root
+    uint64_t nr_root_loads
+    uint64_t kicks
+    uint16_t selector[6]
+    uint64_t base[6]
+    uint64_t cr4
+    uint64_t dr[8]
+    int ts
+    uint64_t host_ns        # what its TSC has counted, from the host's clock; and how far each look at that clock moves it on
+    uint64_t step
+    int64_t tsc_offset
     uint64_t nr_notes
     Note notes[NOTES]
     Translation tlb[TLB_ENTRIES]
 
 cdef class RecordingProcessor:
     cdef RecordingState state
-    cdef void attach(self, Machine *machine) noexcept
+    cdef void attach(self, Machine *machine, Context *context=*) noexcept
     # Use `va` as guest code would, filling the translation cache: the machine address, or ~0 on a fault.
     cdef uint64_t touch(self, uint64_t va, bint write) noexcept nogil
     # Cached translations that a guest could do harm with.
     cdef list dangerous(self, int domid)
+
+# The host's clock for domain/time's clock_start_with, by `host_ns` and `step` of the RecordingState that `argument` is.
+cdef uint64_t recorded_host_clock(void *argument) noexcept nogil

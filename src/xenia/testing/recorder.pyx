@@ -1,4 +1,4 @@
-"""A processor that runs nothing: it notes what the core tells it, and keeps translations as a real one would.
+"""A processor that runs nothing: it notes what the core tells it, and keeps registers and translations as a real one would.
 
 Its translation cache forgets nothing by itself, so that it shows the worst that a real one could still hold: a cached
 writable translation to a frame that has become a page table is a hole in the guest's fence.
@@ -80,6 +80,7 @@ cdef void op_code_dirty(Processor *processor, uint64_t maddr, uint64_t length) n
 
 cdef void op_load_root(Processor *processor, uint64_t mfn) noexcept nogil:
     (<RecordingState *>processor).root = mfn
+    (<RecordingState *>processor).nr_root_loads += 1
     note(processor, LOAD_ROOT, mfn, 0, 0, 0)
     op_flush_all(processor)
 
@@ -90,11 +91,40 @@ cdef void op_set_ldt(Processor *processor, uint64_t va, uint32_t limit) noexcept
     note(processor, SET_LDT, va, limit, 0, 0)
 
 cdef void op_get_segment(Processor *processor, int sreg, uint16_t *selector, uint64_t *base) noexcept nogil:
-    selector[0] = 0
-    base[0] = 0
+    selector[0] = (<RecordingState *>processor).selector[sreg]
+    base[0] = (<RecordingState *>processor).base[sreg]
+
+cdef void op_set_segment(Processor *processor, int sreg, uint16_t selector,
+                         SegmentDescriptor *descriptor) noexcept nogil:
+    (<RecordingState *>processor).selector[sreg] = selector
+    (<RecordingState *>processor).base[sreg] = descriptor.base
+
+cdef void op_set_segment_base(Processor *processor, int sreg, uint64_t base) noexcept nogil:
+    (<RecordingState *>processor).base[sreg] = base
+
+cdef void op_set_ts(Processor *processor, bint on) noexcept nogil:
+    (<RecordingState *>processor).ts = on
+
+cdef void op_set_debugreg(Processor *processor, int number, uint64_t value) noexcept nogil:
+    (<RecordingState *>processor).dr[number] = value
+
+cdef void op_set_cr4(Processor *processor, uint64_t value) noexcept nogil:
+    (<RecordingState *>processor).cr4 = value
+
+cdef uint64_t op_read_tsc(Processor *processor) noexcept nogil:
+    cdef RecordingState *state = <RecordingState *>processor
+    return state.host_ns * TSC_PER_US // 1000 + <uint64_t>state.tsc_offset
+
+cdef void op_set_tsc_offset(Processor *processor, int64_t offset) noexcept nogil:
+    (<RecordingState *>processor).tsc_offset = offset
 
 cdef void op_kick(Processor *processor) noexcept nogil:
-    pass
+    (<RecordingState *>processor).kicks += 1
+
+cdef uint64_t recorded_host_clock(void *argument) noexcept nogil:
+    cdef RecordingState *state = <RecordingState *>argument
+    state.host_ns += state.step
+    return state.host_ns - state.step // 2      # half way between the looks at the TSC before and after
 
 cdef ProcessorOps OPS
 OPS.run = op_run
@@ -110,16 +140,23 @@ OPS.load_root = op_load_root
 OPS.set_gdt = op_set_gdt
 OPS.set_ldt = op_set_ldt
 OPS.get_segment = op_get_segment
+OPS.set_segment = op_set_segment
+OPS.set_segment_base = op_set_segment_base
+OPS.set_ts = op_set_ts
+OPS.set_debugreg = op_set_debugreg
+OPS.set_cr4 = op_set_cr4
+OPS.read_tsc = op_read_tsc
+OPS.set_tsc_offset = op_set_tsc_offset
 OPS.kick = op_kick
 
 
 cdef class RecordingProcessor:
-    """See the module.  Its registers, clocks and segments are nothing: it serves what lies in mm/."""
+    """See the module."""
 
-    cdef void attach(self, Machine *machine) noexcept:
+    cdef void attach(self, Machine *machine, Context *context=NULL) noexcept:
         self.state.machine = machine
         self.state.processor.ops = &OPS
-        self.state.processor.context = &self.state.context
+        self.state.processor.context = context if context != NULL else &self.state.context
 
     @property
     def notes(self) -> list[tuple[str | int, ...]]:

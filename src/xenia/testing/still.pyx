@@ -22,9 +22,7 @@ from xenia.abi.xen cimport (
     HYPERVISOR_vcpu_op,
     shared_info_t,
 )
-from xenia.cpu.processor cimport (
-    LEAVE, R8, R9, R10, RAX, RDI, RDX, RSI, Context, Processor, ProcessorOps, SegmentDescriptor,
-)
+from xenia.cpu.processor cimport LEAVE, R8, R9, R10, RAX, RDI, RDX, RSI, Context
 from xenia.domain.audit cimport audit_domain
 from xenia.domain.directory cimport directory_add, directory_remove, domain_leave
 from xenia.domain.domain cimport RUNSTATE_running, SHUTDOWN_NONE, Directory, Domain, Vcpu
@@ -44,6 +42,7 @@ from xenia.machine.machine cimport FRAME_L4, FRAME_SHARED, Machine, MachineMemor
 from xenia.mm.access cimport copy_to_guest
 from xenia.mm.descriptors cimport perdomain_create
 from xenia.mm.pvmmu cimport get_page_and_type, put_page_and_type, relinquish
+from xenia.testing.recorder cimport TSC_PER_US, RecordingProcessor, recorded_host_clock
 
 PAGES = 32
 BASE = 0xffff888000000000
@@ -55,86 +54,6 @@ DONE = HYPERCALL_DONE
 cdef enum:
     NR_PAGES = 32
     SLOT = 273
-    TSC_PER_US = 2000
-
-cdef struct FakeProcessor:
-    Processor processor
-    uint64_t host_ns            # the test's host clock
-    uint64_t step               # how far each look at it moves it on
-    int64_t tsc_offset
-    uint64_t kicks
-
-cdef uint64_t fake_host_clock(void *argument) noexcept nogil:
-    cdef FakeProcessor *fake = <FakeProcessor *>argument
-    fake.host_ns += fake.step
-    return fake.host_ns - fake.step // 2        # half way between the looks at the TSC before and after
-
-cdef bint fake_run(Processor *processor) noexcept nogil:
-    return False
-cdef void fake_pte_changed(Processor *processor, uint64_t table, unsigned index, uint64_t old, uint64_t new) noexcept nogil:
-    pass
-cdef void fake_table(Processor *processor, uint64_t mfn, int level) noexcept nogil:
-    pass
-cdef void fake_frame(Processor *processor, uint64_t mfn) noexcept nogil:
-    pass
-cdef void fake_flush_page(Processor *processor, uint64_t va) noexcept nogil:
-    processor.nr_flush_page += 1
-cdef void fake_flush_all(Processor *processor) noexcept nogil:
-    processor.nr_flush_all += 1
-    processor.flush_clock += 1
-cdef void fake_code_dirty(Processor *processor, uint64_t maddr, uint64_t length) noexcept nogil:
-    pass
-cdef void fake_load_root(Processor *processor, uint64_t mfn) noexcept nogil:
-    fake_flush_all(processor)
-cdef void fake_get_segment(Processor *processor, int sreg, uint16_t *selector, uint64_t *base) noexcept nogil:
-    selector[0] = 0
-    base[0] = 0
-cdef void fake_set_segment(Processor *processor, int sreg, uint16_t selector, SegmentDescriptor *descriptor) noexcept nogil:
-    pass
-cdef void fake_set_segment_base(Processor *processor, int sreg, uint64_t base) noexcept nogil:
-    pass
-cdef void fake_set_table(Processor *processor, uint64_t va, uint32_t limit) noexcept nogil:
-    pass
-cdef void fake_set_ts(Processor *processor, bint on) noexcept nogil:
-    pass
-cdef void fake_set_debugreg(Processor *processor, int number, uint64_t value) noexcept nogil:
-    pass
-cdef uint64_t fake_get_debugreg(Processor *processor, int number) noexcept nogil:
-    return 0
-cdef void fake_set_cr4(Processor *processor, uint64_t value) noexcept nogil:
-    pass
-cdef uint64_t fake_read_tsc(Processor *processor) noexcept nogil:
-    cdef FakeProcessor *fake = <FakeProcessor *>processor
-    return fake.host_ns * TSC_PER_US // 1000 + <uint64_t>fake.tsc_offset
-cdef void fake_set_tsc_offset(Processor *processor, int64_t offset) noexcept nogil:
-    (<FakeProcessor *>processor).tsc_offset = offset
-cdef void fake_kick(Processor *processor) noexcept nogil:
-    (<FakeProcessor *>processor).kicks += 1
-
-cdef ProcessorOps fake_ops
-
-fake_ops.run = fake_run
-fake_ops.pte_changed = fake_pte_changed
-fake_ops.table_typed = fake_table
-fake_ops.table_untyped = fake_table
-fake_ops.root_dropped = fake_frame
-fake_ops.flush_page = fake_flush_page
-fake_ops.flush_all = fake_flush_all
-fake_ops.flush_frame = fake_frame
-fake_ops.code_dirty = fake_code_dirty
-fake_ops.load_root = fake_load_root
-fake_ops.get_segment = fake_get_segment
-fake_ops.set_segment = fake_set_segment
-fake_ops.set_segment_base = fake_set_segment_base
-fake_ops.set_gdt = fake_set_table
-fake_ops.set_ldt = fake_set_table
-fake_ops.set_ts = fake_set_ts
-fake_ops.set_debugreg = fake_set_debugreg
-fake_ops.get_debugreg = fake_get_debugreg
-fake_ops.set_cr4 = fake_set_cr4
-fake_ops.read_tsc = fake_read_tsc
-fake_ops.set_tsc_offset = fake_set_tsc_offset
-fake_ops.kick = fake_kick
 
 
 cdef class Others:
@@ -162,7 +81,7 @@ cdef class StillDomain:
     cdef Others others
     cdef Domain *domain
     cdef Clock clock
-    cdef FakeProcessor processor
+    cdef RecordingProcessor processor
     cdef uint64_t frames[64]
     cdef uint64_t base
     cdef uint64_t succeeded[64]
@@ -187,10 +106,10 @@ cdef class StillDomain:
         domain.machine = domain.mmu.machine = machine
         domain.domid = domain.mmu.domid = domid
         domain.mmu.preempt = &domain.preempt
-        domain.mmu.processor = vcpu.processor = &self.processor.processor
-        self.processor.processor.ops = &fake_ops
-        self.processor.processor.vcpu = vcpu
-        self.processor.processor.context = &vcpu.context
+        self.processor = RecordingProcessor()
+        self.processor.attach(machine, &vcpu.context)
+        self.processor.state.processor.vcpu = vcpu
+        domain.mmu.processor = vcpu.processor = &self.processor.state.processor
         perdomain_create(&domain.mmu)
         domain.shared_info_mfn = machine_alloc(machine, domid)
         machine.frames[domain.shared_info_mfn].type = FRAME_SHARED
@@ -210,10 +129,10 @@ cdef class StillDomain:
         vcpu.mmu.root_kernel = vcpu.mmu.root_loaded = self.frames[NR_PAGES + 3]
         vcpu.is_up = 1
         vcpu.context.kernel = 1
-        self.processor.host_ns = 1_000_000_000
-        self.processor.step = 100_000
-        clock_start_with(domain, &self.clock, warped, fake_host_clock, &self.processor, 1_700_000_000_123_456_789)
-        self.processor.step = 0
+        self.processor.state.host_ns = 1_000_000_000
+        self.processor.state.step = 100_000
+        clock_start_with(domain, &self.clock, warped, recorded_host_clock, &self.processor.state, 1_700_000_000_123_456_789)
+        self.processor.state.step = 0
         wallclock_update(domain)
         time_update(vcpu)
         runstate_change(vcpu, RUNSTATE_running, system_time(domain))
@@ -398,7 +317,7 @@ cdef class StillDomain:
     @property
     def kicks(self) -> int:
         """How often its processor was kicked."""
-        return self.processor.kicks
+        return self.processor.state.kicks
 
     @property
     def preempt(self) -> bool:
@@ -417,11 +336,11 @@ cdef class StillDomain:
 
     def advance(self, ns: int) -> None:
         """Let the host's clock and TSC go on."""
-        self.processor.host_ns += <uint64_t>ns
+        self.processor.state.host_ns += <uint64_t>ns
 
     def drift(self, ns: int) -> None:
         """Let the TSC gain that much on the host's clock."""
-        self.processor.tsc_offset += <int64_t>(ns * TSC_PER_US // 1000)
+        self.processor.state.tsc_offset += <int64_t>(ns * TSC_PER_US // 1000)
 
     def fire(self) -> None:
         """What the run loop does when it comes round."""
@@ -439,7 +358,7 @@ cdef class StillDomain:
     @property
     def tsc(self) -> int:
         """What the guest's rdtsc reads."""
-        return fake_read_tsc(&self.processor.processor)
+        return self.domain.vcpu[0].processor.ops.read_tsc(self.domain.vcpu[0].processor)
 
     @property
     def next_timer(self) -> int:
@@ -547,7 +466,7 @@ cdef class StillDomain:
             args[1] = draw(state) % 8 == 0
         self.domain.preempt = draw(state) % 16 == 0
         self.succeeded[number] += hypercall_call(vcpu, number, args) >= 0
-        self.processor.host_ns += draw(state) % 100_000
+        self.processor.state.host_ns += draw(state) % 100_000
         if draw(state) % 64 == 0:
             timers_fire(vcpu, system_time(self.domain))
             events_apply_mailbox(self.domain)

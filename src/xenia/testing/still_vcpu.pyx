@@ -10,12 +10,9 @@ Guest memory, by address:
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy, memset
 
 from xenia.abi.xen cimport shared_info_t
-from xenia.cpu.processor cimport (
-    CONTEXT_FLAGS, CONTEXT_SEGMENTS, LEAVE, Context, Processor, ProcessorOps, SegmentDescriptor,
-)
+from xenia.cpu.processor cimport CONTEXT_FLAGS, CONTEXT_SEGMENTS, LEAVE, Context
 from xenia.domain.crash cimport crash_report
 from xenia.domain.domain cimport Domain, Vcpu
 from xenia.domain.lifecycle cimport domain_init
@@ -32,8 +29,8 @@ from xenia.machine.machine cimport (
     FRAME_L1, FRAME_L2, FRAME_L3, FRAME_L4, FRAME_SEG_DESC, FRAME_VALIDATED, FRAME_WRITABLE, MachineMemory,
     machine_alloc,
 )
-from xenia.mm.descriptors cimport set_gdt
-from xenia.mm.descriptors cimport perdomain_create
+from xenia.mm.descriptors cimport perdomain_create, set_gdt
+from xenia.testing.recorder cimport RecordingProcessor, RecordingState
 
 USER = 0x400000
 KERNEL = 0xffff888000000000
@@ -44,96 +41,13 @@ DOMID = 1
 _REGISTERS = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
               "r15")
 
-cdef struct Still:              # the processor: it only remembers
-    Processor processor
-    uint16_t selector[6]
-    uint64_t base[6]
-    uint64_t root
-    uint64_t nr_root_loads
-    uint64_t cr4
-    uint64_t dr[8]
-    uint64_t tsc
-    int ts
-
-cdef void op_get_segment(Processor *processor, int sreg, uint16_t *selector, uint64_t *base) noexcept nogil:
-    selector[0] = (<Still *>processor).selector[sreg]
-    base[0] = (<Still *>processor).base[sreg]
-
-cdef void op_set_segment(Processor *processor, int sreg, uint16_t selector,
-                         SegmentDescriptor *descriptor) noexcept nogil:
-    (<Still *>processor).selector[sreg] = selector
-    (<Still *>processor).base[sreg] = descriptor.base
-
-cdef void op_set_segment_base(Processor *processor, int sreg, uint64_t base) noexcept nogil:
-    (<Still *>processor).base[sreg] = base
-
-cdef void op_load_root(Processor *processor, uint64_t root) noexcept nogil:
-    (<Still *>processor).root = root
-    (<Still *>processor).nr_root_loads += 1
-
-cdef void op_set_ts(Processor *processor, bint on) noexcept nogil:
-    (<Still *>processor).ts = on
-
-cdef void op_set_debugreg(Processor *processor, int n, uint64_t value) noexcept nogil:
-    (<Still *>processor).dr[n] = value
-
-cdef uint64_t op_get_debugreg(Processor *processor, int n) noexcept nogil:
-    return (<Still *>processor).dr[n]
-
-cdef void op_set_cr4(Processor *processor, uint64_t value) noexcept nogil:
-    (<Still *>processor).cr4 = value
-
-cdef uint64_t op_read_tsc(Processor *processor) noexcept nogil:
-    return (<Still *>processor).tsc
-
-cdef void op_code_dirty(Processor *processor, uint64_t maddr, uint64_t length) noexcept nogil:
-    pass
-
-cdef void op_pte_changed(Processor *processor, uint64_t table, unsigned index, uint64_t old,
-                         uint64_t new) noexcept nogil:
-    pass
-
-cdef void op_nothing(Processor *processor) noexcept nogil:
-    pass
-
-cdef void op_frame(Processor *processor, uint64_t mfn) noexcept nogil:
-    pass
-
-cdef void op_table(Processor *processor, uint64_t mfn, int level) noexcept nogil:
-    pass
-
-cdef void op_descriptor_table(Processor *processor, uint64_t va, uint32_t limit) noexcept nogil:
-    pass
-
-cdef ProcessorOps OPS
-memset(&OPS, 0, sizeof(OPS))
-OPS.get_segment = op_get_segment
-OPS.set_segment = op_set_segment
-OPS.set_segment_base = op_set_segment_base
-OPS.load_root = op_load_root
-OPS.set_ts = op_set_ts
-OPS.set_debugreg = op_set_debugreg
-OPS.get_debugreg = op_get_debugreg
-OPS.set_cr4 = op_set_cr4
-OPS.read_tsc = op_read_tsc
-OPS.code_dirty = op_code_dirty
-OPS.pte_changed = op_pte_changed
-OPS.flush_all = op_nothing
-OPS.flush_frame = op_frame
-OPS.flush_page = op_frame
-OPS.table_typed = op_table
-OPS.table_untyped = op_table
-OPS.root_dropped = op_frame
-OPS.set_gdt = op_descriptor_table
-OPS.set_ldt = op_descriptor_table
-
 
 cdef class StillVcpu:
     """The vcpu, in kernel mode at KERNEL with its stack at the end of KERNEL, events masked, nothing registered."""
 
     cdef Domain *domain
     cdef Vcpu *vcpu
-    cdef Still still
+    cdef RecordingProcessor recorder
     cdef MachineMemory memory
     cdef shared_info_t *shared
     cdef dict tables
@@ -141,7 +55,6 @@ cdef class StillVcpu:
     def __cinit__(self):
         self.domain = <Domain *>calloc(1, sizeof(Domain))
         self.shared = <shared_info_t *>calloc(1, 4096)
-        memset(&self.still, 0, sizeof(Still))
 
     def __dealloc__(self):
         free(self.domain)
@@ -157,16 +70,15 @@ cdef class StillVcpu:
         domain.machine = self.memory.machine
         domain.domid = DOMID
         domain.mmu.machine = self.memory.machine
-        domain.mmu.processor = &self.still.processor
+        self.recorder = RecordingProcessor()
+        self.recorder.attach(self.memory.machine, &vcpu.context)
+        domain.mmu.processor = vcpu.processor = &self.recorder.state.processor
         domain.mmu.domid = DOMID
         if perdomain_create(&domain.mmu):
             raise MemoryError
         domain.shared_info = self.shared
         vcpu.info = &self.shared.vcpu_info[0]
         vcpu.info.evtchn_upcall_mask = 1
-        vcpu.processor = &self.still.processor
-        self.still.processor.ops = &OPS
-        self.still.processor.context = &vcpu.context
         vcpu.mmu.root_kernel = self.frame(FRAME_L4)
         vcpu.mmu.root_user = self.frame(FRAME_L4)
         vcpu.mmu.root_loaded = vcpu.mmu.root_kernel
@@ -381,19 +293,19 @@ cdef class StillVcpu:
     @property
     def processor(self):
         """What the processor was told."""
-        return {"fs_base": self.still.base[4], "gs_base": self.still.base[5], "gs": self.still.selector[5],
-                "root": "user" if self.still.root == self.vcpu.mmu.root_user else "kernel",
-                "root_loads": self.still.nr_root_loads, "ts": bool(self.still.ts), "cr4": self.still.cr4,
-                "dr": list(self.still.dr)}
+        cdef RecordingState *state = &self.recorder.state
+        return {"fs_base": state.base[4], "gs_base": state.base[5], "gs": state.selector[5],
+                "root": "user" if state.root == self.vcpu.mmu.root_user else "kernel",
+                "root_loads": state.nr_root_loads, "ts": bool(state.ts), "cr4": state.cr4, "dr": list(state.dr)}
 
     def set_segment(self, sreg, selector, base):
         """The guest loaded a segment register by itself."""
-        self.still.selector[<int>sreg] = selector
-        self.still.base[<int>sreg] = base
+        self.recorder.state.selector[<int>sreg] = selector
+        self.recorder.state.base[<int>sreg] = base
 
     def set_tsc(self, value):
         """The processor's time-stamp counter."""
-        self.still.tsc = value
+        self.recorder.state.tsc_offset = value
 
     @property
     def root_kernel(self):

@@ -492,10 +492,6 @@ cdef void op_set_debugreg(Processor *processor, int n, uint64_t value) noexcept 
         env.dr[6] = value | <uint32_t>0xffff0ff0
 
 
-cdef uint64_t op_get_debugreg(Processor *processor, int n) noexcept nogil:
-    return (<Engine *>processor).env.dr[n]
-
-
 cdef void op_set_cr4(Processor *processor, uint64_t cr4) noexcept nogil:
     cpu_x86_update_cr4_x86_64((<Engine *>processor).env,
                               CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT | (cr4 & (CR4_TSD | CR4_DE)))
@@ -531,7 +527,6 @@ OPS.set_gdt = op_set_gdt
 OPS.set_ldt = op_set_ldt
 OPS.set_ts = op_set_ts
 OPS.set_debugreg = op_set_debugreg
-OPS.get_debugreg = op_get_debugreg
 OPS.set_cr4 = op_set_cr4
 OPS.read_tsc = op_read_tsc
 OPS.set_tsc_offset = op_set_tsc_offset
