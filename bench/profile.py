@@ -20,7 +20,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--linux", action="store_true", help="boot Debian's kernel with bench/boot.py's workload instead")
+    parser.add_argument(
+        "--linux", action="store_true", help="boot Debian's kernel with bench/boot.py's workload instead"
+    )
     parser.add_argument("--symbols", type=int, default=0, metavar="N", help="show the N hottest functions too")
     return parser.parse_args()
 
@@ -46,9 +48,7 @@ def sample(linux: bool, directory: Path) -> Path:
     with Machine(Machine.memory_for(memory)) as machine:
         domain = machine.create_domain(kernel, initrd=initrd, cmdline=words, memory=memory)
         domain.start()
-        perf = subprocess.Popen(
-            ["perf", "record", "-q", "-F", "4999", "-t", str(vcpu_thread()), "-o", str(data)]
-        )
+        perf = subprocess.Popen(["perf", "record", "-q", "-F", "4999", "-t", str(vcpu_thread()), "-o", str(data)])
         domain.wait()
         perf.wait()
     if not data.exists():

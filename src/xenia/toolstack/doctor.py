@@ -76,9 +76,9 @@ def check_python() -> Check:
 def check_engine(self_test: Callable[[], str] | None = None) -> Check:
     """Whether the compiled core is there, and its engine is as this build expects it."""
     try:
-        if self_test is None:
-            from xenia.hypervisor import engine_self_test as self_test
-        return Check("engine", Status.OK, self_test())
+        from xenia.hypervisor import engine_self_test
+
+        return Check("engine", Status.OK, (self_test or engine_self_test)())
     except (ImportError, HypervisorBug) as fault:
         return Check("engine", Status.FAIL, str(fault), "build Xenia again: pip install --force-reinstall .")
 
