@@ -1,0 +1,90 @@
+"""How an operator names a stack: 'file:data.img,crypt:key=@key,cow', from the bottom up.
+
+Words are separated by commas, and a word's arguments by colons. A backslash makes the character after it an ordinary
+one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from xenia.errors import ConfigError
+
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One layer as it was written."""
+
+    text: str  # as written
+    name: str
+    values: tuple[str, ...] = ()  # arguments without '='
+    options: dict[str, str] = field(default_factory=dict)
+    whole: str = ""  # all that the word is a part of
+
+    def error(self, message: str) -> ConfigError:
+        """A complaint that points at this word."""
+        where = f"in '{self.text}' of the disk '{self.whole}'" if self.text != self.whole else f"in '{self.text}'"
+        return ConfigError(f"{where}: {message}")
+
+
+def parse(text: str) -> list[Word]:
+    """The words of a stack, from the bottom up."""
+    words: list[Word] = []
+    for raw in _cut(text, ","):
+        parts = [_plain(part) if "=" not in part else part for part in _cut(raw, ":")]
+        values: list[str] = []
+        options: dict[str, str] = {}
+        for part in parts[1:]:
+            key, equals, value = part.partition("=")
+            if not equals:
+                values.append(part)
+            elif key in options:
+                raise ConfigError(f"in '{raw}': '{key}' is given twice")
+            else:
+                options[key] = _plain(value)
+        word = Word(raw, _plain(parts[0]), tuple(values), options, text)
+        if not word.name:
+            raise ConfigError(f"the disk '{text}' has an empty word" if text else "a disk has no name")
+        words.append(word)
+    return words
+
+
+def parse_size(text: str) -> int:
+    """A size in bytes, or with K, M, G or T in powers of 1024.  ValueError."""
+    text = text.strip().upper().removesuffix("IB").removesuffix("B")
+    number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS and text[-1:] else (text, "")
+    size = int(float(number) * _UNITS[unit]) if "." in number else int(number) * _UNITS[unit]
+    if size < 0:
+        raise ValueError(text)
+    return size
+
+
+def quote(text: str) -> str:
+    """A path as a part of a word."""
+    return "".join(f"\\{character}" if character in ",:\\" else character for character in text)
+
+
+def _cut(text: str, separator: str) -> list[str]:
+    parts = [""]
+    escaped = False
+    for character in text:
+        if character == separator and not escaped:
+            parts.append("")
+            continue
+        parts[-1] += character
+        escaped = character == "\\" and not escaped
+    return parts
+
+
+def _plain(text: str) -> str:
+    plain = ""
+    escaped = False
+    for character in text:
+        if character == "\\" and not escaped:
+            escaped = True
+        else:
+            plain += character
+            escaped = False
+    return plain

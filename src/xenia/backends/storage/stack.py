@@ -1,0 +1,128 @@
+"""Opening and making whole stacks from the words that name them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from xenia.backends.storage.checkpoint import Checkpoints
+from xenia.backends.storage.kinds import KINDS, Place, is_device, path_of
+from xenia.backends.storage.layer import Layer
+from xenia.backends.storage.spec import Word, parse
+from xenia.errors import ConfigError
+
+
+def words_of(text: str) -> list[Word]:
+    """The words of a stack, checked: each names a layer in its place, with options that the layer has."""
+    words = parse(text)
+    words[0] = _bottom(words[0])
+    for index, word in enumerate(words):
+        kind = KINDS.get(word.name)
+        if kind is None:
+            raise ConfigError(f"in the disk '{text}': what is '{word.name}'? (layers: {', '.join(KINDS)})")
+        for key in word.options:
+            if key not in kind.options:
+                known = ", ".join([*kind.options, *kind.flags])
+                raise word.error(f"{word.name} has no option '{key}' ({known or 'it has none'})")
+        values = [value for value in word.values if value not in kind.flags]
+        if len(values) > (1 if kind.path else 0):
+            extra = values[1 if kind.path else 0]
+            raise word.error(f"what is '{extra}'? ({', '.join(kind.flags) or f'{word.name} takes no such word'})")
+        stands_on_host = kind.bottom or (kind.bottom is None and bool(values))
+        if index == 0 and not stands_on_host:
+            raise word.error(f"{word.name} needs a layer below it, such as file:PATH,{word.text}")
+        if index and stands_on_host:
+            raise word.error(f"{word.name} stands on the host itself: it can only be the first word")
+    return words
+
+
+def open_stack(text: str, read_only: bool = False) -> Layer:
+    """Open a stack; its top is what the words describe.  ConfigError."""
+    return _open(words_of(text), read_only)
+
+
+def open_over(lower: Layer, text: str) -> Layer:
+    """Open the layers that `text` names over one that is open, which the result closes.  ConfigError."""
+    return _open(words_of("memory:0," + text)[1:], read_only=False, lower=lower)
+
+
+def create_stack(text: str, size: int | None, replace: bool = False) -> None:
+    """Make what a stack needs, so that its top has `size` bytes (None: as many as what is there gives).
+
+    Layers below an overlay, and devices and servers, are there already; a file that exists is an error without
+    `replace`.
+    """
+    words = words_of(text)
+    first = max((index for index, word in enumerate(words) if KINDS[word.name].keeps_lower), default=0)
+    sizes: list[int | None] = []
+    room = size
+    for word in reversed(words[first:]):
+        sizes.insert(0, room)
+        room = None if room is None else KINDS[word.name].room(word, room)
+        if room is None and KINDS[word.name].room(word, 1) == 0:
+            room = 0
+    lower: Layer | None = _open(words[:first], read_only=True) if first else None
+    try:
+        for index, word in enumerate(words[first:], first):
+            create = KINDS[word.name].create
+            wanted = sizes[index - first]
+            if wanted is None and lower is not None and KINDS[word.name].room(word, 1) == 0 and not _has_base(word):
+                wanted = lower.size
+            if create is not None:
+                create(word, lower, wanted, replace)
+            try:
+                lower = _open_one(word, lower, False, _host_path(words))
+            except BaseException:
+                lower = None  # whoever failed has closed it, or it is closed below
+                raise
+    except OSError as error:
+        raise ConfigError(f"cannot make the disk '{text}': {error.strerror or error}") from None
+    finally:
+        if lower is not None:
+            lower.close()
+
+
+def find_checkpoints(top: Layer) -> Checkpoints:
+    """The uppermost layer of a stack that keeps checkpoints.  ConfigError where there is none."""
+    for layer in top.stack():
+        if isinstance(layer, Checkpoints):
+            return layer
+    raise ConfigError("this disk keeps no checkpoints: give it a layer that does, as in file:PATH,checkpoint")
+
+
+def _open(words: list[Word], read_only: bool, lower: Layer | None = None) -> Layer:
+    # What is below a layer that keeps it as it is, is never written to.
+    kept = max((index for index, word in enumerate(words) if KINDS[word.name].keeps_lower), default=0)
+    try:
+        for index, word in enumerate(words):
+            below, lower = lower, None
+            try:
+                lower = _open_one(word, below, read_only or index < kept, _host_path(words))
+            except BaseException:
+                if below is not None:
+                    below.close()
+                raise
+    except OSError as error:
+        raise ConfigError(f"cannot open the disk '{words[0].whole}': {error.strerror or error}") from None
+    assert lower is not None
+    return lower
+
+
+def _open_one(word: Word, lower: Layer | None, read_only: bool, bottom: Path | None) -> Layer:
+    return KINDS[word.name].open(word, Place(lower, read_only, bottom))
+
+
+def _host_path(words: list[Word]) -> Path | None:
+    return path_of(words[0]) if words[0].name in ("file", "qcow2", "device") else None
+
+
+def _has_base(word: Word) -> bool:
+    return "base" in word.options
+
+
+def _bottom(word: Word) -> Word:
+    """The first word may be a bare path: the kind of file is told by its name, never by what is in it."""
+    if word.name in KINDS or not (set("/.") & set(word.name) or Path(word.name).exists()):
+        return word
+    kind = "device" if is_device(word.name) else "qcow2" if Path(word.name).suffix == ".qcow2" else "file"
+    return replace(word, name=kind, values=(word.name, *word.values))

@@ -1,0 +1,171 @@
+"""A disk as plain bytes, and a machine that does the same to it and to a stack of layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+
+from xenia.backends.storage.kinds import KINDS
+from xenia.backends.storage.layer import Layer, Operation, Request
+from xenia.backends.storage.stack import create_stack, open_stack, words_of
+
+SIZE = 300 * 1024 + 512  # neither whole clusters nor whole pages
+LONGEST = 160 * 1024
+
+
+def make(text: str, size: int = SIZE) -> None:
+    """Make all that a stack needs, from the bottom up: what an overlay keeps has to be there before it."""
+    words = words_of(text)
+    for index in [*(index for index, word in enumerate(words) if KINDS[word.name].keeps_lower), len(words)]:
+        create_stack(",".join(word.text for word in words[:index]), size)
+
+
+class Disk:
+    """A stack, and what it is to hold."""
+
+    def __init__(self, open_layer: Callable[[], Layer], model: bytearray | None = None) -> None:
+        self.open_layer = open_layer
+        self.layer = open_layer()
+        self.unit = self.layer.block_size.minimum
+        self.model = bytearray(self.layer.pread(0, self.layer.size)) if model is None else model
+
+    def span(self, offset: int, length: int) -> tuple[int, int]:
+        """The nearest range that the layer can be asked for."""
+        size = len(self.model)
+        offset = offset % size // self.unit * self.unit
+        length = min(-(-length // self.unit) * self.unit, size - offset)
+        return offset, length
+
+    def read(self, offset: int, length: int) -> None:
+        """It holds what it is to hold."""
+        offset, length = self.span(offset, length)
+        found = self.layer.pread(offset, length)
+        assert found == self.model[offset : offset + length], self.difference(found, offset)
+
+    def difference(self, found: bytes, offset: int) -> str:
+        """Where it does not."""
+        wrong = [index for index, byte in enumerate(found) if byte != self.model[offset + index]]
+        return f"{len(wrong)} bytes from {offset + wrong[0]} to {offset + wrong[-1]} are wrong"
+
+    def settle_discard(self, offset: int, length: int) -> None:
+        """After a discard each byte is what it was, or zero; from now on it is that."""
+        found = self.layer.pread(offset, length)
+        was = self.model[offset : offset + length]
+        assert all(now in (0, before) for now, before in zip(found, was, strict=True))
+        self.model[offset : offset + length] = found
+
+    def check(self) -> None:
+        """The whole of it, and its extents."""
+        self.read(0, len(self.model))
+        at = 0
+        for extent in self.layer.extents(0, len(self.model)):
+            assert extent.offset == at and extent.length > 0
+            at += extent.length
+            if extent.zero:
+                assert not any(self.model[extent.offset : at])
+        assert at == len(self.model)
+
+
+def pattern(seed: int, length: int) -> bytes:
+    """Data that differs everywhere, or compresses well."""
+    if seed % 3 == 0:
+        return bytes([seed & 0xFF]) * length
+    start = seed * 2654435761 & 0xFFFFFFFF
+    words = bytes((start >> shift & 0xFF) ^ (index * 37 & 0xFF) for index, shift in enumerate((0, 8, 16, 24, 4, 12, 20)))
+    return (words * (length // 7 + 1))[:length]
+
+
+offsets = st.integers(0, SIZE - 1)
+lengths = st.one_of(st.integers(1, 9000), st.integers(1, LONGEST))
+seeds = st.integers(0, 10_000)
+
+
+class StackMachine(RuleBasedStateMachine):
+    """Random requests to one stack; `text` and `directory` are set by whoever runs it."""
+
+    text: str
+    directory: Callable[[], Path]
+
+    @initialize()
+    def start(self) -> None:
+        text = self.text.replace("DIR", str(type(self).directory()))
+        make(text)
+        self.disk = Disk(lambda: open_stack(text))
+
+    @rule(offset=offsets, length=lengths, seed=seeds, cut=st.integers(1, 5000))
+    def write(self, offset: int, length: int, seed: int, cut: int) -> None:
+        offset, length = self.disk.span(offset, length)
+        data = pattern(seed, length)
+        view = memoryview(data)
+        pieces = [view[start : start + cut] for start in range(0, length, cut)][:40]
+        pieces.append(view[sum(map(len, pieces)) :])
+        self.disk.layer.pwritev(pieces, offset)
+        self.disk.model[offset : offset + length] = data
+
+    @rule(offset=offsets, length=lengths, cut=st.integers(1, 5000))
+    def read(self, offset: int, length: int, cut: int) -> None:
+        offset, length = self.disk.span(offset, length)
+        found = bytearray(length)
+        view = memoryview(found)
+        self.disk.layer.preadv([view[:cut], view[cut : 2 * cut], view[2 * cut :]], offset)
+        assert found == self.disk.model[offset : offset + length], self.disk.difference(found, offset)
+
+    @rule(offset=offsets, length=lengths)
+    def write_zeroes(self, offset: int, length: int) -> None:
+        offset, length = self.disk.span(offset, length)
+        self.disk.layer.write_zeroes(offset, length)
+        self.disk.model[offset : offset + length] = bytes(length)
+
+    @rule(offset=offsets, length=lengths)
+    def discard(self, offset: int, length: int) -> None:
+        if self.disk.layer.can_discard:
+            offset, length = self.disk.span(offset, length)
+            self.disk.layer.discard(offset, length)
+            self.disk.settle_discard(offset, length)
+
+    @rule()
+    def flush(self) -> None:
+        self.disk.layer.flush()
+
+    @rule(
+        offset=offsets,
+        parts=st.lists(st.tuples(st.sampled_from(list(Operation)[:3]), st.integers(1, 20000), seeds), max_size=8),
+        nowait=st.booleans(),
+    )
+    def batch(self, offset: int, parts: list[tuple[Operation, int, int]], nowait: bool) -> None:
+        """Requests for bytes that follow each other, which become few calls."""
+        requests: list[Request] = []
+        reads: list[tuple[bytearray, bytes]] = []
+        for operation, length, seed in parts:
+            offset, length = self.disk.span(offset, length)
+            if operation is Operation.FLUSH or not length:
+                requests.append(Request(Operation.FLUSH))
+                continue
+            if operation is Operation.READ:
+                into = bytearray(length)
+                reads.append((into, bytes(self.disk.model[offset : offset + length])))
+                requests.append(Request(operation, offset, length, [memoryview(into)]))
+            else:
+                data = pattern(seed, length)
+                requests.append(Request(operation, offset, length, [memoryview(data)]))
+                self.disk.model[offset : offset + length] = data
+            offset += length
+        left = self.disk.layer.submit(requests, nowait=nowait)
+        if left:
+            assert nowait and not self.disk.layer.submit(left)
+        assert not any(request.error for request in requests)
+        assert all(found == expected for found, expected in reads)
+
+    @rule()
+    def reopen(self) -> None:
+        self.disk.layer.close()
+        self.disk = Disk(self.disk.open_layer, self.disk.model)
+        self.disk.check()
+
+    def teardown(self) -> None:
+        if hasattr(self, "disk"):
+            self.disk.check()
+            self.disk.layer.close()
