@@ -45,7 +45,7 @@ class Disk:
         found = self.layer.pread(offset, length)
         assert found == self.model[offset : offset + length], self.difference(found, offset)
 
-    def difference(self, found: bytes, offset: int) -> str:
+    def difference(self, found: bytes | bytearray, offset: int) -> str:
         """Where it does not."""
         wrong = [index for index, byte in enumerate(found) if byte != self.model[offset + index]]
         return f"{len(wrong)} bytes from {offset + wrong[0]} to {offset + wrong[-1]} are wrong"
@@ -74,7 +74,8 @@ def pattern(seed: int, length: int) -> bytes:
     if seed % 3 == 0:
         return bytes([seed & 0xFF]) * length
     start = seed * 2654435761 & 0xFFFFFFFF
-    words = bytes((start >> shift & 0xFF) ^ (index * 37 & 0xFF) for index, shift in enumerate((0, 8, 16, 24, 4, 12, 20)))
+    shifts = (0, 8, 16, 24, 4, 12, 20)
+    words = bytes((start >> shift & 0xFF) ^ (index * 37 & 0xFF) for index, shift in enumerate(shifts))
     return (words * (length // 7 + 1))[:length]
 
 

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
+
 from tests.conformance.storage_model import StackMachine
 
 pytest.importorskip("cryptography", reason="needs the Python package cryptography")

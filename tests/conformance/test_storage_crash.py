@@ -9,9 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.conformance.storage_model import make, pattern
 
-from xenia.backends.storage.aligned import fine
+from tests.conformance.storage_model import make, pattern
 from xenia.backends.storage.cache import Cache
 from xenia.backends.storage.cow import Overlay
 from xenia.backends.storage.layer import Layer
@@ -71,7 +70,7 @@ class History:
         self.possible = {}
 
 
-def _sector(data: bytes, number: int) -> bytes:
+def _sector(data: bytes | bytearray, number: int) -> bytes:
     return bytes(data[number * SECTOR : (number + 1) * SECTOR])
 
 

@@ -45,6 +45,11 @@ class Run(NamedTuple):
         """Stored as they are."""
         return self.entry & OFFSET != 0 and not self.entry & (COMPRESSED | ZERO)
 
+    @property
+    def zero(self) -> bool:
+        """Marked as zeroes; in the entry of a compressed cluster that bit is a part of its place."""
+        return self.entry & (COMPRESSED | ZERO) == ZERO
+
 
 class Qcow2(Layer):
     """A qcow2 image."""
@@ -107,7 +112,7 @@ class Qcow2(Layer):
         elif run.entry & COMPRESSED:
             start = run.offset % self._cluster_size
             fill(buffers, memoryview(self._decompress(run.entry))[start : start + run.length])
-        elif run.entry & ZERO or self.backing is None:
+        elif run.zero or self.backing is None:
             zero(buffers)
         else:
             read_padded(self.backing, buffers, run.offset, run.length)
@@ -253,7 +258,7 @@ class Qcow2(Layer):
         return length
 
     def _may_hold_data(self, run: Run) -> bool:
-        return not run.entry & ZERO and (run.entry != 0 or self.backing is not None)
+        return not run.zero and (run.entry != 0 or self.backing is not None)
 
     def _replace(self, table: Table, index: int, entry: int) -> None:
         """Let an L2 entry stand for another place; what it stood for loses a reference."""
@@ -346,7 +351,7 @@ class Qcow2(Layer):
         for run in found:
             if run.plain or run.entry & COMPRESSED:
                 yield Extent(run.offset, run.length)
-            elif run.entry & ZERO or self.backing is None:
+            elif run.zero or self.backing is None:
                 yield Extent(run.offset, run.length, zero=True, hole=True)
             else:
                 inside = max(0, min(run.length, self.backing.size - run.offset))
