@@ -37,11 +37,11 @@ class Voice:
     def say(self, text: str) -> None:
         """One line of news."""
         if not self.quiet:
-            self._line(f"{self._prefix(_BOLD)} {text}")
+            self._line(f"{self._prefix(_BOLD)} {_on_one_line(text)}")
 
     def error(self, text: str) -> None:
         """One line about what went wrong."""
-        self._line(f"{self._prefix(_RED)} {text}")
+        self._line(f"{self._prefix(_RED)} {_on_one_line(text)}")
 
     def plain(self, text: str) -> None:
         """Text as it is: a crash report, a traceback."""
@@ -113,6 +113,11 @@ class VoiceHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._voice.say(record.getMessage())
+
+
+def _on_one_line(text: str) -> str:
+    """File names and what a guest has written may hold anything, escape sequences for the terminal too."""
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
 
 
 def rough_size(size: int) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from xenia.domain.build.elf import ElfKernel, load_elf
+from xenia.domain.build.image_file import read_image
 from xenia.errors import ConfigError
 from xenia.guests import embedded
 from xenia.toolstack.agent import AgentConfig, Mode
@@ -74,7 +75,7 @@ def prepare(config: MachineConfig, words: Words, *, screen: Screen | None = None
     elf = load_elf(unpacked_image(image, cache), str(image))
     words.clear()
     if config.initrd is not None:
-        ramdisk = _read(Path(config.initrd))
+        ramdisk = read_image(Path(config.initrd), config.memory)
     elif elf.notes.guest_os == "linux":
         base = base_initramfs(cache, kernels.busybox(), kernel)
         ramdisk = initramfs(base, _agent_config(config, base.modules, screen))
@@ -135,13 +136,6 @@ def _agent_config(config: MachineConfig, modules: tuple[str, ...], screen: Scree
         columns=screen.columns,
         greeting="\nThis is Linux, a guest of Xenia. 'poweroff' or Ctrl-D ends it, Ctrl-] leaves it.\n\n",
     )
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
 
 
 def screen_of(size: tuple[int, int] | None) -> Screen | None:

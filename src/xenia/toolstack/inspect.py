@@ -7,11 +7,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from xenia.domain.build.bzimage import KernelFile, read_kernel_file, unpack
+from xenia.domain.build.bzimage import MAX_IMAGE, KernelFile, read_kernel_file, unpack
 from xenia.domain.build.elf import ElfFile, load_elf, read_notes, why_not_pv
+from xenia.domain.build.image_file import read_image
 from xenia.domain.build.notes import KernelNotes
 from xenia.domain.build.start_of_day import PAGE_SIZE, smallest_memory
-from xenia.errors import ConfigError
 from xenia.toolstack.cache import Cache
 from xenia.toolstack.kernels import unpacked_image
 from xenia.toolstack.modules import SUFFIXES, module_name
@@ -84,10 +84,7 @@ def inspect_kernel(path: Path, *, modules: Path | None = None, cache: Cache | No
     `modules` is where its modules are, by default where its distribution or Xenia's cache puts them.  With a cache the
     unpacked image is taken from there, or left there.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
+    data = read_image(path, MAX_IMAGE)
     file = read_kernel_file(data, str(path))
     image = memoryview(unpack(file, str(path))) if cache is None else unpacked_image(path, cache)
     version = file.version or _version_in(image)

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from xenia.domain.build.bzimage import Packing, read_kernel_file, unpack
+from xenia.domain.build.bzimage import MAX_IMAGE, Packing, read_kernel_file, unpack
+from xenia.domain.build.image_file import read_image
 from xenia.errors import ConfigError
 from xenia.toolstack.cache import Cache, Progress, no_progress
 from xenia.toolstack.deb import read_deb
@@ -163,10 +164,7 @@ def _kernel(image: Path) -> Kernel:
 
 def unpacked_image(path: Path, cache: Cache) -> memoryview:
     """The ELF image in a kernel file.  Unpacking takes a second, so it is kept in the cache, by the file's contents."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
+    data = read_image(path, MAX_IMAGE)
     file = read_kernel_file(data, str(path))
     if file.packing is Packing.NONE:
         return memoryview(unpack(file, str(path)))

@@ -17,7 +17,7 @@ from xenia.backends.xenstore.store import Store
 from xenia.backends.xenstore.transport import GuestLink
 from xenia.domain.build.bzimage import load_image
 from xenia.domain.build.elf import ElfKernel, load_elf
-from xenia.errors import ConfigError
+from xenia.domain.build.image_file import read_image
 from xenia.hypervisor import Hypervisor, VirtualMachine
 from xenia.shutdown import Shutdown
 from xenia.toolstack.machine_config import MIB, Clock
@@ -70,7 +70,7 @@ class Machine:
         ConfigError when a file cannot be read, the kernel cannot boot as a PV guest, or the memory is not there.
         """
         elf = _kernel(kernel)
-        ramdisk = _bytes(initrd) if initrd is not None else b""
+        ramdisk = _bytes(initrd, memory) if initrd is not None else b""
         vm = self._hypervisor.create_domain(
             elf, memory=memory, ramdisk=ramdisk, command_line=cmdline, warped=clock == "warped"
         )
@@ -202,13 +202,8 @@ def _kernel(kernel: str | os.PathLike[str] | bytes | ElfKernel) -> ElfKernel:
     return load_elf(load_image(Path(kernel)), os.fspath(kernel))
 
 
-def _bytes(file: str | os.PathLike[str] | bytes) -> bytes:
-    if isinstance(file, bytes):
-        return file
-    try:
-        return Path(file).read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{os.fspath(file)}: {error.strerror}") from None
+def _bytes(file: str | os.PathLike[str] | bytes, most: int) -> bytes:
+    return file if isinstance(file, bytes) else read_image(Path(file), most)
 
 
 def _sink(console: int | Callable[[bytes], None] | None) -> Sink:

@@ -28,6 +28,12 @@ def test_without_a_terminal_words_are_plain_lines() -> None:
     assert stream.getvalue() == "xenia: hello\nxenia: no\n"
 
 
+def test_an_error_is_one_line_whatever_a_file_is_called() -> None:
+    stream = io.StringIO()
+    Voice(stream).error("a\nb\x1b[2Jc: No such file or directory")
+    assert stream.getvalue() == "xenia: a\\nb\\x1b[2Jc: No such file or directory\n"
+
+
 def test_without_a_terminal_progress_is_a_line_for_each_quarter() -> None:
     stream = io.StringIO()
     voice = Voice(stream)

@@ -19,6 +19,7 @@ from struct import unpack_from
 import lz4.block
 import zstandard
 
+from xenia.domain.build.image_file import read_image
 from xenia.errors import ConfigError
 
 MAX_IMAGE = 512 << 20  # no kernel image may be larger: Linux reserves itself 512 MB of address space
@@ -185,8 +186,5 @@ def _unpack_lz4_legacy(payload: memoryview, limit: int) -> bytes:
 
 def load_image(path: Path) -> bytes | memoryview:
     """Read a kernel file and unpack the ELF image in it."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
+    data = read_image(path, MAX_IMAGE)
     return unpack(read_kernel_file(data, str(path)), str(path))
