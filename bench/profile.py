@@ -20,9 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--linux", action="store_true", help="boot Debian's kernel with bench/boot.py's workload instead"
-    )
+    parser.add_argument("--linux", action="store_true", help="boot Debian's kernel with bench/boot.py's work instead")
     parser.add_argument("--symbols", type=int, default=0, metavar="N", help="show the N hottest functions too")
     return parser.parse_args()
 
@@ -50,9 +48,8 @@ def sample(linux: bool, directory: Path) -> Path:
         domain.start()
         perf = subprocess.Popen(["perf", "record", "-q", "-F", "4999", "-t", str(vcpu_thread()), "-o", str(data)])
         domain.wait()
-        perf.wait()
-    if not data.exists():
-        raise SystemExit("perf recorded nothing: may it sample here (kernel.perf_event_paranoid)?")
+        if perf.wait():
+            raise SystemExit("perf recorded nothing: may it sample here (kernel.perf_event_paranoid)?")
     return data
 
 
