@@ -30,11 +30,14 @@ def sentence(text: str) -> str:
 
 
 def commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    """The parser of each command, by name."""
+    """The parser of each command, by name; a command's actions stand for it."""
+    found: dict[str, argparse.ArgumentParser] = {}
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
-            return dict(action.choices)
-    return {}
+            for name, verb in action.choices.items():
+                actions = {f"{name} {own}": below for own, below in commands(verb).items()}
+                found.update(actions or {name: verb})
+    return found
 
 
 def tag(action: argparse.Action) -> str:

@@ -92,6 +92,10 @@ def dispatch(parser: argparse.ArgumentParser, options: argparse.Namespace, guest
             from xenia.cli.reports import hypercalls
 
             return hypercalls(options.json)
+        case "disk":
+            from xenia.cli.disk import disk
+
+            return disk(options, voice)
         case "completion":
             from xenia.cli.completion import script
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from typing import NoReturn, TypeVar
 
+from xenia.cli.disk import add_disk
 from xenia.errors import ConfigError
 from xenia.toolstack.machine_config import CLOCKS, FLAVOURS, parse_size
 
@@ -99,6 +100,7 @@ def build_parser() -> Parser:
         allow_abbrev=False,
     )
     _add_json(hypercalls)
+    add_disk(commands)
     completion = commands.add_parser(
         "completion",
         help="print a completion script for a shell",

@@ -119,6 +119,11 @@ class Checkpoints(Layer):
             for name, number in sorted(self._tree.names.items(), key=lambda item: self._tree.made.get(item[0], 0.0))
         ]
 
+    @property
+    def files(self) -> list[Path]:
+        """The images of its overlays."""
+        return [self._path(number) for number in sorted(self._tree.parents)]
+
     def checkpoint(self, name: str) -> None:
         """Give the state of this moment a name.  ConfigError where the name is taken or none."""
         if not name or len(name) > 255 or not name.isprintable():
@@ -145,15 +150,16 @@ class Checkpoints(Layer):
                 known = ", ".join(f"'{one.name}'" for one in self.checkpoints) or "there are none"
                 raise ConfigError(f"there is no checkpoint '{name}' ({known})")
             base = self._tree.names[name]
-            with open_file(self._path(base), read_only=True) as container:
-                size = read_header(container, name).size
-            tree = self._changed()
-            self._grow(tree, base, size)
             old = self._top.size
-            self._tree = tree
             self._top.close_overlays()
-            self._remove_strangers()
-            self._top = self._open(read_only=False)
+            try:
+                with open_file(self._path(base), read_only=True) as container:
+                    size = read_header(container, name).size
+                tree = self._changed()
+                self._grow(tree, base, size)
+                self._tree = tree
+            finally:
+                self._top = self._open(read_only=False)
         if self.size != old:
             self._resized()
 

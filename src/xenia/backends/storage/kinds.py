@@ -400,6 +400,18 @@ KINDS: dict[str, Kind] = {
 }  # fmt: skip
 
 
+def table() -> str:
+    """What docs/storage.md says about each layer."""
+    lines = ["| Layer | Bottom | Arguments | |", "|---|---|---|---|"]
+    for name, kind in KINDS.items():
+        bottom = {True: "bottom", False: "", None: "with a path"}[kind.bottom]
+        arguments = [kind.path] if kind.path else []
+        arguments += [f"`{option}=` {meaning}" for option, meaning in kind.options.items()]
+        arguments += [f"`{flag}` {meaning}" for flag, meaning in kind.flags.items()]
+        lines.append(f"| `{name}` | {bottom} | {'; '.join(arguments)} | {kind.summary} |")
+    return "\n".join(lines) + "\n"
+
+
 def is_device(path: str) -> bool:
     """Whether there is a block device of that name."""
     try:

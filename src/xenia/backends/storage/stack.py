@@ -38,12 +38,12 @@ def words_of(text: str) -> list[Word]:
 
 def open_stack(text: str, read_only: bool = False) -> Layer:
     """Open a stack; its top is what the words describe.  ConfigError."""
-    return _open(words_of(text), read_only)
+    return open_words(words_of(text), read_only)
 
 
 def open_over(lower: Layer, text: str) -> Layer:
     """Open the layers that `text` names over one that is open, which the result closes.  ConfigError."""
-    return _open(words_of("memory:0," + text)[1:], read_only=False, lower=lower)
+    return open_words(words_of("memory:0," + text)[1:], read_only=False, lower=lower)
 
 
 def create_stack(text: str, size: int | None, replace: bool = False) -> None:
@@ -61,7 +61,7 @@ def create_stack(text: str, size: int | None, replace: bool = False) -> None:
         room = None if room is None else KINDS[word.name].room(word, room)
         if room is None and KINDS[word.name].room(word, 1) == 0:
             room = 0
-    lower: Layer | None = _open(words[:first], read_only=True) if first else None
+    lower: Layer | None = open_words(words[:first], read_only=True) if first else None
     try:
         for index, word in enumerate(words[first:], first):
             create = KINDS[word.name].create
@@ -90,7 +90,8 @@ def find_checkpoints(top: Layer) -> Checkpoints:
     raise ConfigError("this disk keeps no checkpoints: give it a layer that does, as in file:PATH,checkpoint")
 
 
-def _open(words: list[Word], read_only: bool, lower: Layer | None = None) -> Layer:
+def open_words(words: list[Word], read_only: bool, lower: Layer | None = None) -> Layer:
+    """Open checked words over a layer, or from the bottom.  Where this fails, what was opened is closed."""
     # What is below a layer that keeps it as it is, is never written to.
     kept = max((index for index, word in enumerate(words) if KINDS[word.name].keeps_lower), default=0)
     try:
