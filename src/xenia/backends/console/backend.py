@@ -170,9 +170,11 @@ class ConsoleBackend:
         if self._emergency_fd is None:
             return
         try:
-            while data := os.read(self._emergency_fd, 65536):
-                self._console.emergency(data)
+            data = os.read(self._emergency_fd, 65536)  # all that is in the pipe now, and no more: it may never be empty
         except BlockingIOError:
+            return
+        if data:
+            self._console.emergency(data)
             return
         selector.unregister(self._emergency_fd)  # its writer is gone
         self._emergency_fd = None

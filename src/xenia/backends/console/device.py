@@ -122,7 +122,7 @@ class Console:
 
     def _move_output(self) -> bool:
         """Ring to sink; answers whether the ring had any."""
-        if self._emergency:
+        if self._emergency and len(self._output) < OUTPUT_LIMIT:
             with self._lock:
                 self._output += self._emergency
                 self._emergency.clear()

@@ -31,9 +31,7 @@ class HostDevice(Layer):
         """Take over an open block device."""
         capabilities = Capability.NOWAIT | Capability.FLUSH
         if not read_only:
-            capabilities |= (
-                Capability.WRITE | Capability.DISCARD | Capability.SECURE_DISCARD | Capability.WRITE_ZEROES
-            )
+            capabilities |= Capability.WRITE | Capability.DISCARD | Capability.SECURE_DISCARD | Capability.WRITE_ZEROES
         super().__init__(None, capabilities, BlockSize(_asked(fd, BLKSSZGET), max(4096, _asked(fd, BLKPBSZGET))))
         self.fd = fd
         self._size = _device_size(fd)

@@ -305,9 +305,7 @@ class NbdClient(Layer):
                     command = queue.popleft()
                     command.error = 0
                     outgoing = self._frame(command, flying)
-                selector.modify(
-                    self._socket, selectors.EVENT_READ | (selectors.EVENT_WRITE if outgoing else 0)
-                )
+                selector.modify(self._socket, selectors.EVENT_READ | (selectors.EVENT_WRITE if outgoing else 0))
                 for _, events in selector.select():
                     if events & selectors.EVENT_READ:
                         self._receive_reply(flying)

@@ -71,9 +71,7 @@ class Header:
         )  # fmt: skip
         if self.version == 2:
             return packed
-        return packed + _V3.pack(
-            self.incompatible, self.compatible, self.autoclear, self.refcount_order, self.length
-        )
+        return packed + _V3.pack(self.incompatible, self.compatible, self.autoclear, self.refcount_order, self.length)
 
     def pack_new(self) -> bytes:
         """The whole first cluster of a new image, extensions and the backing file's name included."""

@@ -419,6 +419,8 @@ def read_padded(layer: Layer, buffers: Buffers, offset: int, length: int) -> Non
 
 def _alike(entry: int, other: int) -> bool:
     """Whether two clusters without data read in the same manner."""
-    return not entry & COMPRESSED and bool(entry & ZERO) == bool(other & ZERO) and (
-        bool(entry & ZERO) or not entry & OFFSET
+    return (
+        not entry & COMPRESSED
+        and bool(entry & ZERO) == bool(other & ZERO)
+        and (bool(entry & ZERO) or not entry & OFFSET)
     )
