@@ -79,6 +79,11 @@ class Machine:
         self._domains.append(domain)
         return domain
 
+    @property
+    def free_memory(self) -> int:
+        """Bytes of machine memory that no domain has."""
+        return self._hypervisor.memory.nr_free << 12
+
     def close(self) -> None:
         """Destroy the domains and end the store."""
         for domain in self._domains:

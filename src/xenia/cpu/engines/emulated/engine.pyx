@@ -18,8 +18,8 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
 from xenia.cpu.processor cimport (
-    CONTEXT_FLAGS, CONTEXT_SEGMENTS, EXIT_EXCEPTION, EXIT_SOFT_INTERRUPT, EXIT_SYSCALL, EXIT_SYSENTER, LEAVE, R11, RAX,
-    RBX, RCX, RDX, SREG_CS, SREG_DS, SREG_ES, SREG_SS, TRAP_DB, TRAP_PF, TRAP_UD, Context, Exit, Processor, ProcessorOps, SegmentDescriptor,
+    CONTEXT_FLAGS, CONTEXT_SEGMENTS, EFLAGS_RF, EFLAGS_TF, EXIT_EXCEPTION, EXIT_SOFT_INTERRUPT, EXIT_SYSCALL,
+    EXIT_SYSENTER, LEAVE, R11, RAX, RBX, RCX, RDX, SREG_CS, SREG_DS, SREG_ES, SREG_SS, TRAP_DB, TRAP_PF, TRAP_UD, Context, Exit, Processor, ProcessorOps, SegmentDescriptor,
 )
 from xenia.cpu.cpuid cimport cpuid_policy
 from xenia.machine.machine cimport MachineMemory
@@ -82,6 +82,8 @@ cdef struct Engine:
     void *cpu
     CPUX86State *env
     int left                # the core answered LEAVE to the exit that ended run()
+    bint resuming           # one instruction runs past its breakpoint: see resume_past_breakpoint
+    uint64_t resumed_dr6    # dr6 before it
 
 cdef extern from "interpose.h" nogil:
     int UC_ARCH_X86
@@ -199,6 +201,8 @@ cdef inline void pull(Engine *engine) noexcept nogil:
     context.cs = env.segs[SREG_CS].selector
     context.ss = env.segs[SREG_SS].selector
     context.dirty = 0
+    if engine.resuming:
+        context.rflags &= ~<uint64_t>EFLAGS_TF
 
 
 cdef inline void push(Engine *engine) noexcept nogil:
@@ -212,54 +216,79 @@ cdef inline void push(Engine *engine) noexcept nogil:
             env.cc_op = CC_OP_EFLAGS
             env.df = -1 if context.rflags & DF else 1
             env.eflags = (context.rflags & ~<uint64_t>(CC_MASK | DF)) | 2
+            engine.resuming = False
+            if context.rflags & EFLAGS_RF:
+                resume_past_breakpoint(engine)
         if context.dirty & CONTEXT_SEGMENTS:
             load_mode(engine)
         context.dirty = 0
 
 
-cdef uint32_t code_attributes(Engine *engine, uint16_t selector) noexcept nogil:
-    # Attributes of a code selector: the flat ones of the ABI, else from the guest's GDT or LDT.
+cdef inline void resume_past_breakpoint(Engine *engine) noexcept nogil:
+    # The resume flag holds for one instruction.  Unicorn's translator lets it hold until something else ends the
+    # translated block, or for ever; a single step is exact, and `on_exception` keeps it to itself.
+    if not engine.env.eflags & EFLAGS_TF:
+        engine.env.eflags |= EFLAGS_TF
+        engine.resuming = True
+        engine.resumed_dr6 = engine.env.dr[6]
+
+
+cdef inline bint resumed(Engine *engine, uint32_t vector) noexcept nogil:
+    # Is this the step that `resume_past_breakpoint` asked for?
+    if not engine.resuming or vector != TRAP_DB:
+        return False
+    engine.resuming = False
+    engine.env.eflags &= ~<uint64_t>(EFLAGS_TF | EFLAGS_RF)
+    engine.env.dr[6] = engine.resumed_dr6
+    return True
+
+
+cdef void load_descriptor(Engine *engine, SegmentCache *segment, uint16_t selector, uint32_t flat) noexcept nogil:
+    # What a selector stands for: flat where it is one of the ABI's, else what the guest's GDT or LDT says.
     cdef SegmentCache *table = &engine.env.ldt if selector & 4 else &engine.env.gdt
     cdef uint32_t offset = selector & 0xfff8
-    cdef uint8_t *descriptor
-    if selector == 0xe033:
-        return FLAT_CODE
-    if selector == 0xe023:
-        return FLAT_CODE32
-    if offset + 7 > table.limit:
-        return FLAT_CODE
-    descriptor = interposed_walk(&engine.interposed, engine.env, table.base + offset)
-    return (<uint32_t *>descriptor)[1] & 0x00f0ff00 if descriptor != NULL else FLAT_CODE
+    cdef uint32_t *descriptor = NULL
+    if selector != 0xe033 and selector != 0xe023 and selector != 0xe02b and offset + 7 <= table.limit:
+        descriptor = <uint32_t *>interposed_walk(&engine.interposed, engine.env, table.base + offset)
+    segment.selector = selector
+    segment.base = 0
+    segment.limit = 0xffffffff
+    segment.flags = flat
+    if descriptor != NULL:
+        segment.flags = descriptor[1] & 0x00f0ff00
+        if not segment.flags & DESC_L:
+            segment.base = descriptor[0] >> 16 | (descriptor[1] & 0xff) << 16 | descriptor[1] & <uint32_t>0xff000000
+            segment.limit = descriptor[0] & 0xffff | descriptor[1] & 0xf0000
+            if segment.flags & DESC_G:
+                segment.limit = segment.limit << 12 | 0xfff
 
 
 cdef void load_mode(Engine *engine) noexcept nogil:
     # CS, SS and the ring, from the context.
     cdef CPUX86State *env = engine.env
     cdef Context *context = engine.processor.context
+    cdef SegmentCache *code = &env.segs[SREG_CS]
+    cdef SegmentCache *stack = &env.segs[SREG_SS]
     cdef uint32_t cpl = 1 if context.kernel else 3
-    cdef uint32_t code = FLAT_CODE if context.kernel else code_attributes(engine, context.cs)
     cdef uint32_t hflags = env.hflags & ~(HF_CPL | HF_CS32 | HF_CS64 | HF_SS32 | HF_ADDSEG)
-    if context.kernel and context.cs != 0xe033:
-        code = code_attributes(engine, context.cs)
-    code = (code & ~<uint32_t>(3 << DESC_DPL_SHIFT)) | cpl << DESC_DPL_SHIFT
-    env.segs[SREG_CS].selector = context.cs
-    env.segs[SREG_CS].base = 0
-    env.segs[SREG_CS].limit = 0xffffffff
-    env.segs[SREG_CS].flags = code
-    env.segs[SREG_SS].selector = context.ss
-    env.segs[SREG_SS].base = 0
-    env.segs[SREG_SS].limit = 0xffffffff
-    env.segs[SREG_SS].flags = FLAT_DATA | cpl << DESC_DPL_SHIFT
-    hflags |= cpl
-    if code & DESC_L:
+    load_descriptor(engine, code, context.cs, FLAT_CODE32 if context.cs == 0xe023 else FLAT_CODE)
+    if code.flags & DESC_L:     # there a stack segment is no more than its selector
+        stack.selector = context.ss
+        stack.base = 0
+        stack.limit = 0xffffffff
+        stack.flags = FLAT_DATA
         hflags |= HF_CS32 | HF_SS32 | HF_CS64
     else:
-        hflags |= HF_SS32
-        if code & DESC_B:
+        load_descriptor(engine, stack, context.ss, FLAT_DATA)
+        if stack.flags & DESC_B:
+            hflags |= HF_SS32
+        if code.flags & DESC_B:
             hflags |= HF_CS32
-        if env.segs[SREG_DS].base | env.segs[SREG_ES].base:
+        if code.flags & DESC_B == 0 or (env.segs[SREG_DS].base | env.segs[SREG_ES].base | stack.base) != 0:
             hflags |= HF_ADDSEG
-    env.hflags = hflags
+    code.flags = (code.flags & ~<uint32_t>(3 << DESC_DPL_SHIFT)) | cpl << DESC_DPL_SHIFT
+    stack.flags = (stack.flags & ~<uint32_t>(3 << DESC_DPL_SHIFT)) | cpl << DESC_DPL_SHIFT
+    env.hflags = hflags | cpl
 
 
 # --- exits ---
@@ -277,6 +306,9 @@ cdef void on_syscall(void *opaque, int is_sysenter, int length) noexcept nogil:
     cdef Exit exit
     pull(engine)
     context.rip += length
+    if engine.resuming:
+        context.rflags &= ~<uint64_t>EFLAGS_RF
+        context.dirty |= CONTEXT_FLAGS
     if not is_sysenter:
         context.gpr[RCX] = context.rip
         context.gpr[R11] = context.rflags
@@ -300,6 +332,8 @@ cdef void on_exception(uc_engine *uc, uint32_t vector, void *opaque) noexcept no
     cdef CPUX86State *env = engine.env
     cdef Exit exit
     env.old_exception = -1
+    if resumed(engine, vector):
+        return
     forget_watchpoint(engine)
     if reinstate(engine):
         return
@@ -324,15 +358,24 @@ cdef bint on_invalid(uc_engine *uc, void *opaque) noexcept nogil:
     if reinstate(engine):
         return True
     exit.kind = EXIT_EXCEPTION
-    if engine.env.exception_is_int:         # int $6, which Unicorn takes for an invalid opcode
-        engine.env.eip = engine.env.exception_next_eip
-        exit.kind = EXIT_SOFT_INTERRUPT
-    pull(engine)
     exit.vector = TRAP_UD
     exit.error = 0
     exit.address = 0
+    if engine.env.exception_is_int:         # int $6, which Unicorn takes for an invalid opcode
+        engine.env.eip = engine.env.exception_next_eip
+        exit.kind = EXIT_SOFT_INTERRUPT
+    elif is_int1(engine):                   # which it does not know
+        engine.env.eip += 1
+        exit.vector = TRAP_DB
+        exit.address = engine.env.dr[6]
+    pull(engine)
     leave_or_resume(engine, engine.processor.on_exit(engine.processor.vcpu, &exit))
     return True
+
+
+cdef inline bint is_int1(Engine *engine) noexcept nogil:
+    cdef uint8_t *code = interposed_walk(&engine.interposed, engine.env, engine.env.segs[SREG_CS].base + engine.env.eip)
+    return code != NULL and code[0] == 0xf1
 
 
 cdef inline bint reinstate(Engine *engine) noexcept nogil:

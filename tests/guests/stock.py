@@ -1,0 +1,126 @@
+"""Running Debian's kernels on Xenia, with programs of the tests' own in their RAM disk."""
+
+from __future__ import annotations
+
+import functools
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from guests import build as guests
+from xenia.errors import ConfigError
+from xenia.shutdown import Shutdown
+from xenia.toolstack.agent import AgentConfig
+from xenia.toolstack.boot import SMALL_COMMAND_LINE, SMALL_MEMORY
+from xenia.toolstack.cache import Cache
+from xenia.toolstack.initramfs import ENVIRONMENT, base_initramfs, initramfs
+from xenia.toolstack.kernels import Kernels, unpacked_image
+from xenia.toolstack.machine import Domain, Machine
+from xenia.toolstack.machine_config import MIB, Clock
+from xenia.toolstack.packages import PackageClient
+
+PROGRAMS = Path(__file__).with_name("programs")
+OUTPUT = guests.OUTPUT / "programs"
+FLAGS = (
+    *("-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-unused-result"),
+    *("-static", "-no-pie", "-fno-pie", "-s"),
+)
+FLAGS_OF = {  # "legacy" is a 32-bit program, and has no C library
+    "legacy": ("-m32", "-ffreestanding", "-nostdlib", "-fno-stack-protector", "-mno-sse", "-fcf-protection=none"),
+}
+NAMES = tuple(sorted(path.stem for path in PROGRAMS.glob("*.c")))
+
+
+@functools.cache
+def program(name: str) -> bytes:
+    """A test program, compiled; the test is skipped where it cannot be."""
+    target, source = OUTPUT / name, PROGRAMS / f"{name}.c"
+    newest = max(path.stat().st_mtime for path in (source, *PROGRAMS.glob("*.h")))
+    if not target.exists() or target.stat().st_mtime < newest:
+        try:
+            compiler = guests.compiler()
+        except guests.NoCompiler as missing:
+            pytest.skip(str(missing))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        subprocess.run([compiler, *FLAGS, *FLAGS_OF.get(name, ()), "-o", str(target), str(source)], check=True)
+    return target.read_bytes()
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a guest left: its console, how it ended, and what the recount of its frames and its end found."""
+
+    console: str
+    shutdown: Shutdown | None
+    audit: list[str]
+    stale: list[tuple[int, int, str, bool]]
+    still_held: int
+    virtual_seconds: float
+
+    def failures(self) -> list[str]:
+        """The lines that tell of something failed, and those before them that say what."""
+        return [line for line in self.console.splitlines() if "FAILED" in line or line.startswith("    line ")]
+
+
+class Stock:
+    """A guest with one of Debian's kernels, which runs a shell script and powers off."""
+
+    def __init__(
+        self,
+        script: str,
+        *,
+        flavour: str = "amd64",
+        memory: int = 256,
+        clock: Clock = "real",
+        scatter: int | None = None,
+        check: bool = False,
+        programs: Iterable[str] = (),
+        append: str = "quiet",
+    ) -> None:
+        cache = Cache()
+        kernels = Kernels(cache, PackageClient(cache))
+        try:
+            kernel = kernels.get(flavour)
+            base = base_initramfs(cache, kernels.busybox(), kernel)
+        except ConfigError as missing:
+            pytest.skip(str(missing))
+        agent = AgentConfig(args=("/bin/sh", "-c", script), environment=ENVIRONMENT, modules=base.modules)
+        ramdisk = initramfs(base, agent, {f"/bin/test-{name}": program(name) for name in programs})
+        words = ["console=hvc0", *(SMALL_COMMAND_LINE if memory * MIB < SMALL_MEMORY else ()), append]
+        self._output = bytearray()
+        self.machine = Machine(Machine.memory_for(memory * MIB), scatter=scatter, check=check)
+        self.free = self.machine.free_memory
+        try:
+            self.domain: Domain = self.machine.create_domain(
+                bytes(unpacked_image(kernel.image, cache)),
+                initrd=ramdisk,
+                cmdline=" ".join(words),
+                memory=memory * MIB,
+                clock=clock,
+                console=self._output.extend,
+            )
+        except ConfigError:
+            self.machine.close()
+            raise
+
+    @property
+    def console(self) -> str:
+        """What the guest wrote so far."""
+        return self._output.decode("utf-8", "replace").replace("\r", "")
+
+    def start(self) -> Stock:
+        """Let it run."""
+        self.domain.start()
+        return self
+
+    def finish(self, timeout: float = 120) -> Report:
+        """Wait for the guest's end, recount its frames, and destroy it."""
+        shutdown = self.domain.wait(timeout)
+        self.domain.vm.stop()
+        audit, stale = self.domain.vm.audit(), self.domain.vm.stale_translations()
+        seconds = self.domain.vm.system_time / 1e9
+        self.machine.close()
+        return Report(self.console, shutdown, audit, stale, self.free - self.machine.free_memory, seconds)
