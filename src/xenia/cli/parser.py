@@ -143,6 +143,10 @@ def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
         "--machine-memory", metavar="SIZE", type=size, default=None,
         help="the whole machine's memory, Xen's own included (default: what the guest needs)",
     )  # fmt: skip
+    machine.add_argument(
+        "--disk", metavar="STACK[,ro]", action="append", default=[],
+        help="a disk, xvda, xvdb and so on: a file, or layers of storage from the bottom up; ro: to be read only",
+    )  # fmt: skip
     machine.add_argument("--name", default="guest", help="the guest's name (default: guest)")
     machine.add_argument(
         "--clock", choices=CLOCKS, default="real",

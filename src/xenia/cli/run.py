@@ -38,7 +38,7 @@ def configuration(options: argparse.Namespace, command: list[str]) -> MachineCon
         for name in ("kernel", "initrd", "append", "memory", "machine_memory", "name", "clock", "scatter", "flavour")
         if (value := getattr(options, name)) is not None
     }
-    return MachineConfig(**given, command=tuple(command))
+    return MachineConfig(**given, command=tuple(command), disks=tuple(options.disk))
 
 
 def report(outcome: Outcome, voice: Voice) -> int:

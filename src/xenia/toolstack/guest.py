@@ -14,6 +14,7 @@ from typing import ClassVar, Generic, TypeVar
 from xenia.errors import ConfigError
 from xenia.shutdown import Shutdown
 from xenia.toolstack.boot import Boot
+from xenia.toolstack.vbd import open_disk, parse_disk
 from xenia.toolstack.machine import Domain, Machine
 from xenia.toolstack.machine_config import MachineConfig
 
@@ -45,7 +46,7 @@ class Verb(ABC, Generic[R]):
 class Build(Verb[None]):
     """Take machine memory and load the kernel; the console goes to `sink`.  Legal once, when defined.
 
-    ConfigError: no such memory, or a kernel that cannot boot as a PV guest.
+    ConfigError: no such memory, a disk that cannot be opened, or a kernel that cannot boot as a PV guest.
     """
 
     boot: Boot
@@ -67,6 +68,9 @@ class Build(Verb[None]):
             clock=config.clock,
             console=self.sink,
         )
+        for text in config.disks:
+            disk = parse_disk(text)
+            guest.domain.attach_disk(open_disk(disk), read_only=disk.read_only)
         guest.state = State.BUILT
 
 

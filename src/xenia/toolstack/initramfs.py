@@ -19,6 +19,7 @@ from xenia.toolstack.kernels import Kernel
 from xenia.toolstack.modules import ModuleInfo, load_order
 
 FRONTENDS = ("xen-blkfront", "xen-netfront")
+FILE_SYSTEMS = ("ext4",)  # for a guest with disks
 
 _FORMAT = b"1"  # counts changes of what follows that the digest would not see
 _DIRECTORIES = ("bin", "dev", "etc", "lib", "lib/modules", "mnt", "proc", "root", "run", "sys", "tmp", "usr", "var")

@@ -9,8 +9,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from xenia.abi.blkif import SECTOR_SIZE
 from xenia.backends.console.backend import ConsoleBackend
 from xenia.backends.console.sink import CallbackSink, FdSink, Sink
+from xenia.backends.storage.layer import Layer
 from xenia.backends.xenstore.permissions import Access, Permissions
 from xenia.backends.xenstore.server import Server
 from xenia.backends.xenstore.store import Store
@@ -20,6 +22,8 @@ from xenia.domain.build.elf import ElfKernel, load_elf
 from xenia.domain.build.image_file import read_image
 from xenia.hypervisor import Hypervisor, VirtualMachine
 from xenia.shutdown import Shutdown
+from xenia.toolstack.vbd import Disk, disk_name
+from xenia.toolstack.foreign import DomainForeign
 from xenia.toolstack.machine_config import MIB, Clock
 
 # What a domain keeps outside of its own memory: page tables of Xen's, shared pages.
@@ -138,6 +142,8 @@ class Domain:
         self.memory = memory
         self.vm = vm
         self._store = store
+        self._foreign = DomainForeign(vm)
+        self.disks: list[Disk] = []
         self.console = ConsoleBackend(
             f"d{vm.domid}",
             vm.console_page,
@@ -160,6 +166,38 @@ class Domain:
         self.console.start()
         self.vm.start()
 
+    def attach_disk(
+        self,
+        layer: Layer,
+        *,
+        name: str | None = None,
+        read_only: bool = False,
+        cdrom: bool = False,
+        sector_size: int = SECTOR_SIZE,
+        persistent: bool = False,
+    ) -> Disk:
+        """Plug in a disk, before the guest starts or while it runs.  The layer is closed with the domain.
+
+        name        xvda to xvdz; None: the first after those that are there
+
+        ConfigError when there is no such name, or it is taken.
+        """
+        name = name if name is not None else disk_name(len(self.disks))
+        if any(disk.name == name and not disk.attachment.removed for disk in self.disks):
+            raise ConfigError(f"there is a disk {name} already")
+        disk = Disk(
+            self._store.client(),
+            self._foreign,
+            name,
+            layer,
+            read_only=read_only,
+            cdrom=cdrom,
+            sector_size=sector_size,
+            persistent=persistent,
+        )
+        self.disks.append(disk)
+        return disk
+
     def wait(self, timeout: float | None = None) -> Shutdown | None:
         """Wait until the guest has ended and its console has brought everything; how it ended.
 
@@ -178,6 +216,8 @@ class Domain:
         self._destroyed = True
         self.vm.stop()
         self._settle(0)
+        for disk in self.disks:
+            disk.remove()
         self._store.detach(self.domid)
         self.vm.destroy()
 

@@ -67,6 +67,7 @@ class MachineConfig:
     scatter: int | None = None
     flavour: str | None = None
     command: tuple[str, ...] = field(default=())
+    disks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.memory < MINIMUM_MEMORY:

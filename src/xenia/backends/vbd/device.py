@@ -1,0 +1,220 @@
+"""A block device of a guest: what its frontend is told, and the queues and threads that serve it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+
+from xenia.abi.blkif import PROTOCOL, SECTOR_SIZE, Info
+from xenia.backends.fault import FrontendFault
+from xenia.backends.storage.device import HostDevice
+from xenia.backends.storage.file import RawFile
+from xenia.backends.storage.layer import Layer
+from xenia.backends.vbd.persist import VbdState
+from xenia.backends.vbd.queue import Queue, Workers
+from xenia.backends.vbd.stats import VbdStats
+from xenia.backends.xenbus import foreign
+from xenia.backends.xenbus.attachment import Backend
+from xenia.backends.xenbus.foreign import Channel, Frontend
+
+MAX_RING_PAGE_ORDER = 4
+MAX_QUEUES = 4
+MAX_INDIRECT_SEGMENTS = 256
+NR_WORKERS = 2
+
+
+class _Ring:
+    """One queue, connected: its frames, its channel, its thread."""
+
+    def __init__(self, workers: Workers, frontend: Frontend, prefix: str, nr_pages: int, persistent: bool) -> None:
+        names = [f"{prefix}ring-ref{index}" for index in range(nr_pages)] if nr_pages > 1 else [f"{prefix}ring-ref"]
+        if nr_pages == 1 and not frontend.has(names[0]):
+            names = [f"{prefix}ring-ref0"]
+        refs = [frontend.number(name) for name in names]
+        port = frontend.number(f"{prefix}event-channel")
+        self._mapping: foreign.Mapping = frontend.foreign.map(refs)
+        try:
+            self._channel: Channel = frontend.foreign.bind(port)
+        except FrontendFault:
+            self._mapping.close()
+            raise
+        self._queue = Queue(
+            workers, frontend.foreign.frames, self._mapping.memory, port, self._channel.event_fd, persistent
+        )
+        self._thread = threading.Thread(target=self._queue.serve, name="vbd ring", daemon=True)
+
+    @property
+    def is_faulty(self) -> bool:
+        return self._queue.is_faulty
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        if self._thread.ident is not None:
+            self._queue.stop()
+            self._thread.join()
+        self._queue.close()
+        self._channel.close()
+        self._mapping.close()
+
+
+class Vbd(Backend):
+    """Serves one block device out of a storage layer."""
+
+    def __init__(
+        self,
+        layer: Layer,
+        *,
+        device: int,
+        read_only: bool = False,
+        cdrom: bool = False,
+        removable: bool = False,
+        sector_size: int = SECTOR_SIZE,
+        persistent: bool = False,
+    ) -> None:
+        """The layer stays its owner's to close, after `close`.
+
+        device        its number in the guest (virtual-device), of which xenia.abi.blkif.device_number knows more
+        sector_size   bytes of the guest's logical blocks; a multiple of the layer's own
+        persistent    let the frontend copy through pages that stay granted, as feature-persistent offers
+        """
+        self._layer = layer
+        self._read_only = read_only or cdrom or layer.read_only
+        self._device = device
+        self._cdrom = cdrom
+        self._removable = removable or cdrom
+        self._sector_size = sector_size
+        self._persistent = persistent
+        # Requests go past Python where the layer is nothing but bytes of the host's.
+        fd = layer.fd if isinstance(layer, RawFile | HostDevice) else -1
+        self._workers = Workers(layer, fd, self._read_only)
+        self._workers.resize(self._whole(layer.size))
+        self._threads = [
+            threading.Thread(target=self._workers.work, name="vbd worker", daemon=True) for _ in range(NR_WORKERS)
+        ]
+        for thread in self._threads:
+            thread.start()
+        self._rings: list[_Ring] = []
+        self._on_resize: Callable[[Mapping[str, str]], None] | None = None
+        layer.watch(self._resized)
+
+    @property
+    def stats(self) -> VbdStats:
+        return VbdStats(**self._workers.counts)
+
+    @property
+    def is_faulty(self) -> bool:
+        """Whether a ring of the frontend's is not served any more, because it said what cannot be."""
+        return any(ring.is_faulty for ring in self._rings)
+
+    def save(self) -> VbdState:
+        """What a device made later needs in order to be the same."""
+        return VbdState(self._device, self._read_only, self._cdrom, self._workers.size)
+
+    def frontend_keys(self) -> dict[str, str]:
+        """What is in the frontend's directory from the start."""
+        return {"virtual-device": str(self._device), "device-type": "cdrom" if self._cdrom else "disk"}
+
+    def backend_keys(self) -> dict[str, str]:
+        """What is in the backend's directory from the start."""
+        return {
+            "mode": "r" if self._read_only else "w",
+            "removable": str(int(self._removable)),
+            "bootable": "1",
+            "device-type": "cdrom" if self._cdrom else "disk",
+        }
+
+    def on_resize(self, publish: Callable[[Mapping[str, str]], None]) -> None:
+        """Call `publish` with the keys to change whenever the disk gets another size."""
+        self._on_resize = publish
+
+    # --- The handshake, on the store's thread
+
+    def prepare(self) -> Mapping[str, str]:
+        """What frontends need to know before they make their rings."""
+        keys = {
+            "feature-flush-cache": "1",
+            "feature-barrier": "1",
+            "feature-persistent": str(int(self._persistent)),
+            "feature-max-indirect-segments": str(MAX_INDIRECT_SEGMENTS),
+            "feature-large-sector-size": "0",
+            "max-ring-page-order": str(MAX_RING_PAGE_ORDER),
+            "max-ring-pages": str(1 << MAX_RING_PAGE_ORDER),
+            "multi-queue-max-queues": str(MAX_QUEUES),
+        }
+        if self._layer.can_discard and not self._read_only:
+            granularity = max(self._sector_size, self._layer.block_size.preferred)
+            keys |= {
+                "feature-discard": "1",
+                "discard-granularity": str(granularity),
+                "discard-alignment": "0",
+                "discard-secure": str(int(self._layer.can_secure_discard)),
+            }
+        return keys
+
+    def connect(self, frontend: Frontend) -> Mapping[str, str]:
+        """Serve the rings it made."""
+        protocol = frontend.text("protocol", PROTOCOL)
+        if protocol != PROTOCOL:
+            raise FrontendFault(f"the frontend's protocol is {protocol[:40]!r}, not {PROTOCOL}")
+        nr_queues = frontend.number("multi-queue-num-queues", 1, MAX_QUEUES)
+        if frontend.has("num-ring-pages") and not frontend.has("ring-page-order"):
+            nr_pages = frontend.number("num-ring-pages", 1, 1 << MAX_RING_PAGE_ORDER)
+        else:
+            nr_pages = 1 << frontend.number("ring-page-order", 0, MAX_RING_PAGE_ORDER)
+        if nr_queues == 0 or nr_pages not in (1, 2, 4, 8, 16):
+            raise FrontendFault(f"{nr_queues} queues with rings of {nr_pages} pages cannot be")
+        persistent = self._persistent and frontend.flag("feature-persistent")
+        prefixes = [f"queue-{index}/" for index in range(nr_queues)] if frontend.has("queue-0/event-channel") else [""]
+        if len(prefixes) != nr_queues:
+            raise FrontendFault(f"the frontend has {nr_queues} queues and published none")
+        try:
+            for prefix in prefixes:
+                self._rings.append(_Ring(self._workers, frontend, prefix, nr_pages, persistent))
+        except FrontendFault:
+            self.disconnect()
+            raise
+        for ring in self._rings:
+            ring.start()
+        return self._geometry()
+
+    def disconnect(self) -> None:
+        """Answer what was taken, and let go of the rings."""
+        rings, self._rings = self._rings, []
+        for ring in rings:
+            ring.close()
+
+    def close(self) -> None:
+        """End the device's threads.  Precondition: disconnected."""
+        self._workers.close()
+        for thread in self._threads:
+            thread.join()
+
+    # --- Geometry
+
+    def _geometry(self) -> dict[str, str]:
+        """Sizes as Linux's backend tells them and its frontend takes them: `sectors` are of 512 bytes, whatever
+        `sector-size` says."""
+        info = Info(0)
+        if self._cdrom:
+            info |= Info.CDROM
+        if self._removable:
+            info |= Info.REMOVABLE
+        if self._read_only:
+            info |= Info.READONLY
+        return {
+            "sectors": str(self._workers.size // SECTOR_SIZE),
+            "info": str(int(info)),
+            "sector-size": str(self._sector_size),
+            "physical-sector-size": str(max(self._sector_size, self._layer.block_size.minimum)),
+        }
+
+    def _whole(self, size: int) -> int:
+        """The bytes of a size that make whole sectors."""
+        return size - size % self._sector_size
+
+    def _resized(self, size: int) -> None:
+        self._workers.resize(self._whole(size))
+        if self._rings and self._on_resize is not None:
+            self._on_resize({"sectors": str(self._workers.size // SECTOR_SIZE)})

@@ -1,0 +1,508 @@
+"""The queues of a vbd and the threads that carry their requests out.
+
+A queue's own thread sleeps until the guest notifies, takes all requests there are, and joins those that follow each other on the disk into
+one call.  What the host can do at once (RWF_NOWAIT: the data is in its page cache) the same thread does; everything else is left to the
+workers, so that a request that waits for a disk holds up none that does not.  Responses go into the ring as requests finish, in any order,
+and a batch of them takes one event.
+
+Ordering.  A flush covers the writes whose responses the guest had when it asked, so it needs to wait for no other request.  A barrier waits for
+all before it and holds up all after it.
+
+Locks.  A queue's lock guards its ring's responses and its counts of what is in flight; the workers' lock their list.  Neither is held while
+anything is read or written, and no queue's lock is waited for with the workers' held.  No Python runs for a request unless the disk is a stack of layers.
+"""
+
+import errno
+import logging
+import os
+
+from cpython.buffer cimport PyBUF_CONTIG, PyBuffer_Release, PyObject_GetBuffer
+from cpython.memoryview cimport PyMemoryView_FromMemory
+from libc.errno cimport EAGAIN, EINTR, EIO, EOPNOTSUPP, errno as c_errno
+from libc.stdint cimport int16_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+from posix.types cimport off_t
+from posix.unistd cimport read, write
+
+from xenia.abi.blkif cimport (
+    BLKIF_RSP_EOPNOTSUPP, BLKIF_RSP_ERROR, BLKIF_RSP_OKAY, blkif_request_t, blkif_response_t,
+)
+from xenia.backends.vbd.request cimport (
+    OP_DISCARD, OP_FLUSH, OP_READ, OP_REFUSED, OP_SECURE_DISCARD, OP_WRITE, Kept, Op, iovec, keep_end, let_go, parse,
+)
+from xenia.backends.xenbus.frames cimport Frames
+from xenia.backends.xenbus.ring cimport (
+    RING_FAULT, back_attach, back_owed, back_push, back_put, back_rest, back_take, back_waiting,
+)
+from xenia.machine.lock cimport lock, unlock
+
+from xenia.backends.vbd.layers import submit
+from xenia.errors import HypervisorBug
+
+_log = logging.getLogger(__name__)
+
+cdef extern from "<pthread.h>" nogil:
+    int pthread_cond_wait(pthread_cond_t *condition, Lock *lock)
+    int pthread_cond_signal(pthread_cond_t *condition)
+    int pthread_cond_broadcast(pthread_cond_t *condition)
+
+cdef extern from "<sys/uio.h>" nogil:
+    ssize_t preadv2(int fd, const iovec *vectors, int count, off_t offset, int flags)
+    ssize_t pwritev2(int fd, const iovec *vectors, int count, off_t offset, int flags)
+    int RWF_NOWAIT
+
+cdef extern from "<unistd.h>" nogil:
+    int fdatasync(int fd)
+
+cdef extern from "<fcntl.h>" nogil:
+    int fallocate(int fd, int mode, off_t offset, off_t length)
+    int FALLOC_FL_PUNCH_HOLE, FALLOC_FL_KEEP_SIZE
+
+cdef extern from "<poll.h>" nogil:
+    struct pollfd:
+        int fd
+        short events
+        short revents
+    short POLLIN
+    int poll(pollfd *fds, unsigned long count, int timeout)
+
+cdef enum:
+    MAX_VECTORS = 1024          # IOV_MAX: of one call
+    MAX_BATCH = 512
+    MAX_MERGED = 8 << 20        # bytes of one call
+    KEEP_PER_ENTRY = 2 * 64     # room in the table of kept frames for each ring entry
+
+
+cdef class Workers:
+    """What the queues of one device share: where the bytes are, and a list of requests that may take time.
+
+    layer       what the disk is: a storage layer
+    fd          a descriptor whose bytes are exactly the layer's, or -1
+    read_only   writes are refused
+    """
+
+    def __init__(self, layer, fd: int, read_only: bool) -> None:
+        self.layer = layer
+        self.fd = fd
+        self.limits.size = layer.size
+        self.limits.unit = max(512, layer.block_size.minimum)
+        self.limits.read_only = read_only
+        self.limits.discard = layer.can_discard
+        self.limits.secure_discard = layer.can_secure_discard
+        self.nowait_reads = self.nowait_writes = True
+
+    def work(self) -> None:
+        """Carry out what is put on the list, until `close`.  For a thread of its own, or several."""
+        cdef Op *op
+        while True:
+            with nogil:
+                op = self.get()
+                while op != NULL and self.fd >= 0:
+                    self.perform(op)
+                    (<Queue>op.queue).finish(op)
+                    op = self.get()
+            if op == NULL:
+                return
+            self.submit(op)
+
+    cdef submit(self, Op *op):
+        # Through the layers: all that is on the list, as one batch.
+        cdef Op *each = op
+        requests = []
+        try:
+            while each != NULL:
+                views = [PyMemoryView_FromMemory(<char *>each.vectors[i].iov_base, each.vectors[i].iov_len, 0x200)
+                         for i in range(<int>each.nr_vectors)] if each.kind <= OP_WRITE else []
+                requests.append((each.kind, each.offset, each.length, views, bool(each.flush_first), bool(each.barrier)))
+                each = each.next
+            errors = submit(self.layer, requests)
+        except BaseException:
+            _log.exception("a disk's requests fail")
+            errors = [errno.EIO] * len(requests)
+        for error in errors:
+            each = op
+            op = op.next
+            each.next = NULL
+            each.error = error
+            (<Queue>each.queue).finish(each)
+
+    cdef void perform(self, Op *op) noexcept nogil:
+        # Carry a request out, however long it takes.
+        cdef Op *each = op
+        cdef Op *merged
+        op.error = self.flush() if op.flush_first else 0
+        if op.error == 0 and (op.kind == OP_READ or op.kind == OP_WRITE):
+            if transfer(self.fd, op, 0):
+                # One of them is at fault; each on its own tells which.
+                while each != NULL:
+                    merged = each.merged
+                    each.merged = NULL
+                    each.error = transfer(self.fd, each, 0)
+                    each.merged = merged
+                    each = merged
+            if op.barrier and op.error == 0:
+                op.error = self.flush()
+        elif op.error == 0 and (op.kind == OP_DISCARD or op.kind == OP_SECURE_DISCARD):
+            if fallocate(self.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, op.offset, op.length):
+                op.error = c_errno
+
+    cdef int flush(self) noexcept nogil:
+        # What the host could not write it tells once and forgets; the disk has failed for good.
+        if self.flush_error == 0 and fdatasync(self.fd):
+            self.flush_error = c_errno
+        return self.flush_error
+
+    cdef void put(self, Op *op) noexcept nogil:
+        lock(&self.lock)
+        op.next = NULL
+        if self.first == NULL:
+            self.first = op
+        else:
+            self.last.next = op
+        self.last = op
+        pthread_cond_signal(&self.changed)
+        unlock(&self.lock)
+
+    cdef Op *get(self) noexcept nogil:
+        # One request (with those merged into it); through layers, all there are.
+        cdef Op *op
+        lock(&self.lock)
+        while self.first == NULL and not self.closing:
+            pthread_cond_wait(&self.changed, &self.lock)
+        op = self.first
+        if op != NULL:
+            self.first = op.next if self.fd >= 0 else NULL
+            if self.fd >= 0:
+                op.next = NULL
+        unlock(&self.lock)
+        return op
+
+    def close(self) -> None:
+        """Let the threads end when the list is empty."""
+        lock(&self.lock)
+        self.closing = True
+        pthread_cond_broadcast(&self.changed)
+        unlock(&self.lock)
+
+    def resize(self, size: int) -> None:
+        """The disk has another size from now on."""
+        self.limits.size = size
+
+    @property
+    def size(self) -> int:
+        """Bytes that requests may reach."""
+        return self.limits.size
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What was done so far."""
+        lock(&self.lock)
+        counts = self.counts
+        unlock(&self.lock)
+        return dict(counts)
+
+
+cdef class Queue:
+    """One ring.
+
+    workers     of the device
+    frames      the frontend's
+    pages       its ring's pages, side by side
+    port        its end of the channel
+    event_fd    readable after it notified
+    persistent  keep the frames of its requests
+    """
+
+    def __cinit__(self):
+        self.wake_fd = -1
+
+    def __init__(self, Workers workers, Frames frames, pages, port: int, event_fd: int, persistent: bool = False) -> None:
+        cdef uint32_t i
+        self.workers = workers
+        self.frames = frames
+        self.port = port
+        self.event_fd = event_fd
+        PyObject_GetBuffer(pages, &self.pages, PyBUF_CONTIG)
+        self.has_pages = True
+        back_attach(&self.ring, self.pages.buf, self.pages.len, sizeof(blkif_request_t), 0)
+        if self.ring.nr_entries == 0 or self.ring.nr_entries > MAX_BATCH:
+            raise HypervisorBug(f"a ring of {self.pages.len} bytes")
+        self.wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.ops = <Op *>calloc(self.ring.nr_entries, sizeof(Op))
+        if self.ops == NULL:
+            raise MemoryError
+        for i in range(self.ring.nr_entries):
+            self.ops[i].queue = <void *>self
+            self.ops[i].next = self.idle
+            self.idle = &self.ops[i]
+        if persistent:
+            self.keep.size = KEEP_PER_ENTRY * self.ring.nr_entries
+            self.keep.entries = <Kept *>calloc(self.keep.size, sizeof(Kept))
+            if self.keep.entries == NULL:
+                raise MemoryError
+
+    def __dealloc__(self):
+        cdef uint32_t i
+        if self.ops != NULL:
+            for i in range(self.ring.nr_entries):
+                free(self.ops[i].granted)
+                free(self.ops[i].vectors)
+            free(self.ops)
+        if self.has_pages:
+            PyBuffer_Release(&self.pages)
+        if self.wake_fd >= 0:
+            os.close(self.wake_fd)
+
+    def serve(self) -> None:
+        """Serve the ring until `close`.  For a thread of its own."""
+        with nogil:
+            self.serve_ring()
+
+    @property
+    def is_faulty(self) -> bool:
+        """Whether the guest's index said what cannot be, and the ring is not served any more."""
+        return self.faulty
+
+    def stop(self) -> None:
+        """Take no more requests; `serve` returns when those taken are answered."""
+        self.closing = True
+        os.eventfd_write(self.wake_fd, 1)
+
+    def close(self) -> None:
+        """Let go of the frontend's frames.  Precondition: `serve` has returned."""
+        keep_end(&self.keep, self.frames)
+        if self.has_pages:
+            self.has_pages = False
+            self.ring.sring = NULL
+            PyBuffer_Release(&self.pages)
+
+    # --- the queue's own thread
+
+    cdef void serve_ring(self) noexcept nogil:
+        cdef pollfd waiting[2]
+        cdef uint64_t drained
+        cdef int found
+        waiting[0].fd = self.wake_fd
+        waiting[1].fd = self.event_fd
+        waiting[0].events = waiting[1].events = POLLIN
+        while True:
+            lock(&self.lock)
+            found = self.in_flight
+            unlock(&self.lock)
+            if self.closing and not found:
+                return
+            # Only what is looked at after the descriptors were emptied is surely seen.
+            read(self.wake_fd, &drained, 8)
+            read(self.event_fd, &drained, 8)
+            found = 0 if self.closing or self.faulty else self.take_batch()
+            if found == 0:
+                poll(waiting, 2, -1)
+
+    cdef int take_batch(self) noexcept nogil:
+        # Take what there is and see to it; how many requests there were.  0: sleep, the guest notifies of the next.
+        cdef int waiting
+        if self.barrier != NULL:
+            lock(&self.lock)
+            waiting = self.in_flight
+            unlock(&self.lock)
+            # It counts itself.  Once given to the workers it is in flight until it is done, and then wakes this thread.
+            return self.start_barrier() if waiting == 1 else 0
+        lock(&self.lock)
+        waiting = back_rest(&self.ring)
+        unlock(&self.lock)
+        if waiting == RING_FAULT:
+            self.faulty = True
+            return 0
+        return self.take_some(waiting) if waiting else 0
+
+    cdef int start_barrier(self) noexcept nogil:
+        if self.barrier_begun:
+            return 0
+        self.barrier_begun = True
+        self.workers.put(self.barrier)
+        return 1
+
+    cdef int take_some(self, int waiting) noexcept nogil:
+        cdef blkif_request_t entry
+        cdef Op *batch = NULL
+        cdef Op *tail = NULL        # of the batch's list
+        cdef Op *last = NULL        # of those that go with the tail
+        cdef Op *op = NULL
+        cdef int taken = 0
+        while taken < waiting and (op == NULL or not op.barrier):
+            lock(&self.lock)
+            op = self.idle
+            self.idle = op.next
+            back_take(&self.ring, &entry, sizeof(entry))
+            self.in_flight += 1
+            parse(&entry, op, &self.workers.limits, self.frames, &self.keep)
+            if op.barrier:
+                self.barrier = op
+                self.barrier_begun = False
+            unlock(&self.lock)
+            taken += 1
+            if op.barrier:
+                continue
+            if last != NULL and self.workers.fd >= 0 and follows(op, last):
+                last.merged = op
+            elif tail == NULL:
+                batch = tail = op
+            else:
+                tail.next = op
+                tail = op
+            last = op
+        lock(&self.workers.lock)
+        self.workers.counts.batches += 1
+        self.workers.counts.requests += taken
+        unlock(&self.workers.lock)
+        self.carry_out(batch)
+        return taken
+
+    cdef void carry_out(self, Op *batch) noexcept nogil:
+        cdef Op *op
+        while batch != NULL:
+            op = batch
+            batch = op.next
+            op.next = NULL
+            if op.kind == OP_REFUSED or self.try_at_once(op):
+                lock(&self.lock)
+                self.respond(op)
+                unlock(&self.lock)
+            else:
+                self.workers.put(op)
+        lock(&self.lock)
+        self.push()
+        unlock(&self.lock)
+
+    cdef bint try_at_once(self, Op *op) noexcept nogil:
+        # What the host can do without sleeping; a flush, a discard and a disk of layers always may sleep.
+        cdef int error = EAGAIN
+        if self.workers.fd < 0 or op.flush_first:
+            return False
+        if op.kind == OP_READ and self.workers.nowait_reads or op.kind == OP_WRITE and self.workers.nowait_writes:
+            error = transfer(self.workers.fd, op, RWF_NOWAIT)
+        if error == EOPNOTSUPP and op.kind == OP_READ:
+            self.workers.nowait_reads = False
+        elif error == EOPNOTSUPP:
+            self.workers.nowait_writes = False
+        if error:
+            lock(&self.workers.lock)
+            self.workers.counts.waited += 1
+            unlock(&self.workers.lock)
+        return error == 0
+
+    # --- any thread
+
+    cdef void finish(self, Op *op) noexcept nogil:
+        # A request that workers carried out.
+        cdef uint64_t one = 1
+        cdef bint wake
+        lock(&self.lock)
+        if op == self.barrier:
+            self.barrier = NULL
+        self.respond(op)
+        self.push()
+        # Who waits for the rest to finish looks again.  Nothing of the queue is touched after the lock is gone: it may be closed then.
+        if self.barrier != NULL or self.closing or self.in_flight == 0:
+            write(self.wake_fd, &one, 8)
+        unlock(&self.lock)
+
+    cdef void respond(self, Op *op) noexcept nogil:
+        # The request and those merged into it.  Precondition: the lock is held.
+        cdef blkif_response_t response
+        cdef Op *following
+        while op != NULL:
+            following = op.merged
+            count(&self.workers.counts, &self.workers.lock, op, following != NULL)
+            let_go(op, self.frames, &self.keep)
+            memset(&response, 0, sizeof(response))
+            response.id = op.id
+            response.operation = op.operation
+            response.status = BLKIF_RSP_OKAY
+            if op.error:
+                response.status = BLKIF_RSP_EOPNOTSUPP if op.error < 0 or op.error == EOPNOTSUPP else BLKIF_RSP_ERROR
+            back_put(&self.ring, &response, sizeof(response))
+            self.in_flight -= 1
+            op.merged = NULL
+            op.next = self.idle
+            self.idle = op
+            op = following
+
+    cdef void push(self) noexcept nogil:
+        if self.ring.rsp_prod != self.ring.rsp_pushed and back_push(&self.ring):
+            lock(&self.workers.lock)
+            self.workers.counts.notifications += 1
+            unlock(&self.workers.lock)
+            self.frames.notify(self.port)
+
+
+cdef void count(Counts *counts, Lock *guard, Op *op, bint merged) noexcept nogil:
+    lock(guard)
+    counts.errors += op.error != 0
+    counts.merged += merged
+    if op.error == 0:
+        if op.kind == OP_READ:
+            counts.reads += 1
+            counts.bytes_read += op.length
+        elif op.kind == OP_WRITE:
+            counts.writes += 1
+            counts.bytes_written += op.length
+        elif op.kind == OP_FLUSH:
+            counts.flushes += 1
+        elif op.kind == OP_DISCARD or op.kind == OP_SECURE_DISCARD:
+            counts.discards += 1
+    unlock(guard)
+
+
+cdef bint follows(Op *op, Op *before) noexcept nogil:
+    # Whether one call can carry both out.
+    return (op.kind == before.kind and (op.kind == OP_READ or op.kind == OP_WRITE) and not op.flush_first and not before.flush_first
+            and op.offset == before.offset + before.length)
+
+
+cdef int vectors_of(Op *op, iovec *vectors, Op **rest) noexcept nogil:
+    # The vectors of a request and of those merged into it, as many as one call takes; `rest` is the first that is left out.
+    cdef int total = 0
+    cdef uint64_t length = 0
+    cdef uint32_t i
+    while op != NULL and total + op.nr_vectors <= MAX_VECTORS and (total == 0 or length + op.length <= MAX_MERGED):
+        for i in range(op.nr_vectors):
+            vectors[total] = op.vectors[i]
+            total += 1
+        length += op.length
+        op = op.merged
+    rest[0] = op
+    return total
+
+
+cdef int transfer(int fd, Op *op, int flags) noexcept nogil:
+    # Read or write: 0, or an errno.  With RWF_NOWAIT a part may have been done; doing it again does no harm.
+    cdef iovec vectors[MAX_VECTORS]
+    cdef iovec *at
+    cdef Op *rest
+    cdef bint reads = op.kind == OP_READ
+    cdef off_t offset = op.offset
+    cdef ssize_t done
+    cdef int left
+    while op != NULL:
+        left = vectors_of(op, vectors, &rest)
+        at = vectors
+        while left:
+            done = preadv2(fd, at, left, offset, flags) if reads else pwritev2(fd, at, left, offset, flags)
+            if done < 0:
+                if c_errno == EINTR:
+                    continue
+                return c_errno
+            if done == 0:
+                return EIO          # the file ends before the disk does
+            offset += done
+            while left and <size_t>done >= at.iov_len:
+                done -= at.iov_len
+                at += 1
+                left -= 1
+            if done:
+                at.iov_base = <char *>at.iov_base + done
+                at.iov_len -= done
+        op = rest
+    return 0
