@@ -14,9 +14,9 @@ from typing import ClassVar, Generic, TypeVar
 from xenia.errors import ConfigError
 from xenia.shutdown import Shutdown
 from xenia.toolstack.boot import Boot
-from xenia.toolstack.vbd import open_disk, parse_disk
 from xenia.toolstack.machine import Domain, Machine
 from xenia.toolstack.machine_config import MachineConfig
+from xenia.toolstack.vbd import open_disk, parse_disk
 
 R = TypeVar("R")
 

@@ -20,11 +20,12 @@ from xenia.backends.xenstore.transport import GuestLink
 from xenia.domain.build.bzimage import load_image
 from xenia.domain.build.elf import ElfKernel, load_elf
 from xenia.domain.build.image_file import read_image
+from xenia.errors import ConfigError
 from xenia.hypervisor import Hypervisor, VirtualMachine
 from xenia.shutdown import Shutdown
-from xenia.toolstack.vbd import Disk, disk_name
 from xenia.toolstack.foreign import DomainForeign
 from xenia.toolstack.machine_config import MIB, Clock
+from xenia.toolstack.vbd import Disk, disk_name
 
 # What a domain keeps outside of its own memory: page tables of Xen's, shared pages.
 _DOMAIN_OVERHEAD = MIB
