@@ -118,6 +118,7 @@ def test_a_crash_between_any_two_writes_loses_nothing_that_was_flushed(name: str
         ends.append((len(records), bytes(history.durable), history.possible))
 
     work(layer, history, chance, flushed, 40)
+    layer.close()
     start = 0
     for end, durable, possible in ends:
         cuts = range(start, end)
@@ -128,7 +129,8 @@ def test_a_crash_between_any_two_writes_loses_nothing_that_was_flushed(name: str
                 replay(kept, disk)
                 report = check_image(disk, read_header(disk, "it"))
                 assert report.sound, report.errors
-                assert agree(bytes(open_image(disk).pread(0, SIZE)), durable, possible)
+                with open_image(disk) as found:
+                    assert agree(bytes(found.pread(0, SIZE)), durable, possible)
         start = end
 
 
@@ -193,7 +195,8 @@ def after_flushes(seed: int, told: int) -> tuple[bytes, dict[int, set[bytes]]]:
     def flushed() -> None:
         ends.append((history.durable, history.possible))
 
-    work(Memory(SIZE), history, random.Random(seed), flushed, 20 * (told + 20))
+    with Memory(SIZE) as disk:
+        work(disk, history, random.Random(seed), flushed, 20 * (told + 20))
     durable, possible = ends[told]
     for sector, found in ends[told + 1][1].items():
         possible.setdefault(sector, set()).update(found)

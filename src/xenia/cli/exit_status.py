@@ -18,9 +18,12 @@ class ExitStatus(IntEnum):
         return member
 
     OK = 0, "the guest powered off, the command ended with 0, or the console was left with Ctrl-]"
-    PROBLEM = 1, (
-        "doctor: something that is needed is missing; inspect: the kernel cannot boot as a PV guest; "
-        "disk check: an image is damaged"
+    PROBLEM = (
+        1,
+        (
+            "doctor: something that is needed is missing; inspect: the kernel cannot boot as a PV guest; "
+            "disk check: an image is damaged"
+        ),
     )
     USAGE = 2, "the request cannot be met: wrong arguments, a file that is missing, memory that is not there"
     LOST = 119, "the guest ended before the command did, so the command's status is not known"
