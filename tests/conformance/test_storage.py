@@ -1,6 +1,8 @@
 """Every stack of up to three layers keeps what is written to it."""
 
 import os
+import random
+import threading
 from collections.abc import Iterator
 from itertools import count, product
 from pathlib import Path
@@ -10,7 +12,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.conformance.storage_model import StackMachine
+from tests.conformance.storage_model import SIZE, StackMachine, make, pattern
+from xenia.backends.storage.layer import Operation, Request
+from xenia.backends.storage.stack import open_stack
 
 pytest.importorskip("cryptography", reason="needs the Python package cryptography")
 
@@ -64,3 +68,53 @@ def test_a_stack_keeps_what_is_written_to_it(stack: str, memory_path: Path) -> N
             phases=[Phase.generate], suppress_health_check=list(HealthCheck),
         ),
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "stack",
+    [
+        "qcow2:DIR/disk.qcow2:cluster=4K",
+        "file:DIR/disk,compress",
+        "file:DIR/disk,cow:DIR/overlay",
+        "file:DIR/disk,checkpoint",
+        "file:DIR/disk,cache:size=128K:writeback",
+        "file:DIR/disk,crypt:key=@DIR/key:plain:sector=4096,qcow2:cluster=512",
+    ],
+)
+def test_threads_do_not_see_each_others_work(stack: str, memory_path: Path) -> None:
+    """Each works on every fourth stretch of the disk, and finds there what it wrote, with and without waiting."""
+    (memory_path / "key").write_bytes(bytes(range(64)))
+    text = stack.replace("DIR", str(memory_path))
+    make(text)
+    failed: list[BaseException] = []
+    with open_stack(text) as layer:
+
+        def work(own: int) -> None:
+            chance = random.Random(own)
+            held = {place: bytes(3000) for place in range(own, SIZE // 3000, 4)}
+            try:
+                for step in range(150):
+                    place = chance.choice(list(held))
+                    match chance.randrange(8):
+                        case 0:
+                            layer.flush()
+                        case 1:
+                            layer.write_zeroes(place * 3000, 3000)
+                            held[place] = bytes(3000)
+                        case 2 | 3 | 4:
+                            held[place] = pattern(own * 1000 + step, 3000)
+                            layer.pwrite(held[place], place * 3000)
+                        case _:
+                            found = bytearray(3000)
+                            read = [Request(Operation.READ, place * 3000, 3000, [memoryview(found)])]
+                            layer.submit(layer.submit(read, nowait=True))
+                            assert not read[0].error and found == held[place]
+            except BaseException as error:
+                failed.append(error)
+
+        threads = [threading.Thread(target=work, args=(own,)) for own in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert not failed, failed

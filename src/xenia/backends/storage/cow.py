@@ -34,8 +34,8 @@ def open_overlay(lower: Layer, path: Path | None, read_only: bool = False) -> Ov
     The overlay closes `lower`; where this fails, nobody has.
     """
     if path is None:
-        container = RawFile(_nameless())
-        return Overlay(container, create_image(container, lower.size), lower)
+        fleeting = Fleeting(_nameless())
+        return Overlay(fleeting, create_image(fleeting, lower.size), lower)
     if not path.exists() and not read_only:
         create_overlay(path, lower.size)
     container = open_file(path, read_only)
@@ -72,6 +72,13 @@ def sync_directory(directory: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+class Fleeting(RawFile):
+    """A file without a name: nobody will ever find it after a crash."""
+
+    def _flush(self) -> None:
+        pass
 
 
 def _nameless() -> int:

@@ -16,13 +16,13 @@ from __future__ import annotations
 import errno
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import ClassVar, NamedTuple
 
 from xenia.backends.storage.aligned import fine
 from xenia.backends.storage.buffers import ZEROES, Buffers, Cursor, fill, is_zero, join, zero
-from xenia.backends.storage.layer import BlockSize, Capability, Extent, Layer
+from xenia.backends.storage.layer import BlockSize, Capability, Extent, Layer, Operation, Request, runs
 from xenia.backends.storage.qcow2.compression import COMPRESSED, Codec
 from xenia.backends.storage.qcow2.header import Header
 from xenia.backends.storage.qcow2.mapping import COPIED, OFFSET, ZERO, Mapping
@@ -68,7 +68,7 @@ class Qcow2(Layer):
         level: int | None = None,
     ) -> None:
         """`compress`: clusters are compressed as they are written.  The image closes its container and its backing."""
-        capabilities = Capability.FLUSH
+        capabilities = Capability.FLUSH | container.capabilities & Capability.NOWAIT
         if not (read_only or container.read_only):
             capabilities |= Capability.WRITE | Capability.DISCARD | Capability.RESIZE
             if header.version >= 3 or backing is None:
@@ -83,6 +83,7 @@ class Qcow2(Layer):
         self._decompressed: OrderedDict[int, bytes] = OrderedDict()  # by L2 entry
         self._cluster_size = header.cluster_size
         self._reach = header.cluster_size * header.l2_entries  # bytes under one L2 table
+        self._settled = 0  # changes when clusters become free that were in use
         self._lock = threading.RLock()
         if not self.read_only and header.autoclear:
             header.autoclear = 0  # what hangs on these bits does not follow our writes
@@ -100,10 +101,22 @@ class Qcow2(Layer):
     # Reading
 
     def _read(self, buffers: Buffers, offset: int, length: int) -> None:
-        cursor = Cursor(buffers)
         with self._lock:
-            for run in self._runs(offset, length):
-                self._read_run(run, cursor.take(run.length))
+            found = list(self._runs(offset, length))
+            settled = self._settled
+            if any(run.entry & COMPRESSED for run in found):
+                self._read_runs(found, buffers)
+                return
+        # Others may go on meanwhile. Should they have given clusters out again, what was read may be another's.
+        self._read_runs(found, buffers)
+        if settled != self._settled:
+            with self._lock:
+                self._read_runs(list(self._runs(offset, length)), buffers)
+
+    def _read_runs(self, found: list[Run], buffers: Buffers) -> None:
+        cursor = Cursor(buffers)
+        for run in found:
+            self._read_run(run, cursor.take(run.length))
 
     def _read_run(self, run: Run, buffers: Buffers) -> None:
         if run.plain:
@@ -160,6 +173,44 @@ class Qcow2(Layer):
                     run_end = min(stop, run_end + size)
             yield Run(offset, run_end - offset, entry)
             offset = run_end
+
+    def _submit_nowait(self, requests: Sequence[Request]) -> list[Request]:
+        waiting: list[Request] = []
+        for run in runs(requests):
+            overtakes = any(one.operation is not Operation.READ for one in waiting)
+            if overtakes or run[0].operation is not Operation.READ or not self._read_nowait(run):
+                waiting += run
+        return waiting
+
+    def _read_nowait(self, requests: Sequence[Request]) -> bool:
+        """Read what these ask for, as far as tables in memory and the container tell at once where it is."""
+        if Capability.NOWAIT not in self.capabilities or not self._lock.acquire(blocking=False):
+            return False
+        try:
+            offset, length = requests[0].offset, sum(one.length for one in requests)
+            self._check(offset, length)
+            if not self._mapping.knows(offset // self._reach, (offset + length) // self._reach):
+                return False
+            cursor = Cursor([each for one in requests for each in one.buffers])
+            below: list[Request] = []
+            for run in self._runs(offset, length):
+                buffers = cursor.take(run.length)
+                if run.plain:
+                    below.append(Request(Operation.READ, self._host(run), run.length, buffers))
+                elif run.entry & COMPRESSED or (self.backing is not None and not run.zero):
+                    return False
+                else:
+                    zero(buffers)
+            if self.lower.submit(below, nowait=True) or any(one.error for one in below):
+                return False
+        except OSError:
+            return False  # the other way tells
+        finally:
+            self._lock.release()
+        self.statistics.reads += 1
+        self.statistics.bytes_read += length
+        self.statistics.merged += len(requests) - 1
+        return True
 
     # Writing
 
@@ -341,7 +392,7 @@ class Qcow2(Layer):
             self.refcounts.written()
             self._mapping.written()
             self._decompressed.clear()  # entries may come to stand for something else
-            self.refcounts.settle()
+            self._settled += self.refcounts.settle()
 
     # Extents and size
 

@@ -108,8 +108,11 @@ class Refcounts:
         first, last = offset // self.cluster_size, (offset + length - 1) // self.cluster_size
         self._released.extend(range(first, last + 1))
 
-    def settle(self) -> None:
-        """Nothing durable refers any more to what was released: count it down, and give the space back."""
+    def settle(self) -> int:
+        """Nothing durable refers any more to what was released: count it down, and give the space back.
+
+        How many clusters became free.
+        """
         freed: list[int] = []
         for cluster in self._released:
             count = self.get(cluster)
@@ -123,6 +126,7 @@ class Refcounts:
         self._released.clear()
         if self._container.can_discard:
             self._discard(sorted(freed))
+        return len(freed)
 
     def write(self) -> None:
         """Write the blocks that changed."""

@@ -1,0 +1,130 @@
+"""Images that are damaged, or made to do harm: a refusal, or errors, and nothing else."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from xenia.backends.storage.cow import open_overlay
+from xenia.backends.storage.layer import Layer
+from xenia.backends.storage.luks2 import Cost, format_luks, unlock
+from xenia.backends.storage.memory import Memory
+from xenia.backends.storage.qcow2.check import check_image
+from xenia.backends.storage.qcow2.create import create_image
+from xenia.backends.storage.qcow2.header import read_header
+from xenia.backends.storage.qcow2.image import Qcow2
+from xenia.backends.storage.qcow2.open import open_image, open_image_file
+from xenia.backends.storage.stack import create_stack
+from xenia.errors import ConfigError
+
+SIZE = 256 * 1024
+
+
+def image() -> bytes:
+    """A small image with plain, compressed and zero clusters."""
+    container = Memory(0)
+    header = create_image(container, SIZE, cluster_bits=9)
+    disk = Qcow2(container, header, compress=True)
+    disk.pwrite(b"compresses well " * 640, 0)
+    disk.write_zeroes(4096, 4096)
+    disk.flush()
+    plain = Qcow2(container, read_header(container, "it"))
+    plain.pwrite(random.Random(1).randbytes(8192), 100_000)
+    plain.flush()
+    return bytes(container.pread(0, container.size))
+
+
+def use(disk: Layer, chance: random.Random) -> None:
+    """Requests like a guest's, any of which may fail."""
+    for _ in range(8):
+        offset = chance.randrange(disk.size // 512 or 1) * 512
+        length = min(4096, disk.size - offset)
+        try:
+            match chance.randrange(4):
+                case 0:
+                    disk.pwrite(bytes(length), offset)
+                case 1:
+                    disk.discard(offset, length)
+                case 2:
+                    disk.flush()
+                case _:
+                    disk.pread(offset, length)
+        except OSError:
+            pass
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_an_image_with_wrong_bytes_is_refused_or_gives_errors(seed: int, tmp_path: Path) -> None:
+    chance = random.Random(seed)
+    data = bytearray(image())
+    for _ in range(chance.choice((1, 3, 20))):
+        # Mostly in the header and the tables, which are at the beginning.
+        at = chance.randrange(chance.choice((112, 4096, len(data))))
+        data[at] = chance.choice((0, 0xFF, chance.randrange(256), data[at] ^ 1 << chance.randrange(8)))
+    disk = Memory(len(data))
+    disk.pwrite(data, 0)
+    try:
+        header = read_header(disk, "it")
+        check_image(disk, header, repair=chance.random() < 0.3)
+        opened = open_image(disk, "it", tmp_path)
+    except (ConfigError, OSError):
+        return
+    use(opened, chance)
+    assert disk.size < 1 << 30
+
+
+@pytest.mark.parametrize("length", [0, 1, 71, 72, 104, 511, 512, 2000])
+def test_an_image_that_is_cut_off_is_refused_or_gives_errors(length: int, tmp_path: Path) -> None:
+    disk = Memory(length)
+    disk.pwrite(image()[:length], 0)
+    try:
+        use(open_image(disk, "it", tmp_path), random.Random(length))
+    except ConfigError:
+        return
+
+
+def test_images_that_stand_on_each_other_are_refused(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.qcow2", tmp_path / "second.qcow2"
+    create_stack(f"qcow2:{first}", SIZE)
+    create_stack(f"qcow2:{second}:base=first.qcow2", None)
+    first.unlink()
+    with pytest.raises(ConfigError, match="which is based on it"):
+        create_stack(f"qcow2:{first}:base=second.qcow2", SIZE)
+    with pytest.raises(ConfigError, match="which is based on it"):
+        open_image_file(first, read_only=True)
+
+
+def test_a_backing_that_is_no_file_is_refused(tmp_path: Path) -> None:
+    disk = Memory(0)
+    create_image(disk, SIZE, backing_file='json:{"driver": "nbd"}', backing_format="raw")
+    with pytest.raises(ConfigError, match="which is not a file"):
+        open_image(disk, "it", tmp_path)
+
+
+def test_an_overlay_of_another_disk_is_refused(tmp_path: Path) -> None:
+    overlay = open_overlay(Memory(SIZE), tmp_path / "overlay")
+    overlay.close()
+    with pytest.raises(ConfigError, match="belongs to a disk of"):
+        open_overlay(Memory(2 * SIZE), tmp_path / "overlay")
+
+
+def test_headers_of_encrypted_disks_with_wrong_bytes_are_refused() -> None:
+    pytest.importorskip("cryptography", reason="needs the Python package cryptography")
+    disk = Memory(17 << 20)
+    format_luks(disk, b"key", cost=Cost(1000, 0))
+    good = bytes(disk.pread(0, 32768))
+    assert unlock(disk, b"key", "it").sector_size == 4096
+    with pytest.raises(ConfigError, match="no keyslot"):
+        unlock(disk, b"wrong", "it")
+    disk.pwrite(bytes(4096), 0)
+    assert unlock(disk, b"key", "it").sector_size == 4096  # from the second copy
+    for seed in range(40):
+        chance = random.Random(seed)
+        data = bytearray(good)
+        for copy in (0, 16384):
+            data[copy + chance.randrange(5000)] ^= 1 << chance.randrange(8)
+        disk.pwrite(data, 0)
+        try:
+            unlock(disk, b"key", "it")
+        except ConfigError:
+            continue
