@@ -56,7 +56,6 @@ class Report:
     console: str
     shutdown: Shutdown | None
     audit: list[str]
-    stale: list[tuple[int, int, str, bool]]
     still_held: int
     virtual_seconds: float
 
@@ -120,7 +119,7 @@ class Stock:
         """Wait for the guest's end, recount its frames, and destroy it."""
         shutdown = self.domain.wait(timeout)
         self.domain.vm.stop()
-        audit, stale = self.domain.vm.audit(), self.domain.vm.stale_translations()
+        audit = self.domain.vm.audit()
         seconds = self.domain.vm.system_time / 1e9
         self.machine.close()
-        return Report(self.console, shutdown, audit, stale, self.free - self.machine.free_memory, seconds)
+        return Report(self.console, shutdown, audit, self.free - self.machine.free_memory, seconds)
