@@ -149,7 +149,7 @@ class Vbd(Backend):
                 "feature-discard": "1",
                 "discard-granularity": str(granularity),
                 "discard-alignment": "0",
-                "discard-secure": str(int(self._layer.can_secure_discard)),
+                "discard-secure": str(int(self._workers.can_secure_discard)),
             }
         return keys
 

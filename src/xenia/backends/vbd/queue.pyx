@@ -89,7 +89,7 @@ cdef class Workers:
         self.limits.unit = max(512, layer.block_size.minimum)
         self.limits.read_only = read_only
         self.limits.discard = layer.can_discard
-        self.limits.secure_discard = layer.can_secure_discard
+        self.limits.secure_discard = layer.can_secure_discard and fd < 0     # punching a hole leaves copies
         self.nowait_reads = self.nowait_writes = True
 
     def work(self) -> None:
@@ -188,6 +188,11 @@ cdef class Workers:
     def resize(self, size: int) -> None:
         """The disk has another size from now on."""
         self.limits.size = size
+
+    @property
+    def can_secure_discard(self) -> bool:
+        """Whether a discard can be secure."""
+        return self.limits.secure_discard
 
     @property
     def size(self) -> int:
