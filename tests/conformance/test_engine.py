@@ -163,6 +163,32 @@ def test_a_data_watchpoint_traps_after_the_instruction(kind: int, instruction: s
     assert program.last[0] == "syscall"
 
 
+def test_a_data_watchpoint_traps_at_its_instruction_however_often_the_program_is_stopped() -> None:
+    # One block: the watched store, then others, then the way out.
+    source = f"mov $20000, %ebp; 1: movl $7, {DATA + 4}; incl %ebx; incl %ebx; mov $6, %eax; syscall; dec %ebp; jnz 1b"
+    program = Program(assemble(source + "\n" + LEAVE))
+    program.set_debugreg(1, DATA + 4)
+    program.set_debugreg(7, 1 << 2 | WATCH_WRITES << 20 | FOUR_BYTES << 22)
+    finished = threading.Event()
+
+    def disturb() -> None:
+        while not finished.wait(0.0001):
+            program.kick()
+
+    disturber = threading.Thread(target=disturb)
+    disturber.start()
+    places = []
+    while True:
+        if program.run():
+            if program.last[0] == "syscall":
+                break
+            places.append(program.rip)
+    finished.set()
+    disturber.join()
+    assert set(places) == {CODE + 5 + 11}
+    assert program.gpr[RBX] == 40000
+
+
 @pytest.mark.parametrize(
     ("kind", "instruction"),
     [(WATCH_WRITES, f"mov {DATA + 4}, %ebx"), (WATCH_ALL, f"movl $1, {DATA + 8}"), (WATCH_ALL, f"movl $1, {DATA}")],

@@ -95,7 +95,7 @@ cdef extern from "interpose.h" nogil:
     uint32_t HF_CPL, HF_CS32, HF_SS32, HF_ADDSEG, HF_PE, HF_MP, HF_TS, HF_LMA, HF_CS64, HF_OSFXSR
     int CC_OP_EFLAGS
     int UC_CPU, UC_NO_EXIT_REQUEST, UC_INIT_DONE, UC_NESTED_LEVEL
-    int CPU_EXIT_REQUEST, CPU_ENV, CPU_ENV_PTR, CPU_ICOUNT_DECR_PTR, CPU_HALTED, CPU_EXCEPTION_INDEX
+    int CPU_EXIT_REQUEST, CPU_CFLAGS_NEXT_TB, CPU_ENV, CPU_ENV_PTR, CPU_ICOUNT_DECR_PTR, CPU_HALTED, CPU_EXCEPTION_INDEX
     int VICTIM_ENTRIES, NB_MMU_MODES, MMU_USER_IDX
     uint32_t TLB_INVALID_BIT
 
@@ -393,6 +393,9 @@ cdef bint op_run(Processor *processor) noexcept nogil:
     # cpu_exec clears a stop request only when it obeys it, so a kick that lands before it is not lost.
     cdef Engine *engine = <Engine *>processor
     engine.left = 0
+    # A stop may have come between a watchpoint's first look and the instruction's own block: look again.
+    forget_watchpoint(engine)
+    put_int(engine.cpu, CPU_CFLAGS_NEXT_TB, -1)
     interposed_enter(&engine.interposed)
     push(engine)
     while True:
