@@ -19,18 +19,6 @@ pytestmark = pytest.mark.guest
 DIFFERENCES = tomllib.loads(Path(__file__).with_name("differences.toml").read_text())["difference"]
 
 
-# Guests that show a behaviour which Xenia does not have yet.  These marks are strict: they go with the fault.
-NOT_YET: dict[str, str] = {}
-
-
-def parameters() -> list[object]:
-    """Every behaviour, marked where it is not there yet."""
-    return [
-        pytest.param(name, marks=pytest.mark.xfail(reason=NOT_YET[name])) if name in NOT_YET else name
-        for name in behaviours()
-    ]
-
-
 def expected(name: str) -> list[str]:
     """Real Xen's answer with the known differences put in."""
     lines = (ANSWERS / f"{name}.txt").read_text().splitlines()
@@ -41,7 +29,7 @@ def expected(name: str) -> list[str]:
     return lines
 
 
-@pytest.mark.parametrize("name", parameters())
+@pytest.mark.parametrize("name", behaviours())
 def test_a_guest_is_told_what_real_xen_tells_it(name: str) -> None:
     with Running(name) as guest:
         assert text(guest.answer(20)).splitlines() == expected(name)
