@@ -23,7 +23,7 @@ cdef class VirtualMachine:
     cdef DomainState *domain
     cdef Clock clock
     cdef RunLoop loop
-    cdef object threads, ended, failure, on_end, stale
+    cdef object threads, ended, failure, on_end, stale, report
     cdef bint running
     cdef bint share_info(self)
     cdef pin_root(self, uint64_t root)

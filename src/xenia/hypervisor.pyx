@@ -18,7 +18,7 @@ from xenia.cpu.processor cimport CONTEXT_FLAGS, CONTEXT_SEGMENTS, RSI, RSP
 from xenia.domain.audit cimport audit_domain
 from xenia.domain.crash cimport crash_report
 from xenia.domain.directory cimport directory_add, directory_remove, domain_leave
-from xenia.domain.domain cimport SHUTDOWN_NONE, Directory, Domain as DomainState, Vcpu
+from xenia.domain.domain cimport SHUTDOWN_NONE, SHUTDOWN_crash, Directory, Domain as DomainState, Vcpu
 from xenia.domain.events cimport event_open, event_post, event_reset
 from xenia.domain.grant_frames cimport grant_frames_grow, grant_frames_release
 from xenia.domain.grant_maps cimport grant_maps_release
@@ -226,6 +226,8 @@ cdef class VirtualMachine:
         try:
             with nogil:
                 run(&self.loop)
+            if self.domain.shutdown == SHUTDOWN_crash:      # while its memory is still there
+                self.report = crash_report(self.domain)
             if self.stale:
                 raise HypervisorBug(f"the processor holds translations that the page tables do not give: {self.stale[:4]}")
         except BaseException as failure:
@@ -320,7 +322,7 @@ cdef class VirtualMachine:
     @property
     def crash_report(self) -> list[str]:
         """Registers, code, stack and page-table walks of a domain that crashed, line by line."""
-        return crash_report(self.domain)
+        return list(self.report or ())
 
     @property
     def statistics(self) -> dict[str, object]:

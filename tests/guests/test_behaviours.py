@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from guests import build as guests
 from tests.guests.record_answers import text
 from tests.guests.tiny import ANSWERS, Running, behaviours
+from xenia import Machine
 
 pytestmark = pytest.mark.guest
 
@@ -37,3 +39,15 @@ def test_a_guest_is_told_what_real_xen_tells_it(name: str) -> None:
 
 def test_every_difference_says_why() -> None:
     assert all(difference["why"] and difference["xen"] != difference["xenia"] for difference in DIFFERENCES)
+
+
+def test_a_crash_report_outlives_the_domain() -> None:
+    kernel = guests.build("crash_nohandler", guests.OUTPUT / "crash_nohandler")
+    with Machine(Machine.memory_for(32 << 20)) as machine:
+        domain = machine.create_domain(kernel, memory=32 << 20)
+        domain.start()
+        domain.wait()
+        domain.destroy()
+        report = domain.crash_report
+    assert "stack 0" in report
+    assert "L1[" in report
