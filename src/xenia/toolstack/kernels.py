@@ -30,6 +30,7 @@ FLAVOURS = {
     "cloud-amd64": ("linux-image-cloud-amd64", "linux-image-virtual"),
 }
 _PAGE = 4096
+_WANTED = "wanted-modules"  # in a kernel's directory: which modules it was unpacked for
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Kernels:
     def _marked(self, marker: Path) -> Kernel | None:
         try:
             release = json.loads(marker.read_text())["release"]
-            return _kernel(marker.parent / release / "vmlinuz")
+            return _kernel(marker.parent / release / "vmlinuz") if _is_whole(marker.parent / release) else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -101,11 +102,12 @@ class Kernels:
         parts = [image, *(self._client.find([name]) for name in image.depends if name.startswith("linux-modules-"))]
         release = image.name.removeprefix("linux-image-").removeprefix("unsigned-")
         target = self._cache.path("kernels", release)
-        if not (target / "vmlinuz").exists():
+        if not _is_whole(target):
             with self._cache.new_directory(target) as directory:
                 self._unpack_packages(parts, directory)
                 if not (directory / "vmlinuz").exists():
                     raise ConfigError(f"package {image.name} has no kernel in it")
+                (directory / _WANTED).write_text(_wanted_modules())
         return _kernel(target / "vmlinuz")
 
     def _unpack_packages(self, packages: Iterable[Package], directory: Path) -> None:
@@ -153,6 +155,18 @@ class Kernels:
                     path.write_bytes(contents.read())
                 return
         raise ConfigError(f"package {deb.name} has no busybox in it")
+
+
+def _wanted_modules() -> str:
+    return "\n".join(GUEST_MODULES)
+
+
+def _is_whole(directory: Path) -> bool:
+    """Whether a kernel's directory has all that would be unpacked today."""
+    try:
+        return (directory / "vmlinuz").exists() and (directory / _WANTED).read_text() == _wanted_modules()
+    except OSError:
+        return False
 
 
 def _kernel(image: Path) -> Kernel:

@@ -70,7 +70,8 @@ def test_a_kernel_is_fetched_with_the_modules_guests_may_want_and_no_others(cach
     assert kernel.config is not None
     assert kernel.config.read_bytes() == b"CONFIG_XEN_PV=y\n"
     assert sorted(kernel.module_infos()) == ["crc16", "ext4", "xen_blkfront"]
-    assert sorted(path.name for path in kernel.image.parent.iterdir()) == ["config", "modules", "vmlinuz"]
+    names = sorted(path.name for path in kernel.image.parent.iterdir())
+    assert names == ["config", "modules", "vmlinuz", "wanted-modules"]
 
 
 def test_a_cached_kernel_is_not_fetched_again(cache: Cache, client: Distribution) -> None:
@@ -80,6 +81,16 @@ def test_a_cached_kernel_is_not_fetched_again(cache: Cache, client: Distribution
     assert kernels.get("amd64") == first
     assert client.downloads == downloads
     assert kernels.cached() == [first]
+
+
+def test_a_kernel_that_was_unpacked_for_other_modules_is_fetched_again(
+    cache: Cache, client: Distribution, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernels = Kernels(cache, client)
+    with monkeypatch.context() as then:
+        then.setattr("xenia.toolstack.kernels.GUEST_MODULES", ("xen-blkfront",))
+        assert sorted(kernels.get("amd64").module_infos()) == ["xen_blkfront"]
+    assert sorted(kernels.get("amd64").module_infos()) == ["crc16", "ext4", "xen_blkfront"]
 
 
 def test_an_update_of_what_is_up_to_date_downloads_nothing(cache: Cache, client: Distribution) -> None:
