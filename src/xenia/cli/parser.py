@@ -147,6 +147,10 @@ def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
         "--disk", metavar="STACK[,ro]", action="append", default=[],
         help="a disk, xvda, xvdb and so on: a file, or layers of storage from the bottom up; ro: to be read only",
     )  # fmt: skip
+    machine.add_argument(
+        "--root", metavar="STACK[,ro]",
+        help="a disk to boot from: it comes first, as xvda, with root=/dev/xvda on the kernel's command line",
+    )  # fmt: skip
     machine.add_argument("--name", default="guest", help="the guest's name (default: guest)")
     machine.add_argument(
         "--clock", choices=CLOCKS, default="real",

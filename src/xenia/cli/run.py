@@ -11,6 +11,7 @@ from xenia.toolstack import run as toolstack
 from xenia.toolstack.machine_config import MachineConfig
 from xenia.toolstack.run import Ending, Outcome
 
+ROOT = "xvda"  # the first disk
 _STATUSES = {
     Ending.POWEROFF: ExitStatus.OK,
     Ending.LEFT: ExitStatus.OK,
@@ -38,7 +39,11 @@ def configuration(options: argparse.Namespace, command: list[str]) -> MachineCon
         for name in ("kernel", "initrd", "append", "memory", "machine_memory", "name", "clock", "scatter", "flavour")
         if (value := getattr(options, name)) is not None
     }
-    return MachineConfig(**given, command=tuple(command), disks=tuple(options.disk))
+    disks = tuple(options.disk)
+    if options.root is not None:
+        disks = (options.root, *disks)
+        given["append"] = f"root=/dev/{ROOT} {given['append']}".strip()
+    return MachineConfig(**given, command=tuple(command), disks=disks)
 
 
 def report(outcome: Outcome, voice: Voice) -> int:
