@@ -125,16 +125,22 @@ static int is_end_signal(u32 signal)
     return 1;
 }
 
+/* End all other processes and let what they wrote reach the disks; a root file system is clean then. */
+static void settle(void)
+{
+    int status;
+    call2(SYS_kill, -1, SIGKILL);
+    while (call4(SYS_wait4, -1, &status, 0, 0) > 0)
+        ;
+    call0(SYS_sync);
+    call5(SYS_mount, 0, "/", 0, MS_REMOUNT | MS_RDONLY, 0);
+}
+
 static void __attribute__((noreturn)) end_guest(int is_init, int console)
 {
     call3(SYS_ioctl, console, TCSBRK, 1);           /* wait until it is written */
     if (is_init) {
-        int status;
-        call2(SYS_kill, -1, SIGKILL);
-        while (call4(SYS_wait4, -1, &status, 0, 0) > 0)
-            ;
-        call0(SYS_sync);
-        call5(SYS_mount, 0, "/", 0, MS_REMOUNT | MS_RDONLY, 0);     /* a file system that is on a disk is clean then */
+        settle();
         call4(SYS_reboot, REBOOT_MAGIC1, REBOOT_MAGIC2, how_to_end, 0);
     }
     for (;;)
@@ -188,6 +194,13 @@ static void __attribute__((noreturn)) execute(void)
 
 /* --- mode=shell */
 
+static void set_window_size(int console)
+{
+    struct { u16 rows, columns, x, y; } size = { (u16)rows, (u16)columns, 0, 0 };
+    if (rows && columns)
+        call3(SYS_ioctl, console, TIOCSWINSZ, &size);
+}
+
 static void run_shell(int is_init)
 {
     static const u64 awaited = END_SIGNALS | SIGNAL_BIT(SIGCHLD);
@@ -197,7 +210,6 @@ static void run_shell(int is_init)
         int console = 0;
         call0(SYS_setsid);
         if (is_init) {
-            struct { u16 rows, columns, x, y; } size = { (u16)rows, (u16)columns, 0, 0 };
             console = (int)call2(SYS_open, "/dev/hvc0", O_RDWR);
             if (console < 0)
                 console = (int)call2(SYS_open, "/dev/console", O_RDWR);
@@ -205,8 +217,7 @@ static void run_shell(int is_init)
                 call2(SYS_dup2, console, fd);
             if (console > 2)
                 call1(SYS_close, console);
-            if (rows && columns)
-                call3(SYS_ioctl, 0, TIOCSWINSZ, &size);
+            set_window_size(0);
         }
         call3(SYS_ioctl, 0, TIOCSCTTY, 1);
         if (greeting)
@@ -476,6 +487,8 @@ static void run_command(int is_init, int console)
     }
     drain(console, STDOUT, out[0]);
     drain(console, STDERR, err[0]);
+    if (is_init)
+        settle();                                   /* the host may end the guest at the next word */
     if (status & 0x7f)
         send_number(console, KILLED, status & 0x7f);
     else
@@ -538,6 +551,7 @@ __attribute__((noreturn, used)) static void start(u64 *stack)
     if (is_command) {
         run_command(is_init, console);
     } else if (is_init && root_device) {
+        set_window_size(0);
         become_init(argv, envp);
         fail_root(console);
     } else {

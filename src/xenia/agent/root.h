@@ -251,7 +251,7 @@ static int take_root(int has_command)
     return 1;
 }
 
-/* Run the root file system's own init; comes back, with a line in `root_failure`, where there is none. */
+/* Run the root file system's own init on the console; comes back, with a line in `root_failure`, where there is none. */
 static void become_init(const char **argv, const char **envp)
 {
     static const char *const usual[] = { "/sbin/init", "/etc/init", "/bin/init", "/bin/sh" };

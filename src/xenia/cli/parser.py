@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import NoReturn, TypeVar
 
 from xenia.cli.disk import add_disk
+from xenia.cli.image import add_image
 from xenia.errors import ConfigError
 from xenia.toolstack.machine_config import CLOCKS, FLAVOURS, parse_size
 
@@ -101,6 +102,7 @@ def build_parser() -> Parser:
     )
     _add_json(hypercalls)
     add_disk(commands)
+    add_image(commands)
     completion = commands.add_parser(
         "completion",
         help="print a completion script for a shell",

@@ -7,18 +7,18 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from xenia.backends.storage.spec import quote
-from xenia.backends.storage.stack import words_of
+from xenia.backends.storage.file import open_file
+from xenia.backends.storage.stack import open_stack, words_of
 from xenia.errors import ConfigError
-from xenia.toolstack.boot import Words
 from xenia.toolstack.cache import Cache
 from xenia.toolstack.disk import begins_as_zeroes
 from xenia.toolstack.image.config import ImageConfig, module_files
-from xenia.toolstack.image.installation import Installation, install
+from xenia.toolstack.image.installation import BuildWords, Installation, install, installer
 from xenia.toolstack.image.package import read_package
 from xenia.toolstack.image.system import SystemArchive
 from xenia.toolstack.image.target import new_disk
 from xenia.toolstack.image.tools import tool_files
+from xenia.toolstack.initramfs import FILE_SYSTEMS, FRONTENDS, base_initramfs
 from xenia.toolstack.kernels import Kernels
 from xenia.toolstack.packages import PackageClient
 
@@ -36,40 +36,32 @@ class Built:
     seconds: float
 
 
-def build(config: ImageConfig, words: Words) -> Built:
+def build(config: ImageConfig, words: BuildWords) -> Built:
     """Build an image.  ConfigError: packages that cannot be had, a disk that cannot be made or is too small."""
     start = time.monotonic()
     cache = Cache()
     client = PackageClient(cache, words.progress)
     kernels = Kernels(cache, client, words.progress)
-    kernel = kernels.get()
     with new_disk(config.output, config.size, config.replace) as disk:
-        directory = cache.path("packages", "partial").parent
+        kernel = kernels.get()
+        base = base_initramfs(cache, kernels.busybox(), kernel, (*FRONTENDS, *FILE_SYSTEMS))
         with cache.locked("packages"):
+            directory = cache.path("packages", "partial").parent
             packages = [read_package(path) for path in client.fetch_system(config.wanted, directory)]
+        tools = tool_files(packages, "e2fsprogs", ("mke2fs", "mke2fs.conf"))
         with tempfile.NamedTemporaryFile(prefix=".system.", dir=cache.root) as file:
             with SystemArchive(file) as archive:
+                left = archive.add_packages(packages, words.progress)
                 for path, data in (config.files() | module_files(kernel)).items():
                     archive.add_file(path, data)
-                left = archive.add_packages(packages, words.progress)
             file.flush()
-            size = file.tell()
-            if config.size < size * 3 // 2:
-                raise ConfigError(f"{config.size // MIB}M is too small: this system needs {size * 3 // 2 // MIB + 1}M")
-            tools = tool_files(packages, "e2fsprogs", ("mke2fs", "mke2fs.conf"))
+            needed = file.tell() * 3 // 2 // MIB
+            if config.size < needed * MIB:
+                raise ConfigError(f"a disk of {config.size // MIB}M is too small: this system needs {needed}M")
             tools["password"] = f"root:{config.root_password}\n".encode() if config.root_password else b""
-            zeroed = begins_as_zeroes(words_of(disk))
-            install(
-                disk,
-                f"file:{quote(str(Path(file.name)))}",
-                size,
-                kernel,
-                kernels,
-                cache,
-                Installation(len(left), len(packages)),
-                tools,
-                {"KERNEL": kernel.release, "MKE2FS": "-E assume_storage_prezeroed=1" if zeroed else ""},
-                words,
-            )
+            zeroed = "-E assume_storage_prezeroed=1" if begins_as_zeroes(words_of(disk)) else ""
+            boot = installer(base, kernel, tools, zeroed, cache)
+            installation = Installation(len(left), len(packages))
+            install(boot, open_stack(disk), open_file(Path(file.name), read_only=True), installation, words)
     names = {package.name: package.fields["Version"] for package in packages}
     return Built(config.output, config.size, kernel.release, dict(sorted(names.items())), time.monotonic() - start)

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from xenia.errors import ConfigError
 from xenia.toolstack.kernels import Kernel
 
-DISTRIBUTIONS = ("debian",)
-
 # What apt is asked for: all that is essential, apt itself, an init, and what one misses at once on a machine without.
 PACKAGES = (
     "?essential", "?exact-name(usr-is-merged)", "apt", "init", "systemd", "systemd-sysv", "udev", "dbus", "login",

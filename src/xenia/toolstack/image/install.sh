@@ -48,6 +48,8 @@ stage "configuring"
 run_dpkg --configure -a
 
 stage "finishing"
+# A guest has no screen for a second login, and no LVM whose snapshots are to be looked for at each boot.
+inside systemctl -q disable getty@tty1.service e2scrub_reap.service e2scrub_all.timer 2>>$log || :
 inside depmod "$KERNEL" 2>/dev/null
 if [ -s /tools/password ]; then
     inside chpasswd </tools/password

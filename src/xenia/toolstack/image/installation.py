@@ -5,21 +5,31 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from importlib import resources
+from typing import Protocol
 
-from xenia.backends.storage.stack import open_stack
+from xenia.backends.storage.layer import Layer
 from xenia.domain.build.elf import load_elf
 from xenia.errors import ConfigError
 from xenia.toolstack.agent import AgentConfig, AgentConnection, ConsoleText, Exited, Killed, Mode, Stderr, Stdout
-from xenia.toolstack.boot import COMMAND_LINE, Words
+from xenia.toolstack.boot import COMMAND_LINE, Boot, Words
 from xenia.toolstack.cache import Cache
-from xenia.toolstack.initramfs import ENVIRONMENT, FILE_SYSTEMS, FRONTENDS, base_initramfs, initramfs
-from xenia.toolstack.kernels import Kernel, Kernels, unpacked_image
+from xenia.toolstack.initramfs import ENVIRONMENT, Base, initramfs
+from xenia.toolstack.kernels import Kernel, unpacked_image
 from xenia.toolstack.machine import Machine
 from xenia.toolstack.machine_config import MIB
+
+
+class BuildWords(Words, Protocol):
+    """Where news of a build go."""
+
+    def steps(self, what: str, current: str, done: int, total: int) -> None:
+        """`done` of `total` steps of `what`, of which `current` is being taken."""
+
 
 MEMORY = 512 * MIB
 _LOOK = 0.2  # seconds between two looks at how far it is
 _SCRIPT = "install.sh"
+_COPYING = "putting files in place"
 _DONE = {"unpacking what needs dpkg": "unpacked", "configuring": "installed"}  # by stage: the status that ends a step
 
 
@@ -55,11 +65,13 @@ class Installation:
                 case Killed(number):
                     self.status = 128 + number
 
-    @property
-    def words(self) -> str:
+    def tell(self, words: BuildWords) -> None:
         """What it is doing, for the operator."""
         total = self._totals.get(_DONE.get(self.stage, ""))
-        return f"{self.stage} {self._package} ({len(self._done)} of {total})" if total else self.stage
+        if total:
+            words.steps(self.stage, self._package, len(self._done), total)
+        else:
+            words.progress(self.stage, 0, 0)
 
     def _take(self, line: str) -> None:
         if line.startswith("stage: "):
@@ -72,47 +84,38 @@ class Installation:
             self._done.add(status[1])
 
 
-def install(
-    disk: str,
-    archive: str,
-    archive_size: int,
-    kernel: Kernel,
-    kernels: Kernels,
-    cache: Cache,
-    installation: Installation,
-    tools: Mapping[str, bytes],
-    environment: Mapping[str, str],
-    words: Words,
-) -> None:
-    """Boot a guest with the disk and the archive that makes a system of them.  ConfigError where it does not."""
-    base = base_initramfs(cache, kernels.busybox(), kernel, (*FRONTENDS, *FILE_SYSTEMS))
+def installer(base: Base, kernel: Kernel, tools: Mapping[str, bytes], mke2fs: str, cache: Cache) -> Boot:
+    """What to boot, to make a system with `kernel`'s modules.  `mke2fs` are more options for it."""
     script = resources.files("xenia.toolstack.image").joinpath(_SCRIPT).read_text()
-    agent = AgentConfig(
-        Mode.COMMAND, ("sh", "-c", script), {**ENVIRONMENT, **environment, "TERM": "dumb"}, base.modules
-    )
+    environment = {**ENVIRONMENT, "TERM": "dumb", "KERNEL": kernel.release, "MKE2FS": mke2fs}
+    agent = AgentConfig(Mode.COMMAND, ("sh", "-c", script), environment, base.modules)
     ramdisk = initramfs(base, agent, {f"/tools/{name}": data for name, data in tools.items()})
     elf = load_elf(unpacked_image(kernel.image, cache), str(kernel.image))
+    # Its only program is ours: what keeps programs from spying on each other would be lost time.
+    return Boot(elf, ramdisk, " ".join((*COMMAND_LINE, "quiet", "mitigations=off")))
+
+
+def install(boot: Boot, disk: Layer, archive: Layer, installation: Installation, words: BuildWords) -> None:
+    """Run the guest with its two disks until it is done; they are closed then.  ConfigError where it fails."""
     with Machine(Machine.memory_for(MEMORY)) as machine:
         domain = machine.create_domain(
-            elf,
-            initrd=ramdisk,
-            cmdline=" ".join((*COMMAND_LINE, "quiet", "mitigations=off")),
+            boot.kernel,
+            initrd=boot.ramdisk,
+            cmdline=boot.command_line,
             memory=MEMORY,
             console=installation.receive,
         )
-        domain.attach_disk(open_stack(disk))
-        source = domain.attach_disk(open_stack(archive, read_only=True), read_only=True)
+        domain.attach_disk(disk)
+        source = domain.attach_disk(archive, read_only=True)
         domain.start()
-        stage = ""
         while domain.wait(_LOOK) is None:
-            if installation.stage != stage:
-                stage = installation.stage
-                words.progress(stage, 0, 0)
-            if stage == "putting files in place":
-                words.progress(stage, source.stats.bytes_read, archive_size)
+            if installation.stage == _COPYING:
+                words.progress(_COPYING, source.stats.bytes_read, archive.size)
             else:
-                words.busy(installation.words)
+                installation.tell(words)
     if installation.status != 0:
-        for text in (installation.errors or installation.console).decode("utf-8", "replace").splitlines()[-20:]:
-            words.say(text.rstrip())
-        raise ConfigError(f"the system could not be made: {installation.stage} failed in the guest (see above)")
+        told = (installation.errors or installation.console).decode("utf-8", "replace").split("\n")
+        lines = [line.strip() for line in told if line.strip()]
+        for line in lines[:-1]:
+            words.say(line)
+        raise ConfigError(f"cannot make the system: {installation.stage} failed: {''.join(lines[-1:])}")

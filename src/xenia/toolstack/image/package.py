@@ -39,7 +39,9 @@ class DebianPackage:
     def conffiles(self) -> frozenset[str]:
         """Absolute paths of the configuration files that are the administrator's once installed."""
         lines = self._text("conffiles").splitlines()
-        return frozenset(line for line in lines if line.startswith("/"))  # others have flags, and are not in the package
+        return frozenset(
+            line for line in lines if line.startswith("/")
+        )  # others have flags, and are not in the package
 
     @property
     def needs_dpkg(self) -> bool:

@@ -30,7 +30,7 @@ class SystemArchive:
     """The archive, written to a file from its beginning to its end.  Use as a context manager."""
 
     def __init__(self, file: IO[bytes]) -> None:
-        self._tar = tarfile.open(fileobj=file, mode="w|", format=tarfile.GNU_FORMAT)
+        self._tar = tarfile.TarFile(fileobj=file, mode="w", format=tarfile.GNU_FORMAT)
         self._directories: set[str] = set()
         self._status: list[str] = []
 

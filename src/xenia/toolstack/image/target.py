@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,8 +38,6 @@ def new_disk(disk: str, size: int, overwrite: bool = False) -> Iterator[str]:
             text = ",".join([_text(_moved(words[0], path, made)), *(word.text for word in words[1:])])
             create_stack(text, size)
             yield text
-            with made.open("rb") as file:
-                os.fsync(file.fileno())
             made.replace(path)
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error.strerror or error}") from None
