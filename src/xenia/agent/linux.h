@@ -81,6 +81,13 @@ static int is_same(const char *a, const char *b)
     return *a == *b;
 }
 
+static int starts_with(const char *text, const char *start)
+{
+    while (*start && *text == *start)
+        text++, start++;
+    return *start == 0;
+}
+
 /* The value if `text` is "key=value" with this key, else 0. */
 static const char *value_of(const char *text, const char *key)
 {

@@ -62,6 +62,8 @@ static int read_kernel_words(void)
         else if (is_same(word, "rootwait"))
             root_wait = 1;
     }
+    if (root_device && starts_with(root_device, "/dev/ram"))
+        root_device = 0;                /* that is where we are */
     return root_device != 0;
 }
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from xenia.cli.exit_status import ExitStatus
+from xenia.cli.exit_status import EndedBySignal, ExitStatus
 from xenia.cli.voice import Voice
 from xenia.errors import ConfigError
 
@@ -66,6 +67,8 @@ def image(options: argparse.Namespace, voice: Voice) -> int:
         root_password=options.root_password,
         replace=options.force,
     )
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
     built = build(config, voice)
     voice.clear()
     if options.json:
@@ -73,6 +76,11 @@ def image(options: argparse.Namespace, voice: Voice) -> int:
     else:
         voice.say(_summary(built))
     return ExitStatus.OK
+
+
+def _end(number: int, _: object) -> NoReturn:
+    """Leave by way of whatever puts things right: half a disk is to be taken away."""
+    raise EndedBySignal(signal.Signals(number))
 
 
 def _summary(built: Built) -> str:

@@ -30,6 +30,7 @@ RUN_EXAMPLES = (
     ("xenia run -- uname -a", "one command; its output and status pass through"),
     ("tar c src | xenia run --memory 512M -- md5sum | cut -c1-32", "a guest in a pipeline"),
     ("xenia run --kernel vmlinuz --initrd initrd.img --append 'panic=-1'", "a kernel and an initrd of your own"),
+    ("xenia run --root root.img", "a system on a disk, such as one that xenia image build makes"),
     ("xenia run --kernel demo", "the tiny guest that is built in; needs nothing from outside"),
 )
 

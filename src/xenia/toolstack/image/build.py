@@ -49,7 +49,7 @@ def build(config: ImageConfig, words: BuildWords) -> Built:
             directory = cache.path("packages", "partial").parent
             packages = [read_package(path) for path in client.fetch_system(config.wanted, directory)]
         tools = tool_files(packages, "e2fsprogs", ("mke2fs", "mke2fs.conf"))
-        with tempfile.NamedTemporaryFile(prefix=".system.", dir=cache.root) as file:
+        with tempfile.TemporaryFile(dir=cache.root) as file:
             with SystemArchive(file) as archive:
                 left = archive.add_packages(packages, words.progress)
                 for path, data in (config.files() | module_files(kernel)).items():
@@ -62,6 +62,7 @@ def build(config: ImageConfig, words: BuildWords) -> Built:
             zeroed = "-E assume_storage_prezeroed=1" if begins_as_zeroes(words_of(disk)) else ""
             boot = installer(base, kernel, tools, zeroed, cache)
             installation = Installation(len(left), len(packages))
-            install(boot, open_stack(disk), open_file(Path(file.name), read_only=True), installation, words)
+            layers = open_stack(disk), open_file(Path(f"/proc/self/fd/{file.fileno()}"), read_only=True)
+            install(boot, *layers, installation, words)
     names = {package.name: package.fields["Version"] for package in packages}
     return Built(config.output, config.size, kernel.release, dict(sorted(names.items())), time.monotonic() - start)

@@ -91,8 +91,7 @@ def installer(base: Base, kernel: Kernel, tools: Mapping[str, bytes], mke2fs: st
     agent = AgentConfig(Mode.COMMAND, ("sh", "-c", script), environment, base.modules)
     ramdisk = initramfs(base, agent, {f"/tools/{name}": data for name, data in tools.items()})
     elf = load_elf(unpacked_image(kernel.image, cache), str(kernel.image))
-    # Its only program is ours: what keeps programs from spying on each other would be lost time.
-    return Boot(elf, ramdisk, " ".join((*COMMAND_LINE, "quiet", "mitigations=off")))
+    return Boot(elf, ramdisk, " ".join((*COMMAND_LINE, "quiet")))
 
 
 def install(boot: Boot, disk: Layer, archive: Layer, installation: Installation, words: BuildWords) -> None:

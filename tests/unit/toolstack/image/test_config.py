@@ -1,5 +1,9 @@
 """What an image is asked to be."""
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -73,3 +77,23 @@ def test_the_command_line_becomes_a_configuration(
     assert command([*line, "--json"]) == ExitStatus.OK
     assert '"hello": "1"' in capsys.readouterr().out
     assert command(["image", "build", "debian", "-o", "x", "--size", "big"]) == ExitStatus.USAGE
+
+
+def test_a_build_that_is_ended_leaves_nothing(tmp_path: Path) -> None:
+    program = (
+        "import os, signal, sys\n"
+        "from xenia.cli.main import main\n"
+        "from xenia.toolstack.kernels import Kernels\n"
+        "def get(self):\n"
+        "    assert len(os.listdir()) == 1\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "Kernels.get = get\n"
+        "sys.argv = ['xenia', 'image', 'build', 'debian', '-o', 'root.img']\n"
+        "main()\n"
+    )
+    source = Path(__file__).parents[4] / "src"
+    environment = {**os.environ, "PYTHONPATH": str(source), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    (tmp_path / "here").mkdir()
+    ended = subprocess.run([sys.executable, "-c", program], cwd=tmp_path / "here", env=environment, check=False)
+    assert ended.returncode == -signal.SIGTERM
+    assert list((tmp_path / "here").iterdir()) == []
