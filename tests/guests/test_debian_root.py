@@ -96,6 +96,7 @@ class Console:
             encoding="utf-8",
             codec_errors="replace",
             timeout=LIMIT,
+            dimensions=(40, 120),
         )
         self.guest.expect("login: ")
         self.banner = str(self.guest.before)
@@ -147,6 +148,7 @@ def test_it_boots_to_a_login_with_systemd(first_boot: Console) -> None:
     assert first_boot.run("cat /proc/1/comm") == "systemd\n"
     assert first_boot.run("systemctl is-system-running --wait") == "running\n", first_boot.run("systemctl --failed")
     assert "/dev/xvda on / type ext4 (rw" in first_boot.run("mount")
+    assert first_boot.run("stty size") == "40 120\n"  # the terminal's, on the host
     assert first_boot.run("lsmod | grep -c autofs4") == "1\n"
 
 
@@ -175,11 +177,10 @@ def test_debians_xenstore_tools_work_inside_through_the_xenbus_device(installed:
 
 
 def test_a_watch_inside_fires_when_the_node_changes(installed: Console) -> None:
-    told = installed.run(
-        "mkfifo /tmp/told; stdbuf -oL xenstore-watch -n 2 data/watched > /tmp/told & "
-        "{ read -r first; xenstore-write data/watched new; read -r second; } < /tmp/told; echo $first $second; wait"
-    )
-    assert told.splitlines()[-1] == "data/watched data/watched"
+    watch = "stdbuf -oL xenstore-watch -n 2 data/watched > /tmp/told & "
+    change = "read -r first; xenstore-write data/watched new; read -r second; echo $first $second"
+    told = installed.run(f"sh -c 'mkfifo /tmp/told; {watch} {{ {change}; }} < /tmp/told; wait'")
+    assert told == "data/watched data/watched\n"
 
 
 def test_after_a_power_off_all_is_there_and_the_file_system_is_clean(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -83,13 +84,27 @@ def prepare(config: MachineConfig, words: Words, *, screen: Screen | None = None
         ramdisk = initramfs(base, _agent_config(config, base.modules, screen))
     else:
         ramdisk = b""
-    own_words = _own_words(config, quiet) if elf.notes.guest_os == "linux" else ()
+    own_words = _own_words(config, quiet, screen) if elf.notes.guest_os == "linux" else ()
     return Boot(elf, ramdisk, " ".join((*own_words, config.append)).strip())
 
 
-def _own_words(config: MachineConfig, quiet: bool) -> tuple[str, ...]:
-    small = SMALL_COMMAND_LINE if config.memory < SMALL_MEMORY else ()
-    return *COMMAND_LINE, *small, *(("quiet",) if quiet else ())
+def _own_words(config: MachineConfig, quiet: bool, screen: Screen | None) -> tuple[str, ...]:
+    words = [*COMMAND_LINE]
+    if config.memory < SMALL_MEMORY:
+        words += SMALL_COMMAND_LINE
+    if quiet:
+        words.append("quiet")
+    if screen is not None and _has_root(config):
+        # Init cannot see it: a console has no modem lines.  Newer systemds know these words, and images of ours do.
+        words += [f"systemd.tty.rows.hvc0={screen.rows}", f"systemd.tty.columns.hvc0={screen.columns}"]
+        if re.fullmatch(r"[\w.+-]+", screen.term):
+            words.append(f"systemd.tty.term.hvc0={screen.term}")
+    return tuple(words)
+
+
+def _has_root(config: MachineConfig) -> bool:
+    """Whether a disk is to be the guest's root file system."""
+    return any(word.startswith("root=") for word in config.append.split())
 
 
 def _packaged_kernel(config: MachineConfig, kernels: Kernels, words: Words) -> Kernel | None:
@@ -119,9 +134,8 @@ def _demo(config: MachineConfig) -> Boot:
 
 
 def _agent_config(config: MachineConfig, modules: tuple[str, ...], screen: Screen | None) -> AgentConfig:
-    has_root = any(word.startswith("root=") for word in config.append.split())
     environment = {**ENVIRONMENT, "TERM": screen.term if screen is not None else "dumb"}
-    if has_root:
+    if _has_root(config):
         environment |= {"PATH": SYSTEM_PATH}
     if config.command:
         return AgentConfig(Mode.COMMAND, config.command, environment, modules, hostname=config.name)

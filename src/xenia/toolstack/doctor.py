@@ -120,7 +120,7 @@ def check_cache(cache: Cache) -> Check:
 
 
 def check_package_client() -> Check:
-    """Whether kernels can be fetched."""
+    """Whether kernels, and the packages of root disks, can be fetched."""
     if PackageClient.available():
         return Check("package client", Status.OK, str(shutil.which("apt-get")))
     remedy = "give a kernel and initrd of your own with --kernel and --initrd"

@@ -33,6 +33,19 @@ _SOURCES = """\
 #   deb URL SUITE main
 #   deb [trusted=yes] file:/mnt ./
 """
+# The host tells the kernel what the terminal behind its console is.
+_PROFILE = """\
+if [ "$(tty)" = /dev/hvc0 ]; then
+    for word in $(cat /proc/cmdline); do
+        case $word in
+            systemd.tty.rows.hvc0=*) stty rows "${word#*=}" ;;
+            systemd.tty.columns.hvc0=*) stty columns "${word#*=}" ;;
+            systemd.tty.term.hvc0=*) TERM=${word#*=} ;;
+        esac
+    done
+    unset word
+fi
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +86,7 @@ class ImageConfig:
             "etc/hosts": _HOSTS.format(hostname=self.hostname),
             "etc/default/locale": "LANG=C.UTF-8\n",
             "etc/apt/sources.list": _SOURCES,
+            "etc/profile.d/hvc0.sh": _PROFILE,
         }
         return {path: text.encode() for path, text in texts.items()}
 
