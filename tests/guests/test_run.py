@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import termios
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pexpect
@@ -50,6 +50,25 @@ def console() -> Iterator["pexpect.spawn[str]"]:
     child.expect("> ")
     yield child
     child.close(force=True)
+
+
+@pytest.fixture
+def debian_console() -> Iterator[Callable[..., "pexpect.spawn[str]"]]:
+    """Debian's kernel on a terminal, at a shell's prompt."""
+    children: list[pexpect.spawn[str]] = []
+
+    def start(*options: str) -> "pexpect.spawn[str]":
+        child = pexpect.spawn(
+            sys.executable, ["-m", "xenia", "run", "--append", "quiet", *options],
+            env=environment(), encoding="utf-8", timeout=LIMIT, dimensions=(30, 100),
+        )  # fmt: skip
+        children.append(child)
+        child.expect("/ # ")
+        return child
+
+    yield start
+    for child in children:
+        child.close(force=True)
 
 
 def is_cooked(child: "pexpect.spawn[str]") -> bool:
@@ -127,7 +146,53 @@ def wait_until(slave: int, mode: str) -> None:
     subprocess.run(["sh", "-c", probe], stdin=slave, check=True)
 
 
+def test_a_guest_that_reboots_comes_back_as_long_as_it_likes(console: "pexpect.spawn[str]") -> None:
+    for _ in range(3):
+        console.send("reboot\r")
+        console.expect("the guest reboots")
+        console.expect("> ")
+    console.send("halt\r")
+    console.expect("the guest powered off")
+    console.expect(pexpect.EOF)
+    assert is_cooked(console)
+
+
+@needs_debian
+def test_what_was_written_to_a_disk_is_there_after_a_reboot(
+    debian_console: Callable[..., "pexpect.spawn[str]"], tmp_path: Path
+) -> None:
+    disk = tmp_path / "disk.img"
+    disk.touch()
+    os.truncate(disk, 1 << 20)
+    child = debian_console("--disk", f"file:{disk},cow,vdev=xvdc")
+    child.send("echo kept > /dev/xvdc; reboot\r")
+    child.expect("the guest reboots")
+    child.expect("/ # ")
+    child.send("head -n 1 /dev/xvdc\r")
+    child.expect("\r\nkept\r\n")
+    child.send("poweroff\r")
+    child.expect(pexpect.EOF)
+    assert disk.read_bytes() == bytes(1 << 20)  # it went to the overlay
+
+
 # --- without a terminal
+
+
+def test_a_restart_can_be_asked_for() -> None:
+    child = subprocess.Popen(
+        [*XENIA, "run", "--kernel", "demo", "--on-reboot", "restart"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, env=environment(),
+    )  # fmt: skip
+    assert child.stdin is not None and child.stdout is not None
+    for typed in (b"reboot\r", b"halt\r"):
+        shown = b""
+        while not shown.endswith(b"> "):
+            shown += os.read(child.stdout.fileno(), 4096)
+        child.stdin.write(typed)
+        child.stdin.flush()
+    _, errors = child.communicate(timeout=LIMIT)
+    assert child.returncode == 0
+    assert errors == b"xenia: the guest reboots\nxenia: the guest powered off\n"
 
 
 def test_without_a_terminal_bytes_pass_and_the_end_of_input_ends_nothing() -> None:

@@ -9,7 +9,7 @@ from typing import NoReturn, TypeVar
 
 from xenia.cli.disk import add_disk
 from xenia.errors import ConfigError
-from xenia.toolstack.machine_config import CLOCKS, FLAVOURS, parse_size
+from xenia.toolstack.machine_config import CLOCKS, FLAVOURS, ON_REBOOT, parse_size
 
 T = TypeVar("T")
 
@@ -144,13 +144,18 @@ def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
         help="the whole machine's memory, Xen's own included (default: what the guest needs)",
     )  # fmt: skip
     machine.add_argument(
-        "--disk", metavar="STACK[,ro]", action="append", default=[],
-        help="a disk, xvda, xvdb and so on: a file, or layers of storage from the bottom up; ro: to be read only",
+        "--disk", metavar="STACK[,WORD...]", action="append", default=[],
+        help="a disk, xvda, xvdb and so on: a file, or layers of storage from the bottom up; words such as ro, cdrom "
+        "or vdev=xvdc say how the guest sees it, and so do those of xl.cfg",
     )  # fmt: skip
     machine.add_argument("--name", default="guest", help="the guest's name (default: guest)")
     machine.add_argument(
         "--clock", choices=CLOCKS, default="real",
         help="'real' follows the host; 'warped' jumps to the next timer when the guest idles (default: real)",
+    )  # fmt: skip
+    machine.add_argument(
+        "--on-reboot", choices=ON_REBOOT, default=None,
+        help="what becomes of a guest that reboots (default: restart on a terminal, end elsewhere)",
     )  # fmt: skip
     machine.add_argument(
         "--scatter", metavar="SEED", type=checked(number), default=None,

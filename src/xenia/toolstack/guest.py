@@ -5,18 +5,21 @@ A verb is a value.  It says in which states it is legal; `Guest.do` refuses it i
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar, Generic, TypeVar
 
+from xenia.backends.storage.layer import Layer
 from xenia.errors import ConfigError
 from xenia.shutdown import Shutdown
 from xenia.toolstack.boot import Boot
+from xenia.toolstack.disk_config import DiskConfig
 from xenia.toolstack.machine import Domain, Machine
 from xenia.toolstack.machine_config import MachineConfig
-from xenia.toolstack.vbd import open_disk, parse_disk
 
 R = TypeVar("R")
 
@@ -36,6 +39,7 @@ class Verb(ABC, Generic[R]):
 
     legal: ClassVar[frozenset[State]]
     name: ClassVar[str]
+    waits: ClassVar[bool] = False  # for the guest: others are carried out meanwhile
 
     @abstractmethod
     def apply(self, guest: Guest) -> R:
@@ -59,18 +63,38 @@ class Build(Verb[None]):
         config = guest.config
         memory = config.machine_memory or Machine.memory_for(config.memory)
         guest.machine = Machine(memory, scatter=config.scatter)
-        guest.domain = guest.machine.create_domain(
-            self.boot.kernel,
-            name=config.name,
-            initrd=self.boot.ramdisk,
-            cmdline=self.boot.command_line,
-            memory=config.memory,
-            clock=config.clock,
-            console=self.sink,
-        )
-        for text in config.disks:
-            disk = parse_disk(text)
-            guest.domain.attach_disk(open_disk(disk), read_only=disk.read_only)
+        guest.domain = _domain(guest, guest.machine, self.boot, self.sink)
+        for disk in config.disks:
+            _attach(guest.domain, disk, disk.open())
+        guest.state = State.BUILT
+
+
+@dataclass(frozen=True)
+class Rebuild(Verb[None]):
+    """Put a new domain, loaded like the first, in the place of one that has ended; the disks stay as they are.
+
+    Legal when shut down.  ConfigError as for Build.
+    """
+
+    boot: Boot
+    sink: Callable[[bytes], None]
+
+    legal = frozenset({State.SHUTDOWN})
+    name = "rebuild"
+
+    def apply(self, guest: Guest) -> None:
+        assert guest.machine is not None
+        old = guest.require_domain()
+        layers = [disk.layer for disk in old.disks]
+        old.destroy(keep_layers=True)
+        try:
+            guest.domain = _domain(guest, guest.machine, self.boot, self.sink)
+            for disk in guest.config.disks:
+                _attach(guest.domain, disk, layers[0])
+                del layers[0]
+        finally:
+            for layer in layers:
+                layer.close()
         guest.state = State.BUILT
 
 
@@ -97,6 +121,7 @@ class Wait(Verb[Shutdown | None]):
 
     legal = frozenset({State.RUNNING, State.SHUTDOWN})
     name = "wait"
+    waits = True
 
     def apply(self, guest: Guest) -> Shutdown | None:
         shutdown = guest.require_domain().wait(self.timeout)
@@ -126,14 +151,49 @@ class Guest:
         self.state = State.DEFINED
         self.machine: Machine | None = None
         self.domain: Domain | None = None
+        self._one_at_a_time = threading.Lock()
 
     def do(self, verb: Verb[R]) -> R:
-        """Carry out `verb`.  ConfigError in a state where it is not legal."""
-        if self.state not in verb.legal:
-            raise ConfigError(f"cannot {verb.name} guest '{self.config.name}': it is {self.state.value}")
-        return verb.apply(self)
+        """Carry out `verb`, on any thread.  ConfigError in a state where it is not legal."""
+        with nullcontext() if verb.waits else self._one_at_a_time:
+            if self.state not in verb.legal:
+                raise ConfigError(f"cannot {verb.name} guest '{self.config.name}': it is {self.state.value}")
+            return verb.apply(self)
+
+    def offer(self, data: bytes) -> int:
+        """Give the guest's console input without waiting; how many of the bytes there was room for."""
+        domain = self.domain
+        return domain.console.offer(data) if domain is not None else 0
 
     def require_domain(self) -> Domain:
-        """The domain, which every state but DEFINED has."""
+        """The domain.  Precondition: it was built."""
         assert self.domain is not None
         return self.domain
+
+
+def _domain(guest: Guest, machine: Machine, boot: Boot, sink: Callable[[bytes], None]) -> Domain:
+    return machine.create_domain(
+        boot.kernel,
+        name=guest.config.name,
+        initrd=boot.ramdisk,
+        cmdline=boot.command_line,
+        memory=guest.config.memory,
+        clock=guest.config.clock,
+        console=sink,
+    )
+
+
+def _attach(domain: Domain, disk: DiskConfig, layer: Layer) -> None:
+    try:
+        domain.attach_disk(
+            layer,
+            name=disk.name,
+            read_only=disk.read_only,
+            cdrom=disk.cdrom,
+            sector_size=disk.sector_size,
+            persistent=disk.persistent,
+            discard=disk.discard,
+        )
+    except ConfigError:
+        layer.close()
+        raise

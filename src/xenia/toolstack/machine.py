@@ -13,6 +13,7 @@ from xenia.abi.blkif import SECTOR_SIZE
 from xenia.backends.console.backend import ConsoleBackend
 from xenia.backends.console.sink import CallbackSink, FdSink, Sink
 from xenia.backends.storage.layer import Layer
+from xenia.backends.vbd.device import Vbd
 from xenia.backends.xenstore.permissions import Access, Permissions
 from xenia.backends.xenstore.server import Server
 from xenia.backends.xenstore.store import Store
@@ -25,7 +26,7 @@ from xenia.hypervisor import Hypervisor, VirtualMachine
 from xenia.shutdown import Shutdown
 from xenia.toolstack.foreign import DomainForeign
 from xenia.toolstack.machine_config import MIB, Clock
-from xenia.toolstack.vbd import Disk, disk_name
+from xenia.toolstack.vbd import Disk, free_name, number_of
 
 # What a domain keeps outside of its own memory: page tables of Xen's, shared pages.
 _DOMAIN_OVERHEAD = MIB
@@ -81,7 +82,7 @@ class Machine:
         )
         domain = Domain(name, vm, _sink(console), self._store, memory)
         self._introduce(domain)
-        self._domains.append(domain)
+        self._domains = [*(other for other in self._domains if not other.destroyed), domain]
         return domain
 
     @property
@@ -155,7 +156,13 @@ class Domain:
         )
         self._settling = threading.Lock()
         self._settled = False
+        self._life = threading.Lock()  # whether it is destroyed: it does not start then
         self._destroyed = False
+
+    @property
+    def destroyed(self) -> bool:
+        """Whether `destroy` was called."""
+        return self._destroyed
 
     @property
     def domid(self) -> int:
@@ -163,9 +170,12 @@ class Domain:
         return self.vm.domid
 
     def start(self) -> None:
-        """Let the guest run, on a host thread of its own.  Once only."""
-        self.console.start()
-        self.vm.start()
+        """Let the guest run, on a host thread of its own.  Once only; ConfigError when it was destroyed."""
+        with self._life:
+            if self._destroyed:
+                raise ConfigError(f"cannot start guest '{self.name}': it is destroyed")
+            self.console.start()
+            self.vm.start()
 
     def attach_disk(
         self,
@@ -176,26 +186,29 @@ class Domain:
         cdrom: bool = False,
         sector_size: int = SECTOR_SIZE,
         persistent: bool = False,
+        discard: bool = True,
     ) -> Disk:
         """Plug in a disk, before the guest starts or while it runs.  The layer is closed with the domain.
 
-        name        xvda to xvdz; None: the first after those that are there
+        name        xvda, hdc, ... (xen-vbd-interface(7)); None: the first xvd that is free
 
-        ConfigError when there is no such name, or it is taken.
+        The other options are Vbd's.  ConfigError when there is no such name, or it is taken.
         """
-        name = name if name is not None else disk_name(len(self.disks))
-        if any(disk.name == name and not disk.attachment.removed for disk in self.disks):
+        taken = {disk.device for disk in self.disks if not disk.attachment.removed}
+        name = name if name is not None else free_name(taken)
+        device = number_of(name)
+        if device in taken:
             raise ConfigError(f"there is a disk {name} already")
-        disk = Disk(
-            self._store.client(),
-            self._foreign,
-            name,
+        vbd = Vbd(
             layer,
+            device=device,
             read_only=read_only,
             cdrom=cdrom,
             sector_size=sector_size,
             persistent=persistent,
+            discard=discard,
         )
+        disk = Disk(self._store.client(), self._foreign, name, device, layer, vbd)
         self.disks.append(disk)
         return disk
 
@@ -210,15 +223,19 @@ class Domain:
             self._settle()
         return shutdown
 
-    def destroy(self) -> None:
-        """Stop the guest where it stands and give its memory back.  Destroying it again does nothing."""
-        if self._destroyed:
-            return
-        self._destroyed = True
+    def destroy(self, *, keep_layers: bool = False) -> None:
+        """Stop the guest where it stands and give its memory back.  Destroying it again does nothing.
+
+        keep_layers   leave the disks' layers open: they are the caller's from now on
+        """
+        with self._life:
+            if self._destroyed:
+                return
+            self._destroyed = True
         self.vm.stop()
         self._settle(0)
         for disk in self.disks:
-            disk.remove()
+            disk.remove(keep_layer=keep_layers)
         self._store.detach(self.domid)
         self.vm.destroy()
 

@@ -18,7 +18,7 @@ def test_words_have_values_and_options() -> None:
     assert (cow.text, cow.values) == ("cow", ())
 
 
-@pytest.mark.parametrize("name", ["a,b", "a:b", "a\\b", "a,:\\,b", "plain"])
+@pytest.mark.parametrize("name", ["a,b", "a:b", "a\\b", "a,:\\,b", "a=b", "plain"])
 def test_a_quoted_name_is_the_name(name: str) -> None:
     (word,) = parse(f"file:{quote(name)}")
     assert word.values == (name,)
