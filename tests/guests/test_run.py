@@ -1,5 +1,6 @@
 """`xenia run` as a user sees it: whole processes, real guests, real terminals."""
 
+import json
 import os
 import pty
 import shutil
@@ -173,6 +174,34 @@ def test_what_was_written_to_a_disk_is_there_after_a_reboot(
     child.send("poweroff\r")
     child.expect(pexpect.EOF)
     assert disk.read_bytes() == bytes(1 << 20)  # it went to the overlay
+
+
+@needs_debian
+def test_a_running_guest_tells_what_its_disks_have_done(
+    debian_console: Callable[..., "pexpect.spawn[str]"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    for name in ("plain.img", "stack.img"):
+        (tmp_path / name).touch()
+        os.truncate(tmp_path / name, 4 << 20)
+    disks = [f"--disk={tmp_path}/plain.img", f"--disk=file:{tmp_path}/stack.img,cow"]
+    child = debian_console("--name", "teller", *disks)
+    child.send("dd if=/dev/xvda of=/dev/xvdb bs=1M conv=fsync; echo don''e\r")
+    child.expect("done")
+    stats = [*XENIA, "stats", "teller"]
+    told = subprocess.run([*stats, "--json"], capture_output=True, env=environment(), timeout=LIMIT, check=True)
+    (guest,) = json.loads(told.stdout)
+    plain, stack = guest["disks"]
+    assert guest["name"] == "teller" and guest["hypercalls"]["mmu_update"] > 0
+    assert plain["bytes_read"] >= 4 << 20 and stack["bytes_written"] >= 4 << 20 and stack["flushes"] >= 1
+    assert plain["requests"] > plain["batches"] > 0
+    assert stack["layers"][0]["bytes_written"] == stack["bytes_written"]
+    shown = subprocess.run(stats, capture_output=True, env=environment(), timeout=LIMIT, check=True).stdout.decode()
+    assert "teller" in shown and "xvda" in shown and "BATCHES" in shown
+    child.send("poweroff\r")
+    child.expect(pexpect.EOF)
+    gone = subprocess.run(stats, capture_output=True, env=environment(), timeout=LIMIT, check=False)
+    assert gone.returncode == 2 and gone.stderr == b"xenia: no guest 'teller' is running (none is running)\n"
 
 
 # --- without a terminal

@@ -96,6 +96,10 @@ def dispatch(parser: argparse.ArgumentParser, options: argparse.Namespace, guest
             from xenia.cli.disk import disk
 
             return disk(options, voice)
+        case "stats":
+            from xenia.cli.stats import stats
+
+            return stats(options.guest, options.json, voice)
         case "completion":
             from xenia.cli.completion import script
 

@@ -101,6 +101,15 @@ def build_parser() -> Parser:
     )
     _add_json(hypercalls)
     add_disk(commands)
+    stats = commands.add_parser(
+        "stats",
+        help="show what running guests and their disks have done",
+        description="Show what the guests that you run have done: hypercalls, and for each disk its requests, how many "
+        "came together in a batch, and what its layers made of them.",
+        allow_abbrev=False,
+    )
+    stats.add_argument("guest", metavar="GUEST", nargs="?", help="a guest's name, or its process (default: all)")
+    _add_json(stats)
     completion = commands.add_parser(
         "completion",
         help="print a completion script for a shell",

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from enum import Enum
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from xenia.backends.storage.layer import Layer
 from xenia.errors import ConfigError
@@ -159,6 +159,13 @@ class Guest:
             if self.state not in verb.legal:
                 raise ConfigError(f"cannot {verb.name} guest '{self.config.name}': it is {self.state.value}")
             return verb.apply(self)
+
+    def statistics(self) -> dict[str, Any]:
+        """What its domain has done, as plain data.  ConfigError before it is built and after its end."""
+        domain = self.domain
+        if domain is None or domain.destroyed:
+            raise ConfigError("there is no domain just now")
+        return domain.statistics
 
     def offer(self, data: bytes) -> int:
         """Give the guest's console input without waiting; how many of the bytes there was room for."""

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from xenia.abi.blkif import SECTOR_SIZE
 from xenia.backends.console.backend import ConsoleBackend
@@ -238,6 +238,19 @@ class Domain:
             disk.remove(keep_layer=keep_layers)
         self._store.detach(self.domid)
         self.vm.destroy()
+
+    @property
+    def statistics(self) -> dict[str, Any]:
+        """What the domain has done since it was created, as plain data: counters of the hypervisor's (hypercalls and
+        exceptions by number), and for each disk those of the device (VbdStats) and of each layer of its storage."""
+        return {
+            "name": self.name,
+            "domid": self.domid,
+            "memory": self.memory,
+            "seconds": self.vm.system_time / 1e9,
+            **self.vm.statistics,
+            "disks": [disk.statistics for disk in self.disks if not disk.attachment.removed],
+        }
 
     @property
     def shutdown(self) -> Shutdown | None:

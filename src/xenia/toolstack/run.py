@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import signal
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
+from xenia.errors import ConfigError
 from xenia.shutdown import Reason
 from xenia.toolstack.boot import Words, prepare, screen_of
 from xenia.toolstack.command import CommandLine
+from xenia.toolstack.control import ControlServer
 from xenia.toolstack.guest import Build, Destroy, Guest, Rebuild, Start, Wait
 from xenia.toolstack.machine_config import MachineConfig
 from xenia.toolstack.session import Ended, Line, PlainLine, Session, Waker, Why
@@ -80,6 +82,8 @@ def run(config: MachineConfig, words: Words, *, verbose: bool = False) -> Outcom
         del boot  # an unpacked kernel is tens of megabytes
         if terminal.is_tty:
             words.say("Ctrl-] leaves the console")
+        with suppress(ConfigError):  # a guest that cannot be asked is a guest all the same
+            stack.enter_context(closing(ControlServer(config.name, {"statistics": guest.statistics})))
         session = Session(terminal, guest, line, output, waker)
         try:
             ended = session.run(lambda: _live(guest, rebuild, words))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import asdict
 from string import ascii_lowercase
+from typing import Any
 
 from xenia.abi.blkif import device_number
 from xenia.backends.storage.layer import Layer
@@ -57,6 +59,12 @@ class Disk:
     def stats(self) -> VbdStats:
         """What it has done."""
         return self._vbd.stats
+
+    @property
+    def statistics(self) -> dict[str, Any]:
+        """What it and the layers behind it have done, from the top down, as plain data."""
+        layers = [{"layer": layer.name, **asdict(layer.statistics)} for layer in self.layer.stack()]
+        return {"name": self.name, **asdict(self.stats), "layers": layers}
 
     def unplug(self, timeout: float | None = None) -> bool:
         """Ask the guest to let go of it, and close it once it has; answers whether it did within `timeout` seconds."""
