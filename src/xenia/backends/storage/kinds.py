@@ -117,7 +117,7 @@ def _create_file(word: Word, lower: Layer | None, size: int | None, replace: boo
     if path.is_block_device():
         return  # it is there already
     if size is None:
-        raise word.error("how large is it to be?")
+        raise word.error("how large is it to be? (--size 10G)")
     create_file(path, size, replace).close()
 
 
@@ -166,7 +166,7 @@ def _create_qcow2(word: Word, lower: Layer | None, size: int | None, replace: bo
             with opened(directory / base, True) as found:
                 size = found.size
     if size is None:
-        raise word.error("how large is it to be?")
+        raise word.error("how large is it to be? (--size 10G)")
     cluster = _number(word, "cluster", 64 << 10, 1)
     if cluster & (cluster - 1):
         raise word.error("a cluster's size is a power of two")
@@ -194,7 +194,7 @@ def _open_compress(word: Word, place: Place) -> Layer:
 def _create_compress(word: Word, lower: Layer | None, size: int | None, replace: bool) -> None:
     assert lower is not None
     if size is None:
-        raise word.error("how large is it to be?")
+        raise word.error("how large is it to be? (--size 10G)")
     create_image(lower, size, compression="zstd")
 
 

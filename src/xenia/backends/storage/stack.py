@@ -19,7 +19,8 @@ def words_of(text: str) -> list[Word]:
     for index, word in enumerate(words):
         kind = KINDS.get(word.name)
         if kind is None:
-            raise ConfigError(f"in the disk '{text}': what is '{word.name}'? (layers: {', '.join(KINDS)})")
+            hint = f"a file is file:{word.name}, " if index == 0 else ""
+            raise ConfigError(f"in the disk '{text}': what is '{word.name}'? ({hint}layers are {', '.join(KINDS)})")
         for key in word.options:
             if key not in kind.options:
                 known = ", ".join([*kind.options, *kind.flags])
@@ -62,6 +63,7 @@ def create_stack(text: str, size: int | None, replace: bool = False) -> None:
         if room is None and KINDS[word.name].room(word, 1) == 0:
             room = 0
     lower: Layer | None = open_words(words[:first], read_only=True) if first else None
+    new = [path for word in words[first:] if (path := path_of(word)) is not None and not path.exists()]
     try:
         for index, word in enumerate(words[first:], first):
             create = KINDS[word.name].create
@@ -75,8 +77,13 @@ def create_stack(text: str, size: int | None, replace: bool = False) -> None:
             except BaseException:
                 lower = None  # whoever failed has closed it, or it is closed below
                 raise
-    except OSError as error:
-        raise ConfigError(f"cannot make the disk '{text}': {error.strerror or error}") from None
+    except BaseException as error:
+        for path in new:
+            if path.is_file():
+                path.unlink()  # half a disk is none
+        if isinstance(error, OSError):
+            raise ConfigError(f"cannot make the disk '{text}': {error.strerror or error}") from None
+        raise
     finally:
         if lower is not None:
             lower.close()

@@ -94,7 +94,7 @@ def test_a_file_that_is_written_to_is_in_use(tmp_path: Path) -> None:
 
 def test_a_file_that_exists_is_not_made_again(tmp_path: Path) -> None:
     (tmp_path / "disk").write_bytes(b"precious")
-    with pytest.raises(ConfigError, match="File exists"):
+    with pytest.raises(ConfigError, match="there is a file"):
         create_stack(f"file:{tmp_path}/disk", 4096)
     assert (tmp_path / "disk").read_bytes() == b"precious"
     create_stack(f"file:{tmp_path}/disk", 4096, replace=True)
