@@ -176,8 +176,17 @@ def test_what_was_written_to_a_disk_is_there_after_a_reboot(
     assert disk.read_bytes() == bytes(1 << 20)  # it went to the overlay
 
 
+def block(verb: str, *words: str, directory: Path | None = None) -> str:
+    done = subprocess.run(
+        [*XENIA, f"block-{verb}", *words], capture_output=True, text=True, env=environment(), timeout=LIMIT,
+        cwd=directory, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 @needs_debian
-def test_a_running_guest_tells_what_its_disks_have_done(
+def test_a_running_guest_tells_what_its_disks_have_done_and_takes_others(
     debian_console: Callable[..., "pexpect.spawn[str]"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
@@ -194,10 +203,26 @@ def test_a_running_guest_tells_what_its_disks_have_done(
     plain, stack = guest["disks"]
     assert guest["name"] == "teller" and guest["hypercalls"]["mmu_update"] > 0
     assert plain["bytes_read"] >= 4 << 20 and stack["bytes_written"] >= 4 << 20 and stack["flushes"] >= 1
-    assert plain["requests"] > plain["batches"] > 0
+    assert plain["requests"] >= plain["batches"] > 0
     assert stack["layers"][0]["bytes_written"] == stack["bytes_written"]
     shown = subprocess.run(stats, capture_output=True, env=environment(), timeout=LIMIT, check=True).stdout.decode()
     assert "teller" in shown and "xvda" in shown and "BATCHES" in shown
+    spare = tmp_path / "spare.img"
+    spare.touch()
+    os.truncate(spare, 1 << 20)
+    assert block("attach", "teller", "spare.img,vdev=xvdf", directory=tmp_path) == "xvdf\n"
+    child.send("until [ -b /dev/xvdf ]; do :; done; cat /sys/block/xvdf/size; echo he''re\r")
+    child.expect("2048\r\nhere")
+    assert block("resize", "teller", "xvdf", "2M") == f"{2 << 20}\n"
+    child.send("until [ $(cat /sys/block/xvdf/size) = 4096 ]; do :; done; echo lar''ger\r")
+    child.expect("larger")
+    assert json.loads(block("list", "teller", "--json"))[2] == {
+        "name": "xvdf", "size": 2 << 20, "state": "connected", "layers": ["file"]
+    }  # fmt: skip
+    block("detach", "teller", "xvdf")
+    child.send("until [ ! -b /dev/xvdf ]; do :; done; echo go''ne\r")
+    child.expect("gone")
+    assert spare.stat().st_size == 2 << 20
     child.send("poweroff\r")
     child.expect(pexpect.EOF)
     gone = subprocess.run(stats, capture_output=True, env=environment(), timeout=LIMIT, check=False)

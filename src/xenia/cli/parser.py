@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from typing import NoReturn, TypeVar
 
+from xenia.cli.block import add_block
 from xenia.cli.disk import add_disk
 from xenia.errors import ConfigError
 from xenia.toolstack.machine_config import CLOCKS, FLAVOURS, ON_REBOOT, parse_size
@@ -101,6 +102,7 @@ def build_parser() -> Parser:
     )
     _add_json(hypercalls)
     add_disk(commands)
+    add_block(commands)
     stats = commands.add_parser(
         "stats",
         help="show what running guests and their disks have done",

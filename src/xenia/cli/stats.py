@@ -10,14 +10,14 @@ from xenia.cli.exit_status import ExitStatus
 from xenia.cli.reports import print_table
 from xenia.cli.voice import Voice, rough_size
 from xenia.hypercalls.table import rows
-from xenia.toolstack.control import ask
+from xenia.toolstack.control import ask_all
 
 _MOST = 6  # hypercalls shown
 
 
 def stats(guest: str | None, as_json: bool, voice: Voice) -> int:
     """All guests that run, or one by its name or process number."""
-    found = ask("statistics", guest)
+    found = ask_all("statistics", guest)
     names = {str(row.number): row.name for row in rows()}
     for one in found:
         one["hypercalls"] = {names.get(number, number): count for number, count in one["hypercalls"].items()}

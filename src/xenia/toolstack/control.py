@@ -1,8 +1,9 @@
 """A machine that runs can be asked, by others of the same user, over a socket of its own.
 
 Each `xenia run` has one, NAME.PID in $XDG_RUNTIME_DIR/xenia, or else in a directory of the user's among the temporary
-files.  A line of JSON asks, `{"verb": "statistics"}`, and a line of JSON answers: `{"answer": ...}` or
-`{"error": "..."}`.  Sockets that nobody answers are left from processes that were killed, and are taken away.
+files.  A line of JSON asks, `{"verb": "statistics"}` with what else the verb needs, and a line of JSON answers:
+`{"answer": ...}` or `{"error": "..."}`.  A process that was killed leaves its socket; the next one that finds it takes
+it away.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import socket
 import socketserver
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,8 @@ from xenia.errors import ConfigError
 
 _log = logging.getLogger(__name__)
 
-_LONGEST_REQUEST = 4096
-_PATIENCE = 5.0  # seconds for either end to say its line
+_LONGEST_REQUEST = 65536
+_PATIENCE = 5.0  # seconds for a client to say its line, and for a guest to answer
 
 
 def runtime_directory() -> Path:
@@ -39,6 +40,10 @@ def runtime_directory() -> Path:
     except OSError as error:
         raise ConfigError(f"cannot make {path}: {error.strerror} (set XDG_RUNTIME_DIR)") from None
     return path
+
+
+Verb = Callable[[Mapping[str, Any]], object]
+"""Carries out a request, and returns what JSON can say.  It may raise ConfigError."""
 
 
 class _Handler(socketserver.StreamRequestHandler):
@@ -56,7 +61,7 @@ class ControlServer(socketserver.ThreadingUnixStreamServer):
 
     daemon_threads = True
 
-    def __init__(self, name: str, verbs: Mapping[str, Callable[[], object]]) -> None:
+    def __init__(self, name: str, verbs: Mapping[str, Verb]) -> None:
         """ConfigError when there is no place for the socket."""
         self._path = runtime_directory() / f"{name}.{os.getpid()}"
         self._verbs = verbs
@@ -79,9 +84,11 @@ class ControlServer(socketserver.ThreadingUnixStreamServer):
         if call is None:
             return {"error": f"no such verb; there are {', '.join(self._verbs)}"}
         try:
-            return {"answer": call()}
+            return {"answer": call(request)}
         except ConfigError as error:
             return {"error": str(error)}
+        except (KeyError, TypeError, ValueError):
+            return {"error": f"that is no request for {verb}"}
 
     def handle_error(self, request: object, client_address: object) -> None:
         _log.exception("a request over %s failed", self._path)
@@ -94,46 +101,70 @@ class ControlServer(socketserver.ThreadingUnixStreamServer):
         self.server_close()
 
 
-def ask(verb: str, guest: str | None = None) -> list[dict[str, Any]]:
+def ask_all(verb: str, guest: str | None = None) -> list[dict[str, Any]]:
     """What each guest that runs, or those of one name or process number, answer; `pid` in each says whose it is.
 
     ConfigError when no such guest runs.
     """
-    answers = []
-    names = []
-    for path in sorted(_sockets()):
-        name, _, pid = path.name.rpartition(".")
-        if (reply := _ask_one(path, verb)) is None:
-            continue
-        names.append(name)
-        if guest in (None, name, pid):
-            if "error" in reply:
-                raise ConfigError(f"guest '{name}' ({pid}): {reply['error']}")
-            answers.append({"pid": int(pid), **reply["answer"]})
-    if guest is not None and not answers:
-        running = f"running: {', '.join(names)}" if names else "none is running"
-        raise ConfigError(f"no guest '{guest}' is running ({running})")
-    return answers
+    return [{"pid": socket_.pid, **socket_.ask({"verb": verb})} for socket_ in _find(guest)]
 
 
-def _sockets() -> Iterator[Path]:
-    for path in runtime_directory().iterdir():
-        if path.name.rpartition(".")[2].isdigit() and path.is_socket():
-            yield path
+def ask(guest: str, verb: str, *, patience: float = _PATIENCE, **request: object) -> Any:
+    """What the one guest of that name or process number answers.  `patience`: seconds that it may take.
+
+    ConfigError when there is none or more than one, and when it refuses.
+    """
+    found = _find(guest)
+    if len(found) > 1:
+        pids = ", ".join(str(one.pid) for one in found)
+        raise ConfigError(f"more than one guest '{guest}' is running; say which by its process: {pids}")
+    return found[0].ask({"verb": verb, **request}, patience)
 
 
-def _ask_one(path: Path, verb: str) -> dict[str, Any] | None:
-    """The reply of one process; None when it is gone."""
-    with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(_PATIENCE)
-        try:
-            client.connect(str(path))
-            client.sendall(json.dumps({"verb": verb}).encode() + b"\n")
-            with client.makefile("rb") as answer:
-                reply = json.loads(answer.readline())
-        except ConnectionRefusedError:
-            path.unlink(missing_ok=True)
-            return None
-        except (OSError, ValueError):
-            return None  # ends just now
-    return reply if isinstance(reply, dict) else None
+class _Socket:
+    """Where one guest answers."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.name, _, pid = path.name.rpartition(".")
+        self.pid = int(pid)
+
+    def is_answered(self) -> bool:
+        """Whether the process is there; its socket is taken away otherwise."""
+        with socket.socket(socket.AF_UNIX) as client:
+            try:
+                client.connect(str(self._path))
+            except ConnectionRefusedError:
+                self._path.unlink(missing_ok=True)
+                return False
+            except OSError:
+                return False  # ends just now
+        return True
+
+    def ask(self, request: Mapping[str, object], patience: float = _PATIENCE) -> Any:
+        whose = f"guest '{self.name}' ({self.pid})"
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(patience)
+            try:
+                client.connect(str(self._path))
+                client.sendall(json.dumps(request).encode() + b"\n")
+                with client.makefile("rb") as line:
+                    reply = json.loads(line.readline())
+            except TimeoutError:
+                raise ConfigError(f"{whose} does not answer") from None
+            except (OSError, ValueError):
+                raise ConfigError(f"{whose} has just ended") from None
+        if "error" in reply:
+            raise ConfigError(f"{whose}: {reply['error']}")
+        return reply["answer"]
+
+
+def _find(guest: str | None) -> list[_Socket]:
+    """The guests that run, or those of one name or process number.  ConfigError when there is no such one."""
+    paths = sorted(path for path in runtime_directory().iterdir() if path.name.rpartition(".")[2].isdigit())
+    running = [one for one in map(_Socket, paths) if one.is_answered()]
+    found = [one for one in running if guest in (None, one.name, str(one.pid))]
+    if guest is not None and not found:
+        names = f"running: {', '.join(one.name for one in running)}" if running else "none is running"
+        raise ConfigError(f"no guest '{guest}' is running ({names})")
+    return found

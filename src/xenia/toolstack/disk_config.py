@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from xenia.abi.blkif import SECTOR_SIZE, device_number
 from xenia.backends.storage.kinds import KINDS
@@ -42,6 +43,10 @@ class DiskConfig:
     sector_size: int = SECTOR_SIZE
     persistent: bool = False
     discard: bool = True
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same by name, as plain data."""
+        return asdict(self)
 
     def open(self) -> Layer:
         """The storage behind the disk.  ConfigError."""

@@ -9,9 +9,9 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from xenia.backends.storage.layer import Layer
 from xenia.errors import ConfigError
@@ -20,6 +20,7 @@ from xenia.toolstack.boot import Boot
 from xenia.toolstack.disk_config import DiskConfig
 from xenia.toolstack.machine import Domain, Machine
 from xenia.toolstack.machine_config import MachineConfig
+from xenia.toolstack.vbd import Disk
 
 R = TypeVar("R")
 
@@ -65,7 +66,7 @@ class Build(Verb[None]):
         guest.machine = Machine(memory, scatter=config.scatter)
         guest.domain = _domain(guest, guest.machine, self.boot, self.sink)
         for disk in config.disks:
-            _attach(guest.domain, disk, disk.open())
+            guest.attach(disk, disk.open())
         guest.state = State.BUILT
 
 
@@ -85,16 +86,16 @@ class Rebuild(Verb[None]):
     def apply(self, guest: Guest) -> None:
         assert guest.machine is not None
         old = guest.require_domain()
-        layers = [disk.layer for disk in old.disks]
+        disks = [disk for disk in old.disks if not disk.closed]
         old.destroy(keep_layers=True)
         try:
             guest.domain = _domain(guest, guest.machine, self.boot, self.sink)
-            for disk in guest.config.disks:
-                _attach(guest.domain, disk, layers[0])
-                del layers[0]
+            while disks:
+                disk = disks.pop(0)
+                guest.attach(replace(guest.disks[disk.name], name=disk.name), disk.layer)
         finally:
-            for layer in layers:
-                layer.close()
+            for disk in disks:
+                disk.layer.close()
         guest.state = State.BUILT
 
 
@@ -131,6 +132,72 @@ class Wait(Verb[Shutdown | None]):
 
 
 @dataclass(frozen=True)
+class AttachDisk(Verb[str]):
+    """Plug a disk in.  Legal when built or running.  Returns the name that it has in the guest.
+
+    ConfigError: it cannot be opened, or its name is taken.
+    """
+
+    disk: DiskConfig
+
+    legal = frozenset({State.BUILT, State.RUNNING})
+    name = "attach a disk to"
+
+    def apply(self, guest: Guest) -> str:
+        return guest.attach(self.disk, self.disk.open())
+
+
+@dataclass(frozen=True)
+class DetachDisk(Verb[None]):
+    """Ask the guest to let go of a disk, and take it away once it has.  Legal when built or running.
+
+    ConfigError when it has not within `timeout` seconds: it is in use, say.  With `force` it is taken away then, and
+    what the guest still asks of it are errors.
+    """
+
+    disk: str
+    timeout: float
+    force: bool = False
+
+    legal = frozenset({State.BUILT, State.RUNNING})
+    name = "detach a disk from"
+    waits = True
+
+    def apply(self, guest: Guest) -> None:
+        disk = guest.disk(self.disk)
+        if disk.unplug(self.timeout):
+            return
+        if not self.force:
+            raise ConfigError(f"the guest has not let go of {disk.name} yet: it is asked to (--force takes it away)")
+        disk.remove()
+
+
+@dataclass(frozen=True)
+class ResizeDisk(Verb[int]):
+    """Give a disk `size` bytes (None: as many as what is behind it has by now), which the guest sees at once.
+
+    Legal when built or running.  Returns the size.  ConfigError when what is behind it cannot have that size.
+    """
+
+    disk: str
+    size: int | None = None
+
+    legal = frozenset({State.BUILT, State.RUNNING})
+    name = "resize a disk of"
+
+    def apply(self, guest: Guest) -> int:
+        layer = guest.disk(self.disk).layer
+        try:
+            if self.size is None:
+                layer.refresh()
+            else:
+                layer.resize(self.size)
+        except OSError as error:
+            raise ConfigError(f"cannot resize {self.disk}: {error.strerror or error}") from None
+        return layer.size
+
+
+@dataclass(frozen=True)
 class Destroy(Verb[None]):
     """Stop the guest where it stands and give its memory back.  Legal always; destroying twice is nothing."""
 
@@ -151,6 +218,7 @@ class Guest:
         self.state = State.DEFINED
         self.machine: Machine | None = None
         self.domain: Domain | None = None
+        self.disks: dict[str, DiskConfig] = {}  # how each was configured, by the name it has in the guest
         self._one_at_a_time = threading.Lock()
 
     def do(self, verb: Verb[R]) -> R:
@@ -160,17 +228,35 @@ class Guest:
                 raise ConfigError(f"cannot {verb.name} guest '{self.config.name}': it is {self.state.value}")
             return verb.apply(self)
 
-    def statistics(self) -> dict[str, Any]:
-        """What its domain has done, as plain data.  ConfigError before it is built and after its end."""
-        domain = self.domain
-        if domain is None or domain.destroyed:
-            raise ConfigError("there is no domain just now")
-        return domain.statistics
-
     def offer(self, data: bytes) -> int:
         """Give the guest's console input without waiting; how many of the bytes there was room for."""
         domain = self.domain
         return domain.console.offer(data) if domain is not None else 0
+
+    def attach(self, config: DiskConfig, layer: Layer) -> str:
+        """Plug `layer` in as `config` says; the disk's name.  ConfigError, with the layer closed."""
+        try:
+            disk = self.require_domain().attach_disk(
+                layer,
+                name=config.name,
+                read_only=config.read_only,
+                cdrom=config.cdrom,
+                sector_size=config.sector_size,
+                persistent=config.persistent,
+                discard=config.discard,
+            )
+        except ConfigError:
+            layer.close()
+            raise
+        self.disks[disk.name] = config
+        return disk.name
+
+    def disk(self, name: str) -> Disk:
+        """The disk of that name.  ConfigError when there is none."""
+        disks = {disk.name: disk for disk in self.require_domain().disks if not disk.closed}
+        if name not in disks:
+            raise ConfigError(f"there is no disk {name} ({', '.join(disks) or 'no disk at all'})")
+        return disks[name]
 
     def require_domain(self) -> Domain:
         """The domain.  Precondition: it was built."""
@@ -188,19 +274,3 @@ def _domain(guest: Guest, machine: Machine, boot: Boot, sink: Callable[[bytes], 
         clock=guest.config.clock,
         console=sink,
     )
-
-
-def _attach(domain: Domain, disk: DiskConfig, layer: Layer) -> None:
-    try:
-        domain.attach_disk(
-            layer,
-            name=disk.name,
-            read_only=disk.read_only,
-            cdrom=disk.cdrom,
-            sector_size=disk.sector_size,
-            persistent=disk.persistent,
-            discard=disk.discard,
-        )
-    except ConfigError:
-        layer.close()
-        raise

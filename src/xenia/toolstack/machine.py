@@ -194,7 +194,7 @@ class Domain:
 
         The other options are Vbd's.  ConfigError when there is no such name, or it is taken.
         """
-        taken = {disk.device for disk in self.disks if not disk.attachment.removed}
+        taken = {disk.device for disk in self.disks if not disk.closed}
         name = name if name is not None else free_name(taken)
         device = number_of(name)
         if device in taken:
@@ -249,7 +249,7 @@ class Domain:
             "memory": self.memory,
             "seconds": self.vm.system_time / 1e9,
             **self.vm.statistics,
-            "disks": [disk.statistics for disk in self.disks if not disk.attachment.removed],
+            "disks": [disk.statistics for disk in self.disks if not disk.closed],
         }
 
     @property

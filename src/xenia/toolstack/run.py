@@ -14,6 +14,7 @@ from xenia.toolstack.command import CommandLine
 from xenia.toolstack.control import ControlServer
 from xenia.toolstack.guest import Build, Destroy, Guest, Rebuild, Start, Wait
 from xenia.toolstack.machine_config import MachineConfig
+from xenia.toolstack.remote import verbs
 from xenia.toolstack.session import Ended, Line, PlainLine, Session, Waker, Why
 from xenia.toolstack.terminal import Output, Terminal
 
@@ -83,7 +84,7 @@ def run(config: MachineConfig, words: Words, *, verbose: bool = False) -> Outcom
         if terminal.is_tty:
             words.say("Ctrl-] leaves the console")
         with suppress(ConfigError):  # a guest that cannot be asked is a guest all the same
-            stack.enter_context(closing(ControlServer(config.name, {"statistics": guest.statistics})))
+            stack.enter_context(closing(ControlServer(config.name, verbs(guest))))
         session = Session(terminal, guest, line, output, waker)
         try:
             ended = session.run(lambda: _live(guest, rebuild, words))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection
 from dataclasses import asdict
 from string import ascii_lowercase
@@ -48,7 +49,13 @@ class Disk:
             client, Address("vbd", foreign.domid, device), foreign, vbd, vbd.frontend_keys(), vbd.backend_keys()
         )
         vbd.on_resize(self._attachment.update)
+        self._closing = threading.Lock()
         self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was unplugged or removed, so that its layer serves it no more."""
+        return self._closed
 
     @property
     def attachment(self) -> Attachment:
@@ -64,7 +71,8 @@ class Disk:
     def statistics(self) -> dict[str, Any]:
         """What it and the layers behind it have done, from the top down, as plain data."""
         layers = [{"layer": layer.name, **asdict(layer.statistics)} for layer in self.layer.stack()]
-        return {"name": self.name, **asdict(self.stats), "layers": layers}
+        state = self._attachment.state.name.lower()
+        return {"name": self.name, "size": self.layer.size, "state": state, **asdict(self.stats), "layers": layers}
 
     def unplug(self, timeout: float | None = None) -> bool:
         """Ask the guest to let go of it, and close it once it has; answers whether it did within `timeout` seconds."""
@@ -85,8 +93,9 @@ class Disk:
             self._close(keep_layer)
 
     def _close(self, keep_layer: bool = False) -> None:
-        if not self._closed:
-            self._closed = True
-            self._vbd.close()
-            if not keep_layer:
-                self.layer.close()
+        with self._closing:
+            if not self._closed:
+                self._closed = True
+                self._vbd.close()
+                if not keep_layer:
+                    self.layer.close()
