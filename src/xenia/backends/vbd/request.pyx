@@ -95,7 +95,7 @@ cdef int place(Op *op, uint64_t sector, uint64_t length, Limits *limits) noexcep
         return EINVAL
     op.offset = sector << SECTOR_SHIFT
     op.length = length
-    if op.offset + length > limits.size or (op.offset | length) & (limits.unit - 1):
+    if op.offset > limits.size or length > limits.size - op.offset or (op.offset | length) & (limits.unit - 1):
         return EINVAL
     return 0
 

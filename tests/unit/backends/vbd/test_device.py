@@ -119,6 +119,9 @@ def test_a_discard_reads_as_zeroes_afterwards(tmp_path: Path, fronts: list[Blkfr
     assert front.do(front.discard(8, 8)) == Status.OKAY
     assert front.layer.pread(4096, 8192) == bytes(4096) + b"x" * 4096
     assert front.do(front.discard(0, SECTORS + 1)) == Status.ERROR
+    waited = front.vbd.stats.waited
+    assert front.do(front.discard(1 << 54, 1 << 54)) == Status.ERROR  # bytes whose sum is 0
+    assert front.vbd.stats.waited == waited  # the host was not asked
     assert front.do(front.discard(1 << 63, 1 << 63)) == Status.ERROR
 
 
