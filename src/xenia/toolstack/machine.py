@@ -13,6 +13,7 @@ from xenia.abi.blkif import SECTOR_SIZE
 from xenia.backends.console.backend import ConsoleBackend
 from xenia.backends.console.sink import CallbackSink, FdSink, Sink
 from xenia.backends.storage.layer import Layer
+from xenia.backends.xenbus.attachment import Address, remove_all
 from xenia.backends.xenstore.permissions import Access, Permissions
 from xenia.backends.xenstore.server import Server
 from xenia.backends.xenstore.store import Store
@@ -25,7 +26,8 @@ from xenia.hypervisor import Hypervisor, VirtualMachine
 from xenia.shutdown import Shutdown
 from xenia.toolstack.foreign import DomainForeign
 from xenia.toolstack.machine_config import MIB, Clock
-from xenia.toolstack.vbd import Disk, disk_name
+from xenia.toolstack.served_disk import ServedDisk, backend_home, physical_device
+from xenia.toolstack.vbd import Disk, disk_name, disk_number
 
 # What a domain keeps outside of its own memory: page tables of Xen's, shared pages.
 _DOMAIN_OVERHEAD = MIB
@@ -65,12 +67,14 @@ class Machine:
         memory: int = 256 * MIB,
         clock: Clock = "real",
         console: int | Callable[[bytes], None] | None = None,
+        driver_domain: bool = False,
     ) -> Domain:
         """A domain with `kernel` loaded into `memory` bytes, ready to `start`.
 
         kernel      a file (bzImage or ELF), its bytes, or a kernel resolved already
         console     where the guest's console goes: a file descriptor, or a function that is called with bytes, on the
                     console's thread, and may wait; None discards it
+        driver_domain   whether it may serve devices to others, see `Domain.attach_disk_of`
 
         ConfigError when a file cannot be read, the kernel cannot boot as a PV guest, or the memory is not there.
         """
@@ -79,7 +83,7 @@ class Machine:
         vm = self._hypervisor.create_domain(
             elf, memory=memory, ramdisk=ramdisk, command_line=cmdline, warped=clock == "warped"
         )
-        domain = Domain(name, vm, _sink(console), self._store, memory)
+        domain = Domain(name, vm, _sink(console), self._store, memory, driver_domain)
         self._introduce(domain)
         self._domains.append(domain)
         return domain
@@ -91,7 +95,7 @@ class Machine:
 
     def close(self) -> None:
         """Destroy the domains and end the store."""
-        for domain in self._domains:
+        for domain in reversed(self._domains):  # those that are served before those that serve
             domain.destroy()
         self._store.close()
 
@@ -132,19 +136,27 @@ class Machine:
             for path in ("/control", "/control/shutdown", "/data", "/drivers", "/feature", "/attr", "/error"):
                 keys.write(home + path, "")
                 keys.set_permissions(home + path, guest_owns)
+            if domain.driver_domain:
+                backend_home(keys, domid)
         self._store.attach(domid, GuestLink(vm.store_page, lambda: vm.notify(vm.store_port), vm.store_fd))
 
 
 class Domain:
     """One guest, made by `Machine.create_domain`."""
 
-    def __init__(self, name: str, vm: VirtualMachine, sink: Sink, store: Server, memory: int) -> None:
+    def __init__(
+        self, name: str, vm: VirtualMachine, sink: Sink, store: Server, memory: int, driver_domain: bool = False
+    ) -> None:
         self.name = name
         self.memory = memory
+        self.driver_domain = driver_domain
         self.vm = vm
         self._store = store
+        self._keys = store.client()
         self._foreign = DomainForeign(vm)
         self.disks: list[Disk] = []
+        self.served_disks: list[ServedDisk] = []
+        self._serves: list[ServedDisk] = []  # to others
         self.console = ConsoleBackend(
             f"d{vm.domid}",
             vm.console_page,
@@ -165,7 +177,7 @@ class Domain:
     def start(self) -> None:
         """Let the guest run, on a host thread of its own.  Once only."""
         self.console.start()
-        self.vm.start()
+        self.vm.start(self._ended)
 
     def attach_disk(
         self,
@@ -175,29 +187,88 @@ class Domain:
         read_only: bool = False,
         cdrom: bool = False,
         sector_size: int = SECTOR_SIZE,
-        persistent: bool = False,
+        persistent: bool | None = None,
     ) -> Disk:
         """Plug in a disk, before the guest starts or while it runs.  The layer is closed with the domain.
 
         name        xvda to xvdz; None: the first after those that are there
+        persistent  let the guest copy through pages that stay granted, which it has to where it serves the disk to
+                    another domain: it cannot grant what was granted to it.  None: a driver domain may
 
         ConfigError when there is no such name, or it is taken.
         """
-        name = name if name is not None else disk_name(len(self.disks))
-        if any(disk.name == name and not disk.attachment.removed for disk in self.disks):
-            raise ConfigError(f"there is a disk {name} already")
         disk = Disk(
             self._store.client(),
             self._foreign,
-            name,
+            self._free_name(name),
             layer,
             read_only=read_only,
             cdrom=cdrom,
             sector_size=sector_size,
-            persistent=persistent,
+            persistent=self.driver_domain if persistent is None else persistent,
         )
         self.disks.append(disk)
         return disk
+
+    def attach_disk_of(
+        self,
+        driver: Domain,
+        params: str,
+        *,
+        name: str | None = None,
+        read_only: bool = False,
+        cdrom: bool = False,
+        number: str | None = None,
+        script: str | None = None,
+    ) -> ServedDisk:
+        """Plug in a disk that another domain serves: a block device that is there already, in a domain with Linux's
+        xen-blkback.
+
+        params      the path of the device's node in the driver domain
+        name        xvda to xvdz; None: the first after those that are there
+        number      the device's number there as MAJOR:MINOR, where it does not follow from the node's name
+        script      the driver domain runs this hotplug script, which finds the number; nothing is done here
+
+        ConfigError when `driver` is no driver domain of this machine, the number is not known, there is no such name,
+        or it is taken.
+        """
+        if not driver.driver_domain or driver._store is not self._store or driver is self:
+            raise ConfigError(f"'{driver.name}' serves no disks: create it in this machine, with driver_domain=True")
+        if driver._destroyed:
+            raise ConfigError(f"the driver domain '{driver.name}' is gone")
+        keys = {
+            "type": "phy",
+            "params": params,
+            "mode": "r" if read_only or cdrom else "w",
+            "discard-enable": str(int(not read_only and not cdrom)),
+        }
+        if script is not None:
+            keys["script"] = script
+        else:
+            keys |= {"physical-device": physical_device(params, number), "hotplug-status": "connected"}
+        name = self._free_name(name)
+        disk = ServedDisk(
+            self._store.client(),
+            name,
+            Address("vbd", self.domid, disk_number(name), driver.domid),
+            lambda: DomainForeign(self.vm, driver.domid),
+            keys,
+            cdrom=cdrom,
+            is_served=lambda: driver.shutdown is None,
+        )
+        self.served_disks.append(disk)
+        driver._serves.append(disk)
+        return disk
+
+    def _all_disks(self) -> list[Disk | ServedDisk]:
+        return [*self.disks, *self.served_disks]
+
+    def _free_name(self, name: str | None) -> str:
+        """That name, or the next one.  ConfigError where it is taken."""
+        name = name if name is not None else disk_name(len(self.disks) + len(self.served_disks))
+        if any(disk.name == name and not disk.removed for disk in self._all_disks()):
+            raise ConfigError(f"there is a disk {name} already")
+        return name
 
     def wait(self, timeout: float | None = None) -> Shutdown | None:
         """Wait until the guest has ended and its console has brought everything; how it ended.
@@ -217,10 +288,13 @@ class Domain:
         self._destroyed = True
         self.vm.stop()
         self._settle(0)
-        for disk in self.disks:
+        for disk in self._all_disks():
             disk.remove()
+        self._keys.atomically(lambda keys: remove_all(keys, f"/local/domain/{self.domid}"))
         self._store.detach(self.domid)
         self.vm.destroy()
+        for served in self._serves:
+            served.abandon()
 
     @property
     def shutdown(self) -> Shutdown | None:
@@ -231,6 +305,11 @@ class Domain:
     def crash_report(self) -> str:
         """Registers, code and stack of a guest that was crashed, as lines of text."""
         return "\n".join(self.vm.crash_report)
+
+    def _ended(self) -> None:
+        """The vcpu stopped for good.  On its thread."""
+        if self.shutdown is not None:
+            self._store.shutdown(self.domid)
 
     def _settle(self, timeout: float | None = None) -> None:
         """Bring what is left of the console's output out, and end the threads.  The vcpu does not run any more."""

@@ -46,6 +46,14 @@ def disk_name(index: int) -> str:
     return f"xvd{chr(ord('a') + index)}"
 
 
+def disk_number(name: str) -> int:
+    """The number of virtual device `name`.  ConfigError for a name that no device has."""
+    try:
+        return device_number(name)
+    except ValueError:
+        raise ConfigError(f"'{name}' is no disk's name: use xvda to xvdz") from None
+
+
 class Disk:
     """A disk that is plugged into a domain, with the layer that is its own to close."""
 
@@ -64,10 +72,7 @@ class Disk:
         """The options are Vbd's.  ConfigError for a name that no device has."""
         self.name = name
         self.layer = layer
-        try:
-            device = device_number(name)
-        except ValueError:
-            raise ConfigError(f"'{name}' is no disk's name: use xvda to xvdz") from None
+        device = disk_number(name)
         self._vbd = Vbd(
             layer, device=device, read_only=read_only, cdrom=cdrom, sector_size=sector_size, persistent=persistent
         )
@@ -86,6 +91,11 @@ class Disk:
     def attachment(self) -> Attachment:
         """The device on the bus."""
         return self._attachment
+
+    @property
+    def removed(self) -> bool:
+        """Whether it is gone from the bus."""
+        return self._attachment.removed
 
     @property
     def stats(self) -> VbdStats:
