@@ -86,7 +86,7 @@ class Rebuild(Verb[None]):
     def apply(self, guest: Guest) -> None:
         assert guest.machine is not None
         old = guest.require_domain()
-        disks = [disk for disk in old.disks if not disk.closed]
+        disks = [disk for disk in old.disks if not disk.removed]
         old.destroy(keep_layers=True)
         try:
             guest.domain = _domain(guest, guest.machine, self.boot, self.sink)
@@ -242,7 +242,7 @@ class Guest:
                 read_only=config.read_only,
                 cdrom=config.cdrom,
                 sector_size=config.sector_size,
-                persistent=config.persistent,
+                persistent=config.persistent or None,
                 discard=config.discard,
             )
         except ConfigError:
@@ -253,7 +253,7 @@ class Guest:
 
     def disk(self, name: str) -> Disk:
         """The disk of that name.  ConfigError when there is none."""
-        disks = {disk.name: disk for disk in self.require_domain().disks if not disk.closed}
+        disks = {disk.name: disk for disk in self.require_domain().disks if not disk.removed}
         if name not in disks:
             raise ConfigError(f"there is no disk {name} ({', '.join(disks) or 'no disk at all'})")
         return disks[name]

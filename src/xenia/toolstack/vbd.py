@@ -53,14 +53,14 @@ class Disk:
         self._closed = False
 
     @property
-    def closed(self) -> bool:
-        """Whether it was unplugged or removed, so that its layer serves it no more."""
-        return self._closed
-
-    @property
     def attachment(self) -> Attachment:
         """The device on the bus."""
         return self._attachment
+
+    @property
+    def removed(self) -> bool:
+        """Whether it was unplugged or removed, so that its layer serves it no more."""
+        return self._closed
 
     @property
     def stats(self) -> VbdStats:

@@ -48,6 +48,8 @@ class _Ring:
         return self._queue.is_faulty
 
     def start(self) -> None:
+        if not self._queue.is_new:
+            self._channel.notify()  # of what the backend before answered and could not say any more
         self._thread.start()
 
     def close(self) -> None:

@@ -33,7 +33,7 @@ from xenia.backends.vbd.request cimport (
 )
 from xenia.backends.xenbus.frames cimport Frames
 from xenia.backends.xenbus.ring cimport (
-    RING_FAULT, back_attach, back_owed, back_push, back_put, back_rest, back_take, back_waiting,
+    RING_FAULT, back_answered, back_attach, back_owed, back_push, back_put, back_rest, back_take, back_waiting,
 )
 from xenia.machine.lock cimport lock, unlock
 
@@ -217,20 +217,24 @@ cdef class Queue:
     port        its end of the channel
     event_fd    readable after it notified
     persistent  keep the frames of its requests
+
+    A ring that another backend served before is served from where that one's answers end, as Linux's does: what was not answered is done
+    (once more).  A backend that answered out of order has then left requests that it answered, and lost others.
     """
 
     def __cinit__(self):
         self.wake_fd = -1
 
     def __init__(self, Workers workers, Frames frames, pages, port: int, event_fd: int, persistent: bool = False) -> None:
-        cdef uint32_t i
+        cdef uint32_t i, start
         self.workers = workers
         self.frames = frames
         self.port = port
         self.event_fd = event_fd
         PyObject_GetBuffer(pages, &self.pages, PyBUF_CONTIG)
         self.has_pages = True
-        back_attach(&self.ring, self.pages.buf, self.pages.len, sizeof(blkif_request_t), 0)
+        start = back_answered(self.pages.buf)
+        back_attach(&self.ring, self.pages.buf, self.pages.len, sizeof(blkif_request_t), start)
         if self.ring.nr_entries == 0 or self.ring.nr_entries > MAX_BATCH:
             raise HypervisorBug(f"a ring of {self.pages.len} bytes")
         self.wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -268,6 +272,11 @@ cdef class Queue:
     def is_faulty(self) -> bool:
         """Whether the guest's index said what cannot be, and the ring is not served any more."""
         return self.faulty
+
+    @property
+    def is_new(self) -> bool:
+        """Whether no request of the ring was answered yet."""
+        return self.ring.rsp_prod == 0
 
     def stop(self) -> None:
         """Take no more requests; `serve` returns when those taken are answered."""
