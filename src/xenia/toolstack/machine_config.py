@@ -53,7 +53,7 @@ class MachineConfig:
     """One guest, and the machine it gets.
 
     `kernel` None means the package of `flavour`; that one None, the usual flavour or, failing that, the demo guest.
-    `machine_memory` None means what the guest needs.  Sizes are bytes.
+    `machine_memory` None means what the guest needs.  Sizes are bytes.  `xenstore` is Machine's.
     ConfigError for values that can never be had.
     """
 
@@ -68,6 +68,7 @@ class MachineConfig:
     flavour: str | None = None
     command: tuple[str, ...] = field(default=())
     disks: tuple[str, ...] = ()
+    xenstore: str | bool | None = None
 
     def __post_init__(self) -> None:
         if self.memory < MINIMUM_MEMORY:
