@@ -15,7 +15,7 @@ from xenia.toolstack.machine_config import CLOCKS, FLAVOURS, ON_REBOOT, parse_si
 T = TypeVar("T")
 
 SHELLS = ("bash", "zsh", "fish")
-FILES = ("KERNEL", "INITRD")  # metavars of arguments that are file names
+FILES = ("KERNEL", "INITRD", "PATH")  # metavars of arguments that are file names
 
 RUN_USAGE = "xenia run [option ...] [-- command [argument ...]]"
 RUN_HELP = "boot a Linux kernel as a paravirtualised guest"
@@ -171,6 +171,11 @@ def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
     machine.add_argument(
         "--scatter", metavar="SEED", type=checked(number), default=None,
         help="give the guest machine frames in a shuffled order, the same one for the same SEED",
+    )  # fmt: skip
+    machine.add_argument(
+        "--xenstore", metavar="PATH", nargs="?", const=True, default=None,
+        help="let xenstore-ls and other clients reach the guest's xenstore on a unix socket: at PATH, or where they "
+        "look for it by themselves",
     )  # fmt: skip
     words = run.add_argument_group("Xenia's own words, on standard error").add_mutually_exclusive_group()
     words.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")

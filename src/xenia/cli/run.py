@@ -24,6 +24,11 @@ _STATUSES = {
 }
 
 
+_OPTIONS = (
+    "kernel", "initrd", "append", "memory", "machine_memory", "name", "clock", "scatter", "flavour", "xenstore", "on_reboot"
+)  # fmt: skip
+
+
 def run(options: argparse.Namespace, command: list[str], voice: Voice) -> int:
     """Boot, attach, and return the exit status.  EndedBySignal where a signal ended it."""
     logging.getLogger("xenia").addHandler(VoiceHandler(voice))
@@ -34,14 +39,7 @@ def run(options: argparse.Namespace, command: list[str], voice: Voice) -> int:
 
 def configuration(options: argparse.Namespace, command: list[str]) -> MachineConfig:
     """The configuration that the options ask for.  ConfigError where they contradict each other."""
-    given = {
-        name: value
-        for name in (
-            *("kernel", "initrd", "append", "memory", "machine_memory", "name", "clock", "scatter", "flavour"),
-            "on_reboot",
-        )
-        if (value := getattr(options, name)) is not None
-    }
+    given = {name: value for name in _OPTIONS if (value := getattr(options, name)) is not None}
     return MachineConfig(**given, command=tuple(command), disks=tuple(map(parse_disk, options.disk)))
 
 

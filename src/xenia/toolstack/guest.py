@@ -63,7 +63,7 @@ class Build(Verb[None]):
     def apply(self, guest: Guest) -> None:
         config = guest.config
         memory = config.machine_memory or Machine.memory_for(config.memory)
-        guest.machine = Machine(memory, scatter=config.scatter)
+        guest.machine = Machine(memory, scatter=config.scatter, xenstore=config.xenstore)
         guest.domain = _domain(guest, guest.machine, self.boot, self.sink)
         for disk in config.disks:
             guest.attach(disk, disk.open())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,8 +16,9 @@ from xenia.backends.console.sink import CallbackSink, FdSink, Sink
 from xenia.backends.storage.layer import Layer
 from xenia.backends.vbd.device import Vbd
 from xenia.backends.xenbus.attachment import Address, remove_all
+from xenia.backends.xenstore.error import StoreError
 from xenia.backends.xenstore.permissions import Access, Permissions
-from xenia.backends.xenstore.server import Server
+from xenia.backends.xenstore.server import Server, socket_path
 from xenia.backends.xenstore.store import Store
 from xenia.backends.xenstore.transport import GuestLink
 from xenia.domain.build.bzimage import load_image
@@ -41,16 +43,26 @@ class Machine:
 
     scatter     a seed: hand machine frames out in a random order
     check       debug mode: before every entry into a guest, compare what the processor holds with the page tables
+    xenstore    where the store's socket is made, for xenstore-ls and other clients of this user; True: where those look
+                for it (XENSTORED_PATH, or `socket` in XENSTORED_RUNDIR, or in /run/xenstored); None: there is none
 
-    ConfigError when the host does not give that much memory.  Use as a context manager, or call `close`.
+    ConfigError when the host does not give that much memory, or the socket cannot be made.  Use as a context manager,
+    or call `close`.
     """
 
-    def __init__(self, memory: int, *, scatter: int | None = None, check: bool = False) -> None:
+    def __init__(
+        self,
+        memory: int,
+        *,
+        scatter: int | None = None,
+        check: bool = False,
+        xenstore: str | os.PathLike[str] | bool | None = None,
+    ) -> None:
         self._hypervisor = Hypervisor(memory, scatter, check)
-        self._store = Server(Store())
+        self._domains: list[Domain] = []
+        self._store = Server(Store(), _socket_path(xenstore), self._find_guest)
         self._store.start()
         self._keys = self._store.client()
-        self._domains: list[Domain] = []
 
     @staticmethod
     def memory_for(*guests: int) -> int:
@@ -108,6 +120,14 @@ class Machine:
     ) -> None:
         self.close()
 
+    def _find_guest(self, domid: int, mfn: int, port: int) -> GuestLink | None:
+        """What a client of the store introduces: a domain of ours with the page that it was built with, and that
+        channel or another one that it has opened for domain 0."""
+        for domain in self._domains:
+            if domain.domid == domid and mfn == domain.vm.store_mfn and domain.has_store_port(port):
+                return domain.store_link
+        return None
+
     def _introduce(self, domain: Domain) -> None:
         """Write what a toolstack writes for a PV domain, and serve its store page."""
         home, domid, vm = f"/local/domain/{domain.domid}", domain.domid, domain.vm
@@ -139,7 +159,7 @@ class Machine:
                 keys.set_permissions(home + path, guest_owns)
             if domain.driver_domain:
                 backend_home(keys, domid)
-        self._store.attach(domid, GuestLink(vm.store_page, lambda: vm.notify(vm.store_port), vm.store_fd))
+        self._store.attach(domid, domain.store_link)
 
 
 class Domain:
@@ -180,6 +200,17 @@ class Domain:
     def domid(self) -> int:
         """The domain's number."""
         return self.vm.domid
+
+    @property
+    def store_link(self) -> GuestLink:
+        """What the store serves."""
+        vm = self.vm
+        return GuestLink(vm.store_page, lambda: vm.notify(vm.store_port), vm.store_fd)
+
+    def has_store_port(self, port: int) -> bool:
+        """Whether that is the guest's end of its channel to the store; it is from now on where the guest has opened it
+        for domain 0 instead, after a reset of its channels.  Never once it is being destroyed."""
+        return not self._destroyed and (port == self.vm.store_port or self.vm.move_store_port(port))
 
     def start(self) -> None:
         """Let the guest run, on a host thread of its own.  Once only; ConfigError when it was destroyed."""
@@ -309,7 +340,8 @@ class Domain:
         for served in self.served_disks:
             served.remove()
         self._keys.atomically(lambda keys: remove_all(keys, f"/local/domain/{self.domid}"))
-        self._store.detach(self.domid)
+        with suppress(StoreError):  # where a client of the store has released it already
+            self._store.detach(self.domid)
         self.vm.destroy()
         for given in self._serves:
             given.abandon()
@@ -348,6 +380,12 @@ class Domain:
             if not self._settled:
                 self._settled = True
                 self.console.close(timeout)
+
+
+def _socket_path(xenstore: str | os.PathLike[str] | bool | None) -> Path | None:
+    if isinstance(xenstore, bool):
+        return socket_path(os.environ, Path("/run/xenstored")) if xenstore else None
+    return Path(xenstore) if xenstore is not None else None
 
 
 def _kernel(kernel: str | os.PathLike[str] | bytes | ElfKernel) -> ElfKernel:

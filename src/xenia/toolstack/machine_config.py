@@ -59,7 +59,7 @@ class MachineConfig:
 
     `kernel` None means the package of `flavour`; that one None, the usual flavour or, failing that, the demo guest.
     `machine_memory` None means what the guest needs.  Sizes are bytes.  `on_reboot` None means a restart where somebody
-    looks at the console, and the end elsewhere.
+    looks at the console, and the end elsewhere.  `xenstore` is Machine's.
     ConfigError for values that can never be had.
     """
 
@@ -75,6 +75,7 @@ class MachineConfig:
     command: tuple[str, ...] = field(default=())
     disks: tuple[DiskConfig, ...] = ()
     on_reboot: OnReboot | None = None
+    xenstore: str | bool | None = None
 
     def __post_init__(self) -> None:
         if self.memory < MINIMUM_MEMORY:

@@ -9,7 +9,8 @@ the operator does; with `script` it is left to the driver domain, as in Xen.
 
 When the driver domain is gone, its backend has left requests behind that nobody would ever answer, and a frontend waits
 for its answers before it lets go of a device.  So a caretaker takes the backend's place: it acts in the name of the
-domain that is gone, answers everything with an error, and closes.
+domain that is gone, answers everything with an error, and closes once nothing is asked any more: what Linux's frontend
+has not put into its ring when it is told to close it never does, and waits for all the same.
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ from xenia.backends.storage.layer import Operation
 from xenia.backends.storage.memory import Memory
 from xenia.backends.vbd.device import Vbd
 from xenia.backends.xenbus.attachment import Address, Attachment, make_directories, remove_all, state_at
-from xenia.backends.xenbus.foreign import Foreign, Frontend
+from xenia.backends.xenbus.foreign import Foreign
 from xenia.backends.xenstore.client import Client, Keys, Subscription
 from xenia.backends.xenstore.permissions import Access, Permissions
 from xenia.errors import ConfigError
 
 _PATIENCE = 5.0  # seconds that a backend may take to let go of what a dead domain granted it
+_IDLE = 0.3  # seconds without a request
 
 _NUMBER = re.compile(r"([0-9]{1,4}):([0-9]{1,7})")
 _NODE = re.compile(r"/dev/(loop|ram|nbd|md)([0-9]{1,3})")
@@ -226,17 +228,29 @@ class _Caretaker:
         self._client = client
         self._address = address
         self._layer = Faulty(Memory(max(1, sectors) * SECTOR_SIZE), set(Operation))
-        self._vbd = _Closing(self._layer, device=address.device)
+        self._vbd = Vbd(self._layer, device=address.device)
         # A frontend that has no ring has nothing to be answered.
         has_ring = state_at(client, address.frontend_path) in (XenbusState.INITIALISED, XenbusState.CONNECTED)
         keys = {"online": str(int(has_ring))}
         self.attachment = Attachment(client, address, foreign, self._vbd, None, keys, succeeds=True)
-        self._closed = False
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._unplug_when_idle, name="vbd caretaker", daemon=True)
+        self._thread.start()
+
+    def _unplug_when_idle(self) -> None:
+        seen = -1
+        while not self._closing.wait(_IDLE):
+            requests = self._vbd.stats.requests
+            if requests == seen:
+                self.attachment.unplug()
+                return
+            seen = requests
 
     def close(self) -> None:
-        """Take the device away, whatever the frontend does."""
-        if not self._closed:
-            self._closed = True
+        """Take the device away, whatever the frontend does.  Again does nothing."""
+        if not self._closing.is_set():
+            self._closing.set()
+            self._thread.join()
             self.attachment.remove()
             self.attachment.wait_removed(_PATIENCE)
             self._vbd.close()
@@ -251,13 +265,6 @@ class _Caretaker:
             if not keys.exists(path) or keys.directory(path):
                 return
             keys.remove(path)
-
-
-class _Closing(Vbd):
-    """Goes offline as soon as it is connected."""
-
-    def connect(self, frontend: Frontend) -> Mapping[str, str]:
-        return {**super().connect(frontend), "online": "0"}
 
 
 def backend_home(keys: Keys, domid: int) -> None:

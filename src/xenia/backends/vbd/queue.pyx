@@ -279,7 +279,8 @@ cdef class Queue:
         return self.ring.rsp_prod == 0
 
     def stop(self) -> None:
-        """Take no more requests; `serve` returns when those taken are answered."""
+        """Take no more requests than are there; `serve` returns when they are answered.  A frontend that closes leaves them in the ring,
+        and may wait for them before it lets go of its disk."""
         self.closing = True
         os.eventfd_write(self.wake_fd, 1)
 
@@ -296,21 +297,26 @@ cdef class Queue:
     cdef void serve_ring(self) noexcept nogil:
         cdef pollfd waiting[2]
         cdef uint64_t drained
-        cdef int found
+        cdef int found, in_flight
+        cdef int most = self.ring.nr_entries        # requests to take after the end was asked for
+        cdef bint closing
         waiting[0].fd = self.wake_fd
         waiting[1].fd = self.event_fd
         waiting[0].events = waiting[1].events = POLLIN
         while True:
-            lock(&self.lock)
-            found = self.in_flight
-            unlock(&self.lock)
-            if self.closing and not found:
-                return
             # Only what is looked at after the descriptors were emptied is surely seen.
             read(self.wake_fd, &drained, 8)
             read(self.event_fd, &drained, 8)
-            found = 0 if self.closing or self.faulty else self.take_batch()
+            closing = self.closing
+            found = 0 if self.faulty or most <= 0 else self.take_batch()
+            if closing:
+                most -= found
             if found == 0:
+                lock(&self.lock)
+                in_flight = self.in_flight
+                unlock(&self.lock)
+                if closing and in_flight == 0:
+                    return
                 poll(waiting, 2, -1)
 
     cdef int take_batch(self) noexcept nogil:
