@@ -90,7 +90,9 @@ class Stock:
         append: str = "quiet",
         disks: Iterable[Attached] = (),
         files: Mapping[str, bytes] | None = None,
+        load_modules: bool = True,
     ) -> None:
+        """load_modules    otherwise the script has to, with `modprobe`"""
         cache = Cache()
         kernels = Kernels(cache, PackageClient(cache))
         try:
@@ -99,7 +101,9 @@ class Stock:
             base = base_initramfs(cache, kernels.busybox(), kernel, FRONTENDS, FILE_SYSTEMS if disks else ())
         except ConfigError as missing:
             pytest.skip(str(missing))
-        agent = AgentConfig(args=("/bin/sh", "-c", script), environment=ENVIRONMENT, modules=base.modules)
+        agent = AgentConfig(
+            args=("/bin/sh", "-c", script), environment=ENVIRONMENT, modules=base.modules if load_modules else ()
+        )
         ramdisk = initramfs(base, agent, {**(files or {}), **{f"/bin/test-{name}": program(name) for name in programs}})
         words = ["console=hvc0", *(SMALL_COMMAND_LINE if memory * MIB < SMALL_MEMORY else ()), append]
         self._output = bytearray()
@@ -124,6 +128,11 @@ class Stock:
     def console(self) -> str:
         """What the guest wrote so far."""
         return self._output.decode("utf-8", "replace").replace("\r", "")
+
+    def store_keys(self, path: str) -> dict[str, str]:
+        """What is in a directory of xenstore."""
+        keys = self.machine._keys
+        return {name: keys.read(f"{path}/{name}") for name in keys.directory(path)}
 
     def start(self) -> Stock:
         """Let it run."""

@@ -171,6 +171,8 @@ FILE_SYSTEMS: Mapping[str, FileSystem] = {
     ),
 }  # fmt: skip
 
+PERSISTENT = "btrfs"  # this one's disk offers persistent grants
+
 # Linux only reads these.
 UFS = "file:DIR/ufs,checkpoint:DIR/ufs.checkpoints"
 
@@ -272,7 +274,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
         fill(stack, raw)
         raw.unlink()
         device = f"xvd{chr(ord('a') + len(disks))}"
-        disks.append(Attached(open_stack(stack)))
+        disks.append(Attached(open_stack(stack), {"persistent": name == PERSISTENT}))
         mount = "ntfs-3g" if name == "ntfs" and fuse else system.mount
         script.append(
             f"try {name} {mount} /dev/{device} /mnt/{name} && grep /mnt/{name} /proc/mounts &&"
@@ -292,6 +294,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
             f"try ufs mount -t ufs -o ro,ufstype=44bsd /dev/{device} /mnt/ufs && look /mnt/ufs && umount /mnt/ufs &&"
             f" blockdev --getro /dev/{device}"
         )
+    script.append("echo '<drivers>'; dmesg | grep blkfront:")
     script += ["echo '<kernel>'", "dmesg | grep -E 'BUG|WARNING|Oops|I/O error|corrupt'", "echo '<end>'"]
     guest = Stock("\n".join(script), append="loglevel=1", disks=disks, files=fuse).start()
     yield Outcome(directory, guest.finish(280))
@@ -325,6 +328,11 @@ def test_a_guest_reads_what_makefs_wrote_into_ufs(outcome: Outcome) -> None:
     assert said[-1] == "1"
     seen = {path.removeprefix("./"): digest for digest, path in (line.split("  ") for line in said[:-1])}
     assert seen == tree(outcome.directory / "tree")
+
+
+def test_one_of_the_disks_had_persistent_grants(outcome: Outcome) -> None:
+    enabled = [line for line in outcome.section("drivers") if "persistent grants: enabled" in line]
+    assert len(enabled) == (not programs_missing(FILE_SYSTEMS[PERSISTENT]))
 
 
 def test_no_file_system_met_an_error(outcome: Outcome) -> None:

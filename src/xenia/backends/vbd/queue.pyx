@@ -5,6 +5,10 @@ one call.  What the host can do at once (RWF_NOWAIT: the data is in its page cac
 workers, so that a request that waits for a disk holds up none that does not.  Responses go into the ring as requests finish, in any order,
 and a batch of them takes one event.
 
+Failure.  What the host could not make durable it tells once and forgets, and Linux's frontend takes an empty flush that fails for
+one that is not supported: it tells nobody, and flushes no more.  So the disk has failed for good then: each later write is an
+error, which does reach who writes.
+
 Ordering.  A flush covers the writes whose responses the guest had when it asked, so it needs to wait for no other request.  A barrier waits for
 all before it and holds up all after it.
 
@@ -116,15 +120,17 @@ cdef class Workers:
                          for i in range(<int>each.nr_vectors)] if each.kind <= OP_WRITE else []
                 requests.append((each.kind, each.offset, each.length, views, bool(each.flush_first), bool(each.barrier)))
                 each = each.next
-            errors = submit(self.layer, requests)
+            answers = submit(self.layer, requests)
         except BaseException:
             _log.exception("a disk's requests fail")
-            errors = [errno.EIO] * len(requests)
-        for error in errors:
+            answers = [(errno.EIO, True)] * len(requests)
+        for error, lost in answers:
             each = op
             op = op.next
             each.next = NULL
-            each.error = error
+            if lost and not self.limits.failed:
+                self.limits.failed = error
+            each.error = error or (self.limits.failed if each.flush_first or each.barrier else 0)
             (<Queue>each.queue).finish(each)
 
     cdef void perform(self, Op *op) noexcept nogil:
@@ -148,10 +154,9 @@ cdef class Workers:
                 op.error = c_errno
 
     cdef int flush(self) noexcept nogil:
-        # What the host could not write it tells once and forgets; the disk has failed for good.
-        if self.flush_error == 0 and fdatasync(self.fd):
-            self.flush_error = c_errno
-        return self.flush_error
+        if self.limits.failed == 0 and fdatasync(self.fd):
+            self.limits.failed = c_errno
+        return self.limits.failed
 
     cdef void put(self, Op *op) noexcept nogil:
         lock(&self.lock)

@@ -108,6 +108,8 @@ cdef int segments(Op *op, uint64_t sector, const blkif_request_segment_t *list, 
     cdef int error
     if op.kind == OP_WRITE and limits.read_only:
         return EROFS
+    if op.kind == OP_WRITE and limits.failed:
+        return limits.failed
     for i in range(count):
         if list[i].first_sect > list[i].last_sect or list[i].last_sect > LAST_SECTOR:
             return EINVAL

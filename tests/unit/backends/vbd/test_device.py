@@ -277,6 +277,33 @@ def test_an_error_of_the_host_is_the_guests_error_and_only_of_the_request_it_hit
     assert [answers[number][1] for number in numbers] == [Status.OKAY, Status.ERROR, Status.ERROR]
 
 
+def test_after_a_flush_that_failed_nothing_is_written_any_more(tmp_path: Path, fronts: list[Blkfront]) -> None:
+    # Linux's frontend hides the flush that failed and asks for no other; the next write has to tell.
+    create_file(tmp_path / "disk.img", SECTORS * 512, replace=True).close()
+    front = Blkfront(open_stack(f"file:{tmp_path / 'disk.img'},faulty:flushes:times=1"))
+    fronts.append(front)
+    front.connect()
+    page = front.guest.share(1)
+    assert front.do(front.request(WRITE, 0, front.whole(page))) == Status.OKAY
+    assert front.do(front.request(FLUSH, 0, [])) == Status.ERROR
+    assert front.do(front.request(WRITE, 0, front.whole(page))) == Status.ERROR
+    assert front.do(front.indirect(WRITE, 0, front.whole(page))) == Status.ERROR
+    assert front.do(front.request(FLUSH, 0, [])) == Status.ERROR
+    assert front.do(front.request(BARRIER, 0, [])) == Status.ERROR
+    assert front.read(0, 8) == bytes(4096)
+
+
+def test_a_write_that_failed_is_no_flush_that_failed(tmp_path: Path, fronts: list[Blkfront]) -> None:
+    create_file(tmp_path / "disk.img", SECTORS * 512, replace=True).close()
+    front = Blkfront(open_stack(f"file:{tmp_path / 'disk.img'},faulty:writes:times=1"))
+    fronts.append(front)
+    front.connect()
+    page = front.guest.share(1)
+    assert front.do(front.request(BARRIER, 0, front.whole(page))) == Status.ERROR
+    assert front.do(front.request(WRITE, 0, front.whole(page))) == Status.OKAY
+    assert front.do(front.request(FLUSH, 0, [])) == Status.OKAY
+
+
 def test_frames_that_were_read_into_are_told_to_the_processor(front: Blkfront) -> None:
     written, read = front.guest.share(1), front.guest.share(1, writable=False)
     front.request(READ, 0, front.whole(written))
