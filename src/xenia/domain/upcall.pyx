@@ -1,0 +1,16 @@
+"""How a vcpu is told that events wait for it: vcpu_info's upcall flag (public/xen.h), the same for both ABIs of event channels."""
+from xenia.machine.atomic cimport flag_store
+
+cdef void mark_events_pending(Vcpu *vcpu) noexcept nogil:
+    if not vcpu.info.evtchn_upcall_pending:
+        vcpu.info.evtchn_upcall_pending = 1
+        vcpu_unblock(vcpu)
+
+cdef bint events_pending(Vcpu *vcpu) noexcept nogil:
+    return vcpu.info.evtchn_upcall_pending and not vcpu.info.evtchn_upcall_mask
+
+cdef void vcpu_unblock(Vcpu *vcpu) noexcept nogil:
+    vcpu.poll_nr = 0
+    vcpu.poll_expires = 0
+    if vcpu.blocked:
+        flag_store(&vcpu.blocked, 0)
