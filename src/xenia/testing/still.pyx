@@ -258,7 +258,7 @@ cdef class StillDomain:
 
     @property
     def pending(self) -> set[int]:
-        """Ports whose pending bit is set."""
+        """Ports whose pending bit in shared_info is set."""
         return {port for port in range(4096) if self.domain.shared_info.evtchn_pending[port >> 6] >> (port & 63) & 1}
 
     def acknowledge(self, port: int) -> None:
@@ -266,6 +266,10 @@ cdef class StillDomain:
         cdef int number = port
         self.domain.shared_info.evtchn_pending[number >> 6] &= ~(<uint64_t>1 << (number & 63))
         self.domain.vcpu[0].info.evtchn_pending_sel = 0
+        self.acknowledge_upcall()
+
+    def acknowledge_upcall(self) -> None:
+        """Clear vcpu_info.evtchn_upcall_pending."""
         self.domain.vcpu[0].info.evtchn_upcall_pending = 0
 
     def mask(self, port: int) -> None:
