@@ -76,14 +76,14 @@ class FifoGuest:
 
     @property
     def ready(self) -> int:
-        return struct.unpack("<I", self.domain.read(BASE + CONTROL_PAGE * PAGE + OFFSET, 4))[0]
+        return int.from_bytes(self.domain.read(BASE + CONTROL_PAGE * PAGE + OFFSET, 4), "little")
 
     @ready.setter
     def ready(self, value: int) -> None:
         self.domain.write(BASE + CONTROL_PAGE * PAGE + OFFSET, value.to_bytes(4, "little"))
 
     def head(self, queue: int) -> int:
-        return struct.unpack("<I", self.domain.read(BASE + CONTROL_PAGE * PAGE + OFFSET + 8 + 4 * queue, 4))[0]
+        return int.from_bytes(self.domain.read(BASE + CONTROL_PAGE * PAGE + OFFSET + 8 + 4 * queue, 4), "little")
 
     # --- its upcall
 
