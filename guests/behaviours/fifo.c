@@ -7,11 +7,10 @@ static volatile u32 pages[6][WORDS] aligned(4096);      /* the event array */
 static volatile u8 control_page[4096] aligned(4096);
 static volatile struct evtchn_fifo_control_block *const control = (void *)(control_page + 64);
 static u8 table_page[4096] aligned(4096), dummy[4096] aligned(4096);
-static u32 heads[16], order[64], nr_order;
+static u32 order[64], nr_order;
 
 static void say(const char *name, long result) { printf("%s: %ld\n", name, result); }
 static long op(int cmd, void *argument) { return hypercall(event_channel_op, cmd, argument); }
-static volatile u32 *word(u32 port) { return &pages[port / WORDS][port % WORDS]; }
 static int pending_2l(u32 port) { return shared_info->evtchn_pending[port / 64] >> port % 64 & 1; }
 
 static long port_op(int cmd, u32 port)
@@ -67,36 +66,18 @@ static void show_control(const char *when)
 
 static void show(const char *name, u32 port)
 {
-    u32 value = *word(port);
+    u32 value = *fifo_word(port);
     printf("%s:%s%s%s%s link %u\n", name, value & EVTCHN_FIFO_PENDING ? " pending" : "", value & EVTCHN_FIFO_MASKED ? " masked" : "",
            value & EVTCHN_FIFO_LINKED ? " linked" : "", value & EVTCHN_FIFO_BUSY ? " busy" : "", value & EVTCHN_FIFO_LINK_MASK);
 }
 
-/* One queue after another, the most urgent first; new events of a more urgent one go before what is left of this. */
-static void drain(void)
-{
-    u32 ready = __atomic_exchange_n(&control->ready, 0, __ATOMIC_SEQ_CST);
-    while (ready) {
-        int queue = __builtin_ctz(ready);
-        u32 port = heads[queue] ? heads[queue] : control->head[queue];
-        u32 old = __atomic_fetch_and(word(port), ~(EVTCHN_FIFO_LINKED | EVTCHN_FIFO_LINK_MASK), __ATOMIC_SEQ_CST);
-        heads[queue] = old & EVTCHN_FIFO_LINK_MASK;
-        if (!heads[queue])
-            ready &= ~(1u << queue);
-        if (old & EVTCHN_FIFO_PENDING && !(old & EVTCHN_FIFO_MASKED)) {
-            __atomic_fetch_and(word(port), ~EVTCHN_FIFO_PENDING, __ATOMIC_SEQ_CST);
-            order[nr_order++ % 64] = port;
-        }
-        ready |= __atomic_exchange_n(&control->ready, 0, __ATOMIC_SEQ_CST);
-    }
-}
+static void record(u32 port) { order[nr_order++ % 64] = port; }
 
 static int upcall(struct frame *frame)
 {
     if (frame->vector != VECTOR_EVENT)
         return 0;
-    while (__atomic_exchange_n(&vcpu_info->evtchn_upcall_pending, 0, __ATOMIC_SEQ_CST))
-        drain();
+    fifo_take(record);
     return 1;
 }
 
@@ -177,7 +158,7 @@ static void beginning(void)
     say("expand, no frame", expand(~0ul));
     say("expand, a page table", expand(l4_mfn()));
     prepare();
-    *word(a) = *word(c) = 0;
+    *fifo_word(a) = *fifo_word(c) = 0;
     say("expand", expand(virt_to_mfn((void *)pages[0])));
     show("sent in two-level", a);
     show("sent in two-level and masked there", b);
@@ -202,7 +183,7 @@ static void priorities(void)
     u32 ports[6];
     for (int i = 0; i < 6; i++) {
         ports[i] = bind_ipi();
-        *word(ports[i]) = 0;
+        *fifo_word(ports[i]) = 0;
         say("set priority", priority(ports[i], levels[i]));
     }
     say("set priority 16", priority(ports[0], 16));
@@ -249,8 +230,8 @@ static void priorities(void)
     show_control("second, after the guest cleared ready");
     show("a", a);
     show("b", b);
-    __atomic_fetch_and(word(a), ~EVTCHN_FIFO_LINKED, __ATOMIC_SEQ_CST);
-    __atomic_fetch_and(word(b), ~EVTCHN_FIFO_LINKED, __ATOMIC_SEQ_CST);
+    __atomic_fetch_and(fifo_word(a), ~EVTCHN_FIFO_LINKED, __ATOMIC_SEQ_CST);
+    __atomic_fetch_and(fifo_word(b), ~EVTCHN_FIFO_LINKED, __ATOMIC_SEQ_CST);
     say("send to a pending one that is not linked", send(a));
     show_control("then");
     show("a", a);
@@ -263,7 +244,7 @@ static void priorities(void)
     deliver("the rest");
 
     printf("= masked\n");
-    *word(a) = EVTCHN_FIFO_MASKED, *word(b) = 0;
+    *fifo_word(a) = EVTCHN_FIFO_MASKED, *fifo_word(b) = 0;
     send(a), send(b);
     show("masked", a);
     show_control("only b");
@@ -277,7 +258,7 @@ static void priorities(void)
     say("unmask when nothing is pending", port_op(EVTCHNOP_unmask, a));
     show_control("nothing");
     send(a);
-    __atomic_fetch_or(word(a), EVTCHN_FIFO_MASKED, __ATOMIC_SEQ_CST);
+    __atomic_fetch_or(fifo_word(a), EVTCHN_FIFO_MASKED, __ATOMIC_SEQ_CST);
     deliver("masked after it was linked");
     show("it", a);
     port_op(EVTCHNOP_unmask, a);
@@ -358,7 +339,7 @@ static void many(void)
         show_control("then");
     }
     show("port 4100, masked", 4100);
-    *word(4101) = *word(4102) = 0;
+    *fifo_word(4101) = *fifo_word(4102) = 0;
     port_op(EVTCHNOP_unmask, 4100);
     send(4101), send(4102);
     say("priority of port 4102", priority(4102, 2));
@@ -378,33 +359,33 @@ static void many(void)
 static void scribbles(void)
 {
     u32 a = 1000, b = 1001, c = 1002;
-    *word(a) = *word(b) = *word(c) = 0;
+    *fifo_word(a) = *fifo_word(b) = *fifo_word(c) = 0;
     send(a);
-    *word(a) |= EVTCHN_FIFO_LINK_MASK;
+    *fifo_word(a) |= EVTCHN_FIFO_LINK_MASK;
     show("link of its own", a);
     send(b);
     show("link of Xen's", a);
-    *word(b) |= EVTCHN_FIFO_BUSY | 5;
+    *fifo_word(b) |= EVTCHN_FIFO_BUSY | 5;
     send(c);
     show("busy tail", b);
     deliver("delivered");
-    *word(a) = EVTCHN_FIFO_LINK_MASK;
+    *fifo_word(a) = EVTCHN_FIFO_LINK_MASK;
     send(a);
     show("linked with a stale link", a);
-    *word(a) = *word(b) = *word(c) = 0;
+    *fifo_word(a) = *fifo_word(b) = *fifo_word(c) = 0;
     memset((void *)control, 0xff, sizeof(*control));
     send(b);
     printf("ready %x, head %x, its neighbours %x %x\n", control->ready, control->head[7], control->head[6], control->head[8]);
-    *word(a) = *word(b) = *word(c) = 0;
+    *fifo_word(a) = *fifo_word(b) = *fifo_word(c) = 0;
     memset((void *)control, 0, sizeof(*control));
-    *word(c) = EVTCHN_FIFO_LINKED;
+    *fifo_word(c) = EVTCHN_FIFO_LINKED;
     send(c);
     show("linked by the guest", c);
     show_control("not queued");
-    *word(c) = 0x0ffe0000;
+    *fifo_word(c) = 0x0ffe0000;
     send(c);
-    printf("other bits: %x\n", *word(c));
-    *word(c) = 0;
+    printf("other bits: %x\n", *fifo_word(c));
+    *fifo_word(c) = 0;
     control->ready = 0;
     vcpu_info->evtchn_upcall_pending = 0;
 }
@@ -416,7 +397,7 @@ static void end(void)
     send(port);
     long result = op(EVTCHNOP_reset, &reset);
     u32 after[3] = { status(port), status(start_info->console.evtchn), status(4100) };
-    u32 value = *word(port);
+    u32 value = *fifo_word(port);
     page_readonly((void *)control_page);
     page_readonly((void *)pages[0]);
     long pins[2] = { mmuext(MMUEXT_PIN_L1_TABLE, virt_to_mfn((void *)control_page), 0) };
@@ -444,12 +425,15 @@ static void end(void)
     printf("the pages as page tables: %ld %ld\n", pins[0], pins[1]);
     printf("two-level again: port %u pending %d, set priority %ld, expand %ld\n", ipi, two_level, refused[0], refused[1]);
     printf("init without a place for the answer: %ld, again %ld, expand %ld\n", unwritten, again, expanded);
-    printf("and the event: %x\n", *word(ipi) & ~EVTCHN_FIFO_LINK_MASK);      /* Xen raises ports closed long ago after it */
+    printf("and the event: %x\n", *fifo_word(ipi) & ~EVTCHN_FIFO_LINK_MASK);      /* Xen raises ports closed long ago after it */
 }
 
 void main(void)
 {
     trap_hook = upcall;
+    fifo_control = control;
+    for (int i = 0; i < 6; i++)
+        fifo_array[i] = pages[i];
     beginning();
     printf("= priorities\n");
     priorities();
