@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import struct
+import threading
 from collections.abc import Iterable
 
 import pytest
@@ -16,6 +17,7 @@ CLOSE, SEND, ALLOC_UNBOUND, BIND_IPI, UNMASK, RESET, INIT_CONTROL, EXPAND_ARRAY,
     *(3, 4, 6, 7),
     *range(9, 14),
 )
+GRANT_TABLE_SETUP, DECREASE_RESERVATION = 2, 1
 BIND_INTERDOMAIN, BIND_VIRQ, STATUS, VIRQ_TIMER = 0, 1, 5, 0
 POLL, BLOCK = 3, 1
 PENDING, MASKED, LINKED, BUSY, LINK = 1 << 31, 1 << 30, 1 << 29, 1 << 28, (1 << 17) - 1
@@ -270,6 +272,22 @@ def test_a_closed_port_is_not_given_out_again_while_it_is_queued(guest: FifoGues
     assert guest.head(7) == port, "its priority is the usual one again"
 
 
+def test_nothing_is_lost_between_posters_of_distant_ports_and_the_domains_thread(domain: StillDomain) -> None:
+    guest = FifoGuest(domain, pages=16)
+    ports = [guest.ipi() for _ in range(16383)][::7]
+    posters = [threading.Thread(target=lambda mine: [*map(domain.post, mine)], args=[ports[i::4]]) for i in range(4)]
+    taken: set[int] = set()
+    for poster in posters:
+        poster.start()
+    for poster in posters:
+        domain.apply_mailbox()
+        taken.update(guest.take())
+        poster.join()
+    domain.apply_mailbox()
+    taken.update(guest.take())
+    assert taken == set(ports)
+
+
 def mapped_readonly(domain: StillDomain, page: int) -> None:
     assert domain.call(UPDATE_VA_MAPPING, BASE + page * PAGE, domain.mfn(page) << 12 | 0x61, 2) == 0
 
@@ -291,6 +309,34 @@ def test_its_pages_become_no_page_tables_until_reset_lets_them_go(guest: FifoGue
         assert pin(guest.domain, PIN_L1_TABLE, page) == 0
         assert pin(guest.domain, UNPIN_TABLE, page) == 0
     assert guest.domain.audit() == []
+
+
+def test_frames_that_xen_shares_with_the_domain_serve_as_well(domain: StillDomain) -> None:
+    domain.write(ARGUMENT, struct.pack("<HxxIhxxxxxxQ", DOMID_SELF, 2, 0, ARGUMENT + 64))
+    assert domain.call(Hypercall.GRANT_TABLE_OP, GRANT_TABLE_SETUP, ARGUMENT, 1) == 0
+    control, array = struct.unpack("<QQ", domain.read(ARGUMENT + 64, 16))
+    assert call(domain, Hypercall.EVENT_CHANNEL_OP, INIT_CONTROL, "=QIIQ", control, 0, 0, 0)[0] == 0
+    assert call(domain, Hypercall.EVENT_CHANNEL_OP, EXPAND_ARRAY, "=Q", array)[0] == 0
+    assert domain.audit() == []
+    assert domain.destroy() == 0
+
+
+def test_a_page_that_the_guest_gave_up_stays_until_it_is_let_go(guest: FifoGuest) -> None:
+    domain, page = guest.domain, FIRST_ARRAY_PAGE
+    port, mfn = guest.ipi(), domain.mfn(page)
+    domain.call(UPDATE_VA_MAPPING, BASE + page * PAGE, 0, 2)
+    domain.write(
+        ARGUMENT,
+        struct.pack("=QQIIHxxxxxx", ARGUMENT + 64, 1, 0, 0, DOMID_SELF) + bytes(32) + mfn.to_bytes(8, "little"),
+    )
+    assert domain.call(Hypercall.MEMORY_OP, DECREASE_RESERVATION, ARGUMENT) == 1
+    guest.send(port)
+    assert guest.word(port) == PENDING | LINKED
+    assert domain.frame(mfn)[:2] == (1, 1)
+    assert domain.audit() == []
+    assert guest.op(RESET, "=H", DOMID_SELF)[0] == 0
+    assert domain.frame(mfn)[0] == 0
+    assert domain.audit() == []
 
 
 def test_the_domains_end_lets_them_go(guest: FifoGuest) -> None:
