@@ -111,7 +111,8 @@ cdef class VirtualMachine:
         self.ended = threading.Event()
         self.engine = EmulatedEngine(hypervisor.memory)
         vcpu = &domain.vcpu[0]
-        domain_init(domain)
+        if not domain_init(domain):
+            raise MemoryError
         domain.machine = hypervisor.memory.machine
         domain.domid = domid
         domain.mmu.machine = domain.machine
