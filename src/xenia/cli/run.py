@@ -25,7 +25,8 @@ _STATUSES = {
 
 
 _OPTIONS = (
-    "kernel", "initrd", "append", "memory", "machine_memory", "name", "clock", "scatter", "flavour", "xenstore", "on_reboot"
+    "kernel", "initrd", "append", "memory", "machine_memory", "name", "clock", "scatter", "flavour", "xenstore",
+    "on_reboot",
 )  # fmt: skip
 
 
