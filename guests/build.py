@@ -47,7 +47,7 @@ def compiler() -> str:
 
 def programs() -> dict[str, list[Path]]:
     """Every guest by name, with its own sources: a folder with main in it, or a file under behaviours/."""
-    found = {name: sorted((HERE / name).glob("*.c")) for name in ("ilwaco", "oracle", "micro")}
+    found = {name: sorted((HERE / name).glob("*.c")) for name in ("ilwaco", "oracle", "micro", "blkfront")}
     found.update({path.stem: [path] for path in sorted((HERE / "behaviours").glob("*.c"))})
     return {name: sources for name, sources in found.items() if sources}
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import functools
 import subprocess
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from guests import build as guests
+from xenia.backends.storage.layer import Layer
 from xenia.errors import ConfigError
 from xenia.shutdown import Shutdown
 from xenia.toolstack.agent import AgentConfig
 from xenia.toolstack.boot import SMALL_COMMAND_LINE, SMALL_MEMORY
 from xenia.toolstack.cache import Cache
-from xenia.toolstack.initramfs import ENVIRONMENT, base_initramfs, initramfs
+from xenia.toolstack.initramfs import ENVIRONMENT, FILE_SYSTEMS, FRONTENDS, base_initramfs, initramfs
 from xenia.toolstack.kernels import Kernels, unpacked_image
 from xenia.toolstack.machine import Domain, Machine
 from xenia.toolstack.machine_config import MIB, Clock
@@ -64,6 +66,14 @@ class Report:
         return [line for line in self.console.splitlines() if "FAILED" in line or line.startswith("    line ")]
 
 
+@dataclass(frozen=True)
+class Attached:
+    """A disk of a guest: what is behind it, and the options of Domain.attach_disk."""
+
+    layer: Layer
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
 class Stock:
     """A guest with one of Debian's kernels, which runs a shell script and powers off."""
 
@@ -78,16 +88,23 @@ class Stock:
         check: bool = False,
         programs: Iterable[str] = (),
         append: str = "quiet",
+        disks: Iterable[Attached] = (),
+        files: Mapping[str, bytes] | None = None,
+        load_modules: bool = True,
     ) -> None:
+        """load_modules    otherwise the script has to, with `modprobe`"""
         cache = Cache()
         kernels = Kernels(cache, PackageClient(cache))
         try:
             kernel = kernels.get(flavour)
-            base = base_initramfs(cache, kernels.busybox(), kernel)
+            disks = tuple(disks)
+            base = base_initramfs(cache, kernels.busybox(), kernel, FRONTENDS, FILE_SYSTEMS if disks else ())
         except ConfigError as missing:
             pytest.skip(str(missing))
-        agent = AgentConfig(args=("/bin/sh", "-c", script), environment=ENVIRONMENT, modules=base.modules)
-        ramdisk = initramfs(base, agent, {f"/bin/test-{name}": program(name) for name in programs})
+        agent = AgentConfig(
+            args=("/bin/sh", "-c", script), environment=ENVIRONMENT, modules=base.modules if load_modules else ()
+        )
+        ramdisk = initramfs(base, agent, {**(files or {}), **{f"/bin/test-{name}": program(name) for name in programs}})
         words = ["console=hvc0", *(SMALL_COMMAND_LINE if memory * MIB < SMALL_MEMORY else ()), append]
         self._output = bytearray()
         self.machine = Machine(Machine.memory_for(memory * MIB), scatter=scatter, check=check)
@@ -101,6 +118,8 @@ class Stock:
                 clock=clock,
                 console=self._output.extend,
             )
+            for disk in disks:
+                self.domain.attach_disk(disk.layer, **disk.options)
         except ConfigError:
             self.machine.close()
             raise
@@ -109,6 +128,11 @@ class Stock:
     def console(self) -> str:
         """What the guest wrote so far."""
         return self._output.decode("utf-8", "replace").replace("\r", "")
+
+    def store_keys(self, path: str) -> dict[str, str]:
+        """What is in a directory of xenstore."""
+        keys = self.machine._keys
+        return {name: keys.read(f"{path}/{name}") for name in keys.directory(path)}
 
     def start(self) -> Stock:
         """Let it run."""

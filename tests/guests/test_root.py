@@ -16,6 +16,7 @@ from xenia.cli.exit_status import ExitStatus
 from xenia.errors import ConfigError
 from xenia.toolstack.boot import prepare
 from xenia.toolstack.cache import Cache
+from xenia.toolstack.disk_config import parse_disk
 from xenia.toolstack.guest import Build, Destroy, Guest, Start, Wait
 from xenia.toolstack.initramfs import busybox_applets
 from xenia.toolstack.kernels import Kernels
@@ -135,7 +136,7 @@ class Quiet:
 
 def test_a_disk_that_is_plugged_in_late_is_waited_for(tree: Path) -> None:
     root = disk(tree)
-    config = MachineConfig(append=f"root=UUID={UUID} rootwait", disks=(f"{tree.with_name('other.img')}",))
+    config = MachineConfig(append=f"root=UUID={UUID} rootwait", disks=(parse_disk(f"{tree.with_name('other.img')}"),))
     other = tree.with_name("other.img")
     other.write_bytes(bytes(1 << 20))
     said = bytearray()

@@ -181,32 +181,41 @@ static s64 try_mount(const char *path, const char *type, int writable)
     return error;
 }
 
-/* Mount with the types of rootfstype=, or else with those that the kernel has and that need a device. */
-static s64 mount_root(const char *path, int writable)
+/* Mount with the first of these types that does; each but the last is ended by a newline or comma. */
+static s64 mount_as(const char *path, char *types, s64 size, int writable)
 {
-    static char types[4096];
-    s64 error = -ENOENT, size = 0;
-    /* Its driver knows ext2 and ext3 as well, and as those it would complain first. */
-    if (!root_type && !try_mount(path, "ext4", writable))
-        return 0;
-    if (root_type) {
-        append(types, sizeof types, root_type);
-        size = (s64)length_of(types);
-    } else {
-        s64 fd = call2(SYS_open, "/proc/filesystems", O_RDONLY | O_CLOEXEC);
-        size = call3(SYS_read, fd, types, sizeof types - 1);
-        call1(SYS_close, fd);
-    }
-    for (char *at = types, *end = types + (size > 0 ? size : 0); at < end; at++) {
-        char *line = at;
+    s64 error = -ENOENT;
+    for (char *at = types, *end = types + (size > 0 ? size : 0); error && at < end; at++) {
+        char *type = at;
         while (at < end && *at != '\n' && *at != ',')
             at++;
         *at = 0;
-        if (!root_type && *line++ != '\t')
-            continue;                   /* "nodev" */
-        error = try_mount(path, line, writable);
-        if (!error)
-            break;
+        if (*type == '\t')
+            type++;                     /* in /proc/filesystems: one that needs a device */
+        else if (starts_with(type, "nodev"))
+            continue;
+        error = try_mount(path, type, writable);
+    }
+    return error;
+}
+
+/* Mount with the types of rootfstype=, or else with those that modules are at hand for, and those that the kernel has. */
+static s64 mount_root(const char *path, int writable)
+{
+    static const char *const lists[] = { "/etc/filesystems", "/proc/filesystems" };
+    static char types[4096];
+    s64 error;
+    if (root_type) {
+        append(types, sizeof types, root_type);
+        return mount_as(path, types, (s64)length_of(types), writable);
+    }
+    /* Its driver knows ext2 and ext3 as well, and as those it would complain first. */
+    error = try_mount(path, "ext4", writable);
+    for (u32 i = 0; error && i < sizeof lists / sizeof *lists; i++) {
+        s64 fd = call2(SYS_open, lists[i], O_RDONLY | O_CLOEXEC);
+        s64 size = call3(SYS_read, fd, types, sizeof types - 1);
+        call1(SYS_close, fd);
+        error = mount_as(path, types, size, writable);
     }
     return error;
 }

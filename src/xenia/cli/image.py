@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from xenia.cli.exit_status import EndedBySignal, ExitStatus
 from xenia.cli.voice import Voice
-from xenia.errors import ConfigError
 
 if TYPE_CHECKING:
     from xenia.toolstack.image.build import Built
@@ -56,12 +55,13 @@ def add_image(commands: argparse._SubParsersAction[Any]) -> None:
 
 def image(options: argparse.Namespace, voice: Voice) -> int:
     """Carry out one action and return the exit status."""
+    from xenia.toolstack.disk import read_size
     from xenia.toolstack.image.build import build
     from xenia.toolstack.image.config import ImageConfig
 
     config = ImageConfig(
         output=options.output,
-        size=_size(options.size),
+        size=read_size(options.size),
         include=tuple(name for text in options.include for name in text.split(",") if name),
         hostname=options.hostname,
         root_password=options.root_password,
@@ -87,12 +87,3 @@ def _summary(built: Built) -> str:
     minutes, seconds = divmod(round(built.seconds), 60)
     took = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
     return f"{built.image}: {len(built.packages)} packages, built in {took}; boot it: xenia run --root {built.image}"
-
-
-def _size(text: str) -> int:
-    from xenia.toolstack.disk import parse_size
-
-    try:
-        return parse_size(text)
-    except ValueError:
-        raise ConfigError(f"'{text}' is not a size: 10G, 512M, or a number of bytes") from None

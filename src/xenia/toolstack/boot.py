@@ -80,12 +80,18 @@ def prepare(config: MachineConfig, words: Words, *, screen: Screen | None = None
     if config.initrd is not None:
         ramdisk = read_image(Path(config.initrd), config.memory)
     elif elf.notes.guest_os == "linux":
-        base = base_initramfs(cache, kernels.busybox(), kernel, FRONTENDS + (FILE_SYSTEMS if config.disks else ()))
+        base = base_initramfs(cache, kernels.busybox(), kernel, FRONTENDS, _file_systems(config))
         ramdisk = initramfs(base, _agent_config(config, base.modules, screen))
     else:
         ramdisk = b""
     own_words = _own_words(config, quiet, screen) if elf.notes.guest_os == "linux" else ()
     return Boot(elf, ramdisk, " ".join((*own_words, config.append)).strip())
+
+
+def _file_systems(config: MachineConfig) -> tuple[str, ...]:
+    if not config.disks:
+        return ()
+    return FILE_SYSTEMS[:1] if config.memory < SMALL_MEMORY else FILE_SYSTEMS  # all take 15 MB
 
 
 def _own_words(config: MachineConfig, quiet: bool, screen: Screen | None) -> tuple[str, ...]:

@@ -19,9 +19,14 @@ from xenia.toolstack.kernels import Kernel
 from xenia.toolstack.modules import ModuleInfo, load_order
 
 FRONTENDS = ("xen-blkfront", "xen-netfront")
-FILE_SYSTEMS = ("ext4",)  # for a guest with disks
+# For a guest with disks, in the order in which `mount` tries them when it is told none.  They are loaded when something
+# is mounted: all of them at every boot would take a second.
+FILE_SYSTEMS = (
+    "ext4", "xfs", "btrfs", "vfat", "isofs", "squashfs", "ntfs3", "exfat", "erofs", "ufs", "fuse",
+    "nls_cp437", "nls_ascii", "nls_iso8859-1",
+)  # fmt: skip
 
-_FORMAT = b"1"  # counts changes of what follows that the digest would not see
+_FORMAT = b"2"  # counts changes of what follows that the digest would not see
 _DIRECTORIES = ("bin", "dev", "etc", "lib", "lib/modules", "mnt", "proc", "root", "run", "sys", "tmp", "usr", "var")
 _ETC = {
     "passwd": b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
@@ -39,7 +44,7 @@ ENVIRONMENT: Mapping[str, str] = {
 class Base:
     """The part of an initial RAM disk that does not change from run to run.
 
-    modules    paths in it of the modules it carries, each after those it depends on
+    modules    paths in it of the modules to load at boot, each after those it depends on; it may carry more
     """
 
     data: bytes
@@ -70,12 +75,23 @@ def busybox_applets(data: bytes) -> list[str]:
     return [name.decode("ascii") for name in names]
 
 
-def base_initramfs(cache: Cache, busybox: Path, kernel: Kernel | None, modules: Sequence[str] = FRONTENDS) -> Base:
-    """The unchanging part, with these modules of the kernel (but for those built into it) and their dependencies."""
+def base_initramfs(
+    cache: Cache,
+    busybox: Path,
+    kernel: Kernel | None,
+    modules: Sequence[str] = FRONTENDS,
+    on_demand: Sequence[str] = (),
+) -> Base:
+    """The unchanging part, with these modules of the kernel (but for those that it has not, or built in) and their
+    dependencies.  Those `on_demand` the guest's kernel asks modprobe for, by their aliases, when it needs them."""
     infos = kernel.module_infos() if kernel is not None else {}
-    names = load_order([name for name in modules if name.replace("-", "_") in infos], infos)
+
+    def paths_of(wanted: Sequence[str]) -> tuple[str, ...]:
+        names = load_order([name for name in wanted if name.replace("-", "_") in infos], infos)
+        return tuple(f"/lib/modules/{release}/{name}.ko" for name in names)
+
     release = kernel.release if kernel is not None else ""
-    paths = tuple(f"/lib/modules/{release}/{name}.ko" for name in names)
+    paths = paths_of((*modules, *on_demand))
     agent, tools = agent_binary(cache), busybox.read_bytes()
     digest = hashlib.sha256(_FORMAT)
     for part in (agent, tools, release.encode(), *(path.encode() for path in paths)):
@@ -85,7 +101,7 @@ def base_initramfs(cache: Cache, busybox: Path, kernel: Kernel | None, modules: 
         files = {path: (kernel.modules / Path(path).name).read_bytes() for path in paths} if kernel is not None else {}
         with cache.new_file(target) as new:
             new.write_bytes(_build_base(agent, tools, release, files, infos))
-    return Base(target.read_bytes(), paths)
+    return Base(target.read_bytes(), paths_of(modules))
 
 
 def _build_base(
@@ -103,13 +119,17 @@ def _build_base(
     for applet in busybox_applets(busybox):
         if applet != "busybox":
             archive.symlink(f"bin/{applet}", "busybox")
-    for name, data in _ETC.items():
+    aliases = [(alias, Path(path).stem) for path in modules for alias in infos[Path(path).stem].aliases]
+    file_systems = [alias.removeprefix("fs-") for alias, _ in aliases if alias.startswith("fs-")]
+    for name, data in {**_ETC, "filesystems": "".join(f"{name}\n" for name in file_systems).encode()}.items():
         archive.file(f"etc/{name}", data)
     if modules:
         archive.directory(f"lib/modules/{release}")
         for path, data in modules.items():
             archive.file(path, data)
         archive.file(f"lib/modules/{release}/modules.dep", _modules_dep(modules, infos))
+        lines = "".join(f"alias {alias} {name}\n" for alias, name in aliases)
+        archive.file(f"lib/modules/{release}/modules.alias", lines.encode())
     return archive.finish()
 
 

@@ -69,6 +69,19 @@ def test_it_holds_busybox_its_applets_the_agent_and_the_modules_with_what_they_n
     assert "lib/modules/6.1.0-9/ext4.ko" not in found
 
 
+def test_file_systems_are_carried_for_the_kernel_to_ask_for_and_for_mount_to_try(
+    cache: Cache, busybox: Path, kernel: Kernel
+) -> None:
+    (kernel.modules / "xfs.ko").write_bytes(module("xfs", alias="fs-xfs", softdep="pre: crc32c"))
+    (kernel.modules / "crc32c_intel.ko").write_bytes(module("crc32c_intel", alias="crc32c"))
+    base = base_initramfs(cache, busybox, kernel, ["xen-netfront"], ["xfs", "ufs"])
+    found = entries(base.data)
+    assert base.modules == ("/lib/modules/6.1.0-9/xen_core.ko", "/lib/modules/6.1.0-9/xen_netfront.ko")
+    assert "xfs.ko: crc32c_intel.ko\n" in found["lib/modules/6.1.0-9/modules.dep"][1].decode()
+    assert "alias fs-xfs xfs\n" in found["lib/modules/6.1.0-9/modules.alias"][1].decode()
+    assert found["etc/filesystems"][1] == b"xfs\n"
+
+
 def test_directories_come_before_what_is_in_them(cache: Cache, busybox: Path, kernel: Kernel) -> None:
     seen = {""}
     links = {"sbin", "usr/bin", "usr/sbin"}

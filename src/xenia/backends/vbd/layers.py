@@ -11,8 +11,13 @@ from xenia.backends.storage.layer import Layer, Operation, Request
 _OPERATIONS = (Operation.READ, Operation.WRITE, Operation.FLUSH, Operation.DISCARD, Operation.SECURE_DISCARD)
 
 
-def submit(layer: Layer, requests: Sequence[tuple[int, int, int, list[memoryview], bool, bool]]) -> list[int]:
-    """Carry out (kind, offset, length, memory, flush before, flush after) in order; an errno, or 0, for each."""
+def submit(
+    layer: Layer, requests: Sequence[tuple[int, int, int, list[memoryview], bool, bool]]
+) -> list[tuple[int, bool]]:
+    """Carry out (kind, offset, length, memory, flush before, flush after) in order.
+
+    Answers for each with an errno, or 0, and whether it was a flush that failed.
+    """
     batch: list[Request] = []
     parts: list[list[Request]] = []
     for kind, offset, length, memory, flush_first, flush_after in requests:
@@ -26,4 +31,9 @@ def submit(layer: Layer, requests: Sequence[tuple[int, int, int, list[memoryview
         batch += part
         parts.append(part)
     layer.submit(batch)
-    return [next((one.error or errno.EIO for one in part if one.error), 0) for part in parts]
+    answers: list[tuple[int, bool]] = []
+    for part in parts:
+        failed = [one for one in part if one.error]
+        lost = any(one.operation is Operation.FLUSH for one in failed)
+        answers.append((failed[0].error or errno.EIO if failed else 0, lost))
+    return answers

@@ -35,7 +35,6 @@ cdef class Workers:             # of one device: they do what may sleep
     cdef Counts counts          # guarded by `lock`
     cdef uint8_t nowait_reads
     cdef uint8_t nowait_writes
-    cdef int flush_error        # of the first flush that failed
     cdef void perform(self, Op *op) noexcept nogil
     cdef int flush(self) noexcept nogil
     cdef void put(self, Op *op) noexcept nogil

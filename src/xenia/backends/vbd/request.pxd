@@ -45,6 +45,7 @@ cdef struct Limits:             # of the device, as requests are held against it
     uint8_t read_only
     uint8_t discard
     uint8_t secure_discard
+    int32_t failed              # errno of the first flush that failed: nothing is written or flushed any more
 
 # What a persistent queue keeps: granted frames by reference.
 cdef struct Kept:

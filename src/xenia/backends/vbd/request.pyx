@@ -95,7 +95,7 @@ cdef int place(Op *op, uint64_t sector, uint64_t length, Limits *limits) noexcep
         return EINVAL
     op.offset = sector << SECTOR_SHIFT
     op.length = length
-    if op.offset + length > limits.size or (op.offset | length) & (limits.unit - 1):
+    if op.offset > limits.size or length > limits.size - op.offset or (op.offset | length) & (limits.unit - 1):
         return EINVAL
     return 0
 
@@ -108,6 +108,8 @@ cdef int segments(Op *op, uint64_t sector, const blkif_request_segment_t *list, 
     cdef int error
     if op.kind == OP_WRITE and limits.read_only:
         return EROFS
+    if op.kind == OP_WRITE and limits.failed:
+        return limits.failed
     for i in range(count):
         if list[i].first_sect > list[i].last_sect or list[i].last_sect > LAST_SECTOR:
             return EINVAL

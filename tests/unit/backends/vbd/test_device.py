@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.backends.vbd.conftest import Blkfront
-from xenia.abi.blkif import REQUEST_SIZE, Operation, Status, device_number
+from xenia.abi.blkif import REQUEST_SIZE, Operation, Status
 from xenia.backends.fault import FrontendFault
 from xenia.backends.storage.file import create_file, open_file
 from xenia.backends.storage.layer import Layer
@@ -119,6 +119,9 @@ def test_a_discard_reads_as_zeroes_afterwards(tmp_path: Path, fronts: list[Blkfr
     assert front.do(front.discard(8, 8)) == Status.OKAY
     assert front.layer.pread(4096, 8192) == bytes(4096) + b"x" * 4096
     assert front.do(front.discard(0, SECTORS + 1)) == Status.ERROR
+    waited = front.vbd.stats.waited
+    assert front.do(front.discard(1 << 54, 1 << 54)) == Status.ERROR  # bytes whose sum is 0
+    assert front.vbd.stats.waited == waited  # the host was not asked
     assert front.do(front.discard(1 << 63, 1 << 63)) == Status.ERROR
 
 
@@ -274,6 +277,33 @@ def test_an_error_of_the_host_is_the_guests_error_and_only_of_the_request_it_hit
     assert [answers[number][1] for number in numbers] == [Status.OKAY, Status.ERROR, Status.ERROR]
 
 
+def test_after_a_flush_that_failed_nothing_is_written_any_more(tmp_path: Path, fronts: list[Blkfront]) -> None:
+    # Linux's frontend hides the flush that failed and asks for no other; the next write has to tell.
+    create_file(tmp_path / "disk.img", SECTORS * 512, replace=True).close()
+    front = Blkfront(open_stack(f"file:{tmp_path / 'disk.img'},faulty:flushes:times=1"))
+    fronts.append(front)
+    front.connect()
+    page = front.guest.share(1)
+    assert front.do(front.request(WRITE, 0, front.whole(page))) == Status.OKAY
+    assert front.do(front.request(FLUSH, 0, [])) == Status.ERROR
+    assert front.do(front.request(WRITE, 0, front.whole(page))) == Status.ERROR
+    assert front.do(front.indirect(WRITE, 0, front.whole(page))) == Status.ERROR
+    assert front.do(front.request(FLUSH, 0, [])) == Status.ERROR
+    assert front.do(front.request(BARRIER, 0, [])) == Status.ERROR
+    assert front.read(0, 8) == bytes(4096)
+
+
+def test_a_write_that_failed_is_no_flush_that_failed(tmp_path: Path, fronts: list[Blkfront]) -> None:
+    create_file(tmp_path / "disk.img", SECTORS * 512, replace=True).close()
+    front = Blkfront(open_stack(f"file:{tmp_path / 'disk.img'},faulty:writes:times=1"))
+    fronts.append(front)
+    front.connect()
+    page = front.guest.share(1)
+    assert front.do(front.request(BARRIER, 0, front.whole(page))) == Status.ERROR
+    assert front.do(front.request(WRITE, 0, front.whole(page))) == Status.OKAY
+    assert front.do(front.request(FLUSH, 0, [])) == Status.OKAY
+
+
 def test_frames_that_were_read_into_are_told_to_the_processor(front: Blkfront) -> None:
     written, read = front.guest.share(1), front.guest.share(1, writable=False)
     front.request(READ, 0, front.whole(written))
@@ -349,8 +379,3 @@ def test_another_size_is_published_and_reached(tmp_path: Path, fronts: list[Blkf
     front.layer.resize(SECTORS * 1024)
     assert published == [{"sectors": str(SECTORS * 2)}]
     assert front.read(SECTORS, 8) == bytes(4096)
-
-
-@pytest.mark.parametrize(("name", "number"), [("xvda", 51712), ("xvdb", 51728), ("xvdp", 51952), ("xvdq", 268439552)])
-def test_devices_have_the_numbers_of_their_names(name: str, number: int) -> None:
-    assert device_number(name) == number
