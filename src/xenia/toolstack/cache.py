@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fcntl import LOCK_EX, flock
 from pathlib import Path
+from typing import IO
 
 from xenia.errors import ConfigError
 
@@ -56,6 +57,12 @@ class Cache:
                 path.replace(target)
             finally:
                 path.unlink(missing_ok=True)
+
+    @contextmanager
+    def scratch_file(self) -> Iterator[IO[bytes]]:
+        """A file without a name, to write and read; it is gone when the block ends."""
+        with self._writing(), tempfile.TemporaryFile(dir=self.root) as file:
+            yield file
 
     @contextmanager
     def new_directory(self, target: Path) -> Iterator[Path]:

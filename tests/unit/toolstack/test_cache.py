@@ -1,5 +1,6 @@
 """The cache: whole things or nothing."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -55,3 +56,14 @@ def test_a_cache_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> Non
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=r"cannot use the cache .*/file: Not a directory \(set XDG_CACHE_HOME\)"):
         Cache(tmp_path / "file").path("a", "b")
+
+
+def test_a_scratch_file_has_no_name_and_what_goes_wrong_with_it_is_one_line(tmp_path: Path) -> None:
+    with Cache(tmp_path).scratch_file() as file:
+        file.write(b"something")
+        assert list(tmp_path.iterdir()) == []
+    with (
+        pytest.raises(ConfigError, match=r"cannot write to the cache .*: No space left"),
+        Cache(tmp_path).scratch_file(),
+    ):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

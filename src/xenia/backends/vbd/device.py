@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from xenia.abi.blkif import PROTOCOL, SECTOR_SIZE, Info
 from xenia.backends.fault import FrontendFault
+from xenia.backends.storage.aligned import fine
 from xenia.backends.storage.device import HostDevice
 from xenia.backends.storage.file import RawFile
 from xenia.backends.storage.layer import Layer
@@ -79,7 +80,7 @@ class Vbd(Backend):
         """The layer stays its owner's to close, after `close`.
 
         device        its number in the guest (virtual-device), of which xenia.abi.blkif.device_number knows more
-        sector_size   bytes of the guest's logical blocks; a multiple of the layer's own
+        sector_size   bytes of the guest's logical blocks; where the layer's own are larger, parts of them are changed
         persistent    let the frontend copy through pages that stay granted, as feature-persistent offers
         discard       offer discards, where the layer can do them
         """
@@ -92,8 +93,9 @@ class Vbd(Backend):
         self._persistent = persistent
         self._discard = discard and layer.can_discard and not self._read_only
         # Requests go past Python where the layer is nothing but bytes of the host's.
-        fd = layer.fd if isinstance(layer, RawFile | HostDevice) else -1
-        self._workers = Workers(layer, fd, self._read_only)
+        served = fine(layer, sector_size)
+        fd = layer.fd if served is layer and isinstance(layer, RawFile | HostDevice) else -1
+        self._workers = Workers(served, fd, self._read_only)
         self._workers.resize(self._whole(layer.size))
         self._threads = [
             threading.Thread(target=self._workers.work, name="vbd worker", daemon=True) for _ in range(NR_WORKERS)

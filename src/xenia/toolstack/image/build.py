@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +48,7 @@ def build(config: ImageConfig, words: BuildWords) -> Built:
             directory = cache.path("packages", "partial").parent
             packages = [read_package(path) for path in client.fetch_system(config.wanted, directory)]
         tools = tool_files(packages, "e2fsprogs", ("mke2fs", "mke2fs.conf"))
-        with tempfile.TemporaryFile(dir=cache.root) as file:
+        with cache.scratch_file() as file:
             with SystemArchive(file) as archive:
                 left = archive.add_packages(packages, words.progress)
                 for path, data in (config.files() | module_files(kernel)).items():
@@ -59,8 +58,7 @@ def build(config: ImageConfig, words: BuildWords) -> Built:
             if config.size < needed * MIB:
                 raise ConfigError(f"a disk of {config.size // MIB}M is too small: this system needs {needed}M")
             tools["password"] = f"root:{config.root_password}\n".encode() if config.root_password else b""
-            zeroed = "-E assume_storage_prezeroed=1" if begins_as_zeroes(words_of(disk)) else ""
-            boot = installer(base, kernel, tools, zeroed, cache)
+            boot = installer(base, kernel, tools, begins_as_zeroes(words_of(disk)), cache)
             installation = Installation(len(left), len(packages))
             layers = open_stack(disk), open_file(Path(f"/proc/self/fd/{file.fileno()}"), read_only=True)
             install(boot, *layers, installation, words)

@@ -84,10 +84,10 @@ class Installation:
             self._done.add(status[1])
 
 
-def installer(base: Base, kernel: Kernel, tools: Mapping[str, bytes], mke2fs: str, cache: Cache) -> Boot:
-    """What to boot, to make a system with `kernel`'s modules.  `mke2fs` are more options for it."""
+def installer(base: Base, kernel: Kernel, tools: Mapping[str, bytes], zeroed: bool, cache: Cache) -> Boot:
+    """What to boot, to make a system with `kernel`'s modules on a disk that is known to be `zeroed`, or not."""
     script = resources.files("xenia.toolstack.image").joinpath(_SCRIPT).read_text()
-    environment = {**ENVIRONMENT, "TERM": "dumb", "KERNEL": kernel.release, "MKE2FS": mke2fs}
+    environment = {**ENVIRONMENT, "TERM": "dumb", "KERNEL": kernel.release, "ZEROED": "yes" if zeroed else "no"}
     agent = AgentConfig(Mode.COMMAND, ("sh", "-c", script), environment, base.modules)
     ramdisk = initramfs(base, agent, {f"/tools/{name}": data for name, data in tools.items()})
     elf = load_elf(unpacked_image(kernel.image, cache), str(kernel.image))

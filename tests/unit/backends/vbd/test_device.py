@@ -13,6 +13,7 @@ import pytest
 from tests.unit.backends.vbd.conftest import Blkfront
 from xenia.abi.blkif import REQUEST_SIZE, Operation, Status
 from xenia.backends.fault import FrontendFault
+from xenia.backends.storage.aligned import Aligned
 from xenia.backends.storage.file import create_file, open_file
 from xenia.backends.storage.layer import Layer
 from xenia.backends.storage.stack import open_stack
@@ -61,6 +62,16 @@ def test_a_segment_is_the_part_of_a_page_that_it_says(front: Blkfront) -> None:
     expected = bytearray(b"\xee" * 4096)
     expected[3 * 512 : 4 * 512] = expected[6 * 512 : 7 * 512] = bytes(range(256)) * 2
     assert bytes(page.memory) == bytes(expected)
+
+
+def test_sectors_may_be_smaller_than_the_layers_blocks(tmp_path: Path, fronts: list[Blkfront]) -> None:
+    front = Blkfront(Aligned(make(tmp_path, "file"), 4096))
+    fronts.append(front)
+    assert front.connect()["physical-sector-size"] == "4096"
+    page = front.guest.share(1)
+    page.memory[:] = b"\x11" * 4096
+    assert front.do(front.request(WRITE, 7, [(page.refs[0], 0, 1)])) == Status.OKAY  # the end of a block, and a start
+    assert front.read(6, 4) == bytes(512) + b"\x11" * 1024 + bytes(512)
 
 
 def test_an_indirect_request_has_up_to_256_segments_and_answers_as_what_it_does(front: Blkfront) -> None:
