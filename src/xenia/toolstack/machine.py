@@ -283,10 +283,10 @@ class Domain:
             lambda: DomainForeign(self.vm, driver.domid),
             keys,
             cdrom=cdrom,
-            is_served=lambda: driver.shutdown is None,
+            is_served=lambda: driver.shutdown is None and not driver._destroyed,
         )
         self.served_disks.append(disk)
-        driver._serves.append(disk)
+        driver._serves = [*(served for served in driver._serves if not served.removed), disk]
         return disk
 
     def _all_disks(self) -> list[Disk | ServedDisk]:

@@ -235,6 +235,19 @@ def test_what_a_dead_driver_domain_left_is_answered_with_errors(client: Client, 
     orphan.ring.close()
 
 
+@pytest.mark.parametrize("size", ["9" * 400, "-1", "\N{SUPERSCRIPT TWO}", "", "999999999999999"])
+def test_a_size_that_no_disk_has_does_no_harm(client: Client, plug: Plug, guest: MemoryGuest, size: str) -> None:
+    disk = plug()
+    orphan = Orphan(client, guest)
+    connected(client, disk)
+    client.write(f"{BACK}/sectors", size)
+    client.write(f"{BACK}/state", "4")
+    client.remove("/local/domain/3")
+    disk.abandon()
+    assert len(orphan.answers(3)) == 3
+    orphan.ring.close()
+
+
 def test_a_frontend_without_a_ring_is_closed_when_its_driver_domain_dies(client: Client, plug: Plug) -> None:
     disk = plug()
     client.remove("/local/domain/3")
