@@ -121,10 +121,9 @@ class Machine:
         self.close()
 
     def _find_guest(self, domid: int, mfn: int, port: int) -> GuestLink | None:
-        """What a client of the store introduces: a domain of ours with the page that it was built with, and that
-        channel or another one that it has opened for domain 0."""
+        """What a client of the store introduces: a domain, by the page and the channel that it was built with."""
         for domain in self._domains:
-            if domain.domid == domid and mfn == domain.vm.store_mfn and domain.has_store_port(port):
+            if (domain.domid, domain.vm.store_mfn, domain.vm.store_port) == (domid, mfn, port):
                 return domain.store_link
         return None
 
@@ -159,7 +158,9 @@ class Machine:
                 keys.set_permissions(home + path, guest_owns)
             if domain.driver_domain:
                 backend_home(keys, domid)
-        self._store.attach(domid, domain.store_link)
+        link = domain.store_link
+        assert link is not None
+        self._store.attach(domid, link)
 
 
 class Domain:
@@ -202,15 +203,12 @@ class Domain:
         return self.vm.domid
 
     @property
-    def store_link(self) -> GuestLink:
-        """What the store serves."""
+    def store_link(self) -> GuestLink | None:
+        """What the store serves; nothing any more once the domain is being destroyed."""
         vm = self.vm
+        if self._destroyed:
+            return None
         return GuestLink(vm.store_page, lambda: vm.notify(vm.store_port), vm.store_fd)
-
-    def has_store_port(self, port: int) -> bool:
-        """Whether that is the guest's end of its channel to the store; it is from now on where the guest has opened it
-        for domain 0 instead, after a reset of its channels.  Never once it is being destroyed."""
-        return not self._destroyed and (port == self.vm.store_port or self.vm.move_store_port(port))
 
     def start(self) -> None:
         """Let the guest run, on a host thread of its own.  Once only; ConfigError when it was destroyed."""
@@ -297,10 +295,10 @@ class Domain:
             lambda: DomainForeign(self.vm, driver.domid),
             keys,
             cdrom=cdrom,
-            is_served=lambda: driver.shutdown is None,
+            is_served=lambda: driver.shutdown is None and not driver._destroyed,
         )
         self.served_disks.append(disk)
-        driver._serves.append(disk)
+        driver._serves = [*(served for served in driver._serves if not served.removed), disk]
         return disk
 
     def _place(self, name: str | None) -> tuple[str, int]:

@@ -34,6 +34,7 @@ from xenia.errors import ConfigError
 _PATIENCE = 5.0  # seconds that a backend may take to let go of what a dead domain granted it
 _IDLE = 0.3  # seconds without a request
 
+_SECTORS = re.compile("[0-9]{1,15}")
 _NUMBER = re.compile(r"([0-9]{1,4}):([0-9]{1,7})")
 _NODE = re.compile(r"/dev/(loop|ram|nbd|md)([0-9]{1,3})")
 _XVD = re.compile(r"/dev/(xvd[a-p])([0-9]{0,2})")
@@ -191,9 +192,9 @@ class ServedDisk:
     def _on_change(self, _: str) -> None:
         """The backend's state is another one.  On the store's thread."""
         state = state_at(self._client, self.address.backend_path)
-        sectors = self._client.get(f"{self.address.backend_path}/sectors") or ""
-        if sectors.isdigit():
-            self._sectors = int(sectors)
+        sectors = _SECTORS.fullmatch(self._client.get(f"{self.address.backend_path}/sectors") or "")
+        if sectors is not None:
+            self._sectors = int(sectors[0])
         with self._changed:
             self._state = state
             self._changed.notify_all()

@@ -16,6 +16,7 @@ from xenia.backends.fault import FrontendFault
 from xenia.backends.storage.aligned import Aligned
 from xenia.backends.storage.file import create_file, open_file
 from xenia.backends.storage.layer import Layer
+from xenia.backends.storage.memory import Memory
 from xenia.backends.storage.stack import open_stack
 from xenia.backends.xenbus.ring import Front
 
@@ -390,3 +391,27 @@ def test_another_size_is_published_and_reached(tmp_path: Path, fronts: list[Blkf
     front.layer.resize(SECTORS * 1024)
     assert published == [{"sectors": str(SECTORS * 2)}]
     assert front.read(SECTORS, 8) == bytes(4096)
+
+
+def test_what_is_in_the_ring_when_a_frontend_closes_is_answered(fronts: list[Blkfront]) -> None:
+    front = Blkfront(Memory(1 << 20))
+    fronts.append(front)
+    front.connect()
+    page = front.guest.share(1)
+    numbers = [front.request(Operation.READ, 8 * index, front.whole(page)) for index in range(20)]
+    front.ring.push()  # it says nothing of them
+    front.disconnect()
+    assert front.answers(20) == {number: (Operation.READ, 0) for number in numbers}
+
+
+def test_a_ring_is_taken_over_where_the_backend_before_stopped(fronts: list[Blkfront]) -> None:
+    front = Blkfront(Memory(1 << 20))
+    fronts.append(front)
+    front.connect()
+    page = front.guest.share(1)
+    assert [front.do(front.request(Operation.READ, 0, front.whole(page))) for _ in range(5)] == [0] * 5
+    front.disconnect()
+    left = front.request(Operation.READ, 8, front.whole(page))
+    front.push()
+    front.connect()
+    assert front.answers(1) == {left: (Operation.READ, 0)}
