@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from xenia.abi.blkif import PROTOCOL, SECTOR_SIZE, Info
 from xenia.backends.fault import FrontendFault
+from xenia.backends.storage.aligned import fine
 from xenia.backends.storage.device import HostDevice
 from xenia.backends.storage.file import RawFile
 from xenia.backends.storage.layer import Layer
@@ -76,16 +77,17 @@ class Vbd(Backend):
         """The layer stays its owner's to close, after `close`.
 
         device        its number in the guest (virtual-device), of which xenia.abi.blkif.device_number knows more
-        sector_size   bytes of the guest's logical blocks; a multiple of the layer's own
+        sector_size   bytes of the guest's logical blocks; at least those of a device of the host that the disk is
         persistent    let the frontend copy through pages that stay granted, as feature-persistent offers
         """
-        self._layer = layer
         self._read_only = read_only or cdrom or layer.read_only
         self._device = device
         self._cdrom = cdrom
         self._removable = removable or cdrom
-        self._sector_size = sector_size
+        self._sector_size = max(sector_size, _native_sector_size(layer))
+        self._physical_sector_size = max(self._sector_size, layer.block_size.minimum)
         self._persistent = persistent
+        self._layer = layer = fine(layer, self._sector_size)
         # Requests go past Python where the layer is nothing but bytes of the host's.
         fd = layer.fd if isinstance(layer, RawFile | HostDevice) else -1
         self._workers = Workers(layer, fd, self._read_only)
@@ -207,7 +209,7 @@ class Vbd(Backend):
             "sectors": str(self._workers.size // SECTOR_SIZE),
             "info": str(int(info)),
             "sector-size": str(self._sector_size),
-            "physical-sector-size": str(max(self._sector_size, self._layer.block_size.minimum)),
+            "physical-sector-size": str(self._physical_sector_size),
         }
 
     def _whole(self, size: int) -> int:
@@ -218,3 +220,12 @@ class Vbd(Backend):
         self._workers.resize(self._whole(size))
         if self._rings and self._on_resize is not None:
             self._on_resize({"sectors": str(self._workers.size // SECTOR_SIZE)})
+
+
+def _native_sector_size(layer: Layer) -> int:
+    """In which sectors what is on the disk was laid out: those of the host's device, if it is one; an image has small
+    ones, whatever it is in."""
+    *above, bottom = layer.stack()
+    if isinstance(bottom, HostDevice) and all(one.name != "qcow2" for one in above):
+        return bottom.block_size.minimum
+    return SECTOR_SIZE
