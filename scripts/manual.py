@@ -14,6 +14,8 @@ from xenia.cli.parser import RUN_EXAMPLES, build_parser
 
 ENVIRONMENT = {
     "NO_COLOR": "When set and not empty, no colours.",
+    "XENSTORED_PATH": "Where clients of xenstore look for its socket, and where run --xenstore makes it; without it, "
+    "socket in the folder XENSTORED_RUNDIR, or in /run/xenstored.",
     "XDG_CACHE_HOME": "What was fetched and built is kept in its folder xenia; without it, in ~/.cache/xenia.",
 }
 
@@ -48,6 +50,8 @@ def tag(action: argparse.Action) -> str:
     if not action.option_strings:
         return f"\\fI{roff(value)}\\fR"
     names = ", ".join(f"\\fB{roff(name)}\\fR" for name in action.option_strings)
+    if action.nargs == "?":
+        return f"{names} [\\fI{roff(value)}\\fR]"
     return f"{names} \\fI{roff(value)}\\fR" if value else names
 
 

@@ -88,6 +88,10 @@ u32 bind_virq(u32 virq);
 void event_handler(u32 port, void (*handler)(u32 port));
 void mask(u32 port);
 void unmask(u32 port);
+extern volatile struct evtchn_fifo_control_block *fifo_control;     /* a guest's own to set up, with its trap_hook */
+extern volatile u32 *fifo_array[128];
+static inline volatile u32 *fifo_word(u32 port) { return &fifo_array[port / 1024][port % 1024]; }
+void fifo_take(void (*handle)(u32 port));
 u64 now(void);                          /* ns of system time, from the pvclock */
 u64 wallclock(void);                    /* seconds since the epoch */
 static inline u64 rdtsc(void)

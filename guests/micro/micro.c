@@ -8,6 +8,26 @@ static volatile u32 upcalls;
 
 static void arrived(u32 which) { (void)which; upcalls++; }
 
+static int fifo_upcall(struct frame *frame)
+{
+    if (frame->vector != VECTOR_EVENT)
+        return 0;
+    fifo_take(arrived);
+    return 1;
+}
+
+static void fifo_start(void)
+{
+    fifo_control = page_alloc();
+    fifo_array[0] = page_alloc();
+    struct evtchn_init_control init = { virt_to_mfn((void *)fifo_control), 0, 0, 0, { 0 } };
+    struct evtchn_expand_array expand = { virt_to_mfn((void *)fifo_array[0]) };
+    *fifo_word(start_info->console.evtchn) = *fifo_word(start_info->store_evtchn) = EVTCHN_FIFO_MASKED;
+    if (hypercall(event_channel_op, EVTCHNOP_init_control, &init) || hypercall(event_channel_op, EVTCHNOP_expand_array, &expand))
+        printf("no FIFO event channels\n");
+    trap_hook = fifo_upcall;
+}
+
 /* run BODY for `n` times, ROUNDS times over; print the best time of one */
 #define measure(name, n, body) do { \
         u64 best = ~0ul; \
@@ -73,6 +93,10 @@ void main(void)
     events_on();
     struct evtchn_port send = { ipi.port };
     measure("event send to its upcall and back", 5000, hypercall(event_channel_op, EVTCHNOP_send, &send));
+    events_off();
+    fifo_start();
+    events_on();
+    measure("the same through a FIFO queue", 5000, hypercall(event_channel_op, EVTCHNOP_send, &send));
     events_off();
     measure("set timer", 5000, hypercall(set_timer_op, now() + 1000000000));
     measure("yield", 5000, hypercall(sched_op, SCHEDOP_yield, 0));

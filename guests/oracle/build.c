@@ -130,7 +130,7 @@ static int create(struct domain *d)
     struct domctl op;
     d->domid = next++;
     memset(&op, 0, sizeof(op));
-    op.u.createdomain = (struct createdomain){ .handle = { [15] = d->domid }, .max_vcpus = 1, .max_evtchn_port = 1023,
+    op.u.createdomain = (struct createdomain){ .handle = { [15] = d->domid }, .max_vcpus = 1, .max_evtchn_port = -1,
         .max_grant_frames = -1, .max_maptrack_frames = -1, .grant_opts = 2 };
     long error = domctl(d, DOMCTL_createdomain, &op);
     memset(&op, 0, sizeof(op));

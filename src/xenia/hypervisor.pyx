@@ -19,7 +19,7 @@ from xenia.domain.audit cimport audit_domain
 from xenia.domain.crash cimport crash_report
 from xenia.domain.directory cimport directory_add, directory_remove, domain_leave
 from xenia.domain.domain cimport SHUTDOWN_NONE, SHUTDOWN_crash, Directory, Domain as DomainState, Vcpu
-from xenia.domain.events cimport event_open, event_post, event_reset
+from xenia.domain.events cimport event_connect, event_disconnect, event_open, event_post, event_reset
 from xenia.domain.grant_frames cimport grant_frames_grow, grant_frames_release
 from xenia.domain.grant_maps cimport grant_maps_release
 from xenia.domain.lifecycle cimport domain_init, domain_release_frames
@@ -111,7 +111,8 @@ cdef class VirtualMachine:
         self.ended = threading.Event()
         self.engine = EmulatedEngine(hypervisor.memory)
         vcpu = &domain.vcpu[0]
-        domain_init(domain)
+        if not domain_init(domain):
+            raise MemoryError
         domain.machine = hypervisor.memory.machine
         domain.domid = domid
         domain.mmu.machine = domain.machine
@@ -300,6 +301,14 @@ cdef class VirtualMachine:
     def store_mfn(self) -> int:
         """The frame of the xenstore ring."""
         return self.domain.store_mfn
+
+    def move_store_port(self, port: int) -> bool:
+        """The xenstore channel is another one from now on, whose end the guest has left unbound for domain 0; answers whether it has."""
+        if not 0 <= port < 1 << 32 or event_connect(self.domain, port, DOM0, self.store_fd):
+            return False
+        event_disconnect(self.domain, self.domain.store_port, self.store_fd)
+        self.domain.store_port = port
+        return True
 
     def notify(self, port: int) -> None:
         """Send the event that the guest has bound to `port`; from any thread."""

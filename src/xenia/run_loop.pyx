@@ -20,12 +20,13 @@ from xenia.cpu.processor cimport (
 from xenia.domain.domain cimport (
     RUNSTATE_blocked, RUNSTATE_offline, RUNSTATE_runnable, RUNSTATE_running, SHUTDOWN_NONE, Domain, Vcpu,
 )
-from xenia.domain.events cimport events_apply_mailbox, events_pending, vcpu_unblock
+from xenia.domain.events cimport events_apply_mailbox
 from xenia.domain.time cimport Clock, clock_warp_to, runstate_change, system_time, time_update, timers_fire, timers_next
 from xenia.domain.traps cimport (
     deliver_pending, general_protection, inject_exception, invalid_opcode, page_fault, soft_interrupt,
     syscall_from_user,
 )
+from xenia.domain.upcall cimport events_pending, vcpu_unblock
 from xenia.domain.written cimport written_apply
 from xenia.hypercalls.table cimport hypercall
 

@@ -20,6 +20,7 @@ from xenia.backends.storage.layer import Layer
 from xenia.backends.storage.stack import open_over
 from xenia.shutdown import Reason
 from xenia.toolstack.boot import prepare
+from xenia.toolstack.disk_config import parse_disk
 from xenia.toolstack.machine import Domain
 from xenia.toolstack.machine_config import MachineConfig
 from xenia.toolstack.packages import PackageClient
@@ -191,7 +192,7 @@ def test_two_stock_guests_see_their_own_disks_only(tmp_path: Path) -> None:
         free = machine.free_memory
         domains = []
         for name in names:
-            disks = (f"file:{tmp_path / name}",)
+            disks = (parse_disk(f"file:{tmp_path / name}"),)
             layer = create_file(tmp_path / name, 4 * MIB)
             config = MachineConfig(
                 command=("sh", "-c", script, name), flavour="cloud-amd64", memory=128 * MIB, disks=disks

@@ -1,5 +1,6 @@
 """`xenia run` as a user sees it: whole processes, real guests, real terminals."""
 
+import json
 import os
 import pty
 import shutil
@@ -7,7 +8,7 @@ import signal
 import subprocess
 import sys
 import termios
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pexpect
@@ -50,6 +51,25 @@ def console() -> Iterator["pexpect.spawn[str]"]:
     child.expect("> ")
     yield child
     child.close(force=True)
+
+
+@pytest.fixture
+def debian_console() -> Iterator[Callable[..., "pexpect.spawn[str]"]]:
+    """Debian's kernel on a terminal, at a shell's prompt."""
+    children: list[pexpect.spawn[str]] = []
+
+    def start(*options: str) -> "pexpect.spawn[str]":
+        child = pexpect.spawn(
+            sys.executable, ["-m", "xenia", "run", "--append", "quiet", *options],
+            env=environment(), encoding="utf-8", timeout=LIMIT, dimensions=(30, 100),
+        )  # fmt: skip
+        children.append(child)
+        child.expect("/ # ")
+        return child
+
+    yield start
+    for child in children:
+        child.close(force=True)
 
 
 def is_cooked(child: "pexpect.spawn[str]") -> bool:
@@ -127,7 +147,106 @@ def wait_until(slave: int, mode: str) -> None:
     subprocess.run(["sh", "-c", probe], stdin=slave, check=True)
 
 
+def test_a_guest_that_reboots_comes_back_as_long_as_it_likes(console: "pexpect.spawn[str]") -> None:
+    for _ in range(3):
+        console.send("reboot\r")
+        console.expect("the guest reboots")
+        console.expect("> ")
+    console.send("halt\r")
+    console.expect("the guest powered off")
+    console.expect(pexpect.EOF)
+    assert is_cooked(console)
+
+
+@needs_debian
+def test_what_was_written_to_a_disk_is_there_after_a_reboot(
+    debian_console: Callable[..., "pexpect.spawn[str]"], tmp_path: Path
+) -> None:
+    disk = tmp_path / "disk.img"
+    disk.touch()
+    os.truncate(disk, 1 << 20)
+    child = debian_console("--disk", f"file:{disk},cow,vdev=xvdc")
+    child.send("echo kept > /dev/xvdc; reboot\r")
+    child.expect("the guest reboots")
+    child.expect("/ # ")
+    child.send("head -n 1 /dev/xvdc\r")
+    child.expect("\r\nkept\r\n")
+    child.send("poweroff\r")
+    child.expect(pexpect.EOF)
+    assert disk.read_bytes() == bytes(1 << 20)  # it went to the overlay
+
+
+def block(verb: str, *words: str, directory: Path | None = None) -> str:
+    done = subprocess.run(
+        [*XENIA, f"block-{verb}", *words], capture_output=True, text=True, env=environment(), timeout=LIMIT,
+        cwd=directory, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@needs_debian
+def test_a_running_guest_tells_what_its_disks_have_done_and_takes_others(
+    debian_console: Callable[..., "pexpect.spawn[str]"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    for name in ("plain.img", "stack.img"):
+        (tmp_path / name).touch()
+        os.truncate(tmp_path / name, 4 << 20)
+    disks = [f"--disk={tmp_path}/plain.img", f"--disk=file:{tmp_path}/stack.img,cow"]
+    child = debian_console("--name", "teller", *disks)
+    child.send("dd if=/dev/xvda of=/dev/xvdb bs=1M conv=fsync; echo don''e\r")
+    child.expect("done")
+    stats = [*XENIA, "stats", "teller"]
+    told = subprocess.run([*stats, "--json"], capture_output=True, env=environment(), timeout=LIMIT, check=True)
+    (guest,) = json.loads(told.stdout)
+    plain, stack = guest["disks"]
+    assert guest["name"] == "teller" and guest["hypercalls"]["mmu_update"] > 0
+    assert plain["bytes_read"] >= 4 << 20 and stack["bytes_written"] >= 4 << 20 and stack["flushes"] >= 1
+    assert plain["requests"] >= plain["batches"] > 0
+    assert stack["layers"][0]["bytes_written"] == stack["bytes_written"]
+    shown = subprocess.run(stats, capture_output=True, env=environment(), timeout=LIMIT, check=True).stdout.decode()
+    assert "teller" in shown and "xvda" in shown and "BATCHES" in shown
+    spare = tmp_path / "spare.img"
+    spare.touch()
+    os.truncate(spare, 1 << 20)
+    assert block("attach", "teller", "spare.img,vdev=xvdf", directory=tmp_path) == "xvdf\n"
+    child.send("until [ -b /dev/xvdf ]; do :; done; cat /sys/block/xvdf/size; echo he''re\r")
+    child.expect("2048\r\nhere")
+    assert block("resize", "teller", "xvdf", "2M") == f"{2 << 20}\n"
+    child.send("until [ $(cat /sys/block/xvdf/size) = 4096 ]; do :; done; echo lar''ger\r")
+    child.expect("larger")
+    assert json.loads(block("list", "teller", "--json"))[2] == {
+        "name": "xvdf", "size": 2 << 20, "state": "connected", "layers": ["file"]
+    }  # fmt: skip
+    block("detach", "teller", "xvdf")
+    child.send("until [ ! -b /dev/xvdf ]; do :; done; echo go''ne\r")
+    child.expect("gone")
+    assert spare.stat().st_size == 2 << 20
+    child.send("poweroff\r")
+    child.expect(pexpect.EOF)
+    gone = subprocess.run(stats, capture_output=True, env=environment(), timeout=LIMIT, check=False)
+    assert gone.returncode == 2 and gone.stderr == b"xenia: no guest 'teller' is running (none is running)\n"
+
+
 # --- without a terminal
+
+
+def test_a_restart_can_be_asked_for() -> None:
+    child = subprocess.Popen(
+        [*XENIA, "run", "--kernel", "demo", "--on-reboot", "restart"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, env=environment(),
+    )  # fmt: skip
+    assert child.stdin is not None and child.stdout is not None
+    for typed in (b"reboot\r", b"halt\r"):
+        shown = b""
+        while not shown.endswith(b"> "):
+            shown += os.read(child.stdout.fileno(), 4096)
+        child.stdin.write(typed)
+        child.stdin.flush()
+    _, errors = child.communicate(timeout=LIMIT)
+    assert child.returncode == 0
+    assert errors == b"xenia: the guest reboots\nxenia: the guest powered off\n"
 
 
 def test_without_a_terminal_bytes_pass_and_the_end_of_input_ends_nothing() -> None:

@@ -18,6 +18,7 @@ pytestmark = [
 
 SCRIPT = """
 uname -r
+dmesg | grep xen:events:
 for program in /bin/test-*; do $program; done
 
 rmmod xen_netfront && ! grep -q xen_netfront /proc/modules && echo "modules unloaded: ok"
@@ -61,6 +62,19 @@ def test_a_guest_that_did_all_that_powers_off_and_leaves_nothing(everything: Rep
     assert "FAILED" not in everything.console
     assert everything.shutdown is not None and everything.shutdown.reason is Reason.POWEROFF
     assert_clean(everything)
+
+
+def test_linux_takes_its_events_from_fifo_queues(everything: Report) -> None:
+    assert "xen:events: Using FIFO-based ABI" in everything.console
+
+
+def test_a_kernel_told_to_keeps_to_two_level_events() -> None:
+    script = "dmesg | grep xen:events:; modprobe xen_netfront && sleep 1 && echo woken"
+    report = Stock(script, flavour="cloud-amd64", clock="warped", append="quiet xen.fifo_events=0").start().finish()
+    assert "xen:events: Using 2-level ABI" in report.console
+    assert "woken" in report.console
+    assert report.shutdown is not None and report.shutdown.reason is Reason.POWEROFF
+    assert_clean(report)
 
 
 def test_the_cloud_kernel_lives_in_64_mb_and_sleeps_a_minute_in_no_time() -> None:

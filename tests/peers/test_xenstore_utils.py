@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
+import ctypes.util
+import errno
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,6 +18,10 @@ import pytest
 from xenia.backends.xenstore.client import Client
 from xenia.backends.xenstore.server import Server
 from xenia.backends.xenstore.store import Store
+from xenia.errors import ConfigError
+from xenia.guests import embedded
+from xenia.toolstack.machine import Domain, Machine
+from xenia.toolstack.machine_config import MIB
 
 pytestmark = [
     pytest.mark.peer,
@@ -108,28 +117,196 @@ def test_chmod(tools: Tools, client: Client) -> None:
     assert tools.output("ls", "-fp", "/a/b") == '/a/b/c = ""   (n3,r4)\n'
 
 
-def test_watch(tools: Tools, client: Client) -> None:
-    watching = subprocess.Popen(
-        ["stdbuf", "-oL", "xenstore-watch", "-n", "3", "/a"],
-        env=tools.environment,
-        stdout=subprocess.PIPE,
-        text=True,
+@contextmanager
+def watching(tools: Tools, *paths: str) -> Iterator[Callable[[], str]]:
+    """A function that answers what xenstore-watch says next; it listens when this begins."""
+    watch = subprocess.Popen(
+        ["stdbuf", "-oL", "xenstore-watch", *paths], env=tools.environment, stdout=subprocess.PIPE, text=True
     )
-    assert watching.stdout is not None
+    assert watch.stdout is not None
     try:
-        assert watching.stdout.readline() == "/a\n"
-        client.write("/a/b", "1")
-        assert watching.stdout.readline() == "/a/b\n"
-        client.remove("/a")
-        assert watching.stdout.readline() == "/a\n"
-        assert watching.wait(TIMEOUT) == 0
+        for path in paths:
+            assert watch.stdout.readline() == f"{path}\n"
+        yield watch.stdout.readline
     finally:
-        watching.kill()
-        watching.wait()
-        watching.stdout.close()
+        watch.kill()
+        watch.wait()
+        watch.stdout.close()
+
+
+def test_watch(tools: Tools, client: Client) -> None:
+    with watching(tools, "/a") as heard:
+        client.write("/a/b", "1")
+        assert heard() == "/a/b\n"
+        client.remove("/a")
+        assert heard() == "/a\n"
 
 
 def test_many_programs_at_once_are_all_served(tools: Tools, client: Client) -> None:
     running = [subprocess.Popen(["xenstore-write", f"/d/{number}", "x"], env=tools.environment) for number in range(10)]
     assert [program.wait(TIMEOUT) for program in running] == [0] * 10
     assert sorted(client.directory("/d")) == sorted(str(number) for number in range(10))
+
+
+# --- A machine that runs
+
+needs_demo = pytest.mark.skipif(embedded() is None, reason="the built-in guest is not built: no C compiler for x86-64")
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    with Machine(Machine.memory_for(16 * MIB, 16 * MIB), xenstore=tmp_path / "socket") as machine:
+        yield machine
+
+
+@pytest.fixture
+def machine_tools(machine: Machine, tmp_path: Path) -> Tools:
+    return Tools(tmp_path / "socket")
+
+
+def demo(machine: Machine) -> Domain:
+    image = embedded()
+    assert image is not None
+    domain = machine.create_domain(image, name="demo", memory=16 * MIB)
+    domain.start()
+    return domain
+
+
+class Library:
+    """Xen's libxenstore, as a toolstack of another process uses it."""
+
+    def __init__(self, path: Path) -> None:
+        name = ctypes.util.find_library("xenstore")
+        if name is None:
+            pytest.skip("libxenstore is not installed")
+        self._library = ctypes.CDLL(name, use_errno=True)
+        self._library.xs_open.restype = ctypes.c_void_p
+        self._library.xs_control_command.restype = ctypes.c_char_p
+        for call in ("introduce_domain", "release_domain", "resume_domain", "set_target", "is_domain_introduced"):
+            getattr(self._library, f"xs_{call}").restype = ctypes.c_bool
+        os.environ["XENSTORED_PATH"] = str(path)
+        try:
+            self._handle = ctypes.c_void_p(self._library.xs_open(0))
+        finally:
+            del os.environ["XENSTORED_PATH"]
+        assert self._handle
+
+    def __call__(self, call: str, *arguments: int) -> int:
+        """What a call answers, or minus the errno with which it fails."""
+        numbers = [ctypes.c_ulong(argument) for argument in arguments]
+        ctypes.set_errno(0)
+        done = getattr(self._library, f"xs_{call}")(self._handle, *numbers)
+        return int(done) or -ctypes.get_errno()
+
+    def control(self, command: bytes) -> bytes | None:
+        """What a control command answers."""
+        answer: bytes | None = self._library.xs_control_command(self._handle, command, None, 0)
+        return answer
+
+    def close(self) -> None:
+        self._library.xs_close(self._handle)
+
+
+@pytest.fixture
+def library(machine: Machine, tmp_path: Path) -> Iterator[Library]:
+    library = Library(tmp_path / "socket")
+    yield library
+    library.close()
+
+
+@needs_demo
+def test_a_running_guest_is_seen_with_its_tree(machine: Machine, machine_tools: Tools) -> None:
+    domain = demo(machine)
+    home = f"/local/domain/{domain.domid}"
+    assert machine_tools.output("read", f"{home}/name", f"{home}/store/port") == f"demo\n{domain.vm.store_port}\n"
+    assert f'static-max = "{16 << 10}"' in machine_tools.output("ls", home)
+    machine_tools.output("write", f"{home}/data/said", "from outside")
+    assert f'{home}/data/said = "from outside"   (n{domain.domid})' in machine_tools.output("ls", "-fp", home)
+
+
+@needs_demo
+def test_domains_are_heard_coming_and_going(machine: Machine, machine_tools: Tools, library: Library) -> None:
+    with watching(machine_tools, "@introduceDomain", "@releaseDomain") as heard:
+        domain = demo(machine)
+        assert heard() == "@introduceDomain\n"
+        domain.console.send(b"halt\n")
+        assert domain.wait(TIMEOUT) is not None
+        assert heard() == "@releaseDomain\n"  # it shut down; its memory is still there
+        domain.destroy()
+        assert heard() == "@releaseDomain\n"
+    assert machine_tools.output("ls", "/local/domain") == ""
+    assert library.control(b"check") == b"OK"
+
+
+@needs_demo
+def test_a_domain_is_introduced_with_the_page_and_channel_that_are_its_own(machine: Machine, library: Library) -> None:
+    vm, other = demo(machine).vm, demo(machine).vm
+    assert library("is_domain_introduced", vm.domid) == 1
+    assert library("introduce_domain", vm.domid, vm.store_mfn, vm.store_port) == 1  # again
+    assert library("introduce_domain", vm.domid, other.store_mfn, vm.store_port) == -errno.EINVAL
+    assert library("introduce_domain", vm.domid, vm.store_mfn, vm.console_port) == -errno.EINVAL
+    assert library("introduce_domain", 99, vm.store_mfn, vm.store_port) == -errno.EINVAL
+    assert library("is_domain_introduced", vm.domid) == 1
+
+
+@needs_demo
+def test_a_domain_is_released_and_introduced_by_a_client(
+    machine: Machine, machine_tools: Tools, library: Library
+) -> None:
+    domain = demo(machine)
+    vm = domain.vm
+    with watching(machine_tools, "@introduceDomain", "@releaseDomain") as heard:
+        assert library("release_domain", vm.domid) == 1
+        assert heard() == "@releaseDomain\n"
+        assert library("is_domain_introduced", vm.domid) == 0
+        assert library("release_domain", vm.domid) == -errno.ENOENT
+        assert library("introduce_domain", vm.domid, vm.store_mfn, vm.store_port) == 1
+        assert heard() == "@introduceDomain\n"
+        assert library("is_domain_introduced", vm.domid) == 1
+        assert library("release_domain", vm.domid) == 1
+    domain.destroy()  # which has nothing left to release
+    assert library("introduce_domain", vm.domid, vm.store_mfn, vm.store_port) == -errno.EINVAL
+
+
+@needs_demo
+def test_a_domain_resumes_and_may_act_for_another(machine: Machine, machine_tools: Tools, library: Library) -> None:
+    first, second = demo(machine), demo(machine)
+    assert library("set_target", first.domid, second.domid) == 1
+    assert library("set_target", first.domid, 99) == -errno.ENOENT
+    assert library("resume_domain", 99) == -errno.ENOENT
+    with watching(machine_tools, "@releaseDomain") as heard:
+        first.console.send(b"halt\n")
+        assert first.wait(TIMEOUT) is not None
+        assert heard() == "@releaseDomain\n"
+        assert library("resume_domain", first.domid) == 1
+
+
+@needs_demo
+def test_one_socket_serves_one_machine(machine: Machine, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="another xenstore listens here"):
+        Machine(Machine.memory_for(16 * MIB), xenstore=tmp_path / "socket")
+
+
+@needs_demo
+@pytest.mark.parametrize("named", [True, False], ids=["named", "in the environment"])
+def test_a_guest_of_the_command_line(tmp_path: Path, named: bool) -> None:
+    tools = Tools(tmp_path / "socket")
+    option = ["--xenstore", str(tmp_path / "socket")] if named else ["--xenstore"]
+    environment = os.environ if named else tools.environment
+    running = subprocess.Popen(
+        [sys.executable, "-m", "xenia", "run", "-q", "--kernel", "demo", "--name", "outside", *option],
+        env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert running.stdin is not None and running.stdout is not None
+    try:
+        assert running.stdout.readline()  # it is up
+        assert tools.output("read", "/local/domain/1/name") == "outside\n"
+        running.stdin.write(b"halt\n")
+        running.stdin.flush()
+        assert running.wait(TIMEOUT) == 0
+    finally:
+        running.kill()
+        running.wait()
+        running.stdin.close()
+        running.stdout.close()
+    assert not (tmp_path / "socket").exists()

@@ -24,6 +24,18 @@ cdef enum:
     EVTCHNSTAT_virq = 4
     EVTCHNSTAT_ipi = 5
 
+    EVTCHN_FIFO_PRIORITY_DEFAULT = 7
+    EVTCHN_FIFO_PRIORITY_MIN = 15
+    EVTCHN_FIFO_MAX_QUEUES = 16
+
+    EVTCHN_FIFO_PENDING = 31            # bits of an event word; below them the link
+    EVTCHN_FIFO_MASKED = 30
+    EVTCHN_FIFO_LINKED = 29
+    EVTCHN_FIFO_BUSY = 28
+    EVTCHN_FIFO_LINK_BITS = 17
+    EVTCHN_FIFO_LINK_MASK = 0x1ffff
+    EVTCHN_FIFO_NR_CHANNELS = 1 << 17
+
 cdef struct evtchn_alloc_unbound_t:
     uint16_t dom
     uint16_t remote_dom
@@ -94,3 +106,8 @@ cdef struct evtchn_expand_array_t:
 cdef struct evtchn_set_priority_t:
     uint32_t port
     uint32_t priority
+
+cdef struct evtchn_fifo_control_block_t:
+    uint32_t ready
+    uint32_t _rsvd
+    uint32_t head[16]

@@ -70,7 +70,7 @@ def disk(options: argparse.Namespace, voice: Voice) -> int:
     text: str = options.disk
     match options.action:
         case "create":
-            toolstack.create(text, _size(options.size), options.force)
+            toolstack.create(text, toolstack.read_size(options.size), options.force)
             if options.json:
                 _print_json({"disk": text, "created": True})
         case "info":
@@ -119,17 +119,6 @@ def disk(options: argparse.Namespace, voice: Voice) -> int:
             if options.json:
                 _print_json({"disk": text, "checkpoint": options.name})
     return ExitStatus.OK
-
-
-def _size(text: str | None) -> int | None:
-    from xenia.toolstack.disk import parse_size
-
-    if text is None:
-        return None
-    try:
-        return parse_size(text)
-    except ValueError:
-        raise ConfigError(f"'{text}' is not a size: 10G, 512M, or a number of bytes") from None
 
 
 def _info_lines(found: dict[str, Any]) -> Iterable[str]:

@@ -27,7 +27,7 @@ class ExitStatus(IntEnum):
     )
     USAGE = 2, "the request cannot be met: wrong arguments, a file that is missing, memory that is not there"
     LOST = 119, "the guest ended before the command did, so the command's status is not known"
-    REBOOT = 120, "the guest asked to reboot (Xenia ends instead)"
+    REBOOT = 120, "the guest asked to reboot, and is not restarted (--on-reboot)"
     CRASH = 121, "Xenia crashed the guest for a fault of its own; registers and stack are on standard error"
     PANIC = 122, "the guest's kernel panicked"
     WATCHDOG = 123, "the guest's watchdog fired"

@@ -7,14 +7,15 @@ import re
 from collections.abc import Callable
 from typing import NoReturn, TypeVar
 
+from xenia.cli.block import add_block
 from xenia.cli.disk import add_disk
 from xenia.errors import ConfigError
-from xenia.toolstack.machine_config import CLOCKS, FLAVOURS, parse_size
+from xenia.toolstack.machine_config import CLOCKS, FLAVOURS, ON_REBOOT, parse_size
 
 T = TypeVar("T")
 
 SHELLS = ("bash", "zsh", "fish")
-FILES = ("KERNEL", "INITRD")  # metavars of arguments that are file names
+FILES = ("KERNEL", "INITRD", "PATH")  # metavars of arguments that are file names
 
 RUN_USAGE = "xenia run [option ...] [-- command [argument ...]]"
 RUN_HELP = "boot a Linux kernel as a paravirtualised guest"
@@ -101,6 +102,16 @@ def build_parser() -> Parser:
     )
     _add_json(hypercalls)
     add_disk(commands)
+    add_block(commands)
+    stats = commands.add_parser(
+        "stats",
+        help="show what running guests and their disks have done",
+        description="Show what the guests that you run have done: hypercalls, and for each disk its requests, how many "
+        "came together in a batch, and what its layers made of them.",
+        allow_abbrev=False,
+    )
+    stats.add_argument("guest", metavar="GUEST", nargs="?", help="a guest's name, or its process (default: all)")
+    _add_json(stats)
     completion = commands.add_parser(
         "completion",
         help="print a completion script for a shell",
@@ -144,8 +155,9 @@ def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
         help="the whole machine's memory, Xen's own included (default: what the guest needs)",
     )  # fmt: skip
     machine.add_argument(
-        "--disk", metavar="STACK[,ro]", action="append", default=[],
-        help="a disk, xvda, xvdb and so on: a file, or layers of storage from the bottom up; ro: to be read only",
+        "--disk", metavar="STACK[,WORD...]", action="append", default=[],
+        help="a disk, xvda, xvdb and so on: a file, or layers of storage from the bottom up; words such as ro, cdrom "
+        "or vdev=xvdc say how the guest sees it, and so do those of xl.cfg",
     )  # fmt: skip
     machine.add_argument("--name", default="guest", help="the guest's name (default: guest)")
     machine.add_argument(
@@ -153,8 +165,17 @@ def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
         help="'real' follows the host; 'warped' jumps to the next timer when the guest idles (default: real)",
     )  # fmt: skip
     machine.add_argument(
+        "--on-reboot", choices=ON_REBOOT, default=None,
+        help="what becomes of a guest that reboots (default: restart on a terminal, end elsewhere)",
+    )  # fmt: skip
+    machine.add_argument(
         "--scatter", metavar="SEED", type=checked(number), default=None,
         help="give the guest machine frames in a shuffled order, the same one for the same SEED",
+    )  # fmt: skip
+    machine.add_argument(
+        "--xenstore", metavar="PATH", nargs="?", const=True, default=None,
+        help="let xenstore-ls and other clients reach the guest's xenstore on a unix socket: at PATH, or where they "
+        "look for it by themselves",
     )  # fmt: skip
     words = run.add_argument_group("Xenia's own words, on standard error").add_mutually_exclusive_group()
     words.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")

@@ -38,7 +38,7 @@ def inspect(kernel: str, as_json: bool) -> int:
     if as_json:
         _print_json(found.as_dict())
     else:
-        _print_table(list(_inspection_lines(found)))
+        print_table(_inspection_lines(found))
     return ExitStatus.OK if found.pv_capable else ExitStatus.PROBLEM
 
 
@@ -47,7 +47,7 @@ def hypercalls(as_json: bool) -> int:
     if as_json:
         _print_json([asdict(row) for row in rows()])
     else:
-        _print_table([("NUMBER", "HYPERCALL", "SUPPORT", "NOTE"), *(
+        print_table([("NUMBER", "HYPERCALL", "SUPPORT", "NOTE"), *(
             (str(row.number), row.name, row.support.value, row.note) for row in rows()
         )])  # fmt: skip
     return ExitStatus.OK
@@ -86,7 +86,9 @@ def _inspection_lines(found: Inspection) -> Iterable[tuple[str, str]]:
             yield purpose, f"{name}: {found.drivers[name].value}"
 
 
-def _print_table(lines: Sequence[Sequence[str]]) -> None:
+def print_table(table: Iterable[Sequence[str]]) -> None:
+    """Lines of cells, in columns as wide as they need be."""
+    lines = list(table)
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     for line in lines:
         print("  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())

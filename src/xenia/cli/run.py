@@ -8,6 +8,7 @@ import logging
 from xenia.cli.exit_status import EndedBySignal, ExitStatus
 from xenia.cli.voice import Voice, VoiceHandler
 from xenia.toolstack import run as toolstack
+from xenia.toolstack.disk_config import parse_disk
 from xenia.toolstack.machine_config import MachineConfig
 from xenia.toolstack.run import Ending, Outcome
 
@@ -23,6 +24,12 @@ _STATUSES = {
 }
 
 
+_OPTIONS = (
+    "kernel", "initrd", "append", "memory", "machine_memory", "name", "clock", "scatter", "flavour", "xenstore",
+    "on_reboot",
+)  # fmt: skip
+
+
 def run(options: argparse.Namespace, command: list[str], voice: Voice) -> int:
     """Boot, attach, and return the exit status.  EndedBySignal where a signal ended it."""
     logging.getLogger("xenia").addHandler(VoiceHandler(voice))
@@ -33,12 +40,8 @@ def run(options: argparse.Namespace, command: list[str], voice: Voice) -> int:
 
 def configuration(options: argparse.Namespace, command: list[str]) -> MachineConfig:
     """The configuration that the options ask for.  ConfigError where they contradict each other."""
-    given = {
-        name: value
-        for name in ("kernel", "initrd", "append", "memory", "machine_memory", "name", "clock", "scatter", "flavour")
-        if (value := getattr(options, name)) is not None
-    }
-    return MachineConfig(**given, command=tuple(command), disks=tuple(options.disk))
+    given = {name: value for name in _OPTIONS if (value := getattr(options, name)) is not None}
+    return MachineConfig(**given, command=tuple(command), disks=tuple(map(parse_disk, options.disk)))
 
 
 def report(outcome: Outcome, voice: Voice) -> int:
@@ -65,7 +68,7 @@ def report(outcome: Outcome, voice: Voice) -> int:
         case Ending.LEFT:
             voice.say("left the console; the guest was destroyed")
         case Ending.REBOOT:
-            voice.say("the guest asked to reboot; it is not started again")
+            voice.say("the guest asked to reboot; it is not started again (--on-reboot restart)")
         case Ending.SUSPEND:
             voice.error("the guest suspended itself, and nobody is there to resume it")
         case Ending.PANIC:

@@ -1,7 +1,7 @@
 """Recounting a domain's frames from scratch: what mm/audit does, and what holds frames above mm/.
 
 These are the frames that others hold by a grant (a reference each, as FRAME_WRITABLE where they may write), the frames that Xen shares with the domain (shared_info, grant frames: Xen's own reference, as FRAME_SHARED),
-and those of the domain that Xen writes to (a registered vcpu_info, the PIRQ EOI map: one reference, as FRAME_WRITABLE).
+and those of the domain that Xen writes to (a registered vcpu_info, FIFO control block and event array, the PIRQ EOI map: one reference, as FRAME_WRITABLE).
 """
 
 from libc.stdint cimport uint32_t, uint64_t
@@ -21,12 +21,16 @@ cdef list audit_domain(Domain *domain):
         share(domain, held, domain.shared_info_mfn)
     for i in range(domain.nr_grant_frames):
         share(domain, held, domain.grant_frames[i])
-    if domain.vcpu[0].info_mfn != INVALID_M2P_ENTRY:
-        hold(held, domain.vcpu[0].info_mfn)
-    if domain.pirq_eoi_mfn:
-        hold(held, domain.pirq_eoi_mfn)
     for i in range(domain.nr_status_frames):
         share(domain, held, domain.status_frames[i])
+    if domain.vcpu[0].info_mfn != INVALID_M2P_ENTRY:
+        hold(held, domain.vcpu[0].info_mfn)
+    if domain.vcpu[0].fifo_control != NULL:
+        hold(held, domain.vcpu[0].fifo_control_mfn)
+    for i in range(domain.nr_event_array):
+        hold(held, domain.event_array[i])
+    if domain.pirq_eoi_mfn:
+        hold(held, domain.pirq_eoi_mfn)
     for i in range(64 * 512):
         if domain.grant_records[i >> 9] != NULL:
             record = &domain.grant_records[i >> 9][i & 511]

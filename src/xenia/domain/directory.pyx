@@ -6,6 +6,7 @@ A domain's state outlives the domain as long as others hold frames that it grant
 from libc.stdint cimport int32_t, uint16_t
 from libc.stdlib cimport free
 
+from xenia.domain.channels cimport channels_free
 from xenia.domain.domain cimport NR_DOMIDS
 from xenia.machine.lock cimport lock, unlock
 
@@ -58,4 +59,5 @@ cdef void domain_leave(Domain *domain) noexcept nogil:
         for i in range(64):
             free(domain.grant_records[i])
         free(domain.grant_maps)
+        channels_free(domain)
         free(domain)

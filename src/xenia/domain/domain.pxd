@@ -1,5 +1,6 @@
 # A domain and its vcpu as plain data.  The rules that act on them live in domain/ and hypercalls/.
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from xenia.abi.event_channel cimport evtchn_fifo_control_block_t
 from xenia.abi.memory cimport e820_entry_t
 from xenia.abi.xen cimport shared_info_t, trap_info_t, vcpu_info_t
 from xenia.cpu.processor cimport Context, Processor
@@ -30,10 +31,20 @@ cdef struct EventChannel:
     uint8_t state           # ChannelState
     uint8_t virq
     uint8_t notify_vcpu
+    uint8_t priority        # FIFO: the queue of notify_vcpu that its events go to
+    uint8_t last_priority   # and the one that it was put on last
+    uint8_t last_vcpu
+    uint8_t unplaced        # FIFO: raised before the array had its word
     uint16_t remote_domid
     uint32_t remote_port
     void *remote            # Domain* of an interdomain channel
     int notify_fd           # ECS_XENIA: eventfd written when the guest sends; -1 none
+
+# 64 ports.  Other threads (backends, other domains) set the bits of those that they want pending, atomically; the thread that runs the
+# domain takes them between two entries.
+cdef struct EventBucket:
+    volatile uint64_t mailbox
+    EventChannel channels[64]
 
 cdef enum:                  # Domain.shutdown: SHUTDOWN_* of public/sched.h; -1 running
     SHUTDOWN_NONE = -1
@@ -86,11 +97,14 @@ cdef struct Vcpu:
     # --- events and time
     vcpu_info_t *info       # in shared_info, or where VCPUOP_register_vcpu_info put it
     uint64_t info_mfn       # frame held by register_vcpu_info, INVALID_M2P_ENTRY none
-    uint16_t virq_port[24]
+    uint32_t virq_port[24]
+    evtchn_fifo_control_block_t *fifo_control       # in a frame that EVTCHNOP_init_control holds; NULL none
+    uint64_t fifo_control_mfn
+    uint32_t fifo_tail[16]  # the port at the end of each queue; 0: empty.  It may have left since
     uint8_t blocked         # SCHEDOP_block or poll
     uint8_t yielded
     uint64_t poll_nr        # number of ports of SCHEDOP_poll, 0 not polling
-    uint16_t poll_ports[128]
+    uint32_t poll_ports[128]
     uint64_t timer_expires  # ns of system time, 0 none: singleshot (VCPUOP/set_timer_op)
     uint64_t periodic_period
     uint64_t periodic_expires
@@ -134,12 +148,14 @@ cdef struct Domain:
     uint64_t vm_assist      # bit per VMASST_TYPE_*
     uint64_t shared_info_mfn
     shared_info_t *shared_info
-    EventChannel channels[4096]
-    uint32_t valid_ports     # channels below exist (Xen allocates them 64 at a time); ports above are -EINVAL to everything
-    # Ports that other threads (backends, other domains) want pending: one bit per port, set atomically, applied by the
-    # thread that runs the domain between two entries.  mailbox_any is set after a bit.
-    volatile uint64_t mailbox[64]
+    EventBucket *event_buckets[2048]
+    volatile uint32_t valid_ports   # channels below exist; ports above are -EINVAL to everything
+    uint32_t first_free      # ports below are taken
+    volatile uint64_t mailbox[32]   # which buckets' mailboxes have something: set after those, before mailbox_any
     volatile uint8_t mailbox_any
+    uint8_t fifo             # its events are in FIFO queues, not in shared_info
+    uint64_t event_array[128]       # frames of event words, 1024 ports each, that EVTCHNOP_expand_array holds
+    uint32_t nr_event_array
     volatile uint8_t preempt # someone kicked
     volatile uint8_t stop    # leave run() at the next chance: pause, destroy, Ctrl-C
     int wake_fd              # eventfd that ends a blocked vcpu's wait

@@ -1,4 +1,4 @@
-# Event channels (two-level ABI).  Only the thread that runs the domain changes its shared words; others use the mailbox.
+# Event channels.  Only the thread that runs the domain changes its shared words; others use the mailbox.
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 from xenia.domain.domain cimport Domain, EventChannel, Vcpu
 
@@ -8,7 +8,6 @@ cdef void event_post(Domain *domain, uint32_t port) noexcept nogil              
 # wake_fd: that order, with event_post's, is what loses no wake-up.
 cdef void domain_nudge(Domain *domain) noexcept nogil                             # from any thread: look round soon, if it runs
 cdef void events_apply_mailbox(Domain *domain) noexcept nogil
-cdef bint events_pending(Vcpu *vcpu) noexcept nogil                               # upcall pending and not masked
 cdef void virq_send(Vcpu *vcpu, int virq) noexcept nogil                          # by the domain's own thread
 cdef void virq_post(Vcpu *vcpu, int virq) noexcept nogil                          # from any thread
 cdef int64_t event_send(Domain *domain, uint32_t port) noexcept nogil             # EVTCHNOP_send
@@ -21,10 +20,9 @@ cdef int64_t event_bind_ipi(Domain *domain, uint32_t vcpu_id) noexcept nogil
 cdef int64_t event_bind_vcpu(Domain *domain, uint32_t port, uint32_t vcpu_id) noexcept nogil
 cdef int64_t event_close(Domain *domain, uint32_t port) noexcept nogil
 cdef int64_t event_unmask(Domain *domain, uint32_t port) noexcept nogil
-cdef int64_t event_reset(Domain *domain) noexcept nogil
-cdef bint event_port_valid(Domain *domain, uint32_t port) noexcept nogil
+cdef int64_t event_set_priority(Domain *domain, uint32_t port, uint32_t priority) noexcept nogil
+cdef int64_t event_reset(Domain *domain) noexcept nogil                           # ends with no channel, on the two-level ABI
 cdef bint event_port_pending(Domain *domain, uint32_t port) noexcept nogil
-cdef bint event_port_in_use(Domain *domain, uint32_t port) noexcept nogil
 
 # Xenia's own ends.  event_open takes a free port for a channel whose other end is Xenia (the builder's console and store ports);
 # event_connect is a backend binding to a port the guest left unbound for `remote_domid`.  `notify_fd`: an eventfd that does not
@@ -33,5 +31,3 @@ cdef int64_t event_open(Domain *domain, uint16_t remote_domid, uint32_t remote_p
 cdef int64_t event_connect(Domain *domain, uint32_t port, uint16_t remote_domid, int notify_fd) noexcept nogil
 # Unless the guest closed it meanwhile: `notify_fd` says which channel is meant.  Nobody writes to it afterwards.
 cdef void event_disconnect(Domain *domain, uint32_t port, int notify_fd) noexcept nogil
-
-cdef void vcpu_unblock(Vcpu *vcpu) noexcept nogil                                 # ends SCHEDOP_block and SCHEDOP_poll

@@ -1,57 +1,57 @@
-"""Event channels: Xen's two-level ABI (public/event_channel.h).
+"""Event channels (public/event_channel.h): what is bound to what, and how an event gets from one end to the other.
 
-A port's pending and mask bits live in shared_info, one selector bit per 64 ports and the upcall flag in the vcpu's vcpu_info.
-Raising a port sets its pending bit; if it was clear and the port is not masked, the selector bit; if that was clear, the upcall
-flag, which is what the guest is interrupted for.  The guest clears them from the other end.
-
-Those words are changed by the thread that runs the domain, and by nobody else, so they need no atomic operation.  Any other thread
-that has something to tell (a backend, another domain) sets the port's bit in the domain's mailbox and sees to it that the
+What the guest sees of an event has two ABIs: bits in shared_info (domain/two_level), or queues in pages of its own (domain/fifo) once it
+has set them up.  Those words are changed by the thread that runs the domain, and by nobody else, so they need no atomic operation.  Any
+other thread that has something to tell (a backend, another domain) sets the port's bit in the domain's mailbox and sees to it that the
 domain's thread looks: a vcpu that runs is kicked out of the engine, one that is blocked is woken through wake_fd.  Poster and
 sleeper each write their own word first and read the other's afterwards, both in sequentially consistent order, so one of them sees
 the other: the poster writes mailbox then reads `blocked`, the sleeper writes `blocked` then reads mailbox.
+
+The mailbox has three levels: a word in each bucket of 64 ports, a bit for each bucket, a flag for all.  It is written in that order and
+taken in the other, so that nothing is left in a word that no flag tells of.
 
 A channel with two ends is changed by either of two threads: bound, closed, and sent through, all under the Directory's lock, so that nobody
 sends to a domain, or to a backend's eventfd, that is gone.
 """
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from posix.unistd cimport write
-from xenia.abi.errno cimport XEN_EEXIST, XEN_EINVAL, XEN_ENOENT, XEN_ENOSPC, XEN_ESRCH
+from xenia.abi.errno cimport XEN_EACCES, XEN_EEXIST, XEN_EINVAL, XEN_ENOENT, XEN_ENOMEM, XEN_ENOSPC, XEN_ENOSYS, XEN_ESRCH
+from xenia.abi.event_channel cimport EVTCHN_FIFO_NR_CHANNELS, EVTCHN_FIFO_PRIORITY_DEFAULT, EVTCHN_FIFO_PRIORITY_MIN
 from xenia.abi.xen cimport DOMID_SELF, NR_EVENT_CHANNELS_2L, NR_VIRQS, VIRQ_DEBUG, VIRQ_TIMER
+from xenia.domain.channels cimport channels_grow, event_channel, event_port_in_use, event_port_valid
 from xenia.domain.domain cimport (
     ECS_FREE,
     ECS_INTERDOMAIN,
     ECS_IPI,
     ECS_PIRQ,
-    ECS_RESERVED,
     ECS_UNBOUND,
     ECS_VIRQ,
     ECS_XENIA,
     NR_DOMIDS,
     Domain,
+    EventBucket,
     EventChannel,
     Vcpu,
 )
+from xenia.domain.fifo cimport (
+    fifo_clear_pending,
+    fifo_end,
+    fifo_is_linked,
+    fifo_is_pending,
+    fifo_set_pending,
+    fifo_unmask,
+)
+from xenia.domain.two_level cimport (
+    two_level_clear_pending,
+    two_level_is_pending,
+    two_level_set_pending,
+    two_level_unmask,
+)
+from xenia.domain.upcall cimport vcpu_unblock
+from xenia.machine.atomic cimport flag_read, flag_set, flag_store, flag_swap, flag_take, word_or, word_take
 from xenia.machine.lock cimport lock, unlock
 
 cdef extern from *:
-    """
-    #include <stdint.h>
-    static inline void word_or(volatile uint64_t *word, uint64_t bits) { __atomic_fetch_or(word, bits, __ATOMIC_SEQ_CST); }
-    static inline uint64_t word_take(volatile uint64_t *word) { return __atomic_exchange_n(word, 0, __ATOMIC_SEQ_CST); }
-    static inline void flag_set(volatile uint8_t *flag) { __atomic_store_n(flag, 1, __ATOMIC_SEQ_CST); }
-    static inline uint8_t flag_take(volatile uint8_t *flag) { return __atomic_exchange_n(flag, 0, __ATOMIC_SEQ_CST); }
-    static inline uint8_t flag_read(volatile uint8_t *flag) { return __atomic_load_n(flag, __ATOMIC_SEQ_CST); }
-    static inline void flag_store(volatile uint8_t *flag, uint8_t value) { __atomic_store_n(flag, value, __ATOMIC_SEQ_CST); }
-    static inline int flag_swap(volatile uint8_t *flag, uint8_t expected, uint8_t value)
-    { return __atomic_compare_exchange_n(flag, &expected, value, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); }
-    """
-    void word_or(volatile uint64_t *word, uint64_t bits) noexcept nogil
-    uint64_t word_take(volatile uint64_t *word) noexcept nogil
-    void flag_set(volatile uint8_t *flag) noexcept nogil
-    uint8_t flag_take(volatile uint8_t *flag) noexcept nogil
-    uint8_t flag_read(volatile uint8_t *flag) noexcept nogil
-    void flag_store(volatile uint8_t *flag, uint8_t value) noexcept nogil
-    bint flag_swap(volatile uint8_t *flag, uint8_t expected, uint8_t value) noexcept nogil
     int count_trailing_zeros "__builtin_ctzll"(uint64_t word) noexcept nogil
 
 # VIRQ_XENOPROF and VIRQ_XENPMU: with VIRQ_TIMER and VIRQ_DEBUG the virqs that each vcpu has for itself.
@@ -62,32 +62,11 @@ cdef enum:
 cdef bint virq_is_global(uint32_t virq) noexcept nogil:
     return virq != VIRQ_TIMER and virq != VIRQ_DEBUG and virq != VIRQ_XENOPROF and virq != VIRQ_XENPMU
 
-cdef void vcpu_unblock(Vcpu *vcpu) noexcept nogil:
-    vcpu.poll_nr = 0
-    vcpu.poll_expires = 0
-    if vcpu.blocked:
-        flag_store(&vcpu.blocked, 0)
-
-cdef void mark_events_pending(Vcpu *vcpu) noexcept nogil:
-    if not vcpu.info.evtchn_upcall_pending:
-        vcpu.info.evtchn_upcall_pending = 1
-        vcpu_unblock(vcpu)
-
-cdef void select_word(Vcpu *vcpu, uint32_t port) noexcept nogil:
-    cdef uint64_t bit = <uint64_t>1 << (port >> 6)
-    if not vcpu.info.evtchn_pending_sel & bit:
-        vcpu.info.evtchn_pending_sel |= bit
-        mark_events_pending(vcpu)
-
 cdef void event_set_pending(Domain *domain, uint32_t port) noexcept nogil:
-    cdef uint64_t bit = <uint64_t>1 << (port & 63)
-    cdef Vcpu *vcpu = &domain.vcpu[domain.channels[port].notify_vcpu]
+    cdef Vcpu *vcpu = &domain.vcpu[event_channel(domain, port).notify_vcpu]
     cdef uint64_t i
-    if domain.shared_info.evtchn_pending[port >> 6] & bit:
+    if not (fifo_set_pending(domain, port) if domain.fifo else two_level_set_pending(domain, port)):
         return
-    domain.shared_info.evtchn_pending[port >> 6] |= bit
-    if not domain.shared_info.evtchn_mask[port >> 6] & bit:
-        select_word(vcpu, port)
     if vcpu.poll_nr:
         for i in range(vcpu.poll_nr):
             if vcpu.poll_ports[i] == port:
@@ -100,34 +79,43 @@ cdef void domain_nudge(Domain *domain) noexcept nogil:
         domain.vcpu[0].processor.ops.kick(domain.vcpu[0].processor)
 
 cdef void event_post(Domain *domain, uint32_t port) noexcept nogil:
-    cdef Vcpu *vcpu = &domain.vcpu[domain.channels[port].notify_vcpu]
+    cdef EventBucket *bucket
     cdef uint64_t one = 1
-    word_or(&domain.mailbox[port >> 6], <uint64_t>1 << (port & 63))
+    if not event_port_valid(domain, port):
+        return
+    bucket = domain.event_buckets[port >> 6]
+    word_or(&bucket.mailbox, <uint64_t>1 << (port & 63))
+    word_or(&domain.mailbox[port >> 12], <uint64_t>1 << (port >> 6 & 63))
     flag_set(&domain.mailbox_any)
-    if flag_read(&vcpu.blocked):
+    if flag_read(&domain.vcpu[bucket.channels[port & 63].notify_vcpu].blocked):
         write(domain.wake_fd, &one, sizeof(one))
     else:
         domain_nudge(domain)
 
 cdef void events_apply_mailbox(Domain *domain) noexcept nogil:
-    cdef uint64_t bits
-    cdef uint32_t word, port
+    cdef uint64_t buckets
+    cdef uint32_t word, bucket
     if not domain.mailbox_any and not domain.vcpu[0].blocked:
         return
     if not flag_take(&domain.mailbox_any):
         return
-    for word in range(64):
+    for word in range(sizeof(domain.mailbox) // sizeof(uint64_t)):
         if not domain.mailbox[word]:
             continue
-        bits = word_take(&domain.mailbox[word])
-        while bits:
-            port = (word << 6) | count_trailing_zeros(bits)
-            bits &= bits - 1
-            if event_port_in_use(domain, port):
-                event_set_pending(domain, port)
+        buckets = word_take(&domain.mailbox[word])
+        while buckets:
+            bucket = (word << 6) | count_trailing_zeros(buckets)
+            buckets &= buckets - 1
+            apply(domain, bucket)
 
-cdef bint events_pending(Vcpu *vcpu) noexcept nogil:
-    return vcpu.info.evtchn_upcall_pending and not vcpu.info.evtchn_upcall_mask
+cdef void apply(Domain *domain, uint32_t bucket) noexcept nogil:
+    cdef uint64_t bits = word_take(&domain.event_buckets[bucket].mailbox)
+    cdef uint32_t port
+    while bits:
+        port = (bucket << 6) | count_trailing_zeros(bits)
+        bits &= bits - 1
+        if event_port_in_use(domain, port):
+            event_set_pending(domain, port)
 
 cdef void virq_send(Vcpu *vcpu, int virq) noexcept nogil:
     if vcpu.virq_port[virq]:
@@ -137,21 +125,17 @@ cdef void virq_post(Vcpu *vcpu, int virq) noexcept nogil:
     if vcpu.virq_port[virq]:
         event_post(vcpu.domain, vcpu.virq_port[virq])
 
-cdef bint event_port_valid(Domain *domain, uint32_t port) noexcept nogil:
-    return port < domain.valid_ports
-
-cdef bint event_port_in_use(Domain *domain, uint32_t port) noexcept nogil:
-    return port < domain.valid_ports and domain.channels[port].state > ECS_RESERVED
-
 cdef bint event_port_pending(Domain *domain, uint32_t port) noexcept nogil:
-    return (domain.shared_info.evtchn_pending[port >> 6] >> (port & 63)) & 1
+    if not event_port_in_use(domain, port):
+        return False
+    return fifo_is_pending(domain, port) if domain.fifo else two_level_is_pending(domain, port)
 
 cdef int64_t event_send(Domain *domain, uint32_t port) noexcept nogil:
     cdef EventChannel *channel
     cdef int64_t result
-    if port >= domain.valid_ports:
+    if not event_port_valid(domain, port):
         return -XEN_EINVAL
-    channel = &domain.channels[port]
+    channel = event_channel(domain, port)
     if channel.state == ECS_IPI:
         event_set_pending(domain, port)
         return 0
@@ -182,25 +166,39 @@ cdef void drop_channels(Domain *domain) noexcept nogil:
     if domain.directory != NULL:
         unlock(&domain.directory.lock)
 
-# The lowest free port, or -XEN_ENOSPC.  Port 0 is never handed out.
+# The lowest free port, -XEN_ENOSPC or -XEN_ENOMEM.  Port 0 is never handed out, and none that is on a queue still.
 cdef int64_t free_port(Domain *domain) noexcept nogil:
+    cdef uint32_t end = EVTCHN_FIFO_NR_CHANNELS if domain.fifo else NR_EVENT_CHANNELS_2L
     cdef uint32_t port
-    for port in range(1, <uint32_t>NR_EVENT_CHANNELS_2L):
-        if domain.channels[port].state == ECS_FREE:
-            if port >= domain.valid_ports:
-                domain.valid_ports += 64
+    while domain.first_free < domain.valid_ports and event_channel(domain, domain.first_free).state != ECS_FREE:
+        domain.first_free += 1
+    for port in range(domain.first_free, end):
+        if not event_port_valid(domain, port) and not channels_grow(domain):
+            return -XEN_ENOMEM
+        if event_channel(domain, port).state == ECS_FREE and not (domain.fifo and fifo_is_linked(domain, port)):
             return port
     return -XEN_ENOSPC
+
+# A channel at a free port, for the caller to say of what kind it is; NULL with free_port's error.
+cdef EventChannel *new_channel(Domain *domain, uint32_t vcpu_id, int64_t *port) noexcept nogil:
+    cdef EventChannel *channel
+    port[0] = free_port(domain)
+    if port[0] < 0:
+        return NULL
+    channel = event_channel(domain, <uint32_t>port[0])
+    channel.notify_vcpu = <uint8_t>vcpu_id
+    channel.priority = EVTCHN_FIFO_PRIORITY_DEFAULT
+    return channel
 
 cdef uint16_t resolved(Domain *domain, uint16_t domid) noexcept nogil:
     return domain.domid if domid == DOMID_SELF else domid
 
 cdef int64_t event_alloc_unbound(Domain *domain, uint16_t remote_domid) noexcept nogil:
-    cdef int64_t port = free_port(domain)
-    if port > 0:
-        domain.channels[port].remote_domid = resolved(domain, remote_domid)
-        domain.channels[port].notify_vcpu = 0
-        flag_store(&domain.channels[port].state, ECS_UNBOUND)
+    cdef int64_t port
+    cdef EventChannel *channel = new_channel(domain, 0, &port)
+    if channel != NULL:
+        channel.remote_domid = resolved(domain, remote_domid)
+        flag_store(&channel.state, ECS_UNBOUND)
     return port
 
 cdef int64_t event_bind_interdomain(Domain *domain, uint16_t remote_domid, uint32_t remote_port) noexcept nogil:
@@ -219,19 +217,17 @@ cdef int64_t bind_interdomain(Domain *domain, uint16_t remote_domid, uint32_t re
         other = domain.directory.domains[remote_domid] if domain.directory != NULL and remote_domid < NR_DOMIDS else NULL
         if other == NULL and remote_domid != 0:
             return -XEN_ESRCH
-    port = free_port(domain)
-    if port < 0:
+    local = new_channel(domain, 0, &port)
+    if local == NULL:
         return port
-    if other == NULL or remote_port >= other.valid_ports:
+    if other == NULL or not event_port_valid(other, remote_port):
         return -XEN_EINVAL              # Xenia, domain 0, binds to its guests' ports; it leaves none unbound for them
-    remote = &other.channels[remote_port]
+    remote = event_channel(other, remote_port)
     if remote.state != ECS_UNBOUND or remote.remote_domid != domain.domid:
         return -XEN_EINVAL
-    local = &domain.channels[port]
     local.remote = other
     local.remote_domid = remote_domid
     local.remote_port = remote_port
-    local.notify_vcpu = 0
     remote.remote = domain
     remote.remote_port = <uint32_t>port
     flag_store(&remote.state, ECS_INTERDOMAIN)
@@ -241,6 +237,7 @@ cdef int64_t bind_interdomain(Domain *domain, uint16_t remote_domid, uint32_t re
     return port
 
 cdef int64_t event_bind_virq(Domain *domain, uint32_t virq, uint32_t vcpu_id) noexcept nogil:
+    cdef EventChannel *channel
     cdef int64_t port
     if virq >= NR_VIRQS or (virq_is_global(virq) and vcpu_id):
         return -XEN_EINVAL
@@ -248,31 +245,30 @@ cdef int64_t event_bind_virq(Domain *domain, uint32_t virq, uint32_t vcpu_id) no
         return -XEN_ENOENT
     if domain.vcpu[vcpu_id].virq_port[virq]:
         return -XEN_EEXIST
-    port = free_port(domain)
-    if port > 0:
-        domain.channels[port].virq = <uint8_t>virq
-        domain.channels[port].notify_vcpu = <uint8_t>vcpu_id
-        domain.channels[port].state = ECS_VIRQ
-        domain.vcpu[vcpu_id].virq_port[virq] = <uint16_t>port
+    channel = new_channel(domain, vcpu_id, &port)
+    if channel != NULL:
+        channel.virq = <uint8_t>virq
+        channel.state = ECS_VIRQ
+        domain.vcpu[vcpu_id].virq_port[virq] = <uint32_t>port
     return port
 
 cdef int64_t event_bind_ipi(Domain *domain, uint32_t vcpu_id) noexcept nogil:
+    cdef EventChannel *channel
     cdef int64_t port
     if vcpu_id >= domain.nr_vcpus:
         return -XEN_ENOENT
-    port = free_port(domain)
-    if port > 0:
-        domain.channels[port].notify_vcpu = <uint8_t>vcpu_id
-        domain.channels[port].state = ECS_IPI
+    channel = new_channel(domain, vcpu_id, &port)
+    if channel != NULL:
+        channel.state = ECS_IPI
     return port
 
 cdef int64_t event_bind_vcpu(Domain *domain, uint32_t port, uint32_t vcpu_id) noexcept nogil:
     cdef EventChannel *channel
     if vcpu_id >= domain.nr_vcpus:
         return -XEN_ENOENT
-    if port >= domain.valid_ports:
+    if not event_port_valid(domain, port):
         return -XEN_EINVAL
-    channel = &domain.channels[port]
+    channel = event_channel(domain, port)
     if channel.state == ECS_VIRQ:
         if not virq_is_global(channel.virq):
             return -XEN_EINVAL
@@ -290,12 +286,12 @@ cdef int64_t event_close(Domain *domain, uint32_t port) noexcept nogil:
     return 0
 
 cdef void close(Domain *domain, uint32_t port) noexcept nogil:
-    cdef EventChannel *channel = &domain.channels[port]
+    cdef EventChannel *channel = event_channel(domain, port)
     cdef EventChannel *remote
     if channel.state == ECS_VIRQ:
         domain.vcpu[channel.notify_vcpu if not virq_is_global(channel.virq) else 0].virq_port[channel.virq] = 0
     elif channel.state == ECS_INTERDOMAIN:
-        remote = &(<Domain *>channel.remote).channels[channel.remote_port]
+        remote = event_channel(<Domain *>channel.remote, channel.remote_port)
         remote.remote = NULL
         remote.remote_domid = domain.domid
         flag_store(&remote.state, ECS_UNBOUND)
@@ -303,37 +299,55 @@ cdef void close(Domain *domain, uint32_t port) noexcept nogil:
     channel.remote = NULL
     channel.notify_fd = -1
     channel.notify_vcpu = 0
-    domain.shared_info.evtchn_pending[port >> 6] &= ~(<uint64_t>1 << (port & 63))
+    if domain.fifo:
+        fifo_clear_pending(domain, port)
+    else:
+        two_level_clear_pending(domain, port)
+    domain.first_free = min(domain.first_free, port)
 
 cdef int64_t event_unmask(Domain *domain, uint32_t port) noexcept nogil:
-    cdef uint64_t bit = <uint64_t>1 << (port & 63)
-    if not event_port_in_use(domain, port):
+    if not event_port_valid(domain, port):
         return -XEN_EINVAL
-    if domain.shared_info.evtchn_mask[port >> 6] & bit:
-        domain.shared_info.evtchn_mask[port >> 6] &= ~bit
-        if domain.shared_info.evtchn_pending[port >> 6] & bit:
-            select_word(&domain.vcpu[domain.channels[port].notify_vcpu], port)
+    if not event_port_in_use(domain, port):
+        return 0
+    if domain.fifo:
+        fifo_unmask(domain, port)
+    else:
+        two_level_unmask(domain, port)
+    return 0
+
+cdef int64_t event_set_priority(Domain *domain, uint32_t port, uint32_t priority) noexcept nogil:
+    if not event_port_valid(domain, port):
+        return -XEN_EINVAL
+    if not domain.fifo:
+        return -XEN_ENOSYS
+    if not event_port_in_use(domain, port):
+        return -XEN_EACCES
+    if priority > EVTCHN_FIFO_PRIORITY_MIN:
+        return -XEN_EINVAL
+    event_channel(domain, port).priority = <uint8_t>priority
     return 0
 
 cdef int64_t event_reset(Domain *domain) noexcept nogil:
     cdef uint32_t port
     for port in range(1, domain.valid_ports):
         event_close(domain, port)
+    fifo_end(domain)
     return 0
 
 cdef int64_t event_open(Domain *domain, uint16_t remote_domid, uint32_t remote_port, int notify_fd) noexcept nogil:
     cdef int64_t port = event_alloc_unbound(domain, remote_domid)
     if port > 0:
-        domain.channels[port].remote_port = remote_port
+        event_channel(domain, <uint32_t>port).remote_port = remote_port
         event_connect(domain, <uint32_t>port, remote_domid, notify_fd)
     return port
 
 cdef int64_t event_connect(Domain *domain, uint32_t port, uint16_t remote_domid, int notify_fd) noexcept nogil:
     cdef EventChannel *channel
     cdef int64_t result = -XEN_EINVAL
-    if port >= domain.valid_ports:
+    if not event_port_valid(domain, port):
         return result
-    channel = &domain.channels[port]
+    channel = event_channel(domain, port)
     hold_channels(domain)
     if channel.state == ECS_UNBOUND and channel.remote_domid == remote_domid:
         channel.notify_fd = notify_fd
@@ -344,9 +358,9 @@ cdef int64_t event_connect(Domain *domain, uint32_t port, uint16_t remote_domid,
 
 cdef void event_disconnect(Domain *domain, uint32_t port, int notify_fd) noexcept nogil:
     cdef EventChannel *channel
-    if port >= domain.valid_ports:
+    if not event_port_valid(domain, port):
         return
-    channel = &domain.channels[port]
+    channel = event_channel(domain, port)
     hold_channels(domain)
     if channel.state == ECS_XENIA and channel.notify_fd == notify_fd:
         channel.notify_fd = -1

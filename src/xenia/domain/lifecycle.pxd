@@ -5,8 +5,8 @@ from xenia.domain.domain cimport Domain, Vcpu
 from xenia.machine.machine cimport Machine
 
 # State of a domain before it is built: no channels, not shut down, one vcpu that is down.  `domain` is zeroed memory; machine,
-# domid, mmu, shared_info and vcpu.processor are the builder's to fill in.
-cdef void domain_init(Domain *domain) noexcept nogil
+# domid, mmu, shared_info and vcpu.processor are the builder's to fill in.  False: there is no memory for it.
+cdef bint domain_init(Domain *domain) noexcept nogil
 # Ends the domain for `reason` (SHUTDOWN_*), unless the guest had given another with SCHEDOP_shutdown_code.
 cdef void domain_shutdown(Domain *domain, int reason) noexcept nogil
 # Lets go of the frames that hypercalls made Xenia hold for the domain (vcpu_info, the pirq_eoi page).

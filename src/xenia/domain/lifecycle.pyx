@@ -1,5 +1,6 @@
 """A domain's beginning and end as plain state: what Xen's domain_create and domain_shutdown leave behind."""
 from xenia.abi.xen cimport INVALID_M2P_ENTRY
+from xenia.domain.channels cimport channels_grow, event_channel
 from xenia.domain.domain cimport ECS_RESERVED, RUNSTATE_offline, SHUTDOWN_NONE, Domain, Vcpu
 from xenia.domain.vcpu_info cimport vcpu_info_release
 from xenia.mm.pvmmu cimport put_page_and_type
@@ -8,9 +9,8 @@ from xenia.mm.pvmmu cimport put_page_and_type
 cdef enum:
     DEFAULT_PERIOD_NS = 10_000_000
 
-cdef void domain_init(Domain *domain) noexcept nogil:
+cdef bint domain_init(Domain *domain) noexcept nogil:
     cdef Vcpu *vcpu = &domain.vcpu[0]
-    cdef int port
     domain.users = 1
     domain.shutdown = SHUTDOWN_NONE
     domain.shutdown_code = SHUTDOWN_NONE
@@ -18,14 +18,15 @@ cdef void domain_init(Domain *domain) noexcept nogil:
     domain.emergency_fd = -1
     domain.grant_version = 1
     domain.nr_vcpus = 1
-    for port in range(4096):
-        domain.channels[port].notify_fd = -1
-    domain.channels[0].state = ECS_RESERVED
-    domain.valid_ports = 64
     vcpu.domain = domain
     vcpu.info_mfn = INVALID_M2P_ENTRY
     vcpu.runstate = RUNSTATE_offline
     vcpu.periodic_period = DEFAULT_PERIOD_NS
+    if not channels_grow(domain):
+        return False
+    event_channel(domain, 0).state = ECS_RESERVED
+    domain.first_free = 1
+    return True
 
 cdef void domain_shutdown(Domain *domain, int reason) noexcept nogil:
     if domain.shutdown_code == SHUTDOWN_NONE:

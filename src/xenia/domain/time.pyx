@@ -15,8 +15,9 @@ from xenia.abi.errno cimport XEN_EINVAL, XEN_ENOSPC
 from xenia.abi.vcpu cimport XEN_RUNSTATE_UPDATE, vcpu_runstate_info_t
 from xenia.abi.xen cimport VIRQ_TIMER, VMASST_TYPE_runstate_update_flag, vcpu_time_info_t
 from xenia.domain.domain cimport RUNSTATE_running, SHUTDOWN_watchdog, Domain, Vcpu
-from xenia.domain.events cimport vcpu_unblock, virq_send
+from xenia.domain.events cimport virq_send
 from xenia.domain.lifecycle cimport domain_shutdown
+from xenia.domain.upcall cimport vcpu_unblock
 from xenia.mm.access cimport copy_to_guest
 
 cdef extern from *:

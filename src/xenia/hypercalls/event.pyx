@@ -1,7 +1,8 @@
 """event_channel_op: the argument structures of public/event_channel.h around the rules of domain/events."""
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from xenia.abi.errno cimport XEN_EFAULT, XEN_EINVAL, XEN_ENOENT, XEN_ENOSYS, XEN_EOPNOTSUPP, XEN_EPERM
+from xenia.abi.errno cimport XEN_EFAULT, XEN_EINVAL, XEN_ENOENT, XEN_ENOSYS, XEN_EPERM
 from xenia.abi.event_channel cimport (
+    EVTCHN_FIFO_LINK_BITS,
     EVTCHNOP_alloc_unbound,
     EVTCHNOP_bind_interdomain,
     EVTCHNOP_bind_ipi,
@@ -27,11 +28,13 @@ from xenia.abi.event_channel cimport (
     evtchn_bind_pirq_t,
     evtchn_bind_vcpu_t,
     evtchn_bind_virq_t,
+    evtchn_expand_array_t,
     evtchn_init_control_t,
     evtchn_reset_t,
     evtchn_set_priority_t,
     evtchn_status_t,
 )
+from xenia.domain.channels cimport event_channel, event_port_valid
 from xenia.domain.domain cimport (
     ECS_INTERDOMAIN,
     ECS_IPI,
@@ -48,11 +51,12 @@ from xenia.domain.events cimport (
     event_bind_vcpu,
     event_bind_virq,
     event_close,
-    event_port_valid,
     event_reset,
     event_send,
+    event_set_priority,
     event_unmask,
 )
+from xenia.domain.fifo cimport fifo_expand_array, fifo_init_control
 from xenia.hypercalls.guest cimport from_guest, own_domain, to_guest
 from xenia.hypercalls.physdev cimport NR_PIRQS
 
@@ -111,7 +115,7 @@ cdef int64_t status(Vcpu *vcpu, uint64_t va) noexcept nogil:
         return result
     if not event_port_valid(vcpu.domain, op.port):
         return -XEN_EINVAL
-    channel = &vcpu.domain.channels[op.port]
+    channel = event_channel(vcpu.domain, op.port)
     op.status = EVTCHNSTAT_closed
     if channel.state == ECS_UNBOUND:
         op.status = EVTCHNSTAT_unbound
@@ -146,18 +150,26 @@ cdef int64_t set_priority(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef evtchn_set_priority_t op
     if from_guest(vcpu, &op, va, sizeof(op)):
         return -XEN_EFAULT
-    return -XEN_ENOSYS if event_port_valid(vcpu.domain, op.port) else -XEN_EINVAL
+    return event_set_priority(vcpu.domain, op.port, op.priority)
 
-# FIFO channels are not offered: guests then use two-level ones.
 cdef int64_t init_control(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef evtchn_init_control_t op
+    cdef int result
     if from_guest(vcpu, &op, va, sizeof(op)):
         return -XEN_EFAULT
-    return -XEN_ENOENT if op.vcpu >= vcpu.domain.nr_vcpus else -XEN_ENOSYS
+    if op.vcpu >= vcpu.domain.nr_vcpus:
+        return -XEN_ENOENT
+    result = fifo_init_control(&vcpu.domain.vcpu[op.vcpu], op.control_gfn, op.offset)
+    if result:
+        return result
+    op.link_bits = EVTCHN_FIFO_LINK_BITS
+    return to_guest(vcpu, va, &op, sizeof(op))
 
 cdef int64_t expand_array(Vcpu *vcpu, uint64_t va) noexcept nogil:
-    cdef uint64_t array_gfn
-    return -XEN_EFAULT if from_guest(vcpu, &array_gfn, va, sizeof(array_gfn)) else -XEN_EOPNOTSUPP
+    cdef evtchn_expand_array_t op
+    if from_guest(vcpu, &op, va, sizeof(op)):
+        return -XEN_EFAULT
+    return fifo_expand_array(vcpu.domain, op.array_gfn)
 
 cdef int64_t event_channel_op(Vcpu *vcpu, uint32_t cmd, uint64_t va) noexcept nogil:
     cdef uint32_t port

@@ -16,9 +16,11 @@ from xenia.abi.sched cimport (
     sched_watchdog_t,
 )
 from xenia.domain.domain cimport SHUTDOWN_NONE, Vcpu
-from xenia.domain.events cimport event_port_pending, event_port_valid, events_pending
+from xenia.domain.events cimport event_port_pending
+from xenia.domain.channels cimport event_port_valid
 from xenia.domain.lifecycle cimport domain_shutdown
 from xenia.domain.time cimport system_time, timer_set_singleshot, watchdog_set
+from xenia.domain.upcall cimport events_pending
 from xenia.hypercalls.guest cimport from_guest
 
 cdef enum:
@@ -49,7 +51,7 @@ cdef int64_t poll(Vcpu *vcpu, uint64_t va) noexcept nogil:
             return -XEN_EINVAL
         if event_port_pending(vcpu.domain, ports[i]):
             return 0
-        vcpu.poll_ports[i] = <uint16_t>ports[i]
+        vcpu.poll_ports[i] = ports[i]
     if op.timeout and op.timeout <= system_time(vcpu.domain):
         return 0
     vcpu.poll_expires = op.timeout

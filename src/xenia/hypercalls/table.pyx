@@ -55,7 +55,7 @@ from xenia.abi.xen cimport (
 )
 from xenia.cpu.processor cimport LEAVE, R8, R9, R10, RAX, RDI, RDX, RESUME, RSI, Context
 from xenia.domain.domain cimport SHUTDOWN_NONE, Domain, Vcpu
-from xenia.domain.events cimport events_pending
+from xenia.domain.upcall cimport events_pending
 from xenia.hypercalls.console cimport do_console_io
 from xenia.hypercalls.event cimport do_event_channel_op, do_event_channel_op_compat
 from xenia.hypercalls.grant_table cimport do_grant_table_op
@@ -228,8 +228,8 @@ cdef fill():
     row(HYPERVISOR_sched_op, "sched_op", do_sched_op, "cmd, arg", full, "pin_override and remote_shutdown are refused (EPERM)")
     row(HYPERVISOR_callback_op, "callback_op", do_callback_op, "cmd, arg", full)
     row(HYPERVISOR_xenoprof_op, "xenoprof_op", do_xenoprof_op, "op, arg", refused, "EPERM")
-    row(HYPERVISOR_event_channel_op, "event_channel_op", do_event_channel_op, "cmd, arg", partial,
-        "no FIFO channels (ENOSYS: guests use two-level ones)")
+    row(HYPERVISOR_event_channel_op, "event_channel_op", do_event_channel_op, "cmd, arg", full,
+        "two-level and FIFO; bind_pirq is refused (EPERM)")
     row(HYPERVISOR_physdev_op, "physdev_op", do_physdev_op, "cmd, arg", partial, "I/O privilege only: no interrupt lines, no PCI (EPERM)")
     row(HYPERVISOR_hvm_op, "hvm_op", do_hvm_op, "op, arg", refused, "EINVAL: for HVM domains")
     row(HYPERVISOR_sysctl, "sysctl", do_sysctl, "op", refused, "EPERM: belongs to the control domain")

@@ -26,9 +26,7 @@ from xenia.cpu.processor cimport LEAVE, R8, R9, R10, RAX, RDI, RDX, RSI, Context
 from xenia.domain.audit cimport audit_domain
 from xenia.domain.directory cimport directory_add, directory_remove, domain_leave
 from xenia.domain.domain cimport RUNSTATE_running, SHUTDOWN_NONE, Directory, Domain, Vcpu
-from xenia.domain.events cimport (
-    event_connect, event_open, event_post, event_reset, event_set_pending, events_apply_mailbox, vcpu_unblock,
-)
+from xenia.domain.events cimport event_connect, event_open, event_post, event_reset, event_set_pending, events_apply_mailbox
 from xenia.domain.grant_frames cimport grant_frames_release
 from xenia.domain.grant_maps cimport grant_maps_release
 from xenia.domain.lifecycle cimport domain_init, domain_release_frames
@@ -36,6 +34,7 @@ from xenia.domain.time cimport (
     Clock, clock_start_with, clock_warp_to, runstate_change, system_time, time_update, timers_fire, timers_next,
     wallclock_update,
 )
+from xenia.domain.upcall cimport vcpu_unblock
 from xenia.hypercalls.table cimport HYPERCALL_CONTINUE, HYPERCALL_DONE, hypercall, hypercall_call
 from xenia.machine.lock cimport lock, unlock
 from xenia.machine.machine cimport FRAME_L4, FRAME_SHARED, Machine, MachineMemory, frame_words, machine_alloc
@@ -102,7 +101,8 @@ cdef class StillDomain:
         self.memory = MachineMemory(memory) if beside is None else (<StillDomain>beside).memory
         self.others = Others() if beside is None else (<StillDomain>beside).others
         machine = self.memory.machine
-        domain_init(domain)
+        if not domain_init(domain):
+            raise MemoryError
         domain.machine = domain.mmu.machine = machine
         domain.domid = domain.mmu.domid = domid
         domain.mmu.preempt = &domain.preempt
@@ -258,7 +258,7 @@ cdef class StillDomain:
 
     @property
     def pending(self) -> set[int]:
-        """Ports whose pending bit is set."""
+        """Ports whose pending bit in shared_info is set."""
         return {port for port in range(4096) if self.domain.shared_info.evtchn_pending[port >> 6] >> (port & 63) & 1}
 
     def acknowledge(self, port: int) -> None:
@@ -266,6 +266,10 @@ cdef class StillDomain:
         cdef int number = port
         self.domain.shared_info.evtchn_pending[number >> 6] &= ~(<uint64_t>1 << (number & 63))
         self.domain.vcpu[0].info.evtchn_pending_sel = 0
+        self.acknowledge_upcall()
+
+    def acknowledge_upcall(self) -> None:
+        """Clear vcpu_info.evtchn_upcall_pending."""
         self.domain.vcpu[0].info.evtchn_upcall_pending = 0
 
     def mask(self, port: int) -> None:
@@ -484,6 +488,8 @@ cdef class StillDomain:
             elif number == HYPERVISOR_mmuext_op:
                 page[3 * i] = draw(state) % 22
                 page[3 * i + 1] = self.frames[draw(state) % (NR_PAGES + 4)] if draw(state) % 4 else self.interesting(state)
+            elif number == HYPERVISOR_event_channel_op and i < 2 and draw(state) % 2:       # a frame, and an offset or a vcpu
+                page[i] = draw(state) % 600 << 3 if i else self.frames[draw(state) % (NR_PAGES + 4)]
             elif number == HYPERVISOR_event_channel_op or number == HYPERVISOR_grant_table_op:
                 page[i] = (DOMID_SELF if draw(state) % 2 else draw(state) % 8) | draw(state) % 8 << 32
             elif number == HYPERVISOR_multicall and i < 4:

@@ -14,6 +14,7 @@ from libc.stdlib cimport calloc, free
 from xenia.abi.xen cimport shared_info_t
 from xenia.cpu.processor cimport CONTEXT_FLAGS, CONTEXT_SEGMENTS, LEAVE, Context
 from xenia.domain.crash cimport crash_report
+from xenia.domain.directory cimport domain_leave
 from xenia.domain.domain cimport Domain, Vcpu
 from xenia.domain.lifecycle cimport domain_init
 from xenia.domain.traps cimport (
@@ -57,7 +58,7 @@ cdef class StillVcpu:
         self.shared = <shared_info_t *>calloc(1, 4096)
 
     def __dealloc__(self):
-        free(self.domain)
+        domain_leave(self.domain)
         free(self.shared)
 
     def __init__(self):
@@ -66,7 +67,8 @@ cdef class StillVcpu:
         self.vcpu = vcpu
         self.memory = MachineMemory(1 << 20)
         self.tables = {}
-        domain_init(domain)
+        if not domain_init(domain):
+            raise MemoryError
         domain.machine = self.memory.machine
         domain.domid = DOMID
         domain.mmu.machine = self.memory.machine

@@ -23,8 +23,6 @@ from xenia.backends.storage.stack import create_stack, find_checkpoints, open_st
 from xenia.errors import ConfigError
 from xenia.toolstack.cache import Progress, no_progress
 
-__all__ = ["check", "checkpoint", "checkpoints", "convert", "create", "describe", "forget", "parse_size", "rollback"]
-
 STEP = 2 << 20  # bytes copied at a time
 
 
@@ -39,6 +37,16 @@ class Checked:
     leaks: int
     clusters: int
     repaired: bool
+
+
+def read_size(text: str | None) -> int | None:
+    """The bytes that an operator means by 10G, 512M or a number; None stays None.  ConfigError for what is no size."""
+    if text is None:
+        return None
+    try:
+        return parse_size(text)
+    except ValueError:
+        raise ConfigError(f"'{text}' is not a size: 10G, 512M, or a number of bytes") from None
 
 
 def create(disk: str, size: int | None, replace: bool = False) -> None:

@@ -1,11 +1,11 @@
 """A domain that runs, as its backends see it.
 
-To the domain its backends are domain 0: what it grants to that one, and offers it a channel to, is theirs.
+To the domain its backends are in another domain, by default domain 0: what it grants to that one, and offers it a channel to, is theirs.
 """
 
 import os
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
 from xenia.abi.grant_table cimport GNTST_okay
 from xenia.backends.xenbus.frames cimport Frames, Granted
@@ -21,18 +21,17 @@ from xenia.backends.fault import FrontendFault
 from xenia.backends.xenbus.foreign import Channel, Foreign, Mapping
 from xenia.backends.xenbus.window import Window
 
-cdef enum:
-    DOM0 = 0
-
 
 cdef class DomainFrames(Frames):
-    """What the domain granted domain 0.  It may outlive the domain, which then grants nothing."""
+    """What the domain granted `holder`.  It may outlive the domain, which then grants nothing."""
 
     cdef VirtualMachine vm          # keeps the machine's memory
     cdef Domain *domain
+    cdef uint16_t holder
 
-    def __cinit__(self, VirtualMachine vm):
+    def __cinit__(self, VirtualMachine vm, uint16_t holder):
         self.vm = vm
+        self.holder = holder
         self.domain = vm.domain
         domain_use(self.domain)
 
@@ -41,7 +40,7 @@ cdef class DomainFrames(Frames):
 
     cdef int hold(self, uint32_t ref, bint writable, Granted *granted) noexcept nogil:
         cdef GrantHold *hold = <GrantHold *>granted.opaque
-        if grant_hold(self.domain, DOM0, ref, writable, GRANT_MAP, hold) != GNTST_okay:
+        if grant_hold(self.domain, self.holder, ref, writable, GRANT_MAP, hold) != GNTST_okay:
             return -1
         granted.memory = self.domain.machine.base + (hold.mfn << 12)
         return 0
@@ -91,13 +90,14 @@ cdef class Holds:
 
 
 class DomainForeign(Foreign):
-    """A VirtualMachine as its backends see it."""
+    """A VirtualMachine as its backends in domain `backend_domid` see it."""
 
-    __slots__ = ("_frames", "_vm")
+    __slots__ = ("_backend_domid", "_frames", "_vm")
 
-    def __init__(self, vm) -> None:
+    def __init__(self, vm, backend_domid: int = 0) -> None:
         self._vm = vm
-        self._frames = DomainFrames(vm)
+        self._backend_domid = backend_domid
+        self._frames = DomainFrames(vm, backend_domid)
 
     @property
     def domid(self) -> int:
@@ -111,7 +111,7 @@ class DomainForeign(Foreign):
         return DomainMapping(self._vm, Holds(self._frames, refs, writable), writable)
 
     def bind(self, port: int) -> Channel:
-        return DomainChannel(self._frames, port)
+        return DomainChannel(self._frames, self._backend_domid, port)
 
 
 class DomainMapping(Mapping):
@@ -141,9 +141,9 @@ class DomainChannel(Channel):
 
     __slots__ = ("_event_fd", "_frames", "_port")
 
-    def __init__(self, frames, port: int) -> None:
+    def __init__(self, frames, backend_domid: int, port: int) -> None:
         event_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        if not 0 <= port < 1 << 32 or event_connect((<DomainFrames>frames).domain, port, DOM0, event_fd):
+        if not 0 <= port < 1 << 32 or event_connect((<DomainFrames>frames).domain, port, backend_domid, event_fd):
             os.close(event_fd)
             raise FrontendFault(f"port {port} is not unbound, or not for us")
         self._frames = frames

@@ -5,18 +5,22 @@ A verb is a value.  It says in which states it is legal; `Guest.do` refuses it i
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import ClassVar, Generic, TypeVar
 
+from xenia.backends.storage.layer import Layer
 from xenia.errors import ConfigError
 from xenia.shutdown import Shutdown
 from xenia.toolstack.boot import Boot
+from xenia.toolstack.disk_config import DiskConfig
 from xenia.toolstack.machine import Domain, Machine
 from xenia.toolstack.machine_config import MachineConfig
-from xenia.toolstack.vbd import open_disk, parse_disk
+from xenia.toolstack.vbd import Disk
 
 R = TypeVar("R")
 
@@ -36,6 +40,7 @@ class Verb(ABC, Generic[R]):
 
     legal: ClassVar[frozenset[State]]
     name: ClassVar[str]
+    waits: ClassVar[bool] = False  # for the guest: others are carried out meanwhile
 
     @abstractmethod
     def apply(self, guest: Guest) -> R:
@@ -58,19 +63,39 @@ class Build(Verb[None]):
     def apply(self, guest: Guest) -> None:
         config = guest.config
         memory = config.machine_memory or Machine.memory_for(config.memory)
-        guest.machine = Machine(memory, scatter=config.scatter)
-        guest.domain = guest.machine.create_domain(
-            self.boot.kernel,
-            name=config.name,
-            initrd=self.boot.ramdisk,
-            cmdline=self.boot.command_line,
-            memory=config.memory,
-            clock=config.clock,
-            console=self.sink,
-        )
-        for text in config.disks:
-            disk = parse_disk(text)
-            guest.domain.attach_disk(open_disk(disk), read_only=disk.read_only)
+        guest.machine = Machine(memory, scatter=config.scatter, xenstore=config.xenstore)
+        guest.domain = _domain(guest, guest.machine, self.boot, self.sink)
+        for disk in config.disks:
+            guest.attach(disk, disk.open())
+        guest.state = State.BUILT
+
+
+@dataclass(frozen=True)
+class Rebuild(Verb[None]):
+    """Put a new domain, loaded like the first, in the place of one that has ended; the disks stay as they are.
+
+    Legal when shut down.  ConfigError as for Build.
+    """
+
+    boot: Boot
+    sink: Callable[[bytes], None]
+
+    legal = frozenset({State.SHUTDOWN})
+    name = "rebuild"
+
+    def apply(self, guest: Guest) -> None:
+        assert guest.machine is not None
+        old = guest.require_domain()
+        disks = [disk for disk in old.disks if not disk.removed]
+        old.destroy(keep_layers=True)
+        try:
+            guest.domain = _domain(guest, guest.machine, self.boot, self.sink)
+            while disks:
+                disk = disks.pop(0)
+                guest.attach(replace(guest.disks[disk.name], name=disk.name), disk.layer)
+        finally:
+            for disk in disks:
+                disk.layer.close()
         guest.state = State.BUILT
 
 
@@ -97,12 +122,79 @@ class Wait(Verb[Shutdown | None]):
 
     legal = frozenset({State.RUNNING, State.SHUTDOWN})
     name = "wait"
+    waits = True
 
     def apply(self, guest: Guest) -> Shutdown | None:
         shutdown = guest.require_domain().wait(self.timeout)
         if shutdown is not None and guest.state is State.RUNNING:
             guest.state = State.SHUTDOWN
         return shutdown
+
+
+@dataclass(frozen=True)
+class AttachDisk(Verb[str]):
+    """Plug a disk in.  Legal when built or running.  Returns the name that it has in the guest.
+
+    ConfigError: it cannot be opened, or its name is taken.
+    """
+
+    disk: DiskConfig
+
+    legal = frozenset({State.BUILT, State.RUNNING})
+    name = "attach a disk to"
+
+    def apply(self, guest: Guest) -> str:
+        return guest.attach(self.disk, self.disk.open())
+
+
+@dataclass(frozen=True)
+class DetachDisk(Verb[None]):
+    """Ask the guest to let go of a disk, and take it away once it has.  Legal when built or running.
+
+    ConfigError when it has not within `timeout` seconds: it is in use, say.  With `force` it is taken away then, and
+    what the guest still asks of it are errors.
+    """
+
+    disk: str
+    timeout: float
+    force: bool = False
+
+    legal = frozenset({State.BUILT, State.RUNNING})
+    name = "detach a disk from"
+    waits = True
+
+    def apply(self, guest: Guest) -> None:
+        disk = guest.disk(self.disk)
+        if disk.unplug(self.timeout):
+            return
+        if not self.force:
+            raise ConfigError(f"the guest has not let go of {disk.name} yet: it is asked to (--force takes it away)")
+        disk.remove()
+
+
+@dataclass(frozen=True)
+class ResizeDisk(Verb[int]):
+    """Give a disk `size` bytes (None: as many as what is behind it has by now), which the guest sees at once.
+
+    Legal when built or running.  Returns the size.  ConfigError when what is behind it cannot have that size.
+    """
+
+    disk: str
+    size: int | None = None
+
+    legal = frozenset({State.BUILT, State.RUNNING})
+    name = "resize a disk of"
+
+    def apply(self, guest: Guest) -> int:
+        layer = guest.disk(self.disk).layer
+        try:
+            if self.size is None:
+                layer.refresh()
+            else:
+                layer.resize(self.size)
+        except OSError as error:
+            raise ConfigError(f"cannot resize {self.disk}: {error.strerror or error}") from None
+        return layer.size
 
 
 @dataclass(frozen=True)
@@ -126,14 +218,59 @@ class Guest:
         self.state = State.DEFINED
         self.machine: Machine | None = None
         self.domain: Domain | None = None
+        self.disks: dict[str, DiskConfig] = {}  # how each was configured, by the name it has in the guest
+        self._one_at_a_time = threading.Lock()
 
     def do(self, verb: Verb[R]) -> R:
-        """Carry out `verb`.  ConfigError in a state where it is not legal."""
-        if self.state not in verb.legal:
-            raise ConfigError(f"cannot {verb.name} guest '{self.config.name}': it is {self.state.value}")
-        return verb.apply(self)
+        """Carry out `verb`, on any thread.  ConfigError in a state where it is not legal."""
+        with nullcontext() if verb.waits else self._one_at_a_time:
+            if self.state not in verb.legal:
+                raise ConfigError(f"cannot {verb.name} guest '{self.config.name}': it is {self.state.value}")
+            return verb.apply(self)
+
+    def offer(self, data: bytes) -> int:
+        """Give the guest's console input without waiting; how many of the bytes there was room for."""
+        domain = self.domain
+        return domain.console.offer(data) if domain is not None else 0
+
+    def attach(self, config: DiskConfig, layer: Layer) -> str:
+        """Plug `layer` in as `config` says; the disk's name.  ConfigError, with the layer closed."""
+        try:
+            disk = self.require_domain().attach_disk(
+                layer,
+                name=config.name,
+                read_only=config.read_only,
+                cdrom=config.cdrom,
+                sector_size=config.sector_size,
+                persistent=config.persistent or None,
+                discard=config.discard,
+            )
+        except ConfigError:
+            layer.close()
+            raise
+        self.disks[disk.name] = config
+        return disk.name
+
+    def disk(self, name: str) -> Disk:
+        """The disk of that name.  ConfigError when there is none."""
+        disks = {disk.name: disk for disk in self.require_domain().disks if not disk.removed}
+        if name not in disks:
+            raise ConfigError(f"there is no disk {name} ({', '.join(disks) or 'no disk at all'})")
+        return disks[name]
 
     def require_domain(self) -> Domain:
-        """The domain, which every state but DEFINED has."""
+        """The domain.  Precondition: it was built."""
         assert self.domain is not None
         return self.domain
+
+
+def _domain(guest: Guest, machine: Machine, boot: Boot, sink: Callable[[bytes], None]) -> Domain:
+    return machine.create_domain(
+        boot.kernel,
+        name=guest.config.name,
+        initrd=boot.ramdisk,
+        cmdline=boot.command_line,
+        memory=guest.config.memory,
+        clock=guest.config.clock,
+        console=sink,
+    )

@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from xenia.abi.blkif import SECTOR_SIZE
 from xenia.backends.console.backend import ConsoleBackend
 from xenia.backends.console.sink import CallbackSink, FdSink, Sink
 from xenia.backends.storage.layer import Layer
+from xenia.backends.vbd.device import Vbd
+from xenia.backends.xenbus.attachment import Address, remove_all
+from xenia.backends.xenstore.error import StoreError
 from xenia.backends.xenstore.permissions import Access, Permissions
-from xenia.backends.xenstore.server import Server
+from xenia.backends.xenstore.server import Server, socket_path
 from xenia.backends.xenstore.store import Store
 from xenia.backends.xenstore.transport import GuestLink
 from xenia.domain.build.bzimage import load_image
@@ -25,7 +29,8 @@ from xenia.hypervisor import Hypervisor, VirtualMachine
 from xenia.shutdown import Shutdown
 from xenia.toolstack.foreign import DomainForeign
 from xenia.toolstack.machine_config import MIB, Clock
-from xenia.toolstack.vbd import Disk, disk_name
+from xenia.toolstack.served_disk import ServedDisk, backend_home, physical_device
+from xenia.toolstack.vbd import Disk, free_name, number_of
 
 # What a domain keeps outside of its own memory: page tables of Xen's, shared pages.
 _DOMAIN_OVERHEAD = MIB
@@ -38,16 +43,26 @@ class Machine:
 
     scatter     a seed: hand machine frames out in a random order
     check       debug mode: before every entry into a guest, compare what the processor holds with the page tables
+    xenstore    where the store's socket is made, for xenstore-ls and other clients of this user; True: where those look
+                for it (XENSTORED_PATH, or `socket` in XENSTORED_RUNDIR, or in /run/xenstored); None: there is none
 
-    ConfigError when the host does not give that much memory.  Use as a context manager, or call `close`.
+    ConfigError when the host does not give that much memory, or the socket cannot be made.  Use as a context manager,
+    or call `close`.
     """
 
-    def __init__(self, memory: int, *, scatter: int | None = None, check: bool = False) -> None:
+    def __init__(
+        self,
+        memory: int,
+        *,
+        scatter: int | None = None,
+        check: bool = False,
+        xenstore: str | os.PathLike[str] | bool | None = None,
+    ) -> None:
         self._hypervisor = Hypervisor(memory, scatter, check)
-        self._store = Server(Store())
+        self._domains: list[Domain] = []
+        self._store = Server(Store(), _socket_path(xenstore), self._find_guest)
         self._store.start()
         self._keys = self._store.client()
-        self._domains: list[Domain] = []
 
     @staticmethod
     def memory_for(*guests: int) -> int:
@@ -65,12 +80,14 @@ class Machine:
         memory: int = 256 * MIB,
         clock: Clock = "real",
         console: int | Callable[[bytes], None] | None = None,
+        driver_domain: bool = False,
     ) -> Domain:
         """A domain with `kernel` loaded into `memory` bytes, ready to `start`.
 
         kernel      a file (bzImage or ELF), its bytes, or a kernel resolved already
         console     where the guest's console goes: a file descriptor, or a function that is called with bytes, on the
                     console's thread, and may wait; None discards it
+        driver_domain   whether it may serve devices to others, see `Domain.attach_disk_of`
 
         ConfigError when a file cannot be read, the kernel cannot boot as a PV guest, or the memory is not there.
         """
@@ -79,9 +96,9 @@ class Machine:
         vm = self._hypervisor.create_domain(
             elf, memory=memory, ramdisk=ramdisk, command_line=cmdline, warped=clock == "warped"
         )
-        domain = Domain(name, vm, _sink(console), self._store, memory)
+        domain = Domain(name, vm, _sink(console), self._store, memory, driver_domain)
         self._introduce(domain)
-        self._domains.append(domain)
+        self._domains = [*(other for other in self._domains if not other.destroyed), domain]
         return domain
 
     @property
@@ -91,7 +108,7 @@ class Machine:
 
     def close(self) -> None:
         """Destroy the domains and end the store."""
-        for domain in self._domains:
+        for domain in reversed(self._domains):  # those that are served before those that serve
             domain.destroy()
         self._store.close()
 
@@ -102,6 +119,14 @@ class Machine:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _find_guest(self, domid: int, mfn: int, port: int) -> GuestLink | None:
+        """What a client of the store introduces: a domain of ours with the page that it was built with, and that
+        channel or another one that it has opened for domain 0."""
+        for domain in self._domains:
+            if domain.domid == domid and mfn == domain.vm.store_mfn and domain.has_store_port(port):
+                return domain.store_link
+        return None
 
     def _introduce(self, domain: Domain) -> None:
         """Write what a toolstack writes for a PV domain, and serve its store page."""
@@ -132,19 +157,27 @@ class Machine:
             for path in ("/control", "/control/shutdown", "/data", "/drivers", "/feature", "/attr", "/error"):
                 keys.write(home + path, "")
                 keys.set_permissions(home + path, guest_owns)
-        self._store.attach(domid, GuestLink(vm.store_page, lambda: vm.notify(vm.store_port), vm.store_fd))
+            if domain.driver_domain:
+                backend_home(keys, domid)
+        self._store.attach(domid, domain.store_link)
 
 
 class Domain:
     """One guest, made by `Machine.create_domain`."""
 
-    def __init__(self, name: str, vm: VirtualMachine, sink: Sink, store: Server, memory: int) -> None:
+    def __init__(
+        self, name: str, vm: VirtualMachine, sink: Sink, store: Server, memory: int, driver_domain: bool = False
+    ) -> None:
         self.name = name
         self.memory = memory
+        self.driver_domain = driver_domain
         self.vm = vm
         self._store = store
+        self._keys = store.client()
         self._foreign = DomainForeign(vm)
         self.disks: list[Disk] = []
+        self.served_disks: list[ServedDisk] = []
+        self._serves: list[ServedDisk] = []  # to others
         self.console = ConsoleBackend(
             f"d{vm.domid}",
             vm.console_page,
@@ -155,17 +188,37 @@ class Domain:
         )
         self._settling = threading.Lock()
         self._settled = False
+        self._life = threading.Lock()  # whether it is destroyed: it does not start then
         self._destroyed = False
+
+    @property
+    def destroyed(self) -> bool:
+        """Whether `destroy` was called."""
+        return self._destroyed
 
     @property
     def domid(self) -> int:
         """The domain's number."""
         return self.vm.domid
 
+    @property
+    def store_link(self) -> GuestLink:
+        """What the store serves."""
+        vm = self.vm
+        return GuestLink(vm.store_page, lambda: vm.notify(vm.store_port), vm.store_fd)
+
+    def has_store_port(self, port: int) -> bool:
+        """Whether that is the guest's end of its channel to the store; it is from now on where the guest has opened it
+        for domain 0 instead, after a reset of its channels.  Never once it is being destroyed."""
+        return not self._destroyed and (port == self.vm.store_port or self.vm.move_store_port(port))
+
     def start(self) -> None:
-        """Let the guest run, on a host thread of its own.  Once only."""
-        self.console.start()
-        self.vm.start()
+        """Let the guest run, on a host thread of its own.  Once only; ConfigError when it was destroyed."""
+        with self._life:
+            if self._destroyed:
+                raise ConfigError(f"cannot start guest '{self.name}': it is destroyed")
+            self.console.start()
+            self.vm.start(self._ended)
 
     def attach_disk(
         self,
@@ -175,29 +228,90 @@ class Domain:
         read_only: bool = False,
         cdrom: bool = False,
         sector_size: int = SECTOR_SIZE,
-        persistent: bool = False,
+        persistent: bool | None = None,
+        discard: bool = True,
     ) -> Disk:
         """Plug in a disk, before the guest starts or while it runs.  The layer is closed with the domain.
 
-        name        xvda to xvdz; None: the first after those that are there
+        name        xvda, hdc, ... (xen-vbd-interface(7)); None: the first xvd that is free
+        persistent  let the guest copy through pages that stay granted, which it has to where it serves the disk to
+                    another domain: it cannot grant what was granted to it.  None: a driver domain may
 
-        ConfigError when there is no such name, or it is taken.
+        The other options are Vbd's.  ConfigError when there is no such name, or it is taken.
         """
-        name = name if name is not None else disk_name(len(self.disks))
-        if any(disk.name == name and not disk.attachment.removed for disk in self.disks):
-            raise ConfigError(f"there is a disk {name} already")
-        disk = Disk(
-            self._store.client(),
-            self._foreign,
-            name,
+        name, device = self._place(name)
+        vbd = Vbd(
             layer,
+            device=device,
             read_only=read_only,
             cdrom=cdrom,
             sector_size=sector_size,
-            persistent=persistent,
+            persistent=self.driver_domain if persistent is None else persistent,
+            discard=discard,
         )
+        disk = Disk(self._store.client(), self._foreign, name, device, layer, vbd)
         self.disks.append(disk)
         return disk
+
+    def attach_disk_of(
+        self,
+        driver: Domain,
+        params: str,
+        *,
+        name: str | None = None,
+        read_only: bool = False,
+        cdrom: bool = False,
+        number: str | None = None,
+        script: str | None = None,
+    ) -> ServedDisk:
+        """Plug in a disk that another domain serves: a block device that is there already, in a domain with Linux's
+        xen-blkback.
+
+        params      the path of the device's node in the driver domain
+        name        xvda, hdc, ... (xen-vbd-interface(7)); None: the first xvd that is free
+        number      the device's number there as MAJOR:MINOR, where it does not follow from the node's name
+        script      the driver domain runs this hotplug script, which finds the number; nothing is done here
+
+        ConfigError when `driver` is no driver domain of this machine, the number is not known, there is no such name,
+        or it is taken.
+        """
+        if not driver.driver_domain or driver._store is not self._store or driver is self:
+            raise ConfigError(f"'{driver.name}' serves no disks: create it in this machine, with driver_domain=True")
+        if driver.destroyed:
+            raise ConfigError(f"the driver domain '{driver.name}' is gone")
+        keys = {
+            "type": "phy",
+            "params": params,
+            "mode": "r" if read_only or cdrom else "w",
+            "discard-enable": str(int(not read_only and not cdrom)),
+        }
+        if script is not None:
+            keys["script"] = script
+        else:
+            keys |= {"physical-device": physical_device(params, number), "hotplug-status": "connected"}
+        name, device = self._place(name)
+        disk = ServedDisk(
+            self._store.client(),
+            name,
+            Address("vbd", self.domid, device, driver.domid),
+            lambda: DomainForeign(self.vm, driver.domid),
+            keys,
+            cdrom=cdrom,
+            is_served=lambda: driver.shutdown is None,
+        )
+        self.served_disks.append(disk)
+        driver._serves.append(disk)
+        return disk
+
+    def _place(self, name: str | None) -> tuple[str, int]:
+        """That name, or the first that is free, and its number.  ConfigError where it is taken, or none."""
+        disks: list[Disk | ServedDisk] = [*self.disks, *self.served_disks]
+        taken = {disk.device for disk in disks if not disk.removed}
+        name = name if name is not None else free_name(taken)
+        device = number_of(name)
+        if device in taken:
+            raise ConfigError(f"there is a disk {name} already")
+        return name, device
 
     def wait(self, timeout: float | None = None) -> Shutdown | None:
         """Wait until the guest has ended and its console has brought everything; how it ended.
@@ -210,17 +324,40 @@ class Domain:
             self._settle()
         return shutdown
 
-    def destroy(self) -> None:
-        """Stop the guest where it stands and give its memory back.  Destroying it again does nothing."""
-        if self._destroyed:
-            return
-        self._destroyed = True
+    def destroy(self, *, keep_layers: bool = False) -> None:
+        """Stop the guest where it stands and give its memory back.  Destroying it again does nothing.
+
+        keep_layers   leave the disks' layers open: they are the caller's from now on
+        """
+        with self._life:
+            if self._destroyed:
+                return
+            self._destroyed = True
         self.vm.stop()
         self._settle(0)
         for disk in self.disks:
-            disk.remove()
-        self._store.detach(self.domid)
+            disk.remove(keep_layer=keep_layers)
+        for served in self.served_disks:
+            served.remove()
+        self._keys.atomically(lambda keys: remove_all(keys, f"/local/domain/{self.domid}"))
+        with suppress(StoreError):  # where a client of the store has released it already
+            self._store.detach(self.domid)
         self.vm.destroy()
+        for given in self._serves:
+            given.abandon()
+
+    @property
+    def statistics(self) -> dict[str, Any]:
+        """What the domain has done since it was created, as plain data: counters of the hypervisor's (hypercalls and
+        exceptions by number), and for each disk those of the device (VbdStats) and of each layer of its storage."""
+        return {
+            "name": self.name,
+            "domid": self.domid,
+            "memory": self.memory,
+            "seconds": self.vm.system_time / 1e9,
+            **self.vm.statistics,
+            "disks": [disk.statistics for disk in self.disks if not disk.removed],
+        }
 
     @property
     def shutdown(self) -> Shutdown | None:
@@ -232,12 +369,23 @@ class Domain:
         """Registers, code and stack of a guest that was crashed, as lines of text."""
         return "\n".join(self.vm.crash_report)
 
+    def _ended(self) -> None:
+        """The vcpu stopped for good.  On its thread."""
+        if self.shutdown is not None:
+            self._store.shutdown(self.domid)
+
     def _settle(self, timeout: float | None = None) -> None:
         """Bring what is left of the console's output out, and end the threads.  The vcpu does not run any more."""
         with self._settling:
             if not self._settled:
                 self._settled = True
                 self.console.close(timeout)
+
+
+def _socket_path(xenstore: str | os.PathLike[str] | bool | None) -> Path | None:
+    if isinstance(xenstore, bool):
+        return socket_path(os.environ, Path("/run/xenstored")) if xenstore else None
+    return Path(xenstore) if xenstore is not None else None
 
 
 def _kernel(kernel: str | os.PathLike[str] | bytes | ElfKernel) -> ElfKernel:

@@ -6,12 +6,17 @@ import os
 import re
 import shlex
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from xenia.errors import ConfigError
 
+if TYPE_CHECKING:
+    from xenia.toolstack.disk_config import DiskConfig
+
 Clock = Literal["real", "warped"]
 CLOCKS: tuple[str, ...] = get_args(Clock)
+OnReboot = Literal["restart", "end"]
+ON_REBOOT: tuple[str, ...] = get_args(OnReboot)
 
 DEMO = "demo"  # the kernel, and the flavour, that is built into Xenia
 FLAVOURS = ("amd64", "cloud-amd64", DEMO)
@@ -53,7 +58,8 @@ class MachineConfig:
     """One guest, and the machine it gets.
 
     `kernel` None means the package of `flavour`; that one None, the usual flavour or, failing that, the demo guest.
-    `machine_memory` None means what the guest needs.  Sizes are bytes.
+    `machine_memory` None means what the guest needs.  Sizes are bytes.  `on_reboot` None means a restart where somebody
+    looks at the console, and the end elsewhere.  `xenstore` is Machine's.
     ConfigError for values that can never be had.
     """
 
@@ -67,7 +73,9 @@ class MachineConfig:
     scatter: int | None = None
     flavour: str | None = None
     command: tuple[str, ...] = field(default=())
-    disks: tuple[str, ...] = ()
+    disks: tuple[DiskConfig, ...] = ()
+    on_reboot: OnReboot | None = None
+    xenstore: str | bool | None = None
 
     def __post_init__(self) -> None:
         if self.memory < MINIMUM_MEMORY:
@@ -93,6 +101,8 @@ class MachineConfig:
         if self.is_demo and (self.initrd is not None or self.command):
             what = "an initrd" if self.initrd is not None else "a command"
             raise ConfigError(f"the built-in demo guest takes no {what.split()[-1]}; {what} needs a Linux kernel")
+        if self.command and self.on_reboot == "restart":
+            raise ConfigError("a command runs once: its guest is not restarted when it reboots")
         if self.command and self.initrd is not None:
             raise ConfigError(
                 f"the command '{shlex.join(self.command)}' runs in Xenia's own initramfs; leave --initrd out, or "

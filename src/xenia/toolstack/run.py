@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import signal
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
+from xenia.errors import ConfigError
 from xenia.shutdown import Reason
 from xenia.toolstack.boot import Words, prepare, screen_of
 from xenia.toolstack.command import CommandLine
-from xenia.toolstack.guest import Build, Destroy, Guest, Start, Wait
+from xenia.toolstack.control import ControlServer
+from xenia.toolstack.guest import Build, Destroy, Guest, Rebuild, Start, Wait
 from xenia.toolstack.machine_config import MachineConfig
+from xenia.toolstack.remote import verbs
 from xenia.toolstack.session import Ended, Line, PlainLine, Session, Waker, Why
 from xenia.toolstack.terminal import Output, Terminal
 
@@ -74,12 +77,17 @@ def run(config: MachineConfig, words: Words, *, verbose: bool = False) -> Outcom
             words.busy("booting")
             line = CommandLine(output, errors, waker.wake, on_started=words.clear, verbose=verbose)
         guest.do(Build(boot, line.receive))
+        rebuild = None
+        if config.on_reboot == "restart" or (config.on_reboot is None and terminal.is_tty and not config.command):
+            rebuild = Rebuild(boot, line.receive)
         del boot  # an unpacked kernel is tens of megabytes
         if terminal.is_tty:
             words.say("Ctrl-] leaves the console")
-        session = Session(terminal, guest.require_domain().console, line, output, waker)
+        with suppress(ConfigError):  # a guest that cannot be asked is a guest all the same
+            stack.enter_context(closing(ControlServer(config.name, verbs(guest))))
+        session = Session(terminal, guest, line, output, waker)
         try:
-            ended = session.run(lambda: _live(guest))
+            ended = session.run(lambda: _live(guest, rebuild, words))
         finally:
             output.cancel()
             errors.cancel()
@@ -88,9 +96,13 @@ def run(config: MachineConfig, words: Words, *, verbose: bool = False) -> Outcom
         return _outcome(ended, guest, line, output)
 
 
-def _live(guest: Guest) -> None:
-    """A guest's life.  It starts here, where the terminal is ready for its first word."""
+def _live(guest: Guest, rebuild: Rebuild | None, words: Words) -> None:
+    """A guest's life, or lives.  It starts here, where the terminal is ready for its first word."""
     guest.do(Start())
+    while rebuild is not None and (ended := guest.do(Wait())) is not None and ended.reason is Reason.REBOOT:
+        words.say("the guest reboots")
+        guest.do(rebuild)
+        guest.do(Start())
     guest.do(Wait())
 
 

@@ -36,7 +36,7 @@ def test_help_is_on_standard_output_and_names_every_command() -> None:
     ended = xenia("--help")
     assert ended.returncode == 0
     assert ended.stderr == ""
-    for verb in ("run", "doctor", "inspect", "hypercalls", "disk", "completion"):
+    for verb in ("run", "doctor", "inspect", "hypercalls", "disk", "block-attach", "stats", "completion"):
         assert verb in ended.stdout
 
 

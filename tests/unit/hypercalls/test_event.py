@@ -6,7 +6,7 @@ import struct
 import pytest
 
 from tests.unit.hypercalls.hypercalls import ARGUMENT, DOMID_SELF, UNMAPPED, Errno, Hypercall, call
-from xenia.testing.still import StillDomain
+from xenia.testing.still import PAGES, StillDomain
 
 BIND_INTERDOMAIN, BIND_VIRQ, BIND_PIRQ, CLOSE, SEND, STATUS, ALLOC_UNBOUND, BIND_IPI = range(8)
 BIND_VCPU, UNMASK, RESET, INIT_CONTROL, EXPAND_ARRAY, SET_PRIORITY = range(8, 14)
@@ -132,7 +132,8 @@ def test_a_masked_port_is_pending_without_an_upcall_until_it_is_unmasked(domain:
     assert not domain.upcall_pending
     assert op(domain, UNMASK, "=I", port)[0] == 0
     assert domain.upcall_pending
-    assert op(domain, UNMASK, "=I", port + 1)[0] == Errno.EINVAL
+    assert op(domain, UNMASK, "=I", port + 1)[0] == 0, "a free port has nothing to unmask"
+    assert op(domain, UNMASK, "=I", 4096)[0] == Errno.EINVAL
 
 
 def test_channels_stay_on_the_vcpu_there_is(domain: StillDomain) -> None:
@@ -163,13 +164,72 @@ def test_channels_exist_64_at_a_time(domain: StillDomain) -> None:
     assert status(domain, 127)[0] == 0
 
 
-def test_fifo_channels_are_refused_so_that_guests_use_two_levels(domain: StillDomain) -> None:
-    assert op(domain, INIT_CONTROL, "=QIIQ", 0, 0, 0, 0)[0] == Errno.ENOSYS
-    assert op(domain, INIT_CONTROL, "=QIIQ", 0, 0, 1, 0)[0] == Errno.ENOENT
-    assert op(domain, EXPAND_ARRAY, "=Q", 0)[0] == Errno.EOPNOTSUPP
-    assert op(domain, SET_PRIORITY, "=II", 1, 7)[0] == Errno.ENOSYS
+def test_what_needs_fifo_queues_waits_for_a_control_block(domain: StillDomain) -> None:
+    port = bound(op(domain, BIND_IPI, "=II", 0, 0))
+    assert op(domain, EXPAND_ARRAY, "=Q", domain.mfn(5))[0] == Errno.EOPNOTSUPP
+    assert op(domain, SET_PRIORITY, "=II", port, 7)[0] == Errno.ENOSYS
     assert op(domain, SET_PRIORITY, "=II", 4096, 7)[0] == Errno.EINVAL
     assert op(domain, 99, "=Q", 0)[0] == Errno.ENOSYS
+
+
+def init_control(domain: StillDomain, mfn: int, offset: int = 0, vcpu: int = 0) -> tuple[int, int]:
+    """EVTCHNOP_init_control: the result, and link_bits."""
+    result, fields = op(domain, INIT_CONTROL, "=QIIB7x", mfn, offset, vcpu, 0)
+    return result, fields[3]
+
+
+def test_a_control_block_lies_aligned_within_a_writable_page_of_the_domains(domain: StillDomain) -> None:
+    mfn = domain.mfn(4)
+    assert init_control(domain, mfn, vcpu=1)[0] == Errno.ENOENT
+    for offset in (4, 4096 - 64, 4096, 0xFFFFFFF8):
+        assert init_control(domain, mfn, offset)[0] == Errno.EINVAL
+    for frame in (domain.mfn(PAGES), 0, 1 << 40, 2**64 - 1):
+        assert init_control(domain, frame)[0] == Errno.EINVAL
+    assert op(domain, EXPAND_ARRAY, "=Q", mfn)[0] == Errno.EOPNOTSUPP, "nothing of it was kept"
+    assert init_control(domain, mfn, 4096 - 72) == (0, 17)
+    assert init_control(domain, mfn)[0] == Errno.EINVAL, "there is one already"
+    assert domain.audit() == []
+
+
+def test_a_control_block_is_there_though_the_answer_finds_no_place(domain: StillDomain) -> None:
+    read_only = ARGUMENT + PAGES * 4096
+    domain.write(read_only + 0x800, struct.pack("=QIIQ", domain.mfn(4), 0, 0, 0))
+    assert domain.call(Hypercall.EVENT_CHANNEL_OP, INIT_CONTROL, read_only + 0x800) == Errno.EFAULT
+    assert op(domain, EXPAND_ARRAY, "=Q", domain.mfn(5))[0] == 0
+
+
+def test_the_event_array_has_room_for_128_pages(domain: StillDomain) -> None:
+    assert init_control(domain, domain.mfn(4))[0] == 0
+    for frame in (domain.mfn(PAGES), 0, 2**64 - 1):
+        assert op(domain, EXPAND_ARRAY, "=Q", frame)[0] == Errno.EINVAL
+    for _ in range(128):
+        assert op(domain, EXPAND_ARRAY, "=Q", domain.mfn(5))[0] == 0
+    assert op(domain, EXPAND_ARRAY, "=Q", domain.mfn(5))[0] == Errno.ENOSPC
+    assert domain.audit() == []
+
+
+def test_priorities_are_0_to_15_and_of_ports_in_use(domain: StillDomain) -> None:
+    port = bound(op(domain, BIND_IPI, "=II", 0, 0))
+    assert init_control(domain, domain.mfn(4))[0] == 0
+    assert op(domain, SET_PRIORITY, "=II", port, 0)[0] == 0
+    assert op(domain, SET_PRIORITY, "=II", port, 15)[0] == 0
+    assert op(domain, SET_PRIORITY, "=II", port, 16)[0] == Errno.EINVAL
+    assert op(domain, SET_PRIORITY, "=II", 0, 7)[0] == Errno.EACCES
+    assert op(domain, SET_PRIORITY, "=II", port + 1, 16)[0] == Errno.EACCES
+    assert op(domain, SET_PRIORITY, "=II", 4096, 7)[0] == Errno.EINVAL
+
+
+def test_all_131071_fifo_ports_can_be_had_and_no_more(domain: StillDomain) -> None:
+    assert init_control(domain, domain.mfn(4))[0] == 0
+    domain.write(ARGUMENT, bytes(8))
+    for _ in range(131071):
+        if domain.call(Hypercall.EVENT_CHANNEL_OP, BIND_IPI, ARGUMENT):
+            break
+    assert struct.unpack("=II", domain.read(ARGUMENT, 8)) == (0, 131071)
+    assert op(domain, BIND_IPI, "=II", 0, 0)[0] == Errno.ENOSPC
+    assert op(domain, RESET, "=H", DOMID_SELF)[0] == 0
+    assert bound(op(domain, BIND_IPI, "=II", 0, 0)) == 1
+    assert status(domain, 131071)[0] == 0, "channels that exist stay, closed"
 
 
 @pytest.mark.parametrize("command", range(14))

@@ -121,8 +121,13 @@ def test_what_cannot_be_had_is_said_in_one_line(capsys: pytest.CaptureFixture[st
     Path("disk").write_bytes(bytes(4096))
     assert "how large is it to be?" in complaint(capsys, "create", "new.img")
     assert "'10Q' is not a size" in complaint(capsys, "create", "new.img", "--size", "10Q")
-    assert "File exists" in complaint(capsys, "create", "./disk", "--size", "1M")
+    assert "there is a file" in complaint(capsys, "create", "./disk", "--size", "1M")
     assert "what is 'crpyt'?" in complaint(capsys, "info", "file:disk,crpyt")
     assert "is not a qcow2 image" in complaint(capsys, "check", "qcow2:disk")
     assert "keeps no checkpoints" in complaint(capsys, "rollback", "./disk", "a")
     assert "cannot open missing.img" in complaint(capsys, "convert", "missing.img", "new.img")
+
+
+def test_a_disk_that_cannot_be_made_leaves_nothing_behind(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "cannot read the key none" in complaint(capsys, "create", "file:new.img,crypt:key=@none", "--size", "1M")
+    assert list(Path().iterdir()) == []

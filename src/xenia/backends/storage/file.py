@@ -165,6 +165,8 @@ def open_locked(path: Path, flags: int) -> int:
     """A descriptor of a file that nobody else changes."""
     try:
         fd = os.open(path, flags | os.O_CLOEXEC, 0o644)
+    except FileExistsError:
+        raise ConfigError(f"there is a file {path} already (--force takes its place)") from None
     except OSError as error:
         raise ConfigError(f"cannot open {path}: {error.strerror}") from None
     try:

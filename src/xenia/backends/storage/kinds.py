@@ -47,6 +47,7 @@ class Kind:
     summary: str
     open: Callable[[Word, Place], Layer]
     path: str = ""  # what the argument without '=' is; "" where there is none
+    is_path: bool = True  # of a file of the host's
     bottom: bool | None = False  # stands on the host: always, never, or (None) when it has a path
     options: dict[str, str] = field(default_factory=dict)  # those with a value
     flags: dict[str, str] = field(default_factory=dict)
@@ -117,7 +118,7 @@ def _create_file(word: Word, lower: Layer | None, size: int | None, replace: boo
     if path.is_block_device():
         return  # it is there already
     if size is None:
-        raise word.error("how large is it to be?")
+        raise word.error("how large is it to be? (--size 10G)")
     create_file(path, size, replace).close()
 
 
@@ -166,7 +167,7 @@ def _create_qcow2(word: Word, lower: Layer | None, size: int | None, replace: bo
             with opened(directory / base, True) as found:
                 size = found.size
     if size is None:
-        raise word.error("how large is it to be?")
+        raise word.error("how large is it to be? (--size 10G)")
     cluster = _number(word, "cluster", 64 << 10, 1)
     if cluster & (cluster - 1):
         raise word.error("a cluster's size is a power of two")
@@ -194,7 +195,7 @@ def _open_compress(word: Word, place: Place) -> Layer:
 def _create_compress(word: Word, lower: Layer | None, size: int | None, replace: bool) -> None:
     assert lower is not None
     if size is None:
-        raise word.error("how large is it to be?")
+        raise word.error("how large is it to be? (--size 10G)")
     create_image(lower, size, compression="zstd")
 
 
@@ -323,22 +324,24 @@ def _open_trace(word: Word, place: Place) -> Layer:
 _RO = {"ro": "never write to it"}
 
 KINDS: dict[str, Kind] = {
-    "file": Kind("a file of the host, byte for byte", _open_file, "a file", True, flags=_RO, create=_create_file),
+    "file": Kind(
+        "a file of the host, byte for byte", _open_file, "a file", bottom=True, flags=_RO, create=_create_file
+    ),
     "device": Kind(
-        "a block device of the host", _open_device, "a device", True, flags=_RO,
+        "a block device of the host", _open_device, "a device", bottom=True, flags=_RO,
         create=lambda word, lower, size, replace: None,
     ),
     "nbd": Kind(
-        "what an NBD server on a unix socket serves", _open_nbd, "a socket", True,
+        "what an NBD server on a unix socket serves", _open_nbd, "a socket", bottom=True,
         options={"export": "which of its exports (default: the one without a name)"}, flags=_RO,
         create=lambda word, lower, size, replace: None,
     ),
     "memory": Kind(
-        "zeroes to begin with, in memory, gone in the end", _open_memory, "a size", True,
+        "zeroes to begin with, in memory, gone in the end", _open_memory, "a size", is_path=False, bottom=True,
         create=lambda word, lower, size, replace: None,
     ),
     "qcow2": Kind(
-        "a qcow2 image: in a file, or in the layer below", _open_qcow2, "a file", None,
+        "a qcow2 image: in a file, or in the layer below", _open_qcow2, "a file", bottom=None,
         options={
             "level": "how hard to compress",
             "base": "when made: the file it starts from, relative to the image",

@@ -260,6 +260,10 @@ class Layer(ABC):
         """Call `resized` with the new size whenever it changes, on the thread that changed or noticed it."""
         self._watchers.append(resized)
 
+    def unwatch(self, resized: Callable[[int], None]) -> None:
+        """Call it no more.  Precondition: `watch` was called with it."""
+        self._watchers.remove(resized)
+
     def close(self) -> None:
         """Make everything durable and let go of it, the layers below included.  Closing twice is allowed."""
         if not self.closed:
@@ -315,7 +319,7 @@ class Layer(ABC):
 
     def _resized(self) -> None:
         size = self.size
-        for watcher in self._watchers:
+        for watcher in tuple(self._watchers):
             watcher(size)
 
     def _store_zeroes(self, offset: int, length: int) -> None:

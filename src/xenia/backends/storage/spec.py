@@ -32,19 +32,19 @@ class Word:
 def parse(text: str) -> list[Word]:
     """The words of a stack, from the bottom up."""
     words: list[Word] = []
-    for raw in _cut(text, ","):
-        parts = [_plain(part) if "=" not in part else part for part in _cut(raw, ":")]
+    for raw in cut(text, ","):
+        name, *arguments = cut(raw, ":")
         values: list[str] = []
         options: dict[str, str] = {}
-        for part in parts[1:]:
-            key, equals, value = part.partition("=")
-            if not equals:
-                values.append(part)
+        for argument in arguments:
+            key, *value = cut(argument, "=")
+            if not value:
+                values.append(plain(key))
             elif key in options:
                 raise ConfigError(f"in '{raw}': '{key}' is given twice")
             else:
-                options[key] = _plain(value)
-        word = Word(raw, _plain(parts[0]), tuple(values), options, text)
+                options[key] = plain("=".join(value))
+        word = Word(raw, plain(name), tuple(values), options, text)
         if not word.name:
             raise ConfigError(f"the disk '{text}' has an empty word" if text else "a disk has no name")
         words.append(word)
@@ -63,10 +63,11 @@ def parse_size(text: str) -> int:
 
 def quote(text: str) -> str:
     """A path as a part of a word."""
-    return "".join(f"\\{character}" if character in ",:\\" else character for character in text)
+    return "".join(f"\\{character}" if character in ",:=\\" else character for character in text)
 
 
-def _cut(text: str, separator: str) -> list[str]:
+def cut(text: str, separator: str) -> list[str]:
+    """The parts between separators that no backslash makes ordinary; backslashes stay."""
     parts = [""]
     escaped = False
     for character in text:
@@ -78,13 +79,14 @@ def _cut(text: str, separator: str) -> list[str]:
     return parts
 
 
-def _plain(text: str) -> str:
-    plain = ""
+def plain(text: str) -> str:
+    """A part as it is meant, without backslashes."""
+    meant = ""
     escaped = False
     for character in text:
         if character == "\\" and not escaped:
             escaped = True
         else:
-            plain += character
+            meant += character
             escaped = False
-    return plain
+    return meant

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 from xenia.backends.storage.checkpoint import Checkpoints
 from xenia.backends.storage.kinds import KINDS, Place, is_device, path_of
 from xenia.backends.storage.layer import Layer
-from xenia.backends.storage.spec import Word, parse
+from xenia.backends.storage.spec import Word, parse, quote
 from xenia.errors import ConfigError
 
 
@@ -19,7 +20,8 @@ def words_of(text: str) -> list[Word]:
     for index, word in enumerate(words):
         kind = KINDS.get(word.name)
         if kind is None:
-            raise ConfigError(f"in the disk '{text}': what is '{word.name}'? (layers: {', '.join(KINDS)})")
+            hint = f"a file is file:{word.name}, " if index == 0 else ""
+            raise ConfigError(f"in the disk '{text}': what is '{word.name}'? ({hint}layers are {', '.join(KINDS)})")
         for key in word.options:
             if key not in kind.options:
                 known = ", ".join([*kind.options, *kind.flags])
@@ -39,6 +41,11 @@ def words_of(text: str) -> list[Word]:
 def open_stack(text: str, read_only: bool = False) -> Layer:
     """Open a stack; its top is what the words describe.  ConfigError."""
     return open_words(words_of(text), read_only)
+
+
+def absolute(text: str, directory: Path) -> str:
+    """The same stack for a process in another directory: its files, named from `directory`, are named from the root."""
+    return ",".join(_absolute(word, directory) for word in words_of(text))
 
 
 def open_over(lower: Layer, text: str) -> Layer:
@@ -62,6 +69,7 @@ def create_stack(text: str, size: int | None, replace: bool = False) -> None:
         if room is None and KINDS[word.name].room(word, 1) == 0:
             room = 0
     lower: Layer | None = open_words(words[:first], read_only=True) if first else None
+    new = [path for word in words[first:] if (path := path_of(word)) is not None and not path.exists()]
     try:
         for index, word in enumerate(words[first:], first):
             create = KINDS[word.name].create
@@ -75,8 +83,13 @@ def create_stack(text: str, size: int | None, replace: bool = False) -> None:
             except BaseException:
                 lower = None  # whoever failed has closed it, or it is closed below
                 raise
-    except OSError as error:
-        raise ConfigError(f"cannot make the disk '{text}': {error.strerror or error}") from None
+    except BaseException as error:
+        for path in new:
+            if path.is_file():
+                path.unlink()  # half a disk is none
+        if isinstance(error, OSError):
+            raise ConfigError(f"cannot make the disk '{text}': {error.strerror or error}") from None
+        raise
     finally:
         if lower is not None:
             lower.close()
@@ -127,3 +140,15 @@ def _bottom(word: Word) -> Word:
         return word
     kind = "device" if is_device(word.name) else "qcow2" if Path(word.name).suffix == ".qcow2" else "file"
     return replace(word, name=kind, values=(word.name, *word.values))
+
+
+def _absolute(word: Word, directory: Path) -> str:
+    kind = KINDS[word.name]
+    parts = [word.name]
+    for value in word.values:
+        is_path = kind.is_path and value not in kind.flags
+        parts.append(quote(os.path.abspath(directory / value) if is_path else value))
+    for key, value in word.options.items():
+        is_path = key == "key" and value.startswith("@")
+        parts.append(f"{key}={quote(f'@{os.path.abspath(directory / value[1:])}' if is_path else value)}")
+    return ":".join(parts)

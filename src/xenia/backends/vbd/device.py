@@ -49,6 +49,8 @@ class _Ring:
         return self._queue.is_faulty
 
     def start(self) -> None:
+        if not self._queue.is_new:
+            self._channel.notify()  # of what the backend before answered and could not say any more
         self._thread.start()
 
     def close(self) -> None:
@@ -73,12 +75,14 @@ class Vbd(Backend):
         removable: bool = False,
         sector_size: int = SECTOR_SIZE,
         persistent: bool = False,
+        discard: bool = True,
     ) -> None:
         """The layer stays its owner's to close, after `close`.
 
         device        its number in the guest (virtual-device), of which xenia.abi.blkif.device_number knows more
         sector_size   bytes of the guest's logical blocks; at least those of a device of the host that the disk is
         persistent    let the frontend copy through pages that stay granted, as feature-persistent offers
+        discard       offer discards, where the layer can do them
         """
         self._read_only = read_only or cdrom or layer.read_only
         self._device = device
@@ -88,6 +92,7 @@ class Vbd(Backend):
         self._physical_sector_size = max(self._sector_size, layer.block_size.minimum)
         self._persistent = persistent
         self._layer = layer = fine(layer, self._sector_size)
+        self._discard = discard and layer.can_discard and not self._read_only
         # Requests go past Python where the layer is nothing but bytes of the host's.
         fd = layer.fd if isinstance(layer, RawFile | HostDevice) else -1
         self._workers = Workers(layer, fd, self._read_only)
@@ -145,7 +150,7 @@ class Vbd(Backend):
             "max-ring-pages": str(1 << MAX_RING_PAGE_ORDER),
             "multi-queue-max-queues": str(MAX_QUEUES),
         }
-        if self._layer.can_discard and not self._read_only:
+        if self._discard:
             granularity = max(self._sector_size, self._layer.block_size.preferred)
             keys |= {
                 "feature-discard": "1",
@@ -189,6 +194,7 @@ class Vbd(Backend):
 
     def close(self) -> None:
         """End the device's threads.  Precondition: disconnected."""
+        self._layer.unwatch(self._resized)
         self._workers.close()
         for thread in self._threads:
             thread.join()

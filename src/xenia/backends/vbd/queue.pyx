@@ -37,7 +37,7 @@ from xenia.backends.vbd.request cimport (
 )
 from xenia.backends.xenbus.frames cimport Frames
 from xenia.backends.xenbus.ring cimport (
-    RING_FAULT, back_attach, back_owed, back_push, back_put, back_rest, back_take, back_waiting,
+    RING_FAULT, back_answered, back_attach, back_owed, back_push, back_put, back_rest, back_take, back_waiting,
 )
 from xenia.machine.lock cimport lock, unlock
 
@@ -222,20 +222,24 @@ cdef class Queue:
     port        its end of the channel
     event_fd    readable after it notified
     persistent  keep the frames of its requests
+
+    A ring that another backend served before is served from where that one's answers end, as Linux's does: what was not answered is done
+    (once more).  A backend that answered out of order has then left requests that it answered, and lost others.
     """
 
     def __cinit__(self):
         self.wake_fd = -1
 
     def __init__(self, Workers workers, Frames frames, pages, port: int, event_fd: int, persistent: bool = False) -> None:
-        cdef uint32_t i
+        cdef uint32_t i, start
         self.workers = workers
         self.frames = frames
         self.port = port
         self.event_fd = event_fd
         PyObject_GetBuffer(pages, &self.pages, PyBUF_CONTIG)
         self.has_pages = True
-        back_attach(&self.ring, self.pages.buf, self.pages.len, sizeof(blkif_request_t), 0)
+        start = back_answered(self.pages.buf)
+        back_attach(&self.ring, self.pages.buf, self.pages.len, sizeof(blkif_request_t), start)
         if self.ring.nr_entries == 0 or self.ring.nr_entries > MAX_BATCH:
             raise HypervisorBug(f"a ring of {self.pages.len} bytes")
         self.wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -274,8 +278,14 @@ cdef class Queue:
         """Whether the guest's index said what cannot be, and the ring is not served any more."""
         return self.faulty
 
+    @property
+    def is_new(self) -> bool:
+        """Whether no request of the ring was answered yet."""
+        return self.ring.rsp_prod == 0
+
     def stop(self) -> None:
-        """Take no more requests; `serve` returns when those taken are answered."""
+        """Take no more requests than are there; `serve` returns when they are answered.  A frontend that closes leaves them in the ring,
+        and may wait for them before it lets go of its disk."""
         self.closing = True
         os.eventfd_write(self.wake_fd, 1)
 
@@ -292,21 +302,26 @@ cdef class Queue:
     cdef void serve_ring(self) noexcept nogil:
         cdef pollfd waiting[2]
         cdef uint64_t drained
-        cdef int found
+        cdef int found, in_flight
+        cdef int most = self.ring.nr_entries        # requests to take after the end was asked for
+        cdef bint closing
         waiting[0].fd = self.wake_fd
         waiting[1].fd = self.event_fd
         waiting[0].events = waiting[1].events = POLLIN
         while True:
-            lock(&self.lock)
-            found = self.in_flight
-            unlock(&self.lock)
-            if self.closing and not found:
-                return
             # Only what is looked at after the descriptors were emptied is surely seen.
             read(self.wake_fd, &drained, 8)
             read(self.event_fd, &drained, 8)
-            found = 0 if self.closing or self.faulty else self.take_batch()
+            closing = self.closing
+            found = 0 if self.faulty or most <= 0 else self.take_batch()
+            if closing:
+                most -= found
             if found == 0:
+                lock(&self.lock)
+                in_flight = self.in_flight
+                unlock(&self.lock)
+                if closing and in_flight == 0:
+                    return
                 poll(waiting, 2, -1)
 
     cdef int take_batch(self) noexcept nogil:

@@ -23,6 +23,8 @@ from xenia.backends.xenstore.permissions import Access, Permissions
 
 _log = logging.getLogger(__name__)
 
+_INITIALISING = str(int(XenbusState.INITIALISING))
+
 
 class Backend(ABC):
     """What serves a device once it is connected.  All methods are called on the store's thread and do not block."""
@@ -79,8 +81,14 @@ class Attachment:
         backend: Backend,
         frontend_keys: Mapping[str, str] | None = None,
         backend_keys: Mapping[str, str] | None = None,
+        *,
+        succeeds: bool = False,
     ) -> None:
-        """Plug the device in: both directories appear at once, with what is to be in them from the start."""
+        """Plug the device in: both directories appear at once, with what is to be in them from the start.
+
+        succeeds    the frontend is there, as the backend of a domain that is gone has left it: only the backend's
+                    directory is made
+        """
         self._client = client
         self.address = address
         self._foreign = foreign
@@ -89,7 +97,10 @@ class Attachment:
         self._changed = threading.Condition()
         self._state = XenbusState.INITIALISING
         self._removed = False
-        client.atomically(lambda keys: self._create(keys, frontend_keys or {}, backend_keys or {}))
+        if succeeds:
+            client.atomically(lambda keys: _make_backend(keys, address, backend_keys or {}, owner=0))
+        else:
+            client.atomically(lambda keys: make_directories(keys, address, frontend_keys or {}, backend_keys or {}))
         self._watches: list[Subscription] = []
         backend_path = address.backend_path
         for path in (f"{address.frontend_path}/state", f"{backend_path}/online", f"{backend_path}/state"):
@@ -126,7 +137,7 @@ class Attachment:
 
     def remove(self) -> None:
         """The domain is gone, or never answers: end the device whatever its frontend does."""
-        self._client.atomically(lambda keys: _remove_all(keys, self.address.frontend_path))
+        self._client.atomically(lambda keys: remove_all(keys, self.address.frontend_path))
 
     def wait(self, state: XenbusState, timeout: float | None = None) -> bool:
         """Wait until the backend's end is in a state, or the device removed; answers whether it is in that state.
@@ -141,33 +152,6 @@ class Attachment:
             return self._changed.wait_for(lambda: self._removed, timeout)
 
     # --- Keys
-
-    def _create(self, keys: Keys, frontend_keys: Mapping[str, str], backend_keys: Mapping[str, str]) -> None:
-        address = self.address
-        initialising = str(int(XenbusState.INITIALISING))
-        frontend = {
-            "backend": address.backend_path,
-            "backend-id": str(address.backend_domid),
-            "state": initialising,
-            **frontend_keys,
-        }
-        backend = {
-            "frontend": address.frontend_path,
-            "frontend-id": str(address.domid),
-            "online": "1",
-            "state": initialising,
-            **backend_keys,
-        }
-        for path, values, owner, reader in (
-            (address.frontend_path, frontend, address.domid, address.backend_domid),
-            (address.backend_path, backend, address.backend_domid, address.domid),
-        ):
-            permissions = Permissions(owner, Access.NONE, ((reader, Access.READ),))
-            keys.mkdir(path)
-            keys.set_permissions(path, permissions)
-            for key, value in values.items():
-                keys.write(f"{path}/{key}", value)
-                keys.set_permissions(f"{path}/{key}", permissions)
 
     def _update(self, keys: Keys, values: Mapping[str, str]) -> None:
         state = keys.read(f"{self.address.backend_path}/state")
@@ -188,7 +172,7 @@ class Attachment:
             self._ask_to_close()
         while not self._removed:
             online = self._client.get(f"{self.address.backend_path}/online") == "1"
-            step = react(self._state, _state_at(self._client, self.address.frontend_path), online)
+            step = react(self._state, state_at(self._client, self.address.frontend_path), online)
             if step is None:
                 return
             self._take(step.action, step.state)
@@ -246,7 +230,7 @@ class Attachment:
 
     def _remove(self) -> None:
         address = self.address
-        self._client.atomically(lambda keys: _remove_all(keys, address.frontend_path, address.backend_path))
+        self._client.atomically(lambda keys: remove_all(keys, address.frontend_path, address.backend_path))
         with self._changed:
             self._removed = True
             self._changed.notify_all()
@@ -259,7 +243,41 @@ class Attachment:
             watch.close()
 
 
-def _state_at(keys: Keys, path: str) -> XenbusState:
+def make_directories(
+    keys: Keys, address: Address, frontend_keys: Mapping[str, str], backend_keys: Mapping[str, str]
+) -> None:
+    """Plug a device in: each end's directory is its domain's own, and the other may read it."""
+    frontend = {
+        "backend": address.backend_path,
+        "backend-id": str(address.backend_domid),
+        "state": _INITIALISING,
+        **frontend_keys,
+    }
+    _make(keys, address.frontend_path, frontend, address.domid, address.backend_domid)
+    _make_backend(keys, address, backend_keys, owner=address.backend_domid)
+
+
+def _make_backend(keys: Keys, address: Address, backend_keys: Mapping[str, str], owner: int) -> None:
+    backend = {
+        "frontend": address.frontend_path,
+        "frontend-id": str(address.domid),
+        "online": "1",
+        "state": _INITIALISING,
+        **backend_keys,
+    }
+    _make(keys, address.backend_path, backend, owner, address.domid)
+
+
+def _make(keys: Keys, path: str, values: Mapping[str, str], owner: int, reader: int) -> None:
+    permissions = Permissions(owner, Access.NONE, ((reader, Access.READ),))
+    keys.mkdir(path)
+    keys.set_permissions(path, permissions)
+    for key, value in values.items():
+        keys.write(f"{path}/{key}", value)
+        keys.set_permissions(f"{path}/{key}", permissions)
+
+
+def state_at(keys: Keys, path: str) -> XenbusState:
     """The state of an end; UNKNOWN where it is missing or nonsense."""
     text = keys.get(f"{path}/state") or ""
     if len(text) == 1 and text in "012345678":
@@ -273,7 +291,8 @@ def _replace(keys: Keys, path: str, value: str) -> None:
         keys.write(path, value)
 
 
-def _remove_all(keys: Keys, *paths: str) -> None:
+def remove_all(keys: Keys, *paths: str) -> None:
+    """Remove these paths, where they are there."""
     for path in paths:
         if keys.exists(path):
             keys.remove(path)

@@ -25,6 +25,7 @@ cdef uint32_t ring_entries(size_t size, uint32_t entry_size) noexcept nogil
 
 # Back end.  Preconditions: take and put only as many as `back_waiting` and `back_owed` say.
 cdef void back_attach(BackRing *ring, void *pages, size_t size, uint32_t entry_size, uint32_t start) noexcept nogil
+cdef uint32_t back_answered(void *pages) noexcept nogil         # where whoever was the back end before stopped: 0 in a new ring
 cdef int back_waiting(BackRing *ring) noexcept nogil            # requests to take, or RING_FAULT
 cdef uint32_t back_owed(BackRing *ring) noexcept nogil          # requests taken whose response was not put
 cdef void back_take(BackRing *ring, void *request, uint32_t size) noexcept nogil    # copies: the guest may change the entry at any time

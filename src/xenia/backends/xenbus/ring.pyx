@@ -56,6 +56,9 @@ cdef void back_attach(BackRing *ring, void *pages, size_t size, uint32_t entry_s
     ring.nr_entries = ring_entries(size, entry_size)
     ring.req_cons = ring.rsp_prod = ring.rsp_pushed = start
 
+cdef uint32_t back_answered(void *pages) noexcept nogil:
+    return load(&(<sring_t *>pages).rsp_prod)
+
 cdef uint32_t back_owed(BackRing *ring) noexcept nogil:
     return ring.req_cons - ring.rsp_prod
 

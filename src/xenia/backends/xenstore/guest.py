@@ -31,6 +31,11 @@ class Guest:
         self._notify = notify
         self._fault: RingError | None = None
 
+    def restart(self) -> None:
+        """Begin anew, as after a reconnection that the guest asked for."""
+        self._reconnect()
+        self._notify()
+
     def close(self) -> None:
         self._ring.close()
 

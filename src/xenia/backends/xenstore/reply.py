@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Final
 
+from xenia.abi.xen import DOMID_FIRST_RESERVED
 from xenia.abi.xs_wire import XENSTORE_PAYLOAD_MAX, MessageType, XsdError
 from xenia.backends.xenstore.connection import Connection
 from xenia.backends.xenstore.error import StoreError
@@ -22,8 +23,6 @@ from xenia.backends.xenstore.wire import Packet
 _log = logging.getLogger(__name__)
 
 OK: Final = b"OK\0"
-# public/xen.h: numbers from here on name no real domain.
-DOMID_FIRST_RESERVED: Final = 0x7FF0
 
 
 def reply(store: Store, connection: Connection, request: Packet) -> Packet:

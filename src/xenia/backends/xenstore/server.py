@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 _OUT_OF_DESCRIPTORS: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 # Finds what an INTRODUCE request of a client names: domid, mfn, port.  None where there is no such domain, page or
-# port.
+# port.  A domain that is introduced already has the same link as before; its connection begins anew.
 FindGuest = Callable[[int, int, int], GuestLink | None]
 
 
@@ -153,7 +153,14 @@ class Server(DomainControl):
         link = self._find_guest(domid, mfn, port) if self._find_guest is not None else None
         if link is None:
             raise StoreError(XsdError.EINVAL)
-        self._attach(domid, link)
+        known = self.store.domains.get(domid)
+        if known is None:
+            self._attach(domid, link)
+            return
+        transport = self._transports[known.connection]
+        assert isinstance(transport, GuestTransport)
+        transport.restart()
+        self._busy[transport] = None
 
     def release(self, domid: int) -> None:
         known = self.store.domains.get(domid)

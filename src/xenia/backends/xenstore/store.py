@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from itertools import count
 
+from xenia.abi.xen import DOMID_SELF
 from xenia.abi.xs_wire import XsdError
 from xenia.backends.xenstore.connection import Connection
 from xenia.backends.xenstore.error import StoreError
@@ -244,7 +245,8 @@ class Store:
         connection.identity = Identity(domid, target)
 
     def is_introduced(self, domid: int) -> bool:
-        return domid == 0 or domid in self.domains
+        """Whether the store talks to the domain; it does to whoever asks about itself."""
+        return domid in (0, DOMID_SELF) or domid in self.domains
 
     def reset(self, connection: Connection) -> None:
         """Drop a connection's watches, transactions and waiting events."""

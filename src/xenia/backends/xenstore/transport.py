@@ -139,6 +139,10 @@ class GuestTransport(Transport):
         # nothing.
         return self._guest.service() or (self._empty() and self._guest.service())
 
+    def restart(self) -> None:
+        """The domain's connection begins anew, with empty rings."""
+        self._guest.restart()
+
     def _empty(self) -> bool:
         try:
             os.eventfd_read(self._event_fd)

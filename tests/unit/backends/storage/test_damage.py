@@ -90,6 +90,9 @@ def test_images_that_stand_on_each_other_are_refused(tmp_path: Path) -> None:
     first.unlink()
     with pytest.raises(ConfigError, match="which is based on it"):
         create_stack(f"qcow2:{first}:base=second.qcow2", SIZE)
+    create_stack(f"qcow2:{first}", SIZE)
+    create_stack(f"qcow2:{tmp_path / 'third.qcow2'}:base=second.qcow2", SIZE)
+    (tmp_path / "third.qcow2").rename(first)
     with pytest.raises(ConfigError, match="which is based on it"):
         open_image_file(first, read_only=True)
 

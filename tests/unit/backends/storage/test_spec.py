@@ -7,7 +7,7 @@ import pytest
 from xenia.backends.storage.cow import Overlay
 from xenia.backends.storage.memory import Memory
 from xenia.backends.storage.spec import parse, parse_size, quote
-from xenia.backends.storage.stack import create_stack, open_stack, words_of
+from xenia.backends.storage.stack import absolute, create_stack, open_stack, words_of
 from xenia.errors import ConfigError
 
 
@@ -18,7 +18,7 @@ def test_words_have_values_and_options() -> None:
     assert (cow.text, cow.values) == ("cow", ())
 
 
-@pytest.mark.parametrize("name", ["a,b", "a:b", "a\\b", "a,:\\,b", "plain"])
+@pytest.mark.parametrize("name", ["a,b", "a:b", "a\\b", "a,:\\,b", "a=b", "plain"])
 def test_a_quoted_name_is_the_name(name: str) -> None:
     (word,) = parse(f"file:{quote(name)}")
     assert word.values == (name,)
@@ -94,7 +94,7 @@ def test_a_file_that_is_written_to_is_in_use(tmp_path: Path) -> None:
 
 def test_a_file_that_exists_is_not_made_again(tmp_path: Path) -> None:
     (tmp_path / "disk").write_bytes(b"precious")
-    with pytest.raises(ConfigError, match="File exists"):
+    with pytest.raises(ConfigError, match="there is a file"):
         create_stack(f"file:{tmp_path}/disk", 4096)
     assert (tmp_path / "disk").read_bytes() == b"precious"
     create_stack(f"file:{tmp_path}/disk", 4096, replace=True)
@@ -121,3 +121,19 @@ def test_the_top_of_an_encrypted_disk_has_the_size_that_was_asked_for(tmp_path: 
 def test_memory_is_a_disk() -> None:
     with open_stack("memory:1M") as disk:
         assert isinstance(disk, Memory) and disk.size == 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("text", "rooted"),
+    [
+        ("./root.img", "file:/here/root.img"),
+        ("../a\\,b.qcow2,cow", "qcow2:/a\\,b.qcow2,cow"),
+        ("file:a:ro,crypt:key=@k:plain,cow:o", "file:/here/a:ro,crypt:plain:key=@/here/k,cow:/here/o"),
+        ("nbd:/s:export=x,cache:size=1M", "nbd:/s:export=x,cache:size=1M"),
+        ("memory:64M,checkpoint:c", "memory:64M,checkpoint:/here/c"),
+        ("qcow2:clone.qcow2:base=base.img", "qcow2:/here/clone.qcow2:base=base.img"),  # that is relative to the image
+    ],
+)
+def test_a_stack_can_be_named_from_the_root(text: str, rooted: str) -> None:
+    assert absolute(text, Path("/here")) == rooted
+    assert absolute(rooted, Path("/there")) == rooted

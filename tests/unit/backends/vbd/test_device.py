@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.backends.vbd.conftest import Blkfront
-from xenia.abi.blkif import REQUEST_SIZE, Operation, Status, device_number
+from xenia.abi.blkif import REQUEST_SIZE, Operation, Status
 from xenia.backends.fault import FrontendFault
 from xenia.backends.storage.file import create_file, open_file
 from xenia.backends.storage.layer import Layer
@@ -395,8 +395,3 @@ def test_another_size_is_published_and_reached(tmp_path: Path, fronts: list[Blkf
     front.layer.resize(SECTORS * 1024)
     assert published == [{"sectors": str(SECTORS * 2)}]
     assert front.read(SECTORS, 8) == bytes(4096)
-
-
-@pytest.mark.parametrize(("name", "number"), [("xvda", 51712), ("xvdb", 51728), ("xvdp", 51952), ("xvdq", 268439552)])
-def test_devices_have_the_numbers_of_their_names(name: str, number: int) -> None:
-    assert device_number(name) == number

@@ -255,6 +255,14 @@ def test_a_guests_transactions_touch_only_so_many_paths(guest: Speaker) -> None:
     assert guest("READ", "n12", tx=guest.begin()) is XsdError.ENOSPC
 
 
+def test_every_request_of_the_protocol_is_known_and_nothing_else(dom0: Speaker) -> None:
+    answers = {MessageType.WATCH_EVENT, MessageType.ERROR}
+    for number in range(max(MessageType) + 2):
+        answer = reply(dom0.store, dom0.connection, Packet(number, 1, 0, b""))
+        unknown = answer.type == MessageType.ERROR and answer.payload == b"ENOSYS\0"
+        assert unknown is (number not in set(MessageType) - answers), number
+
+
 # --- Domains
 
 
@@ -290,6 +298,7 @@ def test_introducing_and_releasing_is_for_domain_0_and_carried_out_outside(
 
 def test_who_is_introduced(dom0: Speaker, guest: Speaker, store: Store) -> None:
     assert [dom0("IS_DOMAIN_INTRODUCED", domid) for domid in ("0", "5", "6")] == [b"T\0", b"T\0", b"F\0"]
+    assert guest("IS_DOMAIN_INTRODUCED", "32752") == b"T\0"  # DOMID_SELF
     store.release(5)
     assert dom0("IS_DOMAIN_INTRODUCED", "5") == b"F\0"
 

@@ -307,6 +307,29 @@ def test_a_client_may_introduce_a_domain_that_can_be_found(path: Path) -> None:
     os.close(found.event_fd)
 
 
+def test_a_domain_that_is_introduced_again_begins_anew_and_nobody_hears_of_it(path: Path) -> None:
+    found = GuestEnd()
+    with Server(Store(), path, lambda domid, mfn, port: found.link if mfn == 3 else None) as server:
+        server.attach(9, found.link)
+        found(MessageType.WATCH, b"/local/domain/9\0token\0")
+        assert found.receive().type == MessageType.WATCH_EVENT
+        client = SocketClient(path)
+        client(MessageType.WATCH, b"@introduceDomain\0in\0")
+        assert client.receive().type == MessageType.WATCH_EVENT
+        assert client(MessageType.INTRODUCE, b"9\x004\x004\0") == b"EINVAL\0"  # another page: nothing changes
+        assert found(MessageType.UNWATCH, b"/local/domain/9\0token\0") == b"OK\0"
+        found(MessageType.WATCH, b"/local/domain/9\0token\0")
+        assert found.receive().type == MessageType.WATCH_EVENT
+        assert client(MessageType.INTRODUCE, b"9\x003\x004\0") == b"OK\0"
+        assert struct.unpack_from("<4I", found.page, xs_wire.REQ_CONS_OFFSET) == (0, 0, 0, 0)
+        assert found(MessageType.UNWATCH, b"/local/domain/9\0token\0") == b"ENOENT\0"
+        client.socket.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            client.socket.recv(1)
+        client.socket.close()
+    os.close(found.event_fd)
+
+
 # --- In the process
 
 

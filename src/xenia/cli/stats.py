@@ -1,0 +1,56 @@
+"""`xenia stats`: what running guests have done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from xenia.cli.exit_status import ExitStatus
+from xenia.cli.reports import print_table
+from xenia.cli.voice import Voice, rough_size
+from xenia.hypercalls.table import rows
+from xenia.toolstack.control import ask_all
+
+_MOST = 6  # hypercalls shown
+
+
+def stats(guest: str | None, as_json: bool, voice: Voice) -> int:
+    """All guests that run, or one by its name or process number."""
+    found = ask_all("statistics", guest)
+    names = {str(row.number): row.name for row in rows()}
+    for one in found:
+        one["hypercalls"] = {names.get(number, number): count for number, count in one["hypercalls"].items()}
+    if as_json:
+        print(json.dumps(found, indent=2))
+    elif not found:
+        voice.say("no guest is running")
+    for one in [] if as_json else found:
+        _print_guest(one)
+    return ExitStatus.OK
+
+
+def _print_guest(one: Mapping[str, Any]) -> None:
+    print(f"{one['name']} (process {one['pid']}): {rough_size(one['memory'])}, up {one['seconds']:.1f} s")
+    calls = sorted(one["hypercalls"].items(), key=lambda call: -call[1])
+    shown = ", ".join(f"{name} {count}" for name, count in calls[:_MOST])
+    print(f"  hypercalls {sum(count for _, count in calls)}: {shown}")
+    if one["disks"]:
+        print_table(["  " + line[0], *line[1:]] for line in _disk_lines(one["disks"]))
+
+
+def _disk_lines(disks: Iterable[Mapping[str, Any]]) -> Iterable[Sequence[str]]:
+    yield "DISK", "REQUESTS", "BATCHES", "EACH", "MERGED", "READ", "WRITTEN", "FLUSHES", "ERRORS", "EVENTS"
+    for disk in disks:
+        yield (*_counts(disk["name"], disk), str(disk["errors"]), str(disk["notifications"]))
+        for layer in disk["layers"]:
+            if not layer["requests"]:
+                continue  # the device goes past a plain file's layer
+            yield (*_counts(f"  {layer['layer']}", layer), "", "")
+
+
+def _counts(name: str, counts: Mapping[str, Any]) -> Sequence[str]:
+    requests, batches = counts["requests"], counts["batches"]
+    each = f"{requests / batches:.1f}" if batches else ""
+    sizes = (rough_size(counts["bytes_read"]), rough_size(counts["bytes_written"]))
+    return name, str(requests), str(batches), each, str(counts["merged"]), *sizes, str(counts["flushes"])

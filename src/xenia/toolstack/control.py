@@ -1,0 +1,170 @@
+"""A machine that runs can be asked, by others of the same user, over a socket of its own.
+
+Each `xenia run` has one, NAME.PID in $XDG_RUNTIME_DIR/xenia, or else in a directory of the user's among the temporary
+files.  A line of JSON asks, `{"verb": "statistics"}` with what else the verb needs, and a line of JSON answers:
+`{"answer": ...}` or `{"error": "..."}`.  A process that was killed leaves its socket; the next one that finds it takes
+it away.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import socketserver
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from xenia.errors import ConfigError
+
+_log = logging.getLogger(__name__)
+
+_LONGEST_REQUEST = 65536
+_PATIENCE = 5.0  # seconds for a client to say its line, and for a guest to answer
+
+
+def runtime_directory() -> Path:
+    """Where the sockets are; made when it is not there.  ConfigError when it is somebody else's or cannot be made."""
+    base = os.environ.get("XDG_RUNTIME_DIR", "")
+    own = os.path.isabs(base) and os.access(base, os.W_OK)
+    path = Path(base, "xenia") if own else Path(tempfile.gettempdir(), f"xenia-run-{os.getuid()}")
+    try:
+        path.mkdir(mode=0o700, exist_ok=True)
+        if path.is_symlink() or path.stat().st_uid != os.getuid():
+            raise ConfigError(f"{path} belongs to someone else; set XDG_RUNTIME_DIR to a directory of yours")
+    except OSError as error:
+        raise ConfigError(f"cannot make {path}: {error.strerror} (set XDG_RUNTIME_DIR)") from None
+    return path
+
+
+Verb = Callable[[Mapping[str, Any]], object]
+"""Carries out a request, and returns what JSON can say.  It may raise ConfigError."""
+
+
+class _Handler(socketserver.StreamRequestHandler):
+    timeout = _PATIENCE
+
+    def handle(self) -> None:
+        with suppress(OSError):  # the client left
+            line = self.rfile.readline(_LONGEST_REQUEST)
+            assert isinstance(self.server, ControlServer)
+            self.wfile.write(json.dumps(self.server.reply(line)).encode() + b"\n")
+
+
+class ControlServer(socketserver.ThreadingUnixStreamServer):
+    """Answers `verbs` by calling them, each on a thread of its own, until it is closed."""
+
+    daemon_threads = True
+
+    def __init__(self, name: str, verbs: Mapping[str, Verb]) -> None:
+        """ConfigError when there is no place for the socket."""
+        self._path = runtime_directory() / f"{name}.{os.getpid()}"
+        self._verbs = verbs
+        try:
+            self._path.unlink(missing_ok=True)  # of another process that had our number
+            super().__init__(str(self._path), _Handler)
+        except OSError as error:
+            raise ConfigError(f"cannot listen on {self._path}: {error.strerror or error}") from None
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.1,), name="control", daemon=True)
+        self._thread.start()
+
+    def reply(self, line: bytes) -> dict[str, object]:
+        """The answer to one line; whatever it holds, it is answered."""
+        try:
+            request = json.loads(line)
+            verb = request["verb"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return {"error": "a request is a line of JSON with a verb"}
+        call = self._verbs.get(verb) if isinstance(verb, str) else None
+        if call is None:
+            return {"error": f"no such verb; there are {', '.join(self._verbs)}"}
+        try:
+            return {"answer": call(request)}
+        except ConfigError as error:
+            return {"error": str(error)}
+        except (KeyError, TypeError, ValueError):
+            return {"error": f"that is no request for {verb}"}
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        _log.exception("a request over %s failed", self._path)
+
+    def close(self) -> None:
+        """Answer nobody any more, and take the socket away."""
+        self._path.unlink(missing_ok=True)
+        self.shutdown()
+        self._thread.join()
+        self.server_close()
+
+
+def ask_all(verb: str, guest: str | None = None) -> list[dict[str, Any]]:
+    """What each guest that runs, or those of one name or process number, answer; `pid` in each says whose it is.
+
+    ConfigError when no such guest runs.
+    """
+    return [{"pid": socket_.pid, **socket_.ask({"verb": verb})} for socket_ in _find(guest)]
+
+
+def ask(guest: str, verb: str, *, patience: float = _PATIENCE, **request: object) -> Any:
+    """What the one guest of that name or process number answers.  `patience`: seconds that it may take.
+
+    ConfigError when there is none or more than one, and when it refuses.
+    """
+    found = _find(guest)
+    if len(found) > 1:
+        pids = ", ".join(str(one.pid) for one in found)
+        raise ConfigError(f"more than one guest '{guest}' is running; say which by its process: {pids}")
+    return found[0].ask({"verb": verb, **request}, patience)
+
+
+class _Socket:
+    """Where one guest answers."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.name, _, pid = path.name.rpartition(".")
+        self.pid = int(pid)
+
+    def is_answered(self) -> bool:
+        """Whether the process is there; its socket is taken away otherwise."""
+        with socket.socket(socket.AF_UNIX) as client:
+            try:
+                client.connect(str(self._path))
+            except ConnectionRefusedError:
+                self._path.unlink(missing_ok=True)
+                return False
+            except OSError:
+                return False  # ends just now
+        return True
+
+    def ask(self, request: Mapping[str, object], patience: float = _PATIENCE) -> Any:
+        whose = f"guest '{self.name}' ({self.pid})"
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(patience)
+            try:
+                client.connect(str(self._path))
+                client.sendall(json.dumps(request).encode() + b"\n")
+                with client.makefile("rb") as line:
+                    reply = json.loads(line.readline())
+            except TimeoutError:
+                raise ConfigError(f"{whose} does not answer") from None
+            except (OSError, ValueError):
+                raise ConfigError(f"{whose} has just ended") from None
+        if "error" in reply:
+            raise ConfigError(f"{whose}: {reply['error']}")
+        return reply["answer"]
+
+
+def _find(guest: str | None) -> list[_Socket]:
+    """The guests that run, or those of one name or process number.  ConfigError when there is no such one."""
+    paths = sorted(path for path in runtime_directory().iterdir() if path.name.rpartition(".")[2].isdigit())
+    running = [one for one in map(_Socket, paths) if one.is_answered()]
+    found = [one for one in running if guest in (None, one.name, str(one.pid))]
+    if guest is not None and not found:
+        names = f"running: {', '.join(one.name for one in running)}" if running else "none is running"
+        raise ConfigError(f"no guest '{guest}' is running ({names})")
+    return found

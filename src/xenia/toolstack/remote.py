@@ -1,0 +1,62 @@
+"""What others may ask of a guest that runs, over its control socket: each verb with its arguments, at both ends."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from xenia.backends.storage.stack import absolute
+from xenia.errors import ConfigError
+from xenia.toolstack.control import Verb, ask, ask_all
+from xenia.toolstack.disk_config import DiskConfig, parse_disk
+from xenia.toolstack.guest import AttachDisk, DetachDisk, Guest, ResizeDisk
+
+PATIENCE = 10.0  # seconds for a guest to let go of a disk
+_MARGIN = 10.0  # and for the answer to come
+
+
+def verbs(guest: Guest) -> Mapping[str, Verb]:
+    """What `guest` can be asked."""
+
+    def statistics(_: Mapping[str, Any]) -> object:
+        domain = guest.domain
+        if domain is None or domain.destroyed:
+            raise ConfigError("it has no domain just now")
+        return domain.statistics
+
+    def attach(request: Mapping[str, Any]) -> object:
+        return guest.do(AttachDisk(DiskConfig(**request["disk"])))
+
+    def detach(request: Mapping[str, Any]) -> object:
+        return guest.do(DetachDisk(str(request["name"]), PATIENCE, bool(request["force"])))
+
+    def resize(request: Mapping[str, Any]) -> object:
+        size = request["size"]
+        return guest.do(ResizeDisk(str(request["name"]), None if size is None else int(size)))
+
+    return {"statistics": statistics, "block-attach": attach, "block-detach": detach, "block-resize": resize}
+
+
+def statistics(guest: str | None = None) -> list[dict[str, Any]]:
+    """What guests that run have done: Domain.statistics of each, and `pid`.  ConfigError when `guest` does not run."""
+    return ask_all("statistics", guest)
+
+
+def attach_disk(guest: str, disk: str) -> str:
+    """Plug a disk, in the words of --disk, into a guest that runs; the disk's name there.  ConfigError."""
+    config = parse_disk(disk)
+    config = replace(config, stack=absolute(config.stack, Path(os.getcwd())))
+    return str(ask(guest, "block-attach", patience=_MARGIN, disk=config.as_dict()))
+
+
+def detach_disk(guest: str, name: str, force: bool = False) -> None:
+    """Take a disk away once the guest has let go of it, or with `force` even if it does not.  ConfigError."""
+    ask(guest, "block-detach", patience=PATIENCE + _MARGIN, name=name, force=force)
+
+
+def resize_disk(guest: str, name: str, size: int | None = None) -> int:
+    """Give a disk `size` bytes, or as many as what is behind it has by now; how many those are.  ConfigError."""
+    return int(ask(guest, "block-resize", patience=_MARGIN, name=name, size=size))

@@ -1,0 +1,87 @@
+"""Guests with Debian's kernel and a shell that a test talks to, several in one machine."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import pytest
+
+from xenia.errors import ConfigError
+from xenia.toolstack.agent import AgentConfig
+from xenia.toolstack.cache import Cache
+from xenia.toolstack.initramfs import ENVIRONMENT, base_initramfs, initramfs
+from xenia.toolstack.kernels import Kernels, unpacked_image
+from xenia.toolstack.machine import Domain, Machine
+from xenia.toolstack.machine_config import MIB
+from xenia.toolstack.packages import PackageClient
+
+LIMIT = 120  # seconds
+
+
+class Shell:
+    """A guest that does what it is told, once its domain is started."""
+
+    def __init__(
+        self, machine: Machine, name: str, modules: Sequence[str], *, memory: int = 128, driver_domain: bool = False
+    ) -> None:
+        cache = Cache()
+        kernels = Kernels(cache, PackageClient(cache))
+        try:
+            kernel = kernels.get("amd64")
+            base = base_initramfs(cache, kernels.busybox(), kernel, modules)
+        except ConfigError as missing:
+            pytest.skip(str(missing))
+        environment = {**ENVIRONMENT, "PS1": "", "PS2": ""}
+        agent = AgentConfig(
+            args=("/bin/sh", "-c", "stty -echo; exec sh"), environment=environment, modules=base.modules
+        )
+        self._heard = bytearray()
+        self._changed = threading.Condition()
+        self._count = 0
+        self.domain: Domain = machine.create_domain(
+            bytes(unpacked_image(kernel.image, cache)),
+            name=name,
+            initrd=initramfs(base, agent),
+            cmdline="console=hvc0 quiet loglevel=1",
+            memory=memory * MIB,
+            console=self._hear,
+            driver_domain=driver_domain,
+        )
+
+    def _hear(self, data: bytes) -> None:
+        with self._changed:
+            self._heard += data
+            self._changed.notify_all()
+
+    def begin(self, command: str) -> int:
+        """Let it begin with a command; the answer is for `finish`."""
+        self._count += 1
+        self.domain.console.send(f"{{ {command}\n}} 2>&1; echo \"<$?:\"{self._count}'>'\n".encode())
+        return self._count
+
+    def finish(self, number: int) -> tuple[int, str]:
+        """Wait for that command's end; its exit status and what it said since the last one ended."""
+        end = f":{number}>\r\n".encode()
+        with self._changed:
+            if not self._changed.wait_for(lambda: end in self._heard, LIMIT):
+                pytest.fail(f"no end of it: {bytes(self._heard)!r}")
+            text, _, rest = bytes(self._heard).partition(end)
+            self._heard[:] = rest
+        said, _, status = text.decode().replace("\r", "").rpartition("<")
+        return int(status), said
+
+    def run(self, command: str) -> tuple[int, str]:
+        """Run a command; its exit status and what it said."""
+        return self.finish(self.begin(command))
+
+    def do(self, command: str) -> str:
+        """What a command says that has to go well."""
+        status, said = self.run(command)
+        assert status == 0, said
+        return said
+
+    def wait_for(self, said: bytes) -> None:
+        """Wait until the command that runs has said that."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: said in self._heard, LIMIT), bytes(self._heard)
