@@ -136,7 +136,7 @@ class Vbd(Backend):
         """Call `publish` with the keys to change whenever the disk gets another size."""
         self._on_resize = publish
 
-    # --- The handshake, on the store's thread
+    # --- The handshake, on the device's own thread
 
     def prepare(self) -> Mapping[str, str]:
         """What frontends need to know before they make their rings."""
