@@ -152,6 +152,7 @@ def test_a_disk_is_plugged_in_grows_and_is_unplugged_while_the_guest_runs(tmp_pa
         command=(
             "sh", "-c",
             "until [ -b /dev/xvda ]; do sleep 0.1; done; echo '<plugged>';"
+            "mke2fs /dev/xvda > /dev/null; mount /dev/xvda /mnt && umount /mnt && echo '<mounted>';"
             "until [ $(cat /sys/block/xvda/size) = 4096 ]; do sleep 0.1; done; echo '<grown>';"
             "until [ ! -b /dev/xvda ]; do sleep 0.1; done; echo '<gone>'",
         ),
@@ -180,6 +181,7 @@ def test_a_disk_is_plugged_in_grows_and_is_unplugged_while_the_guest_runs(tmp_pa
         disk = domain.attach_disk(layer)
         assert disk.attachment.wait(XenbusState.CONNECTED, LIMIT)
         assert heard(b"<plugged>"), bytes(said)
+        assert heard(b"<mounted>"), bytes(said)
         layer.resize(2 << 20)
         assert heard(b"<grown>"), bytes(said)
         assert disk.unplug(LIMIT)
