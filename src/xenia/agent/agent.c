@@ -5,127 +5,16 @@
  * shell on the console (mode=shell), or runs one command whose standard streams and exit status it carries over the
  * console in records (mode=command); see toolstack/agent.py for the protocol.  When that ends, it powers the guest off.
  *
+ * Where the kernel's command line says root=, the file system there takes the place of the initial RAM disk (root.h).
+ * A command then runs in it; instead of a shell, its own init takes over and nothing of the agent is left.
+ *
  * The configuration is a file of NUL-terminated "key=value" strings: /xenia.conf, or argv[1] when the agent is not
  * process 1 (then it touches nothing but its standard input and output, which stand for the console: so it can be tested).
  *
  * Freestanding: no C library, x86-64 Linux system calls only, so that it is one small static file.
  */
-typedef unsigned char u8;
-typedef unsigned short u16;
-typedef unsigned int u32;
-typedef unsigned long u64;
-typedef long s64;
-
-/* --- system calls */
-
-enum {
-    SYS_read = 0, SYS_write = 1, SYS_open = 2, SYS_close = 3, SYS_rt_sigprocmask = 14, SYS_rt_sigtimedwait = 128, SYS_ioctl = 16, SYS_dup2 = 33,
-    SYS_getpid = 39, SYS_socket = 41, SYS_fork = 57, SYS_execve = 59, SYS_exit = 60, SYS_wait4 = 61, SYS_kill = 62,
-    SYS_fcntl = 72, SYS_chdir = 80, SYS_mkdir = 83, SYS_symlink = 88, SYS_syslog = 103, SYS_setsid = 112, SYS_sync = 162,
-    SYS_mount = 165, SYS_reboot = 169, SYS_sethostname = 170, SYS_signalfd4 = 289, SYS_pipe2 = 293,
-    SYS_finit_module = 313, SYS_poll = 7,
-};
-
-enum { O_RDONLY = 0, O_WRONLY = 1, O_RDWR = 2, O_NOCTTY = 0400, O_NONBLOCK = 04000, O_CLOEXEC = 02000000 };
-enum { EINTR = 4, EAGAIN = 11, ENOENT = 2, EACCES = 13, ENOTDIR = 20, ENOEXEC = 8 };
-enum { SIGHUP = 1, SIGKILL = 9, SIGUSR1 = 10, SIGUSR2 = 12, SIGPIPE = 13, SIGTERM = 15, SIGCHLD = 17, SIG_SETMASK = 2 };
-enum { POLLIN = 1, POLLOUT = 4, POLLERR = 8, POLLHUP = 16 };
-enum { TCGETS = 0x5401, TCSETS = 0x5402, TIOCSCTTY = 0x540e, TIOCSWINSZ = 0x5414, TCSBRK = 0x5409, FIONREAD = 0x541b };
-enum { WNOHANG = 1, F_SETFL = 4, SYSLOG_CONSOLE_LEVEL = 8 };
-#define REBOOT_MAGIC1 0xfee1deadUL
-#define REBOOT_MAGIC2 672274793UL
-#define REBOOT_POWER_OFF 0x4321fedcUL
-#define REBOOT_RESTART 0x1234567UL
-#define SIGNAL_BIT(n) (1UL << ((n) - 1))
-
-static s64 syscall6(s64 n, s64 a, s64 b, s64 c, s64 d, s64 e, s64 f)
-{
-    s64 result;
-    register s64 r10 __asm__("r10") = d;
-    register s64 r8 __asm__("r8") = e;
-    register s64 r9 __asm__("r9") = f;
-    __asm__ volatile("syscall" : "=a"(result) : "a"(n), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-                     : "rcx", "r11", "memory");
-    return result;
-}
-
-#define call0(n) syscall6(n, 0, 0, 0, 0, 0, 0)
-#define call1(n, a) syscall6(n, (s64)(a), 0, 0, 0, 0, 0)
-#define call2(n, a, b) syscall6(n, (s64)(a), (s64)(b), 0, 0, 0, 0)
-#define call3(n, a, b, c) syscall6(n, (s64)(a), (s64)(b), (s64)(c), 0, 0, 0)
-#define call4(n, a, b, c, d) syscall6(n, (s64)(a), (s64)(b), (s64)(c), (s64)(d), 0, 0)
-#define call5(n, a, b, c, d, e) syscall6(n, (s64)(a), (s64)(b), (s64)(c), (s64)(d), (s64)(e), 0)
-
-/* --- memory and strings; gcc may call the first two on its own */
-
-void *memcpy(void *to, const void *from, u64 length)
-{
-    void *result = to;
-    __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(length) : : "memory");
-    return result;
-}
-
-void *memset(void *to, int value, u64 length)
-{
-    void *result = to;
-    __asm__ volatile("rep stosb" : "+D"(to), "+c"(length) : "a"(value) : "memory");
-    return result;
-}
-
-static u64 length_of(const char *text)
-{
-    u64 n = 0;
-    while (text[n])
-        n++;
-    return n;
-}
-
-static int is_same(const char *a, const char *b)
-{
-    while (*a && *a == *b)
-        a++, b++;
-    return *a == *b;
-}
-
-/* The value if `text` is "key=value" with this key, else 0. */
-static const char *value_of(const char *text, const char *key)
-{
-    while (*key && *text == *key)
-        text++, key++;
-    return *key == 0 && *text == '=' ? text + 1 : 0;
-}
-
-static u32 number_of(const char *text)
-{
-    u32 n = 0;
-    while (*text >= '0' && *text <= '9')
-        n = n * 10 + (u32)(*text++ - '0');
-    return n;
-}
-
-static void write_all(int fd, const void *data, u64 length)
-{
-    const char *at = data;
-    while (length) {
-        s64 n = call3(SYS_write, fd, at, length);
-        if (n == -EINTR)
-            continue;
-        if (n == -EAGAIN) {
-            struct { int fd; short events, revents; } wait = { fd, POLLOUT, 0 };
-            call3(SYS_poll, &wait, 1, -1);
-            continue;
-        }
-        if (n <= 0)
-            return;
-        at += n;
-        length -= (u64)n;
-    }
-}
-
-static void say(int fd, const char *text)
-{
-    write_all(fd, text, length_of(text));
-}
+#include "linux.h"
+#include "root.h"
 
 /* --- configuration */
 
@@ -236,12 +125,22 @@ static int is_end_signal(u32 signal)
     return 1;
 }
 
+/* End all other processes and let what they wrote reach the disks; a root file system is clean then. */
+static void settle(void)
+{
+    int status;
+    call2(SYS_kill, -1, SIGKILL);
+    while (call4(SYS_wait4, -1, &status, 0, 0) > 0)
+        ;
+    call0(SYS_sync);
+    call5(SYS_mount, 0, "/", 0, MS_REMOUNT | MS_RDONLY, 0);
+}
+
 static void __attribute__((noreturn)) end_guest(int is_init, int console)
 {
     call3(SYS_ioctl, console, TCSBRK, 1);           /* wait until it is written */
     if (is_init) {
-        call2(SYS_kill, -1, SIGKILL);
-        call0(SYS_sync);
+        settle();
         call4(SYS_reboot, REBOOT_MAGIC1, REBOOT_MAGIC2, how_to_end, 0);
     }
     for (;;)
@@ -295,6 +194,13 @@ static void __attribute__((noreturn)) execute(void)
 
 /* --- mode=shell */
 
+static void set_window_size(int console)
+{
+    struct { u16 rows, columns, x, y; } size = { (u16)rows, (u16)columns, 0, 0 };
+    if (rows && columns)
+        call3(SYS_ioctl, console, TIOCSWINSZ, &size);
+}
+
 static void run_shell(int is_init)
 {
     static const u64 awaited = END_SIGNALS | SIGNAL_BIT(SIGCHLD);
@@ -304,7 +210,6 @@ static void run_shell(int is_init)
         int console = 0;
         call0(SYS_setsid);
         if (is_init) {
-            struct { u16 rows, columns, x, y; } size = { (u16)rows, (u16)columns, 0, 0 };
             console = (int)call2(SYS_open, "/dev/hvc0", O_RDWR);
             if (console < 0)
                 console = (int)call2(SYS_open, "/dev/console", O_RDWR);
@@ -312,8 +217,7 @@ static void run_shell(int is_init)
                 call2(SYS_dup2, console, fd);
             if (console > 2)
                 call1(SYS_close, console);
-            if (rows && columns)
-                call3(SYS_ioctl, 0, TIOCSWINSZ, &size);
+            set_window_size(0);
         }
         call3(SYS_ioctl, 0, TIOCSCTTY, 1);
         if (greeting)
@@ -517,7 +421,6 @@ static void run_command(int is_init, int console)
     int in[2], out[2], err[2], status = 0, running = 1;
     u8 hello[5] = { VERSION, (u8)WINDOW, (u8)(WINDOW >> 8), (u8)(WINDOW >> 16), (u8)(WINDOW >> 24) };
 
-    make_raw(console);
     call2(SYS_pipe2, in, O_CLOEXEC);
     call2(SYS_pipe2, out, O_CLOEXEC);
     call2(SYS_pipe2, err, O_CLOEXEC);
@@ -584,6 +487,8 @@ static void run_command(int is_init, int console)
     }
     drain(console, STDOUT, out[0]);
     drain(console, STDERR, err[0]);
+    if (is_init)
+        settle();                                   /* the host may end the guest at the next word */
     if (status & 0x7f)
         send_number(console, KILLED, status & 0x7f);
     else
@@ -592,9 +497,25 @@ static void run_command(int is_init, int console)
 
 /* --- start */
 
+/* Tell why there is no root file system, and end. */
+static void __attribute__((noreturn)) fail_root(int console)
+{
+    if (is_command) {
+        send(console, STDERR, root_failure, (u32)length_of(root_failure));
+        send_number(console, EXITED, 126);
+        end_guest(1, console);
+    }
+    say(2, root_failure);
+    call3(SYS_ioctl, 2, TCSBRK, 1);
+    write_all(quiet_printk, "0 0 0 0", 7);          /* that line is what there is to know of the panic to come */
+    for (;;)
+        call1(SYS_exit, 1);
+}
+
 __attribute__((noreturn, used)) static void start(u64 *stack)
 {
     int is_init = call0(SYS_getpid) == 1, console = 0;
+    const char **argv = (const char **)stack + 1, **envp = argv + stack[0] + 1;
     const char *path = "/xenia.conf";
     if (!is_init) {
         if (stack[0] < 2) {
@@ -602,7 +523,7 @@ __attribute__((noreturn, used)) static void start(u64 *stack)
             for (;;)
                 call1(SYS_exit, 2);
         }
-        path = (const char *)stack[2];
+        path = argv[1];
     }
     int has_conf = read_conf(path) == 0;
     if (!nr_args)
@@ -623,7 +544,16 @@ __attribute__((noreturn, used)) static void start(u64 *stack)
             if (console < 0)
                 console = 0;
         }
+        make_raw(console);
+    }
+    if (is_init && read_kernel_words() && !take_root(is_command))
+        fail_root(console);
+    if (is_command) {
         run_command(is_init, console);
+    } else if (is_init && root_device) {
+        set_window_size(0);
+        become_init(argv, envp);
+        fail_root(console);
     } else {
         run_shell(is_init);
     }

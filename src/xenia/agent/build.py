@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("agent.c")
+HEADERS = tuple(sorted(SOURCE.parent.glob("*.h")))
 FLAGS = (
     "-std=gnu11", "-Os", "-Wall", "-Wextra", "-static", "-nostdlib", "-ffreestanding", "-mgeneral-regs-only",
     "-fno-pic", "-no-pie", "-fno-stack-protector", "-fno-asynchronous-unwind-tables", "-fcf-protection=none",
@@ -23,7 +24,8 @@ class CannotCompile(Exception):
 
 def binary_name() -> str:
     """The name of the binary made from this very source."""
-    return "agent-" + hashlib.sha256(" ".join(FLAGS).encode() + SOURCE.read_bytes()).hexdigest()[:16]
+    text = b"".join(path.read_bytes() for path in (*HEADERS, SOURCE))
+    return "agent-" + hashlib.sha256(" ".join(FLAGS).encode() + text).hexdigest()[:16]
 
 
 def beside_source() -> Path:

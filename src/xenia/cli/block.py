@@ -63,7 +63,8 @@ def block(options: argparse.Namespace, voice: Voice) -> int:
             voice.clear()
             answer = {"name": options.name}
         case "block-resize":
-            size = remote.resize_disk(options.guest, options.name, read_size(options.size))
+            wanted = None if options.size is None else read_size(options.size)
+            size = remote.resize_disk(options.guest, options.name, wanted)
             answer, lines = {"name": options.name, "size": size}, [str(size)]
         case _:
             disks = [disk for guest in remote.statistics(options.guest) for disk in guest["disks"]]

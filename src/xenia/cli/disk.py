@@ -70,7 +70,8 @@ def disk(options: argparse.Namespace, voice: Voice) -> int:
     text: str = options.disk
     match options.action:
         case "create":
-            toolstack.create(text, toolstack.read_size(options.size), options.force)
+            size = None if options.size is None else toolstack.read_size(options.size)
+            toolstack.create(text, size, options.force)
             if options.json:
                 _print_json({"disk": text, "created": True})
         case "info":

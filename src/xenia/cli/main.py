@@ -96,6 +96,10 @@ def dispatch(parser: argparse.ArgumentParser, options: argparse.Namespace, guest
             from xenia.cli.disk import disk
 
             return disk(options, voice)
+        case "image":
+            from xenia.cli.image import image
+
+            return image(options, voice)
         case "block-attach" | "block-detach" | "block-list" | "block-resize":
             from xenia.cli.block import block
 

@@ -9,6 +9,7 @@ from typing import NoReturn, TypeVar
 
 from xenia.cli.block import add_block
 from xenia.cli.disk import add_disk
+from xenia.cli.image import add_image
 from xenia.errors import ConfigError
 from xenia.toolstack.machine_config import CLOCKS, FLAVOURS, ON_REBOOT, parse_size
 
@@ -30,6 +31,7 @@ RUN_EXAMPLES = (
     ("xenia run -- uname -a", "one command; its output and status pass through"),
     ("tar c src | xenia run --memory 512M -- md5sum | cut -c1-32", "a guest in a pipeline"),
     ("xenia run --kernel vmlinuz --initrd initrd.img --append 'panic=-1'", "a kernel and an initrd of your own"),
+    ("xenia run --root root.img", "a system on a disk, such as one that xenia image build makes"),
     ("xenia run --kernel demo", "the tiny guest that is built in; needs nothing from outside"),
 )
 
@@ -102,6 +104,7 @@ def build_parser() -> Parser:
     )
     _add_json(hypercalls)
     add_disk(commands)
+    add_image(commands)
     add_block(commands)
     stats = commands.add_parser(
         "stats",
@@ -158,6 +161,10 @@ def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
         "--disk", metavar="STACK[,WORD...]", action="append", default=[],
         help="a disk, xvda, xvdb and so on: a file, or layers of storage from the bottom up; words such as ro, cdrom "
         "or vdev=xvdc say how the guest sees it, and so do those of xl.cfg",
+    )  # fmt: skip
+    machine.add_argument(
+        "--root", metavar="STACK[,ro]",
+        help="a disk to boot from: it comes first, as xvda, with root=/dev/xvda on the kernel's command line",
     )  # fmt: skip
     machine.add_argument("--name", default="guest", help="the guest's name (default: guest)")
     machine.add_argument(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from dataclasses import replace
 
 from xenia.cli.exit_status import EndedBySignal, ExitStatus
 from xenia.cli.voice import Voice, VoiceHandler
@@ -12,6 +13,7 @@ from xenia.toolstack.disk_config import parse_disk
 from xenia.toolstack.machine_config import MachineConfig
 from xenia.toolstack.run import Ending, Outcome
 
+ROOT = "xvda"  # the first disk
 _STATUSES = {
     Ending.POWEROFF: ExitStatus.OK,
     Ending.LEFT: ExitStatus.OK,
@@ -41,7 +43,13 @@ def run(options: argparse.Namespace, command: list[str], voice: Voice) -> int:
 def configuration(options: argparse.Namespace, command: list[str]) -> MachineConfig:
     """The configuration that the options ask for.  ConfigError where they contradict each other."""
     given = {name: value for name in _OPTIONS if (value := getattr(options, name)) is not None}
-    return MachineConfig(**given, command=tuple(command), disks=tuple(map(parse_disk, options.disk)))
+    disks = tuple(map(parse_disk, options.disk))
+    if options.root is not None:
+        root = parse_disk(options.root)
+        name = root.name if root.name is not None else ROOT
+        disks = (replace(root, name=name), *disks)
+        given["append"] = f"root=/dev/{name} {given['append']}".strip()
+    return MachineConfig(**given, command=tuple(command), disks=disks)
 
 
 def report(outcome: Outcome, voice: Voice) -> int:

@@ -61,6 +61,16 @@ class Voice:
             self._write_quarters(text, what, done, total)
         self._what = what
 
+    def steps(self, what: str, current: str, done: int, total: int) -> None:
+        """`done` of `total` steps of `what`, of which `current` is being taken."""
+        if self.quiet:
+            return
+        if self._rewrites:
+            self._rewrite(f"{what} {current} ({done} of {total})", now=False)
+        else:
+            self._write_quarters(f"{what}: {done} of {total}", what, done, total)
+        self._what = what
+
     def busy(self, what: str) -> None:
         """Show what is being waited for, on a terminal only, until the next word or `clear`."""
         if self._rewrites and not self.quiet:

@@ -20,6 +20,8 @@ from xenia.toolstack.packages import PackageClient
 
 # What every Linux guest is told.
 COMMAND_LINE = ("console=hvc0",)
+# Where programs are in a root file system of the operator's; busybox needs no more than one directory.
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # The names of trace events take 9 MB, of the 19 MB that Debian's kernel leaves free of 64: a guest this small starts
 # without them.
 SMALL_MEMORY = 96 * MIB
@@ -124,7 +126,10 @@ def _demo(config: MachineConfig) -> Boot:
 
 
 def _agent_config(config: MachineConfig, modules: tuple[str, ...], screen: Screen | None) -> AgentConfig:
+    has_root = any(word.startswith("root=") for word in config.append.split())
     environment = {**ENVIRONMENT, "TERM": screen.term if screen is not None else "dumb"}
+    if has_root:
+        environment |= {"PATH": SYSTEM_PATH}
     if config.command:
         return AgentConfig(Mode.COMMAND, config.command, environment, modules, hostname=config.name)
     if screen is None:

@@ -39,10 +39,8 @@ class Checked:
     repaired: bool
 
 
-def read_size(text: str | None) -> int | None:
-    """The bytes that an operator means by 10G, 512M or a number; None stays None.  ConfigError for what is no size."""
-    if text is None:
-        return None
+def read_size(text: str) -> int:
+    """The bytes that an operator means by 10G, 512M or a number.  ConfigError for what is no size."""
     try:
         return parse_size(text)
     except ValueError:
@@ -73,7 +71,7 @@ def convert(source: str, target: str, replace: bool = False, progress: Progress 
             if new.size < old.size:
                 raise ConfigError(f"the disk '{target}' has {new.size} bytes; {old.size} are needed")
             try:
-                copied = _copy(old, new, _begins_as_zeroes(words_of(target)), progress)
+                copied = _copy(old, new, begins_as_zeroes(words_of(target)), progress)
                 new.flush()
             except OSError as error:
                 raise ConfigError(f"cannot copy '{source}' to '{target}': {error.strerror or error}") from None
@@ -149,7 +147,7 @@ def _copy(old: Layer, new: Layer, new_is_zero: bool, progress: Progress) -> int:
     return copied
 
 
-def _begins_as_zeroes(words: list[Word]) -> bool:
+def begins_as_zeroes(words: list[Word]) -> bool:
     """Whether a new disk of these layers reads as zeroes."""
     zero = False
     for word in words:

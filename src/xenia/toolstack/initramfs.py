@@ -143,9 +143,12 @@ def _modules_dep(modules: Mapping[str, bytes], infos: Mapping[str, ModuleInfo]) 
 
 
 def initramfs(base: Base, config: AgentConfig, files: Mapping[str, bytes] | None = None) -> bytes:
-    """The whole RAM disk for one run; `files` are further files by absolute path, whose directories must exist."""
+    """The whole RAM disk for one run; `files` are further files by absolute path."""
     archive = CpioArchive()
     archive.file("xenia.conf", config.encode(), 0o600)
+    directories = {path.strip("/").rpartition("/")[0] for path in files or {}} - {"", *_DIRECTORIES}
+    for path in sorted(directories):
+        archive.directory(path)
     for path, data in (files or {}).items():
         archive.file(path, data, 0o755)
     return base.data + archive.finish()

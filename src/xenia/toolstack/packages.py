@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,41 @@ class PackageClient:
                     return found[0]
         raise ConfigError(f"cannot fetch {package.name}{self._because()}")
 
+    def fetch_system(self, names: Sequence[str], directory: Path) -> list[Path]:
+        """Fetch all packages of a system that has these and what they depend on, and nothing to begin with.
+
+        `names` are anything apt takes, patterns such as ?essential too.  What is in `directory` already is kept.
+        """
+        if not self.available():
+            raise ConfigError("no package client (apt-get) on this host to fetch packages with")
+        self._failure = ""
+        status = self._cache.path("apt", "system", "empty")  # what is installed there; locks are made beside it
+        status.write_bytes(b"")
+        (directory / "partial").mkdir(parents=True, exist_ok=True)
+        for options in self._sources():
+            command = [
+                *("apt-get", *options, "-o", f"Dir::State::status={status}", "-o", f"Dir::Cache={status.parent}"),
+                *("-o", "APT::Install-Recommends=false", "--yes", "install", *names),
+            ]
+            with tempfile.TemporaryDirectory(prefix=".none.", dir=status.parent) as none:
+                # Where no archive is there yet, all are named.
+                archives = self._archives([*command, "--print-uris", "-o", f"Dir::Cache::archives={none}"])
+            missing = sum(size for name, size in archives.items() if not _has_size(directory / name, size))
+            if missing:
+                command += ["--download-only", "-o", f"Dir::Cache::archives={directory}"]
+                self._run(command, f"fetching {len(archives)} packages", missing, directory)
+            paths = [directory / name for name in archives]
+            if paths and all(_has_size(path, archives[path.name]) for path in paths):
+                return paths
+        raise ConfigError(f"cannot fetch the packages of a system{self._because()}")
+
+    def _archives(self, command: list[str]) -> dict[str, int]:
+        """The files, and their sizes, that apt-get would fetch; none where it cannot do what it is told."""
+        answer = subprocess.run(command, capture_output=True, text=True, env=_environment(), check=False)
+        for line in answer.stderr.splitlines():
+            self._note(line)
+        return parse_uris(answer.stdout) if answer.returncode == 0 else {}
+
     def _sources(self) -> Iterator[list[str]]:
         """The apt options of each place to look in, cheapest first: the system's lists, ours, ours made new."""
         sandbox = ["-o", "APT::Sandbox::User="]  # root may fetch into a directory that is only root's
@@ -111,9 +147,13 @@ class PackageClient:
                 if line.startswith("dlstatus:"):
                     percent = float(line.split(":")[2])
                     self._progress(what, int(size * percent / 100), size)
-                elif line.startswith(("E: ", "W: Failed to fetch")) and "Failed to fetch" not in self._failure:
-                    self._failure = " ".join(line[3:].split())
+                else:
+                    self._note(line)
         return process.returncode == 0
+
+    def _note(self, line: str) -> None:
+        if line.startswith(("E: ", "W: Failed to fetch")) and "Failed to fetch" not in self._failure:
+            self._failure = " ".join(line[3:].split())
 
     def _because(self) -> str:
         return f" ({self._failure})" if self._failure else ""
@@ -127,6 +167,18 @@ def parse_stanza(text: str) -> Package | None:
     depends = [first.split("|")[0] for key in ("Pre-Depends", "Depends") for first in fields.get(key, "").split(",")]
     names = tuple(match[0] for text in depends if (match := re.match(r"[a-z0-9][a-z0-9+.-]+", text.strip())))
     return Package(fields["Package"], fields.get("Version", ""), int(fields.get("Size", 0)), names)
+
+
+def parse_uris(text: str) -> dict[str, int]:
+    """What `apt-get --print-uris` lists: names of files, and their sizes in bytes."""
+    return {match[1]: int(match[2]) for match in re.finditer(r"^'[^']*' (\S+\.deb) ([0-9]+)( |$)", text, re.MULTILINE)}
+
+
+def _has_size(path: Path, size: int) -> bool:
+    try:
+        return path.stat().st_size == size
+    except OSError:
+        return False
 
 
 def _environment() -> dict[str, str]:

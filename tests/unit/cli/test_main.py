@@ -36,7 +36,7 @@ def test_help_is_on_standard_output_and_names_every_command() -> None:
     ended = xenia("--help")
     assert ended.returncode == 0
     assert ended.stderr == ""
-    for verb in ("run", "doctor", "inspect", "hypercalls", "disk", "block-attach", "stats", "completion"):
+    for verb in ("run", "doctor", "inspect", "hypercalls", "disk", "image", "block-attach", "stats", "completion"):
         assert verb in ended.stdout
 
 
@@ -66,6 +66,8 @@ def test_help_of_run_shows_examples_and_the_leave_key() -> None:
         (["doctor", "--", "ls"], "go with 'run' only"),
         (["inspect"], "KERNEL"),
         (["completion", "tcl"], "tcl"),
+        (["image", "build", "debian"], "-o/--output"),
+        (["image", "build", "plan9", "-o", "x"], "plan9"),
     ],
 )
 def test_wrong_input_is_answered_in_one_line_and_with_status_2(arguments: list[str], complaint: str) -> None:

@@ -110,6 +110,12 @@ def test_a_runs_configuration_follows_as_a_second_archive(cache: Cache, busybox:
     assert found["init"][1] == b"the agent"
 
 
+def test_files_of_a_run_bring_their_directories(cache: Cache, busybox: Path) -> None:
+    whole = initramfs(base_initramfs(cache, busybox, None), AgentConfig(), {"/tools/a": b"1", "/tools/b": b"2"})
+    names = list(entries(whole))
+    assert names[-3:] == ["tools", "tools/a", "tools/b"]
+
+
 def test_a_busybox_without_a_shell_is_refused() -> None:
     assert busybox_applets(BUSYBOX) == ["[", "[[", "ash", "busybox", "cat", "sh"]
     with pytest.raises(ConfigError, match="no shell among its applets"):

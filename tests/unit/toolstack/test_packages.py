@@ -7,7 +7,7 @@ import pytest
 
 from xenia.errors import ConfigError
 from xenia.toolstack.cache import Cache
-from xenia.toolstack.packages import Package, PackageClient, parse_stanza
+from xenia.toolstack.packages import Package, PackageClient, parse_stanza, parse_uris
 
 STANZA = """\
 Package: linux-image-amd64
@@ -27,6 +27,16 @@ case "$*" in
 *update*)
     [ -e "$APT_TEST/offline" ] && { echo "W: Failed to fetch http://x/InRelease  Could not connect"; exit 0; }
     touch "$APT_TEST/updated" ;;
+*--print-uris*)
+    [ -e "$APT_TEST/updated" ] || [ -e "$APT_TEST/system" ] || { echo "E: Unable to locate package a" >&2; exit 100; }
+    echo "Reading..."
+    echo "'http://x/pool/a_1%3a2_amd64.deb' a_1%3a2_amd64.deb 3 SHA256:00"
+    echo "'http://x/pool/b_1_all.deb' b_1_all.deb 4 SHA256:00" ;;
+*--download-only*)
+    [ -e "$APT_TEST/offline" ] && { echo "E: Failed to fetch http://x/a.deb  Could not connect"; exit 100; }
+    echo "dlstatus:1:50.0:Retrieving"
+    for option; do case "$option" in Dir::Cache::archives=*) cd "${option#*=}" ;; esac; done
+    printf abc > a_1%3a2_amd64.deb; printf defg > b_1_all.deb ;;
 *show*)
     [ -e "$APT_TEST/updated" ] || [ -e "$APT_TEST/system" ] || { echo "N: No packages found" >&2; exit 100; }
     cat "$APT_TEST/stanza" ;;
@@ -102,6 +112,36 @@ def test_a_download_that_fails_says_why(host: Path) -> None:
     (host / "offline").touch()
     with pytest.raises(ConfigError, match=r"cannot fetch linux-image-amd64 \(Failed to fetch .*connect\)"):
         client(host).download(PACKAGE, host)
+
+
+def test_the_files_of_a_system_are_what_apt_names() -> None:
+    text = "Reading...\n'http://x/a_1%3a2_amd64.deb' a_1%3a2_amd64.deb 123 SHA256:0f\n'file:/b.deb' b_1_all.deb 4 \n"
+    assert parse_uris(text) == {"a_1%3a2_amd64.deb": 123, "b_1_all.deb": 4}
+
+
+def test_a_system_is_fetched_at_once_and_only_once(host: Path) -> None:
+    (host / "system").touch()
+    seen: list[tuple[str, int, int]] = []
+    fetching = PackageClient(Cache(host / "cache"), lambda what, done, total: seen.append((what, done, total)))
+    paths = fetching.fetch_system(["?essential", "a"], host / "kept")
+    assert [path.read_bytes() for path in paths] == [b"abc", b"defg"]
+    assert seen == [("fetching 2 packages", 0, 7), ("fetching 2 packages", 3, 7)]
+    (host / "offline").touch()
+    assert fetching.fetch_system(["?essential", "a"], host / "kept") == paths
+    assert calls(host).count("--download-only") == 1
+    assert "APT::Install-Recommends=false --yes install ?essential a" in calls(host)
+
+
+def test_a_system_is_found_in_lists_of_our_own_where_the_hosts_do_not_do(host: Path) -> None:
+    assert len(client(host).fetch_system(["a"], host / "kept")) == 2
+    (download,) = [line for line in calls(host).splitlines() if "--download-only" in line]
+    assert f"Dir::State::lists={host}/cache/apt/state/lists" in download
+
+
+def test_a_system_that_cannot_be_had_says_why(host: Path) -> None:
+    (host / "offline").touch()
+    with pytest.raises(ConfigError, match=r"cannot fetch the packages of a system \(.*Could not connect\)"):
+        client(host).fetch_system(["a"], host / "kept")
 
 
 def test_a_host_without_apt_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,0 +1,89 @@
+"""`xenia image`: its grammar, and what it prints."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from xenia.cli.exit_status import EndedBySignal, ExitStatus
+from xenia.cli.voice import Voice
+
+if TYPE_CHECKING:
+    from xenia.toolstack.image.build import Built
+
+DISTRIBUTIONS = ("debian",)
+
+
+def add_image(commands: argparse._SubParsersAction[Any]) -> None:
+    """The grammar of the verb."""
+    image = commands.add_parser(
+        "image",
+        help="build root disks to boot guests from",
+        description="Build root disks to boot guests from.",
+        allow_abbrev=False,
+    )
+    actions = image.add_subparsers(title="actions", dest="action", metavar="ACTION", required=True)
+    build = actions.add_parser(
+        "build",
+        help="build a root disk from a distribution's packages",
+        description="Build a root disk from the packages of this host's distribution: fetched by its package client, "
+        "put in place here, and configured by dpkg in a guest, so that neither root nor any tool for it is needed. "
+        "Packages are kept; another image fetches only what it has more. The disk appears when it is whole.",
+        allow_abbrev=False,
+    )
+    build.add_argument("distribution", choices=DISTRIBUTIONS, help="what to build")
+    build.add_argument(
+        "-o", "--output", metavar="STACK", required=True,
+        help="the disk to make: a file such as root.img or root.qcow2, or layers of storage from the bottom up",
+    )  # fmt: skip
+    build.add_argument("--size", metavar="SIZE", default="2G", help="the disk's size (default: 2G)")
+    build.add_argument(
+        "--include", metavar="PACKAGE,...", action="append", default=[], help="packages to install besides"
+    )
+    build.add_argument("--hostname", metavar="NAME", default="debian", help="the system's name (default: debian)")
+    build.add_argument(
+        "--root-password", metavar="PASSWORD", default="",
+        help="root's password (default: none, so that 'root' is all there is to type)",
+    )  # fmt: skip
+    build.add_argument("--force", action="store_true", help="take the place of a file that exists")
+    build.add_argument("--json", action="store_true", help="print JSON")
+    build.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
+
+
+def image(options: argparse.Namespace, voice: Voice) -> int:
+    """Carry out one action and return the exit status."""
+    from xenia.toolstack.disk import read_size
+    from xenia.toolstack.image.build import build
+    from xenia.toolstack.image.config import ImageConfig
+
+    config = ImageConfig(
+        output=options.output,
+        size=read_size(options.size),
+        include=tuple(name for text in options.include for name in text.split(",") if name),
+        hostname=options.hostname,
+        root_password=options.root_password,
+        replace=options.force,
+    )
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
+    built = build(config, voice)
+    voice.clear()
+    if options.json:
+        print(json.dumps(asdict(built), indent=2))
+    else:
+        voice.say(_summary(built))
+    return ExitStatus.OK
+
+
+def _end(number: int, _: object) -> NoReturn:
+    """Leave by way of whatever puts things right: half a disk is to be taken away."""
+    raise EndedBySignal(signal.Signals(number))
+
+
+def _summary(built: Built) -> str:
+    minutes, seconds = divmod(round(built.seconds), 60)
+    took = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+    return f"{built.image}: {len(built.packages)} packages, built in {took}; boot it: xenia run --root {built.image}"

@@ -1,0 +1,68 @@
+"""Building an image: fetch the packages, lay them out, and let a guest finish what only root on such a system can."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from xenia.backends.storage.file import open_file
+from xenia.backends.storage.stack import open_stack, words_of
+from xenia.errors import ConfigError
+from xenia.toolstack.cache import Cache
+from xenia.toolstack.disk import begins_as_zeroes
+from xenia.toolstack.image.config import ImageConfig, module_files
+from xenia.toolstack.image.installation import BuildWords, Installation, install, installer
+from xenia.toolstack.image.package import read_package
+from xenia.toolstack.image.system import SystemArchive
+from xenia.toolstack.image.target import new_disk
+from xenia.toolstack.image.tools import tool_files
+from xenia.toolstack.initramfs import FILE_SYSTEMS, FRONTENDS, base_initramfs
+from xenia.toolstack.kernels import Kernels
+from xenia.toolstack.packages import PackageClient
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """An image that was built.  `packages` are versions by name; `kernel` is the release it has modules for."""
+
+    image: str
+    size: int
+    kernel: str
+    packages: dict[str, str]
+    seconds: float
+
+
+def build(config: ImageConfig, words: BuildWords) -> Built:
+    """Build an image.  ConfigError: packages that cannot be had, a disk that cannot be made or is too small."""
+    start = time.monotonic()
+    cache = Cache()
+    client = PackageClient(cache, words.progress)
+    kernels = Kernels(cache, client, words.progress)
+    with new_disk(config.output, config.size, config.replace) as disk:
+        kernel = kernels.get()
+        base = base_initramfs(cache, kernels.busybox(), kernel, (*FRONTENDS, *FILE_SYSTEMS))
+        with cache.locked("packages"):
+            directory = cache.path("packages", "partial").parent
+            packages = [read_package(path) for path in client.fetch_system(config.wanted, directory)]
+        tools = tool_files(packages, "e2fsprogs", ("mke2fs", "mke2fs.conf"))
+        with tempfile.TemporaryFile(dir=cache.root) as file:
+            with SystemArchive(file) as archive:
+                left = archive.add_packages(packages, words.progress)
+                for path, data in (config.files() | module_files(kernel)).items():
+                    archive.add_file(path, data)
+            file.flush()
+            needed = file.tell() * 3 // 2 // MIB
+            if config.size < needed * MIB:
+                raise ConfigError(f"a disk of {config.size // MIB}M is too small: this system needs {needed}M")
+            tools["password"] = f"root:{config.root_password}\n".encode() if config.root_password else b""
+            zeroed = "-E assume_storage_prezeroed=1" if begins_as_zeroes(words_of(disk)) else ""
+            boot = installer(base, kernel, tools, zeroed, cache)
+            installation = Installation(len(left), len(packages))
+            layers = open_stack(disk), open_file(Path(f"/proc/self/fd/{file.fileno()}"), read_only=True)
+            install(boot, *layers, installation, words)
+    names = {package.name: package.fields["Version"] for package in packages}
+    return Built(config.output, config.size, kernel.release, dict(sorted(names.items())), time.monotonic() - start)

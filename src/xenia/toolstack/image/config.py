@@ -1,0 +1,83 @@
+"""What an image is to be, as the operator asked for it, and what that makes of its files."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from xenia.errors import ConfigError
+from xenia.toolstack.kernels import Kernel
+
+# What apt is asked for: all that is essential, apt itself, an init, and what one misses at once on a machine without.
+PACKAGES = (
+    "?essential", "?exact-name(usr-is-merged)", "apt", "init", "systemd", "systemd-sysv", "udev", "dbus", "login",
+    "passwd", "mount", "kmod", "e2fsprogs", "procps", "iproute2", "less", "nano",
+)  # fmt: skip
+DEFAULT_SIZE = 2 << 30
+LABEL = "root"
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+")
+_HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+
+_FSTAB = f"""\
+# <device> <mount point> <type> <options> <dump> <pass>
+LABEL={LABEL} / ext4 errors=remount-ro 0 1
+"""
+_HOSTS = """\
+127.0.0.1 localhost
+127.0.1.1 {hostname}
+::1 localhost ip6-localhost ip6-loopback
+"""
+_SOURCES = """\
+# Where apt finds packages; nothing yet. A mirror, or a repository on a disk that is mounted at /mnt:
+#   deb URL SUITE main
+#   deb [trusted=yes] file:/mnt ./
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageConfig:
+    """One image.  `size` is in bytes, and of the whole disk; `root_password` "" means that none is asked for.
+
+    ConfigError for values that can never be had.
+    """
+
+    output: str
+    size: int = DEFAULT_SIZE
+    include: tuple[str, ...] = ()
+    hostname: str = "debian"
+    root_password: str = ""
+    replace: bool = False
+
+    def __post_init__(self) -> None:
+        for name in self.include:
+            if not _NAME.fullmatch(name):
+                raise ConfigError(f"'{name}' is no package's name")
+        if not _HOSTNAME.fullmatch(self.hostname):
+            raise ConfigError(f"hostname '{self.hostname}': use 1 to 63 letters, digits and dashes, none at its ends")
+        if self.size % 4096 or self.size <= 0:
+            raise ConfigError(f"{self.size} bytes is no size for a disk: it is made of blocks of 4096")
+        if not self.root_password.isprintable():
+            raise ConfigError("a password is one line of characters that can be typed")
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """What the package client is asked for."""
+        return *PACKAGES, *self.include
+
+    def files(self) -> dict[str, bytes]:
+        """The files, by path, that make a system of packages this one."""
+        texts = {
+            "etc/fstab": _FSTAB,
+            "etc/hostname": f"{self.hostname}\n",
+            "etc/hosts": _HOSTS.format(hostname=self.hostname),
+            "etc/default/locale": "LANG=C.UTF-8\n",
+            "etc/apt/sources.list": _SOURCES,
+        }
+        return {path: text.encode() for path, text in texts.items()}
+
+
+def module_files(kernel: Kernel) -> dict[str, bytes]:
+    """The kernel's modules that are at hand, by their path in a system."""
+    directory = f"usr/lib/modules/{kernel.release}/kernel"
+    return {f"{directory}/{path.name}": path.read_bytes() for path in sorted(kernel.modules.glob("*.ko"))}

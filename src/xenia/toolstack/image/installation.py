@@ -1,0 +1,120 @@
+"""The guest that makes a system out of an archive: what it is told, and what it tells."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from importlib import resources
+from typing import Protocol
+
+from xenia.backends.storage.layer import Layer
+from xenia.domain.build.elf import load_elf
+from xenia.errors import ConfigError
+from xenia.toolstack.agent import AgentConfig, AgentConnection, ConsoleText, Exited, Killed, Mode, Stderr, Stdout
+from xenia.toolstack.boot import COMMAND_LINE, Boot, Words
+from xenia.toolstack.cache import Cache
+from xenia.toolstack.initramfs import ENVIRONMENT, Base, initramfs
+from xenia.toolstack.kernels import Kernel, unpacked_image
+from xenia.toolstack.machine import Machine
+from xenia.toolstack.machine_config import MIB
+
+
+class BuildWords(Words, Protocol):
+    """Where news of a build go."""
+
+    def steps(self, what: str, current: str, done: int, total: int) -> None:
+        """`done` of `total` steps of `what`, of which `current` is being taken."""
+
+
+MEMORY = 512 * MIB
+_LOOK = 0.2  # seconds between two looks at how far it is
+_SCRIPT = "install.sh"
+_COPYING = "putting files in place"
+_DONE = {"unpacking what needs dpkg": "unpacked", "configuring": "installed"}  # by stage: the status that ends a step
+
+
+class Installation:
+    """What the guest has told so far, from the bytes of its console."""
+
+    def __init__(self, nr_unpacked: int, nr_packages: int) -> None:
+        self._agent = AgentConnection()
+        self._line = bytearray()
+        self._totals = {"unpacked": nr_unpacked, "installed": nr_packages}
+        self._done: set[str] = set()
+        self._package = ""
+        self.stage = "booting"
+        self.errors = bytearray()
+        self.console = bytearray()
+        self.status: int | None = None
+
+    def receive(self, data: bytes) -> None:
+        """Bytes from the console."""
+        for event in self._agent.receive(data):
+            match event:
+                case Stdout(text):
+                    *lines, rest = (self._line + text).split(b"\n")
+                    self._line = bytearray(rest)
+                    for line in lines:
+                        self._take(line.decode("utf-8", "replace"))
+                case Stderr(text):
+                    self.errors += text
+                case ConsoleText(text):
+                    self.console += text
+                case Exited(status):
+                    self.status = status
+                case Killed(number):
+                    self.status = 128 + number
+
+    def tell(self, words: BuildWords) -> None:
+        """What it is doing, for the operator."""
+        total = self._totals.get(_DONE.get(self.stage, ""))
+        if total:
+            words.steps(self.stage, self._package, len(self._done), total)
+        else:
+            words.progress(self.stage, 0, 0)
+
+    def _take(self, line: str) -> None:
+        if line.startswith("stage: "):
+            self.stage = line.removeprefix("stage: ")
+            self._done.clear()
+            self._package = ""
+        elif step := re.match(r"processing: \w+: ([^:\s]+)", line):
+            self._package = step[1]
+        elif (status := re.match(r"status: ([^\s]+): (\w+)", line)) and status[2] == _DONE.get(self.stage):
+            self._done.add(status[1])
+
+
+def installer(base: Base, kernel: Kernel, tools: Mapping[str, bytes], mke2fs: str, cache: Cache) -> Boot:
+    """What to boot, to make a system with `kernel`'s modules.  `mke2fs` are more options for it."""
+    script = resources.files("xenia.toolstack.image").joinpath(_SCRIPT).read_text()
+    environment = {**ENVIRONMENT, "TERM": "dumb", "KERNEL": kernel.release, "MKE2FS": mke2fs}
+    agent = AgentConfig(Mode.COMMAND, ("sh", "-c", script), environment, base.modules)
+    ramdisk = initramfs(base, agent, {f"/tools/{name}": data for name, data in tools.items()})
+    elf = load_elf(unpacked_image(kernel.image, cache), str(kernel.image))
+    return Boot(elf, ramdisk, " ".join((*COMMAND_LINE, "quiet")))
+
+
+def install(boot: Boot, disk: Layer, archive: Layer, installation: Installation, words: BuildWords) -> None:
+    """Run the guest with its two disks until it is done; they are closed then.  ConfigError where it fails."""
+    with Machine(Machine.memory_for(MEMORY)) as machine:
+        domain = machine.create_domain(
+            boot.kernel,
+            initrd=boot.ramdisk,
+            cmdline=boot.command_line,
+            memory=MEMORY,
+            console=installation.receive,
+        )
+        domain.attach_disk(disk)
+        source = domain.attach_disk(archive, read_only=True)
+        domain.start()
+        while domain.wait(_LOOK) is None:
+            if installation.stage == _COPYING:
+                words.progress(_COPYING, source.stats.bytes_read, archive.size)
+            else:
+                installation.tell(words)
+    if installation.status != 0:
+        told = (installation.errors or installation.console).decode("utf-8", "replace").split("\n")
+        lines = [line.strip() for line in told if line.strip()]
+        for line in lines[:-1]:
+            words.say(line)
+        raise ConfigError(f"cannot make the system: {installation.stage} failed: {''.join(lines[-1:])}")

@@ -1,0 +1,199 @@
+"""A Debian root disk from its packages to its second boot: built, booted, changed, powered off, booted again.
+
+The tests share one image and, but for the last, one boot of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from xenia.errors import ConfigError
+from xenia.toolstack.cache import Cache
+from xenia.toolstack.deb import read_control
+from xenia.toolstack.packages import PackageClient
+
+SOURCE = Path(__file__).parents[2] / "src"
+LIMIT = 280  # seconds for the slowest step on the slowest machine
+
+pytestmark = [
+    pytest.mark.guest,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(not PackageClient.available(), reason="no apt-get on this host to fetch Debian with"),
+    pytest.mark.skipif(not all(map(shutil.which, ("mke2fs", "e2fsck"))), reason="the host has no e2fsprogs"),
+]
+
+
+def xenia(*arguments: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "xenia", *arguments],
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root disk with nothing but what every image has."""
+    path = tmp_path_factory.mktemp("image") / "root.qcow2"
+    built = json.loads(xenia("image", "build", "debian", "-o", str(path), "--size", "1G", "--json").stdout)
+    assert {"systemd", "apt", "libc6"} <= built["packages"].keys() and "xenstore-utils" not in built["packages"]
+    assert [one.name for one in path.parent.iterdir()] == ["root.qcow2"]
+    return path
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A disk with a package repository on it: hello, and xenstore-utils with the libraries it needs."""
+    tree = tmp_path_factory.mktemp("repository")
+    client = PackageClient(Cache())
+    names = ["hello", "xenstore-utils"]
+    stanzas = []
+    try:
+        for name in names:
+            package = client.find([name])
+            names += [one for one in package.depends if one.startswith("libxen") and one not in names]
+            path = client.download(package, tree)
+            data = path.read_bytes()
+            stanza = read_control(path)["control"].data.decode().strip()
+            digest = hashlib.sha256(data).hexdigest()
+            stanzas.append(f"{stanza}\nFilename: ./{path.name}\nSize: {len(data)}\nSHA256: {digest}\n")
+    except ConfigError as missing:
+        pytest.skip(str(missing))
+    (tree / "Packages").write_text("\n".join(stanzas))
+    disk = tree.with_name("repository.img")
+    disk.touch()
+    os.truncate(disk, 16 << 20)
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-F", "-d", str(tree), str(disk)], check=True, capture_output=True)
+    return disk
+
+
+class Console:
+    """The console of a guest that boots from a disk, with root logged in."""
+
+    def __init__(self, image: Path, *disks: str) -> None:
+        options = [word for disk in disks for word in ("--disk", disk)]
+        self.guest = pexpect.spawn(
+            sys.executable,
+            ["-m", "xenia", "run", "--root", str(image), *options, "--append", "quiet"],
+            env={**os.environ, "PYTHONPATH": str(SOURCE)},
+            encoding="utf-8",
+            codec_errors="replace",
+            timeout=LIMIT,
+        )
+        self.guest.expect("login: ")
+        self.banner = str(self.guest.before)
+        self.guest.sendline("root")
+        self.guest.expect(r"\$ |# ")
+        self.guest.sendline("exec bash --noediting --norc")
+        self.guest.expect(r"bash-[0-9.]+# ")
+
+    def run(self, command: str, status: int = 0) -> str:
+        """What a command prints; it has to end with this status."""
+        self.guest.sendline(f'{command}; echo "<$?>"')
+        self.guest.expect(r"<([0-9]+)>\r\n")
+        printed = str(self.guest.before).replace("\r", "").partition("\n")[2]
+        assert isinstance(self.guest.match, re.Match) and self.guest.match[1] == str(status), printed
+        return printed
+
+    def power_off(self) -> None:
+        """End the guest as its administrator would."""
+        self.guest.sendline("poweroff")
+        self.guest.expect(pexpect.EOF)
+        self.guest.close()
+        assert self.guest.exitstatus == 0
+
+    def close(self) -> None:
+        """End it whatever it does."""
+        self.guest.close(force=True)
+
+
+@pytest.fixture(scope="module")
+def first_boot(image: Path, repository: Path) -> Iterator[Console]:
+    console = Console(image, f"{repository},ro")
+    yield console
+    console.close()
+
+
+@pytest.fixture(scope="module")
+def installed(first_boot: Console) -> Console:
+    """The guest when it has packages from the repository disk, and a file with a line of ours."""
+    first_boot.run("mount -o ro /dev/xvdb /mnt")
+    first_boot.run("echo 'deb [trusted=yes] file:/mnt ./' > /etc/apt/sources.list")
+    first_boot.run("apt-get -q update")
+    first_boot.run("apt-get -q -y install hello xenstore-utils")
+    first_boot.run("umount /mnt; echo written once > /srv/note")
+    return first_boot
+
+
+def test_it_boots_to_a_login_with_systemd(first_boot: Console) -> None:
+    assert "Debian GNU/Linux" in first_boot.banner and "debian hvc0" in first_boot.banner
+    assert first_boot.run("cat /proc/1/comm") == "systemd\n"
+    assert first_boot.run("systemctl is-system-running --wait") == "running\n", first_boot.run("systemctl --failed")
+    assert "/dev/xvda on / type ext4 (rw" in first_boot.run("mount")
+    assert first_boot.run("lsmod | grep -c autofs4") == "1\n"
+
+
+def test_what_the_host_put_in_place_is_what_dpkg_would_have(first_boot: Console) -> None:
+    assert first_boot.run("dpkg --audit; dpkg --verify; find / -xdev -name '*.dpkg-*'") == ""
+    first_boot.run("apt-get -q check")
+
+
+def test_a_package_is_installed_from_a_repository_on_a_disk(installed: Console) -> None:
+    assert installed.run("hello") == "Hello, world!\n"
+    assert "ii  hello" in installed.run("dpkg --list hello")
+
+
+def test_debians_xenstore_tools_work_inside_through_the_xenbus_device(installed: Console) -> None:
+    assert installed.run("ls -l /dev/xen/xenbus").startswith("c")
+    domid = installed.run("xenstore-read domid").strip()
+    assert installed.run("xenstore-read name") == "guest\n"
+    installed.run("xenstore-write data/note 'a b' data/other c")
+    assert installed.run("xenstore-read data/note") == "a b\n"
+    assert installed.run("xenstore-list data").split() == ["note", "other"]
+    assert re.search(r'^ ?note = "a b"', installed.run(f"xenstore-ls /local/domain/{domid}/data"), re.MULTILINE)
+    installed.run(f"xenstore-chmod data/note n{domid} r0")
+    assert f"(n{domid},r0)" in installed.run("xenstore-ls -p data")
+    installed.run("xenstore-rm data/other; xenstore-exists data/other", status=1)
+    installed.run("xenstore-write /local/domain/0/x y", status=1)  # not its own
+
+
+def test_a_watch_inside_fires_when_the_node_changes(installed: Console) -> None:
+    told = installed.run(
+        "mkfifo /tmp/told; stdbuf -oL xenstore-watch -n 2 data/watched > /tmp/told & "
+        "{ read -r first; xenstore-write data/watched new; read -r second; } < /tmp/told; echo $first $second; wait"
+    )
+    assert told.splitlines()[-1] == "data/watched data/watched"
+
+
+def test_after_a_power_off_all_is_there_and_the_file_system_is_clean(
+    installed: Console, image: Path, tmp_path: Path
+) -> None:
+    installed.power_off()
+    console = Console(image)
+    try:
+        assert console.run("cat /srv/note; hello") == "written once\nHello, world!\n"
+        assert console.run("systemctl is-system-running --wait") == "running\n"
+        console.power_off()
+    finally:
+        console.close()
+    raw = tmp_path / "root.img"
+    xenia("disk", "convert", str(image), str(raw))
+    checked = subprocess.run(["e2fsck", "-f", "-n", str(raw)], capture_output=True, text=True, check=False)
+    assert checked.returncode == 0 and "recovery" not in checked.stdout + checked.stderr, checked.stdout

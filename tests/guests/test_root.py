@@ -1,0 +1,159 @@
+"""root=: a guest whose root file system is on a disk, mounted by the agent, which gives way to its init."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from xenia.backends.storage.file import open_file
+from xenia.cli.exit_status import ExitStatus
+from xenia.errors import ConfigError
+from xenia.toolstack.boot import prepare
+from xenia.toolstack.cache import Cache
+from xenia.toolstack.disk_config import parse_disk
+from xenia.toolstack.guest import Build, Destroy, Guest, Start, Wait
+from xenia.toolstack.initramfs import busybox_applets
+from xenia.toolstack.kernels import Kernels
+from xenia.toolstack.machine_config import MachineConfig
+from xenia.toolstack.packages import PackageClient
+
+SOURCE = Path(__file__).parents[2] / "src"
+LIMIT = 120
+UUID = "01234567-89ab-cdef-0123-456789abcdef"
+INIT = """\
+#!/bin/sh
+echo "process $$ with $1 sees" *
+grep ' / ' /proc/mounts
+sync
+poweroff -f
+"""
+
+pytestmark = [
+    pytest.mark.guest,
+    pytest.mark.skipif(not PackageClient.available(), reason="no apt-get on this host to fetch Debian's kernel with"),
+    pytest.mark.skipif(not all(map(shutil.which, ("mke2fs", "e2fsck", "debugfs"))), reason="the host has no e2fsprogs"),
+]
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """What is on the disk: busybox, and the directories that a system has."""
+    cache = Cache()
+    try:
+        busybox = Kernels(cache, PackageClient(cache)).busybox()
+    except ConfigError as missing:
+        pytest.skip(str(missing))
+    root = tmp_path / "tree"
+    for name in ("bin", "sbin", "dev", "proc", "sys", "run"):
+        (root / name).mkdir(parents=True)
+    shutil.copy(busybox, root / "bin" / "busybox")
+    (root / "bin" / "busybox").chmod(0o755)
+    for applet in busybox_applets(busybox.read_bytes()):
+        if applet != "busybox":
+            (root / "bin" / applet).symlink_to("busybox")
+    return root
+
+
+def disk(tree: Path, init: str = INIT) -> Path:
+    if init:
+        (tree / "sbin" / "init").write_text(init)
+        (tree / "sbin" / "init").chmod(0o755)
+    path = tree.with_name("root.img")
+    path.touch()
+    os.truncate(path, 32 << 20)
+    options = ("-t", "ext4", "-L", "system", "-U", UUID, "-d", str(tree), "-F")
+    subprocess.run(["mke2fs", "-q", *options, str(path)], check=True, capture_output=True)
+    return path
+
+
+def xenia(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "xenia", "run", "--quiet", *arguments],
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+
+
+def test_the_init_on_the_disk_takes_over(tree: Path) -> None:
+    done = xenia("--disk", str(disk(tree)), "--append", "quiet root=/dev/xvda single")
+    assert done.returncode == ExitStatus.OK, done.stdout + done.stderr
+    assert "process 1 with single sees bin dev lost+found proc run sbin sys" in done.stdout
+    assert "/dev/xvda / ext4 ro," in done.stdout
+
+
+def test_a_command_runs_in_it_and_may_write(tree: Path) -> None:
+    root = disk(tree, init="")
+    done = xenia("--root", str(root), "--", "sh", "-c", "cd /; echo *; echo kept > /kept; sleep 1000 > /open & exit 7")
+    assert (done.returncode, done.stdout, done.stderr) == (7, "bin dev lost+found proc run sbin sys\n", "")
+    subprocess.run(["e2fsck", "-f", "-n", str(root)], check=True, capture_output=True)
+    kept = subprocess.run(["debugfs", "-R", "cat /kept", str(root)], check=True, capture_output=True)
+    assert kept.stdout == b"kept\n"
+
+
+def test_a_read_only_disk_is_mounted_as_one(tree: Path) -> None:
+    done = xenia("--root", f"{disk(tree)},ro", "--", "grep", " / ", "/proc/mounts")
+    assert done.stdout.startswith("/dev/xvda / ext4 ro,")
+
+
+def test_a_command_is_told_that_the_disk_is_not_there(tree: Path) -> None:
+    done = xenia("--disk", str(disk(tree)), "--append", "root=LABEL=syste", "--", "true")
+    assert (done.returncode, done.stderr) == (126, "xenia: root=LABEL=syste: no such disk (there are: xvda)\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ("root=/dev/xvdb", "xenia: root=/dev/xvdb: no such disk (there are: xvda)"),
+        ("root=LABEL=system init=/sbin/nothing", "xenia: root=LABEL=system: cannot run its /sbin/nothing"),
+        ("root=/dev/xvda rootfstype=ext2,iso9660", "xenia: root=/dev/xvda: no file system there that this kernel can"),
+    ],
+)
+def test_without_a_system_the_kernel_panics_after_one_clear_line(tree: Path, words: str, complaint: str) -> None:
+    done = xenia("--disk", str(disk(tree)), "--append", f"quiet loglevel=0 {words}")
+    assert done.returncode == ExitStatus.PANIC
+    assert done.stdout.splitlines()[-1].startswith(complaint)
+    assert "Call Trace" not in done.stdout
+
+
+class Quiet:
+    """Nobody is told anything."""
+
+    def say(self, text: str) -> None: ...
+    def progress(self, what: str, done: int, total: int) -> None: ...
+    def busy(self, what: str) -> None: ...
+    def clear(self) -> None: ...
+
+
+def test_a_disk_that_is_plugged_in_late_is_waited_for(tree: Path) -> None:
+    root = disk(tree)
+    config = MachineConfig(append=f"root=UUID={UUID} rootwait", disks=(parse_disk(f"{tree.with_name('other.img')}"),))
+    other = tree.with_name("other.img")
+    other.write_bytes(bytes(1 << 20))
+    said = bytearray()
+    booted = threading.Event()
+
+    def hear(data: bytes) -> None:
+        said.extend(data)
+        if b"blkfront: xvda" in said:
+            booted.set()
+
+    guest = Guest(config)
+    try:
+        guest.do(Build(prepare(config, Quiet()), hear))
+        guest.do(Start())
+        assert booted.wait(LIMIT)
+        guest.require_domain().attach_disk(open_file(root))
+        guest.do(Wait(LIMIT))
+    finally:
+        guest.do(Destroy())
+    assert b"/dev/xvdb / ext4 ro," in said
