@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 from hypothesis import strategies as st
@@ -15,12 +16,48 @@ from xenia.backends.storage.stack import create_stack, open_stack, words_of
 SIZE = 300 * 1024 + 512  # neither whole clusters nor whole pages
 LONGEST = 160 * 1024
 
+BOTTOMS = ("file:DIR/disk", "qcow2:DIR/disk.qcow2:cluster=4K")
+FILTERS = (
+    "qcow2:cluster=512:version=2",
+    "compress",
+    "crypt:key=@DIR/key:plain",
+    "crypt:key=@DIR/key:kdf=pbkdf2",
+    "cow:DIR/overlay",
+    "checkpoint:DIR/checkpoints",
+    "cache:size=128K",
+    "cache:size=128K:writeback",
+    "throttle:bytes=100G",
+    "delay",
+    "faulty",  # when it is told to
+    "trace",
+)
+# Of up to three layers; NBD has its own tests, for it needs a server.
+STACKS = tuple(
+    ",".join((bottom, *filters))
+    for bottom in BOTTOMS
+    for depth in range(3)
+    for filters in product(FILTERS, repeat=depth)
+)
+
+
+def in_directory(stack: str, directory: Path) -> str:
+    """The stack with its files, and the key, in a directory."""
+    (directory / "key").write_bytes(bytes(range(64)))
+    for name in ("overlay", "checkpoints"):
+        if stack.count(name) > 1:  # two of a kind need two places
+            first, last = stack.rsplit(name, 1)
+            stack = f"{first}{name}2{last}"
+    return stack.replace("DIR", str(directory))
+
 
 def make(text: str, size: int = SIZE) -> None:
     """Make all that a stack needs, from the bottom up: what an overlay keeps has to be there before it."""
     words = words_of(text)
     for index in [*(index for index, word in enumerate(words) if KINDS[word.name].keeps_lower), len(words)]:
-        create_stack(",".join(word.text for word in words[:index]), size)
+        room = size
+        for word in reversed(words[index:]):
+            room = KINDS[word.name].room(word, room) or room
+        create_stack(",".join(word.text for word in words[:index]), room)
 
 
 class Disk:
@@ -85,14 +122,13 @@ seeds = st.integers(0, 10_000)
 
 
 class StackMachine(RuleBasedStateMachine):
-    """Random requests to one stack; `text` and `directory` are set by whoever runs it."""
+    """Random requests to one stack; `text`, which names it in a new directory, is set by whoever runs the machine."""
 
-    text: str
-    directory: Callable[[], Path]
+    text: Callable[[], str]
 
     @initialize()
     def start(self) -> None:
-        text = self.text.replace("DIR", str(type(self).directory()))
+        text = type(self).text()
         make(text)
         self.disk = Disk(lambda: open_stack(text))
 

@@ -1,16 +1,20 @@
 """What was flushed is there, whenever the process or the machine stops."""
 
+import json
 import os
 import random
+import select
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-from tests.conformance.storage_model import make, pattern
+from tests.conformance.storage_model import STACKS, in_directory, make, pattern
 from xenia.backends.storage.cache import Cache
 from xenia.backends.storage.cow import Overlay
 from xenia.backends.storage.layer import Layer
@@ -151,37 +155,62 @@ def _torn(records: list[Record], chance: random.Random) -> list[Record]:
     return kept
 
 
-STACKS = (
-    "file:DIR/disk",
-    "qcow2:DIR/disk.qcow2:cluster=4K",
-    "file:DIR/disk,compress",
-    "file:DIR/disk,crypt:key=@DIR/key:plain,qcow2",
-    "file:DIR/disk,cow:DIR/overlay,cache:size=128K:writeback",
-    "file:DIR/disk,checkpoint:DIR/checkpoints,crypt:key=@DIR/key:plain",
-)
+class Zygote:
+    """A process that has imported everything, and forks others that work on a stack."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", f"from {__name__} import fork_workers; fork_workers()"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )  # fmt: skip
+
+    def kill_at(self, text: str, flushes: int, directory: Path) -> int:
+        """Let one work on a stack, kill it a moment after it has told of so many flushes; how many it told of."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        fifo = directory / "told"
+        os.mkfifo(fifo)
+        print(json.dumps([text, flushes, str(fifo)]), file=self._process.stdin, flush=True)
+        process = os.pidfd_open(int(self._process.stdout.readline()))
+        try:
+            with fifo.open("rb", buffering=0) as reports:
+                told = 0
+                while told < flushes and (said := reports.read(1)):
+                    told += len(said)
+                assert told >= flushes, "the process ended by itself"
+                signal.pidfd_send_signal(process, signal.SIGKILL)
+                told += len(reports.read())
+            select.select([process], [], [])
+        finally:
+            os.close(process)
+        return told
+
+    def close(self) -> None:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.wait()
+
+
+@pytest.fixture(scope="module")
+def zygote() -> Iterator[Zygote]:
+    made = Zygote()
+    yield made
+    made.close()
 
 
 @pytest.mark.parametrize("stack", STACKS)
-@pytest.mark.parametrize("flushes", [1, 9])
-def test_a_killed_process_loses_nothing_that_it_flushed(stack: str, flushes: int, tmp_path: Path) -> None:
+def test_a_killed_process_loses_nothing_that_it_flushed(
+    stack: str, memory_path: Path, zygote: Zygote, cheap_keys: None
+) -> None:
     """A process that writes is killed some time after so many flushes; the same work is then done in memory."""
-    (tmp_path / "key").write_bytes(bytes(range(64)))
-    text = stack.replace("DIR", str(tmp_path))
+    pytest.importorskip("cryptography", reason="needs the Python package cryptography")
+    flushes = 1 + zlib.crc32(stack.encode()) % 9
+    text = in_directory(stack, memory_path).replace("kdf=pbkdf2", f"kdf=pbkdf2:sector={SECTOR}")
     make(text, SIZE)
     with open_stack(text) as layer:
         layer.pwrite(bytes(SIZE), 0)
-    process = subprocess.Popen(
-        [sys.executable, "-c", f"from {__name__} import child; child({text!r}, {flushes})"],
-        stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )  # fmt: skip
-    assert process.stdout is not None
-    told = 0
-    while told < flushes and process.stdout.read(1):
-        told += 1
-    process.send_signal(signal.SIGKILL)
-    told += len(process.stdout.read())
-    process.wait()
-    assert told >= flushes
+    told = zygote.kill_at(text, flushes, memory_path)
     durable, possible = after_flushes(flushes, told)
     with open_stack(text) as layer:
         assert agree(bytes(layer.pread(0, SIZE)), durable, possible)
@@ -203,6 +232,22 @@ def after_flushes(seed: int, told: int) -> tuple[bytes, dict[int, set[bytes]]]:
     return durable, possible
 
 
-def child(text: str, seed: int) -> None:
-    """The process that is killed: a byte on standard output for each flush that has ended."""
-    work(open_stack(text), History(bytes(SIZE)), random.Random(seed), lambda: os.write(1, b"."), 1_000_000)
+def fork_workers() -> None:
+    """Of a Zygote: for each line on standard input, fork a process; its number is the answer.
+
+    It works until it is killed, and puts a byte into a named pipe for each flush that has ended.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    for line in sys.stdin:
+        text, seed, fifo = json.loads(line)
+        number = os.fork()
+        if number == 0:
+            work_until_killed(text, seed, os.open(fifo, os.O_WRONLY))
+        print(number, flush=True)
+
+
+def work_until_killed(text: str, seed: int, told: int) -> NoReturn:
+    try:
+        work(open_stack(text), History(bytes(SIZE)), random.Random(seed), lambda: os.write(told, b"."), 1_000_000)
+    finally:
+        os._exit(1)

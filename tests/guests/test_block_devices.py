@@ -28,7 +28,7 @@ pytestmark = [
 
 MIB = 1 << 20
 LIMIT = 120
-KINDS = ("sectors", "cdrom", "discard", "flush", "bad", "lost", "torn", "again")
+KINDS = ("sectors", "cdrom", "discard", "flush", "bad", "lost", "torn", "again", "gone")
 DEVICE = {kind: f"xvd{chr(ord('a') + index)}" for index, kind in enumerate(KINDS)}
 
 SCRIPT = """
@@ -99,6 +99,11 @@ until [ -b /dev/again ]; do sleep 0.05; done
 head -n 1 /dev/again
 echo after | dd of=/dev/again conv=fsync 2>/dev/null
 
+say gone
+while dd if=/dev/gone of=/dev/null bs=64k 2>/dev/null; do echo 3 > /proc/sys/vm/drop_caches; done
+while [ -e /sys/block/gone ]; do sleep 0.05; done
+echo noticed
+
 say end
 """
 
@@ -150,6 +155,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
         "lost": Attached(open_over(file("lost"), "faulty:flushes")),
         "torn": Attached(torn),
         "again": Attached(file("again")),
+        "gone": Attached(file("gone")),
     }
     assert tuple(disks) == KINDS
     guest = Stock(script(), disks=disks.values(), append="loglevel=1", load_modules=False).start()
@@ -174,6 +180,11 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     unbound = again.attachment.state
     assert again.unplug(LIMIT)
     guest.domain.attach_disk(open_file(directory / "again"), name=DEVICE["again"])
+    await_word("gone")
+    gone = by_name[DEVICE["gone"]]
+    while gone.stats.reads < 100:
+        assert guest.domain.wait(0.01) is None, guest.console
+    assert gone.unplug(LIMIT)
     guest.domain.wait(LIMIT)
     allocated["trimmed"] = (directory / "discard").stat().st_blocks * 512
     address = by_name[DEVICE["discard"]].attachment.address
@@ -237,6 +248,10 @@ def test_a_disk_whose_driver_let_go_is_unplugged_and_comes_back_with_what_it_hel
     assert outcome.said("again") == []
     assert outcome.said("unbound") == ["before"]
     assert outcome.file.startswith(b"after\n")
+
+
+def test_a_disk_that_is_unplugged_amid_reads_is_gone_for_the_guest(outcome: Outcome) -> None:
+    assert outcome.said("gone") == ["noticed"]
 
 
 def test_the_guest_ends_clean(outcome: Outcome) -> None:

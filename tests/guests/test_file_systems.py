@@ -135,7 +135,7 @@ class FileSystem:
 
 FILE_SYSTEMS: Mapping[str, FileSystem] = {
     "fat32": FileSystem(
-        "file:DIR/fat32,compress",
+        "file:DIR/fat32,crypt:key=@DIR/key:kdf=pbkdf2",
         ("mkfs.vfat", "fsck.vfat", "mcopy"), ("mkfs.vfat", "-F", "32"),
         "mount", "vfat", ("fsck.vfat", "-n"), from_fat,
     ),
@@ -155,7 +155,7 @@ FILE_SYSTEMS: Mapping[str, FileSystem] = {
         "mount -t ext3", "ext3", ("e2fsck", "-f", "-n"), from_ext,
     ),
     "ext4": FileSystem(
-        "file:DIR/ext4,crypt:key=@DIR/key:kdf=pbkdf2,qcow2",
+        "file:DIR/ext4,compress,crypt:key=@DIR/key:plain",
         ("mke2fs", "e2fsck", "debugfs"), ("mke2fs", "-q", "-t", "ext4", "-F"),
         "mount", "ext4", ("e2fsck", "-f", "-n"), from_ext,
     ),

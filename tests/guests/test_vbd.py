@@ -15,6 +15,7 @@ import pytest
 from xenia.abi.xenbus import XenbusState
 from xenia.backends.storage.file import open_file
 from xenia.toolstack.boot import prepare
+from xenia.toolstack.disk import convert
 from xenia.toolstack.guest import Build, Destroy, Guest, Start, Wait
 from xenia.toolstack.machine_config import MachineConfig
 from xenia.toolstack.packages import PackageClient
@@ -91,6 +92,38 @@ def test_what_was_flushed_is_in_the_file(tmp_path: Path) -> None:
     assert disk.read_bytes()[1536:1541] == b"kept\n"
 
 
+@needs_e2fsprogs
+@pytest.mark.parametrize("stack", ["file:DIR/stack", "file:DIR/stack,compress,cache:writeback"])
+def test_what_a_guest_was_told_is_durable_outlives_a_process_that_is_killed(stack: str, tmp_path: Path) -> None:
+    text = stack.replace("DIR", str(tmp_path))
+    convert(str(image(tmp_path, formatted=True)), text)
+    script = (
+        "mount -t ext4 /dev/xvda /mnt; i=0; while :; do i=$((i + 1));"
+        "head -c 20000 /dev/urandom | dd of=/mnt/$i conv=fsync 2>/dev/null; echo $i $(sha256sum < /mnt/$i); done"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "xenia", "run", "--quiet", "--disk", text, "--", "sh", "-c", script],
+        env={**os.environ, "PYTHONPATH": str(SOURCE)}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    told = [line for line, _ in zip(process.stdout, range(25), strict=False)]
+    process.kill()
+    told += process.stdout.read().splitlines(keepends=True)
+    process.stdout.close()
+    process.wait()
+    left = tmp_path / "left"
+    convert(text, str(left))
+    # The journal is played back; the exit status says so.
+    assert subprocess.run(["e2fsck", "-p", str(left)], capture_output=True, check=False).returncode in (0, 1)
+    subprocess.run(["e2fsck", "-f", "-n", str(left)], check=True, capture_output=True)
+    (tmp_path / "out").mkdir()
+    subprocess.run(["debugfs", "-R", f"rdump / {tmp_path / 'out'}", str(left)], check=True, capture_output=True)
+    whole = [line.split() for line in told if line.endswith("-\n")]
+    assert len(whole) >= 25
+    for name, digest, _ in whole:
+        assert hashlib.sha256((tmp_path / "out" / name).read_bytes()).hexdigest() == digest
+
+
 def test_a_read_only_disk_and_a_second_disk(tmp_path: Path) -> None:
     first = image(tmp_path)
     second = tmp_path / "second.img"
@@ -119,6 +152,7 @@ def test_a_disk_is_plugged_in_grows_and_is_unplugged_while_the_guest_runs(tmp_pa
         command=(
             "sh", "-c",
             "until [ -b /dev/xvda ]; do sleep 0.1; done; echo '<plugged>';"
+            "mke2fs /dev/xvda > /dev/null; mount /dev/xvda /mnt && umount /mnt && echo '<mounted>';"
             "until [ $(cat /sys/block/xvda/size) = 4096 ]; do sleep 0.1; done; echo '<grown>';"
             "until [ ! -b /dev/xvda ]; do sleep 0.1; done; echo '<gone>'",
         ),
@@ -147,6 +181,7 @@ def test_a_disk_is_plugged_in_grows_and_is_unplugged_while_the_guest_runs(tmp_pa
         disk = domain.attach_disk(layer)
         assert disk.attachment.wait(XenbusState.CONNECTED, LIMIT)
         assert heard(b"<plugged>"), bytes(said)
+        assert heard(b"<mounted>"), bytes(said)
         layer.resize(2 << 20)
         assert heard(b"<grown>"), bytes(said)
         assert disk.unplug(LIMIT)

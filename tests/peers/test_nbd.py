@@ -11,8 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
 
-from tests.conformance.storage_model import Disk, pattern
+from tests.conformance.storage_model import FILTERS, Disk, StackMachine, in_directory, pattern
 from xenia.backends.storage.layer import Operation, Request
 from xenia.backends.storage.nbd import NbdClient, open_nbd
 from xenia.backends.storage.spec import quote
@@ -150,6 +152,22 @@ def test_layers_stand_on_it(served: Path, tmp_path: Path) -> None:
         layer.pwrite(b"secret", 12345)
     with open_stack(text) as layer:
         assert layer.pread(12345, 6) == b"secret"
+
+
+@needs_nbdkit
+@pytest.mark.parametrize("layers", ["", *FILTERS])
+def test_stacks_on_it_keep_what_is_written_to_them(layers: str, tmp_path: Path) -> None:
+    """The suite of tests/conformance."""
+    pytest.importorskip("cryptography", reason="needs the Python package cryptography")
+    for path in nbdkit(tmp_path, "memory", "20M"):
+        text = in_directory(",".join(filter(None, (f"nbd:{quote(str(path))}", layers))), tmp_path)
+        run_state_machine_as_test(
+            type("Machine", (StackMachine,), {"text": staticmethod(lambda text=text: text)}),
+            settings=settings(
+                max_examples=1, stateful_step_count=40, deadline=None, database=None, derandomize=True,
+                phases=[Phase.generate], suppress_health_check=list(HealthCheck),
+            ),
+        )  # fmt: skip
 
 
 @needs_nbdkit

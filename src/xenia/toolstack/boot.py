@@ -89,9 +89,10 @@ def prepare(config: MachineConfig, words: Words, *, screen: Screen | None = None
 
 
 def _file_systems(config: MachineConfig) -> tuple[str, ...]:
-    if not config.disks:
-        return ()
-    return FILE_SYSTEMS[:1] if config.memory < SMALL_MEMORY else FILE_SYSTEMS  # all take 15 MB
+    """Those that the RAM disk carries; all of them take 13 MB.  A guest without disks may get one later."""
+    if config.memory < (SMALL_MEMORY if config.disks else 2 * SMALL_MEMORY):
+        return FILE_SYSTEMS[:1] if config.disks else ()
+    return FILE_SYSTEMS
 
 
 def _own_words(config: MachineConfig, quiet: bool, screen: Screen | None) -> tuple[str, ...]:

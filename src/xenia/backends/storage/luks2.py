@@ -35,11 +35,13 @@ MAX_HEADER_SIZE = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """How much work it is to try a passphrase.  `memory` is in KiB; 0 stands for PBKDF2."""
+    """How much work it is to try a passphrase, and then whether the key is right.  `memory` is in KiB; 0 stands for
+    PBKDF2."""
 
     iterations: int = 4
     memory: int = 256 << 10
     lanes: int = 2
+    digest: int = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +70,7 @@ def format_luks(lower: Layer, passphrase: bytes, sector_size: int = 4096, cost: 
         "kdf": _new_kdf(cost),
     }  # fmt: skip
     salt = os.urandom(32)
-    rounds = 100_000
-    digest = hashlib.pbkdf2_hmac("sha256", key, salt, rounds, 32)
+    digest = hashlib.pbkdf2_hmac("sha256", key, salt, cost.digest, 32)
     metadata = {
         "keyslots": {"0": keyslot},
         "tokens": {},
@@ -79,7 +80,7 @@ def format_luks(lower: Layer, passphrase: bytes, sector_size: int = 4096, cost: 
         },
         "digests": {
             "0": {"type": "pbkdf2", "keyslots": ["0"], "segments": ["0"], "salt": _text(salt), "digest": _text(digest),
-                  "hash": "sha256", "iterations": rounds}
+                  "hash": "sha256", "iterations": cost.digest}
         },
         "config": {"json_size": str(HEADER_SIZE - _BINARY_SIZE), "keyslots_size": str(DATA_OFFSET - 2 * HEADER_SIZE)},
     }  # fmt: skip

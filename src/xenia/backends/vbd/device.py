@@ -80,22 +80,23 @@ class Vbd(Backend):
         """The layer stays its owner's to close, after `close`.
 
         device        its number in the guest (virtual-device), of which xenia.abi.blkif.device_number knows more
-        sector_size   bytes of the guest's logical blocks; where the layer's own are larger, parts of them are changed
+        sector_size   bytes of the guest's logical blocks; at least those of a device of the host that the disk is.
+                      Where the layer's blocks are larger, parts of them are changed
         persistent    let the frontend copy through pages that stay granted, as feature-persistent offers
         discard       offer discards, where the layer can do them
         """
-        self._layer = layer
         self._read_only = read_only or cdrom or layer.read_only
         self._device = device
         self._cdrom = cdrom
         self._removable = removable or cdrom
-        self._sector_size = sector_size
+        self._sector_size = max(sector_size, _native_sector_size(layer))
+        self._physical_sector_size = max(self._sector_size, layer.block_size.minimum)
         self._persistent = persistent
+        self._layer = layer = fine(layer, self._sector_size)
         self._discard = discard and layer.can_discard and not self._read_only
         # Requests go past Python where the layer is nothing but bytes of the host's.
-        served = fine(layer, sector_size)
-        fd = layer.fd if served is layer and isinstance(layer, RawFile | HostDevice) else -1
-        self._workers = Workers(served, fd, self._read_only)
+        fd = layer.fd if isinstance(layer, RawFile | HostDevice) else -1
+        self._workers = Workers(layer, fd, self._read_only)
         self._workers.resize(self._whole(layer.size))
         self._threads = [
             threading.Thread(target=self._workers.work, name="vbd worker", daemon=True) for _ in range(NR_WORKERS)
@@ -136,7 +137,7 @@ class Vbd(Backend):
         """Call `publish` with the keys to change whenever the disk gets another size."""
         self._on_resize = publish
 
-    # --- The handshake, on the store's thread
+    # --- The handshake, on the device's own thread
 
     def prepare(self) -> Mapping[str, str]:
         """What frontends need to know before they make their rings."""
@@ -215,7 +216,7 @@ class Vbd(Backend):
             "sectors": str(self._workers.size // SECTOR_SIZE),
             "info": str(int(info)),
             "sector-size": str(self._sector_size),
-            "physical-sector-size": str(max(self._sector_size, self._layer.block_size.minimum)),
+            "physical-sector-size": str(self._physical_sector_size),
         }
 
     def _whole(self, size: int) -> int:
@@ -226,3 +227,12 @@ class Vbd(Backend):
         self._workers.resize(self._whole(size))
         if self._rings and self._on_resize is not None:
             self._on_resize({"sectors": str(self._workers.size // SECTOR_SIZE)})
+
+
+def _native_sector_size(layer: Layer) -> int:
+    """In which sectors what is on the disk was laid out: those of the host's device, if it is one; an image has small
+    ones, whatever it is in."""
+    *above, bottom = layer.stack()
+    if isinstance(bottom, HostDevice) and all(one.name != "qcow2" for one in above):
+        return bottom.block_size.minimum
+    return SECTOR_SIZE

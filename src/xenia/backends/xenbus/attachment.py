@@ -1,7 +1,8 @@
 """One split device on the bus: its keys, its state, and the backend behind it.
 
-The handshake runs on the store's thread, called by watches on both ends, so a backend is never called by two threads
-at once.  Whoever plugs and unplugs only writes keys.
+The handshake runs on a thread of the device's own, woken by watches on both ends, so a backend is never called by two
+threads at once, and one that has to wait for its disk holds up no other device and nobody else's store.  Whoever plugs
+and unplugs only writes keys.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _INITIALISING = str(int(XenbusState.INITIALISING))
 
 
 class Backend(ABC):
-    """What serves a device once it is connected.  All methods are called on the store's thread and do not block."""
+    """What serves a device once it is connected.  All methods are called on the device's own thread."""
 
     __slots__ = ()
 
@@ -94,6 +95,9 @@ class Attachment:
         self._foreign = foreign
         self._backend = backend
         self._connected = False
+        self._complained = False
+        self._woken = threading.Event()
+        self._failure: BaseException | None = None
         self._changed = threading.Condition()
         self._state = XenbusState.INITIALISING
         self._removed = False
@@ -104,9 +108,9 @@ class Attachment:
         self._watches: list[Subscription] = []
         backend_path = address.backend_path
         for path in (f"{address.frontend_path}/state", f"{backend_path}/online", f"{backend_path}/state"):
-            self._watches.append(client.watch(path, self._on_change))
-        if self._removed:  # as soon as this
-            self._end_watches()
+            self._watches.append(client.watch(path, lambda _: self._woken.set()))
+        self._thread = threading.Thread(target=self._run, name=f"{address.kind} {address.device}", daemon=True)
+        self._thread.start()
 
     @property
     def state(self) -> XenbusState:
@@ -141,15 +145,22 @@ class Attachment:
 
     def wait(self, state: XenbusState, timeout: float | None = None) -> bool:
         """Wait until the backend's end is in a state, or the device removed; answers whether it is in that state.
-        Not on the store's thread."""
+        A fault of Xenia's own that ended the device is raised here.  Not on the store's thread."""
         with self._changed:
-            self._changed.wait_for(lambda: self._state is state or self._removed, timeout)
-            return self._state is state
+            self._changed.wait_for(lambda: self._state is state or self._removed or self._failure, timeout)
+        self._raise_failure()
+        return self._state is state
 
     def wait_removed(self, timeout: float | None = None) -> bool:
         """Wait until the device is gone; answers whether it is.  Not on the store's thread."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._removed, timeout)
+            self._changed.wait_for(lambda: self._removed or self._failure, timeout)
+        self._raise_failure()
+        return self._removed
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
 
     # --- Keys
 
@@ -163,11 +174,21 @@ class Attachment:
         keys.read(f"{self.address.backend_path}/state")
         keys.write(f"{self.address.backend_path}/online", "0")
 
-    # --- The handshake, on the store's thread
+    # --- The handshake, on the device's own thread
 
-    def _on_change(self, _: str) -> None:
-        if self._removed:
-            return
+    def _run(self) -> None:
+        try:
+            while not self._removed:
+                self._woken.wait()
+                self._woken.clear()
+                self._go_on()
+        except BaseException as failure:
+            _log.exception("d%d %s %d ends", self.address.domid, self.address.kind, self.address.device)
+            with self._changed:
+                self._failure = failure
+                self._changed.notify_all()
+
+    def _go_on(self) -> None:
         if self._client.get(f"{self.address.backend_path}/state") == str(int(XenbusState.CLOSING)):
             self._ask_to_close()
         while not self._removed:
@@ -218,7 +239,10 @@ class Attachment:
             self._client.write(f"{self.address.backend_path}/{key}", value)
 
     def _complain(self, message: str) -> None:
-        _log.warning("d%d %s %d: %s", self.address.domid, self.address.kind, self.address.device, message)
+        # Once: a guest can go on with this for ever.
+        level = logging.DEBUG if self._complained else logging.WARNING
+        self._complained = True
+        _log.log(level, "d%d %s %d: %s", self.address.domid, self.address.kind, self.address.device, message)
         home = f"/local/domain/{self.address.backend_domid}"
         self._client.write(f"{home}/error/{self.address.backend_name}/error", message)
 
@@ -231,16 +255,11 @@ class Attachment:
     def _remove(self) -> None:
         address = self.address
         self._client.atomically(lambda keys: remove_all(keys, address.frontend_path, address.backend_path))
+        for watch in self._watches:
+            watch.close()
         with self._changed:
             self._removed = True
             self._changed.notify_all()
-        self._end_watches()
-
-    def _end_watches(self) -> None:
-        with self._changed:
-            watches, self._watches = self._watches, []
-        for watch in watches:
-            watch.close()
 
 
 def make_directories(

@@ -17,7 +17,7 @@ from xenia.backends.storage.aligned import Aligned
 from xenia.backends.storage.file import create_file, open_file
 from xenia.backends.storage.layer import Layer
 from xenia.backends.storage.memory import Memory
-from xenia.backends.storage.stack import open_stack
+from xenia.backends.storage.stack import create_stack, open_stack
 from xenia.backends.xenbus.ring import Front
 
 READ, WRITE, BARRIER, FLUSH = (
@@ -287,6 +287,22 @@ def test_an_error_of_the_host_is_the_guests_error_and_only_of_the_request_it_hit
     front.port.notify()
     answers = front.answers(3)
     assert [answers[number][1] for number in numbers] == [Status.OKAY, Status.ERROR, Status.ERROR]
+
+
+def test_a_layer_of_larger_blocks_is_served_in_sectors(tmp_path: Path, fronts: list[Blkfront]) -> None:
+    pytest.importorskip("cryptography", reason="needs the Python package cryptography")
+    (tmp_path / "key").write_bytes(bytes(range(64)))
+    text = f"file:{tmp_path / 'disk.img'},crypt:key=@{tmp_path / 'key'}:plain:sector=4096"
+    create_stack(text, SECTORS * 512)
+    front = Blkfront(open_stack(text))
+    fronts.append(front)
+    offered = front.connect()
+    assert (offered["sector-size"], offered["physical-sector-size"]) == ("512", "4096")
+    pages = front.guest.share(2)
+    pages.memory[:] = data = random.Random(5).randbytes(8192)
+    assert front.do(front.request(WRITE, 0, front.whole(pages))) == Status.OKAY
+    assert front.do(front.request(WRITE, 5, [(pages.refs[0], 0, 1)])) == Status.OKAY
+    assert front.read(3, 8) == data[3 * 512 : 5 * 512] + data[:1024] + data[7 * 512 : 11 * 512]
 
 
 def test_after_a_flush_that_failed_nothing_is_written_any_more(tmp_path: Path, fronts: list[Blkfront]) -> None:

@@ -287,3 +287,62 @@ def test_many_devices_are_plugged_at_once(server: Server, guest: MemoryGuest) ->
         assert attachment.wait(S.INIT_WAIT, TIMEOUT)
         attachment.unplug()
         assert attachment.wait_removed(TIMEOUT)
+
+
+class Slow(Echo):
+    """Takes its time to let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_end = threading.Event()
+
+    def disconnect(self) -> None:
+        assert self.may_end.wait(TIMEOUT)
+        super().disconnect()
+
+
+def test_a_device_that_takes_its_time_holds_up_no_other(server: Server, guest: MemoryGuest, client: Client) -> None:
+    backend = Slow()
+    slow = Attachment(server.client(), ADDRESS, MemoryForeign(guest), backend)
+    driver = Driver(client, guest)
+    driver.publish()
+    assert slow.wait(S.CONNECTED, TIMEOUT)
+    driver.become(S.CLOSING)
+    other = Attachment(server.client(), Address("vif", 6, 0), MemoryForeign(guest), Echo())
+    assert other.wait(S.INIT_WAIT, TIMEOUT)
+    other.remove()
+    assert other.wait_removed(TIMEOUT)
+    assert slow.state is S.CONNECTED
+    backend.may_end.set()
+    assert slow.wait(S.CLOSING, TIMEOUT)
+    slow.remove()
+    assert slow.wait_removed(TIMEOUT)
+
+
+class Broken(Echo):
+    """Has a bug."""
+
+    def prepare(self) -> Mapping[str, str]:
+        raise ZeroDivisionError
+
+
+def test_a_bug_of_a_backend_is_raised_where_it_is_waited_for(server: Server, guest: MemoryGuest) -> None:
+    attachment = Attachment(server.client(), ADDRESS, MemoryForeign(guest), Broken())
+    with pytest.raises(ZeroDivisionError):
+        attachment.wait(S.INIT_WAIT, TIMEOUT)
+    with pytest.raises(ZeroDivisionError):
+        attachment.wait_removed(TIMEOUT)
+
+
+def test_a_guest_that_goes_on_with_nonsense_fills_no_log(
+    plug: Callable[[], Attachment], driver: Driver, caplog: pytest.LogCaptureFixture
+) -> None:
+    attachment = plug()
+    for _ in range(3):
+        assert attachment.wait(S.INIT_WAIT, TIMEOUT)
+        driver.publish({"ring-ref0": "999"})
+        assert attachment.wait(S.CLOSING, TIMEOUT)
+        driver.become(S.CLOSED)
+        assert attachment.wait(S.CLOSED, TIMEOUT)
+        driver.become(S.INITIALISING)
+    assert [record.levelname for record in caplog.records].count("WARNING") == 1
