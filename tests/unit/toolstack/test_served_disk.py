@@ -282,8 +282,8 @@ def test_disks_are_served_by_driver_domains_alone() -> None:
         assert disk.name == "xvda"
         with pytest.raises(ConfigError, match="there is a disk xvda already"):
             guest.attach_disk_of(driver, "/dev/loop1", name="xvda")
-        with pytest.raises(ConfigError, match="'sda' is no disk's name"):
-            guest.attach_disk_of(driver, "/dev/loop1", name="sda")
+        with pytest.raises(ConfigError, match="'floppy' is no disk's name"):
+            guest.attach_disk_of(driver, "/dev/loop1", name="floppy")
         scripted = guest.attach_disk_of(driver, "/dev/mapper/data", script="block")
         keys = set(machine._store.client().directory(scripted.address.backend_path))
         assert "script" in keys and not keys & {"physical-device", "hotplug-status"}
