@@ -58,7 +58,7 @@ class Build(Verb[None]):
     def apply(self, guest: Guest) -> None:
         config = guest.config
         memory = config.machine_memory or Machine.memory_for(config.memory)
-        guest.machine = Machine(memory, scatter=config.scatter, xenstore=config.xenstore)
+        guest.machine = Machine(memory, scatter=config.scatter, xenstore_socket=config.xenstore)
         guest.domain = guest.machine.create_domain(
             self.boot.kernel,
             name=config.name,

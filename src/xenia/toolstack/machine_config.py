@@ -53,7 +53,7 @@ class MachineConfig:
     """One guest, and the machine it gets.
 
     `kernel` None means the package of `flavour`; that one None, the usual flavour or, failing that, the demo guest.
-    `machine_memory` None means what the guest needs.  Sizes are bytes.  `xenstore` is Machine's.
+    `machine_memory` None means what the guest needs.  Sizes are bytes.  `xenstore` is Machine's `xenstore_socket`.
     ConfigError for values that can never be had.
     """
 
