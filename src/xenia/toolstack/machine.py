@@ -40,10 +40,12 @@ _M2P_SHARE = 512
 class Machine:
     """A machine of `memory` bytes in which domains run, with one xenstore for all of them.
 
-    scatter     a seed: hand machine frames out in a random order
-    check       debug mode: before every entry into a guest, compare what the processor holds with the page tables
+    scatter             a seed: hand machine frames out in a random order
+    check               debug mode: before every entry into a guest, compare what the processor holds with the page
+                        tables
     xenstore_socket     where the store's socket is made, for xenstore-ls and other clients of this user; True: where
-                those look for it (XENSTORED_PATH, or `socket` in XENSTORED_RUNDIR, or in /run/xenstored); None: nowhere
+                        those look for it (XENSTORED_PATH, or `socket` in XENSTORED_RUNDIR, or in /run/xenstored); None:
+                        nowhere
 
     ConfigError when the host does not give that much memory, or the socket cannot be made.  Use as a context manager,
     or call `close`.
