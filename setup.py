@@ -29,6 +29,10 @@ INTERPOSED = [
     "tlb_protect_code",
     "tb_invalidate_phys_page_fast",
     "tlb_reset_dirty_by_vaddr",
+    "tcg_gen_mb",
+    *(f"tcg_gen_atomic_fetch_{name}_i64" for name in ("add", "and", "or", "xor")),
+    *(f"tcg_gen_atomic_{name}_fetch_i64" for name in ("add", "and", "or", "xor")),
+    *(f"tcg_gen_atomic_{name}_i64" for name in ("xchg", "cmpxchg")),
     "tcg_gen_callN",
     "tcg_gen_exit_tb",
 ]

@@ -155,7 +155,7 @@ needs_demo = pytest.mark.skipif(embedded() is None, reason="the built-in guest i
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[Machine]:
-    with Machine(Machine.memory_for(16 * MIB, 16 * MIB), xenstore=tmp_path / "socket") as machine:
+    with Machine(Machine.memory_for(16 * MIB, 16 * MIB), xenstore_socket=tmp_path / "socket") as machine:
         yield machine
 
 
@@ -284,7 +284,7 @@ def test_a_domain_resumes_and_may_act_for_another(machine: Machine, machine_tool
 @needs_demo
 def test_one_socket_serves_one_machine(machine: Machine, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="another xenstore listens here"):
-        Machine(Machine.memory_for(16 * MIB), xenstore=tmp_path / "socket")
+        Machine(Machine.memory_for(16 * MIB), xenstore_socket=tmp_path / "socket")
 
 
 @needs_demo

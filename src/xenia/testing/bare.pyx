@@ -22,6 +22,7 @@ from xenia.machine.machine cimport MachineMemory
 
 CODE = 0x40000
 STACK = 0x50000
+NEXT = 0x8000
 READ_ONLY = 0x60000
 SUPERVISOR = 0x61000
 NO_EXECUTE = 0x62000
@@ -77,17 +78,21 @@ cdef int on_exit(void *opaque, Exit *exit) noexcept nogil:
 
 
 cdef class Program:
-    """Machine code, loaded at CODE of a fresh machine, on an engine of its own."""
+    """Machine code, loaded at CODE of a fresh machine, on an engine of its own.
+
+    beside    the memory is that program's, and what is at CODE and STACK there is NEXT bytes further on here
+    """
 
     cdef Run state
     cdef MachineMemory memory
     cdef EmulatedEngine engine
 
-    def __init__(self, code: bytes, user: bool = False):
+    def __init__(self, code: bytes, user: bool = False, Program beside = None):
         cdef uint64_t *words
         cdef uint64_t page
         cdef const uint8_t *source = code
-        self.memory = MachineMemory(SIZE)
+        cdef uint64_t start = CODE if beside is None else CODE + NEXT
+        self.memory = MachineMemory(SIZE) if beside is None else beside.memory
         self.engine = EmulatedEngine(self.memory)
         memset(&self.state, 0, sizeof(Run))
         self.state.memory = self.memory.machine.base
@@ -101,9 +106,9 @@ cdef class Program:
         words[512 * L1 + (READ_ONLY >> 12)] &= ~<uint64_t>2
         words[512 * L1 + (SUPERVISOR >> 12)] &= ~<uint64_t>4
         words[512 * L1 + (NO_EXECUTE >> 12)] |= <uint64_t>1 << 63
-        memcpy(self.state.memory + <uint64_t>CODE, source, len(code))
-        self.state.context.rip = CODE
-        self.state.context.gpr[RSP] = STACK
+        memcpy(self.state.memory + start, source, len(code))
+        self.state.context.rip = start
+        self.state.context.gpr[RSP] = start - CODE + STACK
         self.state.context.rflags = 0x202
         self.state.context.cs = 0xe033
         self.state.context.ss = 0xe02b

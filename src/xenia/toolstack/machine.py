@@ -41,10 +41,12 @@ _M2P_SHARE = 512
 class Machine:
     """A machine of `memory` bytes in which domains run, with one xenstore for all of them.
 
-    scatter     a seed: hand machine frames out in a random order
-    check       debug mode: before every entry into a guest, compare what the processor holds with the page tables
-    xenstore    where the store's socket is made, for xenstore-ls and other clients of this user; True: where those look
-                for it (XENSTORED_PATH, or `socket` in XENSTORED_RUNDIR, or in /run/xenstored); None: there is none
+    scatter             a seed: hand machine frames out in a random order
+    check               debug mode: before every entry into a guest, compare what the processor holds with the page
+                        tables
+    xenstore_socket     where the store's socket is made, for xenstore-ls and other clients of this user; True: where
+                        those look for it (XENSTORED_PATH, or `socket` in XENSTORED_RUNDIR, or in /run/xenstored); None:
+                        nowhere
 
     ConfigError when the host does not give that much memory, or the socket cannot be made.  Use as a context manager,
     or call `close`.
@@ -56,11 +58,11 @@ class Machine:
         *,
         scatter: int | None = None,
         check: bool = False,
-        xenstore: str | os.PathLike[str] | bool | None = None,
+        xenstore_socket: str | os.PathLike[str] | bool | None = None,
     ) -> None:
         self._hypervisor = Hypervisor(memory, scatter, check)
         self._domains: list[Domain] = []
-        self._store = Server(Store(), _socket_path(xenstore), self._find_guest)
+        self._store = Server(Store(), _socket_path(xenstore_socket), self._find_guest)
         self._store.start()
         self._keys = self._store.client()
 
@@ -380,10 +382,10 @@ class Domain:
                 self.console.close(timeout)
 
 
-def _socket_path(xenstore: str | os.PathLike[str] | bool | None) -> Path | None:
-    if isinstance(xenstore, bool):
-        return socket_path(os.environ, Path("/run/xenstored")) if xenstore else None
-    return Path(xenstore) if xenstore is not None else None
+def _socket_path(socket: str | os.PathLike[str] | bool | None) -> Path | None:
+    if isinstance(socket, bool):
+        return socket_path(os.environ, Path("/run/xenstored")) if socket else None
+    return Path(socket) if socket is not None else None
 
 
 def _kernel(kernel: str | os.PathLike[str] | bytes | ElfKernel) -> ElfKernel:

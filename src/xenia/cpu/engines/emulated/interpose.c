@@ -19,6 +19,8 @@
  *   tlb_reset_dirty_by_vaddr          write, and again whenever it translates anything at that address.
  *   cpu_check_watchpoint              Unicorn left data watchpoints out.
  *   helper_rdpmc                      privileged, not unknown.
+ *   tcg_gen_mb, tcg_gen_atomic_*      QEMU leaves a guest's barriers out where it runs one processor at a time.  Domains run
+ *                                     at the same time, and talk over shared rings.
  *   tcg_gen_callN, tcg_gen_exit_tb    Unicorn calls a C helper at the start of every translated block to see whether
  *                                     it should stop.  QEMU's own way is two instructions inline (load, branch); this
  *                                     puts them back.
@@ -301,11 +303,47 @@ void __wrap_tlb_reset_dirty_by_vaddr_x86_64(void *cpu, uint64_t start, uint64_t 
     (void)cpu, (void)start, (void)length;
 }
 
-/* ---- the stop check of a translated block ---- */
+/* ---- barriers, and the locked instructions that are barriers too ---- */
 
 typedef void TcgContext;
 typedef void TcgTemp;
 typedef uintptr_t TcgArg;
+
+#define INDEX_OP_MB 4
+#define TCG_MO_ALL_BAR_SC 0x3f
+
+extern void tcg_gen_op1_x86_64(TcgContext *tcg, int opcode, TcgArg a);
+
+void __wrap_tcg_gen_mb_x86_64(TcgContext *tcg, unsigned kind) { tcg_gen_op1_x86_64(tcg, INDEX_OP_MB, kind); }
+
+#define LOCKED(name)                                                                                                  \
+    extern void __real_tcg_gen_atomic_##name##_i64_x86_64(TcgContext *, TcgArg, TcgArg, TcgArg, TcgArg, unsigned);     \
+    void __wrap_tcg_gen_atomic_##name##_i64_x86_64(TcgContext *tcg, TcgArg old, TcgArg va, TcgArg value, TcgArg mode, \
+                                                   unsigned kind)                                                     \
+    {                                                                                                                 \
+        __real_tcg_gen_atomic_##name##_i64_x86_64(tcg, old, va, value, mode, kind);                                   \
+        tcg_gen_op1_x86_64(tcg, INDEX_OP_MB, TCG_MO_ALL_BAR_SC);                                                      \
+    }
+LOCKED(xchg)
+LOCKED(fetch_add)
+LOCKED(fetch_and)
+LOCKED(fetch_or)
+LOCKED(fetch_xor)
+LOCKED(add_fetch)
+LOCKED(and_fetch)
+LOCKED(or_fetch)
+LOCKED(xor_fetch)
+
+extern void __real_tcg_gen_atomic_cmpxchg_i64_x86_64(TcgContext *, TcgArg, TcgArg, TcgArg, TcgArg, TcgArg, unsigned);
+
+void __wrap_tcg_gen_atomic_cmpxchg_i64_x86_64(TcgContext *tcg, TcgArg old, TcgArg va, TcgArg expected, TcgArg value,
+                                              TcgArg mode, unsigned kind)
+{
+    __real_tcg_gen_atomic_cmpxchg_i64_x86_64(tcg, old, va, expected, value, mode, kind);
+    tcg_gen_op1_x86_64(tcg, INDEX_OP_MB, TCG_MO_ALL_BAR_SC);
+}
+
+/* ---- the stop check of a translated block ---- */
 
 #define TCG_CONTEXT_CPU_ENV 0x98f0
 #define INDEX_OP_SET_LABEL 1
@@ -320,7 +358,6 @@ extern void __real_tcg_gen_exit_tb_x86_64(TcgContext *tcg, const void *tb, unsig
 extern TcgTemp *tcg_temp_new_internal_x86_64(TcgContext *tcg, int type, bool local);
 extern void tcg_temp_free_internal_x86_64(TcgContext *tcg, TcgTemp *temp);
 extern void *gen_new_label_x86_64(TcgContext *tcg);
-extern void tcg_gen_op1_x86_64(TcgContext *tcg, int opcode, TcgArg a);
 extern void tcg_gen_op3_x86_64(TcgContext *tcg, int opcode, TcgArg a, TcgArg b, TcgArg c);
 extern void tcg_gen_brcondi_i32_x86_64(TcgContext *tcg, int condition, void *arg1, int32_t arg2, void *label);
 
