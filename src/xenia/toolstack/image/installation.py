@@ -18,7 +18,6 @@ from xenia.toolstack.kernels import Kernel, unpacked_image
 from xenia.toolstack.machine import Machine
 from xenia.toolstack.machine_config import MIB
 
-
 MEMORY = 512 * MIB
 _LOOK = 0.2  # seconds between two looks at how far it is
 _SCRIPT = "install.sh"
