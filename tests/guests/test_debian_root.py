@@ -28,7 +28,7 @@ LIMIT = 280  # seconds for the slowest step on the slowest machine
 
 pytestmark = [
     pytest.mark.guest,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(1200),
     pytest.mark.skipif(not PackageClient.available(), reason="no apt-get on this host to fetch Debian with"),
     pytest.mark.skipif(not all(map(shutil.which, ("mke2fs", "e2fsck"))), reason="the host has no e2fsprogs"),
 ]
@@ -41,7 +41,7 @@ def xenia(*arguments: str) -> subprocess.CompletedProcess[str]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

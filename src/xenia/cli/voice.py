@@ -66,7 +66,7 @@ class Voice:
         if self.quiet:
             return
         if self._rewrites:
-            self._rewrite(f"{what} {current} ({done} of {total})", now=False)
+            self._rewrite(f"{what} {current}".rstrip() + f" ({done} of {total})", now=False)
         else:
             self._write_quarters(f"{what}: {done} of {total}", what, done, total)
         self._what = what

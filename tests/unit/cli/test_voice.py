@@ -126,3 +126,14 @@ def test_size_of_an_unknown_whole() -> None:
 )
 def test_rough_sizes(size: int, text: str) -> None:
     assert rough_size(size) == text
+
+
+def test_steps_are_counted_and_the_one_being_taken_is_named_on_a_terminal() -> None:
+    screen, stream = Screen(), io.StringIO()
+    for voice in (Voice(screen), Voice(stream)):
+        voice.steps("configuring", "", 0, 129)
+        for done in range(1, 130):
+            voice.steps("configuring", f"package{done}", done, 129)
+    assert screen.getvalue().startswith("\r\x1b[K\x1b[1mxenia:\x1b[0m configuring (0 of 129)")
+    assert stream.getvalue().splitlines()[:2] == ["xenia: configuring", "xenia: configuring: 33 of 129"]
+    assert len(stream.getvalue().splitlines()) == 5

@@ -18,19 +18,18 @@ from xenia.toolstack.kernels import Kernel, unpacked_image
 from xenia.toolstack.machine import Machine
 from xenia.toolstack.machine_config import MIB
 
+MEMORY = 512 * MIB
+_LOOK = 0.2  # seconds between two looks at how far it is
+_SCRIPT = "install.sh"
+_COPYING = "putting files in place"
+_DONE = {"unpacking what needs dpkg": "unpacked", "configuring": "installed"}  # by stage: the status that ends a step
+
 
 class BuildWords(Words, Protocol):
     """Where news of a build go."""
 
     def steps(self, what: str, current: str, done: int, total: int) -> None:
         """`done` of `total` steps of `what`, of which `current` is being taken."""
-
-
-MEMORY = 512 * MIB
-_LOOK = 0.2  # seconds between two looks at how far it is
-_SCRIPT = "install.sh"
-_COPYING = "putting files in place"
-_DONE = {"unpacking what needs dpkg": "unpacked", "configuring": "installed"}  # by stage: the status that ends a step
 
 
 class Installation:
