@@ -44,7 +44,7 @@ def build(config: ImageConfig, words: BuildWords) -> Built:
     kernels = Kernels(cache, client, words.progress)
     with new_disk(config.output, config.size, config.replace) as disk:
         kernel = kernels.get()
-        base = base_initramfs(cache, kernels.busybox(), kernel, (*FRONTENDS, *FILE_SYSTEMS))
+        base = base_initramfs(cache, kernels.busybox(), kernel, FRONTENDS, FILE_SYSTEMS[:1])
         with cache.locked("packages"):
             directory = cache.path("packages", "partial").parent
             packages = [read_package(path) for path in client.fetch_system(config.wanted, directory)]
