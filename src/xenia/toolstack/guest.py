@@ -63,8 +63,7 @@ class Build(Verb[None]):
     def apply(self, guest: Guest) -> None:
         config = guest.config
         memory = config.machine_memory or Machine.memory_for(config.memory)
-<<<<<<< HEAD
-        guest.machine = Machine(memory, scatter=config.scatter, xenstore=config.xenstore)
+        guest.machine = Machine(memory, scatter=config.scatter, xenstore_socket=config.xenstore)
         guest.domain = _domain(guest, guest.machine, self.boot, self.sink)
         for disk in config.disks:
             guest.attach(disk, disk.open())
@@ -97,21 +96,6 @@ class Rebuild(Verb[None]):
         finally:
             for disk in disks:
                 disk.layer.close()
-=======
-        guest.machine = Machine(memory, scatter=config.scatter, xenstore_socket=config.xenstore)
-        guest.domain = guest.machine.create_domain(
-            self.boot.kernel,
-            name=config.name,
-            initrd=self.boot.ramdisk,
-            cmdline=self.boot.command_line,
-            memory=config.memory,
-            clock=config.clock,
-            console=self.sink,
-        )
-        for text in config.disks:
-            disk = parse_disk(text)
-            guest.domain.attach_disk(open_disk(disk), read_only=disk.read_only)
->>>>>>> driver
         guest.state = State.BUILT
 
 

@@ -58,12 +58,9 @@ class MachineConfig:
     """One guest, and the machine it gets.
 
     `kernel` None means the package of `flavour`; that one None, the usual flavour or, failing that, the demo guest.
-<<<<<<< HEAD
     `machine_memory` None means what the guest needs.  Sizes are bytes.  `on_reboot` None means a restart where somebody
-    looks at the console, and the end elsewhere.  `xenstore` is Machine's.
-=======
-    `machine_memory` None means what the guest needs.  Sizes are bytes.  `xenstore` is Machine's `xenstore_socket`.
->>>>>>> driver
+    looks at the console, and the end elsewhere.  `xenstore` is Machine's
+    `xenstore_socket`.
     ConfigError for values that can never be had.
     """
 
