@@ -31,6 +31,10 @@ INTERPOSED = [
     "tlb_reset_dirty_by_vaddr",
     "tcg_gen_callN",
     "tcg_gen_exit_tb",
+    "tcg_gen_mb",
+    *(f"tcg_gen_atomic_{operation}_fetch_i64" for operation in ("add", "and", "or", "xor")),
+    *(f"tcg_gen_atomic_fetch_{operation}_i64" for operation in ("add", "and", "or", "xor")),
+    *(f"tcg_gen_atomic_{operation}_i64" for operation in ("xchg", "cmpxchg")),
 ]
 
 

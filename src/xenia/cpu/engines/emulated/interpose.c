@@ -22,6 +22,9 @@
  *   tcg_gen_callN, tcg_gen_exit_tb    Unicorn calls a C helper at the start of every translated block to see whether
  *                                     it should stop.  QEMU's own way is two instructions inline (load, branch); this
  *                                     puts them back.
+ *   tcg_gen_mb, tcg_gen_atomic_*      Unicorn runs one processor and leaves barriers out.  Here backends and other
+ *                                     domains look at the guest's memory meanwhile, on other host threads: two ends of
+ *                                     a ring that each write an index and then read the other's would both miss it.
  */
 #include "interpose.h"
 
@@ -349,4 +352,43 @@ void __wrap_tcg_gen_exit_tb_x86_64(TcgContext *tcg, const void *tb, unsigned ind
         stop_label = NULL;
     }
     __real_tcg_gen_exit_tb_x86_64(tcg, tb, index);
+}
+
+/* ---- barriers ---- */
+
+#define INDEX_OP_MB 4
+#define TCG_FULL_BARRIER 0x3f
+
+void __wrap_tcg_gen_mb_x86_64(TcgContext *tcg, int kind) { tcg_gen_op1_x86_64(tcg, INDEX_OP_MB, kind); }
+
+/* What carries a lock prefix, or is `xchg` with memory: a full barrier, both ways. */
+#define ATOMIC(name)                                                                                                  \
+    extern void __real_tcg_gen_atomic_##name##_i64_x86_64(TcgContext *tcg, void *result, void *address, void *value, \
+                                                          TcgArg index, int operation);                              \
+    void __wrap_tcg_gen_atomic_##name##_i64_x86_64(TcgContext *tcg, void *result, void *address, void *value,        \
+                                                   TcgArg index, int operation)                                      \
+    {                                                                                                                \
+        tcg_gen_op1_x86_64(tcg, INDEX_OP_MB, TCG_FULL_BARRIER);                                                      \
+        __real_tcg_gen_atomic_##name##_i64_x86_64(tcg, result, address, value, index, operation);                    \
+        tcg_gen_op1_x86_64(tcg, INDEX_OP_MB, TCG_FULL_BARRIER);                                                      \
+    }
+ATOMIC(add_fetch)
+ATOMIC(and_fetch)
+ATOMIC(or_fetch)
+ATOMIC(xor_fetch)
+ATOMIC(fetch_add)
+ATOMIC(fetch_and)
+ATOMIC(fetch_or)
+ATOMIC(fetch_xor)
+ATOMIC(xchg)
+
+extern void __real_tcg_gen_atomic_cmpxchg_i64_x86_64(TcgContext *tcg, void *result, void *address, void *expected,
+                                                     void *value, TcgArg index, int operation);
+
+void __wrap_tcg_gen_atomic_cmpxchg_i64_x86_64(TcgContext *tcg, void *result, void *address, void *expected, void *value,
+                                              TcgArg index, int operation)
+{
+    tcg_gen_op1_x86_64(tcg, INDEX_OP_MB, TCG_FULL_BARRIER);
+    __real_tcg_gen_atomic_cmpxchg_i64_x86_64(tcg, result, address, expected, value, index, operation);
+    tcg_gen_op1_x86_64(tcg, INDEX_OP_MB, TCG_FULL_BARRIER);
 }

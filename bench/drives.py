@@ -1,0 +1,242 @@
+"""Everyone with a disk to measure: a guest, or the host itself, that runs bench/io.c and measures when it is asked.
+
+They all run at once and wait, each with a copy of the same file, so that one question can be put to each in turn.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import peers
+from bench.contenders import MEMORY, Failed
+
+READY = 120  # seconds until a guest may say that it is
+PATIENCE = 60  # seconds on top of what was asked for
+INIT = """#!/bin/busybox sh
+/bin/busybox mount -t proc proc /proc
+/bin/busybox mount -t sysfs sys /sys
+/bin/busybox mount -t devtmpfs dev /dev
+for module in {modules}; do /bin/busybox insmod /modules/$module.ko; done
+i=0
+while [ ! -e /dev/{device} ] && [ $i -lt 100 ]; do /bin/busybox sleep 0.1; i=$((i+1)); done
+/bin/io /dev/{device}
+exec /bin/busybox poweroff -f
+"""
+VIRTIO = ("virtio_pci", "virtio_blk")
+IDE = ("ata_piix", "sd_mod")
+XEN = ("xen_blkfront",)
+# QEMU's own defaults are cache=writeback and threads for what may wait; they are written out because they matter.
+QEMU_DRIVE = "format=raw,cache=writeback,aio=threads"
+
+
+@dataclass(frozen=True)
+class Files:
+    """What all have in common: a directory to work in, a kernel, busybox, the program, and the file to copy."""
+
+    directory: Path
+    kernel: Path
+    busybox: bytes
+    program: bytes
+    modules: Mapping[str, bytes]  # by name
+    master: Path
+
+    def copy(self, name: str) -> Path:
+        """A copy of the file, all of it in the host's page cache."""
+        path = self.directory / f"{name}.img"
+        shutil.copyfile(self.master, path)
+        return path
+
+    def initrd(self, name: str, device: str, modules: Iterable[str] = ()) -> Path:
+        """An initramfs that loads the modules and what they need, and measures the device."""
+        from xenia.toolstack.modules import load_order, read_modinfo
+
+        infos = {module: read_modinfo(data, module) for module, data in self.modules.items()}
+        order = load_order(modules, infos)
+        files = {"bin/": b"", "dev/": b"", "proc/": b"", "sys/": b"", "modules/": b""}
+        files["init"] = INIT.format(modules=" ".join(order), device=device).encode()
+        files |= {"bin/busybox": self.busybox, "bin/io": self.program}
+        files |= {f"modules/{module}.ko": self.modules[module] for module in order}
+        path = self.directory / f"{name}.cpio"
+        path.write_bytes(peers.archive(files))
+        return path
+
+
+class Drive:
+    """One of them, running.  Failed when it does not say that it is ready, or does not answer."""
+
+    def __init__(self, command: list[str], helpers: Iterable[subprocess.Popen[bytes]] = ()) -> None:
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1] / "src")}
+        self._helpers = list(helpers)
+        self._said = b""
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
+        self.pid = self._process.pid
+
+    def wait_ready(self) -> None:
+        """Wait until it has started."""
+        self._wait("ready", READY)
+
+    def measure(self, test: str, milliseconds: int) -> float:
+        """The rate of a test that goes on for so long."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{test} {milliseconds}\n".encode())
+        self._process.stdin.flush()
+        return float(self._wait(f"{test}:", PATIENCE + milliseconds / 1000).split()[1])
+
+    def _wait(self, beginning: str, seconds: float) -> str:
+        """The line that begins so."""
+        assert self._process.stdout is not None
+        end = time.monotonic() + seconds
+        while True:
+            *lines, rest = self._said.split(b"\n")
+            for index, line in enumerate(lines):
+                text = line.decode("utf-8", "replace").strip()
+                if text.startswith(beginning):
+                    self._said = b"\n".join([*lines[index + 1 :], rest])
+                    return text
+            left = end - time.monotonic()
+            if left <= 0 or not select.select([self._process.stdout], [], [], left)[0]:
+                raise Failed(f"no answer to {beginning!r}; it said:\n{self._said[-600:].decode('utf-8', 'replace')}")
+            data = os.read(self._process.stdout.fileno(), 65536)
+            if not data:
+                raise Failed(f"it ended; it said:\n{self._said[-600:].decode('utf-8', 'replace')}")
+            self._said += data
+
+    def close(self) -> None:
+        """End it: asked to first, so that what it says in the end is said."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        try:
+            self._process.stdin.write(b"end 0\n")
+            self._process.stdin.flush()
+            self._process.wait(20)
+        except (OSError, subprocess.TimeoutExpired):
+            pass
+        try:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self._process.wait()
+        self._process.stdin.close()
+        self._process.stdout.close()
+        for helper in self._helpers:
+            helper.terminate()
+            helper.wait()
+
+
+Start = Callable[[Files], Drive]
+
+
+def host(files: Files) -> Drive:
+    """The same program on the host, through its page cache, which is what it is to a guest's disk."""
+    program = files.directory / "io"
+    program.write_bytes(files.program)
+    program.chmod(0o755)
+    return Drive([str(program), str(files.copy("host")), "cached"])
+
+
+def qemu(name: str, device: str, modules: tuple[str, ...], *drive: str) -> Start:
+    """QEMU's emulator with the disk as that device of a pc."""
+
+    def start(files: Files) -> Drive:
+        initrd = files.initrd(name, device, modules)
+        return Drive([
+            *(peers.qemu(), "-accel", "tcg", "-cpu", "max", "-machine", "pc", "-m", str(MEMORY)),
+            *("-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-no-reboot"),
+            *("-kernel", str(files.kernel), "-initrd", str(initrd), "-append", "console=ttyS0 quiet"),
+            *("-drive", f"file={files.copy(name)},{QEMU_DRIVE},if=none,id=disk", *drive),
+        ])  # fmt: skip
+
+    return start
+
+
+def user_mode_linux(files: Files) -> Drive:
+    """User-Mode Linux's own block device, in Debian's build of its kernel."""
+    initrd = files.initrd("uml", "ubda")
+    return Drive([
+        *(peers.user_mode_linux(), f"mem={MEMORY}M", f"initrd={initrd}", f"ubd0={files.copy('uml')}"),
+        *("con=null", "con0=fd:0,fd:1", "quiet"),
+    ])  # fmt: skip
+
+
+def xenia(name: str, layers: str = "", server: str = "") -> Start:
+    """Xenia, with a stack of layers; `{}` in it stands for a path without its suffix."""
+
+    def start(files: Files) -> Drive:
+        from xenia.backends.storage.stack import create_stack, open_stack
+
+        base = files.directory / name
+        stack = (layers or "file:{}.img").format(base)
+        helpers = []
+        if server:
+            files.copy(name)
+            helpers.append(subprocess.Popen([peers.find(server, "qemu-system-common"), *storage_daemon(base)]))
+            _wait_for(base.with_suffix(".sock"))
+        elif not layers or stack.startswith(f"file:{base}.img") and "crypt" not in stack and "compress" not in stack:
+            files.copy(name)
+        else:
+            create_stack(stack, files.master.stat().st_size)
+            with open_stack(stack) as disk:
+                data = files.master.read_bytes()
+                for at in range(0, len(data), 1 << 20):
+                    disk.pwrite(data[at : at + (1 << 20)], at)
+        initrd = files.initrd(name, "xvda", XEN)
+        return Drive(
+            [
+                *(sys.executable, "-m", "xenia", "run", "--quiet", "--memory", f"{MEMORY}M", "--disk", stack),
+                *("--kernel", str(files.kernel), "--initrd", str(initrd), "--append", "quiet"),
+            ],
+            helpers,
+        )
+
+    return start
+
+
+def storage_daemon(base: Path) -> list[str]:
+    """Arguments of qemu-storage-daemon to serve a file on a socket beside it."""
+    return [
+        *("--blockdev", f"driver=file,node-name=disk,filename={base}.img"),
+        *("--nbd-server", f"addr.type=unix,addr.path={base}.sock"),
+        *("--export", "type=nbd,id=disk,node-name=disk,writable=on,name="),
+    ]
+
+
+def _wait_for(path: Path) -> None:
+    end = time.monotonic() + 10
+    while not path.exists():
+        if time.monotonic() > end:
+            raise Failed(f"nobody made {path}")
+        time.sleep(0.01)
+
+
+DRIVES: dict[str, tuple[str, Start]] = {
+    "xenia": ("Xenia", xenia("xenia")),
+    "virtio": ("QEMU virtio-blk", qemu("virtio", "vda", VIRTIO, "-device", "virtio-blk-pci,drive=disk")),
+    "ide": ("QEMU IDE", qemu("ide", "sda", IDE, "-device", "ide-hd,drive=disk")),
+    "uml": ("UML ubd", user_mode_linux),
+    "host": ("the host", host),
+}
+# What each layer costs is told by one disk that has it and one that has not.
+LAYERS: dict[str, tuple[str, Start]] = {
+    "qcow2": ("qcow2", xenia("qcow2", "qcow2:{}.qcow2")),
+    "crypt": ("crypt", xenia("crypt", "file:{0}.img,crypt:key=@{0}.key:kdf=pbkdf2")),
+    "compress": ("compress", xenia("compress", "file:{}.img,compress")),
+    "cow": ("cow", xenia("cow", "file:{}.img,cow")),
+    "checkpoint": ("checkpoint", xenia("checkpoint", "file:{}.img,checkpoint")),
+    "cache": ("cache", xenia("cache", "file:{}.img,cache")),
+    "nbd": ("nbd", xenia("nbd", "nbd:{}.sock", server="qemu-storage-daemon")),
+}
