@@ -98,6 +98,19 @@ class Drive:
         self._process.stdin.flush()
         return float(self._wait(f"{test}:", PATIENCE + milliseconds / 1000).split()[1])
 
+    def processor_time(self) -> float:
+        """Seconds that it has used so far, all its processes together."""
+        ticks = 0
+        for directory in Path("/proc").iterdir():
+            if directory.name.isdigit():
+                try:
+                    fields = (directory / "stat").read_text().rpartition(")")[2].split()
+                except OSError:
+                    continue  # it ended meanwhile
+                if int(fields[3]) == self.pid:
+                    ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
     def _wait(self, beginning: str, seconds: float) -> str:
         """The line that begins so."""
         assert self._process.stdout is not None

@@ -11,9 +11,10 @@ sleeper each write their own word first and read the other's afterwards, both in
 the other: the poster writes mailbox then reads `blocked`, the sleeper writes `blocked` then reads mailbox.
 
 A channel with two ends is changed by either of two threads: bound, closed, and sent through, all under the Directory's lock, so that nobody
-sends to a domain, or to a backend's eventfd, that is gone.
+sends to a domain, or to a backend's eventfd, that is gone.  A backend that can answer at once has a listener instead, which is called without
+that lock; who takes it away waits until nobody is inside.
 """
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from posix.unistd cimport write
 from xenia.abi.errno cimport XEN_EEXIST, XEN_EINVAL, XEN_ENOENT, XEN_ENOSPC, XEN_ESRCH
 from xenia.abi.xen cimport DOMID_SELF, NR_EVENT_CHANNELS_2L, NR_VIRQS, VIRQ_DEBUG, VIRQ_TIMER
@@ -29,6 +30,7 @@ from xenia.domain.domain cimport (
     NR_DOMIDS,
     Domain,
     EventChannel,
+    Listener,
     Vcpu,
 )
 from xenia.machine.lock cimport lock, unlock
@@ -44,6 +46,7 @@ cdef extern from *:
     static inline void flag_store(volatile uint8_t *flag, uint8_t value) { __atomic_store_n(flag, value, __ATOMIC_SEQ_CST); }
     static inline int flag_swap(volatile uint8_t *flag, uint8_t expected, uint8_t value)
     { return __atomic_compare_exchange_n(flag, &expected, value, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); }
+    static inline int32_t count_add(int32_t *count, int32_t n) { return __atomic_add_fetch(count, n, __ATOMIC_SEQ_CST); }
     """
     void word_or(volatile uint64_t *word, uint64_t bits) noexcept nogil
     uint64_t word_take(volatile uint64_t *word) noexcept nogil
@@ -52,7 +55,11 @@ cdef extern from *:
     uint8_t flag_read(volatile uint8_t *flag) noexcept nogil
     void flag_store(volatile uint8_t *flag, uint8_t value) noexcept nogil
     bint flag_swap(volatile uint8_t *flag, uint8_t expected, uint8_t value) noexcept nogil
+    int32_t count_add(int32_t *count, int32_t n) noexcept nogil
     int count_trailing_zeros "__builtin_ctzll"(uint64_t word) noexcept nogil
+
+cdef extern from "<sched.h>" nogil:
+    int sched_yield()
 
 # VIRQ_XENOPROF and VIRQ_XENPMU: with VIRQ_TIMER and VIRQ_DEBUG the virqs that each vcpu has for itself.
 cdef enum:
@@ -148,7 +155,8 @@ cdef bint event_port_pending(Domain *domain, uint32_t port) noexcept nogil:
 
 cdef int64_t event_send(Domain *domain, uint32_t port) noexcept nogil:
     cdef EventChannel *channel
-    cdef int64_t result
+    cdef Listener *listener
+    cdef int64_t result = 0
     if port >= domain.valid_ports:
         return -XEN_EINVAL
     channel = &domain.channels[port]
@@ -156,8 +164,16 @@ cdef int64_t event_send(Domain *domain, uint32_t port) noexcept nogil:
         event_set_pending(domain, port)
         return 0
     hold_channels(domain)
-    result = send(domain, channel)
+    listener = channel.listener
+    if listener == NULL:
+        result = send(domain, channel)
+    else:
+        count_add(&listener.inside, 1)
     drop_channels(domain)
+    if listener != NULL:
+        if listener.answer(listener.argument):
+            event_set_pending(domain, port)
+        count_add(&listener.inside, -1)
     return result
 
 cdef int64_t send(Domain *domain, EventChannel *channel) noexcept nogil:
@@ -302,6 +318,7 @@ cdef void close(Domain *domain, uint32_t port) noexcept nogil:
     flag_store(&channel.state, ECS_FREE)
     channel.remote = NULL
     channel.notify_fd = -1
+    channel.listener = NULL
     channel.notify_vcpu = 0
     domain.shared_info.evtchn_pending[port >> 6] &= ~(<uint64_t>1 << (port & 63))
 
@@ -350,5 +367,25 @@ cdef void event_disconnect(Domain *domain, uint32_t port, int notify_fd) noexcep
     hold_channels(domain)
     if channel.state == ECS_XENIA and channel.notify_fd == notify_fd:
         channel.notify_fd = -1
+        channel.listener = NULL
         flag_store(&channel.state, ECS_UNBOUND)
     drop_channels(domain)
+
+cdef bint event_listen(Domain *domain, uint32_t port, int notify_fd, Listener *listener) noexcept nogil:
+    cdef bint is_ours
+    if port >= domain.valid_ports:
+        return False
+    hold_channels(domain)
+    is_ours = domain.channels[port].state == ECS_XENIA and domain.channels[port].notify_fd == notify_fd
+    if is_ours:
+        domain.channels[port].listener = listener
+    drop_channels(domain)
+    return is_ours
+
+cdef void event_ignore(Domain *domain, uint32_t port, Listener *listener) noexcept nogil:
+    hold_channels(domain)
+    if domain.channels[port].listener == listener:
+        domain.channels[port].listener = NULL
+    drop_channels(domain)
+    while count_add(&listener.inside, 0):
+        sched_yield()

@@ -49,6 +49,7 @@ class _Ring:
 
     def start(self) -> None:
         self._thread.start()
+        self._queue.start()
 
     def close(self) -> None:
         if self._thread.ident is not None:

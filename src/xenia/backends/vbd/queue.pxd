@@ -38,7 +38,7 @@ cdef class Workers:             # of one device: they do what may sleep
     cdef int flush_error        # of the first flush that failed
     cdef void perform(self, Op *op) noexcept nogil
     cdef int flush(self) noexcept nogil
-    cdef void put(self, Op *op) noexcept nogil
+    cdef void put(self, Op *first, Op *last) noexcept nogil
     cdef submit(self, Op *op)
     cdef Op *get(self) noexcept nogil
 
@@ -48,6 +48,8 @@ cdef class Queue:
     cdef BackRing ring
     cdef Py_buffer pages
     cdef bint has_pages
+    cdef Lock taking            # held by the thread that takes requests from the ring
+    cdef void *listening        # that the guest's events are answered on the thread that runs it
     cdef Lock lock              # guards what follows, and putting responses
     cdef Keep keep
     cdef Op *ops
@@ -61,11 +63,13 @@ cdef class Queue:
     cdef volatile uint8_t closing
     cdef volatile uint8_t faulty
     cdef void serve_ring(self) noexcept nogil
+    cdef bint answer(self) noexcept nogil
     cdef int take_batch(self) noexcept nogil
     cdef int start_barrier(self) noexcept nogil
     cdef int take_some(self, int waiting) noexcept nogil
     cdef void carry_out(self, Op *batch) noexcept nogil
     cdef bint try_at_once(self, Op *op) noexcept nogil
-    cdef void finish(self, Op *op) noexcept nogil
+    cdef void finish(self, Op *op, bint more) noexcept nogil
     cdef void respond(self, Op *op) noexcept nogil
-    cdef void push(self) noexcept nogil
+    cdef bint push(self) noexcept nogil
+    cdef bint push_locked(self) noexcept nogil

@@ -18,19 +18,19 @@ import os
 
 from cpython.buffer cimport PyBUF_CONTIG, PyBuffer_Release, PyObject_GetBuffer
 from cpython.memoryview cimport PyMemoryView_FromMemory
-from libc.errno cimport EAGAIN, EINTR, EIO, EOPNOTSUPP, errno as c_errno
-from libc.stdint cimport int16_t, uint8_t, uint32_t, uint64_t
+from libc.errno cimport EAGAIN, EOPNOTSUPP, errno as c_errno
+from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
-from posix.types cimport off_t
 from posix.unistd cimport read, write
 
 from xenia.abi.blkif cimport (
     BLKIF_RSP_EOPNOTSUPP, BLKIF_RSP_ERROR, BLKIF_RSP_OKAY, blkif_request_t, blkif_response_t,
 )
 from xenia.backends.vbd.request cimport (
-    OP_DISCARD, OP_FLUSH, OP_READ, OP_REFUSED, OP_SECURE_DISCARD, OP_WRITE, Kept, Op, iovec, keep_end, let_go, parse,
+    OP_DISCARD, OP_FLUSH, OP_READ, OP_REFUSED, OP_SECURE_DISCARD, OP_WRITE, Kept, Op, keep_end, let_go, parse,
 )
+from xenia.backends.vbd.transfer cimport follows, punch, transfer
 from xenia.backends.xenbus.frames cimport Frames
 from xenia.backends.xenbus.ring cimport (
     RING_FAULT, back_attach, back_owed, back_push, back_put, back_rest, back_take, back_waiting,
@@ -43,21 +43,16 @@ from xenia.errors import HypervisorBug
 _log = logging.getLogger(__name__)
 
 cdef extern from "<pthread.h>" nogil:
+    int trylock "pthread_mutex_trylock"(Lock *lock)
     int pthread_cond_wait(pthread_cond_t *condition, Lock *lock)
     int pthread_cond_signal(pthread_cond_t *condition)
     int pthread_cond_broadcast(pthread_cond_t *condition)
 
 cdef extern from "<sys/uio.h>" nogil:
-    ssize_t preadv2(int fd, const iovec *vectors, int count, off_t offset, int flags)
-    ssize_t pwritev2(int fd, const iovec *vectors, int count, off_t offset, int flags)
     int RWF_NOWAIT
 
 cdef extern from "<unistd.h>" nogil:
     int fdatasync(int fd)
-
-cdef extern from "<fcntl.h>" nogil:
-    int fallocate(int fd, int mode, off_t offset, off_t length)
-    int FALLOC_FL_PUNCH_HOLE, FALLOC_FL_KEEP_SIZE
 
 cdef extern from "<poll.h>" nogil:
     struct pollfd:
@@ -68,9 +63,8 @@ cdef extern from "<poll.h>" nogil:
     int poll(pollfd *fds, unsigned long count, int timeout)
 
 cdef enum:
-    MAX_VECTORS = 1024          # IOV_MAX: of one call
     MAX_BATCH = 512
-    MAX_MERGED = 8 << 20        # bytes of one call
+    TURNS = 3                   # batches that the thread that runs the guest carries out for one event: what came, a barrier, nothing
     KEEP_PER_ENTRY = 2 * 64     # room in the table of kept frames for each ring entry
 
 
@@ -100,7 +94,7 @@ cdef class Workers:
                 op = self.get()
                 while op != NULL and self.fd >= 0:
                     self.perform(op)
-                    (<Queue>op.queue).finish(op)
+                    (<Queue>op.queue).finish(op, False)
                     op = self.get()
             if op == NULL:
                 return
@@ -120,12 +114,16 @@ cdef class Workers:
         except BaseException:
             _log.exception("a disk's requests fail")
             errors = [errno.EIO] * len(requests)
+        each = op
         for error in errors:
-            each = op
-            op = op.next
-            each.next = NULL
             each.error = error
-            (<Queue>each.queue).finish(each)
+            each = each.next
+        with nogil:
+            while op != NULL:
+                each = op
+                op = op.next
+                each.next = NULL
+                (<Queue>each.queue).finish(each, op != NULL and op.queue == each.queue)
 
     cdef void perform(self, Op *op) noexcept nogil:
         # Carry a request out, however long it takes.
@@ -144,8 +142,7 @@ cdef class Workers:
             if op.barrier and op.error == 0:
                 op.error = self.flush()
         elif op.error == 0 and (op.kind == OP_DISCARD or op.kind == OP_SECURE_DISCARD):
-            if fallocate(self.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, op.offset, op.length):
-                op.error = c_errno
+            op.error = punch(self.fd, op)
 
     cdef int flush(self) noexcept nogil:
         # What the host could not write it tells once and forgets; the disk has failed for good.
@@ -153,15 +150,18 @@ cdef class Workers:
             self.flush_error = c_errno
         return self.flush_error
 
-    cdef void put(self, Op *op) noexcept nogil:
+    cdef void put(self, Op *first, Op *last) noexcept nogil:
+        # A list of requests.
         lock(&self.lock)
-        op.next = NULL
         if self.first == NULL:
-            self.first = op
+            self.first = first
         else:
-            self.last.next = op
-        self.last = op
-        pthread_cond_signal(&self.changed)
+            self.last.next = first
+        self.last = last
+        if first != last and self.fd >= 0:
+            pthread_cond_broadcast(&self.changed)
+        else:
+            pthread_cond_signal(&self.changed)
         unlock(&self.lock)
 
     cdef Op *get(self) noexcept nogil:
@@ -259,8 +259,13 @@ cdef class Queue:
         if self.wake_fd >= 0:
             os.close(self.wake_fd)
 
+    def start(self) -> None:
+        """Answer at once what can be answered so, on the thread that runs the guest, where that is possible."""
+        if os.environ.get("XT_NOLISTEN"): return
+        self.listening = self.frames.listen(self.port, self.event_fd, answer, <void *>self)
+
     def serve(self) -> None:
-        """Serve the ring until `close`.  For a thread of its own."""
+        """Serve the ring until `stop`.  For a thread of its own."""
         with nogil:
             self.serve_ring()
 
@@ -272,6 +277,10 @@ cdef class Queue:
     def stop(self) -> None:
         """Take no more requests; `serve` returns when those taken are answered."""
         self.closing = True
+        with nogil:
+            if self.listening != NULL:
+                self.frames.ignore(self.port, self.listening)
+                self.listening = NULL
         os.eventfd_write(self.wake_fd, 1)
 
     def close(self) -> None:
@@ -287,7 +296,7 @@ cdef class Queue:
     cdef void serve_ring(self) noexcept nogil:
         cdef pollfd waiting[2]
         cdef uint64_t drained
-        cdef int found
+        cdef bint found
         waiting[0].fd = self.wake_fd
         waiting[1].fd = self.event_fd
         waiting[0].events = waiting[1].events = POLLIN
@@ -300,13 +309,39 @@ cdef class Queue:
             # Only what is looked at after the descriptors were emptied is surely seen.
             read(self.wake_fd, &drained, 8)
             read(self.event_fd, &drained, 8)
-            found = 0 if self.closing or self.faulty else self.take_batch()
-            if found == 0:
+            lock(&self.taking)
+            found = not self.closing and self.take_batch()
+            if self.push():
+                self.frames.notify(self.port)
+            unlock(&self.taking)
+            if not found:
                 poll(waiting, 2, -1)
+
+    # --- the thread that runs the guest
+
+    cdef bint answer(self) noexcept nogil:
+        # The guest notifies, and runs on when this returns.  Whoever else takes requests now may have looked too early, and looks again.
+        cdef uint64_t one = 1
+        cdef int turns = 0
+        cdef bint notify
+        if trylock(&self.taking):
+            write(self.wake_fd, &one, 8)
+            return False
+        while turns < TURNS and not self.closing and self.take_batch():
+            turns += 1
+        notify = self.push()
+        unlock(&self.taking)
+        if turns == TURNS:
+            write(self.wake_fd, &one, 8)
+        return notify
+
+    # --- whoever has `taking`
 
     cdef int take_batch(self) noexcept nogil:
         # Take what there is and see to it; how many requests there were.  0: sleep, the guest notifies of the next.
         cdef int waiting
+        if self.faulty:
+            return 0
         if self.barrier != NULL:
             lock(&self.lock)
             waiting = self.in_flight
@@ -325,7 +360,7 @@ cdef class Queue:
         if self.barrier_begun:
             return 0
         self.barrier_begun = True
-        self.workers.put(self.barrier)
+        self.workers.put(self.barrier, self.barrier)
         return 1
 
     cdef int take_some(self, int waiting) noexcept nogil:
@@ -366,6 +401,8 @@ cdef class Queue:
 
     cdef void carry_out(self, Op *batch) noexcept nogil:
         cdef Op *op
+        cdef Op *first = NULL       # of those for the workers
+        cdef Op *last = NULL
         while batch != NULL:
             op = batch
             batch = op.next
@@ -374,11 +411,14 @@ cdef class Queue:
                 lock(&self.lock)
                 self.respond(op)
                 unlock(&self.lock)
+                continue
+            if first == NULL:
+                first = op
             else:
-                self.workers.put(op)
-        lock(&self.lock)
-        self.push()
-        unlock(&self.lock)
+                last.next = op
+            last = op
+        if first != NULL:
+            self.workers.put(first, last)
 
     cdef bint try_at_once(self, Op *op) noexcept nogil:
         # What the host can do without sleeping; a flush, a discard and a disk of layers always may sleep.
@@ -399,15 +439,15 @@ cdef class Queue:
 
     # --- any thread
 
-    cdef void finish(self, Op *op) noexcept nogil:
-        # A request that workers carried out.
+    cdef void finish(self, Op *op, bint more) noexcept nogil:
+        # A request that workers carried out; `more` of them come at once.
         cdef uint64_t one = 1
-        cdef bint wake
         lock(&self.lock)
         if op == self.barrier:
             self.barrier = NULL
         self.respond(op)
-        self.push()
+        if not more and self.push_locked():
+            self.frames.notify(self.port)
         # Who waits for the rest to finish looks again.  Nothing of the queue is touched after the lock is gone: it may be closed then.
         if self.barrier != NULL or self.closing or self.in_flight == 0:
             write(self.wake_fd, &one, 8)
@@ -434,12 +474,25 @@ cdef class Queue:
             self.idle = op
             op = following
 
-    cdef void push(self) noexcept nogil:
-        if self.ring.rsp_prod != self.ring.rsp_pushed and back_push(&self.ring):
-            lock(&self.workers.lock)
-            self.workers.counts.notifications += 1
-            unlock(&self.workers.lock)
-            self.frames.notify(self.port)
+    cdef bint push(self) noexcept nogil:
+        cdef bint notify
+        lock(&self.lock)
+        notify = self.push_locked()
+        unlock(&self.lock)
+        return notify
+
+    cdef bint push_locked(self) noexcept nogil:
+        # Publish the responses; whether to notify the guest.
+        if self.ring.rsp_prod == self.ring.rsp_pushed or not back_push(&self.ring):
+            return False
+        lock(&self.workers.lock)
+        self.workers.counts.notifications += 1
+        unlock(&self.workers.lock)
+        return True
+
+
+cdef bint answer(void *queue) noexcept nogil:
+    return (<Queue>queue).answer()
 
 
 cdef void count(Counts *counts, Lock *guard, Op *op, bint merged) noexcept nogil:
@@ -458,56 +511,3 @@ cdef void count(Counts *counts, Lock *guard, Op *op, bint merged) noexcept nogil
         elif op.kind == OP_DISCARD or op.kind == OP_SECURE_DISCARD:
             counts.discards += 1
     unlock(guard)
-
-
-cdef bint follows(Op *op, Op *before) noexcept nogil:
-    # Whether one call can carry both out.
-    return (op.kind == before.kind and (op.kind == OP_READ or op.kind == OP_WRITE) and not op.flush_first and not before.flush_first
-            and op.offset == before.offset + before.length)
-
-
-cdef int vectors_of(Op *op, iovec *vectors, Op **rest) noexcept nogil:
-    # The vectors of a request and of those merged into it, as many as one call takes; `rest` is the first that is left out.
-    cdef int total = 0
-    cdef uint64_t length = 0
-    cdef uint32_t i
-    while op != NULL and total + op.nr_vectors <= MAX_VECTORS and (total == 0 or length + op.length <= MAX_MERGED):
-        for i in range(op.nr_vectors):
-            vectors[total] = op.vectors[i]
-            total += 1
-        length += op.length
-        op = op.merged
-    rest[0] = op
-    return total
-
-
-cdef int transfer(int fd, Op *op, int flags) noexcept nogil:
-    # Read or write: 0, or an errno.  With RWF_NOWAIT a part may have been done; doing it again does no harm.
-    cdef iovec vectors[MAX_VECTORS]
-    cdef iovec *at
-    cdef Op *rest
-    cdef bint reads = op.kind == OP_READ
-    cdef off_t offset = op.offset
-    cdef ssize_t done
-    cdef int left
-    while op != NULL:
-        left = vectors_of(op, vectors, &rest)
-        at = vectors
-        while left:
-            done = preadv2(fd, at, left, offset, flags) if reads else pwritev2(fd, at, left, offset, flags)
-            if done < 0:
-                if c_errno == EINTR:
-                    continue
-                return c_errno
-            if done == 0:
-                return EIO          # the file ends before the disk does
-            offset += done
-            while left and <size_t>done >= at.iov_len:
-                done -= at.iov_len
-                at += 1
-                left -= 1
-            if done:
-                at.iov_base = <char *>at.iov_base + done
-                at.iov_len -= done
-        op = rest
-    return 0
