@@ -186,27 +186,22 @@ def user_mode_linux(files: Files) -> Drive:
     ])  # fmt: skip
 
 
-def xenia(name: str, layers: str = "", server: str = "") -> Start:
-    """Xenia, with a stack of layers; `{}` in it stands for a path without its suffix."""
+def xenia(name: str, layers: str = "file:{}.img", made: bool = False) -> Start:
+    """Xenia, with a stack of layers, where `{}` stands for a path without its suffix.
+
+    made    the stack is made and written to; otherwise its bottom is a copy of the file
+    """
 
     def start(files: Files) -> Drive:
-        from xenia.backends.storage.stack import create_stack, open_stack
-
         base = files.directory / name
-        stack = (layers or "file:{}.img").format(base)
-        helpers = []
-        if server:
-            files.copy(name)
-            helpers.append(subprocess.Popen([peers.find(server, "qemu-system-common"), *storage_daemon(base)]))
-            _wait_for(base.with_suffix(".sock"))
-        elif not layers or stack.startswith(f"file:{base}.img") and "crypt" not in stack and "compress" not in stack:
-            files.copy(name)
+        stack = layers.format(base)
+        if made:
+            make(stack, base.with_suffix(".key"), files.master.read_bytes())
         else:
-            create_stack(stack, files.master.stat().st_size)
-            with open_stack(stack) as disk:
-                data = files.master.read_bytes()
-                for at in range(0, len(data), 1 << 20):
-                    disk.pwrite(data[at : at + (1 << 20)], at)
+            files.copy(name)
+        helpers = []
+        if stack.startswith("nbd:"):
+            helpers.append(storage_daemon(base))
         initrd = files.initrd(name, "xvda", XEN)
         return Drive(
             [
@@ -219,21 +214,33 @@ def xenia(name: str, layers: str = "", server: str = "") -> Start:
     return start
 
 
-def storage_daemon(base: Path) -> list[str]:
-    """Arguments of qemu-storage-daemon to serve a file on a socket beside it."""
-    return [
-        *("--blockdev", f"driver=file,node-name=disk,filename={base}.img"),
-        *("--nbd-server", f"addr.type=unix,addr.path={base}.sock"),
+def make(stack: str, key: Path, data: bytes) -> None:
+    """Make a disk with that on it."""
+    from xenia.backends.storage.stack import create_stack, open_stack
+
+    key.write_text("a passphrase")
+    create_stack(stack, len(data))
+    with open_stack(stack) as disk:
+        for at in range(0, len(data), 1 << 20):
+            disk.pwrite(data[at : at + (1 << 20)], at)
+
+
+def storage_daemon(base: Path) -> subprocess.Popen[bytes]:
+    """A server for a file, on a socket beside it."""
+    socket = base.with_suffix(".sock")
+    server = subprocess.Popen([
+        *(peers.find("qemu-storage-daemon", "qemu-system-common"), "--blockdev"),
+        f"driver=file,node-name=disk,filename={base}.img",
+        *("--nbd-server", f"addr.type=unix,addr.path={socket}"),
         *("--export", "type=nbd,id=disk,node-name=disk,writable=on,name="),
-    ]
-
-
-def _wait_for(path: Path) -> None:
+    ])  # fmt: skip
     end = time.monotonic() + 10
-    while not path.exists():
+    while not socket.exists():
         if time.monotonic() > end:
-            raise Failed(f"nobody made {path}")
+            server.kill()
+            raise Failed(f"nobody made {socket}")
         time.sleep(0.01)
+    return server
 
 
 DRIVES: dict[str, tuple[str, Start]] = {
@@ -245,11 +252,11 @@ DRIVES: dict[str, tuple[str, Start]] = {
 }
 # What each layer costs is told by one disk that has it and one that has not.
 LAYERS: dict[str, tuple[str, Start]] = {
-    "qcow2": ("qcow2", xenia("qcow2", "qcow2:{}.qcow2")),
-    "crypt": ("crypt", xenia("crypt", "file:{0}.img,crypt:key=@{0}.key:kdf=pbkdf2")),
-    "compress": ("compress", xenia("compress", "file:{}.img,compress")),
+    "qcow2": ("qcow2", xenia("qcow2", "qcow2:{}.qcow2", made=True)),
+    "crypt": ("crypt", xenia("crypt", "file:{0}.img,crypt:key=@{0}.key:kdf=pbkdf2", made=True)),
+    "compress": ("compress", xenia("compress", "file:{}.img,compress", made=True)),
     "cow": ("cow", xenia("cow", "file:{}.img,cow")),
     "checkpoint": ("checkpoint", xenia("checkpoint", "file:{}.img,checkpoint")),
     "cache": ("cache", xenia("cache", "file:{}.img,cache")),
-    "nbd": ("nbd", xenia("nbd", "nbd:{}.sock", server="qemu-storage-daemon")),
+    "nbd": ("nbd", xenia("nbd", "nbd:{}.sock")),
 }

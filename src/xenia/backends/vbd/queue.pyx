@@ -25,7 +25,8 @@ from libc.string cimport memset
 from posix.unistd cimport read, write
 
 from xenia.abi.blkif cimport (
-    BLKIF_RSP_EOPNOTSUPP, BLKIF_RSP_ERROR, BLKIF_RSP_OKAY, blkif_request_t, blkif_response_t,
+    BLKIF_OP_INDIRECT, BLKIF_OP_WRITE, BLKIF_RSP_EOPNOTSUPP, BLKIF_RSP_ERROR, BLKIF_RSP_OKAY, blkif_request_indirect_t, blkif_request_t,
+    blkif_response_t,
 )
 from xenia.backends.vbd.request cimport (
     OP_DISCARD, OP_FLUSH, OP_READ, OP_REFUSED, OP_SECURE_DISCARD, OP_WRITE, Kept, Op, keep_end, let_go, parse,
@@ -33,7 +34,7 @@ from xenia.backends.vbd.request cimport (
 from xenia.backends.vbd.transfer cimport follows, punch, transfer
 from xenia.backends.xenbus.frames cimport Frames
 from xenia.backends.xenbus.ring cimport (
-    RING_FAULT, back_attach, back_owed, back_push, back_put, back_rest, back_take, back_waiting,
+    RING_FAULT, back_attach, back_next, back_owed, back_push, back_put, back_rest, back_take, back_waiting,
 )
 from xenia.machine.lock cimport lock, unlock
 
@@ -261,7 +262,6 @@ cdef class Queue:
 
     def start(self) -> None:
         """Answer at once what can be answered so, on the thread that runs the guest, where that is possible."""
-        if os.environ.get("XT_NOLISTEN"): return
         self.listening = self.frames.listen(self.port, self.event_fd, answer, <void *>self)
 
     def serve(self) -> None:
@@ -327,6 +327,10 @@ cdef class Queue:
         if trylock(&self.taking):
             write(self.wake_fd, &one, 8)
             return False
+        if self.is_next_large():
+            unlock(&self.taking)
+            write(self.wake_fd, &one, 8)
+            return False
         while turns < TURNS and not self.closing and self.take_batch():
             turns += 1
         notify = self.push()
@@ -334,6 +338,13 @@ cdef class Queue:
         if turns == TURNS:
             write(self.wake_fd, &one, 8)
         return notify
+
+    cdef bint is_next_large(self) noexcept nogil:
+        # Whether much is to be copied next: better beside the guest, which has more to ask meanwhile.  The guest may change what this looks at.
+        cdef const blkif_request_indirect_t *next = <const blkif_request_indirect_t *>back_next(&self.ring)
+        if self.workers.fd < 0 or next.operation != BLKIF_OP_INDIRECT:
+            return False
+        return self.workers.nowait_writes if next.indirect_op == BLKIF_OP_WRITE else self.workers.nowait_reads
 
     # --- whoever has `taking`
 
