@@ -5,6 +5,7 @@ They all run at once and wait, each with a copy of the same file, so that one qu
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import shutil
@@ -133,18 +134,13 @@ class Drive:
     def close(self) -> None:
         """End it: asked to first, so that what it says in the end is said."""
         assert self._process.stdin is not None and self._process.stdout is not None
-        try:
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             self._process.stdin.write(b"end 0\n")
-            self._process.stdin.flush()
+            self._process.stdin.close()
             self._process.wait(20)
-        except (OSError, subprocess.TimeoutExpired):
-            pass
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self._process.wait()
-        self._process.stdin.close()
         self._process.stdout.close()
         for helper in self._helpers:
             helper.terminate()

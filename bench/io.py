@@ -1,9 +1,9 @@
 """What a disk does in a guest: Xenia beside QEMU's emulator, User-Mode Linux and the host; and what each layer costs.
 
-The same Debian kernel and the same program (bench/io.c) in everyone's guest, and a copy of the same file below (User-Mode
-Linux has a kernel of its own).  They all run at once and take turns, test by test; the tables give medians.  Nobody goes
-past the host's page cache, which holds the files: QEMU's drives have cache=writeback, Xenia's and User-Mode Linux's
-know nothing else, and the host's own column is the program on the file, through the page cache.
+The same Debian kernel and the same program (bench/io.c) in everyone's guest, and a copy of the same file below
+(User-Mode Linux has a kernel of its own).  They all run at once and take turns, test by test; the tables give medians.
+Nobody goes past the host's page cache, which holds the files: QEMU's drives have cache=writeback, Xenia's and User-Mode
+Linux's know nothing else, and the host's own column is the program on the file, through the page cache.
 """
 
 from __future__ import annotations
@@ -67,9 +67,7 @@ def files(options: argparse.Namespace, directory: Path) -> Files:
             # As compressible as most data: a quarter is noise.
             file.write(b"".join(os.urandom(1024) + bytes(range(256)) * 12 for _ in range(256)))
     busybox = (options.busybox or kernels.busybox()).read_bytes()
-    return drives.Files(
-        directory, options.kernel or kernel.image, busybox, static_program("io"), modules, master
-    )
+    return drives.Files(directory, options.kernel or kernel.image, busybox, static_program("io"), modules, master)
 
 
 def measure(running: dict[str, Drive], tests: Iterable[str], rounds: int, milliseconds: int) -> Rates:

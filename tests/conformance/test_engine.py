@@ -342,3 +342,32 @@ def test_stopping_anywhere_never_changes_what_a_program_computes() -> None:
     disturber.join()
     assert stops > 10
     assert (disturbed.read(DATA, 128), disturbed.gpr) == expected
+
+
+@pytest.mark.parametrize(
+    "barrier", ["mfence", "lock addl $0, (%rsp)", "xchg %eax, (%rsp)", "lock cmpxchg %eax, (%rsp)"]
+)
+def test_a_barrier_holds_against_other_host_threads(barrier: str) -> None:
+    # Each end writes its own word and then reads the other's, as the ends of a ring do: not both may miss the other.
+    ours, theirs, rounds = DATA + 0x10000, DATA + 0x11000, 200_000
+    code = assemble(
+        f"""
+        movl $-1, {ours}
+        1: cmpl $0, {theirs}; je 1b
+        mov $1, %ecx
+        2: mov %ecx, {ours}; {barrier}; mov {theirs}, %eax; mov %eax, {1 << 20}(,%rcx,4)
+        inc %ecx; cmp ${rounds + 1}, %ecx; jne 2b
+        {LEAVE}"""
+    )
+    met = 0
+    for _ in range(20):  # on a busy host one may be through before the other begins
+        program = Program(code)
+        guest = threading.Thread(target=program.run)
+        guest.start()
+        there = program.race(theirs, ours, rounds)
+        guest.join()
+        here = memoryview(program.read(1 << 20, 4 * (rounds + 1))).cast("I")
+        assert [n for n in range(1, rounds + 1) if here[n] < rounds and there[here[n] + 1] < n] == []
+        met += len(set(here)) > 100
+        if met == 2:
+            break

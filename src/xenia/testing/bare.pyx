@@ -10,6 +10,8 @@ The address space, 16 MB of machine memory at its own addresses: everything pres
 `syscall` is the program's way out: eax says what it wants, see `Program.run`.
 """
 
+from array import array
+
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
@@ -27,6 +29,16 @@ SUPERVISOR = 0x61000
 NO_EXECUTE = 0x62000
 DATA = 0x80000
 SIZE = 16 << 20
+
+cdef extern from *:
+    """
+    #define litmus_load(p)      __atomic_load_n((p), __ATOMIC_RELAXED)
+    #define litmus_store(p, v)  __atomic_store_n((p), (v), __ATOMIC_RELAXED)
+    #define litmus_barrier()    __atomic_thread_fence(__ATOMIC_SEQ_CST)
+    """
+    uint32_t load "litmus_load"(uint32_t *word) noexcept nogil
+    void store "litmus_store"(uint32_t *word, uint32_t value) noexcept nogil
+    void full_barrier "litmus_barrier"() noexcept nogil
 
 cdef enum:
     CALL_EXIT = 0           # end
@@ -129,6 +141,24 @@ cdef class Program:
     def kick(self) -> None:
         """Stop the program at the next translated block; from any thread."""
         self.engine.processor.ops.kick(self.engine.processor)
+
+    def race(self, mine: int, theirs: int, rounds: int) -> list[int]:
+        """Write 1, 2, 3, ... to the word at `mine`, a full barrier after each, and what was at `theirs` then.
+
+        From any thread; it begins when there is something at `theirs`.
+        """
+        cdef uint32_t *own = <uint32_t *>(self.state.memory + <uint64_t>mine)
+        cdef uint32_t *other = <uint32_t *>(self.state.memory + <uint64_t>theirs)
+        cdef uint32_t[::1] seen = array("I", bytes(4 * (rounds + 1)))
+        cdef uint32_t i, last = rounds
+        with nogil:
+            while not load(other):
+                pass
+            for i in range(1, last + 1):
+                store(own, i)
+                full_barrier()
+                seen[i] = load(other)
+        return list(seen)
 
     def read(self, address: int, length: int) -> bytes:
         """Machine memory."""
