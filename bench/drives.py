@@ -26,7 +26,9 @@ INIT = """#!/bin/busybox sh
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t sysfs sys /sys
 /bin/busybox mount -t devtmpfs dev /dev
-for module in {modules}; do /bin/busybox insmod /modules/$module.ko; done
+for module in {modules}; do
+    /bin/busybox insmod /modules/$module.ko $(/bin/busybox cat /modules/$module.parameters 2>/dev/null)
+done
 i=0
 while [ ! -e /dev/{device} ] && [ $i -lt 100 ]; do /bin/busybox sleep 0.1; i=$((i+1)); done
 /bin/io /dev/{device}
@@ -56,8 +58,11 @@ class Files:
         shutil.copyfile(self.master, path)
         return path
 
-    def initrd(self, name: str, device: str, modules: Iterable[str] = ()) -> Path:
-        """An initramfs that loads the modules and what they need, and measures the device."""
+    def initrd(self, name: str, device: str, modules: Iterable[str] = (), parameters: str = "") -> Path:
+        """An initramfs that loads the modules and what they need, and measures the device.
+
+        parameters    of the module named last
+        """
         from xenia.toolstack.modules import load_order, read_modinfo
 
         infos = {module: read_modinfo(data, module) for module, data in self.modules.items()}
@@ -66,6 +71,8 @@ class Files:
         files["init"] = INIT.format(modules=" ".join(order), device=device).encode()
         files |= {"bin/busybox": self.busybox, "bin/io": self.program}
         files |= {f"modules/{module}.ko": self.modules[module] for module in order}
+        if parameters:
+            files[f"modules/{order[-1]}.parameters"] = parameters.encode()
         path = self.directory / f"{name}.cpio"
         path.write_bytes(peers.archive(files))
         return path
@@ -182,10 +189,11 @@ def user_mode_linux(files: Files) -> Drive:
     ])  # fmt: skip
 
 
-def xenia(name: str, layers: str = "file:{}.img", made: bool = False) -> Start:
+def xenia(name: str, layers: str = "file:{}.img", *, made: bool = False, parameters: str = "") -> Start:
     """Xenia, with a stack of layers, where `{}` stands for a path without its suffix.
 
-    made    the stack is made and written to; otherwise its bottom is a copy of the file
+    made          the stack is made and written to; otherwise its bottom is a copy of the file
+    parameters    of the guest's frontend
     """
 
     def start(files: Files) -> Drive:
@@ -198,7 +206,7 @@ def xenia(name: str, layers: str = "file:{}.img", made: bool = False) -> Start:
         helpers = []
         if stack.startswith("nbd:"):
             helpers.append(storage_daemon(base))
-        initrd = files.initrd(name, "xvda", XEN)
+        initrd = files.initrd(name, "xvda", XEN, parameters)
         return Drive(
             [
                 *(sys.executable, "-m", "xenia", "run", "--quiet", "--memory", f"{MEMORY}M", "--disk", stack),
@@ -241,6 +249,7 @@ def storage_daemon(base: Path) -> subprocess.Popen[bytes]:
 
 DRIVES: dict[str, tuple[str, Start]] = {
     "xenia": ("Xenia", xenia("xenia")),
+    "large": ("Xenia, large", xenia("large", parameters="max_indirect_segments=256")),
     "virtio": ("QEMU virtio-blk", qemu("virtio", "vda", VIRTIO, "-device", "virtio-blk-pci,drive=disk")),
     "ide": ("QEMU IDE", qemu("ide", "sda", IDE, "-device", "ide-hd,drive=disk")),
     "uml": ("UML ubd", user_mode_linux),

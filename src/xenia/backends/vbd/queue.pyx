@@ -301,14 +301,14 @@ cdef class Queue:
         waiting[1].fd = self.event_fd
         waiting[0].events = waiting[1].events = POLLIN
         while True:
+            # Only what is looked at after the descriptors were emptied is surely seen.
+            read(self.wake_fd, &drained, 8)
+            read(self.event_fd, &drained, 8)
             lock(&self.lock)
             found = self.in_flight
             unlock(&self.lock)
             if self.closing and not found:
                 return
-            # Only what is looked at after the descriptors were emptied is surely seen.
-            read(self.wake_fd, &drained, 8)
-            read(self.event_fd, &drained, 8)
             lock(&self.taking)
             found = not self.closing and self.take_batch()
             if self.push():
@@ -453,14 +453,16 @@ cdef class Queue:
     cdef void finish(self, Op *op, bint more) noexcept nogil:
         # A request that workers carried out; `more` of them come at once.
         cdef uint64_t one = 1
+        cdef bint wake
         lock(&self.lock)
+        wake = self.closing or self.barrier != NULL
         if op == self.barrier:
             self.barrier = NULL
         self.respond(op)
         if not more and self.push_locked():
             self.frames.notify(self.port)
         # Who waits for the rest to finish looks again.  Nothing of the queue is touched after the lock is gone: it may be closed then.
-        if self.barrier != NULL or self.closing or self.in_flight == 0:
+        if wake:
             write(self.wake_fd, &one, 8)
         unlock(&self.lock)
 
