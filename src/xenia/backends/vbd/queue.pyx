@@ -1,24 +1,26 @@
-"""The queues of a vbd and the threads that carry their requests out.
+"""The queues of a vbd.
 
-A queue's own thread sleeps until the guest notifies, takes all requests there are, and joins those that follow each other on the disk into
-one call.  What the host can do at once (RWF_NOWAIT: the data is in its page cache) the same thread does; everything else is left to the
-workers, so that a request that waits for a disk holds up none that does not.  Responses go into the ring as requests finish, in any order,
-and a batch of them takes one event.
+Requests are taken from a ring all at once, and those that follow each other on the disk are joined into one call.  What the host can do at once
+(RWF_NOWAIT: the data is in its page cache) is done by the thread that takes them; everything else is left to the workers, so that a request that
+waits for a disk holds up none that does not.  Responses go into the ring as requests finish, in any order, and a batch of them takes one event.
+
+Who takes them.  The thread that runs the guest, when that notifies: a small request is answered when the guest runs on, for less than it costs
+to wake anybody.  Large ones are left to the queue's own thread, which copies them while the guest goes on; it also looks when a barrier may begin,
+when the ring is let go, and where events come through a descriptor only.  `taking` lets in one of them at a time; who finds the other one
+there makes it look once more.
 
 Ordering.  A flush covers the writes whose responses the guest had when it asked, so it needs to wait for no other request.  A barrier waits for
 all before it and holds up all after it.
 
-Locks.  A queue's lock guards its ring's responses and its counts of what is in flight; the workers' lock their list.  Neither is held while
-anything is read or written, and no queue's lock is waited for with the workers' held.  No Python runs for a request unless the disk is a stack of layers.
+Locks.  `taking` is held while a batch is taken and what can be done at once is done, never while anything sleeps.  A queue's lock guards its ring's
+responses and its counts of what is in flight; the workers' lock their list.  Neither is held while anything is read or written, and no queue's
+lock is waited for with the workers' held.  No Python runs for a request unless the disk is a stack of layers.
 """
 
-import errno
-import logging
 import os
 
 from cpython.buffer cimport PyBUF_CONTIG, PyBuffer_Release, PyObject_GetBuffer
-from cpython.memoryview cimport PyMemoryView_FromMemory
-from libc.errno cimport EAGAIN, EOPNOTSUPP, errno as c_errno
+from libc.errno cimport EAGAIN, EOPNOTSUPP
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
@@ -29,31 +31,23 @@ from xenia.abi.blkif cimport (
     blkif_response_t,
 )
 from xenia.backends.vbd.request cimport (
-    OP_DISCARD, OP_FLUSH, OP_READ, OP_REFUSED, OP_SECURE_DISCARD, OP_WRITE, Kept, Op, keep_end, let_go, parse,
+    OP_READ, OP_REFUSED, OP_WRITE, Kept, Op, keep_end, let_go, parse,
 )
-from xenia.backends.vbd.transfer cimport follows, punch, transfer
+from xenia.backends.vbd.transfer cimport follows, transfer
+from xenia.backends.vbd.workers cimport Workers, count
 from xenia.backends.xenbus.frames cimport Frames
 from xenia.backends.xenbus.ring cimport (
-    RING_FAULT, back_attach, back_next, back_owed, back_push, back_put, back_rest, back_take, back_waiting,
+    RING_FAULT, back_attach, back_next, back_push, back_put, back_rest, back_take,
 )
 from xenia.machine.lock cimport lock, unlock
 
-from xenia.backends.vbd.layers import submit
 from xenia.errors import HypervisorBug
-
-_log = logging.getLogger(__name__)
 
 cdef extern from "<pthread.h>" nogil:
     int trylock "pthread_mutex_trylock"(Lock *lock)
-    int pthread_cond_wait(pthread_cond_t *condition, Lock *lock)
-    int pthread_cond_signal(pthread_cond_t *condition)
-    int pthread_cond_broadcast(pthread_cond_t *condition)
 
 cdef extern from "<sys/uio.h>" nogil:
     int RWF_NOWAIT
-
-cdef extern from "<unistd.h>" nogil:
-    int fdatasync(int fd)
 
 cdef extern from "<poll.h>" nogil:
     struct pollfd:
@@ -67,146 +61,6 @@ cdef enum:
     MAX_BATCH = 512
     TURNS = 3                   # batches that the thread that runs the guest carries out for one event: what came, a barrier, nothing
     KEEP_PER_ENTRY = 2 * 64     # room in the table of kept frames for each ring entry
-
-
-cdef class Workers:
-    """What the queues of one device share: where the bytes are, and a list of requests that may take time.
-
-    layer       what the disk is: a storage layer
-    fd          a descriptor whose bytes are exactly the layer's, or -1
-    read_only   writes are refused
-    """
-
-    def __init__(self, layer, fd: int, read_only: bool) -> None:
-        self.layer = layer
-        self.fd = fd
-        self.limits.size = layer.size
-        self.limits.unit = max(512, layer.block_size.minimum)
-        self.limits.read_only = read_only
-        self.limits.discard = layer.can_discard
-        self.limits.secure_discard = layer.can_secure_discard and fd < 0     # punching a hole leaves copies
-        self.nowait_reads = self.nowait_writes = True
-
-    def work(self) -> None:
-        """Carry out what is put on the list, until `close`.  For a thread of its own, or several."""
-        cdef Op *op
-        while True:
-            with nogil:
-                op = self.get()
-                while op != NULL and self.fd >= 0:
-                    self.perform(op)
-                    (<Queue>op.queue).finish(op, False)
-                    op = self.get()
-            if op == NULL:
-                return
-            self.submit(op)
-
-    cdef submit(self, Op *op):
-        # Through the layers: all that is on the list, as one batch.
-        cdef Op *each = op
-        requests = []
-        try:
-            while each != NULL:
-                views = [PyMemoryView_FromMemory(<char *>each.vectors[i].iov_base, each.vectors[i].iov_len, 0x200)
-                         for i in range(<int>each.nr_vectors)] if each.kind <= OP_WRITE else []
-                requests.append((each.kind, each.offset, each.length, views, bool(each.flush_first), bool(each.barrier)))
-                each = each.next
-            errors = submit(self.layer, requests)
-        except BaseException:
-            _log.exception("a disk's requests fail")
-            errors = [errno.EIO] * len(requests)
-        each = op
-        for error in errors:
-            each.error = error
-            each = each.next
-        with nogil:
-            while op != NULL:
-                each = op
-                op = op.next
-                each.next = NULL
-                (<Queue>each.queue).finish(each, op != NULL and op.queue == each.queue)
-
-    cdef void perform(self, Op *op) noexcept nogil:
-        # Carry a request out, however long it takes.
-        cdef Op *each = op
-        cdef Op *merged
-        op.error = self.flush() if op.flush_first else 0
-        if op.error == 0 and (op.kind == OP_READ or op.kind == OP_WRITE):
-            if transfer(self.fd, op, 0):
-                # One of them is at fault; each on its own tells which.
-                while each != NULL:
-                    merged = each.merged
-                    each.merged = NULL
-                    each.error = transfer(self.fd, each, 0)
-                    each.merged = merged
-                    each = merged
-            if op.barrier and op.error == 0:
-                op.error = self.flush()
-        elif op.error == 0 and (op.kind == OP_DISCARD or op.kind == OP_SECURE_DISCARD):
-            op.error = punch(self.fd, op)
-
-    cdef int flush(self) noexcept nogil:
-        # What the host could not write it tells once and forgets; the disk has failed for good.
-        if self.flush_error == 0 and fdatasync(self.fd):
-            self.flush_error = c_errno
-        return self.flush_error
-
-    cdef void put(self, Op *first, Op *last) noexcept nogil:
-        # A list of requests.
-        lock(&self.lock)
-        if self.first == NULL:
-            self.first = first
-        else:
-            self.last.next = first
-        self.last = last
-        if first != last and self.fd >= 0:
-            pthread_cond_broadcast(&self.changed)
-        else:
-            pthread_cond_signal(&self.changed)
-        unlock(&self.lock)
-
-    cdef Op *get(self) noexcept nogil:
-        # One request (with those merged into it); through layers, all there are.
-        cdef Op *op
-        lock(&self.lock)
-        while self.first == NULL and not self.closing:
-            pthread_cond_wait(&self.changed, &self.lock)
-        op = self.first
-        if op != NULL:
-            self.first = op.next if self.fd >= 0 else NULL
-            if self.fd >= 0:
-                op.next = NULL
-        unlock(&self.lock)
-        return op
-
-    def close(self) -> None:
-        """Let the threads end when the list is empty."""
-        lock(&self.lock)
-        self.closing = True
-        pthread_cond_broadcast(&self.changed)
-        unlock(&self.lock)
-
-    def resize(self, size: int) -> None:
-        """The disk has another size from now on."""
-        self.limits.size = size
-
-    @property
-    def can_secure_discard(self) -> bool:
-        """Whether a discard can be secure."""
-        return self.limits.secure_discard
-
-    @property
-    def size(self) -> int:
-        """Bytes that requests may reach."""
-        return self.limits.size
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """What was done so far."""
-        lock(&self.lock)
-        counts = self.counts
-        unlock(&self.lock)
-        return dict(counts)
 
 
 cdef class Queue:
@@ -240,6 +94,7 @@ cdef class Queue:
             raise MemoryError
         for i in range(self.ring.nr_entries):
             self.ops[i].queue = <void *>self
+            self.ops[i].finished = finished
             self.ops[i].next = self.idle
             self.idle = &self.ops[i]
         if persistent:
@@ -442,10 +297,6 @@ cdef class Queue:
             self.workers.nowait_reads = False
         elif error == EOPNOTSUPP:
             self.workers.nowait_writes = False
-        if error:
-            lock(&self.workers.lock)
-            self.workers.counts.waited += 1
-            unlock(&self.workers.lock)
         return error == 0
 
     # --- any thread
@@ -472,7 +323,7 @@ cdef class Queue:
         cdef Op *following
         while op != NULL:
             following = op.merged
-            count(&self.workers.counts, &self.workers.lock, op, following != NULL)
+            count(self.workers, op, following != NULL)
             let_go(op, self.frames, &self.keep)
             memset(&response, 0, sizeof(response))
             response.id = op.id
@@ -508,19 +359,5 @@ cdef bint answer(void *queue) noexcept nogil:
     return (<Queue>queue).answer()
 
 
-cdef void count(Counts *counts, Lock *guard, Op *op, bint merged) noexcept nogil:
-    lock(guard)
-    counts.errors += op.error != 0
-    counts.merged += merged
-    if op.error == 0:
-        if op.kind == OP_READ:
-            counts.reads += 1
-            counts.bytes_read += op.length
-        elif op.kind == OP_WRITE:
-            counts.writes += 1
-            counts.bytes_written += op.length
-        elif op.kind == OP_FLUSH:
-            counts.flushes += 1
-        elif op.kind == OP_DISCARD or op.kind == OP_SECURE_DISCARD:
-            counts.discards += 1
-    unlock(guard)
+cdef void finished(Op *op, bint more) noexcept nogil:
+    (<Queue>op.queue).finish(op, more)
