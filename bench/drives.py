@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from bench import peers
 from bench.contenders import MEMORY, Failed
@@ -78,6 +79,13 @@ class Files:
         return path
 
 
+class Measured(NamedTuple):
+    """MB or operations per second, and for how many seconds."""
+
+    rate: float
+    seconds: float
+
+
 class Drive:
     """One of them, running.  Failed when it does not say that it is ready, or does not answer."""
 
@@ -99,12 +107,13 @@ class Drive:
         """Wait until it has started."""
         self._wait("ready", READY)
 
-    def measure(self, test: str, milliseconds: int) -> float:
-        """The rate of a test that goes on for so long."""
+    def measure(self, test: str, milliseconds: int) -> Measured:
+        """Run a test that goes on for at least so long."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{test} {milliseconds}\n".encode())
         self._process.stdin.flush()
-        return float(self._wait(f"{test}:", PATIENCE + milliseconds / 1000).split()[1])
+        rate, seconds = self._wait(f"{test}:", PATIENCE + milliseconds / 1000).split()[1:]
+        return Measured(float(rate), float(seconds))
 
     def processor_time(self) -> float:
         """Seconds that it has used so far, all its processes together."""

@@ -1,4 +1,4 @@
-/* What a disk does, measured from inside: a line "TEST MILLISECONDS" on the standard input is answered by "TEST: rate".
+/* What a disk does, measured from inside: a line "TEST MILLISECONDS" on the standard input is answered by "TEST: rate seconds".
  *
  *   io FILE            with O_DIRECT, as on a disk
  *   io FILE cached     through the page cache: what a guest's disk is to its host
@@ -24,6 +24,7 @@
 static int direct, cached;      /* two descriptors of the same disk */
 static uint64_t size;
 static char *buffer;            /* of LARGE bytes */
+static double lasted;           /* seconds that were measured last */
 
 static double now(void)
 {
@@ -59,6 +60,7 @@ static double sequential(int fd, int writes, double seconds)
         done += LARGE;
         at = at + 2 * LARGE > size ? 0 : at + LARGE;
     } while ((spent = now() - begun) < seconds);
+    lasted = spent;
     return done / spent / 1e6;
 }
 
@@ -75,6 +77,7 @@ static double write_behind(double seconds)
         }
         check(fsync(cached) == 0, "fsync");
     } while ((spent = now() - begun) < seconds);
+    lasted = spent;
     return done / spent / 1e6;
 }
 
@@ -95,6 +98,7 @@ static double read_ahead(double seconds)
             at = 0;
         }
     } while ((spent = now() - begun - outside) < seconds);
+    lasted = spent;
     return done / spent / 1e6;
 }
 
@@ -107,6 +111,7 @@ static double one_at_a_time(int writes, double seconds)
         check(moved == SMALL, "4 KB");
         done++;
     } while ((spent = now() - begun) < seconds);
+    lasted = spent;
     return done / spent;
 }
 
@@ -146,6 +151,7 @@ static double many_at_a_time(int writes, double seconds)
     for (int left = DEPTH - free; left > 0; left -= free)
         free = syscall(SYS_io_getevents, context, 1L, (long)DEPTH, events, NULL);
     syscall(SYS_io_destroy, context);
+    lasted = spent;
     return done / spent;
 }
 
@@ -158,6 +164,7 @@ static double durable(double seconds)
         at = at + 2 * SMALL > size ? 0 : at + SMALL;
         done++;
     } while ((spent = now() - begun) < seconds);
+    lasted = spent;
     return done / spent;
 }
 
@@ -206,7 +213,8 @@ int main(int argc, char **argv)
     printf("ready\n");
     fflush(stdout);
     while (scanf("%15s %d", test, &milliseconds) == 2 && milliseconds) {
-        printf("%s: %.1f\n", test, measure(test, milliseconds / 1e3));
+        double rate = measure(test, milliseconds / 1e3);
+        printf("%s: %.1f %.4f\n", test, rate, lasted);
         fflush(stdout);
     }
     return 0;

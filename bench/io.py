@@ -1,9 +1,11 @@
 """What a disk does in a guest: Xenia beside QEMU's emulator, User-Mode Linux and the host; and what each layer costs.
 
 The same Debian kernel and the same program (bench/io.c) in everyone's guest, and a copy of the same file below
-(User-Mode Linux has a kernel of its own).  They all run at once and take turns, test by test; the tables give medians.
-Nobody goes past the host's page cache, which holds the files: QEMU's drives have cache=writeback, Xenia's and User-Mode
-Linux's know nothing else, and the host's own column is the program on the file, through the page cache.
+(User-Mode Linux has a kernel of its own).  They all run at once and take turns, test by test.  The tables give medians:
+of the rates; of how Xenia's rate compares with each one's of the same turn; and of the processor time that each MB or
+operation took the host, all of the guest included, which other work on the host changes least (a server's is not in
+it).  Nobody goes past the host's page cache, which holds the files: QEMU's drives have cache=writeback, Xenia's and
+User-Mode Linux's know nothing else, and the host's own column is the program on the file, through the page cache.
 """
 
 from __future__ import annotations
@@ -11,12 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from statistics import median
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from bench.drives import Drive, Files
@@ -33,20 +35,29 @@ TESTS = {
     "write32": "write 4 KB at random, 32 deep, 1/s",
     "fsync": "write 4 KB and fsync, 1/s",
 }
-Rates = dict[str, dict[str, list[float]]]  # by drive, then by test
+
+
+class Sample(NamedTuple):
+    """One test of one drive: its rate, and microseconds of the host's processors for each MB or operation."""
+
+    rate: float
+    work: float
+
+
+Samples = dict[str, dict[str, list[Sample]]]  # by drive, then by test
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one short round, and no layers")
-    parser.add_argument("--rounds", type=int, help="times that each test is run by each (default: 5; quick: 3)")
+    parser.add_argument("--rounds", type=int, help="times that each test is run by each (default: 4; quick: 3)")
     parser.add_argument("--only", help="of xenia, large, virtio, ide, uml, host and the layers; with commas")
     parser.add_argument("--tests", help=f"of {', '.join(TESTS)}; with commas")
     parser.add_argument("--size", type=int, default=128, metavar="MB", help="of the file (default: 128)")
     parser.add_argument("--directory", type=Path, help="where the files are (default: the temporary directory)")
     parser.add_argument("--kernel", type=Path, help="a bzImage (default: Debian's, fetched once)")
     parser.add_argument("--busybox", type=Path, help="a static busybox (default: Debian's, fetched once)")
-    parser.add_argument("--json", action="store_true", help="print every rate as JSON")
+    parser.add_argument("--json", action="store_true", help="print every rate and processor time as JSON")
     return parser.parse_args()
 
 
@@ -79,34 +90,41 @@ def settle(directory: Path) -> None:
                 os.fsync(file.fileno())
 
 
-def measure(running: dict[str, Drive], directory: Path, tests: Iterable[str], rounds: int, milliseconds: int) -> Rates:
+def measure(
+    running: dict[str, Drive], directory: Path, tests: Iterable[str], rounds: int, milliseconds: int
+) -> Samples:
     """Every test of every drive, in turns."""
     from bench.contenders import Failed
 
-    rates: Rates = {name: {test: [] for test in tests} for name in running}
+    samples: Samples = {name: {test: [] for test in tests} for name in running}
     for number in range(rounds):
         for test in tests:
             print(f"round {number + 1}/{rounds}: {TESTS[test]}", file=sys.stderr)
             for name, drive in running.items():
                 settle(directory)
                 try:
-                    rates[name][test].append(drive.measure(test, milliseconds))
+                    before = drive.processor_time()
+                    measured = drive.measure(test, milliseconds)
+                    spent = drive.processor_time() - before
+                    samples[name][test].append(Sample(measured.rate, 1e6 * spent / (measured.rate * measured.seconds)))
                 except Failed as reason:
                     raise SystemExit(f"{name}: {reason}") from None
-    return rates
+    return samples
 
 
-def show(rates: Rates, titles: dict[str, str], first: str, ratio: str) -> None:
-    """A table: medians, and below each how the first column compares with it, or it with the first."""
-    from bench.drives import DRIVES
-
-    medians = {name: {test: statistics.median(found) for test, found in tests.items()} for name, tests in rates.items()}
-    print(f"{'':38}" + "".join(f"{titles[name]:>17}" for name in medians))
-    for test in medians[first]:
-        print(f"{TESTS[test]:38}" + "".join(f"{found[test]:17.0f}" for found in medians.values()))
-        base = medians[first][test]
-        cells = [base / found[test] if name in DRIVES else found[test] / base for name, found in medians.items()]
-        print(f"{ratio:>38}" + "".join(f"{cell:15.2f} x" for cell in cells))
+def show(samples: Samples, titles: dict[str, str], layers: bool) -> None:
+    """A table; the first column is Xenia's, on a bare file."""
+    first = next(iter(samples.values()))
+    print(f"{'':38}" + "".join(f"{titles[name]:>17}" for name in samples))
+    for test in first:
+        print(f"{TESTS[test]:38}" + "".join(f"{median(one.rate for one in of[test]):17.0f}" for of in samples.values()))
+        cells = []
+        for of in samples.values():
+            ratios = [mine.rate / other.rate for mine, other in zip(first[test], of[test], strict=True)]
+            cells.append(1 / median(ratios) if layers else median(ratios))
+        print(f"{'of the bare file' if layers else 'Xenia is':>38}" + "".join(f"{cell:15.2f} x" for cell in cells))
+        works = [median(one.work for one in of[test]) for of in samples.values()]
+        print(f"{'processor time, us':>38}" + "".join(f"{work:17.0f}" for work in works))
 
 
 def main() -> int:
@@ -118,7 +136,7 @@ def main() -> int:
     everyone = DRIVES if options.quick else DRIVES | LAYERS
     names = options.only.split(",") if options.only else list(everyone)
     tests = options.tests.split(",") if options.tests else list(TESTS)
-    rounds = options.rounds or (3 if options.quick else 5)
+    rounds = options.rounds or (3 if options.quick else 4)
     titles = {name: title for name, (title, _) in (DRIVES | LAYERS).items()}
     running: dict[str, Drive] = {}
     with tempfile.TemporaryDirectory(dir=options.directory) as directory:
@@ -133,17 +151,17 @@ def main() -> int:
                     print(f"{titles[name]}: left out: {reason}", file=sys.stderr)
                     if name in running:
                         running.pop(name).close()
-            rates = measure(running, Path(directory), tests, rounds, 200 if options.quick else 300)
+            samples = measure(running, Path(directory), tests, rounds, 200 if options.quick else 300)
         finally:
             for drive in running.values():
                 drive.close()
     if options.json:
-        print(json.dumps(rates, indent=1))
+        print(json.dumps(samples, indent=1))
         return 0
-    for group, ratio in ((DRIVES, "Xenia is"), ({"xenia": DRIVES["xenia"], **LAYERS}, "of the bare file's")):
-        part = {name: rates[name] for name in group if name in rates}
+    for group in (DRIVES, {"xenia": DRIVES["xenia"], **LAYERS}):
+        part = {name: samples[name] for name in group if name in samples}
         if "xenia" in part and len(part) > 1:
-            show(part, titles | ({} if group is DRIVES else {"xenia": "file"}), "xenia", ratio)
+            show(part, titles | ({} if group is DRIVES else {"xenia": "file"}), group is not DRIVES)
     return 0
 
 
