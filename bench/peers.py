@@ -95,6 +95,35 @@ def _xen_from_package() -> Path:
     raise Missing(f"no hypervisor in the package {XEN_PACKAGE}")
 
 
+def linux_modules(release: str, wanted: Iterable[str]) -> dict[str, bytes]:
+    """Those modules of the distribution's kernel, and all they depend on, by name: other machines' drivers."""
+    from xenia.toolstack.cache import Cache
+    from xenia.toolstack.deb import read_deb
+    from xenia.toolstack.modules import SUFFIXES, load_order, read_modinfo, unpack_module
+    from xenia.toolstack.packages import PackageClient
+
+    wanted = sorted(wanted)
+    cache = Cache()
+    target = cache.path("peers", f"modules-{release}-{'-'.join(wanted)}")
+    if not target.exists():
+        client = PackageClient(cache)
+        found: dict[str, bytes] = {}
+        try:
+            package = client.find([f"linux-modules-{release}", f"linux-image-{release}"])
+            with tempfile.TemporaryDirectory() as directory:
+                for member, contents in read_deb(client.download(package, Path(directory))):
+                    if contents is not None and "/modules/" in member.name and member.name.endswith(SUFFIXES):
+                        data = unpack_module(contents.read(), member.name)
+                        found[read_modinfo(data, member.name).name] = data
+            order = load_order(wanted, {name: read_modinfo(data, name) for name, data in found.items()})
+        except ConfigError as error:
+            raise Missing(f"the kernel's modules are not here: {error}") from None
+        with cache.new_directory(target) as new:
+            for name in order:
+                (new / f"{name}.ko").write_bytes(found[name])
+    return {path.stem: path.read_bytes() for path in target.glob("*.ko")}
+
+
 def archive(files: Mapping[str, bytes]) -> bytes:
     """A cpio archive (newc) of executable files; a name that ends in a slash is a directory."""
     out = bytearray()

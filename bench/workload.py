@@ -49,23 +49,23 @@ def workload(
     files = {"bin/": b"", "dev/": b"", "proc/": b"", "init": init.encode()}
     files["bin/busybox"] = (busybox or kernels.busybox()).read_bytes()
     if micro:
-        files["bin/micro"] = linux_micro()
+        files["bin/micro"] = static_program("micro")
     initrd = directory / "initrd"
     initrd.write_bytes(peers.archive(files))
     return Workload(kernel or kernels.get("amd64").image, initrd)
 
 
-def linux_micro() -> bytes:
-    """bench/micro.c, built as a static program."""
+def static_program(name: str) -> bytes:
+    """bench/NAME.c, built as a static program."""
     from guests import build as guests
 
     with tempfile.TemporaryDirectory() as directory:
-        target = Path(directory) / "micro"
-        source = Path(__file__).with_name("micro.c")
+        target = Path(directory) / name
+        source = Path(__file__).with_name(f"{name}.c")
         try:
             subprocess.run([guests.compiler(), "-O2", "-static", "-s", "-o", str(target), str(source)], check=True)
         except guests.NoCompiler as error:
             raise peers.Missing(str(error)) from None
         except subprocess.CalledProcessError:
-            raise peers.Missing("no static C library to build bench/micro.c with (Debian package libc6-dev)") from None
+            raise peers.Missing(f"no static C library to build {source.name} with (Debian package libc6-dev)") from None
         return target.read_bytes()

@@ -8,14 +8,8 @@ from libc.stdlib cimport free
 
 from xenia.domain.channels cimport channels_free
 from xenia.domain.domain cimport NR_DOMIDS
+from xenia.machine.atomic cimport count_add
 from xenia.machine.lock cimport lock, unlock
-
-cdef extern from *:
-    """
-    static inline int32_t count_add(volatile int32_t *count, int32_t by) { return __atomic_add_fetch(count, by, __ATOMIC_ACQ_REL); }
-    """
-    int32_t count_add(volatile int32_t *count, int32_t by) noexcept nogil
-
 
 cdef bint directory_add(Directory *directory, Domain *domain) noexcept nogil:
     cdef bint free_number

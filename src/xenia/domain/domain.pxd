@@ -27,6 +27,11 @@ cdef enum:                  # EventChannel.state: Xen's ECS_*
     ECS_IPI = 6
     ECS_XENIA = 7           # the other end is Xenia itself (console, xenstore); the guest sees ECS_INTERDOMAIN
 
+cdef struct Listener:       # who answers an event on the thread that sends it
+    bint (*answer)(void *argument) noexcept nogil     # whether to send one back
+    void *argument
+    int32_t inside          # calls under way
+
 cdef struct EventChannel:
     uint8_t state           # ChannelState
     uint8_t virq
@@ -39,6 +44,7 @@ cdef struct EventChannel:
     uint32_t remote_port
     void *remote            # Domain* of an interdomain channel
     int notify_fd           # ECS_XENIA: eventfd written when the guest sends; -1 none
+    Listener *listener      # ECS_XENIA: asked instead; NULL none
 
 # 64 ports.  Other threads (backends, other domains) set the bits of those that they want pending, atomically; the thread that runs the
 # domain takes them between two entries.

@@ -1,6 +1,6 @@
 # Event channels.  Only the thread that runs the domain changes its shared words; others use the mailbox.
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
-from xenia.domain.domain cimport Domain, EventChannel, Vcpu
+from xenia.domain.domain cimport Domain, EventChannel, Listener, Vcpu
 
 cdef void event_set_pending(Domain *domain, uint32_t port) noexcept nogil         # by the domain's own thread
 cdef void event_post(Domain *domain, uint32_t port) noexcept nogil                # from any thread: mailbox, then kick and wake
@@ -31,3 +31,7 @@ cdef int64_t event_open(Domain *domain, uint16_t remote_domid, uint32_t remote_p
 cdef int64_t event_connect(Domain *domain, uint32_t port, uint16_t remote_domid, int notify_fd) noexcept nogil
 # Unless the guest closed it meanwhile: `notify_fd` says which channel is meant.  Nobody writes to it afterwards.
 cdef void event_disconnect(Domain *domain, uint32_t port, int notify_fd) noexcept nogil
+# Let a listener answer what the guest sends, instead of `notify_fd`, which says which channel is meant.  It is called on the thread that runs
+# the domain, without any lock; it must not wait for the guest, nor for long.  After event_ignore it is not called any more, nor under way.
+cdef bint event_listen(Domain *domain, uint32_t port, int notify_fd, Listener *listener) noexcept nogil
+cdef void event_ignore(Domain *domain, uint32_t port, Listener *listener) noexcept nogil

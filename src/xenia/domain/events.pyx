@@ -11,7 +11,8 @@ The mailbox has three levels: a word in each bucket of 64 ports, a bit for each 
 taken in the other, so that nothing is left in a word that no flag tells of.
 
 A channel with two ends is changed by either of two threads: bound, closed, and sent through, all under the Directory's lock, so that nobody
-sends to a domain, or to a backend's eventfd, that is gone.
+sends to a domain, or to a backend's eventfd, that is gone.  A backend that can answer at once has a listener instead, which is called without
+that lock; who takes it away waits until nobody is inside.
 """
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from posix.unistd cimport write
@@ -31,6 +32,7 @@ from xenia.domain.domain cimport (
     Domain,
     EventBucket,
     EventChannel,
+    Listener,
     Vcpu,
 )
 from xenia.domain.fifo cimport (
@@ -48,11 +50,14 @@ from xenia.domain.two_level cimport (
     two_level_unmask,
 )
 from xenia.domain.upcall cimport vcpu_unblock
-from xenia.machine.atomic cimport flag_read, flag_set, flag_store, flag_swap, flag_take, word_or, word_take
+from xenia.machine.atomic cimport count_add, flag_read, flag_set, flag_store, flag_swap, flag_take, word_or, word_take
 from xenia.machine.lock cimport lock, unlock
 
 cdef extern from *:
     int count_trailing_zeros "__builtin_ctzll"(uint64_t word) noexcept nogil
+
+cdef extern from "<sched.h>" nogil:
+    int sched_yield()
 
 # VIRQ_XENOPROF and VIRQ_XENPMU: with VIRQ_TIMER and VIRQ_DEBUG the virqs that each vcpu has for itself.
 cdef enum:
@@ -132,7 +137,8 @@ cdef bint event_port_pending(Domain *domain, uint32_t port) noexcept nogil:
 
 cdef int64_t event_send(Domain *domain, uint32_t port) noexcept nogil:
     cdef EventChannel *channel
-    cdef int64_t result
+    cdef Listener *listener
+    cdef int64_t result = 0
     if not event_port_valid(domain, port):
         return -XEN_EINVAL
     channel = event_channel(domain, port)
@@ -140,8 +146,16 @@ cdef int64_t event_send(Domain *domain, uint32_t port) noexcept nogil:
         event_set_pending(domain, port)
         return 0
     hold_channels(domain)
-    result = send(domain, channel)
+    listener = channel.listener
+    if listener == NULL:
+        result = send(domain, channel)
+    else:
+        count_add(&listener.inside, 1)
     drop_channels(domain)
+    if listener != NULL:
+        if listener.answer(listener.argument):
+            event_set_pending(domain, port)
+        count_add(&listener.inside, -1)
     return result
 
 cdef int64_t send(Domain *domain, EventChannel *channel) noexcept nogil:
@@ -298,6 +312,7 @@ cdef void close(Domain *domain, uint32_t port) noexcept nogil:
     flag_store(&channel.state, ECS_FREE)
     channel.remote = NULL
     channel.notify_fd = -1
+    channel.listener = NULL
     channel.notify_vcpu = 0
     if domain.fifo:
         fifo_clear_pending(domain, port)
@@ -364,5 +379,28 @@ cdef void event_disconnect(Domain *domain, uint32_t port, int notify_fd) noexcep
     hold_channels(domain)
     if channel.state == ECS_XENIA and channel.notify_fd == notify_fd:
         channel.notify_fd = -1
+        channel.listener = NULL
         flag_store(&channel.state, ECS_UNBOUND)
     drop_channels(domain)
+
+cdef bint event_listen(Domain *domain, uint32_t port, int notify_fd, Listener *listener) noexcept nogil:
+    cdef EventChannel *channel
+    cdef bint is_ours
+    if not event_port_valid(domain, port):
+        return False
+    channel = event_channel(domain, port)
+    hold_channels(domain)
+    is_ours = channel.state == ECS_XENIA and channel.notify_fd == notify_fd
+    if is_ours:
+        channel.listener = listener
+    drop_channels(domain)
+    return is_ours
+
+cdef void event_ignore(Domain *domain, uint32_t port, Listener *listener) noexcept nogil:
+    cdef EventChannel *channel = event_channel(domain, port)
+    hold_channels(domain)
+    if channel.listener == listener:
+        channel.listener = NULL
+    drop_channels(domain)
+    while count_add(&listener.inside, 0):
+        sched_yield()

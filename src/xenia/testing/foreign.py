@@ -33,15 +33,17 @@ class SharedPages:
 class GuestPort:
     """The guest's end of an event channel."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, frames: MemoryFrames) -> None:
         self.number = number
+        self._frames = frames
         self.to_guest = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.to_backend = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.is_bound = False
 
     def notify(self) -> None:
         """Send the backend an event."""
-        os.eventfd_write(self.to_backend, 1)
+        if not self._frames.send(self.number):
+            os.eventfd_write(self.to_backend, 1)
 
     def wait(self, timeout: float) -> bool:
         """Wait for an event of the backend's, and take it; answers whether one came."""
@@ -56,7 +58,7 @@ class GuestPort:
 class MemoryGuest:
     """The guest.  Close it at the end of the test."""
 
-    def __init__(self, domid: int, nr_pages: int = 256) -> None:
+    def __init__(self, domid: int, nr_pages: int = 256, listens: bool = False) -> None:
         self.domid = domid
         self._fd = os.memfd_create(f"guest {domid}", os.MFD_CLOEXEC)
         os.ftruncate(self._fd, nr_pages * PAGE_SIZE)
@@ -66,7 +68,7 @@ class MemoryGuest:
         self._grants: dict[int, tuple[int, bool]] = {}
         self._next_port = count(1)
         self._ports: dict[int, GuestPort] = {}
-        self.frames = MemoryFrames(self._fd, nr_pages)
+        self.frames = MemoryFrames(self._fd, nr_pages, listens)
         self.live_mappings: list[object] = []
         self.live_channels: list[object] = []
 
@@ -87,7 +89,7 @@ class MemoryGuest:
 
     def open_port(self) -> GuestPort:
         """Allocate an unbound port for the backend."""
-        port = GuestPort(next(self._next_port))
+        port = GuestPort(next(self._next_port), self.frames)
         self._ports[port.number] = port
         self.frames.open_port(port.number, port.to_guest)
         return port

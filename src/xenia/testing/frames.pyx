@@ -22,23 +22,34 @@ cdef struct Grant:
     int32_t holds
 
 
+cdef struct Listener:
+    bint (*answer)(void *argument) noexcept nogil
+    void *argument
+
+
 cdef class MemoryFrames(Frames):
     """References and ports below 4096 and 64.
 
     fd          the guest's memory, `nr_pages` pages
+    listens     whether events are answered on the thread that sends them
     """
 
     cdef Grant grants[NR_REFS]
     cdef int ports[NR_PORTS]
+    cdef Listener listeners[NR_PORTS]
+    cdef readonly bint listens      # whether events are answered on the thread that sends them
     cdef Lock lock
+    cdef Lock sending
     cdef object mapping
     cdef unsigned char[::1] memory
 
-    def __init__(self, fd: int, nr_pages: int) -> None:
+    def __init__(self, fd: int, nr_pages: int, listens: bool = False) -> None:
         self.mapping = mmap.mmap(fd, nr_pages * PAGE_SIZE)
         self.memory = self.mapping
         memset(self.grants, 0, sizeof(self.grants))
         memset(self.ports, 0xff, sizeof(self.ports))
+        memset(self.listeners, 0, sizeof(self.listeners))
+        self.listens = listens
 
     def grant(self, ref: int, frame: int, writable: bool) -> None:
         """The guest grants a frame of its memory."""
@@ -51,6 +62,21 @@ cdef class MemoryFrames(Frames):
     def open_port(self, port: int, fd: int) -> None:
         """Notifications of a port are written to an eventfd."""
         self.ports[<int>port] = fd
+
+    def send(self, port: int) -> bool:
+        """The guest sends an event; False where nobody listens."""
+        cdef uint32_t number = port
+        cdef Listener *listener = &self.listeners[number]
+        cdef bint listens, back = False
+        with nogil:
+            lock(&self.sending)
+            listens = listener.answer != NULL
+            if listens:
+                back = listener.answer(listener.argument)
+            unlock(&self.sending)
+        if back:
+            self.notify(number)
+        return listens
 
     @property
     def held(self) -> int:
@@ -99,3 +125,17 @@ cdef class MemoryFrames(Frames):
         cdef uint64_t one = 1
         if port < NR_PORTS and self.ports[port] >= 0:
             write(self.ports[port], &one, 8)
+
+    cdef void *listen(self, uint32_t port, int event_fd, bint (*answer)(void *) noexcept nogil, void *argument) noexcept nogil:
+        if not self.listens or port >= NR_PORTS:
+            return NULL
+        lock(&self.sending)
+        self.listeners[port].answer = answer
+        self.listeners[port].argument = argument
+        unlock(&self.sending)
+        return &self.listeners[port]
+
+    cdef void ignore(self, uint32_t port, void *listening) noexcept nogil:
+        lock(&self.sending)
+        self.listeners[port].answer = NULL
+        unlock(&self.sending)

@@ -25,8 +25,11 @@ from xenia.abi.xen cimport (
 from xenia.cpu.processor cimport LEAVE, R8, R9, R10, RAX, RDI, RDX, RSI, Context
 from xenia.domain.audit cimport audit_domain
 from xenia.domain.directory cimport directory_add, directory_remove, domain_leave
-from xenia.domain.domain cimport RUNSTATE_running, SHUTDOWN_NONE, Directory, Domain, Vcpu
-from xenia.domain.events cimport event_connect, event_open, event_post, event_reset, event_set_pending, events_apply_mailbox
+from xenia.domain.domain cimport RUNSTATE_running, SHUTDOWN_NONE, Directory, Domain, Listener, Vcpu
+from xenia.domain.events cimport (
+    event_connect, event_disconnect, event_ignore, event_listen, event_open, event_post, event_reset, event_set_pending,
+    events_apply_mailbox,
+)
 from xenia.domain.grant_frames cimport grant_frames_release
 from xenia.domain.grant_maps cimport grant_maps_release
 from xenia.domain.lifecycle cimport domain_init, domain_release_frames
@@ -81,6 +84,9 @@ cdef class StillDomain:
     cdef Domain *domain
     cdef Clock clock
     cdef RecordingProcessor processor
+    cdef Listener listener
+    cdef bint sends_back
+    cdef readonly int nr_heard      # events that the listener answered
     cdef uint64_t frames[64]
     cdef uint64_t base
     cdef uint64_t succeeded[64]
@@ -318,6 +324,25 @@ cdef class StillDomain:
         """A backend binds to a port the guest left unbound: 0 or a negative errno."""
         return event_connect(self.domain, port, remote_domid, notify_fd)
 
+    def listen_channel(self, port: int, notify_fd: int, back: bool) -> bool:
+        """Count the events of a connected port where they are sent, and send one `back` for each."""
+        self.listener.answer = heard
+        self.listener.argument = <void *>self
+        self.sends_back = back
+        return event_listen(self.domain, port, notify_fd, &self.listener)
+
+    cdef bint hear(self) noexcept nogil:
+        self.nr_heard += 1
+        return self.sends_back
+
+    def disconnect_channel(self, port: int, notify_fd: int) -> None:
+        """The backend lets go of a port."""
+        event_disconnect(self.domain, port, notify_fd)
+
+    def ignore_channel(self, port: int) -> None:
+        """Count them no more."""
+        event_ignore(self.domain, port, &self.listener)
+
     @property
     def kicks(self) -> int:
         """How often its processor was kicked."""
@@ -533,3 +558,7 @@ cdef inline uint64_t draw(uint64_t *state) noexcept nogil:
     state[0] ^= state[0] << 25
     state[0] ^= state[0] >> 27
     return (state[0] * <uint64_t>0x2545f4914f6cdd1d) >> 11
+
+
+cdef bint heard(void *domain) noexcept nogil:
+    return (<StillDomain>domain).hear()

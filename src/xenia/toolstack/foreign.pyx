@@ -6,12 +6,13 @@ To the domain its backends are in another domain, by default domain 0: what it g
 import os
 
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
 
 from xenia.abi.grant_table cimport GNTST_okay
 from xenia.backends.xenbus.frames cimport Frames, Granted
 from xenia.domain.directory cimport domain_leave, domain_use
-from xenia.domain.domain cimport Domain, GrantHold
-from xenia.domain.events cimport event_connect, event_disconnect, event_post
+from xenia.domain.domain cimport Domain, GrantHold, Listener
+from xenia.domain.events cimport event_connect, event_disconnect, event_ignore, event_listen, event_post
 from xenia.domain.grants cimport GRANT_MAP, grant_hold, grant_release
 from xenia.domain.written cimport frame_written
 from xenia.hypervisor cimport VirtualMachine
@@ -60,6 +61,20 @@ cdef class DomainFrames(Frames):
         if self.domain.directory.domains[self.domain.domid] == self.domain:
             event_post(self.domain, port)
         unlock(&self.domain.directory.lock)
+
+    cdef void *listen(self, uint32_t port, int event_fd, bint (*answer)(void *) noexcept nogil, void *argument) noexcept nogil:
+        cdef Listener *listener = <Listener *>calloc(1, sizeof(Listener))
+        if listener != NULL:
+            listener.answer = answer
+            listener.argument = argument
+            if not event_listen(self.domain, port, event_fd, listener):
+                free(listener)
+                listener = NULL
+        return listener
+
+    cdef void ignore(self, uint32_t port, void *listening) noexcept nogil:
+        event_ignore(self.domain, port, <Listener *>listening)
+        free(listening)
 
 
 cdef class Holds:

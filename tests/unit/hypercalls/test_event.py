@@ -2,6 +2,7 @@
 
 import os
 import struct
+from collections.abc import Iterator
 
 import pytest
 
@@ -272,6 +273,53 @@ def test_a_backend_binds_to_a_port_that_the_guest_left_for_it(domain: StillDomai
     assert op(domain, CLOSE, "=I", port)[0] == 0
     assert op(domain, SEND, "=I", port)[0] == Errno.EINVAL
     os.close(notify)
+
+
+@pytest.fixture
+def bound_port(domain: StillDomain) -> Iterator[tuple[int, int]]:
+    """A port that a backend is bound to, and its eventfd."""
+    notify = os.eventfd(0, os.EFD_NONBLOCK)
+    port = bound(op(domain, ALLOC_UNBOUND, "=HHI", DOMID_SELF, 0, 0))
+    assert domain.connect_channel(port, 0, notify) == 0
+    yield port, notify
+    os.close(notify)
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_a_backend_that_listens_is_asked_where_the_event_is_sent(
+    domain: StillDomain, bound_port: tuple[int, int], back: bool
+) -> None:
+    port, notify = bound_port
+    assert domain.listen_channel(port, notify, back)
+    assert op(domain, SEND, "=I", port)[0] == 0
+    assert domain.nr_heard == 1
+    assert (port in domain.pending) == back
+    assert domain.kicks == 0
+    with pytest.raises(BlockingIOError):
+        os.eventfd_read(notify)
+    domain.ignore_channel(port)
+    assert op(domain, SEND, "=I", port)[0] == 0
+    assert domain.nr_heard == 1
+    assert os.eventfd_read(notify) == 1
+
+
+def test_only_who_is_bound_to_a_port_listens_and_only_until_it_is_closed(
+    domain: StillDomain, bound_port: tuple[int, int]
+) -> None:
+    port, notify = bound_port
+    assert not domain.listen_channel(port, notify + 1, False)
+    assert domain.listen_channel(port, notify, False)
+    assert op(domain, CLOSE, "=I", port)[0] == 0
+    assert op(domain, SEND, "=I", port)[0] == Errno.EINVAL
+    again = bound(op(domain, ALLOC_UNBOUND, "=HHI", DOMID_SELF, 0, 0))
+    assert again == port
+    assert op(domain, SEND, "=I", again)[0] == 0
+    domain.ignore_channel(port)
+    assert domain.connect_channel(port, 0, notify) == 0
+    assert domain.listen_channel(port, notify, False)
+    domain.disconnect_channel(port, notify)
+    assert op(domain, SEND, "=I", port)[0] == 0
+    assert domain.nr_heard == 0
 
 
 # --- between two domains

@@ -12,8 +12,9 @@ from xenia.backends.storage.device import HostDevice
 from xenia.backends.storage.file import RawFile
 from xenia.backends.storage.layer import Layer
 from xenia.backends.vbd.persist import VbdState
-from xenia.backends.vbd.queue import Queue, Workers
+from xenia.backends.vbd.queue import Queue
 from xenia.backends.vbd.stats import VbdStats
+from xenia.backends.vbd.workers import Workers
 from xenia.backends.xenbus import foreign
 from xenia.backends.xenbus.attachment import Backend
 from xenia.backends.xenbus.foreign import Channel, Frontend
@@ -52,6 +53,7 @@ class _Ring:
         if not self._queue.is_new:
             self._channel.notify()  # of what the backend before answered and could not say any more
         self._thread.start()
+        self._queue.start()
 
     def close(self) -> None:
         if self._thread.ident is not None:

@@ -1,9 +1,13 @@
-"""The queues of a vbd and the threads that carry their requests out.
+"""The queues of a vbd.
 
-A queue's own thread sleeps until the guest notifies, takes all requests there are, and joins those that follow each other on the disk into
-one call.  What the host can do at once (RWF_NOWAIT: the data is in its page cache) the same thread does; everything else is left to the
-workers, so that a request that waits for a disk holds up none that does not.  Responses go into the ring as requests finish, in any order,
-and a batch of them takes one event.
+Requests are taken from a ring all at once, and those that follow each other on the disk are joined into one call.  What the host can do at once
+(RWF_NOWAIT: the data is in its page cache) is done by the thread that takes them; everything else is left to the workers, so that a request that
+waits for a disk holds up none that does not.  Responses go into the ring as requests finish, in any order, and a batch of them takes one event.
+
+Who takes them.  The thread that runs the guest, when that notifies: a small request is answered when the guest runs on, for less than it costs
+to wake anybody.  Large ones are left to the queue's own thread, which copies them while the guest goes on; it also looks when a barrier may begin,
+when the ring is let go, and where events come through a descriptor only.  `taking` lets in one of them at a time; who finds the other one
+there makes it look once more.
 
 Failure.  What the host could not make durable it tells once and forgets, and Linux's frontend takes an empty flush that fails for
 one that is not supported: it tells nobody, and flushes no more.  So the disk has failed for good then: each later write is an
@@ -12,56 +16,40 @@ error, which does reach who writes.
 Ordering.  A flush covers the writes whose responses the guest had when it asked, so it needs to wait for no other request.  A barrier waits for
 all before it and holds up all after it.
 
-Locks.  A queue's lock guards its ring's responses and its counts of what is in flight; the workers' lock their list.  Neither is held while
-anything is read or written, and no queue's lock is waited for with the workers' held.  No Python runs for a request unless the disk is a stack of layers.
+Locks.  `taking` is held while a batch is taken and what can be done at once is done, never while anything sleeps.  A queue's lock guards its ring's
+responses and its counts of what is in flight; the workers' lock their list.  Neither is held while anything is read or written, and no queue's
+lock is waited for with the workers' held.  No Python runs for a request unless the disk is a stack of layers.
 """
 
-import errno
-import logging
 import os
 
 from cpython.buffer cimport PyBUF_CONTIG, PyBuffer_Release, PyObject_GetBuffer
-from cpython.memoryview cimport PyMemoryView_FromMemory
-from libc.errno cimport EAGAIN, EINTR, EIO, EOPNOTSUPP, errno as c_errno
-from libc.stdint cimport int16_t, uint8_t, uint32_t, uint64_t
+from libc.errno cimport EAGAIN, EOPNOTSUPP
+from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
-from posix.types cimport off_t
 from posix.unistd cimport read, write
 
 from xenia.abi.blkif cimport (
-    BLKIF_RSP_EOPNOTSUPP, BLKIF_RSP_ERROR, BLKIF_RSP_OKAY, blkif_request_t, blkif_response_t,
+    BLKIF_OP_INDIRECT, BLKIF_OP_WRITE, BLKIF_RSP_EOPNOTSUPP, BLKIF_RSP_ERROR, BLKIF_RSP_OKAY, blkif_request_indirect_t, blkif_request_t,
+    blkif_response_t,
 )
-from xenia.backends.vbd.request cimport (
-    OP_DISCARD, OP_FLUSH, OP_READ, OP_REFUSED, OP_SECURE_DISCARD, OP_WRITE, Kept, Op, iovec, keep_end, let_go, parse,
-)
+from xenia.backends.vbd.request cimport OP_READ, OP_REFUSED, OP_WRITE, Kept, Op, keep_end, let_go, parse
+from xenia.backends.vbd.transfer cimport follows, transfer
+from xenia.backends.vbd.workers cimport Workers, count
 from xenia.backends.xenbus.frames cimport Frames
 from xenia.backends.xenbus.ring cimport (
-    RING_FAULT, back_answered, back_attach, back_owed, back_push, back_put, back_rest, back_take, back_waiting,
+    RING_FAULT, back_answered, back_attach, back_next, back_push, back_put, back_rest, back_take,
 )
 from xenia.machine.lock cimport lock, unlock
 
-from xenia.backends.vbd.layers import submit
 from xenia.errors import HypervisorBug
 
-_log = logging.getLogger(__name__)
-
 cdef extern from "<pthread.h>" nogil:
-    int pthread_cond_wait(pthread_cond_t *condition, Lock *lock)
-    int pthread_cond_signal(pthread_cond_t *condition)
-    int pthread_cond_broadcast(pthread_cond_t *condition)
+    int trylock "pthread_mutex_trylock"(Lock *lock)
 
 cdef extern from "<sys/uio.h>" nogil:
-    ssize_t preadv2(int fd, const iovec *vectors, int count, off_t offset, int flags)
-    ssize_t pwritev2(int fd, const iovec *vectors, int count, off_t offset, int flags)
     int RWF_NOWAIT
-
-cdef extern from "<unistd.h>" nogil:
-    int fdatasync(int fd)
-
-cdef extern from "<fcntl.h>" nogil:
-    int fallocate(int fd, int mode, off_t offset, off_t length)
-    int FALLOC_FL_PUNCH_HOLE, FALLOC_FL_KEEP_SIZE
 
 cdef extern from "<poll.h>" nogil:
     struct pollfd:
@@ -72,145 +60,9 @@ cdef extern from "<poll.h>" nogil:
     int poll(pollfd *fds, unsigned long count, int timeout)
 
 cdef enum:
-    MAX_VECTORS = 1024          # IOV_MAX: of one call
     MAX_BATCH = 512
-    MAX_MERGED = 8 << 20        # bytes of one call
+    TURNS = 3                   # batches that the thread that runs the guest carries out for one event: what came, a barrier, nothing
     KEEP_PER_ENTRY = 2 * 64     # room in the table of kept frames for each ring entry
-
-
-cdef class Workers:
-    """What the queues of one device share: where the bytes are, and a list of requests that may take time.
-
-    layer       what the disk is: a storage layer
-    fd          a descriptor whose bytes are exactly the layer's, or -1
-    read_only   writes are refused
-    """
-
-    def __init__(self, layer, fd: int, read_only: bool) -> None:
-        self.layer = layer
-        self.fd = fd
-        self.limits.size = layer.size
-        self.limits.unit = max(512, layer.block_size.minimum)
-        self.limits.read_only = read_only
-        self.limits.discard = layer.can_discard
-        self.limits.secure_discard = layer.can_secure_discard and fd < 0     # punching a hole leaves copies
-        self.nowait_reads = self.nowait_writes = True
-
-    def work(self) -> None:
-        """Carry out what is put on the list, until `close`.  For a thread of its own, or several."""
-        cdef Op *op
-        while True:
-            with nogil:
-                op = self.get()
-                while op != NULL and self.fd >= 0:
-                    self.perform(op)
-                    (<Queue>op.queue).finish(op)
-                    op = self.get()
-            if op == NULL:
-                return
-            self.submit(op)
-
-    cdef submit(self, Op *op):
-        # Through the layers: all that is on the list, as one batch.
-        cdef Op *each = op
-        requests = []
-        try:
-            while each != NULL:
-                views = [PyMemoryView_FromMemory(<char *>each.vectors[i].iov_base, each.vectors[i].iov_len, 0x200)
-                         for i in range(<int>each.nr_vectors)] if each.kind <= OP_WRITE else []
-                requests.append((each.kind, each.offset, each.length, views, bool(each.flush_first), bool(each.barrier)))
-                each = each.next
-            answers = submit(self.layer, requests)
-        except BaseException:
-            _log.exception("a disk's requests fail")
-            answers = [(errno.EIO, True)] * len(requests)
-        for error, lost in answers:
-            each = op
-            op = op.next
-            each.next = NULL
-            if lost and not self.limits.failed:
-                self.limits.failed = error
-            each.error = error or (self.limits.failed if each.flush_first or each.barrier else 0)
-            (<Queue>each.queue).finish(each)
-
-    cdef void perform(self, Op *op) noexcept nogil:
-        # Carry a request out, however long it takes.
-        cdef Op *each = op
-        cdef Op *merged
-        op.error = self.flush() if op.flush_first else 0
-        if op.error == 0 and (op.kind == OP_READ or op.kind == OP_WRITE):
-            if transfer(self.fd, op, 0):
-                # One of them is at fault; each on its own tells which.
-                while each != NULL:
-                    merged = each.merged
-                    each.merged = NULL
-                    each.error = transfer(self.fd, each, 0)
-                    each.merged = merged
-                    each = merged
-            if op.barrier and op.error == 0:
-                op.error = self.flush()
-        elif op.error == 0 and (op.kind == OP_DISCARD or op.kind == OP_SECURE_DISCARD):
-            if fallocate(self.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, op.offset, op.length):
-                op.error = c_errno
-
-    cdef int flush(self) noexcept nogil:
-        if self.limits.failed == 0 and fdatasync(self.fd):
-            self.limits.failed = c_errno
-        return self.limits.failed
-
-    cdef void put(self, Op *op) noexcept nogil:
-        lock(&self.lock)
-        op.next = NULL
-        if self.first == NULL:
-            self.first = op
-        else:
-            self.last.next = op
-        self.last = op
-        pthread_cond_signal(&self.changed)
-        unlock(&self.lock)
-
-    cdef Op *get(self) noexcept nogil:
-        # One request (with those merged into it); through layers, all there are.
-        cdef Op *op
-        lock(&self.lock)
-        while self.first == NULL and not self.closing:
-            pthread_cond_wait(&self.changed, &self.lock)
-        op = self.first
-        if op != NULL:
-            self.first = op.next if self.fd >= 0 else NULL
-            if self.fd >= 0:
-                op.next = NULL
-        unlock(&self.lock)
-        return op
-
-    def close(self) -> None:
-        """Let the threads end when the list is empty."""
-        lock(&self.lock)
-        self.closing = True
-        pthread_cond_broadcast(&self.changed)
-        unlock(&self.lock)
-
-    def resize(self, size: int) -> None:
-        """The disk has another size from now on."""
-        self.limits.size = size
-
-    @property
-    def can_secure_discard(self) -> bool:
-        """Whether a discard can be secure."""
-        return self.limits.secure_discard
-
-    @property
-    def size(self) -> int:
-        """Bytes that requests may reach."""
-        return self.limits.size
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """What was done so far."""
-        lock(&self.lock)
-        counts = self.counts
-        unlock(&self.lock)
-        return dict(counts)
 
 
 cdef class Queue:
@@ -248,6 +100,7 @@ cdef class Queue:
             raise MemoryError
         for i in range(self.ring.nr_entries):
             self.ops[i].queue = <void *>self
+            self.ops[i].finished = finished
             self.ops[i].next = self.idle
             self.idle = &self.ops[i]
         if persistent:
@@ -268,8 +121,12 @@ cdef class Queue:
         if self.wake_fd >= 0:
             os.close(self.wake_fd)
 
+    def start(self) -> None:
+        """Answer at once what can be answered so, on the thread that runs the guest, where that is possible."""
+        self.listening = self.frames.listen(self.port, self.event_fd, answer, <void *>self)
+
     def serve(self) -> None:
-        """Serve the ring until `close`.  For a thread of its own."""
+        """Serve the ring until `stop`.  For a thread of its own."""
         with nogil:
             self.serve_ring()
 
@@ -287,6 +144,10 @@ cdef class Queue:
         """Take no more requests than are there; `serve` returns when they are answered.  A frontend that closes leaves them in the ring,
         and may wait for them before it lets go of its disk."""
         self.closing = True
+        with nogil:
+            if self.listening != NULL:
+                self.frames.ignore(self.port, self.listening)
+                self.listening = NULL
         os.eventfd_write(self.wake_fd, 1)
 
     def close(self) -> None:
@@ -312,8 +173,12 @@ cdef class Queue:
             # Only what is looked at after the descriptors were emptied is surely seen.
             read(self.wake_fd, &drained, 8)
             read(self.event_fd, &drained, 8)
+            lock(&self.taking)
             closing = self.closing
-            found = 0 if self.faulty or most <= 0 else self.take_batch()
+            found = 0 if closing and most <= 0 else self.take_batch()
+            if self.push():
+                self.frames.notify(self.port)
+            unlock(&self.taking)
             if closing:
                 most -= found
             if found == 0:
@@ -324,9 +189,42 @@ cdef class Queue:
                     return
                 poll(waiting, 2, -1)
 
+    # --- the thread that runs the guest
+
+    cdef bint answer(self) noexcept nogil:
+        # The guest notifies, and runs on when this returns.  Whoever else takes requests now may have looked too early, and looks again.
+        cdef uint64_t one = 1
+        cdef int turns = 0
+        cdef bint notify
+        if trylock(&self.taking):
+            write(self.wake_fd, &one, 8)
+            return False
+        if self.is_next_large():
+            unlock(&self.taking)
+            write(self.wake_fd, &one, 8)
+            return False
+        while turns < TURNS and not self.closing and self.take_batch():
+            turns += 1
+        notify = self.push()
+        unlock(&self.taking)
+        if turns == TURNS:
+            write(self.wake_fd, &one, 8)
+        return notify
+
+    cdef bint is_next_large(self) noexcept nogil:
+        # Whether much is to be copied next: better beside the guest, which has more to ask meanwhile.  The guest may change what this looks at.
+        cdef const blkif_request_indirect_t *next = <const blkif_request_indirect_t *>back_next(&self.ring)
+        if self.workers.fd < 0 or next.operation != BLKIF_OP_INDIRECT:
+            return False
+        return self.workers.nowait_writes if next.indirect_op == BLKIF_OP_WRITE else self.workers.nowait_reads
+
+    # --- whoever has `taking`
+
     cdef int take_batch(self) noexcept nogil:
         # Take what there is and see to it; how many requests there were.  0: sleep, the guest notifies of the next.
         cdef int waiting
+        if self.faulty:
+            return 0
         if self.barrier != NULL:
             lock(&self.lock)
             waiting = self.in_flight
@@ -345,7 +243,7 @@ cdef class Queue:
         if self.barrier_begun:
             return 0
         self.barrier_begun = True
-        self.workers.put(self.barrier)
+        self.workers.put(self.barrier, self.barrier)
         return 1
 
     cdef int take_some(self, int waiting) noexcept nogil:
@@ -386,6 +284,8 @@ cdef class Queue:
 
     cdef void carry_out(self, Op *batch) noexcept nogil:
         cdef Op *op
+        cdef Op *first = NULL       # of those for the workers
+        cdef Op *last = NULL
         while batch != NULL:
             op = batch
             batch = op.next
@@ -394,11 +294,14 @@ cdef class Queue:
                 lock(&self.lock)
                 self.respond(op)
                 unlock(&self.lock)
+                continue
+            if first == NULL:
+                first = op
             else:
-                self.workers.put(op)
-        lock(&self.lock)
-        self.push()
-        unlock(&self.lock)
+                last.next = op
+            last = op
+        if first != NULL:
+            self.workers.put(first, last)
 
     cdef bint try_at_once(self, Op *op) noexcept nogil:
         # What the host can do without sleeping; a flush, a discard and a disk of layers always may sleep.
@@ -411,25 +314,23 @@ cdef class Queue:
             self.workers.nowait_reads = False
         elif error == EOPNOTSUPP:
             self.workers.nowait_writes = False
-        if error:
-            lock(&self.workers.lock)
-            self.workers.counts.waited += 1
-            unlock(&self.workers.lock)
         return error == 0
 
     # --- any thread
 
-    cdef void finish(self, Op *op) noexcept nogil:
-        # A request that workers carried out.
+    cdef void finish(self, Op *op, bint more) noexcept nogil:
+        # A request that workers carried out; `more` of them come at once.
         cdef uint64_t one = 1
         cdef bint wake
         lock(&self.lock)
+        wake = self.closing or self.barrier != NULL
         if op == self.barrier:
             self.barrier = NULL
         self.respond(op)
-        self.push()
+        if not more and self.push_locked():
+            self.frames.notify(self.port)
         # Who waits for the rest to finish looks again.  Nothing of the queue is touched after the lock is gone: it may be closed then.
-        if self.barrier != NULL or self.closing or self.in_flight == 0:
+        if wake:
             write(self.wake_fd, &one, 8)
         unlock(&self.lock)
 
@@ -439,7 +340,7 @@ cdef class Queue:
         cdef Op *following
         while op != NULL:
             following = op.merged
-            count(&self.workers.counts, &self.workers.lock, op, following != NULL)
+            count(self.workers, op, following != NULL)
             let_go(op, self.frames, &self.keep)
             memset(&response, 0, sizeof(response))
             response.id = op.id
@@ -454,80 +355,26 @@ cdef class Queue:
             self.idle = op
             op = following
 
-    cdef void push(self) noexcept nogil:
-        if self.ring.rsp_prod != self.ring.rsp_pushed and back_push(&self.ring):
-            lock(&self.workers.lock)
-            self.workers.counts.notifications += 1
-            unlock(&self.workers.lock)
-            self.frames.notify(self.port)
+    cdef bint push(self) noexcept nogil:
+        cdef bint notify
+        lock(&self.lock)
+        notify = self.push_locked()
+        unlock(&self.lock)
+        return notify
+
+    cdef bint push_locked(self) noexcept nogil:
+        # Publish the responses; whether to notify the guest.
+        if self.ring.rsp_prod == self.ring.rsp_pushed or not back_push(&self.ring):
+            return False
+        lock(&self.workers.lock)
+        self.workers.counts.notifications += 1
+        unlock(&self.workers.lock)
+        return True
 
 
-cdef void count(Counts *counts, Lock *guard, Op *op, bint merged) noexcept nogil:
-    lock(guard)
-    counts.errors += op.error != 0
-    counts.merged += merged
-    if op.error == 0:
-        if op.kind == OP_READ:
-            counts.reads += 1
-            counts.bytes_read += op.length
-        elif op.kind == OP_WRITE:
-            counts.writes += 1
-            counts.bytes_written += op.length
-        elif op.kind == OP_FLUSH:
-            counts.flushes += 1
-        elif op.kind == OP_DISCARD or op.kind == OP_SECURE_DISCARD:
-            counts.discards += 1
-    unlock(guard)
+cdef bint answer(void *queue) noexcept nogil:
+    return (<Queue>queue).answer()
 
 
-cdef bint follows(Op *op, Op *before) noexcept nogil:
-    # Whether one call can carry both out.
-    return (op.kind == before.kind and (op.kind == OP_READ or op.kind == OP_WRITE) and not op.flush_first and not before.flush_first
-            and op.offset == before.offset + before.length)
-
-
-cdef int vectors_of(Op *op, iovec *vectors, Op **rest) noexcept nogil:
-    # The vectors of a request and of those merged into it, as many as one call takes; `rest` is the first that is left out.
-    cdef int total = 0
-    cdef uint64_t length = 0
-    cdef uint32_t i
-    while op != NULL and total + op.nr_vectors <= MAX_VECTORS and (total == 0 or length + op.length <= MAX_MERGED):
-        for i in range(op.nr_vectors):
-            vectors[total] = op.vectors[i]
-            total += 1
-        length += op.length
-        op = op.merged
-    rest[0] = op
-    return total
-
-
-cdef int transfer(int fd, Op *op, int flags) noexcept nogil:
-    # Read or write: 0, or an errno.  With RWF_NOWAIT a part may have been done; doing it again does no harm.
-    cdef iovec vectors[MAX_VECTORS]
-    cdef iovec *at
-    cdef Op *rest
-    cdef bint reads = op.kind == OP_READ
-    cdef off_t offset = op.offset
-    cdef ssize_t done
-    cdef int left
-    while op != NULL:
-        left = vectors_of(op, vectors, &rest)
-        at = vectors
-        while left:
-            done = preadv2(fd, at, left, offset, flags) if reads else pwritev2(fd, at, left, offset, flags)
-            if done < 0:
-                if c_errno == EINTR:
-                    continue
-                return c_errno
-            if done == 0:
-                return EIO          # the file ends before the disk does
-            offset += done
-            while left and <size_t>done >= at.iov_len:
-                done -= at.iov_len
-                at += 1
-                left -= 1
-            if done:
-                at.iov_base = <char *>at.iov_base + done
-                at.iov_len -= done
-        op = rest
-    return 0
+cdef void finished(Op *op, bint more) noexcept nogil:
+    (<Queue>op.queue).finish(op, more)

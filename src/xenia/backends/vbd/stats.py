@@ -19,5 +19,5 @@ class VbdStats:
     bytes_read: int = 0
     bytes_written: int = 0
     errors: int = 0  # requests that were not answered with OKAY
-    waited: int = 0  # requests that the host could not carry out at once
+    waited: int = 0  # requests that were left to a thread that may wait
     notifications: int = 0  # events sent to the guest

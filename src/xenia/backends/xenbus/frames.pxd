@@ -15,3 +15,8 @@ cdef class Frames:
     cdef void written(self, Granted *granted) noexcept nogil
     # Send the domain an event on a port that is bound to us.
     cdef void notify(self, uint32_t port) noexcept nogil
+    # From now on, where this is possible, an event that the domain sends on that port is answered at once: `answer(argument)` is called
+    # on the thread that runs the domain, and says whether to send one back.  NULL: there is only `event_fd`.
+    # `answer` takes no lock that may be held for long.  It is neither called nor under way any more after `ignore`.
+    cdef void *listen(self, uint32_t port, int event_fd, bint (*answer)(void *) noexcept nogil, void *argument) noexcept nogil
+    cdef void ignore(self, uint32_t port, void *listening) noexcept nogil

@@ -22,8 +22,10 @@ Segment = tuple[int, int, int]  # reference, first and last sector
 class Blkfront:
     """The guest's side of one device."""
 
-    def __init__(self, layer: Layer, *, ring_order: int = 0, flat: bool = True, **options: bool) -> None:
-        self.guest = MemoryGuest(7, 1024)
+    def __init__(
+        self, layer: Layer, *, ring_order: int = 0, flat: bool = True, listens: bool = False, **options: bool
+    ) -> None:
+        self.guest = MemoryGuest(7, 1024, listens)
         self.layer = layer
         self.vbd = Vbd(layer, device=51712, **options)
         self.pages = self.guest.share(1 << ring_order)

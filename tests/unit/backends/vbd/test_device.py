@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import struct
+import threading
 import time
 from pathlib import Path
 
@@ -36,9 +37,11 @@ def make(tmp_path: Path, kind: str) -> Layer:
     return open_file(path) if kind == "file" else open_stack(f"file:{path},cache")
 
 
-@pytest.fixture(params=["file", "layers"])
+@pytest.fixture(params=["file", "layers", "file, at once", "layers, at once"])
 def front(request: pytest.FixtureRequest, tmp_path: Path, fronts: list[Blkfront]) -> Blkfront:
-    made = Blkfront(make(tmp_path, request.param))
+    # At once: on the thread that notifies.
+    kind, _, at_once = request.param.partition(", ")
+    made = Blkfront(make(tmp_path, kind), listens=bool(at_once))
     fronts.append(made)
     made.connect()
     return made
@@ -227,6 +230,62 @@ def test_a_ring_is_named_faulty(tmp_path: Path, fronts: list[Blkfront]) -> None:
         os.sched_yield()
     assert front.vbd.is_faulty
     front.disconnect()
+
+
+def test_what_needs_no_waiting_is_answered_before_the_guest_runs_on(tmp_path: Path, fronts: list[Blkfront]) -> None:
+    front = Blkfront(make(tmp_path, "file"), listens=True)
+    fronts.append(front)
+    front.layer.pwrite(b"at once", 4096)
+    front.connect()
+    page = front.guest.share(1)
+    at_once = 0
+    for _ in range(100):
+        page.memory[:] = bytes(4096)
+        number = front.request(READ, 8, front.whole(page))
+        front.push()
+        responses = front.ring.take()
+        at_once += len(responses)
+        if not responses:  # the ring's own thread, which starts by looking, came first
+            assert front.answers(1)[number][1] == Status.OKAY
+        assert bytes(page.memory[:7]) == b"at once"
+    assert at_once > 50
+    assert front.vbd.stats.waited == 0
+
+
+def test_a_guest_that_notifies_while_its_ring_is_let_go_gets_no_answer_afterwards(
+    tmp_path: Path, fronts: list[Blkfront]
+) -> None:
+    front = Blkfront(make(tmp_path, "file"), listens=True)
+    fronts.append(front)
+    page = front.guest.share(1)
+    for _ in range(30):
+        front.pages = front.guest.share(1)
+        front.port = front.guest.open_port()
+        front.ring = Front(front.pages.memory, REQUEST_SIZE)
+        front.keys |= {"ring-ref": str(front.pages.refs[0]), "event-channel": str(front.port.number)}
+        front.connect()
+        pushed, done = 0, threading.Event()
+
+        def notify(front: Blkfront = front, done: threading.Event = done) -> None:
+            while not done.is_set():
+                front.port.notify()
+
+        guest = threading.Thread(target=notify)
+        guest.start()
+        for pushed in range(1, 9):
+            front.request(READ, 8 * pushed, front.whole(page))
+            front.push()
+        front.disconnect()
+        answered = len(front.ring.take())
+        front.guest.assert_let_go()
+        front.request(READ, 0, front.whole(page))
+        front.push()
+        done.set()
+        guest.join()
+        assert front.ring.take() == []
+        assert answered <= pushed
+        front.ring.close()
+    front.ring = Front(front.pages.memory, REQUEST_SIZE)
 
 
 def test_requests_after_close_are_not_looked_at(front: Blkfront) -> None:

@@ -303,7 +303,7 @@ void __wrap_tlb_reset_dirty_by_vaddr_x86_64(void *cpu, uint64_t start, uint64_t 
     (void)cpu, (void)start, (void)length;
 }
 
-/* ---- barriers, and the locked instructions that are barriers too ---- */
+/* ---- barriers, and the locked instructions that are barriers too, both ways ---- */
 
 typedef void TcgContext;
 typedef void TcgTemp;
@@ -321,6 +321,7 @@ void __wrap_tcg_gen_mb_x86_64(TcgContext *tcg, unsigned kind) { tcg_gen_op1_x86_
     void __wrap_tcg_gen_atomic_##name##_i64_x86_64(TcgContext *tcg, TcgArg old, TcgArg va, TcgArg value, TcgArg mode, \
                                                    unsigned kind)                                                     \
     {                                                                                                                 \
+        tcg_gen_op1_x86_64(tcg, INDEX_OP_MB, TCG_MO_ALL_BAR_SC);                                                      \
         __real_tcg_gen_atomic_##name##_i64_x86_64(tcg, old, va, value, mode, kind);                                   \
         tcg_gen_op1_x86_64(tcg, INDEX_OP_MB, TCG_MO_ALL_BAR_SC);                                                      \
     }
@@ -339,6 +340,7 @@ extern void __real_tcg_gen_atomic_cmpxchg_i64_x86_64(TcgContext *, TcgArg, TcgAr
 void __wrap_tcg_gen_atomic_cmpxchg_i64_x86_64(TcgContext *tcg, TcgArg old, TcgArg va, TcgArg expected, TcgArg value,
                                               TcgArg mode, unsigned kind)
 {
+    tcg_gen_op1_x86_64(tcg, INDEX_OP_MB, TCG_MO_ALL_BAR_SC);
     __real_tcg_gen_atomic_cmpxchg_i64_x86_64(tcg, old, va, expected, value, mode, kind);
     tcg_gen_op1_x86_64(tcg, INDEX_OP_MB, TCG_MO_ALL_BAR_SC);
 }

@@ -1,0 +1,212 @@
+"""The threads that carry out what may take time, for all queues of a vbd.
+
+Each takes a request from the list, or a few small writes, which hardly wait; where the disk is a stack of layers it takes all there are, as one
+batch for Python.  A request says itself whom to tell when it is done.
+"""
+
+import errno
+import logging
+
+from cpython.memoryview cimport PyMemoryView_FromMemory
+from libc.errno cimport errno as c_errno
+
+from xenia.backends.vbd.request cimport OP_DISCARD, OP_FLUSH, OP_READ, OP_SECURE_DISCARD, OP_WRITE, Op
+from xenia.backends.vbd.transfer cimport punch, transfer
+from xenia.machine.lock cimport lock, unlock
+
+from xenia.backends.vbd.layers import submit
+
+_log = logging.getLogger(__name__)
+
+cdef extern from "<pthread.h>" nogil:
+    int pthread_cond_wait(pthread_cond_t *condition, Lock *lock)
+    int pthread_cond_signal(pthread_cond_t *condition)
+    int pthread_cond_broadcast(pthread_cond_t *condition)
+
+cdef extern from "<unistd.h>" nogil:
+    int fdatasync(int fd)
+
+cdef enum:
+    FEW = 8                     # small writes that a worker takes together
+    SMALL = 64 << 10            # bytes
+
+
+cdef class Workers:
+    """What the queues of one device share: where the bytes are, and a list of requests that may take time.
+
+    layer       what the disk is: a storage layer
+    fd          a descriptor whose bytes are exactly the layer's, or -1
+    read_only   writes are refused
+    """
+
+    def __init__(self, layer, fd: int, read_only: bool) -> None:
+        self.layer = layer
+        self.fd = fd
+        self.limits.size = layer.size
+        self.limits.unit = max(512, layer.block_size.minimum)
+        self.limits.read_only = read_only
+        self.limits.discard = layer.can_discard
+        self.limits.secure_discard = layer.can_secure_discard and fd < 0     # punching a hole leaves copies
+        self.nowait_reads = self.nowait_writes = True
+
+    def work(self) -> None:
+        """Carry out what is put on the list, until `close`.  For a thread of its own, or several."""
+        cdef Op *op
+        cdef Op *following
+        while True:
+            with nogil:
+                op = self.get()
+                while op != NULL and self.fd >= 0:
+                    following = op.next
+                    op.next = NULL
+                    self.perform(op)
+                    op.finished(op, following != NULL and following.queue == op.queue)
+                    op = following if following != NULL else self.get()
+            if op == NULL:
+                return
+            self.submit(op)
+
+    cdef submit(self, Op *op):
+        # Through the layers: all that is on the list, as one batch.
+        cdef Op *each = op
+        requests = []
+        try:
+            while each != NULL:
+                views = [PyMemoryView_FromMemory(<char *>each.vectors[i].iov_base, each.vectors[i].iov_len, 0x200)
+                         for i in range(<int>each.nr_vectors)] if each.kind <= OP_WRITE else []
+                requests.append((each.kind, each.offset, each.length, views, bool(each.flush_first), bool(each.barrier)))
+                each = each.next
+            answers = submit(self.layer, requests)
+        except BaseException:
+            _log.exception("a disk's requests fail")
+            answers = [(errno.EIO, True)] * len(requests)
+        each = op
+        for error, lost in answers:
+            if lost and not self.limits.failed:
+                self.limits.failed = error
+            each.error = error or (self.limits.failed if each.flush_first or each.barrier else 0)
+            each = each.next
+        with nogil:
+            while op != NULL:
+                each = op
+                op = op.next
+                each.next = NULL
+                each.finished(each, op != NULL and op.queue == each.queue)
+
+    cdef void perform(self, Op *op) noexcept nogil:
+        # Carry a request out, however long it takes.
+        cdef Op *each = op
+        cdef Op *merged
+        op.error = self.flush() if op.flush_first else 0
+        if op.error == 0 and (op.kind == OP_READ or op.kind == OP_WRITE):
+            if transfer(self.fd, op, 0):
+                # One of them is at fault; each on its own tells which.
+                while each != NULL:
+                    merged = each.merged
+                    each.merged = NULL
+                    each.error = transfer(self.fd, each, 0)
+                    each.merged = merged
+                    each = merged
+            if op.barrier and op.error == 0:
+                op.error = self.flush()
+        elif op.error == 0 and (op.kind == OP_DISCARD or op.kind == OP_SECURE_DISCARD):
+            op.error = punch(self.fd, op)
+
+    cdef int flush(self) noexcept nogil:
+        if self.limits.failed == 0 and fdatasync(self.fd):
+            self.limits.failed = c_errno
+        return self.limits.failed
+
+    cdef void put(self, Op *first, Op *last) noexcept nogil:
+        # A list of requests.
+        cdef Op *op = first
+        cdef Op *merged
+        cdef int nr = 0
+        while op != NULL:
+            merged = op
+            while merged != NULL:
+                nr += 1
+                merged = merged.merged
+            op = op.next
+        lock(&self.lock)
+        self.counts.waited += nr
+        if self.first == NULL:
+            self.first = first
+        else:
+            self.last.next = first
+        self.last = last
+        if first != last and self.fd >= 0:
+            pthread_cond_broadcast(&self.changed)
+        else:
+            pthread_cond_signal(&self.changed)
+        unlock(&self.lock)
+
+    cdef Op *get(self) noexcept nogil:
+        # One request (with those merged into it), or a few writes, which hardly wait; through layers, all there are.
+        cdef Op *op
+        cdef Op *last
+        cdef int taken = 1
+        lock(&self.lock)
+        while self.first == NULL and not self.closing:
+            pthread_cond_wait(&self.changed, &self.lock)
+        op = last = self.first
+        if op != NULL:
+            while last.next != NULL and (self.fd < 0 or (taken < FEW and is_small_write(op) and is_small_write(last.next))):
+                last = last.next
+                taken += 1
+            self.first = last.next
+            last.next = NULL
+        unlock(&self.lock)
+        return op
+
+    def close(self) -> None:
+        """Let the threads end when the list is empty."""
+        lock(&self.lock)
+        self.closing = True
+        pthread_cond_broadcast(&self.changed)
+        unlock(&self.lock)
+
+    def resize(self, size: int) -> None:
+        """The disk has another size from now on."""
+        self.limits.size = size
+
+    @property
+    def can_secure_discard(self) -> bool:
+        """Whether a discard can be secure."""
+        return self.limits.secure_discard
+
+    @property
+    def size(self) -> int:
+        """Bytes that requests may reach."""
+        return self.limits.size
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What was done so far."""
+        lock(&self.lock)
+        counts = self.counts
+        unlock(&self.lock)
+        return dict(counts)
+
+
+cdef void count(Workers workers, Op *op, bint merged) noexcept nogil:
+    cdef Counts *counts = &workers.counts
+    lock(&workers.lock)
+    counts.errors += op.error != 0
+    counts.merged += merged
+    if op.error == 0:
+        if op.kind == OP_READ:
+            counts.reads += 1
+            counts.bytes_read += op.length
+        elif op.kind == OP_WRITE:
+            counts.writes += 1
+            counts.bytes_written += op.length
+        elif op.kind == OP_FLUSH:
+            counts.flushes += 1
+        elif op.kind == OP_DISCARD or op.kind == OP_SECURE_DISCARD:
+            counts.discards += 1
+    unlock(&workers.lock)
+
+
+cdef bint is_small_write(Op *op) noexcept nogil:
+    return op.kind == OP_WRITE and not op.flush_first and op.length <= SMALL
