@@ -6,10 +6,12 @@ import argparse
 import json
 import signal
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from xenia.cli.exit_status import EndedBySignal, ExitStatus
 from xenia.cli.voice import Voice
+from xenia.errors import ConfigError
 
 if TYPE_CHECKING:
     from xenia.toolstack.image.build import Built
@@ -45,8 +47,9 @@ def add_image(commands: argparse._SubParsersAction[Any]) -> None:
     )
     build.add_argument("--hostname", metavar="NAME", default="debian", help="the system's name (default: debian)")
     build.add_argument(
-        "--root-password", metavar="PASSWORD", default="",
-        help="root's password (default: none, so that 'root' is all there is to type)",
+        "--root-password", metavar="PASSWORD|@FILE", default="",
+        help="root's password, or the file that has it, which no list of processes shows (default: none, so that "
+        "'root' is all there is to type)",
     )  # fmt: skip
     build.add_argument("--force", action="store_true", help="take the place of a file that exists")
     build.add_argument("--json", action="store_true", help="print JSON")
@@ -64,12 +67,15 @@ def image(options: argparse.Namespace, voice: Voice) -> int:
         size=read_size(options.size),
         include=tuple(name for text in options.include for name in text.split(",") if name),
         hostname=options.hostname,
-        root_password=options.root_password,
+        root_password=_password(options.root_password),
         replace=options.force,
     )
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _end)
-    built = build(config, voice)
+    before = {number: signal.signal(number, _end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        built = build(config, voice)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     voice.clear()
     if options.json:
         print(json.dumps(asdict(built), indent=2))
@@ -87,3 +93,12 @@ def _summary(built: Built) -> str:
     minutes, seconds = divmod(round(built.seconds), 60)
     took = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
     return f"{built.image}: {len(built.packages)} packages, built in {took}; boot it: xenia run --root {built.image}"
+
+
+def _password(text: str) -> str:
+    if not text.startswith("@"):
+        return text
+    try:
+        return Path(text[1:]).read_text().removesuffix("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the password in {text[1:]}: {error}") from None

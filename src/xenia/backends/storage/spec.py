@@ -23,6 +23,11 @@ class Word:
     options: dict[str, str] = field(default_factory=dict)
     whole: str = ""  # all that the word is a part of
 
+    def written(self) -> str:
+        """The word as one may write it, from its parts."""
+        options = [f"{quote(key)}={quote(value)}" for key, value in self.options.items()]
+        return ":".join([self.name, *map(quote, self.values), *options])
+
     def error(self, message: str) -> ConfigError:
         """A complaint that points at this word."""
         where = f"in '{self.text}' of the disk '{self.whole}'" if self.text != self.whole else f"in '{self.text}'"

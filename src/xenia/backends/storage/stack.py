@@ -9,7 +9,7 @@ from pathlib import Path
 from xenia.backends.storage.checkpoint import Checkpoints
 from xenia.backends.storage.kinds import KINDS, Place, is_device, path_of
 from xenia.backends.storage.layer import Layer
-from xenia.backends.storage.spec import Word, parse, quote
+from xenia.backends.storage.spec import Word, parse
 from xenia.errors import ConfigError
 
 
@@ -144,11 +144,13 @@ def _bottom(word: Word) -> Word:
 
 def _absolute(word: Word, directory: Path) -> str:
     kind = KINDS[word.name]
-    parts = [word.name]
-    for value in word.values:
-        is_path = kind.is_path and value not in kind.flags
-        parts.append(quote(os.path.abspath(directory / value) if is_path else value))
-    for key, value in word.options.items():
-        is_path = key == "key" and value.startswith("@")
-        parts.append(f"{key}={quote(f'@{os.path.abspath(directory / value[1:])}' if is_path else value)}")
-    return ":".join(parts)
+
+    def rooted(path: str) -> str:
+        return os.path.abspath(directory / path)
+
+    values = tuple(rooted(value) if kind.is_path and value not in kind.flags else value for value in word.values)
+    options = {
+        key: f"@{rooted(value[1:])}" if key == "key" and value.startswith("@") else value
+        for key, value in word.options.items()
+    }
+    return replace(word, values=values, options=options).written()

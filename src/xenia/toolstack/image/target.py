@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from xenia.backends.storage.kinds import KINDS, path_of
-from xenia.backends.storage.spec import Word, quote
+from xenia.backends.storage.spec import Word
 from xenia.backends.storage.stack import create_stack, words_of
 from xenia.errors import ConfigError
 
@@ -35,7 +35,7 @@ def new_disk(disk: str, size: int, overwrite: bool = False) -> Iterator[str]:
     try:
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
             made = Path(scratch, path.name)
-            text = ",".join([_text(_moved(words[0], path, made)), *(word.text for word in words[1:])])
+            text = ",".join([_moved(words[0], path, made).written(), *(word.text for word in words[1:])])
             create_stack(text, size)
             yield text
             made.replace(path)
@@ -45,8 +45,3 @@ def new_disk(disk: str, size: int, overwrite: bool = False) -> Iterator[str]:
 
 def _moved(word: Word, old: Path, new: Path) -> Word:
     return replace(word, values=tuple(str(new) if value == str(old) else value for value in word.values))
-
-
-def _text(word: Word) -> str:
-    options = [f"{key}={quote(value)}" for key, value in word.options.items()]
-    return ":".join([word.name, *map(quote, word.values), *options])
