@@ -198,14 +198,16 @@ def user_mode_linux(files: Files) -> Drive:
     ])  # fmt: skip
 
 
-def xenia(name: str, layers: str = "file:{}.img", *, made: bool = False, parameters: str = "") -> Start:
+def xenia(name: str, layers: str = "file:{}.img", *, made: bool = False, parameters: str | None = None) -> Start:
     """Xenia, with a stack of layers, where `{}` stands for a path without its suffix.
 
     made          the stack is made and written to; otherwise its bottom is a copy of the file
-    parameters    of the guest's frontend
+    parameters    of the guest's frontend; None: those that Xenia's own RAM disk gives it
     """
 
     def start(files: Files) -> Drive:
+        from xenia.toolstack.initramfs import MODULE_OPTIONS
+
         base = files.directory / name
         stack = layers.format(base)
         if made:
@@ -215,7 +217,8 @@ def xenia(name: str, layers: str = "file:{}.img", *, made: bool = False, paramet
         helpers = []
         if stack.startswith("nbd:"):
             helpers.append(storage_daemon(base))
-        initrd = files.initrd(name, "xvda", XEN, parameters)
+        told = MODULE_OPTIONS["xen_blkfront"] if parameters is None else parameters
+        initrd = files.initrd(name, "xvda", XEN, told)
         return Drive(
             [
                 *(sys.executable, "-m", "xenia", "run", "--quiet", "--memory", f"{MEMORY}M", "--disk", stack),
@@ -258,7 +261,7 @@ def storage_daemon(base: Path) -> subprocess.Popen[bytes]:
 
 DRIVES: dict[str, tuple[str, Start]] = {
     "xenia": ("Xenia", xenia("xenia")),
-    "large": ("Xenia, large", xenia("large", parameters="max_indirect_segments=256")),
+    "small": ("Xenia, small", xenia("small", parameters="")),
     "virtio": ("QEMU virtio-blk", qemu("virtio", "vda", VIRTIO, "-device", "virtio-blk-pci,drive=disk")),
     "ide": ("QEMU IDE", qemu("ide", "sda", IDE, "-device", "ide-hd,drive=disk")),
     "uml": ("UML ubd", user_mode_linux),

@@ -51,7 +51,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one short round, and no layers")
     parser.add_argument("--rounds", type=int, help="times that each test is run by each (default: 4; quick: 3)")
-    parser.add_argument("--only", help="of xenia, large, virtio, ide, uml, host and the layers; with commas")
+    parser.add_argument("--only", help="of xenia, small, virtio, ide, uml, host and the layers; with commas")
     parser.add_argument("--tests", help=f"of {', '.join(TESTS)}; with commas")
     parser.add_argument("--size", type=int, default=128, metavar="MB", help="of the file (default: 128)")
     parser.add_argument("--directory", type=Path, help="where the files are (default: the temporary directory)")

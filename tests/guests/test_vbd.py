@@ -86,6 +86,11 @@ def test_a_program_runs_from_the_disk(tmp_path: Path) -> None:
     assert len(set(said.split())) == 1 and len(said.split()) == 3
 
 
+def test_a_request_has_a_megabyte(tmp_path: Path) -> None:
+    said = run("cat /sys/block/xvda/queue/max_segments /sys/block/xvda/queue/max_sectors_kb", str(image(tmp_path)))
+    assert said.split() == ["256", "1024"]
+
+
 def test_what_was_flushed_is_in_the_file(tmp_path: Path) -> None:
     disk = image(tmp_path)
     run("echo kept | dd of=/dev/xvda bs=512 seek=3 conv=fsync 2>/dev/null", str(disk))

@@ -21,7 +21,8 @@
 enum { MAX_ARGS = 4096, MAX_ENV = 1024, MAX_MODULES = 256, CONF_SIZE = 1 << 20 };
 
 static char conf[CONF_SIZE + 1];
-static const char *args[MAX_ARGS + 1], *environment[MAX_ENV + 1], *modules[MAX_MODULES];
+static const char *args[MAX_ARGS + 1], *environment[MAX_ENV + 1];
+static char *modules[MAX_MODULES];      /* "PATH" or "PATH OPTIONS" */
 static u32 nr_args, nr_env, nr_modules;
 static const char *search_path = "/bin", *directory = "/", *hostname, *greeting;
 static u32 is_command, rows, columns;
@@ -41,7 +42,7 @@ static int read_conf(const char *path)
         if ((value = value_of(at, "mode")))
             is_command = is_same(value, "command");
         else if ((value = value_of(at, "module")) && nr_modules < MAX_MODULES)
-            modules[nr_modules++] = value;
+            modules[nr_modules++] = (char *)value;
         else if ((value = value_of(at, "arg")) && nr_args < MAX_ARGS)
             args[nr_args++] = value;
         else if ((value = value_of(at, "env")) && nr_env < MAX_ENV)
@@ -92,8 +93,13 @@ static void mount_all(void)
 static void load_modules(void)
 {
     for (u32 i = 0; i < nr_modules; i++) {
+        char *options = modules[i];
+        while (*options && *options != ' ')
+            options++;
+        if (*options)
+            *options++ = 0;
         s64 fd = call2(SYS_open, modules[i], O_RDONLY | O_CLOEXEC);
-        if (fd < 0 || call3(SYS_finit_module, fd, "", 0) < 0) {
+        if (fd < 0 || call3(SYS_finit_module, fd, options, 0) < 0) {
             say(2, "xenia: cannot load ");
             say(2, modules[i]);
             say(2, "\n");

@@ -48,7 +48,7 @@ class AgentConfig:
     """What the agent is told at boot, in the file /xenia.conf.
 
     args       the command, or the shell's command line; the first is looked up along PATH
-    modules    paths in the initramfs of kernel modules to load, in this order
+    modules    paths in the initramfs of kernel modules to load, in this order, each with its options behind a space
     rows, columns    size of the console's window; 0 if not known
     greeting   printed on the console before a shell starts
     """

@@ -19,6 +19,8 @@ from xenia.toolstack.kernels import Kernel
 from xenia.toolstack.modules import ModuleInfo, load_order
 
 FRONTENDS = ("xen-blkfront", "xen-netfront")
+# What modules are told.  blkfront: requests of 1 MB instead of 128 KB, so that there are fewer for the same data.
+MODULE_OPTIONS = {"xen_blkfront": "max_indirect_segments=256"}
 # For a guest with disks, in the order in which `mount` tries them when it is told none.  They are loaded when something
 # is mounted: all of them at every boot would take a second.
 FILE_SYSTEMS = (
@@ -44,7 +46,8 @@ ENVIRONMENT: Mapping[str, str] = {
 class Base:
     """The part of an initial RAM disk that does not change from run to run.
 
-    modules    paths in it of the modules to load at boot, each after those it depends on; it may carry more
+    modules    paths in it of the modules to load at boot, each after those it depends on, with their options; it may
+               carry more
     """
 
     data: bytes
@@ -101,7 +104,12 @@ def base_initramfs(
         files = {path: (kernel.modules / Path(path).name).read_bytes() for path in paths} if kernel is not None else {}
         with cache.new_file(target) as new:
             new.write_bytes(_build_base(agent, tools, release, files, infos))
-    return Base(target.read_bytes(), paths_of(modules))
+    return Base(target.read_bytes(), tuple(_with_options(path) for path in paths_of(modules)))
+
+
+def _with_options(path: str) -> str:
+    options = MODULE_OPTIONS.get(Path(path).stem)
+    return f"{path} {options}" if options else path
 
 
 def _build_base(

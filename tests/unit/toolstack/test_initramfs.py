@@ -146,6 +146,12 @@ def test_without_a_compiler_the_agent_is_one_clear_line(tmp_path: Path, monkeypa
         agent_binary(Cache(tmp_path / "cache"))
 
 
+def test_modules_are_told_what_they_do_better_with(cache: Cache, busybox: Path, kernel: Kernel) -> None:
+    (kernel.modules / "xen_blkfront.ko").write_bytes(module("xen_blkfront"))
+    base = base_initramfs(cache, busybox, kernel, ["xen-blkfront"])
+    assert base.modules == ("/lib/modules/6.1.0-9/xen_blkfront.ko max_indirect_segments=256",)
+
+
 def test_a_base_without_a_kernel_has_no_modules(cache: Cache, busybox: Path) -> None:
     base = base_initramfs(cache, busybox, None)
     assert isinstance(base, Base)
