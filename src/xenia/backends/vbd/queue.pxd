@@ -28,8 +28,7 @@ cdef class Queue:
     cdef volatile uint8_t faulty
     cdef void serve_ring(self) noexcept nogil
     cdef bint answer(self) noexcept nogil
-    cdef bint is_next_large(self) noexcept nogil
-    cdef int take_batch(self) noexcept nogil
+    cdef int take_batch(self, int most) noexcept nogil
     cdef int start_barrier(self) noexcept nogil
     cdef int take_some(self, int waiting) noexcept nogil
     cdef void carry_out(self, Op *batch) noexcept nogil

@@ -4,9 +4,9 @@ Requests are taken from a ring all at once, and those that follow each other on 
 (RWF_NOWAIT: the data is in its page cache) is done by the thread that takes them; everything else is left to the workers, so that a request that
 waits for a disk holds up none that does not.  Responses go into the ring as requests finish, in any order, and a batch of them takes one event.
 
-Who takes them.  The thread that runs the guest, when that notifies: a small request is answered when the guest runs on, for less than it costs
-to wake anybody.  Large ones are left to the queue's own thread, which copies them while the guest goes on; it also looks when a barrier may begin,
-when the ring is let go, and where events come through a descriptor only.  `taking` lets in one of them at a time; who finds the other one
+Who takes them.  The thread that runs the guest, when that notifies: a request is answered when the guest runs on, for less than it costs to
+wake anybody.  The queue's own thread takes what is too much for one event, and looks when a barrier may begin, when the ring is let go, and where
+events come through a descriptor only.  `taking` lets in one of them at a time; who finds the other one
 there makes it look once more.
 
 Failure.  What the host could not make durable it tells once and forgets, and Linux's frontend takes an empty flush that fails for
@@ -30,16 +30,13 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 from posix.unistd cimport read, write
 
-from xenia.abi.blkif cimport (
-    BLKIF_OP_INDIRECT, BLKIF_OP_WRITE, BLKIF_RSP_EOPNOTSUPP, BLKIF_RSP_ERROR, BLKIF_RSP_OKAY, blkif_request_indirect_t, blkif_request_t,
-    blkif_response_t,
-)
+from xenia.abi.blkif cimport BLKIF_RSP_EOPNOTSUPP, BLKIF_RSP_ERROR, BLKIF_RSP_OKAY, blkif_request_t, blkif_response_t
 from xenia.backends.vbd.request cimport OP_READ, OP_REFUSED, OP_WRITE, Kept, Op, keep_end, let_go, parse
 from xenia.backends.vbd.transfer cimport follows, transfer
 from xenia.backends.vbd.workers cimport Workers, count
 from xenia.backends.xenbus.frames cimport Frames
 from xenia.backends.xenbus.ring cimport (
-    RING_FAULT, back_answered, back_attach, back_next, back_push, back_put, back_rest, back_take,
+    RING_FAULT, back_answered, back_attach, back_push, back_put, back_rest, back_take,
 )
 from xenia.machine.lock cimport lock, unlock
 
@@ -62,6 +59,7 @@ cdef extern from "<poll.h>" nogil:
 cdef enum:
     MAX_BATCH = 512
     TURNS = 3                   # batches that the thread that runs the guest carries out for one event: what came, a barrier, nothing
+    MOST_AT_ONCE = 32           # requests in one of them: with a megabyte each, the guest stands still for some ms
     KEEP_PER_ENTRY = 2 * 64     # room in the table of kept frames for each ring entry
 
 
@@ -175,7 +173,7 @@ cdef class Queue:
             read(self.event_fd, &drained, 8)
             lock(&self.taking)
             closing = self.closing
-            found = 0 if closing and most <= 0 else self.take_batch()
+            found = 0 if closing and most <= 0 else self.take_batch(self.ring.nr_entries)
             if self.push():
                 self.frames.notify(self.port)
             unlock(&self.taking)
@@ -199,11 +197,7 @@ cdef class Queue:
         if trylock(&self.taking):
             write(self.wake_fd, &one, 8)
             return False
-        if self.is_next_large():
-            unlock(&self.taking)
-            write(self.wake_fd, &one, 8)
-            return False
-        while turns < TURNS and not self.closing and self.take_batch():
+        while turns < TURNS and not self.closing and self.take_batch(MOST_AT_ONCE):
             turns += 1
         notify = self.push()
         unlock(&self.taking)
@@ -211,17 +205,10 @@ cdef class Queue:
             write(self.wake_fd, &one, 8)
         return notify
 
-    cdef bint is_next_large(self) noexcept nogil:
-        # Whether much is to be copied next: better beside the guest, which has more to ask meanwhile.  The guest may change what this looks at.
-        cdef const blkif_request_indirect_t *next = <const blkif_request_indirect_t *>back_next(&self.ring)
-        if self.workers.fd < 0 or next.operation != BLKIF_OP_INDIRECT:
-            return False
-        return self.workers.nowait_writes if next.indirect_op == BLKIF_OP_WRITE else self.workers.nowait_reads
-
     # --- whoever has `taking`
 
-    cdef int take_batch(self) noexcept nogil:
-        # Take what there is and see to it; how many requests there were.  0: sleep, the guest notifies of the next.
+    cdef int take_batch(self, int most) noexcept nogil:
+        # Take what there is, at most so many, and see to it; how many requests there were.  0: sleep, the guest notifies of the next.
         cdef int waiting
         if self.faulty:
             return 0
@@ -237,7 +224,7 @@ cdef class Queue:
         if waiting == RING_FAULT:
             self.faulty = True
             return 0
-        return self.take_some(waiting) if waiting else 0
+        return self.take_some(min(waiting, most)) if waiting else 0
 
     cdef int start_barrier(self) noexcept nogil:
         if self.barrier_begun:

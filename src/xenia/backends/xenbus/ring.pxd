@@ -28,7 +28,6 @@ cdef void back_attach(BackRing *ring, void *pages, size_t size, uint32_t entry_s
 cdef uint32_t back_answered(void *pages) noexcept nogil         # where whoever was the back end before stopped: 0 in a new ring
 cdef int back_waiting(BackRing *ring) noexcept nogil            # requests to take, or RING_FAULT
 cdef uint32_t back_owed(BackRing *ring) noexcept nogil          # requests taken whose response was not put
-cdef const void *back_next(BackRing *ring) noexcept nogil       # what back_take would take; the guest may change it at any time
 cdef void back_take(BackRing *ring, void *request, uint32_t size) noexcept nogil    # copies: the guest may change the entry at any time
 cdef void back_put(BackRing *ring, const void *response, uint32_t size) noexcept nogil
 cdef bint back_push(BackRing *ring) noexcept nogil              # publish responses; answers whether to notify

@@ -70,9 +70,6 @@ cdef int back_waiting(BackRing *ring) noexcept nogil:
         return RING_FAULT
     return <int>(unanswered - owed)
 
-cdef const void *back_next(BackRing *ring) noexcept nogil:
-    return entry(ring.sring, ring.nr_entries, ring.entry_size, ring.req_cons)
-
 cdef void back_take(BackRing *ring, void *request, uint32_t size) noexcept nogil:
     memcpy(request, entry(ring.sring, ring.nr_entries, ring.entry_size, ring.req_cons), size)
     ring.req_cons += 1
