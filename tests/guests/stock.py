@@ -51,6 +51,15 @@ def program(name: str) -> bytes:
     return target.read_bytes()
 
 
+class Quiet:
+    """Nobody is told anything."""
+
+    def say(self, text: str) -> None: ...
+    def progress(self, what: str, done: int, total: int) -> None: ...
+    def busy(self, what: str) -> None: ...
+    def clear(self) -> None: ...
+
+
 @dataclass(frozen=True)
 class Report:
     """What a guest left: its console, how it ended, and what the recount of its frames and its end found."""

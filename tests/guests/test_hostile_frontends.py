@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.guests.test_vbd import Quiet
+from tests.guests.stock import Quiet
 from tests.guests.tiny import kernel
 from xenia import Machine
 from xenia.backends.storage.file import create_file

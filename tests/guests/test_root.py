@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.guests.stock import Quiet
 from xenia.backends.storage.file import open_file
 from xenia.cli.exit_status import ExitStatus
 from xenia.errors import ConfigError
@@ -123,15 +124,6 @@ def test_without_a_system_the_kernel_panics_after_one_clear_line(tree: Path, wor
     assert done.returncode == ExitStatus.PANIC
     assert done.stdout.splitlines()[-1].startswith(complaint)
     assert "Call Trace" not in done.stdout
-
-
-class Quiet:
-    """Nobody is told anything."""
-
-    def say(self, text: str) -> None: ...
-    def progress(self, what: str, done: int, total: int) -> None: ...
-    def busy(self, what: str) -> None: ...
-    def clear(self) -> None: ...
 
 
 def test_a_disk_that_is_plugged_in_late_is_waited_for(tree: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.guests.stock import Quiet
 from xenia.abi.xenbus import XenbusState
 from xenia.backends.storage.file import open_file
 from xenia.toolstack.boot import prepare
@@ -141,15 +142,6 @@ def test_a_read_only_disk_and_a_second_disk(tmp_path: Path) -> None:
     )
     assert said.split() == [str(SIZE // 512), "2048", "1", "second", "refused"]
     assert second.read_bytes()[:6] == b"second"
-
-
-class Quiet:
-    """Nobody is told anything."""
-
-    def say(self, text: str) -> None: ...
-    def progress(self, what: str, done: int, total: int) -> None: ...
-    def busy(self, what: str) -> None: ...
-    def clear(self) -> None: ...
 
 
 def test_a_disk_is_plugged_in_grows_and_is_unplugged_while_the_guest_runs(tmp_path: Path) -> None:

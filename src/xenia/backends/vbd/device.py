@@ -22,6 +22,8 @@ from xenia.backends.xenbus.foreign import Channel, Frontend
 MAX_RING_PAGE_ORDER = 4
 MAX_QUEUES = 4
 MAX_INDIRECT_SEGMENTS = 256
+# A frontend that keeps pages granted has one of its own for each segment of each request of the ring.
+MAX_PERSISTENT_SEGMENTS = 32
 NR_WORKERS = 2
 
 
@@ -147,7 +149,9 @@ class Vbd(Backend):
             "feature-flush-cache": "1",
             "feature-barrier": "1",
             "feature-persistent": str(int(self._persistent)),
-            "feature-max-indirect-segments": str(MAX_INDIRECT_SEGMENTS),
+            "feature-max-indirect-segments": str(
+                MAX_PERSISTENT_SEGMENTS if self._persistent else MAX_INDIRECT_SEGMENTS
+            ),
             "feature-large-sector-size": "0",
             "max-ring-page-order": str(MAX_RING_PAGE_ORDER),
             "max-ring-pages": str(1 << MAX_RING_PAGE_ORDER),

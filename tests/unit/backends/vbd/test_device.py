@@ -404,7 +404,8 @@ def test_frames_that_were_read_into_are_told_to_the_processor(front: Blkfront) -
 def test_persistent_frames_are_held_until_the_end(tmp_path: Path, fronts: list[Blkfront]) -> None:
     front = Blkfront(make(tmp_path, "file"), persistent=True)
     fronts.append(front)
-    assert front.connect()["feature-persistent"] == "1"
+    offered = front.connect()
+    assert (offered["feature-persistent"], offered["feature-max-indirect-segments"]) == ("1", "32")  # each keeps a page
     page = front.guest.share(1)
     page.memory[:4] = b"kept"
     for sector in range(0, 80, 8):
