@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import socket
-import socketserver
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
@@ -46,32 +45,38 @@ Verb = Callable[[Mapping[str, Any]], object]
 """Carries out a request, and returns what JSON can say.  It may raise ConfigError."""
 
 
-class _Handler(socketserver.StreamRequestHandler):
-    timeout = _PATIENCE
-
-    def handle(self) -> None:
-        with suppress(OSError):  # the client left
-            line = self.rfile.readline(_LONGEST_REQUEST)
-            assert isinstance(self.server, ControlServer)
-            self.wfile.write(json.dumps(self.server.reply(line)).encode() + b"\n")
-
-
-class ControlServer(socketserver.ThreadingUnixStreamServer):
+class ControlServer:
     """Answers `verbs` by calling them, each on a thread of its own, until it is closed."""
-
-    daemon_threads = True
 
     def __init__(self, name: str, verbs: Mapping[str, Verb]) -> None:
         """ConfigError when there is no place for the socket."""
         self._path = runtime_directory() / f"{name}.{os.getpid()}"
         self._verbs = verbs
+        self._listener = socket.socket(socket.AF_UNIX)
         try:
             self._path.unlink(missing_ok=True)  # of another process that had our number
-            super().__init__(str(self._path), _Handler)
+            self._listener.bind(str(self._path))
+            self._listener.listen()
         except OSError as error:
+            self._listener.close()
             raise ConfigError(f"cannot listen on {self._path}: {error.strerror or error}") from None
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.1,), name="control", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name="control", daemon=True)
         self._thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return  # closed
+            threading.Thread(target=self._answer, args=(client,), name="control", daemon=True).start()
+
+    def _answer(self, client: socket.socket) -> None:
+        with client, suppress(OSError):  # who asked may leave
+            client.settimeout(_PATIENCE)
+            with client.makefile("rb") as lines:
+                reply = self.reply(lines.readline(_LONGEST_REQUEST))
+            client.sendall(json.dumps(reply).encode() + b"\n")
 
     def reply(self, line: bytes) -> dict[str, object]:
         """The answer to one line; whatever it holds, it is answered."""
@@ -87,18 +92,16 @@ class ControlServer(socketserver.ThreadingUnixStreamServer):
             return {"answer": call(request)}
         except ConfigError as error:
             return {"error": str(error)}
-        except (KeyError, TypeError, ValueError):
-            return {"error": f"that is no request for {verb}"}
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        _log.exception("a request over %s failed", self._path)
+        except Exception:
+            _log.exception("%s failed", verb)
+            return {"error": f"{verb} failed by a fault in Xenia; what it says of it is where the guest was started"}
 
     def close(self) -> None:
         """Answer nobody any more, and take the socket away."""
         self._path.unlink(missing_ok=True)
-        self.shutdown()
+        self._listener.shutdown(socket.SHUT_RDWR)  # which ends `accept`
         self._thread.join()
-        self.server_close()
+        self._listener.close()
 
 
 def ask_all(verb: str, guest: str | None = None) -> list[dict[str, Any]]:

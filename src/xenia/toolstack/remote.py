@@ -6,13 +6,15 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from xenia.backends.storage.stack import absolute
 from xenia.errors import ConfigError
 from xenia.toolstack.control import Verb, ask, ask_all
 from xenia.toolstack.disk_config import DiskConfig, parse_disk
 from xenia.toolstack.guest import AttachDisk, DetachDisk, Guest, ResizeDisk
+
+T = TypeVar("T")
 
 PATIENCE = 10.0  # seconds for a guest to let go of a disk
 _MARGIN = 10.0  # and for the answer to come
@@ -28,16 +30,27 @@ def verbs(guest: Guest) -> Mapping[str, Verb]:
         return domain.statistics
 
     def attach(request: Mapping[str, Any]) -> object:
-        return guest.do(AttachDisk(DiskConfig(**request["disk"])))
+        try:
+            disk = DiskConfig(**_argument(request, "disk", dict))
+        except TypeError:
+            raise ConfigError("the request describes no disk") from None
+        return guest.do(AttachDisk(disk))
 
     def detach(request: Mapping[str, Any]) -> object:
-        return guest.do(DetachDisk(str(request["name"]), PATIENCE, bool(request["force"])))
+        return guest.do(DetachDisk(_argument(request, "name", str), PATIENCE, _argument(request, "force", bool)))
 
     def resize(request: Mapping[str, Any]) -> object:
-        size = request["size"]
-        return guest.do(ResizeDisk(str(request["name"]), None if size is None else int(size)))
+        size = None if request.get("size") is None else _argument(request, "size", int)
+        return guest.do(ResizeDisk(_argument(request, "name", str), size))
 
     return {"statistics": statistics, "block-attach": attach, "block-detach": detach, "block-resize": resize}
+
+
+def _argument(request: Mapping[str, Any], name: str, kind: type[T]) -> T:
+    value = request.get(name)
+    if not isinstance(value, kind):
+        raise ConfigError(f"the request has no '{name}' that is {kind.__name__}")
+    return value
 
 
 def statistics(guest: str | None = None) -> list[dict[str, Any]]:

@@ -53,8 +53,12 @@ def test_nobody_runs() -> None:
 
 def test_a_verb_has_what_it_needs_with_it(server: ControlServer) -> None:
     assert ask("web", "double", number=4) == 8
-    with pytest.raises(ConfigError, match="that is no request for double"):
+
+
+def test_a_fault_of_xenias_own_is_named_as_such(server: ControlServer, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(ConfigError, match="double failed by a fault in Xenia"):
         ask("web", "double")
+    assert "KeyError" in caplog.text
 
 
 def test_a_name_that_several_have_is_not_enough(server: ControlServer, directory: Path) -> None:
