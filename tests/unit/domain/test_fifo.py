@@ -360,6 +360,17 @@ def test_reset_returns_to_two_levels_and_the_queues_can_be_set_up_again(guest: F
     assert again.taken() == [port]
 
 
+def test_after_a_reset_no_queue_goes_on_where_it_ended(domain: StillDomain) -> None:
+    guest = FifoGuest(domain, pages=2)
+    ports = [guest.ipi() for _ in range(1500)]
+    guest.send(ports[-1])
+    assert guest.op(RESET, "=H", DOMID_SELF)[0] == 0
+    again = FifoGuest(domain)  # with less of an array, which does not reach that far
+    port = again.ipi()
+    again.send(port)
+    assert (again.head(7), again.ready) == (port, 1 << 7)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_a_guest_that_keeps_to_the_rules_gets_every_event(domain: StillDomain, seed: int) -> None:
     guest, draw = FifoGuest(domain), random.Random(seed)
