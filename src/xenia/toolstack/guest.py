@@ -86,8 +86,8 @@ class Rebuild(Verb[None]):
     def apply(self, guest: Guest) -> None:
         assert guest.machine is not None
         old = guest.require_domain()
-        disks = [disk for disk in old.disks if not disk.removed]
         old.destroy(keep_layers=True)
+        disks = [disk for disk in old.disks if not disk.layer.closed]  # but for those that were detached until then
         try:
             guest.domain = _domain(guest, guest.machine, self.boot, self.sink)
             while disks:

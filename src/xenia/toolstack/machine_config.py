@@ -59,8 +59,7 @@ class MachineConfig:
 
     `kernel` None means the package of `flavour`; that one None, the usual flavour or, failing that, the demo guest.
     `machine_memory` None means what the guest needs.  Sizes are bytes.  `on_reboot` None means a restart where somebody
-    looks at the console, and the end elsewhere.  `xenstore` is Machine's
-    `xenstore_socket`.
+    looks at the console, and the end elsewhere.  `xenstore` is Machine's `xenstore_socket`.
     ConfigError for values that can never be had.
     """
 
