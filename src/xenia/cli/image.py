@@ -100,5 +100,7 @@ def _password(text: str) -> str:
         return text
     try:
         return Path(text[1:]).read_text().removesuffix("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the password in {text[1:]}: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"cannot read the password in {text[1:]}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"what is in {text[1:]} is no text, and no password") from None
