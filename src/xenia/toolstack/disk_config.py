@@ -191,7 +191,7 @@ class _Reader:
 
     def _set_backend(self, word: str, value: str) -> None:
         if value not in ("0", "Domain-0"):
-            raise self._error(word, f"no domain '{value}' is there to serve it (driver domains: see docs/storage.md)")
+            raise self._error(word, f"no domain '{value}' is there to serve it (see docs/driver-domains.md)")
 
     def _set_backend_type(self, word: str, value: str) -> None:
         if value not in _BACKEND_TYPES:
