@@ -17,6 +17,10 @@ CFLAGS = os.environ.get("XENIA_CFLAGS", "-O2").split()
 ENGINE = Path("src/xenia/cpu/engines/emulated/engine.pyx")
 UNICORN = Path(unicorn.__file__).parent
 INTERPOSED = [
+    "helper_lookup_tb_ptr",
+    "tlb_flush",
+    "tb_flush_jmp_cache",
+    "tcg_region_reset_all",
     "helper_syscall",
     "helper_sysenter",
     "helper_rechecking_single_step",
@@ -29,6 +33,11 @@ INTERPOSED = [
     "tlb_protect_code",
     "tb_invalidate_phys_page_fast",
     "tlb_reset_dirty_by_vaddr",
+    "tcg_gen_lookup_and_goto_ptr",
+    "tcg_gen_goto_tb",
+    "helper_bndldx64",
+    "translator_loop",
+    "helper_vmload",
     "tcg_gen_mb",
     *(f"tcg_gen_atomic_fetch_{name}_i64" for name in ("add", "and", "or", "xor")),
     *(f"tcg_gen_atomic_{name}_fetch_i64" for name in ("add", "and", "or", "xor")),
@@ -46,13 +55,15 @@ def extension(source: Path) -> Extension:
         extra_compile_args=[*CFLAGS, "-Wno-unreachable-code", "-Wno-cpp"],
     )
     if source == ENGINE:
-        module.sources.append(str(source.with_name("interpose.c")))
+        module.sources += sorted(map(str, source.parent.glob("*.c")))
         module.depends = [str(header) for header in source.parent.glob("*.h")]
         module.include_dirs = [str(source.parent), str(UNICORN / "include")]
         module.extra_objects = [str(UNICORN / "lib" / "libunicorn.a")]
         module.libraries = ["pthread", "m"]
         module.extra_link_args = ["-Wl,--exclude-libs,ALL", "-Wl,--gc-sections", "-Wl,-s"]
-        module.extra_link_args += [f"-Wl,--wrap={name}_x86_64" for name in INTERPOSED]
+        if os.environ.get("XENIA_SYMBOLS"):
+            module.extra_link_args.remove("-Wl,-s")
+        module.extra_link_args += [f"-Wl,--wrap={name}_x86_64" for name in INTERPOSED] + ["-Wl,--wrap=qht_remove"]
     return module
 
 

@@ -44,6 +44,7 @@ cdef enum:
     # Leaf 7, ebx.
     BMI1 = 1 << 3
     BMI2 = 1 << 8
+    ERMS = 1 << 9
     ADX = 1 << 19
     CLFLUSHOPT = 1 << 23
     CLWB = 1 << 24
@@ -90,7 +91,7 @@ cdef Leaf[19] TABLE = [
     Leaf(0x4, 0, 0x00000121, 0x01c0003f, 63, 0),
     Leaf(0x4, 1, 0x00000122, 0x01c0003f, 63, 0),
     Leaf(0x4, 2, 0x00000143, 0x01c0003f, 1023, 0),
-    Leaf(0x7, 0, 0, BMI1 | BMI2 | ADX | CLFLUSHOPT | CLWB, 0, 0),
+    Leaf(0x7, 0, 0, BMI1 | BMI2 | ERMS | ADX | CLFLUSHOPT | CLWB, 0, 0),
     # Xen's own leaves (public/arch-x86/cpuid.h).
     Leaf(0x40000000, 0, 0x40000005, text(b"XenV"), text(b"MMXe"), text(b"nVMM")),
     Leaf(0x40000001, 0, XEN_MAJOR << 16 | XEN_MINOR, 0, 0, 0),

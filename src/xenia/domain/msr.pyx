@@ -42,9 +42,7 @@ cdef enum:
     APIC_BASE_BSP = 1 << 8
     APIC_BASE_ENABLE = 1 << 11
     FEATURE_CONTROL_LOCK = 1
-    # Branch trace and PEBS unavailable.  Fast strings are not announced: kernels then copy by unrolled moves, which a
-    # translating engine does faster than `rep movs`.
-    MISC_ENABLE_VALUE = 1 << 11 | 1 << 12
+    MISC_ENABLE_VALUE = 1 << 0 | 1 << 11 | 1 << 12     # fast strings; branch trace and PEBS unavailable
 
     EFER_VALUE = 1 << 0 | 1 << 8 | 1 << 10 | 1 << 11    # SCE LME LMA NX
 

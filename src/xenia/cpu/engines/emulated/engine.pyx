@@ -64,6 +64,12 @@ cdef extern from "interpose.h" nogil:
         uint32_t cpuid_vendor3
         uint64_t features[9]
 
+    ctypedef struct Jumps:
+        pass
+
+    ctypedef struct Links:
+        pass
+
     ctypedef struct Interposed:
         uint8_t *machine_memory
         uint64_t machine_bytes
@@ -74,6 +80,8 @@ cdef extern from "interpose.h" nogil:
         uint32_t watch_hits
         bint watch_armed
         uint64_t tlb_fills
+        Jumps *jumps
+        Links *links
 
 cdef struct Engine:
     Processor processor
@@ -96,6 +104,7 @@ cdef extern from "interpose.h" nogil:
     int CC_OP_EFLAGS
     int UC_CPU, UC_NO_EXIT_REQUEST, UC_INIT_DONE, UC_NESTED_LEVEL
     int CPU_EXIT_REQUEST, CPU_CFLAGS_NEXT_TB, CPU_ENV, CPU_ENV_PTR, CPU_ICOUNT_DECR_PTR, CPU_HALTED, CPU_EXCEPTION_INDEX
+    int CPU_UC, CPU_OPAQUE
     int VICTIM_ENTRIES, NB_MMU_MODES, MMU_USER_IDX
     uint32_t TLB_INVALID_BIT
 
@@ -125,7 +134,13 @@ cdef extern from "interpose.h" nogil:
         uint64_t value
 
     uint8_t *interposed_walk(Interposed *current, CPUX86State *env, uint64_t va)
-    void interposed_enter(Interposed *current)
+    void interposed_enter(Interposed *engine)
+    Jumps *jumps_new()
+    Links *links_new(uint64_t nr_frames)
+    void links_pte_changed(Interposed *engine, CPUX86State *env, uint64_t table, unsigned index, uint64_t old,
+                           uint64_t new)
+    void links_root_changed(Interposed *engine, uint64_t old, uint64_t new)
+    void links_flush(Interposed *engine)
     uint32_t cpu_cc_compute_all_x86_64(CPUX86State *env, int op)
     int cpu_exec_x86_64(uc_engine *uc, void *cpu)
     void tlb_flush_x86_64(void *cpu)
@@ -152,9 +167,11 @@ cdef extern from *:
     """
     static inline void put_byte(void *object, int offset, uint8_t value) { FIELD(object, offset, uint8_t) = value; }
     static inline void put_int(void *object, int offset, int32_t value) { FIELD(object, offset, int32_t) = value; }
+    static inline void put_pointer(void *object, int offset, void *value) { FIELD(object, offset, void *) = value; }
     """
     void put_byte(void *object, int offset, uint8_t value) nogil
     void put_int(void *object, int offset, int32_t value) nogil
+    void put_pointer(void *object, int offset, void *value) nogil
 
 cdef enum:
     CC_MASK = 0x8d5             # O S Z A P C
@@ -432,7 +449,8 @@ cdef inline void forget_watchpoint(Engine *engine) noexcept nogil:
 # --- ProcessorOps ---
 
 cdef void op_pte_changed(Processor *processor, uint64_t table, unsigned index, uint64_t old, uint64_t new) noexcept nogil:
-    pass    # the processor walks the tables themselves
+    # The processor walks the tables themselves.
+    links_pte_changed(&(<Engine *>processor).interposed, (<Engine *>processor).env, table, index, old, new)
 
 
 cdef void op_table_changed(Processor *processor, uint64_t mfn, int level) noexcept nogil:
@@ -445,12 +463,14 @@ cdef void op_root_dropped(Processor *processor, uint64_t root) noexcept nogil:
 
 cdef void op_flush_page(Processor *processor, uint64_t va) noexcept nogil:
     processor.nr_flush_page += 1
+    links_flush(&(<Engine *>processor).interposed)
     tlb_flush_page_x86_64((<Engine *>processor).cpu, va & ~<uint64_t>0xfff)
 
 
 cdef void op_flush_all(Processor *processor) noexcept nogil:
     processor.nr_flush_all += 1
     processor.flush_clock += 1
+    links_flush(&(<Engine *>processor).interposed)
     tlb_flush_x86_64((<Engine *>processor).cpu)
 
 
@@ -474,10 +494,12 @@ cdef void op_code_dirty(Processor *processor, uint64_t maddr, uint64_t length) n
     cdef uint64_t first = maddr >> 12, last = (maddr + length - 1) >> 12
     cdef uint8_t *code = engine.interposed.code_frames
     if (code[first >> 3] >> (first & 7) | code[last >> 3] >> (last & 7)) & 1 or last > first + 1:
+        interposed_enter(&engine.interposed)
         tb_invalidate_phys_range_x86_64(engine.uc, maddr, maddr + length)
 
 
 cdef void op_load_root(Processor *processor, uint64_t root) noexcept nogil:
+    links_root_changed(&(<Engine *>processor).interposed, (<Engine *>processor).env.cr[3], root << 12)
     (<Engine *>processor).env.cr[3] = root << 12
     op_flush_all(processor)
 
@@ -592,6 +614,13 @@ cdef class EmulatedEngine:
             raise MemoryError
         self.processor = &engine.processor
         self.memory = memory
+        engine.interposed.machine_memory = memory.machine.base
+        engine.interposed.machine_bytes = memory.machine.nr_frames << 12
+        engine.interposed.jumps = jumps_new()
+        engine.interposed.links = links_new(memory.machine.nr_frames)
+        if engine.interposed.jumps == NULL or engine.interposed.links == NULL:
+            raise MemoryError
+        interposed_enter(&engine.interposed)
         if uc_open(UC_ARCH_X86, UC_MODE_64, &engine.uc):
             raise HypervisorBug("Unicorn cannot make an x86-64 processor")
         uc_ctl_set_cpu_model(engine.uc, UC_CPU_X86_EPYC_ROME)
@@ -604,12 +633,11 @@ cdef class EmulatedEngine:
         fault = layout_fault(engine)
         if fault:
             raise HypervisorBug(f"this Unicorn is not the 2.1.4 that Xenia knows: {fault}")
+        put_pointer(engine.cpu, CPU_OPAQUE, engine.interposed.jumps)
         uc_hook_add(engine.uc, &handle, UC_HOOK_INTR, <void *>on_exception, engine, 1, 0)
         uc_hook_add(engine.uc, &handle, UC_HOOK_INSN_INVALID, <void *>on_invalid, engine, 1, 0)
         put_byte(engine.uc, UC_NO_EXIT_REQUEST, 1)
         put_int(engine.uc, UC_NESTED_LEVEL, 1)
-        engine.interposed.machine_memory = memory.machine.base
-        engine.interposed.machine_bytes = memory.machine.nr_frames << 12
         engine.interposed.code_frames = <uint8_t *>calloc(memory.machine.nr_frames // 8 + 1, 1)
         if engine.interposed.code_frames == NULL:
             raise MemoryError
@@ -623,10 +651,14 @@ cdef class EmulatedEngine:
     def __dealloc__(self):
         cdef Engine *engine = <Engine *>self.processor
         if engine != NULL:
+            interposed_enter(&engine.interposed)
             if engine.uc != NULL:
                 put_int(engine.uc, UC_NESTED_LEVEL, 0)
                 uc_close(engine.uc)
+            interposed_enter(NULL)
             free(engine.interposed.code_frames)
+            free(engine.interposed.jumps)
+            free(engine.interposed.links)
             free(engine)
 
     def stale_translations(self):
@@ -669,6 +701,8 @@ cdef layout_fault(Engine *engine):
         return "registers moved"
     if <uint8_t *>POINTER_AT(engine.cpu, CPU_ICOUNT_DECR_PTR) != <uint8_t *>env - 16:
         return "the exit counter moved"
+    if POINTER_AT(engine.cpu, CPU_UC) != <void *>engine.uc or POINTER_AT(engine.cpu, CPU_OPAQUE) != NULL:
+        return "the processor's opaque pointer moved"
     return None
 
 

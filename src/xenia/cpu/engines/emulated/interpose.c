@@ -27,7 +27,8 @@
  */
 #include "interpose.h"
 
-static __thread Interposed *current;
+THREAD_LOCAL Interposed *interposed_current;
+#define current interposed_current
 
 void interposed_enter(Interposed *engine) { current = engine; }
 
@@ -89,15 +90,6 @@ PORT(l)
 
 /* ---- the page walk ---- */
 
-#define PTE_P 1ull
-#define PTE_W 2ull
-#define PTE_U 4ull
-#define PTE_A 0x20ull
-#define PTE_D 0x40ull
-#define PTE_PS 0x80ull
-#define PTE_NX (1ull << 63)
-#define PTE_FRAME 0x000ffffffffff000ull
-
 #define PFEC_P 1
 #define PFEC_W 2
 #define PFEC_U 4
@@ -111,12 +103,6 @@ static inline bool is_entry_of(TlbEntry *entry, uint64_t va)
 {
     const uint64_t page = ~0xfffull | TLB_INVALID_BIT;
     return (entry->addr_read & page) == va || (entry->addr_write & page) == va || (entry->addr_code & page) == va;
-}
-
-static inline uint64_t *entry_at(Interposed *engine, uint64_t table, unsigned index)
-{
-    uint64_t maddr = (table & PTE_FRAME) + 8 * index;
-    return maddr < engine->machine_bytes ? (uint64_t *)(engine->machine_memory + maddr) : NULL;
 }
 
 /* The data watchpoints in dr0 to dr3 that an access touches, as dr6 bits. */
@@ -305,10 +291,6 @@ void __wrap_tlb_reset_dirty_by_vaddr_x86_64(void *cpu, uint64_t start, uint64_t 
 
 /* ---- barriers, and the locked instructions that are barriers too, both ways ---- */
 
-typedef void TcgContext;
-typedef void TcgTemp;
-typedef uintptr_t TcgArg;
-
 #define INDEX_OP_MB 4
 #define TCG_MO_ALL_BAR_SC 0x3f
 
@@ -347,7 +329,6 @@ void __wrap_tcg_gen_atomic_cmpxchg_i64_x86_64(TcgContext *tcg, TcgArg old, TcgAr
 
 /* ---- the stop check of a translated block ---- */
 
-#define TCG_CONTEXT_CPU_ENV 0x98f0
 #define INDEX_OP_SET_LABEL 1
 #define INDEX_OP_LD_I32 13
 #define TCG_TYPE_I32 0
@@ -371,11 +352,9 @@ void __wrap_tcg_gen_callN_x86_64(TcgContext *tcg, void *function, TcgTemp *resul
         __real_tcg_gen_callN_x86_64(tcg, function, result, count, args);
         return;
     }
-    /* QEMU hands temporaries around as offsets from the context. */
-    uintptr_t cpu_env = FIELD(tcg, TCG_CONTEXT_CPU_ENV, uintptr_t);
     TcgTemp *value = tcg_temp_new_internal_x86_64(tcg, TCG_TYPE_I32, false);
     stop_label = gen_new_label_x86_64(tcg);
-    tcg_gen_op3_x86_64(tcg, INDEX_OP_LD_I32, (TcgArg)value, cpu_env + (uintptr_t)tcg, (TcgArg)ENV_ICOUNT_DECR);
+    tcg_gen_op3_x86_64(tcg, INDEX_OP_LD_I32, (TcgArg)value, (TcgArg)TCG_CPU_ENV(tcg), (TcgArg)ENV_ICOUNT_DECR);
     tcg_gen_brcondi_i32_x86_64(tcg, TCG_COND_LT, (void *)((uintptr_t)value - (uintptr_t)tcg), 0, stop_label);
     tcg_temp_free_internal_x86_64(tcg, value);
 }
@@ -387,5 +366,5 @@ void __wrap_tcg_gen_exit_tb_x86_64(TcgContext *tcg, const void *tb, unsigned ind
         tcg_gen_op1_x86_64(tcg, INDEX_OP_SET_LABEL, (TcgArg)stop_label);
         stop_label = NULL;
     }
-    __real_tcg_gen_exit_tb_x86_64(tcg, tb, index);
+    __real_tcg_gen_exit_tb_x86_64(tcg, tb, links_exit(index));
 }

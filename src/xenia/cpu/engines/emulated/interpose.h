@@ -4,6 +4,18 @@
 
 #include "unicorn_x86.h"
 
+#define PTE_P 1ull
+#define PTE_W 2ull
+#define PTE_U 4ull
+#define PTE_A 0x20ull
+#define PTE_D 0x40ull
+#define PTE_PS 0x80ull
+#define PTE_NX (1ull << 63)
+#define PTE_FRAME 0x000ffffffffff000ull
+
+typedef struct Jumps Jumps; /* see jumps.c */
+typedef struct Links Links; /* see links.c */
+
 /* What the interposed functions need of the engine that runs on this thread. */
 typedef struct {
     uint8_t *machine_memory;
@@ -15,9 +27,33 @@ typedef struct {
     uint32_t watch_hits; /* data watchpoints (dr6 bits) that the last instruction touched */
     bool watch_armed;    /* the next block is that one instruction */
     uint64_t tlb_fills;
+    Jumps *jumps;
+    Links *links;
 } Interposed;
 
-void interposed_enter(Interposed *current); /* before cpu_exec, on the thread that runs it */
+static inline uint64_t *entry_at(Interposed *engine, uint64_t table, unsigned index)
+{
+    uint64_t maddr = (table & PTE_FRAME) + 8 * index;
+    return maddr < engine->machine_bytes ? (uint64_t *)(engine->machine_memory + maddr) : NULL;
+}
+
+#define THREAD_LOCAL __attribute__((tls_model("initial-exec"), visibility("hidden"))) __thread
+extern THREAD_LOCAL Interposed *interposed_current;
+
+void interposed_enter(Interposed *engine); /* before this thread calls into that engine's Unicorn */
+
+/* NULL without memory; to be freed with free(). */
+Jumps *jumps_new(void);
+Links *links_new(uint64_t nr_frames);
+
+/* What the engine tells of page tables; a change counts from the next flush on. */
+void links_pte_changed(Interposed *engine, CPUX86State *env, uint64_t table, unsigned index, uint64_t old, uint64_t new);
+void links_root_changed(Interposed *engine, uint64_t old, uint64_t new);
+void links_flush(Interposed *engine);
+
+void links_forget(Interposed *engine); /* all blocks are gone */
+void links_translate(TranslatedBlock *block); /* before it is translated */
+unsigned links_exit(unsigned index);
 
 /* Walk the page tables at CR3 for a supervisor read of the hypervisor's or the guest's memory; NULL where unmapped. */
 uint8_t *interposed_walk(Interposed *current, CPUX86State *env, uint64_t va);

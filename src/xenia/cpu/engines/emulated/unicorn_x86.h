@@ -11,22 +11,40 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unicorn/unicorn.h>
 
 /* struct uc_struct */
 #define UC_CPU 0x1b8
+#define UC_TCG_CONTEXT 0x300
 #define UC_NO_EXIT_REQUEST 0x7f2
 #define UC_INIT_DONE 0x7f3
 #define UC_NESTED_LEVEL 0x39f8
+
+/* TCGContext.  QEMU hands temporaries around as offsets from it. */
+typedef void TcgContext;
+typedef void TcgTemp;
+typedef uintptr_t TcgArg;
+typedef struct {
+    uint8_t opcode;
+    void *next, *prev; /* prev: where the one before has its `next` */
+    TcgArg args[12];
+} TcgOp;
+#define TCG_CONTEXT_LAST_OP 0x7390 /* where that has its `next` */
+#define TCG_CPU_ENV(tcg) ((TcgTemp *)(FIELD(tcg, 0x98f0, uintptr_t) + (uintptr_t)(tcg)))
 
 /* CPUState; CPUX86State follows in the same object */
 #define CPU_EXIT_REQUEST 0x15
 #define CPU_CFLAGS_NEXT_TB 0x18
 #define CPU_ENV_PTR 0x128
 #define CPU_ICOUNT_DECR_PTR 0x130
+#define CPU_TB_JMP_CACHE 0x138
+#define TB_JMP_CACHE_INDEX(pc) ((((pc) ^ (pc) >> 6) >> 6 & 0xfc0) | (((pc) ^ (pc) >> 6) & 0x3f))
+#define CPU_OPAQUE 0x8170 /* for whoever made the processor */
 #define CPU_HALTED 0x8198
 #define CPU_EXCEPTION_INDEX 0x81a0
+#define CPU_UC 0x81a8
 #define CPU_TLB 0x81c0
 #define CPU_TLB_DIRTY CPU_TLB /* a bit for each mode: has entries */
 #define CPU_TLB_DESCRIPTORS (CPU_TLB + 0x20)
@@ -94,12 +112,18 @@ _Static_assert(offsetof(CPUX86State, features) == 0x1600, "features");
 #define HF_CS32 (1u << 4)
 #define HF_SS32 (1u << 5)
 #define HF_ADDSEG (1u << 6)
+#define HF_TF (1u << 8)
 #define HF_PE (1u << 7)
 #define HF_MP (1u << 9)
 #define HF_TS (1u << 11)
 #define HF_LMA (1u << 14)
 #define HF_CS64 (1u << 15)
 #define HF_OSFXSR (1u << 22)
+
+#define SREG_CS 1
+
+/* What a translation depends on beside its address: HFLAGS, and of RFLAGS these (TF, IOPL, RF, VM, AC). */
+#define TB_RFLAGS 0x73100u
 
 #define CC_OP_EFLAGS 1
 #define MMU_USER_IDX 1
@@ -135,6 +159,26 @@ typedef struct { /* of one mode, for translated code */
     uint64_t mask; /* (entries - 1) * sizeof(TlbEntry) */
     TlbEntry *entries;
 } TlbTable;
+typedef struct { /* a translated block */
+    uint64_t pc, cs_base;
+    uint32_t flags;
+    uint16_t size, icount;
+    uint32_t cflags, trace_vcpu_dstate;
+    void *code;
+    uint8_t pad[0x48 - 0x28];
+    uint64_t page_addr[2]; /* the second is -1 but for a block on two pages */
+    uint16_t jmp_reset_offset[2];
+    uintptr_t jmp_insn_offset[2];
+    uintptr_t jmp_list_head; /* jumps to this block: the block that jumps, and in its low bits which jump of that */
+    uintptr_t jmp_list_next[2];
+    uintptr_t jmp_dest[2]; /* with bit 0 set, never to be linked again */
+} TranslatedBlock;
+_Static_assert(offsetof(TranslatedBlock, page_addr) == 0x48, "TranslatedBlock");
+_Static_assert(offsetof(TranslatedBlock, jmp_dest) == 0x88, "TranslatedBlock");
+#define CF_COUNT_MASK 0x7fffu
+#define CF_NOCACHE 0x10000u
+#define CF_INVALID 0x40000u
+
 #define TLB_INVALID_BIT (1u << 11)
 #define TLB_NOTDIRTY_BIT (1u << 10)
 #define TLB_WATCHPOINT_BIT (1u << 8)

@@ -1,0 +1,126 @@
+/*
+ * `rep movs` and `rep stos`, as a guest kernel copies and clears pages with them.
+ *
+ * QEMU does one element for each pass through a block of its own.  Here the translation of such an instruction begins
+ * with a call that does at once what lies on one page in memory that the TLB knows, as plain memory, and leaves the rest
+ * to QEMU: the element that meets a page for the first time, a page of translated code, a watchpoint, a fault, going
+ * downwards.  That call never fails and never does what QEMU's translation would not have done.
+ *
+ *   translator_loop   lets us see each instruction before it is translated
+ *   helper_vmload     what the call goes to: the name of a helper that QEMU knows and that no guest can reach, because
+ *                     no processor here has SVM
+ */
+#include "interpose.h"
+
+#define RCX 1
+#define RSI 6
+#define RDI 7
+
+/* The argument of the call: the width of an element, and with STOS, rax is stored. */
+#define STOS 16
+
+typedef struct {
+    void *init_disas_context, *tb_start, *insn_start, *breakpoint_check;
+    void (*translate_insn)(void *translation, void *cpu);
+    void *tb_stop, *disas_log;
+} TranslatorOps;
+
+typedef struct {
+    TranslatedBlock *block;
+    uint64_t pc_first, pc_next;
+} Translation;
+
+extern void __real_translator_loop_x86_64(const TranslatorOps *ops, Translation *translation, void *cpu,
+                                          TranslatedBlock *block, int max_insns);
+extern void helper_vmload_x86_64(CPUX86State *env, int kind);
+extern void tcg_gen_callN_x86_64(TcgContext *tcg, void *function, TcgTemp *result, int count, TcgTemp **args);
+extern uintptr_t tcg_const_i32_x86_64(TcgContext *tcg, int32_t value);
+extern void tcg_temp_free_internal_x86_64(TcgContext *tcg, TcgTemp *temp);
+
+static inline TlbEntry *cached(CPUX86State *env, uint64_t va)
+{
+    bool user = (env->hflags & HF_CPL) == 3;
+    TlbTable *table = TLB_TABLE((uint8_t *)env - CPU_ENV, user ? MMU_USER_IDX : MMU_KERNEL_IDX);
+    return &table->entries[(va >> 12) & (table->mask >> 6)];
+}
+
+static void fill(uint8_t *to, uint64_t value, unsigned width, uint64_t length)
+{
+    if (width == 1 || value == 0) {
+        memset(to, (uint8_t)value, length);
+        return;
+    }
+    for (uint64_t at = 0; at < length; at += width)
+        memcpy(to + at, &value, width);
+}
+
+void __wrap_helper_vmload_x86_64(CPUX86State *env, int kind)
+{
+    unsigned width = kind & 15;
+    uint64_t destination = env->regs[RDI], source = env->regs[RSI], count = env->regs[RCX];
+    uint64_t length = 4096 - (destination & 0xfff);
+    TlbEntry *entry = cached(env, destination);
+    if (env->df != 1 || entry->addr_write != (destination & ~0xfffull))
+        return;
+    uint8_t *to = (uint8_t *)(entry->addend + destination);
+    if (!(kind & STOS) && 4096 - (source & 0xfff) < length)
+        length = 4096 - (source & 0xfff);
+    length = (count < length / width ? count : length / width) * width;
+    if (kind & STOS) {
+        fill(to, env->regs[0], width, length);
+    } else {
+        entry = cached(env, source);
+        const uint8_t *from = (uint8_t *)(entry->addend + source);
+        if (entry->addr_read != (source & ~0xfffull) || (to > from && to < from + length))
+            return; /* where they overlap so, what is copied is read again */
+        memmove(to, from, length);
+        env->regs[RSI] += length;
+    }
+    env->regs[RDI] += length;
+    env->regs[RCX] -= length / width;
+}
+
+/* What the call is to do for the instruction at `pc`; 0 for any other instruction. */
+static int kind_at(CPUX86State *env, uint64_t pc)
+{
+    TlbEntry *entry = cached(env, pc);
+    const uint8_t *code = (uint8_t *)(entry->addend + pc);
+    if ((entry->addr_code & ~(0xfffull & ~TLB_INVALID_BIT)) != (pc & ~0xfffull) || (pc & 0xfff) > 4096 - 3 ||
+        code[0] != 0xf3)
+        return 0;
+    bool wide = code[1] == 0x48;
+    switch (code[1 + wide]) {
+    case 0xa4: return 1;
+    case 0xa5: return wide ? 8 : 4;
+    case 0xaa: return STOS | 1;
+    case 0xab: return STOS | (wide ? 8 : 4);
+    default: return 0;
+    }
+}
+
+static __thread const TranslatorOps *translator;
+
+static void translate_insn(Translation *translation, void *cpu)
+{
+    CPUX86State *env = (CPUX86State *)((uint8_t *)cpu + CPU_ENV);
+    int kind = kind_at(env, translation->pc_next);
+    if (kind) {
+        TcgContext *tcg = FIELD(FIELD(cpu, CPU_UC, void *), UC_TCG_CONTEXT, TcgContext *);
+        TcgTemp *argument = (uint8_t *)tcg + tcg_const_i32_x86_64(tcg, kind);
+        tcg_gen_callN_x86_64(tcg, helper_vmload_x86_64, NULL, 2, (TcgTemp *[]){TCG_CPU_ENV(tcg), argument});
+        tcg_temp_free_internal_x86_64(tcg, argument);
+    }
+    translator->translate_insn(translation, cpu);
+}
+
+void __wrap_translator_loop_x86_64(const TranslatorOps *ops, Translation *translation, void *cpu,
+                                   TranslatedBlock *block, int max_insns)
+{
+    TranslatorOps ours = *ops;
+    links_translate(block);
+    if ((block->flags & (HF_CS64 | HF_TF)) == HF_CS64) {
+        translator = ops;
+        ours.translate_insn = (void (*)(void *, void *))translate_insn;
+    }
+    __real_translator_loop_x86_64(&ours, translation, cpu, block, max_insns);
+}
