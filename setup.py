@@ -30,6 +30,8 @@ INTERPOSED = [
     "cpu_check_watchpoint",
     *(f"helper_{direction}{width}" for direction in ("in", "out") for width in "bwl"),
     "x86_cpu_tlb_fill",
+    *(f"helper_{name}_mmu" for name in ("ret_ldub", "le_lduw", "le_ldul", "le_ldq")),
+    *(f"helper_{name}_mmu" for name in ("ret_stb", "le_stw", "le_stl", "le_stq")),
     "tlb_protect_code",
     "tb_invalidate_phys_page_fast",
     "tlb_reset_dirty_by_vaddr",

@@ -42,7 +42,10 @@ cdef struct Machine:
     int memfd
     uint32_t *freed         # stack of frames to hand out again
     uint64_t nr_freed
-    uint64_t fresh          # frames from here on were never handed out (unless scattered: then all start in `freed`)
+    uint64_t fresh          # these frames were never handed out (unless scattered: then all start in `freed`),
+    uint64_t fresh_end
+    uint64_t low            # and these neither: they come last
+    uint64_t low_end
     uint64_t run, nr_run    # frames that were freed one after the other and are not scrubbed yet
     void *lock              # guards the allocator (frames are otherwise touched only by their owner's thread)
 

@@ -40,6 +40,8 @@ cdef enum:
     PAGE_SIZE = 4096
     # From so many frames on, giving them back to the host is quicker than clearing them.
     LONG_RUN = 16
+    # So many frames at the bottom are handed out last, in machines that have as many again.
+    LOW = 4096
     # M2P entries of page tables: present, accessed; supervisor, read-only, and never executed.
     TABLE = 0x21
 
@@ -53,9 +55,12 @@ cdef uint64_t machine_alloc(Machine *machine, uint16_t owner) noexcept nogil:
     if machine.nr_freed:
         machine.nr_freed -= 1
         mfn = machine.freed[machine.nr_freed]
-    elif machine.fresh < machine.nr_frames:
+    elif machine.fresh < machine.fresh_end:
         mfn = machine.fresh
         machine.fresh += 1
+    elif machine.low < machine.low_end:
+        mfn = machine.low
+        machine.low += 1
     if mfn != INVALID_M2P_ENTRY:
         machine.nr_free -= 1
         take(machine, mfn, owner)
@@ -92,18 +97,24 @@ cdef uint64_t find_extent(Machine *machine, uint64_t count) noexcept nogil:
 
 
 cdef void claim_extent(Machine *machine, uint64_t first, uint64_t count) noexcept nogil:
-    # Frames first.. leave the stack of freed ones; fresh ones before them join it.
+    # Frames first.. leave the stack of freed ones; those before them that were never handed out join it.
     cdef uint64_t kept = 0, i
     for i in range(machine.nr_freed):
         if not first <= machine.freed[i] < first + count:
             machine.freed[kept] = machine.freed[i]
             kept += 1
     machine.nr_freed = kept
-    if first + count > machine.fresh:
-        for i in range(machine.fresh, first):
+    claim_from(machine, &machine.fresh, machine.fresh_end, first, first + count)
+    claim_from(machine, &machine.low, machine.low_end, first, first + count)
+
+
+cdef inline void claim_from(Machine *machine, uint64_t *start, uint64_t end, uint64_t first, uint64_t after) noexcept nogil:
+    cdef uint64_t i
+    if start[0] < after and first < end:
+        for i in range(start[0], first):
             machine.freed[machine.nr_freed] = <uint32_t>i
             machine.nr_freed += 1
-        machine.fresh = first + count
+        start[0] = min(after, end)
 
 
 # Frames are scrubbed not one by one but in runs of adjacent ones: a domain of 8 GB has used little of it, perhaps, and to
@@ -174,12 +185,13 @@ cdef class MachineMemory:
             raise ConfigError(f"the host gives no {size >> 20} MiB of machine memory")
         build_m2p(machine)
         if scatter is not None:
-            order = list(range(machine.fresh, machine.nr_frames))
+            order = [*range(machine.low, machine.low_end), *range(machine.fresh, machine.fresh_end)]
             random.Random(scatter).shuffle(order)
             for i, mfn in enumerate(order):
                 machine.freed[i] = mfn
             machine.nr_freed = len(order)
-            machine.fresh = machine.nr_frames
+            machine.fresh = machine.fresh_end
+            machine.low = machine.low_end
 
     def __dealloc__(self):
         cdef Machine *machine = &self.storage
@@ -256,8 +268,13 @@ cdef void build_m2p(Machine *machine) noexcept nogil:
         frame_words(machine, first_l2)[i] = (first_l1 + i) << 12 | TABLE
     for i in range(l2s):
         frame_words(machine, machine.m2p_l3)[i] = (first_l2 + i) << 12 | TABLE
-    machine.fresh = machine.m2p_l3 + 1
+    machine.low = machine.low_end = machine.fresh = machine.m2p_l3 + 1
+    machine.fresh_end = machine.nr_frames
     machine.nr_free = machine.nr_frames - machine.fresh
     take(machine, 0, DOMID_IO)
     for i in range(1, machine.fresh):
         take(machine, i, DOMID_XEN)
+    # The bottom is for who asks for frames in a row.  It also keeps mfn and pfn apart: where both were about the same, so would be
+    # the places of a guest's M2P and P2M entries in an engine's TLB, which then had room for only one of them.
+    if machine.nr_free >= 2 * LOW:
+        machine.low_end = machine.fresh = machine.low + LOW

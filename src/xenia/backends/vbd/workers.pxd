@@ -31,9 +31,12 @@ cdef class Workers:             # of one device: they do what may sleep
     cdef object layer
     cdef Limits limits
     cdef Counts counts          # guarded by `lock`
+    cdef uint64_t since_flush   # bytes written; several threads count, and may miss some
+    cdef uint64_t between_flushes           # the same, for the last two
     cdef uint8_t nowait_reads
     cdef uint8_t nowait_writes
     cdef void perform(self, Op *op) noexcept nogil
+    cdef uint64_t to_write_out(self, Op *op) noexcept nogil
     cdef int flush(self) noexcept nogil
     cdef void put(self, Op *first, Op *last) noexcept nogil
     cdef submit(self, Op *op)

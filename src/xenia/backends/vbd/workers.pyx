@@ -9,6 +9,8 @@ import logging
 
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from libc.errno cimport errno as c_errno
+from libc.stdint cimport uint64_t
+from posix.types cimport off_t
 
 from xenia.backends.vbd.request cimport OP_DISCARD, OP_FLUSH, OP_READ, OP_SECURE_DISCARD, OP_WRITE, Op
 from xenia.backends.vbd.transfer cimport punch, transfer
@@ -26,9 +28,14 @@ cdef extern from "<pthread.h>" nogil:
 cdef extern from "<unistd.h>" nogil:
     int fdatasync(int fd)
 
+cdef extern from "<fcntl.h>" nogil:
+    int sync_file_range(int fd, off_t offset, off_t length, unsigned flags)
+    unsigned SYNC_FILE_RANGE_WRITE
+
 cdef enum:
     FEW = 8                     # small writes that a worker takes together
     SMALL = 64 << 10            # bytes
+    LARGE = 256 << 10
 
 
 cdef class Workers:
@@ -53,6 +60,7 @@ cdef class Workers:
         """Carry out what is put on the list, until `close`.  For a thread of its own, or several."""
         cdef Op *op
         cdef Op *following
+        cdef uint64_t offset, length
         while True:
             with nogil:
                 op = self.get()
@@ -60,7 +68,10 @@ cdef class Workers:
                     following = op.next
                     op.next = NULL
                     self.perform(op)
+                    offset, length = op.offset, self.to_write_out(op)
                     op.finished(op, following != NULL and following.queue == op.queue)
+                    if length:
+                        sync_file_range(self.fd, offset, length, SYNC_FILE_RANGE_WRITE)
                     op = following if following != NULL else self.get()
             if op == NULL:
                 return
@@ -112,7 +123,23 @@ cdef class Workers:
         elif op.error == 0 and (op.kind == OP_DISCARD or op.kind == OP_SECURE_DISCARD):
             op.error = punch(self.fd, op)
 
+    cdef uint64_t to_write_out(self, Op *op) noexcept nogil:
+        # How many bytes from where a request wrote the host is to write out at once, so that the flush to come need not wait
+        # for them: large writes, and no more than twice what lay between the last two flushes.  What no flush will ask for is
+        # the host's to decide.
+        cdef uint64_t length = 0
+        if op.kind != OP_WRITE or op.error:
+            return 0
+        while op != NULL:
+            length += op.length
+            op = op.merged
+        self.since_flush += length
+        return length if length >= LARGE and self.since_flush <= 2 * self.between_flushes else 0
+
     cdef int flush(self) noexcept nogil:
+        if self.since_flush:
+            self.between_flushes = self.since_flush
+            self.since_flush = 0
         if self.limits.failed == 0 and fdatasync(self.fd):
             self.limits.failed = c_errno
         return self.limits.failed

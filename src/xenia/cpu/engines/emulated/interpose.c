@@ -214,6 +214,78 @@ fault:
     return false;
 }
 
+/* ---- what translated code calls when it finds no entry ---- */
+
+#define MODE(oi) ((oi) & 15)
+#define ALIGNED(oi) ((oi) & 0x700) /* the access faults where it is not aligned */
+
+static inline bool leads_to(uint64_t address, uint64_t va)
+{
+    return (address & ~(0xfffull & ~TLB_INVALID_BIT)) == (va & ~0xfffull);
+}
+
+/* Exchange the entry for `va` with the one that it was displaced by. */
+static bool bring_back(void *cpu, int mode, TlbEntry *entry, uint64_t va, int access)
+{
+    TlbDescriptor *descriptor = TLB_DESCRIPTOR(cpu, mode);
+    for (int i = 0; i < VICTIM_ENTRIES; i++) {
+        TlbEntry *victim = &descriptor->victims[i], kept = *entry;
+        IoTlbEntry *io = &descriptor->io[entry - TLB_TABLE(cpu, mode)->entries], kept_io = *io;
+        if (!leads_to(access == ACCESS_STORE ? victim->addr_write : victim->addr_read, va))
+            continue;
+        *entry = *victim, *io = descriptor->victim_io[i];
+        *victim = kept, descriptor->victim_io[i] = kept_io;
+        return true;
+    }
+    return false;
+}
+
+/* The plain memory at `va`, or NULL: across two pages, watched, a device's business.  A fault does not return. */
+static inline uint8_t *reach(CPUX86State *env, uint64_t va, unsigned size, uint32_t oi, int access, uintptr_t retaddr)
+{
+    void *cpu = (uint8_t *)env - CPU_ENV;
+    TlbTable *table = TLB_TABLE(cpu, MODE(oi));
+    TlbEntry *entry = &table->entries[(va >> 12) & (table->mask >> 6)];
+    uint64_t *address = access == ACCESS_STORE ? &entry->addr_write : &entry->addr_read;
+    if ((va & 0xfff) + size > 4096 || ALIGNED(oi))
+        return NULL;
+    if (!leads_to(*address, va) && !bring_back(cpu, MODE(oi), entry, va, access))
+        __wrap_x86_cpu_tlb_fill_x86_64(cpu, va, size, access, MODE(oi), false, retaddr);
+    return *address == (va & ~0xfffull) ? (uint8_t *)(entry->addend + va) : NULL;
+}
+
+#define LOAD(name, type)                                                                                                \
+    extern uint64_t __real_helper_##name##_mmu_x86_64(CPUX86State *, uint64_t, uint32_t, uintptr_t);                    \
+    uint64_t __wrap_helper_##name##_mmu_x86_64(CPUX86State *env, uint64_t va, uint32_t oi, uintptr_t retaddr)           \
+    {                                                                                                                   \
+        const uint8_t *memory = reach(env, va, sizeof(type), oi, ACCESS_LOAD, retaddr);                                 \
+        type value;                                                                                                     \
+        if (memory == NULL)                                                                                             \
+            return __real_helper_##name##_mmu_x86_64(env, va, oi, retaddr);                                             \
+        memcpy(&value, memory, sizeof value);                                                                           \
+        return value;                                                                                                   \
+    }
+LOAD(ret_ldub, uint8_t)
+LOAD(le_lduw, uint16_t)
+LOAD(le_ldul, uint32_t)
+LOAD(le_ldq, uint64_t)
+
+#define STORE(name, type, argument)                                                                                     \
+    extern void __real_helper_##name##_mmu_x86_64(CPUX86State *, uint64_t, argument, uint32_t, uintptr_t);              \
+    void __wrap_helper_##name##_mmu_x86_64(CPUX86State *env, uint64_t va, argument value, uint32_t oi, uintptr_t retaddr) \
+    {                                                                                                                   \
+        uint8_t *memory = reach(env, va, sizeof(type), oi, ACCESS_STORE, retaddr);                                      \
+        type narrow = value;                                                                                            \
+        if (memory == NULL)                                                                                             \
+            __real_helper_##name##_mmu_x86_64(env, va, value, oi, retaddr);                                             \
+        else                                                                                                            \
+            memcpy(memory, &narrow, sizeof narrow);                                                                     \
+    }
+STORE(ret_stb, uint8_t, uint8_t)
+STORE(le_stw, uint16_t, uint16_t)
+STORE(le_stl, uint32_t, uint32_t)
+STORE(le_stq, uint64_t, uint64_t)
+
 uint8_t *interposed_walk(Interposed *engine, CPUX86State *env, uint64_t va)
 {
     uint64_t table = env->cr[3];
