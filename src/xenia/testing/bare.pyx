@@ -7,6 +7,8 @@ The address space, 16 MB of machine memory at its own addresses: everything pres
     NO_EXECUTE       one page that may not be executed
     CODE, STACK      where the program is and the top of its stack
 
+and all of it once more in the upper half, from UPPER on, by the same page tables.
+
 `syscall` is the program's way out: eax says what it wants, see `Program.run`.
 """
 
@@ -28,6 +30,9 @@ SUPERVISOR = 0x61000
 NO_EXECUTE = 0x62000
 DATA = 0x80000
 SIZE = 16 << 20
+UPPER = 0xffffff8000000000
+cdef uint64_t upper_half = UPPER
+ROOT, TABLE = 0x70, 0x73        # frames of the L4 and the L1
 
 cdef enum:
     CALL_EXIT = 0           # end
@@ -38,6 +43,7 @@ cdef enum:
     CALL_WRITE = 5          # machine memory at rdi := low byte of rsi, as another writer would
     CALL_NOP = 6
     CALL_FLAGS = 7          # go on with rdi as flags
+    CALL_ROOT = 8           # go on with the page tables of frame rdi
     L4 = 0x70               # frames of the page tables
     L3 = 0x71
     L2 = 0x72
@@ -55,6 +61,7 @@ cdef int on_exit(void *opaque, Exit *exit) noexcept nogil:
     cdef Run *run = <Run *>opaque
     cdef Context *context = &run.context
     cdef uint64_t *table = <uint64_t *>(run.memory + (L1 << 12))
+    cdef uint64_t old
     run.exits += 1
     run.last = exit[0]
     if exit.kind != EXIT_SYSCALL:
@@ -63,15 +70,20 @@ cdef int on_exit(void *opaque, Exit *exit) noexcept nogil:
         context.kernel = context.gpr[RAX] == CALL_KERNEL
         context.dirty |= CONTEXT_SEGMENTS
     elif context.gpr[RAX] == CALL_MAP or context.gpr[RAX] == CALL_MAP_UNFLUSHED:
+        old = table[context.gpr[RDI]]
         table[context.gpr[RDI]] = context.gpr[RSI]
+        run.processor.ops.pte_changed(run.processor, L1, <unsigned>context.gpr[RDI], old, context.gpr[RSI])
         if context.gpr[RAX] == CALL_MAP:
             run.processor.ops.flush_page(run.processor, context.gpr[RDI] << 12)
+            run.processor.ops.flush_page(run.processor, upper_half + (context.gpr[RDI] << 12))
     elif context.gpr[RAX] == CALL_WRITE:
         run.memory[context.gpr[RDI]] = <uint8_t>context.gpr[RSI]
         run.processor.ops.code_dirty(run.processor, context.gpr[RDI], 1)
     elif context.gpr[RAX] == CALL_FLAGS:
         context.rflags = context.gpr[RDI]
         context.dirty |= CONTEXT_FLAGS
+    elif context.gpr[RAX] == CALL_ROOT:
+        run.processor.ops.load_root(run.processor, context.gpr[RDI])
     elif context.gpr[RAX] == CALL_EXIT:
         return LEAVE
     return RESUME
@@ -80,6 +92,7 @@ cdef int on_exit(void *opaque, Exit *exit) noexcept nogil:
 cdef class Program:
     """Machine code, loaded at CODE of a fresh machine, on an engine of its own.
 
+    upper     it starts at its address in the upper half, with its stack there too
     beside    the memory is that program's, and what is at CODE and STACK there is NEXT bytes further on here
     """
 
@@ -87,7 +100,7 @@ cdef class Program:
     cdef MachineMemory memory
     cdef EmulatedEngine engine
 
-    def __init__(self, code: bytes, user: bool = False, Program beside = None):
+    def __init__(self, code: bytes, user: bool = False, Program beside = None, bint upper = False):
         cdef uint64_t *words
         cdef uint64_t page
         cdef const uint8_t *source = code
@@ -98,7 +111,7 @@ cdef class Program:
         self.state.memory = self.memory.machine.base
         self.state.processor = self.engine.processor
         words = <uint64_t *>self.state.memory
-        words[512 * L4] = L3 << 12 | 7
+        words[512 * L4] = words[512 * L4 + 511] = L3 << 12 | 7
         words[512 * L3] = L2 << 12 | 7
         words[512 * L2] = L1 << 12 | 7
         for page in range(512):
@@ -107,8 +120,8 @@ cdef class Program:
         words[512 * L1 + (SUPERVISOR >> 12)] &= ~<uint64_t>4
         words[512 * L1 + (NO_EXECUTE >> 12)] |= <uint64_t>1 << 63
         memcpy(self.state.memory + start, source, len(code))
-        self.state.context.rip = start
-        self.state.context.gpr[RSP] = start - CODE + STACK
+        self.state.context.rip = start + (upper_half if upper else 0)
+        self.state.context.gpr[RSP] = start - CODE + STACK + (upper_half if upper else 0)
         self.state.context.rflags = 0x202
         self.state.context.cs = 0xe033
         self.state.context.ss = 0xe02b
@@ -124,7 +137,7 @@ cdef class Program:
 
         The program leaves with any exception, and with syscall eax=0; other calls go on: 1 to user mode, 2 to kernel mode,
         3 entry edi of the page table becomes rsi, 4 the same without a flush, 5 byte esi is written to address rdi from
-        outside, 6 nothing, 7 with edi as flags.
+        outside, 6 nothing, 7 with edi as flags, 8 with the page tables of frame edi.
         """
         cdef bint left
         with nogil:
@@ -138,6 +151,11 @@ cdef class Program:
     def read(self, address: int, length: int) -> bytes:
         """Machine memory."""
         return self.state.memory[<uint64_t>address:<uint64_t>(address + length)]
+
+    def write(self, address: int, data: bytes) -> None:
+        """Machine memory, before the program runs."""
+        cdef const uint8_t *source = data
+        memcpy(self.state.memory + <uint64_t>address, source, len(data))
 
     def set_debugreg(self, n: int, value: int) -> None:
         """dr0 to dr3, dr6 or dr7."""

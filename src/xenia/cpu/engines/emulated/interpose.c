@@ -21,9 +21,8 @@
  *   helper_rdpmc                      privileged, not unknown.
  *   tcg_gen_mb, tcg_gen_atomic_*      QEMU leaves a guest's barriers out where it runs one processor at a time.  Domains run
  *                                     at the same time, and talk over shared rings.
- *   tcg_gen_callN, tcg_gen_exit_tb    Unicorn calls a C helper at the start of every translated block to see whether
- *                                     it should stop.  QEMU's own way is two instructions inline (load, branch); this
- *                                     puts them back.
+ *
+ * And, in files of their own: jumps.c, links.c, stops.c and strings.c.
  */
 #include "interpose.h"
 
@@ -397,46 +396,4 @@ void __wrap_tcg_gen_atomic_cmpxchg_i64_x86_64(TcgContext *tcg, TcgArg old, TcgAr
     tcg_gen_op1_x86_64(tcg, INDEX_OP_MB, TCG_MO_ALL_BAR_SC);
     __real_tcg_gen_atomic_cmpxchg_i64_x86_64(tcg, old, va, expected, value, mode, kind);
     tcg_gen_op1_x86_64(tcg, INDEX_OP_MB, TCG_MO_ALL_BAR_SC);
-}
-
-/* ---- the stop check of a translated block ---- */
-
-#define INDEX_OP_SET_LABEL 1
-#define INDEX_OP_LD_I32 13
-#define TCG_TYPE_I32 0
-#define TCG_COND_LT 2
-#define TB_EXIT_REQUESTED 3
-
-extern void helper_check_exit_request_x86_64(void *uc, uint32_t in_delay_slot);
-extern void __real_tcg_gen_callN_x86_64(TcgContext *tcg, void *function, TcgTemp *result, int count, TcgTemp **args);
-extern void __real_tcg_gen_exit_tb_x86_64(TcgContext *tcg, const void *tb, unsigned index);
-extern TcgTemp *tcg_temp_new_internal_x86_64(TcgContext *tcg, int type, bool local);
-extern void tcg_temp_free_internal_x86_64(TcgContext *tcg, TcgTemp *temp);
-extern void *gen_new_label_x86_64(TcgContext *tcg);
-extern void tcg_gen_op3_x86_64(TcgContext *tcg, int opcode, TcgArg a, TcgArg b, TcgArg c);
-extern void tcg_gen_brcondi_i32_x86_64(TcgContext *tcg, int condition, void *arg1, int32_t arg2, void *label);
-
-static __thread uint32_t *stop_label; /* of the block being translated */
-
-void __wrap_tcg_gen_callN_x86_64(TcgContext *tcg, void *function, TcgTemp *result, int count, TcgTemp **args)
-{
-    if (function != (void *)helper_check_exit_request_x86_64) {
-        __real_tcg_gen_callN_x86_64(tcg, function, result, count, args);
-        return;
-    }
-    TcgTemp *value = tcg_temp_new_internal_x86_64(tcg, TCG_TYPE_I32, false);
-    stop_label = gen_new_label_x86_64(tcg);
-    tcg_gen_op3_x86_64(tcg, INDEX_OP_LD_I32, (TcgArg)value, (TcgArg)TCG_CPU_ENV(tcg), (TcgArg)ENV_ICOUNT_DECR);
-    tcg_gen_brcondi_i32_x86_64(tcg, TCG_COND_LT, (void *)((uintptr_t)value - (uintptr_t)tcg), 0, stop_label);
-    tcg_temp_free_internal_x86_64(tcg, value);
-}
-
-void __wrap_tcg_gen_exit_tb_x86_64(TcgContext *tcg, const void *tb, unsigned index)
-{
-    if (index == TB_EXIT_REQUESTED && stop_label != NULL) {
-        *stop_label |= 1; /* TCGLabel.present */
-        tcg_gen_op1_x86_64(tcg, INDEX_OP_SET_LABEL, (TcgArg)stop_label);
-        stop_label = NULL;
-    }
-    __real_tcg_gen_exit_tb_x86_64(tcg, tb, links_exit(index));
 }

@@ -52,8 +52,21 @@ void links_root_changed(Interposed *engine, uint64_t old, uint64_t new);
 void links_flush(Interposed *engine);
 
 void links_forget(Interposed *engine); /* all blocks are gone */
-void links_translate(TranslatedBlock *block); /* before it is translated */
-unsigned links_exit(unsigned index);
+
+/* While a block is translated: before it; a jump to be patched; what the exit below such a jump is to name. */
+void links_translate(TranslatedBlock *block);
+void links_exit(const void **block, unsigned *index);
+void stops_translate(TranslatedBlock *block);
+void stops_jump(uint64_t target);
+
+static inline TcgOp *tcg_op_before(const TcgOp *op) { return (TcgOp *)((uint8_t *)op->prev - offsetof(TcgOp, next)); }
+
+static inline TcgOp *tcg_last_op(TcgContext *tcg)
+{
+    return (TcgOp *)(FIELD(tcg, TCG_CONTEXT_LAST_OP, uint8_t *) - offsetof(TcgOp, next));
+}
+
+uint64_t tcg_constant_target(TcgContext *tcg); /* where the jump that ends the block here goes; 0 for not known before it does */
 
 /* Walk the page tables at CR3 for a supervisor read of the hypervisor's or the guest's memory; NULL where unmapped. */
 uint8_t *interposed_walk(Interposed *current, CPUX86State *env, uint64_t va);

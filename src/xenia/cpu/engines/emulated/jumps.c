@@ -7,7 +7,7 @@
  * compared beside what is wanted, and a flush is a new generation: an entry of an older one is good again once its page
  * turns out to be where it was.
  *
- *   helper_lookup_tb_ptr      looks here first
+ *   helper_lookup_tb_ptr      looks here first, and whether to stop (see stops.c)
  *   tlb_flush                 a new generation
  *   tb_flush_jmp_cache        the page is no longer mapped, or elsewhere: a new generation, if any jump goes to a block
  *                             that begins there or on the page before
@@ -105,12 +105,21 @@ static __attribute__((noinline)) void *look_up(CPUX86State *env, Jumps *jumps, J
     return code;
 }
 
+/* To the loop that runs blocks, which sees who wants it to stop. */
+static void *leave(CPUX86State *env)
+{
+    void *uc = FIELD(env, CPU_UC - CPU_ENV, void *);
+    return FIELD(FIELD(uc, UC_TCG_CONTEXT, TcgContext *), TCG_CONTEXT_EPILOGUE, void *);
+}
+
 void *__wrap_helper_lookup_tb_ptr_x86_64(CPUX86State *env)
 {
     Jumps *jumps = FIELD(env, CPU_OPAQUE - CPU_ENV, Jumps *);
     uint64_t pc = env->eip;
     uint64_t kind = env->hflags | (env->eflags & TB_RFLAGS) | jumps->generation;
     Jump *bucket = bucket_of(jumps, pc);
+    if (__builtin_expect(FIELD(env, ENV_ICOUNT_DECR, int32_t) < 0, false))
+        return leave(env);
     if (__builtin_expect(env->segs[SREG_CS].base == 0, true)) {
         if (__builtin_expect(bucket[0].pc == pc && bucket[0].kind == kind, true))
             return bucket[0].code;

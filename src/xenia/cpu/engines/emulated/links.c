@@ -178,17 +178,14 @@ void links_translate(TranslatedBlock *block)
     renamed = false;
 }
 
-static TcgOp *before(const TcgOp *op) { return (TcgOp *)((uint8_t *)op->prev - offsetof(TcgOp, next)); }
-
-/* Where the jump goes that ends the block here; 0 where that is known only when it runs. */
-static uint64_t constant_target(TcgContext *tcg)
+uint64_t tcg_constant_target(TcgContext *tcg)
 {
-    TcgOp *op = (TcgOp *)(FIELD(tcg, TCG_CONTEXT_LAST_OP, uint8_t *) - offsetof(TcgOp, next));
+    TcgOp *op = tcg_last_op(tcg);
     if (op->opcode == INDEX_OP_MOVI_I32) /* the condition codes */
-        op = before(op);
+        op = tcg_op_before(op);
     if (op->opcode != INDEX_OP_ST_I64 || op->args[1] != (TcgArg)TCG_CPU_ENV(tcg) || op->args[2] != ENV_EIP)
         return 0;
-    TcgOp *value = before(op);
+    TcgOp *value = tcg_op_before(op);
     return value->opcode == INDEX_OP_MOVI_I64 && value->args[0] == op->args[0] ? value->args[1] : 0;
 }
 
@@ -197,7 +194,7 @@ static bool is_kernel(uint64_t va) { return va >> 47 == 0x1ffff; }
 void __wrap_tcg_gen_lookup_and_goto_ptr_x86_64(TcgContext *tcg)
 {
     const uint32_t what = HF_CPL | HF_CS64 | HF_TF;
-    uint64_t target = constant_target(tcg);
+    uint64_t target = tcg_constant_target(tcg);
     if (!is_kernel(target) || !is_kernel(translated->pc) || (translated->flags & what) != (1 | HF_CS64) ||
         translated->cs_base || translated->cflags & (CF_COUNT_MASK | CF_NOCACHE) || taken == 3) {
         __real_tcg_gen_lookup_and_goto_ptr_x86_64(tcg);
@@ -205,6 +202,7 @@ void __wrap_tcg_gen_lookup_and_goto_ptr_x86_64(TcgContext *tcg)
     }
     unsigned index = taken & 1;
     taken |= 1 << index;
+    stops_jump(target);
     TcgTemp *code = tcg_temp_new_internal_x86_64(tcg, TCG_TYPE_I64, false);
     TcgTemp *site, *unused;
     __real_tcg_gen_goto_tb_x86_64(tcg, index);
@@ -217,17 +215,24 @@ void __wrap_tcg_gen_lookup_and_goto_ptr_x86_64(TcgContext *tcg)
     tcg_temp_free_internal_x86_64(tcg, code);
 }
 
+/* A block of one instruction only, made for a watchpoint, ends in the loop that runs blocks. */
+static bool is_linked(void) { return (translated->cflags & CF_COUNT_MASK) == 0; }
+
 void __wrap_tcg_gen_goto_tb_x86_64(TcgContext *tcg, unsigned index)
 {
     renamed = taken >> index & 1;
     taken |= 1 << (index ^ renamed);
-    __real_tcg_gen_goto_tb_x86_64(tcg, index ^ renamed);
+    if (is_linked())
+        __real_tcg_gen_goto_tb_x86_64(tcg, index ^ renamed);
 }
 
-/* Which of the block's jumps `tcg_gen_exit_tb` is to name. */
-unsigned links_exit(unsigned index)
+void links_exit(const void **block, unsigned *index)
 {
-    bool other = renamed && index < 2;
+    if (*block == NULL)
+        return;
+    if (!is_linked())
+        *block = NULL, *index = 0;
+    else
+        *index ^= renamed;
     renamed = false;
-    return index ^ other;
 }

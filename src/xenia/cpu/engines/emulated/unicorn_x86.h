@@ -31,6 +31,8 @@ typedef struct {
     void *next, *prev; /* prev: where the one before has its `next` */
     TcgArg args[12];
 } TcgOp;
+#define TCG_CONTEXT_NR_OPS 0x38
+#define TCG_CONTEXT_EPILOGUE 0x98
 #define TCG_CONTEXT_LAST_OP 0x7390 /* where that has its `next` */
 #define TCG_CPU_ENV(tcg) ((TcgTemp *)(FIELD(tcg, 0x98f0, uintptr_t) + (uintptr_t)(tcg)))
 
