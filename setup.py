@@ -32,6 +32,8 @@ INTERPOSED = [
     "x86_cpu_tlb_fill",
     *(f"helper_{name}_mmu" for name in ("ret_ldub", "le_lduw", "le_ldul", "le_ldq")),
     *(f"helper_{name}_mmu" for name in ("ret_stb", "le_stw", "le_stl", "le_stq")),
+    *(f"cpu_ld{letter}_{kind}" for kind in ("data_ra", "code") for letter in ("ub", "uw", "l", "q")),
+    *(f"cpu_st{letter}_data_ra" for letter in "bwlq"),
     "tlb_protect_code",
     "tb_invalidate_phys_page_fast",
     "tlb_reset_dirty_by_vaddr",

@@ -218,11 +218,6 @@ fault:
 #define MODE(oi) ((oi) & 15)
 #define ALIGNED(oi) ((oi) & 0x700) /* the access faults where it is not aligned */
 
-static inline bool leads_to(uint64_t address, uint64_t va)
-{
-    return (address & ~(0xfffull & ~TLB_INVALID_BIT)) == (va & ~0xfffull);
-}
-
 /* Exchange the entry for `va` with the one that it was displaced by. */
 static bool bring_back(void *cpu, int mode, TlbEntry *entry, uint64_t va, int access)
 {
@@ -284,6 +279,56 @@ STORE(ret_stb, uint8_t, uint8_t)
 STORE(le_stw, uint16_t, uint16_t)
 STORE(le_stl, uint32_t, uint32_t)
 STORE(le_stq, uint64_t, uint64_t)
+
+/* ---- the same for helpers, and for the translator ---- */
+
+#define LOAD_DATA(letter, type, result)                                                                                 \
+    extern result __real_cpu_ld##letter##_data_ra_x86_64(CPUX86State *, uint64_t, uintptr_t);                           \
+    result __wrap_cpu_ld##letter##_data_ra_x86_64(CPUX86State *env, uint64_t va, uintptr_t retaddr)                     \
+    {                                                                                                                   \
+        const uint8_t *memory = reach(env, va, sizeof(type), mode_of(env), ACCESS_LOAD, retaddr);                       \
+        type value;                                                                                                     \
+        if (memory == NULL)                                                                                             \
+            return __real_cpu_ld##letter##_data_ra_x86_64(env, va, retaddr);                                            \
+        memcpy(&value, memory, sizeof value);                                                                           \
+        return value;                                                                                                   \
+    }
+LOAD_DATA(ub, uint8_t, uint32_t)
+LOAD_DATA(uw, uint16_t, uint32_t)
+LOAD_DATA(l, uint32_t, uint32_t)
+LOAD_DATA(q, uint64_t, uint64_t)
+
+#define STORE_DATA(letter, type, argument)                                                                              \
+    extern void __real_cpu_st##letter##_data_ra_x86_64(CPUX86State *, uint64_t, argument, uintptr_t);                   \
+    void __wrap_cpu_st##letter##_data_ra_x86_64(CPUX86State *env, uint64_t va, argument value, uintptr_t retaddr)       \
+    {                                                                                                                   \
+        uint8_t *memory = reach(env, va, sizeof(type), mode_of(env), ACCESS_STORE, retaddr);                            \
+        type narrow = value;                                                                                            \
+        if (memory == NULL)                                                                                             \
+            __real_cpu_st##letter##_data_ra_x86_64(env, va, value, retaddr);                                            \
+        else                                                                                                            \
+            memcpy(memory, &narrow, sizeof narrow);                                                                     \
+    }
+STORE_DATA(b, uint8_t, uint32_t)
+STORE_DATA(w, uint16_t, uint32_t)
+STORE_DATA(l, uint32_t, uint32_t)
+STORE_DATA(q, uint64_t, uint64_t)
+
+#define LOAD_CODE(letter, type, result)                                                                                 \
+    extern result __real_cpu_ld##letter##_code_x86_64(CPUX86State *, uint64_t);                                         \
+    result __wrap_cpu_ld##letter##_code_x86_64(CPUX86State *env, uint64_t va)                                           \
+    {                                                                                                                   \
+        const TlbEntry *entry = tlb_entry(env, va);                                                                     \
+        type value;                                                                                                     \
+        if ((va & 0xfff) + sizeof value > 4096 || entry->addr_code != (va & ~0xfffull))                                 \
+            return __real_cpu_ld##letter##_code_x86_64(env, va);                                                        \
+        memcpy(&value, (const uint8_t *)(entry->addend + va), sizeof value);                                            \
+        return value;                                                                                                   \
+    }
+LOAD_CODE(ub, uint8_t, uint32_t)
+LOAD_CODE(uw, uint16_t, uint32_t)
+LOAD_CODE(l, uint32_t, uint32_t)
+LOAD_CODE(q, uint64_t, uint64_t)
 
 uint8_t *interposed_walk(Interposed *engine, CPUX86State *env, uint64_t va)
 {

@@ -37,6 +37,21 @@ static inline uint64_t *entry_at(Interposed *engine, uint64_t table, unsigned in
     return maddr < engine->machine_bytes ? (uint64_t *)(engine->machine_memory + maddr) : NULL;
 }
 
+static inline int mode_of(const CPUX86State *env) { return (env->hflags & HF_CPL) == 3 ? MMU_USER_IDX : MMU_KERNEL_IDX; }
+
+/* Where a translation for `va` is, in the current mode, if there is one. */
+static inline TlbEntry *tlb_entry(CPUX86State *env, uint64_t va)
+{
+    TlbTable *table = TLB_TABLE((uint8_t *)env - CPU_ENV, mode_of(env));
+    return &table->entries[(va >> 12) & (table->mask >> 6)];
+}
+
+/* Is this address of an entry the page of `va`, whatever its flags? */
+static inline bool leads_to(uint64_t address, uint64_t va)
+{
+    return (address & ~(0xfffull & ~TLB_INVALID_BIT)) == (va & ~0xfffull);
+}
+
 #define THREAD_LOCAL __attribute__((tls_model("initial-exec"), visibility("hidden"))) __thread
 extern THREAD_LOCAL Interposed *interposed_current;
 
@@ -53,9 +68,10 @@ void links_flush(Interposed *engine);
 
 void links_forget(Interposed *engine); /* all blocks are gone */
 
-/* While a block is translated: before it; a jump to be patched; what the exit below such a jump is to name. */
+/* While a block is translated: before it; a jump to be patched; what the exit below such a jump is to name, or true where there
+ * is none. */
 void links_translate(TranslatedBlock *block);
-void links_exit(const void **block, unsigned *index);
+bool links_exit(TcgContext *tcg, const void **block, unsigned *index);
 void stops_translate(TranslatedBlock *block);
 void stops_jump(uint64_t target);
 

@@ -77,10 +77,8 @@ static void next_generation(Jumps *jumps)
 /* Is the page of `jump` mapped where it was?  Only what the TLB knows counts. */
 static inline bool is_current(CPUX86State *env, const Jump *jump)
 {
-    void *cpu = (uint8_t *)env - CPU_ENV;
-    TlbTable *table = TLB_TABLE(cpu, (jump->kind & HF_CPL) == 3 ? MMU_USER_IDX : MMU_KERNEL_IDX);
-    TlbEntry *entry = &table->entries[(jump->pc >> 12) & (table->mask >> 6)];
-    return (entry->addr_code & ~(0xfffull & ~TLB_INVALID_BIT)) == (jump->pc & ~0xfffull) && entry->paddr == jump->maddr;
+    const TlbEntry *entry = tlb_entry(env, jump->pc);
+    return leads_to(entry->addr_code, jump->pc) && entry->paddr == jump->maddr;
 }
 
 static __attribute__((noinline)) void *look_up(CPUX86State *env, Jumps *jumps, Jump *bucket, uint64_t kind)

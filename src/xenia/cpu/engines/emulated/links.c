@@ -9,9 +9,11 @@
  * that differs in such a slot.
  *
  *   tcg_gen_lookup_and_goto_ptr   where the address is a constant, a jump to be patched, and below it
- *   helper_bndldx64               the call that patches it.  It is the name of a helper that QEMU knows and that no guest
+ *   helper_bndldx64               the call that finds where it goes and patches it.  It is the name of a helper that QEMU knows and that no guest
  *                                 can reach, because no processor here has MPX.
- *   tcg_gen_goto_tb, exit_tb      a block has two jumps to be patched; these keep count
+ *   tcg_gen_goto_tb, exit_tb      jumps within the page: the same, so that they need not leave to the loop that runs blocks, nor
+ *                                 each time where the block that they go to lies on two pages.  A block has two jumps that
+ *                                 can be patched: these keep count.
  */
 #include "interpose.h"
 
@@ -105,16 +107,20 @@ static void link_to(Interposed *engine, CPUX86State *env, uintptr_t site, Transl
 {
     TranslatedBlock *block = block_of(site);
     unsigned index = site & 3;
-    if (engine->links->count == MOST_LINKS)
-        take_all_away(engine);
-    if (block->jmp_dest[index] != 0 || (block->cflags | target->cflags) & CF_INVALID || !watch(engine, env, target->pc) ||
-        (target->page_addr[1] != UINT64_MAX && !watch(engine, env, target->pc + 4096)))
+    bool one_page = target->page_addr[1] == UINT64_MAX, same_page = one_page && (target->pc ^ block->pc) < 4096;
+    if (block->jmp_dest[index] != 0 || (block->cflags | target->cflags) & CF_INVALID)
         return;
+    if (!same_page) {
+        if (engine->links->count == MOST_LINKS)
+            take_all_away(engine);
+        if (!watch(engine, env, target->pc) || (!one_page && !watch(engine, env, target->pc + 4096)))
+            return;
+        engine->links->sites[engine->links->count++] = site;
+    }
     block->jmp_dest[index] = (uintptr_t)target;
     block->jmp_list_next[index] = target->jmp_list_head;
     target->jmp_list_head = site;
     tb_set_jmp_target_x86_64(block, index, (uintptr_t)target->code);
-    engine->links->sites[engine->links->count++] = site;
 }
 
 /* A jump that is not linked yet, or no longer: link it, and say where it goes. */
@@ -191,23 +197,20 @@ uint64_t tcg_constant_target(TcgContext *tcg)
 
 static bool is_kernel(uint64_t va) { return va >> 47 == 0x1ffff; }
 
-void __wrap_tcg_gen_lookup_and_goto_ptr_x86_64(TcgContext *tcg)
+/* May the block that is being translated be linked to one at `target`, wherever it lies? */
+static bool may_link(uint64_t target)
 {
     const uint32_t what = HF_CPL | HF_CS64 | HF_TF;
-    uint64_t target = tcg_constant_target(tcg);
-    if (!is_kernel(target) || !is_kernel(translated->pc) || (translated->flags & what) != (1 | HF_CS64) ||
-        translated->cs_base || translated->cflags & (CF_COUNT_MASK | CF_NOCACHE) || taken == 3) {
-        __real_tcg_gen_lookup_and_goto_ptr_x86_64(tcg);
-        return;
-    }
-    unsigned index = taken & 1;
-    taken |= 1 << index;
-    stops_jump(target);
+    return is_kernel(target) && is_kernel(translated->pc) && (translated->flags & what) == (1 | HF_CS64) &&
+           translated->cs_base == 0 && !(translated->cflags & (CF_COUNT_MASK | CF_NOCACHE));
+}
+
+/* Below a jump that can be patched: what is done while it is not. */
+static void find_and_link(TcgContext *tcg, unsigned index)
+{
     TcgTemp *code = tcg_temp_new_internal_x86_64(tcg, TCG_TYPE_I64, false);
-    TcgTemp *site, *unused;
-    __real_tcg_gen_goto_tb_x86_64(tcg, index);
-    site = (uint8_t *)tcg + tcg_const_i64_x86_64(tcg, (int64_t)((uintptr_t)translated | index));
-    unused = (uint8_t *)tcg + tcg_const_i64_x86_64(tcg, 0);
+    TcgTemp *site = (uint8_t *)tcg + tcg_const_i64_x86_64(tcg, (int64_t)((uintptr_t)translated | index));
+    TcgTemp *unused = (uint8_t *)tcg + tcg_const_i64_x86_64(tcg, 0);
     tcg_gen_callN_x86_64(tcg, helper_bndldx64_x86_64, code, 3, (TcgTemp *[]){TCG_CPU_ENV(tcg), site, unused});
     tcg_gen_op1_x86_64(tcg, INDEX_OP_GOTO_PTR, (TcgArg)code);
     tcg_temp_free_internal_x86_64(tcg, unused);
@@ -215,24 +218,42 @@ void __wrap_tcg_gen_lookup_and_goto_ptr_x86_64(TcgContext *tcg)
     tcg_temp_free_internal_x86_64(tcg, code);
 }
 
+void __wrap_tcg_gen_lookup_and_goto_ptr_x86_64(TcgContext *tcg)
+{
+    uint64_t target = tcg_constant_target(tcg);
+    if (!may_link(target) || taken == 3) {
+        __real_tcg_gen_lookup_and_goto_ptr_x86_64(tcg);
+        return;
+    }
+    unsigned index = taken & 1;
+    taken |= 1 << index;
+    stops_jump(target);
+    __real_tcg_gen_goto_tb_x86_64(tcg, index);
+    find_and_link(tcg, index);
+}
+
 /* A block of one instruction only, made for a watchpoint, ends in the loop that runs blocks. */
-static bool is_linked(void) { return (translated->cflags & CF_COUNT_MASK) == 0; }
+static bool is_alone(void) { return translated->cflags & CF_COUNT_MASK; }
 
 void __wrap_tcg_gen_goto_tb_x86_64(TcgContext *tcg, unsigned index)
 {
     renamed = taken >> index & 1;
     taken |= 1 << (index ^ renamed);
-    if (is_linked())
+    if (!is_alone())
         __real_tcg_gen_goto_tb_x86_64(tcg, index ^ renamed);
 }
 
-void links_exit(const void **block, unsigned *index)
+bool links_exit(TcgContext *tcg, const void **block, unsigned *index)
 {
-    if (*block == NULL)
-        return;
-    if (!is_linked())
-        *block = NULL, *index = 0;
-    else
-        *index ^= renamed;
+    uint64_t target = tcg_constant_target(tcg);
+    *index ^= renamed;
     renamed = false;
+    stops_jump(target);
+    if (is_alone()) {
+        *block = NULL, *index = 0;
+    } else if (may_link(target)) {
+        find_and_link(tcg, *index);
+        return true;
+    }
+    return false;
 }

@@ -65,9 +65,8 @@ void __wrap_tcg_gen_callN_x86_64(TcgContext *tcg, void *function, TcgTemp *resul
 void __wrap_tcg_gen_exit_tb_x86_64(TcgContext *tcg, const void *block, unsigned index)
 {
     if (block == NULL || index != TB_EXIT_REQUESTED) {
-        if (block != NULL)
-            stops_jump(tcg_constant_target(tcg));
-        links_exit(&block, &index);
+        if (block != NULL && links_exit(tcg, &block, &index))
+            return;
     } else if (label != NULL && needed) {
         *label |= 1; /* TCGLabel.present */
         tcg_gen_op1_x86_64(tcg, INDEX_OP_SET_LABEL, (TcgArg)label);

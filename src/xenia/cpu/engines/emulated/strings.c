@@ -37,13 +37,6 @@ extern void tcg_gen_callN_x86_64(TcgContext *tcg, void *function, TcgTemp *resul
 extern uintptr_t tcg_const_i32_x86_64(TcgContext *tcg, int32_t value);
 extern void tcg_temp_free_internal_x86_64(TcgContext *tcg, TcgTemp *temp);
 
-static inline TlbEntry *cached(CPUX86State *env, uint64_t va)
-{
-    bool user = (env->hflags & HF_CPL) == 3;
-    TlbTable *table = TLB_TABLE((uint8_t *)env - CPU_ENV, user ? MMU_USER_IDX : MMU_KERNEL_IDX);
-    return &table->entries[(va >> 12) & (table->mask >> 6)];
-}
-
 static void fill(uint8_t *to, uint64_t value, unsigned width, uint64_t length)
 {
     if (width == 1 || value == 0) {
@@ -59,7 +52,7 @@ void __wrap_helper_vmload_x86_64(CPUX86State *env, int kind)
     unsigned width = kind & 15;
     uint64_t destination = env->regs[RDI], source = env->regs[RSI], count = env->regs[RCX];
     uint64_t length = 4096 - (destination & 0xfff);
-    TlbEntry *entry = cached(env, destination);
+    TlbEntry *entry = tlb_entry(env, destination);
     if (env->df != 1 || entry->addr_write != (destination & ~0xfffull))
         return;
     uint8_t *to = (uint8_t *)(entry->addend + destination);
@@ -69,7 +62,7 @@ void __wrap_helper_vmload_x86_64(CPUX86State *env, int kind)
     if (kind & STOS) {
         fill(to, env->regs[0], width, length);
     } else {
-        entry = cached(env, source);
+        entry = tlb_entry(env, source);
         const uint8_t *from = (uint8_t *)(entry->addend + source);
         if (entry->addr_read != (source & ~0xfffull) || (to > from && to < from + length))
             return; /* where they overlap so, what is copied is read again */
@@ -83,9 +76,9 @@ void __wrap_helper_vmload_x86_64(CPUX86State *env, int kind)
 /* What the call is to do for the instruction at `pc`; 0 for any other instruction. */
 static int kind_at(CPUX86State *env, uint64_t pc)
 {
-    TlbEntry *entry = cached(env, pc);
+    TlbEntry *entry = tlb_entry(env, pc);
     const uint8_t *code = (uint8_t *)(entry->addend + pc);
-    if ((entry->addr_code & ~(0xfffull & ~TLB_INVALID_BIT)) != (pc & ~0xfffull) || (pc & 0xfff) > 4096 - 3 ||
+    if (!leads_to(entry->addr_code, pc) || (pc & 0xfff) > 4096 - 3 ||
         code[0] != 0xf3)
         return 0;
     bool wide = code[1] == 0x48;
