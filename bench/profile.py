@@ -7,8 +7,10 @@ for the one thread that runs the vcpu.  The interpreter's share must be nothing:
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -30,8 +32,27 @@ def vcpu_thread() -> int:
     return next(thread.native_id for thread in threading.enumerate() if thread.name == "d1v0" and thread.native_id)
 
 
-def sample(linux: bool, directory: Path) -> Path:
-    """Run the guest, and perf beside it; the file perf wrote."""
+def record(data: Path) -> subprocess.Popen[bytes]:
+    """perf, which samples this process and the threads that it starts, and has begun."""
+    read_control, write_control = os.pipe()
+    read_answer, write_answer = os.pipe()
+    perf = subprocess.Popen(
+        [
+            *("perf", "record", "-q", "-F", "4999", "-p", str(os.getpid()), "-o", str(data)),
+            *("--delay", "-1", "--control", f"fd:{read_control},{write_answer}"),
+        ],
+        pass_fds=(read_control, write_answer),
+    )
+    os.close(read_control)
+    os.close(write_answer)
+    os.write(write_control, b"enable\n")
+    if not os.read(read_answer, 5):
+        raise SystemExit("perf recorded nothing: may it sample here (kernel.perf_event_paranoid)?")
+    return perf
+
+
+def sample(linux: bool, directory: Path) -> tuple[Path, int]:
+    """Run the guest, and perf beside it; the file perf wrote, and the thread in it that ran the vcpu."""
     from bench.workload import workload
     from guests import build as guests
     from xenia import Machine
@@ -45,18 +66,19 @@ def sample(linux: bool, directory: Path) -> Path:
         kernel, initrd, words = guests.build("micro", guests.OUTPUT / "micro"), None, ""
     with Machine(Machine.memory_for(memory)) as machine:
         domain = machine.create_domain(kernel, initrd=initrd, cmdline=words, memory=memory)
+        perf = record(data)
         domain.start()
-        perf = subprocess.Popen(["perf", "record", "-q", "-F", "4999", "-t", str(vcpu_thread()), "-o", str(data)])
+        thread = vcpu_thread()
         domain.wait()
-        if perf.wait():
-            raise SystemExit("perf recorded nothing: may it sample here (kernel.perf_event_paranoid)?")
-    return data
+        perf.send_signal(signal.SIGINT)
+        perf.wait()
+    return data, thread
 
 
-def report(data: Path, order: str) -> list[tuple[float, str]]:
+def report(data: Path, thread: int, order: str) -> list[tuple[float, str]]:
     """(percent, name) of what the samples fell in, most first."""
     lines = subprocess.run(
-        ["perf", "report", "-i", str(data), "--stdio", "-g", "none", "--sort", order],
+        ["perf", "report", "-i", str(data), "--tid", str(thread), "--stdio", "-g", "none", "--sort", order],
         check=True,
         capture_output=True,
         text=True,
@@ -85,14 +107,14 @@ def main() -> int:
         print("perf is not installed (Debian: linux-perf)", file=sys.stderr)
         return 1
     with tempfile.TemporaryDirectory() as directory:
-        data = sample(options.linux, Path(directory))
+        data, thread = sample(options.linux, Path(directory))
         shares: dict[str, float] = {}
-        for percent, dso in report(data, "dso"):
+        for percent, dso in report(data, thread, "dso"):
             shares[kind_of(dso)] = shares.get(kind_of(dso), 0.0) + percent
         shares.setdefault("the interpreter", 0.0)
         for kind, percent in sorted(shares.items(), key=lambda item: -item[1]):
             print(f"{percent:6.2f} %  {kind}")
-        for percent, symbol in report(data, "dso,symbol")[: options.symbols]:
+        for percent, symbol in report(data, thread, "dso,symbol")[: options.symbols]:
             print(f"{percent:6.2f} %  {symbol}")
     return 0
 

@@ -1,4 +1,4 @@
-"""Where guest code goes on after a jump, while the page tables change under it: an engine may remember, but never what is no longer so.
+"""Where guest code goes on after a jump, while page tables change: it may be remembered, but not for too long.
 
 The programs run in the upper half, as a guest kernel does.  A function of another page is called until the engine knows
 the way; then the page becomes another frame, where another function is.
@@ -51,7 +51,8 @@ def test_a_call_follows_its_page_to_another_frame(way: str, half: int) -> None:
 
 @pytest.mark.parametrize("way", CALLS.values(), ids=CALLS)
 def test_a_call_follows_its_page_when_the_root_is_loaded_again(way: str) -> None:
-    remap = f"mov $4, %eax; mov ${DATA >> 12}, %edi; mov ${OTHER | 7}, %esi; syscall; mov $8, %eax; mov ${ROOT}, %edi; syscall;"
+    remap = f"mov $4, %eax; mov ${DATA >> 12}, %edi; mov ${OTHER | 7}, %esi; syscall;"
+    remap += f"mov $8, %eax; mov ${ROOT}, %edi; syscall;"
     run = program(way, calls("%ebp") + remap + calls("%r13d"))
     assert run.run()
     assert (run.gpr[RBP], run.gpr[13]) == (1, 2)

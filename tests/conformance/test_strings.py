@@ -36,9 +36,10 @@ def modelled(instruction: str, count: int, source: int, destination: int, *, dow
     width = WIDTHS[instruction[-1]]
     step = -width if down else width
     for _ in range(count):
-        element = PATTERN.to_bytes(8, "little")[:width]
         if instruction.startswith("movs"):
-            element = memory[source - DATA : source - DATA + width]
+            element = bytes(memory[source - DATA : source - DATA + width])
+        else:
+            element = PATTERN.to_bytes(8, "little")[:width]
         memory[destination - DATA : destination - DATA + width] = element
         source += step
         destination += step

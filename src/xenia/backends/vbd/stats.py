@@ -18,6 +18,7 @@ class VbdStats:
     discards: int = 0
     bytes_read: int = 0
     bytes_written: int = 0
+    bytes_written_out: int = 0  # that the host was asked to write out before the next flush
     errors: int = 0  # requests that were not answered with OKAY
     waited: int = 0  # requests that were left to a thread that may wait
     notifications: int = 0  # events sent to the guest

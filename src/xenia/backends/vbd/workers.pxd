@@ -17,6 +17,7 @@ cdef struct Counts:
     uint64_t discards
     uint64_t bytes_read
     uint64_t bytes_written
+    uint64_t bytes_written_out  # that the host was asked to write out before the flush
     uint64_t errors             # responses other than OKAY
     uint64_t waited             # requests that were left to the workers
     uint64_t notifications      # events sent to the guest
@@ -31,7 +32,7 @@ cdef class Workers:             # of one device: they do what may sleep
     cdef object layer
     cdef Limits limits
     cdef Counts counts          # guarded by `lock`
-    cdef uint64_t since_flush   # bytes written; several threads count, and may miss some
+    cdef uint64_t since_flush   # bytes written; guarded by `lock`
     cdef uint64_t between_flushes           # the same, for the last two
     cdef uint8_t nowait_reads
     cdef uint8_t nowait_writes

@@ -133,13 +133,20 @@ cdef class Workers:
         while op != NULL:
             length += op.length
             op = op.merged
+        lock(&self.lock)
         self.since_flush += length
-        return length if length >= LARGE and self.since_flush <= 2 * self.between_flushes else 0
+        if length < LARGE or self.since_flush > 2 * self.between_flushes:
+            length = 0
+        self.counts.bytes_written_out += length
+        unlock(&self.lock)
+        return length
 
     cdef int flush(self) noexcept nogil:
+        lock(&self.lock)
         if self.since_flush:
             self.between_flushes = self.since_flush
             self.since_flush = 0
+        unlock(&self.lock)
         if self.limits.failed == 0 and fdatasync(self.fd):
             self.limits.failed = c_errno
         return self.limits.failed

@@ -113,6 +113,33 @@ def test_a_flush_and_a_barrier_are_answered_and_counted(front: Blkfront) -> None
     assert front.layer.pread(2048, 5) == b"keep!"
 
 
+def test_the_host_writes_large_writes_out_at_once_while_it_can_expect_a_flush(
+    tmp_path: Path, fronts: list[Blkfront]
+) -> None:
+    front = Blkfront(make(tmp_path, "file"))
+    fronts.append(front)
+    front.connect()
+    pages = front.guest.share(128)
+
+    def write(segments: int) -> int:
+        """Bytes that are on their way now."""
+        front.indirect(WRITE, 0, front.whole(pages)[:segments])
+        front.push()
+        front.port.notify()
+        front.answers(1)
+        return front.vbd.stats.bytes_written_out
+
+    assert write(128) == 0  # nobody has asked for a flush yet
+    if front.vbd.stats.waited == 0:
+        pytest.skip("the host takes writes without waiting")
+    assert front.do(front.request(FLUSH, 0, [])) == Status.OKAY
+    assert write(16) == 0  # a small one
+    assert write(128) == 128 * 4096
+    assert write(128) == 128 * 4096  # more than twice what lay between the flushes
+    assert front.do(front.request(FLUSH, 0, [])) == Status.OKAY
+    assert write(128) == 256 * 4096
+
+
 def test_nothing_passes_a_barrier(front: Blkfront) -> None:
     # Each writes the same sector; the last one in the ring wins, with a barrier between every two.
     pages = front.guest.share(9)
