@@ -103,6 +103,18 @@ def test_the_forced_emulation_prefix_is_an_invalid_opcode() -> None:
     assert program.rip == CODE
 
 
+@pytest.mark.parametrize("instruction", ["vmload", "vmsave", "vmrun", "stgi", "clgi", "vmmcall", "xgetbv", "xsetbv"])
+@pytest.mark.parametrize("user", [False, True], ids=["kernel", "user"])
+def test_what_cpuid_does_not_offer_is_an_invalid_opcode(instruction: str, user: bool) -> None:
+    assert fault(instruction, user)[0] == UD
+
+
+def test_the_registers_of_mpx_are_not_there() -> None:
+    program = run(f"mov ${DATA}, %edi; bndldx (%rdi,%rax), %bnd0; bndstx %bnd0, (%rdi,%rax); mov $3, %ebx")
+    assert program.last[0] == "syscall"
+    assert program.gpr[RBX] == 3
+
+
 @pytest.mark.parametrize("vector", [0, 4, 6, 8, 13, 14, 0x80, 255])
 def test_a_software_interrupt_leaves_rip_past_it(vector: int) -> None:
     program = run(f"int ${vector}", user=True)

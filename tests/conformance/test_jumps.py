@@ -84,10 +84,18 @@ def test_a_call_faults_once_its_page_is_no_code(way: str, entry: int) -> None:
     assert run.last == ("exception", 14, 0x11 if entry & 1 else 0x10, UPPER + DATA)
 
 
+WRITES = {  # of the immediate of the function at DATA
+    "there": f"movb $7, start + {DATA - CODE + 1}(%rip);",
+    "at another address": f"movb $7, {DATA + 1};",
+    "by someone else": f"mov $5, %eax; mov ${DATA + 1}, %edi; mov $7, %esi; syscall;",
+    "by a string instruction": f"mov ${DATA + 1}, %edi; mov $1, %ecx; mov $7, %eax; rep stosb;",
+}
+
+
 @pytest.mark.parametrize("way", CALLS.values(), ids=CALLS)
-def test_a_call_runs_what_was_written_there_since(way: str) -> None:
-    change = f"movb $7, start + {DATA - CODE + 1}(%rip);"  # the immediate
-    run = program(way, calls("%ebp") + change + calls("%r13d"))
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_a_call_runs_what_was_written_there_since(way: str, write: str) -> None:
+    run = program(way, calls("%ebp") + write + calls("%r13d"))
     assert run.run()
     assert (run.gpr[RBP], run.gpr[13]) == (1, 7)
 

@@ -166,6 +166,11 @@ cdef class Program:
         return self.engine.stale_translations()
 
     @property
+    def statistics(self) -> dict[str, int]:
+        """See EmulatedEngine.statistics."""
+        return self.engine.statistics
+
+    @property
     def gpr(self) -> list[int]:
         """rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8 to r15."""
         return [self.state.context.gpr[i] for i in range(16)]

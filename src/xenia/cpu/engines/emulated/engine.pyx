@@ -141,6 +141,7 @@ cdef extern from "interpose.h" nogil:
                            uint64_t new)
     void links_root_changed(Interposed *engine, uint64_t old, uint64_t new)
     void links_flush(Interposed *engine)
+    uint64_t links_made(Links *links)
     uint32_t cpu_cc_compute_all_x86_64(CPUX86State *env, int op)
     int cpu_exec_x86_64(uc_engine *uc, void *cpu)
     void tlb_flush_x86_64(void *cpu)
@@ -670,11 +671,12 @@ cdef class EmulatedEngine:
 
     @property
     def statistics(self):
-        """Counts since the engine was made."""
+        """Counts since the engine was made; `links` between blocks of two pages were made, and may be gone."""
         return {
             "tlb_fills": (<Engine *>self.processor).interposed.tlb_fills,
             "flush_all": self.processor.nr_flush_all,
             "flush_page": self.processor.nr_flush_page,
+            "links": links_made((<Engine *>self.processor).interposed.links),
         }
 
 

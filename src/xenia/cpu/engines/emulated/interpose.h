@@ -65,6 +65,7 @@ Links *links_new(uint64_t nr_frames);
 void links_pte_changed(Interposed *engine, CPUX86State *env, uint64_t table, unsigned index, uint64_t old, uint64_t new);
 void links_root_changed(Interposed *engine, uint64_t old, uint64_t new);
 void links_flush(Interposed *engine);
+uint64_t links_made(const Links *links);
 
 void links_forget(Interposed *engine); /* all blocks are gone */
 

@@ -32,6 +32,7 @@ struct Links {
     uint8_t *tables;                  /* a bit for each machine frame: a table that leads to a linked block */
     uint64_t slots[UPPER_SLOTS / 64]; /* the same for the L4's entries from 256 on */
     bool stale;                       /* one of these has changed */
+    uint64_t made;
     unsigned count;
     uintptr_t sites[MOST_LINKS]; /* the block that jumps, and which of its jumps */
 };
@@ -116,6 +117,7 @@ static void link_to(Interposed *engine, CPUX86State *env, uintptr_t site, Transl
         if (!watch(engine, env, target->pc) || (!one_page && !watch(engine, env, target->pc + 4096)))
             return;
         engine->links->sites[engine->links->count++] = site;
+        engine->links->made++;
     }
     block->jmp_dest[index] = (uintptr_t)target;
     block->jmp_list_next[index] = target->jmp_list_head;
@@ -164,6 +166,8 @@ void links_flush(Interposed *engine)
     if (engine->links->stale)
         take_all_away(engine);
 }
+
+uint64_t links_made(const Links *links) { return links->made; }
 
 void links_forget(Interposed *engine)
 {
