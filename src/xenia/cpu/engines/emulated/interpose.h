@@ -69,8 +69,8 @@ uint64_t links_made(const Links *links);
 
 void links_forget(Interposed *engine); /* all blocks are gone */
 
-/* While a block is translated: before it; a jump to be patched; what the exit below such a jump is to name, or true where there
- * is none. */
+/* While a block is translated: before it; a jump to be patched; what the exit below such a jump is to name, or true
+ * where there is none. */
 void links_translate(TranslatedBlock *block);
 bool links_exit(TcgContext *tcg, const void **block, unsigned *index);
 void stops_translate(TranslatedBlock *block);
@@ -83,7 +83,8 @@ static inline TcgOp *tcg_last_op(TcgContext *tcg)
     return (TcgOp *)(FIELD(tcg, TCG_CONTEXT_LAST_OP, uint8_t *) - offsetof(TcgOp, next));
 }
 
-uint64_t tcg_constant_target(TcgContext *tcg); /* where the jump that ends the block here goes; 0 for not known before it does */
+/* Where the jump goes that ends the block here; 0 where that is known only when it runs. */
+uint64_t tcg_constant_target(TcgContext *tcg);
 
 /* Walk the page tables at CR3 for a supervisor read of the hypervisor's or the guest's memory; NULL where unmapped. */
 uint8_t *interposed_walk(Interposed *current, CPUX86State *env, uint64_t va);

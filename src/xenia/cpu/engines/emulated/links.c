@@ -9,11 +9,11 @@
  * that differs in such a slot.
  *
  *   tcg_gen_lookup_and_goto_ptr   where the address is a constant, a jump to be patched, and below it
- *   helper_bndldx64               the call that finds where it goes and patches it.  It is the name of a helper that QEMU knows and that no guest
- *                                 can reach, because no processor here has MPX.
- *   tcg_gen_goto_tb, exit_tb      jumps within the page: the same, so that they need not leave to the loop that runs blocks, nor
- *                                 each time where the block that they go to lies on two pages.  A block has two jumps that
- *                                 can be patched: these keep count.
+ *   helper_bndldx64               the call that finds where it goes and patches it.  It is the name of a helper that QEMU
+ *                                 knows and that no guest can reach, because no processor here has MPX.
+ *   tcg_gen_goto_tb, exit_tb      jumps within the page: the same, so that they need not leave to the loop that runs
+ *                                 blocks, nor each time where the block that they go to lies on two pages.  A block has
+ *                                 two jumps that can be patched: these keep count.
  */
 #include "interpose.h"
 
