@@ -23,7 +23,13 @@ ROOT = Path(__file__).resolve().parents[1]
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--linux", action="store_true", help="boot Debian's kernel with bench/boot.py's work instead")
-    parser.add_argument("--symbols", type=int, default=0, metavar="N", help="show the N hottest functions too")
+    parser.add_argument(
+        "--symbols",
+        type=int,
+        default=0,
+        metavar="N",
+        help="show the N hottest functions too (the engine has names if built with XENIA_SYMBOLS=1)",
+    )
     return parser.parse_args()
 
 

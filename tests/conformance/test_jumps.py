@@ -59,6 +59,18 @@ def test_a_call_follows_its_page_when_the_root_is_loaded_again(way: str) -> None
 
 
 @pytest.mark.parametrize("way", CALLS.values(), ids=CALLS)
+def test_a_call_that_is_first_made_before_the_flush_follows_its_page_after_it(way: str) -> None:
+    # The page is known as code, by another call, when its entry changes; until the flush either frame may run.
+    known = f"lea start + {DATA - CODE}(%rip), %rax; call *%rax;"
+    remap = f"mov $4, %eax; mov ${DATA >> 12}, %edi; mov ${OTHER | 7}, %esi; syscall;"
+    flush = f"mov $8, %eax; mov ${ROOT}, %edi; syscall;"
+    run = program(way, known + remap + calls("%ebp") + flush + calls("%r13d"))
+    assert run.run()
+    assert run.gpr[RBP] in (1, 2)
+    assert run.gpr[13] == 2
+
+
+@pytest.mark.parametrize("way", CALLS.values(), ids=CALLS)
 def test_a_call_goes_where_the_root_in_use_says(way: str) -> None:
     # A second root at frame 0x74, whose upper half has tables of its own that lead to the other function.
     load = "mov $8, %eax; mov ${}, %edi; syscall;"

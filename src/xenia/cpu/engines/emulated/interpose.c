@@ -248,71 +248,64 @@ static inline uint8_t *reach(CPUX86State *env, uint64_t va, unsigned size, uint3
     return *address == (va & ~0xfffull) ? (uint8_t *)(entry->addend + va) : NULL;
 }
 
-#define LOAD(name, type)                                                                                                \
-    extern uint64_t __real_helper_##name##_mmu_x86_64(CPUX86State *, uint64_t, uint32_t, uintptr_t);                    \
-    uint64_t __wrap_helper_##name##_mmu_x86_64(CPUX86State *env, uint64_t va, uint32_t oi, uintptr_t retaddr)           \
-    {                                                                                                                   \
-        const uint8_t *memory = reach(env, va, sizeof(type), oi, ACCESS_LOAD, retaddr);                                 \
-        type value;                                                                                                     \
-        if (memory == NULL)                                                                                             \
-            return __real_helper_##name##_mmu_x86_64(env, va, oi, retaddr);                                             \
-        memcpy(&value, memory, sizeof value);                                                                           \
-        return value;                                                                                                   \
+#define LOAD(function, type, result, mode, parameters, arguments)                                \
+    extern result __real_##function parameters;                                                  \
+    result __wrap_##function parameters                                                          \
+    {                                                                                            \
+        const uint8_t *memory = reach(env, va, sizeof(type), mode, ACCESS_LOAD, retaddr);        \
+        type value;                                                                              \
+        if (memory == NULL)                                                                      \
+            return __real_##function arguments;                                                  \
+        memcpy(&value, memory, sizeof value);                                                    \
+        return value;                                                                            \
     }
-LOAD(ret_ldub, uint8_t)
-LOAD(le_lduw, uint16_t)
-LOAD(le_ldul, uint32_t)
-LOAD(le_ldq, uint64_t)
 
-#define STORE(name, type, argument)                                                                                     \
-    extern void __real_helper_##name##_mmu_x86_64(CPUX86State *, uint64_t, argument, uint32_t, uintptr_t);              \
-    void __wrap_helper_##name##_mmu_x86_64(CPUX86State *env, uint64_t va, argument value, uint32_t oi, uintptr_t retaddr) \
-    {                                                                                                                   \
-        uint8_t *memory = reach(env, va, sizeof(type), oi, ACCESS_STORE, retaddr);                                      \
-        type narrow = value;                                                                                            \
-        if (memory == NULL)                                                                                             \
-            __real_helper_##name##_mmu_x86_64(env, va, value, oi, retaddr);                                             \
-        else                                                                                                            \
-            memcpy(memory, &narrow, sizeof narrow);                                                                     \
+#define STORE(function, type, mode, parameters, arguments)                                       \
+    extern void __real_##function parameters;                                                    \
+    void __wrap_##function parameters                                                            \
+    {                                                                                            \
+        uint8_t *memory = reach(env, va, sizeof(type), mode, ACCESS_STORE, retaddr);             \
+        type narrow = value;                                                                     \
+        if (memory == NULL)                                                                      \
+            __real_##function arguments;                                                         \
+        else                                                                                     \
+            memcpy(memory, &narrow, sizeof narrow);                                              \
     }
-STORE(ret_stb, uint8_t, uint8_t)
-STORE(le_stw, uint16_t, uint16_t)
-STORE(le_stl, uint32_t, uint32_t)
-STORE(le_stq, uint64_t, uint64_t)
+
+#define JIT_LOAD(name, type)                                                                     \
+    LOAD(helper_##name##_mmu_x86_64, type, uint64_t, oi,                                         \
+         (CPUX86State * env, uint64_t va, uint32_t oi, uintptr_t retaddr), (env, va, oi, retaddr))
+JIT_LOAD(ret_ldub, uint8_t)
+JIT_LOAD(le_lduw, uint16_t)
+JIT_LOAD(le_ldul, uint32_t)
+JIT_LOAD(le_ldq, uint64_t)
+
+#define JIT_STORE(name, type)                                                                    \
+    STORE(helper_##name##_mmu_x86_64, type, oi,                                                  \
+          (CPUX86State * env, uint64_t va, type value, uint32_t oi, uintptr_t retaddr),          \
+          (env, va, value, oi, retaddr))
+JIT_STORE(ret_stb, uint8_t)
+JIT_STORE(le_stw, uint16_t)
+JIT_STORE(le_stl, uint32_t)
+JIT_STORE(le_stq, uint64_t)
 
 /* ---- the same for helpers, and for the translator ---- */
 
-#define LOAD_DATA(letter, type, result)                                                                                 \
-    extern result __real_cpu_ld##letter##_data_ra_x86_64(CPUX86State *, uint64_t, uintptr_t);                           \
-    result __wrap_cpu_ld##letter##_data_ra_x86_64(CPUX86State *env, uint64_t va, uintptr_t retaddr)                     \
-    {                                                                                                                   \
-        const uint8_t *memory = reach(env, va, sizeof(type), mode_of(env), ACCESS_LOAD, retaddr);                       \
-        type value;                                                                                                     \
-        if (memory == NULL)                                                                                             \
-            return __real_cpu_ld##letter##_data_ra_x86_64(env, va, retaddr);                                            \
-        memcpy(&value, memory, sizeof value);                                                                           \
-        return value;                                                                                                   \
-    }
-LOAD_DATA(ub, uint8_t, uint32_t)
-LOAD_DATA(uw, uint16_t, uint32_t)
-LOAD_DATA(l, uint32_t, uint32_t)
-LOAD_DATA(q, uint64_t, uint64_t)
+#define DATA_LOAD(letter, type, result)                                                          \
+    LOAD(cpu_ld##letter##_data_ra_x86_64, type, result, mode_of(env),                            \
+         (CPUX86State * env, uint64_t va, uintptr_t retaddr), (env, va, retaddr))
+DATA_LOAD(ub, uint8_t, uint32_t)
+DATA_LOAD(uw, uint16_t, uint32_t)
+DATA_LOAD(l, uint32_t, uint32_t)
+DATA_LOAD(q, uint64_t, uint64_t)
 
-#define STORE_DATA(letter, type, argument)                                                                              \
-    extern void __real_cpu_st##letter##_data_ra_x86_64(CPUX86State *, uint64_t, argument, uintptr_t);                   \
-    void __wrap_cpu_st##letter##_data_ra_x86_64(CPUX86State *env, uint64_t va, argument value, uintptr_t retaddr)       \
-    {                                                                                                                   \
-        uint8_t *memory = reach(env, va, sizeof(type), mode_of(env), ACCESS_STORE, retaddr);                            \
-        type narrow = value;                                                                                            \
-        if (memory == NULL)                                                                                             \
-            __real_cpu_st##letter##_data_ra_x86_64(env, va, value, retaddr);                                            \
-        else                                                                                                            \
-            memcpy(memory, &narrow, sizeof narrow);                                                                     \
-    }
-STORE_DATA(b, uint8_t, uint32_t)
-STORE_DATA(w, uint16_t, uint32_t)
-STORE_DATA(l, uint32_t, uint32_t)
-STORE_DATA(q, uint64_t, uint64_t)
+#define DATA_STORE(letter, type, argument)                                                       \
+    STORE(cpu_st##letter##_data_ra_x86_64, type, mode_of(env),                                   \
+          (CPUX86State * env, uint64_t va, argument value, uintptr_t retaddr), (env, va, value, retaddr))
+DATA_STORE(b, uint8_t, uint32_t)
+DATA_STORE(w, uint16_t, uint32_t)
+DATA_STORE(l, uint32_t, uint32_t)
+DATA_STORE(q, uint64_t, uint64_t)
 
 #define LOAD_CODE(letter, type, result)                                                                                 \
     extern result __real_cpu_ld##letter##_code_x86_64(CPUX86State *, uint64_t);                                         \

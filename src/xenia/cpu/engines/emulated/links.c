@@ -85,23 +85,22 @@ static void take_all_away(Interposed *engine)
     links->stale = false;
 }
 
-/* Watch the page tables that lead to the page at `va`; false where it is not mapped. */
-static bool watch(Interposed *engine, CPUX86State *env, uint64_t va)
+/* Watch the page tables that lead from `va` to the code in that frame.  False where they do not: the TLB, which said so, may
+ * be behind them until the next flush. */
+static bool watch(Interposed *engine, CPUX86State *env, uint64_t va, uint64_t maddr)
 {
     uint64_t table = env->cr[3] & PTE_FRAME;
     unsigned slot = (va >> 39 & 511) - UPPER_SLOTS;
     for (int level = 3; level >= 0; level--) {
         uint64_t *entry = entry_at(engine, table, va >> (12 + 9 * level) & 511);
-        if (entry == NULL || !(*entry & PTE_P))
+        if (entry == NULL || !(*entry & PTE_P) || *entry & PTE_NX || (level == 1 && *entry & PTE_PS))
             return false;
         if (level != 3)
             engine->links->tables[table >> 15] |= 1 << (table >> 12 & 7);
-        if (level == 1 && (*entry & PTE_PS))
-            break;
         table = *entry & PTE_FRAME;
     }
     engine->links->slots[slot / 64] |= 1ull << slot % 64;
-    return true;
+    return table == maddr;
 }
 
 static void link_to(Interposed *engine, CPUX86State *env, uintptr_t site, TranslatedBlock *target)
@@ -114,7 +113,8 @@ static void link_to(Interposed *engine, CPUX86State *env, uintptr_t site, Transl
     if (!same_page) {
         if (engine->links->count == MOST_LINKS)
             take_all_away(engine);
-        if (!watch(engine, env, target->pc) || (!one_page && !watch(engine, env, target->pc + 4096)))
+        if (!watch(engine, env, target->pc, target->page_addr[0]) ||
+            (!one_page && !watch(engine, env, target->pc + 4096, target->page_addr[1])))
             return;
         engine->links->sites[engine->links->count++] = site;
         engine->links->made++;
