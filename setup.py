@@ -1,16 +1,21 @@
 """Builds the compiled core: every .pyx under src/xenia is one extension module, and guests/ the embedded guest."""
 
 import contextlib
+import multiprocessing
 import os
 import runpy
+import sys
 from pathlib import Path
 
 import unicorn
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.modified import newer_group
 
 ROOT = Path(__file__).parent
-CFLAGS = os.environ.get("XENIA_CFLAGS", "-O2").split()
+CFLAGS = os.environ.get("XENIA_CFLAGS", "-O2 -g0").split()
+JOBS = int(os.environ.get("XENIA_BUILD_JOBS", "0")) or len(os.sched_getaffinity(0))
 
 
 # The emulated engine is linked with Unicorn's static library, and takes the place of these functions of it.
@@ -56,7 +61,7 @@ def extension(source: Path) -> Extension:
     module = Extension(
         ".".join(source.relative_to("src").with_suffix("").parts),
         [str(source)],
-        extra_compile_args=[*CFLAGS, "-Wno-unreachable-code", "-Wno-cpp"],
+        extra_compile_args=[*CFLAGS, "-Wno-unreachable-code", "-Wno-cpp", "-Wno-sign-compare"],
     )
     if source == ENGINE:
         module.sources += sorted(map(str, source.parent.glob("*.c")))
@@ -71,18 +76,20 @@ def extension(source: Path) -> Extension:
     return module
 
 
-os.chdir(ROOT)
-runpy.run_path("src/xenia/agent/build.py")["build_beside_source"]()
-guests = runpy.run_path("guests/build.py")
-with contextlib.suppress(guests["NoCompiler"]):  # `xenia doctor` and `xenia run` say that it is missing
-    guests["build_embedded"]()
-setup(
-    ext_modules=cythonize(
-        [extension(path) for path in sorted(Path("src").rglob("*.pyx"))],
+FORK = multiprocessing.get_context("fork")
+
+
+TRANSLATED = "build/cython"
+
+
+def translate(module: Extension) -> None:
+    """Translate the .pyx of `module` to C, where the C is older than what it is made of."""
+    cythonize(
+        [module],
         language_level=3,
         include_path=["src"],
-        build_dir="build/cython",
-        nthreads=int(os.environ.get("XENIA_BUILD_JOBS", "0")),
+        build_dir=TRANSLATED,
+        quiet=True,
         compiler_directives={
             "boundscheck": False,
             "wraparound": False,
@@ -90,5 +97,73 @@ setup(
             "initializedcheck": False,
             "embedsignature": True,
         },
-    ),
-)
+    )
+
+
+class Progress:
+    """Says how far the build is, on the descriptor that $XENIA_PROGRESS_FD names: in place on a terminal, else in steps."""
+
+    def __init__(self, work: str, total: int) -> None:
+        self._work, self._total = work, total
+        self._done = FORK.Value("i")
+        self._fd = int(os.environ.get("XENIA_PROGRESS_FD", "-1"))
+        self._in_place = self._fd >= 0 and os.isatty(self._fd)
+
+    def step(self) -> None:
+        """One more is done; from any thread or process."""
+        with self._done.get_lock():
+            self._done.value += 1
+            done = self._done.value
+            text = f"xenia: {self._work} {done}/{self._total}"
+            if self._in_place:
+                os.write(self._fd, f"\r{text if done < self._total else ''}\x1b[K".encode())
+            elif self._fd >= 0 and done * 4 // self._total > (done - 1) * 4 // self._total:
+                os.write(self._fd, f"{text}\n".encode())
+
+
+class BuildExt(build_ext):
+    """Translates and compiles with all processors, the largest modules first; what is newer than its sources stays."""
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        self.parallel = self.parallel or JOBS
+
+    def build_extensions(self) -> None:
+        self.extensions.sort(key=lambda module: -sum(os.path.getsize(source) for source in module.sources))
+        self._progress = Progress("translating", len(self.extensions))
+        shares = [FORK.Process(target=self._translate, args=(self.extensions[i::JOBS],)) for i in range(JOBS)]
+        for share in shares:
+            share.start()
+        for share in shares:
+            share.join()
+        if any(share.exitcode for share in shares):
+            raise SystemExit("a module could not be translated")
+        for module in self.extensions:
+            module.sources[0] = str(Path(TRANSLATED, module.sources[0]).with_suffix(".c"))
+        self._stale = {module.name for module in self.extensions if self.force or self._outdated(module)}
+        self._progress = Progress("compiling", len(self._stale))
+        super().build_extensions()
+
+    def build_extension(self, module: Extension) -> None:
+        super().build_extension(module)
+        if module.name in self._stale:
+            self._progress.step()
+
+    def _translate(self, share: list[Extension]) -> None:
+        for module in share:
+            translate(module)
+            self._progress.step()
+
+    def _outdated(self, module: Extension) -> bool:
+        return bool(newer_group([*module.sources, *module.depends], self.get_ext_fullpath(module.name), "newer"))
+
+
+os.chdir(ROOT)
+runpy.run_path("src/xenia/agent/build.py")["build_beside_source"]()
+guests = runpy.run_path("guests/build.py")
+with contextlib.suppress(guests["NoCompiler"]):  # `xenia doctor` and `xenia run` say that it is missing
+    guests["build_embedded"]()
+# An editable installation only points at src: what is compiled there is `build_ext --inplace`'s.
+EDITABLE = "editable_wheel" in sys.argv
+MODULES = [] if EDITABLE else [extension(path) for path in sorted(Path("src").rglob("*.pyx"))]
+setup(ext_modules=MODULES, cmdclass={"build_ext": BuildExt})

@@ -2,8 +2,8 @@
 #
 #   prepare_venv EXTRAS     EXTRAS is "" or "[test]".  Afterwards $venv/bin has python, xenia and, with [test], the test tools.
 #
-# The package is installed editable: the compiled core is built inside src, once for both commands, and again only when a
-# source of it is newer than the last build.  What Debian keeps in packages of their own (pip for virtual environments, Python's
+# The package is installed editable: the compiled core is built inside src, once for both commands.  After a change only the modules
+# that it concerns are compiled again (objects and translations stay in build).  What Debian keeps in packages of their own (pip for virtual environments, Python's
 # header files) is borrowed: fetched and unpacked into .venv, installed nowhere.
 
 root=$(dirname -- "$(readlink -f -- "$0")")
@@ -56,19 +56,36 @@ check_compiler() {
     export CPATH="$borrowed$include:$borrowed/usr/include"
 }
 
-# Whether something that goes into the installation changed since $1 was made.
-outdated() {
-    [ ! -e "$1" ] || [ -n "$(find "$root/src" "$root/guests" "$root/setup.py" "$root/pyproject.toml" \
-        \( -name '*.pyx' -o -name '*.pxd' -o -name '*.c' -o -name '*.h' -o -name '*.S' -o -name '*.ld' -o -name 'setup.py' \
-        -o -name 'pyproject.toml' -o -path '*/guests/build.py' \) -newer "$1" -print 2>/dev/null | head -n 1)" ]
+# Whether one of the files that `find` names with the rest of the arguments is newer than $1.
+newer() {
+    stamp=$1
+    shift
+    [ ! -e "$stamp" ] || [ -n "$(find "$@" -newer "$stamp" -print 2>/dev/null | head -n 1)" ]
 }
 
+compiled_outdated() {
+    newer "$1" "$root/src" "$root/guests" "$root/setup.py" "$root/pyproject.toml" \( -name '*.pyx' -o -name '*.pxd' -o -name '*.c' \
+        -o -name '*.h' -o -name '*.S' -o -name '*.ld' -o -name 'setup.py' -o -name 'pyproject.toml' -o -path '*/guests/build.py' \)
+}
+
+pip() {
+    "$venv/bin/python" -m pip install -q --disable-pip-version-check "$@"
+}
+
+# Runs the rest of the arguments with what they say in the log; progress goes to this terminal.
+logged() {
+    "$@" 3>&2 >>"$venv/install.log" 2>&1 </dev/null || {
+        tail -n 15 "$venv/install.log" >&2
+        give_up "the installation failed; all that was said is in $venv/install.log"
+    }
+}
+
+# What Xenia stands on, and Xenia itself, which is only pointed at: what is compiled is compiled in src.
 install_package() {
     "$venv/bin/python" -c 'import sys, tomllib
 print(*tomllib.load(open(sys.argv[1], "rb"))["build-system"]["requires"], sep="\n")' \
         "$root/pyproject.toml" >"$venv/build-requirements" &&
-        "$venv/bin/python" -m pip install --disable-pip-version-check -r "$venv/build-requirements" &&
-        "$venv/bin/python" -m pip install --disable-pip-version-check --no-build-isolation -e "$root$1"
+        pip -r "$venv/build-requirements" && pip --no-build-isolation -e "$root$1"
 }
 
 prepare_venv() {
@@ -76,15 +93,20 @@ prepare_venv() {
     if [ -z "$1" ] && [ -e "$venv/installed[test]" ]; then
         set -- "[test]"
     fi
-    stamp=$venv/installed$1
+    installed=$venv/installed$1
+    compiled=$venv/compiled
     "$venv/bin/python" -c '' 2>/dev/null || make_venv
-    outdated "$stamp" || return 0
+    if newer "$installed" "$root/pyproject.toml" -prune; then
+        say "installing what it needs into .venv"
+        : >"$venv/install.log"
+        logged install_package "$1"
+        touch "$installed"
+    fi
+    compiled_outdated "$compiled" || return 0
     check_compiler
-    say "building into .venv; the first time takes a few minutes"
-    touch "$stamp.new"
-    install_package "$1" >"$venv/install.log" 2>&1 </dev/null || {
-        tail -n 15 "$venv/install.log" >&2
-        give_up "the installation failed; all that was said is in $venv/install.log"
-    }
-    mv "$stamp.new" "$stamp"
+    touch "$compiled.new"
+    cd "$root"
+    XENIA_PROGRESS_FD=3 logged "$venv/bin/python" setup.py build_ext --inplace
+    cd "$OLDPWD"
+    mv "$compiled.new" "$compiled"
 }
