@@ -101,7 +101,7 @@ def translate(module: Extension) -> None:
 
 
 class Progress:
-    """Says how far the build is, on the descriptor that $XENIA_PROGRESS_FD names: in place on a terminal, else in steps."""
+    """Says how far the build is, on the descriptor $XENIA_PROGRESS_FD: in place on a terminal, else in steps."""
 
     def __init__(self, work: str, total: int) -> None:
         self._work, self._total = work, total
