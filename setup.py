@@ -3,6 +3,8 @@
 import contextlib
 import multiprocessing
 import os
+import platform
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import unicorn
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 from setuptools.modified import newer_group
 
@@ -158,6 +161,27 @@ class BuildExt(build_ext):
         return bool(newer_group([*module.sources, *module.depends], self.get_ext_fullpath(module.name), "newer"))
 
 
+class BdistWheel(bdist_wheel):
+    """A wheel whose platform is the oldest C library that its modules run with, as PEP 600 names it."""
+
+    def run(self) -> None:
+        stale = Path(self.get_finalized_command("build").build_lib, "xenia")
+        modules = {Path(self.get_finalized_command("build_ext").get_ext_fullpath(module.name)) for module in MODULES}
+        for path in stale.rglob("*"):
+            if path.is_file() and path not in modules:  # build_py copies what is still there
+                path.unlink()
+        super().run()
+
+    def get_tag(self) -> tuple[str, str, str]:
+        python, abi, host = super().get_tag()
+        found = {
+            int(minor)
+            for module in Path(self.bdist_dir).rglob("*.so")
+            for minor in re.findall(rb"GLIBC_2\.([0-9]+)", module.read_bytes())
+        }
+        return python, abi, f"manylinux_2_{max(found)}_{platform.machine()}" if found else host
+
+
 os.chdir(ROOT)
 runpy.run_path("src/xenia/agent/build.py")["build_beside_source"]()
 guests = runpy.run_path("guests/build.py")
@@ -166,4 +190,4 @@ with contextlib.suppress(guests["NoCompiler"]):  # `xenia doctor` and `xenia run
 # An editable installation only points at src: what is compiled there is `build_ext --inplace`'s.
 EDITABLE = "editable_wheel" in sys.argv
 MODULES = [] if EDITABLE else [extension(path) for path in sorted(Path("src").rglob("*.pyx"))]
-setup(ext_modules=MODULES, cmdclass={"build_ext": BuildExt})
+setup(ext_modules=MODULES, cmdclass={"build_ext": BuildExt, "bdist_wheel": BdistWheel})

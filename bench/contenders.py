@@ -86,14 +86,18 @@ def xenia(clock: str) -> Contender:
     return run
 
 
-def qemu(machine: str) -> Contender:
-    """QEMU's emulator with that machine, the kernel booted directly, no device but a serial port."""
+def qemu(machine: str, *, unpacked: bool = False) -> Contender:
+    """QEMU's emulator with that machine, the kernel booted directly, no device but a serial port.
+
+    unpacked    give it the kernel out of the bzImage, which starts over PVH and unpacks nothing at each boot
+    """
 
     def run(work: Workload) -> Run:
         return _measured([
             *(peers.qemu(), "-accel", "tcg", "-cpu", "max", "-machine", machine, "-m", str(MEMORY)),
             *("-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-no-reboot"),
-            *("-kernel", str(work.kernel), "-initrd", str(work.initrd), "-append", "console=ttyS0 quiet"),
+            *("-kernel", str(work.unpacked() if unpacked else work.kernel)),
+            *("-initrd", str(work.initrd), "-append", "console=ttyS0 quiet"),
         ])  # fmt: skip
 
     return run
@@ -135,6 +139,8 @@ CONTENDERS: dict[str, tuple[str, Contender]] = {
     "warped": ("Xenia, warped time", xenia("warped")),
     "qemu-pc": ("QEMU TCG, pc", qemu("pc")),
     "qemu-q35": ("QEMU TCG, q35", qemu("q35")),
+    "qemu-pvh": ("QEMU TCG, pc, unpacked kernel", qemu("pc", unpacked=True)),
+    "qemu-microvm": ("QEMU TCG, microvm, unpacked kernel", qemu("microvm,pit=on,pic=on,rtc=on", unpacked=True)),
     "uml": ("User-Mode Linux (another kernel)", user_mode_linux),
     "xen-domu": ("real Xen in QEMU TCG, as a domU", real_xen),
     "xen-dom0": ("real Xen in QEMU TCG, as dom0", real_xen_dom0),

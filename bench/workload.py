@@ -35,6 +35,15 @@ class Workload:
     kernel: Path
     initrd: Path
 
+    def unpacked(self) -> Path:
+        """The kernel out of the bzImage, beside the initrd."""
+        from xenia.domain.build.bzimage import load_image
+
+        target = self.initrd.with_name("vmlinux")
+        if not target.exists():
+            target.write_bytes(load_image(self.kernel))
+        return target
+
 
 def workload(
     directory: Path, *, kernel: Path | None, busybox: Path | None, micro: bool = False, init: str = INIT

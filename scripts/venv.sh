@@ -34,7 +34,11 @@ borrow() {
 
 make_venv() {
     find_python
-    rm -rf "$venv"
+    if [ -e "$venv" ]; then
+        [ -O "$venv" ] || give_up "$venv belongs to another user, and its Python does not run for you: use a clone of your own"
+        say "making .venv again: its Python does not run any more"
+        rm -rf "$venv"
+    fi
     "$python" -m venv "$venv" >/dev/null 2>&1 && return
     rm -rf "$venv"
     "$python" -m venv --without-pip "$venv" >/dev/null 2>&1 && borrow python3-pip-whl &&
@@ -44,10 +48,13 @@ make_venv() {
     give_up "$python cannot make a virtual environment with pip: install what it lacks (Debian: apt install python3-venv)"
 }
 
-# A C compiler, and Python's header files where it finds them.
-check_compiler() {
+have_compiler() {
+    command -v "${CC:-cc}" >/dev/null
+}
+
+# Python's header files, where the compiler finds them.
+find_headers() {
     python=$venv/bin/python
-    command -v "${CC:-cc}" >/dev/null || give_up "no C compiler '${CC:-cc}' is here: install one (Debian: apt install gcc libc6-dev)"
     include=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
     [ ! -e "$include/Python.h" ] || return 0
     version=$("$python" -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
@@ -88,6 +95,22 @@ print(*tomllib.load(open(sys.argv[1], "rb"))["build-system"]["requires"], sep="\
         pip -r "$venv/build-requirements" && pip --no-build-isolation -e "$root$1"
 }
 
+compile_core() {
+    find_headers
+    cd "$root"
+    XENIA_PROGRESS_FD=3 logged "$venv/bin/python" setup.py build_ext --inplace
+    cd "$OLDPWD"
+}
+
+# What `pip wheel .` compiled elsewhere, from these very sources.
+unpack_wheel() {
+    wheel=${XENIA_WHEEL:-$(ls -t "$root"/dist/xenia-*.whl 2>/dev/null | head -n 1)}
+    [ -n "$wheel" ] || give_up "no C compiler '${CC:-cc}' is here: install one (Debian: apt install gcc libc6-dev), or put what" \
+        "'pip wheel --no-deps -w dist .' made on another machine into dist"
+    say "no C compiler is here: taking what is compiled from $wheel"
+    "$venv/bin/python" "$root/scripts/unpack_wheel.py" "$wheel" "$root/src" || exit 2
+}
+
 prepare_venv() {
     # The larger installation serves for the smaller one too.
     if [ -z "$1" ] && [ -e "$venv/installed[test]" ]; then
@@ -103,10 +126,7 @@ prepare_venv() {
         touch "$installed"
     fi
     compiled_outdated "$compiled" || return 0
-    check_compiler
     touch "$compiled.new"
-    cd "$root"
-    XENIA_PROGRESS_FD=3 logged "$venv/bin/python" setup.py build_ext --inplace
-    cd "$OLDPWD"
+    if have_compiler; then compile_core; else unpack_wheel; fi
     mv "$compiled.new" "$compiled"
 }

@@ -1,0 +1,130 @@
+"""The wheel, as a file that users are handed: it installs and runs where no compiler is."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+COMPILER = re.compile(r"(.*-)?(cc|c\+\+|c89|c99|gcc|g\+\+|cpp|clang|clang\+\+|tcc|cc1|as|ld)(-[\d.]+)?$")
+
+pytestmark = [
+    pytest.mark.guest,
+    pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler to build a wheel with"),
+    pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a clone"),
+]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(folder), "."]
+    subprocess.run(command, cwd=ROOT, check=True)
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def without_compiler(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment, with a PATH that leads to every program but compilers, assemblers and linkers."""
+    folder = tmp_path_factory.mktemp("path")
+    for place in [*os.environ["PATH"].split(":"), "/usr/sbin", "/sbin"]:
+        for program in sorted(Path(place).glob("*")):
+            link = folder / program.name
+            if not COMPILER.match(program.name) and not link.is_symlink() and "ccache" not in place:
+                link.symlink_to(program.resolve())
+    environment = {name: value for name, value in os.environ.items() if name not in ("CC", "PYTHONPATH", "VIRTUAL_ENV")}
+    environment["PATH"] = str(folder)
+    assert shutil.which("cc", path=environment["PATH"]) is None
+    return environment
+
+
+def test_a_wheel_says_for_which_c_library_it_is_and_needs_no_newer_one(wheel: Path) -> None:
+    named = re.search(r"manylinux_2_(\d+)_" + os.uname().machine + r"\.whl$", wheel.name)
+    assert named, wheel.name
+    unpacked = wheel.with_suffix("")
+    shutil.unpack_archive(wheel, unpacked, "zip")
+    modules = list(unpacked.rglob("*.so"))
+    assert len(modules) == len(list((ROOT / "src").rglob("*.pyx")))
+    needed = set()
+    for module in modules:
+        needed |= {int(minor) for minor in re.findall(rb"GLIBC_2\.(\d+)", module.read_bytes())}
+    assert max(needed) == int(named[1])
+
+
+def test_a_wheel_runs_a_guest_in_a_new_environment_without_a_compiler(
+    wheel: Path, without_compiler: dict[str, str], tmp_path: Path
+) -> None:
+    python = new_environment(tmp_path / "venv", [str(wheel)], without_compiler)
+    answer = subprocess.run(
+        [python, "-m", "xenia", "run", "-q", "--", "uname", "-s"],
+        env=without_compiler,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert (answer.returncode, answer.stdout) == (0, "Linux\n"), answer.stderr
+
+
+def test_the_two_commands_work_in_a_clone_without_a_compiler_beside_a_wheel(
+    wheel: Path, without_compiler: dict[str, str], tmp_path: Path
+) -> None:
+    clone = tmp_path / "clone"
+    tracked = subprocess.run(
+        ["git", "ls-files", "-coz", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
+    for name in filter(None, tracked.split("\0")):
+        if (ROOT / name).exists():
+            (clone / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, clone / name)
+    refused = in_clone(clone, ["./xenia", "run"], without_compiler)
+    assert refused.returncode == 2
+    assert "no C compiler" in refused.stderr and "dist" in refused.stderr
+    (clone / "dist").mkdir()
+    shutil.copy(wheel, clone / "dist")
+    ran = in_clone(clone, ["./xenia", "run", "-q", "--", "uname", "-s"], without_compiler)
+    assert (ran.returncode, ran.stdout) == (0, "Linux\n"), ran.stderr
+    tested = in_clone(
+        clone, ["./test", "-q", "tests/unit/machine", "tests/unit/toolstack/test_machine.py"], without_compiler
+    )
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+    assert re.search(r"\d+ passed", tested.stdout) and "skipped" not in tested.stdout
+
+
+def test_a_wheel_of_other_sources_is_refused(wheel: Path, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("*.so"))
+    with (tmp_path / "src/xenia/run_loop.pyx").open("a") as source:
+        source.write("# changed\n")
+    answer = subprocess.run(
+        [sys.executable, ROOT / "scripts/unpack_wheel.py", wheel, tmp_path / "src"], capture_output=True, text=True
+    )
+    assert answer.returncode == 1
+    assert "run_loop.pyx differs" in answer.stderr
+    assert not list((tmp_path / "src").rglob("*.so"))
+
+
+def in_clone(clone: Path, command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, cwd=clone, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=280
+    )
+
+
+def new_environment(folder: Path, packages: list[str], environment: dict[str, str]) -> Path:
+    """The Python of a new virtual environment with these packages, and what they depend on, installed."""
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    python = folder / "bin/python"
+    installed = subprocess.run(
+        [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *packages],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert installed.returncode == 0, installed.stderr
+    return python
