@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 
 from xenia.abi.blkif import PROTOCOL, SECTOR_SIZE, Info
 from xenia.backends.fault import FrontendFault
@@ -18,6 +18,7 @@ from xenia.backends.vbd.workers import Workers
 from xenia.backends.xenbus import foreign
 from xenia.backends.xenbus.attachment import Backend
 from xenia.backends.xenbus.foreign import Channel, Frontend
+from xenia.machine.thread import HostThread
 
 MAX_RING_PAGE_ORDER = 4
 MAX_QUEUES = 4
@@ -36,16 +37,16 @@ class _Ring:
             names = [f"{prefix}ring-ref0"]
         refs = [frontend.number(name) for name in names]
         port = frontend.number(f"{prefix}event-channel")
-        self._mapping: foreign.Mapping = frontend.foreign.map(refs)
-        try:
+        with ExitStack() as held:
+            mapping: foreign.Mapping = frontend.foreign.map(refs)
+            held.callback(mapping.close)
             self._channel: Channel = frontend.foreign.bind(port)
-        except FrontendFault:
-            self._mapping.close()
-            raise
-        self._queue = Queue(
-            workers, frontend.foreign.frames, self._mapping.memory, port, self._channel.event_fd, persistent
-        )
-        self._thread = threading.Thread(target=self._queue.serve, name="vbd ring", daemon=True)
+            held.callback(self._channel.close)
+            frames, event_fd = frontend.foreign.frames, self._channel.event_fd
+            self._queue = Queue(workers, frames, mapping.memory, port, event_fd, persistent)
+            held.callback(self._queue.close)
+            self._thread = HostThread(self._queue.serve, "vbd ring")
+            self._held = held.pop_all()
 
     @property
     def is_faulty(self) -> bool:
@@ -58,12 +59,10 @@ class _Ring:
         self._queue.start()
 
     def close(self) -> None:
-        if self._thread.ident is not None:
-            self._queue.stop()
-            self._thread.join()
-        self._queue.close()
-        self._channel.close()
-        self._mapping.close()
+        with self._held:
+            if self._thread.ident is not None:
+                self._queue.stop()
+                self._thread.join()
 
 
 class Vbd(Backend):
@@ -102,14 +101,16 @@ class Vbd(Backend):
         fd = layer.fd if isinstance(layer, RawFile | HostDevice) else -1
         self._workers = Workers(layer, fd, self._read_only)
         self._workers.resize(self._whole(layer.size))
-        self._threads = [
-            threading.Thread(target=self._workers.work, name="vbd worker", daemon=True) for _ in range(NR_WORKERS)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._threads = [HostThread(self._workers.work, "vbd worker") for _ in range(NR_WORKERS)]
         self._rings: list[_Ring] = []
         self._on_resize: Callable[[Mapping[str, str]], None] | None = None
         layer.watch(self._resized)
+        try:
+            for thread in self._threads:
+                thread.start()
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def stats(self) -> VbdStats:
@@ -186,25 +187,26 @@ class Vbd(Backend):
         try:
             for prefix in prefixes:
                 self._rings.append(_Ring(self._workers, frontend, prefix, nr_pages, persistent))
-        except FrontendFault:
+            for ring in self._rings:
+                ring.start()
+        except BaseException:
             self.disconnect()
             raise
-        for ring in self._rings:
-            ring.start()
         return self._geometry()
 
     def disconnect(self) -> None:
         """Answer what was taken, and let go of the rings."""
         rings, self._rings = self._rings, []
-        for ring in rings:
-            ring.close()
+        with ExitStack() as stack:
+            for ring in rings:
+                stack.callback(ring.close)
 
     def close(self) -> None:
         """End the device's threads.  Precondition: disconnected."""
         self._layer.unwatch(self._resized)
         self._workers.close()
         for thread in self._threads:
-            thread.join()
+            thread.end()
 
     # --- Geometry
 

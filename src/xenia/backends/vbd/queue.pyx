@@ -61,6 +61,7 @@ cdef enum:
     TURNS = 3                   # batches that the thread that runs the guest carries out for one event: what came, a barrier, nothing
     MOST_AT_ONCE = 32           # requests in one of them: with a megabyte each, the guest stands still for some ms
     KEEP_PER_ENTRY = 2 * 64     # room in the table of kept frames for each ring entry
+    BEGUN = -1                  # what was found was no request, but that a barrier could begin
 
 
 cdef class Queue:
@@ -173,11 +174,11 @@ cdef class Queue:
             read(self.event_fd, &drained, 8)
             lock(&self.taking)
             closing = self.closing
-            found = 0 if closing and most <= 0 else self.take_batch(self.ring.nr_entries)
+            found = self.take_batch(most)
             if self.push():
                 self.frames.notify(self.port)
             unlock(&self.taking)
-            if closing:
+            if closing and found > 0:
                 most -= found
             if found == 0:
                 lock(&self.lock)
@@ -208,30 +209,32 @@ cdef class Queue:
     # --- whoever has `taking`
 
     cdef int take_batch(self, int most) noexcept nogil:
-        # Take what there is, at most so many, and see to it; how many requests there were.  0: sleep, the guest notifies of the next.
+        # Take what there is, at most so many, and see to it; how many requests there were, or BEGUN.  0: sleep, the guest notifies
+        # of the next.  A barrier that was taken is begun even where no more may be taken: nothing else would ever end it.
         cdef int waiting
-        if self.faulty:
-            return 0
         if self.barrier != NULL:
             lock(&self.lock)
             waiting = self.in_flight
             unlock(&self.lock)
             # It counts itself.  Once given to the workers it is in flight until it is done, and then wakes this thread.
             return self.start_barrier() if waiting == 1 else 0
+        if self.faulty:
+            return 0
         lock(&self.lock)
         waiting = back_rest(&self.ring)
         unlock(&self.lock)
         if waiting == RING_FAULT:
             self.faulty = True
             return 0
-        return self.take_some(min(waiting, most)) if waiting else 0
+        waiting = min(waiting, most)
+        return self.take_some(waiting) if waiting else 0
 
     cdef int start_barrier(self) noexcept nogil:
         if self.barrier_begun:
             return 0
         self.barrier_begun = True
         self.workers.put(self.barrier, self.barrier)
-        return 1
+        return BEGUN
 
     cdef int take_some(self, int waiting) noexcept nogil:
         cdef blkif_request_t entry

@@ -41,6 +41,7 @@ cdef class Workers:             # of one device: they do what may sleep
     cdef int flush(self) noexcept nogil
     cdef void put(self, Op *first, Op *last) noexcept nogil
     cdef submit(self, Op *op)
+    cdef carry_out(self, Op *op)
     cdef Op *get(self) noexcept nogil
 
 cdef void count(Workers workers, Op *op, bint merged) noexcept nogil      # a request that is answered; `merged`: another one went with it

@@ -4,11 +4,10 @@ Each takes a request from the list, or a few small writes, which hardly wait; wh
 batch for Python.  A request says itself whom to tell when it is done.
 """
 
-import errno
 import logging
 
 from cpython.memoryview cimport PyMemoryView_FromMemory
-from libc.errno cimport errno as c_errno
+from libc.errno cimport EIO, errno as c_errno
 from libc.stdint cimport uint64_t
 from posix.types cimport off_t
 
@@ -79,30 +78,37 @@ cdef class Workers:
 
     cdef submit(self, Op *op):
         # Through the layers: all that is on the list, as one batch.
+        # Whatever happens here, they are all answered: a ring that closes waits for them.
         cdef Op *each = op
-        requests = []
         try:
-            while each != NULL:
-                views = [PyMemoryView_FromMemory(<char *>each.vectors[i].iov_base, each.vectors[i].iov_len, 0x200)
-                         for i in range(<int>each.nr_vectors)] if each.kind <= OP_WRITE else []
-                requests.append((each.kind, each.offset, each.length, views, bool(each.flush_first), bool(each.barrier)))
-                each = each.next
-            answers = submit(self.layer, requests)
+            self.carry_out(op)
         except BaseException:
-            _log.exception("a disk's requests fail")
-            answers = [(errno.EIO, True)] * len(requests)
-        each = op
-        for error, lost in answers:
-            if lost and not self.limits.failed:
-                self.limits.failed = error
-            each.error = error or (self.limits.failed if each.flush_first or each.barrier else 0)
-            each = each.next
+            self.limits.failed = self.limits.failed or EIO
+            while each != NULL:
+                each.error = EIO
+                each = each.next
+            log_failure()
         with nogil:
             while op != NULL:
                 each = op
                 op = op.next
                 each.next = NULL
                 each.finished(each, op != NULL and op.queue == each.queue)
+
+    cdef carry_out(self, Op *op):
+        cdef Op *each = op
+        requests = []
+        while each != NULL:
+            views = [PyMemoryView_FromMemory(<char *>each.vectors[i].iov_base, each.vectors[i].iov_len, 0x200)
+                     for i in range(<int>each.nr_vectors)] if each.kind <= OP_WRITE else []
+            requests.append((each.kind, each.offset, each.length, views, bool(each.flush_first), bool(each.barrier)))
+            each = each.next
+        each = op
+        for error, lost in submit(self.layer, requests):
+            if lost and not self.limits.failed:
+                self.limits.failed = error
+            each.error = error or (self.limits.failed if each.flush_first or each.barrier else 0)
+            each = each.next
 
     cdef void perform(self, Op *op) noexcept nogil:
         # Carry a request out, however long it takes.
@@ -221,6 +227,14 @@ cdef class Workers:
         counts = self.counts
         unlock(&self.lock)
         return dict(counts)
+
+
+cdef log_failure():
+    # Not even a log that fails may end a worker.
+    try:
+        _log.exception("a disk's requests fail")
+    except Exception:
+        pass
 
 
 cdef void count(Workers workers, Op *op, bint merged) noexcept nogil:

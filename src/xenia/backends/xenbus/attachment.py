@@ -11,6 +11,7 @@ import logging
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import NamedTuple
 
 from xenia.abi.xenbus import XenbusState
@@ -21,6 +22,7 @@ from xenia.backends.xenbus.handshake import Action, react
 from xenia.backends.xenstore.client import Client, Keys, Subscription
 from xenia.backends.xenstore.error import StoreError
 from xenia.backends.xenstore.permissions import Access, Permissions
+from xenia.machine.thread import HostThread
 
 _log = logging.getLogger(__name__)
 
@@ -41,12 +43,15 @@ class Backend(ABC):
         """Begin to serve what the frontend published; the answer is what to tell it, as keys of the backend's
         directory.
 
-        Raises FrontendFault, having let go of everything, where it cannot be used.
+        Raises FrontendFault where it cannot be used.  Whatever it raises, it has let go of everything.
         """
 
     @abstractmethod
     def disconnect(self) -> None:
-        """Finish what is under way and let go of everything of the frontend's.  Precondition: connected."""
+        """Finish what is under way and let go of everything of the frontend's, whatever fails on the way.
+
+        Precondition: connected.
+        """
 
 
 class Address(NamedTuple):
@@ -101,16 +106,21 @@ class Attachment:
         self._changed = threading.Condition()
         self._state = XenbusState.INITIALISING
         self._removed = False
+        made = [address.backend_path] if succeeds else [address.frontend_path, address.backend_path]
         if succeeds:
             client.atomically(lambda keys: _make_backend(keys, address, backend_keys or {}, owner=0))
         else:
             client.atomically(lambda keys: make_directories(keys, address, frontend_keys or {}, backend_keys or {}))
         self._watches: list[Subscription] = []
         backend_path = address.backend_path
-        for path in (f"{address.frontend_path}/state", f"{backend_path}/online", f"{backend_path}/state"):
-            self._watches.append(client.watch(path, lambda _: self._woken.set()))
-        self._thread = threading.Thread(target=self._run, name=f"{address.kind} {address.device}", daemon=True)
-        self._thread.start()
+        try:
+            for path in (f"{address.frontend_path}/state", f"{backend_path}/online", f"{backend_path}/state"):
+                self._watches.append(client.watch(path, lambda _: self._woken.set()))
+            self._thread = HostThread(self._run, f"{address.kind} {address.device}")
+            self._thread.start()
+        except BaseException:
+            self._forget(*made)
+            raise
 
     @property
     def state(self) -> XenbusState:
@@ -183,10 +193,19 @@ class Attachment:
                 self._woken.clear()
                 self._go_on()
         except BaseException as failure:
-            _log.exception("d%d %s %d ends", self.address.domid, self.address.kind, self.address.device)
-            with self._changed:
-                self._failure = failure
-                self._changed.notify_all()
+            try:
+                _log.exception("d%d %s %d ends", self.address.domid, self.address.kind, self.address.device)
+                self._end()
+            finally:
+                with self._changed:
+                    self._failure = failure
+                    self._changed.notify_all()
+
+    def _end(self) -> None:
+        """A fault of ours ends the device: nothing of it stays."""
+        with ExitStack() as stack:
+            stack.callback(self._forget, self.address.frontend_path, self.address.backend_path)
+            self._disconnect()
 
     def _go_on(self) -> None:
         if self._client.get(f"{self.address.backend_path}/state") == str(int(XenbusState.CLOSING)):
@@ -216,10 +235,17 @@ class Attachment:
         except FrontendFault as fault:
             self._complain(str(fault))
             state = XenbusState.CLOSING
-        if action is Action.DISCONNECT and self._connected:
+        except (OSError, MemoryError) as refused:  # no descriptor, no address space, no thread
+            self._complain(f"the host refuses: {getattr(refused, 'strerror', None) or refused or 'no memory'}")
+            state = XenbusState.CLOSING
+        if action is Action.DISCONNECT:
+            self._disconnect()
+        self._become(state)
+
+    def _disconnect(self) -> None:
+        if self._connected:
             self._connected = False
             self._backend.disconnect()
-        self._become(state)
 
     def _frontend(self) -> Frontend:
         path = self.address.frontend_path
@@ -253,13 +279,17 @@ class Attachment:
             self._changed.notify_all()
 
     def _remove(self) -> None:
-        address = self.address
-        self._client.atomically(lambda keys: remove_all(keys, address.frontend_path, address.backend_path))
-        for watch in self._watches:
-            watch.close()
+        self._forget(self.address.frontend_path, self.address.backend_path)
         with self._changed:
             self._removed = True
             self._changed.notify_all()
+
+    def _forget(self, *paths: str) -> None:
+        """Leave no key and no watch behind."""
+        with ExitStack() as stack:
+            for watch in self._watches:
+                stack.callback(watch.close)
+            self._client.atomically(lambda keys: remove_all(keys, *paths))
 
 
 def make_directories(

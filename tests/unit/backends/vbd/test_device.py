@@ -518,3 +518,30 @@ def test_a_ring_is_taken_over_where_the_backend_before_stopped(fronts: list[Blkf
     front.push()
     front.connect()
     assert front.answers(1) == {left: (Operation.READ, 0)}
+
+
+@pytest.mark.parametrize("order", range(5))
+@pytest.mark.parametrize("where", ["last", "each", "other", "first"])
+def test_barriers_in_a_full_ring_are_answered_before_it_is_let_go(
+    fronts: list[Blkfront], order: int, where: str
+) -> None:
+    # Published and not notified: all are found by the close.
+    front = Blkfront(Memory(SECTORS * 512), ring_order=order)
+    fronts.append(front)
+    front.connect()
+    page = front.guest.share(1)
+    entries = front.ring.nr_entries
+    barriers = {"last": {entries - 1}, "each": set(range(entries)), "other": set(range(0, entries, 2)), "first": {0}}
+    for index in range(entries):
+        front.request(BARRIER if index in barriers[where] else FLUSH if index % 3 else READ, 0, [(page.refs[0], 0, 7)])
+    front.ring.push()
+    disconnect(front)
+    assert len(front.ring.take()) == entries
+
+
+def disconnect(front: Blkfront) -> None:
+    """Disconnect, which must come to an end."""
+    thread = threading.Thread(target=front.disconnect, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive(), "closing the ring waits for ever"

@@ -1,0 +1,28 @@
+"""A thread of the host's, which it may refuse."""
+
+from __future__ import annotations
+
+import errno
+import threading
+from collections.abc import Callable
+
+
+class HostThread(threading.Thread):
+    """Runs `target` on a thread of its own, which ends with the process."""
+
+    def __init__(self, target: Callable[[], object], name: str) -> None:
+        super().__init__(target=target, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Begin.  OSError(EAGAIN) where the host gives no more threads."""
+        try:
+            super().start()
+        except RuntimeError as refused:
+            if self.ident is not None:
+                raise
+            raise OSError(errno.EAGAIN, "the host gives no more threads") from refused
+
+    def end(self) -> None:
+        """Wait until it has ended, where it ever began."""
+        if self.ident is not None:
+            self.join()
