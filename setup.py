@@ -18,6 +18,9 @@ from setuptools.modified import newer_group
 
 ROOT = Path(__file__).parent
 CFLAGS = os.environ.get("XENIA_CFLAGS", "-O2 -g0").split()
+# A guest that finds a way to overwrite memory is to find as little as can be to overwrite.
+HARDENED = ["-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=3", "-fstack-protector-strong"]
+HARDENED_LINK = ["-Wl,-z,relro,-z,now,-z,noexecstack"]
 JOBS = int(os.environ.get("XENIA_BUILD_JOBS", "0")) or len(os.sched_getaffinity(0))
 
 
@@ -57,6 +60,7 @@ INTERPOSED = [
     "tcg_gen_callN",
     "tcg_gen_exit_tb",
 ]
+INTERPOSED_ANYWHERE = ["qht_remove", "qemu_guest_getrandom", "mmap64", "munmap"]
 
 
 def extension(source: Path) -> Extension:
@@ -64,7 +68,8 @@ def extension(source: Path) -> Extension:
     module = Extension(
         ".".join(source.relative_to("src").with_suffix("").parts),
         [str(source)],
-        extra_compile_args=[*CFLAGS, "-Wno-unreachable-code", "-Wno-cpp", "-Wno-sign-compare"],
+        extra_compile_args=[*CFLAGS, *HARDENED, "-Wno-unreachable-code", "-Wno-cpp", "-Wno-sign-compare"],
+        extra_link_args=HARDENED_LINK,
     )
     if source == ENGINE:
         module.sources += sorted(map(str, source.parent.glob("*.c")))
@@ -72,10 +77,11 @@ def extension(source: Path) -> Extension:
         module.include_dirs = [str(source.parent), str(UNICORN / "include")]
         module.extra_objects = [str(UNICORN / "lib" / "libunicorn.a")]
         module.libraries = ["pthread", "m"]
-        module.extra_link_args = ["-Wl,--exclude-libs,ALL", "-Wl,--gc-sections", "-Wl,-s"]
+        module.extra_link_args = [*HARDENED_LINK, "-Wl,--exclude-libs,ALL", "-Wl,--gc-sections", "-Wl,-s"]
         if os.environ.get("XENIA_SYMBOLS"):
             module.extra_link_args.remove("-Wl,-s")
-        module.extra_link_args += [f"-Wl,--wrap={name}_x86_64" for name in INTERPOSED] + ["-Wl,--wrap=qht_remove"]
+        module.extra_link_args += [f"-Wl,--wrap={name}_x86_64" for name in INTERPOSED]
+        module.extra_link_args += [f"-Wl,--wrap={name}" for name in INTERPOSED_ANYWHERE]
     return module
 
 
@@ -83,6 +89,7 @@ FORK = multiprocessing.get_context("fork")
 
 
 TRANSLATED = "build/cython"
+FLAGS = Path("build/flags")  # with which everything was compiled last
 
 
 def translate(module: Extension) -> None:
@@ -143,9 +150,12 @@ class BuildExt(build_ext):
             raise SystemExit("a module could not be translated")
         for module in self.extensions:
             module.sources[0] = str(Path(TRANSLATED, module.sources[0]).with_suffix(".c"))
+        flags = f"{CFLAGS} {HARDENED} {HARDENED_LINK}"
+        self.force = self.force or not FLAGS.exists() or FLAGS.read_text() != flags
         self._stale = {module.name for module in self.extensions if self.force or self._outdated(module)}
         self._progress = Progress("compiling", len(self._stale))
         super().build_extensions()
+        FLAGS.write_text(flags)
 
     def build_extension(self, module: Extension) -> None:
         super().build_extension(module)

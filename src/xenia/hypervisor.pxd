@@ -9,6 +9,7 @@ from xenia.run_loop cimport RunLoop
 cdef class Hypervisor:
     cdef readonly MachineMemory memory
     cdef readonly bint check
+    cdef readonly bint confine
     cdef int next_domid
     cdef Directory *directory
 

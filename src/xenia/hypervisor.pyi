@@ -9,7 +9,10 @@ def engine_self_test() -> str: ...
 class Hypervisor:
     memory: MachineMemory
     check: bool
-    def __init__(self, memory: int, scatter: int | None = None, check: bool = False) -> None: ...
+    confine: bool
+    def __init__(
+        self, memory: int, scatter: int | None = None, check: bool = False, confine: bool = True
+    ) -> None: ...
     def create_domain(
         self,
         kernel: ElfKernel,

@@ -37,6 +37,8 @@ from xenia.cpu.engines.emulated.engine import self_test
 from xenia.domain.build.elf import ElfKernel
 from xenia.domain.build.start_of_day import build, plan
 from xenia.errors import ConfigError, HypervisorBug
+from xenia.jail.jail import confine, confine_in_any_process
+from xenia.jail.kinds import Kind
 from xenia.shutdown import Reason, Shutdown
 
 cdef extern from "<sys/timerfd.h>" nogil:
@@ -65,6 +67,7 @@ cdef class Hypervisor:
 
     scatter     seed: hand out frames in random order
     check       debug mode: before every entry, compare what the processor has cached with the page tables
+    confine     narrow the vcpus' threads to the system calls that they need
     """
 
     def __cinit__(self):
@@ -75,9 +78,10 @@ cdef class Hypervisor:
     def __dealloc__(self):
         free(self.directory)
 
-    def __init__(self, memory: int, scatter: int | None = None, check: bool = False) -> None:
+    def __init__(self, memory: int, scatter: int | None = None, check: bool = False, confine: bool = True) -> None:
         self.memory = MachineMemory(memory, scatter)
         self.check = check
+        self.confine = confine
         self.next_domid = 1
 
     def create_domain(self, kernel: ElfKernel, *, memory: int, ramdisk: bytes = b"", command_line: str = "",
@@ -225,6 +229,8 @@ cdef class VirtualMachine:
 
     def _run(self) -> None:
         try:
+            if self.hypervisor.confine:
+                confine_in_any_process(Kind.VCPU)
             with nogil:
                 run(&self.loop)
             if self.domain.shutdown == SHUTDOWN_crash:      # while its memory is still there
@@ -242,6 +248,7 @@ cdef class VirtualMachine:
                 self.on_end()
 
     def _alarm(self) -> None:
+        confine(Kind.ALARM)
         with nogil:
             alarm_thread(&self.loop)
 

@@ -1,4 +1,4 @@
-"""A thread of the host's, which it may refuse."""
+"""A thread of the host's, which it may refuse, and which may ask no more of it than its kind needs."""
 
 from __future__ import annotations
 
@@ -6,12 +6,21 @@ import errno
 import threading
 from collections.abc import Callable
 
+from xenia.jail.jail import confine
+from xenia.jail.kinds import Kind
+
 
 class HostThread(threading.Thread):
-    """Runs `target` on a thread of its own, which ends with the process."""
+    """Runs `target` on a thread of its own, which ends with the process; in a jail, behind the filter of its kind."""
 
-    def __init__(self, target: Callable[[], object], name: str) -> None:
+    def __init__(self, target: Callable[[], object], name: str, kind: Kind = Kind.SERVICE) -> None:
         super().__init__(target=target, name=name, daemon=True)
+        self._kind = kind
+
+    def run(self) -> None:
+        """What the thread does."""
+        confine(self._kind)
+        super().run()
 
     def start(self) -> None:
         """Begin.  OSError(EAGAIN) where the host gives no more threads."""

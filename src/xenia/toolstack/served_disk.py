@@ -30,6 +30,7 @@ from xenia.backends.xenbus.foreign import Foreign
 from xenia.backends.xenstore.client import Client, Keys, Subscription
 from xenia.backends.xenstore.permissions import Access, Permissions
 from xenia.errors import ConfigError
+from xenia.machine.thread import HostThread
 
 _PATIENCE = 5.0  # seconds that a backend may take to let go of what a dead domain granted it
 _IDLE = 0.3  # seconds without a request
@@ -235,7 +236,7 @@ class _Caretaker:
         keys = {"online": str(int(has_ring))}
         self.attachment = Attachment(client, address, foreign, self._vbd, None, keys, succeeds=True)
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._unplug_when_idle, name="vbd caretaker", daemon=True)
+        self._thread = HostThread(self._unplug_when_idle, "vbd caretaker")
         self._thread.start()
 
     def _unplug_when_idle(self) -> None:

@@ -17,6 +17,7 @@ from xenia.backends.console.device import Console
 from xenia.backends.console.persist import ConsoleState
 from xenia.backends.console.sink import Sink
 from xenia.backends.console.stats import ConsoleStats
+from xenia.machine.thread import HostThread
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class ConsoleBackend:
         self._closing = False
         self._deadline: float | None = None
         self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name=f"console {name}", daemon=True)
+        self._thread = HostThread(self._run, f"console {name}")
 
     @property
     def stats(self) -> ConsoleStats:

@@ -18,6 +18,7 @@ from xenia.backends.vbd.workers import Workers
 from xenia.backends.xenbus import foreign
 from xenia.backends.xenbus.attachment import Backend
 from xenia.backends.xenbus.foreign import Channel, Frontend
+from xenia.jail.kinds import Kind
 from xenia.machine.thread import HostThread
 
 MAX_RING_PAGE_ORDER = 4
@@ -45,7 +46,7 @@ class _Ring:
             frames, event_fd = frontend.foreign.frames, self._channel.event_fd
             self._queue = Queue(workers, frames, mapping.memory, port, event_fd, persistent)
             held.callback(self._queue.close)
-            self._thread = HostThread(self._queue.serve, "vbd ring")
+            self._thread = HostThread(self._queue.serve, "vbd ring", Kind.WORKER)
             self._held = held.pop_all()
 
     @property
@@ -101,7 +102,7 @@ class Vbd(Backend):
         fd = layer.fd if isinstance(layer, RawFile | HostDevice) else -1
         self._workers = Workers(layer, fd, self._read_only)
         self._workers.resize(self._whole(layer.size))
-        self._threads = [HostThread(self._workers.work, "vbd worker") for _ in range(NR_WORKERS)]
+        self._threads = [HostThread(self._workers.work, "vbd worker", Kind.WORKER) for _ in range(NR_WORKERS)]
         self._rings: list[_Ring] = []
         self._on_resize: Callable[[Mapping[str, str]], None] | None = None
         layer.watch(self._resized)

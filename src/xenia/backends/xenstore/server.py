@@ -27,6 +27,7 @@ from xenia.backends.xenstore.store import DomainControl, Store
 from xenia.backends.xenstore.transport import GuestLink, GuestTransport, LocalTransport, SocketTransport, Transport
 from xenia.backends.xenstore.wire import Packet
 from xenia.errors import ConfigError
+from xenia.machine.thread import HostThread
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class Server(DomainControl):
         self._selector = selectors.DefaultSelector()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._run, name="xenstore", daemon=True)
+        self._thread = HostThread(self._run, "xenstore")
         # --- The lock guards these, and the store.
         self._closing = False
         self._failure: BaseException | None = None

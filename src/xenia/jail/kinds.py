@@ -1,0 +1,150 @@
+"""What each kind of thread may ask of the kernel.
+
+`PROCESS` holds for every thread of a process that is jailed.  It allows what Python and the main thread need once all
+is open; a call that only somebody who broke in would make ends the process, and one that nobody thought of fails as it
+does on a kernel that lacks it.  The other kinds are narrower, and a thread takes its own up before it sees anything of
+a guest's.  Nothing that is opened, connected, started or mapped as code is on any list.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import termios
+from enum import Enum
+
+from xenia.jail.filter import ENOSYS, EPERM, TRAP, Filter, When, refusal
+
+_PROT_EXEC = 4  # asm-generic/mman.h
+_CLONE_THREAD = 0x10000
+_CLONE_NEW = 0x7E020080  # CLONE_NEWNS, _NEWCGROUP, _NEWUTS, _NEWIPC, _NEWUSER, _NEWPID, _NEWNET, _NEWTIME
+_PR_SET_NAME, _PR_SET_NO_NEW_PRIVS = 15, 38  # linux/prctl.h
+
+PROBE = 0x78656E69
+"""An option of prctl(2) that does not exist.  Where it fails with PROBE_ANSWER, the process is jailed: the kernel says
+so itself, so that nothing has to be handed to each thread, and nothing can be changed by whoever broke in."""
+PROBE_ANSWER = 118
+
+_PRCTL = When(0, (_PR_SET_NAME, _PR_SET_NO_NEW_PRIVS), otherwise=refusal(PROBE_ANSWER))
+
+_NOT_CODE_MMAP = When(2, (0,), _PROT_EXEC)
+_TERMINAL = (
+    termios.TCGETS, termios.TCSETS, termios.TCSETSW, termios.TCSETSF,
+    termios.TIOCGWINSZ, termios.TIOCSWINSZ, termios.TIOCGPGRP, termios.FIONREAD, termios.FIONBIO, termios.FIOCLEX,
+    termios.FIONCLEX,
+)  # fmt: skip
+# linux/fs.h: BLKSSZGET, BLKPBSZGET, BLKGETSIZE64, BLKDISCARD, BLKSECDISCARD, BLKZEROOUT
+_BLOCK_DEVICE = (0x1268, 0x127B, 0x80081272, 0x1277, 0x127D, 0x127F)
+_FCNTL = (
+    fcntl.F_DUPFD, fcntl.F_DUPFD_CLOEXEC, fcntl.F_GETFD, fcntl.F_SETFD, fcntl.F_GETFL, fcntl.F_SETFL, fcntl.F_GETLK,
+    fcntl.F_SETLK, fcntl.F_SETLKW, fcntl.F_OFD_GETLK, fcntl.F_OFD_SETLK, fcntl.F_OFD_SETLKW, fcntl.F_ADD_SEALS,
+    fcntl.F_GET_SEALS,
+)  # fmt: skip
+
+
+def _all(names: str) -> dict[str, When | None]:
+    return dict.fromkeys(names.split())
+
+
+# What a thread is: memory that is not code, locks, time, signals that were meant for it, its end.
+_THREAD = _all(
+    "futex read write close munmap mremap madvise brk clock_gettime clock_getres clock_nanosleep nanosleep gettimeofday "
+    "time sched_yield getcpu getrandom rt_sigprocmask rt_sigreturn sigaltstack restart_syscall gettid poll ppoll "
+    "set_robust_list rseq exit exit_group"
+) | {"mmap": _NOT_CODE_MMAP, "mprotect": _NOT_CODE_MMAP, "prctl": When(0, (_PR_SET_NAME,))}
+
+# Reading and writing what is open already.
+_STORAGE = _all(
+    "readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 lseek fsync fdatasync fallocate sync_file_range fstat"
+)
+
+# What a vcpu's thread needs; the disks' requests that take no time are answered on it.
+_VCPU = {
+    name: _THREAD[name]
+    for name in (
+        "futex read write close mmap munmap mremap mprotect madvise brk clock_gettime clock_nanosleep gettimeofday time "
+        "sched_yield getrandom rt_sigprocmask rt_sigreturn restart_syscall gettid poll ppoll exit exit_group"
+    ).split()
+} | _all("timerfd_settime pread64 preadv preadv2 pwritev2 lseek fdatasync")
+
+_SOCKETS = _all("sendto recvfrom sendmsg recvmsg shutdown getsockname getpeername getsockopt setsockopt")
+_WAITING = _all("select pselect6 epoll_create1 epoll_ctl epoll_wait epoll_pwait eventfd2 timerfd_create timerfd_settime")
+
+_WORKER = _THREAD | _STORAGE | _SOCKETS | _WAITING | {
+    "ftruncate": None,
+    "ioctl": When(1, _BLOCK_DEVICE),
+}  # fmt: skip
+
+_SERVICE = _WORKER | _all("accept4 pipe2 dup seccomp getpid uname sched_getaffinity memfd_create") | {
+    "clone": When(0, (_CLONE_THREAD,), _CLONE_THREAD | _CLONE_NEW),
+    "ioctl": When(1, (*_BLOCK_DEVICE, termios.FIONBIO)),
+    "fcntl": When(1, _FCNTL),
+    "prctl": _PRCTL,
+}  # fmt: skip
+
+# Opened names are Landlock's to judge.
+_NAMES = _all(
+    "openat open access faccessat faccessat2 stat lstat newfstatat statx readlink readlinkat getdents64 getcwd unlink "
+    "unlinkat flock"
+)
+
+_PROCESS = _SERVICE | _NAMES | _all(
+    "accept dup2 dup3 close_range rt_sigaction getppid getuid geteuid getgid getegid wait4 sysinfo getrusage"
+) | {
+    "ioctl": When(1, (*_TERMINAL, *_BLOCK_DEVICE)),
+    "prlimit64": When(2, (0,)),  # asking, not setting
+}  # fmt: skip
+
+# Nobody of ours calls these: whoever does has broken in.
+_ESCAPES = dict.fromkeys(
+    (
+        "execve execveat fork vfork ptrace process_vm_readv process_vm_writev process_madvise pidfd_open pidfd_getfd "
+        "pidfd_send_signal kcmp socket connect bind listen socketpair mount umount2 pivot_root chroot move_mount "
+        "open_tree fsopen fsconfig fsmount fspick mount_setattr unshare setns bpf perf_event_open userfaultfd "
+        "io_uring_setup io_uring_enter io_uring_register keyctl add_key request_key open_by_handle_at "
+        "name_to_handle_at init_module finit_module delete_module kexec_load kexec_file_load reboot swapon swapoff "
+        "acct syslog setuid setgid setreuid setregid setresuid setresgid setgroups capset personality rt_sigqueueinfo "
+        "rt_tgsigqueueinfo mknod mknodat iopl ioperm modify_ldt setrlimit pkey_mprotect"
+    ).split(),
+    TRAP,
+)
+
+# What libraries try of their own accord and do without: a name that glibc looks up, a newer call with an older one
+# beside it.  These fail, and nothing ends.
+_TRIED = dict.fromkeys(
+    "openat open access faccessat faccessat2 stat lstat newfstatat statx readlink readlinkat getdents64 getcwd "
+    "sched_getaffinity sysinfo getpid getuid geteuid".split(), EPERM
+) | {"clone3": ENOSYS}  # fmt: skip
+
+
+class Kind(Enum):
+    """A kind of thread, and its filter."""
+
+    VCPU = "vcpu"  # runs a guest's code
+    ALARM = "alarm"  # rings a vcpu's timer
+    WORKER = "worker"  # reads and writes disks
+    SERVICE = "service"  # the store, a console, a device's handshake
+
+    @property
+    def filter(self) -> Filter:
+        """What it may call."""
+        return _FILTERS[self]
+
+
+_FILTERS = {
+    Kind.VCPU: Filter(_VCPU, _TRIED),
+    Kind.ALARM: Filter(_THREAD | _all("timerfd_settime"), _TRIED),
+    Kind.WORKER: Filter(_WORKER, _TRIED),
+    Kind.SERVICE: Filter(_SERVICE, {name: answer for name, answer in _TRIED.items() if name not in _SERVICE}),
+}
+
+
+def forgiving(kind: Kind) -> Filter:
+    """The same for a thread in somebody else's program: what is refused fails, and does not end the process."""
+    return Filter(kind.filter.allowed, kind.filter.answers, EPERM)
+
+
+def process() -> Filter:
+    """What every thread of a jailed process may call.  It sends signals to nobody but itself."""
+    own = When(0, (os.getpid(),))
+    return Filter(_PROCESS | {"kill": own, "tgkill": own}, {**_ESCAPES, "clone3": ENOSYS}, otherwise=ENOSYS, unmet=EPERM)
