@@ -10,9 +10,7 @@ class Hypervisor:
     memory: MachineMemory
     check: bool
     confine: bool
-    def __init__(
-        self, memory: int, scatter: int | None = None, check: bool = False, confine: bool = True
-    ) -> None: ...
+    def __init__(self, memory: int, scatter: int | None = None, check: bool = False, confine: bool = True) -> None: ...
     def create_domain(
         self,
         kernel: ElfKernel,

@@ -35,7 +35,11 @@ _LIMITS = {
 
 @dataclass(frozen=True)
 class Walls:
-    """What a host gives: the version of Landlock (0: none), and the processor that filters are made for (None: none)."""
+    """What a host gives.
+
+    landlock    the version of its interface; 0: none
+    filters     the processor that filters of system calls are made for; None: none are to be had
+    """
 
     landlock: int
     filters: Processor | None
@@ -104,7 +108,7 @@ def confine(kind: Kind) -> None:
     """Narrow this thread to what its kind needs, where the process is jailed."""
     if is_jailed():
         processor = PROCESSORS[os.uname().machine]
-        kernel.name_this_thread(kind.value)
+        kernel.name_this_thread(threading.current_thread().name)
         kernel.add_filter(kind.filter.program(processor))
 
 
@@ -116,5 +120,5 @@ def confine_in_any_process(kind: Kind) -> None:
     walls = walls_of_host()
     if walls.filters is not None:
         kernel.prctl(_SET_NO_NEW_PRIVS, 1)  # of this thread
-        kernel.name_this_thread(kind.value)
+        kernel.name_this_thread(threading.current_thread().name)
         kernel.add_filter(forgiving(kind).program(walls.filters))

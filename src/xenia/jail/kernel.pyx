@@ -23,7 +23,7 @@ cdef extern from *:
     static char call_names[NR_NAMES][NAME_LENGTH];
     static const char *line_end;
     static int violation_status;
-    static __attribute__((tls_model("initial-exec"))) __thread char thread_kind[16];
+    static __attribute__((tls_model("initial-exec"))) __thread char thread_name[16];
 
     static size_t put(char *line, size_t at, const char *text)
     {
@@ -50,9 +50,9 @@ cdef extern from *:
             at = put(line, at, digit);
         }
         at = put(line, at, " of a thread");
-        if (thread_kind[0]) {
+        if (thread_name[0]) {
             at = put(line, at, " (");
-            at = put(line, at, thread_kind);
+            at = put(line, at, thread_name);
             at = put(line, at, ")");
         }
         at = put(line, at, ": a guest broke out of its machine, or Xenia is at fault; all of it ends here");
@@ -84,10 +84,10 @@ cdef extern from *:
             strncpy(call_names[number], name, NAME_LENGTH - 1);
     }
 
-    static void name_thread(const char *kind)
+    static void name_thread(const char *name)
     {
-        strncpy(thread_kind, kind, sizeof(thread_kind) - 1);
-        prctl(PR_SET_NAME, kind);
+        strncpy(thread_name, name, sizeof(thread_name) - 1);
+        prctl(PR_SET_NAME, name);
     }
 
     static int filter(const void *code, size_t bytes, unsigned flags)
@@ -126,7 +126,7 @@ cdef extern from *:
     """
     int watch(int status, int terminal)
     void name_call(int number, const char *name)
-    void name_thread(const char *kind)
+    void name_thread(const char *name)
     int filter(const void *code, size_t length, unsigned flags)
     bint filters_work()
     int ruleset_create(uint64_t fs, uint64_t net, uint64_t scoped)
@@ -175,9 +175,9 @@ def watch_violations(int status, names: dict[str, int]) -> None:
     checked(watch(status, os.isatty(2)))
 
 
-def name_this_thread(kind: str) -> None:
+def name_this_thread(name: str) -> None:
     """What this thread is called where its call is stopped, and in the host's list of threads."""
-    name_thread(kind.encode())
+    name_thread(name.encode())
 
 
 def landlock_abi() -> int:

@@ -27,7 +27,7 @@ PROBE_ANSWER = 118
 
 _PRCTL = When(0, (_PR_SET_NAME, _PR_SET_NO_NEW_PRIVS), otherwise=refusal(PROBE_ANSWER))
 
-_NOT_CODE_MMAP = When(2, (0,), _PROT_EXEC)
+_NOT_CODE = When(2, (0,), _PROT_EXEC)
 _TERMINAL = (
     termios.TCGETS, termios.TCSETS, termios.TCSETSW, termios.TCSETSF,
     termios.TIOCGWINSZ, termios.TIOCSWINSZ, termios.TIOCGPGRP, termios.FIONREAD, termios.FIONBIO, termios.FIOCLEX,
@@ -42,79 +42,80 @@ _FCNTL = (
 )  # fmt: skip
 
 
-def _all(names: str) -> dict[str, When | None]:
-    return dict.fromkeys(names.split())
+def _all(names: str, condition: When | None = None) -> dict[str, When | None]:
+    return dict.fromkeys(names.split(), condition)
 
 
-# What a thread is: memory that is not code, locks, time, signals that were meant for it, its end.
-_THREAD = _all(
-    "futex read write close munmap mremap madvise brk clock_gettime clock_getres clock_nanosleep nanosleep gettimeofday "
-    "time sched_yield getcpu getrandom rt_sigprocmask rt_sigreturn sigaltstack restart_syscall gettid poll ppoll "
-    "set_robust_list rseq exit exit_group"
-) | {"mmap": _NOT_CODE_MMAP, "mprotect": _NOT_CODE_MMAP, "prctl": When(0, (_PR_SET_NAME,))}
+def _answered(names: str, answer: int) -> dict[str, int]:
+    return dict.fromkeys(names.split(), answer)
 
-# Reading and writing what is open already.
-_STORAGE = _all(
-    "readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 lseek fsync fdatasync fallocate sync_file_range fstat"
-)
 
 # What a vcpu's thread needs; the disks' requests that take no time are answered on it.
-_VCPU = {
-    name: _THREAD[name]
-    for name in (
-        "futex read write close mmap munmap mremap mprotect madvise brk clock_gettime clock_nanosleep gettimeofday time "
-        "sched_yield getrandom rt_sigprocmask rt_sigreturn restart_syscall gettid poll ppoll exit exit_group"
-    ).split()
-} | _all("timerfd_settime pread64 preadv preadv2 pwritev2 lseek fdatasync")
+_VCPU = _all(
+    """futex read write close munmap mremap madvise brk clock_gettime clock_nanosleep gettimeofday time sched_yield
+    getrandom rt_sigprocmask rt_sigreturn restart_syscall gettid poll ppoll exit exit_group
+    timerfd_settime pread64 preadv preadv2 pwritev2 lseek fdatasync"""
+) | _all("mmap mprotect", _NOT_CODE)
 
-_SOCKETS = _all("sendto recvfrom sendmsg recvmsg shutdown getsockname getpeername getsockopt setsockopt")
-_WAITING = _all("select pselect6 epoll_create1 epoll_ctl epoll_wait epoll_pwait eventfd2 timerfd_create timerfd_settime")
+_ALARM = _all(
+    """futex read write close munmap mremap madvise brk clock_gettime clock_nanosleep sched_yield rt_sigprocmask
+    rt_sigreturn restart_syscall gettid poll ppoll exit exit_group timerfd_settime"""
+) | _all("mmap mprotect", _NOT_CODE)
 
-_WORKER = _THREAD | _STORAGE | _SOCKETS | _WAITING | {
-    "ftruncate": None,
-    "ioctl": When(1, _BLOCK_DEVICE),
-}  # fmt: skip
-
-_SERVICE = _WORKER | _all("accept4 pipe2 dup seccomp getpid uname sched_getaffinity memfd_create") | {
-    "clone": When(0, (_CLONE_THREAD,), _CLONE_THREAD | _CLONE_NEW),
-    "ioctl": When(1, (*_BLOCK_DEVICE, termios.FIONBIO)),
-    "fcntl": When(1, _FCNTL),
-    "prctl": _PRCTL,
-}  # fmt: skip
-
-# Opened names are Landlock's to judge.
-_NAMES = _all(
-    "openat open access faccessat faccessat2 stat lstat newfstatat statx readlink readlinkat getdents64 getcwd unlink "
-    "unlinkat flock"
+# Disks: what is open already is read and written; a server's socket is talked to.
+_WORKER = (
+    _VCPU
+    | _all(
+        """clock_getres nanosleep getcpu sigaltstack set_robust_list rseq
+        readv writev pwrite64 pwritev fsync fallocate sync_file_range fstat ftruncate
+        sendto recvfrom sendmsg recvmsg shutdown getsockname getpeername getsockopt setsockopt
+        select pselect6 epoll_create1 epoll_ctl epoll_wait epoll_pwait eventfd2 timerfd_create"""
+    )
+    | {"ioctl": When(1, _BLOCK_DEVICE), "prctl": When(0, (_PR_SET_NAME,))}
 )
 
-_PROCESS = _SERVICE | _NAMES | _all(
-    "accept dup2 dup3 close_range rt_sigaction getppid getuid geteuid getgid getegid wait4 sysinfo getrusage"
-) | {
-    "ioctl": When(1, (*_TERMINAL, *_BLOCK_DEVICE)),
-    "prlimit64": When(2, (0,)),  # asking, not setting
-}  # fmt: skip
+# These start threads, which narrow themselves, and accept connections.
+_SERVICE = (
+    _WORKER
+    | _all("accept4 pipe2 dup seccomp getpid uname sched_getaffinity memfd_create")
+    | {
+        "clone": When(0, (_CLONE_THREAD,), _CLONE_THREAD | _CLONE_NEW),
+        "ioctl": When(1, (*_BLOCK_DEVICE, termios.FIONBIO)),
+        "fcntl": When(1, _FCNTL),
+        "prctl": _PRCTL,
+    }
+)
+
+# Which names may be opened is Landlock's to judge.
+_PROCESS = (
+    _SERVICE
+    | _all(
+        """openat open access faccessat faccessat2 stat lstat newfstatat statx readlink readlinkat getdents64 getcwd
+        unlink unlinkat flock
+        accept dup2 dup3 close_range rt_sigaction getppid getuid geteuid getgid getegid wait4 sysinfo getrusage"""
+    )
+    | {"ioctl": When(1, (*_TERMINAL, *_BLOCK_DEVICE)), "prlimit64": When(2, (0,))}  # asking for limits, not setting
+)
 
 # Nobody of ours calls these: whoever does has broken in.
-_ESCAPES = dict.fromkeys(
-    (
-        "execve execveat fork vfork ptrace process_vm_readv process_vm_writev process_madvise pidfd_open pidfd_getfd "
-        "pidfd_send_signal kcmp socket connect bind listen socketpair mount umount2 pivot_root chroot move_mount "
-        "open_tree fsopen fsconfig fsmount fspick mount_setattr unshare setns bpf perf_event_open userfaultfd "
-        "io_uring_setup io_uring_enter io_uring_register keyctl add_key request_key open_by_handle_at "
-        "name_to_handle_at init_module finit_module delete_module kexec_load kexec_file_load reboot swapon swapoff "
-        "acct syslog setuid setgid setreuid setregid setresuid setresgid setgroups capset personality rt_sigqueueinfo "
-        "rt_tgsigqueueinfo mknod mknodat iopl ioperm modify_ldt setrlimit pkey_mprotect"
-    ).split(),
+_ESCAPES = _answered(
+    """execve execveat fork vfork ptrace process_vm_readv process_vm_writev process_madvise pidfd_open pidfd_getfd
+    pidfd_send_signal kcmp socket connect bind listen socketpair mount umount2 pivot_root chroot move_mount open_tree
+    fsopen fsconfig fsmount fspick mount_setattr unshare setns bpf perf_event_open userfaultfd io_uring_setup
+    io_uring_enter io_uring_register keyctl add_key request_key open_by_handle_at name_to_handle_at init_module
+    finit_module delete_module kexec_load kexec_file_load reboot swapon swapoff acct syslog setuid setgid setreuid
+    setregid setresuid setresgid setgroups capset personality rt_sigqueueinfo rt_tgsigqueueinfo mknod mknodat iopl
+    ioperm modify_ldt setrlimit pkey_mprotect""",
     TRAP,
 )
 
-# What libraries try of their own accord and do without: a name that glibc looks up, a newer call with an older one
-# beside it.  These fail, and nothing ends.
-_TRIED = dict.fromkeys(
-    "openat open access faccessat faccessat2 stat lstat newfstatat statx readlink readlinkat getdents64 getcwd "
-    "sched_getaffinity sysinfo getpid getuid geteuid".split(), EPERM
-) | {"clone3": ENOSYS}  # fmt: skip
+# What libraries try of their own accord and do without: a name that the C library looks up, a newer call with an older
+# one beside it.  These fail, and nothing ends.
+_TRIED = _answered(
+    """openat open access faccessat faccessat2 stat lstat newfstatat statx readlink readlinkat getdents64 getcwd
+    sched_getaffinity sysinfo getpid getuid geteuid""",
+    EPERM,
+) | {"clone3": ENOSYS}
 
 
 class Kind(Enum):
@@ -133,7 +134,7 @@ class Kind(Enum):
 
 _FILTERS = {
     Kind.VCPU: Filter(_VCPU, _TRIED),
-    Kind.ALARM: Filter(_THREAD | _all("timerfd_settime"), _TRIED),
+    Kind.ALARM: Filter(_ALARM, _TRIED),
     Kind.WORKER: Filter(_WORKER, _TRIED),
     Kind.SERVICE: Filter(_SERVICE, {name: answer for name, answer in _TRIED.items() if name not in _SERVICE}),
 }
@@ -147,4 +148,6 @@ def forgiving(kind: Kind) -> Filter:
 def process() -> Filter:
     """What every thread of a jailed process may call.  It sends signals to nobody but itself."""
     own = When(0, (os.getpid(),))
-    return Filter(_PROCESS | {"kill": own, "tgkill": own}, {**_ESCAPES, "clone3": ENOSYS}, otherwise=ENOSYS, unmet=EPERM)
+    return Filter(
+        _PROCESS | {"kill": own, "tgkill": own}, {**_ESCAPES, "clone3": ENOSYS}, otherwise=ENOSYS, unmet=EPERM
+    )

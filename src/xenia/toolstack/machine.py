@@ -47,6 +47,8 @@ class Machine:
     xenstore_socket     where the store's socket is made, for xenstore-ls and other clients of this user; True: where
                         those look for it (XENSTORED_PATH, or `socket` in XENSTORED_RUNDIR, or in /run/xenstored); None:
                         nowhere
+    jail                narrow the threads that run guests to the few system calls that they need; your program's own
+                        threads are left alone
 
     ConfigError when the host does not give that much memory, or the socket cannot be made.  Use as a context manager,
     or call `close`.
@@ -59,8 +61,9 @@ class Machine:
         scatter: int | None = None,
         check: bool = False,
         xenstore_socket: str | os.PathLike[str] | bool | None = None,
+        jail: bool = True,
     ) -> None:
-        self._hypervisor = Hypervisor(memory, scatter, check)
+        self._hypervisor = Hypervisor(memory, scatter, check, jail)
         self._domains: list[Domain] = []
         self._store = Server(Store(), _socket_path(xenstore_socket), self._find_guest)
         self._store.start()

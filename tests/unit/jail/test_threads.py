@@ -1,0 +1,52 @@
+"""In a program of somebody's own, the threads that run guests are behind a filter, and nothing else is."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from xenia.guests import embedded
+from xenia.jail.jail import walls_of_host
+from xenia.toolstack.machine import Machine
+from xenia.toolstack.machine_config import MIB
+
+pytestmark = [
+    pytest.mark.skipif(walls_of_host().filters is None, reason="this host filters no system calls"),
+    pytest.mark.skipif(embedded() is None, reason="the built-in guest is not built: no C compiler for x86-64"),
+]
+
+
+def filters(thread: int) -> int:
+    """How many filters are over one of this process's threads."""
+    status = Path(f"/proc/self/task/{thread}/status").read_text()
+    return int(status.partition("Seccomp_filters:")[2].split()[0])
+
+
+def run_and_look(**options: bool) -> dict[str, int]:
+    """Filters by thread's name while a guest runs, beyond those that this thread has."""
+    image = embedded()
+    assert image is not None
+    prompted = threading.Event()
+
+    def console(data: bytes) -> None:
+        if b">" in data:
+            prompted.set()
+
+    with Machine(Machine.memory_for(16 * MIB), **options) as machine:
+        domain = machine.create_domain(image, memory=16 * MIB, console=console)
+        domain.start()
+        assert prompted.wait(30)
+        own = filters(threading.get_native_id())
+        return {thread.name: filters(thread.native_id) - own for thread in threading.enumerate() if thread.native_id}
+
+
+def test_the_vcpus_thread_is_behind_a_filter_and_the_program_is_not() -> None:
+    found = run_and_look()
+    assert found.pop("d1v0") == 1
+    assert {name for name, count in found.items() if count} == set()
+
+
+def test_a_program_may_do_without() -> None:
+    assert set(run_and_look(jail=False).values()) == {0}
