@@ -207,7 +207,7 @@ cdef class VirtualMachine:
         get_page_and_type(&domain.mmu, root, FRAME_L4)
         domain.machine.frames[root].flags |= FRAME_PINNED
         vcpu.mmu.root_kernel = vcpu.mmu.root_loaded = root
-        vcpu.processor.ops.load_root(vcpu.processor, root)
+        vcpu.processor.ops.load_root(vcpu.processor, root, False)
 
     # --- running ---
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from tests.assembler import assemble
-from xenia.testing.bare import CODE, DATA, NO_EXECUTE, READ_ONLY, SIZE, STACK, SUPERVISOR, Program
+from xenia.testing.bare import CODE, DATA, NO_EXECUTE, READ_ONLY, SIZE, STACK, SUPERVISOR, UPPER, Program
 
 RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI = range(8)
 R11 = 11
@@ -67,12 +67,23 @@ def test_a_page_fault_tells_address_and_error_code() -> None:
     assert fault(f"mov {SIZE}, %eax") == (PF, 0, SIZE)
     assert fault(f"mov %eax, {READ_ONLY}") == (PF, PRESENT | WRITE, READ_ONLY)
     assert fault(f"mov %eax, {READ_ONLY}", user=True) == (PF, PRESENT | WRITE | USER, READ_ONLY)
-    assert fault(f"mov {SUPERVISOR}, %eax", user=True) == (PF, PRESENT | USER, SUPERVISOR)
     assert fault(f"mov ${NO_EXECUTE}, %eax; jmp *%rax") == (PF, PRESENT | FETCH, NO_EXECUTE)
 
 
-def test_the_kernel_reaches_supervisor_pages() -> None:
-    assert run(f"mov {SUPERVISOR}, %eax").last[0] == "syscall"
+@pytest.mark.parametrize("user", [False, True], ids=["kernel", "user"])
+def test_the_user_bit_of_a_page_means_nothing(user: bool) -> None:
+    assert run(f"mov {SUPERVISOR}, %eax; mov %eax, {SUPERVISOR}", user).last[0] == "syscall"
+
+
+def test_user_mode_reaches_the_upper_half_only_where_the_root_is_its_own() -> None:
+    access = f"mov ${UPPER + SUPERVISOR}, %rbx; mov (%rbx), %rcx; mov %rcx, (%rbx)"
+    own, kernels = (f"mov $0x70, %edi; mov ${call}, %eax; syscall;" for call in (9, 8))
+    refused = ("exception", PF, PRESENT | USER, UPPER + SUPERVISOR)
+    assert run(access, user=True).last == refused
+    assert run(own + access, user=True).last[0] == "syscall"
+    assert run(own + access + ";" + kernels + access, user=True).last == refused
+    program = run(f"mov ${UPPER + NO_EXECUTE - 0x1000}, %rbx; jmp *%rbx", user=True)
+    assert program.last == ("exception", PF, PRESENT | USER | FETCH, UPPER + NO_EXECUTE - 0x1000)
 
 
 def test_a_page_fault_restarts_at_the_instruction() -> None:
@@ -220,10 +231,11 @@ def test_a_breakpoint_in_a_debug_register_stops_before_the_instruction() -> None
 
 
 def test_modes_change_at_an_exit_and_decide_rights() -> None:
-    program = run(f"mov $1, %eax; syscall; mov {SUPERVISOR}, %eax")
-    assert program.last == ("exception", PF, PRESENT | USER, SUPERVISOR)
+    access = f"mov ${UPPER + DATA}, %rbx; mov (%rbx), %eax"
+    program = run(f"mov $1, %eax; syscall; {access}")
+    assert program.last == ("exception", PF, PRESENT | USER, UPPER + DATA)
     assert not program.kernel
-    program = run(f"mov $1, %eax; syscall; mov $2, %eax; syscall; mov {SUPERVISOR}, %eax")
+    program = run(f"mov $1, %eax; syscall; mov $2, %eax; syscall; {access}")
     assert program.last[0] == "syscall"
 
 

@@ -109,7 +109,9 @@ cdef struct ProcessorOps:
     void (*flush_frame)(Processor *, uint64_t mfn) noexcept nogil       # every cached translation to this frame, at whatever address
     void (*code_dirty)(Processor *, uint64_t maddr, uint64_t length) noexcept nogil  # someone else wrote machine memory: drop translations of it
     # --- the vcpu's own state, called from inside an exit or while not running.
-    void (*load_root)(Processor *, uint64_t root_mfn) noexcept nogil              # CR3; implies a flush of everything
+    # CR3; implies a flush of everything.  The guest's own user bits mean nothing: user mode reaches all that a root of its own
+    # (is_user) maps, and the lower half of the kernel's, which it runs on where the two agree there.
+    void (*load_root)(Processor *, uint64_t root_mfn, bint is_user) noexcept nogil
     void (*get_segment)(Processor *, int sreg, uint16_t *selector, uint64_t *base) noexcept nogil
     void (*set_segment)(Processor *, int sreg, uint16_t selector, SegmentDescriptor *descriptor) noexcept nogil
     void (*set_segment_base)(Processor *, int sreg, uint64_t base) noexcept nogil  # FS or GS, selector untouched

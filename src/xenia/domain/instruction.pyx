@@ -1,7 +1,7 @@
 """The instruction a vcpu is at, and its operands in guest memory.
 
-Everything is read through the page tables that the vcpu runs on, with its own rights: what ring 3 may not touch, an
-instruction of ring 3 that is done in software may not touch either.
+Everything is read through the page tables of the mode that the vcpu is in: what user mode may not touch, an instruction
+of user mode that is done in software may not touch either.
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
@@ -21,6 +21,10 @@ cdef inline uint32_t ring(Vcpu *vcpu) noexcept nogil:
     return 0 if vcpu.context.kernel else PFEC_USER
 
 
+cdef inline uint64_t root(Vcpu *vcpu) noexcept nogil:
+    return vcpu.mmu.root_kernel if vcpu.context.kernel else vcpu.mmu.root_user
+
+
 cdef inline uint64_t in_page(uint64_t va) noexcept nogil:
     return 0x1000 - (va & 0xfff)
 
@@ -36,7 +40,7 @@ cdef bint instruction_fetch(Vcpu *vcpu, Instruction *instruction) noexcept nogil
     if mode != 64:
         vcpu.processor.ops.get_segment(vcpu.processor, SREG_CS, &selector, &base)
         va = cut(va + base, 4)
-    if guest_walk(&vcpu.domain.mmu, vcpu.mmu.root_loaded, va, PFEC_FETCH | ring(vcpu), &maddr, &error):
+    if guest_walk(&vcpu.domain.mmu, root(vcpu), va, PFEC_FETCH | ring(vcpu), &maddr, &error):
         return False
     here = in_page(va)
     if here >= LONGEST:
@@ -44,7 +48,7 @@ cdef bint instruction_fetch(Vcpu *vcpu, Instruction *instruction) noexcept nogil
     memcpy(code, vcpu.domain.machine.base + maddr, here)
     if decode(instruction, code, here, mode) != DECODE_SHORT:
         return decode(instruction, code, here, mode) == DECODE_OK
-    if guest_walk(&vcpu.domain.mmu, vcpu.mmu.root_loaded, va + here, PFEC_FETCH | ring(vcpu), &maddr, &error):
+    if guest_walk(&vcpu.domain.mmu, root(vcpu), va + here, PFEC_FETCH | ring(vcpu), &maddr, &error):
         return False
     memcpy(code + here, vcpu.domain.machine.base + maddr, LONGEST - here)
     return decode(instruction, code, LONGEST, mode) == DECODE_OK
@@ -67,11 +71,11 @@ cdef int operand(Vcpu *vcpu, uint64_t va, uint8_t *bytes, int size, uint32_t acc
     cdef uint8_t *memory = vcpu.domain.machine.base
     fault.vector = TRAP_PF
     fault.address = va
-    if guest_walk(&vcpu.domain.mmu, vcpu.mmu.root_loaded, va, access | ring(vcpu), &maddr[0], &fault.error):
+    if guest_walk(&vcpu.domain.mmu, root(vcpu), va, access | ring(vcpu), &maddr[0], &fault.error):
         return EMULATE_FAULT
     if first < <uint64_t>size:
         fault.address = va + first
-        if guest_walk(&vcpu.domain.mmu, vcpu.mmu.root_loaded, va + first, access | ring(vcpu), &maddr[1], &fault.error):
+        if guest_walk(&vcpu.domain.mmu, root(vcpu), va + first, access | ring(vcpu), &maddr[1], &fault.error):
             return EMULATE_FAULT
     if access & PFEC_WRITE:
         memcpy(memory + maddr[0], bytes, first)

@@ -40,7 +40,7 @@ from xenia.machine.lock cimport lock, unlock
 from xenia.machine.machine cimport frame_words
 from xenia.mm.access cimport copy_from_guest, copy_to_guest, guest_walk
 from xenia.mm.descriptors cimport map_ldt_page
-from xenia.mm.pvmmu cimport PAGE_ACCESSED, PAGE_DIRTY, PERDOMAIN_LDT_OFFSET, VcpuMmu
+from xenia.mm.pvmmu cimport PAGE_ACCESSED, PAGE_DIRTY, PAGE_USER, PERDOMAIN_LDT_OFFSET, VcpuMmu
 
 cdef enum:                  # how a bounce goes (Xen's TBF_*)
     BOUNCE_ERROR_CODE = 1
@@ -75,7 +75,7 @@ cdef void domain_crash(Domain *domain, const char *reason) noexcept nogil:
 
 cdef bint roots_alike(Vcpu *vcpu) noexcept nogil:
     # Whether user mode may stay on the kernel's L4: the guest's own slots of the lower half lead to the same tables.
-    # (The upper half is the kernel's; its pages carry no user bit.)  Accessed and dirty bits are no difference.
+    # (Of the upper half it reaches nothing there.)  Accessed, dirty and user bits are no difference.
     # mm/ counts what changes L4 tables, so that a comparison stands until the next one.
     cdef VcpuMmu *mmu = &vcpu.mmu
     cdef uint64_t *kernel = frame_words(vcpu.domain.machine, mmu.root_kernel)
@@ -89,7 +89,7 @@ cdef bint roots_alike(Vcpu *vcpu) noexcept nogil:
         mmu.compared_kernel = mmu.root_kernel
         mmu.compared_user = mmu.root_user
         mmu.compared_at = vcpu.domain.mmu.l4_changes
-        mmu.compared_alike = difference & ~<uint64_t>(PAGE_ACCESSED | PAGE_DIRTY) == 0
+        mmu.compared_alike = difference & ~<uint64_t>(PAGE_ACCESSED | PAGE_DIRTY | PAGE_USER) == 0
     return mmu.compared_alike
 
 
@@ -114,7 +114,7 @@ cdef void switch_mode(Vcpu *vcpu, bint kernel) noexcept nogil:
     vcpu.context.dirty |= CONTEXT_SEGMENTS
     if root != vcpu.mmu.root_loaded:
         vcpu.mmu.root_loaded = root
-        processor.ops.load_root(processor, root)
+        processor.ops.load_root(processor, root, root == vcpu.mmu.root_user)
 
 
 # --- entering the guest kernel
@@ -233,7 +233,7 @@ cdef bint user_tables_allow(Vcpu *vcpu, uint32_t *error, uint64_t va) noexcept n
     if guest_walk(&vcpu.domain.mmu, vcpu.mmu.root_user, va, access, &maddr, error):
         return False
     vcpu.mmu.root_loaded = vcpu.mmu.root_user
-    vcpu.processor.ops.load_root(vcpu.processor, vcpu.mmu.root_user)
+    vcpu.processor.ops.load_root(vcpu.processor, vcpu.mmu.root_user, True)
     return True
 
 
@@ -243,8 +243,8 @@ cdef int hypervisor_fault(Vcpu *vcpu, uint32_t error, uint64_t va) noexcept nogi
     cdef uint64_t offset = va - PERDOMAIN_VIRT_START
     cdef bint mapped
     cdef uint64_t address
-    if not vcpu.context.kernel and error & PFEC_USER:
-        error &= ~<uint32_t>PFEC_PRESENT        # nothing of the hypervisor's is in a user L4
+    if va < PERDOMAIN_VIRT_START and not vcpu.context.kernel and error & PFEC_USER:
+        error &= ~<uint32_t>PFEC_PRESENT        # the M2P is not there for user mode
     if error & (PFEC_USER | PFEC_WRITE | PFEC_FETCH | PFEC_RESERVED) or va < PERDOMAIN_VIRT_START or offset >= 0x20000:
         return inject_exception(vcpu, TRAP_PF, error, va)
     if offset < PERDOMAIN_LDT_OFFSET:

@@ -9,16 +9,16 @@ from libc.string cimport memcpy
 
 from xenia.abi.errno cimport XEN_EFAULT
 from xenia.abi.xen cimport HYPERVISOR_VIRT_END
-from xenia.cpu.processor cimport PFEC_FETCH, PFEC_PRESENT, PFEC_USER, PFEC_WRITE
+from xenia.cpu.processor cimport PFEC_FETCH, PFEC_PRESENT, PFEC_WRITE
 from xenia.machine.machine cimport frame_exists, frame_words
-from xenia.mm.pvmmu cimport PAGE_ACCESSED, PAGE_DIRTY, PAGE_PRESENT, PAGE_RW, PAGE_USER, pte_mfn
+from xenia.mm.pvmmu cimport PAGE_ACCESSED, PAGE_DIRTY, PAGE_PRESENT, PAGE_RW, pte_mfn
 
 cdef uint64_t LOWER_HALF_END = <uint64_t>1 << 47
 cdef uint64_t PAGE_NX = <uint64_t>1 << 63
 
 
 cdef int guest_walk(PvMmu *mmu, uint64_t root, uint64_t va, uint32_t access, uint64_t *maddr, uint32_t *error) noexcept nogil:
-    cdef uint64_t table = root, rights = PAGE_RW | PAGE_USER, no_execute = 0
+    cdef uint64_t table = root, rights = PAGE_RW, no_execute = 0
     cdef uint64_t *entry = NULL
     cdef int shift
     error[0] = access
@@ -37,8 +37,7 @@ cdef int guest_walk(PvMmu *mmu, uint64_t root, uint64_t va, uint32_t access, uin
     if not frame_exists(mmu.machine, table):
         return -XEN_EFAULT
     error[0] |= PFEC_PRESENT
-    if ((access & PFEC_WRITE and not rights & PAGE_RW) or (access & PFEC_USER and not rights & PAGE_USER)
-            or (access & PFEC_FETCH and no_execute)):
+    if access & PFEC_WRITE and not rights & PAGE_RW or access & PFEC_FETCH and no_execute:
         return -XEN_EFAULT
     if access & PFEC_WRITE:
         entry[0] |= PAGE_DIRTY

@@ -262,7 +262,7 @@ cdef int new_base_pointer(PvMmu *mmu, VcpuMmu *vcpu, uint64_t mfn) noexcept nogi
     vcpu.root_kernel = mfn
     vcpu.root_loaded = mfn
     unmap_ldt(mmu)
-    mmu.processor.ops.load_root(mmu.processor, mfn)
+    mmu.processor.ops.load_root(mmu.processor, mfn, mfn == vcpu.root_user)
     if mfn != old:
         put_page_and_type(mmu, old)
     return 0
@@ -278,6 +278,8 @@ cdef int new_user_base_pointer(PvMmu *mmu, VcpuMmu *vcpu, uint64_t mfn) noexcept
         if rc:
             return rc
     vcpu.root_user = mfn
+    if vcpu.root_loaded == mfn or vcpu.root_loaded == old:
+        mmu.processor.ops.load_root(mmu.processor, vcpu.root_loaded, vcpu.root_loaded == mfn)
     if old:
         put_page_and_type(mmu, old)
     return 0

@@ -1,9 +1,9 @@
 """Bare machine code on an engine: no domain, no hypervisor, identity page tables.  For the engines' conformance suite.
 
-The address space, 16 MB of machine memory at its own addresses: everything present, writable, for user too, but
+The address space, 16 MB of machine memory at its own addresses: everything present and writable, but
 
     READ_ONLY        one page that is read-only
-    SUPERVISOR       one page that user mode may not touch
+    SUPERVISOR       one page without the user bit
     NO_EXECUTE       one page that may not be executed
     CODE, STACK      where the program is and the top of its stack
 
@@ -44,6 +44,7 @@ cdef enum:
     CALL_NOP = 6
     CALL_FLAGS = 7          # go on with rdi as flags
     CALL_ROOT = 8           # go on with the page tables of frame rdi
+    CALL_USER_ROOT = 9      # the same, and they are user mode's own
     L4 = 0x70               # frames of the page tables
     L3 = 0x71
     L2 = 0x72
@@ -82,8 +83,8 @@ cdef int on_exit(void *opaque, Exit *exit) noexcept nogil:
     elif context.gpr[RAX] == CALL_FLAGS:
         context.rflags = context.gpr[RDI]
         context.dirty |= CONTEXT_FLAGS
-    elif context.gpr[RAX] == CALL_ROOT:
-        run.processor.ops.load_root(run.processor, context.gpr[RDI])
+    elif context.gpr[RAX] == CALL_ROOT or context.gpr[RAX] == CALL_USER_ROOT:
+        run.processor.ops.load_root(run.processor, context.gpr[RDI], context.gpr[RAX] == CALL_USER_ROOT)
     elif context.gpr[RAX] == CALL_EXIT:
         return LEAVE
     return RESUME
@@ -130,14 +131,14 @@ cdef class Program:
         self.engine.processor.context = &self.state.context
         self.engine.processor.vcpu = &self.state
         self.engine.processor.on_exit = on_exit
-        self.engine.processor.ops.load_root(self.engine.processor, L4)
+        self.engine.processor.ops.load_root(self.engine.processor, L4, False)
 
     def run(self) -> bool:
         """Run until the program leaves (True) or is kicked (False).
 
         The program leaves with any exception, and with syscall eax=0; other calls go on: 1 to user mode, 2 to kernel mode,
         3 entry edi of the page table becomes rsi, 4 the same without a flush, 5 byte esi is written to address rdi from
-        outside, 6 nothing, 7 with edi as flags, 8 with the page tables of frame edi.
+        outside, 6 nothing, 7 with edi as flags, 8 with the page tables of frame edi, 9 the same as user mode's own.
         """
         cdef bint left
         with nogil:

@@ -89,7 +89,7 @@ cdef class PvDomain:
                 raise AssertionError("the first page tables do not validate")
         self.mmu.machine.frames[<uint64_t>self.frames[L4]].flags |= FRAME_PINNED
         self.vcpu.root_kernel = self.vcpu.root_loaded = self.frames[L4]
-        self.mmu.processor.ops.load_root(self.mmu.processor, self.vcpu.root_kernel)
+        self.mmu.processor.ops.load_root(self.mmu.processor, self.vcpu.root_kernel, False)
         set_gdt(&self.mmu, &self.vcpu, NULL, 0)
         self.processor.forget()
 

@@ -14,7 +14,7 @@ from xenia.mm.pvmmu cimport PAGE_ACCESSED, PAGE_DIRTY, PAGE_PRESENT, PAGE_RW, pt
 NAMES = ("pte_changed", "table_typed", "table_untyped", "root_dropped", "flush_page", "flush_all", "flush_frame",
          "code_dirty", "load_root", "set_gdt", "set_ldt")
 # How many of a note's arguments mean something.
-NR_ARGUMENTS = (4, 2, 2, 1, 1, 0, 1, 2, 1, 2, 2)
+NR_ARGUMENTS = (4, 2, 2, 1, 1, 0, 1, 2, 2, 2, 2)
 
 cdef enum:
     PTE_CHANGED, TABLE_TYPED, TABLE_UNTYPED, ROOT_DROPPED, FLUSH_PAGE, FLUSH_ALL, FLUSH_FRAME, CODE_DIRTY, LOAD_ROOT
@@ -78,10 +78,10 @@ cdef void op_flush_frame(Processor *processor, uint64_t mfn) noexcept nogil:
 cdef void op_code_dirty(Processor *processor, uint64_t maddr, uint64_t length) noexcept nogil:
     note(processor, CODE_DIRTY, maddr, length, 0, 0)
 
-cdef void op_load_root(Processor *processor, uint64_t mfn) noexcept nogil:
+cdef void op_load_root(Processor *processor, uint64_t mfn, bint is_user) noexcept nogil:
     (<RecordingState *>processor).root = mfn
     (<RecordingState *>processor).nr_root_loads += 1
-    note(processor, LOAD_ROOT, mfn, 0, 0, 0)
+    note(processor, LOAD_ROOT, mfn, is_user, 0, 0)
     op_flush_all(processor)
 
 cdef void op_set_gdt(Processor *processor, uint64_t va, uint32_t limit) noexcept nogil:

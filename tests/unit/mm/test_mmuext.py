@@ -26,7 +26,7 @@ def test_a_new_base_pointer_is_held_and_loaded_and_the_old_one_let_go(domain: Ke
     old, new = domain.frames[L4], second_root(domain)
     assert domain.op(Op.NEW_BASEPTR, new) == 0
     assert domain.root_kernel == new
-    assert domain.processor.notes[-2] == ("load_root", new)
+    assert domain.processor.notes[-2] == ("load_root", new, False)
     assert (domain.frame(new).type_refs, domain.frame(old).type_refs) == (2, 1)
     assert domain.audit() == []
 

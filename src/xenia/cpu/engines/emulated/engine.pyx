@@ -80,6 +80,7 @@ cdef extern from "interpose.h" nogil:
         uint32_t watch_hits
         bint watch_armed
         uint64_t tlb_fills
+        bint user_root
         Jumps *jumps
         Links *links
 
@@ -133,6 +134,7 @@ cdef extern from "interpose.h" nogil:
         uint32_t rid
         uint64_t value
 
+    bint user_reaches(Interposed *engine, uint64_t va, uint64_t rights)
     uint8_t *interposed_walk(Interposed *current, CPUX86State *env, uint64_t va)
     void interposed_enter(Interposed *engine)
     Jumps *jumps_new()
@@ -499,7 +501,8 @@ cdef void op_code_dirty(Processor *processor, uint64_t maddr, uint64_t length) n
         tb_invalidate_phys_range_x86_64(engine.uc, maddr, maddr + length)
 
 
-cdef void op_load_root(Processor *processor, uint64_t root) noexcept nogil:
+cdef void op_load_root(Processor *processor, uint64_t root, bint is_user) noexcept nogil:
+    (<Engine *>processor).interposed.user_root = is_user
     links_root_changed(&(<Engine *>processor).interposed, (<Engine *>processor).env.cr[3], root << 12)
     (<Engine *>processor).env.cr[3] = root << 12
     op_flush_all(processor)
@@ -787,7 +790,7 @@ cdef entry_fault(Engine *engine, TlbEntry *entry, int mode):
         return (va, entry.paddr, f"maps {pte & 0x000ffffffffff000:#x} now", writable)
     if writable and not rights & 2:
         return (va, entry.paddr, "no longer writable", True)
-    if mode == MMU_USER_IDX and not rights & 4:
+    if mode == MMU_USER_IDX and not user_reaches(&engine.interposed, va, rights):
         return (va, entry.paddr, "no longer user's", writable)
     if addresses[2] != <uint64_t>-1 and nx:
         return (va, entry.paddr, "no longer executable", writable)

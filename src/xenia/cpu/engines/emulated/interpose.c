@@ -192,7 +192,7 @@ bool __wrap_x86_cpu_tlb_fill_x86_64(void *cpu, uint64_t va, int size, int access
         table = *entry;
     }
     error = PFEC_P;
-    if ((user && !(rights & PTE_U)) || (store && !(rights & PTE_W)) || (access == ACCESS_FETCH && nx))
+    if ((user && !user_reaches(engine, va, rights)) || (store && !(rights & PTE_W)) || (access == ACCESS_FETCH && nx))
         goto fault;
     if (!(*entry & PTE_A) || (store && !(*entry & PTE_D)))
         *entry |= PTE_A | (store ? PTE_D : 0);

@@ -13,6 +13,9 @@
 #define PTE_NX (1ull << 63)
 #define PTE_FRAME 0x000ffffffffff000ull
 
+#define UPPER_HALF 0xffff800000000000ull
+#define HYPERVISOR_VIRT_END 0xffff880000000000ull
+
 typedef struct Jumps Jumps; /* see jumps.c */
 typedef struct Links Links; /* see links.c */
 
@@ -27,6 +30,7 @@ typedef struct {
     uint32_t watch_hits; /* data watchpoints (dr6 bits) that the last instruction touched */
     bool watch_armed;    /* the next block is that one instruction */
     uint64_t tlb_fills;
+    bool user_root;      /* the root is user mode's own, which reaches all of it; else no more than its lower half */
     Jumps *jumps;
     Links *links;
 } Interposed;
@@ -35,6 +39,14 @@ static inline uint64_t *entry_at(Interposed *engine, uint64_t table, unsigned in
 {
     uint64_t maddr = (table & PTE_FRAME) + 8 * index;
     return maddr < engine->machine_bytes ? (uint64_t *)(engine->machine_memory + maddr) : NULL;
+}
+
+/* May user mode use what the page tables map at `va`?  The user bit says so of the hypervisor's own slots alone. */
+static inline bool user_reaches(const Interposed *engine, uint64_t va, uint64_t rights)
+{
+    if (va < UPPER_HALF)
+        return true;
+    return va < HYPERVISOR_VIRT_END ? rights & PTE_U : engine->user_root;
 }
 
 static inline int mode_of(const CPUX86State *env) { return (env->hflags & HF_CPL) == 3 ? MMU_USER_IDX : MMU_KERNEL_IDX; }
