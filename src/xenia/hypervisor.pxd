@@ -26,6 +26,4 @@ cdef class VirtualMachine:
     cdef RunLoop loop
     cdef object threads, ended, failure, on_end, stale, report
     cdef bint running
-    cdef bint share_info(self)
-    cdef pin_root(self, uint64_t root)
     cdef ring_alarm(self)

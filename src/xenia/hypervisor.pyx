@@ -135,12 +135,14 @@ cdef class VirtualMachine:
         self.console_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
         self.loop.domain = domain
         self.loop.alarm_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC)
-        clock_start(domain, &self.clock, warped)
-        directory_add(hypervisor.directory, domain)
+        with nogil:
+            clock_start(domain, &self.clock, warped)
+            directory_add(hypervisor.directory, domain)
 
     def __dealloc__(self):
         if self.domain != NULL:
-            release(self.domain)
+            with nogil:
+                release(self.domain)
             for fd in (self.store_fd, self.console_fd, self.emergency_fd, self.loop.alarm_fd, self.domain.wake_fd,
                        self.domain.emergency_fd):
                 if fd >= 0:
@@ -152,14 +154,20 @@ cdef class VirtualMachine:
         cdef DomainState *domain = self.domain
         cdef Vcpu *vcpu = &domain.vcpu[0]
         cdef MachineMemory memory = self.hypervisor.memory
+        cdef uint64_t root
+        cdef int rc
+        cdef bint enough
         where = plan(kernel, len(ramdisk), self.nr_pages)
-        if perdomain_create(&domain.mmu) or not self.share_info() or not grant_frames_grow(domain, 1):
+        with nogil:
+            enough = perdomain_create(&domain.mmu) == 0 and share_info(domain) and grant_frames_grow(domain, 1)
+        if not enough:
             raise ConfigError("not enough machine memory for one more domain")
         frames = memory.allocate(self.domid, self.nr_pages)
         domain.mmu.tot_pages = self.nr_pages
         domain.mmu.max_pages = self.nr_pages + SLACK_PAGES
-        domain.store_port = event_open(domain, DOM0, 0, self.store_fd)
-        domain.console_port = event_open(domain, DOM0, 0, self.console_fd)
+        with nogil:
+            domain.store_port = event_open(domain, DOM0, 0, self.store_fd)
+            domain.console_port = event_open(domain, DOM0, 0, self.console_fd)
         start = build(
             kernel, where, frames, memoryview(memory), memory.m2p,
             ramdisk=ramdisk, command_line=command_line, shared_info_maddr=domain.shared_info_mfn << 12,
@@ -167,8 +175,12 @@ cdef class VirtualMachine:
         )
         domain.store_mfn = start.store_mfn
         domain.console_mfn = start.console_mfn
-        self.pin_root(start.root_mfn)
-        set_gdt(&domain.mmu, &vcpu.mmu, NULL, 0)
+        root = start.root_mfn
+        with nogil:
+            rc = pin_root(domain, root)
+            set_gdt(&domain.mmu, &vcpu.mmu, NULL, 0)
+        if rc:
+            raise HypervisorBug(f"the start of day does not validate: errno {-rc}")
         vcpu.context.rip = start.rip
         vcpu.context.gpr[<int>RSP] = start.rsp
         vcpu.context.gpr[<int>RSI] = start.rsi
@@ -181,33 +193,6 @@ cdef class VirtualMachine:
         vcpu.is_up = True
         wallclock_update(domain)
         time_update(vcpu)
-
-    cdef bint share_info(self):
-        # shared_info: a frame of Xen's that the guest may map writable, and never retype.
-        cdef DomainState *domain = self.domain
-        cdef uint64_t mfn = machine_alloc(domain.machine, self.domid)
-        if mfn == INVALID_M2P_ENTRY:
-            return False
-        domain.machine.frames[mfn].flags = FRAME_VALIDATED
-        domain.machine.frames[mfn].type = FRAME_SHARED
-        domain.machine.frames[mfn].type_refs = 1
-        domain.shared_info_mfn = mfn
-        domain.shared_info = <shared_info_t *>frame_words(domain.machine, mfn)
-        domain.vcpu[0].info = &domain.shared_info.vcpu_info[0]
-        domain.vcpu[0].info.evtchn_upcall_mask = 1
-        return True
-
-    cdef pin_root(self, uint64_t root):
-        # The builder leaves the first L4 pinned, and it is the vcpu's base pointer.
-        cdef DomainState *domain = self.domain
-        cdef Vcpu *vcpu = &domain.vcpu[0]
-        cdef int rc = get_page_and_type(&domain.mmu, root, FRAME_L4)
-        if rc:
-            raise HypervisorBug(f"the start of day does not validate: errno {-rc}")
-        get_page_and_type(&domain.mmu, root, FRAME_L4)
-        domain.machine.frames[root].flags |= FRAME_PINNED
-        vcpu.mmu.root_kernel = vcpu.mmu.root_loaded = root
-        vcpu.processor.ops.load_root(vcpu.processor, root, False)
 
     # --- running ---
 
@@ -357,8 +342,11 @@ cdef class VirtualMachine:
 
     def destroy(self) -> int:
         """Stop the domain and give its memory back.  The number of frames that others still hold."""
+        cdef uint64_t left
         self.stop()
-        return release(self.domain)
+        with nogil:
+            left = release(self.domain)
+        return left
 
 
 cdef extern from *:
@@ -386,7 +374,37 @@ cdef int check_translations(void *opaque) noexcept with gil:
     return 1 if domain.stale else 0
 
 
-cdef uint64_t release(DomainState *domain):
+cdef bint share_info(DomainState *domain) noexcept nogil:
+    # shared_info: a frame of Xen's that the guest may map writable, and never retype.
+    cdef uint64_t mfn = machine_alloc(domain.machine, domain.domid)
+    if mfn == INVALID_M2P_ENTRY:
+        return False
+    domain.machine.frames[mfn].flags = FRAME_VALIDATED
+    domain.machine.frames[mfn].type = FRAME_SHARED
+    domain.machine.frames[mfn].type_refs = 1
+    domain.shared_info_mfn = mfn
+    domain.shared_info = <shared_info_t *>frame_words(domain.machine, mfn)
+    domain.vcpu[0].info = &domain.shared_info.vcpu_info[0]
+    domain.vcpu[0].info.evtchn_upcall_mask = 1
+    return True
+
+
+cdef int pin_root(DomainState *domain, uint64_t root) noexcept nogil:
+    # The builder leaves the first L4 pinned, and it is the vcpu's base pointer.
+    cdef Vcpu *vcpu = &domain.vcpu[0]
+    cdef int rc
+    lock(&domain.mmu.lock)
+    rc = get_page_and_type(&domain.mmu, root, FRAME_L4)
+    if rc == 0:
+        get_page_and_type(&domain.mmu, root, FRAME_L4)
+        domain.machine.frames[root].flags |= FRAME_PINNED
+        vcpu.mmu.root_kernel = vcpu.mmu.root_loaded = root
+        vcpu.processor.ops.load_root(vcpu.processor, root, False)
+    unlock(&domain.mmu.lock)
+    return rc
+
+
+cdef uint64_t release(DomainState *domain) noexcept nogil:
     # Everything that a domain holds, once.
     cdef Vcpu *vcpu = &domain.vcpu[0]
     cdef uint64_t left

@@ -14,7 +14,7 @@ from xenia.domain.build.elf import ElfKernel, load_elf
 from xenia.hypervisor import Hypervisor, VirtualMachine
 
 ANSWERS = Path(__file__).with_name("answers")
-NOT_ASKED = {"spin", "flood"}  # they never end
+NOT_ASKED = {"spin", "flood", "hog", "borrower"}  # they never end, or are not alone
 
 
 def behaviours() -> list[str]:

@@ -217,21 +217,21 @@ cdef int64_t event_alloc_unbound(Domain *domain, uint16_t remote_domid) noexcept
 
 cdef int64_t event_bind_interdomain(Domain *domain, uint16_t remote_domid, uint32_t remote_port) noexcept nogil:
     cdef int64_t port
+    cdef EventChannel *local = new_channel(domain, 0, &port)
     hold_channels(domain)
-    port = bind_interdomain(domain, resolved(domain, remote_domid), remote_port)
+    port = bind_interdomain(domain, local, port, resolved(domain, remote_domid), remote_port)
     drop_channels(domain)
     return port
 
-cdef int64_t bind_interdomain(Domain *domain, uint16_t remote_domid, uint32_t remote_port) noexcept nogil:
-    cdef EventChannel *local
+# `local` is a channel at the free port `port`, or NULL with free_port's error.
+cdef int64_t bind_interdomain(Domain *domain, EventChannel *local, int64_t port, uint16_t remote_domid,
+                              uint32_t remote_port) noexcept nogil:
     cdef EventChannel *remote
     cdef Domain *other = domain
-    cdef int64_t port
     if remote_domid != domain.domid:
         other = domain.directory.domains[remote_domid] if domain.directory != NULL and remote_domid < NR_DOMIDS else NULL
         if other == NULL and remote_domid != 0:
             return -XEN_ESRCH
-    local = new_channel(domain, 0, &port)
     if local == NULL:
         return port
     if other == NULL or not event_port_valid(other, remote_port):

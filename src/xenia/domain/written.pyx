@@ -7,6 +7,7 @@ translations before it goes on.  It makes no difference to what the guest sees i
 """
 
 from libc.stdint cimport uint64_t
+from libc.string cimport memcpy
 
 from xenia.domain.events cimport domain_nudge
 from xenia.machine.lock cimport lock, unlock
@@ -31,14 +32,17 @@ cdef void frame_written(Domain *domain, uint64_t mfn) noexcept nogil:
 
 cdef void written_apply(Domain *domain) noexcept nogil:
     cdef const unsigned char *code = domain.vcpu[0].processor.code_frames
-    cdef uint64_t i
+    cdef uint64_t written[ROOM]
+    cdef uint64_t i, count
     lock(&domain.mmu.lock)
-    if domain.nr_written <= ROOM:
-        for i in range(domain.nr_written):
-            domain.mmu.processor.ops.code_dirty(domain.mmu.processor, domain.written[i] << 12, 4096)
+    count = domain.nr_written
+    memcpy(written, domain.written, sizeof(written))
+    domain.nr_written = 0
+    unlock(&domain.mmu.lock)
+    if count <= ROOM:
+        for i in range(count):
+            domain.mmu.processor.ops.code_dirty(domain.mmu.processor, written[i] << 12, 4096)
     else:
         for i in range(domain.machine.nr_frames):
             if code[i >> 3] >> (i & 7) & 1:
                 domain.mmu.processor.ops.code_dirty(domain.mmu.processor, i << 12, 4096)
-    domain.nr_written = 0
-    unlock(&domain.mmu.lock)

@@ -54,6 +54,7 @@ from xenia.abi.xen cimport HYPERVISOR_VIRT_START, INVALID_M2P_ENTRY
 from xenia.domain.domain cimport Domain, Vcpu
 from xenia.hypercalls.guest cimport from_guest, own_domain, to_guest
 from xenia.hypercalls.table cimport HYPERCALL_CONTINUE
+from xenia.machine.lock cimport give_way
 from xenia.machine.machine cimport FRAME_ALLOCATED, FRAME_PINNED, FRAME_SHARED, Frame, Machine, machine_alloc_extent
 from xenia.mm.pvmmu cimport PvMmu, get_page, put_page, put_page_and_type
 
@@ -102,6 +103,7 @@ cdef bint lose_frame(PvMmu *mmu, uint64_t mfn) noexcept nogil:
 cdef bint lose_extent(PvMmu *mmu, uint64_t mfn, uint32_t order) noexcept nogil:
     cdef uint64_t i
     for i in range(<uint64_t>1 << order):
+        give_way(&mmu.lock)
         if not lose_frame(mmu, mfn + i):
             return False
     return True
@@ -131,6 +133,7 @@ cdef int64_t adjust_reservation(Vcpu *vcpu, uint64_t *args, uint32_t op, uint64_
         if i != start and vcpu.domain.preempt:
             args[0] = i << EXTENT_SHIFT | op
             return HYPERCALL_CONTINUE
+        give_way(&mmu.lock)
         entry = INVALID_M2P_ENTRY
         if op != XENMEM_increase_reservation and from_guest(vcpu, &entry, reservation.extent_start + 8 * i, 8):
             break
@@ -188,6 +191,7 @@ cdef int64_t exchange(Vcpu *vcpu, uint64_t *args) noexcept nogil:
         if i != op.nr_exchanged // chunk.nr_in and vcpu.domain.preempt:
             result = HYPERCALL_CONTINUE
             break
+        give_way(&vcpu.domain.mmu.lock)
         result = exchange_chunk(vcpu, &op, &chunk, i)
         if result:
             break

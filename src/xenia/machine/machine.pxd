@@ -4,6 +4,7 @@
 # The lowest frames belong to Xen (DOMID_XEN): the M2P table, the page tables that map it, and the per-domain
 # pages are taken from there.  A frame with refs == 0 is free.
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from xenia.machine.lock cimport Lock
 
 cdef enum:                  # Frame.type
     # Xen's PGT_* types; a frame has one type at a time while type_refs > 0.
@@ -47,7 +48,7 @@ cdef struct Machine:
     uint64_t low            # and these neither: they come last
     uint64_t low_end
     uint64_t run, nr_run    # frames that were freed one after the other and are not scrubbed yet
-    void *lock              # guards the allocator (frames are otherwise touched only by their owner's thread)
+    Lock lock               # guards the allocator (frames are otherwise touched only by their owner's thread)
 
 cdef inline uint64_t *frame_words(Machine *machine, uint64_t mfn) noexcept nogil:
     return <uint64_t *>(machine.base + (mfn << 12))

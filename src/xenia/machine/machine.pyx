@@ -14,20 +14,12 @@ from array import array
 
 from cpython.buffer cimport PyBuffer_FillInfo
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 from xenia.abi.xen cimport DOMID_IO, DOMID_XEN, INVALID_M2P_ENTRY
+from xenia.machine.lock cimport lock, unlock
 
 from xenia.errors import ConfigError
-
-cdef extern from "<pthread.h>" nogil:
-    ctypedef struct pthread_mutex_t:
-        pass
-    int pthread_mutex_init(pthread_mutex_t *lock, void *attributes)
-    int pthread_mutex_lock(pthread_mutex_t *lock)
-    int pthread_mutex_unlock(pthread_mutex_t *lock)
-    int pthread_mutex_destroy(pthread_mutex_t *lock)
 
 cdef extern from "<sys/mman.h>" nogil:
     void *mmap(void *address, size_t length, int protection, int flags, int fd, long offset)
@@ -50,7 +42,7 @@ cdef uint64_t LEAF = <uint64_t>1 << 63 | 0x21
 
 cdef uint64_t machine_alloc(Machine *machine, uint16_t owner) noexcept nogil:
     cdef uint64_t mfn = INVALID_M2P_ENTRY
-    pthread_mutex_lock(<pthread_mutex_t *>machine.lock)
+    lock(&machine.lock)
     scrub_run(machine)
     if machine.nr_freed:
         machine.nr_freed -= 1
@@ -64,7 +56,7 @@ cdef uint64_t machine_alloc(Machine *machine, uint16_t owner) noexcept nogil:
     if mfn != INVALID_M2P_ENTRY:
         machine.nr_free -= 1
         take(machine, mfn, owner)
-    pthread_mutex_unlock(<pthread_mutex_t *>machine.lock)
+    unlock(&machine.lock)
     return mfn
 
 
@@ -72,7 +64,7 @@ cdef uint64_t machine_alloc_extent(Machine *machine, uint16_t owner, unsigned or
     cdef uint64_t count = <uint64_t>1 << order, first, i
     if order == 0:
         return machine_alloc(machine, owner)
-    pthread_mutex_lock(<pthread_mutex_t *>machine.lock)
+    lock(&machine.lock)
     scrub_run(machine)
     first = find_extent(machine, count)
     if first != INVALID_M2P_ENTRY:
@@ -80,7 +72,7 @@ cdef uint64_t machine_alloc_extent(Machine *machine, uint16_t owner, unsigned or
         machine.nr_free -= count
         for i in range(first, first + count):
             take(machine, i, owner)
-    pthread_mutex_unlock(<pthread_mutex_t *>machine.lock)
+    unlock(&machine.lock)
     return first
 
 
@@ -121,7 +113,7 @@ cdef inline void claim_from(Machine *machine, uint64_t *start, uint64_t end, uin
 # clear what nobody touched would be the first thing to fill the host's memory with it.
 cdef void machine_free(Machine *machine, uint64_t mfn) noexcept nogil:
     machine.m2p[mfn] = INVALID_M2P_ENTRY
-    pthread_mutex_lock(<pthread_mutex_t *>machine.lock)
+    lock(&machine.lock)
     if mfn != machine.run + machine.nr_run:
         scrub_run(machine)
         machine.run = mfn
@@ -130,13 +122,13 @@ cdef void machine_free(Machine *machine, uint64_t mfn) noexcept nogil:
     machine.freed[machine.nr_freed] = <uint32_t>mfn
     machine.nr_freed += 1
     machine.nr_free += 1
-    pthread_mutex_unlock(<pthread_mutex_t *>machine.lock)
+    unlock(&machine.lock)
 
 
 cdef void machine_scrub(Machine *machine) noexcept nogil:
-    pthread_mutex_lock(<pthread_mutex_t *>machine.lock)
+    lock(&machine.lock)
     scrub_run(machine)
-    pthread_mutex_unlock(<pthread_mutex_t *>machine.lock)
+    unlock(&machine.lock)
 
 
 cdef inline void scrub_run(Machine *machine) noexcept nogil:
@@ -169,8 +161,6 @@ cdef class MachineMemory:
         machine.memfd = -1
         machine.nr_frames = size >> 12
         self.length = <Py_ssize_t>(machine.nr_frames << 12)
-        machine.lock = malloc(sizeof(pthread_mutex_t))
-        pthread_mutex_init(<pthread_mutex_t *>machine.lock, NULL)
         try:
             machine.memfd = os.memfd_create("xenia-machine-memory", os.MFD_CLOEXEC)
             os.ftruncate(machine.memfd, self.length)
@@ -183,7 +173,8 @@ cdef class MachineMemory:
                                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
         if machine.base == MAP_FAILED or machine.frames == MAP_FAILED or machine.freed == MAP_FAILED:
             raise ConfigError(f"the host gives no {size >> 20} MiB of machine memory")
-        build_m2p(machine)
+        with nogil:
+            build_m2p(machine)
         if scatter is not None:
             order = [*range(machine.low, machine.low_end), *range(machine.fresh, machine.fresh_end)]
             random.Random(scatter).shuffle(order)
@@ -203,9 +194,6 @@ cdef class MachineMemory:
             munmap(machine.freed, machine.nr_frames * sizeof(uint32_t))
         if machine.memfd >= 0:
             os.close(machine.memfd)
-        if machine.lock != NULL:
-            pthread_mutex_destroy(<pthread_mutex_t *>machine.lock)
-            free(machine.lock)
 
     def __getbuffer__(self, Py_buffer *buffer, int flags):
         PyBuffer_FillInfo(buffer, self, self.machine.base, self.length, 0, flags)

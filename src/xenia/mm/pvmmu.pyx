@@ -21,12 +21,17 @@ Translations that a processor has cached outlive the entries they came from.  It
 that was writable becomes a page table, and when a frame is handed back.  At both, every cached translation of that frame
 is dropped (`flush_frame`); nothing else needs a flush from here.  A frame's `stamp` says when it last lost a writable
 reference, on the clock that counts full flushes: none since, none needed.
+
+A tree may have thousands of tables, so whoever waits for the domain's lock has it between any two (`give_way`).  Others only ever want
+frames that the domain granted them, to read or to write.  A table has its type, and a type reference, from before its first entry is checked
+until after its last has given back what it held, so nobody gets it for writing while it is half one thing and half another.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from xenia.abi.errno cimport XEN_EBUSY, XEN_EINVAL, XEN_EPERM
 from xenia.abi.xen cimport DOMID_IO, PERDOMAIN_VIRT_START
+from xenia.machine.lock cimport give_way
 from xenia.machine.machine cimport (
     FRAME_ALLOCATED, FRAME_L1, FRAME_L2, FRAME_L4, FRAME_NONE, FRAME_PINNED, FRAME_SEG_DESC, FRAME_SHARED,
     FRAME_VALIDATED, FRAME_WRITABLE, Frame, Machine, frame_exists, frame_words, machine_free,
@@ -158,15 +163,14 @@ cdef int get_page_type(PvMmu *mmu, uint64_t mfn, int frame_type) noexcept nogil:
 
 cdef void put_page_type(PvMmu *mmu, uint64_t mfn) noexcept nogil:
     cdef Frame *frame = &mmu.machine.frames[mfn]
-    frame.type_refs -= 1
-    if frame.type_refs:
-        return
-    if frame.type == FRAME_WRITABLE:
-        frame.stamp = mmu.processor.flush_clock
-    else:
+    if frame.type_refs == 1 and frame.type != FRAME_WRITABLE:
+        # It stays what it is, to others, until its entries hold nothing any more.
         frame.flags &= ~FRAME_VALIDATED
         demote(mmu, mfn, frame.type)
         frame.type = FRAME_NONE
+    frame.type_refs -= 1
+    if frame.type_refs == 0 and frame.type == FRAME_WRITABLE:
+        frame.stamp = mmu.processor.flush_clock
 
 
 cdef int promote(PvMmu *mmu, uint64_t mfn, int frame_type) noexcept nogil:
@@ -174,6 +178,7 @@ cdef int promote(PvMmu *mmu, uint64_t mfn, int frame_type) noexcept nogil:
     cdef uint64_t *words = frame_words(mmu.machine, mfn)
     cdef unsigned i, undo
     cdef int rc
+    give_way(&mmu.lock)
     if frame_type == FRAME_SEG_DESC:
         rc = validate_segment_descriptors(words)
         mmu.processor.ops.code_dirty(mmu.processor, mfn << 12, 4096)
@@ -199,6 +204,7 @@ cdef void demote(PvMmu *mmu, uint64_t mfn, int frame_type) noexcept nogil:
     cdef unsigned i
     if frame_type > FRAME_L4 or frame_type == FRAME_NONE:
         return
+    give_way(&mmu.lock)
     if frame_type == FRAME_L4:
         mmu.processor.ops.root_dropped(mmu.processor, mfn)
     for i in range(ENTRIES):
@@ -311,13 +317,16 @@ cdef uint64_t relinquish(PvMmu *mmu) noexcept nogil:
     cdef Frame *frames = mmu.machine.frames
     cdef uint64_t mfn, left = 0
     for mfn in range(mmu.machine.nr_frames):
+        give_way(&mmu.lock)
         if frames[mfn].owner == mmu.domid and frames[mfn].refs and frames[mfn].flags & FRAME_PINNED:
             frames[mfn].flags &= ~FRAME_PINNED
             put_page_and_type(mmu, mfn)
     for mfn in range(mmu.machine.nr_frames):
+        give_way(&mmu.lock)
         if frames[mfn].owner == mmu.domid and frames[mfn].refs and frames[mfn].flags & FRAME_ALLOCATED:
             frames[mfn].flags &= ~FRAME_ALLOCATED
             put_page(mmu, mfn)
     for mfn in range(mmu.machine.nr_frames):
+        give_way(&mmu.lock)
         left += frames[mfn].owner == mmu.domid and frames[mfn].refs != 0
     return left

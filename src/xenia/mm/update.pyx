@@ -2,7 +2,8 @@
 
 Each change of an entry is a transaction: take what the new entry needs, write it, give back what the old one held; a
 refusal leaves everything as it was.  Requests come in batches, and a batch stops where a request is refused, with the
-number carried out told to the guest; a long batch stops where the vcpu is wanted elsewhere (MMU_PREEMPTED).
+number carried out told to the guest; a long batch stops where the vcpu is wanted elsewhere (MMU_PREEMPTED).  Between any two
+requests, and two tables of a tree that is validated or let go, others may have the domain's lock.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -19,6 +20,7 @@ from xenia.abi.xen cimport (
     MMUEXT_TLB_FLUSH_ALL, MMUEXT_TLB_FLUSH_LOCAL, MMUEXT_TLB_FLUSH_MULTI, MMUEXT_UNMARK_SUPER, MMUEXT_UNPIN_TABLE,
     UVMF_ALL, UVMF_FLUSHTYPE_MASK, UVMF_INVLPG, UVMF_TLB_FLUSH, mmu_update_t, mmuext_op_t,
 )
+from xenia.machine.lock cimport give_way
 from xenia.machine.machine cimport (
     FRAME_L1, FRAME_L4, FRAME_NONE, FRAME_PINNED, FRAME_VALIDATED, FRAME_WRITABLE, Frame, frame_exists, frame_words,
 )
@@ -89,6 +91,7 @@ cdef int64_t mmu_update(PvMmu *mmu, VcpuMmu *vcpu, uint64_t requests, uint32_t c
     while done[0] < count:
         if mmu.preempt != NULL and mmu.preempt[0] and done[0]:
             return MMU_PREEMPTED
+        give_way(&mmu.lock)
         if copy_from_guest(mmu, vcpu.root_kernel, &request, requests + sizeof(mmu_update_t) * done[0], sizeof(mmu_update_t)):
             return -XEN_EFAULT
         rc = one_update(mmu, request.ptr & 7, request.ptr & ~<uint64_t>7, request.val, of_io)
@@ -178,6 +181,7 @@ cdef int64_t mmuext_op(PvMmu *mmu, VcpuMmu *vcpu, uint64_t operations, uint32_t 
     while done[0] < count:
         if mmu.preempt != NULL and mmu.preempt[0] and done[0]:
             return MMU_PREEMPTED
+        give_way(&mmu.lock)
         if copy_from_guest(mmu, vcpu.root_kernel, &operation, operations + sizeof(mmuext_op_t) * done[0], sizeof(mmuext_op_t)):
             return -XEN_EFAULT
         rc = one_operation(mmu, vcpu, &operation)

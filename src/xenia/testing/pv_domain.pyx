@@ -5,17 +5,20 @@ L3, L2 and L1 of that mapping, read-only, the others writable.  Frames REQUESTS 
 hypercalls.
 """
 
-from collections.abc import Sequence
+import threading
+from array import array
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from xenia.abi.xen cimport DOMID_SELF as SELF, HYPERVISOR_VIRT_END, mmu_update_t, mmuext_op_t
 from xenia.cpu.processor cimport SegmentDescriptor
 from xenia.machine.machine cimport (
     FRAME_ALLOCATED, FRAME_L4, FRAME_PINNED, FRAME_VALIDATED, Frame, Machine, MachineMemory, frame_words, machine_alloc,
 )
+from xenia.machine.lock cimport lock, unlock
 from xenia.mm.access cimport copy_from_guest, copy_to_guest
 from xenia.mm.audit cimport audit
 from xenia.mm.descriptors cimport (
@@ -24,9 +27,10 @@ from xenia.mm.descriptors cimport (
 )
 from xenia.mm.ptwr cimport ptwr_find, ptwr_write
 from xenia.mm.pvmmu cimport (
-    PvMmu, VcpuMmu, get_page, get_page_and_type, put_page, put_page_and_type, relinquish,
+    PvMmu, VcpuMmu, get_granted, get_page, get_page_and_type, put_granted, put_page, put_page_and_type, relinquish,
 )
 from xenia.mm.update cimport mmu_update, mmuext_op, new_base_pointer, update_va_mapping
+from xenia.testing.lock cimport Asker, asker
 from xenia.testing.recorder cimport RecordingProcessor
 
 BASE = HYPERVISOR_VIRT_END          # of the direct map: slot 272
@@ -34,6 +38,8 @@ REQUESTS = 4
 L4, L3, L2, L1 = 0, 1, 2, 3         # pfns of the page tables
 FIRST_FREE = 8                      # the first pfn that is used for nothing
 DOMID_SELF = SELF
+
+cdef uint64_t FIRST_REQUEST_VA = BASE + 4096 * REQUESTS
 
 cdef enum:
     NR_TABLES = 4
@@ -68,6 +74,8 @@ cdef class PvDomain:
     cdef PvMmu mmu
     cdef VcpuMmu vcpu
     cdef bint dead
+    cdef volatile bint writing
+    cdef readonly int nr_written
 
     def __init__(self, pages: int = 64, *, machine: MachineMemory | None = None, domid: int = 1,
                  scatter: int | None = None) -> None:
@@ -192,16 +200,16 @@ cdef class PvDomain:
 
     def mmu_update(self, requests: Sequence[tuple[int, int]], foreigndom: int = SELF) -> tuple[int, int]:
         """mmu_update with (ptr, val) requests: the result (1: preempted) and how many were carried out."""
-        cdef uint32_t done = 0
         self.load_requests([word for request in requests for word in request])
-        rc = mmu_update(&self.mmu, &self.vcpu, BASE + 4096 * FIRST_REQUEST, len(requests), foreigndom, &done)
-        return rc, done
+        return self.raw_mmu_update(BASE + 4096 * FIRST_REQUEST, len(requests), foreigndom)
 
     def mmuext(self, operations: Sequence[tuple[int, int, int]], foreigndom: int = SELF) -> tuple[int, int]:
         """mmuext_op with (cmd, arg1, arg2) operations: the result (1: preempted) and how many were carried out."""
-        cdef uint32_t done = 0
+        cdef uint32_t done = 0, count = len(operations), domid = foreigndom
+        cdef int64_t rc
         self.load_requests([word for operation in operations for word in operation])
-        rc = mmuext_op(&self.mmu, &self.vcpu, BASE + 4096 * FIRST_REQUEST, len(operations), foreigndom, &done)
+        with nogil:
+            rc = mmuext_op(&self.mmu, &self.vcpu, FIRST_REQUEST_VA, count, domid, &done)
         return rc, done
 
     cdef void load_requests(self, list words) except *:
@@ -213,8 +221,11 @@ cdef class PvDomain:
 
     def raw_mmu_update(self, va: int, count: int, foreigndom: int = SELF) -> tuple[int, int]:
         """mmu_update with any request address and count."""
-        cdef uint32_t done = 0
-        rc = mmu_update(&self.mmu, &self.vcpu, va, count, foreigndom, &done)
+        cdef uint32_t done = 0, nr_requests = count, domid = foreigndom
+        cdef uint64_t requests = va
+        cdef int64_t rc
+        with nogil:
+            rc = mmu_update(&self.mmu, &self.vcpu, requests, nr_requests, domid, &done)
         return rc, done
 
     def update(self, mfn: int, index: int, value: int, command: int = 0) -> int:
@@ -269,6 +280,47 @@ cdef class PvDomain:
             return rc
         return descriptor.base, descriptor.limit, descriptor.attributes
 
+    @property
+    def asker(self) -> Asker:
+        """Somebody else who wants its lock."""
+        return asker(self, &self.mmu.lock)
+
+    def while_others_write(self, mfns: Sequence[int], operation: Callable[[], object]) -> int:
+        """Carry `operation` out while somebody who was granted the frames takes each for writing, writes rubbish, puts back what was there,
+        and lets go of it, again and again.  How often."""
+        thread = threading.Thread(target=self._write, args=(mfns,))
+        self.writing = True
+        thread.start()
+        try:
+            operation()
+        finally:
+            self.writing = False
+            thread.join()
+        return self.nr_written
+
+    def _write(self, mfns: Sequence[int]) -> None:
+        cdef uint64_t[::1] frames = array("Q", mfns)
+        cdef uint64_t kept[512]
+        cdef uint64_t mfn, i, count = len(mfns)
+        cdef bint granted
+        self.nr_written = 0
+        with nogil:
+            while self.writing:
+                for i in range(count):
+                    mfn = frames[i]
+                    lock(&self.mmu.lock)
+                    granted = get_granted(&self.mmu, mfn, True)
+                    unlock(&self.mmu.lock)
+                    if not granted:
+                        continue
+                    self.nr_written += 1
+                    memcpy(kept, frame_words(self.mmu.machine, mfn), 4096)
+                    memset(frame_words(self.mmu.machine, mfn), 0xff, 4096)
+                    memcpy(frame_words(self.mmu.machine, mfn), kept, 4096)
+                    lock(&self.mmu.lock)
+                    put_granted(&self.mmu, mfn, True)
+                    unlock(&self.mmu.lock)
+
     # --- counts ---
 
     @property
@@ -300,14 +352,17 @@ cdef class PvDomain:
 
     def relinquish(self) -> int:
         """End the domain and give all its frames back; how many stay."""
+        cdef uint64_t left
         self.dead = True
         self.mmu.dying = True
         set_ldt(&self.mmu, &self.vcpu, 0, 0)
         release_gdt(&self.mmu, &self.vcpu)
         if self.vcpu.root_user:
             put_page_and_type(&self.mmu, self.vcpu.root_user)
-        put_page_and_type(&self.mmu, self.vcpu.root_kernel)
+        with nogil:
+            put_page_and_type(&self.mmu, self.vcpu.root_kernel)
         self.vcpu.root_kernel = self.vcpu.root_user = self.vcpu.root_loaded = 0
-        left = relinquish(&self.mmu)
+        with nogil:
+            left = relinquish(&self.mmu)
         perdomain_destroy(&self.mmu)
         return left

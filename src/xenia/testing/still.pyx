@@ -44,6 +44,7 @@ from xenia.machine.machine cimport FRAME_L4, FRAME_SHARED, Machine, MachineMemor
 from xenia.mm.access cimport copy_to_guest
 from xenia.mm.descriptors cimport perdomain_create
 from xenia.mm.pvmmu cimport get_page_and_type, put_page_and_type, relinquish
+from xenia.testing.lock cimport Asker, asker
 from xenia.testing.recorder cimport TSC_PER_US, RecordingProcessor, recorded_host_clock
 
 PAGES = 32
@@ -186,6 +187,16 @@ cdef class StillDomain:
         return bytes(memoryview(self.memory)[mfn * 4096 + offset:mfn * 4096 + offset + length])
 
     @property
+    def asker(self) -> Asker:
+        """Somebody else who wants its lock."""
+        return asker(self, &self.domain.mmu.lock)
+
+    @property
+    def machine_asker(self) -> Asker:
+        """Somebody who wants machine memory."""
+        return asker(self, &self.memory.machine.lock)
+
+    @property
     def machine(self) -> MachineMemory:
         """Its machine memory."""
         return self.memory
@@ -211,13 +222,15 @@ cdef class StillDomain:
         directory_remove(domain)
         event_reset(domain)
         grant_maps_release(domain)
-        lock(&domain.mmu.lock)
-        domain.is_dying = domain.mmu.dying = 1
-        domain_release_frames(domain)
-        put_page_and_type(&domain.mmu, domain.vcpu[0].mmu.root_kernel)
-        left = relinquish(&domain.mmu) - domain.nr_grant_frames - domain.nr_status_frames
-        grant_frames_release(domain)
-        unlock(&domain.mmu.lock)
+        cdef uint64_t left
+        with nogil:
+            lock(&domain.mmu.lock)
+            domain.is_dying = domain.mmu.dying = 1
+            domain_release_frames(domain)
+            put_page_and_type(&domain.mmu, domain.vcpu[0].mmu.root_kernel)
+            left = relinquish(&domain.mmu) - domain.nr_grant_frames - domain.nr_status_frames
+            grant_frames_release(domain)
+            unlock(&domain.mmu.lock)
         return left
 
     # --- hypercalls

@@ -76,6 +76,22 @@ cdef class DomainFrames(Frames):
         event_ignore(self.domain, port, <Listener *>listening)
         free(listening)
 
+    # The same for who holds the interpreter's lock.
+
+    cdef bint connect(self, uint32_t port, uint16_t backend_domid, int event_fd):
+        cdef bint refused
+        with nogil:
+            refused = event_connect(self.domain, port, backend_domid, event_fd) != 0
+        return not refused
+
+    cdef disconnect(self, uint32_t port, int event_fd):
+        with nogil:
+            event_disconnect(self.domain, port, event_fd)
+
+    cdef send(self, uint32_t port):
+        with nogil:
+            self.notify(port)
+
 
 cdef class Holds:
     """Frames held by their references, until `release`."""
@@ -86,22 +102,31 @@ cdef class Holds:
 
     def __init__(self, DomainFrames frames, refs, bint writable):
         cdef Granted *granted
+        cdef uint32_t number
+        cdef bint refused
         self.frames = frames
         self.mfns = []
         self.notes = bytearray(sizeof(Granted) * len(refs))
         for index, ref in enumerate(refs):
             granted = &(<Granted *><char *>self.notes)[<int>index]
-            if not 0 <= ref < 1 << 32 or frames.hold(ref, writable, granted):
+            refused = not 0 <= ref < 1 << 32
+            if not refused:
+                number = ref
+                with nogil:
+                    refused = frames.hold(number, writable, granted)
+            if refused:
                 self.release()
                 raise FrontendFault(f"grant reference {ref} is not granted{' for writing' if writable else ''}")
             self.mfns.append((<GrantHold *>granted.opaque).mfn)
 
     def release(self) -> None:
         """Give them back.  Again does nothing."""
-        cdef int index
-        for index in range(len(self.mfns)):
-            self.frames.release(&(<Granted *><char *>self.notes)[index])
+        cdef Granted *granted = <Granted *><char *>self.notes
+        cdef int index, count = len(self.mfns)
         self.mfns = []
+        with nogil:
+            for index in range(count):
+                self.frames.release(&granted[index])
 
 
 class DomainForeign(Foreign):
@@ -123,7 +148,12 @@ class DomainForeign(Foreign):
         return self._frames
 
     def map(self, refs, writable: bool = True) -> Mapping:
-        return DomainMapping(self._vm, Holds(self._frames, refs, writable), writable)
+        holds = Holds(self._frames, refs, writable)
+        try:
+            return DomainMapping(self._vm, holds, writable)
+        except BaseException:
+            holds.release()
+            raise
 
     def bind(self, port: int) -> Channel:
         return DomainChannel(self._frames, self._backend_domid, port)
@@ -158,7 +188,7 @@ class DomainChannel(Channel):
 
     def __init__(self, frames, backend_domid: int, port: int) -> None:
         event_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        if not 0 <= port < 1 << 32 or event_connect((<DomainFrames>frames).domain, port, backend_domid, event_fd):
+        if not 0 <= port < 1 << 32 or not (<DomainFrames>frames).connect(port, backend_domid, event_fd):
             os.close(event_fd)
             raise FrontendFault(f"port {port} is not unbound, or not for us")
         self._frames = frames
@@ -170,10 +200,10 @@ class DomainChannel(Channel):
         return self._event_fd
 
     def notify(self) -> None:
-        (<DomainFrames>self._frames).notify(self._port)
+        (<DomainFrames>self._frames).send(self._port)
 
     def close(self) -> None:
         if self._event_fd >= 0:
-            event_disconnect((<DomainFrames>self._frames).domain, self._port, self._event_fd)
+            (<DomainFrames>self._frames).disconnect(self._port, self._event_fd)
             os.close(self._event_fd)
             self._event_fd = -1

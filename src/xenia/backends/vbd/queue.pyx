@@ -38,12 +38,9 @@ from xenia.backends.xenbus.frames cimport Frames
 from xenia.backends.xenbus.ring cimport (
     RING_FAULT, back_answered, back_attach, back_push, back_put, back_rest, back_take,
 )
-from xenia.machine.lock cimport lock, unlock
+from xenia.machine.lock cimport lock, try_lock, unlock
 
 from xenia.errors import HypervisorBug
-
-cdef extern from "<pthread.h>" nogil:
-    int trylock "pthread_mutex_trylock"(Lock *lock)
 
 cdef extern from "<sys/uio.h>" nogil:
     int RWF_NOWAIT
@@ -122,7 +119,8 @@ cdef class Queue:
 
     def start(self) -> None:
         """Answer at once what can be answered so, on the thread that runs the guest, where that is possible."""
-        self.listening = self.frames.listen(self.port, self.event_fd, answer, <void *>self)
+        with nogil:
+            self.listening = self.frames.listen(self.port, self.event_fd, answer, <void *>self)
 
     def serve(self) -> None:
         """Serve the ring until `stop`.  For a thread of its own."""
@@ -151,7 +149,8 @@ cdef class Queue:
 
     def close(self) -> None:
         """Let go of the frontend's frames.  Precondition: `serve` has returned."""
-        keep_end(&self.keep, self.frames)
+        with nogil:
+            keep_end(&self.keep, self.frames)
         if self.has_pages:
             self.has_pages = False
             self.ring.sring = NULL
@@ -195,7 +194,7 @@ cdef class Queue:
         cdef uint64_t one = 1
         cdef int turns = 0
         cdef bint notify
-        if trylock(&self.taking):
+        if not try_lock(&self.taking):
             write(self.wake_fd, &one, 8)
             return False
         while turns < TURNS and not self.closing and self.take_batch(MOST_AT_ONCE):

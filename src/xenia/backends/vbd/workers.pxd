@@ -1,11 +1,7 @@
 # The threads that carry out what may take time, for all queues of a vbd.
 from libc.stdint cimport uint8_t, uint64_t
 from xenia.backends.vbd.request cimport Limits, Op
-from xenia.machine.lock cimport Lock
-
-cdef extern from "<pthread.h>" nogil:
-    ctypedef struct pthread_cond_t:
-        pass
+from xenia.machine.lock cimport Condition, Lock
 
 cdef struct Counts:
     uint64_t requests
@@ -24,7 +20,7 @@ cdef struct Counts:
 
 cdef class Workers:             # of one device: they do what may sleep
     cdef Lock lock
-    cdef pthread_cond_t changed
+    cdef Condition changed
     cdef Op *first
     cdef Op *last
     cdef bint closing

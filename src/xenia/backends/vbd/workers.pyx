@@ -13,16 +13,11 @@ from posix.types cimport off_t
 
 from xenia.backends.vbd.request cimport OP_DISCARD, OP_FLUSH, OP_READ, OP_SECURE_DISCARD, OP_WRITE, Op
 from xenia.backends.vbd.transfer cimport punch, transfer
-from xenia.machine.lock cimport lock, unlock
+from xenia.machine.lock cimport condition_signal, condition_wait, lock, unlock
 
 from xenia.backends.vbd.layers import submit
 
 _log = logging.getLogger(__name__)
-
-cdef extern from "<pthread.h>" nogil:
-    int pthread_cond_wait(pthread_cond_t *condition, Lock *lock)
-    int pthread_cond_signal(pthread_cond_t *condition)
-    int pthread_cond_broadcast(pthread_cond_t *condition)
 
 cdef extern from "<unistd.h>" nogil:
     int fdatasync(int fd)
@@ -175,10 +170,7 @@ cdef class Workers:
         else:
             self.last.next = first
         self.last = last
-        if first != last and self.fd >= 0:
-            pthread_cond_broadcast(&self.changed)
-        else:
-            pthread_cond_signal(&self.changed)
+        condition_signal(&self.changed, first != last and self.fd >= 0)
         unlock(&self.lock)
 
     cdef Op *get(self) noexcept nogil:
@@ -188,7 +180,7 @@ cdef class Workers:
         cdef int taken = 1
         lock(&self.lock)
         while self.first == NULL and not self.closing:
-            pthread_cond_wait(&self.changed, &self.lock)
+            condition_wait(&self.changed, &self.lock)
         op = last = self.first
         if op != NULL:
             while last.next != NULL and (self.fd < 0 or (taken < FEW and is_small_write(op) and is_small_write(last.next))):
@@ -201,10 +193,11 @@ cdef class Workers:
 
     def close(self) -> None:
         """Let the threads end when the list is empty."""
-        lock(&self.lock)
-        self.closing = True
-        pthread_cond_broadcast(&self.changed)
-        unlock(&self.lock)
+        with nogil:
+            lock(&self.lock)
+            self.closing = True
+            condition_signal(&self.changed, True)
+            unlock(&self.lock)
 
     def resize(self, size: int) -> None:
         """The disk has another size from now on."""
@@ -223,9 +216,11 @@ cdef class Workers:
     @property
     def counts(self) -> dict[str, int]:
         """What was done so far."""
-        lock(&self.lock)
-        counts = self.counts
-        unlock(&self.lock)
+        cdef Counts counts
+        with nogil:
+            lock(&self.lock)
+            counts = self.counts
+            unlock(&self.lock)
         return dict(counts)
 
 

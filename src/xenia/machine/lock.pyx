@@ -1,0 +1,174 @@
+"""A lock that nobody waits long for, whoever else wants it.
+
+Theory of operation.  Where nobody waits, a lock is one atomic operation to take and one to drop, and whoever drops it may take it again at
+once: handing it over each time would put a switch of threads between any two.  But a holder that takes it again and again, or for long, would
+keep it from one that sleeps, for seconds.  So who has waited for PATIENCE reserves it, and then nobody who came later gets it before one of
+those who waited.  A holder with much to do asks now and then whether anybody waits (`give_way`, one load), and lends the lock then: it is
+reserved for whoever waits, and the holder waits behind them (LOAN at most: they may get no processor).  So one waits for what a holder
+does between two such questions, and for PATIENCE where holders are many.
+
+A thread that holds the interpreter's lock must not wait for one of these: nothing that is Python would run meanwhile.  It is a mistake to call
+`lock` there where it may be held for long (the tests look for it, in the source and in `waits_with_the_interpreter`); if it happens all
+the same, the interpreter runs on.
+"""
+
+cdef extern from *:
+    """
+    #include <errno.h>
+    #include <limits.h>
+    #include <linux/futex.h>
+    #include <sys/syscall.h>
+    #include <time.h>
+    #include <unistd.h>
+
+    enum { PATIENCE_NS = 1000000, LOAN_NS = 5000000, SPINS = 32 };
+
+    static uint64_t monotonic_ns(void)
+    {
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return (uint64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    }
+
+    static int futex_wait(volatile uint32_t *word, uint32_t value, uint64_t timeout_ns)     /* whether it slept */
+    {
+        struct timespec timeout = { timeout_ns / 1000000000, timeout_ns % 1000000000 };
+        return !syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, timeout_ns ? &timeout : NULL, NULL, 0) || errno == ETIMEDOUT;
+    }
+
+    static void futex_wake(volatile uint32_t *word, int most)
+    {
+        syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, most, NULL, NULL, 0);
+    }
+
+    static uint64_t longest_ns;     /* that anybody waited */
+
+    static void wait_for(volatile uint32_t *word, uint64_t sleep_ns)
+    {
+        uint64_t since, waited;
+        uint32_t seen;
+        int entitled;               /* to take it while it is reserved: it was here before that, or has slept since */
+        for (int i = 0; i < SPINS; i++) {
+            __builtin_ia32_pause();
+            if (*word == 0 && lock_take(word))
+                return;
+        }
+        since = monotonic_ns();
+        entitled = !(__atomic_fetch_add(word, LOCK_WAITER, __ATOMIC_SEQ_CST) & LOCK_RESERVED);
+        for (;;) {
+            seen = __atomic_load_n(word, __ATOMIC_SEQ_CST);
+            if (!(seen & LOCK_HELD) && (entitled || !(seen & LOCK_RESERVED))) {
+                uint32_t taken = ((seen - LOCK_WAITER) | LOCK_HELD) & ~LOCK_RESERVED;
+                if (__atomic_compare_exchange_n(word, &seen, taken, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+                    break;
+            } else if (!(seen & LOCK_RESERVED) && monotonic_ns() - since > PATIENCE_NS) {
+                __atomic_fetch_or(word, LOCK_RESERVED, __ATOMIC_SEQ_CST);
+            } else if (futex_wait(word, seen, sleep_ns)) {
+                entitled = 1;
+            }
+        }
+        waited = monotonic_ns() - since;
+        if (waited > __atomic_load_n(&longest_ns, __ATOMIC_RELAXED))
+            __atomic_store_n(&longest_ns, waited, __ATOMIC_RELAXED);
+    }
+
+    static uint32_t waits_with_interpreter;
+
+    static void wait_and_let_python_run(volatile uint32_t *word, uint64_t sleep_ns)
+    {
+        PyThreadState *state;
+        if (!PyGILState_Check()) {
+            wait_for(word, sleep_ns);
+            return;
+        }
+        __atomic_fetch_add(&waits_with_interpreter, 1, __ATOMIC_RELAXED);
+        state = PyEval_SaveThread();
+        wait_for(word, sleep_ns);
+        PyEval_RestoreThread(state);
+    }
+
+    static void wake(volatile uint32_t *word)
+    {
+        /* Only one may take what is reserved, and which one the kernel would wake is not known. */
+        futex_wake(word, *word & LOCK_RESERVED ? INT_MAX : 1);
+    }
+
+    static uint32_t nr_lent;
+
+    static void reserve(volatile uint32_t *word)
+    {
+        __atomic_fetch_add(&nr_lent, 1, __ATOMIC_RELAXED);
+        __atomic_fetch_or(word, LOCK_RESERVED, __ATOMIC_SEQ_CST);
+    }
+
+    static uint32_t signals_now(volatile uint32_t *signals) { return __atomic_load_n(signals, __ATOMIC_SEQ_CST); }
+
+    static void signal_condition(volatile uint32_t *signals, int all)
+    {
+        __atomic_fetch_add(signals, 1, __ATOMIC_SEQ_CST);
+        futex_wake(signals, all ? INT_MAX : 1);
+    }
+    """
+    enum:
+        PATIENCE_NS, LOAN_NS
+    void wait_and_let_python_run(volatile uint32_t *word, unsigned long sleep_ns) noexcept nogil
+    void wake(volatile uint32_t *word) noexcept nogil
+    void reserve(volatile uint32_t *word) noexcept nogil
+    bint futex_wait(volatile uint32_t *word, uint32_t value, unsigned long timeout_ns) noexcept nogil
+    uint32_t signals_now(volatile uint32_t *signals) noexcept nogil
+    void signal_condition(volatile uint32_t *signals, bint all) noexcept nogil
+    unsigned long longest_ns
+    uint32_t waits_with_interpreter
+    uint32_t nr_lent
+
+
+cdef void lock_wait(Lock *it) noexcept nogil:
+    wait_and_let_python_run(&it.word, PATIENCE_NS)
+
+
+cdef void lock_wake(Lock *it) noexcept nogil:
+    wake(&it.word)
+
+
+cdef void lock_lend(Lock *it) noexcept nogil:
+    reserve(&it.word)
+    unlock(it)
+    wait_and_let_python_run(&it.word, LOAN_NS)
+
+
+cdef void condition_wait(Condition *condition, Lock *it) noexcept nogil:
+    cdef uint32_t seen = signals_now(&condition.signals)
+    unlock(it)
+    futex_wait(&condition.signals, seen, 0)
+    lock(it)
+
+
+cdef void condition_signal(Condition *condition, bint all) noexcept nogil:
+    signal_condition(&condition.signals, all)
+
+
+def waits_with_the_interpreter(reset: bool = False) -> int:
+    """How often a thread waited for a lock while it held the interpreter's: each is a mistake.  `reset`: count from here on."""
+    global waits_with_interpreter
+    waits = waits_with_interpreter
+    if reset:
+        waits_with_interpreter = 0
+    return waits
+
+
+def longest_wait(reset: bool = False) -> int:
+    """The longest that a thread waited for a lock, in ns.  `reset`: look from here on."""
+    global longest_ns
+    longest = longest_ns
+    if reset:
+        longest_ns = 0
+    return longest
+
+
+def times_lent(reset: bool = False) -> int:
+    """How often a holder lent a lock to those who waited for it.  `reset`: count from here on."""
+    global nr_lent
+    times = nr_lent
+    if reset:
+        nr_lent = 0
+    return times

@@ -1,0 +1,120 @@
+"""Locks for tests to contend for."""
+
+import threading
+import time
+from collections.abc import Callable
+
+from libc.stdint cimport uint64_t
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+
+from xenia.machine.lock cimport LOCK_WAITER, Lock, give_way, lock, unlock
+
+from xenia.machine.lock import times_lent
+
+
+cdef class ContendedLock:
+    """A lock, and a count of the steps that its holders carried out."""
+
+    cdef Lock lock
+    cdef readonly int steps
+
+    def take(self) -> None:
+        """Wait for it, and take it."""
+        with nogil:
+            lock(&self.lock)
+
+    def take_with_the_interpreter(self) -> None:
+        """As nobody should."""
+        lock(&self.lock)
+
+    def drop(self) -> None:
+        """Let go of it."""
+        with nogil:
+            unlock(&self.lock)
+
+    def long_work(self, steps: int) -> None:
+        """So many steps by whoever holds it, who asks before each whether somebody waits."""
+        cdef int count = steps, i
+        with nogil:
+            for i in range(count):
+                give_way(&self.lock)
+                self.steps += 1
+
+    def short_works(self, steps: int) -> None:
+        """Take it and let go of it again at once, for each step."""
+        cdef int count = steps, i
+        with nogil:
+            for i in range(count):
+                lock(&self.lock)
+                self.steps += 1
+                unlock(&self.lock)
+
+    @property
+    def waiting(self) -> int:
+        """How many threads wait for it."""
+        return self.lock.word >> 2
+
+
+cdef class Asker:
+    """Somebody who wants a lock, again and again, while something else goes on that needs it too."""
+
+    def during(self, operation: Callable[[], object], under: bool = False) -> int:
+        """The longest, in ns, that it waits during `operation`, which takes the lock itself, or is carried out `under` it."""
+        thread = threading.Thread(target=self._ask)
+        self.asking = True
+        self.begun = False
+        thread.start()
+        while not self.begun:
+            time.sleep(0)
+        if under:
+            with nogil:
+                lock(self.lock)
+            while self.lock.word < LOCK_WAITER:
+                pass
+        try:
+            operation()
+        finally:
+            self.asking = False
+            if under:
+                with nogil:
+                    unlock(self.lock)
+            thread.join()
+        return self.longest
+
+    def lends(self, operation: Callable[[], object]) -> int:
+        """How often somebody would have had the lock during `operation`, which is carried out under it, if somebody always waited."""
+        with nogil:
+            lock(self.lock)
+        self.lock.word += LOCK_WAITER
+        times_lent(reset=True)
+        try:
+            operation()
+        finally:
+            self.lock.word -= LOCK_WAITER
+            with nogil:
+                unlock(self.lock)
+        return times_lent()
+
+    def _ask(self) -> None:
+        cdef uint64_t since
+        self.longest = 0
+        with nogil:
+            self.begun = True
+            while self.asking:
+                since = now()
+                lock(self.lock)
+                self.longest = max(self.longest, now() - since)
+                unlock(self.lock)
+
+
+cdef Asker asker(object owner, Lock *lock):
+    it = Asker()
+    it.owner = owner
+    it.lock = lock
+    return it
+
+
+cdef uint64_t now() noexcept nogil:
+    cdef timespec moment
+    clock_gettime(CLOCK_MONOTONIC, &moment)
+    return <uint64_t>moment.tv_sec * 1_000_000_000 + <uint64_t>moment.tv_nsec

@@ -1,0 +1,81 @@
+"""A guest that is never out of a hypercall costs nobody else more than a moment."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.guests.tiny import kernel
+from xenia import Domain, Machine
+
+pytestmark = pytest.mark.guest
+
+MIB = 1 << 20
+
+
+@contextmanager
+def hog() -> Iterator[tuple[Machine, Domain]]:
+    """A machine with room for one more, and a domain in it that is in its hypercall."""
+    ready = threading.Event()
+
+    def listen(data: bytes) -> None:
+        if b"go" in data:
+            ready.set()
+
+    with Machine(Machine.memory_for(16 * MIB, 16 * MIB)) as machine:
+        domain = machine.create_domain(kernel("hog"), memory=16 * MIB, console=listen)
+        domain.start()
+        assert ready.wait(60)
+        yield machine, domain
+
+
+def test_a_backend_maps_a_grant_of_it_at_once_and_nobody_else_stands_still() -> None:
+    waits: list[float] = []
+    pauses: list[float] = []
+    done = threading.Event()
+
+    def innocent() -> None:
+        while not done.is_set():
+            before = time.monotonic()
+            time.sleep(0.001)
+            pauses.append(time.monotonic() - before)
+
+    with hog() as (_, domain):
+        bystander = threading.Thread(target=innocent)
+        bystander.start()
+        for _ in range(20):
+            before = time.monotonic()
+            domain._foreign.map([20]).close()
+            waits.append(time.monotonic() - before)
+        done.set()
+        bystander.join()
+    print(
+        f"a map of a grant took {max(waits) * 1e3:.2f} ms at most, "
+        f"another thread paused {max(pauses) * 1e3:.2f} ms at most"
+    )
+    assert sorted(waits)[len(waits) // 2] < 0.005 and max(waits) < 0.25
+    assert max(pauses) < 0.25
+
+
+def test_another_guest_maps_a_grant_of_it_at_once() -> None:
+    said = bytearray()
+    with hog() as (machine, _):
+        borrower = machine.create_domain(kernel("borrower"), memory=16 * MIB, console=said.extend)
+        borrower.start()
+        assert borrower.wait(60) is not None
+    found = re.fullmatch(r"longest (\d+) us", said.decode().strip())
+    assert found, said
+    print(f"a pair of map and unmap took {int(found[1]) / 1e3:.2f} ms at most")
+    assert int(found[1]) < 250_000
+
+
+def test_it_is_destroyed_at_once() -> None:
+    with hog() as (_, domain):
+        before = time.monotonic()
+        domain.destroy()
+        assert time.monotonic() - before < 2
