@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from xenia.cli.exit_status import ExitStatus
-from xenia.cli.voice import Voice, rough_size
+from xenia.cli.voice import Voice, VoiceHandler, rough_size
 from xenia.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def disk(options: argparse.Namespace, voice: Voice) -> int:
     """Carry out one action and return the exit status."""
     from xenia.toolstack import disk as toolstack
 
+    logging.getLogger("xenia").addHandler(VoiceHandler(voice))
     text: str = options.disk
     match options.action:
         case "create":

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import signal
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from xenia.cli.exit_status import EndedBySignal, ExitStatus
-from xenia.cli.voice import Voice
+from xenia.cli.voice import Voice, VoiceHandler
 from xenia.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def image(options: argparse.Namespace, voice: Voice) -> int:
     from xenia.toolstack.image.build import build
     from xenia.toolstack.image.config import ImageConfig
 
+    logging.getLogger("xenia").addHandler(VoiceHandler(voice))
     config = ImageConfig(
         output=options.output,
         size=read_size(options.size),

@@ -8,7 +8,6 @@ overlay stands on which; it is replaced as a whole, and that is the moment at wh
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import threading
@@ -22,6 +21,7 @@ from xenia.backends.storage.buffers import Buffers
 from xenia.backends.storage.cow import Overlay, create_overlay, sync_directory
 from xenia.backends.storage.file import open_file
 from xenia.backends.storage.layer import BlockSize, Capability, Extent, Layer
+from xenia.backends.storage.lock import lock
 from xenia.backends.storage.qcow2.header import read_header
 from xenia.errors import ConfigError
 
@@ -88,14 +88,12 @@ class Checkpoints(Layer):
         except OSError as error:
             raise ConfigError(f"cannot keep checkpoints in {directory}: {error.strerror}") from None
         try:
-            fcntl.flock(self._guard, fcntl.LOCK_NB | (fcntl.LOCK_SH if read_only else fcntl.LOCK_EX))
+            lock(self._guard, directory, write=not read_only)
             self._tree = self._load(lower, read_only)
             super().__init__(lower, Capability(0), BlockSize())
             self._top = self._open(read_only)
-        except BaseException as error:
+        except BaseException:
             os.close(self._guard)
-            if isinstance(error, BlockingIOError):
-                raise ConfigError(f"{directory} is in use") from None
             raise
         self.capabilities = self._top.capabilities
 

@@ -13,6 +13,7 @@ from typing import ClassVar
 from xenia.backends.storage import host
 from xenia.backends.storage.buffers import Buffers
 from xenia.backends.storage.layer import BlockSize, Capability, Extent, Layer, Operation, Request, runs
+from xenia.backends.storage.lock import lock
 from xenia.errors import ConfigError
 
 
@@ -161,17 +162,48 @@ def create_file(path: Path, size: int, replace: bool = False) -> RawFile:
     return RawFile(fd)
 
 
+def remove_file(path: Path) -> None:
+    """Remove a file that nobody uses, if it is there."""
+    if path.exists():
+        fd = open_locked(path, os.O_RDWR)
+        try:
+            path.unlink()
+        finally:
+            os.close(fd)
+
+
 def open_locked(path: Path, flags: int) -> int:
-    """A descriptor of a file that nobody else changes."""
+    """A descriptor of a file or block device that nobody else changes.  ConfigError: of anything else, above all."""
+    _check_kind(path, None)  # to open some other things is to wait for a peer, or to set them off
     try:
-        fd = os.open(path, flags | os.O_CLOEXEC, 0o644)
+        fd = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY, 0o644)
     except FileExistsError:
         raise ConfigError(f"there is a file {path} already (--force takes its place)") from None
     except OSError as error:
         raise ConfigError(f"cannot open {path}: {error.strerror}") from None
     try:
-        fcntl.flock(fd, fcntl.LOCK_NB | (fcntl.LOCK_SH if flags & os.O_ACCMODE == os.O_RDONLY else fcntl.LOCK_EX))
-    except BlockingIOError:
+        _check_kind(path, fd)
+        fcntl.fcntl(fd, fcntl.F_SETFL, flags & ~(os.O_CREAT | os.O_EXCL))
+        lock(fd, path, write=flags & os.O_ACCMODE != os.O_RDONLY)
+    except BaseException:
         os.close(fd)
-        raise ConfigError(f"{path} is in use") from None
+        raise
     return fd
+
+
+def _check_kind(path: Path, fd: int | None) -> None:
+    try:
+        mode = os.stat(path if fd is None else fd).st_mode
+    except OSError:
+        return  # to open it says why
+    except ValueError as error:
+        raise ConfigError(f"cannot open {str(path)!r}: {error}") from None
+    if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
+        kind = _OTHERS.get(stat.S_IFMT(mode), "something else")
+        raise ConfigError(f"{path} is {kind}: a disk is a regular file or a block device")
+
+
+_OTHERS = {
+    stat.S_IFDIR: "a directory", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket (a server's disk is nbd:SOCKET)",
+    stat.S_IFCHR: "a character device",
+}  # fmt: skip

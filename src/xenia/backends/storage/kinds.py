@@ -17,7 +17,7 @@ from xenia.backends.storage.cow import open_overlay
 from xenia.backends.storage.delay import Delay
 from xenia.backends.storage.device import open_device
 from xenia.backends.storage.faulty import Faulty
-from xenia.backends.storage.file import create_file, open_file
+from xenia.backends.storage.file import create_file, open_file, remove_file
 from xenia.backends.storage.layer import Layer, Operation
 from xenia.backends.storage.luks2 import DATA_OFFSET, Cost, Luks, format_luks, unlock
 from xenia.backends.storage.memory import Memory
@@ -29,6 +29,9 @@ from xenia.backends.storage.throttle import Throttle
 from xenia.backends.storage.trace import Trace
 
 _log = logging.getLogger(__name__)
+
+
+MOST_KEY = 8 << 20  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,16 +159,12 @@ def _create_qcow2(word: Word, lower: Layer | None, size: int | None, replace: bo
     base = word.options.get("base", "")
     base_format = ""
     if base:
-        directory = path.parent if path else Path()
-        try:
-            with (directory / base).open("rb") as file:
-                base_format = "qcow2" if file.read(4) == b"QFI\xfb" else "raw"
-        except OSError as error:
-            raise word.error(f"cannot read the base {directory / base}: {error.strerror}") from None
+        below = (path.parent if path else Path()) / base
+        with open_file(below, read_only=True) as found:
+            base_format = "qcow2" if found.pread(0, min(4, found.size)) == b"QFI\xfb" else "raw"
         if size is None:
-            opened = open_image_file if base_format == "qcow2" else open_file
-            with opened(directory / base, True) as found:
-                size = found.size
+            with open_image_file(below, True) if base_format == "qcow2" else open_file(below, True) as opened:
+                size = opened.size
     if size is None:
         raise word.error("how large is it to be? (--size 10G)")
     cluster = _number(word, "cluster", 64 << 10, 1)
@@ -216,7 +215,7 @@ def _create_cow(word: Word, lower: Layer | None, size: int | None, replace: bool
         raise word.error("an overlay without a file cannot be made beforehand: cow:PATH")
     if path.exists() and not replace:
         raise word.error(f"{path} exists")
-    path.unlink(missing_ok=True)
+    remove_file(path)
 
 
 def _open_checkpoint(word: Word, place: Place) -> Layer:
@@ -239,10 +238,11 @@ def key_of(word: Word) -> bytes:
     if not name.startswith("@"):
         raise word.error("a key comes from a file, so that no command line shows it: key=@FILE")
     try:
-        data = Path(name[1:]).read_bytes()
+        with open(name[1:], "rb") as file:
+            data = file.read(MOST_KEY + 1)
     except OSError as error:
         raise word.error(f"cannot read the key {name[1:]}: {error.strerror}") from None
-    if not data or len(data) > 8 << 20:
+    if not data or len(data) > MOST_KEY:
         raise word.error(f"{name[1:]} is no key")
     return data
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from xenia.backends.storage.file import open_file
 from xenia.backends.storage.kinds import KINDS, path_of
 from xenia.backends.storage.spec import Word
 from xenia.backends.storage.stack import create_stack, words_of
@@ -33,7 +34,7 @@ def new_disk(disk: str, size: int, overwrite: bool = False) -> Iterator[str]:
     if path.exists() and not overwrite:
         raise ConfigError(f"{path} exists already (--force takes its place)")
     try:
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
+        with _unused(path), tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
             made = Path(scratch, path.name)
             text = ",".join([_moved(words[0], path, made).written(), *(word.text for word in words[1:])])
             create_stack(text, size)
@@ -41,6 +42,16 @@ def new_disk(disk: str, size: int, overwrite: bool = False) -> Iterator[str]:
             made.replace(path)
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+@contextmanager
+def _unused(path: Path) -> Iterator[None]:
+    """Keep others from the file whose place is taken."""
+    if not path.exists():
+        yield
+        return
+    with open_file(path):
+        yield
 
 
 def _moved(word: Word, old: Path, new: Path) -> Word:
