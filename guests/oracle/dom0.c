@@ -96,6 +96,7 @@ static void run(const struct file *kernel)
     }
     u64 end = now() + decimal(beside(kernel->name, ".seconds"), 20) * 1000000000;
     const char *how = NULL;
+    int reason = -1;
     while (!how) {
         u32 ports[] = { d.console_port, d.store_port, d.exception_port };
         struct sched_poll poll = { ports, 3, now() + 200000000 };
@@ -104,15 +105,18 @@ static void run(const struct file *kernel)
             __atomic_and_fetch(&shared_info->evtchn_pending[ports[i] / 64], ~(1ul << ports[i] % 64), __ATOMIC_SEQ_CST);
         relay_console(&d);
         answer_store(&d);
-        int reason = domain_shutdown(&d);
+        reason = domain_shutdown(&d);
         if (reason >= 0)
-            how = reason < 6 ? endings[reason] : "unknown";
+            how = reason < 6 ? endings[reason] : "";
         else if (now() > end)
             how = "timeout";
     }
     relay_console(&d);
     destroy(&d);
-    printf("\n== end %s %s\n", kernel->name, how);
+    printf("\n== end %s %s", kernel->name, how);
+    if (reason >= 6)
+        printf("%d", reason);
+    printf("\n");
 }
 
 void main(void)

@@ -39,7 +39,7 @@ from xenia.domain.build.start_of_day import build, plan
 from xenia.errors import ConfigError, HypervisorBug
 from xenia.jail.jail import confine, confine_in_any_process
 from xenia.jail.kinds import Kind
-from xenia.shutdown import Reason, Shutdown
+from xenia.shutdown import Shutdown
 
 cdef extern from "<sys/timerfd.h>" nogil:
     int timerfd_create(int clock, int flags)
@@ -175,6 +175,7 @@ cdef class VirtualMachine:
         )
         domain.store_mfn = start.store_mfn
         domain.console_mfn = start.console_mfn
+        domain.is_linux = kernel.notes.guest_os == "linux"
         root = start.root_mfn
         with nogil:
             rc = pin_root(domain, root)
@@ -218,7 +219,7 @@ cdef class VirtualMachine:
                 confine_in_any_process(Kind.VCPU)
             with nogil:
                 run(&self.loop)
-            if self.domain.shutdown == SHUTDOWN_crash:      # while its memory is still there
+            if self.domain.shutdown == SHUTDOWN_crash or self.domain.crash_reason[0]:      # while its memory is still there
                 self.report = crash_report(self.domain)
             if self.stale:
                 raise HypervisorBug(f"the processor holds translations that the page tables do not give: {self.stale[:4]}")
@@ -253,7 +254,8 @@ cdef class VirtualMachine:
         """How the domain ended, None while it has not."""
         if self.domain.shutdown == SHUTDOWN_NONE:
             return None
-        return Shutdown(Reason(self.domain.shutdown), self.domain.crash_reason.decode("utf-8", "replace"))
+        return Shutdown.of(self.domain.shutdown, self.domain.crash_reason.decode("utf-8", "replace"),
+                           halted=bool(self.domain.halted))
 
     def stop(self) -> None:
         """Stop the vcpu where it stands, for good, and wait until it has."""

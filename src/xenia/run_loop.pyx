@@ -18,9 +18,11 @@ from xenia.cpu.processor cimport (
     EXIT_EXCEPTION, EXIT_SOFT_INTERRUPT, EXIT_SYSCALL, EXIT_SYSENTER, LEAVE, RESUME, TRAP_GP, TRAP_PF, TRAP_UD, Exit,
 )
 from xenia.domain.domain cimport (
-    RUNSTATE_blocked, RUNSTATE_offline, RUNSTATE_runnable, RUNSTATE_running, SHUTDOWN_NONE, Domain, Vcpu,
+    RUNSTATE_blocked, RUNSTATE_offline, RUNSTATE_runnable, RUNSTATE_running, SHUTDOWN_NONE, SHUTDOWN_suspend, Domain, Vcpu,
 )
 from xenia.domain.events cimport events_apply_mailbox
+from xenia.domain.lifecycle cimport domain_shutdown
+from xenia.domain.sleep cimport sleeps_for_good
 from xenia.domain.time cimport Clock, clock_warp_to, runstate_change, system_time, time_update, timers_fire, timers_next
 from xenia.domain.traps cimport (
     deliver_pending, general_protection, inject_exception, invalid_opcode, page_fault, soft_interrupt,
@@ -134,6 +136,10 @@ cdef void idle(RunLoop *loop, uint64_t now) noexcept nogil:
     loop.nr_idle += 1
     if vcpu.runstate != RUNSTATE_blocked:
         runstate_change(vcpu, RUNSTATE_blocked, now)
+    if sleeps_for_good(vcpu, now, deadline):
+        domain.halted = 1
+        domain_shutdown(domain, SHUTDOWN_suspend)
+        return
     if deadline and (<Clock *>domain.clock).warped:
         wait = 0
     timeout.tv_sec = wait // NS

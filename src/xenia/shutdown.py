@@ -1,5 +1,7 @@
 """How a domain ends."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -17,7 +19,22 @@ class Reason(IntEnum):
 
 @dataclass(frozen=True)
 class Shutdown:
-    """A domain's end: the reason, and for a crash that Xenia ended, what it did."""
+    """A domain's end.
+
+    reason  why; CRASH also where the guest gave a number that has no name
+    detail  what it did, where Xenia crashed it
+    code    the number that it gave, any of 0 to 255
+    halted  it asked for nothing: its last vcpu went down (VCPUOP_down), which counts as POWEROFF, or sleeps and can
+            be woken by nothing, which counts as SUSPEND
+    """
 
     reason: Reason
     detail: str = ""
+    code: int = -1
+    halted: bool = False
+
+    @classmethod
+    def of(cls, code: int, detail: str = "", *, halted: bool = False) -> Shutdown:
+        """The end that the guest's number stands for."""
+        known = code in Reason.__members__.values()
+        return cls(Reason(code) if known else Reason.CRASH, detail, code, halted)

@@ -12,6 +12,7 @@ from xenia.backends.console.backend import ConsoleBackend
 from xenia.backends.console.sink import CallbackSink
 from xenia.domain.build.elf import ElfKernel, load_elf
 from xenia.hypervisor import Hypervisor, VirtualMachine
+from xenia.shutdown import Shutdown
 
 ANSWERS = Path(__file__).with_name("answers")
 NOT_ASKED = {"spin", "flood", "hog", "borrower"}  # they never end, or are not alone
@@ -62,4 +63,10 @@ class Running:
         self.domain.stop()
         self.console.close(10)
         lines = self.output.decode().replace("\r", "").rstrip("\n").split("\n")
-        return Answer(tuple(lines), shutdown.reason.name.lower() if shutdown else "timeout")
+        return Answer(tuple(lines), _ending(shutdown))
+
+
+def _ending(shutdown: Shutdown | None) -> str:
+    if shutdown is None:
+        return "timeout"
+    return shutdown.reason.name.lower() if shutdown.code == shutdown.reason else str(shutdown.code)

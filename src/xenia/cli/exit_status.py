@@ -29,7 +29,7 @@ class ExitStatus(IntEnum):
     LOST = 119, "the guest ended before the command did, so the command's status is not known"
     REBOOT = 120, "the guest asked to reboot, and is not restarted (--on-reboot)"
     CRASH = 121, "Xenia crashed the guest for a fault of its own; registers and stack are on standard error"
-    PANIC = 122, "the guest's kernel panicked"
+    PANIC = 122, "the guest's kernel panicked, or stopped without powering off"
     WATCHDOG = 123, "the guest's watchdog fired"
     SUSPEND = 124, "the guest suspended itself, and nobody is there to resume it"
     BUG = 125, "a fault in Xenia itself"

@@ -21,6 +21,7 @@ _STATUSES = {
     Ending.SUSPEND: ExitStatus.SUSPEND,
     Ending.CRASH: ExitStatus.CRASH,
     Ending.PANIC: ExitStatus.PANIC,
+    Ending.HALTED: ExitStatus.PANIC,
     Ending.WATCHDOG: ExitStatus.WATCHDOG,
     Ending.LOST: ExitStatus.LOST,
 }
@@ -76,11 +77,17 @@ def report(outcome: Outcome, voice: Voice) -> int:
         case Ending.LEFT:
             voice.say("left the console; the guest was destroyed")
         case Ending.REBOOT:
-            voice.say("the guest asked to reboot; it is not started again (--on-reboot restart)")
+            voice.error("the guest asked to reboot; it is not started again (--on-reboot restart)")
         case Ending.SUSPEND:
             voice.error("the guest suspended itself, and nobody is there to resume it")
+        case Ending.PANIC if outcome.code is not None:
+            voice.error(f"the guest's kernel gave up with the reason {outcome.code}, which is none of Xen's")
         case Ending.PANIC:
             voice.error("the guest's kernel panicked")
+        case Ending.HALTED:
+            voice.error(
+                "the guest's kernel stopped without a word (if it is Linux: --append earlyprintk=xen shows why)"
+            )
         case Ending.WATCHDOG:
             voice.error("the guest's watchdog fired")
         case Ending.LOST:

@@ -167,6 +167,10 @@ cdef struct Domain:
     int wake_fd              # eventfd that ends a blocked vcpu's wait
     int32_t shutdown         # Shutdown
     int32_t shutdown_code    # first reason given (SCHEDOP_shutdown_code or a shutdown); SHUTDOWN_NONE none.  It sticks.
+    uint8_t is_linux         # what its kernel's notes say
+    uint8_t has_listened     # it blocked with a channel open to the outside
+    uint64_t deaf_since      # system time since when it blocks without one; 0 when it does not
+    uint8_t halted           # it shut down without a word: its last vcpu went down, or sleeps for good
     char crash_reason[256]
     uint64_t watchdog_expires[2]
     uint64_t console_mfn

@@ -14,4 +14,5 @@ cdef bint fifo_set_pending(Domain *domain, uint32_t port) noexcept nogil        
 cdef void fifo_clear_pending(Domain *domain, uint32_t port) noexcept nogil
 cdef void fifo_unmask(Domain *domain, uint32_t port) noexcept nogil
 cdef bint fifo_is_pending(Domain *domain, uint32_t port) noexcept nogil
+cdef bint fifo_is_masked(Domain *domain, uint32_t port) noexcept nogil            # it has no word yet, or a masked one
 cdef bint fifo_is_linked(Domain *domain, uint32_t port) noexcept nogil            # on a queue still, though perhaps closed

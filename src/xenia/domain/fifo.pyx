@@ -180,6 +180,10 @@ cdef bint fifo_is_pending(Domain *domain, uint32_t port) noexcept nogil:
     cdef uint32_t *word = event_word(domain, port)
     return word != NULL and word[0] & PENDING != 0
 
+cdef bint fifo_is_masked(Domain *domain, uint32_t port) noexcept nogil:
+    cdef uint32_t *word = event_word(domain, port)
+    return word == NULL or word[0] & MASKED != 0
+
 cdef bint fifo_is_linked(Domain *domain, uint32_t port) noexcept nogil:
     cdef uint32_t *word = event_word(domain, port)
     return word != NULL and word[0] & LINKED != 0

@@ -6,3 +6,4 @@ cdef bint two_level_set_pending(Domain *domain, uint32_t port) noexcept nogil   
 cdef void two_level_clear_pending(Domain *domain, uint32_t port) noexcept nogil
 cdef void two_level_unmask(Domain *domain, uint32_t port) noexcept nogil
 cdef bint two_level_is_pending(Domain *domain, uint32_t port) noexcept nogil
+cdef bint two_level_is_masked(Domain *domain, uint32_t port) noexcept nogil

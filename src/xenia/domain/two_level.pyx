@@ -40,3 +40,6 @@ cdef void two_level_unmask(Domain *domain, uint32_t port) noexcept nogil:
 
 cdef bint two_level_is_pending(Domain *domain, uint32_t port) noexcept nogil:
     return domain.shared_info.evtchn_pending[port >> 6] & bit_of(port) != 0
+
+cdef bint two_level_is_masked(Domain *domain, uint32_t port) noexcept nogil:
+    return domain.shared_info.evtchn_mask[port >> 6] & bit_of(port) != 0

@@ -21,7 +21,7 @@ from xenia.abi.vcpu cimport (
     vcpu_set_singleshot_timer_t,
 )
 from xenia.abi.xen cimport HYPERVISOR_VIRT_END, HYPERVISOR_VIRT_START
-from xenia.domain.domain cimport SHUTDOWN_poweroff, Vcpu
+from xenia.domain.domain cimport SHUTDOWN_NONE, SHUTDOWN_poweroff, Vcpu
 from xenia.domain.lifecycle cimport domain_shutdown
 from xenia.domain.time cimport runstate_publish, system_time, time_update, timer_set_periodic, timer_set_singleshot
 from xenia.domain.vcpu_info cimport vcpu_info_register
@@ -109,6 +109,7 @@ cdef int64_t do_vcpu_op(Vcpu *vcpu, uint64_t *args) noexcept nogil:
         vcpu.is_up = 1
         return 0
     if cmd == VCPUOP_down:          # the last one that is up takes the domain with it
+        vcpu.domain.halted = vcpu.domain.shutdown_code == SHUTDOWN_NONE
         domain_shutdown(vcpu.domain, SHUTDOWN_poweroff)
         return 0
     if cmd == VCPUOP_is_up:

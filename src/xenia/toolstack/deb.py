@@ -62,9 +62,9 @@ def read_control(path: Path) -> dict[str, ControlFile]:
     """What a package gives dpkg, by name: `control`, `conffiles`, `postinst` and so on.  ConfigError as above."""
     with _member(path, "control.tar") as data:
         return {
-            member.name.removeprefix("./"): ControlFile(contents.read(), member.mode)
+            name: ControlFile(contents.read(), member.mode)
             for member, contents in _read_tar(data)
-            if contents is not None
+            if contents is not None and "/" not in (name := member.name.removeprefix("./"))
         }
 
 
@@ -101,7 +101,10 @@ def _find(file: IO[bytes], path: Path, wanted: str, progress: Progress) -> tuple
         if len(header) < _AR_HEADER:
             raise ConfigError(f"{path}: truncated Debian package")
         name = header[:16].decode("ascii", "replace").strip().rstrip("/")
-        size = int(header[48:58])
+        digits = header[48:58].strip()
+        if not digits.isdigit():
+            raise ConfigError(f"{path}: damaged Debian package")
+        size = int(digits)
         if name.startswith(wanted):
             window = _Window(file, size, f"unpacking {path.name.split('_')[0]}", progress)
             return name.removeprefix(wanted), cast(IO[bytes], window)

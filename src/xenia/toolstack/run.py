@@ -27,6 +27,7 @@ class Ending(Enum):
     SUSPEND = auto()
     CRASH = auto()  # Xenia crashed the guest for a fault of its own
     PANIC = auto()  # the guest's kernel gave up
+    HALTED = auto()  # it stopped its last vcpu without saying why, as Linux does after an early exception
     WATCHDOG = auto()
     COMMAND = auto()  # the command ended, with `status`
     LOST = auto()  # the guest ended before its command did
@@ -42,6 +43,7 @@ class Outcome:
     ending: Ending
     status: int = 0
     signal: signal.Signals | None = None
+    code: int | None = None  # PANIC: the reason that the guest gave, where it is none of Xen's
     reason: str = ""  # CRASH: what the guest did; OUTPUT: what failed, "" if only the reader left
     report: str = ""  # CRASH: registers and stack
     console: bytes = b""  # the newest of what the kernel said, where the operator has not seen it
@@ -132,7 +134,8 @@ def _shutdown_outcome(guest: Guest) -> Outcome:
     domain = guest.require_domain()
     shutdown = domain.shutdown
     assert shutdown is not None
-    ending = _ENDINGS[shutdown.reason]
-    if ending is Ending.PANIC and shutdown.detail:
+    if shutdown.detail:  # whatever reason the guest had announced before
         return Outcome(Ending.CRASH, reason=shutdown.detail, report=domain.crash_report)
-    return Outcome(ending)
+    ending = _ENDINGS[shutdown.reason]
+    code = shutdown.code if shutdown.code != shutdown.reason else None
+    return Outcome(Ending.HALTED if ending is Ending.POWEROFF and shutdown.halted else ending, code=code)

@@ -61,6 +61,7 @@ def test_progress_counts_the_packed_bytes(tmp_path: Path) -> None:
         (b"PK\3\4 not a package", "not a Debian package"),
         (deb(FILES)[:70], "truncated Debian package"),
         (deb(FILES)[:-60], "damaged Debian package"),
+        (deb(FILES).replace(b"100644  4         `", b"100644  -64       `"), "damaged Debian package"),
         (deb(FILES).replace(b"data.tar.xz", b"data.tar.lz"), r"unknown way \(\.lz\)"),
     ],
 )

@@ -108,7 +108,7 @@ class SystemArchive:
         for name, file in package.control.items():
             if name != "control":
                 self.add_file(f"{info}.{name}", file.data, file.mode)
-        head, _, rest = package.control["control"].data.decode().strip().partition("\n")
+        head, _, rest = package.control["control"].data.decode("utf-8", "replace").strip().partition("\n")
         stanza = f"{head}\nStatus: install ok unpacked\n{rest}\n"
         if package.conffiles:
             stanza += "Conffiles:\n" + "".join(f" {path} newconffile\n" for path in sorted(package.conffiles))
