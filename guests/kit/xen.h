@@ -236,6 +236,8 @@ struct gnttab_copy {
 };
 struct gnttab_set_version { u32 version; };
 struct gnttab_get_version { u16 dom, pad; u32 version; };
+struct gnttab_transfer { u64 mfn; u16 domid; u32 ref; short status; };
+struct gnttab_get_status_frames { u32 nr_frames; u16 dom; short status; u64 *frame_list; };
 
 /* --- start of day (public/xen.h) and the console ring (public/io/console.h) */
 #define SIF_PRIVILEGED 1

@@ -52,14 +52,29 @@ cdef int grant_version_set(Domain *domain, uint32_t version) noexcept nogil:
     memset(reserved, 0, sizeof(reserved))
     for i in range(min(<uint32_t>GNTTAB_NR_RESERVED_ENTRIES, grant_entries(domain))):
         save_reserved(domain, i, &reserved[i])
+    if version == 1 and not status_frames_release(domain):
+        return -XEN_EBUSY
     for i in range(domain.nr_grant_frames):
         memset(frame_words(domain.machine, domain.grant_frames[i]), 0, 4096)
-    for i in range(domain.nr_status_frames):
-        memset(frame_words(domain.machine, domain.status_frames[i]), 0, 4096)
     domain.grant_version = version
     for i in range(min(<uint32_t>GNTTAB_NR_RESERVED_ENTRIES, grant_entries(domain))):
         restore_reserved(domain, i, &reserved[i])
     return 0
+
+# Version 1 has none.  False: the guest still maps one, and they stay.
+cdef bint status_frames_release(Domain *domain) noexcept nogil:
+    cdef uint64_t mfn
+    cdef uint32_t i
+    for i in range(domain.nr_status_frames):
+        if domain.machine.frames[domain.status_frames[i]].refs > 1:
+            return False
+    while domain.nr_status_frames:
+        domain.nr_status_frames -= 1
+        mfn = domain.status_frames[domain.nr_status_frames]
+        domain.mmu.processor.ops.flush_frame(domain.mmu.processor, mfn)
+        domain.mmu.processor.ops.code_dirty(domain.mmu.processor, mfn << 12, 4096)
+        machine_free(domain.machine, mfn)
+    return True
 
 cdef void save_reserved(Domain *domain, uint32_t ref, grant_entry_v1_t *saved) noexcept nogil:
     cdef uint64_t *first = frame_words(domain.machine, domain.grant_frames[0])

@@ -6,7 +6,7 @@ Between the two owners the frame is nobody's: it has one reference, held here, a
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
 from xenia.abi.grant_table cimport (
-    GNTST_bad_domain, GNTST_bad_gntref, GNTST_bad_page, GNTST_general_error, GNTST_okay, GTF_accept_transfer, GTF_transfer_committed,
+    GNTST_bad_domain, GNTST_bad_page, GNTST_general_error, GNTST_okay, GTF_accept_transfer, GTF_transfer_committed,
     GTF_transfer_completed, GTF_type_mask, grant_entry_v2_t,
 )
 from xenia.abi.xen cimport DOMID_XEN
@@ -67,15 +67,15 @@ cdef int accept(Domain *target, uint16_t giver, uint64_t mfn, uint32_t ref) noex
     if target.is_dying:
         return GNTST_bad_domain
     if ref >= grant_entries(target):
-        return GNTST_bad_gntref
+        return GNTST_general_error
     if target.mmu.tot_pages >= target.mmu.max_pages or (target.grant_version == 1 and mfn >> 32):
         return GNTST_general_error
     entry = <uint32_t *>grant_entry(target, ref)
     header = header_load(entry)
     if header & (GTF_type_mask | GTF_transfer_committed | GTF_transfer_completed) != GTF_accept_transfer or header >> 16 != giver:
-        return GNTST_bad_gntref
+        return GNTST_general_error
     if not header_swap(entry, header, header | GTF_transfer_committed):
-        return GNTST_bad_gntref
+        return GNTST_general_error
     frame.owner = target.domid
     frame.flags = FRAME_ALLOCATED
     frame.stamp = 0

@@ -59,6 +59,8 @@ from xenia.mm.pvmmu cimport get_page, get_page_type, put_page, put_page_type
 
 cdef enum:
     PAGE_SIZE = 4096
+    DOM0 = 0                    # is there for every guest to see, with a table of one frame, and grants nothing
+    DOM0_ENTRIES = 512
 
 cdef int16_t domain_status(Domain *domain, uint16_t domid) noexcept nogil:
     cdef int result = own_domain(domain, domid)
@@ -72,6 +74,12 @@ cdef Domain *find_domain(Vcpu *vcpu, uint16_t domid) noexcept nogil:
         domain_use(vcpu.domain)
         return vcpu.domain
     return domain_enter(vcpu.domain.directory, domid)
+
+# What the use of a grant of somebody answers who is no domain of ours.
+cdef inline int16_t absent_status(uint16_t domid, uint32_t ref) noexcept nogil:
+    if domid != DOM0:
+        return GNTST_bad_domain
+    return GNTST_general_error if ref < DOM0_ENTRIES else GNTST_bad_gntref
 
 # --- the table
 
@@ -155,7 +163,7 @@ cdef int64_t map_one(Vcpu *vcpu, uint64_t va) noexcept nogil:
     if not op.flags & 3:
         op.status = GNTST_bad_gntref
     elif granter == NULL:
-        op.status = GNTST_bad_domain
+        op.status = absent_status(op.dom, op.ref)
     else:
         op.status = <int16_t>grant_map(vcpu, granter, op.ref, op.flags, op.host_addr, &op.handle, &op.dev_bus_addr)
         domain_leave(granter)
@@ -182,6 +190,8 @@ cdef int64_t transfer_one(Vcpu *vcpu, uint64_t va) noexcept nogil:
         return -XEN_EFAULT
     target = find_domain(vcpu, op.domid)
     op.status = <int16_t>grant_transfer(vcpu.domain, target, op.mfn, op.ref)
+    if op.status == GNTST_bad_domain and op.domid == DOM0:
+        op.status = GNTST_general_error
     if target != NULL:
         domain_leave(target)
     return to_guest(vcpu, va, &op, sizeof(op))
@@ -261,13 +271,15 @@ cdef int16_t open_side(Vcpu *vcpu, gnttab_copy_ptr_t *end, bint granted, uint16_
     cdef Domain *granter
     cdef int status
     side.granted = granted
-    if not granted:
-        if end.domid != DOMID_SELF:
-            return GNTST_permission_denied
+    if not granted and end.domid == DOMID_SELF:
         return open_own(domain, end.u.gmfn, writable, side)
     granter = find_domain(vcpu, domain.domid if end.domid == DOMID_SELF else end.domid)
-    if granter == NULL:
-        return GNTST_bad_domain
+    if granter == NULL and (granted or end.domid != DOM0):
+        return absent_status(end.domid, end.u.ref)
+    if not granted:
+        if granter != NULL:
+            domain_leave(granter)
+        return GNTST_permission_denied
     status = grant_hold(granter, domain.domid, end.u.ref, writable, GRANT_COPY, &side.hold)
     domain_leave(granter)
     if status != GNTST_okay:
