@@ -229,6 +229,7 @@ cdef int64_t exchange_chunk(Vcpu *vcpu, xen_memory_exchange_t *op, Chunk *chunk,
             return_taken(mmu, chunk)
             return result
     for i in range(chunk.nr_taken):
+        give_way(&mmu.lock)
         put_page(mmu, chunk.taken[i])
     return 0
 

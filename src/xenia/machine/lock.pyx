@@ -21,7 +21,7 @@ cdef extern from *:
     #include <time.h>
     #include <unistd.h>
 
-    enum { PATIENCE_NS = 1000000, LOAN_NS = 5000000, SPINS = 32 };
+    enum { PATIENCE_NS = 1000000, LOAN_NS = 5000000, MEASURED_LOAN_NS = 1, SPINS = 32 };
 
     static uint64_t monotonic_ns(void)
     {
@@ -93,11 +93,33 @@ cdef extern from *:
         futex_wake(word, *word & LOCK_RESERVED ? INT_MAX : 1);
     }
 
-    static uint32_t nr_lent;
+    /* What a test asks to be measured on its thread, of the locks that others wait for. */
+    static __thread int measuring;
+    static __thread uint32_t nr_lent;
+    static __thread uint64_t stretch_since, longest_stretch_ns;
+
+    static uint64_t worked_ns(void)
+    {
+        struct timespec now;
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+        return (uint64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    }
+
+    static void begin_stretch(void)
+    {
+        if (measuring)
+            stretch_since = worked_ns();
+    }
+
+    static void end_stretch(void)
+    {
+        uint64_t length = measuring ? worked_ns() - stretch_since : 0;
+        if (length > longest_stretch_ns)
+            longest_stretch_ns = length;
+    }
 
     static void reserve(volatile uint32_t *word)
     {
-        __atomic_fetch_add(&nr_lent, 1, __ATOMIC_RELAXED);
         __atomic_fetch_or(word, LOCK_RESERVED, __ATOMIC_SEQ_CST);
     }
 
@@ -110,7 +132,7 @@ cdef extern from *:
     }
     """
     enum:
-        PATIENCE_NS, LOAN_NS
+        PATIENCE_NS, LOAN_NS, MEASURED_LOAN_NS
     void wait_and_let_python_run(volatile uint32_t *word, unsigned long sleep_ns) noexcept nogil
     void wake(volatile uint32_t *word) noexcept nogil
     void reserve(volatile uint32_t *word) noexcept nogil
@@ -119,21 +141,30 @@ cdef extern from *:
     void signal_condition(volatile uint32_t *signals, bint all) noexcept nogil
     unsigned long longest_ns
     uint32_t waits_with_interpreter
+    bint measuring
     uint32_t nr_lent
+    unsigned long longest_stretch_ns
+    void begin_stretch() noexcept nogil
+    void end_stretch() noexcept nogil
 
 
 cdef void lock_wait(Lock *it) noexcept nogil:
     wait_and_let_python_run(&it.word, PATIENCE_NS)
+    begin_stretch()
 
 
 cdef void lock_wake(Lock *it) noexcept nogil:
+    end_stretch()
     wake(&it.word)
 
 
 cdef void lock_lend(Lock *it) noexcept nogil:
+    global nr_lent
+    nr_lent += measuring
     reserve(&it.word)
     unlock(it)
-    wait_and_let_python_run(&it.word, LOAN_NS)
+    wait_and_let_python_run(&it.word, MEASURED_LOAN_NS if measuring else LOAN_NS)
+    begin_stretch()
 
 
 cdef void condition_wait(Condition *condition, Lock *it) noexcept nogil:
@@ -165,10 +196,17 @@ def longest_wait(reset: bool = False) -> int:
     return longest
 
 
-def times_lent(reset: bool = False) -> int:
-    """How often a holder lent a lock to those who waited for it.  `reset`: count from here on."""
-    global nr_lent
-    times = nr_lent
-    if reset:
-        nr_lent = 0
-    return times
+def measure() -> None:
+    """Measure what this thread does under locks that others wait for, until `measured`."""
+    global measuring, nr_lent, longest_stretch_ns
+    measuring = True
+    nr_lent = 0
+    longest_stretch_ns = 0
+    begin_stretch()
+
+
+def measured() -> tuple[int, int]:
+    """How often this thread lent such a lock, and the longest, in ns of its own time, that it kept one."""
+    global measuring
+    measuring = False
+    return nr_lent, longest_stretch_ns

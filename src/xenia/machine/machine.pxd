@@ -4,6 +4,7 @@
 # The lowest frames belong to Xen (DOMID_XEN): the M2P table, the page tables that map it, and the per-domain
 # pages are taken from there.  A frame with refs == 0 is free.
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from xenia.machine.free_frames cimport FreeFrames
 from xenia.machine.lock cimport Lock
 
 cdef enum:                  # Frame.type
@@ -36,17 +37,11 @@ cdef struct Frame:          # 20 bytes, one per machine frame
 cdef struct Machine:
     uint8_t *base
     uint64_t nr_frames
-    uint64_t nr_free
     Frame *frames           # nr_frames entries, host memory, never mapped by a guest
     uint64_t *m2p           # nr_frames entries rounded up to a frame, inside machine memory, INVALID_M2P_ENTRY when unset
     uint64_t m2p_l3         # mfn of the L3 table that every L4 carries in slot 256
     int memfd
-    uint32_t *freed         # stack of frames to hand out again
-    uint64_t nr_freed
-    uint64_t fresh          # these frames were never handed out (unless scattered: then all start in `freed`),
-    uint64_t fresh_end
-    uint64_t low            # and these neither: they come last
-    uint64_t low_end
+    FreeFrames free
     uint64_t run, nr_run    # frames that were freed one after the other and are not scrubbed yet
     Lock lock               # guards the allocator (frames are otherwise touched only by their owner's thread)
 
@@ -58,7 +53,7 @@ cdef inline bint frame_exists(Machine *machine, uint64_t mfn) noexcept nogil:
 
 # One zeroed frame for `owner`, with one reference (FRAME_ALLOCATED) and no type; INVALID_M2P_ENTRY when none is left.
 cdef uint64_t machine_alloc(Machine *machine, uint16_t owner) noexcept nogil
-# 2^order of them, contiguous and aligned to their number; the first, or INVALID_M2P_ENTRY.  Searches the frame table.
+# 2^order of them, contiguous and aligned to their number; the first, or INVALID_M2P_ENTRY.
 cdef uint64_t machine_alloc_extent(Machine *machine, uint16_t owner, unsigned order) noexcept nogil
 # Hand back a frame whose last reference went; it is scrubbed before anyone gets it again.
 cdef void machine_free(Machine *machine, uint64_t mfn) noexcept nogil

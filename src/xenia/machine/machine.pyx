@@ -17,6 +17,9 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from xenia.abi.xen cimport DOMID_IO, DOMID_XEN, INVALID_M2P_ENTRY
+from xenia.machine.free_frames cimport (
+    free_frames_end, free_frames_init, free_frames_put, free_frames_take, free_frames_take_extent,
+)
 from xenia.machine.lock cimport lock, unlock
 
 from xenia.errors import ConfigError
@@ -32,6 +35,7 @@ cdef enum:
     PAGE_SIZE = 4096
     # From so many frames on, giving them back to the host is quicker than clearing them.
     LONG_RUN = 16
+    MAX_RUN = 512
     # So many frames at the bottom are handed out last, in machines that have as many again.
     LOW = 4096
     # M2P entries of page tables: present, accessed; supervisor, read-only, and never executed.
@@ -41,87 +45,33 @@ cdef uint64_t LEAF = <uint64_t>1 << 63 | 0x21
 
 
 cdef uint64_t machine_alloc(Machine *machine, uint16_t owner) noexcept nogil:
-    cdef uint64_t mfn = INVALID_M2P_ENTRY
-    lock(&machine.lock)
-    scrub_run(machine)
-    if machine.nr_freed:
-        machine.nr_freed -= 1
-        mfn = machine.freed[machine.nr_freed]
-    elif machine.fresh < machine.fresh_end:
-        mfn = machine.fresh
-        machine.fresh += 1
-    elif machine.low < machine.low_end:
-        mfn = machine.low
-        machine.low += 1
-    if mfn != INVALID_M2P_ENTRY:
-        machine.nr_free -= 1
-        take(machine, mfn, owner)
-    unlock(&machine.lock)
-    return mfn
+    return machine_alloc_extent(machine, owner, 0)
 
 
 cdef uint64_t machine_alloc_extent(Machine *machine, uint16_t owner, unsigned order) noexcept nogil:
-    cdef uint64_t count = <uint64_t>1 << order, first, i
-    if order == 0:
-        return machine_alloc(machine, owner)
+    cdef uint64_t first, i
     lock(&machine.lock)
     scrub_run(machine)
-    first = find_extent(machine, count)
-    if first != INVALID_M2P_ENTRY:
-        claim_extent(machine, first, count)
-        machine.nr_free -= count
-        for i in range(first, first + count):
+    first = free_frames_take_extent(&machine.free, order)
+    if first:
+        for i in range(first, first + (<uint64_t>1 << order)):
             take(machine, i, owner)
     unlock(&machine.lock)
-    return first
-
-
-cdef uint64_t find_extent(Machine *machine, uint64_t count) noexcept nogil:
-    cdef uint64_t first = 0, i
-    while first + count <= machine.nr_frames:
-        for i in range(first, first + count):
-            if machine.frames[i].refs:
-                break
-        else:
-            return first
-        first = (i + count) & ~(count - 1)
-    return INVALID_M2P_ENTRY
-
-
-cdef void claim_extent(Machine *machine, uint64_t first, uint64_t count) noexcept nogil:
-    # Frames first.. leave the stack of freed ones; those before them that were never handed out join it.
-    cdef uint64_t kept = 0, i
-    for i in range(machine.nr_freed):
-        if not first <= machine.freed[i] < first + count:
-            machine.freed[kept] = machine.freed[i]
-            kept += 1
-    machine.nr_freed = kept
-    claim_from(machine, &machine.fresh, machine.fresh_end, first, first + count)
-    claim_from(machine, &machine.low, machine.low_end, first, first + count)
-
-
-cdef inline void claim_from(Machine *machine, uint64_t *start, uint64_t end, uint64_t first, uint64_t after) noexcept nogil:
-    cdef uint64_t i
-    if start[0] < after and first < end:
-        for i in range(start[0], first):
-            machine.freed[machine.nr_freed] = <uint32_t>i
-            machine.nr_freed += 1
-        start[0] = min(after, end)
+    return first if first else INVALID_M2P_ENTRY
 
 
 # Frames are scrubbed not one by one but in runs of adjacent ones: a domain of 8 GB has used little of it, perhaps, and to
-# clear what nobody touched would be the first thing to fill the host's memory with it.
+# clear what nobody touched would be the first thing to fill the host's memory with it.  Others wait for memory meanwhile, so no run
+# is longer than MAX_RUN.
 cdef void machine_free(Machine *machine, uint64_t mfn) noexcept nogil:
     machine.m2p[mfn] = INVALID_M2P_ENTRY
     lock(&machine.lock)
-    if mfn != machine.run + machine.nr_run:
+    if mfn != machine.run + machine.nr_run or machine.nr_run == MAX_RUN:
         scrub_run(machine)
         machine.run = mfn
     machine.nr_run += 1
     memset(&machine.frames[mfn], 0, sizeof(Frame))
-    machine.freed[machine.nr_freed] = <uint32_t>mfn
-    machine.nr_freed += 1
-    machine.nr_free += 1
+    free_frames_put(&machine.free, mfn)
     unlock(&machine.lock)
 
 
@@ -157,6 +107,7 @@ cdef class MachineMemory:
     def __cinit__(self, size: int, scatter: int | None = None):
         cdef Machine *machine = &self.storage
         cdef uint64_t i
+        cdef bint enough
         self.machine = machine
         machine.memfd = -1
         machine.nr_frames = size >> 12
@@ -169,29 +120,26 @@ cdef class MachineMemory:
         machine.base = <uint8_t *>mmap(NULL, self.length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, machine.memfd, 0)
         machine.frames = <Frame *>mmap(NULL, machine.nr_frames * sizeof(Frame), PROT_READ | PROT_WRITE,
                                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
-        machine.freed = <uint32_t *>mmap(NULL, machine.nr_frames * sizeof(uint32_t), PROT_READ | PROT_WRITE,
-                                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
-        if machine.base == MAP_FAILED or machine.frames == MAP_FAILED or machine.freed == MAP_FAILED:
+        if machine.base == MAP_FAILED or machine.frames == MAP_FAILED:
             raise ConfigError(f"the host gives no {size >> 20} MiB of machine memory")
         with nogil:
-            build_m2p(machine)
+            enough = build_m2p(machine)
+        if not enough:
+            raise ConfigError(f"the host gives no {size >> 20} MiB of machine memory")
         if scatter is not None:
-            order = [*range(machine.low, machine.low_end), *range(machine.fresh, machine.fresh_end)]
+            order = [free_frames_take(&machine.free) for i in range(machine.free.count)]
             random.Random(scatter).shuffle(order)
-            for i, mfn in enumerate(order):
-                machine.freed[i] = mfn
-            machine.nr_freed = len(order)
-            machine.fresh = machine.fresh_end
-            machine.low = machine.low_end
+            for mfn in order:
+                free_frames_put(&machine.free, mfn)
 
     def __dealloc__(self):
         cdef Machine *machine = &self.storage
-        if machine.base != NULL and machine.base != MAP_FAILED:
-            munmap(machine.base, self.length)
-        if machine.frames != NULL and machine.frames != MAP_FAILED:
-            munmap(machine.frames, machine.nr_frames * sizeof(Frame))
-        if machine.freed != NULL and machine.freed != MAP_FAILED:
-            munmap(machine.freed, machine.nr_frames * sizeof(uint32_t))
+        with nogil:
+            if machine.base != NULL and machine.base != MAP_FAILED:
+                munmap(machine.base, self.length)
+            if machine.frames != NULL and machine.frames != MAP_FAILED:
+                munmap(machine.frames, machine.nr_frames * sizeof(Frame))
+            free_frames_end(&machine.free)
         if machine.memfd >= 0:
             os.close(machine.memfd)
 
@@ -212,7 +160,7 @@ cdef class MachineMemory:
         frames = array("Q", bytes(8 * count))
         if count == 0:
             return frames
-        if wanted > self.machine.nr_free:
+        if wanted > self.machine.free.count:
             raise ConfigError(f"not enough machine memory: {count >> 8} MiB asked for, {self.nr_free >> 8} MiB free")
         view = frames
         with nogil:
@@ -234,7 +182,7 @@ cdef class MachineMemory:
     @property
     def nr_free(self) -> int:
         """Frames that nobody has."""
-        return self.machine.nr_free
+        return self.machine.free.count
 
     @property
     def fd(self) -> int:
@@ -242,11 +190,11 @@ cdef class MachineMemory:
         return self.machine.memfd
 
 
-cdef void build_m2p(Machine *machine) noexcept nogil:
+cdef bint build_m2p(Machine *machine) noexcept nogil:
     # Frame 0 stays unused, a frame that is no memory; then the M2P's own frames; then the L1, L2 and L3 tables that map them.
     cdef uint64_t entries = (machine.nr_frames * 8 + PAGE_SIZE - 1) >> 12
     cdef uint64_t l1s = (entries + 511) >> 9, l2s = (l1s + 511) >> 9
-    cdef uint64_t first_l1 = 1 + entries, first_l2 = first_l1 + l1s, i
+    cdef uint64_t first_l1 = 1 + entries, first_l2 = first_l1 + l1s, first_free, i
     machine.m2p = frame_words(machine, 1)
     machine.m2p_l3 = first_l2 + l2s
     memset(machine.m2p, 0xff, entries << 12)
@@ -256,13 +204,10 @@ cdef void build_m2p(Machine *machine) noexcept nogil:
         frame_words(machine, first_l2)[i] = (first_l1 + i) << 12 | TABLE
     for i in range(l2s):
         frame_words(machine, machine.m2p_l3)[i] = (first_l2 + i) << 12 | TABLE
-    machine.low = machine.low_end = machine.fresh = machine.m2p_l3 + 1
-    machine.fresh_end = machine.nr_frames
-    machine.nr_free = machine.nr_frames - machine.fresh
+    first_free = machine.m2p_l3 + 1
     take(machine, 0, DOMID_IO)
-    for i in range(1, machine.fresh):
+    for i in range(1, first_free):
         take(machine, i, DOMID_XEN)
     # The bottom is for who asks for frames in a row.  It also keeps mfn and pfn apart: where both were about the same, so would be
     # the places of a guest's M2P and P2M entries in an engine's TLB, which then had room for only one of them.
-    if machine.nr_free >= 2 * LOW:
-        machine.low_end = machine.fresh = machine.low + LOW
+    return free_frames_init(&machine.free, first_free, machine.nr_frames, LOW if machine.nr_frames - first_free >= 2 * LOW else 0)

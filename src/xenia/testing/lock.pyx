@@ -4,12 +4,20 @@ import threading
 import time
 from collections.abc import Callable
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+
+cdef extern from *:
+    """
+    static void count_waiter(volatile uint32_t *word) { __atomic_fetch_add(word, LOCK_WAITER, __ATOMIC_SEQ_CST); }
+    static void forget_waiter(volatile uint32_t *word) { __atomic_fetch_sub(word, LOCK_WAITER, __ATOMIC_SEQ_CST); }
+    """
+    void count_waiter(volatile uint32_t *word)
+    void forget_waiter(volatile uint32_t *word)
 
 from xenia.machine.lock cimport LOCK_WAITER, Lock, give_way, lock, unlock
 
-from xenia.machine.lock import times_lent
+from xenia.machine.lock import measure, measured
 
 
 cdef class ContendedLock:
@@ -81,19 +89,23 @@ cdef class Asker:
             thread.join()
         return self.longest
 
-    def lends(self, operation: Callable[[], object]) -> int:
-        """How often somebody would have had the lock during `operation`, which is carried out under it, if somebody always waited."""
-        with nogil:
-            lock(self.lock)
-        self.lock.word += LOCK_WAITER
-        times_lent(reset=True)
+    def lends(self, operation: Callable[[], object], under: bool = False) -> tuple[int, int]:
+        """How often somebody would be lent the lock during `operation` if somebody always waited, and the longest, in ns of the thread's
+        own time, that it keeps it."""
+        if under:
+            with nogil:
+                lock(self.lock)
+        count_waiter(&self.lock.word)
+        measure()
         try:
             operation()
         finally:
-            self.lock.word -= LOCK_WAITER
-            with nogil:
-                unlock(self.lock)
-        return times_lent()
+            if under:
+                with nogil:
+                    unlock(self.lock)
+            result = measured()
+            forget_waiter(&self.lock.word)
+        return result
 
     def _ask(self) -> None:
         cdef uint64_t since

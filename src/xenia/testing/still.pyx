@@ -197,6 +197,11 @@ cdef class StillDomain:
         return asker(self, &self.memory.machine.lock)
 
     @property
+    def directory_asker(self) -> Asker:
+        """Somebody who wants to know who is there."""
+        return asker(self, &self.domain.directory.lock)
+
+    @property
     def machine(self) -> MachineMemory:
         """Its machine memory."""
         return self.memory
@@ -219,11 +224,11 @@ cdef class StillDomain:
     def destroy(self) -> int:
         """End it as the toolstack does; how many of its frames others still hold."""
         cdef Domain *domain = self.domain
-        directory_remove(domain)
-        event_reset(domain)
-        grant_maps_release(domain)
         cdef uint64_t left
         with nogil:
+            directory_remove(domain)
+            event_reset(domain)
+            grant_maps_release(domain)
             lock(&domain.mmu.lock)
             domain.is_dying = domain.mmu.dying = 1
             domain_release_frames(domain)

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import pytest
 
 from tests.unit.mm.rules import SCRATCH, Errno, Kernel, Op, Pte
-from xenia.machine.lock import times_lent
 from xenia.machine.machine import MachineMemory
 from xenia.testing.pv_domain import PvDomain
 
@@ -13,7 +12,7 @@ from xenia.testing.pv_domain import PvDomain
 class Tree:
     """A domain with an L4 that nothing validated yet, over `nr_l1` L1 tables of 512 pages each."""
 
-    def __init__(self, nr_l1: int = 1024) -> None:
+    def __init__(self, nr_l1: int = 200) -> None:
         self.domain = domain = PvDomain(64, machine=MachineMemory(4096 * (nr_l1 + 1024)))
         page = domain.frames[SCRATCH]
         l1s = domain.allocate(nr_l1)
@@ -48,9 +47,9 @@ class Tree:
 def test_others_have_the_lock_between_any_two_requests() -> None:
     domain = Kernel()
     requests = [(domain.frames[SCRATCH] << 12 | 8 * i, i) for i in range(20)]
-    assert domain.asker.lends(lambda: domain.mmu_update(requests)) == 20
+    assert domain.asker.lends(lambda: domain.mmu_update(requests), under=True)[0] == 20
     clears = [(Op.CLEAR_PAGE, domain.frames[SCRATCH], 0)] * 20
-    assert domain.asker.lends(lambda: domain.mmuext(clears)) == 20
+    assert domain.asker.lends(lambda: domain.mmuext(clears), under=True)[0] == 20
     assert domain.audit() == []
 
 
@@ -59,9 +58,9 @@ def test_others_have_the_lock_between_any_two_tables_of_a_tree() -> None:
     l2 = domain.table(
         *((i, domain.table((0, domain.frames[SCRATCH] << 12 | Pte.READ_ONLY)) << 12 | Pte.TABLE) for i in range(20))
     )
-    assert domain.asker.lends(lambda: domain.op(Op.PIN_L2, l2)) == 22
+    assert domain.asker.lends(lambda: domain.op(Op.PIN_L2, l2), under=True)[0] == 22
     assert domain.audit() == []
-    assert domain.asker.lends(lambda: domain.op(Op.UNPIN, l2)) == 22
+    assert domain.asker.lends(lambda: domain.op(Op.UNPIN, l2), under=True)[0] == 22
     assert domain.audit() == []
 
 
@@ -70,13 +69,10 @@ def test_nobody_waits_long_for_the_lock_of_a_domain_with_thousands_of_tables(ope
     tree = Tree()
     if operation is not Tree.pin:
         tree.pin()
-    times_lent(reset=True)
-    longest = tree.domain.asker.during(lambda: operation(tree), under=True)
-    print(
-        f"{operation.__name__} of {len(tree.tables)} tables: others waited {longest / 1e6:.3f} ms at most, "
-        f"and had the lock {times_lent()} times"
-    )
-    assert longest < 50_000_000
+    times, longest = tree.domain.asker.lends(lambda: operation(tree), under=True)
+    print(f"{operation.__name__} of {len(tree.tables)} tables: lends {times}, kept for {longest / 1e6:.3f} ms at most")
+    assert times >= len(tree.tables)
+    assert longest < 5_000_000
 
 
 def test_who_may_write_to_a_frame_never_writes_to_a_table_half_made_or_half_let_go() -> None:
@@ -84,7 +80,7 @@ def test_who_may_write_to_a_frame_never_writes_to_a_table_half_made_or_half_let_
     others: list[int] = []
 
     def pin_and_unpin() -> None:
-        for _ in range(300):
+        for _ in range(40):
             tree.domain.asker.during(lambda: others.append(tree.domain.op(Op.PIN_L4, tree.l4)), under=True)
             if others[-1] == 0:
                 tree.domain.asker.during(tree.unpin, under=True)
