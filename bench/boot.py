@@ -20,7 +20,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=5, help="runs of each (default: 5)")
     parser.add_argument(
-        "--only", help="some of these: xenia, warped, qemu-pc, -q35, -pvh, -microvm, uml, xen-domu, xen-dom0"
+        "--only", help="some, with commas: xenia, warped, qemu-pc, -q35, -pvh, -microvm, uml, xen-domu, xen-dom0"
     )
     parser.add_argument("--kernel", type=Path, help="a bzImage (default: Debian's, fetched once)")
     parser.add_argument("--busybox", type=Path, help="a static busybox (default: Debian's, fetched once)")

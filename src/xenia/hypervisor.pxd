@@ -10,7 +10,7 @@ cdef class Hypervisor:
     cdef readonly MachineMemory memory
     cdef readonly bint check
     cdef readonly bint confine
-    cdef int next_domid
+    cdef public int next_domid      # where the search for the next domain's number begins
     cdef Directory *directory
 
 cdef class VirtualMachine:

@@ -10,7 +10,14 @@ class Hypervisor:
     memory: MachineMemory
     check: bool
     confine: bool
-    def __init__(self, memory: int, scatter: int | None = None, check: bool = False, confine: bool = True) -> None: ...
+    next_domid: int  # where the search for the next domain's number begins
+    def __init__(
+        self,
+        memory: int,
+        scatter: int | None = None,
+        check: bool = False,
+        confine: bool = True,
+    ) -> None: ...
     def create_domain(
         self,
         kernel: ElfKernel,

@@ -17,12 +17,12 @@ from xenia.cpu.engines.emulated.engine cimport EmulatedEngine
 from xenia.cpu.processor cimport CONTEXT_FLAGS, CONTEXT_SEGMENTS, RSI, RSP
 from xenia.domain.audit cimport audit_domain
 from xenia.domain.crash cimport crash_report
-from xenia.domain.directory cimport directory_add, directory_remove, domain_leave
+from xenia.domain.directory cimport directory_add, directory_remove, directory_reserve, domain_leave
 from xenia.domain.domain cimport SHUTDOWN_NONE, SHUTDOWN_crash, Directory, Domain as DomainState, Vcpu
 from xenia.domain.events cimport event_open, event_post, event_reset
 from xenia.domain.grant_frames cimport grant_frames_grow, grant_frames_release
 from xenia.domain.grant_maps cimport grant_maps_release
-from xenia.domain.lifecycle cimport domain_init, domain_release_frames
+from xenia.domain.lifecycle cimport domain_init, domain_hold_rings, domain_release_frames
 from xenia.domain.time cimport Clock, clock_start, system_time, time_update, wallclock_update
 from xenia.machine.lock cimport lock, unlock
 from xenia.machine.machine cimport (
@@ -88,12 +88,18 @@ cdef class Hypervisor:
                       warped: bool = False) -> VirtualMachine:
         """A domain of `memory` bytes with `kernel` loaded, ready to run.
 
-        ConfigError when the memory is not to be had or does not suffice for the kernel.
+        Its number is the next that is free, as Xen gives them out: below DOMID_FIRST_RESERVED, and then from 1 again.
+        A number is free once nothing of its last domain lives: its object, and frames that others hold by its grants.
+        ConfigError when the memory is not to be had or does not suffice for the kernel, or no number is free.
         """
-        domid = self.next_domid
+        cdef int domid
+        with nogil:
+            domid = directory_reserve(self.directory, self.next_domid)
+        if domid < 0:
+            raise ConfigError("every domain number is taken: destroy a domain, or let go of one that is destroyed")
+        self.next_domid = domid + 1
         domain = VirtualMachine(self, domid, memory >> 12, warped)
         domain.load(kernel, ramdisk, command_line)
-        self.next_domid += 1
         return domain
 
 
@@ -111,6 +117,8 @@ cdef class VirtualMachine:
         self.domid = domid
         self.nr_pages = nr_pages
         self.domain = domain
+        domain.domid = domid
+        domain.directory = hypervisor.directory     # its number is reserved there
         self.threads = []
         self.ended = threading.Event()
         self.engine = EmulatedEngine(hypervisor.memory)
@@ -118,7 +126,6 @@ cdef class VirtualMachine:
         if not domain_init(domain):
             raise MemoryError
         domain.machine = hypervisor.memory.machine
-        domain.domid = domid
         domain.mmu.machine = domain.machine
         domain.mmu.processor = self.engine.processor
         domain.mmu.domid = domid
@@ -178,7 +185,7 @@ cdef class VirtualMachine:
         domain.is_linux = kernel.notes.guest_os == "linux"
         root = start.root_mfn
         with nogil:
-            rc = pin_root(domain, root)
+            rc = pin_root(domain, root) or domain_hold_rings(domain)
             set_gdt(&domain.mmu, &vcpu.mmu, NULL, 0)
         if rc:
             raise HypervisorBug(f"the start of day does not validate: errno {-rc}")

@@ -1,7 +1,8 @@
 """Recounting a domain's frames from scratch: what mm/audit does, and what holds frames above mm/.
 
 These are the frames that others hold by a grant (a reference each, as FRAME_WRITABLE where they may write), the frames that Xen shares with the domain (shared_info, grant frames: Xen's own reference, as FRAME_SHARED),
-and those of the domain that Xen writes to (a registered vcpu_info, FIFO control block and event array, the PIRQ EOI map: one reference, as FRAME_WRITABLE).
+and those of the domain that Xen or a backend of ours writes to (a registered vcpu_info, FIFO control block and event array, the PIRQ EOI map,
+the rings of the store and the console: one reference, as FRAME_WRITABLE).
 """
 
 from libc.stdint cimport uint32_t, uint64_t
@@ -27,6 +28,9 @@ cdef list audit_domain(Domain *domain):
         hold(held, domain.vcpu[0].info_mfn)
     if domain.vcpu[0].fifo_control != NULL:
         hold(held, domain.vcpu[0].fifo_control_mfn)
+    if domain.rings_held:
+        hold(held, domain.store_mfn)
+        hold(held, domain.console_mfn)
     for i in range(domain.nr_event_array):
         hold(held, domain.event_array[i])
     if domain.pirq_eoi_mfn:

@@ -11,6 +11,21 @@ from xenia.domain.domain cimport NR_DOMIDS
 from xenia.machine.atomic cimport count_add
 from xenia.machine.lock cimport lock, unlock
 
+cdef int directory_reserve(Directory *directory, int first) noexcept nogil:
+    cdef int domid = first, found = -1, i
+    lock(&directory.lock)
+    for i in range(1, NR_DOMIDS):
+        if domid >= NR_DOMIDS or domid < 1:
+            domid = 1
+        if not directory.taken[domid]:
+            directory.taken[domid] = 1
+            found = domid
+            break
+        domid += 1
+    unlock(&directory.lock)
+    return found
+
+
 cdef bint directory_add(Directory *directory, Domain *domain) noexcept nogil:
     cdef bint free_number
     if domain.domid >= NR_DOMIDS:
@@ -19,6 +34,7 @@ cdef bint directory_add(Directory *directory, Domain *domain) noexcept nogil:
     free_number = directory.domains[domain.domid] == NULL
     if free_number:
         directory.domains[domain.domid] = domain
+        directory.taken[domain.domid] = 1
         domain.directory = directory
     unlock(&directory.lock)
     return free_number
@@ -54,4 +70,6 @@ cdef void domain_leave(Domain *domain) noexcept nogil:
             free(domain.grant_records[i])
         free(domain.grant_maps)
         channels_free(domain)
+        if domain.directory != NULL:
+            domain.directory.taken[domain.domid] = 0    # the last thing that anybody sees of it
         free(domain)

@@ -16,6 +16,7 @@ cdef enum:
 cdef struct Directory:
     Lock lock
     Domain *domains[NR_DOMIDS]
+    volatile uint8_t taken[NR_DOMIDS]   # numbers of domains whose state lives, here or no longer
 
 cdef enum:                  # EventChannel.state: Xen's ECS_*
     ECS_FREE = 0
@@ -177,6 +178,7 @@ cdef struct Domain:
     uint32_t console_port
     uint64_t store_mfn
     uint32_t store_port
+    uint8_t rings_held       # the store's and the console's frame are, for the backends that touch them
     uint32_t nr_vcpus
     Vcpu vcpu[1]
     uint64_t nr_hypercalls[64]   # statistics

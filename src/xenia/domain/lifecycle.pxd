@@ -9,5 +9,8 @@ from xenia.machine.machine cimport Machine
 cdef bint domain_init(Domain *domain) noexcept nogil
 # Ends the domain for `reason` (SHUTDOWN_*), unless the guest had given another with SCHEDOP_shutdown_code.
 cdef void domain_shutdown(Domain *domain, int reason) noexcept nogil
-# Lets go of the frames that hypercalls made Xenia hold for the domain (vcpu_info, the pirq_eoi page).
+# Holds the frames of the store's and the console's ring as writable memory, for the backends that read and write them.  0, or
+# a negative errno where they are not that.
+cdef int domain_hold_rings(Domain *domain) noexcept nogil
+# Lets go of the frames that hypercalls made Xenia hold for the domain (vcpu_info, the pirq_eoi page), and of the rings.
 cdef void domain_release_frames(Domain *domain) noexcept nogil

@@ -3,7 +3,8 @@ from xenia.abi.xen cimport INVALID_M2P_ENTRY
 from xenia.domain.channels cimport channels_grow, event_channel
 from xenia.domain.domain cimport ECS_RESERVED, RUNSTATE_offline, SHUTDOWN_NONE, Domain, Vcpu
 from xenia.domain.vcpu_info cimport vcpu_info_release
-from xenia.mm.pvmmu cimport put_page_and_type
+from xenia.machine.machine cimport FRAME_WRITABLE
+from xenia.mm.pvmmu cimport get_page_and_type, put_page_and_type
 
 # PV guests start with a 100 Hz ticker.
 cdef enum:
@@ -34,7 +35,20 @@ cdef void domain_shutdown(Domain *domain, int reason) noexcept nogil:
     if domain.shutdown == SHUTDOWN_NONE:
         domain.shutdown = domain.shutdown_code
 
+cdef int domain_hold_rings(Domain *domain) noexcept nogil:
+    cdef int rc = get_page_and_type(&domain.mmu, domain.store_mfn, FRAME_WRITABLE)
+    if rc == 0:
+        rc = get_page_and_type(&domain.mmu, domain.console_mfn, FRAME_WRITABLE)
+        if rc:
+            put_page_and_type(&domain.mmu, domain.store_mfn)
+    domain.rings_held = rc == 0
+    return rc
+
 cdef void domain_release_frames(Domain *domain) noexcept nogil:
+    if domain.rings_held:
+        domain.rings_held = 0
+        put_page_and_type(&domain.mmu, domain.store_mfn)
+        put_page_and_type(&domain.mmu, domain.console_mfn)
     vcpu_info_release(&domain.vcpu[0])
     if domain.pirq_eoi_mfn:
         put_page_and_type(&domain.mmu, domain.pirq_eoi_mfn)

@@ -22,7 +22,7 @@ from xenia.abi.xen cimport (
     HYPERVISOR_VIRT_END, INVALID_M2P_ENTRY, PERDOMAIN_VIRT_START,
 )
 from xenia.cpu.processor cimport SegmentDescriptor
-from xenia.machine.machine cimport FRAME_SEG_DESC, FRAME_WRITABLE, frame_words, machine_alloc, machine_free
+from xenia.machine.machine cimport FRAME_SEG_DESC, FRAME_WRITABLE, frame_exists, frame_words, machine_alloc, machine_free
 from xenia.mm.access cimport guest_walk
 from xenia.mm.descriptor_check cimport check_descriptor
 from xenia.mm.pvmmu cimport (
@@ -194,6 +194,8 @@ cdef int find_descriptor(PvMmu *mmu, VcpuMmu *vcpu, uint16_t selector, SegmentDe
     elif offset == 0 or offset > GDT_LIMIT:
         return -XEN_EINVAL
     entry = frame_words(mmu.machine, mmu.perdomain_l1)[(area + offset >> 12) & 511]
+    if not frame_exists(mmu.machine, pte_mfn(entry)):
+        return -XEN_EINVAL
     raw = frame_words(mmu.machine, pte_mfn(entry))[(offset & 0xfff) >> 3]
     high = <uint32_t>(raw >> 32)
     descriptor.base = (raw >> 16 & 0xffffff) | (raw >> 56) << 24

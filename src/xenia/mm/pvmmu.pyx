@@ -257,7 +257,7 @@ cdef int get_entry(PvMmu *mmu, int level, uint64_t table, uint64_t entry) noexce
 cdef void put_entry(PvMmu *mmu, int level, uint64_t table, uint64_t entry) noexcept nogil:
     """Give back what `entry` held."""
     cdef uint64_t mfn = pte_mfn(entry)
-    if not entry & PAGE_PRESENT:
+    if not entry & PAGE_PRESENT or not frame_exists(mmu.machine, mfn):
         return
     if level == FRAME_L1:
         if mmu.machine.frames[mfn].owner != mmu.domid:

@@ -143,6 +143,9 @@ cdef int64_t update_va_mapping(PvMmu *mmu, VcpuMmu *vcpu, uint64_t va, uint64_t 
             rc = -XEN_EINVAL
             break
         table = pte_mfn(entry)
+        if not frame_exists(mmu.machine, table):
+            rc = -XEN_EINVAL
+            break
     if rc == 0 and mmu.machine.frames[table].type != FRAME_L1:
         rc = -XEN_EINVAL
     if rc == 0:

@@ -7,6 +7,9 @@ L4_SLOT: int
 CONTINUE: int
 DONE: int
 
+class Others:
+    def reserve(self, first: int) -> int: ...
+
 class StillDomain:
     upcall_mask: bool
     preempt: bool

@@ -24,7 +24,7 @@ from xenia.abi.xen cimport (
 )
 from xenia.cpu.processor cimport LEAVE, R8, R9, R10, RAX, RDI, RDX, RSI, Context
 from xenia.domain.audit cimport audit_domain
-from xenia.domain.directory cimport directory_add, directory_remove, domain_leave
+from xenia.domain.directory cimport directory_add, directory_remove, directory_reserve, domain_leave
 from xenia.domain.domain cimport RUNSTATE_running, SHUTDOWN_NONE, Directory, Domain, Listener, Vcpu
 from xenia.domain.events cimport (
     event_connect, event_disconnect, event_ignore, event_listen, event_open, event_post, event_reset, event_set_pending,
@@ -71,6 +71,13 @@ cdef class Others:
 
     def __dealloc__(self):
         free(self.directory)
+
+    def reserve(self, first: int) -> int:
+        """Take the next domain number from `first` on that nobody has; -1 where there is none."""
+        cdef int number = first
+        with nogil:
+            number = directory_reserve(self.directory, number)
+        return number
 
 
 @cython.no_gc_clear     # its end needs the machine's memory

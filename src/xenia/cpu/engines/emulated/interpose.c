@@ -192,6 +192,10 @@ bool __wrap_x86_cpu_tlb_fill_x86_64(void *cpu, uint64_t va, int size, int access
         table = *entry;
     }
     error = PFEC_P;
+    if (maddr >= engine->machine_bytes) { /* mm/ lets no such entry be: a second wall */
+        error |= PFEC_RSVD;
+        goto fault;
+    }
     if ((user && !user_reaches(engine, va, rights)) || (store && !(rights & PTE_W)) || (access == ACCESS_FETCH && nx))
         goto fault;
     if (!(*entry & PTE_A) || (store && !(*entry & PTE_D)))

@@ -1,0 +1,60 @@
+"""Domain numbers go round below Xen's own, and none is given out twice at a time."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+
+from tests.guests.tiny import kernel
+from xenia.abi.xen import DOMID_FIRST_RESERVED
+from xenia.errors import ConfigError
+from xenia.hypervisor import Hypervisor, VirtualMachine
+
+pytestmark = pytest.mark.guest
+
+MIB = 1 << 20
+LAST = DOMID_FIRST_RESERVED - 1
+
+
+def create(hypervisor: Hypervisor) -> VirtualMachine:
+    return hypervisor.create_domain(kernel("shutdown_reboot"), memory=8 * MIB)
+
+
+def test_after_the_last_number_comes_the_first_again() -> None:
+    hypervisor = Hypervisor(32 * MIB)
+    hypervisor.next_domid = LAST - 1
+    numbers = []
+    for _ in range(4):
+        domain = create(hypervisor)
+        numbers.append(domain.domid)
+        domain.start()
+        domain.wait(20)
+        domain.destroy()
+        del domain
+    assert numbers == [LAST - 1, LAST, 1, 2]
+
+
+def test_a_number_that_somebody_has_is_passed_over() -> None:
+    hypervisor = Hypervisor(64 * MIB)
+    lives = create(hypervisor)
+    gone = create(hypervisor)
+    gone.destroy()  # but for its object, which others may still hold frames by
+    hypervisor.next_domid = LAST
+    assert create(hypervisor).domid == LAST
+    after = create(hypervisor)
+    assert (lives.domid, gone.domid, after.domid) == (1, 2, 3)
+    del gone, after
+    gc.collect()
+    hypervisor.next_domid = 1
+    assert create(hypervisor).domid == 2
+
+
+def test_a_domain_that_could_not_be_made_keeps_no_number() -> None:
+    hypervisor = Hypervisor(32 * MIB)
+    for _ in range(3):
+        with pytest.raises(ConfigError):
+            hypervisor.create_domain(kernel("shutdown_reboot"), memory=64 * MIB)
+    gc.collect()
+    hypervisor.next_domid = 1
+    assert create(hypervisor).domid == 1
