@@ -35,6 +35,8 @@ INTERPOSED = [
     "helper_syscall",
     "helper_sysenter",
     "helper_rechecking_single_step",
+    *(f"helper_{name}" for name in ("load_seg", "lar", "lsl", "verr", "verw")),
+    *(f"helper_{name}_protected" for name in ("ljmp", "lcall", "lret", "iret")),
     "helper_cpuid",
     "helper_pause",
     "helper_rdpmc",

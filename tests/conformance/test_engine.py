@@ -239,15 +239,6 @@ def test_modes_change_at_an_exit_and_decide_rights() -> None:
     assert program.last[0] == "syscall"
 
 
-def test_a_kernel_that_drops_to_ring_3_gets_its_ring_back() -> None:
-    # iretq with the ABI's selectors (RPL 3): the same privilege on Xen.
-    frame = f"push $0xe02b; push ${STACK}; push $0x202; push $0xe033; lea 1f(%rip), %rax; push %rax"
-    source = f"{frame}; iretq; 1: mov {SUPERVISOR}, %eax"
-    program = Program(assemble(source + ";" + LEAVE))
-    program.run()
-    assert program.last[0] in ("syscall", "exception")
-
-
 def test_a_mapping_changes_with_its_flush() -> None:
     page, first, second = DATA >> 12, DATA, DATA + 0x1000
     program = run(

@@ -248,3 +248,22 @@ cdef uint64_t effective_offset(const Instruction *insn, const uint64_t *gpr, uin
     if insn.index != NO_REGISTER:
         offset += gpr[insn.index] * insn.scale
     return cut(offset, insn.address_size)
+
+
+cdef bint moves_stack(const Instruction *insn) noexcept nogil:
+    cdef uint8_t opcode = insn.opcode
+    if insn.map == MAP_0F:
+        return opcode in (0xa0, 0xa1, 0xa8, 0xa9)                       # push and pop of fs and gs
+    if insn.map != MAP_ONE_BYTE:
+        return False
+    if opcode == 0xff:
+        return insn.modrm >> 3 & 7 in (2, 3, 6)                         # call, far call, push
+    return opcode & 0xf0 == 0x50 or opcode in (0x68, 0x6a, 0x8f, 0x9c, 0x9d, 0xc2, 0xc3, 0xca, 0xcb, 0xcf, 0xe8)
+
+
+cdef bint is_stack_access(const Instruction *insn, const uint64_t *gpr, uint64_t va) noexcept nogil:
+    if insn.memory and insn.segment == SREG_SS:
+        return True
+    if insn.map == MAP_ONE_BYTE and (insn.opcode == 0xc8 or insn.opcode == 0xc9):       # enter, leave
+        return True
+    return moves_stack(insn) and va - gpr[RSP] + 64 < 128

@@ -9,6 +9,8 @@ over the `syscall`, so that the guest makes the same call again after whatever i
 from libc.stdint cimport int64_t, uint64_t
 from xenia.abi.errno cimport XEN_EFAULT, XEN_EINVAL, XEN_ENOSYS
 from xenia.abi.xen cimport (
+    FLAT_RING3_CS64,
+    FLAT_RING3_SS,
     HYPERVISOR_callback_op,
     HYPERVISOR_console_io,
     HYPERVISOR_dm_op,
@@ -53,7 +55,7 @@ from xenia.abi.xen cimport (
     HYPERVISOR_xsm_op,
     multicall_entry_t,
 )
-from xenia.cpu.processor cimport LEAVE, R8, R9, R10, RAX, RDI, RDX, RESUME, RSI, Context
+from xenia.cpu.processor cimport CONTEXT_SEGMENTS, LEAVE, R8, R9, R10, RAX, RDI, RDX, RESUME, RSI, Context
 from xenia.domain.domain cimport SHUTDOWN_NONE, Domain, Vcpu
 from xenia.domain.upcall cimport events_pending
 from xenia.hypercalls.console cimport do_console_io
@@ -128,6 +130,10 @@ cdef int hypercall(Vcpu *vcpu) noexcept nogil:
     cdef Domain *domain = vcpu.domain
     cdef uint64_t args[6]
     cdef int64_t result
+    if context.cs != FLAT_RING3_CS64 or context.ss != FLAT_RING3_SS:   # what a hypercall returns to, as by sysret
+        context.cs = FLAT_RING3_CS64
+        context.ss = FLAT_RING3_SS
+        context.dirty |= CONTEXT_SEGMENTS
     args[0] = context.gpr[RDI]
     args[1] = context.gpr[RSI]
     args[2] = context.gpr[RDX]

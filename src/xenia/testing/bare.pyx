@@ -5,6 +5,7 @@ The address space, 16 MB of machine memory at its own addresses: everything pres
     READ_ONLY        one page that is read-only
     SUPERVISOR       one page without the user bit
     NO_EXECUTE       one page that may not be executed
+    GDT              its 64 KB of descriptors, with the ABI's flat ones
     CODE, STACK      where the program is and the top of its stack
 
 and all of it once more in the upper half, from UPPER on, by the same page tables.
@@ -29,9 +30,11 @@ READ_ONLY = 0x60000
 SUPERVISOR = 0x61000
 NO_EXECUTE = 0x62000
 DATA = 0x80000
+GDT = 0x90000
 SIZE = 16 << 20
 UPPER = 0xffffff8000000000
 cdef uint64_t upper_half = UPPER
+FLAT = {0xe023: 0x00cffb000000ffff, 0xe02b: 0x00cff3000000ffff, 0xe033: 0x00affb000000ffff}
 ROOT, TABLE = 0x70, 0x73        # frames of the L4 and the L1
 
 cdef enum:
@@ -121,6 +124,9 @@ cdef class Program:
         words[512 * L1 + (SUPERVISOR >> 12)] &= ~<uint64_t>4
         words[512 * L1 + (NO_EXECUTE >> 12)] |= <uint64_t>1 << 63
         memcpy(self.state.memory + start, source, len(code))
+        for selector, descriptor in FLAT.items():
+            self.describe(selector, descriptor)
+        self.engine.processor.ops.set_gdt(self.engine.processor, GDT, 0xffff)
         self.state.context.rip = start + (upper_half if upper else 0)
         self.state.context.gpr[RSP] = start - CODE + STACK + (upper_half if upper else 0)
         self.state.context.rflags = 0x202
@@ -157,6 +163,10 @@ cdef class Program:
         """Machine memory, before the program runs."""
         cdef const uint8_t *source = data
         memcpy(self.state.memory + <uint64_t>address, source, len(data))
+
+    def describe(self, selector: int, descriptor: int) -> None:
+        """That GDT entry."""
+        self.write(GDT + (selector & 0xfff8), descriptor.to_bytes(8, "little"))
 
     def set_debugreg(self, n: int, value: int) -> None:
         """dr0 to dr3, dr6 or dr7."""

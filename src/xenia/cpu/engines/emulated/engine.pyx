@@ -5,10 +5,9 @@ machine memory as Unicorn's physical memory.  The register state lives in Unicor
 At every exit it is pulled into the vcpu's Context, the core answers on that, and what changed is pushed back; nothing
 is kept only here.  All of it is compiled and holds no GIL.
 
-Only the privilege level, not selectors, separates the rings: CS and SS keep the selectors of the ABI (RPL 3), and the
-processor's notion of the current ring is set directly.  A guest kernel that reloads CS or SS by itself can drop to
-ring 3; the first fault then shows ring 3 in kernel mode, and `reinstate` puts ring 1 back and runs the instruction
-again.  Nothing can raise the ring: descriptors are validated, gates and TSS do not exist, and the page tables
+Only the privilege level, not selectors, separates the rings: CS and SS keep the selectors of the ABI (RPL 3), which both
+modes load by the rules of ring 3 (segments.c), and the processor's notion of the current ring is set directly, here alone.
+Nothing that the guest does changes it: descriptors are validated, gates and TSS do not exist, and the page tables
 themselves decide what ring 1 may touch.
 """
 
@@ -19,9 +18,11 @@ from libc.string cimport memcpy
 
 from xenia.cpu.processor cimport (
     CONTEXT_FLAGS, CONTEXT_SEGMENTS, EFLAGS_RF, EFLAGS_TF, EXIT_EXCEPTION, EXIT_SOFT_INTERRUPT, EXIT_SYSCALL,
-    EXIT_SYSENTER, LEAVE, R11, RAX, RBX, RCX, RDX, SREG_CS, SREG_DS, SREG_ES, SREG_SS, TRAP_DB, TRAP_PF, TRAP_UD, Context, Exit, Processor, ProcessorOps, SegmentDescriptor,
+    EXIT_SYSENTER, LEAVE, R11, RAX, RBX, RCX, RDX, SREG_CS, SREG_SS, TRAP_DB, TRAP_GP, TRAP_PF, TRAP_SS, TRAP_UD, Context, Exit, Processor,
+    ProcessorOps, SegmentDescriptor,
 )
 from xenia.cpu.cpuid cimport cpuid_policy
+from xenia.cpu.decode cimport DECODE_OK, Instruction, decode, is_stack_access
 from xenia.machine.machine cimport MachineMemory
 
 from xenia.errors import HypervisorBug
@@ -77,6 +78,7 @@ cdef extern from "interpose.h" nogil:
         void (*on_cpuid)(void *engine) noexcept nogil
         void *engine
         uint8_t *code_frames
+        uint64_t noncanonical
         uint32_t watch_hits
         bint watch_armed
         uint64_t tlb_fills
@@ -91,8 +93,9 @@ cdef struct Engine:
     void *cpu
     CPUX86State *env
     int left                # the core answered LEAVE to the exit that ended run()
-    bint resuming           # one instruction runs past its breakpoint: see resume_past_breakpoint
+    bint resuming           # one instruction runs past its breakpoint, or past one that loaded SS: see step
     uint64_t resumed_dr6    # dr6 before it
+    uint32_t deferred       # watchpoints (dr6 bits) that the one that loaded SS touched
 
 cdef extern from "interpose.h" nogil:
     int UC_ARCH_X86
@@ -101,7 +104,7 @@ cdef extern from "interpose.h" nogil:
     int UC_HOOK_INTR
     int UC_HOOK_INSN_INVALID
     int UC_CPU_X86_EPYC_ROME
-    uint32_t HF_CPL, HF_CS32, HF_SS32, HF_ADDSEG, HF_PE, HF_MP, HF_TS, HF_LMA, HF_CS64, HF_OSFXSR
+    uint32_t HF_INHIBIT_IRQ, HF_CS32, HF_SS32, HF_PE, HF_MP, HF_TS, HF_LMA, HF_CS64, HF_OSFXSR
     int CC_OP_EFLAGS
     int UC_CPU, UC_NO_EXIT_REQUEST, UC_INIT_DONE, UC_NESTED_LEVEL
     int CPU_EXIT_REQUEST, CPU_CFLAGS_NEXT_TB, CPU_ENV, CPU_ENV_PTR, CPU_ICOUNT_DECR_PTR, CPU_HALTED, CPU_EXCEPTION_INDEX
@@ -135,6 +138,7 @@ cdef extern from "interpose.h" nogil:
         uint64_t value
 
     bint user_reaches(Interposed *engine, uint64_t va, uint64_t rights)
+    void segments_enter(Interposed *engine, CPUX86State *env, unsigned cs, unsigned ss, bint kernel)
     uint8_t *interposed_walk(Interposed *current, CPUX86State *env, uint64_t va)
     void interposed_enter(Interposed *engine)
     Jumps *jumps_new()
@@ -194,20 +198,9 @@ cdef enum:
     EFER_LME_LMA = 0x500
     EFER_NXE = 0x800
     DESC_P = 0x8000
-    DESC_S = 0x1000
-    DESC_CODE = 0x800
-    DESC_L = 0x200000
-    DESC_B = 0x400000
-    DESC_G = 0x800000
-    DESC_RW = 0x200
-    DESC_A = 0x100
-    DESC_DPL_SHIFT = 13
     TCG_BUFFER = 64 << 20
 
 cdef uint64_t CR0_PG = <uint64_t>1 << 31
-cdef uint32_t FLAT_CODE = DESC_G | DESC_L | DESC_P | DESC_S | DESC_CODE | DESC_RW | DESC_A
-cdef uint32_t FLAT_CODE32 = DESC_G | DESC_B | DESC_P | DESC_S | DESC_CODE | DESC_RW | DESC_A
-cdef uint32_t FLAT_DATA = DESC_G | DESC_B | DESC_P | DESC_S | DESC_RW | DESC_A
 
 
 # --- registers: pull at an exit, push before going on ---
@@ -238,15 +231,16 @@ cdef inline void push(Engine *engine) noexcept nogil:
             env.eflags = (context.rflags & ~<uint64_t>(CC_MASK | DF)) | 2
             engine.resuming = False
             if context.rflags & EFLAGS_RF:
-                resume_past_breakpoint(engine)
+                step(engine)
         if context.dirty & CONTEXT_SEGMENTS:
-            load_mode(engine)
+            segments_enter(&engine.interposed, env, context.cs, context.ss, context.kernel)
         context.dirty = 0
 
 
-cdef inline void resume_past_breakpoint(Engine *engine) noexcept nogil:
-    # The resume flag holds for one instruction.  Unicorn's translator lets it hold until something else ends the
-    # translated block, or for ever; a single step is exact, and `on_exception` keeps it to itself.
+cdef inline void step(Engine *engine) noexcept nogil:
+    # For one instruction, of which the guest does not learn.  The resume flag holds for one; Unicorn's translator lets it
+    # hold until something else ends the translated block, or for ever.  A single step is exact, and `on_exception` keeps
+    # it to itself.
     if not engine.env.eflags & EFLAGS_TF:
         engine.env.eflags |= EFLAGS_TF
         engine.resuming = True
@@ -254,61 +248,13 @@ cdef inline void resume_past_breakpoint(Engine *engine) noexcept nogil:
 
 
 cdef inline bint resumed(Engine *engine, uint32_t vector) noexcept nogil:
-    # Is this the step that `resume_past_breakpoint` asked for?
+    # Is this the end of a `step`?
     if not engine.resuming or vector != TRAP_DB:
         return False
     engine.resuming = False
     engine.env.eflags &= ~<uint64_t>(EFLAGS_TF | EFLAGS_RF)
     engine.env.dr[6] = engine.resumed_dr6
     return True
-
-
-cdef void load_descriptor(Engine *engine, SegmentCache *segment, uint16_t selector, uint32_t flat) noexcept nogil:
-    # What a selector stands for: flat where it is one of the ABI's, else what the guest's GDT or LDT says.
-    cdef SegmentCache *table = &engine.env.ldt if selector & 4 else &engine.env.gdt
-    cdef uint32_t offset = selector & 0xfff8
-    cdef uint32_t *descriptor = NULL
-    if selector != 0xe033 and selector != 0xe023 and selector != 0xe02b and offset + 7 <= table.limit:
-        descriptor = <uint32_t *>interposed_walk(&engine.interposed, engine.env, table.base + offset)
-    segment.selector = selector
-    segment.base = 0
-    segment.limit = 0xffffffff
-    segment.flags = flat
-    if descriptor != NULL:
-        segment.flags = descriptor[1] & 0x00f0ff00
-        if not segment.flags & DESC_L:
-            segment.base = descriptor[0] >> 16 | (descriptor[1] & 0xff) << 16 | descriptor[1] & <uint32_t>0xff000000
-            segment.limit = descriptor[0] & 0xffff | descriptor[1] & 0xf0000
-            if segment.flags & DESC_G:
-                segment.limit = segment.limit << 12 | 0xfff
-
-
-cdef void load_mode(Engine *engine) noexcept nogil:
-    # CS, SS and the ring, from the context.
-    cdef CPUX86State *env = engine.env
-    cdef Context *context = engine.processor.context
-    cdef SegmentCache *code = &env.segs[SREG_CS]
-    cdef SegmentCache *stack = &env.segs[SREG_SS]
-    cdef uint32_t cpl = 1 if context.kernel else 3
-    cdef uint32_t hflags = env.hflags & ~(HF_CPL | HF_CS32 | HF_CS64 | HF_SS32 | HF_ADDSEG)
-    load_descriptor(engine, code, context.cs, FLAT_CODE32 if context.cs == 0xe023 else FLAT_CODE)
-    if code.flags & DESC_L:     # there a stack segment is no more than its selector
-        stack.selector = context.ss
-        stack.base = 0
-        stack.limit = 0xffffffff
-        stack.flags = FLAT_DATA
-        hflags |= HF_CS32 | HF_SS32 | HF_CS64
-    else:
-        load_descriptor(engine, stack, context.ss, FLAT_DATA)
-        if stack.flags & DESC_B:
-            hflags |= HF_SS32
-        if code.flags & DESC_B:
-            hflags |= HF_CS32
-        if code.flags & DESC_B == 0 or (env.segs[SREG_DS].base | env.segs[SREG_ES].base | stack.base) != 0:
-            hflags |= HF_ADDSEG
-    code.flags = (code.flags & ~<uint32_t>(3 << DESC_DPL_SHIFT)) | cpl << DESC_DPL_SHIFT
-    stack.flags = (stack.flags & ~<uint32_t>(3 << DESC_DPL_SHIFT)) | cpl << DESC_DPL_SHIFT
-    env.hflags = hflags | cpl
 
 
 # --- exits ---
@@ -324,6 +270,7 @@ cdef void on_syscall(void *opaque, int is_sysenter, int length) noexcept nogil:
     cdef Engine *engine = <Engine *>opaque
     cdef Context *context = engine.processor.context
     cdef Exit exit
+    engine.deferred = 0
     pull(engine)
     context.rip += length
     if engine.resuming:
@@ -351,13 +298,17 @@ cdef void on_exception(uc_engine *uc, uint32_t vector, void *opaque) noexcept no
     cdef Engine *engine = <Engine *>opaque
     cdef CPUX86State *env = engine.env
     cdef Exit exit
+    cdef uint32_t deferred = engine.deferred
     env.old_exception = -1
-    if resumed(engine, vector):
-        return
+    engine.deferred = 0
     forget_watchpoint(engine)
-    if reinstate(engine):
+    if resumed(engine, vector) and not deferred:
         return
+    if vector == TRAP_DB:
+        env.dr[6] |= deferred
     pull(engine)
+    if engine.interposed.noncanonical:
+        vector = noncanonical_vector(engine)
     exit.vector = vector
     exit.error = env.error_code
     exit.address = 0
@@ -372,11 +323,32 @@ cdef void on_exception(uc_engine *uc, uint32_t vector, void *opaque) noexcept no
     leave_or_resume(engine, engine.processor.on_exit(engine.processor.vcpu, &exit))
 
 
+cdef uint32_t noncanonical_vector(Engine *engine) noexcept nogil:
+    # An address that is not canonical is a #SS where it is of the stack segment; the engine only knows #GP.
+    cdef Context *context = engine.processor.context
+    cdef uint64_t va = engine.interposed.noncanonical, rest = 4096 - (context.rip & 0xfff)
+    cdef uint8_t code[15]
+    cdef uint8_t *first = interposed_walk(&engine.interposed, engine.env, context.rip)
+    cdef uint8_t *second = NULL
+    cdef Instruction insn
+    engine.interposed.noncanonical = 0
+    if first == NULL:
+        return TRAP_GP
+    if rest < 15:
+        second = interposed_walk(&engine.interposed, engine.env, context.rip + rest)
+    rest = min(rest, <uint64_t>15)
+    memcpy(code, first, rest)
+    if second != NULL:
+        memcpy(code + rest, second, 15 - rest)
+    if decode(&insn, code, rest if second == NULL else 15, 64) != DECODE_OK:
+        return TRAP_GP
+    return TRAP_SS if is_stack_access(&insn, context.gpr, va) else TRAP_GP
+
+
 cdef bint on_invalid(uc_engine *uc, void *opaque) noexcept nogil:
     cdef Engine *engine = <Engine *>opaque
     cdef Exit exit
-    if reinstate(engine):
-        return True
+    engine.deferred = 0
     exit.kind = EXIT_EXCEPTION
     exit.vector = TRAP_UD
     exit.error = 0
@@ -398,17 +370,6 @@ cdef inline bint is_int1(Engine *engine) noexcept nogil:
     return code != NULL and code[0] == 0xf1
 
 
-cdef inline bint reinstate(Engine *engine) noexcept nogil:
-    # The guest kernel let itself down to ring 3: put ring 1 back and run the instruction again.
-    if not engine.processor.context.kernel or engine.env.hflags & HF_CPL != 3:
-        return False
-    if engine.env.exception_is_int:
-        engine.env.hflags = (engine.env.hflags & ~HF_CPL) | 1
-        return False
-    engine.env.hflags = (engine.env.hflags & ~HF_CPL) | 1
-    return True
-
-
 cdef bint op_run(Processor *processor) noexcept nogil:
     # cpu_exec clears a stop request only when it obeys it, so a kick that lands before it is not lost.
     cdef Engine *engine = <Engine *>processor
@@ -424,6 +385,11 @@ cdef bint op_run(Processor *processor) noexcept nogil:
         cpu_exec_x86_64(engine.uc, engine.cpu)
         if not engine.interposed.watch_hits:
             break
+        if engine.env.hflags & HF_INHIBIT_IRQ:      # what loads SS is one with the next instruction
+            engine.deferred = engine.interposed.watch_hits
+            forget_watchpoint(engine)
+            step(engine)
+            continue
         on_watchpoint(engine)
         if engine.left:
             break

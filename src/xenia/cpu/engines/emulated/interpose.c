@@ -22,7 +22,7 @@
  *   tcg_gen_mb, tcg_gen_atomic_*      QEMU leaves a guest's barriers out where it runs one processor at a time.  Domains run
  *                                     at the same time, and talk over shared rings.
  *
- * And, in files of their own: host.c, jumps.c, links.c, stops.c and strings.c.
+ * And, in files of their own: host.c, jumps.c, links.c, segments.c, stops.c and strings.c.
  */
 #include "interpose.h"
 
@@ -171,6 +171,7 @@ bool __wrap_x86_cpu_tlb_fill_x86_64(void *cpu, uint64_t va, int size, int access
         if (probe)
             return false;
         env->old_exception = -1;
+        engine->noncanonical = va;
         raise_exception_err_ra_x86_64(env, 13, 0, retaddr);
     }
     for (int level = 3;; level--) {

@@ -27,6 +27,7 @@ typedef struct {
     void (*on_cpuid)(void *engine);
     void *engine;
     uint8_t *code_frames; /* a bit for each machine frame: translations from it exist */
+    uint64_t noncanonical; /* the address that the #GP being raised is for; 0 where it is for another reason */
     uint32_t watch_hits; /* data watchpoints (dr6 bits) that the last instruction touched */
     bool watch_armed;    /* the next block is that one instruction */
     uint64_t tlb_fills;
@@ -97,6 +98,9 @@ static inline TcgOp *tcg_last_op(TcgContext *tcg)
 
 /* Where the jump goes that ends the block here; 0 where that is known only when it runs. */
 uint64_t tcg_constant_target(TcgContext *tcg);
+
+/* CS, SS and the ring. */
+void segments_enter(Interposed *engine, CPUX86State *env, unsigned cs, unsigned ss, bool kernel);
 
 /* Walk the page tables at CR3 for a supervisor read of the hypervisor's or the guest's memory; NULL where unmapped. */
 uint8_t *interposed_walk(Interposed *current, CPUX86State *env, uint64_t va);

@@ -111,6 +111,7 @@ _Static_assert(offsetof(CPUX86State, cpuid_vendor1) == 0x15f0, "cpuid_vendor1");
 _Static_assert(offsetof(CPUX86State, features) == 0x1600, "features");
 
 #define HF_CPL 3u
+#define HF_INHIBIT_IRQ (1u << 3) /* for the instruction after one that loads SS */
 #define HF_CS32 (1u << 4)
 #define HF_SS32 (1u << 5)
 #define HF_ADDSEG (1u << 6)
@@ -122,7 +123,11 @@ _Static_assert(offsetof(CPUX86State, features) == 0x1600, "features");
 #define HF_CS64 (1u << 15)
 #define HF_OSFXSR (1u << 22)
 
+#define SREG_ES 0
 #define SREG_CS 1
+#define SREG_SS 2
+#define SREG_DS 3
+#define REG_RSP 4
 
 /* What a translation depends on beside its address: HFLAGS, and of RFLAGS these (TF, IOPL, RF, VM, AC). */
 #define TB_RFLAGS 0x73100u
@@ -208,6 +213,11 @@ void cpu_x86_update_cr0_x86_64(CPUX86State *env, uint32_t value);
 void cpu_x86_update_cr3_x86_64(CPUX86State *env, uint64_t value);
 void cpu_x86_update_cr4_x86_64(CPUX86State *env, uint32_t value);
 void cpu_x86_update_dr7_x86_64(CPUX86State *env, uint32_t value);
+uint32_t cpu_lduw_data_ra_x86_64(CPUX86State *env, uint64_t va, uintptr_t retaddr);
+uint32_t cpu_ldl_data_ra_x86_64(CPUX86State *env, uint64_t va, uintptr_t retaddr);
 uint64_t cpu_ldq_data_ra_x86_64(CPUX86State *env, uint64_t va, uintptr_t retaddr);
+void cpu_stw_data_ra_x86_64(CPUX86State *env, uint64_t va, uint32_t value, uintptr_t retaddr);
+void cpu_stl_data_ra_x86_64(CPUX86State *env, uint64_t va, uint32_t value, uintptr_t retaddr);
+void cpu_stq_data_ra_x86_64(CPUX86State *env, uint64_t va, uint64_t value, uintptr_t retaddr);
 
 #endif
