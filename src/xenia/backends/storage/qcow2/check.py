@@ -1,7 +1,13 @@
-"""Whether a qcow2 image's reference counts are what its tables say, and putting them right."""
+"""Whether a qcow2 image's reference counts are what its tables say, and putting them right.
+
+An image may be made to do harm: what a check costs is bounded by what the file really stores. Each table is looked at
+once, however often it is named, and a sound image's tables name no more than eight bytes each can.
+"""
 
 from __future__ import annotations
 
+import errno
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -15,6 +21,8 @@ from xenia.backends.storage.qcow2.snapshots import read_snapshots
 from xenia.backends.storage.qcow2.table import big_endian, load
 
 MOST_LINES = 20
+MOST_LOADED, LEAST_LOADED = 8, 64 << 20  # bytes of tables: so many for each that is stored, and so many in any case
+MOST_NAMED, LEAST_NAMED = 6, 1 << 18  # clusters: one for so many bytes that are stored, and so many in any case
 
 
 @dataclass
@@ -41,6 +49,13 @@ class Report:
             self.errors.append(text)
 
 
+class TooMuch(OSError):
+    """The image's tables name more than a sound one's can."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.EFBIG, "the tables name far more than a file with so few bytes can hold")
+
+
 class Checker:
     """Counts an image's references afresh."""
 
@@ -52,16 +67,42 @@ class Checker:
         self._refcounts = Refcounts(container, header)
         self._progress = progress
         self.report = Report()
+        self._lost = False  # whether something is beyond repair
         self._found: dict[int, int] = {}  # references by cluster
+        self._blocks: dict[int, int] = {}  # which blocks of counts there are, by their offsets
+        self._l2: dict[int, int] = {}  # references from L1 tables by L2 table
+        self._active: set[int] = set()  # the L2 tables of the active state
+        stored = sum(extent.length for extent in container.extents(0, container.size) if not extent.hole)
+        self._loads = LEAST_LOADED + stored * MOST_LOADED
+        self._names = LEAST_NAMED + stored // MOST_NAMED
 
     def check(self, repair: bool) -> Report:
         """Compare, and with `repair` write the right counts."""
+        try:
+            self._count()
+            self.report.used = len(self._found)
+            wrong = self._compare()
+            if not self.report.error_count or repair:
+                self._check_copied(repair)
+        except TooMuch as error:
+            self.report.error(str(error.strerror))
+            return self.report
+        if repair and not self._lost and (wrong or self._header.incompatible & (DIRTY | CORRUPT)):
+            self._repair(wrong)
+        return self.report
+
+    def _count(self) -> None:
         header, report = self._header, self.report
         self._mark(0, self._size, "the header")
-        self._mark(*self._table_bytes(), "the refcount table")
-        for offset in self._refcounts.block_offsets():
-            if offset:
-                self._mark(offset, self._size, "a refcount block")
+        offset, clusters = self._refcounts.table_extent()
+        self._mark(offset, clusters * self._size, "the refcount table")
+        for number, offset in enumerate(self._refcounts.block_offsets()):
+            if offset in self._blocks:
+                report.error(f"the refcount table names a block twice ({offset:#x})")
+                self._lost = True
+                break
+            if offset and self._mark(offset, self._size, "a refcount block"):
+                self._blocks[offset] = number
         tables = [(header.l1_offset, header.l1_size, True)]
         try:
             snapshots, length = read_snapshots(self._container, header)
@@ -71,85 +112,111 @@ class Checker:
         if length:
             self._mark(header.snapshots_offset, length, "the snapshot table")
         tables += [(one.l1_offset, one.l1_size, False) for one in snapshots]
-        for index, (offset, entries, active) in enumerate(tables):
-            self._count_l1(offset, entries, active, index, len(tables))
-        report.used = len(self._found)
-        wrong = self._compare()
-        if report.error_count == 0 or repair:
-            self._check_copied(repair)
-        if repair and (wrong or header.incompatible & (DIRTY | CORRUPT)):
-            self._repair(wrong)
-        return report
+        for offset, entries, active in tables:
+            self._count_l1(offset, entries, active)
+        for number, offset in enumerate(self._l2):
+            self._count_l2(offset)
+            if number % 64 == 63:
+                self._progress(number, len(self._l2))
 
-    def _table_bytes(self) -> tuple[int, int]:
-        offset, clusters = self._refcounts.table_extent()
-        return offset, clusters * self._size
+    def _spend(self, length: int) -> None:
+        self._loads -= length
+        if self._loads < 0:
+            raise TooMuch
 
-    def _mark(self, offset: int, length: int, what: str) -> bool:
+    def _load(self, offset: int, length: int) -> array[int]:
+        self._spend(length)
+        return load(self._container, offset, length)
+
+    def _mark(self, offset: int, length: int, what: str, references: int = 1) -> bool:
         if offset % self._size and not what.startswith("a compressed"):
             self.report.error(f"{what} is not at the beginning of a cluster ({offset:#x})")
             return False
         if offset >= self._container.size:
             self.report.error(f"{what} is outside the file ({offset:#x})")
             return False
-        for cluster in range(offset // self._size, (offset + length - 1) // self._size + 1):
-            self._found[cluster] = self._found.get(cluster, 0) + 1
+        clusters = range(offset // self._size, (offset + length - 1) // self._size + 1)
+        self._names -= len(clusters)
+        if self._names < 0:
+            raise TooMuch
+        for cluster in clusters:
+            self._found[cluster] = self._found.get(cluster, 0) + references
         return True
 
-    def _count_l1(self, offset: int, entries: int, active: bool, index: int, tables: int) -> None:
+    def _count_l1(self, offset: int, entries: int, active: bool) -> None:
         if not entries:
             return
         if entries * 8 > MAX_L1_BYTES or not self._mark(offset, entries * 8, "an L1 table"):
             return
-        for number, entry in enumerate(load(self._container, offset, entries * 8)):
-            if entry & OFFSET and self._mark(entry & OFFSET, self._size, "an L2 table"):
-                self._count_l2(entry & OFFSET, active)
-            if number % 64 == 63:
-                self._progress(index * entries + number, tables * entries)
+        own: set[int] = set()
+        for entry in self._load(offset, entries * 8):
+            place = entry & OFFSET
+            if not place:
+                continue
+            if place in own:
+                self.report.error(f"an L1 table names an L2 table twice ({place:#x})")
+                self._lost = True
+                break
+            if self._mark(place, self._size, "an L2 table"):
+                own.add(place)
+                self._l2[place] = self._l2.get(place, 0) + 1
+        if active:
+            self._active = own
 
-    def _count_l2(self, offset: int, active: bool) -> None:
-        for entry in load(self._container, offset, self._size):
+    def _count_l2(self, offset: int) -> None:
+        references, active = self._l2[offset], offset in self._active
+        for entry in self._load(offset, self._size):
             if not entry:
                 continue
             if entry & COMPRESSED:
-                self._mark(*self._codec.extent(entry), "a compressed cluster")
+                self._mark(*self._codec.extent(entry), "a compressed cluster", references)
                 self.report.compressed += active
                 self.report.data += active
             elif entry & OFFSET:
-                self._mark(entry & OFFSET, self._size, "a data cluster")
+                self._mark(entry & OFFSET, self._size, "a data cluster", references)
                 self.report.data += active
 
-    def _compare(self) -> dict[int, int]:
-        """The clusters whose counts are wrong, with the right ones."""
-        wrong: dict[int, int] = {}
-        counted = set(self._found)
+    def _compare(self) -> dict[int, dict[int, int]]:
+        """The right counts of the blocks in which some are wrong."""
+        wrong: dict[int, dict[int, int]] = {}
         entries = self._refcounts.block_entries
-        for number, offset in enumerate(self._refcounts.block_offsets()):
-            if offset and not offset % self._size and offset < self._container.size:
-                first = number * entries
-                counted.update(cluster for cluster in range(first, first + entries) if self._refcounts.get(cluster))
-        for cluster in sorted(counted):
-            expected = self._found.get(cluster, 0)
-            try:
-                count = self._refcounts.get(cluster)
-            except OSError:
-                count = 0
-            if count > expected:
-                self.report.leaks += 1
-            elif count < expected:
-                self.report.error(f"cluster {cluster} is used {expected} times, and counted {count} times")
-            if count != expected:
-                wrong[cluster] = expected
+        used: dict[int, dict[int, int]] = {}
+        for cluster in sorted(self._found):
+            used.setdefault(cluster // entries, {})[cluster] = self._found[cluster]
+        for number in self._blocks.values():
+            expected = used.pop(number, {})
+            if not self._is_right(number, expected):
+                wrong[number] = expected
+        for clusters in used.values():
+            for cluster, count in clusters.items():
+                self._complain(cluster, count, 0)
+        self._lost |= bool(used)  # there is no place for those counts that is known to be free
         return wrong
+
+    def _is_right(self, number: int, expected: dict[int, int]) -> bool:
+        self._spend(self._size)
+        leaks = self._refcounts.in_use(number)
+        differs = False
+        for cluster, references in expected.items():
+            count = self._refcounts.get(cluster)
+            leaks -= 0 < count <= references
+            differs |= count != references
+            if count < references:
+                self._complain(cluster, references, count)
+        self.report.leaks += leaks
+        return not differs and not leaks
+
+    def _complain(self, cluster: int, expected: int, count: int) -> None:
+        self.report.error(f"cluster {cluster} is used {expected} times, and counted {count} times")
 
     def _check_copied(self, repair: bool) -> None:
         """The flags of the active tables that allow writing in place."""
         header = self._header
-        l1 = load(self._container, header.l1_offset, header.l1_size * 8)
+        l1 = self._load(header.l1_offset, header.l1_size * 8)
         changed = False
         for number, entry in enumerate(l1):
             offset = entry & OFFSET
-            if not offset or offset % self._size or offset >= self._container.size:
+            if offset not in self._active:
                 continue
             right = self._flagged(entry, offset)
             if right != entry:
@@ -160,7 +227,7 @@ class Checker:
             self._container.pwrite(big_endian(l1), header.l1_offset)
 
     def _check_copied_l2(self, offset: int, repair: bool) -> None:
-        l2 = load(self._container, offset, self._size)
+        l2 = self._load(offset, self._size)
         changed = False
         for index, entry in enumerate(l2):
             if entry & COMPRESSED or not entry & OFFSET:
@@ -176,12 +243,9 @@ class Checker:
         alone = self._found.get(offset // self._size, 0) == 1
         return entry | COPIED if alone else entry & ~COPIED
 
-    def _repair(self, wrong: dict[int, int]) -> None:
-        if not all(self._refcounts.counts(cluster) for cluster in wrong):
-            return  # a whole block of counts is lost: there is no place for them that is known to be free
-        for cluster, count in wrong.items():
-            self._refcounts.set(cluster, min(count, self._refcounts.maximum))
-        self._refcounts.write()
+    def _repair(self, wrong: dict[int, dict[int, int]]) -> None:
+        for number, counts in wrong.items():
+            self._refcounts.rewrite(number, counts)
         self._container.flush()
         self._header.incompatible &= ~(DIRTY | CORRUPT)
         self._container.pwrite(self._header.pack(), 0)

@@ -13,6 +13,7 @@ from xenia.backends.storage.qcow2.header import ZSTD
 from xenia.backends.storage.qcow2.table import SECTOR
 
 COMPRESSED = 1 << 62
+MOST_WINDOW = 8 << 20  # bytes that a Zstandard frame may ask for; four of the largest clusters
 _WINDOW_BITS = -12  # as QEMU's own
 
 
@@ -55,7 +56,7 @@ class Codec:
         try:
             if self._zstd:
                 if not hasattr(self._own, "decompressor"):
-                    self._own.decompressor = zstandard.ZstdDecompressor()
+                    self._own.decompressor = zstandard.ZstdDecompressor(max_window_size=MOST_WINDOW)
                 reader = self._own.decompressor.stream_reader(bytes(packed))
                 data = bytes(reader.read(self._cluster_size))
             else:

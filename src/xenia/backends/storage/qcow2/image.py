@@ -85,6 +85,8 @@ class Qcow2(Layer):
         self._reach = header.cluster_size * header.l2_entries  # bytes under one L2 table
         self._settled = 0  # changes when clusters become free that were in use
         self._lock = threading.RLock()
+        if not self.read_only:
+            self.refcounts.need_sound_table()
         if not self.read_only and header.autoclear:
             header.autoclear = 0  # what hangs on these bits does not follow our writes
             self.lower.pwrite(header.pack(), 0)

@@ -9,13 +9,11 @@ from collections import OrderedDict
 from xenia.backends.storage.layer import Layer
 from xenia.backends.storage.qcow2.header import Header
 from xenia.backends.storage.qcow2.refcounts import Refcounts
-from xenia.backends.storage.qcow2.table import Table, load
+from xenia.backends.storage.qcow2.table import Table, load, most_kept, names_twice, trim
 
 COPIED = 1 << 63  # nobody else refers to it: it may be written in place
 ZERO = 1
 OFFSET = 0x00FFFFFFFFFFFE00
-
-L2_TABLES_KEPT = 256
 
 
 class Mapping:
@@ -26,6 +24,8 @@ class Mapping:
         self._header = header
         self._refcounts = refcounts
         self._l1 = Table(header.l1_offset, load(container, header.l1_offset, header.l1_size * 8))
+        if names_twice(self._l1.entries, OFFSET):
+            raise OSError(errno.EIO, "the image is damaged: its L1 table names an L2 table twice")
         self._l2: OrderedDict[int, Table] = OrderedDict()  # by index in the L1 table, least recently used first
 
     @property
@@ -35,7 +35,7 @@ class Mapping:
     @property
     def crowded(self) -> bool:
         """Whether so many L2 tables are kept that what is pending should be made durable, to let some go."""
-        return len(self._l2) > L2_TABLES_KEPT
+        return len(self._l2) > most_kept(self._header.cluster_size)
 
     def table(self, index: int) -> Table | None:
         """The L2 table that an L1 entry names, to be looked at."""
@@ -47,7 +47,7 @@ class Mapping:
                 return None
             if offset % self._header.cluster_size or offset >= self._container.size:
                 raise OSError(errno.EIO, "the image is damaged: an L2 table is where none can be")
-            self.trim()
+            trim(self._l2, self._header.cluster_size)
             table = self._l2[index] = Table(offset, load(self._container, offset, self._header.cluster_size))
         else:
             self._l2.move_to_end(index)
@@ -71,16 +71,10 @@ class Mapping:
         else:
             entries = table.entries
             self._refcounts.release(table.offset)
-        self.trim()
+        trim(self._l2, self._header.cluster_size)
         table = self._l2[index] = Table(offset, entries, fresh=True)
         self._l1[index] = offset | COPIED
         return table
-
-    def trim(self) -> None:
-        """Let go of the L2 tables that were not used for long, as far as they have nothing pending."""
-        if len(self._l2) >= L2_TABLES_KEPT:
-            for index in [index for index, table in self._l2.items() if not table.dirty][: L2_TABLES_KEPT // 4]:
-                del self._l2[index]
 
     def write_fresh(self) -> None:
         """Write the L2 tables that nothing durable refers to yet."""

@@ -9,12 +9,18 @@ from __future__ import annotations
 
 import errno
 from array import array
+from collections.abc import Mapping
 
 from xenia.backends.storage.layer import Layer
 from xenia.backends.storage.qcow2.header import MAX_REFCOUNT_TABLE_BYTES, Header
-from xenia.backends.storage.qcow2.table import SECTOR, Table, big_endian, load
+from xenia.backends.storage.qcow2.table import SECTOR, Table, big_endian, load, names_twice, trim
 
 _TYPECODES = {3: "B", 4: "H", 5: "I", 6: "Q"}
+# How many fields of 1, 2 or 4 bits of a byte are not 0, by the byte.
+_FIELDS_IN_USE = [
+    bytes(sum(bool(byte >> shift & (1 << bits) - 1) for shift in range(0, 8, bits)) for byte in range(256))
+    for bits in (1, 2, 4)
+]
 _OFFSET = ~0x1FF
 _GROWTH = 16 << 20  # a container grows by steps of this
 
@@ -34,7 +40,7 @@ class Refcounts:
             header.refcount_table_offset,
             load(container, header.refcount_table_offset, header.refcount_table_clusters * self.cluster_size),
         )
-        self._blocks: dict[int, Table] = {}
+        self._blocks: dict[int, Table] = {}  # by their number; clean ones may go
         self._hint = 0  # no cluster below is free
         self._released: list[int] = []  # clusters that lose a reference when what is pending is durable
         self._packed = 0  # where the next compressed cluster may go, or 0
@@ -140,12 +146,37 @@ class Refcounts:
             if block.dirty:
                 block.written()
 
+    def need_sound_table(self) -> None:
+        """EIO where one block is to count two stretches of the file."""
+        if names_twice(self._table.entries, _OFFSET):
+            raise OSError(errno.EIO, "the image is damaged: its refcount table names a block twice")
+
+    def in_use(self, number: int) -> int:
+        """How many of the clusters that a block counts are in use."""
+        block = self._block(number)
+        if block is None:
+            return 0
+        if self._order >= 3:
+            return len(block.entries) - block.entries.count(0)
+        return sum(block.entries.tobytes().translate(_FIELDS_IN_USE[self._order]))
+
+    def rewrite(self, number: int, counts: Mapping[int, int]) -> None:
+        """Put a block right at once: the counts of its clusters, all others 0.  Not durable yet."""
+        block = self._block(number)
+        assert block is not None
+        self._blocks[number] = self._new_block(block.offset)
+        self._hint = 0
+        for cluster, count in counts.items():
+            self.set(cluster, min(count, self.maximum))
+        self._blocks[number].write(self._container)
+        self._blocks[number].written()
+
     @property
     def end(self) -> int:
         """The offset after the last cluster in use."""
-        for number in range(len(self._table.entries) - 1, -1, -1):
-            block = self._block(number)
-            if block is not None:
+        reach = self.block_entries * self.cluster_size
+        for number in range(min(len(self._table.entries), -(-self._container.size // reach)) - 1, -1, -1):
+            if self.in_use(number):
                 for cluster in range((number + 1) * self.block_entries - 1, number * self.block_entries - 1, -1):
                     if self.get(cluster):
                         return (cluster + 1) * self.cluster_size
@@ -159,10 +190,6 @@ class Refcounts:
         """Where the table is, and its length in clusters."""
         return self._header.refcount_table_offset, self._header.refcount_table_clusters
 
-    def counts(self, cluster: int) -> bool:
-        """Whether there is a block in which the cluster is counted."""
-        return self._block(cluster // self.block_entries) is not None
-
     def _block(self, number: int) -> Table | None:
         block = self._blocks.get(number)
         if block is None and number < len(self._table.entries):
@@ -172,6 +199,7 @@ class Refcounts:
             if offset % self.cluster_size or offset >= self._container.size:
                 raise OSError(errno.EIO, "the image is damaged: a refcount block is where none can be")
             typecode = _TYPECODES.get(self._order, "B")
+            trim(self._blocks, self.cluster_size)
             block = self._blocks[number] = Table(offset, load(self._container, offset, self.cluster_size, typecode))
         return block
 

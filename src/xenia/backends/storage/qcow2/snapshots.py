@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import os
 import struct
 from dataclasses import dataclass
 
 from xenia.backends.storage.layer import Layer
 from xenia.backends.storage.qcow2.header import Header
 
+MOST_EXTRA = 1024  # bytes of one snapshot that are not understood here; QEMU's limits
+MOST_BYTES = 64 << 20  # of the whole table
 _ENTRY = struct.Struct(">QIHHIIQII")
 
 
@@ -33,6 +36,8 @@ def read_snapshots(container: Layer, header: Header) -> tuple[list[Snapshot], in
                 container.pread(at, _ENTRY.size)
             )
             start = at + _ENTRY.size + extra
+            if extra > MOST_EXTRA or start + id_length + name_length - header.snapshots_offset > MOST_BYTES:
+                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
             names = bytes(container.pread(start, id_length + name_length))
             found.append(
                 Snapshot(

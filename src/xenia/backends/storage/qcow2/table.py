@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 from array import array
+from collections.abc import MutableMapping
 
 from xenia.backends.storage.layer import Layer
 
+MOST_KEPT = 256  # tables in memory
+MOST_MEMORY = 16 << 20  # bytes, for them all
 SECTOR = 512  # a part of a table is written in whole sectors, each of which the host stores whole or not at all
 
 
@@ -65,3 +68,22 @@ def load(container: Layer, offset: int, length: int, typecode: str = "Q") -> arr
     if sys.byteorder == "little" and entries.itemsize > 1:
         entries.byteswap()
     return entries
+
+
+def most_kept(cluster_size: int) -> int:
+    """How many tables of a cluster each are kept in memory."""
+    return max(8, min(MOST_KEPT, MOST_MEMORY // cluster_size))
+
+
+def trim(tables: MutableMapping[int, Table], cluster_size: int) -> None:
+    """Make room for one table more: those that have been there longest and have nothing pending go."""
+    most = most_kept(cluster_size)
+    if len(tables) >= most:
+        for index in [index for index, table in tables.items() if not table.dirty][: most // 4]:
+            del tables[index]
+
+
+def names_twice(entries: array[int], mask: int) -> bool:
+    """Whether two entries of a table name one place."""
+    places = [place for entry in entries if (place := entry & mask)]
+    return len(set(places)) < len(places)
