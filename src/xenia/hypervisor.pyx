@@ -9,8 +9,10 @@ import os
 import threading
 
 cimport cython
+from libc.errno cimport errno
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
+from posix.unistd cimport close
 
 from xenia.abi.xen cimport INVALID_M2P_ENTRY, shared_info_t
 from xenia.cpu.engines.emulated.engine cimport EmulatedEngine
@@ -37,8 +39,9 @@ from xenia.cpu.engines.emulated.engine import self_test
 from xenia.domain.build.elf import ElfKernel
 from xenia.domain.build.start_of_day import build, plan
 from xenia.errors import ConfigError, HypervisorBug
-from xenia.jail.jail import confine, confine_in_any_process
+from xenia.jail.jail import confine_in_any_process
 from xenia.jail.kinds import Kind
+from xenia.machine.thread import HostThread
 from xenia.shutdown import Shutdown
 
 cdef extern from "<sys/timerfd.h>" nogil:
@@ -47,10 +50,6 @@ cdef extern from "<sys/timerfd.h>" nogil:
 
 cdef extern from "<time.h>" nogil:
     int CLOCK_MONOTONIC
-
-cdef extern from "<sys/eventfd.h>" nogil:
-    int eventfd(unsigned int initial, int flags)
-    int EFD_CLOEXEC, EFD_NONBLOCK
 
 cdef enum:
     SLACK_PAGES = 256   # that a domain may have beyond its memory, as xl sets it
@@ -121,10 +120,17 @@ cdef class VirtualMachine:
         domain.directory = hypervisor.directory     # its number is reserved there
         self.threads = []
         self.ended = threading.Event()
-        self.engine = EmulatedEngine(hypervisor.memory)
         vcpu = &domain.vcpu[0]
         if not domain_init(domain):
             raise MemoryError
+        self.store_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.console_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.emergency_fd, domain.emergency_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        domain.wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.loop.alarm_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC)
+        if self.loop.alarm_fd < 0:
+            raise OSError(errno, os.strerror(errno))
+        self.engine = EmulatedEngine(hypervisor.memory)
         domain.machine = hypervisor.memory.machine
         domain.mmu.machine = domain.machine
         domain.mmu.processor = self.engine.processor
@@ -136,24 +142,20 @@ cdef class VirtualMachine:
         vcpu.processor.context = &vcpu.context
         vcpu.processor.vcpu = vcpu
         vcpu.processor.on_exit = on_exit
-        domain.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
-        self.emergency_fd, domain.emergency_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self.store_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
-        self.console_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
         self.loop.domain = domain
-        self.loop.alarm_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC)
         with nogil:
             clock_start(domain, &self.clock, warped)
             directory_add(hypervisor.directory, domain)
 
     def __dealloc__(self):
         if self.domain != NULL:
-            with nogil:
-                release(self.domain)
+            if self.domain.machine != NULL:
+                with nogil:
+                    release(self.domain)
             for fd in (self.store_fd, self.console_fd, self.emergency_fd, self.loop.alarm_fd, self.domain.wake_fd,
                        self.domain.emergency_fd):
                 if fd >= 0:
-                    os.close(fd)
+                    close(fd)
             domain_leave(self.domain)
 
     def load(self, kernel: ElfKernel, ramdisk: bytes, command_line: str) -> None:
@@ -213,12 +215,18 @@ cdef class VirtualMachine:
             self.loop.check = check_translations
             self.loop.check_argument = <void *>self
         self.threads = [
-            threading.Thread(target=self._run, name=f"d{self.domid}v0", daemon=True),
-            threading.Thread(target=self._alarm, name=f"d{self.domid}-alarm", daemon=True),
+            HostThread(self._alarm, f"d{self.domid}-alarm", Kind.ALARM),
+            HostThread(self._run, f"d{self.domid}v0", None),
         ]
         self.running = True
-        for thread in self.threads:
-            thread.start()
+        try:
+            for thread in self.threads:     # the guest runs with the last of them
+                thread.start()
+        except BaseException:
+            self.running = False
+            self.stop()
+            self.ended.set()
+            raise
 
     def _run(self) -> None:
         try:
@@ -241,7 +249,6 @@ cdef class VirtualMachine:
                 self.on_end()
 
     def _alarm(self) -> None:
-        confine(Kind.ALARM)
         with nogil:
             alarm_thread(&self.loop)
 
@@ -268,9 +275,10 @@ cdef class VirtualMachine:
         """Stop the vcpu where it stands, for good, and wait until it has."""
         self.domain.stop = 1
         wake(self.domain)
+        self.ring_alarm()
         for thread in self.threads:
             if thread is not threading.current_thread():
-                thread.join()
+                thread.end()
 
     # --- what backends need ---
 

@@ -13,7 +13,7 @@ from xenia.backends.storage.nbd import open_nbd
 from xenia.backends.storage.stack import create_stack, open_stack
 from xenia.errors import ConfigError
 from xenia.toolstack import disk
-from xenia.toolstack.image.target import new_disk
+from xenia.toolstack.new_disk import new_disk
 
 pytestmark = [
     pytest.mark.peer,

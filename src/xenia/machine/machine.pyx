@@ -15,6 +15,7 @@ from array import array
 from cpython.buffer cimport PyBuffer_FillInfo
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
+from posix.unistd cimport close
 
 from xenia.abi.xen cimport DOMID_IO, DOMID_XEN, INVALID_M2P_ENTRY
 from xenia.machine.free_frames cimport (
@@ -141,7 +142,7 @@ cdef class MachineMemory:
                 munmap(machine.frames, machine.nr_frames * sizeof(Frame))
             free_frames_end(&machine.free)
         if machine.memfd >= 0:
-            os.close(machine.memfd)
+            close(machine.memfd)
 
     def __getbuffer__(self, Py_buffer *buffer, int flags):
         PyBuffer_FillInfo(buffer, self, self.machine.base, self.length, 0, flags)

@@ -11,15 +11,19 @@ from xenia.jail.kinds import Kind
 
 
 class HostThread(threading.Thread):
-    """Runs `target` on a thread of its own, which ends with the process; in a jail, behind the filter of its kind."""
+    """Runs `target` on a thread of its own, which ends with the process; in a jail, behind the filter of its kind.
 
-    def __init__(self, target: Callable[[], object], name: str, kind: Kind = Kind.SERVICE) -> None:
+    Without a kind `target` sees to that itself.
+    """
+
+    def __init__(self, target: Callable[[], object], name: str, kind: Kind | None = Kind.SERVICE) -> None:
         super().__init__(target=target, name=name, daemon=True)
         self._kind = kind
 
     def run(self) -> None:
         """What the thread does."""
-        confine(self._kind)
+        if self._kind is not None:
+            confine(self._kind)
         super().run()
 
     def start(self) -> None:

@@ -22,6 +22,7 @@ from xenia.backends.storage.spec import Word, parse_size
 from xenia.backends.storage.stack import create_stack, find_checkpoints, open_stack, open_words, words_of
 from xenia.errors import ConfigError
 from xenia.toolstack.cache import Progress, no_progress
+from xenia.toolstack.new_disk import new_disk
 
 STEP = 2 << 20  # bytes copied at a time
 
@@ -64,18 +65,20 @@ def describe(disk: str) -> dict[str, Any]:
 
 
 def convert(source: str, target: str, replace: bool = False, progress: Progress = no_progress) -> int:
-    """Make `target`, and copy what `source` holds to it; the bytes that were copied, zeroes left out."""
-    with open_stack(source, read_only=True) as old:
-        create_stack(target, old.size, replace)
-        with open_stack(target) as new:
-            if new.size < old.size:
-                raise ConfigError(f"the disk '{target}' has {new.size} bytes; {old.size} are needed")
-            try:
+    """Make `target`, and copy what `source` holds to it; the bytes that were copied, zeroes left out.
+
+    ConfigError where it cannot be done; then there is no half `target`, and one that was to be replaced is as it was.
+    """
+    try:
+        with open_stack(source, read_only=True) as old, new_disk(target, old.size, replace) as made:
+            with open_stack(made) as new:
+                if new.size < old.size:
+                    raise ConfigError(f"the disk '{target}' has {new.size} bytes; {old.size} are needed")
                 copied = _copy(old, new, begins_as_zeroes(words_of(target)), progress)
                 new.flush()
-            except OSError as error:
-                raise ConfigError(f"cannot copy '{source}' to '{target}': {error.strerror or error}") from None
-    return copied
+            return copied
+    except OSError as error:
+        raise ConfigError(f"cannot copy '{source}' to '{target}': {error.strerror or error}") from None
 
 
 def check(disk: str, repair: bool = False, progress: Progress = no_progress) -> list[Checked]:

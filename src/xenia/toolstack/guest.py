@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import ClassVar, Generic, TypeVar
@@ -20,6 +20,7 @@ from xenia.toolstack.boot import Boot
 from xenia.toolstack.disk_config import DiskConfig
 from xenia.toolstack.machine import Domain, Machine
 from xenia.toolstack.machine_config import MachineConfig
+from xenia.toolstack.releases import Releases
 from xenia.toolstack.vbd import Disk
 
 R = TypeVar("R")
@@ -63,10 +64,15 @@ class Build(Verb[None]):
     def apply(self, guest: Guest) -> None:
         config = guest.config
         memory = config.machine_memory or Machine.memory_for(config.memory)
-        guest.machine = Machine(memory, scatter=config.scatter, xenstore_socket=config.xenstore)
-        guest.domain = _domain(guest, guest.machine, self.boot, self.sink)
-        for disk in config.disks:
-            guest.attach(disk, disk.open())
+        machine = Machine(memory, scatter=config.scatter, xenstore_socket=config.xenstore)
+        try:
+            guest.domain = _domain(guest, machine, self.boot, self.sink)
+            for disk in config.disks:
+                guest.attach(disk, disk.open())
+        except BaseException:
+            machine.close()
+            raise
+        guest.machine = machine
         guest.state = State.BUILT
 
 
@@ -86,16 +92,20 @@ class Rebuild(Verb[None]):
     def apply(self, guest: Guest) -> None:
         assert guest.machine is not None
         old = guest.require_domain()
-        old.destroy(keep_layers=True)
-        disks = [disk for disk in old.disks if not disk.layer.closed]  # but for those that were detached until then
         try:
+            old.destroy(keep_layers=True)
             guest.domain = _domain(guest, guest.machine, self.boot, self.sink)
-            while disks:
-                disk = disks.pop(0)
-                guest.attach(replace(guest.disks[disk.name], name=disk.name), disk.layer)
-        finally:
-            for disk in disks:
-                disk.layer.close()
+            for disk in old.disks:
+                if not disk.layer.closed:  # as those are that were detached until then
+                    guest.attach(replace(guest.disks[disk.name], name=disk.name), disk.layer)
+        except BaseException:
+            # A disk that the new domain has is closed with that one.
+            theirs = [disk.layer for disk in guest.require_domain().disks] if guest.domain is not old else []
+            with Releases() as releases:
+                for disk in old.disks:
+                    if disk.removed and disk.layer not in theirs:
+                        releases.do(disk.close_layer)
+            raise
         guest.state = State.BUILT
 
 
@@ -199,15 +209,18 @@ class ResizeDisk(Verb[int]):
 
 @dataclass(frozen=True)
 class Destroy(Verb[None]):
-    """Stop the guest where it stands and give its memory back.  Legal always; destroying twice is nothing."""
+    """Stop the guest where it stands and give its memory back.  Legal always; destroying twice is nothing.
+
+    ConfigError, with all that done, where a disk did not close cleanly.
+    """
 
     legal = frozenset(State)
     name = "destroy"
 
     def apply(self, guest: Guest) -> None:
-        if guest.machine is not None and guest.state is not State.DESTROYED:
+        state, guest.state = guest.state, State.DESTROYED
+        if guest.machine is not None and state is not State.DESTROYED:
             guest.machine.close()
-        guest.state = State.DESTROYED
 
 
 class Guest:
@@ -234,7 +247,7 @@ class Guest:
         return domain.console.offer(data) if domain is not None else 0
 
     def attach(self, config: DiskConfig, layer: Layer) -> str:
-        """Plug `layer` in as `config` says; the disk's name.  ConfigError, with the layer closed."""
+        """Plug `layer` in as `config` says; the disk's name.  Where this fails the layer is closed."""
         try:
             disk = self.require_domain().attach_disk(
                 layer,
@@ -245,8 +258,9 @@ class Guest:
                 persistent=config.persistent or None,
                 discard=config.discard,
             )
-        except ConfigError:
-            layer.close()
+        except BaseException:
+            with suppress(OSError):  # nothing was written
+                layer.close()
             raise
         self.disks[disk.name] = config
         return disk.name

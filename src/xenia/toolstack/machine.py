@@ -29,6 +29,7 @@ from xenia.hypervisor import Hypervisor, VirtualMachine
 from xenia.shutdown import Shutdown
 from xenia.toolstack.foreign import DomainForeign
 from xenia.toolstack.machine_config import MIB, Clock
+from xenia.toolstack.releases import Releases
 from xenia.toolstack.served_disk import ServedDisk, backend_home, physical_device
 from xenia.toolstack.vbd import Disk, free_name, number_of
 
@@ -66,8 +67,12 @@ class Machine:
         self._hypervisor = Hypervisor(memory, scatter, check, jail)
         self._domains: list[Domain] = []
         self._store = Server(Store(), _socket_path(xenstore_socket), self._find_guest)
-        self._store.start()
-        self._keys = self._store.client()
+        try:
+            self._store.start()
+            self._keys = self._store.client()
+        except BaseException:
+            self._store.close()
+            raise
 
     @staticmethod
     def memory_for(*guests: int) -> int:
@@ -101,8 +106,16 @@ class Machine:
         vm = self._hypervisor.create_domain(
             elf, memory=memory, ramdisk=ramdisk, command_line=cmdline, warped=clock == "warped"
         )
-        domain = Domain(name, vm, _sink(console), self._store, memory, driver_domain)
-        self._introduce(domain)
+        try:
+            domain = Domain(name, vm, _sink(console), self._store, memory, driver_domain)
+        except BaseException:
+            vm.destroy()
+            raise
+        try:
+            self._introduce(domain)
+        except BaseException:
+            domain.destroy()
+            raise
         self._domains = [*(other for other in self._domains if not other.destroyed), domain]
         return domain
 
@@ -112,10 +125,14 @@ class Machine:
         return self._hypervisor.memory.nr_free << 12
 
     def close(self) -> None:
-        """Destroy the domains and end the store."""
-        for domain in reversed(self._domains):  # those that are served before those that serve
-            domain.destroy()
-        self._store.close()
+        """Destroy the domains and end the store.
+
+        ConfigError, with all that done, where a disk did not close cleanly.
+        """
+        with Releases() as releases:
+            for domain in reversed(self._domains):  # those that are served before those that serve
+                releases.do(domain.destroy)
+            releases.do(self._store.close)
 
     def __enter__(self) -> Self:
         return self
@@ -234,7 +251,8 @@ class Domain:
         persistent: bool | None = None,
         discard: bool = True,
     ) -> Disk:
-        """Plug in a disk, before the guest starts or while it runs.  The layer is closed with the domain.
+        """Plug in a disk, before the guest starts or while it runs.  The layer is closed with the domain; it stays open
+        where this fails.
 
         name        xvda, hdc, ... (xen-vbd-interface(7)); None: the first xvd that is free
         persistent  let the guest copy through pages that stay granted, which it has to where it serves the disk to
@@ -252,7 +270,11 @@ class Domain:
             persistent=self.driver_domain if persistent is None else persistent,
             discard=discard,
         )
-        disk = Disk(self._store.client(), self._foreign, name, device, layer, vbd)
+        try:
+            disk = Disk(self._store.client(), self._foreign, name, device, layer, vbd)
+        except BaseException:
+            vbd.close()
+            raise
         self.disks.append(disk)
         return disk
 
@@ -331,23 +353,31 @@ class Domain:
         """Stop the guest where it stands and give its memory back.  Destroying it again does nothing.
 
         keep_layers   leave the disks' layers open: they are the caller's from now on
+
+        ConfigError, with everything given back, where a disk did not close cleanly.
         """
         with self._life:
             if self._destroyed:
                 return
             self._destroyed = True
-        self.vm.stop()
-        self._settle(0)
-        for disk in self.disks:
-            disk.remove(keep_layer=keep_layers)
-        for served in self.served_disks:
-            served.remove()
-        self._keys.atomically(lambda keys: remove_all(keys, f"/local/domain/{self.domid}"))
-        with suppress(StoreError):  # where a client of the store has released it already
-            self._store.detach(self.domid)
-        self.vm.destroy()
-        for given in self._serves:
-            given.abandon()
+        with Releases() as releases:
+            releases.do(self.vm.stop)
+            releases.do(self._settle, 0)
+            for disk in self.disks:
+                releases.do(disk.remove, keep_layer=keep_layers)
+            for served in self.served_disks:
+                releases.do(served.remove)
+            releases.do(self._leave_store)
+            releases.do(self.vm.destroy)
+            for given in self._serves:
+                releases.do(given.abandon)
+
+    def _leave_store(self) -> None:
+        try:
+            self._keys.atomically(lambda keys: remove_all(keys, f"/local/domain/{self.domid}"))
+        finally:
+            with suppress(StoreError):  # where a client of the store has released it already
+                self._store.detach(self.domid)
 
     @property
     def statistics(self) -> dict[str, Any]:

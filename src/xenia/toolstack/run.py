@@ -6,6 +6,7 @@ import signal
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from enum import Enum, auto
+from typing import Protocol
 
 from xenia.errors import ConfigError
 from xenia.shutdown import Reason
@@ -49,6 +50,13 @@ class Outcome:
     console: bytes = b""  # the newest of what the kernel said, where the operator has not seen it
 
 
+class RunWords(Words, Protocol):
+    """Where news of a run go."""
+
+    def error(self, text: str) -> None:
+        """One line about what went wrong."""
+
+
 _ENDINGS = {
     Reason.POWEROFF: Ending.POWEROFF,
     Reason.REBOOT: Ending.REBOOT,
@@ -59,7 +67,7 @@ _ENDINGS = {
 }
 
 
-def run(config: MachineConfig, words: Words, *, verbose: bool = False) -> Outcome:
+def run(config: MachineConfig, words: RunWords, *, verbose: bool = False) -> Outcome:
     """Boot what `config` asks for, connect it with the standard streams, and tell how it ended.
 
     Main thread only, for the sake of signals.  `verbose` shows what the kernel says while a command runs.
@@ -73,7 +81,7 @@ def run(config: MachineConfig, words: Words, *, verbose: bool = False) -> Outcom
         waker = stack.enter_context(closing(Waker()))
         output = stack.enter_context(closing(Output(1, waker.wake)))
         errors = stack.enter_context(closing(Output(2)))
-        stack.callback(guest.do, Destroy())
+        stack.callback(_destroy, guest, words)
         line: Line = PlainLine(output)
         if config.command:
             words.busy("booting")
@@ -93,12 +101,20 @@ def run(config: MachineConfig, words: Words, *, verbose: bool = False) -> Outcom
         finally:
             output.cancel()
             errors.cancel()
-            guest.do(Destroy())
+            _destroy(guest, words)
             session.close()
         return _outcome(ended, guest, line, output)
 
 
-def _live(guest: Guest, rebuild: Rebuild | None, words: Words) -> None:
+def _destroy(guest: Guest, words: RunWords) -> None:
+    """The guest's end: a disk that fails now changes nothing of how the run ended."""
+    try:
+        guest.do(Destroy())
+    except ConfigError as failure:
+        words.error(str(failure))
+
+
+def _live(guest: Guest, rebuild: Rebuild | None, words: RunWords) -> None:
     """A guest's life, or lives.  It starts here, where the terminal is ready for its first word."""
     guest.do(Start())
     while rebuild is not None and (ended := guest.do(Wait())) is not None and ended.reason is Reason.REBOOT:

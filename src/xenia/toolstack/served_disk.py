@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 
 from xenia.abi.blkif import SECTOR_SIZE, device_number
 from xenia.abi.xenbus import XenbusState
@@ -99,7 +100,11 @@ class ServedDisk:
         frontend = {"virtual-device": str(address.device), "device-type": kind}
         backend = {"dev": name, "device-type": kind, "removable": str(int(cdrom)), "bootable": "1", **backend_keys}
         client.atomically(lambda keys: make_directories(keys, address, frontend, backend))
-        self._watch: Subscription | None = client.watch(f"{address.backend_path}/state", self._on_change)
+        try:
+            self._watch: Subscription | None = client.watch(f"{address.backend_path}/state", self._on_change)
+        except BaseException:
+            client.atomically(lambda keys: remove_all(keys, address.frontend_path, address.backend_path))
+            raise
 
     @property
     def device(self) -> int:
@@ -161,12 +166,17 @@ class ServedDisk:
         """
         with self._ending:
             watch = self._end_watch()
-            if watch is not None:
+            if watch is None:
+                return
+            try:
                 watch.close()
                 caretaker = _Caretaker(self._client, self.address, self._foreign(), self._sectors)
-                with self._changed:
-                    self._caretaker = caretaker
-                    self._changed.notify_all()
+            except BaseException:
+                self._forget()
+                raise
+            with self._changed:
+                self._caretaker = caretaker
+                self._changed.notify_all()
 
     # --- Keys
 
@@ -203,10 +213,15 @@ class ServedDisk:
             self._remove()
 
     def _remove(self) -> None:
-        address, watch = self.address, self._end_watch()
-        if watch is None:
-            return
-        watch.close()
+        watch = self._end_watch()
+        if watch is not None:
+            try:
+                watch.close()
+            finally:
+                self._forget()
+
+    def _forget(self) -> None:
+        address = self.address
         self._client.atomically(lambda keys: remove_all(keys, address.frontend_path, address.backend_path))
         with self._changed:
             self._removed = True
@@ -229,15 +244,20 @@ class _Caretaker:
     def __init__(self, client: Client, address: Address, foreign: Foreign, sectors: int) -> None:
         self._client = client
         self._address = address
-        self._layer = Faulty(Memory(max(1, sectors) * SECTOR_SIZE), set(Operation))
-        self._vbd = Vbd(self._layer, device=address.device)
         # A frontend that has no ring has nothing to be answered.
         has_ring = state_at(client, address.frontend_path) in (XenbusState.INITIALISED, XenbusState.CONNECTED)
         keys = {"online": str(int(has_ring))}
-        self.attachment = Attachment(client, address, foreign, self._vbd, None, keys, succeeds=True)
         self._closing = threading.Event()
         self._thread = HostThread(self._unplug_when_idle, "vbd caretaker")
-        self._thread.start()
+        with ExitStack() as held:
+            layer = held.enter_context(Faulty(Memory(max(1, sectors) * SECTOR_SIZE), set(Operation)))
+            self._vbd = Vbd(layer, device=address.device)
+            held.callback(self._vbd.close)
+            self.attachment = Attachment(client, address, foreign, self._vbd, None, keys, succeeds=True)
+            held.callback(self.attachment.wait_removed, _PATIENCE)
+            held.callback(self.attachment.remove)
+            self._thread.start()
+            self._held = held.pop_all()
 
     def _unplug_when_idle(self) -> None:
         seen = -1
@@ -252,11 +272,8 @@ class _Caretaker:
         """Take the device away, whatever the frontend does.  Again does nothing."""
         if not self._closing.is_set():
             self._closing.set()
-            self._thread.join()
-            self.attachment.remove()
-            self.attachment.wait_removed(_PATIENCE)
-            self._vbd.close()
-            self._layer.close()
+            with self._held:
+                self._thread.end()
             self._client.atomically(self._tidy)
 
     def _tidy(self, keys: Keys) -> None:

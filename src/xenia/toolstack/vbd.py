@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import asdict
 from string import ascii_lowercase
 from typing import Any
@@ -16,8 +17,10 @@ from xenia.backends.xenbus.attachment import Address, Attachment
 from xenia.backends.xenbus.foreign import Foreign
 from xenia.backends.xenstore.client import Client
 from xenia.errors import ConfigError
+from xenia.machine.thread import HostThread
+from xenia.toolstack.releases import Releases
 
-_PATIENCE = 5.0  # seconds that a disk's requests may take to end when its guest is gone
+_PATIENCE = 5.0  # seconds without an answer that a disk's requests may take when its guest is gone
 
 
 def free_name(taken: Collection[int]) -> str:
@@ -51,6 +54,7 @@ class Disk:
         vbd.on_resize(self._attachment.update)
         self._closing = threading.Lock()
         self._closed = False
+        self._stuck: HostThread | None = None
 
     @property
     def attachment(self) -> Attachment:
@@ -76,9 +80,13 @@ class Disk:
 
     def unplug(self, timeout: float | None = None) -> bool:
         """Ask the guest to let go of it, and close it once it has; answers whether it did within `timeout` seconds."""
-        self._attachment.unplug()
-        if not self._attachment.wait_removed(timeout):
-            return False
+        try:
+            self._attachment.unplug()
+            if not self._attachment.wait_removed(timeout):
+                return False
+        except Exception:
+            self.remove()  # a fault of ours: it is over
+            raise
         self._close()
         return True
 
@@ -86,16 +94,50 @@ class Disk:
         """Take it away, whatever the guest does; its requests are finished first.  Again does nothing.
 
         keep_layer   leave the layer open: it is the caller's from now on
+
+        ConfigError where the layer did not close cleanly, with everything given back; or where its requests do not end:
+        then they keep what they use until they do.
         """
         if not self._closed:
-            self._attachment.remove()
-            self._attachment.wait_removed(_PATIENCE)
-            self._close(keep_layer)
+            with Releases() as releases:
+                releases.do(self._attachment.remove)
+                releases.do(self._wait_removed)
+                if self._stuck is None:
+                    releases.do(self._close, keep_layer)
+
+    def _wait_removed(self) -> None:
+        """Wait as long as requests end; then leave what is there to a thread that has all the time of the world."""
+        seen = self.stats
+        while not self._attachment.wait_removed(_PATIENCE):
+            if self.stats == seen:
+                self._stuck = HostThread(self._close_at_last, f"{self.name} waits")
+                self._stuck.start()
+                raise ConfigError(
+                    f"the disk {self.name} did not close: it answers nothing for {_PATIENCE:.0f} seconds now"
+                )
+            seen = self.stats
+
+    def _close_at_last(self) -> None:
+        with suppress(ConfigError):  # it was told already that this disk is lost
+            self._attachment.wait_removed()
+            self._close()
 
     def _close(self, keep_layer: bool = False) -> None:
         with self._closing:
             if not self._closed:
                 self._closed = True
-                self._vbd.close()
-                if not keep_layer:
-                    self.layer.close()
+                with Releases() as releases:
+                    releases.do(self._vbd.close)
+                    if not keep_layer:
+                        releases.do(self.close_layer)
+
+    def close_layer(self) -> None:
+        """Close the layer of a disk that was removed without it.  ConfigError, naming the disk, where it does not close
+        cleanly."""
+        try:
+            self.layer.close()
+        except OSError as error:
+            lost = "what was not flushed may be lost"
+            raise ConfigError(f"the disk {self.name} did not close: {error.strerror or error} ({lost})") from error
+        except ConfigError as error:
+            raise ConfigError(f"the disk {self.name} did not close: {error}") from error

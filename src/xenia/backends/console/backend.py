@@ -12,6 +12,7 @@ import selectors
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from xenia.backends.console.device import Console
 from xenia.backends.console.persist import ConsoleState
@@ -45,7 +46,14 @@ class ConsoleBackend:
         self._event_fd = event_fd
         self._emergency_fd = emergency_fd
         # Until it is closed and -1; the lock keeps others from writing to a descriptor that is not ours any more.
-        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        with ExitStack() as held:
+            self._selector = held.enter_context(selectors.DefaultSelector())
+            self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+            held.callback(os.close, self._wake_fd)
+            for fd in (event_fd, self._wake_fd, emergency_fd):
+                if fd is not None:
+                    self._selector.register(fd, selectors.EVENT_READ)
+            self._held = held.pop_all()
         self._wake_lock = threading.Lock()
         self._closing = False
         self._deadline: float | None = None
@@ -107,10 +115,11 @@ class ConsoleBackend:
         else:
             self._run()
         state = self._console.save()
-        self._console.close()
-        with self._wake_lock:
-            os.close(self._wake_fd)
-            self._wake_fd = -1
+        try:
+            self._console.close()
+        finally:
+            with self._wake_lock, self._held:
+                self._wake_fd = -1
         if self._failure is not None:
             raise self._failure
         return state
@@ -129,12 +138,7 @@ class ConsoleBackend:
 
     def _run(self) -> None:
         try:
-            with selectors.DefaultSelector() as selector:
-                selector.register(self._event_fd, selectors.EVENT_READ)
-                selector.register(self._wake_fd, selectors.EVENT_READ)
-                if self._emergency_fd is not None:
-                    selector.register(self._emergency_fd, selectors.EVENT_READ)
-                self._serve(selector)
+            self._serve(self._selector)
         except BaseException as failure:
             _log.exception("the thread of a console ended")
             self._failure = failure

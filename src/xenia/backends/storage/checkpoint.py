@@ -211,8 +211,10 @@ class Checkpoints(Layer):
         try:
             self._top.close_overlays()
         finally:
-            os.close(self._guard)
-            self.lower.close()
+            try:
+                os.close(self._guard)
+            finally:
+                self.lower.close()
 
     # The tree
 

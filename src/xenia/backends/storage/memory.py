@@ -15,5 +15,9 @@ class Memory(RawFile):
 
     def __init__(self, size: int) -> None:
         fd = os.memfd_create("xenia-disk", os.MFD_CLOEXEC)
-        os.ftruncate(fd, size)
-        super().__init__(fd)
+        try:
+            os.ftruncate(fd, size)
+            super().__init__(fd)
+        except BaseException:
+            os.close(fd)
+            raise

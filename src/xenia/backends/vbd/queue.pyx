@@ -28,7 +28,7 @@ from libc.errno cimport EAGAIN, EOPNOTSUPP
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
-from posix.unistd cimport read, write
+from posix.unistd cimport close, read, write
 
 from xenia.abi.blkif cimport BLKIF_RSP_EOPNOTSUPP, BLKIF_RSP_ERROR, BLKIF_RSP_OKAY, blkif_request_t, blkif_response_t
 from xenia.backends.vbd.request cimport OP_READ, OP_REFUSED, OP_WRITE, Kept, Op, keep_end, let_go, parse
@@ -115,7 +115,7 @@ cdef class Queue:
         if self.has_pages:
             PyBuffer_Release(&self.pages)
         if self.wake_fd >= 0:
-            os.close(self.wake_fd)
+            close(self.wake_fd)
 
     def start(self) -> None:
         """Answer at once what can be answered so, on the thread that runs the guest, where that is possible."""

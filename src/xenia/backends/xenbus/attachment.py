@@ -100,6 +100,7 @@ class Attachment:
         self._foreign = foreign
         self._backend = backend
         self._connected = False
+        self._forced = False  # taken away, whatever the store says of its frontend
         self._complained = False
         self._woken = threading.Event()
         self._failure: BaseException | None = None
@@ -151,7 +152,11 @@ class Attachment:
 
     def remove(self) -> None:
         """The domain is gone, or never answers: end the device whatever its frontend does."""
-        self._client.atomically(lambda keys: remove_all(keys, self.address.frontend_path))
+        self._forced = True
+        try:
+            self._client.atomically(lambda keys: remove_all(keys, self.address.frontend_path))
+        finally:
+            self._woken.set()
 
     def wait(self, state: XenbusState, timeout: float | None = None) -> bool:
         """Wait until the backend's end is in a state, or the device removed; answers whether it is in that state.
@@ -212,7 +217,8 @@ class Attachment:
             self._ask_to_close()
         while not self._removed:
             online = self._client.get(f"{self.address.backend_path}/online") == "1"
-            step = react(self._state, state_at(self._client, self.address.frontend_path), online)
+            frontend = state_at(self._client, self.address.frontend_path)
+            step = react(self._state, XenbusState.UNKNOWN if self._forced else frontend, online)
             if step is None:
                 return
             self._take(step.action, step.state)

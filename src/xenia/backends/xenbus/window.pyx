@@ -1,5 +1,6 @@
 """Frames of a memory file seen side by side, wherever in it they are."""
 from cpython.buffer cimport PyBuffer_FillInfo
+from libc.errno cimport errno
 from libc.stdint cimport uint64_t
 from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_FIXED, MAP_NORESERVE, MAP_PRIVATE, MAP_SHARED
 from posix.types cimport off_t
@@ -33,13 +34,13 @@ cdef class Window:
         self.size = len(frames) * PAGE_SIZE
         at = mmap(NULL, self.size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
         if at == MAP_FAILED:
-            raise OSError("no address space for a mapping of %d frames" % len(frames))
+            raise OSError(errno, "no address space for a mapping of %d frames" % len(frames))
         self.base = <char *>at
         protection = PROT_READ | PROT_WRITE if writable else PROT_READ
         for frame in frames:
             at = mmap(self.base + done, PAGE_SIZE, protection, MAP_SHARED | MAP_FIXED, fd, <off_t>(frame << PAGE_SHIFT))
             if at == MAP_FAILED:
-                raise OSError("frame %d cannot be mapped" % frame)
+                raise OSError(errno, "frame %d cannot be mapped" % frame)
             done += PAGE_SIZE
 
     def __dealloc__(self):

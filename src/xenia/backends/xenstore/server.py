@@ -15,6 +15,7 @@ import selectors
 import socket
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
@@ -57,10 +58,14 @@ class Server(DomainControl):
         self.store = store
         store.control = self
         self._find_guest = find_guest
-        self._path = path
-        self._listener = _listen(path) if path is not None else None
-        self._selector = selectors.DefaultSelector()
-        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        with ExitStack() as held:
+            self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+            held.callback(os.close, self._wake_fd)
+            self._selector = held.enter_context(selectors.DefaultSelector())
+            self._listener = held.enter_context(_listen(path)) if path is not None else None
+            if path is not None:
+                held.callback(path.unlink, missing_ok=True)
+            self._held = held.pop_all()
         self._lock = threading.Lock()
         self._thread = HostThread(self._run, "xenstore")
         # --- The lock guards these, and the store.
@@ -85,15 +90,10 @@ class Server(DomainControl):
         with self._lock:
             self._closing = True
         self._wake()
-        if self._thread.ident is not None:
-            self._thread.join()
-        for transport in list(self._transports.values()):
-            self._drop(transport)
-        self._selector.close()
-        os.close(self._wake_fd)
-        if self._listener is not None and self._path is not None:
-            self._listener.close()
-            self._path.unlink(missing_ok=True)
+        self._thread.end()
+        with self._held as held:
+            for transport in list(self._transports.values()):
+                held.callback(self._drop, transport)
         if self._failure is not None:
             raise self._failure
 

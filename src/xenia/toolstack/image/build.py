@@ -15,10 +15,10 @@ from xenia.toolstack.image.config import ImageConfig, module_files
 from xenia.toolstack.image.installation import BuildWords, Installation, install, installer
 from xenia.toolstack.image.package import read_package
 from xenia.toolstack.image.system import SystemArchive
-from xenia.toolstack.image.target import new_disk
 from xenia.toolstack.image.tools import tool_files
 from xenia.toolstack.initramfs import FILE_SYSTEMS, FRONTENDS, base_initramfs
 from xenia.toolstack.kernels import Kernels
+from xenia.toolstack.new_disk import new_disk, refuse_overlays
 from xenia.toolstack.packages import PackageClient
 
 MIB = 1 << 20
@@ -41,6 +41,7 @@ def build(config: ImageConfig, words: BuildWords) -> Built:
     cache = Cache()
     client = PackageClient(cache, words.progress)
     kernels = Kernels(cache, client, words.progress)
+    refuse_overlays(config.output)
     with new_disk(config.output, config.size, config.replace) as disk:
         kernel = kernels.get()
         base = base_initramfs(cache, kernels.busybox(), kernel, FRONTENDS, FILE_SYSTEMS[:1])

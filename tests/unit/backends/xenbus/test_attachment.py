@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 
@@ -332,6 +334,42 @@ def test_a_bug_of_a_backend_is_raised_where_it_is_waited_for(server: Server, gue
         attachment.wait(S.INIT_WAIT, TIMEOUT)
     with pytest.raises(ZeroDivisionError):
         attachment.wait_removed(TIMEOUT)
+
+
+class Refused(Echo):
+    """Finds no descriptor left."""
+
+    def connect(self, frontend: Frontend) -> Mapping[str, str]:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+def test_what_the_host_refuses_is_told_in_the_error_key_and_closes(
+    server: Server, guest: MemoryGuest, driver: Driver, client: Client
+) -> None:
+    attachment = Attachment(server.client(), ADDRESS, MemoryForeign(guest), Refused())
+    assert attachment.wait(S.INIT_WAIT, TIMEOUT)
+    driver.publish()
+    assert attachment.wait(S.CLOSING, TIMEOUT)
+    said = client.read(f"/local/domain/0/error/{ADDRESS.backend_name}/error")
+    assert said == "the host refuses: Too many open files"
+    attachment.remove()
+    assert attachment.wait_removed(TIMEOUT)
+
+
+def test_a_device_that_failed_leaves_no_key_and_no_connection(
+    server: Server, guest: MemoryGuest, driver: Driver, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = Echo()
+    attachment = Attachment(server.client(), ADDRESS, MemoryForeign(guest), backend)
+    assert attachment.wait(S.INIT_WAIT, TIMEOUT)
+    driver.publish()
+    assert attachment.wait(S.CONNECTED, TIMEOUT)
+    monkeypatch.setattr(attachment, "_take", lambda *_: 1 // 0)
+    driver.become(S.CLOSING)
+    with pytest.raises(ZeroDivisionError):
+        attachment.wait_removed(TIMEOUT)
+    guest.assert_let_go()
+    assert not client.exists(ADDRESS.frontend_path) and not client.exists(ADDRESS.backend_path)
 
 
 def test_a_guest_that_goes_on_with_nonsense_fills_no_log(

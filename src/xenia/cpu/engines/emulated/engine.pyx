@@ -25,7 +25,7 @@ from xenia.cpu.cpuid cimport cpuid_policy
 from xenia.cpu.decode cimport DECODE_OK, Instruction, decode, is_stack_access
 from xenia.machine.machine cimport MachineMemory
 
-from xenia.errors import HypervisorBug
+from xenia.errors import ConfigError, HypervisorBug
 
 cdef extern from "interpose.h" nogil:
     ctypedef struct uc_engine:
@@ -592,12 +592,12 @@ cdef class EmulatedEngine:
             raise MemoryError
         interposed_enter(&engine.interposed)
         if uc_open(UC_ARCH_X86, UC_MODE_64, &engine.uc):
-            raise HypervisorBug("Unicorn cannot make an x86-64 processor")
+            raise ConfigError("the host gives no memory for a processor")
         uc_ctl_set_cpu_model(engine.uc, UC_CPU_X86_EPYC_ROME)
         uc_ctl_set_tcg_buffer_size(engine.uc, TCG_BUFFER)
         uc_ctl_exits_enable(engine.uc)
         if uc_mem_map_ptr(engine.uc, 0, memory.machine.nr_frames << 12, UC_PROT_ALL, memory.machine.base):
-            raise HypervisorBug("Unicorn cannot map machine memory")
+            raise ConfigError("the host gives no memory for a processor that reaches machine memory")
         engine.cpu = POINTER_AT(engine.uc, UC_CPU)
         engine.env = <CPUX86State *>POINTER_AT(engine.cpu, CPU_ENV_PTR)
         fault = layout_fault(engine)
