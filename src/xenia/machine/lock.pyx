@@ -210,3 +210,22 @@ def measured() -> tuple[int, int]:
     global measuring
     measuring = False
     return nr_lent, longest_stretch_ns
+
+
+cdef class HostLock:
+    """One such lock for Python, taken with `with`; not twice by one thread."""
+
+    cdef Lock lock
+
+    def __enter__(self) -> None:
+        with nogil:
+            lock(&self.lock)
+
+    def __exit__(self, *_: object) -> None:
+        with nogil:
+            unlock(&self.lock)
+
+    def give_way(self) -> None:
+        """By who holds it, in the middle of something long: whoever waits has it first."""
+        with nogil:
+            give_way(&self.lock)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from time import thread_time
 
 from xenia.abi.xs_wire import RingError
 from xenia.backends.fault import RingFault
@@ -20,8 +21,9 @@ class Guest:
     """Serves one domain's xenstore page.  A guest that breaks the protocol is told so in the page and not served
     until it reconnects."""
 
-    # How often one `service` goes to the ring at the most, however busy the guest keeps it.
+    # How often one `service` goes to the ring at the most, however busy the guest keeps it, and for how many seconds.
     PASSES = 4
+    TURN = 0.001
 
     def __init__(self, store: Store, connection: Connection, page: memoryview, notify: Callable[[], None]) -> None:
         self.connection = connection
@@ -44,11 +46,12 @@ class Guest:
         right now; if not, the guest will notify when there is."""
         moved = self._reconnect() if self._ring.reconnect_requested else False
         busy = self._fault is None
+        until = thread_time() + self.TURN
         try:
             for _ in range(self.PASSES if busy else 0):
-                busy = self._pass()
+                busy = self._pass(until)
                 moved |= busy
-                if not busy:
+                if not busy or thread_time() >= until:
                     break
         except RingFault as fault:
             moved, busy = self._fail(RingError.RINGIDX, fault), False
@@ -58,12 +61,12 @@ class Guest:
             self._notify()
         return busy
 
-    def _pass(self) -> bool:
+    def _pass(self, until: float) -> bool:
         """Once to the ring and back; answers whether bytes moved."""
         session = self._session
         data = self._ring.read() if session.hungry else b""
         session.receive(data)
-        session.pump()
+        session.pump(until)
         output = session.output()
         count = self._ring.write(output) if output else 0
         session.sent(count)

@@ -3,7 +3,8 @@
 The thread sleeps in a selector.  A domain's eventfd wakes it when the domain notifies; it is emptied only after the
 work it announced is done, so as long as it is readable an answer is still to come.  Whoever touches the store holds
 the lock, which is never held while waiting; so clients in this process act on their own thread, and wake the server's
-for the events of others.
+for the events of others.  They have the lock between any two connections that the server's thread services, however
+busy it is.  A domain that takes more than its share of that thread's time is left alone for a while.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ import logging
 import os
 import selectors
 import socket
-import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from time import monotonic, thread_time
 from typing import Final
 
 from xenia.abi.xs_wire import XsdError
@@ -28,6 +29,7 @@ from xenia.backends.xenstore.store import DomainControl, Store
 from xenia.backends.xenstore.transport import GuestLink, GuestTransport, LocalTransport, SocketTransport, Transport
 from xenia.backends.xenstore.wire import Packet
 from xenia.errors import ConfigError
+from xenia.machine.lock import HostLock
 from xenia.machine.thread import HostThread
 
 _log = logging.getLogger(__name__)
@@ -66,7 +68,7 @@ class Server(DomainControl):
             if path is not None:
                 held.callback(path.unlink, missing_ok=True)
             self._held = held.pop_all()
-        self._lock = threading.Lock()
+        self._lock = HostLock()
         self._thread = HostThread(self._run, "xenstore")
         # --- The lock guards these, and the store.
         self._closing = False
@@ -75,6 +77,8 @@ class Server(DomainControl):
         self._clients: dict[LocalTransport, Client] = {}
         # To be serviced without waiting; dicts for their order.
         self._busy: dict[Transport, None] = {}
+        # Not to be serviced before that moment of time.monotonic.
+        self._resting: dict[Transport, float] = {}
         # Gone, but the selector does not know yet.
         self._departed: dict[Transport, int] = {}
         # --- The server's thread alone touches this: what the selector waits for.
@@ -182,6 +186,7 @@ class Server(DomainControl):
         """End a connection, from whatever side.  The lock is held, or the thread gone."""
         del self._transports[transport.connection]
         self._busy.pop(transport, None)
+        self._resting.pop(transport, None)
         self.store.disconnect(transport.connection)
         self._departed[transport] = transport.fileno()
         transport.close()
@@ -204,7 +209,7 @@ class Server(DomainControl):
 
     def _turn(self) -> bool:
         """Wait for something to do and do it; answers whether to go on."""
-        events = self._selector.select(0 if self._busy else None)
+        events = self._selector.select(self._patience())
         with self._lock:
             if self._closing:
                 return False
@@ -217,6 +222,7 @@ class Server(DomainControl):
                     self._accept()
                 else:
                     os.eventfd_read(self._wake_fd)
+            self._wake_rested()
             self._forget_departed()  # first, for a descriptor of theirs may be somebody else's by now
             self._serve()
             self._forget_departed()
@@ -225,23 +231,51 @@ class Server(DomainControl):
             client.deliver(path, token)
         return True
 
+    def _patience(self) -> float | None:
+        """How long there is nothing to do but what the selector tells; None: for good."""
+        if self._busy:
+            return 0
+        with self._lock:
+            return max(0.0, min(self._resting.values()) - monotonic()) if self._resting else None
+
+    def _wake_rested(self) -> None:
+        now = monotonic()
+        for transport in [transport for transport, until in self._resting.items() if until <= now]:
+            del self._resting[transport]
+            self._busy[transport] = None
+
     def _serve(self) -> None:
         """Service each that is busy, once; those that still are afterwards, or have events now, are busy next."""
         turn = self._busy
         self._busy = {}
         self._find_told(turn)
         for transport in turn:
-            if transport in self._departed:
+            self._lock.give_way()
+            if transport in self._departed or transport in self._resting:
                 continue
-            if transport.service():
+            if self._service(transport):
                 self._busy[transport] = None
             if transport.ended:
                 self._drop(transport)
                 self._resume_accepting()
             else:
-                self._wait_for(transport)
+                self._wait_for(transport, 0 if transport in self._resting else transport.interest)
             self.store.ready.pop(transport.connection, None)
         self._find_told(self._busy)
+
+    def _service(self, transport: Transport) -> bool:
+        """Whether there may be more to do for it at once.  Who took more than its share rests."""
+        share = transport.share
+        if share is None:
+            return transport.service()
+        before = thread_time()
+        more = transport.service()
+        now = monotonic()
+        share.spend(thread_time() - before, now)
+        if rest := share.rest():
+            self._resting[transport] = now + rest
+            more = False
+        return more
 
     def _forget_departed(self) -> None:
         for transport, fd in self._departed.items():
@@ -254,8 +288,7 @@ class Server(DomainControl):
             busy[self._transports[connection]] = None
         self.store.ready.clear()
 
-    def _wait_for(self, transport: Transport) -> None:
-        interest = transport.interest
+    def _wait_for(self, transport: Transport, interest: int) -> None:
         known = self._waits.get(transport, 0)
         if interest == known:
             return

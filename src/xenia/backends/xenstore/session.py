@@ -7,6 +7,8 @@ requests stay where they are.  So a session holds a bounded amount of memory, wh
 from __future__ import annotations
 
 from collections import deque
+from math import inf
+from time import thread_time
 
 from xenia.backends.xenstore.connection import Connection
 from xenia.backends.xenstore.reply import reply
@@ -34,9 +36,9 @@ class Session:
         """Whether requests would be answered if they came: replies do not pile up."""
         return len(self._unsent) < self.store.quota.outstanding
 
-    def pump(self) -> None:
+    def pump(self, until: float = inf) -> None:
         """Answer what was received while replies do not pile up, with the client's events behind the replies that
-        caused them.
+        caused them.  No request is begun after `until`, of the thread's own time, but the first.
 
         Raises ProtocolError where the client's bytes are no message.
         """
@@ -47,6 +49,8 @@ class Session:
                 return
             self._unsent.append(reply(self.store, self.connection, request).encode())
             self._queue_events()
+            if until < inf and thread_time() >= until:
+                return
 
     def output(self) -> bytes:
         """The bytes to send next, empty when there are none."""

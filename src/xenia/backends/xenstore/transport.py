@@ -19,6 +19,7 @@ from xenia.backends.xenstore.connection import Connection
 from xenia.backends.xenstore.error import ProtocolError
 from xenia.backends.xenstore.guest import Guest
 from xenia.backends.xenstore.session import Session
+from xenia.backends.xenstore.share import Share
 from xenia.backends.xenstore.store import Store
 
 _log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class Transport(ABC):
     """One client of the server."""
 
     connection: Connection
+    share: Share | None = None  # of the server's time; None: all it likes
 
     @abstractmethod
     def service(self) -> bool:
@@ -131,6 +133,7 @@ class GuestTransport(Transport):
     def __init__(self, store: Store, connection: Connection, link: GuestLink) -> None:
         os.set_blocking(link.event_fd, False)
         self.connection = connection
+        self.share = Share()
         self._guest = Guest(store, connection, link.page, link.notify)
         self._event_fd = link.event_fd
 

@@ -1,0 +1,129 @@
+"""No domain keeps the store from another, nor from the toolstack, however much it asks."""
+
+from __future__ import annotations
+
+import os
+import struct
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.unit.backends.xenstore.test_server import GuestEnd
+from xenia.abi import xs_wire
+from xenia.abi.xs_wire import MessageType
+from xenia.backends.xenstore.permissions import Permissions
+from xenia.backends.xenstore.server import Server
+from xenia.backends.xenstore.share import Share
+from xenia.backends.xenstore.store import Store
+from xenia.backends.xenstore.transport import GuestLink
+from xenia.backends.xenstore.wire import Packet
+
+REQUEST = Packet(MessageType.DIRECTORY, 0, 0, b"children\0").encode()
+
+
+class Flood:
+    """A guest that takes its replies and fills its ring with requests whenever it hears from the server."""
+
+    def __init__(self) -> None:
+        self.page = bytearray(4096)
+        self.event_fd = os.eventfd(0, os.EFD_NONBLOCK)
+        self.replies = 0
+        self.notify()
+
+    @property
+    def link(self) -> GuestLink:
+        return GuestLink(memoryview(self.page), self.notify, self.event_fd)
+
+    def notify(self) -> None:
+        cons, prod = struct.unpack_from("<II", self.page, xs_wire.REQ_CONS_OFFSET)
+        while prod - cons + len(REQUEST) <= xs_wire.XENSTORE_RING_SIZE:
+            for byte in REQUEST:
+                self.page[prod % xs_wire.XENSTORE_RING_SIZE] = byte
+                prod += 1
+        struct.pack_into("<I", self.page, xs_wire.REQ_PROD_OFFSET, prod)
+        (produced,) = struct.unpack_from("<I", self.page, xs_wire.RSP_PROD_OFFSET)
+        struct.pack_into("<I", self.page, xs_wire.RSP_CONS_OFFSET, produced)
+        self.replies += 1
+        os.eventfd_write(self.event_fd, 1)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server(Store()) as server:
+        keys = server.client()
+        for domid in (5, 6):
+            keys.write(f"/local/domain/{domid}", "")
+            keys.set_permissions(f"/local/domain/{domid}", Permissions(domid))
+        for child in range(500):
+            keys.write(f"/local/domain/5/children/{child}", "")
+        keys.set_permissions("/local/domain/5/children", Permissions(5))
+        yield server
+
+
+def longest(times: int, ask: object) -> float:
+    """The longest, in ms, that one of so many calls takes."""
+    assert callable(ask)
+    took = []
+    for _ in range(times):
+        before = time.monotonic()
+        ask()
+        took.append((time.monotonic() - before) * 1e3)
+    return max(took)
+
+
+def test_others_are_answered_at_once_while_a_guest_asks_without_end(server: Server) -> None:
+    flood, other, keys = Flood(), GuestEnd(), server.client()
+    server.attach(5, flood.link)
+    server.attach(6, other.link)
+    before = flood.replies
+    toolstack = longest(100, lambda: keys.write("/tool/here", "x"))
+    guest = longest(100, lambda: other(MessageType.READ, b"/local/domain/6\0"))
+    print(f"at most {toolstack:.1f} ms for the toolstack and {guest:.1f} ms for another guest")
+    assert toolstack < 250 and guest < 250
+    assert flood.replies > before
+    server.detach(5)
+    server.detach(6)
+
+
+def test_who_took_its_share_rests_and_the_others_go_on(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Share, "BURST", 0.02)
+    monkeypatch.setattr(Share, "RATE", 1e-6)
+    flood, other = Flood(), GuestEnd()
+    server.attach(5, flood.link)
+    while not server._resting:
+        os.sched_yield()
+    had = flood.replies
+    server.attach(6, other.link)
+    for _ in range(100):
+        other(MessageType.READ, b"/local/domain/6\0")
+    assert flood.replies == had
+    server.detach(5)  # and what rests goes like everybody
+    assert not server._resting
+    server.detach(6)
+
+
+def test_who_rested_is_served_again(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Share, "BURST", 0.005)
+    flood = Flood()
+    server.attach(5, flood.link)
+    for _ in range(3):
+        while not server._resting:
+            os.sched_yield()
+        had = flood.replies
+        while flood.replies == had:
+            os.sched_yield()
+    server.detach(5)
+
+
+def test_a_share_is_saved_up_to_a_burst_and_earned_at_a_rate() -> None:
+    share = Share()
+    share.spend(Share.BURST, 1000)
+    assert share.rest() == 0
+    share.spend(0.1, 1000)
+    assert share.rest() == pytest.approx(0.1 / Share.RATE)
+    share.spend(0, 1000 + 0.1 / Share.RATE)
+    assert share.rest() == pytest.approx(0)
+    share.spend(0, 10_000)
+    share.spend(Share.BURST + 0.1, 10_000)
+    assert share.rest() == pytest.approx(0.1 / Share.RATE)
