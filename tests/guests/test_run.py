@@ -350,6 +350,35 @@ def test_a_command_has_its_own_streams_and_status() -> None:
 
 
 @needs_debian
+@pytest.mark.parametrize(
+    ("options", "megabytes"),
+    [((), 24), (("--flavour", "cloud-amd64"), 24), (("--append", "module_blacklist=xen_gntalloc"), 1)],
+    ids=["amd64", "cloud-amd64", "a kernel that cannot share memory"],
+)
+def test_megabytes_pass_in_both_directions_and_arrive_exactly(options: tuple[str, ...], megabytes: int) -> None:
+    data = os.urandom((megabytes << 20) + 333)
+    ended = run("-q", *options, "--", "sh", "-c", "tee /dev/stderr; exit 5", stdin=data)
+    assert ended.returncode == 5
+    assert ended.stdout == data
+    assert ended.stderr == data
+
+
+@needs_debian
+def test_a_guest_that_dies_in_the_middle_of_its_output_is_told_as_that() -> None:
+    ended = run("-q", "--", "sh", "-c", "(sleep 0.5; echo c >/proc/sysrq-trigger) & cat /dev/zero")
+    assert ended.returncode == 122
+    assert len(ended.stdout) > 1 << 20 and not ended.stdout.strip(b"\0")
+
+
+@needs_debian
+def test_a_command_that_leaves_its_input_is_not_waited_for() -> None:
+    ended = run("-q", "--", "head", "-c", "5", stdin=bytes(8 << 20))
+    assert ended.returncode == 0
+    assert ended.stdout == bytes(5)
+    assert ended.stderr == b""
+
+
+@needs_debian
 def test_arguments_arrive_as_they_were_given() -> None:
     words = ["a b", "*", "$HOME", "", "-n", "--", "ü", "'\""]
     ended = run("--", "printf", "[%s]", *words)

@@ -8,12 +8,15 @@ and has at most 256 bytes, which is the console driver's own chunk: a message of
 Whatever does not read as a record is console text.
 
     from the guest    HELLO version, window     the command runs; so much input may be sent (u8, u32)
+                      RINGS version, port, ref  instead: the streams are in rings of shared memory, not in records,
+                                                with their indices in a page granted with that reference (u8, u32, u32)
                       STDOUT, STDERR bytes
                       CREDIT n                  so much more input may be sent (u32)
                       EXITED status, KILLED signal (u32); nothing follows but the guest's power off
     from the host     STDIN bytes, STDIN_END, SIGNAL number (u8)
 
-Nothing may be sent before HELLO: until then the guest's terminal still echoes.
+Nothing may be sent before HELLO: until then the guest's terminal still echoes.  It comes once, and credit only grows:
+anything else is the guest's own writing, and console text.
 
 `AgentConnection` is the host's end without any I/O: bytes in, events out.
 """
@@ -34,6 +37,8 @@ MAX_CONFIG: Final = 1 << 20  # the agent reads no more
 _HEADER = Struct("<3sBHH")
 _U32 = Struct("<I")
 _HELLO = Struct("<BI")
+_RINGS = Struct("<BII")
+_MOST_CREDIT: Final = 1 << 32
 
 
 class Mode(StrEnum):
@@ -94,6 +99,7 @@ class RecordType(IntEnum):
     CREDIT = 4
     EXITED = 5
     KILLED = 6
+    RINGS = 7
     STDIN = 16
     STDIN_END = 17
     SIGNAL = 18
@@ -111,6 +117,15 @@ class Started:
     """The command runs; from now on `credit` says how much input it takes."""
 
     version: int
+
+
+@dataclass(frozen=True)
+class Rings:
+    """The command runs, with its streams in rings: `backends.streams` serves them."""
+
+    version: int
+    port: int
+    ref: int
 
 
 @dataclass(frozen=True)
@@ -146,7 +161,7 @@ class Killed:
     signal: int
 
 
-Event = ConsoleText | Started | Stdout | Stderr | CreditGranted | Exited | Killed
+Event = ConsoleText | Started | Rings | Stdout | Stderr | CreditGranted | Exited | Killed
 
 
 def record(kind: RecordType, payload: bytes = b"") -> bytes:
@@ -168,6 +183,7 @@ class AgentConnection:
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._credit = 0
+        self._started = False
         self._input_ended = False
 
     @property
@@ -248,11 +264,15 @@ class AgentConnection:
                 return Stdout(payload)
             case RecordType.STDERR, _:
                 return Stderr(payload)
-            case RecordType.HELLO, _HELLO.size:
+            case RecordType.HELLO, _HELLO.size if not self._started:
+                self._started = True
                 version, self._credit = _HELLO.unpack(payload)
                 return Started(version)
-            case RecordType.CREDIT, _U32.size:
-                self._credit += _U32.unpack(payload)[0]
+            case RecordType.RINGS, _RINGS.size if not self._started:
+                self._started = True
+                return Rings(*_RINGS.unpack(payload))
+            case RecordType.CREDIT, _U32.size if self._started:
+                self._credit = min(self._credit + _U32.unpack(payload)[0], _MOST_CREDIT)
                 return CreditGranted()
             case RecordType.EXITED, _U32.size:
                 return Exited(_U32.unpack(payload)[0] & 0xFF)

@@ -14,7 +14,7 @@ from xenia.errors import ConfigError
 from xenia.guests import embedded
 from xenia.toolstack.agent import AgentConfig, Mode
 from xenia.toolstack.cache import Cache
-from xenia.toolstack.initramfs import ENVIRONMENT, FILE_SYSTEMS, FRONTENDS, base_initramfs, initramfs
+from xenia.toolstack.initramfs import ENVIRONMENT, FILE_SYSTEMS, FRONTENDS, SHARING, base_initramfs, initramfs
 from xenia.toolstack.kernels import Kernel, Kernels, unpacked_image
 from xenia.toolstack.machine_config import DEMO, MIB, MachineConfig
 from xenia.toolstack.packages import PackageClient
@@ -80,7 +80,8 @@ def prepare(config: MachineConfig, words: Words, *, screen: Screen | None = None
     if config.initrd is not None:
         ramdisk = read_image(Path(config.initrd), config.memory)
     elif elf.notes.guest_os == "linux":
-        base = base_initramfs(cache, kernels.busybox(), kernel, FRONTENDS, _file_systems(config))
+        modules = (*FRONTENDS, *SHARING) if config.command else FRONTENDS
+        base = base_initramfs(cache, kernels.busybox(), kernel, modules, _file_systems(config))
         ramdisk = initramfs(base, _agent_config(config, base.modules, screen))
     else:
         ramdisk = b""

@@ -16,6 +16,7 @@ from xenia.backends.console.sink import CallbackSink, FdSink, Sink
 from xenia.backends.storage.layer import Layer
 from xenia.backends.vbd.device import Vbd
 from xenia.backends.xenbus.attachment import Address, remove_all
+from xenia.backends.xenbus.foreign import Foreign
 from xenia.backends.xenstore.error import StoreError
 from xenia.backends.xenstore.permissions import Access, Permissions
 from xenia.backends.xenstore.server import Server, socket_path
@@ -223,6 +224,11 @@ class Domain:
     def domid(self) -> int:
         """The domain's number."""
         return self.vm.domid
+
+    @property
+    def foreign(self) -> Foreign:
+        """The domain as its backends see it: what it grants to domain 0, and the ports it opens for it."""
+        return self._foreign
 
     @property
     def store_link(self) -> GuestLink | None:

@@ -85,7 +85,15 @@ def run(config: MachineConfig, words: RunWords, *, verbose: bool = False) -> Out
         line: Line = PlainLine(output)
         if config.command:
             words.busy("booting")
-            line = CommandLine(output, errors, waker.wake, on_started=words.clear, verbose=verbose)
+            line = CommandLine(
+                output,
+                errors,
+                waker.wake,
+                on_started=words.clear,
+                verbose=verbose,
+                foreign=lambda: guest.require_domain().foreign,
+                stdin=terminal.stdin,
+            )
         guest.do(Build(boot, line.receive))
         rebuild = None
         if config.on_reboot == "restart" or (config.on_reboot is None and terminal.is_tty and not config.command):
@@ -97,10 +105,12 @@ def run(config: MachineConfig, words: RunWords, *, verbose: bool = False) -> Out
             stack.enter_context(closing(ControlServer(config.name, verbs(guest))))
         session = Session(terminal, guest, line, output, waker)
         try:
-            ended = session.run(lambda: _live(guest, rebuild, words))
+            ended = session.run(lambda: _live(guest, rebuild, line, words))
         finally:
             output.cancel()
             errors.cancel()
+            if isinstance(line, CommandLine):
+                line.close()
             _destroy(guest, words)
             session.close()
         return _outcome(ended, guest, line, output)
@@ -114,7 +124,7 @@ def _destroy(guest: Guest, words: RunWords) -> None:
         words.error(str(failure))
 
 
-def _live(guest: Guest, rebuild: Rebuild | None, words: RunWords) -> None:
+def _live(guest: Guest, rebuild: Rebuild | None, line: Line, words: RunWords) -> None:
     """A guest's life, or lives.  It starts here, where the terminal is ready for its first word."""
     guest.do(Start())
     while rebuild is not None and (ended := guest.do(Wait())) is not None and ended.reason is Reason.REBOOT:
@@ -122,6 +132,8 @@ def _live(guest: Guest, rebuild: Rebuild | None, words: RunWords) -> None:
         guest.do(rebuild)
         guest.do(Start())
     guest.do(Wait())
+    if isinstance(line, CommandLine):
+        line.drain()
 
 
 def _outcome(ended: Ended, guest: Guest, line: Line, output: Output) -> Outcome:

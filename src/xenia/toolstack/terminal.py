@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import os
 import select
+import stat
 import subprocess
 import termios
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -130,38 +131,53 @@ class Output:
     """A descriptor that one thread fills and another may give up: writes wait for room, and `cancel` ends the wait.
 
     The descriptor's own flags are left alone, for other processes share them (O_NONBLOCK on a terminal would reach the
-    shell).  A reader that went away is remembered in `broken`, not raised: it ends the session and is no fault.  Any
-    other failure is in `error` as well.  `on_broken` is then called, on the writing thread.
+    shell); a pipe is opened once more, for us alone.  A reader that went away is remembered in `broken`, not raised: it
+    ends the session and is no fault.  Any other failure is in `error` as well.  `on_broken` is then called, on the
+    writing thread.
     """
 
-    # A pipe reported writable takes this much without blocking (PIPE_BUF).
+    # What is reported writable, and may block all the same, takes this much without (PIPE_BUF).
     _CHUNK = 4096
 
     def __init__(self, descriptor: int, on_broken: Callable[[], None] | None = None) -> None:
         self._descriptor = descriptor
         self._on_broken = on_broken
         self._cancel_read, self._cancel_write = os.pipe2(os.O_CLOEXEC)
+        self._own = _open_again(descriptor)
+        self._may_block = self._own is None and not _never_blocks(descriptor)
         self._poll = select.poll()
         self._poll.register(descriptor, select.POLLOUT)
         self._poll.register(self._cancel_read, select.POLLIN)
         self.broken = False
         self.error: OSError | None = None
 
+    def fileno(self) -> int:
+        return self._descriptor
+
     def write(self, data: bytes) -> None:
         """Write all of `data`, or as much as goes before `cancel` or the reader's end."""
         view = memoryview(data)
-        while view and not self.broken:
-            if any(descriptor == self._cancel_read for descriptor, _ in self._poll.poll()):
-                return
-            try:
-                view = view[os.write(self._descriptor, view[: self._CHUNK]) :]
-            except BlockingIOError:
-                continue
-            except OSError as error:
-                self.error = None if isinstance(error, BrokenPipeError) else error
-                self.broken = True
-                if self._on_broken is not None:
-                    self._on_broken()
+        while view and not any(descriptor == self._cancel_read for descriptor, _ in self._poll.poll()):
+            view = view[self.put([view]) :]
+
+    def put(self, parts: Sequence[memoryview]) -> int:
+        """Write as much of these as goes without waiting; how many bytes.  All of them where nobody reads any more."""
+        if self.broken:
+            return sum(map(len, parts))
+        if self._may_block:
+            if not any(descriptor == self._descriptor for descriptor, _ in self._poll.poll(0)):
+                return 0
+            parts = [parts[0][: self._CHUNK]]
+        try:
+            return os.writev(self._own if self._own is not None else self._descriptor, parts)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            self.error = None if isinstance(error, BrokenPipeError) else error
+            self.broken = True
+            if self._on_broken is not None:
+                self._on_broken()
+            return sum(map(len, parts))
 
     def cancel(self) -> None:
         """Let go of every write, now and from now on."""
@@ -171,3 +187,21 @@ class Output:
         """Free what this object opened; the descriptor itself stays open."""
         os.close(self._cancel_read)
         os.close(self._cancel_write)
+        if self._own is not None:
+            os.close(self._own)
+
+
+def _open_again(descriptor: int) -> int | None:
+    """A descriptor of our own that does not block, to the same pipe.  None where it is no pipe, or not ours to open."""
+    with suppress(OSError):
+        if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            return os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    return None
+
+
+def _never_blocks(descriptor: int) -> bool:
+    """Whether writing waits for no other process."""
+    with suppress(OSError):
+        mode = os.fstat(descriptor).st_mode
+        return stat.S_ISREG(mode) or (stat.S_ISCHR(mode) and not os.isatty(descriptor))
+    return False

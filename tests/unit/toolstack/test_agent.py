@@ -17,6 +17,7 @@ from xenia.toolstack.agent import (
     Killed,
     Mode,
     RecordType,
+    Rings,
     Started,
     Stderr,
     Stdout,
@@ -92,6 +93,37 @@ def test_input_uses_up_credit_and_credit_comes_back() -> None:
     assert connection.credit == 3796
     assert connection.receive(record(RecordType.CREDIT, b"\x2c\x01\x00\x00")) == [CreditGranted()]
     assert connection.credit == 4096
+
+
+@pytest.mark.parametrize("window", [0, 100, 1 << 31])
+def test_the_guest_cannot_begin_again_with_another_credit(window: int) -> None:
+    connection = AgentConnection()
+    connection.receive(HELLO)
+    again = record(RecordType.HELLO, b"\x01" + window.to_bytes(4, "little"))
+    assert connection.receive(again) == [ConsoleText(again)]
+    rings = record(RecordType.RINGS, bytes(9))
+    assert connection.receive(rings) == [ConsoleText(rings)]
+    assert connection.credit == 4096
+
+
+def test_credit_before_the_command_runs_is_none() -> None:
+    connection = AgentConnection()
+    early = record(RecordType.CREDIT, b"\xff\xff\xff\xff")
+    assert connection.receive(early) == [ConsoleText(early)]
+    assert connection.credit == 0
+
+
+def test_credit_without_end_is_a_number_with_a_limit() -> None:
+    connection = AgentConnection()
+    connection.receive(HELLO + 3 * record(RecordType.CREDIT, b"\xff\xff\xff\xff"))
+    assert connection.credit == 1 << 32
+
+
+def test_rings_are_named_by_their_port_and_reference() -> None:
+    connection = AgentConnection()
+    payload = b"\x01" + (9).to_bytes(4, "little") + (300).to_bytes(4, "little")
+    assert connection.receive(record(RecordType.RINGS, payload)) == [Rings(1, 9, 300)]
+    assert connection.credit == 0
 
 
 def test_after_the_end_of_input_there_is_no_credit() -> None:

@@ -3,7 +3,10 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from xenia.testing.foreign import MemoryForeign, MemoryGuest
 from xenia.toolstack.agent import RecordType, record
 from xenia.toolstack.command import CommandLine
 from xenia.toolstack.session import Ended, Session, Waker, Why
@@ -112,6 +115,41 @@ def test_the_commands_end_is_a_status_as_a_shell_has_it(kind: RecordType, value:
     pipes.close()
 
 
+RECORDS = st.builds(record, st.sampled_from(RecordType), st.binary(max_size=12) | st.binary(max_size=248))
+
+
+@settings(deadline=None)
+@given(st.lists(RECORDS | st.binary(max_size=30) | st.sampled_from([HELLO, b"\x10\xf5", b"\x10\xf5X\x02\xff\xff"])))
+def test_whatever_the_guest_says_the_operator_can_go_on_typing(said: list[bytes]) -> None:
+    outputs = [os.open(os.devnull, os.O_WRONLY), os.open(os.devnull, os.O_WRONLY)]
+    output, errors = map(Output, outputs)
+    guest = MemoryGuest(5)
+    line = CommandLine(output, errors, lambda: None, foreign=lambda: MemoryForeign(guest), stdin=outputs[0])
+    for data in said:
+        line.receive(data)
+        line.typed(bytes(min(line.room(), 5000)))
+        line.console_text()
+        line.finished()
+    line.end_of_input()
+    assert line.room() == 0
+    line.drain()
+    line.close()
+    guest.assert_let_go()
+    for closing in (output, errors):
+        closing.close()
+    for descriptor in outputs:
+        os.close(descriptor)
+
+
+def test_credit_taken_back_between_asking_and_typing_is_not_taken_back() -> None:
+    pipes = Pipes()
+    pipes.line.receive(HELLO)
+    room = pipes.line.room()
+    pipes.line.receive(record(RecordType.HELLO, b"\x01" + bytes(4)))
+    assert pipes.line.typed(b"x" * room) == record(RecordType.STDIN, b"x" * room)
+    pipes.close()
+
+
 class Guest:
     """A console with a guest behind it that runs `cat`."""
 
@@ -154,12 +192,13 @@ def test_a_session_pipes_a_file_through_a_command_and_ends_with_it(null: int) ->
         assert session.run(shutdown.wait) == Ended(Why.FINISHED)
         shutdown.set()
         session.close()
+        output.close()
         os.close(write_fd)
         boot.join()
         reader.join()
         file.seek(0)
         assert b"".join(received) == file.read()
     assert line.status == 7
-    for closing in (output, errors, waker):
+    for closing in (errors, waker):
         closing.close()
     os.close(read_fd)
