@@ -39,8 +39,11 @@ class ExitStatus(IntEnum):
     SIGTERM = 143, "ended by SIGTERM"
 
 
-class EndedBySignal(Exception):
-    """The command was ended by a signal; the process ends by it too, once everything is put back."""
+class EndedBySignal(BaseException):
+    """The command was ended by a signal; the process ends by it too, once everything is put back.
+
+    Like KeyboardInterrupt no error that anybody would handle.
+    """
 
     def __init__(self, number: signal.Signals) -> None:
         super().__init__(number.name)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import signal
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from xenia.cli.exit_status import EndedBySignal, ExitStatus
+from xenia.cli.exit_status import ExitStatus
 from xenia.cli.voice import Voice, VoiceHandler
 from xenia.errors import ConfigError
 
@@ -72,23 +71,13 @@ def image(options: argparse.Namespace, voice: Voice) -> int:
         root_password=_password(options.root_password),
         replace=options.force,
     )
-    before = {number: signal.signal(number, _end) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        built = build(config, voice)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    built = build(config, voice)
     voice.clear()
     if options.json:
         print(json.dumps(asdict(built), indent=2))
     else:
         voice.say(_summary(built))
     return ExitStatus.OK
-
-
-def _end(number: int, _: object) -> NoReturn:
-    """Leave by way of whatever puts things right: half a disk is to be taken away."""
-    raise EndedBySignal(signal.Signals(number))
 
 
 def _summary(built: Built) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import shlex
 import signal
@@ -11,12 +12,24 @@ from typing import NoReturn
 
 from xenia.cli.exit_status import EndedBySignal, ExitStatus
 from xenia.cli.parser import build_parser
+from xenia.cli.signals import fill_standard_descriptors, raise_the_first
 from xenia.cli.voice import Voice
 from xenia.errors import ConfigError
+
+REFUSES = "the host refuses what is needed"
+# What a host runs out of, and who sets the limit.
+LIMITS = {
+    errno.EMFILE: "ulimit -n",
+    errno.ENFILE: "fs.file-max",
+    errno.ENOMEM: "ulimit -v, or the memory itself",
+    errno.EAGAIN: "ulimit -u, or the cgroup's pids.max",
+}
 
 
 def main() -> NoReturn:
     """The process `xenia`."""
+    fill_standard_descriptors()
+    raise_the_first()
     try:
         status = command(sys.argv[1:])
     except EndedBySignal as ended:
@@ -49,20 +62,37 @@ def command(arguments: list[str]) -> int:
     except ConfigError as error:
         voice.error(str(error))
         return ExitStatus.USAGE
-    except KeyboardInterrupt:
+    except EndedBySignal as ended:
         voice.clear()
-        raise EndedBySignal(signal.SIGINT) from None
+        voice.say(f"ended by {ended.number.name}")
+        raise
     except BrokenPipeError:
         raise EndedBySignal(signal.SIGPIPE) from None
-    except EndedBySignal:
-        raise
+    except MemoryError:
+        voice.error(f"{REFUSES}: Cannot allocate memory")
+        return ExitStatus.USAGE
+    except OSError as error:
+        if error.errno not in LIMITS:
+            return fault(voice)
+        voice.error(f"{REFUSES}: {error.strerror} ({LIMITS[error.errno]})")
+        return ExitStatus.USAGE
+    except RuntimeError as error:
+        if "new thread" not in str(error):  # Python's own words
+            return fault(voice)
+        voice.error(f"{REFUSES}: no more threads ({LIMITS[errno.EAGAIN]})")
+        return ExitStatus.USAGE
     except Exception:
-        voice.clear()
-        import traceback
+        return fault(voice)
 
-        voice.plain(traceback.format_exc().rstrip())
-        voice.error("this is a fault in Xenia, not in your guest; please report it with the lines above")
-        return ExitStatus.BUG
+
+def fault(voice: Voice) -> int:
+    """Say what went wrong in Xenia itself, in the course of handling it."""
+    import traceback
+
+    voice.clear()
+    voice.plain(traceback.format_exc().rstrip())
+    voice.error("this is a fault in Xenia, not in your guest; please report it with the lines above")
+    return ExitStatus.BUG
 
 
 def split_command(arguments: list[str]) -> tuple[list[str], list[str] | None]:

@@ -7,6 +7,7 @@ import logging
 from dataclasses import replace
 
 from xenia.cli.exit_status import EndedBySignal, ExitStatus
+from xenia.cli.signals import raise_no_more
 from xenia.cli.voice import Voice, VoiceHandler
 from xenia.toolstack import run as toolstack
 from xenia.toolstack.disk_config import parse_disk
@@ -62,7 +63,7 @@ def report(outcome: Outcome, voice: Voice) -> int:
             return outcome.status
         case Ending.SIGNAL:
             assert outcome.signal is not None
-            voice.say(f"ended by {outcome.signal.name}")
+            raise_no_more()
             raise EndedBySignal(outcome.signal)
         case Ending.OUTPUT if not outcome.reason:
             raise BrokenPipeError

@@ -16,18 +16,20 @@ _MOST = 6  # hypercalls shown
 
 
 def stats(guest: str | None, as_json: bool, voice: Voice) -> int:
-    """All guests that run, or one by its name or process number."""
-    found = ask_all("statistics", guest)
+    """All guests that run, or one by its name or process number.  Those that do not answer are named."""
+    found, silent = ask_all("statistics", guest)
     names = {str(row.number): row.name for row in rows()}
     for one in found:
         one["hypercalls"] = {names.get(number, number): count for number, count in one["hypercalls"].items()}
     if as_json:
         print(json.dumps(found, indent=2))
-    elif not found:
+    elif not found and not silent:
         voice.say("no guest is running")
     for one in [] if as_json else found:
         _print_guest(one)
-    return ExitStatus.OK
+    for line in silent:
+        voice.error(line)
+    return ExitStatus.USAGE if silent and not found else ExitStatus.OK
 
 
 def _print_guest(one: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from xenia.errors import ConfigError
 
@@ -25,6 +25,7 @@ _log = logging.getLogger(__name__)
 
 _LONGEST_REQUEST = 65536
 _PATIENCE = 5.0  # seconds for a client to say its line, and for a guest to answer
+_SHORT = 2.0  # seconds for each of many
 
 
 def runtime_directory() -> Path:
@@ -104,12 +105,35 @@ class ControlServer:
         self._listener.close()
 
 
-def ask_all(verb: str, guest: str | None = None) -> list[dict[str, Any]]:
+class Answers(NamedTuple):
+    """What guests answered, and why others did not, in a line for each."""
+
+    answers: list[dict[str, Any]]
+    silent: list[str]
+
+
+def ask_all(verb: str, guest: str | None = None, *, patience: float = _SHORT) -> Answers:
     """What each guest that runs, or those of one name or process number, answer; `pid` in each says whose it is.
 
-    ConfigError when no such guest runs.
+    All are asked at once, and none is waited for longer than `patience` seconds.  ConfigError when no such guest runs.
     """
-    return [{"pid": socket_.pid, **socket_.ask({"verb": verb})} for socket_ in _find(guest)]
+    found = _find(guest)
+    answers: dict[int, dict[str, Any]] = {}
+    silent: dict[int, str] = {}
+
+    def ask_one(one: _Socket) -> None:
+        try:
+            answers[one.pid] = {"pid": one.pid, **one.ask({"verb": verb}, patience)}
+        except ConfigError as error:
+            silent[one.pid] = str(error)
+
+    threads = [threading.Thread(target=ask_one, args=(one,), daemon=True) for one in found]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    order = [one.pid for one in found]
+    return Answers([answers[pid] for pid in order if pid in answers], [silent[pid] for pid in order if pid in silent])
 
 
 def ask(guest: str, verb: str, *, patience: float = _PATIENCE, **request: object) -> Any:
@@ -135,11 +159,14 @@ class _Socket:
     def is_answered(self) -> bool:
         """Whether the process is there; its socket is taken away otherwise."""
         with socket.socket(socket.AF_UNIX) as client:
+            client.setblocking(False)
             try:
                 client.connect(str(self._path))
             except ConnectionRefusedError:
                 self._path.unlink(missing_ok=True)
                 return False
+            except BlockingIOError:
+                return True  # too many wait for it already
             except OSError:
                 return False  # ends just now
         return True
@@ -153,7 +180,7 @@ class _Socket:
                 client.sendall(json.dumps(request).encode() + b"\n")
                 with client.makefile("rb") as line:
                     reply = json.loads(line.readline())
-            except TimeoutError:
+            except (TimeoutError, BlockingIOError):
                 raise ConfigError(f"{whose} does not answer") from None
             except (OSError, ValueError):
                 raise ConfigError(f"{whose} has just ended") from None

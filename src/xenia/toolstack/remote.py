@@ -54,8 +54,11 @@ def _argument(request: Mapping[str, Any], name: str, kind: type[T]) -> T:
 
 
 def statistics(guest: str | None = None) -> list[dict[str, Any]]:
-    """What guests that run have done: Domain.statistics of each, and `pid`.  ConfigError when `guest` does not run."""
-    return ask_all("statistics", guest)
+    """What guests that run have done: Domain.statistics of each that answers, and `pid`.
+
+    ConfigError when `guest` does not run.
+    """
+    return ask_all("statistics", guest).answers
 
 
 def attach_disk(guest: str, disk: str) -> str:

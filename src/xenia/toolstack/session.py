@@ -14,6 +14,7 @@ import signal
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -97,6 +98,9 @@ class Ended:
     signal: signal.Signals | None = None
 
 
+_HANG_UP = Ended(Why.SIGNAL, signal.SIGHUP)  # of the terminal, whether the signal comes as well or not
+
+
 class Waker:
     """A descriptor that any thread can make readable for the session's poll."""
 
@@ -161,14 +165,18 @@ class Session:
         self._unsent = b""  # input that the console had no room for
         self._waiting: Waiting | None = None
         self._poll = select.poll()
+        self._screen = os.isatty(terminal.stdout)
+        self._held = ExitStack()
 
     def run(self, wait: Callable[[], object]) -> Ended:
         """Carry bytes until the guest shuts down (`wait` returns), the operator leaves, or a signal ends it.
 
-        Main thread only.  The terminal is restored when this returns or raises.
+        Main thread only.  The terminal is restored when this returns or raises; signals go on to do nothing until
+        `close`, so that no second one keeps the guest's disks from being closed.
         """
         waiting = self._waiting = Waiting(wait, self._waker)
-        with Signals(*_WATCHED) as signals, self._terminal:
+        signals = self._held.enter_context(Signals(*_WATCHED))
+        with self._terminal:
             waiting.start()
             self._poll.register(signals, select.POLLIN)
             self._poll.register(self._waker, select.POLLIN)
@@ -183,7 +191,7 @@ class Session:
                 if waiting.check():
                     return Ended(Why.SHUTDOWN)
                 if self._output.broken or self._terminal.stdout in ready - {self._terminal.stdin}:
-                    return Ended(Why.OUTPUT)
+                    return _HANG_UP if self._screen else Ended(Why.OUTPUT)
                 for number in signals.take():
                     if number is signal.SIGWINCH:
                         self._resized()
@@ -194,11 +202,17 @@ class Session:
                 self._send(b"")
                 if self._terminal.stdin in ready and self._take_input():
                     return Ended(Why.LEFT)
+                if self._terminal.is_tty and not self._reading:
+                    return _HANG_UP
 
     def close(self) -> None:
-        """Let go of what `run` used.  Precondition: the guest is destroyed, so that `wait` returns."""
-        if self._waiting is not None:
-            self._waiting.join()
+        """Let go of what `run` used.  Main thread only.
+
+        Precondition: the guest is destroyed, so that `wait` returns.
+        """
+        with self._held:
+            if self._waiting is not None:
+                self._waiting.join()
 
     def _wait(self) -> set[int]:
         """The descriptors that are ready, once some are or it is time to offer again what was not taken."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -35,9 +36,9 @@ def server() -> Iterator[ControlServer]:
 
 def test_a_guest_answers_by_its_name_and_by_its_process(server: ControlServer) -> None:
     answer = [{"pid": os.getpid(), "requests": 3}]
-    assert ask_all("statistics") == answer
-    assert ask_all("statistics", "web") == answer
-    assert ask_all("statistics", str(os.getpid())) == answer
+    assert ask_all("statistics").answers == answer
+    assert ask_all("statistics", "web").answers == answer
+    assert ask_all("statistics", str(os.getpid())).answers == answer
 
 
 def test_a_guest_that_is_not_there_is_told_with_those_that_are(server: ControlServer) -> None:
@@ -46,7 +47,7 @@ def test_a_guest_that_is_not_there_is_told_with_those_that_are(server: ControlSe
 
 
 def test_nobody_runs() -> None:
-    assert ask_all("statistics") == []
+    assert ask_all("statistics").answers == []
     with pytest.raises(ConfigError, match="none is running"):
         ask_all("statistics", "web")
 
@@ -79,6 +80,22 @@ def test_a_guest_that_does_not_answer_is_not_waited_for_long(directory: Path) ->
             ask("deaf", "double", patience=0.05, number=4)
 
 
+def test_a_guest_that_is_stopped_hides_none_of_the_others(server: ControlServer, directory: Path) -> None:
+    with ExitStack() as stack:
+        for number in range(3, 6):
+            deaf = stack.enter_context(socket.socket(socket.AF_UNIX))
+            deaf.bind(str(directory / f"deaf.{number}"))
+            deaf.listen(0)
+            for _ in range(number - 3):  # the last two have no room for one more that asks
+                waiting = stack.enter_context(socket.socket(socket.AF_UNIX))
+                waiting.setblocking(False)
+                with suppress(BlockingIOError):
+                    waiting.connect(str(directory / f"deaf.{number}"))
+        answers, silent = ask_all("statistics", patience=0.2)
+    assert [one["pid"] for one in answers] == [os.getpid()]
+    assert silent == [f"guest 'deaf' ({number}) does not answer" for number in range(3, 6)]
+
+
 def test_a_refusal_says_whose_it_is(server: ControlServer) -> None:
     with pytest.raises(ConfigError, match=rf"guest 'web' \({os.getpid()}\): not now"):
         ask("web", "refuse")
@@ -94,14 +111,14 @@ def test_nonsense_is_answered_and_harms_nobody(server: ControlServer, directory:
         client.shutdown(socket.SHUT_WR)
         with client.makefile("rb") as answer:
             assert answer.readline().startswith(b'{"error"')
-    assert ask_all("statistics") != []
+    assert ask_all("statistics").answers != []
 
 
 def test_the_socket_of_a_dead_process_is_taken_away(server: ControlServer, directory: Path) -> None:
     left = directory / "dead.1"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(left))
-    assert [one["pid"] for one in ask_all("statistics")] == [os.getpid()]
+    assert [one["pid"] for one in ask_all("statistics").answers] == [os.getpid()]
     assert not left.exists()
 
 

@@ -200,6 +200,48 @@ def test_a_signal_ends_the_session_and_says_which(
     assert desk.run(pipe[0], null, operator) == Ended(Why.SIGNAL, number)
 
 
+@pytest.mark.parametrize(("keys", "one_descriptor"), [(True, True), (True, False), (False, False)])
+def test_a_terminal_that_hangs_up_ends_the_session_as_the_signal_does(
+    desk: Desk, keys: bool, one_descriptor: bool
+) -> None:
+    master, slave = pty.openpty()
+    other = slave if one_descriptor else os.dup(slave)
+
+    def operator() -> None:
+        os.write(master, b"x\n")
+        desk.console.expect(b"x")
+        os.close(master)
+
+    assert desk.run(slave, other, operator, keys=keys) == Ended(Why.SIGNAL, signal.SIGHUP)
+    for descriptor in {slave, other}:
+        os.close(descriptor)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_do_nothing_more_until_the_session_is_closed(
+    desk: Desk, pipe: tuple[int, int], null: int, number: signal.Signals
+) -> None:
+    output = Output(null, desk.waker.wake)
+    session = Session(Terminal(pipe[0], null), desk.console, PlainLine(output), output, desk.waker)
+    before = signal.getsignal(number)
+    os.write(pipe[1], b"x")
+
+    def kill() -> None:
+        desk.console.expect(b"x")
+        os.kill(os.getpid(), number)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    assert session.run(desk.shutdown.wait) == Ended(Why.SIGNAL, number)
+    for _ in range(3):
+        signal.raise_signal(number)
+    desk.shutdown.set()
+    session.close()
+    assert signal.getsignal(number) is before
+    killer.join()
+    output.close()
+
+
 def test_a_reader_that_goes_away_ends_the_session(desk: Desk, pipe: tuple[int, int], null: int) -> None:
     os.close(pipe[0])
     output = Output(pipe[1], desk.waker.wake)
