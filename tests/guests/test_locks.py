@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import threading
 import time
@@ -12,6 +13,9 @@ import pytest
 
 from tests.guests.tiny import kernel
 from xenia import Domain, Machine
+from xenia.backends.fault import FrontendFault
+from xenia.backends.xenbus.window import Window
+from xenia.toolstack import foreign
 
 pytestmark = pytest.mark.guest
 
@@ -60,6 +64,20 @@ def test_a_backend_maps_a_grant_of_it_at_once_and_nobody_else_stands_still() -> 
     )
     assert sorted(waits)[len(waits) // 2] < 0.005 and max(waits) < 0.25
     assert max(pauses) < 0.25
+
+
+def test_a_mapping_that_the_host_refuses_holds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(fd: int, frames: list[int], writable: bool) -> Window:
+        raise OSError(errno.ENOMEM, "no address space")
+
+    with hog() as (_, domain):
+        monkeypatch.setattr(foreign, "Window", refuse)
+        for _ in range(3):
+            with pytest.raises(OSError, match="no address space"):
+                domain._foreign.map([20, 20])
+        with pytest.raises(FrontendFault, match="grant reference 99 is not granted"):
+            domain._foreign.map([20, 99])
+        assert domain.vm.destroy() == 0, "frames that somebody holds"
 
 
 def test_another_guest_maps_a_grant_of_it_at_once() -> None:

@@ -485,6 +485,17 @@ def test_what_the_frontend_published_wrong_is_told(
     front.guest.assert_let_go()
 
 
+def test_a_frontend_that_comes_and_goes_has_no_more_threads_than_one_that_stays(fronts: list[Blkfront]) -> None:
+    front = Blkfront(Memory(1 << 20))
+    fronts.append(front)
+    front.connect()
+    threads, descriptors = threading.active_count(), len(os.listdir("/proc/self/fd"))
+    for _ in range(30):
+        front.disconnect()
+        front.connect()
+    assert (threading.active_count(), len(os.listdir("/proc/self/fd"))) == (threads, descriptors)
+
+
 def test_another_size_is_published_and_reached(tmp_path: Path, fronts: list[Blkfront]) -> None:
     front = Blkfront(make(tmp_path, "file"))
     fronts.append(front)
