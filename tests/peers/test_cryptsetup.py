@@ -1,6 +1,7 @@
 """LUKS2 disks of ours and of cryptsetup's."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -95,3 +96,29 @@ def test_a_second_keyslot_opens_too(key: Path, tmp_path: Path) -> None:
         assert layer.pread(0, 4096) == b"y" * 4096
     with pytest.raises(ConfigError, match="no keyslot"):
         open_stack(f"file:{disk},crypt:key=@{key}")
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (("--cipher", "aes-cbc-essiv:sha256"), r"is encrypted with aes-cbc-essiv:sha256; aes-xts-plain64 can be used"),
+        (("--keyslot-cipher", "aes-cbc-essiv:sha256", "--keyslot-key-size", "256"), r"the cipher aes-cbc-essiv:sha256"),
+        (("--hash", "whirlpool"), r"the hash whirlpool cannot be used here|^$"),
+        (("--pbkdf", "argon2i", "--pbkdf-memory", "65536"), r"argon2i as the maker of keys cannot be used here"),
+        (("--type", "luks1"), r"LUKS1; convert it"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value[-1],
+)
+def test_what_is_not_supported_is_named(options: tuple[str, ...], complaint: str, key: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.touch()
+    os.truncate(disk, 20 << 20)
+    kind = () if "--type" in options else ("--type", "luks2")
+    kdf = () if "--pbkdf" in options else ("--pbkdf", "pbkdf2")
+    cryptsetup("luksFormat", "-q", *kind, *kdf, "--iter-time", "1", *options, "--key-file", key, disk)
+    try:
+        open_stack(f"file:{disk},crypt:key=@{key}").close()
+        found = ""  # a host whose OpenSSL has it
+    except ConfigError as error:
+        found = str(error)
+    assert re.search(complaint, found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 
 from xenia.backends.storage.buffers import Buffer
 from xenia.backends.storage.xts import sector_numbers, whiten
@@ -54,4 +55,6 @@ class XtsCipher:
 def need_cryptography() -> None:
     """ConfigError where the package that has the ciphers is not installed."""
     if importlib.util.find_spec("cryptography") is None:
-        raise ConfigError("encryption needs the Python package cryptography: pip install 'xenia[storage]'")
+        raise ConfigError(
+            f"encryption needs the Python package cryptography: {sys.executable} -m pip install cryptography"
+        )

@@ -12,6 +12,7 @@ import hmac
 import json
 import os
 import struct
+import sys
 import uuid
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,11 @@ STRIPES = 4000
 KEY_SIZE = 64
 ENCRYPTION = "aes-xts-plain64"
 MAX_HEADER_SIZE = 4 << 20
+MOST_SLOTS = 32  # as in cryptsetup; of keyslots, and of digests
+MOST_MEMORY = 4 << 20  # KiB
+# What unlocking may cost altogether: iterations of PBKDF2, or passes of argon2id over so many KiB, all of which take
+# about a microsecond each. cryptsetup makes headers that take two seconds.
+MOST_WORK = 100_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +97,7 @@ def format_luks(lower: Layer, passphrase: bytes, sector_size: int = 4096, cost: 
     identity = str(uuid.uuid4()).encode()
     text = json.dumps(metadata, separators=(",", ":")).encode()
     for copy, magic in enumerate((MAGIC_1, MAGIC_2)):
-        lower.pwrite(_pack(magic, copy * HEADER_SIZE, identity, text), copy * HEADER_SIZE)
+        lower.pwrite(pack(magic, copy * HEADER_SIZE, identity, text), copy * HEADER_SIZE)
         lower.flush()
 
 
@@ -100,27 +106,43 @@ def unlock(lower: Layer, passphrase: bytes, what: str) -> Luks:
     need_cryptography()
     metadata = read_metadata(lower, what)
     try:
-        key = _unlock_keyslots(lower, metadata, passphrase)
-        if key is None:
-            raise ConfigError(f"no keyslot of {what} opens with this key")
-        segments = metadata["segments"]
-        if list(segments) != ["0"] or segments["0"]["type"] != "crypt" or "integrity" in segments["0"]:
-            raise ConfigError(f"{what} is not one encrypted segment, as it should be")
-        segment = segments["0"]
-        if segment["encryption"] != ENCRYPTION:
-            raise ConfigError(f"{what} is encrypted with {segment['encryption']}; {ENCRYPTION} can be used")
+        segment = _segment(metadata, what)
         found = Luks(
             int(segment["offset"]),
             None if segment["size"] == "dynamic" else int(segment["size"]),
             int(segment["sector_size"]),
             int(segment["iv_tweak"]),
-            key,
+            _Unlocking(lower, metadata, passphrase, what).key(),
         )
-    except (KeyError, ValueError, TypeError, AttributeError):
+    except (KeyError, ValueError, TypeError, AttributeError, ArithmeticError):
         raise ConfigError(f"{what} is damaged: its LUKS2 header makes no sense") from None
-    if found.sector_size not in (512, 1024, 2048, 4096) or found.offset % 4096 or not 0 < found.offset <= lower.size:
+    except MemoryError:
+        raise ConfigError(f"trying the key of {what} takes more memory than this host gives") from None
+    if (
+        found.sector_size not in (512, 1024, 2048, 4096) or found.offset % 4096 or not 0 < found.offset <= lower.size
+        or not 0 <= found.tweak < 1 << 54 or (found.length is not None and found.length <= 0)
+    ):  # fmt: skip
         raise ConfigError(f"{what} is damaged: its LUKS2 header makes no sense")
     return found
+
+
+def _segment(metadata: dict[str, Any], what: str) -> dict[str, Any]:
+    """The one segment of the disk, which is encrypted in a way that is known here."""
+    wanted = metadata.get("config", {}).get("requirements", {}).get("mandatory", [])
+    if wanted:
+        raise ConfigError(f"{what} needs what is not supported: {', '.join(map(str, wanted))}")
+    segments = metadata["segments"]
+    if list(segments) != ["0"]:
+        raise ConfigError(f"{what} is not one encrypted segment, as it should be (is its encryption being changed?)")
+    segment: dict[str, Any] = segments["0"]
+    if segment["type"] != "crypt":
+        raise ConfigError(f"{what} has a segment of the type {segment['type']}; crypt can be used")
+    if "integrity" in segment:
+        kind = segment["integrity"].get("type", "of some kind")
+        raise ConfigError(f"{what} is guarded by integrity data ({kind}), which is not supported")
+    if segment["encryption"] != ENCRYPTION:
+        raise ConfigError(f"{what} is encrypted with {segment['encryption']}; {ENCRYPTION} can be used")
+    return segment
 
 
 def read_metadata(lower: Layer, what: str) -> dict[str, Any]:
@@ -135,6 +157,10 @@ def read_metadata(lower: Layer, what: str) -> dict[str, Any]:
         start = bytes(lower.pread(0, min(8, lower.size) // lower.block_size.minimum * lower.block_size.minimum or 0))
         if start[:8] == MAGIC_1 + b"\0\1":
             raise ConfigError(f"{what} has a header of LUKS1; convert it: cryptsetup convert --type luks2")
+        if start[:6] == MAGIC_1 and lower.size >= _BINARY_SIZE:
+            algorithm = _BINARY.unpack_from(lower.pread(0, _BINARY_SIZE))[5].rstrip(b"\0").decode("ascii", "replace")
+            if not _is_hash(algorithm):
+                raise ConfigError(f"{what} has a header whose checksum is {algorithm}, which is not supported")
         raise ConfigError(f"{what} has no LUKS2 header that can be read")
     return best[1]
 
@@ -144,62 +170,134 @@ def _read_copy(lower: Layer, offset: int, magic: bytes) -> tuple[int, dict[str, 
         return None
     binary = bytes(lower.pread(offset, _BINARY_SIZE))
     found, version, size, sequence, _, algorithm, _, _, _, own_offset, _, checksum = _BINARY.unpack_from(binary)
-    if found != magic or version != 2 or own_offset != offset or algorithm.rstrip(b"\0") != b"sha256":
+    if found != magic or version != 2 or own_offset != offset:
+        return None
+    digest = algorithm.rstrip(b"\0").decode("ascii", "replace")
+    if not _is_hash(digest):
         return None
     if not _BINARY_SIZE < size <= MAX_HEADER_SIZE or size % 4096 or offset + size > lower.size:
         return None
     area = bytes(lower.pread(offset + _BINARY_SIZE, size - _BINARY_SIZE))
-    if checksum[:32] != _checksum(binary, area):
+    expected = _checksum(binary, area, digest)
+    if checksum[: len(expected)] != expected:
         return None
     try:
         metadata = json.loads(area.split(b"\0", 1)[0])
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return (sequence, metadata) if isinstance(metadata, dict) else None
 
 
-def _pack(magic: bytes, offset: int, identity: bytes, text: bytes) -> bytes:
+def pack(magic: bytes, offset: int, identity: bytes, text: bytes) -> bytes:
+    """One copy of a header, with the right checksum."""
     area = text + bytes(HEADER_SIZE - _BINARY_SIZE - len(text))
     fields = (magic, 2, HEADER_SIZE, 1, b"", b"sha256", os.urandom(64), identity, b"", offset, b"")
     binary = _BINARY.pack(*fields, b"").ljust(_BINARY_SIZE, b"\0")
     return _BINARY.pack(*fields, _checksum(binary, area)).ljust(_BINARY_SIZE, b"\0") + area
 
 
-def _checksum(binary: bytes, area: bytes) -> bytes:
-    """SHA-256 of a copy in which the checksum itself is zeroes."""
-    return hashlib.sha256(binary[:_CHECKSUM_AT] + bytes(64) + binary[_CHECKSUM_AT + 64 :] + area).digest()
+def _checksum(binary: bytes, area: bytes, digest: str = "sha256") -> bytes:
+    """The digest of a copy in which the checksum itself is zeroes."""
+    return hashlib.new(digest, binary[:_CHECKSUM_AT] + bytes(64) + binary[_CHECKSUM_AT + 64 :] + area).digest()
 
 
-def _unlock_keyslots(lower: Layer, metadata: dict[str, Any], passphrase: bytes) -> bytes | None:
-    for number, slot in sorted(metadata["keyslots"].items(), key=lambda item: int(item[0])):
-        area, spread = slot["area"], slot["af"]
-        if slot["type"] != "luks2" or area["type"] != "raw" or area["encryption"] != ENCRYPTION:
-            continue
+def _is_hash(name: str) -> bool:
+    """Whether there is such a hash here, of a fixed size."""
+    try:
+        return hashlib.new(name).digest_size > 0
+    except ValueError:
+        return False
+
+
+class _Unlocking:
+    """The search for a keyslot that a passphrase opens.  The work that it takes is bounded."""
+
+    def __init__(self, lower: Layer, metadata: dict[str, Any], passphrase: bytes, what: str) -> None:
+        self._lower = lower
+        self._metadata = metadata
+        self._passphrase = passphrase
+        self._what = what
+        self._work = 0
+        self._unsupported: list[str] = []  # what keyslots and digests use that cannot be used here
+
+    def key(self) -> bytes:
+        """The volume key.  ConfigError where no keyslot gives it."""
+        slots, digests = self._metadata["keyslots"], self._metadata["digests"]
+        if len(slots) > MOST_SLOTS or len(digests) > MOST_SLOTS:
+            raise ConfigError(f"{self._what} is damaged: a LUKS2 header has at most {MOST_SLOTS} keyslots")
+        for number, slot in sorted(slots.items(), key=lambda item: int(item[0])):
+            key = self._open(slot)
+            if key is not None and self._is_right(number, key):
+                return key
+        if self._unsupported:
+            raise ConfigError(
+                f"no keyslot of {self._what} opens with this key, and not all could be tried: "
+                f"{', '.join(dict.fromkeys(self._unsupported))} cannot be used here"
+            )
+        raise ConfigError(f"no keyslot of {self._what} opens with this key")
+
+    def _open(self, slot: dict[str, Any]) -> bytes | None:
+        """The key that a keyslot gives, right or wrong; None where it cannot be tried."""
+        if slot["type"] != "luks2":
+            self._unsupported.append(f"a keyslot of the type {slot['type']}")
+            return None
+        area, spread, kdf = slot["area"], slot["af"], slot["kdf"]
+        names = [spread["hash"], *([kdf["hash"]] if kdf["type"] == "pbkdf2" else [])]
+        lacking = [f"the hash {name}" for name in names if not _is_hash(name)]
+        if area["type"] != "raw" or spread["type"] != "luks1":
+            lacking.append(f"a key area of the types {area['type']} and {spread['type']}")
+        if area["encryption"] != ENCRYPTION:
+            lacking.append(f"the cipher {area['encryption']}")
+        if kdf["type"] not in ("pbkdf2", "argon2id"):
+            lacking.append(f"{kdf['type']} as the maker of keys")
+        self._unsupported += lacking
         length, stripes = int(slot["key_size"]), int(spread["stripes"])
         offset, size = int(area["offset"]), int(area["size"])
-        fits = length * stripes <= size and offset + size <= lower.size
-        if not (0 < length <= 512 and 0 < stripes <= 1 << 16 and fits):
-            continue
-        slot_key = _derive(slot["kdf"], passphrase, int(area["key_size"]))
+        fits = offset >= 0 and length * stripes <= size and offset + size <= self._lower.size
+        if lacking or not (0 < length <= 512 and 0 < stripes <= 1 << 16 and fits):
+            return None
+        slot_key = self._derive(kdf, int(area["key_size"]))
         whole = -(-length * stripes // 4096) * 4096
-        material = XtsCipher(slot_key).decrypt(lower.pread(offset, whole), 0)
-        key = _merge(bytes(material[: length * stripes]), length, spread["hash"])
-        if _is_right(metadata, number, key):
-            return key
-    return None
+        material = XtsCipher(slot_key).decrypt(self._lower.pread(offset, whole), 0)
+        return _merge(bytes(material[: length * stripes]), length, spread["hash"])
 
-
-def _is_right(metadata: dict[str, Any], keyslot: str, key: bytes) -> bool:
-    """Whether a digest that covers the data and the keyslot is the key's."""
-    for digest in metadata["digests"].values():
-        if digest["type"] == "pbkdf2" and keyslot in digest["keyslots"] and "0" in digest["segments"]:
+    def _is_right(self, keyslot: str, key: bytes) -> bool:
+        """Whether a digest that covers the data and the keyslot is the key's."""
+        for digest in self._metadata["digests"].values():
+            if digest["type"] != "pbkdf2" or keyslot not in digest["keyslots"] or "0" not in digest["segments"]:
+                continue
+            if not _is_hash(digest["hash"]):
+                self._unsupported.append(f"the hash {digest['hash']}")
+                continue
             expected = base64.b64decode(digest["digest"])
+            iterations = int(digest["iterations"])
+            self._spend(iterations, f"{iterations} iterations of PBKDF2")
             found = hashlib.pbkdf2_hmac(
-                digest["hash"], key, base64.b64decode(digest["salt"]), int(digest["iterations"]), len(expected)
+                digest["hash"], key, base64.b64decode(digest["salt"]), iterations, len(expected)
             )
             if hmac.compare_digest(found, expected):
                 return True
-    return False
+        return False
+
+    def _derive(self, kdf: dict[str, Any], length: int) -> bytes:
+        if kdf["type"] == "pbkdf2":
+            self._spend(int(kdf["iterations"]), f"{int(kdf['iterations'])} iterations of PBKDF2")
+        else:
+            passes, memory = int(kdf["time"]), int(kdf["memory"])
+            if memory > MOST_MEMORY:
+                raise ConfigError(f"trying the key of {self._what} would take {memory >> 20} GiB of memory")
+            self._spend(passes * memory, f"{passes} passes of argon2id over {memory >> 10} MiB")
+        return _derive(kdf, self._passphrase, length)
+
+    def _spend(self, work: int, steps: str) -> None:
+        if work <= 0:
+            raise ValueError(work)
+        self._work += work
+        if self._work > MOST_WORK:
+            raise ConfigError(
+                f"trying the key of {self._what} would take {self._work // 60_000_000} minutes or more ({steps}): "
+                "no honest header asks for that much"
+            )
 
 
 def _new_kdf(cost: Cost) -> dict[str, Any]:
@@ -214,21 +312,21 @@ def _derive(kdf: dict[str, Any], passphrase: bytes, length: int) -> bytes:
     salt = base64.b64decode(kdf["salt"])
     if kdf["type"] == "pbkdf2":
         return hashlib.pbkdf2_hmac(kdf["hash"], passphrase, salt, int(kdf["iterations"]), length)
-    if kdf["type"] != "argon2id":
-        raise ConfigError(f"keys made with {kdf['type']} cannot be used; argon2id and pbkdf2 can")
-    memory = int(kdf["memory"])
-    if memory > 4 << 20:
-        raise ConfigError(f"trying the key would take {memory >> 20} GiB of memory")
     from cryptography.exceptions import UnsupportedAlgorithm
 
     try:
         from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
         return Argon2id(
-            salt=salt, length=length, iterations=int(kdf["time"]), lanes=int(kdf["cpus"]), memory_cost=memory
+            salt=salt,
+            length=length,
+            iterations=int(kdf["time"]),
+            lanes=int(kdf["cpus"]),
+            memory_cost=int(kdf["memory"]),
         ).derive(passphrase)
     except (ImportError, UnsupportedAlgorithm):
-        raise ConfigError("argon2id needs the Python package cryptography, version 44 or newer") from None
+        command = f"{sys.executable} -m pip install 'cryptography>=44'"
+        raise ConfigError(f"argon2id needs a newer Python package cryptography: {command}") from None
 
 
 def _split(key: bytes, stripes: int, digest: str) -> bytes:

@@ -1,13 +1,16 @@
 """Images that are damaged, or made to do harm: a refusal, or errors, and nothing else."""
 
+import json
 import random
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from xenia.backends.storage.cow import open_overlay
 from xenia.backends.storage.layer import Layer
-from xenia.backends.storage.luks2 import Cost, format_luks, unlock
+from xenia.backends.storage.luks2 import HEADER_SIZE, MAGIC_1, MAGIC_2, Cost, format_luks, pack, read_metadata, unlock
 from xenia.backends.storage.memory import Memory
 from xenia.backends.storage.qcow2.check import check_image
 from xenia.backends.storage.qcow2.create import create_image
@@ -131,3 +134,69 @@ def test_headers_of_encrypted_disks_with_wrong_bytes_are_refused() -> None:
             unlock(disk, b"key", "it")
         except ConfigError:
             continue
+
+
+def relabelled(change: Callable[[dict[str, Any]], object], cost: Cost | None = None) -> Memory:
+    """An encrypted disk whose header somebody has changed, checksums and all."""
+    pytest.importorskip("cryptography", reason="needs the Python package cryptography")
+    disk = Memory(17 << 20)
+    format_luks(disk, b"key", cost=cost or Cost(1000, 0, digest=1000))
+    metadata = read_metadata(disk, "it")
+    change(metadata)
+    text = json.dumps(metadata).encode()
+    for offset, magic in ((0, MAGIC_1), (HEADER_SIZE, MAGIC_2)):
+        disk.pwrite(pack(magic, offset, b"it", text), offset)
+    return disk
+
+
+def keyslot(**fields: object) -> Callable[[dict[str, Any]], object]:
+    return lambda metadata: metadata["keyslots"]["0"].update(fields)
+
+
+def kdf(**fields: object) -> Callable[[dict[str, Any]], object]:
+    return lambda metadata: metadata["keyslots"]["0"]["kdf"].update(fields)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (kdf(iterations=2_000_000_000), r"would take 33 minutes or more \(2000000000 iterations of PBKDF2\)"),
+        (kdf(iterations=1 << 80), "minutes or more"),
+        (kdf(iterations=-1), "makes no sense"),
+        (kdf(type="argon2id", time=1000, memory=1 << 20, cpus=4), r"1000 passes of argon2id over 1024 MiB"),
+        (kdf(type="argon2id", time=1, memory=8 << 20, cpus=4), "8 GiB of memory"),
+        (kdf(type="argon2id", time=1, memory=64, cpus=1 << 40), "makes no sense"),
+        (kdf(hash="sm3000"), "the hash sm3000 cannot be used here"),
+        (kdf(type="scrypt"), "scrypt as the maker of keys"),
+        (keyslot(key_size=float("inf")), "makes no sense"),
+        (keyslot(af={"type": "luks1", "stripes": 4000, "hash": "whirl"}), "the hash whirl cannot be used here"),
+        (lambda m: m["digests"]["0"].update(iterations=1 << 40), "iterations of PBKDF2"),
+        (lambda m: m["digests"]["0"].update(hash="whirl"), "the hash whirl cannot be used here"),
+        (lambda m: m["keyslots"].update({str(n): {} for n in range(1, 40)}), "at most 32 keyslots"),
+        (
+            lambda m: m["keyslots"].update(
+                {str(n): {**m["keyslots"]["0"], "kdf": {**m["keyslots"]["0"]["kdf"], "iterations": 99_000_000}}
+                 for n in range(1, 9)}) or m["keyslots"]["0"]["kdf"].update(iterations=2_000_000),
+            "minutes or more",
+        ),
+        (lambda m: m["segments"]["0"].update(integrity={"type": "hmac(sha256)"}), r"integrity data \(hmac\(sha256\)\)"),
+        (lambda m: m["segments"]["0"].update(type="hw-opal"), "of the type hw-opal"),
+        (lambda m: m["config"].update(requirements={"mandatory": ["online-reencrypt"]}), "online-reencrypt"),
+        (lambda m: m["segments"]["0"].update(size="-4096"), "makes no sense"),
+        (lambda m: m["segments"]["0"].update(iv_tweak=str(1 << 70)), "makes no sense"),
+    ],
+)  # fmt: skip
+def test_an_encrypted_disk_whose_header_asks_for_too_much_or_for_what_is_unknown_is_refused_at_once(
+    change: Callable[[dict[str, Any]], object], complaint: str
+) -> None:
+    disk = relabelled(change)
+    with pytest.raises(ConfigError, match=complaint):
+        unlock(disk, b"key", "it")
+
+
+def test_a_header_that_is_nested_without_end_is_no_header() -> None:
+    disk = Memory(17 << 20)
+    for offset, magic in ((0, MAGIC_1), (HEADER_SIZE, MAGIC_2)):
+        disk.pwrite(pack(magic, offset, b"it", b"[" * 12000), offset)
+    with pytest.raises(ConfigError, match="has no LUKS2 header that can be read"):
+        unlock(disk, b"key", "it")

@@ -218,6 +218,7 @@ class Checker:
             offset = entry & OFFSET
             if offset not in self._active:
                 continue
+            self._active.remove(offset)
             right = self._flagged(entry, offset)
             if right != entry:
                 self.report.error(f"L1 entry {number} says wrongly who may write to its L2 table")
