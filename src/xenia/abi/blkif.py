@@ -58,6 +58,12 @@ def device_number(name: str) -> int:
     raise ValueError(name)
 
 
+def in_one_place(name: str, other: str) -> bool:
+    """Whether guests have one place for two virtual devices: xvda, sda, hda and d0 are one disk, xvda1 a part of it."""
+    (_, disk, partition), (_, other_disk, other_partition) = _device(name), _device(other)
+    return disk == other_disk and (partition == other_partition or not partition or not other_partition)
+
+
 def _device(name: str) -> tuple[str, int, int]:
     """Kind, disk and partition; partition 0 is the whole disk."""
     if match := _LETTERED.fullmatch(name):

@@ -42,6 +42,7 @@ def add_block(commands: argparse._SubParsersAction[Any]) -> None:
     resize.add_argument(
         "size", metavar="SIZE", nargs="?", help="the size: 10G, say (default: what the file or device has by now)"
     )
+    resize.add_argument("--shrink", action="store_true", help="cut it, and lose what is behind the new end")
     for parser in (attach, detach, listing, resize):
         parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -49,7 +50,7 @@ def add_block(commands: argparse._SubParsersAction[Any]) -> None:
 def block(options: argparse.Namespace, voice: Voice) -> int:
     """Carry out one of the verbs."""
     from xenia.toolstack import remote
-    from xenia.toolstack.disk import read_size
+    from xenia.toolstack.machine_config import parse_size
 
     answer: dict[str, object] | list[dict[str, Any]]
     lines: list[str] = []
@@ -63,8 +64,8 @@ def block(options: argparse.Namespace, voice: Voice) -> int:
             voice.clear()
             answer = {"name": options.name}
         case "block-resize":
-            wanted = None if options.size is None else read_size(options.size)
-            size = remote.resize_disk(options.guest, options.name, wanted)
+            wanted = None if options.size is None else parse_size(options.size)
+            size = remote.resize_disk(options.guest, options.name, wanted, options.shrink)
             answer, lines = {"name": options.name, "size": size}, [str(size)]
         case _:
             disks = [disk for guest in remote.statistics(options.guest) for disk in guest["disks"]]

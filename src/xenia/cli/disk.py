@@ -38,7 +38,7 @@ def add_disk(commands: argparse._SubParsersAction[Any]) -> None:
         return parser
 
     create = add("create", "make a disk", "Make a disk. What is below an overlay has to be there already.")
-    create.add_argument("--size", metavar="SIZE", help="its size: 10G, 512M, or a bare number of bytes")
+    create.add_argument("--size", metavar="SIZE", help="its size: 10G, 0.5G, 512M, or a bare number of bytes")
     create.add_argument("--force", action="store_true", help="take the place of a file that exists")
     info = add("info", "say what a disk is", "Say what a disk is, layer by layer from the top.")
     convert = add(
@@ -67,12 +67,13 @@ def add_disk(commands: argparse._SubParsersAction[Any]) -> None:
 def disk(options: argparse.Namespace, voice: Voice) -> int:
     """Carry out one action and return the exit status."""
     from xenia.toolstack import disk as toolstack
+    from xenia.toolstack.machine_config import parse_size
 
     logging.getLogger("xenia").addHandler(VoiceHandler(voice))
     text: str = options.disk
     match options.action:
         case "create":
-            size = None if options.size is None else toolstack.read_size(options.size)
+            size = None if options.size is None else parse_size(options.size)
             toolstack.create(text, size, options.force)
             if options.json:
                 _print_json({"disk": text, "created": True})

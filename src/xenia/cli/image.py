@@ -58,14 +58,14 @@ def add_image(commands: argparse._SubParsersAction[Any]) -> None:
 
 def image(options: argparse.Namespace, voice: Voice) -> int:
     """Carry out one action and return the exit status."""
-    from xenia.toolstack.disk import read_size
     from xenia.toolstack.image.build import build
     from xenia.toolstack.image.config import ImageConfig
+    from xenia.toolstack.machine_config import parse_size
 
     logging.getLogger("xenia").addHandler(VoiceHandler(voice))
     config = ImageConfig(
         output=options.output,
-        size=read_size(options.size),
+        size=parse_size(options.size),
         include=tuple(name for text in options.include for name in text.split(",") if name),
         hostname=options.hostname,
         root_password=_password(options.root_password),

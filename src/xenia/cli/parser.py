@@ -151,7 +151,7 @@ def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
     size = checked(parse_size)
     machine.add_argument(
         "--memory", metavar="SIZE", type=size, default=None,
-        help="the guest's memory: 64M, 1G, or a bare number of MiB (default: 256M)",
+        help="the guest's memory: 64M, 1G, or a bare number of bytes (default: 256M)",
     )  # fmt: skip
     machine.add_argument(
         "--machine-memory", metavar="SIZE", type=size, default=None,

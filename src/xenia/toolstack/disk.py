@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from xenia.abi.blkif import SECTOR_SIZE
 from xenia.backends.storage.buffers import is_zero
 from xenia.backends.storage.checkpoint import Checkpoints, Named
 from xenia.backends.storage.device import HostDevice
@@ -18,7 +19,7 @@ from xenia.backends.storage.qcow2.check import check_image
 from xenia.backends.storage.qcow2.header import COMPRESSIONS, read_header
 from xenia.backends.storage.qcow2.image import Qcow2
 from xenia.backends.storage.qcow2.snapshots import read_snapshots
-from xenia.backends.storage.spec import Word, parse_size
+from xenia.backends.storage.spec import Word
 from xenia.backends.storage.stack import create_stack, find_checkpoints, open_stack, open_words, words_of
 from xenia.errors import ConfigError
 from xenia.toolstack.cache import Progress, no_progress
@@ -40,16 +41,10 @@ class Checked:
     repaired: bool
 
 
-def read_size(text: str) -> int:
-    """The bytes that an operator means by 10G, 512M or a number.  ConfigError for what is no size."""
-    try:
-        return parse_size(text)
-    except ValueError:
-        raise ConfigError(f"'{text}' is not a size: 10G, 512M, or a number of bytes") from None
-
-
 def create(disk: str, size: int | None, replace: bool = False) -> None:
-    """Make a disk of `size` bytes (None: of the size that what is there gives)."""
+    """Make a disk of `size` bytes (None: of the size that what is there gives), whole sectors."""
+    if size is not None and (size % SECTOR_SIZE or not size):
+        raise ConfigError(f"{size} bytes are no disk: it has whole sectors of {SECTOR_SIZE}, and one at least")
     create_stack(disk, size, replace)
 
 

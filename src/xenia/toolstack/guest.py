@@ -186,11 +186,13 @@ class DetachDisk(Verb[None]):
 class ResizeDisk(Verb[int]):
     """Give a disk `size` bytes (None: as many as what is behind it has by now), which the guest sees at once.
 
-    Legal when built or running.  Returns the size.  ConfigError when what is behind it cannot have that size.
+    Legal when built or running.  Returns the size.  ConfigError when what is behind it cannot have that size, when
+    that is no whole number of the disk's sectors, or without `shrink` where it is smaller than the one it had.
     """
 
     disk: str
     size: int | None = None
+    shrink: bool = False
 
     legal = frozenset({State.BUILT, State.RUNNING})
     name = "resize a disk of"
@@ -201,10 +203,17 @@ class ResizeDisk(Verb[int]):
             if self.size is None:
                 layer.refresh()
             else:
+                self._check(layer.size, guest.disks[self.disk].sector_size, self.size)
                 layer.resize(self.size)
         except OSError as error:
             raise ConfigError(f"cannot resize {self.disk}: {error.strerror or error}") from None
         return layer.size
+
+    def _check(self, old: int, sector_size: int, new: int) -> None:
+        if new % sector_size or not new:
+            raise ConfigError(f"{self.disk} has sectors of {sector_size} bytes, and {new} bytes are no whole ones")
+        if new < old and not self.shrink:
+            raise ConfigError(f"{self.disk} has {old} bytes, and to cut it to {new} loses what is behind (--shrink)")
 
 
 @dataclass(frozen=True)

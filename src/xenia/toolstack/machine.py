@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from xenia.abi.blkif import SECTOR_SIZE
+from xenia.abi.blkif import SECTOR_SIZE, in_one_place
 from xenia.backends.console.backend import ConsoleBackend
 from xenia.backends.console.sink import CallbackSink, FdSink, Sink
 from xenia.backends.storage.layer import Layer
@@ -337,11 +337,14 @@ class Domain:
     def _place(self, name: str | None) -> tuple[str, int]:
         """That name, or the first that is free, and its number.  ConfigError where it is taken, or none."""
         disks: list[Disk | ServedDisk] = [*self.disks, *self.served_disks]
-        taken = {disk.device for disk in disks if not disk.removed}
+        taken = [disk.name for disk in disks if not disk.removed]
         name = name if name is not None else free_name(taken)
         device = number_of(name)
-        if device in taken:
-            raise ConfigError(f"there is a disk {name} already")
+        for other in taken:
+            if device == number_of(other):
+                raise ConfigError(f"there is a disk {name} already")
+            if in_one_place(name, other):
+                raise ConfigError(f"a guest has one place for {other} and {name}: call one of them {free_name(taken)}")
         return name, device
 
     def wait(self, timeout: float | None = None) -> Shutdown | None:

@@ -8,10 +8,13 @@ import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, get_args
 
+from xenia.backends.storage.size import UNITS, parse_size
 from xenia.errors import ConfigError
 
 if TYPE_CHECKING:
     from xenia.toolstack.disk_config import DiskConfig
+
+__all__ = ["MachineConfig", "format_size", "host_memory", "parse_size"]
 
 Clock = Literal["real", "warped"]
 CLOCKS: tuple[str, ...] = get_args(Clock)
@@ -22,29 +25,16 @@ DEMO = "demo"  # the kernel, and the flavour, that is built into Xenia
 FLAVOURS = ("amd64", "cloud-amd64", DEMO)
 
 MIB = 1 << 20
-_UNITS = {"": MIB, "K": 1 << 10, "M": MIB, "G": 1 << 30, "T": 1 << 40}
-_SIZE = re.compile(r"([0-9]+)([KMGT]?)(?:i?B)?", re.IGNORECASE)
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}")
 
 MINIMUM_MEMORY = 4 * MIB
 
 
-def parse_size(text: str) -> int:
-    """Bytes of a size such as 64M, 1G or 512 (MiB, as in xl).  ConfigError when it is none."""
-    match = _SIZE.fullmatch(text.strip())
-    if match is None:
-        raise ConfigError(f"'{text}' is not a size: write a whole number with K, M, G or T, such as 256M or 1G")
-    size = int(match[1]) * _UNITS[match[2].upper()]
-    if size >= 1 << 52:
-        raise ConfigError(f"'{text}' is beyond what an x86 machine can address")
-    return size
-
-
 def format_size(size: int) -> str:
     """The shortest exact form that `parse_size` takes back; bytes that are no whole KiB are rounded up."""
     for unit in "TGM":
-        if size >= _UNITS[unit] and size % _UNITS[unit] == 0:
-            return f"{size // _UNITS[unit]}{unit}"
+        if size >= UNITS[unit] and size % UNITS[unit] == 0:
+            return f"{size // UNITS[unit]}{unit}"
     return f"{-(-size // 1024)}K"
 
 
@@ -79,9 +69,9 @@ class MachineConfig:
 
     def __post_init__(self) -> None:
         if self.memory < MINIMUM_MEMORY:
-            raise ConfigError(
-                f"memory {format_size(self.memory)}: a guest needs {format_size(MINIMUM_MEMORY)} at the very least"
-            )
+            hint = f" (a bare number is bytes; {self.memory} MiB are {self.memory}M)" if self.memory < 1 << 20 else ""
+            least = format_size(MINIMUM_MEMORY)
+            raise ConfigError(f"memory {format_size(self.memory)}: a guest needs {least} at the very least{hint}")
         if self.machine_memory is not None and self.memory > self.machine_memory:
             raise ConfigError(
                 f"memory {format_size(self.memory)} does not fit into "

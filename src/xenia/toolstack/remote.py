@@ -41,7 +41,7 @@ def verbs(guest: Guest) -> Mapping[str, Verb]:
 
     def resize(request: Mapping[str, Any]) -> object:
         size = None if request.get("size") is None else _argument(request, "size", int)
-        return guest.do(ResizeDisk(_argument(request, "name", str), size))
+        return guest.do(ResizeDisk(_argument(request, "name", str), size, request.get("shrink") is True))
 
     return {"statistics": statistics, "block-attach": attach, "block-detach": detach, "block-resize": resize}
 
@@ -73,6 +73,9 @@ def detach_disk(guest: str, name: str, force: bool = False) -> None:
     ask(guest, "block-detach", patience=PATIENCE + _MARGIN, name=name, force=force)
 
 
-def resize_disk(guest: str, name: str, size: int | None = None) -> int:
-    """Give a disk `size` bytes, or as many as what is behind it has by now; how many those are.  ConfigError."""
-    return int(ask(guest, "block-resize", patience=_MARGIN, name=name, size=size))
+def resize_disk(guest: str, name: str, size: int | None = None, shrink: bool = False) -> int:
+    """Give a disk `size` bytes, or as many as what is behind it has by now; how many those are.  ConfigError.
+
+    shrink   it may become smaller, which loses what is behind its new end
+    """
+    return int(ask(guest, "block-resize", patience=_MARGIN, name=name, size=size, shrink=shrink))

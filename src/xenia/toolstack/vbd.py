@@ -9,7 +9,7 @@ from dataclasses import asdict
 from string import ascii_lowercase
 from typing import Any
 
-from xenia.abi.blkif import device_number
+from xenia.abi.blkif import device_number, in_one_place
 from xenia.backends.storage.layer import Layer
 from xenia.backends.vbd.device import Vbd
 from xenia.backends.vbd.stats import VbdStats
@@ -23,10 +23,10 @@ from xenia.toolstack.releases import Releases
 _PATIENCE = 5.0  # seconds without an answer that a disk's requests may take when its guest is gone
 
 
-def free_name(taken: Collection[int]) -> str:
-    """The first of xvda, xvdb, ... whose number is not taken.  ConfigError where all are."""
+def free_name(taken: Collection[str]) -> str:
+    """The first of xvda, xvdb, ... that none of those names stands in the way of.  ConfigError where there is none."""
     for letter in ascii_lowercase:
-        if device_number(f"xvd{letter}") not in taken:
+        if not any(in_one_place(f"xvd{letter}", name) for name in taken):
             return f"xvd{letter}"
     raise ConfigError("xvda to xvdz are all taken; give the disk a name beyond them, such as xvdaa")
 

@@ -63,6 +63,25 @@ def test_disks_go_on_in_the_next_life_as_they_were(guest: Guest) -> None:
     reboot(guest)
 
 
+def test_a_disk_is_cut_only_when_that_is_asked_for(guest: Guest) -> None:
+    with pytest.raises(ConfigError, match=r"to cut it to 524288 loses what is behind \(--shrink\)"):
+        guest.do(ResizeDisk("xvda", MIB // 2))
+    assert guest.disk("xvda").layer.size == MIB
+    assert guest.do(ResizeDisk("xvda", MIB // 2, shrink=True)) == MIB // 2
+
+
+@pytest.mark.parametrize("size", [0, 64, 4 * MIB + 511])
+def test_a_disk_has_whole_sectors(size: int, guest: Guest) -> None:
+    with pytest.raises(ConfigError, match="has sectors of 512 bytes"):
+        guest.do(ResizeDisk("xvda", size, shrink=True))
+
+
+@pytest.mark.parametrize("name", ["hda", "sda", "xvda1", "d0", "d0p3"])
+def test_two_disks_in_one_place_of_the_guest_are_refused(name: str, guest: Guest) -> None:
+    with pytest.raises(ConfigError, match=f"a guest has one place for xvda and {name}: call one of them xvdb"):
+        guest.do(AttachDisk(parse_disk(f"memory:1M,vdev={name}")))
+
+
 def test_a_disk_that_is_detached_while_the_guest_reboots_is_gone(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
     reboot(guest)
     destroy = Domain.destroy

@@ -24,9 +24,11 @@ from xenia.backends.storage.memory import Memory
 from xenia.backends.storage.nbd import open_nbd
 from xenia.backends.storage.qcow2.create import create_image
 from xenia.backends.storage.qcow2.open import open_image, open_image_file
-from xenia.backends.storage.spec import Word, parse_size
+from xenia.backends.storage.size import parse_size
+from xenia.backends.storage.spec import Word
 from xenia.backends.storage.throttle import Throttle
 from xenia.backends.storage.trace import Trace
+from xenia.errors import ConfigError
 
 _log = logging.getLogger(__name__)
 
@@ -80,7 +82,7 @@ def _number(word: Word, key: str, default: int, least: int = 0) -> int:
         return default
     try:
         value = parse_size(text)
-    except ValueError:
+    except ConfigError:
         value = -1
     if value < least:
         raise word.error(f"'{text}' is not a value for {key}")
@@ -136,7 +138,7 @@ def _open_nbd(word: Word, place: Place) -> Layer:
 def _open_memory(word: Word, place: Place) -> Layer:
     try:
         return Memory(parse_size(str(need_path(word))))
-    except (ValueError, OverflowError, OSError):
+    except (ConfigError, OverflowError, OSError):
         raise word.error("how large is it to be? memory:64M") from None
 
 

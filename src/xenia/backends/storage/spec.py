@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 
 from xenia.errors import ConfigError
 
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-
 
 @dataclass(frozen=True, slots=True)
 class Word:
@@ -54,16 +52,6 @@ def parse(text: str) -> list[Word]:
             raise ConfigError(f"the disk '{text}' has an empty word" if text else "a disk has no name")
         words.append(word)
     return words
-
-
-def parse_size(text: str) -> int:
-    """A size in bytes, or with K, M, G or T in powers of 1024.  ValueError."""
-    text = text.strip().upper().removesuffix("IB").removesuffix("B")
-    number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS and text[-1:] else (text, "")
-    size = int(float(number) * _UNITS[unit]) if "." in number else int(number) * _UNITS[unit]
-    if size < 0:
-        raise ValueError(text)
-    return size
 
 
 def quote(text: str) -> str:

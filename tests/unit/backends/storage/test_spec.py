@@ -6,7 +6,7 @@ import pytest
 
 from xenia.backends.storage.cow import Overlay
 from xenia.backends.storage.memory import Memory
-from xenia.backends.storage.spec import parse, parse_size, quote
+from xenia.backends.storage.spec import parse, quote
 from xenia.backends.storage.stack import absolute, create_stack, open_stack, words_of
 from xenia.errors import ConfigError
 
@@ -24,17 +24,6 @@ def test_a_quoted_name_is_the_name(name: str) -> None:
     assert word.values == (name,)
     (word,) = parse(f"nbd:socket:export={quote(name)}")
     assert word.options == {"export": name}
-
-
-@pytest.mark.parametrize(("text", "size"), [("512", 512), ("4K", 4096), ("1.5M", 3 << 19), ("2GiB", 2 << 30), ("0", 0)])
-def test_sizes(text: str, size: int) -> None:
-    assert parse_size(text) == size
-
-
-@pytest.mark.parametrize("text", ["", "K", "-1", "1X", "one"])
-def test_what_is_no_size(text: str) -> None:
-    with pytest.raises(ValueError):
-        parse_size(text)
 
 
 @pytest.mark.parametrize(("path", "kind"), [("./root.qcow2", "qcow2"), ("./disk.img", "file"), ("/disk", "file")])
