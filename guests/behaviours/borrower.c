@@ -1,4 +1,4 @@
-/* Maps reference 22 of domain 1 and unmaps it, for a second and for a hundred times at least, and says how long the longest took. */
+/* Maps reference 22 of domain 1 and unmaps it, for a second and for a hundred times at least: how often, and how long it took. */
 #include "kit.h"
 
 static u8 window[4096] aligned(4096);
@@ -18,12 +18,14 @@ static void borrow(void)
 void main(void)
 {
     u64 start = now(), longest = 0;
-    for (int i = 0; i < 100 || now() - start < 1000000000; i++) {
+    int pairs = 0, late = 0;
+    for (; pairs < 100 || now() - start < 1000000000; pairs++) {
         u64 before = now();
         borrow();
         u64 took = now() - before;
         if (took > longest)
             longest = took;
+        late += took > 50000000;
     }
-    printf("longest %lu us\n", longest / 1000);
+    printf("%d pairs, %d of them over 50 ms, the longest %lu us\n", pairs, late, longest / 1000);
 }

@@ -16,6 +16,9 @@ from xenia.backends.xenstore.store import Store
 
 _log = logging.getLogger(__name__)
 
+# A level of logging and a line.
+Complain = Callable[[int, str], None]
+
 
 class Guest:
     """Serves one domain's xenstore page.  A guest that breaks the protocol is told so in the page and not served
@@ -25,8 +28,18 @@ class Guest:
     PASSES = 4
     TURN = 0.001
 
-    def __init__(self, store: Store, connection: Connection, page: memoryview, notify: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        connection: Connection,
+        page: memoryview,
+        notify: Callable[[], None],
+        complain: Complain = _log.log,
+    ) -> None:
+        """`complain` is told what the guest did wrong; it may be again and again."""
         self.connection = connection
+        self._complain = complain
+        self._complained = False
         self._session = Session(store, connection)
         self._ring = StoreRing(page)
         self._ring.announce()
@@ -79,7 +92,10 @@ class Guest:
         return True
 
     def _fail(self, error: RingError, fault: Exception) -> bool:
-        _log.warning("d%d: xenstore ring not served any more: %s", self.connection.identity.domid, fault)
+        # Once aloud: a guest can go on with this for ever.
+        level = logging.DEBUG if self._complained else logging.WARNING
+        self._complained = True
+        self._complain(level, f"d{self.connection.identity.domid}: xenstore ring not served any more: {fault}")
         self._fault = error
         self._session.restart()
         self._ring.fail(error)

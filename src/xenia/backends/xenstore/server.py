@@ -36,6 +36,9 @@ _log = logging.getLogger(__name__)
 
 _OUT_OF_DESCRIPTORS: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
+# Seconds between two complaints that are not for debugging.
+_QUIET: Final = 10.0
+
 # Finds what an INTRODUCE request of a client names: domid, mfn, port.  None where there is no such domain, page or
 # port.  A domain that is introduced already has the same link as before; its connection begins anew.
 FindGuest = Callable[[int, int, int], GuestLink | None]
@@ -79,6 +82,9 @@ class Server(DomainControl):
         self._busy: dict[Transport, None] = {}
         # Not to be serviced before that moment of time.monotonic.
         self._resting: dict[Transport, float] = {}
+        # Said once the lock is dropped: who reads it may read slowly.
+        self._complaints: list[tuple[int, str]] = []
+        self._quiet_until = 0.0
         # Gone, but the selector does not know yet.
         self._departed: dict[Transport, int] = {}
         # --- The server's thread alone touches this: what the selector waits for.
@@ -178,7 +184,7 @@ class Server(DomainControl):
         connection = self.store.introduce(domid)
         if known is not None:
             self._drop(self._transports[known.connection])
-        transport = GuestTransport(self.store, connection, link)
+        transport = GuestTransport(self.store, connection, link, self._complain)
         self._transports[connection] = transport
         self._busy[transport] = None
 
@@ -227,9 +233,20 @@ class Server(DomainControl):
             self._serve()
             self._forget_departed()
             deliveries = [(client, event) for transport, client in self._clients.items() for event in transport.take()]
+            complaints, self._complaints = self._complaints, []
+        for level, complaint in complaints:
+            _log.log(level, "%s", complaint)
         for client, (path, token) in deliveries:
             client.deliver(path, token)
         return True
+
+    def _complain(self, level: int, complaint: str) -> None:
+        # Domains come and go, and each may give cause: aloud only now and then.
+        if level > logging.DEBUG and monotonic() < self._quiet_until:
+            level = logging.DEBUG
+        elif level > logging.DEBUG:
+            self._quiet_until = monotonic() + _QUIET
+        self._complaints.append((level, complaint))
 
     def _patience(self) -> float | None:
         """How long there is nothing to do but what the selector tells; None: for good."""
@@ -309,10 +326,10 @@ class Server(DomainControl):
         except OSError as refused:
             if refused.errno not in _OUT_OF_DESCRIPTORS:
                 raise
-            _log.warning("xenstore clients have to wait: %s", refused.strerror)
+            self._complain(logging.WARNING, f"xenstore clients have to wait: {refused.strerror}")
             self._selector.unregister(self._listener)
             return
-        transport = SocketTransport(self.store, stream)
+        transport = SocketTransport(self.store, stream, self._complain)
         self._transports[transport.connection] = transport
         self._busy[transport] = None
 

@@ -17,12 +17,10 @@ from typing import Final, NamedTuple
 
 from xenia.backends.xenstore.connection import Connection
 from xenia.backends.xenstore.error import ProtocolError
-from xenia.backends.xenstore.guest import Guest
+from xenia.backends.xenstore.guest import Complain, Guest
 from xenia.backends.xenstore.session import Session
 from xenia.backends.xenstore.share import Share
 from xenia.backends.xenstore.store import Store
-
-_log = logging.getLogger(__name__)
 
 _RECEIVE_SIZE: Final = 16384
 
@@ -69,9 +67,10 @@ class Transport(ABC):
 class SocketTransport(Transport):
     """A client of the unix socket; all of them act for domain 0."""
 
-    def __init__(self, store: Store, stream: socket.socket) -> None:
+    def __init__(self, store: Store, stream: socket.socket, complain: Complain) -> None:
         stream.setblocking(False)
         self._stream = stream
+        self._complain = complain
         self.connection = Connection(0)
         self._session = Session(store, self.connection)
         self._end_of_input = False
@@ -89,7 +88,7 @@ class SocketTransport(Transport):
             session.sent(count)
             self._unsent = count < len(output)
         except ProtocolError as fault:
-            _log.warning("xenstore client dropped: %s", fault)
+            self._complain(logging.WARNING, f"xenstore client dropped: {fault}")
             self._broken = True
             return False
         except OSError:  # the client went away
@@ -130,11 +129,11 @@ class SocketTransport(Transport):
 class GuestTransport(Transport):
     """A domain."""
 
-    def __init__(self, store: Store, connection: Connection, link: GuestLink) -> None:
+    def __init__(self, store: Store, connection: Connection, link: GuestLink, complain: Complain) -> None:
         os.set_blocking(link.event_fd, False)
         self.connection = connection
         self.share = Share()
-        self._guest = Guest(store, connection, link.page, link.notify)
+        self._guest = Guest(store, connection, link.page, link.notify, complain)
         self._event_fd = link.event_fd
 
     def service(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 from collections.abc import Iterator
 
@@ -197,6 +198,17 @@ def test_impossible_indices_end_the_service_with_a_word_in_the_page(
         assert guest.service() is False
     assert frontend.word(xs_wire.ERROR_OFFSET) == RingError.RINGIDX
     assert len(caplog.records) == 1
+
+
+def test_a_guest_that_breaks_the_protocol_again_and_again_is_complained_of_once(
+    guest: Guest, frontend: Frontend, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(1000):
+        frontend.word(xs_wire.REQ_PROD_OFFSET, 0x80000000)
+        guest.service()
+        frontend.word(xs_wire.CONNECTION_OFFSET, 1)
+        guest.service()
+    assert len([record for record in caplog.records if record.levelno > logging.DEBUG]) == 1
 
 
 def test_an_overlong_message_ends_the_service(guest: Guest, frontend: Frontend) -> None:

@@ -425,6 +425,32 @@ def test_threads_share_a_store(client: Client, server: Server) -> None:
     assert client.read("/count") == "200"
 
 
+def test_whoever_listens_to_complaints_may_use_the_store_and_take_its_time(server: Server) -> None:
+    """A guest gives cause, and what is logged is read slowly: nobody's store stands still, and it is not said often."""
+    heard = queue.SimpleQueue[str]()
+
+    class Slow(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            server.client().write("/tool/heard", record.getMessage())
+            heard.put(record.getMessage())
+
+    guests = [GuestEnd() for _ in range(5)]
+    handler = Slow(logging.WARNING)
+    logging.getLogger("xenia").addHandler(handler)
+    try:
+        for domid, guest in enumerate(guests, 20):
+            struct.pack_into("<I", guest.page, xs_wire.REQ_PROD_OFFSET, 0x80000000)
+            server.attach(domid, guest.link)
+            while not struct.unpack_from("<I", guest.page, xs_wire.ERROR_OFFSET)[0]:
+                os.sched_yield()
+        assert "d20: xenstore ring not served any more" in heard.get(timeout=TIMEOUT)
+        assert heard.empty()
+    finally:
+        logging.getLogger("xenia").removeHandler(handler)
+        for domid in range(20, 25):
+            server.detach(domid)
+
+
 def test_a_bug_that_ends_the_server_is_told_to_who_closes_it(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL)
     server = Server(Store(), path)

@@ -61,15 +61,15 @@ def server() -> Iterator[Server]:
         yield server
 
 
-def longest(times: int, ask: object) -> float:
-    """The longest, in ms, that one of so many calls takes."""
+def waits(times: int, ask: object) -> list[float]:
+    """How long, in ms, so many calls take, the longest last."""
     assert callable(ask)
     took = []
     for _ in range(times):
         before = time.monotonic()
         ask()
         took.append((time.monotonic() - before) * 1e3)
-    return max(took)
+    return sorted(took)
 
 
 def test_others_are_answered_at_once_while_a_guest_asks_without_end(server: Server) -> None:
@@ -77,10 +77,10 @@ def test_others_are_answered_at_once_while_a_guest_asks_without_end(server: Serv
     server.attach(5, flood.link)
     server.attach(6, other.link)
     before = flood.replies
-    toolstack = longest(100, lambda: keys.write("/tool/here", "x"))
-    guest = longest(100, lambda: other(MessageType.READ, b"/local/domain/6\0"))
-    print(f"at most {toolstack:.1f} ms for the toolstack and {guest:.1f} ms for another guest")
-    assert toolstack < 250 and guest < 250
+    toolstack = waits(100, lambda: keys.write("/tool/here", "x"))
+    guest = waits(100, lambda: other(MessageType.READ, b"/local/domain/6\0"))
+    print(f"at most {toolstack[-1]:.1f} ms for the toolstack and {guest[-1]:.1f} ms for another guest")
+    assert toolstack[95] < 100 and guest[95] < 100
     assert flood.replies > before
     server.detach(5)
     server.detach(6)
