@@ -55,6 +55,7 @@ INTERPOSED = [
     "helper_bndldx64",
     "translator_loop",
     "helper_vmload",
+    "helper_vmsave",
     "tcg_gen_mb",
     *(f"tcg_gen_atomic_fetch_{name}_i64" for name in ("add", "and", "or", "xor")),
     *(f"tcg_gen_atomic_{name}_fetch_i64" for name in ("add", "and", "or", "xor")),

@@ -8,7 +8,7 @@ not exist for a PV guest, is not:
     XSAVE, AVX, F16C, FMA       no extended state
     PSE, PSE36, PGE, VME, MTRR  belong to the hypervisor
     APIC, X2APIC, MCE, MCA, DS  no such device
-    PCID, SMEP, SMAP, UMIP, FSGSBASE, LA57, PKU, MONITOR
+    PCID, SMEP, SMAP, UMIP, LA57, PKU, MONITOR
 """
 
 from libc.stdint cimport uint32_t
@@ -42,6 +42,7 @@ cdef enum:
     AES = 1 << 25
     RDRAND = 1 << 30
     # Leaf 7, ebx.
+    FSGSBASE = 1 << 0
     BMI1 = 1 << 3
     BMI2 = 1 << 8
     ERMS = 1 << 9
@@ -91,7 +92,7 @@ cdef Leaf[19] TABLE = [
     Leaf(0x4, 0, 0x00000121, 0x01c0003f, 63, 0),
     Leaf(0x4, 1, 0x00000122, 0x01c0003f, 63, 0),
     Leaf(0x4, 2, 0x00000143, 0x01c0003f, 1023, 0),
-    Leaf(0x7, 0, 0, BMI1 | BMI2 | ERMS | ADX | CLFLUSHOPT | CLWB, 0, 0),
+    Leaf(0x7, 0, 0, FSGSBASE | BMI1 | BMI2 | ERMS | ADX | CLFLUSHOPT | CLWB, 0, 0),
     # Xen's own leaves (public/arch-x86/cpuid.h).
     Leaf(0x40000000, 0, 0x40000005, text(b"XenV"), text(b"MMXe"), text(b"nVMM")),
     Leaf(0x40000001, 0, XEN_MAJOR << 16 | XEN_MINOR, 0, 0, 0),

@@ -119,7 +119,7 @@ cdef struct ProcessorOps:
     void (*set_ldt)(Processor *, uint64_t va, uint32_t limit) noexcept nogil
     void (*set_ts)(Processor *, bint on) noexcept nogil                           # CR0.TS: next FPU use raises #NM
     void (*set_debugreg)(Processor *, int n, uint64_t value) noexcept nogil
-    void (*set_cr4)(Processor *, uint64_t guest_cr4) noexcept nogil               # bits that change execution: TSD, DE, OSFXSR...
+    void (*set_cr4)(Processor *, uint64_t guest_cr4) noexcept nogil               # bits that change execution: TSD, DE, FSGSBASE, OSFXSR...
     uint64_t (*read_tsc)(Processor *) noexcept nogil
     void (*set_tsc_offset)(Processor *, int64_t offset) noexcept nogil
     # --- from any thread.

@@ -99,6 +99,8 @@ cdef struct Vcpu:
     uint64_t cr4
     uint64_t dr[8]
     uint32_t tsc_aux        # MSR_TSC_AUX
+    uint64_t mcg_status     # machine checks, of which there are none
+    uint64_t mc_ctl2[2]
     uint32_t pci_cf8        # what was last written to port 0xcf8
     uint8_t cmos_index      # and to port 0x70
     # --- events and time

@@ -37,7 +37,8 @@ cdef enum:
     CR0_TS = 1 << 3
     CR4_TSD = 1 << 2
     CR4_DE = 1 << 3
-    CR4_GUEST = CR4_TSD | CR4_DE            # what a guest may change
+    CR4_FSGSBASE = 1 << 16
+    CR4_GUEST = CR4_TSD | CR4_DE | CR4_FSGSBASE     # what a guest may change
     CR4_XEN = 1 << 5 | 1 << 9 | 1 << 10     # PAE OSFXSR OSXMMEXCPT: on, whatever the guest says
     DR6_ZEROES = 1 << 12
     DR7_ONES = 1 << 10
@@ -144,9 +145,11 @@ cdef bint control_write(Vcpu *vcpu, int n, uint64_t value) noexcept nogil:
 
 
 cdef int debugreg_write(Vcpu *vcpu, int n, uint64_t value) noexcept nogil:
+    cdef uint64_t in_use
     cdef int slot
     if n < 0 or n > 7 or (n == 4 or n == 5) and vcpu.cr4 & CR4_DE != 0:
         return -XEN_ENODEV
+    in_use = value
     if n < 4:
         if <uint64_t>1 << 47 <= value < HYPERVISOR_VIRT_END:
             return -XEN_EPERM
@@ -154,20 +157,20 @@ cdef int debugreg_write(Vcpu *vcpu, int n, uint64_t value) noexcept nogil:
         return -XEN_EINVAL
     elif n == 4 or n == 6:
         n = 6
-        value = value & ~<uint64_t>DR6_ZEROES | DR6_ONES
+        in_use = value = value & ~<uint64_t>DR6_ZEROES | DR6_ONES
     else:
         n = 7
-        value = value & ~<uint64_t>DR7_ZEROES | DR7_ONES
+        in_use = value = value & ~<uint64_t>DR7_ZEROES | DR7_ONES
         if value & DR7_GD:
             return -XEN_EPERM
         if value & DR7_ENABLED:
-            for slot in range(4):       # breakpoints on ports need CR4.DE
+            for slot in range(4):       # breakpoints on ports need CR4.DE; the guest's ports are none of the processor's
                 if value >> (16 + 4 * slot) & 3 == 2:
                     if not vcpu.cr4 & CR4_DE:
                         return -XEN_EPERM
-                    value &= ~(<uint64_t>3 << 2 * slot)
+                    in_use &= ~(<uint64_t>3 << 2 * slot)
     vcpu.dr[n] = value
-    vcpu.processor.ops.set_debugreg(vcpu.processor, n, value)
+    vcpu.processor.ops.set_debugreg(vcpu.processor, n, in_use)
     return 0
 
 

@@ -168,6 +168,10 @@ cdef class Program:
         """That GDT entry."""
         self.write(GDT + (selector & 0xfff8), descriptor.to_bytes(8, "little"))
 
+    def set_cr4(self, value: int) -> None:
+        """As the guest wants it."""
+        self.engine.processor.ops.set_cr4(self.engine.processor, value)
+
     def set_debugreg(self, n: int, value: int) -> None:
         """dr0 to dr3, dr6 or dr7."""
         self.engine.processor.ops.set_debugreg(self.engine.processor, n, value)

@@ -2,6 +2,8 @@
 #include "check.h"
 #include <asm/ldt.h>
 #include <asm/prctl.h>
+#include <pthread.h>
+#include <sys/auxv.h>
 #include <sys/time.h>
 #define PROGRAM "context"
 
@@ -158,6 +160,41 @@ static int many_descriptors(void)
     return 1;
 }
 
+static __thread uint64_t own;
+
+static void *keeps_its_bases(void *number)
+{
+    uint64_t fs, gs, at_first, wanted = ((uint64_t)number + 1) << 33;
+    own = (uint64_t)number;
+    asm volatile("wrgsbase %1; rdfsbase %0" : "=r"(at_first) : "r"(wanted));
+    for (int i = 0; i < 500; i++) {
+        sched_yield();
+        if (i % 50 == 0)
+            usleep(10);
+        asm volatile("rdfsbase %0; rdgsbase %1" : "=r"(fs), "=r"(gs));
+        if (own != (uint64_t)number || fs != at_first || gs != wanted)
+            return "lost";
+    }
+    return NULL;
+}
+
+static int threads_write_their_own_bases(void)
+{
+    enum { THREADS = 6 };
+    pthread_t threads[THREADS];
+    void *lost;
+    EXPECT(getauxval(AT_HWCAP2) & 2);       /* the kernel offers the instructions */
+    for (uint64_t i = 0; i < THREADS; i++)
+        EXPECT(pthread_create(&threads[i], NULL, keeps_its_bases, (void *)i) == 0);
+    for (int i = 0; i < THREADS; i++) {
+        pthread_join(threads[i], &lost);
+        EXPECT(lost == NULL, "thread %d", i);
+    }
+    catch_all();
+    EXPECT(SIGNAL_OF(asm volatile("wrgsbase %0" :: "r"(1ul << 63))) == SIGSEGV);
+    return 1;
+}
+
 int main(void)
 {
     CHECK(processes_compute_at_once);
@@ -166,4 +203,5 @@ int main(void)
     CHECK(segment_bases);
     CHECK(descriptors_of_ones_own);
     CHECK(many_descriptors);
+    CHECK(threads_write_their_own_bases);
 }

@@ -73,12 +73,12 @@ def test_cr3_names_the_kernels_l4_and_takes_l4_tables_only(vcpu: StillVcpu) -> N
     assert not privileged(vcpu, b"\x0f\x22\xd8")
 
 
-def test_cr4_keeps_xens_bits_and_gives_the_guest_tsd_and_de(vcpu: StillVcpu) -> None:
+def test_cr4_keeps_xens_bits_and_gives_the_guest_tsd_de_and_fsgsbase(vcpu: StillVcpu) -> None:
     vcpu["rax"] = 0xFFFFFFFF
     assert privileged(vcpu, b"\x0f\x22\xe0")
     assert privileged(vcpu, b"\x0f\x20\xe0")
-    assert vcpu["rax"] == 0x62C
-    assert vcpu.processor["cr4"] == 0x62C
+    assert vcpu["rax"] == 0x1062C
+    assert vcpu.processor["cr4"] == 0x1062C
 
 
 def test_registers_that_do_not_exist_fault(vcpu: StillVcpu) -> None:
@@ -97,6 +97,15 @@ def test_debug_registers_alias_unless_de_is_set(vcpu: StillVcpu) -> None:
     vcpu.write(vcpu["rip"], b"\x0f\x23\xe8")
     assert vcpu.general_protection()
     assert vcpu["rip"] == HANDLER + 16 * UD
+
+
+def test_breakpoints_on_ports_stay_the_guests_own_affair(vcpu: StillVcpu) -> None:
+    assert vcpu.hypercall("set_debugreg", 7, 0x00020302) == -1  # EPERM without CR4.DE
+    vcpu["rax"] = 8
+    assert privileged(vcpu, b"\x0f\x22\xe0")
+    assert vcpu.hypercall("set_debugreg", 7, 0x0012020A) == 0
+    assert vcpu.hypercall("get_debugreg", 7) == 0x0012060A
+    assert vcpu.processor["dr"][7] == 0x00120608
 
 
 # --- MSRs
@@ -126,6 +135,17 @@ def test_unknown_msrs_fault_and_efer_cannot_change(vcpu: StillVcpu) -> None:
         assert rdmsr(vcpu, index) is None
         vcpu["rip"] = KERNEL
         assert not wrmsr(vcpu, index, 0)
+
+
+def test_debugctl_holds_what_it_does_after_reset_and_cannot_be_written(vcpu: StillVcpu) -> None:
+    assert rdmsr(vcpu, 0x1D9) == 0
+    assert not wrmsr(vcpu, 0x1D9, 0)
+
+
+def test_counters_take_anything_and_count_nothing(vcpu: StillVcpu) -> None:
+    for index in (0xC1, 0x186, 0x309, 0x390, 0x29F, 0x47F):
+        assert wrmsr(vcpu, index, 2**64 - 1)
+        assert rdmsr(vcpu, index) == 0
 
 
 def test_the_hypercall_page_is_written_where_its_msr_says(vcpu: StillVcpu) -> None:
@@ -261,7 +281,8 @@ def test_cpuid_names_xen_and_hides_what_engines_lack() -> None:
         assert not ecx >> bit & 1
     for bit in (1, 3, 7, 9, 12, 13, 14, 17):  # VME PSE MCE APIC MTRR PGE MCA PSE36
         assert not edx >> bit & 1
-    assert not cpuid(7)[1] & (1 | 1 << 5 | 1 << 7 | 1 << 20)  # FSGSBASE AVX2 SMEP SMAP
+    assert not cpuid(7)[1] & (1 << 5 | 1 << 7 | 1 << 20)  # AVX2 SMEP SMAP
+    assert cpuid(7)[1] & 1  # FSGSBASE
 
 
 # --- page tables

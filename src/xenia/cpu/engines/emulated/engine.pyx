@@ -194,6 +194,7 @@ cdef enum:
     CR4_PAE = 0x20
     CR4_OSFXSR = 0x200
     CR4_OSXMMEXCPT = 0x400
+    CR4_FSGSBASE = 0x10000
     EFER_SCE = 1
     EFER_LME_LMA = 0x500
     EFER_NXE = 0x800
@@ -532,7 +533,7 @@ cdef void op_set_debugreg(Processor *processor, int n, uint64_t value) noexcept 
 
 cdef void op_set_cr4(Processor *processor, uint64_t cr4) noexcept nogil:
     cpu_x86_update_cr4_x86_64((<Engine *>processor).env,
-                              CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT | (cr4 & (CR4_TSD | CR4_DE)))
+                              CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT | (cr4 & (CR4_TSD | CR4_DE | CR4_FSGSBASE)))
 
 
 cdef uint64_t op_read_tsc(Processor *processor) noexcept nogil:

@@ -22,7 +22,7 @@
  *   tcg_gen_mb, tcg_gen_atomic_*      QEMU leaves a guest's barriers out where it runs one processor at a time.  Domains run
  *                                     at the same time, and talk over shared rings.
  *
- * And, in files of their own: host.c, jumps.c, links.c, segments.c, stops.c and strings.c.
+ * And, in files of their own: bases.c, host.c, jumps.c, links.c, segments.c, stops.c and strings.c.
  */
 #include "interpose.h"
 

@@ -99,6 +99,9 @@ static inline TcgOp *tcg_last_op(TcgContext *tcg)
 /* Where the jump goes that ends the block here; 0 where that is known only when it runs. */
 uint64_t tcg_constant_target(TcgContext *tcg);
 
+/* Before the instruction at `pc` is translated. */
+void bases_translate(CPUX86State *env, TcgContext *tcg, uint64_t pc);
+
 /* CS, SS and the ring. */
 void segments_enter(Interposed *engine, CPUX86State *env, unsigned cs, unsigned ss, bool kernel);
 

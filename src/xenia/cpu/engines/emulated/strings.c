@@ -96,9 +96,10 @@ static __thread const TranslatorOps *translator;
 static void translate_insn(Translation *translation, void *cpu)
 {
     CPUX86State *env = (CPUX86State *)((uint8_t *)cpu + CPU_ENV);
-    int kind = kind_at(env, translation->pc_next);
+    TcgContext *tcg = FIELD(FIELD(cpu, CPU_UC, void *), UC_TCG_CONTEXT, TcgContext *);
+    int kind = translation->block->flags & HF_TF ? 0 : kind_at(env, translation->pc_next);
+    bases_translate(env, tcg, translation->pc_next);
     if (kind) {
-        TcgContext *tcg = FIELD(FIELD(cpu, CPU_UC, void *), UC_TCG_CONTEXT, TcgContext *);
         TcgTemp *argument = (uint8_t *)tcg + tcg_const_i32_x86_64(tcg, kind);
         tcg_gen_callN_x86_64(tcg, helper_vmload_x86_64, NULL, 2, (TcgTemp *[]){TCG_CPU_ENV(tcg), argument});
         tcg_temp_free_internal_x86_64(tcg, argument);
@@ -112,7 +113,7 @@ void __wrap_translator_loop_x86_64(const TranslatorOps *ops, Translation *transl
     TranslatorOps ours = *ops;
     links_translate(block);
     stops_translate(block);
-    if ((block->flags & (HF_CS64 | HF_TF)) == HF_CS64) {
+    if (block->flags & HF_CS64) {
         translator = ops;
         ours.translate_insn = (void (*)(void *, void *))translate_insn;
     }
