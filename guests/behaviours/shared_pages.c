@@ -1,8 +1,6 @@
 /* The pages that a guest shares with Xen and with the backends are its own memory, and nothing else while they are shared. */
 #include "kit.h"
 
-struct gnttab_transfer { u64 mfn; u16 domid; u32 ref; short status; };
-
 static void attack(const char *name, u64 mfn)
 {
     u64 *va = mfn_to_virt(mfn), gdt[1] = { mfn };
