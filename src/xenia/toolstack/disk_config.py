@@ -21,6 +21,7 @@ from typing import Any
 from xenia.abi.blkif import SECTOR_SIZE, device_number
 from xenia.backends.storage.kinds import KINDS
 from xenia.backends.storage.layer import Layer
+from xenia.backends.storage.padded import Padded
 from xenia.backends.storage.spec import cut, plain, quote
 from xenia.backends.storage.stack import open_stack, words_of
 from xenia.errors import ConfigError
@@ -49,17 +50,35 @@ class DiskConfig:
         return asdict(self)
 
     def open(self) -> Layer:
-        """The storage behind the disk.  ConfigError."""
-        return open_stack(self.stack, self.read_only or self.cdrom)
+        """The storage behind the disk, in whole sectors.  ConfigError."""
+        layer = open_stack(self.stack, self.read_only or self.cdrom)
+        try:
+            return self._in_sectors(layer)
+        except BaseException:
+            layer.close()
+            raise
+
+    def _in_sectors(self, layer: Layer) -> Layer:
+        unit = self.sector_size
+        whole = -(-layer.size // unit) * unit
+        if not whole and not self.cdrom:
+            raise ConfigError(f"the disk '{self.stack}' has no bytes at all")
+        if whole == layer.size:
+            return layer
+        if layer.read_only:
+            return Padded(layer, unit)
+        raise ConfigError(
+            f"the disk '{self.stack}' has {layer.size} bytes, which are no whole sectors of {unit}: "
+            f"use it read-only (ro), or make it longer (truncate -s {whole})"
+        )
 
 
 # The layer for each format of xl's; None: nothing here reads it.
 _FORMATS = {"raw": "file", "qcow2": "qcow2", "qcow": None, "vhd": None, "qed": None}
-# What older configurations put before a target, the longer ones first.  "file:" and "qcow2:" are layers.
-_PREFIXES = {
-    "tap2:qcow2:": "qcow2", "tap:qcow2:": "qcow2", "tap2:aio:": "file", "tap:aio:": "file", "tap2:": "file",
-    "tap:": "file", "aio:": "file", "phy:": "file", "raw:": "file",
-}  # fmt: skip
+# What older configurations put before a target, any number of them.  "file:" and "qcow2:" are layers, too.
+_PREFIXES = ("tapdisk:", "tap2:", "tap:", "aio:", "ioemu:", "phy:")
+_SCRIPTS = ("iscsi:", "enbd:", "drbd:")
+_EMPTY = "memory:0"  # what is in an empty drive
 _ACCESS = {"r": True, "ro": True, "w": False, "rw": False}
 _BACKEND_TYPES = ("phy", "tap", "qdisk", "standalone")
 _DEVICE = re.compile(r"(xvd|sd|hd)[a-z]{1,2}[0-9]*|d[0-9]+(p[0-9]+)?")
@@ -78,6 +97,7 @@ class _Reader:
         self._layers: list[str] = []
         self._format: str | None = None  # the layer that the first word is to be read as
         self._config = DiskConfig("")
+        self._empty = False  # whether the target was left out
         self._said: dict[str, str] = {}  # what was said, and by which word
 
     def read(self) -> DiskConfig:
@@ -90,26 +110,45 @@ class _Reader:
                 break
             if equals and key in _KEYS:
                 self._say(key, word)
-                _KEYS[key](self, word, plain(value))
+                if value:  # an empty one is the default
+                    _KEYS[key](self, word, plain(value))
             elif not word:
                 self._left_out(words[index:])
-            elif not self._layers:
+            elif not self._layers and not self._empty and not (self._said and word in _FLAGS):
                 self._target(word)
             elif not self._positional(word):
                 self._layers.append(word)
-        if not self._layers:
-            raise ConfigError(f"the disk '{self._text}' names no file")
-        stack = ",".join([self._bottom(), *self._layers[1:]])
-        words_of(stack)
+        if (not self._layers and not (self._empty or self._config.cdrom)) or not self._text:
+            raise ConfigError(f"the disk '{self._text}' names no file" if self._text else "a disk has no name")
+        if not self._layers and not self._config.cdrom:
+            raise ConfigError(f"the disk '{self._text}' names no file, and only a CD-ROM's drive may be empty (cdrom)")
+        stack = ",".join([self._bottom(), *self._layers[1:]]) if self._layers else _EMPTY
+        words_of(stack, self._text, self._said.get("target", ""))
         return replace(self._config, stack=stack)
 
     def _target(self, word: str) -> None:
-        self._say("target", word)
-        for prefix, kind in _PREFIXES.items():
-            if word.startswith(prefix):
-                self._format, word = kind, word[len(prefix) :]
-                break
-        self._layers.append(word)
+        said, device = word, False
+        while prefix := next((one for one in _PREFIXES if word.startswith(one)), ""):
+            self._format, word = "file", word[len(prefix) :]
+            device = device or prefix == "phy:"
+        if script := next((one for one in _SCRIPTS if word.startswith(one)), ""):
+            self._refuse_script(said, script)
+        name, colon, rest = word.partition(":")
+        if colon and name in _FORMATS and (name not in KINDS or word != said):
+            self._set_format(said, name)
+            self._said["format"] = said
+            word = rest
+        if word == said:
+            word = _whole(word)
+        elif word:
+            word = quote(plain(word))
+        if device and word and not word.startswith("/"):
+            word = f"/dev/{word}"
+        if word:
+            self._say("target", said)
+            self._layers.append(word)
+        else:
+            self._empty = True
 
     def _bottom(self) -> str:
         """The first layer in our own words."""
@@ -130,7 +169,7 @@ class _Reader:
     def _positional(self, word: str) -> bool:
         """Take a word without a key; False when it is none of the device's."""
         name = word.removesuffix(":cdrom")
-        if word in _FORMATS and self._kind() is None and self._said.keys() == {"target"}:
+        if word in _FORMATS and (not self._layers or self._kind() is None) and self._said.keys() <= {"target"}:
             self._say("format", word)
             self._set_format(word, word)
         elif word in _ACCESS:
@@ -148,11 +187,16 @@ class _Reader:
         return True
 
     def _left_out(self, rest: list[str]) -> None:
-        """Words by position may be left out, when one for the device follows.  Between layers nothing is missing."""
+        """Words by position may be left out, at the end, too.  Between layers nothing is missing."""
         word = next((word for word in rest if word), "")
-        device = word in _ACCESS or word in _FLAGS or _DEVICE.fullmatch(word.removesuffix(":cdrom"))
-        if not self._layers or not (device or word.partition("=")[0] in _KEYS):
+        key = word.partition("=")[0]
+        device = (
+            word in _ACCESS or word in _FLAGS or word in _FORMATS or key in _KEYS or key == "target"
+            or _DEVICE.fullmatch(word.removesuffix(":cdrom"))
+        )  # fmt: skip
+        if not (device or (not word and self._said)):
             raise ConfigError(f"the disk '{self._text}' has an empty word" if self._text else "a disk has no name")
+        self._empty = self._empty or not self._layers
 
     def _say(self, what: str, word: str) -> None:
         if what in self._said:
@@ -200,6 +244,13 @@ class _Reader:
     def _refuse_script(self, word: str, value: str) -> None:
         raise self._error(word, "no scripts are run here; name the file or device itself")
 
+    def _set_specification(self, word: str, value: str) -> None:
+        if value != "xen":
+            raise self._error(word, f"disks of the specification '{value}' are not served here; xen's are")
+
+    def _refuse_colo(self, word: str, value: str) -> None:
+        raise self._error(word, "COLO is not supported")
+
 
 _KEYS: dict[str, Callable[[_Reader, str, str], None]] = {
     "format": _Reader._set_format,
@@ -210,6 +261,8 @@ _KEYS: dict[str, Callable[[_Reader, str, str], None]] = {
     "backend": _Reader._set_backend,
     "backendtype": _Reader._set_backend_type,
     "script": _Reader._refuse_script,
+    "specification": _Reader._set_specification,
+    **dict.fromkeys(("colo-host", "colo-port", "colo-export", "active-disk", "hidden-disk"), _Reader._refuse_colo),
 }
 _FLAGS: dict[str, Callable[[DiskConfig], DiskConfig]] = {
     "cdrom": lambda config: replace(config, cdrom=True),
@@ -217,4 +270,17 @@ _FLAGS: dict[str, Callable[[DiskConfig], DiskConfig]] = {
     "discard": lambda config: replace(config, discard=True),
     "no-discard": lambda config: replace(config, discard=False),
     "direct-io-safe": lambda config: config,
+    "trusted": lambda config: config,
+    "untrusted": lambda config: config,
 }
+
+
+def _whole(word: str) -> str:
+    """A bare path with colons in it, which are not those of our own words for it, as one word."""
+    name, *arguments = cut(word, ":")
+    if not arguments or not set("/.") & set(name) or plain(name) in KINDS:
+        return word
+    kind = KINDS["qcow2" if name.endswith(".qcow2") else "file"]
+    if all(one in kind.flags or one.partition("=")[0] in kind.options for one in arguments):
+        return word
+    return quote(plain(word))

@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import replace
 from pathlib import Path
 
 from xenia.backends.storage.checkpoint import Checkpoints
+from xenia.backends.storage.device import HostDevice
+from xenia.backends.storage.file import RawFile
 from xenia.backends.storage.kinds import KINDS, Place, is_device, path_of
 from xenia.backends.storage.layer import Layer
+from xenia.backends.storage.signature import LENGTH, signature
 from xenia.backends.storage.spec import Word, parse
 from xenia.errors import ConfigError
 
+_log = logging.getLogger(__name__)
 
-def words_of(text: str) -> list[Word]:
-    """The words of a stack, checked: each names a layer in its place, with options that the layer has."""
+
+def words_of(text: str, said: str = "", bottom: str = "") -> list[Word]:
+    """The words of a stack, checked: each names a layer in its place, with options that the layer has.
+
+    Complaints quote what somebody `said`, and how that one called the `bottom`, where it was not in these words.
+    """
     words = parse(text)
+    words = [replace(word, whole=said or word.whole) for word in words]
+    words[0] = replace(words[0], text=bottom or words[0].text)
     words[0] = _bottom(words[0])
     for index, word in enumerate(words):
         kind = KINDS.get(word.name)
         if kind is None:
             hint = f"a file is file:{word.name}, " if index == 0 else ""
-            raise ConfigError(f"in the disk '{text}': what is '{word.name}'? ({hint}layers are {', '.join(KINDS)})")
+            raise ConfigError(
+                f"in the disk '{word.whole}': what is '{word.name}'? ({hint}layers are {', '.join(KINDS)})"
+            )
         for key in word.options:
             if key not in kind.options:
                 known = ", ".join([*kind.options, *kind.flags])
@@ -116,10 +129,26 @@ def open_words(words: list[Word], read_only: bool, lower: Layer | None = None) -
                 if below is not None:
                     below.close()
                 raise
+            if below is None:
+                _tell_format(lower, words)
     except OSError as error:
         raise ConfigError(f"cannot open the disk '{words[0].whole}': {error.strerror or error}") from None
     assert lower is not None
     return lower
+
+
+def _tell_format(bottom: Layer, words: list[Word]) -> None:
+    """A word to the operator where a file of bytes looks like something else."""
+    path = path_of(words[0])
+    if path is None or not isinstance(bottom, RawFile | HostDevice):
+        return
+    first, last = os.pread(bottom.fd, LENGTH, 0), os.pread(bottom.fd, LENGTH, max(0, bottom.size - LENGTH))
+    found = signature(first, last)
+    understood = {"qcow2": ("qcow2", "compress"), "an encrypted disk (LUKS)": ("crypt",)}
+    if found is None or (len(words) > 1 and words[1].name in understood.get(found.name, ())):
+        return
+    rest = "".join(f",{word.text}" for word in words[1:])
+    _log.warning("%s looks like %s: %s", path, found.name, found.advice.format(path=path, words=rest))
 
 
 def _open_one(word: Word, lower: Layer | None, read_only: bool, bottom: Path | None) -> Layer:
