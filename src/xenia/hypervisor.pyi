@@ -5,6 +5,7 @@ from xenia.machine.machine import MachineMemory
 from xenia.shutdown import Shutdown
 
 def engine_self_test() -> str: ...
+def reserve_processors(nr: int) -> None: ...
 
 class Hypervisor:
     memory: MachineMemory

@@ -35,7 +35,7 @@ from xenia.mm.descriptors cimport perdomain_create, perdomain_destroy, release_g
 from xenia.mm.pvmmu cimport get_page_and_type, put_page_and_type, relinquish
 from xenia.run_loop cimport RunLoop, alarm_thread, on_exit, run, wake
 
-from xenia.cpu.engines.emulated.engine import self_test
+from xenia.cpu.engines.emulated.engine import reserve, self_test
 from xenia.domain.build.elf import ElfKernel
 from xenia.domain.build.start_of_day import build, plan
 from xenia.errors import ConfigError, HypervisorBug
@@ -54,6 +54,15 @@ cdef extern from "<time.h>" nogil:
 cdef enum:
     SLACK_PAGES = 256   # that a domain may have beyond its memory, as xl sets it
     DOM0 = 0            # the remote end of the console's and the store's channel, as a guest sees it
+
+
+def reserve_processors(nr: int) -> None:
+    """Have memory for the translated code of `nr` more domains, for when no code is mapped any more.
+
+    ConfigError when the host does not give it.
+    """
+    if reserve(nr) < nr:
+        raise ConfigError("not enough memory for translated code")
 
 
 def engine_self_test() -> str:

@@ -26,6 +26,7 @@ class ExitStatus(IntEnum):
         ),
     )
     USAGE = 2, "the request cannot be met: wrong arguments, a file that is missing, memory that is not there"
+    JAIL = 118, "the jail stopped a thread of Xenia's at a system call that it never makes; standard error says which"
     LOST = 119, "the guest ended before the command did, so the command's status is not known"
     REBOOT = 120, "the guest asked to reboot, and is not restarted (--on-reboot)"
     CRASH = 121, "Xenia crashed the guest for a fault of its own; registers and stack are on standard error"

@@ -184,6 +184,10 @@ def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
         help="let xenstore-ls and other clients reach the guest's xenstore on a unix socket: at PATH, or where they "
         "look for it by themselves",
     )  # fmt: skip
+    machine.add_argument(
+        "--no-jail", dest="jail", action="store_false",
+        help="do not wall this process in: a debugger can look at it, and a guest that breaks out has what you have",
+    )  # fmt: skip
     words = run.add_argument_group("Xenia's own words, on standard error").add_mutually_exclusive_group()
     words.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
     words.add_argument(

@@ -30,14 +30,17 @@ _STATUSES = {
 
 _OPTIONS = (
     "kernel", "initrd", "append", "memory", "machine_memory", "name", "clock", "scatter", "flavour", "xenstore",
-    "on_reboot",
+    "on_reboot", "jail",
 )  # fmt: skip
 
 
 def run(options: argparse.Namespace, command: list[str], voice: Voice) -> int:
     """Boot, attach, and return the exit status.  EndedBySignal where a signal ended it."""
     logging.getLogger("xenia").addHandler(VoiceHandler(voice))
-    outcome = toolstack.run(configuration(options, command), voice, verbose=options.verbose)
+    config = configuration(options, command)
+    if not config.jail:
+        voice.error("NO JAIL: a guest that breaks out of its machine can do here whatever you can")
+    outcome = toolstack.run(config, voice, verbose=options.verbose, violation_status=ExitStatus.JAIL)
     voice.clear()
     return report(outcome, voice)
 

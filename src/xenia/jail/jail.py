@@ -1,7 +1,7 @@
 """A jail around this process, because the emulator in it runs hostile code.
 
-`enter` closes it, once, for good, and for every thread that is started afterwards: no more privileges, no debugger and
-no core file, few resources, no files but those that were named (Landlock), and the calls of `kinds.process` alone.
+`enter` closes it, once, for good, and for every thread that is started afterwards: no privileges, no debugger and no
+core file, few resources, no files but those that were named (Landlock), and the calls of `kinds.process` alone.
 What is open stays open.  Within a jailed process each thread narrows itself further to what its kind needs, and so
 does a vcpu's thread in any process.  A host that lacks a wall gives the others.
 """
@@ -78,6 +78,7 @@ def enter(paths: Mapping[Path, Right], violation_status: int) -> None:
     try:
         kernel.prctl(_SET_NO_NEW_PRIVS, 1)
         kernel.prctl(_SET_DUMPABLE, 0)
+        kernel.drop_capabilities()
         if walls.landlock:
             landlock.restrict(paths, walls.landlock)
         if walls.filters is not None:

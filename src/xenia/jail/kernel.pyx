@@ -102,6 +102,13 @@ cdef extern from *:
         return syscall(SYS_seccomp, 2 /* SECCOMP_GET_ACTION_AVAIL */, 0, &action) == 0;
     }
 
+    static int no_capabilities(void)
+    {
+        struct { unsigned version; int thread; } header = {0x20080522 /* _LINUX_CAPABILITY_VERSION_3 */, 0};
+        struct { unsigned effective, permitted, inheritable; } none[2] = {{0, 0, 0}, {0, 0, 0}};
+        return syscall(SYS_capset, &header, none);
+    }
+
     struct ruleset { uint64_t fs, net, scoped; };
     struct __attribute__((packed)) beneath { uint64_t access; int32_t parent; };
 
@@ -129,6 +136,7 @@ cdef extern from *:
     void name_thread(const char *name)
     int filter(const void *code, size_t length, unsigned flags)
     bint filters_work()
+    int no_capabilities()
     int ruleset_create(uint64_t fs, uint64_t net, uint64_t scoped)
     int ruleset_abi()
     int ruleset_add(int rules, uint64_t access, int parent)
@@ -158,6 +166,11 @@ def add_filter(bytes code, unsigned flags=0) -> None:
     cdef const char *instructions = code
     if checked(filter(instructions, len(code), flags)):
         raise OSError(0, "a thread has a filter of its own")
+
+
+def drop_capabilities() -> None:
+    """Give up what sets root apart, for this thread and those it will start.  OSError."""
+    checked(no_capabilities())
 
 
 def filters_available() -> bool:

@@ -2,7 +2,8 @@
 
 Each `xenia run` has one, NAME.PID in $XDG_RUNTIME_DIR/xenia, or else in a directory of the user's among the temporary
 files.  A line of JSON asks, `{"verb": "statistics"}` with what else the verb needs, and a line of JSON answers:
-`{"answer": ...}` or `{"error": "..."}`.  A process that was killed leaves its socket; the next one that finds it takes
+`{"answer": ...}` or `{"error": "..."}`.  Files that the guest is to use come with the line as open descriptors, for its
+process opens none.  A process that was killed leaves its socket; the next one that finds it takes
 it away.
 """
 
@@ -14,8 +15,8 @@ import os
 import socket
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from xenia.errors import ConfigError
 _log = logging.getLogger(__name__)
 
 _LONGEST_REQUEST = 65536
+MOST_DESCRIPTORS = 253  # that one message carries (SCM_MAX_FD)
 _PATIENCE = 5.0  # seconds for a client to say its line, and for a guest to answer
 _SHORT = 2.0  # seconds for each of many
 
@@ -47,7 +49,7 @@ Verb = Callable[[Mapping[str, Any]], object]
 
 
 class ControlServer:
-    """Answers `verbs` by calling them, each on a thread of its own, until it is closed."""
+    """Answers `verbs` by calling them, each on a thread of its own, from `start` until it is closed."""
 
     def __init__(self, name: str, verbs: Mapping[str, Verb]) -> None:
         """ConfigError when there is no place for the socket."""
@@ -62,6 +64,9 @@ class ControlServer:
             self._listener.close()
             raise ConfigError(f"cannot listen on {self._path}: {error.strerror or error}") from None
         self._thread = threading.Thread(target=self._serve, name="control", daemon=True)
+
+    def start(self) -> None:
+        """Answer, on a thread of its own.  Who asked earlier has been waiting."""
         self._thread.start()
 
     def _serve(self) -> None:
@@ -75,12 +80,13 @@ class ControlServer:
     def _answer(self, client: socket.socket) -> None:
         with client, suppress(OSError):  # who asked may leave
             client.settimeout(_PATIENCE)
-            with client.makefile("rb") as lines:
-                reply = self.reply(lines.readline(_LONGEST_REQUEST))
+            with _received(client) as (line, descriptors):
+                reply = self.reply(line, descriptors)
             client.sendall(json.dumps(reply).encode() + b"\n")
 
-    def reply(self, line: bytes) -> dict[str, object]:
-        """The answer to one line; whatever it holds, it is answered."""
+    def reply(self, line: bytes, descriptors: list[int] | None = None) -> dict[str, object]:
+        """The answer to one line, whatever it holds.  A verb finds the `descriptors` that came with it under that name
+        in the request, and takes out those that it keeps."""
         try:
             request = json.loads(line)
             verb = request["verb"]
@@ -90,7 +96,7 @@ class ControlServer:
         if call is None:
             return {"error": f"no such verb; there are {', '.join(self._verbs)}"}
         try:
-            return {"answer": call(request)}
+            return {"answer": call({**request, "descriptors": [] if descriptors is None else descriptors})}
         except ConfigError as error:
             return {"error": str(error)}
         except Exception:
@@ -101,8 +107,26 @@ class ControlServer:
         """Answer nobody any more, and take the socket away."""
         self._path.unlink(missing_ok=True)
         self._listener.shutdown(socket.SHUT_RDWR)  # which ends `accept`
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
         self._listener.close()
+
+
+@contextmanager
+def _received(client: socket.socket) -> Iterator[tuple[bytes, list[int]]]:
+    """A line, and the descriptors that came with it; those that are left in the list are closed."""
+    line, descriptors = b"", list[int]()
+    try:
+        while b"\n" not in line and len(line) < _LONGEST_REQUEST:
+            data, more, _, _ = socket.recv_fds(client, _LONGEST_REQUEST, MOST_DESCRIPTORS)
+            descriptors += more
+            if not data:
+                break
+            line += data
+        yield line.partition(b"\n")[0], descriptors
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
 
 
 class Answers(NamedTuple):
@@ -136,8 +160,13 @@ def ask_all(verb: str, guest: str | None = None, *, patience: float = _SHORT) ->
     return Answers([answers[pid] for pid in order if pid in answers], [silent[pid] for pid in order if pid in silent])
 
 
-def ask(guest: str, verb: str, *, patience: float = _PATIENCE, **request: object) -> Any:
-    """What the one guest of that name or process number answers.  `patience`: seconds that it may take.
+def ask(
+    guest: str, verb: str, *, patience: float = _PATIENCE, descriptors: Sequence[int] = (), **request: object
+) -> Any:
+    """What the one guest of that name or process number answers.
+
+    patience      seconds that it may take
+    descriptors   what it is to have a copy of, MOST_DESCRIPTORS at the most
 
     ConfigError when there is none or more than one, and when it refuses.
     """
@@ -145,7 +174,7 @@ def ask(guest: str, verb: str, *, patience: float = _PATIENCE, **request: object
     if len(found) > 1:
         pids = ", ".join(str(one.pid) for one in found)
         raise ConfigError(f"more than one guest '{guest}' is running; say which by its process: {pids}")
-    return found[0].ask({"verb": verb, **request}, patience)
+    return found[0].ask({"verb": verb, **request}, patience, descriptors)
 
 
 class _Socket:
@@ -171,15 +200,17 @@ class _Socket:
                 return False  # ends just now
         return True
 
-    def ask(self, request: Mapping[str, object], patience: float = _PATIENCE) -> Any:
+    def ask(self, request: Mapping[str, object], patience: float = _PATIENCE, descriptors: Sequence[int] = ()) -> Any:
         whose = f"guest '{self.name}' ({self.pid})"
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(patience)
             try:
                 client.connect(str(self._path))
-                client.sendall(json.dumps(request).encode() + b"\n")
-                with client.makefile("rb") as line:
-                    reply = json.loads(line.readline())
+                line = json.dumps(request).encode() + b"\n"
+                sent = socket.send_fds(client, [line], descriptors) if descriptors else 0
+                client.sendall(line[sent:])
+                with client.makefile("rb") as answer:
+                    reply = json.loads(answer.readline())
             except (TimeoutError, BlockingIOError):
                 raise ConfigError(f"{whose} does not answer") from None
             except (OSError, ValueError):

@@ -8,12 +8,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xenia.agent import build
 from xenia.errors import ConfigError, HypervisorBug
 from xenia.toolstack.cache import Cache
 from xenia.toolstack.inspect import inspect_kernel
 from xenia.toolstack.packages import PackageClient
+
+if TYPE_CHECKING:
+    from xenia.jail.jail import Walls
 
 MINIMUM_PYTHON = (3, 11)
 COMFORTABLE_MEMORY = 512 << 20
@@ -54,6 +58,8 @@ def examine(cache: Cache, boot: Path = Path("/boot")) -> list[Check]:
     return [
         check_python(),
         check_engine(),
+        check_jail(),
+        check_user(),
         check_memory(),
         check_cache(cache),
         check_package_client(),
@@ -81,6 +87,31 @@ def check_engine(self_test: Callable[[], str] | None = None) -> Check:
         return Check("engine", Status.OK, (self_test or engine_self_test)())
     except (ImportError, HypervisorBug) as fault:
         return Check("engine", Status.FAIL, str(fault), "build Xenia again: pip install --force-reinstall .")
+
+
+def check_jail(walls: "Callable[[], Walls] | None" = None) -> Check:
+    """Which walls this host gives around the process that runs a guest."""
+    try:
+        from xenia.jail.jail import walls_of_host
+    except ImportError as fault:
+        return Check("jail", Status.FAIL, str(fault), "build Xenia again: pip install --force-reinstall .")
+    found = (walls or walls_of_host)()
+    there = ["no new privileges, no debugger, few resources"]
+    if found.filters is not None:
+        there.append("filters of system calls")
+    if found.landlock:
+        there.append(f"Landlock {found.landlock}")
+    if found.lacking:
+        detail = f"{', '.join(there)}; but {', '.join(found.lacking)}"
+        return Check("jail", Status.WARN, detail, "use a newer kernel, or a sandbox that lets Xenia make its own")
+    return Check("jail", Status.OK, ", ".join(there))
+
+
+def check_user(uid: int | None = None) -> Check:
+    """Whether whoever breaks out of everything would be root."""
+    if (os.geteuid() if uid is None else uid) == 0:
+        return Check("user", Status.WARN, "root", "become an ordinary user: nothing here needs more")
+    return Check("user", Status.OK, "an ordinary one")
 
 
 def check_memory() -> Check:

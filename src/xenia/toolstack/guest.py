@@ -5,6 +5,7 @@ A verb is a value.  It says in which states it is legal; `Guest.do` refuses it i
 
 from __future__ import annotations
 
+import socket
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -57,6 +58,8 @@ class Build(Verb[None]):
 
     boot: Boot
     sink: Callable[[bytes], None]
+    store: socket.socket | None = None  # where clients of the xenstore connect; else what the configuration says
+    wall_in: Callable[[], None] = lambda: None  # called once all is open that has a name on the host
 
     legal = frozenset({State.DEFINED})
     name = "build"
@@ -64,13 +67,24 @@ class Build(Verb[None]):
     def apply(self, guest: Guest) -> None:
         config = guest.config
         memory = config.machine_memory or Machine.memory_for(config.memory)
-        machine = Machine(memory, scatter=config.scatter, xenstore_socket=config.xenstore)
+        store = self.store if self.store is not None else config.xenstore
+        layers: list[Layer] = []
+        machine: Machine | None = None
         try:
-            guest.domain = _domain(guest, machine, self.boot, self.sink)
             for disk in config.disks:
-                guest.attach(disk, disk.open())
+                layers.append(disk.open())
+            self.wall_in()
+            machine = Machine(memory, scatter=config.scatter, xenstore_socket=store, jail=config.jail)
+            guest.domain = _domain(guest, machine, self.boot, self.sink)
+            for disk, layer in zip(config.disks, layers, strict=True):
+                guest.attach(disk, layer)
         except BaseException:
-            machine.close()
+            with Releases() as releases:
+                if machine is not None:
+                    releases.do(machine.close)
+                for layer in layers:
+                    if not layer.closed:
+                        releases.do(layer.close)
             raise
         guest.machine = machine
         guest.state = State.BUILT

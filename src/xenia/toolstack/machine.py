@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -48,7 +49,7 @@ class Machine:
                         tables
     xenstore_socket     where the store's socket is made, for xenstore-ls and other clients of this user; True: where
                         those look for it (XENSTORED_PATH, or `socket` in XENSTORED_RUNDIR, or in /run/xenstored); None:
-                        nowhere
+                        nowhere.  Or one that listens already
     jail                narrow the threads that run guests to the few system calls that they need; your program's own
                         threads are left alone
 
@@ -62,12 +63,12 @@ class Machine:
         *,
         scatter: int | None = None,
         check: bool = False,
-        xenstore_socket: str | os.PathLike[str] | bool | None = None,
+        xenstore_socket: str | os.PathLike[str] | bool | socket.socket | None = None,
         jail: bool = True,
     ) -> None:
         self._hypervisor = Hypervisor(memory, scatter, check, jail)
         self._domains: list[Domain] = []
-        self._store = Server(Store(), _socket_path(xenstore_socket), self._find_guest)
+        self._store = Server(Store(), store_place(xenstore_socket), self._find_guest)
         try:
             self._store.start()
             self._keys = self._store.client()
@@ -424,10 +425,11 @@ class Domain:
                 self.console.close(timeout)
 
 
-def _socket_path(socket: str | os.PathLike[str] | bool | None) -> Path | None:
-    if isinstance(socket, bool):
-        return socket_path(os.environ, Path("/run/xenstored")) if socket else None
-    return Path(socket) if socket is not None else None
+def store_place(where: str | os.PathLike[str] | bool | socket.socket | None) -> Path | socket.socket | None:
+    """Where clients of a machine's xenstore connect, of what Machine takes for that."""
+    if isinstance(where, bool):
+        return socket_path(os.environ, Path("/run/xenstored")) if where else None
+    return where if where is None or isinstance(where, socket.socket) else Path(where)
 
 
 def _kernel(kernel: str | os.PathLike[str] | bytes | ElfKernel) -> ElfKernel:

@@ -49,7 +49,8 @@ class MachineConfig:
 
     `kernel` None means the package of `flavour`; that one None, the usual flavour or, failing that, the demo guest.
     `machine_memory` None means what the guest needs.  Sizes are bytes.  `on_reboot` None means a restart where somebody
-    looks at the console, and the end elsewhere.  `xenstore` is Machine's `xenstore_socket`.
+    looks at the console, and the end elsewhere.  `xenstore` is Machine's `xenstore_socket`; `jail`, whether the
+    process is to be walled in.
     ConfigError for values that can never be had.
     """
 
@@ -66,6 +67,7 @@ class MachineConfig:
     disks: tuple[DiskConfig, ...] = ()
     on_reboot: OnReboot | None = None
     xenstore: str | bool | None = None
+    jail: bool = True
 
     def __post_init__(self) -> None:
         if self.memory < MINIMUM_MEMORY:

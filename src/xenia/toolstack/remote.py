@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from xenia.backends.storage.stack import absolute
+from xenia.backends.storage.door import handed, recording
+from xenia.backends.storage.stack import absolute, words_of
 from xenia.errors import ConfigError
-from xenia.toolstack.control import Verb, ask, ask_all
+from xenia.toolstack.control import MOST_DESCRIPTORS, Verb, ask, ask_all
 from xenia.toolstack.disk_config import DiskConfig, parse_disk
 from xenia.toolstack.guest import AttachDisk, DetachDisk, Guest, ResizeDisk
 
@@ -34,7 +36,17 @@ def verbs(guest: Guest) -> Mapping[str, Verb]:
             disk = DiskConfig(**_argument(request, "disk", dict))
         except TypeError:
             raise ConfigError("the request describes no disk") from None
-        return guest.do(AttachDisk(disk))
+        names, descriptors = request.get("opened", []), request.get("descriptors", [])
+        if (
+            not isinstance(names, list)
+            or len(names) != len(descriptors)
+            or not all(isinstance(name, str) for name in names)
+        ):
+            raise ConfigError("the request has not a name for each descriptor")
+        opened = list(zip(names, descriptors, strict=True))
+        descriptors.clear()  # they are the disk's now
+        with handed(opened):
+            return guest.do(AttachDisk(disk))
 
     def detach(request: Mapping[str, Any]) -> object:
         return guest.do(DetachDisk(_argument(request, "name", str), PATIENCE, _argument(request, "force", bool)))
@@ -65,7 +77,27 @@ def attach_disk(guest: str, disk: str) -> str:
     """Plug a disk, in the words of --disk, into a guest that runs; the disk's name there.  ConfigError."""
     config = parse_disk(disk)
     config = replace(config, stack=absolute(config.stack, Path(os.getcwd())))
-    return str(ask(guest, "block-attach", patience=_MARGIN, disk=config.as_dict()))
+    with opened(config) as files:
+        names, descriptors = [name for name, _ in files], [descriptor for _, descriptor in files]
+        request = {"disk": config.as_dict(), "opened": names}
+        return str(ask(guest, "block-attach", patience=_MARGIN, descriptors=descriptors, **request))
+
+
+@contextmanager
+def opened(config: DiskConfig) -> Iterator[list[tuple[str, int]]]:
+    """All that a disk needs of the host, by name, opened and locked; for another process, see `handed`.  ConfigError.
+
+    The disk is opened whole and closed again, for only what is in it tells what it is based on.
+    """
+    with recording() as found:
+        try:
+            config.open().close()
+        except ConfigError:
+            if not words_of(config.stack)[0].name == "nbd":  # which is only there once
+                raise
+        if len(found.opened) > MOST_DESCRIPTORS:
+            raise ConfigError(f"the disk '{config.stack}' has more than {MOST_DESCRIPTORS} files")
+        yield found.opened
 
 
 def detach_disk(guest: str, name: str, force: bool = False) -> None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from enum import Enum, auto
+from pathlib import Path
 from typing import Protocol
 
+from xenia.backends.xenstore.server import listen
 from xenia.errors import ConfigError
 from xenia.shutdown import Reason
 from xenia.toolstack.boot import Words, prepare, screen_of
 from xenia.toolstack.command import CommandLine
 from xenia.toolstack.control import ControlServer
 from xenia.toolstack.guest import Build, Destroy, Guest, Rebuild, Start, Wait
+from xenia.toolstack.jailed import Janitor, wall_in
+from xenia.toolstack.machine import store_place
 from xenia.toolstack.machine_config import MachineConfig
 from xenia.toolstack.remote import verbs
 from xenia.toolstack.session import Ended, Line, PlainLine, Session, Waker, Why
@@ -67,21 +73,26 @@ _ENDINGS = {
 }
 
 
-def run(config: MachineConfig, words: RunWords, *, verbose: bool = False) -> Outcome:
+def run(config: MachineConfig, words: RunWords, *, verbose: bool = False, violation_status: int = 1) -> Outcome:
     """Boot what `config` asks for, connect it with the standard streams, and tell how it ended.
 
-    Main thread only, for the sake of signals.  `verbose` shows what the kernel says while a command runs.
+    Main thread only, for the sake of signals.  `verbose` shows what the kernel says while a command runs.  With
+    `config.jail` this process is walled in from then on, for good, and ends with `violation_status` where code of
+    somebody else's runs into a wall.
     ConfigError: there is no such kernel, or it cannot boot, or the memory is not there.
     """
     terminal = Terminal(keys=not config.command)
     screen = screen_of(terminal.size()) if terminal.is_tty else None
     boot = prepare(config, words, screen=screen, quiet=bool(config.command) and not verbose)
+    if os.geteuid() == 0:
+        words.say("you are root, which nothing here needs: an ordinary user has less to lose")
     guest = Guest(config)
     with ExitStack() as stack:
         waker = stack.enter_context(closing(Waker()))
         output = stack.enter_context(closing(Output(1, waker.wake)))
         errors = stack.enter_context(closing(Output(2)))
         stack.callback(_destroy, guest, words)
+        stack.callback(terminal.restore)
         line: Line = PlainLine(output)
         if config.command:
             words.busy("booting")
@@ -94,15 +105,20 @@ def run(config: MachineConfig, words: RunWords, *, verbose: bool = False) -> Out
                 foreign=lambda: guest.require_domain().foreign,
                 stdin=terminal.stdin,
             )
-        guest.do(Build(boot, line.receive))
+        # Whatever has a name on the host is opened, and whatever is a process of its own started, before the walls
+        # close; they close before anything of the guest's is looked at, and before there are threads.
+        terminal.guard()
+        control = _control(guest, stack)
+        store = _store(config, stack)
+        guest.do(Build(boot, line.receive, store, (lambda: wall_in(violation_status)) if config.jail else _stay))
         rebuild = None
         if config.on_reboot == "restart" or (config.on_reboot is None and terminal.is_tty and not config.command):
             rebuild = Rebuild(boot, line.receive)
         del boot  # an unpacked kernel is tens of megabytes
         if terminal.is_tty:
             words.say("Ctrl-] leaves the console")
-        with suppress(ConfigError):  # a guest that cannot be asked is a guest all the same
-            stack.enter_context(closing(ControlServer(config.name, verbs(guest))))
+        if control is not None:
+            control.start()
         session = Session(terminal, guest, line, output, waker)
         try:
             ended = session.run(lambda: _live(guest, rebuild, line, words))
@@ -114,6 +130,26 @@ def run(config: MachineConfig, words: RunWords, *, verbose: bool = False) -> Out
             _destroy(guest, words)
             session.close()
         return _outcome(ended, guest, line, output)
+
+
+def _stay() -> None:
+    """No walls."""
+
+
+def _control(guest: Guest, stack: ExitStack) -> ControlServer | None:
+    with suppress(ConfigError):  # a guest that cannot be asked is a guest all the same
+        return stack.enter_context(closing(ControlServer(guest.config.name, verbs(guest))))
+    return None
+
+
+def _store(config: MachineConfig, stack: ExitStack) -> socket.socket | None:
+    """In a jail no socket is made, nor taken away."""
+    place = store_place(config.xenstore)
+    if not config.jail or not isinstance(place, Path):
+        return None
+    store = listen(place)
+    stack.enter_context(closing(Janitor(place)))
+    return store
 
 
 def _destroy(guest: Guest, words: RunWords) -> None:

@@ -16,6 +16,7 @@ from contextlib import ExitStack, closing
 from xenia.backends.fault import FrontendFault, RingFault
 from xenia.backends.streams.ring import ERR, IN, OUT, Reader, Writer, end_input, references
 from xenia.backends.xenbus.foreign import Foreign
+from xenia.machine.thread import HostThread
 from xenia.toolstack.session import Waker
 from xenia.toolstack.terminal import Output
 
@@ -57,7 +58,7 @@ class Streams:
         self._closed = False
         self._waking = threading.Lock()  # a descriptor that is not ours any more is not written to
         self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name=f"streams d{foreign.domid}", daemon=True)
+        self._thread = HostThread(self._run, f"streams d{foreign.domid}")
         self._thread.start()
 
     def finish(self) -> None:

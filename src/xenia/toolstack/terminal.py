@@ -79,12 +79,17 @@ class Terminal:
 
     def __enter__(self) -> Self:
         """Make the terminal raw; without a terminal, nothing."""
+        self.guard()
+        if self._saved is not None:
+            termios.tcsetattr(self.stdin, termios.TCSADRAIN, _raw(self._saved))
+        return self
+
+    def guard(self) -> None:
+        """Note how the terminal is, and start the guardian, while a process may still be started."""
         if self.is_tty and self._saved is None:
             saved: _Attributes = termios.tcgetattr(self.stdin)
             self._start_guardian(saved)
             self._saved = saved
-            termios.tcsetattr(self.stdin, termios.TCSADRAIN, _raw(saved))
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None

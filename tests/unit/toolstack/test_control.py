@@ -30,6 +30,7 @@ def server() -> Iterator[ControlServer]:
         "web",
         {"statistics": lambda _: {"requests": 3}, "double": lambda request: request["number"] * 2, "refuse": refuse},
     )
+    server.start()
     yield server
     server.close()
 

@@ -6,6 +6,8 @@ import pytest
 
 from xenia.abi.elfnote import ElfNote
 from xenia.errors import HypervisorBug
+from xenia.jail.calls import PROCESSORS
+from xenia.jail.jail import Walls
 from xenia.testing.kernels import elf_image, note
 from xenia.toolstack import doctor
 from xenia.toolstack.cache import Cache
@@ -109,4 +111,22 @@ def test_without_any_kernel_one_line_says_so(tmp_path: Path) -> None:
 def test_an_examination_covers_all_of_it(tmp_path: Path) -> None:
     checks = doctor.examine(Cache(tmp_path / "cache"), tmp_path)
     names = [check.name for check in checks]
-    assert names[:7] == ["python", "engine", "memory", "cache", "package client", "guest agent", "kernel"]
+    assert names[:4] == ["python", "engine", "jail", "user"]
+    assert names[4:9] == ["memory", "cache", "package client", "guest agent", "kernel"]
+
+
+def test_the_walls_that_this_host_lacks_are_told_with_what_that_means() -> None:
+    check = doctor.check_jail(lambda: Walls(0, None))
+    assert check.status is Status.WARN
+    assert "no filters of system calls (seccomp), any file of yours can be opened (no Landlock)" in check.detail
+    check = doctor.check_jail(lambda: Walls(2, PROCESSORS["x86_64"]))
+    assert check.detail.endswith("but TCP is left to the filters (Landlock before version 4)")
+    whole = doctor.check_jail(lambda: Walls(7, PROCESSORS["aarch64"]))
+    assert whole == Check(
+        "jail", Status.OK, "no new privileges, no debugger, few resources, filters of system calls, Landlock 7"
+    )
+
+
+def test_root_is_advised_to_be_somebody_else() -> None:
+    assert doctor.check_user(0).status is Status.WARN
+    assert doctor.check_user(1000).status is Status.OK

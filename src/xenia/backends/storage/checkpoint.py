@@ -19,6 +19,7 @@ from typing import ClassVar
 
 from xenia.backends.storage.buffers import Buffers
 from xenia.backends.storage.cow import Overlay, create_overlay, sync_directory
+from xenia.backends.storage.door import door
 from xenia.backends.storage.file import open_file
 from xenia.backends.storage.layer import BlockSize, Capability, Extent, Layer
 from xenia.backends.storage.lock import lock
@@ -84,7 +85,7 @@ class Checkpoints(Layer):
         try:
             if not read_only:
                 directory.mkdir(exist_ok=True)
-            self._guard = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._guard = door().open(directory, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
             raise ConfigError(f"cannot keep checkpoints in {directory}: {error.strerror}") from None
         try:
@@ -221,7 +222,8 @@ class Checkpoints(Layer):
     def _load(self, lower: Layer, read_only: bool) -> Tree:
         path = self._directory / TREE
         try:
-            found = json.loads(path.read_text())
+            with open(door().open(path, os.O_RDONLY)) as file:
+                found = json.load(file)
             parents = {int(number): None if parent is None else int(parent) for number, parent in
                        found["parents"].items()}  # fmt: skip
             names = {str(name): int(number) for name, number in found["names"].items()}
@@ -240,7 +242,7 @@ class Checkpoints(Layer):
         self._path(tree.current).unlink(missing_ok=True)  # of a first attempt that was cut off
         create_overlay(self._path(tree.current), lower.size)
         tree.write(path)
-        return tree
+        return self._load(lower, read_only)
 
     def _changed(self) -> Tree:
         """A copy to change."""

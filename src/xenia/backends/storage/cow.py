@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import ClassVar
 
+from xenia.backends.storage.door import door
 from xenia.backends.storage.file import RawFile, create_file, open_file
 from xenia.backends.storage.layer import Capability, Layer
 from xenia.backends.storage.qcow2.create import create_image
@@ -34,7 +34,7 @@ def open_overlay(lower: Layer, path: Path | None, read_only: bool = False) -> Ov
     The overlay closes `lower`; where this fails, nobody has.
     """
     if path is None:
-        fleeting = Fleeting(_nameless())
+        fleeting = Fleeting(door().nameless())
         return Overlay(fleeting, create_image(fleeting, lower.size), lower)
     if not path.exists() and not read_only:
         create_overlay(path, lower.size)
@@ -79,8 +79,3 @@ class Fleeting(RawFile):
 
     def _flush(self) -> None:
         pass
-
-
-def _nameless() -> int:
-    with tempfile.TemporaryFile(prefix="xenia-") as file:
-        return os.dup(file.fileno())

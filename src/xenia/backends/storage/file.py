@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from xenia.backends.storage import host
 from xenia.backends.storage.buffers import Buffers
+from xenia.backends.storage.door import door
 from xenia.backends.storage.layer import BlockSize, Capability, Extent, Layer, Operation, Request, runs
 from xenia.backends.storage.lock import lock
 from xenia.errors import ConfigError
@@ -176,7 +177,7 @@ def open_locked(path: Path, flags: int) -> int:
     """A descriptor of a file or block device that nobody else changes.  ConfigError: of anything else, above all."""
     _check_kind(path, None)  # to open some other things is to wait for a peer, or to set them off
     try:
-        fd = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY, 0o644)
+        fd = door().open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
     except FileExistsError:
         raise ConfigError(f"there is a file {path} already (--force takes its place)") from None
     except OSError as error:

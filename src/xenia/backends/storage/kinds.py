@@ -16,12 +16,13 @@ from xenia.backends.storage.checkpoint import Checkpoints
 from xenia.backends.storage.cow import open_overlay
 from xenia.backends.storage.delay import Delay
 from xenia.backends.storage.device import open_device
+from xenia.backends.storage.door import door
 from xenia.backends.storage.faulty import Faulty
 from xenia.backends.storage.file import create_file, open_file, remove_file
 from xenia.backends.storage.layer import Layer, Operation
 from xenia.backends.storage.luks2 import DATA_OFFSET, Cost, Luks, format_luks, unlock
 from xenia.backends.storage.memory import Memory
-from xenia.backends.storage.nbd import open_nbd
+from xenia.backends.storage.nbd import connect, open_nbd
 from xenia.backends.storage.qcow2.create import create_image
 from xenia.backends.storage.qcow2.open import open_image, open_image_file
 from xenia.backends.storage.size import parse_size
@@ -132,7 +133,11 @@ def _open_device(word: Word, place: Place) -> Layer:
 
 
 def _open_nbd(word: Word, place: Place) -> Layer:
-    return open_nbd(need_path(word), word.options.get("export", ""), _read_only(word, place))
+    path = need_path(word)
+    if door().is_recording:
+        connect(path).close()
+        return Memory(1 << 40)  # for what is above to find its own files
+    return open_nbd(path, word.options.get("export", ""), _read_only(word, place))
 
 
 def _open_memory(word: Word, place: Place) -> Layer:
@@ -240,7 +245,7 @@ def key_of(word: Word) -> bytes:
     if not name.startswith("@"):
         raise word.error("a key comes from a file, so that no command line shows it: key=@FILE")
     try:
-        with open(name[1:], "rb") as file:
+        with open(door().open(name[1:], os.O_RDONLY), "rb") as file:
             data = file.read(MOST_KEY + 1)
     except OSError as error:
         raise word.error(f"cannot read the key {name[1:]}: {error.strerror}") from None

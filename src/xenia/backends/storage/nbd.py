@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from xenia.backends.storage.buffers import Buffers, Cursor, after, zero
+from xenia.backends.storage.door import door
 from xenia.backends.storage.layer import BlockSize, Capability, Extent, Layer, Operation, Request
 from xenia.errors import ConfigError
 
@@ -391,14 +392,18 @@ class NbdClient(Layer):
             buffers = after(buffers, self._socket.sendmsg(buffers[:1024]))
 
 
+def connect(path: Path) -> socket.socket:
+    """A connection to the server that listens on a unix socket.  ConfigError."""
+    try:
+        return door().connect(path)
+    except OSError as error:
+        raise ConfigError(f"cannot reach an NBD server at {path}: {error.strerror or error}") from None
+
+
 def open_nbd(path: Path, export: str = "", read_only: bool = False) -> NbdClient:
     """Connect to the server that listens on a unix socket."""
-    connection = socket.socket(socket.AF_UNIX)
+    connection = connect(path)
     try:
-        try:
-            connection.connect(str(path))
-        except OSError as error:
-            raise ConfigError(f"cannot reach an NBD server at {path}: {error.strerror or error}") from None
         return NbdClient(connection, export, read_only)
     except BaseException:
         connection.close()

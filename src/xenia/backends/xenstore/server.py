@@ -15,7 +15,7 @@ import os
 import selectors
 import socket
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from time import monotonic, thread_time
 from typing import Final
@@ -55,21 +55,23 @@ def socket_path(environment: Mapping[str, str], run_directory: Path) -> Path:
 class Server(DomainControl):
     """Serves one store."""
 
-    def __init__(self, store: Store, path: Path | None = None, find_guest: FindGuest | None = None) -> None:
-        """Listens on a unix socket at `path`, for this user alone; on none for None.
+    def __init__(
+        self, store: Store, at: Path | socket.socket | None = None, find_guest: FindGuest | None = None
+    ) -> None:
+        """Clients connect to a unix socket at the path `at`, or to one that listens already; to none for None.
 
-        Raises ConfigError where the socket cannot be made, or another server listens on it.
+        ConfigError as in `listen`.
         """
         self.store = store
         store.control = self
         self._find_guest = find_guest
         with ExitStack() as held:
+            self._listener = listen(at) if isinstance(at, Path) else at
+            if self._listener is not None:
+                held.callback(_remove, self._listener)
             self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
             held.callback(os.close, self._wake_fd)
             self._selector = held.enter_context(selectors.DefaultSelector())
-            self._listener = held.enter_context(_listen(path)) if path is not None else None
-            if path is not None:
-                held.callback(path.unlink, missing_ok=True)
             self._held = held.pop_all()
         self._lock = HostLock()
         self._thread = HostThread(self._run, "xenstore")
@@ -339,7 +341,8 @@ class Server(DomainControl):
             self._selector.register(self._listener, selectors.EVENT_READ)
 
 
-def _listen(path: Path) -> socket.socket:
+def listen(path: Path) -> socket.socket:
+    """A unix socket at `path`, for this user alone.  ConfigError where it cannot be, or another listens there."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         os.fchmod(listener.fileno(), 0o600)  # bind makes the file with the mode of the descriptor
@@ -354,6 +357,13 @@ def _listen(path: Path) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def _remove(listener: socket.socket) -> None:
+    path = Path(listener.getsockname())
+    listener.close()
+    with suppress(PermissionError):  # in a jail it is left to whoever made it
+        path.unlink(missing_ok=True)
 
 
 def _is_stale(path: Path) -> bool:

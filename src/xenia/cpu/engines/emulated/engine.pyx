@@ -11,6 +11,8 @@ Nothing that the guest does changes it: descriptors are validated, gates and TSS
 themselves decide what ring 1 may touch.
 """
 
+import gc
+
 cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
@@ -26,6 +28,9 @@ from xenia.cpu.decode cimport DECODE_OK, Instruction, decode, is_stack_access
 from xenia.machine.machine cimport MachineMemory
 
 from xenia.errors import ConfigError, HypervisorBug
+
+cdef extern from "host.h":
+    int code_buffers_reserve(size_t length, int count)
 
 cdef extern from "interpose.h" nogil:
     ctypedef struct uc_engine:
@@ -591,6 +596,10 @@ cdef class EmulatedEngine:
         engine.interposed.links = links_new(memory.machine.nr_frames)
         if engine.interposed.jumps == NULL or engine.interposed.links == NULL:
             raise MemoryError
+        if not reserve(1):
+            gc.collect()        # of domains that are destroyed, and not forgotten yet
+            if not reserve(1):
+                raise ConfigError("no more domains: there is no memory left for translated code")
         interposed_enter(&engine.interposed)
         if uc_open(UC_ARCH_X86, UC_MODE_64, &engine.uc):
             raise ConfigError("the host gives no memory for a processor")
@@ -648,6 +657,11 @@ cdef class EmulatedEngine:
             "flush_page": self.processor.nr_flush_page,
             "links": links_made((<Engine *>self.processor).interposed.links),
         }
+
+
+def reserve(int nr) -> int:
+    """Have memory for the translated code of `nr` engines yet to be made; for how many there is some."""
+    return code_buffers_reserve(TCG_BUFFER, nr)
 
 
 def self_test() -> str:

@@ -31,7 +31,7 @@ int __wrap_qemu_guest_getrandom(void *buffer, size_t length)
 
 /* ---- memory for translated code ---- */
 
-#define MOST 16
+#define MOST 1024 /* buffers; an engine has one */
 
 typedef struct {
     void *at;

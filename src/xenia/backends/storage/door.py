@@ -1,0 +1,148 @@
+"""The one way by which storage opens what has a name on the host.
+
+A process that is walled in opens nothing.  Whoever asks it to take up a disk opens the disk itself within `recording`,
+which keeps a descriptor of everything that was opened, and hands those over.  There, within `handed`, opening a name
+takes the descriptor that came for it.  A lock goes with a descriptor, for it belongs to what was opened and not to who
+did, so nobody else gets in between.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from pathlib import Path
+
+from xenia.errors import ConfigError
+
+NAMELESS = ""  # what files without a name are noted under
+
+
+class Door:
+    """Opens names on the host."""
+
+    def open(self, path: Path | str, flags: int) -> int:
+        """A descriptor of the file.  OSError."""
+        return os.open(path, flags | os.O_CLOEXEC, 0o644)
+
+    def connect(self, path: Path | str) -> socket.socket:
+        """A connection to the server that listens there.  OSError."""
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.connect(str(path))
+        except OSError:
+            connection.close()
+            raise
+        return connection
+
+    def nameless(self) -> int:
+        """A descriptor of a new file without a name, among the temporary ones.  OSError."""
+        with tempfile.TemporaryFile(prefix="xenia-") as file:
+            return os.dup(file.fileno())
+
+    is_recording = False  # what is connected is for somebody else: it is not to be talked to
+
+
+class Recording(Door):
+    """Notes a descriptor of everything that it opens: `opened`, by name and in that order; the taker's to close."""
+
+    is_recording = True
+
+    def __init__(self) -> None:
+        self.opened: list[tuple[str, int]] = []
+
+    def open(self, path: Path | str, flags: int) -> int:
+        descriptor = super().open(path, flags)
+        return descriptor if flags & os.O_CREAT else self._noted(path, descriptor)  # what is made is opened again
+
+    def connect(self, path: Path | str) -> socket.socket:
+        connection = super().connect(path)
+        self._noted(path, connection.fileno())
+        return connection
+
+    def nameless(self) -> int:
+        return self._noted(NAMELESS, super().nameless())
+
+    def close(self) -> None:
+        """Give up what was noted."""
+        for _, descriptor in self.opened:
+            os.close(descriptor)
+        self.opened.clear()
+
+    def _noted(self, path: Path | str, descriptor: int) -> int:
+        self.opened.append((str(path), os.dup(descriptor)))
+        return descriptor
+
+
+class Handed(Door):
+    """Gives out descriptors that somebody else opened, each once; opens nothing."""
+
+    def __init__(self, opened: Iterable[tuple[str, int]]) -> None:
+        self._left = list(opened)
+
+    def open(self, path: Path | str, flags: int) -> int:
+        descriptor = self._take(path)
+        with suppress(OSError):  # a pipe has no place to go back to
+            os.lseek(descriptor, 0, os.SEEK_SET)
+        return descriptor
+
+    def connect(self, path: Path | str) -> socket.socket:
+        return socket.socket(fileno=self._take(path))
+
+    def nameless(self) -> int:
+        descriptor = self._take(NAMELESS)
+        os.ftruncate(descriptor, 0)
+        return descriptor
+
+    def close(self) -> None:
+        """Close what nobody wanted."""
+        while self._left:
+            os.close(self._left.pop()[1])
+
+    def _take(self, path: Path | str) -> int:
+        for index, (name, descriptor) in enumerate(self._left):
+            if name == str(path):
+                del self._left[index]
+                return descriptor
+        raise ConfigError(f"{path or 'a temporary file'} was not handed over")
+
+
+_door: ContextVar[Door] = ContextVar("door")
+_ORDINARY = Door()
+
+
+def door() -> Door:
+    """The door of this moment: the ordinary one, but within the two below."""
+    return _door.get(_ORDINARY)
+
+
+@contextmanager
+def recording() -> Iterator[Recording]:
+    """What is opened within is noted.  The descriptors are open until the end."""
+    with _through(found := Recording()):
+        try:
+            yield found
+        finally:
+            found.close()
+
+
+@contextmanager
+def handed(opened: Iterable[tuple[str, int]]) -> Iterator[None]:
+    """What is opened within is taken from these names and descriptors, which belong to this from now on."""
+    with _through(found := Handed(opened)):
+        try:
+            yield
+        finally:
+            found.close()
+
+
+@contextmanager
+def _through(one: Door) -> Iterator[None]:
+    token = _door.set(one)
+    try:
+        yield
+    finally:
+        _door.reset(token)
