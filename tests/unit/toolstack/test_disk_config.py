@@ -145,7 +145,8 @@ def test_every_form_of_xls_manual_is_understood(text: str) -> None:
     "text",
     [
         "vhd:/images/a,xvda,w", "tap2:vhd:/images/a,xvda,w", "/images/a,vhd,xvda,w", "/images/a,qed,xvda",
-        "/images/a,,floppy", "iscsi:iqn.2001,xvda,w", "drbd:resource,xvda,w", "/images/a,raw,xvda,w,script=block-x", ",raw,xvda,w", ",,xvda",
+        "/images/a,,floppy", "iscsi:iqn.2001,xvda,w", "drbd:resource,xvda,w", "/images/a,raw,xvda,w,script=block-x",
+        ",raw,xvda,w", ",,xvda",
         "/images/a,raw,xvda,w,specification=virtio", "/images/a,raw,xvda,w,colo-host=b", "phy:vg0/lv,crpyt,xvda",
         "phy:vg0/lv,crypt:kye=@k,xvda", "/images/a:b.img,raw,xvda,w,backend=far", "tap2:aio:/a,xvda,xvdb",
     ],
