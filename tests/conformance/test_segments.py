@@ -7,7 +7,7 @@ import pytest
 from tests.assembler import assemble
 from xenia.testing.bare import CODE, DATA, STACK, UPPER, Program
 
-RBX, RSP = 3, 4
+RCX, RBX, RSP = 1, 3, 4
 GP, NP, SS, DB, PF, BP = 13, 11, 12, 1, 14, 3
 PRESENT, USER = 1, 4
 LEAVE = "xor %eax, %eax; syscall"
@@ -147,6 +147,25 @@ def test_the_operand_of_a_push_is_none_of_the_stack(instruction: str, vector: in
 
 def test_an_operand_that_ends_where_nothing_is_canonical_counts_too() -> None:
     assert outcome("mov $0x7fffffffffff, %rbp; mov (%rbp), %eax")[0] in (SS, PF)  # type: ignore[index]
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("instruction", "vector", "length"),
+    [
+        ("int $0x80", 0x80, 2),
+        ("int $0x30", 0x30, 2),
+        ("int3", 3, 1),
+        (".byte 0xcd, 3", 3, 2),
+        ("mov $0x7f, %al; inc %al; into", 4, 5),
+    ],
+)
+def test_compatibility_code_calls_by_interrupt_as_other_code_does(
+    instruction: str, vector: int, length: int, user: bool
+) -> None:
+    program = run(f"push $0xe023; lea 1f(%rip), %rcx; push %rcx; lretq; .code32; 1: {instruction}; .code64", user)
+    assert program.last[:2] == ("interrupt", vector)
+    assert program.rip == program.gpr[RCX] + length
 
 
 # --- the shadow of a load of SS

@@ -8,9 +8,9 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from xenia.cpu.decode cimport DECODE_OK, DECODE_SHORT, Instruction, cut, decode
-from xenia.cpu.processor cimport PFEC_FETCH, PFEC_USER, PFEC_WRITE, SREG_CS, SREG_FS, SREG_GS, TRAP_PF
+from xenia.cpu.processor cimport PFEC_FETCH, PFEC_USER, PFEC_WRITE, SREG_CS, SREG_FS, SREG_GS, TRAP_GP, TRAP_PF
 from xenia.domain.domain cimport Vcpu
-from xenia.domain.segments cimport code_mode
+from xenia.domain.segments cimport code_mode, is_canonical
 from xenia.mm.access cimport guest_walk
 
 cdef enum:
@@ -69,6 +69,10 @@ cdef int operand(Vcpu *vcpu, uint64_t va, uint8_t *bytes, int size, uint32_t acc
     cdef uint64_t here = in_page(va)
     cdef uint64_t first = here if here < <uint64_t>size else size
     cdef uint8_t *memory = vcpu.domain.machine.base
+    if not is_canonical(va) or not is_canonical(va + size - 1):
+        fault.vector = TRAP_GP
+        fault.error = 0
+        return EMULATE_FAULT
     fault.vector = TRAP_PF
     fault.address = va
     if guest_walk(&vcpu.domain.mmu, root(vcpu), va, access | ring(vcpu), &maddr[0], &fault.error):

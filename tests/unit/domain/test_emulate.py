@@ -193,6 +193,15 @@ def test_no_device_answers(vcpu: StillVcpu, code: bytes, rax: int) -> None:
     assert vcpu["rax"] == rax
 
 
+@pytest.mark.parametrize("code", [b"\x6e", b"\x6c"])
+def test_a_string_of_ports_at_what_is_not_canonical_is_no_page_fault(vcpu: StillVcpu, code: bytes) -> None:
+    vcpu.iopl = 1
+    vcpu["rdi"] = vcpu["rsi"] = 1 << 63
+    vcpu.write(KERNEL, code)
+    assert vcpu.general_protection()
+    assert vcpu["rip"] == HANDLER + 16 * GP
+
+
 def test_the_pci_address_port_remembers(vcpu: StillVcpu) -> None:
     vcpu.iopl = 1
     vcpu["rax"], vcpu["rdx"] = 0x80001234, 0xCF8
