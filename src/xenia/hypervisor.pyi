@@ -35,6 +35,7 @@ class VirtualMachine:
     store_fd: int
     console_fd: int
     emergency_fd: int
+    log_fd: int
     nr_pages: int
     def start(self, on_end: Callable[[], object] | None = None) -> None: ...
     def wait(self, timeout: float | None = None) -> Shutdown | None: ...

@@ -120,7 +120,7 @@ cdef class VirtualMachine:
         cdef Vcpu *vcpu
         if domain == NULL:
             raise MemoryError
-        self.store_fd = self.console_fd = self.emergency_fd = self.loop.alarm_fd = -1
+        self.store_fd = self.console_fd = self.emergency_fd = self.log_fd = self.loop.alarm_fd = -1
         self.hypervisor = hypervisor
         self.domid = domid
         self.nr_pages = nr_pages
@@ -135,6 +135,7 @@ cdef class VirtualMachine:
         self.store_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.console_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.emergency_fd, domain.emergency_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self.log_fd, domain.log_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         domain.wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.loop.alarm_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC)
         if self.loop.alarm_fd < 0:
@@ -161,8 +162,8 @@ cdef class VirtualMachine:
             if self.domain.machine != NULL:
                 with nogil:
                     release(self.domain)
-            for fd in (self.store_fd, self.console_fd, self.emergency_fd, self.loop.alarm_fd, self.domain.wake_fd,
-                       self.domain.emergency_fd):
+            for fd in (self.store_fd, self.console_fd, self.emergency_fd, self.log_fd, self.loop.alarm_fd, self.domain.wake_fd,
+                       self.domain.emergency_fd, self.domain.log_fd):
                 if fd >= 0:
                     close(fd)
             domain_leave(self.domain)

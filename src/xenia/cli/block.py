@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from xenia.cli.exit_status import ExitStatus
+from xenia.cli.printable import printable
 from xenia.cli.voice import Voice, rough_size
 
 _GUEST_HELP = "the guest's name, or its process"
@@ -82,5 +83,5 @@ def block(options: argparse.Namespace, voice: Voice) -> int:
         print(json.dumps(answer, indent=2))
     else:
         for line in lines:
-            print(line)
+            print(printable(line))
     return ExitStatus.OK

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from xenia.cli.exit_status import ExitStatus
+from xenia.cli.printable import printable
 from xenia.cli.voice import Voice, VoiceHandler, rough_size
 from xenia.errors import ConfigError
 
@@ -151,7 +152,7 @@ def _check_lines(one: Checked) -> Iterable[str]:
 
 def _print(lines: Iterable[str]) -> None:
     for line in lines:
-        print(line)
+        print(printable(line))
 
 
 def _print_json(value: object) -> None:

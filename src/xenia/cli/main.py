@@ -138,6 +138,10 @@ def dispatch(parser: argparse.ArgumentParser, options: argparse.Namespace, guest
             from xenia.cli.stats import stats
 
             return stats(options.guest, options.json, voice)
+        case "dmesg":
+            from xenia.cli.stats import dmesg
+
+            return dmesg(options.guest, options.json, voice)
         case "completion":
             from xenia.cli.completion import script
 

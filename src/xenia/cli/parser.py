@@ -115,6 +115,16 @@ def build_parser() -> Parser:
     )
     stats.add_argument("guest", metavar="GUEST", nargs="?", help="a guest's name, or its process (default: all)")
     _add_json(stats)
+    dmesg = commands.add_parser(
+        "dmesg",
+        help="show the hypervisor's log of running guests",
+        description="Show the hypervisor's log, as xl dmesg does: what guests wrote with CONSOLEIO_write (their "
+        "console is what they write to its ring), how they ended, and the registers of those that were crashed. The "
+        "newest 256 KiB are kept, as long as the guest's xenia runs.",
+        allow_abbrev=False,
+    )
+    dmesg.add_argument("guest", metavar="GUEST", nargs="?", help="a guest's name, or its process (default: all)")
+    _add_json(dmesg)
     completion = commands.add_parser(
         "completion",
         help="print a completion script for a shell",

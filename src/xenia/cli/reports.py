@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from xenia.cli.exit_status import ExitStatus
+from xenia.cli.printable import printable
 from xenia.hypercalls.table import rows
 from xenia.toolstack.cache import Cache
 from xenia.toolstack.doctor import Check, Status, examine
@@ -88,7 +89,7 @@ def _inspection_lines(found: Inspection) -> Iterable[tuple[str, str]]:
 
 def print_table(table: Iterable[Sequence[str]]) -> None:
     """Lines of cells, in columns as wide as they need be."""
-    lines = list(table)
+    lines = [[printable(cell) for cell in line] for line in table]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     for line in lines:
         print("  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())

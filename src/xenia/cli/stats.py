@@ -1,4 +1,4 @@
-"""`xenia stats`: what running guests have done."""
+"""`xenia stats` and `xenia dmesg`: what running guests have done, and what they said to their hypervisor."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from xenia.cli.exit_status import ExitStatus
+from xenia.cli.printable import printable
 from xenia.cli.reports import print_table
 from xenia.cli.voice import Voice, rough_size
 from xenia.hypercalls.table import rows
@@ -32,8 +33,25 @@ def stats(guest: str | None, as_json: bool, voice: Voice) -> int:
     return ExitStatus.USAGE if silent and not found else ExitStatus.OK
 
 
+def dmesg(guest: str | None, as_json: bool, voice: Voice) -> int:
+    """The hypervisor's log of all guests that run, or of one by its name or process number."""
+    found, silent = ask_all("dmesg", guest)
+    if as_json:
+        print(json.dumps(found, indent=2))
+    elif not found and not silent:
+        voice.say("no guest is running")
+    for one in [] if as_json else found:
+        if len(found) > 1:
+            print(f"{printable(one['name'])} (process {one['pid']}):")
+        for line in one["lines"]:
+            print(printable(line, "\t"))
+    for line in silent:
+        voice.error(line)
+    return ExitStatus.USAGE if silent and not found else ExitStatus.OK
+
+
 def _print_guest(one: Mapping[str, Any]) -> None:
-    print(f"{one['name']} (process {one['pid']}): {rough_size(one['memory'])}, up {one['seconds']:.1f} s")
+    print(f"{printable(one['name'])} (process {one['pid']}): {rough_size(one['memory'])}, up {one['seconds']:.1f} s")
     calls = sorted(one["hypercalls"].items(), key=lambda call: -call[1])
     shown = ", ".join(f"{name} {count}" for name, count in calls[:_MOST])
     print(f"  hypercalls {sum(count for _, count in calls)}: {shown}")

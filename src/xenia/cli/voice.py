@@ -8,8 +8,11 @@ import sys
 import time
 from typing import TextIO
 
+from xenia.cli.printable import printable
+
 _BOLD, _RED, _PLAIN = "\x1b[1m", "\x1b[1;31m", "\x1b[0m"
 _ERASE_LINE = "\r\x1b[K"
+_LONGEST_STEP = 200  # characters
 
 
 class Voice:
@@ -37,20 +40,21 @@ class Voice:
     def say(self, text: str) -> None:
         """One line of news."""
         if not self.quiet:
-            self._line(f"{self._prefix(_BOLD)} {_on_one_line(text)}")
+            self._line(f"{self._prefix(_BOLD)} {printable(text)}")
 
     def error(self, text: str) -> None:
         """One line about what went wrong."""
-        self._line(f"{self._prefix(_RED)} {_on_one_line(text)}")
+        self._line(f"{self._prefix(_RED)} {printable(text)}")
 
     def plain(self, text: str) -> None:
-        """Text as it is: a crash report, a traceback."""
-        self._line(text)
+        """Several lines: a crash report, a traceback, what a guest's kernel said last."""
+        self._line(printable(text, "\n\t"))
 
     def progress(self, what: str, done: int, total: int) -> None:
         """`done` of `total` bytes of `what`; total 0 when it is not known."""
         if self.quiet:
             return
+        what = _short(what)
         if total:
             text = f"{what}: {min(done, total) * 100 // total}% of {rough_size(total)}"
         else:
@@ -65,6 +69,7 @@ class Voice:
         """`done` of `total` steps of `what`, of which `current` is being taken."""
         if self.quiet:
             return
+        what, current = _short(what), _short(current)
         if self._rewrites:
             self._rewrite(f"{what} {current}".rstrip() + f" ({done} of {total})", now=False)
         else:
@@ -74,7 +79,7 @@ class Voice:
     def busy(self, what: str) -> None:
         """Show what is being waited for, on a terminal only, until the next word or `clear`."""
         if self._rewrites and not self.quiet:
-            self._rewrite(what, now=True)
+            self._rewrite(_short(what), now=True)
 
     def clear(self) -> None:
         """Take the progress line off the screen."""
@@ -114,6 +119,12 @@ class Voice:
             self._stream = None  # its reader is gone: there is nobody left to tell
 
 
+def _short(text: str) -> str:
+    """Progress is one line, whatever somebody calls what he does."""
+    text = printable(text[:_LONGEST_STEP])
+    return text if len(text) <= _LONGEST_STEP else text[: _LONGEST_STEP - 1] + "…"
+
+
 class VoiceHandler(logging.Handler):
     """Says what the backends log: a guest's ring that is not served any more, output that goes nowhere."""
 
@@ -123,11 +134,6 @@ class VoiceHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._voice.say(record.getMessage())
-
-
-def _on_one_line(text: str) -> str:
-    """File names and what a guest has written may hold anything, escape sequences for the terminal too."""
-    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
 
 
 def rough_size(size: int) -> str:

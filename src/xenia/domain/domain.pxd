@@ -185,7 +185,9 @@ cdef struct Domain:
     Vcpu vcpu[1]
     uint64_t nr_hypercalls[64]   # statistics
     uint64_t nr_exceptions[32]
-    int emergency_fd         # pipe (not blocking) that CONSOLEIO_write fills; <= 0 none
+    int emergency_fd         # pipes (not blocking) that CONSOLEIO_write fills, before the guest uses its console ring and after; <= 0 none
+    int log_fd
+    uint8_t console_used
     uint8_t handle[16]       # XENVER_guest_handle: the domain's UUID
     e820_entry_t e820[128]   # XENMEM_memory_map
     uint32_t nr_e820         # 0: none was set, the guest gets -ENOSYS

@@ -16,7 +16,7 @@ cdef bint domain_init(Domain *domain) noexcept nogil:
     domain.shutdown = SHUTDOWN_NONE
     domain.shutdown_code = SHUTDOWN_NONE
     domain.wake_fd = -1
-    domain.emergency_fd = -1
+    domain.emergency_fd = domain.log_fd = -1
     domain.grant_version = 1
     domain.nr_vcpus = 1
     vcpu.domain = domain

@@ -19,7 +19,6 @@ from xenia.backends.vbd.device import Vbd
 from xenia.backends.xenbus.attachment import Address, remove_all
 from xenia.backends.xenbus.foreign import Foreign
 from xenia.backends.xenstore.error import StoreError
-from xenia.backends.xenstore.permissions import Access, Permissions
 from xenia.backends.xenstore.server import Server, socket_path
 from xenia.backends.xenstore.store import Store
 from xenia.backends.xenstore.transport import GuestLink
@@ -30,6 +29,8 @@ from xenia.errors import ConfigError
 from xenia.hypervisor import Hypervisor, VirtualMachine
 from xenia.shutdown import Shutdown
 from xenia.toolstack.foreign import DomainForeign
+from xenia.toolstack.home import write_home
+from xenia.toolstack.hypervisor_log import HypervisorLog
 from xenia.toolstack.machine_config import MIB, Clock
 from xenia.toolstack.releases import Releases
 from xenia.toolstack.served_disk import ServedDisk, backend_home, physical_device
@@ -68,6 +69,7 @@ class Machine:
     ) -> None:
         self._hypervisor = Hypervisor(memory, scatter, check, jail)
         self._domains: list[Domain] = []
+        self._log = HypervisorLog()
         self._store = Server(Store(), store_place(xenstore_socket), self._find_guest)
         try:
             self._store.start()
@@ -109,7 +111,7 @@ class Machine:
             elf, memory=memory, ramdisk=ramdisk, command_line=cmdline, warped=clock == "warped"
         )
         try:
-            domain = Domain(name, vm, _sink(console), self._store, memory, driver_domain)
+            domain = Domain(name, vm, _sink(console), self._store, memory, self._log, driver_domain)
         except BaseException:
             vm.destroy()
             raise
@@ -120,6 +122,12 @@ class Machine:
             raise
         self._domains = [*(other for other in self._domains if not other.destroyed), domain]
         return domain
+
+    @property
+    def dmesg(self) -> list[str]:
+        """The hypervisor's log, line by line: what guests wrote with CONSOLEIO_write, which is no part of their
+        console, how they ended, and the registers of those that were crashed.  The newest 256 KiB are kept."""
+        return self._log.lines
 
     @property
     def free_memory(self) -> int:
@@ -153,50 +161,33 @@ class Machine:
 
     def _introduce(self, domain: Domain) -> None:
         """Write what a toolstack writes for a PV domain, and serve its store page."""
-        home, domid, vm = f"/local/domain/{domain.domid}", domain.domid, domain.vm
-        guest_reads = Permissions(0, Access.NONE, ((domid, Access.READ),))
-        guest_owns = Permissions(domid, Access.NONE)
         with self._keys.transaction() as keys:
-            for path, value in {
-                "": "",
-                "/name": domain.name,
-                "/domid": str(domid),
-                "/memory": "",
-                "/memory/static-max": str(domain.memory >> 10),
-                "/memory/target": str(domain.memory >> 10),
-                "/store": "",
-                "/store/port": str(vm.store_port),
-                "/store/ring-ref": str(vm.store_mfn),
-                "/console": "",
-                "/console/port": str(vm.console_port),
-                "/console/type": "xenconsoled",
-                "/cpu": "",
-                "/cpu/0": "",
-                "/cpu/0/availability": "online",
-                "/device": "",
-            }.items():
-                keys.write(home + path, value)
-                keys.set_permissions(home + path, guest_reads)
-            for path in ("/control", "/control/shutdown", "/data", "/drivers", "/feature", "/attr", "/error"):
-                keys.write(home + path, "")
-                keys.set_permissions(home + path, guest_owns)
+            write_home(keys, domain.name, domain.memory, domain.vm)
             if domain.driver_domain:
-                backend_home(keys, domid)
+                backend_home(keys, domain.domid)
         link = domain.store_link
         assert link is not None
-        self._store.attach(domid, link)
+        self._store.attach(domain.domid, link)
 
 
 class Domain:
     """One guest, made by `Machine.create_domain`."""
 
     def __init__(
-        self, name: str, vm: VirtualMachine, sink: Sink, store: Server, memory: int, driver_domain: bool = False
+        self,
+        name: str,
+        vm: VirtualMachine,
+        sink: Sink,
+        store: Server,
+        memory: int,
+        log: HypervisorLog,
+        driver_domain: bool = False,
     ) -> None:
         self.name = name
         self.memory = memory
         self.driver_domain = driver_domain
         self.vm = vm
+        self._log = log
         self._store = store
         self._keys = store.client()
         self._foreign = DomainForeign(vm)
@@ -210,6 +201,8 @@ class Domain:
             vm.console_fd,
             sink,
             emergency_fd=vm.emergency_fd,
+            log_fd=vm.log_fd,
+            log=lambda data: log.said(vm.domid, data),
         )
         self._settling = threading.Lock()
         self._settled = False
@@ -423,6 +416,7 @@ class Domain:
             if not self._settled:
                 self._settled = True
                 self.console.close(timeout)
+                self._log.ended(self.domid, self.shutdown, self.vm.crash_report)
 
 
 def store_place(where: str | os.PathLike[str] | bool | socket.socket | None) -> Path | socket.socket | None:

@@ -31,6 +31,11 @@ def verbs(guest: Guest) -> Mapping[str, Verb]:
             raise ConfigError("it has no domain just now")
         return domain.statistics
 
+    def dmesg(_: Mapping[str, Any]) -> object:
+        if guest.machine is None:
+            raise ConfigError("it has no machine yet")
+        return {"name": guest.config.name, "lines": guest.machine.dmesg}
+
     def attach(request: Mapping[str, Any]) -> object:
         try:
             disk = DiskConfig(**_argument(request, "disk", dict))
@@ -55,7 +60,13 @@ def verbs(guest: Guest) -> Mapping[str, Verb]:
         size = None if request.get("size") is None else _argument(request, "size", int)
         return guest.do(ResizeDisk(_argument(request, "name", str), size, request.get("shrink") is True))
 
-    return {"statistics": statistics, "block-attach": attach, "block-detach": detach, "block-resize": resize}
+    return {
+        "statistics": statistics,
+        "dmesg": dmesg,
+        "block-attach": attach,
+        "block-detach": detach,
+        "block-resize": resize,
+    }
 
 
 def _argument(request: Mapping[str, Any], name: str, kind: type[T]) -> T:

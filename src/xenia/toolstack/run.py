@@ -73,6 +73,10 @@ _ENDINGS = {
 }
 
 
+# The last words to the hypervisor may then be the only ones that say why.
+_BAD = (Ending.PANIC, Ending.HALTED, Ending.WATCHDOG)
+
+
 def run(config: MachineConfig, words: RunWords, *, verbose: bool = False, violation_status: int = 1) -> Outcome:
     """Boot what `config` asks for, connect it with the standard streams, and tell how it ended.
 
@@ -191,15 +195,18 @@ def _command_outcome(guest: Guest, line: CommandLine) -> Outcome:
     outcome = _shutdown_outcome(guest)
     if outcome.ending is Ending.POWEROFF:
         return Outcome(Ending.LOST)
-    return replace(outcome, console=line.console_text())
+    return replace(outcome, console=line.console_text() + outcome.console)
 
 
 def _shutdown_outcome(guest: Guest) -> Outcome:
     domain = guest.require_domain()
     shutdown = domain.shutdown
     assert shutdown is not None
+    unshown = domain.console.unshown
     if shutdown.detail:  # whatever reason the guest had announced before
-        return Outcome(Ending.CRASH, reason=shutdown.detail, report=domain.crash_report)
+        return Outcome(Ending.CRASH, reason=shutdown.detail, report=domain.crash_report, console=unshown)
     ending = _ENDINGS[shutdown.reason]
     code = shutdown.code if shutdown.code != shutdown.reason else None
-    return Outcome(Ending.HALTED if ending is Ending.POWEROFF and shutdown.halted else ending, code=code)
+    if ending is Ending.POWEROFF and shutdown.halted:
+        ending = Ending.HALTED
+    return Outcome(ending, code=code, console=unshown if ending in _BAD else b"")

@@ -137,3 +137,25 @@ def test_steps_are_counted_and_the_one_being_taken_is_named_on_a_terminal() -> N
     assert screen.getvalue().startswith("\r\x1b[K\x1b[1mxenia:\x1b[0m configuring (0 of 129)")
     assert stream.getvalue().splitlines()[:2] == ["xenia: configuring", "xenia: configuring: 33 of 129"]
     assert len(stream.getvalue().splitlines()) == 5
+
+
+@pytest.mark.parametrize("stream", [io.StringIO(), Screen()])
+def test_nothing_that_others_wrote_reaches_the_terminal_as_it_is(stream: io.StringIO) -> None:
+    voice = Voice(stream)
+    nasty = "\x1b]0;owned\x07\x9b2J\r\u202e"
+    for number in range(3):
+        voice.progress(nasty, number, 3)
+        voice.steps(nasty, nasty, number, 3)
+    voice.busy(nasty)
+    voice.say(nasty)
+    voice.plain(f"a\tb {nasty}\nc")
+    written = stream.getvalue().replace("\r\x1b[K", "").replace("\x1b[1mxenia:\x1b[0m", "").replace("\r\n", "\n")
+    assert all(one.isprintable() or one in "\n\t" for one in written)
+    assert "a\tb \\x1b]0;owned" in written
+
+
+def test_a_step_is_one_short_line_whatever_it_is_called() -> None:
+    stream = io.StringIO()
+    for number in range(100):
+        Voice(stream).steps("x" * 10_000, "y" * 10_000, number, 100)
+    assert max(map(len, stream.getvalue().splitlines())) < 250

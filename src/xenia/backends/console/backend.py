@@ -35,24 +35,25 @@ class ConsoleBackend:
         sink: Sink,
         state: ConsoleState | None = None,
         emergency_fd: int | None = None,
+        log_fd: int | None = None,
+        log: Callable[[bytes], object] | None = None,
     ) -> None:
         """`event_fd` is an eventfd, readable after the domain sent an event on its console port; `emergency_fd` is the
-        reading end of a pipe with the bytes of CONSOLEIO_write.  Both are made non-blocking and stay their owner's to
-        close, after `close`.  The rest is as in Console."""
-        os.set_blocking(event_fd, False)
-        if emergency_fd is not None:
-            os.set_blocking(emergency_fd, False)
-        self._console = Console(name, page, notify, sink, state)
+        reading end of a pipe with the bytes of CONSOLEIO_write, `log_fd` of one with those that came when the ring was
+        in use.  They are made non-blocking and stay their owner's to close, after `close`.  The rest is as in Console.
+        """
+        self._pipes = [(fd, late) for fd, late in ((emergency_fd, False), (log_fd, True)) if fd is not None]
+        for fd in (event_fd, *(fd for fd, _ in self._pipes)):
+            os.set_blocking(fd, False)
+        self._console = Console(name, page, notify, sink, state, log=log, before_ring=self._read_emergency)
         self._event_fd = event_fd
-        self._emergency_fd = emergency_fd
         # Until it is closed and -1; the lock keeps others from writing to a descriptor that is not ours any more.
         with ExitStack() as held:
             self._selector = held.enter_context(selectors.DefaultSelector())
             self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
             held.callback(os.close, self._wake_fd)
-            for fd in (event_fd, self._wake_fd, emergency_fd):
-                if fd is not None:
-                    self._selector.register(fd, selectors.EVENT_READ)
+            for fd in (event_fd, self._wake_fd, *(fd for fd, _ in self._pipes)):
+                self._selector.register(fd, selectors.EVENT_READ)
             self._held = held.pop_all()
         self._wake_lock = threading.Lock()
         self._closing = False
@@ -63,6 +64,11 @@ class ConsoleBackend:
     @property
     def stats(self) -> ConsoleStats:
         return self._console.stats
+
+    @property
+    def unshown(self) -> bytes:
+        """See Console.unshown."""
+        return self._console.unshown
 
     def start(self) -> None:
         self._thread.start()
@@ -148,7 +154,7 @@ class ConsoleBackend:
         waiting_for: int | None = None
         while True:
             closing = self._closing  # before the last look at what the guest wrote
-            self._read_emergency(selector)
+            self._read_emergency()
             while console.service() or self._rang():
                 pass
             if closing and (not console.has_output or self._remaining() == 0):
@@ -171,18 +177,18 @@ class ConsoleBackend:
             return False
         return True
 
-    def _read_emergency(self, selector: selectors.BaseSelector) -> None:
-        if self._emergency_fd is None:
-            return
-        try:
-            data = os.read(self._emergency_fd, 65536)  # all that is in the pipe now, and no more: it may never be empty
-        except BlockingIOError:
-            return
-        if data:
-            self._console.emergency(data)
-            return
-        selector.unregister(self._emergency_fd)  # its writer is gone
-        self._emergency_fd = None
+    def _read_emergency(self) -> None:
+        for pipe in list(self._pipes):
+            fd, late = pipe
+            try:
+                data = os.read(fd, 65536)  # all that is in the pipe now, and no more: it may never be empty
+            except BlockingIOError:
+                continue
+            if data:
+                self._console.emergency(data, late)
+            else:
+                self._selector.unregister(fd)  # its writer is gone
+                self._pipes.remove(pipe)
 
     def _remaining(self) -> float | None:
         """Seconds that closing may still take, None without limit."""

@@ -33,6 +33,11 @@ class ConsoleRing:
         for view in (self._in, self._out, self._words):
             view.release()
 
+    @property
+    def has_output(self) -> bool:
+        """Whether the guest has written anything, or at least says so."""
+        return bool(self._words[_OUT_CONS] != self._words[_OUT_PROD])
+
     def take(self) -> bytes:
         """All bytes the guest has written, at most OUT_SIZE.  Raises RingFault."""
         words = self._words

@@ -22,6 +22,10 @@ MEMORY = 512 * MIB
 _LOOK = 0.2  # seconds between two looks at how far it is
 _SCRIPT = "install.sh"
 _COPYING = "putting files in place"
+# What the script says it does; what else the packages' own programs may print is no stage.
+_STAGES = ("making the file system", _COPYING, "unpacking what needs dpkg", "configuring", "finishing")
+_LONGEST_LINE = 4096
+_KEPT = 65536  # bytes of errors and of the console, the newest
 _DONE = {"unpacking what needs dpkg": "unpacked", "configuring": "installed"}  # by stage: the status that ends a step
 
 
@@ -52,13 +56,13 @@ class Installation:
             match event:
                 case Stdout(text):
                     *lines, rest = (self._line + text).split(b"\n")
-                    self._line = bytearray(rest)
+                    self._line = bytearray(rest[:_LONGEST_LINE])
                     for line in lines:
-                        self._take(line.decode("utf-8", "replace"))
+                        self._take(line[:_LONGEST_LINE].decode("utf-8", "replace"))
                 case Stderr(text):
-                    self.errors += text
+                    self.errors = (self.errors + text)[-_KEPT:]
                 case ConsoleText(text):
-                    self.console += text
+                    self.console = (self.console + text)[-_KEPT:]
                 case Exited(status):
                     self.status = status
                 case Killed(number):
@@ -73,14 +77,14 @@ class Installation:
             words.progress(self.stage, 0, 0)
 
     def _take(self, line: str) -> None:
-        if line.startswith("stage: "):
+        if line.startswith("stage: ") and line.removeprefix("stage: ") in _STAGES:
             self.stage = line.removeprefix("stage: ")
             self._done.clear()
             self._package = ""
         elif step := re.match(r"processing: \w+: ([^:\s]+)", line):
             self._package = step[1]
         elif (status := re.match(r"status: ([^\s]+): (\w+)", line)) and status[2] == _DONE.get(self.stage):
-            self._done.add(status[1])
+            self._done |= {status[1]} if len(self._done) < self._totals[status[2]] else set()
 
 
 def installer(base: Base, kernel: Kernel, tools: Mapping[str, bytes], zeroed: bool, cache: Cache) -> Boot:

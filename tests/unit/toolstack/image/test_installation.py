@@ -62,3 +62,19 @@ def test_errors_the_console_and_the_status_are_kept() -> None:
 def test_the_script_is_one_that_a_shell_reads() -> None:
     script = resources.files("xenia.toolstack.image").joinpath("install.sh").read_text()
     subprocess.run(["sh", "-n"], input=script, text=True, check=True)
+
+
+def test_what_a_guest_says_takes_no_more_than_is_needed() -> None:
+    installation = Installation(0, 2)
+    for _ in range(2000):
+        installation.receive(record(RecordType.STDERR, b"e" * 248) + record(RecordType.STDOUT, b"l" * 248) + b"c" * 248)
+    assert len(installation.errors) == len(installation.console) == 65536
+    assert len(installation._line) <= 4096
+    installation.receive(stdout("\nstage: configuring\n" + "".join(f"status: p{n}: installed\n" for n in range(5))))
+    assert told(installation) == ("configuring", "", 2, 2)
+
+
+def test_only_what_the_script_says_is_a_stage() -> None:
+    installation = Installation(0, 0)
+    installation.receive(stdout("stage: \x1b]0;owned\x07\nstage: configuring \n"))
+    assert installation.stage == "booting"
