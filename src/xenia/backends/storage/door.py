@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from xenia.errors import ConfigError
 
+CONNECTING = 10  # seconds until a server has to take a connection
 NAMELESS = ""  # what files without a name are noted under
 
 
@@ -29,9 +31,10 @@ class Door:
         return os.open(path, flags | os.O_CLOEXEC, 0o644)
 
     def connect(self, path: Path | str) -> socket.socket:
-        """A connection to the server that listens there.  OSError."""
+        """A connection to the server that listens there.  OSError: EAGAIN where it takes none for so long."""
         connection = socket.socket(socket.AF_UNIX)
         try:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@qq", CONNECTING, 0))
             connection.connect(str(path))
         except OSError:
             connection.close()

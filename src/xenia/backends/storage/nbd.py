@@ -2,18 +2,24 @@
 
 The protocol is NBD's, doc/proto.md: fixed newstyle negotiation, simple and structured replies. A batch goes out as one
 stream of requests, and replies are taken as they come.
+
+No wait for the server is without end: it has PATIENCE seconds for each reply. Where it does not answer or goes away,
+the next request connects again, and what was not answered is sent again, as each request may be. What the old one had
+been told and had not flushed may be lost, though; where there was such data, the disk can only be read from then on.
 """
 
 from __future__ import annotations
 
 import errno
+import logging
 import os
-import selectors
+import select
 import socket
 import struct
 import threading
+import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -21,15 +27,11 @@ from typing import ClassVar
 from xenia.backends.storage.buffers import Buffers, Cursor, after, zero
 from xenia.backends.storage.door import door
 from xenia.backends.storage.layer import BlockSize, Capability, Extent, Layer, Operation, Request
+from xenia.backends.storage.nbd_link import GREETING, Link, Lost
 from xenia.errors import ConfigError
 
-_MAGIC, _OPTION_MAGIC, _OPTION_REPLY_MAGIC = b"NBDMAGIC", 0x49484156454F5054, 0x3E889045565A9
 _REQUEST_MAGIC, _SIMPLE_MAGIC, _STRUCTURED_MAGIC = 0x25609513, 0x67446698, 0x668E33EF
 _REQUEST = struct.Struct(">IHHQQI")
-
-_GO, _STRUCTURED_REPLY, _SET_META_CONTEXT = 7, 8, 10
-_ACK, _INFO, _META_CONTEXT, _ERROR = 1, 3, 4, 1 << 31
-_INFO_EXPORT, _INFO_BLOCK_SIZE = 0, 3
 
 _READ, _WRITE, _DISCONNECT, _FLUSH, _TRIM, _ZEROES, _STATUS = 0, 1, 2, 3, 4, 6, 7
 _NO_HOLE = 1 << 1  # flag of a command
@@ -39,15 +41,14 @@ _NONE, _OFFSET_DATA, _OFFSET_HOLE, _BLOCK_STATUS = 0, 1, 2, 5  # chunks
 _READ_ONLY, _SEND_FLUSH, _SEND_TRIM, _SEND_ZEROES = 1 << 1, 1 << 2, 1 << 5, 1 << 6
 
 IN_FLIGHT = 16
-LONGEST = 32 << 20  # bytes of one request
 MOST_STATUS = 1 << 30
+PATIENCE = 30.0  # seconds for a reply
+PAUSE = 5.0  # seconds between attempts to connect again
+
+_log = logging.getLogger(__name__)
 
 
-class Lost(OSError):
-    """The server has gone, or makes no sense."""
-
-
-@dataclass
+@dataclass(eq=False)
 class Command:
     """A request on its way."""
 
@@ -59,24 +60,42 @@ class Command:
     error: int = 0
     statuses: list[tuple[int, int]] = field(default_factory=list)
 
+    @property
+    def changes(self) -> bool:
+        """Whether it changes what is stored."""
+        return self.kind in (_WRITE, _TRIM, _ZEROES)
+
 
 class NbdClient(Layer):
     """One connection to an export."""
 
     name: ClassVar[str] = "nbd"
 
-    def __init__(self, connection: socket.socket, export: str = "", read_only: bool = False) -> None:
-        """Negotiate with the server at the other end.  ConfigError where it does not offer the export."""
-        self._socket = connection
+    def __init__(
+        self,
+        connection: socket.socket,
+        export: str = "",
+        read_only: bool = False,
+        reconnect: Callable[[], socket.socket] | None = None,
+    ) -> None:
+        """Negotiate with the server at the other end.  ConfigError where it does not offer the export.
+
+        `reconnect` gives another connection to it.
+        """
+        self._reconnect = reconnect
+        self._export = export
         self._lock = threading.Lock()
+        self._unflushed = False  # whether the server has data that may be lost with it
+        self._damaged = False  # whether such data may have been lost
+        self._tried = -PAUSE  # when a connection was last asked for
         self._next_handle = 0
         self._lost = False
-        self._structured = False
-        self._context: int | None = None
         try:
-            size, flags, unit, preferred, self._longest = self._negotiate(export)
+            self._link = Link(connection)
+            self._offer = self._link.negotiate(export)
         except (OSError, struct.error) as error:
             raise ConfigError(f"the NBD server ended the conversation: {error.args[-1]}") from None
+        size, flags, unit, preferred, self._longest = self._offer
         capabilities = Capability(0)
         if flags & _SEND_FLUSH:
             capabilities |= Capability.FLUSH
@@ -187,7 +206,7 @@ class NbdClient(Layer):
             self._store_zeroes(offset, length)
 
     def _extents(self, offset: int, length: int) -> Iterator[Extent]:
-        if self._context is None:
+        if self._link.context is None:
             yield Extent(offset, length)
             return
         end = offset + length
@@ -210,62 +229,21 @@ class NbdClient(Layer):
         pass  # the size of an export is told once
 
     def _close(self) -> None:
+        self._reconnect = None
+        if self._lock.acquire(timeout=1):
+            self._lock.release()
+        else:
+            self._link.abandon()  # whoever waits for an answer fails
         try:
+            if self._unflushed and not self._lost:
+                self._exchange([Command(_FLUSH)], GREETING)
             if not self._lost:
-                if not self.read_only:
-                    self._flush()
-                self._socket.sendall(_REQUEST.pack(_REQUEST_MAGIC, 0, _DISCONNECT, 0, 0, 0))
+                self._link.hurry(1)
+                self._link.send_all([memoryview(_REQUEST.pack(_REQUEST_MAGIC, 0, _DISCONNECT, 0, 0, 0))])
+            if self._unflushed or self._damaged:
+                raise OSError(errno.EIO, "the NBD server has gone with what was not flushed")
         finally:
-            self._socket.close()
-
-    # Negotiation
-
-    def _negotiate(self, export: str) -> tuple[int, int, int, int, int]:
-        magic, option_magic, flags = struct.unpack(">8sQH", self._receive(18))
-        if magic != _MAGIC or option_magic != _OPTION_MAGIC or not flags & 1:
-            raise ConfigError("what listens there is not an NBD server of the new style")
-        self._socket.sendall(struct.pack(">I", flags & 3))  # fixed newstyle, no zeroes
-        self._structured = self._option(_STRUCTURED_REPLY, b"") is not None
-        name = export.encode()
-        if self._structured:
-            query = b"base:allocation"
-            replies = self._option(
-                _SET_META_CONTEXT, struct.pack(">I", len(name)) + name + struct.pack(">II", 1, len(query)) + query
-            )
-            for kind, data in replies or ():
-                if kind == _META_CONTEXT and data[4:] == query:
-                    (self._context,) = struct.unpack_from(">I", data)
-        replies = self._option(
-            _GO, struct.pack(">I", len(name)) + name + struct.pack(">HH", 1, _INFO_BLOCK_SIZE), what=export
-        )
-        size, flags, unit, preferred, longest = -1, 0, 1, 4096, LONGEST
-        for kind, data in replies or ():
-            if kind == _INFO and data[:2] == struct.pack(">H", _INFO_EXPORT):
-                size, flags = struct.unpack_from(">QH", data, 2)
-            elif kind == _INFO and data[:2] == struct.pack(">H", _INFO_BLOCK_SIZE):
-                unit, preferred, maximum = struct.unpack_from(">III", data, 2)
-                longest = min(longest, maximum)
-        if size < 0 or unit & (unit - 1) or not 0 < unit <= 65536 or longest < unit:
-            raise ConfigError("the NBD server does not say what it serves")
-        return size, flags, unit, preferred, longest // unit * unit
-
-    def _option(self, option: int, data: bytes, what: str | None = None) -> list[tuple[int, bytes]] | None:
-        """Ask for an option: the replies, or None where it is refused (ConfigError where `what` depends on it)."""
-        self._socket.sendall(struct.pack(">QII", _OPTION_MAGIC, option, len(data)) + data)
-        replies: list[tuple[int, bytes]] = []
-        while True:
-            magic, _, kind, length = struct.unpack(">QIII", self._receive(20))
-            if magic != _OPTION_REPLY_MAGIC or length > 1 << 16:
-                raise Lost(errno.EPROTO, "it sends what cannot be understood")
-            body = self._receive(length)
-            if kind == _ACK:
-                return replies
-            if kind & _ERROR:
-                if what is None:
-                    return None
-                reason = body.decode("utf-8", "replace") or f"error {kind & ~_ERROR}"
-                raise ConfigError(f"the NBD server does not serve '{what}': {reason}")
-            replies.append((kind, bytes(body)))
+            self._link.close()
 
     # Commands
 
@@ -275,44 +253,83 @@ class NbdClient(Layer):
             if command.error:
                 raise OSError(command.error, os.strerror(command.error))
 
-    def _exchange(self, commands: list[Command]) -> None:
+    def _exchange(self, commands: list[Command], patience: float | None = None) -> None:
         """Send commands and take their replies, several in flight; each command's `error` tells how it went."""
         with self._lock:
-            if self._lost:
-                self._fail(commands)
-                return
-            flying: dict[int, Command] = {}
-            try:
-                if len(commands) == 1:
-                    self._send_all(self._frame(commands[0], flying))
-                    while flying:
-                        self._receive_reply(flying)
-                else:
-                    self._pipeline(deque(commands), flying)
-            except OSError:
-                # Replies and requests can no longer be told apart.
-                self._lost = True
-                self._fail(flying.values())
-                self._fail(command for command in commands if command.error < 0)
+            waiting = commands
+            for _ in range(2):
+                if self._lost and not self._connect_again():
+                    break
+                if self._damaged:
+                    self._fail(command for command in waiting if command.changes or command.kind == _FLUSH)
+                    waiting = [command for command in waiting if not command.error]
+                waiting = self._converse(waiting, PATIENCE if patience is None else patience)
+                if not waiting:
+                    break
+            self._fail(waiting)
+            for command in commands:
+                if not command.error and (command.changes or command.kind == _FLUSH):
+                    self._unflushed = command.changes and self.can_flush
+
+    def _converse(self, commands: list[Command], patience: float) -> list[Command]:
+        """One attempt; the commands that were not answered, where the connection was lost."""
+        self._link.hurry(patience)
+        flying: dict[int, Command] = {}
+        queue = deque(commands)
+        try:
+            if len(commands) == 1:
+                self._link.send_all(self._frame(queue.popleft(), flying))
+                while flying:
+                    self._receive_reply(flying)
+            else:
+                self._pipeline(queue, flying)
+        except OSError as error:
+            # Replies and requests can no longer be told apart.
+            self._lost = True
+            _log.warning("the NBD server of '%s' is lost: %s", self._export, error.strerror or error)
+            left = [*flying.values(), *queue]
+            for command in left:
+                command.error = 0
+                command.statuses.clear()
+            done = (command for command in commands if command not in left and not command.error)
+            self._unflushed |= self.can_flush and any(command.changes for command in done)
+            return left
+        return []
+
+    def _connect_again(self) -> bool:
+        if self._reconnect is None or time.monotonic() - self._tried < PAUSE:
+            return False
+        self._tried = time.monotonic()
+        try:
+            link = Link(self._reconnect())
+        except (OSError, ConfigError) as error:
+            _log.warning("the NBD server of '%s' cannot be had again: %s", self._export, error)
+            return False
+        try:
+            if link.negotiate(self._export) != self._offer:
+                raise ConfigError("it serves something else than before")
+        except (OSError, ConfigError, struct.error) as error:
+            link.close()
+            _log.warning("the NBD server of '%s' cannot be had again: %s", self._export, error)
+            return False
+        self._link.close()
+        self._link = link
+        self._lost = False
+        self._damaged = self._damaged or self._unflushed
+        self._unflushed = False
+        state = "; what was not flushed may be lost, so it is only read from now on" if self._damaged else ""
+        _log.warning("the NBD server of '%s' is there again%s", self._export, state)
+        return True
 
     def _pipeline(self, queue: deque[Command], flying: dict[int, Command]) -> None:
-        for command in queue:
-            command.error = -1  # not sent
         outgoing: list[memoryview] = []
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._socket, selectors.EVENT_READ)
-            while queue or outgoing or flying:
-                if not outgoing and queue and len(flying) < IN_FLIGHT:
-                    command = queue.popleft()
-                    command.error = 0
-                    outgoing = self._frame(command, flying)
-                selector.modify(self._socket, selectors.EVENT_READ | (selectors.EVENT_WRITE if outgoing else 0))
-                for _, events in selector.select():
-                    if events & selectors.EVENT_READ:
-                        self._receive_reply(flying)
-                    elif outgoing:
-                        sent = self._socket.sendmsg(outgoing[:1024], [], socket.MSG_DONTWAIT)
-                        outgoing = after(outgoing, sent)
+        while queue or outgoing or flying:
+            if not outgoing and queue and len(flying) < IN_FLIGHT:
+                outgoing = self._frame(queue.popleft(), flying)
+            if self._link.wait(select.POLLIN | (select.POLLOUT if outgoing else 0)) & ~select.POLLOUT:
+                self._receive_reply(flying)
+            elif outgoing:
+                outgoing = self._link.send_some(outgoing)
 
     @staticmethod
     def _fail(commands: Iterable[Command]) -> None:
@@ -329,35 +346,45 @@ class NbdClient(Layer):
 
     def _receive_reply(self, flying: dict[int, Command]) -> None:
         """Take one reply, or one chunk of a structured one."""
-        (magic,) = struct.unpack(">I", self._receive(4))
+        (magic,) = struct.unpack(">I", self._link.receive(4))
         if magic == _SIMPLE_MAGIC:
-            error, handle = struct.unpack(">IQ", self._receive(12))
+            error, handle = struct.unpack(">IQ", self._link.receive(12))
             command = self._flying(flying, handle)
             command.error = _errno(error)
             if command.kind == _READ and not error:
-                self._receive_into(command.buffers)
-            del flying[handle]
-        elif magic == _STRUCTURED_MAGIC and self._structured:
-            flags, kind, handle, length = struct.unpack(">HHQI", self._receive(16))
+                self._link.receive_into(command.buffers)
+            self._answered(flying, handle)
+        elif magic == _STRUCTURED_MAGIC and self._link.structured:
+            flags, kind, handle, length = struct.unpack(">HHQI", self._link.receive(16))
             self._receive_chunk(self._flying(flying, handle), kind, length)
             if flags & _DONE:
-                del flying[handle]
+                self._answered(flying, handle)
         else:
             raise Lost(errno.EPROTO, "the NBD server sends what cannot be understood")
 
+    def _answered(self, flying: dict[int, Command], handle: int) -> None:
+        del flying[handle]
+        self._link.hurry()
+
     def _receive_chunk(self, command: Command, kind: int, length: int) -> None:
         if kind == _OFFSET_DATA and command.kind == _READ and length > 8:
-            (offset,) = struct.unpack(">Q", self._receive(8))
-            self._receive_into(self._part(command, offset, length - 8))
+            (offset,) = struct.unpack(">Q", self._link.receive(8))
+            self._link.receive_into(self._part(command, offset, length - 8))
         elif kind == _OFFSET_HOLE and command.kind == _READ and length == 12:
-            offset, hole = struct.unpack(">QI", self._receive(12))
+            offset, hole = struct.unpack(">QI", self._link.receive(12))
             zero(self._part(command, offset, hole))
-        elif kind == _BLOCK_STATUS and command.kind == _STATUS and 12 <= length <= 1 << 24 and length % 8 == 4:
-            data = self._receive(length)
-            if struct.unpack_from(">I", data)[0] == self._context:
+        elif (
+            kind == _BLOCK_STATUS
+            and command.kind == _STATUS
+            and not command.statuses
+            and 12 <= length <= 1 << 22
+            and length % 8 == 4
+        ):
+            data = self._link.receive(length)
+            if struct.unpack_from(">I", data)[0] == self._link.context:
                 command.statuses += list(struct.iter_unpack(">II", data[4:]))
         elif kind & 1 << 15 and 6 <= length <= 1 << 16:
-            command.error = _errno(struct.unpack_from(">I", self._receive(length))[0])
+            command.error = _errno(struct.unpack_from(">I", self._link.receive(length))[0])
         elif kind != _NONE or length:
             raise Lost(errno.EPROTO, "the NBD server sends what cannot be understood")
 
@@ -375,27 +402,13 @@ class NbdClient(Layer):
             raise Lost(errno.EPROTO, "the NBD server answers what was not asked")
         return flying[handle]
 
-    def _receive(self, length: int) -> bytearray:
-        data = bytearray(length)
-        self._receive_into([memoryview(data)] if length else [])
-        return data
-
-    def _receive_into(self, buffers: Buffers) -> None:
-        while buffers:
-            done = self._socket.recvmsg_into(buffers[:1024])[0]
-            if not done:
-                raise Lost(errno.EIO, "it has closed the connection")
-            buffers = after(buffers, done)
-
-    def _send_all(self, buffers: Buffers) -> None:
-        while buffers:
-            buffers = after(buffers, self._socket.sendmsg(buffers[:1024]))
-
 
 def connect(path: Path) -> socket.socket:
     """A connection to the server that listens on a unix socket.  ConfigError."""
     try:
         return door().connect(path)
+    except BlockingIOError:
+        raise ConfigError(f"the NBD server at {path} takes no connection") from None
     except OSError as error:
         raise ConfigError(f"cannot reach an NBD server at {path}: {error.strerror or error}") from None
 
@@ -404,7 +417,7 @@ def open_nbd(path: Path, export: str = "", read_only: bool = False) -> NbdClient
     """Connect to the server that listens on a unix socket."""
     connection = connect(path)
     try:
-        return NbdClient(connection, export, read_only)
+        return NbdClient(connection, export, read_only, lambda: connect(path))
     except BaseException:
         connection.close()
         raise
