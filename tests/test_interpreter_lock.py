@@ -13,7 +13,7 @@ from pathlib import Path
 
 SOURCE = Path(__file__).parent.parent / "src" / "xenia"
 WAITS = {"lock", "lock_wait", "condition_wait", "poll", "ppoll", "fdatasync", "sync_file_range", "madvise"}
-WAITS |= {"sched_yield"}
+WAITS |= {"sched_yield", "preadv2", "pwritev2", "fallocate", "munmap", "usleep", "nanosleep"}
 FUNCTION = re.compile(r"^(\s*)(?:cdef|cpdef|def)\s+(?:[^()=]*?\W)?(\w+)\(")
 CLASS = re.compile(r"^(?:cdef )?class (\w+)(?:\((\w+)\))?:")
 CALL = re.compile(r"((?:\(<\w+>[\w.]+\)\.|\w+\.)*)(\w+)\(")

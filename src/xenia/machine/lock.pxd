@@ -28,6 +28,7 @@ cdef struct Lock:
 
 cdef struct Condition:
     volatile uint32_t signals
+    uint32_t waiting            # guarded by the lock
 
 cdef inline void lock(Lock *it) noexcept nogil:
     if not lock_take(&it.word):
@@ -50,6 +51,6 @@ cdef void lock_wait(Lock *it) noexcept nogil
 cdef void lock_wake(Lock *it) noexcept nogil
 cdef void lock_lend(Lock *it) noexcept nogil
 
-# Let go of the lock until the condition is signalled after this call began; or for no reason.
+# Let go of the lock until the condition is signalled, or for no reason.  Both are called with the lock held.
 cdef void condition_wait(Condition *condition, Lock *it) noexcept nogil
 cdef void condition_signal(Condition *condition, bint all) noexcept nogil

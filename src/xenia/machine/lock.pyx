@@ -41,6 +41,13 @@ cdef extern from *:
         syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, most, NULL, NULL, 0);
     }
 
+    static void relax(void)
+    {
+    #ifdef __x86_64__
+        __builtin_ia32_pause();
+    #endif
+    }
+
     static uint64_t longest_ns;     /* that anybody waited */
 
     static void wait_for(volatile uint32_t *word, uint64_t sleep_ns)
@@ -49,7 +56,7 @@ cdef extern from *:
         uint32_t seen;
         int entitled;               /* to take it while it is reserved: it was here before that, or has slept since */
         for (int i = 0; i < SPINS; i++) {
-            __builtin_ia32_pause();
+            relax();
             if (*word == 0 && lock_take(word))
                 return;
         }
@@ -123,8 +130,6 @@ cdef extern from *:
         __atomic_fetch_or(word, LOCK_RESERVED, __ATOMIC_SEQ_CST);
     }
 
-    static uint32_t signals_now(volatile uint32_t *signals) { return __atomic_load_n(signals, __ATOMIC_SEQ_CST); }
-
     static void signal_condition(volatile uint32_t *signals, int all)
     {
         __atomic_fetch_add(signals, 1, __ATOMIC_SEQ_CST);
@@ -137,7 +142,6 @@ cdef extern from *:
     void wake(volatile uint32_t *word) noexcept nogil
     void reserve(volatile uint32_t *word) noexcept nogil
     bint futex_wait(volatile uint32_t *word, uint32_t value, unsigned long timeout_ns) noexcept nogil
-    uint32_t signals_now(volatile uint32_t *signals) noexcept nogil
     void signal_condition(volatile uint32_t *signals, bint all) noexcept nogil
     unsigned long longest_ns
     uint32_t waits_with_interpreter
@@ -168,14 +172,17 @@ cdef void lock_lend(Lock *it) noexcept nogil:
 
 
 cdef void condition_wait(Condition *condition, Lock *it) noexcept nogil:
-    cdef uint32_t seen = signals_now(&condition.signals)
+    cdef uint32_t seen = condition.signals
+    condition.waiting += 1
     unlock(it)
     futex_wait(&condition.signals, seen, 0)
     lock(it)
+    condition.waiting -= 1
 
 
 cdef void condition_signal(Condition *condition, bint all) noexcept nogil:
-    signal_condition(&condition.signals, all)
+    if condition.waiting:
+        signal_condition(&condition.signals, all)
 
 
 def waits_with_the_interpreter(reset: bool = False) -> int:

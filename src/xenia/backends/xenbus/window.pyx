@@ -62,6 +62,8 @@ cdef class Window:
         self.unmap()
 
     cdef unmap(self):
-        if self.base != NULL:
-            munmap(self.base, self.size)
-            self.base = NULL
+        cdef char *base = self.base
+        self.base = NULL
+        if base != NULL:
+            with nogil:
+                munmap(base, self.size)
