@@ -232,6 +232,22 @@ def test_a_running_guest_tells_what_its_disks_have_done_and_takes_others(
     assert gone.returncode == 2 and gone.stderr == b"xenia: no guest 'teller' is running (none is running)\n"
 
 
+@needs_debian
+def test_the_shell_follows_the_window(debian_console: Callable[..., "pexpect.spawn[str]"]) -> None:
+    child = debian_console()
+    child.send("stty size; echo $TERM\r")
+    child.expect("30 100\r\nxterm\r\n")
+    child.send("sh -c 'trap \"stty size; kill \\$!\" WINCH; echo rea\"\"dy; sleep 60 & wait'\r")
+    child.expect("ready\r\n")
+    child.setwinsize(41, 123)
+    child.expect("41 123\r\n")
+    child.send("reboot\r")
+    child.expect("the guest reboots")
+    child.expect("/ # ")
+    child.send("until [ \"$(stty size)\" = '41 123' ]; do :; done; echo st''ill\r")
+    child.expect("still")
+
+
 # --- without a terminal
 
 
@@ -379,6 +395,21 @@ def test_a_command_that_leaves_its_input_is_not_waited_for() -> None:
     assert ended.returncode == 0
     assert ended.stdout == bytes(5)
     assert ended.stderr == b""
+
+
+@needs_debian
+def test_a_command_has_an_environment_and_a_folder() -> None:
+    words = ["--env", "A=b=c", "--env", "OPERATORS", "--env", "EMPTY=", "--cwd", "/tmp"]
+    ended = run("-q", *words, "--", "sh", "-c", 'echo "$A|$OPERATORS|${EMPTY-no}|$PWD|$PATH|$TERM"', OPERATORS="own")
+    path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    assert ended.stdout.decode() == f"b=c|own||/tmp|{path}|dumb\n"
+
+
+@needs_debian
+def test_a_folder_that_is_not_there_is_said() -> None:
+    ended = run("-q", "--cwd", "/nowhere", "--", "true")
+    assert ended.returncode == 126
+    assert ended.stderr == b"xenia: no directory /nowhere\n"
 
 
 @needs_debian

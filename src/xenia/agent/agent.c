@@ -16,6 +16,7 @@
 #include "linux.h"
 #include "root.h"
 #include "rings.h"
+#include "window.h"
 
 /* --- configuration */
 
@@ -201,13 +202,6 @@ static void __attribute__((noreturn)) execute(void)
 
 /* --- mode=shell */
 
-static void set_window_size(int console)
-{
-    struct { u16 rows, columns, x, y; } size = { (u16)rows, (u16)columns, 0, 0 };
-    if (rows && columns)
-        call3(SYS_ioctl, console, TIOCSWINSZ, &size);
-}
-
 static void run_shell(int is_init)
 {
     static const u64 awaited = END_SIGNALS | SIGNAL_BIT(SIGCHLD);
@@ -224,7 +218,7 @@ static void run_shell(int is_init)
                 call2(SYS_dup2, console, fd);
             if (console > 2)
                 call1(SYS_close, console);
-            set_window_size(0);
+            set_window_size(0, rows, columns);
         }
         call3(SYS_ioctl, 0, TIOCSCTTY, 1);
         if (greeting)
@@ -298,10 +292,12 @@ __attribute__((noreturn, used)) static void start(u64 *stack)
     }
     if (is_init && read_kernel_words() && !take_root(is_command))
         fail_root(console);
+    if (is_init && !is_command && rows)
+        follow_window();
     if (is_command) {
         run_command(is_init, console);
     } else if (is_init && root_device) {
-        set_window_size(0);
+        set_window_size(0, rows, columns);
         become_init(argv, envp);
         fail_root(console);
     } else {

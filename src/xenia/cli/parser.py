@@ -176,6 +176,11 @@ def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
         "--root", metavar="STACK[,ro]",
         help="a disk to boot from: it comes first, as xvda, with root=/dev/xvda on the kernel's command line",
     )  # fmt: skip
+    machine.add_argument(
+        "--env", metavar="NAME[=VALUE]", action="append", default=[],
+        help="a variable in the environment of the command or shell; without a value, the one that it has here",
+    )  # fmt: skip
+    machine.add_argument("--cwd", metavar="DIR", default=None, help="the folder that the command or shell starts in")
     machine.add_argument("--name", default="guest", help="the guest's name (default: guest)")
     machine.add_argument(
         "--clock", choices=CLOCKS, default="real",

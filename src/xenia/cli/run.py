@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 from dataclasses import replace
 
 from xenia.cli.exit_status import EndedBySignal, ExitStatus
 from xenia.cli.signals import raise_no_more
 from xenia.cli.voice import Voice, VoiceHandler
+from xenia.errors import ConfigError
 from xenia.toolstack import run as toolstack
 from xenia.toolstack.disk_config import parse_disk
 from xenia.toolstack.machine_config import MachineConfig
@@ -54,7 +56,19 @@ def configuration(options: argparse.Namespace, command: list[str]) -> MachineCon
         name = root.name if root.name is not None else ROOT
         disks = (replace(root, name=name), *disks)
         given["append"] = f"root=/dev/{name} {given['append']}".strip()
-    return MachineConfig(**given, command=tuple(command), disks=disks)
+    if options.cwd is not None:
+        given["directory"] = options.cwd
+    environment = dict(map(_variable, options.env))
+    return MachineConfig(**given, command=tuple(command), environment=environment, disks=disks)
+
+
+def _variable(text: str) -> tuple[str, str]:
+    name, has_value, value = text.partition("=")
+    if has_value:
+        return name, value
+    if name and name not in os.environ:
+        raise ConfigError(f"--env {name}: there is no such variable here; write {name}=VALUE")
+    return name, os.environ.get(name, "")
 
 
 def report(outcome: Outcome, voice: Voice) -> int:

@@ -21,8 +21,6 @@ from xenia.toolstack.packages import PackageClient
 
 # What every Linux guest is told.
 COMMAND_LINE = ("console=hvc0",)
-# Where programs are in a root file system of the operator's; busybox needs no more than one directory.
-SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # The names of trace events take 9 MB, of the 19 MB that Debian's kernel leaves free of 64: a guest this small starts
 # without them.
 SMALL_MEMORY = 96 * MIB
@@ -142,27 +140,37 @@ def _demo(config: MachineConfig) -> Boot:
 
 
 def _agent_config(config: MachineConfig, modules: tuple[str, ...], screen: Screen | None) -> AgentConfig:
-    environment = {**ENVIRONMENT, "TERM": screen.term if screen is not None else "dumb"}
-    if _has_root(config):
-        environment |= {"PATH": SYSTEM_PATH}
+    if _has_root(config) and not config.command and (config.environment or config.directory != "/"):
+        raise ConfigError("--env and --cwd are for a command: the init of a root disk has its own")
+    term = _term() if config.command else screen.term if screen is not None else None
+    environment = {**ENVIRONMENT, "TERM": term or "dumb", **config.environment}
     if config.command:
-        return AgentConfig(Mode.COMMAND, config.command, environment, modules, hostname=config.name)
+        return AgentConfig(
+            Mode.COMMAND, config.command, environment, modules, directory=config.directory, hostname=config.name
+        )
     if screen is None:
         # Nobody is there to be prompted; and busybox's shell edits lines only on a tty that echoes.
         return AgentConfig(
             args=("/bin/sh", "-c", "stty -echo; exec /bin/sh"),
-            environment={**environment, "PS1": "", "PS2": ""},
+            environment={"PS1": "", "PS2": "", **environment},
             modules=modules,
+            directory=config.directory,
             hostname=config.name,
         )
     return AgentConfig(
         environment=environment,
         modules=modules,
+        directory=config.directory,
         hostname=config.name,
         rows=screen.rows,
         columns=screen.columns,
         greeting="\nThis is Linux, a guest of Xenia. 'poweroff' or Ctrl-D ends it, Ctrl-] leaves it.\n\n",
     )
+
+
+def _term() -> str | None:
+    """The kind of the operator's terminal, where there is one."""
+    return os.environ.get("TERM") if any(os.isatty(descriptor) for descriptor in range(3)) else None
 
 
 def screen_of(size: tuple[int, int] | None) -> Screen | None:

@@ -131,6 +131,7 @@ class Start(Verb[None]):
     name = "start"
 
     def apply(self, guest: Guest) -> None:
+        guest.show_window()
         guest.require_domain().start()
         guest.state = State.RUNNING
 
@@ -255,6 +256,7 @@ class Guest:
         self.machine: Machine | None = None
         self.domain: Domain | None = None
         self.disks: dict[str, DiskConfig] = {}  # how each was configured, by the name it has in the guest
+        self._window: tuple[int, int] | None = None  # the operator's, in rows and columns
         self._one_at_a_time = threading.Lock()
 
     def do(self, verb: Verb[R]) -> R:
@@ -268,6 +270,16 @@ class Guest:
         """Give the guest's console input without waiting; how many of the bytes there was room for."""
         domain = self.domain
         return domain.console.offer(data) if domain is not None else 0
+
+    def resize_window(self, rows: int, columns: int) -> None:
+        """The window that shows the console has this size now."""
+        self._window = (rows, columns)
+        self.show_window()
+
+    def show_window(self) -> None:
+        """Tell the domain, which may be a new one, the size of the window."""
+        if self.domain is not None and self._window is not None:
+            self.domain.set_window_size(*self._window)
 
     def attach(self, config: DiskConfig, layer: Layer) -> str:
         """Plug `layer` in as `config` says; the disk's name.  Where this fails the layer is closed."""

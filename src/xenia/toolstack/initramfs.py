@@ -39,7 +39,8 @@ _ETC = {
 }
 
 ENVIRONMENT: Mapping[str, str] = {
-    "HOME": "/root", "PATH": "/bin", "USER": "root", "LOGNAME": "root", "SHELL": "/bin/sh"
+    "HOME": "/root", "USER": "root", "LOGNAME": "root", "SHELL": "/bin/sh",
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 }  # fmt: skip
 """What a program in the guest finds in its environment, but for TERM."""
 

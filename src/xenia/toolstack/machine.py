@@ -35,6 +35,7 @@ from xenia.toolstack.machine_config import MIB, Clock
 from xenia.toolstack.releases import Releases
 from xenia.toolstack.served_disk import ServedDisk, backend_home, physical_device
 from xenia.toolstack.vbd import Disk, free_name, number_of
+from xenia.toolstack.window import tell_window_size
 
 # What a domain keeps outside of its own memory: page tables of Xen's, shared pages.
 _DOMAIN_OVERHEAD = MIB
@@ -340,6 +341,10 @@ class Domain:
             if in_one_place(name, other):
                 raise ConfigError(f"a guest has one place for {other} and {name}: call one of them {free_name(taken)}")
         return name, device
+
+    def set_window_size(self, rows: int, columns: int) -> None:
+        """Tell the guest how large the window is that shows its console, where Xenia's agent looks for it."""
+        tell_window_size(self._keys, self.domid, rows, columns)
 
     def wait(self, timeout: float | None = None) -> Shutdown | None:
         """Wait until the guest has ended and its console has brought everything; how it ended.

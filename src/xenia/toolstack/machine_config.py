@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -49,8 +50,9 @@ class MachineConfig:
 
     `kernel` None means the package of `flavour`; that one None, the usual flavour or, failing that, the demo guest.
     `machine_memory` None means what the guest needs.  Sizes are bytes.  `on_reboot` None means a restart where somebody
-    looks at the console, and the end elsewhere.  `xenstore` is Machine's `xenstore_socket`; `jail`, whether the
-    process is to be walled in.
+    looks at the console, and the end elsewhere.  `environment` and `directory` are the command's or shell's: what it
+    finds besides what all have.  `xenstore` is Machine's `xenstore_socket`; `jail`, whether the process is to be walled
+    in.
     ConfigError for values that can never be had.
     """
 
@@ -64,6 +66,8 @@ class MachineConfig:
     scatter: int | None = None
     flavour: str | None = None
     command: tuple[str, ...] = field(default=())
+    environment: Mapping[str, str] = field(default_factory=dict)
+    directory: str = "/"
     disks: tuple[DiskConfig, ...] = ()
     on_reboot: OnReboot | None = None
     xenstore: str | bool | None = None
@@ -95,6 +99,13 @@ class MachineConfig:
             raise ConfigError(f"the built-in demo guest takes no {what.split()[-1]}; {what} needs a Linux kernel")
         if self.command and self.on_reboot == "restart":
             raise ConfigError("a command runs once: its guest is not restarted when it reboots")
+        if (self.environment or self.directory != "/") and (self.is_demo or self.initrd is not None):
+            raise ConfigError("--env and --cwd are for what Xenia's own initramfs starts, not for --initrd or 'demo'")
+        if not self.directory.startswith("/"):
+            raise ConfigError(f"--cwd '{self.directory}': write a path from the guest's root on, such as /tmp")
+        for name in self.environment:
+            if not name or "=" in name:
+                raise ConfigError(f"--env '{name}' names no variable: write NAME=VALUE, or NAME for your own value")
         if self.command and self.initrd is not None:
             raise ConfigError(
                 f"the command '{shlex.join(self.command)}' runs in Xenia's own initramfs; leave --initrd out, or "

@@ -97,7 +97,7 @@ def run(config: MachineConfig, words: RunWords, *, verbose: bool = False, violat
         errors = stack.enter_context(closing(Output(2)))
         stack.callback(_destroy, guest, words)
         stack.callback(terminal.restore)
-        line: Line = PlainLine(output)
+        line: Line = PlainLine(output, guest.resize_window)
         if config.command:
             words.busy("booting")
             line = CommandLine(

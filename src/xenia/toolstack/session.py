@@ -65,10 +65,14 @@ class Line(ABC):
 
 
 class PlainLine(Line):
-    """The console as it is: what the guest writes goes out, what is typed goes in, and the end of input is not told."""
+    """The console as it is: what the guest writes goes out, what is typed goes in, and the end of input is not told.
 
-    def __init__(self, output: Output) -> None:
+    `on_resize` is told the window's rows and columns; the console has no words for that.
+    """
+
+    def __init__(self, output: Output, on_resize: Callable[[int, int], None] = lambda rows, columns: None) -> None:
         self._output = output
+        self._on_resize = on_resize
 
     def receive(self, data: bytes) -> None:
         self._output.write(data)
@@ -77,6 +81,10 @@ class PlainLine(Line):
         return data
 
     def end_of_input(self) -> bytes:
+        return b""
+
+    def resized(self, rows: int, columns: int) -> bytes:
+        self._on_resize(rows, columns)
         return b""
 
 

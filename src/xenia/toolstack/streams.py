@@ -37,7 +37,8 @@ class Streams:
         on_end: Callable[[], None],
     ) -> None:
         """`ref` grants the page with the indices, `port` is open for us.  `on_end` is called when nothing is served any
-        more, on the thread that served.  FrontendFault, with everything let go, where they cannot be used."""
+        more, on the thread that served.  FrontendFault where they cannot be used, and OSError where the host lacks what
+        that takes, with everything let go."""
         with ExitStack() as stack:
             first = stack.enter_context(closing(foreign.map([ref])))
             refs = references(first.memory)
@@ -50,16 +51,16 @@ class Streams:
                 for index, output in ((OUT, output), (ERR, errors))
             ]
             self._input = stack.enter_context(closing(Writer(first.memory, pages.memory, IN)))
+            self._stdin: int | None = stdin  # None: its end was told
+            self._on_end = on_end
+            self._ending = False
+            self._cancelled = False
+            self._closed = False
+            self._waking = threading.Lock()  # a descriptor that is not ours any more is not written to
+            self._failure: BaseException | None = None
+            self._thread = HostThread(self._run, f"streams d{foreign.domid}")
+            self._thread.start()
             self._held = stack.pop_all()
-        self._stdin: int | None = stdin  # None: its end was told
-        self._on_end = on_end
-        self._ending = False
-        self._cancelled = False
-        self._closed = False
-        self._waking = threading.Lock()  # a descriptor that is not ours any more is not written to
-        self._failure: BaseException | None = None
-        self._thread = HostThread(self._run, f"streams d{foreign.domid}")
-        self._thread.start()
 
     def finish(self) -> None:
         """The guest writes no more: bring out what it has written, and end."""
@@ -108,7 +109,8 @@ class Streams:
                     return
                 ready = self._wait(blocked, moved)
             except RingFault as fault:
-                _log.warning("the command's streams are not served any more: %s", fault)
+                # As text: whoever keeps the fault itself keeps its frames, and their views of the guest's pages.
+                _log.warning("the command's streams are not served any more: %s", str(fault))
                 self._outputs, self._stdin = [], None
 
     def _bring(self) -> tuple[list[Output], bool]:
@@ -160,9 +162,9 @@ class Streams:
 def serve(
     foreign: Foreign, port: int, ref: int, stdin: int, output: Output, errors: Output, on_end: Callable[[], None]
 ) -> Streams | None:
-    """The streams, or None, with a warning, where the guest granted nothing that could be used."""
+    """The streams, or None, with a warning, where they cannot be served."""
     try:
         return Streams(foreign, port, ref, stdin, output, errors, on_end)
-    except FrontendFault as fault:
+    except (FrontendFault, OSError) as fault:
         _log.warning("the command's streams cannot be served: %s", fault)
         return None

@@ -52,3 +52,19 @@ def test_a_kernel_beside_the_demo_flavour_is_refused() -> None:
 def test_a_guest_of_so_many_bytes_is_told_how_to_write_mebibytes() -> None:
     with pytest.raises(ConfigError, match=r"a bare number is bytes; 512 MiB are 512M"):
         MachineConfig(memory=512)
+
+
+@pytest.mark.parametrize("name", ["", "A=B"])
+def test_a_variable_without_a_name_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="names no variable"):
+        MachineConfig(environment={name: "x"})
+
+
+def test_a_folder_is_named_from_the_root_on() -> None:
+    with pytest.raises(ConfigError, match="from the guest's root on"):
+        MachineConfig(directory="tmp")
+
+
+def test_an_environment_is_for_what_xenia_starts_itself() -> None:
+    with pytest.raises(ConfigError, match="not for --initrd or 'demo'"):
+        MachineConfig(kernel="demo", environment={"A": "x"})

@@ -1,0 +1,85 @@
+/*
+ * The size of the operator's window, as it changes: the host keeps it in xenstore, at console/window-size in the guest's
+ * own home, as "ROWS COLUMNS".  A process of its own watches that and tells the console's tty, whose foreground then
+ * gets SIGWINCH.  It outlives the agent where a root file system's init takes over, and ends with the guest.
+ */
+enum { XS_READ = 2, XS_WATCH = 4, XS_WATCH_EVENT = 15, PR_SET_NAME = 15 };
+
+struct StoreMessage { u32 type, request, transaction, length; char body[4096]; };
+
+static const char size_key[] = "console/window-size";
+
+static void ask_store(int store, u32 type, const char *token)
+{
+    static struct StoreMessage message;
+    u32 path = sizeof size_key, rest = token ? (u32)length_of(token) + 1 : 0;
+    message.type = type;
+    message.length = path + rest;
+    memcpy(message.body, size_key, path);
+    memcpy(message.body + path, token, rest);
+    call3(SYS_write, store, &message, 16 + message.length);
+}
+
+/* Read the store's next message; whether there was one. */
+static int hear_store(int store, struct StoreMessage *message)
+{
+    u8 *at = (u8 *)message;
+    u64 have = 0, want = 16;
+    while (have < want) {
+        s64 n = call3(SYS_read, store, at + have, want - have);
+        if (n == -EINTR)
+            continue;
+        if (n <= 0)
+            return 0;
+        have += (u64)n;
+        if (have == 16 && want == 16) {
+            if (message->length >= sizeof message->body)
+                return 0;
+            want += message->length;
+        }
+    }
+    message->body[message->length] = 0;
+    return 1;
+}
+
+static void set_window_size(int console, u32 new_rows, u32 new_columns)
+{
+    struct { u16 rows, columns, x, y; } size = { (u16)new_rows, (u16)new_columns, 0, 0 };
+    if (size.rows && size.columns)
+        call3(SYS_ioctl, console, TIOCSWINSZ, &size);
+}
+
+/* The console is opened anew each time: a getty hangs up whoever has it open. */
+static void take_window_size(const char *text)
+{
+    const char *second = text;
+    while (*second && *second != ' ')
+        second++;
+    s64 console = call2(SYS_open, "/dev/hvc0", O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+    if (console >= 0 && *second)
+        set_window_size((int)console, number_of(text), number_of(second + 1));
+    call1(SYS_close, console);
+}
+
+/* Begin to follow the operator's window. */
+static void follow_window(void)
+{
+    static struct StoreMessage message;
+    s64 store = call2(SYS_open, "/dev/xen/xenbus", O_RDWR | O_CLOEXEC);
+    if (store >= 0 && call0(SYS_fork) == 0) {
+        for (int fd = 0; fd < 3; fd++)
+            call1(SYS_close, fd);
+        call0(SYS_setsid);
+        call2(SYS_prctl, PR_SET_NAME, "xenia-window");
+        ask_store((int)store, XS_WATCH, "size");
+        while (hear_store((int)store, &message)) {
+            if (message.type == XS_WATCH_EVENT)
+                ask_store((int)store, XS_READ, 0);
+            else if (message.type == XS_READ)
+                take_window_size(message.body);
+        }
+        for (;;)
+            call1(SYS_exit, 0);
+    }
+    call1(SYS_close, store);
+}
