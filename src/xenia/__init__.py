@@ -35,7 +35,8 @@ __all__ = [
 def __getattr__(name: str) -> object:
     # The compiled core is loaded when it is first wanted: `xenia --help` does without.
     if name in ("Machine", "Domain"):
-        from xenia.toolstack import machine
+        from xenia.toolstack import isolated, machine
 
+        assert isolated  # which makes itself known to Machine
         return getattr(machine, name)
     raise AttributeError(f"module 'xenia' has no attribute {name!r}")

@@ -53,16 +53,16 @@ class ControlServer:
 
     def __init__(self, name: str, verbs: Mapping[str, Verb]) -> None:
         """ConfigError when there is no place for the socket."""
-        self._path = runtime_directory() / f"{name}.{os.getpid()}"
+        self.path = runtime_directory() / f"{name}.{os.getpid()}"
         self._verbs = verbs
         self._listener = socket.socket(socket.AF_UNIX)
         try:
-            self._path.unlink(missing_ok=True)  # of another process that had our number
-            self._listener.bind(str(self._path))
+            self.path.unlink(missing_ok=True)  # of another process that had our number
+            self._listener.bind(str(self.path))
             self._listener.listen()
         except OSError as error:
             self._listener.close()
-            raise ConfigError(f"cannot listen on {self._path}: {error.strerror or error}") from None
+            raise ConfigError(f"cannot listen on {self.path}: {error.strerror or error}") from None
         self._thread = threading.Thread(target=self._serve, name="control", daemon=True)
 
     def start(self) -> None:
@@ -105,7 +105,7 @@ class ControlServer:
 
     def close(self) -> None:
         """Answer nobody any more, and take the socket away."""
-        self._path.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
         self._listener.shutdown(socket.SHUT_RDWR)  # which ends `accept`
         if self._thread.ident is not None:
             self._thread.join()

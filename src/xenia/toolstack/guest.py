@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import ClassVar, Generic, TypeVar
 
+from xenia.backends.storage.door import leaving
 from xenia.backends.storage.layer import Layer
 from xenia.errors import ConfigError
 from xenia.shutdown import Shutdown
@@ -71,8 +72,9 @@ class Build(Verb[None]):
         layers: list[Layer] = []
         machine: Machine | None = None
         try:
-            for disk in config.disks:
-                layers.append(disk.open())
+            with leaving() if config.jail else nullcontext():
+                for disk in config.disks:
+                    layers.append(disk.open())
             self.wall_in()
             machine = Machine(memory, scatter=config.scatter, xenstore_socket=store, jail=config.jail)
             guest.domain = _domain(guest, machine, self.boot, self.sink)

@@ -8,7 +8,6 @@ import os
 import pkgutil
 import subprocess
 import sysconfig
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from xenia import backends
 from xenia.hypervisor import reserve_processors
 from xenia.jail.jail import enter
 from xenia.jail.landlock import READ, Right
-from xenia.toolstack.control import runtime_directory
 
 # A guest that reboots has the next one's processor made before its own is given up, and that waits for its last user.
 NR_PROCESSORS = 4
@@ -30,8 +28,10 @@ _LOADED_LATE = """
     cryptography.hazmat.primitives.kdf.argon2"""
 
 
-def wall_in(violation_status: int) -> None:
+def wall_in(violation_status: int, removable: Path | None = None) -> None:
     """Close the jail around this process, in which a machine will be made.  What it needs by name is open by now.
+
+    removable   a folder from which files may be taken away
 
     ConfigError when the host refuses.  Precondition: there is no other thread.
     """
@@ -42,7 +42,7 @@ def wall_in(violation_status: int) -> None:
     with suppress(OSError):
         ctypes.CDLL("libgcc_s.so.1")  # the C library loads it when a thread ends early
     reserve_processors(NR_PROCESSORS)
-    enter(_paths(), violation_status)
+    enter(_paths() | ({removable: Right.REMOVE_FILE} if removable is not None else {}), violation_status)
 
 
 def _load(module: str) -> None:
@@ -50,12 +50,11 @@ def _load(module: str) -> None:
         importlib.import_module(module)
 
 
-def _paths() -> Mapping[Path, Right]:
-    """What may be opened: Python's own modules, those that are not loaded yet; the device that swallows everything; and
-    the folder of the control socket, to take that away."""
+def _paths() -> dict[Path, Right]:
+    """What may be opened: Python's own modules, those that are not loaded yet, and the device that swallows all."""
     modules = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     paths = {Path(path): READ for path in (*modules, str(Path(__file__).parents[1]))}
-    return paths | {Path(os.devnull): Right.READ_FILE | Right.WRITE_FILE, runtime_directory(): Right.REMOVE_FILE}
+    return paths | {Path(os.devnull): Right.READ_FILE | Right.WRITE_FILE}
 
 
 # It has the file's name as its own, and waits for the end of what it reads.

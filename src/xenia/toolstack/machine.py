@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from xenia.abi.blkif import SECTOR_SIZE, in_one_place
 from xenia.backends.console.backend import ConsoleBackend
@@ -54,10 +54,18 @@ class Machine:
                         nowhere.  Or one that listens already
     jail                narrow the threads that run guests to the few system calls that they need; your program's own
                         threads are left alone
+    isolate             the machine lives in a process of its own, which is walled in (docs/security.md).  Its domains
+                        then take disks by their words, as `xenia run --disk` does, and kernels by file or bytes
 
     ConfigError when the host does not give that much memory, or the socket cannot be made.  Use as a context manager,
     or call `close`.
     """
+
+    isolated: ClassVar[type[Machine]]  # what `isolate` makes: toolstack/isolated.py, which stands on this module
+
+    def __new__(cls, *_: Any, isolate: bool = False, **__: Any) -> Machine:
+        """One of the kind that is asked for."""
+        return super().__new__(cls.isolated if isolate else cls)
 
     def __init__(
         self,
@@ -67,6 +75,7 @@ class Machine:
         check: bool = False,
         xenstore_socket: str | os.PathLike[str] | bool | socket.socket | None = None,
         jail: bool = True,
+        isolate: bool = False,
     ) -> None:
         self._hypervisor = Hypervisor(memory, scatter, check, jail)
         self._domains: list[Domain] = []

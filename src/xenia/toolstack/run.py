@@ -114,7 +114,9 @@ def run(config: MachineConfig, words: RunWords, *, verbose: bool = False, violat
         terminal.guard()
         control = _control(guest, stack)
         store = _store(config, stack)
-        guest.do(Build(boot, line.receive, store, (lambda: wall_in(violation_status)) if config.jail else _stay))
+        sockets = control.path.parent if control is not None else None
+        walls = (lambda: wall_in(violation_status, sockets)) if config.jail else _stay
+        guest.do(Build(boot, line.receive, store, walls))
         rebuild = None
         if config.on_reboot == "restart" or (config.on_reboot is None and terminal.is_tty and not config.command):
             rebuild = Rebuild(boot, line.receive)

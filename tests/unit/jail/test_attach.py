@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -165,3 +166,41 @@ def test_descriptors_that_nobody_wants_are_closed(tmp_path: Path) -> None:
         pass
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(spare)
+
+
+def test_a_jailed_disks_thread_has_its_server_connected_again_by_a_process_outside(tmp_path: Path) -> None:
+    program = (
+        "import sys\n"
+        "from xenia.backends.storage.door import door, leaving\n"
+        "with leaving():\n"
+        "    again = door().reconnect(sys.argv[1])\n"
+        "from xenia.toolstack.jailed import wall_in\n"
+        "wall_in(118)\n"
+        "from xenia.jail.kinds import Kind\n"
+        "from xenia.machine.thread import HostThread\n"
+        "def talk():\n"
+        "    for _ in range(2):\n"
+        "        with again() as connection:\n"
+        "            print(connection.recv(9).decode())\n"
+        "    try:\n"
+        "        again()\n"
+        "    except OSError as error:\n"
+        "        print(error.strerror)\n"
+        "thread = HostThread(talk, 'worker', Kind.WORKER)\n"
+        "thread.start()\n"
+        "thread.join()\n"
+    )
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "server"))
+        server.listen()
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, "server"], stdout=subprocess.PIPE, text=True, cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        )  # fmt: skip
+        for answer in (b"NBDMAGIC1", b"NBDMAGIC2"):
+            connection, _ = server.accept()
+            if answer.endswith(b"2"):
+                server.close()  # before the third
+            with connection:
+                connection.sendall(answer)
+        assert process.communicate(timeout=60)[0].splitlines() == ["NBDMAGIC1", "NBDMAGIC2", "Connection refused"]

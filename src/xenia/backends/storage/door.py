@@ -8,11 +8,15 @@ did, so nobody else gets in between.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
+import subprocess
+import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
@@ -46,7 +50,54 @@ class Door:
         with tempfile.TemporaryFile(prefix="xenia-") as file:
             return os.dup(file.fileno())
 
+    def reconnect(self, path: Path | str) -> Callable[[], socket.socket] | None:
+        """What gives another connection to that server later, on any thread; None where nothing does."""
+        return lambda: self.connect(path)
+
     is_recording = False  # what is connected is for somebody else: it is not to be talked to
+
+
+class Usher:
+    """A process outside that connects to one server whenever it is asked to, and hands the connection over."""
+
+    _PROGRAM = (
+        "import socket, struct, sys\n"
+        "channel = socket.socket(fileno=0)\n"
+        "while channel.recv(1):\n"
+        "    with socket.socket(socket.AF_UNIX) as connection:\n"
+        "        try:\n"
+        "            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack('@qq', %d, 0))\n"
+        "            connection.connect(sys.argv[1])\n"
+        "            socket.send_fds(channel, [bytes(4)], [connection.fileno()])\n"
+        "        except OSError as error:\n"
+        "            channel.send(struct.pack('=i', error.errno or 5))\n"
+    )
+
+    def __init__(self, path: Path | str) -> None:
+        self._channel, theirs = socket.socketpair()
+        self._asking = threading.Lock()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", self._PROGRAM % CONNECTING, str(Path(path).absolute())], stdin=theirs,
+                stdout=subprocess.DEVNULL, start_new_session=True,
+            )  # fmt: skip
+
+    def connect(self) -> socket.socket:
+        """Another connection.  OSError as the server's refusal."""
+        with self._asking:
+            self._channel.send(b"?")
+            answer, descriptors, _, _ = socket.recv_fds(self._channel, 4, 1)
+        if not descriptors:
+            number = struct.unpack("=i", answer)[0] if len(answer) == 4 else errno.EPIPE
+            raise OSError(number, os.strerror(number))
+        return socket.socket(fileno=descriptors[0])
+
+
+class Leaving(Door):
+    """Of a process that is about to be walled in: whoever will be needed outside is left there."""
+
+    def reconnect(self, path: Path | str) -> Callable[[], socket.socket] | None:
+        return Usher(path).connect
 
 
 class Recording(Door):
@@ -95,6 +146,9 @@ class Handed(Door):
     def connect(self, path: Path | str) -> socket.socket:
         return socket.socket(fileno=self._take(path))
 
+    def reconnect(self, path: Path | str) -> Callable[[], socket.socket] | None:
+        return None  # who handed it over is not there any more
+
     def nameless(self) -> int:
         descriptor = self._take(NAMELESS)
         os.ftruncate(descriptor, 0)
@@ -130,6 +184,13 @@ def recording() -> Iterator[Recording]:
             yield found
         finally:
             found.close()
+
+
+@contextmanager
+def leaving() -> Iterator[None]:
+    """What is opened within can do later what it has to, when this process cannot open anything any more."""
+    with _through(Leaving()):
+        yield
 
 
 @contextmanager

@@ -417,7 +417,7 @@ def open_nbd(path: Path, export: str = "", read_only: bool = False) -> NbdClient
     """Connect to the server that listens on a unix socket."""
     connection = connect(path)
     try:
-        return NbdClient(connection, export, read_only, lambda: connect(path))
+        return NbdClient(connection, export, read_only, door().reconnect(path))
     except BaseException:
         connection.close()
         raise

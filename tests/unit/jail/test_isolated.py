@@ -1,0 +1,155 @@
+"""A machine in a process of its own: the same verbs, behind walls that the program itself does not have."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from xenia import ConfigError, HypervisorBug, Machine, Reason
+from xenia.backends.storage.file import create_file, open_file
+from xenia.guests import embedded
+from xenia.jail.jail import walls_of_host
+from xenia.toolstack.isolated import IsolatedMachine
+from xenia.toolstack.machine import Domain
+from xenia.toolstack.machine_config import MIB
+
+pytestmark = pytest.mark.skipif(embedded() is None, reason="the built-in guest is not built: no C compiler for x86-64")
+
+SIZE = 16 * MIB
+
+
+class Output:
+    """What a guest writes, and when its prompt is there."""
+
+    def __init__(self) -> None:
+        self.text = b""
+        self._changed = threading.Condition()
+
+    def __call__(self, data: bytes) -> None:
+        with self._changed:
+            self.text += data
+            self._changed.notify_all()
+
+    def expect(self, text: bytes) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: text in self.text, 60), self.text
+
+
+@pytest.fixture
+def machine() -> Iterator[IsolatedMachine]:
+    with Machine(Machine.memory_for(SIZE, SIZE), isolate=True) as machine:
+        assert isinstance(machine, IsolatedMachine)
+        yield machine
+
+
+@pytest.fixture
+def output() -> Output:
+    return Output()
+
+
+@pytest.fixture
+def domain(machine: IsolatedMachine, output: Output) -> Domain:
+    image = embedded()
+    assert image is not None
+    return machine.create_domain(image, memory=SIZE, console=output, name="inside")
+
+
+def test_a_guest_runs_in_the_other_process_and_is_talked_to(domain: Domain, output: Output) -> None:
+    domain.start()
+    output.expect(b"> ")
+    domain.console.send(b"halt\r")
+    shutdown = domain.wait(60)
+    assert shutdown is not None and shutdown.reason is Reason.POWEROFF
+    assert domain.shutdown == shutdown
+    assert domain.domid == 1
+    statistics = domain.statistics
+    assert statistics["name"] == "inside" and statistics["hypercalls"]
+
+
+def test_a_guest_that_is_destroyed_gives_its_memory_back(machine: IsolatedMachine, domain: Domain) -> None:
+    before = machine.free_memory
+    domain.start()
+    assert domain.wait(0) is None
+    domain.destroy()
+    domain.destroy()
+    assert machine.free_memory >= before + SIZE
+
+
+def test_the_console_may_be_a_descriptor(machine: IsolatedMachine) -> None:
+    image = embedded()
+    assert image is not None
+    read_fd, write_fd = os.pipe()
+    domain = machine.create_domain(image.read_bytes(), memory=SIZE, console=write_fd)
+    os.close(write_fd)
+    domain.start()
+    with open(read_fd, "rb", buffering=0) as pipe:
+        shown = b""
+        while b"> " not in shown:
+            shown += pipe.read(4096)
+
+
+def test_a_disk_is_opened_here_and_used_there(domain: Domain, tmp_path: Path) -> None:
+    create_file(tmp_path / "disk.img", MIB).close()
+    disk = domain.attach_disk(f"{tmp_path}/disk.img,cow")  # type: ignore[arg-type]
+    assert disk.name == "xvda"
+    assert [layer["layer"] for layer in domain.statistics["disks"][0]["layers"]] == ["cow", "file", "file"]
+    with pytest.raises(ConfigError, match="is in use"):
+        open_file(tmp_path / "disk.img")
+    disk.remove()
+    open_file(tmp_path / "disk.img").close()
+
+
+def test_what_the_other_process_refuses_is_refused_here(machine: IsolatedMachine, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="not a kernel image"):
+        machine.create_domain(b"hello" * 1000, memory=SIZE)
+    with pytest.raises(ConfigError, match="No such file"):
+        machine.create_domain(tmp_path / "vmlinuz", memory=SIZE)
+    with pytest.raises(ConfigError, match="memory"):
+        Machine(1 << 50, isolate=True)
+
+
+@pytest.mark.skipif(walls_of_host().filters is None, reason="this host filters no system calls")
+def test_the_other_process_is_walled_in_and_this_one_is_not(machine: IsolatedMachine) -> None:
+    def status(pid: int | str) -> dict[str, str]:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        return dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+
+    there, here = status(machine._remote.process.pid), status("self")
+    assert (there["Seccomp"], there["NoNewPrivs"], int(there["CapEff"], 16)) == ("2", "1", 0)
+    assert int(there["Seccomp_filters"]) == int(here["Seccomp_filters"]) + 1
+    assert here["NoNewPrivs"] == "0" or here["Seccomp"] != "0"  # whatever it was, it was not us
+
+
+def test_the_end_of_the_other_process_is_told_to_whoever_waits(machine: IsolatedMachine, domain: Domain) -> None:
+    domain.start()
+    failures: list[str] = []
+
+    def wait() -> None:
+        try:
+            domain.wait()
+        except HypervisorBug as failure:
+            failures.append(str(failure))
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    machine._remote.process.send_signal(signal.SIGKILL)
+    waiting.join(30)
+    assert failures == ["the machine's process has ended with status -9"]
+    with pytest.raises(HypervisorBug, match="has ended"):
+        domain.start()
+
+
+def test_its_store_is_reachable_and_goes_with_it(tmp_path: Path) -> None:
+    with Machine(Machine.memory_for(SIZE), isolate=True, xenstore_socket=tmp_path / "store"):
+        assert (tmp_path / "store").is_socket()
+    assert not (tmp_path / "store").exists()
+
+
+def test_isolation_without_the_jail_is_refused() -> None:
+    with pytest.raises(ConfigError, match="isolate=True goes with jail"):
+        Machine(Machine.memory_for(SIZE), isolate=True, jail=False)
