@@ -30,6 +30,12 @@ needs_qemu = pytest.mark.skipif(QEMU_NBD is None, reason="qemu-nbd is not instal
 needs_daemon = pytest.mark.skipif(DAEMON is None, reason="qemu-storage-daemon is not installed (qemu-utils)")
 
 
+def listens(path: Path) -> bool:
+    """Whether somebody listens there: a socket has a name before it takes connections."""
+    sockets = (line.split() for line in Path("/proc/net/unix").read_text().splitlines())
+    return any(one[-1] == str(path) and one[3] == "00010000" for one in sockets)  # __SO_ACCEPTCON
+
+
 @contextmanager
 def server(path: Path, *command: str | Path) -> Iterator[Path]:
     """A server that listens on the socket `path`; its standard error tells why where it does not."""
@@ -39,7 +45,7 @@ def server(path: Path, *command: str | Path) -> Iterator[Path]:
     )
     os.close(ours)
     try:
-        while process.poll() is None and not path.exists():
+        while process.poll() is None and not listens(path):
             try:
                 process.wait(0.01)
             except subprocess.TimeoutExpired:

@@ -48,6 +48,7 @@ def add_disk(commands: argparse._SubParsersAction[Any]) -> None:
     )  # fmt: skip
     convert.add_argument("target", metavar="TARGET", help="the new disk, in the same words")
     convert.add_argument("--force", action="store_true", help="take the place of a file that exists")
+    convert.add_argument("--no-backing", action="store_true", help="refuse images that are based on other files")
     check = add(
         "check", "look for damage in a disk's images", "Look for damage in the images of a disk. Ends with 1 when "
         "there is some that is not repaired.",
@@ -85,7 +86,7 @@ def disk(options: argparse.Namespace, voice: Voice) -> int:
             else:
                 _print(_info_lines(found))
         case "convert":
-            copied = toolstack.convert(text, options.target, options.force, voice.progress)
+            copied = toolstack.convert(text, options.target, options.force, voice.progress, not options.no_backing)
             voice.clear()
             if options.json:
                 _print_json({"disk": text, "target": options.target, "copied": copied})

@@ -18,6 +18,7 @@ from xenia.backends.storage.layer import Capability, Layer
 from xenia.backends.storage.qcow2.check import check_image
 from xenia.backends.storage.qcow2.header import COMPRESSIONS, read_header
 from xenia.backends.storage.qcow2.image import Qcow2
+from xenia.backends.storage.qcow2.open import Bases
 from xenia.backends.storage.qcow2.snapshots import read_snapshots
 from xenia.backends.storage.spec import Word
 from xenia.backends.storage.stack import create_stack, find_checkpoints, open_stack, open_words, words_of
@@ -59,13 +60,18 @@ def describe(disk: str) -> dict[str, Any]:
         }
 
 
-def convert(source: str, target: str, replace: bool = False, progress: Progress = no_progress) -> int:
+def convert(
+    source: str, target: str, replace: bool = False, progress: Progress = no_progress, backing: bool = True
+) -> int:
     """Make `target`, and copy what `source` holds to it; the bytes that were copied, zeroes left out.
+
+    backing   images of `source` may be based on other files, which are copied with them
 
     ConfigError where it cannot be done; then there is no half `target`, and one that was to be replaced is as it was.
     """
+    bases = Bases.BESIDE if backing else Bases.NOWHERE
     try:
-        with open_stack(source, read_only=True) as old, new_disk(target, old.size, replace) as made:
+        with open_stack(source, read_only=True, bases=bases) as old, new_disk(target, old.size, replace) as made:
             with open_stack(made) as new:
                 if new.size < old.size:
                     raise ConfigError(f"the disk '{target}' has {new.size} bytes; {old.size} are needed")

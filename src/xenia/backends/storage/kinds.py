@@ -24,7 +24,7 @@ from xenia.backends.storage.luks2 import DATA_OFFSET, Cost, Luks, format_luks, u
 from xenia.backends.storage.memory import Memory
 from xenia.backends.storage.nbd import connect, open_nbd
 from xenia.backends.storage.qcow2.create import create_image
-from xenia.backends.storage.qcow2.open import open_image, open_image_file
+from xenia.backends.storage.qcow2.open import Bases, open_image, open_image_file
 from xenia.backends.storage.size import parse_size
 from xenia.backends.storage.spec import Word
 from xenia.backends.storage.throttle import Throttle
@@ -44,6 +44,7 @@ class Place:
     lower: Layer | None
     read_only: bool
     bottom: Path | None  # the file at the bottom, where there is one
+    bases: Bases = Bases.BESIDE
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,10 +156,16 @@ def _open_qcow2(word: Word, place: Place) -> Layer:
     compress = "compress" in word.values
     read_only = _read_only(word, place)
     if path is not None:
-        return open_image_file(path, read_only, compress=compress, level=level)
+        return open_image_file(path, read_only, _bases(word, place), compress=compress, level=level)
     what = f"what is below '{word.text}'"
     directory = place.bottom.parent if place.bottom else Path()
-    return open_image(_lower(place), what, directory, read_only=read_only, compress=compress, level=level)
+    return open_image(
+        _lower(place), what, directory, read_only=read_only, compress=compress, level=level, bases=_bases(word, place)
+    )
+
+
+def _bases(word: Word, place: Place) -> Bases:
+    return Bases.ANYWHERE if "any-base" in word.values and place.bases is Bases.BESIDE else place.bases
 
 
 def _create_qcow2(word: Word, lower: Layer | None, size: int | None, replace: bool) -> None:
@@ -170,7 +177,8 @@ def _create_qcow2(word: Word, lower: Layer | None, size: int | None, replace: bo
         with open_file(below, read_only=True) as found:
             base_format = "qcow2" if found.pread(0, min(4, found.size)) == b"QFI\xfb" else "raw"
         if size is None:
-            with open_image_file(below, True) if base_format == "qcow2" else open_file(below, True) as opened:
+            bases = _bases(word, Place(None, True, None))
+            with open_image_file(below, True, bases) if base_format == "qcow2" else open_file(below, True) as opened:
                 size = opened.size
     if size is None:
         raise word.error("how large is it to be? (--size 10G)")
@@ -194,7 +202,7 @@ def _create_qcow2(word: Word, lower: Layer | None, size: int | None, replace: bo
 def _open_compress(word: Word, place: Place) -> Layer:
     return open_image(
         _lower(place), f"what is below '{word.text}'", place.bottom.parent if place.bottom else Path(),
-        read_only=place.read_only, compress=True, level=_level(word),
+        read_only=place.read_only, compress=True, level=_level(word), bases=place.bases,
     )  # fmt: skip
 
 
@@ -356,7 +364,10 @@ KINDS: dict[str, Kind] = {
             "compression": "when made: zstd or zlib (default: zstd)",
             "version": "when made: 3 or 2 (default: 3)",
         },
-        flags={**_RO, "compress": "compress what is written"},
+        flags={
+            **_RO, "compress": "compress what is written",
+            "any-base": "the files it is based on may lie outside of its folder",
+        },
         room=lambda word, size: 0, create=_create_qcow2,
     ),
     "compress": Kind(

@@ -205,7 +205,7 @@ def _is_hash(name: str) -> bool:
     """Whether there is such a hash here, of a fixed size."""
     try:
         return hashlib.new(name).digest_size > 0
-    except ValueError:
+    except (ValueError, TypeError):
         return False
 
 

@@ -12,6 +12,7 @@ from xenia.backends.storage.device import HostDevice
 from xenia.backends.storage.file import RawFile
 from xenia.backends.storage.kinds import KINDS, Place, is_device, path_of
 from xenia.backends.storage.layer import Layer
+from xenia.backends.storage.qcow2.open import Bases
 from xenia.backends.storage.signature import LENGTH, signature
 from xenia.backends.storage.spec import Word, parse
 from xenia.errors import ConfigError
@@ -51,9 +52,9 @@ def words_of(text: str, said: str = "", bottom: str = "") -> list[Word]:
     return words
 
 
-def open_stack(text: str, read_only: bool = False) -> Layer:
-    """Open a stack; its top is what the words describe.  ConfigError."""
-    return open_words(words_of(text), read_only)
+def open_stack(text: str, read_only: bool = False, bases: Bases = Bases.BESIDE) -> Layer:
+    """Open a stack; its top is what the words describe.  `bases`: where those of its images may lie.  ConfigError."""
+    return open_words(words_of(text), read_only, bases=bases)
 
 
 def absolute(text: str, directory: Path) -> str:
@@ -116,7 +117,7 @@ def find_checkpoints(top: Layer) -> Checkpoints:
     raise ConfigError("this disk keeps no checkpoints: give it a layer that does, as in file:PATH,checkpoint")
 
 
-def open_words(words: list[Word], read_only: bool, lower: Layer | None = None) -> Layer:
+def open_words(words: list[Word], read_only: bool, lower: Layer | None = None, bases: Bases = Bases.BESIDE) -> Layer:
     """Open checked words over a layer, or from the bottom.  Where this fails, what was opened is closed."""
     # What is below a layer that keeps it as it is, is never written to.
     kept = max((index for index, word in enumerate(words) if KINDS[word.name].keeps_lower), default=0)
@@ -124,7 +125,7 @@ def open_words(words: list[Word], read_only: bool, lower: Layer | None = None) -
         for index, word in enumerate(words):
             below, lower = lower, None
             try:
-                lower = _open_one(word, below, read_only or index < kept, _host_path(words))
+                lower = _open_one(word, below, read_only or index < kept, _host_path(words), bases)
             except BaseException:
                 if below is not None:
                     below.close()
@@ -151,8 +152,10 @@ def _tell_format(bottom: Layer, words: list[Word]) -> None:
     _log.warning("%s looks like %s: %s", path, found.name, found.advice.format(path=path, words=rest))
 
 
-def _open_one(word: Word, lower: Layer | None, read_only: bool, bottom: Path | None) -> Layer:
-    return KINDS[word.name].open(word, Place(lower, read_only, bottom))
+def _open_one(
+    word: Word, lower: Layer | None, read_only: bool, bottom: Path | None, bases: Bases = Bases.BESIDE
+) -> Layer:
+    return KINDS[word.name].open(word, Place(lower, read_only, bottom, bases))
 
 
 def _host_path(words: list[Word]) -> Path | None:

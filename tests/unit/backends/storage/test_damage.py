@@ -17,8 +17,9 @@ from xenia.backends.storage.qcow2.create import create_image
 from xenia.backends.storage.qcow2.header import read_header
 from xenia.backends.storage.qcow2.image import Qcow2
 from xenia.backends.storage.qcow2.open import open_image, open_image_file
-from xenia.backends.storage.stack import create_stack
+from xenia.backends.storage.stack import create_stack, open_stack
 from xenia.errors import ConfigError
+from xenia.toolstack.disk import convert
 
 SIZE = 256 * 1024
 
@@ -200,3 +201,44 @@ def test_a_header_that_is_nested_without_end_is_no_header() -> None:
         disk.pwrite(pack(magic, offset, b"it", b"[" * 12000), offset)
     with pytest.raises(ConfigError, match="has no LUKS2 header that can be read"):
         unlock(disk, b"key", "it")
+
+
+def test_an_image_is_based_on_files_in_its_folder_unless_that_is_allowed(tmp_path: Path) -> None:
+    (tmp_path / "images" / "below").mkdir(parents=True)
+    (tmp_path / "secret").write_bytes(b"secret".ljust(4096))
+    (tmp_path / "images" / "link").symlink_to(tmp_path / "secret")
+    (tmp_path / "images" / "below" / "base").write_bytes(b"public".ljust(4096))
+    image = tmp_path / "images" / "image"
+    for name in (str(tmp_path / "secret"), "../secret", "below/../../secret", "link"):
+        with pytest.raises(ConfigError, match=r"which is not in its folder: .* qcow2:PATH:any-base"):
+            create_stack(f"qcow2:{image}:base={name}", None)
+        assert not image.exists()
+        create_stack(f"qcow2:{image}:any-base:base={name}", None)
+        for text in (f"qcow2:{image}", f"qcow2:{image},cow", f"file:{image},qcow2"):
+            with pytest.raises(ConfigError, match="is not in its folder"):
+                open_stack(text)
+        with open_stack(f"qcow2:{image}:any-base") as disk:
+            assert disk.pread(0, 6) == b"secret"
+        image.unlink()
+    create_stack(f"qcow2:{image}:base=below/base", None)
+    with open_stack(f"qcow2:{image}") as disk:
+        assert disk.pread(0, 6) == b"public"
+
+
+def test_an_image_below_an_image_stays_in_the_folder_of_the_first(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "secret").write_bytes(bytes(4096))
+    create_stack(f"qcow2:{tmp_path}/a/base:any-base:base=../secret", None)
+    create_stack(f"qcow2:{tmp_path}/a/image:any-base:base=base", None)
+    with pytest.raises(ConfigError, match=r"a/base is based on .* not in its folder"):
+        open_stack(f"qcow2:{tmp_path}/a/image")
+
+
+@pytest.mark.parametrize("words", ["", ":any-base"])
+def test_a_copy_can_refuse_images_that_are_based_on_others(words: str, tmp_path: Path) -> None:
+    (tmp_path / "base").write_bytes(bytes(4096))
+    create_stack(f"qcow2:{tmp_path}/image:base=base", None)
+    with pytest.raises(ConfigError, match="is not to be based on anything"):
+        convert(f"qcow2:{tmp_path}/image{words}", f"file:{tmp_path}/copy", backing=False)
+    assert not (tmp_path / "copy").exists()
+    assert convert(f"qcow2:{tmp_path}/image{words}", f"file:{tmp_path}/copy") == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from enum import Enum, auto
 from pathlib import Path
 
 from xenia.backends.storage.aligned import fine
@@ -15,6 +16,15 @@ from xenia.backends.storage.qcow2.image import Qcow2
 from xenia.errors import ConfigError
 
 LONGEST_CHAIN = 200
+
+
+class Bases(Enum):
+    """Where the files may lie that an image is based on: what it names is what its maker wanted to be read."""
+
+    NOWHERE = auto()  # it may not be based on any
+    BESIDE = auto()  # in the image's own folder, or below that
+    ANYWHERE = auto()
+
 
 OpenBottom = Callable[[Path, bool], Layer]
 
@@ -29,10 +39,13 @@ def open_image(
     level: int | None = None,
     open_bottom: OpenBottom = open_file,
     chain: tuple[tuple[int, int], ...] = (),
+    bases: Bases = Bases.BESIDE,
+    root: Path | None = None,
 ) -> Qcow2:
     """Open the image in `container`, which the result closes, and which is closed where this fails.
 
-    A backing file's name counts from `directory`.  `chain` are the files above, by device and inode.
+    A backing file's name counts from `directory`.  `chain` are the files above, by device and inode; `root` is the
+    folder of the uppermost one.
     """
     backing: Layer | None = None
     try:
@@ -41,7 +54,7 @@ def open_image(
         read_only = read_only or container.read_only
         _heal(container, header, what, read_only)
         if header.backing_file:
-            backing = _open_backing(header, what, directory, open_bottom, chain)
+            backing = _open_backing(header, what, directory, open_bottom, chain, bases, root or directory)
         return Qcow2(container, header, backing, read_only=read_only, compress=compress, level=level)
     except BaseException as error:
         container.close()
@@ -52,12 +65,15 @@ def open_image(
         raise
 
 
-def open_image_file(path: Path, read_only: bool = False, **options: bool | int | None) -> Qcow2:
+def open_image_file(
+    path: Path, read_only: bool = False, bases: Bases = Bases.BESIDE, **options: bool | int | None
+) -> Qcow2:
     """Open the image in a file."""
     identity = _identity(path)
     return open_image(
         open_file(path, read_only), str(path), path.parent, read_only=read_only,
         compress=bool(options.get("compress")), level=options.get("level"), chain=(identity,) if identity else (),
+        bases=bases,
     )  # fmt: skip
 
 
@@ -74,12 +90,25 @@ def _heal(container: Layer, header: Header, what: str, read_only: bool) -> None:
 
 
 def _open_backing(
-    header: Header, what: str, directory: Path, open_bottom: OpenBottom, chain: tuple[tuple[int, int], ...]
+    header: Header,
+    what: str,
+    directory: Path,
+    open_bottom: OpenBottom,
+    chain: tuple[tuple[int, int], ...],
+    bases: Bases,
+    root: Path,
 ) -> Layer:
     name = header.backing_file.removeprefix("file:")
     if name.startswith("json:") or (":" in name.split("/")[0] and not (directory / name).exists()):
         raise ConfigError(f"{what} is based on '{name}', which is not a file; rebase it with qemu-img")
     path = directory / name
+    if bases is Bases.NOWHERE:
+        raise ConfigError(f"{what} is based on {path}, and is not to be based on anything")
+    if bases is Bases.BESIDE and not path.resolve().is_relative_to(root.resolve()):
+        raise ConfigError(
+            f"{what} is based on {path}, which is not in its folder: where its maker may be trusted to name any file, "
+            "say so with qcow2:PATH:any-base"
+        )
     identity = _identity(path)
     if identity is None:
         raise ConfigError(f"{what} is based on {path}, which does not exist")
@@ -89,7 +118,7 @@ def _open_backing(
         case "qcow2":
             return open_image(
                 open_file(path, True), str(path), path.parent, read_only=True, open_bottom=open_bottom,
-                chain=(*chain, identity),
+                chain=(*chain, identity), bases=bases, root=root,
             )  # fmt: skip
         case "raw":
             return open_bottom(path, True)
