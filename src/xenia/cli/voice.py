@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import sys
 import time
 from typing import TextIO
@@ -87,6 +88,15 @@ class Voice:
             self._write(_ERASE_LINE)
             self._shown = ""
 
+    def is_heard(self, timeout: float) -> bool:
+        """Whether a line can be written without waiting, within `timeout` seconds."""
+        try:
+            writable = select.poll()
+            writable.register(self._stream.fileno() if self._stream is not None else -1, select.POLLOUT)
+        except (OSError, ValueError):
+            return True  # no descriptor, or none that could be waited for
+        return bool(writable.poll(timeout * 1000))
+
     def _rewrite(self, text: str, *, now: bool) -> None:
         time_now = time.monotonic()
         if text == self._shown or (not now and time_now - self._drawn_at < self._INTERVAL):
@@ -126,14 +136,24 @@ def _short(text: str) -> str:
 
 
 class VoiceHandler(logging.Handler):
-    """Says what the backends log: a guest's ring that is not served any more, output that goes nowhere."""
+    """Says what the backends log: a guest's ring that is not served any more, output that goes nowhere.
+
+    Who logs may serve every guest, so it waits for standard error a moment once, and then no more until that is read
+    again; what is logged meanwhile is lost.
+    """
+
+    _PATIENCE = 0.2  # seconds
+    _LONGEST = 1000  # characters: what a pipe that takes anything takes whole
 
     def __init__(self, voice: Voice) -> None:
         super().__init__(logging.WARNING)
         self._voice = voice
+        self._stuck = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._voice.say(record.getMessage())
+        self._stuck = not self._voice.is_heard(0 if self._stuck else self._PATIENCE)
+        if not self._stuck:
+            self._voice.say(record.getMessage()[: self._LONGEST])
 
 
 def rough_size(size: int) -> str:

@@ -1,6 +1,7 @@
 """Kernel modules, and what they say about themselves: a module's .modinfo section names what it depends on."""
 
 import lzma
+import re
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from xenia.domain.build.elf import ElfFile
 from xenia.errors import ConfigError
 
 MAX_MODULE = 256 << 20
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.,+-]*")
 SUFFIXES = (".ko", ".ko.xz", ".ko.zst", ".ko.gz")
 
 # What a PV guest may want of a distribution's kernel that is not built in: the frontends, and the backend of a driver
@@ -67,8 +69,17 @@ def read_modinfo(data: bytes, name: str) -> ModuleInfo:
     depends = [_normal(text) for value in fields.get("depends", []) for text in value.split(",") if text]
     softdeps = [_normal(text) for value in fields.get("softdep", []) for text in _before(value)]
     own_name = fields["name"][0] if "name" in fields else module_name(name)
+    for text in (own_name, *depends):  # they become names of files, and words of modules.dep
+        if not _NAME.fullmatch(text):
+            raise ConfigError(f"{name}: {text[:40]!r} is no name of a kernel module")
     aliases, vermagic = fields.get("alias", []), fields.get("vermagic", [""])[0]
-    return ModuleInfo(_normal(own_name), tuple(depends), tuple(softdeps), tuple(aliases), vermagic)
+    return ModuleInfo(
+        _normal(own_name),
+        tuple(depends),
+        tuple(softdeps),
+        tuple(alias for alias in aliases if alias.isprintable()),
+        vermagic,
+    )
 
 
 def _before(softdep: str) -> list[str]:

@@ -1,6 +1,8 @@
 import io
 import logging
 import os
+import time
+from contextlib import suppress
 
 import pytest
 
@@ -111,6 +113,26 @@ def test_what_the_backends_log_is_said() -> None:
     logger.info("nothing to be said")
     logger.removeHandler(handler)
     assert stream.getvalue() == "xenia: d3: ring not served\n"
+
+
+def test_who_logs_does_not_wait_for_a_standard_error_that_nobody_reads() -> None:
+    read_fd, write_fd = os.pipe()
+    os.set_blocking(write_fd, False)
+    with suppress(BlockingIOError):
+        while os.write(write_fd, bytes(4096)):
+            pass
+    os.set_blocking(write_fd, True)
+    logger = logging.getLogger("xenia.test_voice_blocked")
+    with os.fdopen(write_fd, "w") as stream:
+        handler = VoiceHandler(Voice(stream))
+        logger.addHandler(handler)
+        began = time.monotonic()
+        for number in range(1000):
+            logger.warning("d1: complaint %d", number)
+        took = time.monotonic() - began
+        logger.removeHandler(handler)
+        os.close(read_fd)
+    assert took < 5
 
 
 def test_size_of_an_unknown_whole() -> None:

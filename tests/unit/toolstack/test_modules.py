@@ -33,6 +33,13 @@ def test_modinfo_is_read_with_dashes_made_underscores() -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["../../x", "/etc/x", "a/b", ".", "..", "a b", "a\nb", "\x1b[2J", "ü"])
+def test_a_name_that_is_no_file_name_is_refused(name: str) -> None:
+    for data in (module(name), module("a", depends=f"b,{name}")):
+        with pytest.raises(ConfigError, match="no name of a kernel module"):
+            read_modinfo(data, "a.ko")
+
+
 @pytest.mark.parametrize("pack", [bytes, lzma.compress, zstandard.compress, gzip.compress])
 def test_a_packed_module_is_unpacked(pack: Callable[[bytes], bytes]) -> None:
     assert unpack_module(pack(module("a")), "a.ko") == module("a")

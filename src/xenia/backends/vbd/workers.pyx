@@ -78,11 +78,12 @@ cdef class Workers:
         try:
             self.carry_out(op)
         except BaseException:
+            if not self.limits.failed:      # once: a guest can go on with this for ever
+                log_failure()
             self.limits.failed = self.limits.failed or EIO
             while each != NULL:
                 each.error = EIO
                 each = each.next
-            log_failure()
         with nogil:
             while op != NULL:
                 each = op

@@ -66,6 +66,9 @@ def read_package(path: Path) -> DebianPackage:
     fields = parse_fields(control["control"].data.decode("utf-8", "replace")) if "control" in control else {}
     if not {"Package", "Architecture", "Version"} <= fields.keys():
         raise ConfigError(f"{path}: a package that does not say what it is")
+    for key in ("Package", "Architecture"):  # they become names of files
+        if not re.fullmatch(r"[a-z0-9][a-z0-9+.-]*", fields[key]):
+            raise ConfigError(f"{path}: {fields[key][:40]!r} is no name of a package, nor of what it is for")
     return DebianPackage(path, fields, control)
 
 
