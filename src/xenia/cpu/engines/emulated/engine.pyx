@@ -20,76 +20,31 @@ from libc.string cimport memcpy
 
 from xenia.cpu.processor cimport (
     CONTEXT_FLAGS, CONTEXT_SEGMENTS, EFLAGS_RF, EFLAGS_TF, EXIT_EXCEPTION, EXIT_SOFT_INTERRUPT, EXIT_SYSCALL,
-    EXIT_SYSENTER, LEAVE, R11, RAX, RBX, RCX, RDX, SREG_CS, SREG_SS, TRAP_DB, TRAP_GP, TRAP_PF, TRAP_SS, TRAP_UD, Context, Exit, Processor,
-    ProcessorOps, SegmentDescriptor,
+    EXIT_SYSENTER, LEAVE, R11, RAX, RBX, RCX, RDX, SREG_CS, SREG_SS, TRAP_DB, TRAP_GP, TRAP_PF, TRAP_SS, TRAP_UD, Context,
+    Exit, Processor, ProcessorOps, SegmentDescriptor,
 )
 from xenia.cpu.cpuid cimport cpuid_policy
 from xenia.cpu.decode cimport DECODE_OK, Instruction, decode, is_stack_access
+from xenia.cpu.engines.emulated.unicorn cimport (
+    BYTE_AT, CC_OP_EFLAGS, CPUX86State, CPU_CFLAGS_NEXT_TB, CPU_ENV, CPU_ENV_PTR, CPU_EXCEPTION_INDEX,
+    CPU_EXIT_REQUEST, CPU_HALTED, CPU_ICOUNT_DECR_PTR, CPU_OPAQUE, CPU_UC, HF_CS32, HF_CS64, HF_INHIBIT_IRQ, HF_LMA,
+    HF_MP, HF_OSFXSR, HF_PE, HF_SS32, HF_TS, INT_AT, Interposed, MMU_USER_IDX, NB_MMU_MODES, POINTER_AT,
+    STOP_TRANSLATED, SegmentCache, TLB_DESCRIPTOR, TLB_ENTRIES, TLB_INVALID_BIT, TLB_TABLE, TlbEntry, UC_ARCH_X86,
+    UC_CPU, UC_CPU_X86_EPYC_ROME, UC_HOOK_INSN_INVALID, UC_HOOK_INTR, UC_INIT_DONE, UC_MODE_64, UC_NESTED_LEVEL,
+    UC_NO_EXIT_REQUEST, UC_PROT_ALL, UC_X86_REG_CR3, UC_X86_REG_R15, VICTIM_ENTRIES, __rdtsc,
+    cpu_cc_compute_all_x86_64, cpu_exec_x86_64, cpu_x86_update_cr4_x86_64, cpu_x86_update_dr7_x86_64,
+    interposed_enter, interposed_walk, jumps_new, links_flush, links_made, links_new, links_pte_changed,
+    links_root_changed, put_byte, put_int, put_pointer, segments_enter, tb_invalidate_phys_range_x86_64,
+    tlb_flush_page_x86_64, tlb_flush_x86_64, uc_close, uc_ctl_exits_enable, uc_ctl_set_cpu_model,
+    uc_ctl_set_tcg_buffer_size, uc_engine, uc_hook_add, uc_mem_map_ptr, uc_open, uc_reg_write, uc_version,
+    user_reaches,
+)
 from xenia.machine.machine cimport MachineMemory
 
 from xenia.errors import ConfigError, HypervisorBug
 
 cdef extern from "host.h":
     int code_buffers_reserve(size_t length, int count)
-
-cdef extern from "interpose.h" nogil:
-    ctypedef struct uc_engine:
-        pass
-
-    ctypedef struct SegmentCache:
-        uint32_t selector
-        uint64_t base
-        uint32_t limit
-        uint32_t flags
-
-    ctypedef struct CPUX86State:
-        uint64_t regs[16]
-        uint64_t eip
-        uint64_t eflags
-        uint64_t cc_src
-        uint32_t cc_op
-        int32_t df
-        uint32_t hflags
-        SegmentCache segs[6]
-        SegmentCache ldt
-        SegmentCache tr
-        SegmentCache gdt
-        uint64_t cr[9]
-        uint64_t efer
-        uint32_t mxcsr
-        uint64_t kernelgsbase
-        uint64_t tsc_aux
-        int32_t error_code
-        int32_t exception_is_int
-        uint64_t exception_next_eip
-        uint64_t dr[8]
-        int32_t old_exception
-        uint64_t tsc_offset
-        uint32_t cpuid_vendor1
-        uint32_t cpuid_vendor2
-        uint32_t cpuid_vendor3
-        uint64_t features[9]
-
-    ctypedef struct Jumps:
-        pass
-
-    ctypedef struct Links:
-        pass
-
-    ctypedef struct Interposed:
-        uint8_t *machine_memory
-        uint64_t machine_bytes
-        void (*on_syscall)(void *engine, int is_sysenter, int length) noexcept nogil
-        void (*on_cpuid)(void *engine) noexcept nogil
-        void *engine
-        uint8_t *code_frames
-        uint64_t noncanonical
-        uint32_t watch_hits
-        bint watch_armed
-        uint64_t tlb_fills
-        bint user_root
-        Jumps *jumps
-        Links *links
 
 cdef struct Engine:
     Processor processor
@@ -101,89 +56,6 @@ cdef struct Engine:
     bint resuming           # one instruction runs past its breakpoint, or past one that loaded SS: see step
     uint64_t resumed_dr6    # dr6 before it
     uint32_t deferred       # watchpoints (dr6 bits) that the one that loaded SS touched
-
-cdef extern from "interpose.h" nogil:
-    int UC_ARCH_X86
-    int UC_MODE_64
-    int UC_PROT_ALL
-    int UC_HOOK_INTR
-    int UC_HOOK_INSN_INVALID
-    int UC_CPU_X86_EPYC_ROME
-    uint32_t HF_INHIBIT_IRQ, HF_CS32, HF_SS32, HF_PE, HF_MP, HF_TS, HF_LMA, HF_CS64, HF_OSFXSR
-    int CC_OP_EFLAGS
-    int UC_CPU, UC_NO_EXIT_REQUEST, UC_INIT_DONE, UC_NESTED_LEVEL
-    int CPU_EXIT_REQUEST, CPU_CFLAGS_NEXT_TB, CPU_ENV, CPU_ENV_PTR, CPU_ICOUNT_DECR_PTR, CPU_HALTED, CPU_EXCEPTION_INDEX
-    int CPU_UC, CPU_OPAQUE
-    int VICTIM_ENTRIES, NB_MMU_MODES, MMU_USER_IDX
-    uint32_t TLB_INVALID_BIT
-
-    ctypedef struct TlbEntry:
-        uint64_t addr_read, addr_write, addr_code, paddr, addend
-    ctypedef struct TlbTable:
-        TlbEntry *entries
-    ctypedef struct TlbDescriptor:
-        TlbEntry *victims
-    TlbTable *TLB_TABLE(void *cpu, int mode)
-    TlbDescriptor *TLB_DESCRIPTOR(void *cpu, int mode)
-    uint64_t TLB_ENTRIES(TlbTable *table)
-
-    unsigned uc_version(unsigned *major, unsigned *minor)
-    int uc_open(int arch, int mode, uc_engine **uc)
-    int uc_close(uc_engine *uc)
-    int uc_ctl_set_tcg_buffer_size(uc_engine *uc, uint32_t size)
-    int uc_ctl_set_cpu_model(uc_engine *uc, int model)
-    int uc_ctl_exits_enable(uc_engine *uc)
-    int uc_mem_map_ptr(uc_engine *uc, uint64_t address, size_t size, uint32_t perms, void *ptr)
-    int uc_reg_write(uc_engine *uc, int regid, const void *value)
-    int uc_reg_read(uc_engine *uc, int regid, void *value)
-    int uc_hook_add(uc_engine *uc, size_t *handle, int kind, void *callback, void *data, uint64_t begin, uint64_t end)
-    int UC_X86_REG_R15, UC_X86_REG_CR3, UC_X86_REG_MSR
-    ctypedef struct uc_x86_msr:
-        uint32_t rid
-        uint64_t value
-
-    bint user_reaches(Interposed *engine, uint64_t va, uint64_t rights)
-    void segments_enter(Interposed *engine, CPUX86State *env, unsigned cs, unsigned ss, bint kernel)
-    uint8_t *interposed_walk(Interposed *current, CPUX86State *env, uint64_t va)
-    void interposed_enter(Interposed *engine)
-    Jumps *jumps_new()
-    Links *links_new(uint64_t nr_frames)
-    void links_pte_changed(Interposed *engine, CPUX86State *env, uint64_t table, unsigned index, uint64_t old,
-                           uint64_t new)
-    void links_root_changed(Interposed *engine, uint64_t old, uint64_t new)
-    void links_flush(Interposed *engine)
-    uint64_t links_made(Links *links)
-    uint32_t cpu_cc_compute_all_x86_64(CPUX86State *env, int op)
-    int cpu_exec_x86_64(uc_engine *uc, void *cpu)
-    void tlb_flush_x86_64(void *cpu)
-    void tlb_flush_page_x86_64(void *cpu, uint64_t va)
-    void tb_invalidate_phys_range_x86_64(uc_engine *uc, uint64_t start, uint64_t end)
-    void cpu_x86_update_cr0_x86_64(CPUX86State *env, uint32_t value)
-    void cpu_x86_update_cr4_x86_64(CPUX86State *env, uint32_t value)
-    void cpu_x86_update_dr7_x86_64(CPUX86State *env, uint32_t value)
-
-cdef extern from *:
-    """
-    #include <x86intrin.h>
-    #define BYTE_AT(object, offset) FIELD(object, offset, uint8_t)
-    #define INT_AT(object, offset) FIELD(object, offset, int32_t)
-    #define POINTER_AT(object, offset) FIELD(object, offset, void *)
-    """
-    uint8_t BYTE_AT(void *object, int offset) nogil
-    int32_t INT_AT(void *object, int offset) nogil
-    void *POINTER_AT(void *object, int offset) nogil
-    void STOP_TRANSLATED(void *cpu) nogil
-    uint64_t __rdtsc() nogil
-
-cdef extern from *:
-    """
-    static inline void put_byte(void *object, int offset, uint8_t value) { FIELD(object, offset, uint8_t) = value; }
-    static inline void put_int(void *object, int offset, int32_t value) { FIELD(object, offset, int32_t) = value; }
-    static inline void put_pointer(void *object, int offset, void *value) { FIELD(object, offset, void *) = value; }
-    """
-    void put_byte(void *object, int offset, uint8_t value) nogil
-    void put_int(void *object, int offset, int32_t value) nogil
-    void put_pointer(void *object, int offset, void *value) nogil
 
 cdef enum:
     CC_MASK = 0x8d5             # O S Z A P C
