@@ -27,7 +27,7 @@ def test_standard_descriptors_that_are_closed_are_filled_first(closed: tuple[int
     process = subprocess.run(
         ["/bin/sh", "-c", f'exec "$@" {redirections}', "sh", sys.executable, "-c", _FILL],
         env={**os.environ, "ANSWER": str(write_fd)}, pass_fds=[write_fd], check=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        stdin=subprocess.PIPE, capture_output=True,
     )  # fmt: skip
     os.close(write_fd)
     assert not process.stderr
