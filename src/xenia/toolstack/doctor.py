@@ -14,6 +14,8 @@ from xenia.agent import build
 from xenia.errors import ConfigError, HypervisorBug
 from xenia.toolstack.cache import Cache
 from xenia.toolstack.inspect import inspect_kernel
+from xenia.toolstack.limits import cgroup_limit, cgroup_room
+from xenia.toolstack.machine_config import MachineConfig
 from xenia.toolstack.packages import PackageClient
 
 if TYPE_CHECKING:
@@ -122,6 +124,10 @@ def check_memory() -> Check:
     detail = f"{available >> 20} MB available"
     if available < COMFORTABLE_MEMORY:
         return Check("memory", Status.WARN, detail, "free some, or give guests less with --memory")
+    limit = cgroup_limit()
+    if limit is not None and limit < MachineConfig().memory:
+        detail = f"the cgroup allows {limit >> 20} MiB in all, less than a guest has"
+        return Check("memory", Status.WARN, detail, "raise its limit, or give guests less with --memory")
     return Check("memory", Status.OK, detail)
 
 
@@ -133,12 +139,8 @@ def available_memory(root: Path = Path("/")) -> int | None:
         available = int(fields["MemAvailable"].split()[0]) << 10
     except (OSError, KeyError, ValueError):
         return None
-    try:
-        limit = int((root / "sys/fs/cgroup/memory.max").read_text())
-        used = int((root / "sys/fs/cgroup/memory.current").read_text())
-    except (OSError, ValueError):  # no cgroup, or no limit ("max")
-        return available
-    return min(available, max(0, limit - used))
+    room = cgroup_room(root)
+    return available if room is None else min(available, room)
 
 
 def check_cache(cache: Cache) -> Check:

@@ -19,6 +19,7 @@ from xenia.toolstack.command import CommandLine
 from xenia.toolstack.control import ControlServer
 from xenia.toolstack.guest import Build, Destroy, Guest, Rebuild, Start, Wait
 from xenia.toolstack.jailed import Janitor, wall_in
+from xenia.toolstack.limits import cgroup_limit, check_limits
 from xenia.toolstack.machine import store_place
 from xenia.toolstack.machine_config import MachineConfig
 from xenia.toolstack.remote import verbs
@@ -90,6 +91,10 @@ def run(config: MachineConfig, words: RunWords, *, verbose: bool = False, violat
     boot = prepare(config, words, screen=screen, quiet=bool(config.command) and not verbose)
     if os.geteuid() == 0:
         words.say("you are root, which nothing here needs: an ordinary user has less to lose")
+    check_limits(config)
+    limit = cgroup_limit()
+    if limit is not None and limit < config.memory:
+        words.say(f"the cgroup's limit of {limit >> 20} MiB is below the guest's memory: the host may kill this run")
     guest = Guest(config)
     with ExitStack() as stack:
         waker = stack.enter_context(closing(Waker()))

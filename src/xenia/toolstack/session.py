@@ -219,7 +219,7 @@ class Session:
         Precondition: the guest is destroyed, so that `wait` returns.
         """
         with self._held:
-            if self._waiting is not None:
+            if self._waiting is not None and self._waiting.ident is not None:
                 self._waiting.join()
 
     def _wait(self) -> set[int]:
