@@ -77,8 +77,9 @@ class Usher:
         self._channel, theirs = socket.socketpair()
         self._asking = threading.Lock()
         with theirs:
+            program = self._PROGRAM % CONNECTING
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", self._PROGRAM % CONNECTING, str(Path(path).absolute())], stdin=theirs,
+                [sys.executable, "-I", "-S", "-c", program, str(Path(path).absolute())], stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
 
