@@ -15,6 +15,8 @@ import pexpect
 import pytest
 
 from xenia.guests import embedded
+from xenia.toolstack.cache import Cache
+from xenia.toolstack.kernels import Kernels
 from xenia.toolstack.packages import PackageClient
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -237,7 +239,7 @@ def test_the_shell_follows_the_window(debian_console: Callable[..., "pexpect.spa
     child = debian_console()
     child.send("stty size; echo $TERM\r")
     child.expect("30 100\r\nxterm\r\n")
-    child.send("sh -c 'trap \"stty size; kill \\$!\" WINCH; echo rea\"\"dy; sleep 60 & wait'\r")
+    child.send('sh -c \'trap "stty size; kill \\$!" WINCH; echo rea""dy; sleep 60 & wait\'\r')
     child.expect("ready\r\n")
     child.setwinsize(41, 123)
     child.expect("41 123\r\n")
@@ -446,3 +448,24 @@ def test_a_guest_stands_in_a_pipeline() -> None:
     )  # fmt: skip
     assert ended.stdout == b"100000"
     assert ended.stderr == b""
+
+
+@needs_debian
+def test_modprobe_finds_what_programs_often_ask_for() -> None:
+    done = run("-q", "--", "sh", "-c", "modprobe loop && modprobe overlay && modprobe 9p && ls /sys/module")
+    assert done.returncode == 0
+    assert {b"loop", b"overlay", b"9p", b"9pnet"} <= set(done.stdout.split())
+
+
+@needs_debian
+def test_a_kernel_alone_tells_that_its_disk_needs_a_module_and_takes_those_that_are_named(tmp_path: Path) -> None:
+    packaged = Kernels(Cache(), PackageClient(Cache())).get()
+    alone = shutil.copy(packaged.image, tmp_path / "vmlinuz")
+    disk = tmp_path / "disk"
+    disk.write_bytes(bytes(1 << 20))
+    command = ("--kernel", str(alone), "--disk", str(disk))
+    done = run(*command, "--", "test", "-e", "/dev/xvda")
+    assert (done.returncode, done.stderr.count(b"no module xen-blkfront")) == (1, 1)
+    assert b"--modules DIR" in done.stderr
+    done = run(*command, "--modules", str(packaged.modules), "--", "test", "-e", "/dev/xvda")
+    assert (done.returncode, done.stderr.count(b"no module")) == (0, 0)

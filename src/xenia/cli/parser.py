@@ -153,6 +153,10 @@ def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
     boot.add_argument(
         "--initrd", metavar="INITRD", help="its initial ramdisk (default: one made by Xenia, with busybox)"
     )
+    boot.add_argument(
+        "--modules", metavar="DIR",
+        help="where the modules of your kernel are (default: beside it, in its build tree, or in /lib/modules)",
+    )  # fmt: skip
     boot.add_argument("--append", metavar="ARGS", default="", help="more words for the kernel's command line")
     boot.add_argument(
         "--flavour", choices=FLAVOURS, default=None, help="which of Debian's kernels to fetch (default: amd64)"

@@ -31,8 +31,8 @@ _STATUSES = {
 
 
 _OPTIONS = (
-    "kernel", "initrd", "append", "memory", "machine_memory", "name", "clock", "scatter", "flavour", "xenstore",
-    "on_reboot", "jail",
+    "kernel", "initrd", "modules", "append", "memory", "machine_memory", "name", "clock", "scatter", "flavour",
+    "xenstore", "on_reboot", "jail",
 )  # fmt: skip
 
 

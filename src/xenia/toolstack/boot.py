@@ -14,9 +14,18 @@ from xenia.errors import ConfigError
 from xenia.guests import embedded
 from xenia.toolstack.agent import AgentConfig, Mode
 from xenia.toolstack.cache import Cache
-from xenia.toolstack.initramfs import ENVIRONMENT, FILE_SYSTEMS, FRONTENDS, SHARING, base_initramfs, initramfs
+from xenia.toolstack.initramfs import (
+    ENVIRONMENT,
+    FILE_SYSTEMS,
+    FRONTENDS,
+    ON_DEMAND,
+    SHARING,
+    base_initramfs,
+    initramfs,
+)
 from xenia.toolstack.kernels import Kernel, Kernels, unpacked_image
 from xenia.toolstack.machine_config import DEMO, MIB, MachineConfig
+from xenia.toolstack.module_tree import find_modules, has_driver, release_of
 from xenia.toolstack.packages import PackageClient
 
 # What every Linux guest is told.
@@ -73,12 +82,15 @@ def prepare(config: MachineConfig, words: Words, *, screen: Screen | None = None
     if kernel is None and (config.kernel is None or config.is_demo):
         return _demo(config)
     image = Path(config.kernel) if kernel is None and config.kernel is not None else _image(kernel)
-    elf = load_elf(unpacked_image(image, cache), str(image))
+    raw = unpacked_image(image, cache)
+    elf = load_elf(raw, str(image))
     words.clear()
     if config.initrd is not None:
         ramdisk = read_image(Path(config.initrd), config.memory)
     elif elf.notes.guest_os == "linux":
         modules = (*FRONTENDS, *SHARING) if config.command else FRONTENDS
+        if kernel is None:
+            kernel = _own_modules(config, image, raw, words, cache)
         base = base_initramfs(cache, kernels.busybox(), kernel, modules, _file_systems(config))
         ramdisk = initramfs(base, _agent_config(config, base.modules, screen))
     else:
@@ -91,7 +103,21 @@ def _file_systems(config: MachineConfig) -> tuple[str, ...]:
     """Those that the RAM disk carries; all of them take 13 MB.  A guest without disks may get one later."""
     if config.memory < (SMALL_MEMORY if config.disks else 2 * SMALL_MEMORY):
         return FILE_SYSTEMS[:1] if config.disks else ()
-    return FILE_SYSTEMS
+    return (*FILE_SYSTEMS, *ON_DEMAND)
+
+
+def _own_modules(config: MachineConfig, image: Path, raw: memoryview, words: Words, cache: Cache) -> Kernel | None:
+    """The operator's own kernel with its modules; a word where a disk would need one that is not found."""
+    release = release_of(raw)
+    named = None if config.modules is None else Path(config.modules)
+    kernel = find_modules(image, release, (*FRONTENDS, *SHARING, *_file_systems(config)), cache, named)
+    has_disks = config.disks or _has_root(config)
+    if has_disks and not (kernel and "xen_blkfront" in kernel.module_infos()) and not has_driver(raw, "blkfront"):
+        words.say(
+            f"no module xen-blkfront for the kernel {release or image} is beside it or in /lib/modules, so the guest "
+            "will see no disk; --modules DIR names where they are"
+        )
+    return kernel
 
 
 def _own_words(config: MachineConfig, quiet: bool, screen: Screen | None) -> tuple[str, ...]:

@@ -49,15 +49,16 @@ class MachineConfig:
     """One guest, and the machine it gets.
 
     `kernel` None means the package of `flavour`; that one None, the usual flavour or, failing that, the demo guest.
-    `machine_memory` None means what the guest needs.  Sizes are bytes.  `on_reboot` None means a restart where somebody
-    looks at the console, and the end elsewhere.  `environment` and `directory` are the command's or shell's: what it
-    finds besides what all have.  `xenstore` is Machine's `xenstore_socket`; `jail`, whether the process is to be walled
-    in.
+    `modules` None means: beside the kernel, in its build tree or where it is installed. `machine_memory` None means
+    what the guest needs. Sizes are bytes. `on_reboot` None means a restart where somebody looks at the console, and
+    the end elsewhere. `environment` and `directory` are the command's or shell's: what it finds besides what all
+    have. `xenstore` is Machine's `xenstore_socket`; `jail`, whether the process is to be walled in.
     ConfigError for values that can never be had.
     """
 
     kernel: str | None = None
     initrd: str | None = None
+    modules: str | None = None
     append: str = ""
     memory: int = 256 * MIB
     machine_memory: int | None = None
@@ -94,6 +95,8 @@ class MachineConfig:
             raise ConfigError("the kernel's command line is one line without NUL bytes")
         if self.kernel is not None and self.flavour == DEMO and self.kernel != DEMO:
             raise ConfigError(f"--flavour {DEMO} brings its own kernel; give it or --kernel, not both")
+        if self.modules is not None and (self.kernel is None or self.is_demo or self.initrd is not None):
+            raise ConfigError("--modules goes with a kernel of your own (--kernel), and without --initrd")
         if self.is_demo and (self.initrd is not None or self.command):
             what = "an initrd" if self.initrd is not None else "a command"
             raise ConfigError(f"the built-in demo guest takes no {what.split()[-1]}; {what} needs a Linux kernel")
