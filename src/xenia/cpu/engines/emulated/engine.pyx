@@ -5,10 +5,10 @@ machine memory as Unicorn's physical memory.  The register state lives in Unicor
 At every exit it is pulled into the vcpu's Context, the core answers on that, and what changed is pushed back; nothing
 is kept only here.  All of it is compiled and holds no GIL.
 
-Only the privilege level, not selectors, separates the rings: CS and SS keep the selectors of the ABI (RPL 3), which both
-modes load by the rules of ring 3 (segments.c), and the processor's notion of the current ring is set directly, here alone.
-Nothing that the guest does changes it: descriptors are validated, gates and TSS do not exist, and the page tables
-themselves decide what ring 1 may touch.
+Only the privilege level, not selectors, separates the rings: CS and SS keep the selectors of the ABI (RPL 3), which
+both modes load by the rules of ring 3 (segments.c), and the processor's notion of the current ring is set directly, by
+`segments_enter` alone.  Nothing that the guest does changes it: descriptors are validated, gates and TSS do not exist,
+and the page tables themselves decide what ring 1 may touch.
 """
 
 import gc
@@ -20,8 +20,8 @@ from libc.string cimport memcpy
 
 from xenia.cpu.processor cimport (
     CONTEXT_FLAGS, CONTEXT_SEGMENTS, EFLAGS_RF, EFLAGS_TF, EXIT_EXCEPTION, EXIT_SOFT_INTERRUPT, EXIT_SYSCALL,
-    EXIT_SYSENTER, LEAVE, R11, RAX, RBX, RCX, RDX, SREG_CS, SREG_SS, TRAP_DB, TRAP_GP, TRAP_PF, TRAP_SS, TRAP_UD, Context,
-    Exit, Processor, ProcessorOps, SegmentDescriptor,
+    EXIT_SYSENTER, LEAVE, R11, RAX, RBX, RCX, RDX, SREG_CS, SREG_SS, TRAP_DB, TRAP_GP, TRAP_PF, TRAP_SS, TRAP_UD,
+    Context, Exit, Processor, ProcessorOps, SegmentDescriptor,
 )
 from xenia.cpu.cpuid cimport cpuid_policy
 from xenia.cpu.decode cimport DECODE_OK, Instruction, decode, is_stack_access
@@ -116,9 +116,9 @@ cdef inline void push(Engine *engine) noexcept nogil:
 
 
 cdef inline void step(Engine *engine) noexcept nogil:
-    # For one instruction, of which the guest does not learn.  The resume flag holds for one; Unicorn's translator lets it
-    # hold until something else ends the translated block, or for ever.  A single step is exact, and `on_exception` keeps
-    # it to itself.
+    # For one instruction, of which the guest does not learn.  The resume flag holds for one; Unicorn's translator lets
+    # it hold until something else ends the translated block, or for ever.  A single step is exact, and `on_exception`
+    # keeps it to itself.
     if not engine.env.eflags & EFLAGS_TF:
         engine.env.eflags |= EFLAGS_TF
         engine.resuming = True
