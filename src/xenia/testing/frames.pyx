@@ -53,6 +53,8 @@ cdef class MemoryFrames(Frames):
 
     def grant(self, ref: int, frame: int, writable: bool) -> None:
         """The guest grants a frame of its memory."""
+        if not 0 <= ref < NR_REFS:
+            raise IndexError(ref)
         self.grants[<int>ref] = Grant(frame, True, writable, False, 0)
 
     def end_grant(self, ref: int) -> None:
@@ -61,6 +63,8 @@ cdef class MemoryFrames(Frames):
 
     def open_port(self, port: int, fd: int) -> None:
         """Notifications of a port are written to an eventfd."""
+        if not 0 <= port < NR_PORTS:
+            raise IndexError(port)
         self.ports[<int>port] = fd
 
     def send(self, port: int) -> bool:
