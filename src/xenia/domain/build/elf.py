@@ -11,6 +11,7 @@ from typing import Final
 
 from xenia.abi.elfnote import LEGACY_SECTION
 from xenia.domain.build.notes import KernelNotes, parse_legacy_section, parse_note_segments
+from xenia.domain.build.other import describe_32bit, describe_silent
 from xenia.errors import ConfigError
 
 _EHDR: Final = Struct("<4sBBBBB7x HHIQQQIHHHHHH")
@@ -132,13 +133,15 @@ def why_not_pv(data: bytes | memoryview, name: str) -> str | None:
     view = memoryview(data).cast("B")
     if len(view) >= 20 and bytes(view[:4]) == b"\x7fELF":
         machine = int.from_bytes(view[18:20], "little")
+        if machine == _MACHINE_386 and view[4] != _CLASS64:
+            return describe_32bit(view)
         if machine == _MACHINE_386 or view[4] != _CLASS64:
             return "a 32-bit kernel; only 64-bit PV guests can run"
         if machine != _MACHINE_X86_64:
             return f"built for another machine (ELF machine {machine}), not x86-64"
     notes = read_notes(ElfFile(data, name))
     if notes is None:
-        return "it has no Xen notes (built without CONFIG_XEN_PV)"
+        return describe_silent(view)
     return notes.why_not_pv()
 
 

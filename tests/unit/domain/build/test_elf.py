@@ -1,5 +1,6 @@
 """ELF kernels and their words to Xen, by the rules of public/elfnote.h."""
 
+import struct
 from struct import pack
 
 import pytest
@@ -181,3 +182,38 @@ def test_any_damage_loads_or_is_a_config_error(data: st.DataObject) -> None:
         load_elf(bytes(whole[: data.draw(st.integers(0, len(whole)))]), "k")
     except ConfigError as error:
         assert "\n" not in str(error)
+
+
+def elf32(notes: bytes = b"", tail: bytes = b"") -> bytes:
+    """A 32-bit ELF file for the 386 with a note segment, and something behind it."""
+    header = struct.pack(
+        "<16sHHIIIIIHHHHHH", b"\x7fELF\x01\x01\x01", 2, MACHINE_386, 1, 0, 52 if notes else 0, 0, 0, 52, 32,
+        bool(notes), 0, 0, 0,
+    )  # fmt: skip
+    segment = struct.pack("<IIIIIIII", 4, 84, 0, 0, len(notes), len(notes), 4, 4) if notes else b""
+    return header + segment + notes + tail
+
+
+MULTIBOOT = bytes(28) + b"\x02\xb0\xad\x1b"
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (elf32(note(ElfNote.VIRT_BASE, 0xC000_0000, size=4)), "a 32-bit PV kernel; only 64-bit"),
+        (
+            elf32(tail=b"\0__xen_guest\0GUEST_OS=GNU Mach,XEN_VER=xen-3.0\0"),
+            "a 32-bit PV kernel (GNU Mach); only 64-bit",
+        ),
+        (elf32(note(ElfNote.PHYS32_ENTRY, 0x10_0000, size=4)), "a 32-bit kernel for PVH and HVM guests only"),
+        (elf32(tail=MULTIBOOT), "a 32-bit Multiboot kernel, for real machines and HVM guests"),
+        (elf32(tail=b"\xff" * 40), "a 32-bit kernel for real machines and HVM guests"),
+        (elf32(b"\xff" * 40), "a 32-bit kernel for real machines and HVM guests"),
+        (elf32()[:30], "a 32-bit kernel for real machines and HVM guests"),
+        (elf_image([(0, MULTIBOOT + bytes(4), 64)]), "a Multiboot kernel, for real machines and HVM guests"),
+        (elf_image([(0, b"Linux version 6.1", 64)]), "built without CONFIG_XEN_PV"),
+    ],
+)
+def test_a_kernel_for_other_guests_is_named(image: bytes, words: str) -> None:
+    reason = why_not_pv(image, "k")
+    assert reason is not None and words in reason
