@@ -8,4 +8,9 @@ def printable(text: str, keep: str = "") -> str:
 
     File names, what a guest has written, what an image or a package says may hold anything, escape sequences too.
     """
-    return "".join(one if one.isprintable() or one in keep else repr(one)[1:-1] for one in text)
+    return "".join(one if one.isprintable() or one in keep else _escaped(one) for one in text)
+
+
+def _escaped(one: str) -> str:
+    """A byte of a file name that is no UTF-8 comes as a surrogate."""
+    return f"\\x{ord(one) - 0xDC00:02x}" if "\udc80" <= one <= "\udcff" else repr(one)[1:-1]

@@ -24,6 +24,7 @@ from xenia.backends.storage.spec import Word
 from xenia.backends.storage.stack import create_stack, find_checkpoints, open_stack, open_words, words_of
 from xenia.errors import ConfigError
 from xenia.toolstack.cache import Progress, no_progress
+from xenia.toolstack.disk_config import parse_disk
 from xenia.toolstack.new_disk import new_disk
 
 STEP = 2 << 20  # bytes copied at a time
@@ -42,16 +43,21 @@ class Checked:
     repaired: bool
 
 
+def stack_of(disk: str) -> str:
+    """The storage of a disk in the words of --disk; what they say of a guest's device is of no matter here."""
+    return parse_disk(disk).stack
+
+
 def create(disk: str, size: int | None, replace: bool = False) -> None:
     """Make a disk of `size` bytes (None: of the size that what is there gives), whole sectors."""
     if size is not None and (size % SECTOR_SIZE or not size):
         raise ConfigError(f"{size} bytes are no disk: it has whole sectors of {SECTOR_SIZE}, and one at least")
-    create_stack(disk, size, replace)
+    create_stack(stack_of(disk), size, replace)
 
 
 def describe(disk: str) -> dict[str, Any]:
     """What a disk is, from the top layer down."""
-    with open_stack(disk, read_only=True) as top:
+    with open_stack(stack_of(disk), read_only=True) as top:
         return {
             "disk": disk,
             "size": top.size,
@@ -71,11 +77,14 @@ def convert(
     """
     bases = Bases.BESIDE if backing else Bases.NOWHERE
     try:
-        with open_stack(source, read_only=True, bases=bases) as old, new_disk(target, old.size, replace) as made:
+        with (
+            open_stack(stack_of(source), read_only=True, bases=bases) as old,
+            new_disk(stack_of(target), old.size, replace) as made,
+        ):
             with open_stack(made) as new:
                 if new.size < old.size:
                     raise ConfigError(f"the disk '{target}' has {new.size} bytes; {old.size} are needed")
-                copied = _copy(old, new, begins_as_zeroes(words_of(target)), progress)
+                copied = _copy(old, new, begins_as_zeroes(words_of(stack_of(target))), progress)
                 new.flush()
             return copied
     except OSError as error:
@@ -85,7 +94,7 @@ def convert(
 def check(disk: str, repair: bool = False, progress: Progress = no_progress) -> list[Checked]:
     """Check every image of the stack, from the bottom up; `repair` what can be."""
     found: list[Checked] = []
-    for name, container in _containers(words_of(disk), not repair):
+    for name, container in _containers(words_of(stack_of(disk)), not repair):
         with container:
             try:
                 header = read_header(container, name)
@@ -105,25 +114,25 @@ def check(disk: str, repair: bool = False, progress: Progress = no_progress) -> 
 
 def checkpoint(disk: str, name: str) -> None:
     """Give the disk's state a name to go back to."""
-    with open_stack(disk) as top, _as_config_error(disk):
+    with open_stack(stack_of(disk)) as top, _as_config_error(disk):
         find_checkpoints(top).checkpoint(name)
 
 
 def forget(disk: str, name: str) -> None:
     """Give up a checkpoint."""
-    with open_stack(disk) as top, _as_config_error(disk):
+    with open_stack(stack_of(disk)) as top, _as_config_error(disk):
         find_checkpoints(top).forget(name)
 
 
 def rollback(disk: str, name: str) -> None:
     """Go back to a checkpoint."""
-    with open_stack(disk) as top, _as_config_error(disk):
+    with open_stack(stack_of(disk)) as top, _as_config_error(disk):
         find_checkpoints(top).rollback(name)
 
 
 def checkpoints(disk: str) -> list[Named]:
     """The checkpoints of a disk, the oldest first."""
-    with open_stack(disk, read_only=True) as top:
+    with open_stack(stack_of(disk), read_only=True) as top:
         return find_checkpoints(top).checkpoints
 
 

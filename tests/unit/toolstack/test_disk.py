@@ -131,3 +131,19 @@ def test_what_cannot_be_had_is_said_in_one_line(capsys: pytest.CaptureFixture[st
 def test_a_disk_that_cannot_be_made_leaves_nothing_behind(capsys: pytest.CaptureFixture[str]) -> None:
     assert "cannot read the key none" in complaint(capsys, "create", "file:new.img,crypt:key=@none", "--size", "1M")
     assert list(Path().iterdir()) == []
+
+
+def test_the_words_of_a_guests_disk_are_understood(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "disk").write_bytes(bytes(4096))
+    for words in ("", ",ro", ",raw,xvda,r", ",vdev=xvdb,cdrom", ",no-discard"):
+        assert command(["disk", "info", f"{tmp_path}/disk{words}"]) == 0
+        assert "4.0K" in capsys.readouterr().out
+
+
+def test_a_name_that_is_no_utf8_is_shown_by_its_bytes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.img")
+    Path(path).write_bytes(bytes(4096))
+    assert command(["disk", "info", path]) == 0
+    assert "/caf\\xe9.img" in capsys.readouterr().out
+    assert command(["disk", "info", f"{path}s"]) == 2
+    assert "/caf\\xe9.imgs" in capsys.readouterr().err

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from xenia.errors import ConfigError
 from xenia.toolstack.kernels import Kernel
+from xenia.toolstack.machine_config import format_size
 
 # What apt is asked for: all that is essential, apt itself, an init, and what one misses at once on a machine without.
 PACKAGES = (
@@ -14,6 +15,9 @@ PACKAGES = (
     "passwd", "mount", "kmod", "e2fsprogs", "procps", "iproute2", "less", "nano",
 )  # fmt: skip
 DEFAULT_SIZE = 2 << 30
+LEAST_SIZE = (
+    256 << 20
+)  # no system of these packages fits into less; how much more it needs turns out when they are there
 LABEL = "root"
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+")
@@ -70,6 +74,9 @@ class ImageConfig:
             raise ConfigError(f"hostname '{self.hostname}': use 1 to 63 letters, digits and dashes, none at its ends")
         if self.size % 4096 or self.size <= 0:
             raise ConfigError(f"{self.size} bytes is no size for a disk: it is made of blocks of 4096")
+        if self.size < LEAST_SIZE:
+            least = format_size(LEAST_SIZE)
+            raise ConfigError(f"a disk of {format_size(self.size)} is too small: no system fits into less than {least}")
         if not self.root_password.isprintable():
             raise ConfigError("a password is one line of characters that can be typed")
 

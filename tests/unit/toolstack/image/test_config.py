@@ -43,6 +43,7 @@ def test_the_kernels_modules_come_under_its_release(tmp_path: Path) -> None:
         ({"hostname": "a_b"}, "hostname 'a_b'"),
         ({"hostname": "-a"}, "hostname '-a'"),
         ({"size": 1000}, "no size for a disk"),
+        ({"size": 10 << 20}, "a disk of 10M is too small"),
         ({"root_password": "a\nb"}, "one line"),
     ],
 )
