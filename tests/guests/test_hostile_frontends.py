@@ -183,7 +183,8 @@ def test_a_guest_that_is_destroyed_amid_its_requests_leaves_nothing(tmp_path: Pa
 @pytest.mark.skipif(not PackageClient.available(), reason="no apt-get on this host to fetch Debian's kernel with")
 def test_two_stock_guests_see_their_own_disks_only(tmp_path: Path) -> None:
     script = (
-        "exec >/dev/hvc0 2>&1; cd /sys/block; ls -d xvd*; echo only-$0 | dd of=/dev/xvda bs=512 seek=9 conv=fsync 2>/dev/null;"
+        "exec >/dev/hvc0 2>&1; cd /sys/block;"
+        "ls -d xvd*; echo only-$0 | dd of=/dev/xvda bs=512 seek=9 conv=fsync 2>/dev/null;"
         "echo 3 > /proc/sys/vm/drop_caches; grep -ao 'only-[a-z]*' /dev/xvda; cat /sys/bus/xen/devices/vbd-*/nodename"
     )
     names = ("first", "second")
