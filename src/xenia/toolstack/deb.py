@@ -120,7 +120,7 @@ def _unpacked(window: IO[bytes], suffix: str, path: Path) -> IO[bytes]:
         case ".gz":
             return cast(IO[bytes], gzip.open(window))
         case ".zst":
-            return zstandard.ZstdDecompressor().stream_reader(window)
+            return zstandard.ZstdDecompressor(max_window_size=128 << 20).stream_reader(window)
         case _:
             raise ConfigError(f"{path}: packed in an unknown way ({suffix})")
 

@@ -13,6 +13,7 @@ from xenia.domain.build.elf import ElfFile
 from xenia.errors import ConfigError
 
 MAX_MODULE = 256 << 20
+DECODER_MEMORY = 128 << 20  # bytes that what a module is packed with may ask for
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.,+-]*")
 SUFFIXES = (".ko", ".ko.xz", ".ko.zst", ".ko.gz")
 
@@ -45,9 +46,9 @@ def unpack_module(data: bytes, name: str) -> bytes:
     """The ELF file of a module that may be packed; ConfigError if it is damaged or too large."""
     try:
         if data.startswith(b"\xfd7zXZ\0"):
-            data = lzma.LZMADecompressor(lzma.FORMAT_XZ).decompress(data, MAX_MODULE)
+            data = lzma.LZMADecompressor(lzma.FORMAT_XZ, DECODER_MEMORY).decompress(data, MAX_MODULE)
         elif data.startswith(b"\x28\xb5\x2f\xfd"):
-            data = zstandard.ZstdDecompressor().stream_reader(data).read(MAX_MODULE)
+            data = zstandard.ZstdDecompressor(max_window_size=DECODER_MEMORY).stream_reader(data).read(MAX_MODULE)
         elif data.startswith(b"\x1f\x8b"):
             data = zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(data, MAX_MODULE)
     except (lzma.LZMAError, zstandard.ZstdError, zlib.error) as error:

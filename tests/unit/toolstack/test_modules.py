@@ -2,6 +2,7 @@
 
 import gzip
 import lzma
+import zlib
 from collections.abc import Callable
 
 import pytest
@@ -43,6 +44,16 @@ def test_a_name_that_is_no_file_name_is_refused(name: str) -> None:
 @pytest.mark.parametrize("pack", [bytes, lzma.compress, zstandard.compress, gzip.compress])
 def test_a_packed_module_is_unpacked(pack: Callable[[bytes], bytes]) -> None:
     assert unpack_module(pack(module("a")), "a.ko") == module("a")
+
+
+def test_a_module_that_asks_for_a_gigabyte_to_be_unpacked_is_refused() -> None:
+    large = bytearray(lzma.compress(module("a"), filters=[{"id": lzma.FILTER_LZMA2, "preset": 0}]))
+    at = 12 + 4  # the dictionary's size, in the block's header, which has a checksum of its own
+    large[at] = 36  # 1 GiB
+    size = (large[12] + 1) * 4
+    large[12 + size - 4 : 12 + size] = zlib.crc32(large[12 : 12 + size - 4]).to_bytes(4, "little")
+    with pytest.raises(ConfigError, match="damaged module"):
+        unpack_module(bytes(large), "a.ko")
 
 
 def test_a_module_comes_after_all_it_depends_on_softdeps_by_alias_included() -> None:
