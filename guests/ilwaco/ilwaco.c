@@ -228,6 +228,10 @@ static void read_line(char *line, int size)
             for (; n; n--)
                 echo("\b \b");
             break;
+        case 4:                     /* the end of what is typed */
+            if (!n)
+                halt(line);
+            line[n] = 0; echo("\n"); return;
         case 3: n = 0; echo("^C\n> "); break;
         case '\t': {
             int match = -1, several = 0;

@@ -126,6 +126,66 @@ def test_without_a_system_the_kernel_panics_after_one_clear_line(tree: Path, wor
     assert "Call Trace" not in done.stdout
 
 
+PARTITION = "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
+TABLES = {
+    "gpt": f'label: gpt\nstart=2048,size=2048\nstart=4096,uuid={PARTITION},name="my root"\n',
+    "dos": "label: dos\nlabel-id: 0xdeadbeef\nstart=2048,size=2048,type=83\nstart=4096,type=83\n",
+}
+
+
+def partitioned(tree: Path, table: str) -> Path:
+    """A disk whose second partition has the system."""
+    root, path = disk(tree), tree.with_name("parts.img")
+    path.touch()
+    os.truncate(path, 36 << 20)
+    subprocess.run(["sfdisk", "-q", str(path)], input=TABLES[table], text=True, check=True, capture_output=True)
+    with path.open("r+b") as file:
+        file.seek(4096 * 512)
+        file.write(root.read_bytes())
+    return path
+
+
+@pytest.mark.skipif(shutil.which("sfdisk") is None, reason="the host has no sfdisk")
+@pytest.mark.parametrize(
+    ("table", "word"),
+    [
+        ("gpt", f"root=PARTUUID={PARTITION.upper()}"),
+        ("gpt", 'root="PARTLABEL=my root"'),
+        ("gpt", f"root=/dev/disk/by-partuuid/{PARTITION}"),
+        ("gpt", "root=/dev/disk/by-partlabel/my\\x20root"),
+        ("gpt", f'"root=/dev/disk/by-uuid/{UUID}"'),
+        ("gpt", "root=202:2"),
+        ("dos", "root=PARTUUID=deadbeef-02"),
+        ("dos", "root=PARTUUID=DEADBEEF-01/PARTNROFF=1"),
+        ("dos", "root=ca02"),
+        ("dos", "root=/dev/disk/by-label/system"),
+    ],
+)
+def test_a_partition_is_found_by_every_word_that_a_kernel_or_udev_has_for_it(tree: Path, table: str, word: str) -> None:
+    path = partitioned(tree, table)
+    done = xenia("--disk", str(path), "--append", f"quiet {word}", "--", "grep", " / ", "/proc/mounts")
+    assert done.stdout.startswith("/dev/xvda2 / ext4 "), done.stdout + done.stderr
+
+
+@pytest.mark.skipif(shutil.which("sfdisk") is None, reason="the host has no sfdisk")
+@pytest.mark.parametrize("word", ["PARTUUID=deadbeef-03", "202:3"])
+def test_a_word_that_means_no_disk_finds_none(tree: Path, word: str) -> None:
+    done = xenia("--disk", str(partitioned(tree, "dos")), "--append", f"quiet root={word}", "--", "true")
+    assert (done.returncode, "no such disk" in done.stderr) == (126, True)
+
+
+def test_a_disk_without_a_file_system_does_not_mount(tmp_path: Path) -> None:
+    path = tmp_path / "zero.img"
+    path.write_bytes(bytes(1 << 20))
+    done = xenia(
+        "--disk", str(path), "--", "sh", "-c", "mkdir -p /mnt; mount /dev/xvda /mnt; echo $?; cat /proc/mounts"
+    )
+    assert done.stdout.split()[0] not in ("", "0") and "/mnt" not in done.stdout
+    done = xenia("--root", str(path), "--", "true")
+    assert done.returncode == 126
+    assert done.stderr == "xenia: root=/dev/xvda: no file system there that this kernel can mount\n"
+
+
 def test_a_disk_that_is_plugged_in_late_is_waited_for(tree: Path) -> None:
     root = disk(tree)
     config = MachineConfig(append=f"root=UUID={UUID} rootwait", disks=(parse_disk(f"{tree.with_name('other.img')}"),))

@@ -270,7 +270,35 @@ def test_a_restart_can_be_asked_for() -> None:
     assert errors == WARNING + b"xenia: the guest reboots\nxenia: the guest powered off\n"
 
 
-def test_without_a_terminal_bytes_pass_and_the_end_of_input_ends_nothing() -> None:
+@pytest.mark.parametrize("typed", [b"", b"help\n", b"help"])
+def test_the_end_of_input_ends_a_guest_that_nobody_can_type_at_any_more(typed: bytes) -> None:
+    ended = run("--kernel", "demo", stdin=typed)
+    assert ended.returncode == 0
+    assert ended.stderr.endswith(b"xenia: the guest powered off\n")
+    assert (b"lists the commands" in ended.stdout) and (b"power off" in ended.stdout) == bool(typed)
+
+
+def test_a_guest_that_takes_too_long_is_ended_with_the_status_of_timeout() -> None:
+    child = subprocess.Popen(
+        [*XENIA, "run", "--kernel", "demo", "--timeout", "0.5"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, env=environment(),
+    )  # fmt: skip
+    assert child.stderr is not None
+    assert child.stderr.read().endswith(b"xenia: the guest had not ended when its time was over (--timeout)\n")
+    assert child.wait(LIMIT) == 124
+    assert child.stdin is not None
+    child.stdin.close()
+
+
+@needs_debian
+@pytest.mark.parametrize("script", [b"", b"echo $((6 * 7))\n", b"echo $((6 * 7))"])
+def test_the_end_of_a_script_on_standard_input_ends_the_shell_and_its_guest(script: bytes) -> None:
+    ended = run("-q", "--append", "quiet", stdin=script)
+    assert ended.returncode == 0
+    assert (b"42\r\n" in ended.stdout) == bool(script)
+
+
+def test_without_a_terminal_bytes_pass() -> None:
     ended = run("--kernel", "demo", stdin=b"uptime\rhalt\r")
     assert ended.returncode == 0
     assert b"seconds" in ended.stdout or b"up" in ended.stdout
@@ -309,10 +337,14 @@ def test_sigint_ends_a_run_that_is_not_interactive() -> None:
 
 
 def test_a_reader_that_leaves_ends_the_run_as_quietly_as_other_programs() -> None:
+    stdin = os.pipe()  # where somebody could still type
     ended = subprocess.run(
-        f"{XENIA[0]} -m xenia run -q --kernel demo < /dev/null | head -c 1; echo \" ${{PIPESTATUS[0]}}\"",
-        shell=True, executable="/bin/bash", capture_output=True, env=environment(), timeout=LIMIT, check=True,
+        f"{XENIA[0]} -m xenia run -q --kernel demo | head -c 1; echo \" ${{PIPESTATUS[0]}}\"",
+        stdin=stdin[0], shell=True, executable="/bin/bash", capture_output=True, env=environment(),
+        timeout=LIMIT, check=True,
     )  # fmt: skip
+    for descriptor in stdin:
+        os.close(descriptor)
     assert ended.stdout.split()[-1] == b"141"
     assert ended.stderr == b""
 

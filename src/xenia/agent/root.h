@@ -1,7 +1,10 @@
 /*
  * A root file system on a disk, as the kernel's command line asks for it:
  *
- *     root=/dev/NAME, root=LABEL=NAME, root=UUID=NUMBER    where it is; the latter two for ext2, ext3 and ext4
+ *     root=/dev/NAME, MAJOR:MINOR or a hexadecimal number  where it is
+ *     root=PARTUUID=NUMBER, PARTLABEL=NAME                 of a partition; PARTUUID=NUMBER/PARTNROFF=N is the Nth after it
+ *     root=UUID=NUMBER, LABEL=NAME                         of an ext2, ext3 or ext4
+ *     root=/dev/disk/by-...                                the same four; udev, which makes such links, is yet to come
  *     rootfstype=TYPE,TYPE  rootflags=OPTIONS  ro  rw      how it is mounted; to be read only, unless told otherwise
  *     rootwait                                             wait for the disk, instead of complaining that it is not there
  *     init=PATH                                            what to run in it
@@ -12,21 +15,15 @@
  * The frontend of a disk that was there from the beginning is connected when its module is loaded: the kernel waits for
  * that.  So a disk that is not there yet will not come by waiting a little.
  */
-enum { CMDLINE_SIZE = 4096, BLOCK_NAME = 64, NETLINK_KOBJECT_UEVENT = 15 };
+#include "disks.h"
+
+enum { CMDLINE_SIZE = 4096, NETLINK_KOBJECT_UEVENT = 15 };
 
 static char kernel_words[CMDLINE_SIZE + 1];
-static const char *root_device, *root_type, *root_flags, *init_path;
+static const char *root_type, *root_flags, *init_path;
 static u32 root_read_only, root_writable, root_wait;
 static char root_failure[512];          /* one line, for whoever reads the console */
 static int quiet_printk = -1;           /* how loud the kernel is: open, for /proc may be out of reach later */
-
-static void append(char *buffer, u64 size, const char *text)
-{
-    u64 at = length_of(buffer);
-    while (*text && at + 1 < size)
-        buffer[at++] = *text++;
-    buffer[at] = 0;
-}
 
 static void explain(const char *text)
 {
@@ -40,11 +37,15 @@ static int read_kernel_words(void)
     s64 size = call3(SYS_read, fd, kernel_words, CMDLINE_SIZE);
     call1(SYS_close, fd);
     for (char *at = kernel_words, *end = at + (size > 0 ? size : 0); at < end; at++) {
-        char *word = at;
+        char *word = at, *to = at;
         const char *value;
-        while (at < end && *at != ' ' && *at != '\n')
-            at++;
-        *at = 0;
+        for (int quoted = 0; at < end && *at != '\n' && (quoted || *at != ' '); at++) {
+            if (*at == '"')
+                quoted = !quoted;
+            else
+                *to++ = *at;
+        }
+        *to = 0;
         if (is_same(word, "--"))
             break;                      /* what follows is for init */
         if ((value = value_of(word, "root")))
@@ -62,6 +63,8 @@ static int read_kernel_words(void)
         else if (is_same(word, "rootwait"))
             root_wait = 1;
     }
+    if (root_device && starts_with(root_device, "/dev/disk/"))
+        unescape((char *)root_device);
     if (root_device && starts_with(root_device, "/dev/ram"))
         root_device = 0;                /* that is where we are */
     return root_device != 0;
@@ -69,13 +72,7 @@ static int read_kernel_words(void)
 
 /* --- directories */
 
-struct Entry { u64 inode, offset; u16 length; u8 type; char name[]; };
 enum { DIRECTORY = 4 };
-
-static int is_dots(const char *name)
-{
-    return name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2]));
-}
 
 /* Delete what is in a directory of the initial RAM disk: its memory is free then.  Other file systems are left alone. */
 static void delete_contents(int directory, u64 device)
@@ -100,59 +97,6 @@ static void delete_contents(int directory, u64 device)
             call3(SYS_unlinkat, directory, entry->name, entry->type == DIRECTORY ? AT_REMOVEDIR : 0);
         }
     }
-}
-
-/* --- finding the device */
-
-/* Whether the ext file system on a device has this label (UUID 0) or this UUID as text. */
-static int has_ext(const char *device, const char *label, const char *uuid)
-{
-    u8 super[256];
-    s64 fd = call2(SYS_open, device, O_RDONLY | O_CLOEXEC);
-    s64 size = call4(SYS_pread64, fd, super, sizeof super, 1024);
-    call1(SYS_close, fd);
-    if (size != sizeof super || super[56] != 0x53 || super[57] != 0xef)
-        return 0;
-    if (label) {
-        u32 n = 0;
-        while (n < 16 && super[120 + n] && super[120 + n] == (u8)label[n])
-            n++;
-        return !label[n] && (n == 16 || !super[120 + n]);
-    }
-    for (u32 nibble = 0; nibble < 32; uuid++) {
-        u8 digit = (u8)(*uuid >= 'a' ? *uuid - 'a' + 10 : *uuid >= 'A' ? *uuid - 'A' + 10 : *uuid - '0');
-        if (*uuid == '-')
-            continue;
-        if (!*uuid || digit != (nibble & 1 ? super[104 + nibble / 2] & 15 : super[104 + nibble / 2] >> 4))
-            return 0;
-        nibble++;
-    }
-    return !*uuid;
-}
-
-/* Put the device's path into `path`; 0 where there is none yet.  `seen` gets the names of those that were looked at. */
-static int find_device(char *path, u64 path_size, char *seen, u64 seen_size)
-{
-    const char *label = value_of(root_device, "LABEL"), *uuid = value_of(root_device, "UUID");
-    char buffer[2048] __attribute__((aligned(8)));
-    int found = 0;
-    s64 size, blocks = call2(SYS_open, "/sys/class/block", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    *seen = 0;
-    while (!found && (size = call3(SYS_getdents64, blocks, buffer, sizeof buffer)) > 0) {
-        for (s64 at = 0; at < size && !found; at += ((struct Entry *)(buffer + at))->length) {
-            const char *name = ((struct Entry *)(buffer + at))->name;
-            if (is_dots(name) || length_of(name) > BLOCK_NAME)
-                continue;
-            *path = 0;
-            append(path, path_size, "/dev/");
-            append(path, path_size, name);
-            append(seen, seen_size, *seen ? " " : "");
-            append(seen, seen_size, name);
-            found = label || uuid ? has_ext(path, label, uuid) : is_same(path, root_device);
-        }
-    }
-    call1(SYS_close, blocks);
-    return found;
 }
 
 static int wait_for_device(char *path, u64 path_size, char *seen, u64 seen_size)

@@ -26,13 +26,14 @@ class ExitStatus(IntEnum):
         ),
     )
     USAGE = 2, "the request cannot be met: wrong arguments, a file that is missing, memory that is not there"
+    SUSPEND = 117, "the guest suspended itself, and nobody is there to resume it"
     JAIL = 118, "the jail stopped a thread of Xenia's at a system call that it never makes; standard error says which"
     LOST = 119, "the guest ended before the command did, so the command's status is not known"
     REBOOT = 120, "the guest asked to reboot, and is not restarted (--on-reboot)"
     CRASH = 121, "Xenia crashed the guest for a fault of its own; registers and stack are on standard error"
     PANIC = 122, "the guest's kernel panicked, or stopped without powering off"
     WATCHDOG = 123, "the guest's watchdog fired"
-    SUSPEND = 124, "the guest suspended itself, and nobody is there to resume it"
+    TIMEOUT = 124, "the guest had not ended when its time was over (--timeout)"
     BUG = 125, "a fault in Xenia itself"
     SIGHUP = 129, "ended by SIGHUP: the terminal went away"
     SIGINT = 130, "ended by Ctrl-C or SIGINT"

@@ -69,6 +69,17 @@ def number(text: str) -> int:
     return value
 
 
+def seconds(text: str) -> float:
+    """A time in seconds, more than zero."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
+    if not 0 < value < 1e9:
+        raise ConfigError(f"'{text}' is not a time: write seconds, such as 30 or 0.5")
+    return value
+
+
 def build_parser() -> Parser:
     """The parser of `xenia`.  What follows `--` is taken out before it sees the arguments."""
     parser = Parser(
@@ -183,6 +194,10 @@ def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
     machine.add_argument(
         "--env", metavar="NAME[=VALUE]", action="append", default=[],
         help="a variable in the environment of the command or shell; without a value, the one that it has here",
+    )  # fmt: skip
+    machine.add_argument(
+        "--timeout", metavar="SECONDS", type=checked(seconds), default=None,
+        help="end a guest that has not ended by then, with status 124",
     )  # fmt: skip
     machine.add_argument("--cwd", metavar="DIR", default=None, help="the folder that the command or shell starts in")
     machine.add_argument("--name", default="guest", help="the guest's name (default: guest)")

@@ -27,12 +27,13 @@ _STATUSES = {
     Ending.HALTED: ExitStatus.PANIC,
     Ending.WATCHDOG: ExitStatus.WATCHDOG,
     Ending.LOST: ExitStatus.LOST,
+    Ending.TIMEOUT: ExitStatus.TIMEOUT,
 }
 
 
 _OPTIONS = (
     "kernel", "initrd", "modules", "append", "memory", "machine_memory", "name", "clock", "scatter", "flavour",
-    "xenstore", "on_reboot", "jail",
+    "xenstore", "on_reboot", "timeout", "jail",
 )  # fmt: skip
 
 
@@ -92,6 +93,8 @@ def report(outcome: Outcome, voice: Voice) -> int:
             voice.error(f"the guest was crashed: {outcome.reason}")
         case Ending.POWEROFF:
             voice.say("the guest powered off")
+        case Ending.TIMEOUT:
+            voice.error("the guest had not ended when its time was over (--timeout)")
         case Ending.LEFT:
             voice.say("left the console; the guest was destroyed")
         case Ending.REBOOT:

@@ -136,7 +136,7 @@ def _own_words(config: MachineConfig, quiet: bool, screen: Screen | None) -> tup
 
 def _has_root(config: MachineConfig) -> bool:
     """Whether a disk is to be the guest's root file system."""
-    return any(word.startswith("root=") for word in config.append.split())
+    return any(word.lstrip('"').startswith("root=") for word in config.append.split())
 
 
 def _packaged_kernel(config: MachineConfig, kernels: Kernels, words: Words) -> Kernel | None:

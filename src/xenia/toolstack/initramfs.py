@@ -25,15 +25,13 @@ SHARING = ("xen-evtchn", "xen-gntalloc")
 MODULE_OPTIONS = {"xen_blkfront": "max_indirect_segments=256"}
 # For a guest with disks, in the order in which `mount` tries them when it is told none.  They are loaded when something
 # is mounted: all of them at every boot would take a second.
-FILE_SYSTEMS = (
-    "ext4", "xfs", "btrfs", "vfat", "isofs", "squashfs", "ntfs3", "exfat", "erofs", "ufs", "fuse",
-    "nls_cp437", "nls_ascii", "nls_iso8859-1",
-)  # fmt: skip
+ON_DISKS = ("ext4", "xfs", "btrfs", "vfat", "isofs", "squashfs", "ntfs3", "exfat", "erofs", "ufs")
+FILE_SYSTEMS = (*ON_DISKS, "fuse", "nls_cp437", "nls_ascii", "nls_iso8859-1")
 
 # What `modprobe` finds as well, where there is memory for it.
 ON_DEMAND = ("loop", "overlay", "9p", "9pnet_xen", "brd", "dm-mod")
 
-_FORMAT = b"3"  # counts changes of what follows that the digest would not see
+_FORMAT = b"4"  # counts changes of what follows that the digest would not see
 _DIRECTORIES = ("bin", "dev", "etc", "lib", "lib/modules", "mnt", "proc", "root", "run", "sys", "tmp", "usr", "var")
 _ETC = {
     "passwd": b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
@@ -134,8 +132,10 @@ def _build_base(
         if applet != "busybox":
             archive.symlink(f"bin/{applet}", "busybox")
     aliases = [(alias, Path(path).stem) for path in modules for alias in infos[Path(path).stem].aliases]
-    on_disks = {alias: name for alias, name in aliases if name not in ("overlay", "9p")}
-    file_systems = [alias.removeprefix("fs-") for alias in on_disks if alias.startswith("fs-")]
+    # Others would take any disk for theirs: what they mount is not on it.
+    file_systems = [
+        alias.removeprefix("fs-") for alias, name in aliases if name in ON_DISKS and alias.startswith("fs-")
+    ]
     for name, data in {**_ETC, "filesystems": "".join(f"{name}\n" for name in file_systems).encode()}.items():
         archive.file(f"etc/{name}", data)
     if modules:

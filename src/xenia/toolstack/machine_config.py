@@ -52,7 +52,8 @@ class MachineConfig:
     `modules` None means: beside the kernel, in its build tree or where it is installed. `machine_memory` None means
     what the guest needs. Sizes are bytes. `on_reboot` None means a restart where somebody looks at the console, and
     the end elsewhere. `environment` and `directory` are the command's or shell's: what it finds besides what all
-    have. `xenstore` is Machine's `xenstore_socket`; `jail`, whether the process is to be walled in.
+    have. `timeout`: seconds that the guest may take. `xenstore` is Machine's `xenstore_socket`; `jail`, whether the
+    process is to be walled in.
     ConfigError for values that can never be had.
     """
 
@@ -72,6 +73,7 @@ class MachineConfig:
     disks: tuple[DiskConfig, ...] = ()
     on_reboot: OnReboot | None = None
     xenstore: str | bool | None = None
+    timeout: float | None = None
     jail: bool = True
 
     def __post_init__(self) -> None:

@@ -40,6 +40,7 @@ class Ending(Enum):
     COMMAND = auto()  # the command ended, with `status`
     LOST = auto()  # the guest ended before its command did
     LEFT = auto()  # the operator pressed Ctrl-]
+    TIMEOUT = auto()  # the time that the operator gave is over
     SIGNAL = auto()  # `signal` ended the run
     OUTPUT = auto()  # standard output takes nothing any more
 
@@ -130,7 +131,7 @@ def run(config: MachineConfig, words: RunWords, *, verbose: bool = False, violat
             words.say("Ctrl-] leaves the console")
         if control is not None:
             control.start()
-        session = Session(terminal, guest, line, output, waker)
+        session = Session(terminal, guest, line, output, waker, timeout=config.timeout)
         try:
             ended = session.run(lambda: _live(guest, rebuild, line, words))
         finally:
@@ -187,6 +188,8 @@ def _outcome(ended: Ended, guest: Guest, line: Line, output: Output) -> Outcome:
     match ended.why:
         case Why.LEFT:
             return Outcome(Ending.LEFT)
+        case Why.TIMEOUT:
+            return Outcome(Ending.TIMEOUT)
         case Why.SIGNAL:
             return Outcome(Ending.SIGNAL, signal=ended.signal)
         case Why.OUTPUT:

@@ -8,10 +8,12 @@ guest takes them.
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import signal
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -23,6 +25,7 @@ from xenia.toolstack.signals import Signals
 from xenia.toolstack.terminal import Output, Terminal, leave_key
 
 _READ = 4096
+_END_OF_INPUT = b"\x04"  # Ctrl-D
 # How long to wait before asking a console that has no room for input whether it does now (milliseconds).
 _RETRY = 20
 
@@ -65,8 +68,10 @@ class Line(ABC):
 
 
 class PlainLine(Line):
-    """The console as it is: what the guest writes goes out, what is typed goes in, and the end of input is not told.
+    """The console as it is: what the guest writes goes out, and what is typed goes in.
 
+    Where input ends, nobody can type any more, and Ctrl-D says so as a keyboard would: once for a line that has been
+    begun, and once more for the end.
     `on_resize` is told the window's rows and columns; the console has no words for that.
     """
 
@@ -81,7 +86,7 @@ class PlainLine(Line):
         return data
 
     def end_of_input(self) -> bytes:
-        return b""
+        return 2 * _END_OF_INPUT
 
     def resized(self, rows: int, columns: int) -> bytes:
         self._on_resize(rows, columns)
@@ -96,6 +101,7 @@ class Why(Enum):
     LEFT = "the operator left with Ctrl-]"
     SIGNAL = "a signal"
     OUTPUT = "nobody reads the output"
+    TIMEOUT = "the time is over"
 
 
 @dataclass(frozen=True)
@@ -163,7 +169,18 @@ class Waiting(threading.Thread):
 class Session:
     """Connects a terminal with a console over a line."""
 
-    def __init__(self, terminal: Terminal, console: Console, line: Line, output: Output, waker: Waker) -> None:
+    def __init__(
+        self,
+        terminal: Terminal,
+        console: Console,
+        line: Line,
+        output: Output,
+        waker: Waker,
+        *,
+        timeout: float | None = None,
+    ) -> None:
+        """`timeout` seconds from now on everything is to be over."""
+        self._deadline = None if timeout is None else time.monotonic() + timeout
         self._terminal = terminal
         self._console = console
         self._line = line
@@ -207,6 +224,8 @@ class Session:
                         self._terminal.resume()
                     else:
                         return Ended(Why.SIGNAL, number)
+                if self._deadline is not None and time.monotonic() >= self._deadline:
+                    return Ended(Why.TIMEOUT)
                 self._send(b"")
                 if self._terminal.stdin in ready and self._take_input():
                     return Ended(Why.LEFT)
@@ -230,10 +249,17 @@ class Session:
         if hungry:
             self._poll.register(self._terminal.stdin, select.POLLIN)
         try:
-            return {descriptor for descriptor, _ in self._poll.poll(_RETRY if self._unsent else None)}
+            return {descriptor for descriptor, _ in self._poll.poll(self._patience())}
         finally:
             if hungry:
                 self._poll.unregister(self._terminal.stdin)
+
+    def _patience(self) -> int | None:
+        """Milliseconds until there is something to do that nobody wakes us for."""
+        waits = [_RETRY] if self._unsent else []
+        if self._deadline is not None:
+            waits.append(max(0, math.ceil((self._deadline - time.monotonic()) * 1000)))
+        return min(waits, default=None)
 
     def _take_input(self) -> bool:
         """Pass on what standard input has; True when it was the leave key."""
