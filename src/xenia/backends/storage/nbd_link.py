@@ -33,7 +33,6 @@ class Link:
 
     def __init__(self, connection: socket.socket) -> None:
         """Take the connection over."""
-        connection.setblocking(False)
         self._socket = connection
         self._poll = select.poll()
         self._allowance = GREETING
@@ -125,7 +124,7 @@ class Link:
         """Fill the buffers."""
         while buffers:
             try:
-                done = self._socket.recvmsg_into(buffers[:1024])[0]
+                done = self._socket.recvmsg_into(buffers[:1024], 0, socket.MSG_DONTWAIT)[0]
             except BlockingIOError:
                 self.wait(select.POLLIN)
                 continue
@@ -145,6 +144,6 @@ class Link:
     def send_some(self, buffers: Buffers) -> list[memoryview]:
         """Send what the socket takes at once; what is left."""
         try:
-            return after(buffers, self._socket.sendmsg(buffers[:1024]))
+            return after(buffers, self._socket.sendmsg(buffers[:1024], [], socket.MSG_DONTWAIT))
         except BlockingIOError:
             return list(buffers)
