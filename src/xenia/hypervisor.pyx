@@ -118,6 +118,7 @@ cdef class VirtualMachine:
     def __cinit__(self, Hypervisor hypervisor, int domid, uint64_t nr_pages, bint warped):
         cdef DomainState *domain = <DomainState *>calloc(1, sizeof(DomainState))
         cdef Vcpu *vcpu
+        cdef bint known
         if domain == NULL:
             raise MemoryError
         self.store_fd = self.console_fd = self.emergency_fd = self.log_fd = self.loop.alarm_fd = -1
@@ -155,7 +156,9 @@ cdef class VirtualMachine:
         self.loop.domain = domain
         with nogil:
             clock_start(domain, &self.clock, warped)
-            directory_add(hypervisor.directory, domain)
+            known = directory_add(hypervisor.directory, domain)
+        if not known:
+            raise HypervisorBug(f"domain number {domid} was given out, and somebody has it")
 
     def __dealloc__(self):
         if self.domain != NULL:

@@ -8,14 +8,27 @@ from itertools import pairwise
 import pytest
 
 from tests.assembler import assemble
-from xenia.testing.bare import CODE, DATA, NO_EXECUTE, READ_ONLY, SIZE, STACK, SUPERVISOR, UPPER, Program
+from xenia.testing.bare import (
+    CODE,
+    DATA,
+    NO_EXECUTE,
+    READ_ONLY,
+    ROOT,
+    SIZE,
+    STACK,
+    SUPERVISOR,
+    TABLE,
+    UPPER,
+    Program,
+)
 
 RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI = range(8)
 R11 = 11
 
 LEAVE = "xor %eax, %eax; syscall;"
 PF, GP, UD, DB, BP, NM = 14, 13, 6, 1, 3, 7
-PRESENT, WRITE, USER, FETCH = 1, 2, 4, 16
+PRESENT, WRITE, USER, RESERVED, FETCH = 1, 2, 4, 8, 16
+L2 = TABLE - 1
 
 
 def run(source: str, user: bool = False) -> Program:
@@ -84,6 +97,36 @@ def test_user_mode_reaches_the_upper_half_only_where_the_root_is_its_own() -> No
     assert run(own + access + ";" + kernels + access, user=True).last == refused
     program = run(f"mov ${UPPER + NO_EXECUTE - 0x1000}, %rbx; jmp *%rbx", user=True)
     assert program.last == ("exception", PF, PRESENT | USER | FETCH, UPPER + NO_EXECUTE - 0x1000)
+
+
+BEYOND = [SIZE >> 12, 1 << 20, 1 << 32, (1 << 40) - 512, (1 << 40) - 1]  # frames that do not exist
+
+
+@pytest.mark.parametrize("frame", BEYOND)
+@pytest.mark.parametrize(
+    ("access", "error"),
+    [("mov (%rdi), %eax", 0), ("mov %eax, (%rdi)", WRITE), ("jmp *%rdi", FETCH), ("rep stosb", WRITE),
+     ("fildll (%rdi)", 0)],
+)  # fmt: skip
+@pytest.mark.parametrize("large", [False, True], ids=["4K", "2M"])
+def test_an_entry_that_names_no_frame_of_the_machine_is_a_fault_of_its_reserved_bits(
+    frame: int, access: str, error: int, large: bool
+) -> None:
+    table, index, va, flags = (L2, 1, 2 << 20, 0x87) if large else (TABLE, 0x81, 0x81000, 7)
+    program = Program(assemble(f"mov ${va}, %edi; mov $16, %ecx; {access}; {LEAVE}"))
+    program.write(table * 4096 + 8 * index, struct.pack("Q", frame << 12 | flags))
+    assert program.run()
+    assert program.last == ("exception", PF, PRESENT | RESERVED | error, va)
+
+
+@pytest.mark.parametrize("frame", BEYOND)
+@pytest.mark.parametrize("table", [ROOT, ROOT + 1, L2], ids=["L4", "L3", "L2"])
+def test_nothing_is_mapped_below_a_table_that_does_not_exist(frame: int, table: int) -> None:
+    va = {ROOT: 1 << 39, ROOT + 1: 1 << 30, L2: 2 << 20}[table]
+    program = Program(assemble(f"mov ${va}, %rdi; mov (%rdi), %eax; {LEAVE}"))
+    program.write(table * 4096 + 8, struct.pack("Q", frame << 12 | 7))
+    assert program.run()
+    assert program.last == ("exception", PF, 0, va)
 
 
 def test_a_page_fault_restarts_at_the_instruction() -> None:

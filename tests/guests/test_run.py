@@ -14,6 +14,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from guests import build as guests
 from xenia.guests import embedded
 from xenia.toolstack.cache import Cache
 from xenia.toolstack.kernels import Kernels
@@ -268,6 +269,16 @@ def test_a_restart_can_be_asked_for() -> None:
     _, errors = child.communicate(timeout=LIMIT)
     assert child.returncode == 0
     assert errors == WARNING + b"xenia: the guest reboots\nxenia: the guest powered off\n"
+
+
+def test_a_guest_that_does_nothing_but_reboot_is_given_up() -> None:
+    kernel = guests.build("shutdown_reboot", guests.OUTPUT / "shutdown_reboot")
+    ended = run("--kernel", str(kernel), "--memory", "8M", "--on-reboot", "restart")
+    assert ended.returncode == 120
+    assert ended.stderr.count(b"xenia: the guest reboots\n") == 10
+    assert ended.stderr.endswith(
+        b"xenia: the guest reboots too fast (11 times within 10 s of its start); it is not started again\n"
+    )
 
 
 @pytest.mark.parametrize("typed", [b"", b"help\n", b"help"])

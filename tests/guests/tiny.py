@@ -15,7 +15,7 @@ from xenia.hypervisor import Hypervisor, VirtualMachine
 from xenia.shutdown import Shutdown
 
 ANSWERS = Path(__file__).with_name("answers")
-NOT_ASKED = {"spin", "flood", "hog", "borrower"}  # they never end, or are not alone
+NOT_ASKED = {"spin", "flood", "hog", "borrower", "sharing", "store_page"}  # they never end, or are not alone
 
 
 def behaviours() -> list[str]:

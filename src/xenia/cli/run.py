@@ -97,6 +97,8 @@ def report(outcome: Outcome, voice: Voice) -> int:
             voice.error("the guest had not ended when its time was over (--timeout)")
         case Ending.LEFT:
             voice.say("left the console; the guest was destroyed")
+        case Ending.REBOOT if outcome.reason:
+            voice.error(f"the guest reboots too fast ({outcome.reason}); it is not started again")
         case Ending.REBOOT:
             voice.error("the guest asked to reboot; it is not started again (--on-reboot restart)")
         case Ending.SUSPEND:

@@ -44,7 +44,8 @@ cdef void directory_remove(Domain *domain) noexcept nogil:
     cdef Directory *directory = domain.directory
     if directory != NULL:
         lock(&directory.lock)
-        directory.domains[domain.domid] = NULL
+        if directory.domains[domain.domid] == domain:
+            directory.domains[domain.domid] = NULL
         unlock(&directory.lock)
 
 

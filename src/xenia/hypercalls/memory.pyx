@@ -88,9 +88,9 @@ cdef bint lose_frame(PvMmu *mmu, uint64_t mfn) noexcept nogil:
     if not get_page(mmu, mfn):
         return False
     frame = &mmu.machine.frames[mfn]
-    if frame.type == FRAME_SHARED:      # Xenia's own: shared_info, the grant table
+    if frame.type == FRAME_SHARED:      # Xenia's own: shared_info, the grant table.  They stay, and Xen counts them as given up
         put_page(mmu, mfn)
-        return False
+        return True
     if frame.flags & FRAME_PINNED:
         frame.flags &= ~FRAME_PINNED
         put_page_and_type(mmu, mfn)

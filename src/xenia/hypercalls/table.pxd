@@ -5,10 +5,11 @@ from xenia.domain.domain cimport Vcpu
 # A handler takes the (up to six) arguments and returns the guest's result: a value, or -XEN_E*.
 # HYPERCALL_CONTINUE says: not finished, call again with the arguments as the handler now left them (Xen's continuation).
 # HYPERCALL_DONE says: the context is already as it shall be (iret); write no result.
+# No result looks like these: they are no errno, no count, and no address that a guest may put into a debug register.
 cdef enum:
-    HYPERCALL_CONTINUE = -0x7fff0001
-    HYPERCALL_DONE = -0x7fff0002
     NR_HYPERCALLS = 64
+    HYPERCALL_CONTINUE = 0x4000000000000001
+    HYPERCALL_DONE = 0x4000000000000002
 
 ctypedef int64_t (*hypercall_fn)(Vcpu *vcpu, uint64_t *args) noexcept nogil
 

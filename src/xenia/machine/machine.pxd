@@ -64,3 +64,6 @@ cdef class MachineMemory:
     cdef Machine *machine
     cdef Machine storage
     cdef Py_ssize_t length
+    cdef void *reserved         # address space that nothing else is in: the memory, and its guards
+    cdef size_t nr_reserved     # in bytes
+    cdef uint8_t *map_between_guards(self)      # NULL without address space

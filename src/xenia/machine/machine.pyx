@@ -4,12 +4,16 @@ Machine memory is a memfd, mapped once, so that other processes can map frames o
 no guest has touched costs nothing.  Its lowest frames are Xen's own: the machine-to-physical table (M2P) that every
 guest reads, and the page tables that show it, read-only, in slot 256 of every L4.
 
+Around the mapping lies address space in which nothing is, and nothing will be: a frame number that got past every check that is made of it
+is a fault of this process, and not a way to what else it has.
+
 The frame table is a packed array beside it, one `Frame` for each machine frame, never mapped by a guest.  What the
 counts and types mean is mm/'s business; here a frame is free (no references) or belongs to an owner.
 """
 
 import os
 import random
+import resource
 from array import array
 
 from cpython.buffer cimport PyBuffer_FillInfo
@@ -30,7 +34,7 @@ cdef extern from "<sys/mman.h>" nogil:
     int munmap(void *address, size_t length)
     void *MAP_FAILED
     int madvise(void *address, size_t length, int advice)
-    int PROT_READ, PROT_WRITE, MAP_SHARED, MAP_PRIVATE, MAP_ANONYMOUS, MAP_NORESERVE, MADV_REMOVE
+    int PROT_NONE, PROT_READ, PROT_WRITE, MAP_SHARED, MAP_PRIVATE, MAP_ANONYMOUS, MAP_NORESERVE, MAP_FIXED, MADV_REMOVE
 
 cdef enum:
     PAGE_SIZE = 4096
@@ -39,8 +43,14 @@ cdef enum:
     MAX_RUN = 512
     # So many frames at the bottom are handed out last, in machines that have as many again.
     LOW = 4096
+    # Nothing is mapped in so many bytes before and behind the memory.
+    GUARD_BEFORE = 1 << 30
+    LITTLE_GUARD = 1 << 20      # where the process may have only so much address space (ulimit -v)
     # M2P entries of page tables: present, accessed; supervisor, read-only, and never executed.
     TABLE = 0x21
+
+# All that a frame number of 32 bits names: 16 TiB.  A process has 128: where it has no room for that any more, less is better than nothing.
+cdef size_t[4] GUARDS_BEHIND = [<size_t>1 << 44, <size_t>1 << 40, <size_t>1 << 32, LITTLE_GUARD]
 
 cdef uint64_t LEAF = <uint64_t>1 << 63 | 0x21
 
@@ -118,10 +128,10 @@ cdef class MachineMemory:
             os.ftruncate(machine.memfd, self.length)
         except OSError as error:
             raise ConfigError(f"the host gives no {size >> 20} MiB of machine memory: {error.strerror}") from None
-        machine.base = <uint8_t *>mmap(NULL, self.length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, machine.memfd, 0)
+        machine.base = self.map_between_guards()
         machine.frames = <Frame *>mmap(NULL, machine.nr_frames * sizeof(Frame), PROT_READ | PROT_WRITE,
                                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
-        if machine.base == MAP_FAILED or machine.frames == MAP_FAILED:
+        if machine.base == NULL or machine.frames == MAP_FAILED:
             raise ConfigError(f"the host gives no {size >> 20} MiB of machine memory")
         with nogil:
             enough = build_m2p(machine)
@@ -136,13 +146,31 @@ cdef class MachineMemory:
     def __dealloc__(self):
         cdef Machine *machine = &self.storage
         with nogil:
-            if machine.base != NULL and machine.base != MAP_FAILED:
-                munmap(machine.base, self.length)
+            if self.nr_reserved:
+                munmap(self.reserved, self.nr_reserved)
             if machine.frames != NULL and machine.frames != MAP_FAILED:
                 munmap(machine.frames, machine.nr_frames * sizeof(Frame))
             free_frames_end(&machine.free)
         if machine.memfd >= 0:
             close(machine.memfd)
+
+    cdef uint8_t *map_between_guards(self):
+        cdef bint limited = resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+        cdef size_t before = LITTLE_GUARD if limited else GUARD_BEFORE, behind
+        cdef void *base
+        for behind in GUARDS_BEHIND:
+            if limited and behind > LITTLE_GUARD:
+                continue
+            self.nr_reserved = before + self.length + behind
+            self.reserved = mmap(NULL, self.nr_reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+            if self.reserved != MAP_FAILED:
+                break
+        else:
+            self.nr_reserved = 0
+            return NULL
+        base = mmap(<uint8_t *>self.reserved + before, self.length, PROT_READ | PROT_WRITE,
+                    MAP_SHARED | MAP_NORESERVE | MAP_FIXED, self.storage.memfd, 0)
+        return NULL if base == MAP_FAILED else <uint8_t *>base
 
     def __getbuffer__(self, Py_buffer *buffer, int flags):
         PyBuffer_FillInfo(buffer, self, self.machine.base, self.length, 0, flags)

@@ -193,6 +193,8 @@ cdef class Recount:
         self.hypervisor_tree(self.mmu.perdomain_l3, 3, "perdomain")
         for number, (references, type_references) in held.items():
             mfn = number
+            if self.machine.frames[mfn].owner != self.mmu.domid or self.machine.frames[mfn].refs == 0:
+                self.found.append(f"frame {mfn:#x} is held for the domain, and is not the domain's")
             self.counts[mfn].refs += references
             self.counts[mfn].type_refs += type_references
 

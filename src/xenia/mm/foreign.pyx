@@ -25,6 +25,8 @@ cdef bint place_of_va(PvMmu *mmu, uint64_t root, uint64_t va, EntryPlace *place)
         if not entry & PAGE_PRESENT:
             return False
         table = pte_mfn(entry)
+        if not frame_exists(mmu.machine, table):
+            return False
     place.table = table
     place.index = (va >> 12) & 511
     place.va = va

@@ -22,12 +22,14 @@ that was writable becomes a page table, and when a frame is handed back.  At bot
 is dropped (`flush_frame`); nothing else needs a flush from here.  A frame's `stamp` says when it last lost a writable
 reference, on the clock that counts full flushes: none since, none needed.
 
+A count that is at its end refuses whoever wants one more, as Xen does: each entry of eight bytes is one, so a guest of 32 GB gets there.
+
 A tree may have thousands of tables, so whoever waits for the domain's lock has it between any two (`give_way`).  Others only ever want
 frames that the domain granted them, to read or to write.  A table has its type, and a type reference, from before its first entry is checked
 until after its last has given back what it held, so nobody gets it for writing while it is half one thing and half another.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport INT32_MIN, UINT32_MAX, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from xenia.abi.errno cimport XEN_EBUSY, XEN_EINVAL, XEN_EPERM
 from xenia.abi.xen cimport DOMID_IO, PERDOMAIN_VIRT_START
@@ -53,12 +55,12 @@ cdef uint64_t NO_MFN = <uint64_t>0xffffffffff       # an entry's every address b
 # --- references ---
 
 cdef bint get_page(PvMmu *mmu, uint64_t mfn) noexcept nogil:
-    """A reference to a frame of this domain; False where there is no such frame or it is not this domain's."""
+    """A reference to a frame of this domain; False where there is no such frame, it is not this domain's, or it has as many as can be."""
     cdef Frame *frame
     if not frame_exists(mmu.machine, mfn):
         return False
     frame = &mmu.machine.frames[mfn]
-    if frame.refs == 0 or frame.owner != mmu.domid:
+    if <uint32_t>(frame.refs + 1) <= 1 or frame.owner != mmu.domid:     # nobody's, or no more can be counted
         return False
     frame.refs += 1
     return True
@@ -86,7 +88,7 @@ cdef bint get_granted(PvMmu *mmu, uint64_t mfn, bint writable) noexcept nogil:
     if not get_page(mmu, mfn):
         return False
     frame = &mmu.machine.frames[mfn]
-    if frame.type == FRAME_SHARED or (writable and frame.type_refs and frame.type != FRAME_WRITABLE):
+    if frame.type == FRAME_SHARED or (writable and frame.type_refs and frame.type != FRAME_WRITABLE) or frame.type_refs == UINT32_MAX:
         frame.refs -= 1             # never the last: it was there before
         return False
     if writable and frame.type_refs:
@@ -134,6 +136,8 @@ cdef int get_page_type(PvMmu *mmu, uint64_t mfn, int frame_type) noexcept nogil:
     """
     cdef Frame *frame = &mmu.machine.frames[mfn]
     cdef int rc
+    if frame.type_refs == UINT32_MAX:
+        return -XEN_EINVAL
     if frame.type == FRAME_SHARED:
         # Shared with Xen: ordinary memory to the guest, and never anything else.
         if frame_type != FRAME_WRITABLE and frame_type != FRAME_SHARED:
@@ -280,7 +284,8 @@ cdef int get_linear(PvMmu *mmu, int level, uint64_t table, uint64_t mfn) noexcep
     if not get_page(mmu, mfn):
         return -XEN_EINVAL
     lower = &mmu.machine.frames[mfn]
-    if lower.type != level or not lower.flags & FRAME_VALIDATED or lower.type_refs == 0 or lower.linear > 0 or upper.linear < 0:
+    if (lower.type != level or not lower.flags & FRAME_VALIDATED or lower.type_refs == 0 or lower.type_refs == UINT32_MAX or
+            lower.linear > 0 or lower.linear == INT32_MIN or upper.linear < 0):
         put_page(mmu, mfn)
         return -XEN_EINVAL
     lower.type_refs += 1

@@ -16,7 +16,7 @@ from libc.string cimport memcpy, memset
 from xenia.abi.xen cimport DOMID_SELF as SELF, HYPERVISOR_VIRT_END, mmu_update_t, mmuext_op_t
 from xenia.cpu.processor cimport SegmentDescriptor
 from xenia.machine.machine cimport (
-    FRAME_ALLOCATED, FRAME_L4, FRAME_PINNED, FRAME_VALIDATED, Frame, Machine, MachineMemory, frame_words, machine_alloc,
+    FRAME_ALLOCATED, FRAME_L4, FRAME_PINNED, FRAME_VALIDATED, FRAME_WRITABLE, Frame, Machine, MachineMemory, frame_words, machine_alloc,
 )
 from xenia.machine.lock cimport lock, unlock
 from xenia.mm.access cimport copy_from_guest, copy_to_guest
@@ -74,6 +74,7 @@ cdef class PvDomain:
     cdef PvMmu mmu
     cdef VcpuMmu vcpu
     cdef bint dead
+    cdef dict held          # how often Xen holds which frame, to write to it
     cdef volatile bint writing
     cdef readonly int nr_written
 
@@ -89,6 +90,7 @@ cdef class PvDomain:
         self.mmu.max_pages = 1 << 20
         self.mmu.writable_pagetables = True
         perdomain_create(&self.mmu)
+        self.held = {}
         self.frames = []
         self.allocate(pages)
         self.build_tables()
@@ -133,6 +135,23 @@ cdef class PvDomain:
         put_page(&self.mmu, number)
         return given
 
+    def hold(self, mfn: int) -> int:
+        """Xen holds a frame that it writes to, like the store's page: 0 or a negative errno."""
+        rc = get_page_and_type(&self.mmu, mfn, FRAME_WRITABLE)
+        if rc == 0:
+            self.held[mfn] = self.held.get(mfn, 0) + 1
+        return rc
+
+    def let_go(self, mfn: int) -> None:
+        """It does so no longer."""
+        self.held[mfn] -= 1
+        put_page_and_type(&self.mmu, mfn)
+
+    def set_counts(self, mfn: int, refs: int, type_refs: int, linear: int = 0) -> None:
+        """Have a frame be referenced that often, by whomever."""
+        cdef Frame *frame = &self.mmu.machine.frames[<uint64_t>mfn]
+        frame.refs, frame.type_refs, frame.linear = refs, type_refs, linear
+
     def frame(self, mfn: int) -> FrameState:
         """The frame table's row."""
         cdef Frame *frame = &self.mmu.machine.frames[<uint64_t>mfn]
@@ -160,7 +179,8 @@ cdef class PvDomain:
     def audit(self) -> list[str]:
         """Every disagreement between the frame table and what holds frames, and every translation that is still cached
         and should not be."""
-        return audit(&self.mmu, &self.vcpu, {}, {}) + self.processor.dangerous(self.domid)
+        held = {mfn: (times, times) for mfn, times in self.held.items()}
+        return audit(&self.mmu, &self.vcpu, held, {}) + self.processor.dangerous(self.domid)
 
     # --- what a guest does ---
 

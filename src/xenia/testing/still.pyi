@@ -2,6 +2,8 @@ from xenia.machine.machine import MachineMemory
 from xenia.testing.lock import Asker
 
 PAGES: int
+STORE: int
+CONSOLE: int
 BASE: int
 L4_SLOT: int
 CONTINUE: int

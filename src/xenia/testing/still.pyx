@@ -32,7 +32,7 @@ from xenia.domain.events cimport (
 )
 from xenia.domain.grant_frames cimport grant_frames_release
 from xenia.domain.grant_maps cimport grant_maps_release
-from xenia.domain.lifecycle cimport domain_init, domain_release_frames
+from xenia.domain.lifecycle cimport domain_hold_rings, domain_init, domain_release_frames
 from xenia.domain.time cimport (
     Clock, clock_start_with, clock_warp_to, runstate_change, system_time, time_update, timers_fire, timers_next,
     wallclock_update,
@@ -48,14 +48,17 @@ from xenia.testing.lock cimport Asker, asker
 from xenia.testing.recorder cimport TSC_PER_US, RecordingProcessor, recorded_host_clock
 
 PAGES = 32
+STORE, CONSOLE = STORE_PAGE, CONSOLE_PAGE
 BASE = 0xffff888000000000
 L4_SLOT = 273
 
-CONTINUE = HYPERCALL_CONTINUE
-DONE = HYPERCALL_DONE
+CONTINUE = <int64_t>HYPERCALL_CONTINUE
+DONE = <int64_t>HYPERCALL_DONE
 
 cdef enum:
     NR_PAGES = 32
+    STORE_PAGE = 22
+    CONSOLE_PAGE = 23
     SLOT = 273
 
 
@@ -83,6 +86,8 @@ cdef class Others:
 @cython.no_gc_clear     # its end needs the machine's memory
 cdef class StillDomain:
     """One domain of 37 frames on `memory` bytes of machine memory of its own; `spare` more frames are its to ask for.
+
+    Data pages STORE and CONSOLE are the rings of the store and the console: held, as by their backends.
 
     beside      a domain on whose machine it is to be
     """
@@ -138,7 +143,8 @@ cdef class StillDomain:
         domain.mmu.max_pages = NR_PAGES + 4 + <uint64_t>spare
         domain.shared_info.arch.max_pfn = NR_PAGES + 4
         self.build_tables()
-        if get_page_and_type(&domain.mmu, self.frames[NR_PAGES + 3], FRAME_L4):
+        domain.store_mfn, domain.console_mfn = self.frames[STORE_PAGE], self.frames[CONSOLE_PAGE]
+        if get_page_and_type(&domain.mmu, self.frames[NR_PAGES + 3], FRAME_L4) or domain_hold_rings(domain):
             raise AssertionError("the page tables do not validate")
         vcpu.mmu.root_kernel = vcpu.mmu.root_loaded = self.frames[NR_PAGES + 3]
         vcpu.is_up = 1
@@ -481,7 +487,8 @@ cdef class StillDomain:
         """Make `calls` hypercalls with arguments drawn from `seed`: how often each number succeeded.
 
         Arguments are drawn from small numbers, addresses in and around the data pages, frames of its own, of others and of nobody,
-        and noise; before each call the argument page is filled the same way.  A shutdown is taken back.
+        and noise; before each call the argument page is filled the same way.  A shutdown is taken back.  Now and then the
+        backends of the store and the console write something to their rings.
         """
         cdef uint64_t state = <uint64_t>seed * <uint64_t>0x9e3779b97f4a7c15 + 1
         cdef uint64_t remaining = calls
@@ -503,6 +510,9 @@ cdef class StillDomain:
         if draw(state) % 2:
             self.table_requests(state, page, number)
         copy_to_guest(&self.domain.mmu, vcpu.mmu.root_kernel, where, page, sizeof(page))
+        if draw(state) % 8 == 0:
+            i = self.domain.store_mfn if draw(state) % 2 else self.domain.console_mfn
+            memcpy(&frame_words(self.memory.machine, i)[draw(state) % 480], page, sizeof(page))
         for i in range(6):
             args[i] = self.interesting(state)
         if draw(state) % 4:                 # mostly of the right shape: command, pointer, count; or pointer, count, 0, DOMID_SELF

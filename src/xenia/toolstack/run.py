@@ -22,6 +22,7 @@ from xenia.toolstack.jailed import Janitor, wall_in
 from xenia.toolstack.limits import cgroup_limit, check_limits
 from xenia.toolstack.machine import store_place
 from xenia.toolstack.machine_config import MachineConfig
+from xenia.toolstack.reboots import Reboots
 from xenia.toolstack.remote import verbs
 from xenia.toolstack.session import Ended, Line, PlainLine, Session, Waker, Why
 from xenia.toolstack.terminal import Output, Terminal
@@ -53,7 +54,8 @@ class Outcome:
     status: int = 0
     signal: signal.Signals | None = None
     code: int | None = None  # PANIC: the reason that the guest gave, where it is none of Xen's
-    reason: str = ""  # CRASH: what the guest did; OUTPUT: what failed, "" if only the reader left
+    # CRASH: what the guest did; REBOOT: why it is not started again; OUTPUT: what failed, "" if only the reader left
+    reason: str = ""
     report: str = ""  # CRASH: registers and stack
     console: bytes = b""  # the newest of what the kernel said, where the operator has not seen it
 
@@ -123,7 +125,7 @@ def run(config: MachineConfig, words: RunWords, *, verbose: bool = False, violat
         sockets = control.path.parent if control is not None else None
         walls = (lambda: wall_in(violation_status, sockets)) if config.jail else _stay
         guest.do(Build(boot, line.receive, store, walls))
-        rebuild = None
+        rebuild, reboots = None, Reboots()
         if config.on_reboot == "restart" or (config.on_reboot is None and terminal.is_tty and not config.command):
             rebuild = Rebuild(boot, line.receive)
         del boot  # an unpacked kernel is tens of megabytes
@@ -133,7 +135,7 @@ def run(config: MachineConfig, words: RunWords, *, verbose: bool = False, violat
             control.start()
         session = Session(terminal, guest, line, output, waker, timeout=config.timeout)
         try:
-            ended = session.run(lambda: _live(guest, rebuild, line, words))
+            ended = session.run(lambda: _live(guest, rebuild, reboots, line, words))
         finally:
             output.cancel()
             errors.cancel()
@@ -141,7 +143,7 @@ def run(config: MachineConfig, words: RunWords, *, verbose: bool = False, violat
                 line.close()
             _destroy(guest, words)
             session.close()
-        return _outcome(ended, guest, line, output)
+        return _outcome(ended, guest, line, output, reboots)
 
 
 def _stay() -> None:
@@ -172,19 +174,23 @@ def _destroy(guest: Guest, words: RunWords) -> None:
         words.error(str(failure))
 
 
-def _live(guest: Guest, rebuild: Rebuild | None, line: Line, words: RunWords) -> None:
+def _live(guest: Guest, rebuild: Rebuild | None, reboots: Reboots, line: Line, words: RunWords) -> None:
     """A guest's life, or lives.  It starts here, where the terminal is ready for its first word."""
     guest.do(Start())
+    reboots.started()
     while rebuild is not None and (ended := guest.do(Wait())) is not None and ended.reason is Reason.REBOOT:
+        if not reboots.allowed():
+            break
         words.say("the guest reboots")
         guest.do(rebuild)
         guest.do(Start())
+        reboots.started()
     guest.do(Wait())
     if isinstance(line, CommandLine):
         line.drain()
 
 
-def _outcome(ended: Ended, guest: Guest, line: Line, output: Output) -> Outcome:
+def _outcome(ended: Ended, guest: Guest, line: Line, output: Output, reboots: Reboots) -> Outcome:
     match ended.why:
         case Why.LEFT:
             return Outcome(Ending.LEFT)
@@ -196,7 +202,8 @@ def _outcome(ended: Ended, guest: Guest, line: Line, output: Output) -> Outcome:
             return Outcome(Ending.OUTPUT, reason=(output.error.strerror or str(output.error)) if output.error else "")
     if isinstance(line, CommandLine):
         return _command_outcome(guest, line)
-    return _shutdown_outcome(guest)
+    outcome = _shutdown_outcome(guest)
+    return replace(outcome, reason=reboots.too_fast) if outcome.ending is Ending.REBOOT else outcome
 
 
 def _command_outcome(guest: Guest, line: CommandLine) -> Outcome:

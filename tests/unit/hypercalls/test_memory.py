@@ -123,7 +123,7 @@ def test_shared_info_and_grant_frames_stay_xenias() -> None:
     assert domain.call(Hypercall.GRANT_TABLE_OP, 2, ARGUMENT, 1) == 0
     (grant,) = read_list(domain, 1)
     assert domain.frame(grant)[3] == 3
-    assert reserve(domain, DECREASE, 1) == 0
+    assert reserve(domain, DECREASE, 1) == 1  # so real Xen says, and takes nothing
     write_list(domain, 9)
     domain.write(LIST + 4096, struct.pack("=Q", grant))
     fields = (LIST + 4096, 1, 0, 0, DOMID_SELF, LIST, 1, 0, 0, DOMID_SELF, 0)

@@ -1,8 +1,13 @@
 """Machine memory and the frame table."""
 
+import ctypes
 import os
+import signal
 import struct
+import subprocess
+import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -79,3 +84,50 @@ def test_memory_is_shared_through_its_descriptor() -> None:
 def test_untouched_memory_costs_nothing() -> None:
     machine = MachineMemory(1 << 30)
     assert os.fstat(machine.fd).st_blocks * 512 < 4 << 20
+
+
+def reserved(machine: MachineMemory) -> tuple[int, int]:
+    """How many bytes with nothing mapped, for good, lie before and behind the memory."""
+    start = ctypes.addressof((ctypes.c_char * (machine.nr_frames * PAGE)).from_buffer(machine))
+    around: dict[str, int] = {}
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        bounds, rights = line.split()[:2]
+        first, end = (int(bound, 16) for bound in bounds.split("-"))
+        if rights.startswith("---"):
+            around.update({"before": end - first} if end == start else {})
+            around.update({"behind": end - first} if first == start + machine.nr_frames * PAGE else {})
+    return around.get("before", 0), around.get("behind", 0)
+
+
+def test_every_frame_number_of_32_bits_is_guarded() -> None:
+    before, behind = reserved(MachineMemory(64 * PAGE))
+    assert before >= 1 << 30
+    assert behind >= (1 << 32) * PAGE - 64 * PAGE
+
+
+def test_many_machines_find_room_with_smaller_guards() -> None:
+    machines = [MachineMemory(64 * PAGE) for _ in range(20)]
+    assert min(reserved(machine) for machine in machines) >= (1 << 30, 1 << 32)
+    del machines
+    assert reserved(MachineMemory(64 * PAGE))[1] >= 1 << 44
+
+
+STRAY = """
+import ctypes
+from xenia.machine.machine import MachineMemory
+machine = MachineMemory(64 << 12)
+start = ctypes.addressof((ctypes.c_char * (64 << 12)).from_buffer(machine))
+ctypes.memset(start + {offset}, 1, 1)
+"""
+
+
+@pytest.mark.parametrize("offset", [-1, 64 << 12, (1 << 44) - 1, -(1 << 30)])
+def test_a_frame_number_that_was_not_checked_ends_the_process(offset: int) -> None:
+    ended = subprocess.run([sys.executable, "-c", STRAY.format(offset=offset)], check=False)
+    assert ended.returncode == -signal.SIGSEGV
+
+
+def test_where_address_space_is_limited_the_guards_are_little() -> None:
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))"
+    ended = subprocess.run([sys.executable, "-c", limit + STRAY.format(offset=64 << 12)], check=False)
+    assert ended.returncode == -signal.SIGSEGV

@@ -24,6 +24,7 @@ PIN_L1, UNPIN, NEW_BASEPTR, FLUSH_LOCAL, INVLPG_LOCAL, SET_LDT, NEW_USER_BASEPTR
     16,
     17,
 )
+WRITABLE_TYPE = 7
 LDT_AREA = 0xFFFF820000010000
 PAGES = 40
 
@@ -37,6 +38,8 @@ class Guest:
         self.neighbour = PvDomain(12, machine=self.machine, domid=2)
         self.free = self.machine.nr_free
         self.domain = PvDomain(PAGES, machine=self.machine, domid=1)
+        self.rings = self.domain.frames[FIRST_FREE : FIRST_FREE + 2]  # of the store and the console, with backends
+        assert [self.domain.hold(mfn) for mfn in self.rings] == [0, 0]
         self.tables = set(self.domain.frames[:4])
         self.root = self.domain.frames[L4]
         self.refused = self.accepted = 0
@@ -58,17 +61,27 @@ class Guest:
             (self.flush, 3),
             (self.copy, 3),
             (self.batch, 2),
+            (self.backend, 5),
         ]
         self.population = [verb for verb, _ in self.verbs]
         self.weights = [weight for _, weight in self.verbs]
 
     # --- choices ---
 
+    def backend(self) -> None:
+        """A backend writes what the guest likes to its ring."""
+        self.domain.poke(self.random.choice(self.rings), self.index(), self.pte())
+        for mfn in self.rings:
+            frame = self.domain.frame(mfn)
+            assert (frame.owner, frame.type) == (self.domain.domid, WRITABLE_TYPE)
+
     def own_pfn(self) -> int:
         return self.random.randrange(FIRST_FREE, len(self.domain.frames))
 
     def mfn(self) -> int:
         dice = self.random.random()
+        if dice < 0.05:
+            return self.random.choice(self.rings)
         if dice < 0.85:
             return self.domain.frames[self.own_pfn()]
         if dice < 0.93:
@@ -221,6 +234,8 @@ class Guest:
     def die(self) -> None:
         assert self.domain.audit() == []
         assert self.neighbour.audit() == []
+        for mfn in self.rings:
+            self.domain.let_go(mfn)
         assert self.domain.relinquish() == 0
         assert self.machine.nr_free == self.free
 

@@ -162,3 +162,62 @@ def test_the_end_of_a_domain_gives_everything_back() -> None:
     machine = domain.machine
     assert domain.relinquish() == 0
     assert machine.nr_free == machine.nr_frames - 5  # frame 0, the M2P and its three tables
+
+
+MOST = 0xFFFFFFFF
+
+
+def test_a_frame_with_as_many_references_as_can_be_counted_gets_no_more() -> None:
+    domain = Kernel(16)
+    mfn, other = domain.frames[9], domain.frames[10]
+    domain.set_counts(mfn, MOST - 1, 1)
+    assert domain.map(11, mfn << 12 | Pte.READ_ONLY) == 0
+    assert domain.frame(mfn).refs == MOST
+    before = domain.snapshot()
+    assert domain.map(10, mfn << 12 | Pte.READ_ONLY) == Errno.EBUSY
+    assert domain.map(10, mfn << 12 | Pte.KERNEL) == Errno.EBUSY
+    assert domain.update(mfn, 0, 0) == Errno.EINVAL
+    assert domain.op(Op.PIN_L1, mfn) == Errno.EINVAL
+    assert domain.op(Op.UNPIN, mfn) == Errno.EINVAL
+    assert domain.op(Op.CLEAR_PAGE, mfn) == Errno.EINVAL
+    assert domain.op(Op.COPY_PAGE, other, mfn) == Errno.EINVAL
+    assert domain.op(Op.COPY_PAGE, mfn, other) == Errno.EINVAL
+    assert domain.set_gdt([mfn], 512) == Errno.EINVAL
+    assert domain.update_descriptor(mfn << 12, 0) == Errno.EINVAL
+    assert domain.hold(mfn) == Errno.EINVAL
+    assert not domain.release(mfn)
+    assert domain.snapshot() == before
+    assert domain.map(11, 0) == 0
+    domain.set_counts(mfn, 2, 1)
+    assert domain.audit() == []
+
+
+def test_nor_as_what_it_is() -> None:
+    domain = Kernel(16)
+    mfn = domain.frames[9]
+    domain.set_counts(mfn, 2, MOST)
+    before = domain.snapshot()
+    assert domain.map(10, mfn << 12 | Pte.KERNEL) == Errno.EBUSY
+    assert domain.update(mfn, 0, 0) == Errno.EINVAL
+    assert domain.hold(mfn) == Errno.EINVAL
+    assert domain.snapshot() == before
+    domain.set_counts(mfn, 2, 1)
+    assert domain.audit() == []
+
+
+def test_nor_as_a_page_table_of_the_level_below_or_of_its_own() -> None:
+    domain = Kernel(24)
+    upper, lower = domain.pinned(2), domain.pinned(1)
+    domain.set_counts(lower, MOST, MOST)
+    before = domain.snapshot()
+    assert domain.update(upper, 0, lower << 12 | Pte.TABLE) == Errno.EINVAL
+    assert domain.snapshot() == before
+    domain.set_counts(lower, 3, 1)
+    other = domain.pinned(2)
+    domain.set_counts(other, 3, 1, -(1 << 31))  # as many linear links as can be counted
+    before = domain.snapshot()
+    assert domain.update(upper, 0, other << 12 | Pte.PRESENT) == Errno.EINVAL
+    assert domain.snapshot() == before
+    domain.set_counts(other, 3, 1)
+    assert domain.update(upper, 0, other << 12 | Pte.PRESENT) == 0
+    assert domain.audit() == []

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 
 import pytest
 
+from xenia.abi.xen import DOMID_FIRST_RESERVED
 from xenia.domain.build.elf import load_elf
 from xenia.errors import ConfigError
 from xenia.guests import embedded
@@ -80,6 +82,18 @@ def test_a_disk_has_whole_sectors(size: int, guest: Guest) -> None:
 def test_two_disks_in_one_place_of_the_guest_are_refused(name: str, guest: Guest) -> None:
     with pytest.raises(ConfigError, match=f"a guest has one place for xvda and {name}: call one of them xvdb"):
         guest.do(AttachDisk(parse_disk(f"memory:1M,vdev={name}")))
+
+
+def test_the_next_life_has_the_next_number_and_after_the_last_comes_the_first(guest: Guest) -> None:
+    guest.require_domain().vm.hypervisor.next_domid = DOMID_FIRST_RESERVED - 1
+    numbers = []
+    for _ in range(3):
+        numbers.append(guest.require_domain().domid)
+        gc.collect()  # a number is taken as long as anybody knows its domain
+        reboot(guest)
+        guest.do(Rebuild(boot(), ignore))
+        assert names(guest) == ["xvda", "xvdd"]
+    assert numbers == [1, DOMID_FIRST_RESERVED - 1, 1]
 
 
 def test_a_disk_that_is_detached_while_the_guest_reboots_is_gone(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:

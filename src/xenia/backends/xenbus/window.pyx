@@ -12,7 +12,7 @@ cdef enum:
 
 
 cdef class Window:
-    """A mapping of frames, as one buffer.
+    """A mapping of frames, as one buffer, with nothing mapped on the pages before and behind it.
 
     fd          the memory file
     frames      numbers of the frames, in the order in which they are to lie side by side
@@ -32,10 +32,10 @@ cdef class Window:
         frames = list(frames)
         self.writable = writable
         self.size = len(frames) * PAGE_SIZE
-        at = mmap(NULL, self.size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+        at = mmap(NULL, self.size + 2 * PAGE_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
         if at == MAP_FAILED:
             raise OSError(errno, "no address space for a mapping of %d frames" % len(frames))
-        self.base = <char *>at
+        self.base = <char *>at + PAGE_SIZE
         protection = PROT_READ | PROT_WRITE if writable else PROT_READ
         for frame in frames:
             at = mmap(self.base + done, PAGE_SIZE, protection, MAP_SHARED | MAP_FIXED, fd, <off_t>(frame << PAGE_SHIFT))
@@ -66,4 +66,4 @@ cdef class Window:
         self.base = NULL
         if base != NULL:
             with nogil:
-                munmap(base, self.size)
+                munmap(base - PAGE_SIZE, self.size + 2 * PAGE_SIZE)

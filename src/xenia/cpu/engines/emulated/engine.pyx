@@ -631,6 +631,8 @@ cdef entry_fault(Engine *engine, TlbEntry *entry, int mode):
         return None
     for level in range(3, -1, -1):
         maddr = (table & 0x000ffffffffff000) + 8 * ((va >> (12 + 9 * level)) & 511)
+        if maddr >= engine.interposed.machine_bytes:
+            return (va, entry.paddr, f"no such table at level {level + 1}", writable)
         pte = (<uint64_t *>(engine.interposed.machine_memory + maddr))[0]
         if not pte & 1:
             return (va, entry.paddr, f"not mapped at level {level + 1}", writable)
