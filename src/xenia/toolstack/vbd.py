@@ -49,7 +49,12 @@ class Disk:
         self.layer = layer
         self._vbd = vbd
         self._attachment = Attachment(
-            client, Address("vbd", foreign.domid, device), foreign, vbd, vbd.frontend_keys(), vbd.backend_keys()
+            client,
+            Address("vbd", foreign.domid, device),
+            foreign,
+            vbd,
+            vbd.frontend_keys(),
+            {"dev": name, **vbd.backend_keys()},
         )
         vbd.on_resize(self._attachment.update)
         self._closing = threading.Lock()
