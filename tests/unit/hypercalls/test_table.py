@@ -9,12 +9,13 @@ from tests.unit.hypercalls.hypercalls import ARGUMENT, HYPERVISOR, UNMAPPED, Err
 from xenia.hypercalls.document import document
 from xenia.hypercalls.rows import Support
 from xenia.hypercalls.table import rows
-from xenia.testing.still import StillDomain
+from xenia.testing.still import CONTINUE, DONE, StillDomain
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "hypercalls.md"
 CALLS = ARGUMENT + 0x2000
 VERSION, EXTRAVERSION, PAGESIZE = 0, 1, 7
 YIELD, BLOCK = 0, 1
+SET_DEBUGREG, GET_DEBUGREG = 8, 9
 XEN_4_17 = 4 << 16 | 17
 
 
@@ -136,3 +137,18 @@ def test_a_call_interrupted_inside_a_multicall_has_its_entry_rewritten(domain: S
     domain.preempt = False
     assert domain.call(Hypercall.MULTICALL, CALLS, 1) == 0
     assert results(domain, 1) == [4]
+
+
+# Addresses of a kernel that once said "continue" and "done"; and the words that say so now, which are no addresses.
+@pytest.mark.parametrize("address", [0xFFFFFFFF8000FFFF, 0xFFFFFFFF8000FFFE])
+def test_a_debug_register_may_hold_any_address_and_reads_back(domain: StillDomain, address: int) -> None:
+    domain.syscall(SET_DEBUGREG, 0, address)
+    domain.syscall(GET_DEBUGREG, 0)
+    assert (domain.registers["rax"], domain.registers["rip"]) == (address, 0x1002)
+    version = entry(Hypercall.XEN_VERSION, VERSION)
+    assert multicall(domain, entry(GET_DEBUGREG, 0), version) == [address - (1 << 64), XEN_4_17]
+
+
+@pytest.mark.parametrize("word", [CONTINUE, DONE])
+def test_no_debug_register_holds_what_tells_a_continuation(domain: StillDomain, word: int) -> None:
+    assert domain.call(SET_DEBUGREG, 0, word) == Errno.EPERM
