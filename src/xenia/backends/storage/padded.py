@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from typing import ClassVar, NoReturn
 
 from xenia.backends.storage.aligned import fine
-from xenia.backends.storage.buffers import Buffers
+from xenia.backends.storage.buffers import Buffers, Cursor, zero
 from xenia.backends.storage.layer import Capability, Extent, Filter, Layer
-from xenia.backends.storage.qcow2.image import read_padded
 
 
 class Padded(Filter):
@@ -48,3 +47,12 @@ class Padded(Filter):
 
     def _write_zeroes(self, offset: int, length: int, unmap: bool) -> None:
         self._refuse()
+
+
+def read_padded(layer: Layer, buffers: Buffers, offset: int, length: int) -> None:
+    """Read from a layer that may end earlier: zeroes follow it."""
+    inside = max(0, min(length, layer.size - offset))
+    cursor = Cursor(buffers)
+    if inside:
+        layer.preadv(cursor.take(inside), offset)
+    zero(cursor.take(length - inside))

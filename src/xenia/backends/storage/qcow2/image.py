@@ -18,37 +18,21 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from xenia.backends.storage.aligned import fine
 from xenia.backends.storage.buffers import ZEROES, Buffers, Cursor, fill, is_zero, join, zero
 from xenia.backends.storage.layer import BlockSize, Capability, Extent, Layer, Operation, Request, runs
+from xenia.backends.storage.padded import read_padded
 from xenia.backends.storage.qcow2.compression import COMPRESSED, Codec
 from xenia.backends.storage.qcow2.header import Header
 from xenia.backends.storage.qcow2.mapping import COPIED, OFFSET, ZERO, Mapping
 from xenia.backends.storage.qcow2.refcounts import Refcounts
+from xenia.backends.storage.qcow2.run import Run, alike
 from xenia.backends.storage.qcow2.table import Table
 
 DECOMPRESSED_KEPT = 16  # clusters
 SPLIT = 64 << 20  # zeroes and discards are done in steps of this, between which others have their turn
-
-
-class Run(NamedTuple):
-    """Bytes of the image that are stored in the same manner, and, where they have a place, next to each other."""
-
-    offset: int
-    length: int
-    entry: int  # the L2 entry of the first cluster; 0: not allocated
-
-    @property
-    def plain(self) -> bool:
-        """Stored as they are."""
-        return self.entry & OFFSET != 0 and not self.entry & (COMPRESSED | ZERO)
-
-    @property
-    def zero(self) -> bool:
-        """Marked as zeroes; in the entry of a compressed cluster that bit is a part of its place."""
-        return self.entry & (COMPRESSED | ZERO) == ZERO
 
 
 class Qcow2(Layer):
@@ -170,7 +154,7 @@ class Qcow2(Layer):
                     index += 1
                     expected += step
                     following = table[index]
-                    if following != expected and (step or not _alike(following, entry)):
+                    if following != expected and (step or not alike(following, entry)):
                         break
                     run_end = min(stop, run_end + size)
             yield Run(offset, run_end - offset, entry)
@@ -459,21 +443,3 @@ class Qcow2(Layer):
             finally:
                 if self.backing is not None:
                     self.backing.close()
-
-
-def read_padded(layer: Layer, buffers: Buffers, offset: int, length: int) -> None:
-    """Read from a layer that may end earlier: zeroes follow it."""
-    inside = max(0, min(length, layer.size - offset))
-    cursor = Cursor(buffers)
-    if inside:
-        layer.preadv(cursor.take(inside), offset)
-    zero(cursor.take(length - inside))
-
-
-def _alike(entry: int, other: int) -> bool:
-    """Whether two clusters without data read in the same manner."""
-    return (
-        not entry & COMPRESSED
-        and bool(entry & ZERO) == bool(other & ZERO)
-        and (bool(entry & ZERO) or not entry & OFFSET)
-    )
