@@ -32,6 +32,10 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> object:
     # The compiled core is loaded when it is first wanted: `xenia --help` does without.
     if name in ("Machine", "Domain"):

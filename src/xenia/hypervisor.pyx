@@ -39,6 +39,7 @@ from xenia.cpu.engines.emulated.engine import reserve, self_test
 from xenia.domain.build.elf import ElfKernel
 from xenia.domain.build.start_of_day import build, plan
 from xenia.errors import ConfigError, HypervisorBug
+from xenia.hypercalls.table import rows
 from xenia.jail.jail import confine_in_any_process
 from xenia.jail.kinds import Kind
 from xenia.machine.thread import HostThread
@@ -351,8 +352,9 @@ cdef class VirtualMachine:
     def statistics(self) -> dict[str, object]:
         """Counts since the domain was created."""
         cdef int i
+        cdef dict names = {row.number: row.name for row in rows()}
         return {
-            "hypercalls": {i: self.domain.nr_hypercalls[i] for i in range(64) if self.domain.nr_hypercalls[i]},
+            "hypercalls": {names.get(i, str(i)): self.domain.nr_hypercalls[i] for i in range(64) if self.domain.nr_hypercalls[i]},
             "exceptions": {i: self.domain.nr_exceptions[i] for i in range(32) if self.domain.nr_exceptions[i]},
             "mmu_updates": self.domain.mmu.nr_mmu_updates,
             "page_table_writes": self.domain.mmu.nr_ptwr,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import re
 import shlex
 import signal
 import sys
@@ -50,7 +51,7 @@ def command(arguments: list[str]) -> int:
     """Carry out one command line and return its exit status.  EndedBySignal where a signal ended it."""
     own, guests = split_command(arguments)
     parser = build_parser()
-    options, unknown = parser.parse_known_args(own)
+    options, unknown = parser.parse_known_args(_joined(own))
     if unknown:
         hint = " (a command for the guest goes after '--')" if options.verb == "run" else ""
         parser.error(f"what is {shlex.quote(unknown[0])}?{hint}")
@@ -93,6 +94,16 @@ def fault(voice: Voice) -> int:
     voice.plain(traceback.format_exc().rstrip())
     voice.error("this is a fault in Xenia, not in your guest; please report it with the lines above")
     return ExitStatus.BUG
+
+
+def _joined(arguments: list[str]) -> list[str]:
+    """`--memory -64M` as one word: argparse would take its value for an option."""
+    joined: list[str] = []
+    for argument in arguments:
+        if re.match(r"-\d", argument) and joined and re.fullmatch(r"--[a-z-]+", joined[-1]):
+            argument = f"{joined.pop()}={argument}"
+        joined.append(argument)
+    return joined
 
 
 def split_command(arguments: list[str]) -> tuple[list[str], list[str] | None]:

@@ -16,7 +16,8 @@ from xenia.toolstack.machine_config import CLOCKS, FLAVOURS, ON_REBOOT, parse_si
 T = TypeVar("T")
 
 SHELLS = ("bash", "zsh", "fish")
-FILES = ("KERNEL", "INITRD", "PATH")  # metavars of arguments that are file names
+# metavars of arguments that are file names
+FILES = ("KERNEL", "INITRD", "PATH", "STACK", "STACK[,WORD...]", "STACK[,ro]", "DISK", "TARGET")
 
 RUN_USAGE = "xenia run [option ...] [-- command [argument ...]]"
 RUN_HELP = "boot a Linux kernel as a paravirtualised guest"
@@ -200,7 +201,7 @@ def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
         help="end a guest that has not ended by then, with status 124",
     )  # fmt: skip
     machine.add_argument("--cwd", metavar="DIR", default=None, help="the folder that the command or shell starts in")
-    machine.add_argument("--name", default="guest", help="the guest's name (default: guest)")
+    machine.add_argument("--name", default=None, help="the guest's name (default: guest)")
     machine.add_argument(
         "--clock", choices=CLOCKS, default="real",
         help="'real' follows the host; 'warped' jumps to the next timer when the guest idles (default: real)",

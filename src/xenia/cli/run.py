@@ -12,6 +12,7 @@ from xenia.cli.signals import raise_no_more
 from xenia.cli.voice import Voice, VoiceHandler
 from xenia.errors import ConfigError
 from xenia.toolstack import run as toolstack
+from xenia.toolstack.control import process_of
 from xenia.toolstack.disk_config import parse_disk
 from xenia.toolstack.machine_config import MachineConfig
 from xenia.toolstack.run import Ending, Outcome
@@ -60,6 +61,8 @@ def configuration(options: argparse.Namespace, command: list[str]) -> MachineCon
     if options.cwd is not None:
         given["directory"] = options.cwd
     environment = dict(map(_variable, options.env))
+    if options.name is not None and (process := process_of(options.name)) is not None:
+        raise ConfigError(f"--name {options.name}: a guest of that name is running, in process {process}")
     return MachineConfig(**given, command=tuple(command), environment=environment, disks=disks)
 
 

@@ -10,7 +10,6 @@ from xenia.cli.exit_status import ExitStatus
 from xenia.cli.printable import printable
 from xenia.cli.reports import print_table
 from xenia.cli.voice import Voice, rough_size
-from xenia.hypercalls.table import rows
 from xenia.toolstack.control import ask_all
 
 _MOST = 6  # hypercalls shown
@@ -19,9 +18,6 @@ _MOST = 6  # hypercalls shown
 def stats(guest: str | None, as_json: bool, voice: Voice) -> int:
     """All guests that run, or one by its name or process number.  Those that do not answer are named."""
     found, silent = ask_all("statistics", guest)
-    names = {str(row.number): row.name for row in rows()}
-    for one in found:
-        one["hypercalls"] = {names.get(number, number): count for number, count in one["hypercalls"].items()}
     if as_json:
         print(json.dumps(found, indent=2))
     elif not found and not silent:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -24,7 +25,7 @@ from xenia.toolstack.initramfs import (
     initramfs,
 )
 from xenia.toolstack.kernels import Kernel, Kernels, unpacked_image
-from xenia.toolstack.machine_config import DEMO, MIB, MachineConfig
+from xenia.toolstack.machine_config import DEMO, MIB, MachineConfig, format_size
 from xenia.toolstack.module_tree import find_modules, has_driver, release_of
 from xenia.toolstack.packages import PackageClient
 
@@ -86,7 +87,7 @@ def prepare(config: MachineConfig, words: Words, *, screen: Screen | None = None
     elf = load_elf(raw, str(image))
     words.clear()
     if config.initrd is not None:
-        ramdisk = read_image(Path(config.initrd), config.memory)
+        ramdisk = _initrd(Path(config.initrd), config.memory)
     elif elf.notes.guest_os == "linux":
         modules = (*FRONTENDS, *SHARING) if config.command else FRONTENDS
         if kernel is None:
@@ -97,6 +98,14 @@ def prepare(config: MachineConfig, words: Words, *, screen: Screen | None = None
         ramdisk = b""
     own_words = _own_words(config, quiet, screen) if elf.notes.guest_os == "linux" else ()
     return Boot(elf, ramdisk, " ".join((*own_words, config.append)).strip())
+
+
+def _initrd(path: Path, memory: int) -> bytes:
+    with suppress(OSError):
+        if path.stat().st_size > memory and path.is_file():
+            size = format_size(memory)
+            raise ConfigError(f"{path}: larger than the guest's memory of {size}; give it more with --memory")
+    return read_image(path, memory)
 
 
 def _file_systems(config: MachineConfig) -> tuple[str, ...]:

@@ -136,6 +136,13 @@ class Answers(NamedTuple):
     silent: list[str]
 
 
+def process_of(name: str) -> int | None:
+    """The process of a guest of that name that runs, if there is one."""
+    with suppress(ConfigError):
+        return next((one.pid for one in _find(name) if one.name == name), None)
+    return None
+
+
 def ask_all(verb: str, guest: str | None = None, *, patience: float = _SHORT) -> Answers:
     """What each guest that runs, or those of one name or process number, answer; `pid` in each says whose it is.
 

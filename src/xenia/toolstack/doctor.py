@@ -24,13 +24,6 @@ if TYPE_CHECKING:
 MINIMUM_PYTHON = (3, 11)
 COMFORTABLE_MEMORY = 512 << 20
 
-# Programs that tests and benchmarks compare with; nothing else needs them.
-PEERS = (
-    ("QEMU", "qemu-system-x86_64", "qemu-system-x86"),
-    ("User-Mode Linux", "linux.uml", "user-mode-linux"),
-    ("GRUB for Xen", "grub-mkimage", "grub-xen-bin"),
-)
-
 
 class Status(StrEnum):
     """How a check went."""
@@ -68,7 +61,6 @@ def examine(cache: Cache, boot: Path = Path("/boot")) -> list[Check]:
         check_compiler(),
         *check_kernels(cache, boot),
         check_terminal(),
-        *check_peers(),
     ]
 
 
@@ -175,7 +167,7 @@ def check_kernels(cache: Cache, boot: Path) -> list[Check]:
     """Every kernel found on this host and in the cache, and whether it can boot as a PV guest."""
     paths = [*sorted(boot.glob("vmlinuz-*")), *sorted((cache.root / "kernels").glob("*/vmlinuz"))]
     checks = [_check_kernel(path, cache) for path in paths]
-    return checks or [Check("kernel", Status.OK, "none yet; `xenia run` fetches one")]
+    return checks or [Check("kernel", Status.WARN, "none yet", "`xenia run` fetches one")]
 
 
 def _check_kernel(path: Path, cache: Cache) -> Check:
@@ -196,13 +188,3 @@ def check_terminal() -> Check:
         return Check("terminal", Status.OK, "none: consoles are plain streams")
     size = os.get_terminal_size(1)
     return Check("terminal", Status.OK, f"{os.environ.get('TERM', 'unknown')}, {size.columns} x {size.lines}")
-
-
-def check_peers() -> list[Check]:
-    """The programs that tests and benchmarks compare Xenia with."""
-    checks = []
-    for name, program, package in PEERS:
-        path = shutil.which(program)
-        detail = path or f"not installed (package {package}); only comparisons need it"
-        checks.append(Check(name, Status.OK, detail))
-    return checks

@@ -26,12 +26,10 @@ class Driver(StrEnum):
     UNKNOWN = "unknown"
 
 
-# What a PV guest uses: the driver, its option in the kernel's configuration, and what for.
+# What a guest of Xenia's uses: the driver, its option in the kernel's configuration, and what for.
 DRIVERS = (
     ("hvc_xen", "CONFIG_HVC_XEN", "console"),
     ("xen-blkfront", "CONFIG_XEN_BLKDEV_FRONTEND", "disks"),
-    ("xen-netfront", "CONFIG_XEN_NETDEV_FRONTEND", "network"),
-    ("9pnet_xen", "CONFIG_NET_9P_XEN", "shared directories"),
 )
 
 

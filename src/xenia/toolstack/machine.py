@@ -398,8 +398,9 @@ class Domain:
 
     @property
     def statistics(self) -> dict[str, Any]:
-        """What the domain has done since it was created, as plain data: counters of the hypervisor's (hypercalls and
-        exceptions by number), and for each disk those of the device (VbdStats) and of each layer of its storage."""
+        """What the domain has done since it was created, as plain data: counters of the hypervisor's (hypercalls by
+        name, exceptions by number), and for each disk those of the device (VbdStats) and of each layer of its
+        storage."""
         return {
             "name": self.name,
             "domid": self.domid,

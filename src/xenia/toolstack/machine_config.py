@@ -93,6 +93,9 @@ class MachineConfig:
             raise ConfigError(
                 f"name '{self.name}': use 1 to 64 letters, digits, or any of _ . + -, and begin with a letter or digit"
             )
+        for option, file in (("--kernel", self.kernel), ("--initrd", self.initrd)):
+            if file == "":
+                raise ConfigError(f"{option} '' names no file")
         if "\0" in self.append or "\n" in self.append:
             raise ConfigError("the kernel's command line is one line without NUL bytes")
         if self.kernel is not None and self.flavour == DEMO and self.kernel != DEMO:

@@ -105,7 +105,7 @@ def run(config: MachineConfig, words: RunWords, *, verbose: bool = False, violat
         errors = stack.enter_context(closing(Output(2)))
         stack.callback(_destroy, guest, words)
         stack.callback(terminal.restore)
-        line: Line = PlainLine(output, guest.resize_window)
+        line: Line = PlainLine(output, guest.resize_window, is_screen=terminal.is_tty)
         if config.command:
             words.busy("booting")
             line = CommandLine(

@@ -72,14 +72,25 @@ class PlainLine(Line):
 
     Where input ends, nobody can type any more, and Ctrl-D says so as a keyboard would: once for a line that has been
     begun, and once more for the end.
+    On a screen, lines end as they do there until the guest does that itself: a kernel's first words come past its tty.
     `on_resize` is told the window's rows and columns; the console has no words for that.
     """
 
-    def __init__(self, output: Output, on_resize: Callable[[int, int], None] = lambda rows, columns: None) -> None:
+    def __init__(
+        self,
+        output: Output,
+        on_resize: Callable[[int, int], None] = lambda rows, columns: None,
+        *,
+        is_screen: bool = False,
+    ) -> None:
         self._output = output
         self._on_resize = on_resize
+        self._early = is_screen
 
     def receive(self, data: bytes) -> None:
+        if self._early:
+            self._early = b"\r" not in data
+            data = data.replace(b"\n", b"\r\n") if self._early else data
         self._output.write(data)
 
     def typed(self, data: bytes) -> bytes:

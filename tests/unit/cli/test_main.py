@@ -52,6 +52,12 @@ def test_help_of_run_shows_examples_and_the_leave_key() -> None:
     [
         (["fly"], "there is no command 'fly'"),
         (["run", "--memory", "12X"], "'12X' is not a size"),
+        (["run", "--memory", "-64M"], "'-64M' is not a size"),
+        (["run", "--kernel", ""], "--kernel '' names no file"),
+        (["run", "--initrd", ""], "--initrd '' names no file"),
+        (["run", "--timeout", "-1"], "'-1' is not a time"),
+        (["run", "--env", "NO_SUCH_VARIABLE_HERE"], "there is no such variable here"),
+        (["run", "--cwd", "tmp"], "from the guest's root on"),
         (["run", "--memory"], "expected one argument"),
         (["run", "--scatter", "-1"], "'-1' is not a whole number"),
         (["run", "--scatter", "x"], "'x' is not a whole number"),

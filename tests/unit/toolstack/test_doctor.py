@@ -85,10 +85,6 @@ def test_a_host_with_nothing_installed_gets_warnings_that_say_what_to_do(
         assert check.remedy
 
 
-def test_missing_peers_are_no_problem(bare: Path) -> None:
-    assert all(check.status is Status.OK and "not installed" in check.detail for check in doctor.check_peers())
-
-
 def test_every_kernel_is_named_with_whether_it_boots(tmp_path: Path) -> None:
     boot = tmp_path / "boot"
     boot.mkdir()
@@ -105,7 +101,7 @@ def test_every_kernel_is_named_with_whether_it_boots(tmp_path: Path) -> None:
 
 def test_without_any_kernel_one_line_says_so(tmp_path: Path) -> None:
     (check,) = doctor.check_kernels(Cache(tmp_path / "cache"), tmp_path)
-    assert check.status is Status.OK
+    assert check.status is Status.WARN
 
 
 def test_an_examination_covers_all_of_it(tmp_path: Path) -> None:

@@ -306,3 +306,15 @@ def test_the_leave_key_works_when_the_guest_takes_no_keys(desk: Desk, tty: tuple
 
     termios.tcsetwinsize(slave, (24, 80))
     assert desk.run(slave, slave, operator, framed=True) == Ended(Why.LEFT)
+
+
+def test_early_lines_begin_at_the_left_of_a_screen_until_the_guest_ends_lines_itself() -> None:
+    read_fd, write_fd = os.pipe()
+    output = Output(write_fd)
+    line = PlainLine(output, is_screen=True)
+    for said in (b"mapping kernel\nabout to", b" start\n", b"[0.1] Linux\r\n", b"\x1b[5;5Hdown\n"):
+        line.receive(said)
+    output.close()
+    os.close(write_fd)
+    assert os.read(read_fd, 4096) == b"mapping kernel\r\nabout to start\r\n[0.1] Linux\r\n\x1b[5;5Hdown\n"
+    os.close(read_fd)

@@ -13,10 +13,14 @@ def read_image(path: Path, most: int) -> bytes:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
             if S_ISREG(status.st_mode) and status.st_size > most:
-                raise ConfigError(f"{path}: larger than {most >> 20} MB")
+                raise _too_large(path, most)
             data = file.read() if S_ISREG(status.st_mode) else file.read(most + 1)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
     if len(data) > most:
-        raise ConfigError(f"{path}: larger than {most >> 20} MB")
+        raise _too_large(path, most)
     return data
+
+
+def _too_large(path: Path, most: int) -> ConfigError:
+    return ConfigError(f"{path}: larger than {most >> 20} MB")
