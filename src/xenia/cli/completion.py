@@ -8,19 +8,31 @@ import shtab
 
 from xenia.cli.parser import FILES, build_parser
 
+GUESTS = "GUEST"  # the metavar of arguments that name a guest that runs
+# Where `toolstack.control` has the sockets, each NAME.PROCESS.
+_NAMES = (
+    'ls "$XDG_RUNTIME_DIR/xenia" "${TMPDIR:-/tmp}/xenia-run-$(id -u)" 2>/dev/null | sed -n \'s/\\.[0-9][0-9]*$//p\''
+)
+_PREAMBLE = {
+    "bash": f'_xenia_guests() {{\n  compgen -W "$({_NAMES})" -- "$1"\n}}\n',
+    "zsh": f'_xenia_guests() {{\n  compadd -- ${{(f)"$({_NAMES})"}}\n}}\n',
+}
+
 
 def script(shell: str) -> str:
     """The completion script of `xenia` for one of SHELLS."""
     parser = build_parser()
-    _mark_files(parser)
-    return str(shtab.complete(parser, shell))
+    _mark(parser)
+    return str(shtab.complete(parser, shell, preamble=_PREAMBLE))
 
 
-def _mark_files(parser: argparse.ArgumentParser) -> None:
+def _mark(parser: argparse.ArgumentParser) -> None:
+    """Say what completes each argument, with shtab's own attribute on argparse's objects."""
     for action in parser._actions:
         if action.metavar in FILES:
-            # shtab's own attribute on argparse's object
             vars(action)["complete"] = shtab.FILE
+        if action.metavar == GUESTS:
+            vars(action)["complete"] = dict.fromkeys(_PREAMBLE, "_xenia_guests")
         if isinstance(action, argparse._SubParsersAction):
             for command in action.choices.values():
-                _mark_files(command)
+                _mark(command)

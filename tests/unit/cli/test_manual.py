@@ -1,4 +1,5 @@
 import importlib.util
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -39,3 +40,28 @@ def test_the_completion_script_is_one_that_the_shell_reads(shell: str) -> None:
         assert word in text
     if shutil.which(shell):
         subprocess.run([shell, "-n"], input=text, text=True, check=True)
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash on this host")
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("block-list w", "web"),
+        ("block-detach w", "web"),
+        ("stats d", "db"),
+        ("run --disk di", "disk.img"),
+        ("run --root di", "disk.img"),
+        ("disk info di", "disk.img"),
+        ("image build debian -o di", "disk.img"),
+    ],
+)
+def test_completion_offers_guests_that_run_and_files(words: str, found: str, tmp_path: Path) -> None:
+    (tmp_path / "xenia").mkdir()
+    for name in ("xenia/web.12", "xenia/db.7", "disk.img"):
+        (tmp_path / name).touch()
+    ask = f'COMP_WORDS=(xenia {words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _shtab_xenia; echo "${{COMPREPLY[*]}}"'
+    done = subprocess.run(
+        ["bash", "-c", f"{script('bash')}\n{ask}"], cwd=tmp_path, capture_output=True, text=True, check=True,
+        env={"PATH": os.environ["PATH"], "XDG_RUNTIME_DIR": str(tmp_path), "TMPDIR": str(tmp_path)},
+    )  # fmt: skip
+    assert done.stdout.split() == [found]
