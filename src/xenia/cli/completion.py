@@ -23,7 +23,7 @@ def script(shell: str) -> str:
     """The completion script of `xenia` for one of SHELLS."""
     parser = build_parser()
     _mark(parser)
-    return str(shtab.complete(parser, shell, preamble=_PREAMBLE))
+    return str(shtab.complete(parser, shell, preamble=_PREAMBLE.get(shell, "")))
 
 
 def _mark(parser: argparse.ArgumentParser) -> None:
