@@ -181,7 +181,13 @@ class Machine:
 
 
 class Domain:
-    """One guest, made by `Machine.create_domain`."""
+    """One guest, made by `Machine.create_domain`.
+
+    name, memory, driver_domain    as it was created; memory in bytes
+    console         `send` and `offer` give it input
+    disks, served_disks    what was plugged in, by us and by other domains, those since removed included
+    vm              the virtual machine below it: registers, audit; changes without notice
+    """
 
     def __init__(
         self,
