@@ -26,7 +26,7 @@ accept 43 202, accept4 288 242, shutdown 48 210, getsockname 51 204, getpeername
 setsockopt 54 208, sendto 44 206, recvfrom 45 207, sendmsg 46 211, recvmsg 47 212, socket 41 198, connect 42 203,
 bind 49 200, listen 50 201, socketpair 53 199,
 prctl 157 167, seccomp 317 277, landlock_create_ruleset 444 444, prlimit64 302 261, uname 63 160, sysinfo 99 179,
-getrusage 98 165,
+getrusage 98 165, membarrier 324 283, epoll_pwait2 441 441,
 execve 59 221, execveat 322 281, fork 57 -, vfork 58 -, ptrace 101 117, process_vm_readv 310 270,
 process_vm_writev 311 271, process_madvise 440 440, pidfd_open 434 434, pidfd_getfd 438 438,
 pidfd_send_signal 424 424, kcmp 312 272, mount 165 40, umount2 166 39, pivot_root 155 41, chroot 161 51,

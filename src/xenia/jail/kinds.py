@@ -113,9 +113,9 @@ _ESCAPES = _answered(
 # one beside it.  These fail, and nothing ends.
 _TRIED = _answered(
     """openat open access faccessat faccessat2 stat lstat newfstatat statx readlink readlinkat getdents64 getcwd
-    sched_getaffinity sysinfo getpid getuid geteuid""",
+    sched_getaffinity sysinfo getpid getuid geteuid prctl""",
     EPERM,
-) | {"clone3": ENOSYS}
+) | _answered("clone3 membarrier epoll_pwait2", ENOSYS)
 
 
 class Kind(Enum):
