@@ -8,6 +8,7 @@ import re
 import runpy
 import sys
 from pathlib import Path
+from typing import Any
 
 import unicorn
 from Cython.Build import cythonize
@@ -157,6 +158,7 @@ class BuildExt(build_ext):
         self.force = self.force or not FLAGS.exists() or FLAGS.read_text() != flags
         self._stale = {module.name for module in self.extensions if self.force or self._outdated(module)}
         self._progress = Progress("compiling", len(self._stale))
+        self._link, self.compiler.link_shared_object = self.compiler.link_shared_object, self._link_whole
         super().build_extensions()
         FLAGS.write_text(flags)
 
@@ -164,6 +166,11 @@ class BuildExt(build_ext):
         super().build_extension(module)
         if module.name in self._stale:
             self._progress.step()
+
+    def _link_whole(self, objects: list[str], output: str, *rest: Any, **options: Any) -> None:
+        # A build that is stopped leaves no module that is newer than its sources and only half there.
+        self._link(objects, f"{output}.part", *rest, **options)
+        os.replace(f"{output}.part", output)
 
     def _translate(self, share: list[Extension]) -> None:
         for module in share:
