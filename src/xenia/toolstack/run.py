@@ -92,12 +92,7 @@ def run(config: MachineConfig, words: RunWords, *, verbose: bool = False, violat
     terminal = Terminal(keys=not config.command)
     screen = screen_of(terminal.size()) if terminal.is_tty else None
     boot = prepare(config, words, screen=screen, quiet=bool(config.command) and not verbose)
-    if os.geteuid() == 0:
-        words.say("you are root, which nothing here needs: an ordinary user has less to lose")
-    check_limits(config)
-    limit = cgroup_limit()
-    if limit is not None and limit < config.memory:
-        words.say(f"the cgroup's limit of {limit >> 20} MiB is below the guest's memory: the host may kill this run")
+    _look_at_host(config, words)
     guest = Guest(config)
     with ExitStack() as stack:
         waker = stack.enter_context(closing(Waker()))
@@ -144,6 +139,16 @@ def run(config: MachineConfig, words: RunWords, *, verbose: bool = False, violat
             _destroy(guest, words)
             session.close()
         return _outcome(ended, guest, line, output, reboots)
+
+
+def _look_at_host(config: MachineConfig, words: RunWords) -> None:
+    """Say what is unwise.  ConfigError where the host's limits do not let such a guest run."""
+    if os.geteuid() == 0:
+        words.say("you are root, which nothing here needs: an ordinary user has less to lose")
+    check_limits(config)
+    limit = cgroup_limit()
+    if limit is not None and limit < config.memory:
+        words.say(f"the cgroup's limit of {limit >> 20} MiB is below the guest's memory: the host may kill this run")
 
 
 def _stay() -> None:
