@@ -71,12 +71,14 @@ def _measured(command: list[str], environment: Mapping[str, str] | None = None) 
     return timed([sys.executable, "-S", "-c", WITH_PEAK, *command], environment)
 
 
-def xenia(clock: str) -> Contender:
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def xenia(clock: str, clone: Path = ROOT) -> Contender:
     """Xenia's own command, in real or in warped time."""
 
     def run(work: Workload) -> Run:
-        source = str(Path(__file__).resolve().parents[1] / "src")
-        path = os.pathsep.join(filter(None, (source, os.environ.get("PYTHONPATH"))))
+        path = os.pathsep.join(filter(None, (str(clone / "src"), os.environ.get("PYTHONPATH"))))
         command = [
             *(sys.executable, "-m", "xenia", "run", "--quiet", "--memory", f"{MEMORY}M", "--clock", clock),
             *("--kernel", str(work.kernel), "--initrd", str(work.initrd), "--append", "quiet"),
@@ -147,9 +149,9 @@ CONTENDERS: dict[str, tuple[str, Contender]] = {
 }
 
 
-def xenia_console(kernel: Path, *options: str, memory: int = 16) -> str:
+def xenia_console(kernel: Path, *options: str, memory: int = 16, clone: Path = ROOT) -> str:
     """What a guest writes on its console under Xenia."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1] / "src")}
+    environment = {**os.environ, "PYTHONPATH": str(clone / "src")}
     command = [sys.executable, "-m", "xenia", "run", "--quiet", "--memory", f"{memory}M", "--kernel", str(kernel)]
     command += options
     answer = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT, env=environment)
