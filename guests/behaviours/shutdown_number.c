@@ -20,7 +20,9 @@ void main(void)
         mask(start_info->console.evtchn);
         if (why == 1)
             unmask(start_info->console.evtchn);
-        hypercall(sched_op, SCHEDOP_block, 0);
+        do
+            hypercall(sched_op, SCHEDOP_block, 0);
+        while (why != 1);                       /* what came before it was masked may wake it once */
         shutdown(SHUTDOWN_poweroff);
     }
     if (starts_with(how, "down"))

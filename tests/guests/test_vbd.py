@@ -148,7 +148,7 @@ def test_a_disk_is_plugged_in_grows_and_is_unplugged_while_the_guest_runs(tmp_pa
     config = MachineConfig(
         command=(
             "sh", "-c",
-            "until [ -b /dev/xvda ]; do sleep 0.1; done; echo '<plugged>';"
+            "exec >/dev/hvc0 2>&1; until [ -b /dev/xvda ]; do sleep 0.1; done; echo '<plugged>';"
             "mke2fs /dev/xvda > /dev/null; mount /dev/xvda /mnt && umount /mnt && echo '<mounted>';"
             "until [ $(cat /sys/block/xvda/size) = 4096 ]; do sleep 0.1; done; echo '<grown>';"
             "until [ ! -b /dev/xvda ]; do sleep 0.1; done; echo '<gone>'",

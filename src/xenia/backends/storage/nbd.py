@@ -20,6 +20,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -239,7 +240,8 @@ class NbdClient(Layer):
                 self._exchange([Command(_FLUSH)], GREETING)
             if not self._lost:
                 self._link.hurry(1)
-                self._link.send_all([memoryview(_REQUEST.pack(_REQUEST_MAGIC, 0, _DISCONNECT, 0, 0, 0))])
+                with suppress(OSError):  # a goodbye, to nobody perhaps
+                    self._link.send_all([memoryview(_REQUEST.pack(_REQUEST_MAGIC, 0, _DISCONNECT, 0, 0, 0))])
             if self._unflushed or self._damaged:
                 raise OSError(errno.EIO, "the NBD server has gone with what was not flushed")
         finally:
