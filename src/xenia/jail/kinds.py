@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import termios
 from enum import Enum
 
@@ -24,6 +25,8 @@ PROBE = 0x78656E69
 """An option of prctl(2) that does not exist.  Where it fails with PROBE_ANSWER, the process is jailed: the kernel says
 so itself, so that nothing has to be handed to each thread, and nothing can be changed by whoever broke in."""
 PROBE_ANSWER = 118
+
+_FATAL = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT)
 
 _PRCTL = When(0, (_PR_SET_NAME, _PR_SET_NO_NEW_PRIVS), otherwise=refusal(PROBE_ANSWER))
 
@@ -141,8 +144,13 @@ _FILTERS = {
 
 
 def forgiving(kind: Kind) -> Filter:
-    """The same for a thread in somebody else's program: what is refused fails, and does not end the process."""
-    return Filter(kind.filter.allowed, kind.filter.answers, EPERM)
+    """The same for a thread in somebody else's program: what is refused fails, and does not end the process.
+
+    A fault of its own does, also where the program handles it: a handler that has told of it puts the default back and
+    raises the signal again (as faulthandler does), and one that could not would be called for ever.
+    """
+    dying = {"rt_sigaction": When(0, _FATAL), "tgkill": When(0, (os.getpid(),)), "getpid": None}
+    return Filter(kind.filter.allowed | dying, kind.filter.answers, EPERM)
 
 
 def process() -> Filter:

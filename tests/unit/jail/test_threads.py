@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -50,3 +53,28 @@ def test_the_vcpus_thread_is_behind_a_filter_and_the_program_is_not() -> None:
 
 def test_a_program_may_do_without() -> None:
     assert set(run_and_look(jail=False).values()) == {0}
+
+
+FAULT = """
+import faulthandler, os, threading
+from xenia.jail.jail import confine_in_any_process
+from xenia.jail.kinds import Kind
+
+def run():
+    confine_in_any_process(Kind.VCPU)
+    {fault}
+
+faulthandler.enable()
+threading.Thread(target=run).start()
+"""
+
+
+@pytest.mark.parametrize(
+    ("fault", "ending"), [("faulthandler._read_null()", signal.SIGSEGV), ("os.abort()", signal.SIGABRT)]
+)
+def test_a_fault_on_such_a_thread_ends_a_program_that_tells_of_faults(fault: str, ending: signal.Signals) -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", FAULT.format(fault=fault)], stderr=subprocess.PIPE, timeout=30, check=False
+    )
+    assert told.returncode == -ending
+    assert told.stderr.count(b"Fatal Python error") == 1
