@@ -33,12 +33,15 @@ class Connection:
             if self._last_transaction not in self.transactions:
                 return self._last_transaction
 
-    def tell(self, watch: Watch, path: bytes, limit: int) -> None:
+    def tell(self, watch: Watch, path: Path | None, limit: int) -> None:
         """Keep an event for the client; beyond `limit`, or where the message would be too long, it hears of the
-        watched name instead of the path."""
-        if len(self._events) >= limit or len(path) + len(watch.token) + 2 > XENSTORE_PAYLOAD_MAX:
-            path = watch.own_name()
-        self._events.setdefault((path, watch.token))
+        watched name (None) instead of the path."""
+        told = watch.own_name
+        if path is not None and path is not watch.name and len(self._events) < limit:
+            spelt = watch.spelt(path)
+            if len(spelt) + len(watch.token) + 2 <= XENSTORE_PAYLOAD_MAX:
+                told = spelt
+        self._events[told, watch.token] = None
 
     @property
     def has_events(self) -> bool:

@@ -10,6 +10,7 @@ class Quota:
     """Limits per domain.  Xen's own numbers are the defaults."""
 
     nodes: int = 1000  # nodes a domain owns: ENOSPC
+    depth: int = 64  # names in the path of a node that it creates: ENOSPC; ours, for each costs time with every change
     value_size: int = 2048  # bytes of one value: ENOSPC
     permissions: int = 5  # entries in one node's permissions: ENOSPC
     watches: int = 128  # E2BIG

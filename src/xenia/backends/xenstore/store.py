@@ -153,10 +153,10 @@ class Store:
         identity = connection.identity
         if connection.nr_watches >= self.quota.watches and not identity.privileged:
             raise StoreError(XsdError.E2BIG)
-        watch = Watch(connection, name, token, relative)
+        watch = Watch.on(connection, name, token, relative)
         self.watches.add(watch)
         connection.nr_watches += 1
-        self._notify(watch, watch.own_name())
+        self._notify(watch)
 
     def unwatch(self, connection: Connection, name: Name, token: bytes) -> None:
         self.watches.remove(connection, name, token)
@@ -322,6 +322,8 @@ class Store:
         permissions = parent.permissions
         if not identity.privileged:
             permissions = permissions.owned_by(identity.domid)
+            if len(path.names) > self.quota.depth:
+                raise StoreError(XsdError.ENOSPC)
             self._check_nodes(identity, tree.owned.get(identity.domid, 0) + len(names))
         top = where.child(names[0])
         generation = next(self._generations)
@@ -370,14 +372,14 @@ class Store:
 
     def _tell(self, change: Change) -> None:
         for watch, path in self.watches.concerned(change):
-            self._notify(watch, watch.spelt(path))
+            self._notify(watch, path)
 
     def _tell_special(self, name: Special) -> None:
         permissions = self._special(name)
         for watch in self.watches.special(name):
             if watch.connection.identity.may(Access.READ, permissions):
-                self._notify(watch, watch.own_name())
+                self._notify(watch)
 
-    def _notify(self, watch: Watch, path: bytes) -> None:
+    def _notify(self, watch: Watch, path: Path | None = None) -> None:
         watch.connection.tell(watch, path, self.quota.events)
         self.ready[watch.connection] = None

@@ -24,16 +24,19 @@ class Watch(NamedTuple):
     token: bytes
     # Asked for with a relative path: its events are told in the same way.
     relative: bool
+    # The watched name as this client spells it.
+    own_name: bytes
+
+    @classmethod
+    def on(cls, connection: Connection, name: Name, token: bytes, relative: bool) -> Watch:
+        text = name.relative_to(connection.base) if relative and isinstance(name, Path) else str(name)
+        return cls(connection, name, token, relative, text.encode("ascii"))
 
     def spelt(self, path: Path) -> bytes:
         """A path at or below the watched one, as this client spells it."""
         if self.relative:
             return path.relative_to(self.connection.base).encode("ascii")
         return str(path).encode("ascii")
-
-    def own_name(self) -> bytes:
-        """The watched name as this client spells it."""
-        return str(self.name).encode("ascii") if isinstance(self.name, Special) else self.spelt(self.name)
 
 
 class Change(NamedTuple):
@@ -100,9 +103,12 @@ class Watches:
         that node.
         """
         names = change.path.names
+        visible: dict[Connection, bool] = {}  # to who has many watches, asked once
         for depth in range(len(names) + 1):
             for watch in self._by_name.get(Path(names[:depth]), {}).values():
-                if change.visible_to(watch.connection.identity):
+                if watch.connection not in visible:
+                    visible[watch.connection] = change.visible_to(watch.connection.identity)
+                if visible[watch.connection]:
                     yield watch, change.path
         if change.before is None or not change.before.children:
             return
@@ -122,5 +128,7 @@ def _lost(change: Change, path: Path) -> Change | None:
     for name in path.names[len(change.path.names) :]:
         parent = before
         before = before.children.get(name) if before is not None else None
+        if before is None:
+            return None
         after = after.children.get(name) if after is not None else None
-    return Change(path, before, None, parent) if before is not None and after is None else None
+    return Change(path, before, None, parent) if after is None else None

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from xenia.abi.xs_wire import XENSTORE_PAYLOAD_MAX, MessageType, XsdError
 from xenia.backends.xenstore.connection import Connection
+from xenia.backends.xenstore.quota import Quota
 from xenia.backends.xenstore.reply import reply
 from xenia.backends.xenstore.store import DomainControl, Store
 from xenia.backends.xenstore.wire import Packet
@@ -329,6 +330,16 @@ def test_reset_watches_drops_watches_and_transactions(guest: Speaker, store: Sto
     guest("WRITE", "a", "")
     assert guest.events() == []
     assert store.check() == []
+
+
+def test_a_domain_creates_nodes_no_deeper_than_its_quota(guest: Speaker, dom0: Speaker) -> None:
+    most = Quota().depth - len(("local", "domain", "5"))
+    beyond = "/".join("a" * (most + 1))
+    assert guest("WRITE", beyond, "") == XsdError.ENOSPC
+    assert guest("MKDIR", "/".join("a" * 10)) == OK
+    assert guest("MKDIR", beyond, tx=guest.begin()) == XsdError.ENOSPC
+    assert dom0("MKDIR", f"/local/domain/5/{beyond}") == OK
+    assert guest("READ", beyond) == b""
 
 
 def test_control_tells_its_commands_and_checks_the_store(dom0: Speaker) -> None:

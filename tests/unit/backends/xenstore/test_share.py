@@ -6,12 +6,15 @@ import os
 import struct
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
 from tests.unit.backends.xenstore.test_server import GuestEnd
 from xenia.abi import xs_wire
 from xenia.abi.xs_wire import MessageType
+from xenia.backends.xenstore.error import StoreError
+from xenia.backends.xenstore.path import domain_path
 from xenia.backends.xenstore.permissions import Permissions
 from xenia.backends.xenstore.server import Server
 from xenia.backends.xenstore.share import Share
@@ -127,3 +130,32 @@ def test_a_share_is_saved_up_to_a_burst_and_earned_at_a_rate() -> None:
     share.spend(0, 10_000)
     share.spend(Share.BURST + 0.1, 10_000)
     assert share.rest() == pytest.approx(0.1 / Share.RATE)
+
+
+def test_the_dearest_request_that_a_domain_can_prepare_takes_less_than_what_it_may_take_at_once() -> None:
+    # The most watches on the way to as many changes as one transaction holds, as far down as it may go.
+    store = Store()
+    owner = store.introduce(0)
+    guest = store.introduce(5)
+    home = domain_path(5)
+    store.write(owner, None, home, b"")
+    store.set_permissions(owner, None, home, Permissions(5))
+    bottom = home
+    with suppress(StoreError):
+        while len(bottom.names) < 1000:
+            store.mkdir(guest, None, bottom.child("a"))
+            bottom = bottom.child("a")
+    for number in range(store.quota.watches):
+        store.watch(guest, bottom, b"%d" % number, False)
+    number = store.transaction_start(guest)
+    transaction = store.transaction(guest, number)
+    at = bottom
+    while at != home:
+        store.write(guest, transaction, at, b"2")
+        at = at.parent
+    with suppress(StoreError):
+        for child in range(store.quota.nodes):
+            store.write(guest, transaction, bottom.parent.child(f"b{child}"), b"2")
+    before = time.thread_time()
+    store.transaction_end(guest, number, commit=True)
+    assert time.thread_time() - before < Share.BURST
