@@ -149,8 +149,8 @@ def forgiving(kind: Kind) -> Filter:
     A fault of its own does, also where the program handles it: a handler that has told of it puts the default back and
     raises the signal again (as faulthandler does), and one that could not would be called for ever.
     """
-    dying = {"rt_sigaction": When(0, _FATAL), "tgkill": When(0, (os.getpid(),)), "getpid": None}
-    return Filter(kind.filter.allowed | dying, kind.filter.answers, EPERM)
+    dying: dict[str, When | None] = {"rt_sigaction": When(0, _FATAL), "tgkill": When(0, (os.getpid(),)), "getpid": None}
+    return Filter({**kind.filter.allowed, **dying}, kind.filter.answers, EPERM)
 
 
 def process() -> Filter:
