@@ -64,6 +64,7 @@ cdef enum:
     MAX_ORDER = 9               # largest extent an ordinary domain may ask for
     M2P_CHUNK_FRAMES = 512      # XENMEM_machphys_mfn_list lists the M2P table by 2 MiB
     E820_MAX = 128
+    PFN_BITS = 52
     M2P_SIZE = 0x4000000000     # MACH2PHYS_VIRT_END - MACH2PHYS_VIRT_START
 
 # --- frames that a domain gains and loses
@@ -268,8 +269,11 @@ cdef int64_t reservation_size(Vcpu *vcpu, uint32_t op, uint64_t va) noexcept nog
         return <int64_t>vcpu.domain.mmu.tot_pages
     if op == XENMEM_maximum_reservation:
         return <int64_t>vcpu.domain.mmu.max_pages
-    # maximum_gpfn: a PV guest says how many pfns it has in shared_info.
-    return <int64_t>vcpu.domain.shared_info.arch.max_pfn - 1 if vcpu.domain.shared_info.arch.max_pfn else 0
+    return maximum_gpfn(vcpu.domain.shared_info.arch.max_pfn)
+
+# A PV guest says in shared_info how many pfns it has.  What no address names is none, and no continuation either.
+cdef int64_t maximum_gpfn(uint64_t max_pfn) noexcept nogil:
+    return <int64_t>max_pfn - 1 if max_pfn and not max_pfn >> PFN_BITS else 0
 
 cdef int64_t machphys_mfn_list(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef Machine *machine = vcpu.domain.machine

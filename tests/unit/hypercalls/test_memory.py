@@ -14,11 +14,12 @@ from tests.unit.hypercalls.hypercalls import (
     Hypercall,
     call,
 )
-from xenia.testing.still import CONTINUE, PAGES, StillDomain
+from xenia.testing.still import CONTINUE, DONE, PAGES, StillDomain
 
 INCREASE, DECREASE, MAXIMUM_RAM_PAGE, CURRENT, MAXIMUM, MFN_LIST, POPULATE, ADD_TO_PHYSMAP = range(8)
 MEMORY_MAP, MACHINE_MEMORY_MAP, EXCHANGE, MAPPING, SET_MEMORY_MAP, MAXIMUM_GPFN, REMOVE = range(9, 16)
 CLAIM = 24
+MAX_PFN = 3088  # in struct shared_info
 FRAMES = PAGES + 4  # what a still domain starts with
 INVALID = (1 << 64) - 1
 RESERVATION = "=QQIIH6x"
@@ -234,6 +235,17 @@ def test_sizes_of_the_reservation(domain: StillDomain) -> None:
         assert call(domain, Hypercall.MEMORY_OP, command, "=H", 77)[0] == Errno.ESRCH
         assert domain.call(Hypercall.MEMORY_OP, command, UNMAPPED) == Errno.EFAULT
     assert domain.call(Hypercall.MEMORY_OP, MAXIMUM_RAM_PAGE, 0) == domain.machine.nr_frames
+
+
+@pytest.mark.parametrize("word", [CONTINUE, DONE, (1 << 63) - 2])
+def test_the_last_frame_that_a_guest_says_it_has_is_a_number_and_no_continuation(
+    domain: StillDomain, word: int
+) -> None:
+    memory = memoryview(domain.machine)
+    said = [mfn * 4096 + MAX_PFN for mfn in range(domain.machine.nr_frames)]
+    (max_pfn,) = [at for at in said if memory[at : at + 8] == struct.pack("=Q", FRAMES)]
+    memory[max_pfn : max_pfn + 8] = struct.pack("=Q", word + 1)
+    assert call(domain, Hypercall.MEMORY_OP, MAXIMUM_GPFN, "=H", DOMID_SELF)[0] == 0
 
 
 def test_where_the_m2p_table_is(domain: StillDomain) -> None:
