@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 
 import shtab
 
@@ -16,14 +17,17 @@ _NAMES = (
 _PREAMBLE = {
     "bash": f'_xenia_guests() {{\n  compgen -W "$({_NAMES})" -- "$1"\n}}\n',
     "zsh": f'_xenia_guests() {{\n  compadd -- ${{(f)"$({_NAMES})"}}\n}}\n',
+    "fish": f"function _xenia_guests\n  sh -c {shlex.quote(_NAMES)}\nend\n",
 }
+# What completes such an argument: a function that is called, but an expression in fish.
+_CALLS = dict.fromkeys(_PREAMBLE, "_xenia_guests") | {"fish": "(_xenia_guests)"}
 
 
 def script(shell: str) -> str:
     """The completion script of `xenia` for one of SHELLS."""
     parser = build_parser()
     _mark(parser)
-    return str(shtab.complete(parser, shell, preamble=_PREAMBLE.get(shell, "")))
+    return str(shtab.complete(parser, shell, preamble=_PREAMBLE[shell]))
 
 
 def _mark(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +36,7 @@ def _mark(parser: argparse.ArgumentParser) -> None:
         if action.metavar in FILES:
             vars(action)["complete"] = shtab.FILE
         if action.metavar == GUESTS:
-            vars(action)["complete"] = dict.fromkeys(_PREAMBLE, "_xenia_guests")
+            vars(action)["complete"] = _CALLS
         if isinstance(action, argparse._SubParsersAction):
             for command in action.choices.values():
                 _mark(command)

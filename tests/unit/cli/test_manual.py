@@ -65,3 +65,21 @@ def test_completion_offers_guests_that_run_and_files(words: str, found: str, tmp
         env={"PATH": os.environ["PATH"], "XDG_RUNTIME_DIR": str(tmp_path), "TMPDIR": str(tmp_path)},
     )  # fmt: skip
     assert done.stdout.split() == [found]
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="no fish on this host")
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [("block-list w", "web"), ("stats d", "db"), ("dmesg ", "web db"), ("run --disk di", "disk.img")],
+)
+def test_completion_in_fish_offers_them_as_well(words: str, found: str, tmp_path: Path) -> None:
+    (tmp_path / "xenia").mkdir()
+    for name in ("xenia/web.12", "xenia/db.7", "disk.img"):
+        (tmp_path / name).touch()
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", f"{script('fish')}\ncomplete -C 'xenia {words}'"], cwd=tmp_path,
+        capture_output=True, text=True, check=True,
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path),
+             "TMPDIR": str(tmp_path)},
+    )  # fmt: skip
+    assert sorted(line.partition("\t")[0] for line in done.stdout.splitlines()) == sorted(found.split())
