@@ -53,7 +53,7 @@ def add_image(commands: argparse._SubParsersAction[Any]) -> None:
     )  # fmt: skip
     build.add_argument("--force", action="store_true", help="take the place of a file that exists")
     build.add_argument("--json", action="store_true", help="print JSON")
-    build.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
+    build.add_argument("-q", "--quiet", action="store_true", help="say nothing but warnings and errors")
 
 
 def image(options: argparse.Namespace, voice: Voice) -> int:

@@ -224,7 +224,7 @@ def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
         help="do not wall this process in: a debugger can look at it, and a guest that breaks out has what you have",
     )  # fmt: skip
     words = run.add_argument_group("Xenia's own words, on standard error").add_mutually_exclusive_group()
-    words.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
+    words.add_argument("-q", "--quiet", action="store_true", help="say nothing but warnings and errors")
     words.add_argument(
         "-v", "--verbose", action="store_true", help="with a command, show the guest's console on standard error"
     )

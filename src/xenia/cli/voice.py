@@ -19,7 +19,7 @@ _LONGEST_STEP = 200  # characters
 class Voice:
     """Lines for the operator, and progress: one line that is rewritten on a terminal, plain lines elsewhere.
 
-    Colour only on a terminal, and never with NO_COLOR set.  `quiet` keeps everything but errors back.
+    Colour only on a terminal, and never with NO_COLOR set.  `quiet` keeps everything but warnings and errors back.
     """
 
     # On a terminal progress is redrawn this often (seconds); elsewhere a line is written each quarter of the way.
@@ -42,6 +42,10 @@ class Voice:
         """One line of news."""
         if not self.quiet:
             self._line(f"{self._prefix(_BOLD)} {printable(text)}")
+
+    def warn(self, text: str) -> None:
+        """One line about what is probably a mistake, or will not go as it was meant."""
+        self._line(f"{self._prefix(_BOLD)} {printable(text)}")
 
     def error(self, text: str) -> None:
         """One line about what went wrong."""
@@ -153,7 +157,7 @@ class VoiceHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         self._stuck = not self._voice.is_heard(0 if self._stuck else self._PATIENCE)
         if not self._stuck:
-            self._voice.say(record.getMessage()[: self._LONGEST])
+            self._voice.warn(record.getMessage()[: self._LONGEST])
 
 
 def rough_size(size: int) -> str:

@@ -43,6 +43,9 @@ class Words(Protocol):
     def say(self, text: str) -> None:
         """One line of news."""
 
+    def warn(self, text: str) -> None:
+        """One line about what is probably a mistake."""
+
     def progress(self, what: str, done: int, total: int) -> None:
         """`done` of `total` bytes of `what`; total 0 when it is not known."""
 
@@ -122,7 +125,7 @@ def _own_modules(config: MachineConfig, image: Path, raw: memoryview, words: Wor
     kernel = find_modules(image, release, (*FRONTENDS, *SHARING, *_file_systems(config)), cache, named)
     has_disks = config.disks or _has_root(config)
     if has_disks and not (kernel and "xen_blkfront" in kernel.module_infos()) and not has_driver(raw, "blkfront"):
-        words.say(
+        words.warn(
             f"no module xen-blkfront for the kernel {release or image} is beside it or in /lib/modules, so the guest "
             "will see no disk; --modules DIR names where they are"
         )

@@ -148,7 +148,7 @@ def _look_at_host(config: MachineConfig, words: RunWords) -> None:
     check_limits(config)
     limit = cgroup_limit()
     if limit is not None and limit < config.memory:
-        words.say(f"the cgroup's limit of {limit >> 20} MiB is below the guest's memory: the host may kill this run")
+        words.warn(f"the cgroup's limit of {limit >> 20} MiB is below the guest's memory: the host may kill this run")
 
 
 def _stay() -> None:

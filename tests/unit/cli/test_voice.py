@@ -80,7 +80,7 @@ def test_a_dumb_terminal_gets_no_escape_sequence(monkeypatch: pytest.MonkeyPatch
     assert "\x1b" not in screen.getvalue()
 
 
-def test_quiet_leaves_only_errors() -> None:
+def test_quiet_leaves_only_warnings_and_errors() -> None:
     screen = Screen()
     voice = Voice(screen, quiet=True)
     voice.say("hello")
@@ -89,6 +89,8 @@ def test_quiet_leaves_only_errors() -> None:
     assert screen.getvalue() == ""
     voice.error("no")
     assert "no" in screen.getvalue()
+    voice.warn("a disk that looks like qcow2")
+    assert "a disk that looks like qcow2" in screen.getvalue()
 
 
 def test_a_reader_that_went_away_is_no_fault() -> None:
@@ -107,7 +109,7 @@ def test_a_reader_that_went_away_is_no_fault() -> None:
 def test_what_the_backends_log_is_said() -> None:
     stream = io.StringIO()
     logger = logging.getLogger("xenia.test_voice")
-    handler = VoiceHandler(Voice(stream))
+    handler = VoiceHandler(Voice(stream, quiet=True))
     logger.addHandler(handler)
     logger.warning("d%d: ring not served", 3)
     logger.info("nothing to be said")

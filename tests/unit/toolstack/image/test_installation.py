@@ -16,6 +16,8 @@ class Heard:
     def say(self, text: str) -> None:
         self.last = (text,)
 
+    warn = say
+
     def progress(self, what: str, done: int, total: int) -> None:
         self.last = (what, done, total)
 
