@@ -16,10 +16,10 @@ enum {
     SYS_mount = 165, SYS_reboot = 169, SYS_sethostname = 170, SYS_signalfd4 = 289, SYS_pipe2 = 293,
     SYS_finit_module = 313, SYS_poll = 7, SYS_fstat = 5, SYS_bind = 49, SYS_chroot = 161, SYS_umount2 = 166,
     SYS_getdents64 = 217, SYS_openat = 257, SYS_unlinkat = 263, SYS_faccessat = 269, SYS_pread64 = 17,
-    SYS_mmap = 9, SYS_readv = 19, SYS_writev = 20, SYS_prctl = 157,
+    SYS_mmap = 9, SYS_readv = 19, SYS_writev = 20, SYS_prctl = 157, SYS_ftruncate = 77,
 };
 
-enum { O_RDONLY = 0, O_WRONLY = 1, O_RDWR = 2, O_NOCTTY = 0400, O_NONBLOCK = 04000, O_CLOEXEC = 02000000 };
+enum { O_RDONLY = 0, O_WRONLY = 1, O_RDWR = 2, O_CREAT = 0100, O_NOCTTY = 0400, O_NONBLOCK = 04000, O_CLOEXEC = 02000000 };
 enum { O_DIRECTORY = 0200000, O_NOFOLLOW = 0400000, AT_FDCWD = -100, AT_REMOVEDIR = 0x200 };
 enum { EINTR = 4, EAGAIN = 11, ENOENT = 2, EACCES = 13, ENOTDIR = 20, ENOEXEC = 8, EROFS = 30, EBUSY = 16 };
 enum { MS_RDONLY = 1, MS_REMOUNT = 32, MS_MOVE = 8192, MNT_DETACH = 2 };

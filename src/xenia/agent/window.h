@@ -1,7 +1,8 @@
 /*
  * The size of the operator's window, as it changes: the host keeps it in xenstore, at console/window-size in the guest's
  * own home, as "ROWS COLUMNS".  A process of its own watches that and tells the console's tty, whose foreground then
- * gets SIGWINCH.  It outlives the agent where a root file system's init takes over, and ends with the guest.
+ * gets SIGWINCH.  It outlives the agent where a root file system's init takes over, and ends with the guest.  There
+ * others set the size that the kernel was started with anew at each login: /run/xenia-window tells those which it is.
  */
 enum { XS_READ = 2, XS_WATCH = 4, XS_WATCH_EVENT = 15, PR_SET_NAME = 15 };
 
@@ -49,12 +50,26 @@ static void set_window_size(int console, u32 new_rows, u32 new_columns)
         call3(SYS_ioctl, console, TIOCSWINSZ, &size);
 }
 
+/* Keep the size for those who log in later. */
+static void note_window_size(const char *text)
+{
+    static char line[32];
+    *line = 0;
+    append(line, sizeof line, text);
+    append(line, sizeof line, "\n");
+    s64 note = call3(SYS_open, "/run/xenia-window", O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    call3(SYS_write, note, line, length_of(line));
+    call2(SYS_ftruncate, note, length_of(line));
+    call1(SYS_close, note);
+}
+
 /* The console is opened anew each time: a getty hangs up whoever has it open. */
 static void take_window_size(const char *text)
 {
     const char *second = text;
     while (*second && *second != ' ')
         second++;
+    note_window_size(text);
     s64 console = call2(SYS_open, "/dev/hvc0", O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
     if (console >= 0 && *second)
         set_window_size((int)console, number_of(text), number_of(second + 1));

@@ -47,7 +47,12 @@ if [ "$(tty)" = /dev/hvc0 ]; then
             systemd.tty.term.hvc0=*) TERM=${word#*=} ;;
         esac
     done
-    unset word
+    # Xenia's agent keeps the size that it has by now.
+    if [ -r /run/xenia-window ]; then
+        read -r rows columns < /run/xenia-window
+        stty rows "$rows" columns "$columns"
+    fi
+    unset word rows columns
 fi
 """
 
