@@ -13,12 +13,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pexpect
 import pytest
 
 from xenia.errors import ConfigError
+from xenia.jail.jail import walls_of_host
 from xenia.toolstack.cache import Cache
 from xenia.toolstack.deb import read_control
 from xenia.toolstack.packages import PackageClient
@@ -48,14 +50,54 @@ def xenia(*arguments: str) -> subprocess.CompletedProcess[str]:
     return done
 
 
+@dataclass(frozen=True)
+class Built:
+    """A root disk with nothing but what every image has, and what the process was like that ran its packages' programs.
+
+    walls   the lines of /proc/PID/status of processes below the builder's, while packages were being configured
+    """
+
+    path: Path
+    walls: list[dict[str, str]]
+
+
 @pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root disk with nothing but what every image has."""
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     path = tmp_path_factory.mktemp("image") / "root.qcow2"
-    built = json.loads(xenia("image", "build", "debian", "-o", str(path), "--size", "1G", "--json").stdout)
-    assert {"systemd", "apt", "libc6"} <= built["packages"].keys() and "xenstore-utils" not in built["packages"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "xenia", "image", "build", "debian", "-o", str(path), "--size", "1G", "--json"],
+        env={**os.environ, "PYTHONPATH": str(SOURCE)}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    ) as builder:  # fmt: skip
+        assert builder.stdout is not None and builder.stderr is not None
+        said, walls = "", []
+        for line in builder.stderr:
+            said += line
+            if line == "xenia: configuring\n":
+                walls = [_status(child) for child in _children(builder.pid)]
+        packages = json.load(builder.stdout)["packages"] if builder.wait() == 0 else {}
+    assert builder.returncode == 0, said
+    assert {"systemd", "apt", "libc6"} <= packages.keys() and "xenstore-utils" not in packages
     assert [one.name for one in path.parent.iterdir()] == ["root.qcow2"]
-    return path
+    return Built(path, walls)
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in _words(task / "children")]
+
+
+def _words(path: Path) -> list[str]:
+    return path.read_text().split()
+
+
+def _status(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+@pytest.fixture(scope="module")
+def image(built: Built) -> Path:
+    return built.path
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +201,21 @@ def test_it_boots_to_a_login_with_systemd(first_boot: Console) -> None:
     assert "/dev/xvda on / type ext4 (rw" in first_boot.run("mount")
     assert first_boot.run("stty size") == "40 120\n"  # the terminal's, on the host
     assert first_boot.run("lsmod | grep -c autofs4") == "1\n"
+
+
+@pytest.mark.skipif(walls_of_host().filters is None, reason="this host has no filters of system calls")
+def test_the_programs_of_packages_run_behind_walls(built: Built) -> None:
+    assert [(one["NoNewPrivs"], one["Seccomp"], one["CapEff"]) for one in built.walls] == [("1", "2", "0" * 16)]
+
+
+def test_a_login_shell_follows_the_window_and_so_does_the_next(first_boot: Console) -> None:
+    first_boot.guest.setwinsize(41, 123)
+    first_boot.run("until [ \"$(stty size)\" = '41 123' ]; do :; done")
+    first_boot.guest.sendline("exit")
+    first_boot.log_in()
+    assert first_boot.run("stty size") == "41 123\n"
+    first_boot.guest.setwinsize(40, 120)
+    first_boot.run("until [ \"$(stty size)\" = '40 120' ]; do :; done")
 
 
 def test_what_the_host_put_in_place_is_what_dpkg_would_have(first_boot: Console) -> None:

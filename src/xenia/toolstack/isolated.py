@@ -137,7 +137,7 @@ class IsolatedMachine(Machine):
         clock: Clock = "real",
         console: int | Callable[[bytes], None] | None = None,
         driver_domain: bool = False,
-    ) -> Domain:
+    ) -> IsolatedDomain:
         """As in Machine, of a kernel in a file or in bytes."""
         if isinstance(kernel, ElfKernel):
             raise ConfigError("a machine in a process of its own takes a kernel's file, or its bytes")

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
-from xenia.backends.storage.file import open_file
-from xenia.backends.storage.stack import open_stack, words_of
+from xenia.backends.storage.stack import words_of
 from xenia.errors import ConfigError
 from xenia.toolstack.cache import Cache
 from xenia.toolstack.disk import begins_as_zeroes
@@ -61,7 +59,6 @@ def build(config: ImageConfig, words: BuildWords) -> Built:
             tools["password"] = f"root:{config.root_password}\n".encode() if config.root_password else b""
             boot = installer(base, kernel, tools, begins_as_zeroes(words_of(disk)), cache)
             installation = Installation(len(left), len(packages))
-            layers = open_stack(disk), open_file(Path(f"/proc/self/fd/{file.fileno()}"), read_only=True)
-            install(boot, *layers, installation, words)
+            install(boot, disk, f"file:/proc/self/fd/{file.fileno()}", installation, words)
     names = {package.name: package.fields["Version"] for package in packages}
     return Built(config.output, config.size, kernel.release, dict(sorted(names.items())), time.monotonic() - start)

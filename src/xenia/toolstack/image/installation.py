@@ -5,17 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from importlib import resources
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from xenia.backends.storage.layer import Layer
-from xenia.domain.build.elf import load_elf
 from xenia.errors import ConfigError
 from xenia.toolstack.agent import AgentConfig, AgentConnection, ConsoleText, Exited, Killed, Mode, Stderr, Stdout
-from xenia.toolstack.boot import COMMAND_LINE, Boot, Words
+from xenia.toolstack.boot import COMMAND_LINE, Words
 from xenia.toolstack.cache import Cache
 from xenia.toolstack.initramfs import ENVIRONMENT, Base, initramfs
+from xenia.toolstack.isolated import IsolatedMachine
 from xenia.toolstack.kernels import Kernel, unpacked_image
-from xenia.toolstack.machine import Machine
 from xenia.toolstack.machine_config import MIB
 
 MEMORY = 512 * MIB
@@ -87,37 +85,48 @@ class Installation:
             self._done |= {status[1]} if len(self._done) < self._totals[status[2]] else set()
 
 
-def installer(base: Base, kernel: Kernel, tools: Mapping[str, bytes], zeroed: bool, cache: Cache) -> Boot:
+class Installer(NamedTuple):
+    """What is booted."""
+
+    kernel: bytes
+    ramdisk: bytes
+
+
+def installer(base: Base, kernel: Kernel, tools: Mapping[str, bytes], zeroed: bool, cache: Cache) -> Installer:
     """What to boot, to make a system with `kernel`'s modules on a disk that is known to be `zeroed`, or not."""
     script = resources.files("xenia.toolstack.image").joinpath(_SCRIPT).read_text()
     environment = {**ENVIRONMENT, "TERM": "dumb", "KERNEL": kernel.release, "ZEROED": "yes" if zeroed else "no"}
     agent = AgentConfig(Mode.COMMAND, ("sh", "-c", script), environment, base.modules)
     ramdisk = initramfs(base, agent, {f"/tools/{name}": data for name, data in tools.items()})
-    elf = load_elf(unpacked_image(kernel.image, cache), str(kernel.image))
-    return Boot(elf, ramdisk, " ".join((*COMMAND_LINE, "quiet")))
+    return Installer(bytes(unpacked_image(kernel.image, cache)), ramdisk)
 
 
-def install(boot: Boot, disk: Layer, archive: Layer, installation: Installation, words: BuildWords) -> None:
-    """Run the guest with its two disks until it is done; they are closed then.  ConfigError where it fails."""
-    with Machine(Machine.memory_for(MEMORY)) as machine:
+def install(boot: Installer, disk: str, archive: str, installation: Installation, words: BuildWords) -> None:
+    """Run the guest with its two disks until it is done; they are closed then.  ConfigError where it fails.
+
+    It runs programs of the packages, and what they might break into is walled in, in a process of its own.
+    """
+    with IsolatedMachine(IsolatedMachine.memory_for(MEMORY)) as machine:
         domain = machine.create_domain(
             boot.kernel,
             initrd=boot.ramdisk,
-            cmdline=boot.command_line,
+            cmdline=" ".join((*COMMAND_LINE, "quiet")),
             memory=MEMORY,
             console=installation.receive,
         )
         domain.attach_disk(disk)
-        source = domain.attach_disk(archive, read_only=True)
+        domain.attach_disk(archive, read_only=True)
         domain.start()
         while domain.wait(_LOOK) is None:
             if installation.stage == _COPYING:
-                words.progress(_COPYING, source.stats.bytes_read, archive.size)
+                source = domain.statistics["disks"][1]
+                words.progress(_COPYING, source["bytes_read"], source["size"])
             else:
                 installation.tell(words)
+        domain.destroy()
     if installation.status != 0:
         told = (installation.errors or installation.console).decode("utf-8", "replace").split("\n")
         lines = [line.strip() for line in told if line.strip()]
         for line in lines[:-1]:
-            words.say(line)
+            words.warn(line)
         raise ConfigError(f"cannot make the system: {installation.stage} failed: {''.join(lines[-1:])}")
