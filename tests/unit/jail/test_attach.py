@@ -8,10 +8,12 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from tests.unit.backends.storage.test_nbd import SIZE, Server
 from xenia.backends.storage.door import handed, recording
 from xenia.backends.storage.file import create_file, open_file
 from xenia.backends.storage.qcow2.create import create_image
@@ -158,6 +160,34 @@ def test_what_was_recorded_opens_the_same_disk_where_nothing_can_be_opened(tmp_p
         assert buffer == b"below"
     with handed([]), pytest.raises(ConfigError, match="was not handed over"):
         open_stack(stack)
+
+
+def test_an_nbd_server_is_connected_again_where_its_connection_was_handed_over(tmp_path: Path) -> None:
+    server = Server(tmp_path / "socket")
+    server.data[:5] = b"first"
+    with recording() as found:
+        open_stack(f"nbd:{tmp_path}/socket").close()
+        taken = [(name, os.dup(descriptor)) for name, descriptor in found.opened]
+    with handed(taken):
+        disk = open_stack(f"nbd:{tmp_path}/socket")
+    with closing(server), disk:
+        buffer = bytearray(5)
+        disk.preadv([memoryview(buffer)], 0)
+        assert buffer == b"first"
+        server.drop()
+        server.data[:5] = b"again"
+        disk.preadv([memoryview(buffer)], 0)
+        assert buffer == b"again"
+
+
+@needs_guest
+def test_an_nbd_disk_is_attached_to_a_jailed_guest_and_detached(guest: Jailed, tmp_path: Path) -> None:
+    with closing(Server(tmp_path / "socket")):
+        assert guest.ask("block-attach", "guest", "nbd:socket") == "xvda\n"
+        (disk,) = json.loads(guest.ask("block-list", "guest", "--json"))
+        assert (disk["size"], disk["layers"]) == (SIZE, ["nbd"])
+        guest.ask("block-detach", "guest", "xvda", "--force")
+        assert layers(guest) == []
 
 
 def test_descriptors_that_nobody_wants_are_closed(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from xenia.errors import ConfigError
 
 CONNECTING = 10  # seconds until a server has to take a connection
 NAMELESS = ""  # what files without a name are noted under
+AGAIN = "again:"  # and before the name of a server, the channel to who connects to it again
 
 
 class Door:
@@ -60,8 +61,11 @@ class Door:
 class Usher:
     """A process outside that connects to one server whenever it is asked to, and hands the connection over."""
 
+    # It is no child of who started it: nobody has to wait for its end, which comes when the channel's other end goes.
     _PROGRAM = (
-        "import socket, struct, sys\n"
+        "import os, socket, struct, sys\n"
+        "if os.fork():\n"
+        "    os._exit(0)\n"
         "channel = socket.socket(fileno=0)\n"
         "while channel.recv(1):\n"
         "    with socket.socket(socket.AF_UNIX) as connection:\n"
@@ -73,15 +77,25 @@ class Usher:
         "            channel.send(struct.pack('=i', error.errno or 5))\n"
     )
 
-    def __init__(self, path: Path | str) -> None:
-        self._channel, theirs = socket.socketpair()
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
         self._asking = threading.Lock()
+
+    @classmethod
+    def start(cls, path: Path | str) -> Usher:
+        """One for the server that listens there."""
+        ours, theirs = socket.socketpair()
         with theirs:
-            program = self._PROGRAM % CONNECTING
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", program, str(Path(path).absolute())], stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL, start_new_session=True,
+            subprocess.run(
+                [sys.executable, "-I", "-S", "-c", cls._PROGRAM % CONNECTING, str(Path(path).absolute())],
+                stdin=theirs.fileno(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+                check=True,
             )  # fmt: skip
+        return cls(ours)
+
+    def leave(self) -> int:
+        """The channel's descriptor, which is the taker's from now on."""
+        return self._channel.detach()
 
     def connect(self) -> socket.socket:
         """Another connection.  OSError as the server's refusal."""
@@ -98,7 +112,7 @@ class Leaving(Door):
     """Of a process that is about to be walled in: whoever will be needed outside is left there."""
 
     def reconnect(self, path: Path | str) -> Callable[[], socket.socket] | None:
-        return Usher(path).connect
+        return Usher.start(path).connect
 
 
 class Recording(Door):
@@ -116,6 +130,7 @@ class Recording(Door):
     def connect(self, path: Path | str) -> socket.socket:
         connection = super().connect(path)
         self._noted(path, connection.fileno())
+        self.opened.append((f"{AGAIN}{path}", Usher.start(path).leave()))
         return connection
 
     def nameless(self) -> int:
@@ -148,7 +163,7 @@ class Handed(Door):
         return socket.socket(fileno=self._take(path))
 
     def reconnect(self, path: Path | str) -> Callable[[], socket.socket] | None:
-        return None  # who handed it over is not there any more
+        return Usher(socket.socket(fileno=self._take(f"{AGAIN}{path}"))).connect
 
     def nameless(self) -> int:
         descriptor = self._take(NAMELESS)
