@@ -27,6 +27,7 @@ from xenia.machine.thread import HostThread
 _log = logging.getLogger(__name__)
 
 _INITIALISING = str(int(XenbusState.INITIALISING))
+_MOST_KEYS = 256  # of a frontend's directory: reading them is our time, whenever it changes its state
 
 
 class Backend(ABC):
@@ -261,6 +262,8 @@ class Attachment:
             while pending:
                 below = pending.pop()
                 for name in keys.directory(f"{path}{below}"):
+                    if len(values) == _MOST_KEYS:
+                        raise FrontendFault(f"the frontend published more than {_MOST_KEYS} keys")
                     key = f"{below}/{name}"
                     values[key[1:]] = keys.read(f"{path}{key}")
                     pending.append(key)

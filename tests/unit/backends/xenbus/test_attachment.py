@@ -250,6 +250,15 @@ def test_nonsense_of_a_frontends_is_told_in_the_error_key_and_closes(
     assert attachment.wait(S.CONNECTED, TIMEOUT)
 
 
+def test_a_frontend_that_publishes_without_end_is_refused(
+    plug: Callable[[], Attachment], driver: Driver, client: Client
+) -> None:
+    attachment = plug()
+    driver.publish({f"more/{number}": "" for number in range(256)})
+    assert attachment.wait(S.CLOSING, TIMEOUT)
+    assert "more than 256 keys" in client.read("/local/domain/0/error/backend/vbd/5/51712/error")
+
+
 @pytest.mark.parametrize("state", ["", "9", "44", "x", "\udcff"])
 def test_a_state_that_is_none_ends_the_device(plug: Callable[[], Attachment], client: Client, state: str) -> None:
     attachment = plug()
