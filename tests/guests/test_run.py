@@ -9,12 +9,16 @@ import subprocess
 import sys
 import termios
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pexpect
 import pytest
 
 from guests import build as guests
+from tests.unit.backends.storage.test_nbd import Server
+from xenia.backends.storage.file import create_file
+from xenia.backends.storage.qcow2.create import create_image
 from xenia.guests import embedded
 from xenia.toolstack.cache import Cache
 from xenia.toolstack.kernels import Kernels
@@ -236,6 +240,23 @@ def test_a_running_guest_tells_what_its_disks_have_done_and_takes_others(
 
 
 @needs_debian
+def test_an_nbd_disk_that_came_later_outlives_its_connection(
+    debian_console: Callable[..., "pexpect.spawn[str]"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    child = debian_console("--name", "teller")
+    with closing(Server(tmp_path / "socket")) as server:
+        assert block("attach", "teller", f"nbd:{tmp_path}/socket") == "xvda\n"
+        child.send("until [ -b /dev/xvda ]; do :; done; echo he''re\r")
+        child.expect("here")
+        server.drop()
+        server.data[:9] = b"connected"
+        child.send("dd if=/dev/xvda bs=512 count=1 iflag=direct 2>/dev/null | head -c 9 | sed s/$/-again/; echo\r")
+        child.expect("is there again")
+        child.expect("connected-again")
+
+
+@needs_debian
 def test_the_shell_follows_the_window(debian_console: Callable[..., "pexpect.spawn[str]"]) -> None:
     child = debian_console()
     child.send("stty size; echo $TERM\r")
@@ -252,6 +273,18 @@ def test_the_shell_follows_the_window(debian_console: Callable[..., "pexpect.spa
 
 
 # --- without a terminal
+
+
+def test_a_quiet_run_warns_of_a_disk_that_looks_like_another_format(tmp_path: Path) -> None:
+    disk = tmp_path / "cloud.img"
+    with create_file(disk, 1 << 20) as file:
+        create_image(file, 1 << 20)
+    ended = subprocess.run(
+        [*XENIA, "run", "-q", "--kernel", "demo", "--disk", f"file:{disk}"], input=b"halt\r", capture_output=True,
+        env=environment(), timeout=LIMIT, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0
+    assert ended.stderr.decode() == f"xenia: {disk} looks like qcow2: say qcow2:{disk}\n"
 
 
 def test_a_restart_can_be_asked_for() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pydoc
+import re
 import threading
 from collections.abc import Iterator
 
@@ -27,6 +29,16 @@ def domain(machine: Machine) -> Domain:
     image = embedded()
     assert image is not None
     return machine.create_domain(image, memory=16 * MIB)
+
+
+def test_help_says_what_each_attribute_of_a_domain_is(domain: Domain) -> None:
+    shown = pydoc.plain(pydoc.render_doc(Domain))
+    told = set()
+    for names in re.findall(r"^ \|  (\w+(?:, \w+)*)  +\S", shown, re.MULTILINE):  # of one space: a sentence
+        told.update(names.split(", "))
+    assert {name for name in vars(domain) if not name.startswith("_")} <= told
+    for name, member in vars(Domain).items():
+        assert name.startswith("_") or member.__doc__, name
 
 
 def test_a_destroyed_domain_does_not_start(domain: Domain) -> None:
