@@ -109,6 +109,8 @@ def check(disk: str, repair: bool = False, progress: Progress = no_progress) -> 
         found.append(
             Checked(name, report.sound, report.errors, report.error_count, report.leaks, report.used, report.repaired)
         )
+    if not found:
+        open_stack(stack_of(disk), read_only=True).close()  # what is not there, or is no disk, is not sound either
     return found
 
 

@@ -75,6 +75,7 @@ def test_a_sound_image_is_found_sound(capsys: pytest.CaptureFixture[str]) -> Non
         disk.pwrite(os.urandom(300_000), 1000)
     found = answer(capsys, "check", "file:disk,qcow2")
     assert found["sound"] and found["images"][0]["image"] == "what is in file:disk"
+    Path("old.img").write_bytes(bytes(4096))
     assert command(["disk", "check", "old.img", "--json"]) == ExitStatus.OK
     assert json.loads(capsys.readouterr().out) == {"sound": True, "images": []}
 
@@ -147,3 +148,11 @@ def test_a_name_that_is_no_utf8_is_shown_by_its_bytes(tmp_path: Path, capsys: py
     assert "/caf\\xe9.img" in capsys.readouterr().out
     assert command(["disk", "info", f"{path}s"]) == 2
     assert "/caf\\xe9.imgs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["missing.img", "folder", "pipe", "file:missing.img,cow"])
+def test_a_check_of_what_is_no_disk_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    os.mkfifo("pipe")
+    assert command(["disk", "check", name]) == ExitStatus.USAGE
