@@ -53,4 +53,4 @@ cdef void lock_lend(Lock *it) noexcept nogil
 
 # Let go of the lock until the condition is signalled, or for no reason.  Both are called with the lock held.
 cdef void condition_wait(Condition *condition, Lock *it) noexcept nogil
-cdef void condition_signal(Condition *condition, bint all) noexcept nogil
+cdef void condition_signal_and_unlock(Condition *condition, bint all, Lock *it) noexcept nogil

@@ -130,9 +130,13 @@ cdef extern from *:
         __atomic_fetch_or(word, LOCK_RESERVED, __ATOMIC_SEQ_CST);
     }
 
-    static void signal_condition(volatile uint32_t *signals, int all)
+    static void signal_condition(volatile uint32_t *signals)
     {
         __atomic_fetch_add(signals, 1, __ATOMIC_SEQ_CST);
+    }
+
+    static void wake_waiters(volatile uint32_t *signals, int all)
+    {
         futex_wake(signals, all ? INT_MAX : 1);
     }
     """
@@ -142,7 +146,8 @@ cdef extern from *:
     void wake(volatile uint32_t *word) noexcept nogil
     void reserve(volatile uint32_t *word) noexcept nogil
     bint futex_wait(volatile uint32_t *word, uint32_t value, unsigned long timeout_ns) noexcept nogil
-    void signal_condition(volatile uint32_t *signals, bint all) noexcept nogil
+    void signal_condition(volatile uint32_t *signals) noexcept nogil
+    void wake_waiters(volatile uint32_t *signals, bint all) noexcept nogil
     unsigned long longest_ns
     uint32_t waits_with_interpreter
     bint measuring
@@ -180,9 +185,14 @@ cdef void condition_wait(Condition *condition, Lock *it) noexcept nogil:
     condition.waiting -= 1
 
 
-cdef void condition_signal(Condition *condition, bint all) noexcept nogil:
-    if condition.waiting:
-        signal_condition(&condition.signals, all)
+cdef void condition_signal_and_unlock(Condition *condition, bint all, Lock *it) noexcept nogil:
+    # Whoever wakes while the lock is held only goes to sleep again.
+    cdef bint waiting = condition.waiting != 0
+    if waiting:
+        signal_condition(&condition.signals)
+    unlock(it)
+    if waiting:
+        wake_waiters(&condition.signals, all)
 
 
 def waits_with_the_interpreter(reset: bool = False) -> int:

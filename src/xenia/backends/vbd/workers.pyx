@@ -13,7 +13,7 @@ from posix.types cimport off_t
 
 from xenia.backends.vbd.request cimport OP_DISCARD, OP_FLUSH, OP_READ, OP_SECURE_DISCARD, OP_WRITE, Op
 from xenia.backends.vbd.transfer cimport punch, transfer
-from xenia.machine.lock cimport condition_signal, condition_wait, lock, unlock
+from xenia.machine.lock cimport condition_signal_and_unlock, condition_wait, lock, unlock
 
 from xenia.backends.vbd.layers import submit
 
@@ -171,8 +171,7 @@ cdef class Workers:
         else:
             self.last.next = first
         self.last = last
-        condition_signal(&self.changed, first != last and self.fd >= 0)
-        unlock(&self.lock)
+        condition_signal_and_unlock(&self.changed, first != last and self.fd >= 0, &self.lock)
 
     cdef Op *get(self) noexcept nogil:
         # One request (with those merged into it), or a few writes, which hardly wait; through layers, all there are.
@@ -197,8 +196,7 @@ cdef class Workers:
         with nogil:
             lock(&self.lock)
             self.closing = True
-            condition_signal(&self.changed, True)
-            unlock(&self.lock)
+            condition_signal_and_unlock(&self.changed, True, &self.lock)
 
     def resize(self, size: int) -> None:
         """The disk has another size from now on."""
