@@ -140,7 +140,10 @@ def read_header(container: Layer, what: str) -> Header:
     if backing_offset:
         if backing_length > 1023 or backing_offset + backing_length > len(data):
             raise ConfigError(f"{what} is damaged: the name of its backing file is not in its header")
-        header.backing_file = data[backing_offset : backing_offset + backing_length].decode("utf-8", "surrogateescape")
+        name = data[backing_offset : backing_offset + backing_length]
+        if b"\0" in name:
+            raise ConfigError(f"{what} is damaged: the name of its backing file holds a zero byte")
+        header.backing_file = name.decode("utf-8", "surrogateescape")
     _check(header, container, what)
     return header
 
