@@ -8,6 +8,7 @@ import pty
 import shutil
 import signal
 import subprocess
+import sys
 import termios
 from collections.abc import Iterator
 from pathlib import Path
@@ -99,3 +100,30 @@ def test_a_terminal_that_hangs_up_ends_the_run_as_sighup_does(leads: bool) -> No
     read_until(master, b"> ")
     os.close(master)
     assert process.wait(LIMIT) == -signal.SIGHUP
+
+
+def test_a_run_in_the_background_of_a_terminal_leaves_it_alone_and_ends_when_it_is_asked_to() -> None:
+    leader = (
+        "import fcntl, os, signal, subprocess, sys, termios, time\n"
+        "fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+        "before = termios.tcgetattr(0)\n"
+        "guest = subprocess.Popen(sys.argv[1:], process_group=0)\n"
+        "sys.stdin.readline()\n"  # the test has seen the guest's prompt
+        "same = termios.tcgetattr(0) == before\n"
+        "guest.terminate()\n"
+        "print('left alone', same, 'ended by', -guest.wait(), flush=True)\n"
+    )
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", leader, *XENIA, "run", "--kernel", "demo"],
+        env=environment(), stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+    )  # fmt: skip
+    os.close(slave)
+    try:
+        read_until(master, b"\r\n> ")
+        os.write(master, b"\n")
+        read_until(master, b"left alone True ended by 15")
+        assert process.wait(LIMIT) == 0
+    finally:
+        process.kill()
+        os.close(master)

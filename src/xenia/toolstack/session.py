@@ -256,7 +256,7 @@ class Session:
         """The descriptors that are ready, once some are or it is time to offer again what was not taken."""
         # Keys are read even when the guest takes none, for the leave key may be among them.
         full = bool(self._unsent) and not self._terminal.is_tty
-        hungry = self._reading and not full and self._line.room() > 0
+        hungry = self._reading and not full and self._line.room() > 0 and self._terminal.in_foreground()
         if hungry:
             self._poll.register(self._terminal.stdin, select.POLLIN)
         try:

@@ -66,6 +66,7 @@ class Terminal:
         self.stdin = stdin
         self.stdout = stdout
         self.is_tty = keys and os.isatty(stdin) and os.isatty(stdout)
+        self._group = os.getpgrp()  # asked before there are walls
         self._saved: _Attributes | None = None
         self._guardian: subprocess.Popen[bytes] | None = None
 
@@ -78,10 +79,9 @@ class Terminal:
         return (rows, columns) if rows > 0 and columns > 0 else None
 
     def __enter__(self) -> Self:
-        """Make the terminal raw; without a terminal, nothing."""
+        """Make the terminal raw; without a terminal, or in the background of one, nothing."""
         self.guard()
-        if self._saved is not None:
-            termios.tcsetattr(self.stdin, termios.TCSADRAIN, _raw(self._saved))
+        self.resume()
         return self
 
     def guard(self) -> None:
@@ -98,7 +98,7 @@ class Terminal:
 
     def resume(self) -> None:
         """Make the terminal raw again after the process was stopped and continued (SIGCONT): the shell has reset it."""
-        if self._saved is not None:
+        if self._saved is not None and self.in_foreground():
             termios.tcsetattr(self.stdin, termios.TCSADRAIN, _raw(self._saved))
 
     def restore(self) -> None:
@@ -107,8 +107,20 @@ class Terminal:
             return
         saved, self._saved = self._saved, None
         with suppress(termios.error):  # the terminal itself may be gone (hung up)
-            termios.tcsetattr(self.stdin, termios.TCSADRAIN, saved)
+            if self.in_foreground():
+                termios.tcsetattr(self.stdin, termios.TCSADRAIN, saved)
         self._dismiss_guardian()
+
+    def in_foreground(self) -> bool:
+        """Whether standard input is this process's to read and to change.
+
+        In the background of a terminal it is somebody else's, and the kernel stops whoever tries (SIGTTIN, SIGTTOU):
+        one that was asked to end would not.
+        """
+        try:
+            return os.tcgetpgrp(self.stdin) == self._group
+        except OSError:  # a terminal without job control, for us
+            return True
 
     def _start_guardian(self, saved: _Attributes) -> None:
         with suppress(OSError):  # without a shell on this host the other ways to restore remain
