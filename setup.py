@@ -103,6 +103,7 @@ def translate(module: Extension) -> None:
         language_level=3,
         include_path=["src"],
         build_dir=TRANSLATED,
+        cache=os.environ.get("XENIA_CYTHON_CACHE", False),
         quiet=True,
         compiler_directives={
             "boundscheck": False,
@@ -143,6 +144,10 @@ class BuildExt(build_ext):
         self.parallel = self.parallel or JOBS
 
     def build_extensions(self) -> None:
+        if self.inplace:
+            for module in Path("src").rglob("*.so"):  # its source was moved or is gone
+                if not module.with_name(f"{module.name.split('.')[0]}.pyx").exists():
+                    module.unlink()
         self.extensions.sort(key=lambda module: -sum(os.path.getsize(source) for source in module.sources))
         self._progress = Progress("translating", len(self.extensions))
         shares = [FORK.Process(target=self._translate, args=(self.extensions[i::JOBS],)) for i in range(JOBS)]

@@ -64,7 +64,7 @@ class Files:
 
         parameters    of the module named last
         """
-        from xenia.toolstack.modules import load_order, read_modinfo
+        from xenia.toolstack.provision.modules import load_order, read_modinfo
 
         infos = {module: read_modinfo(data, module) for module, data in self.modules.items()}
         order = load_order(modules, infos)
@@ -206,7 +206,7 @@ def xenia(name: str, layers: str = "file:{}.img", *, made: bool = False, paramet
     """
 
     def start(files: Files) -> Drive:
-        from xenia.toolstack.initramfs import MODULE_OPTIONS
+        from xenia.toolstack.provision.initramfs import MODULE_OPTIONS
 
         base = files.directory / name
         stack = layers.format(base)
@@ -232,7 +232,7 @@ def xenia(name: str, layers: str = "file:{}.img", *, made: bool = False, paramet
 
 def make(stack: str, key: Path, data: bytes) -> None:
     """Make a disk with that on it."""
-    from xenia.backends.storage.stack import create_stack, open_stack
+    from xenia.storage.stack import create_stack, open_stack
 
     key.write_text("a passphrase")
     create_stack(stack, len(data))

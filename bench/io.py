@@ -67,9 +67,9 @@ def files(options: argparse.Namespace, directory: Path) -> Files:
     """What all have in common."""
     from bench import drives, peers
     from bench.workload import static_program
-    from xenia.toolstack.cache import Cache
-    from xenia.toolstack.kernels import Kernels
-    from xenia.toolstack.packages import PackageClient
+    from xenia.toolstack.provision.cache import Cache
+    from xenia.toolstack.provision.kernels import Kernels
+    from xenia.toolstack.provision.packages import PackageClient
 
     cache = Cache()
     kernels = Kernels(cache, PackageClient(cache))

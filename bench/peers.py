@@ -62,7 +62,7 @@ def _unpacked_xen(path: Path) -> Path:
     data = path.read_bytes()
     if not data.startswith(b"\x1f\x8b"):
         return path
-    from xenia.toolstack.cache import Cache
+    from xenia.toolstack.provision.cache import Cache
 
     cache = Cache()
     target = cache.path("peers", path.with_suffix(".elf").name)
@@ -73,9 +73,9 @@ def _unpacked_xen(path: Path) -> Path:
 
 
 def _xen_from_package() -> Path:
-    from xenia.toolstack.cache import Cache
-    from xenia.toolstack.deb import read_deb
-    from xenia.toolstack.packages import PackageClient
+    from xenia.toolstack.provision.cache import Cache
+    from xenia.toolstack.provision.deb import read_deb
+    from xenia.toolstack.provision.packages import PackageClient
 
     cache = Cache()
     target = cache.path("peers", f"{XEN_PACKAGE}.elf")
@@ -97,10 +97,10 @@ def _xen_from_package() -> Path:
 
 def linux_modules(release: str, wanted: Iterable[str]) -> dict[str, bytes]:
     """Those modules of the distribution's kernel, and all they depend on, by name: other machines' drivers."""
-    from xenia.toolstack.cache import Cache
-    from xenia.toolstack.deb import read_deb
-    from xenia.toolstack.modules import SUFFIXES, load_order, read_modinfo, unpack_module
-    from xenia.toolstack.packages import PackageClient
+    from xenia.toolstack.provision.cache import Cache
+    from xenia.toolstack.provision.deb import read_deb
+    from xenia.toolstack.provision.modules import SUFFIXES, load_order, read_modinfo, unpack_module
+    from xenia.toolstack.provision.packages import PackageClient
 
     wanted = sorted(wanted)
     cache = Cache()

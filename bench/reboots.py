@@ -17,7 +17,7 @@ import time
 from guests import build as guests
 from xenia.abi.xen import DOMID_FIRST_RESERVED
 from xenia.domain.build.elf import load_elf
-from xenia.hypervisor import Hypervisor
+from xenia.hypervisor.machine import MachineHandle
 from xenia.shutdown import Reason
 
 MIB = 1 << 20
@@ -37,7 +37,7 @@ def descriptors() -> int:
 def main() -> None:
     wanted = arguments().reboots
     kernel = load_elf(guests.build("shutdown_reboot", guests.OUTPUT / "shutdown_reboot").read_bytes(), "a tiny guest")
-    hypervisor = Hypervisor(16 * MIB)
+    hypervisor = MachineHandle(16 * MIB)
     hypervisor.next_domid = number = 1 if wanted > NUMBERS else NUMBERS - wanted // 2
     begun, free, opened = time.monotonic(), hypervisor.memory.nr_free, None
     for done in range(1, wanted + 1):

@@ -49,9 +49,9 @@ def workload(
     directory: Path, *, kernel: Path | None, busybox: Path | None, micro: bool = False, init: str = INIT
 ) -> Workload:
     """Make the initramfs in `directory`; what is not given is Debian's, by way of Xenia's cache."""
-    from xenia.toolstack.cache import Cache
-    from xenia.toolstack.kernels import Kernels
-    from xenia.toolstack.packages import PackageClient
+    from xenia.toolstack.provision.cache import Cache
+    from xenia.toolstack.provision.kernels import Kernels
+    from xenia.toolstack.provision.packages import PackageClient
 
     cache = Cache()
     kernels = Kernels(cache, PackageClient(cache))

@@ -15,8 +15,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
 from xenia.errors import ConfigError
-from xenia.toolstack.cache import Cache
-from xenia.toolstack.packages import PackageClient
+from xenia.toolstack.provision.cache import Cache
+from xenia.toolstack.provision.packages import PackageClient
 
 
 def main(folder: Path, names: list[str]) -> int:

@@ -24,13 +24,13 @@ from typing import Any, Self
 
 import pytest
 
+import xenia.hypervisor.foreign
 import xenia.testing.foreign
-import xenia.toolstack.foreign
 from xenia.abi.xs_wire import XsdError
-from xenia.backends.storage import host
-from xenia.backends.xenstore.client import Client
-from xenia.backends.xenstore.error import StoreError
 from xenia.machine.thread import HostThread
+from xenia.storage import host
+from xenia.xenstore.client import Client
+from xenia.xenstore.error import StoreError
 
 # What the host is asked for, and how it refuses.
 CALLS: list[tuple[Any, str, int]] = [
@@ -48,7 +48,7 @@ CALLS: list[tuple[Any, str, int]] = [
     (os, "close", errno.EIO),
     (fcntl, "flock", errno.ENOLCK),
     (xenia.testing.foreign, "Window", errno.ENOMEM),
-    (xenia.toolstack.foreign, "Window", errno.ENOMEM),
+    (xenia.hypervisor.foreign, "Window", errno.ENOMEM),
     (HostThread, "start", errno.EAGAIN),
     (Client, "atomically", 0),
     (Client, "transaction", 0),

@@ -70,19 +70,29 @@ def imports() -> tuple[Import, ...]:
 
 
 def part(path: Path) -> str:
-    """The row that a source file belongs to."""
-    return path.relative_to(PACKAGE).parts[0].split(".")[0]
+    """The row that a source file belongs to: its own, or that of the nearest folder that has one."""
+    name = str(path.relative_to(PACKAGE).with_suffix(""))
+    while name not in table() and "/" in name:
+        name = name.rpartition("/")[0]
+    return name
 
 
 @cache
 def parts() -> set[str]:
-    """Every folder and file directly under the package."""
-    return {part(path) for path in sources()}
+    """Every row that has code, and every file and folder that needs one: those directly under the package, and under a
+    folder of which another part has a row of its own."""
+    found = {part(path) for path in sources() if path.stat().st_size}
+    divided = {name.rpartition("/")[0] for name in table() if "/" in name}
+    folders = {str(path.parent.relative_to(PACKAGE)) for path in sources() if path.stat().st_size}
+    return found | {name for name in folders if name.rpartition("/")[0] in divided}
 
 
 def target_part(target: str) -> str:
-    name = [*target.split("."), ""][1]
-    return name if name in parts() else "__init__"
+    """The row of what is imported, a module or a name in one."""
+    names = target.split(".")[1:]
+    while names and "/".join(names) not in table():
+        names.pop()
+    return "/".join(names) or "__init__"
 
 
 @cache
@@ -93,7 +103,7 @@ def table() -> dict[str, set[str]]:
     for line in body.strip().splitlines()[2:]:
         name, allowed, what = (cell.strip() for cell in line.strip("|").split("|"))
         assert what, f"{name} is not described"
-        rows[name.strip("`")] = set(re.findall(r"`(\w+)`", allowed))
+        rows[name.strip("`")] = set(re.findall(r"`([\w/]+)`", allowed))
     return rows
 
 
@@ -105,11 +115,19 @@ def test_every_part_of_the_package_has_a_row_and_every_row_has_code() -> None:
 def test_imports_go_only_where_the_table_says(name: str) -> None:
     allowed = table()[name] | FOR_ALL | {name}
     wrong = [
-        f"{found.file.relative_to(ROOT)} imports {found.target}"
+        f"{found.file.relative_to(ROOT)} imports {found.target} of {target_part(found.target)}"
         for found in imports()
         if part(found.file) == name and target_part(found.target) not in allowed
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def test_every_arrow_of_the_table_is_used() -> None:
+    used: dict[str, set[str]] = {}
+    for found in imports():
+        used.setdefault(part(found.file), set()).add(target_part(found.target))
+    idle = {name: sorted(allowed - used.get(name, set())) for name, allowed in table().items()}
+    assert not {name: arrows for name, arrows in idle.items() if arrows}
 
 
 def test_the_table_lists_from_top_to_bottom_and_arrows_only_go_down() -> None:

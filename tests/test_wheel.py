@@ -92,7 +92,7 @@ def test_the_two_commands_work_in_a_clone_without_a_compiler_beside_a_wheel(
     ran = in_clone(clone, ["./xenia", "run", "-q", "--", "uname", "-s"], without_compiler)
     assert (ran.returncode, ran.stdout) == (0, "Linux\n"), ran.stderr
     tested = in_clone(
-        clone, ["./test", "-q", "tests/unit/machine", "tests/unit/toolstack/test_machine.py"], without_compiler
+        clone, ["./test", "-q", "tests/unit/machine", "tests/unit/toolstack/machine/test_machine.py"], without_compiler
     )
     assert tested.returncode == 0, tested.stdout + tested.stderr
     assert re.search(r"\d+ passed", tested.stdout) and "skipped" not in tested.stdout
@@ -100,7 +100,7 @@ def test_the_two_commands_work_in_a_clone_without_a_compiler_beside_a_wheel(
 
 def test_a_wheel_of_other_sources_is_refused(wheel: Path, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("*.so"))
-    with (tmp_path / "src/xenia/run_loop.pyx").open("a") as source:
+    with (tmp_path / "src/xenia/hypervisor/run_loop.pyx").open("a") as source:
         source.write("# changed\n")
     answer = subprocess.run(
         [sys.executable, ROOT / "scripts/unpack_wheel.py", wheel, tmp_path / "src"], capture_output=True, text=True

@@ -17,7 +17,7 @@ from xenia.errors import ConfigError, DomainCrash, GuestFault, HypervisorBug, Xe
 from xenia.shutdown import Reason, Shutdown
 
 if TYPE_CHECKING:
-    from xenia.toolstack.machine import Domain, Machine
+    from xenia.toolstack.machine.machine import Domain, Machine
 
 __all__ = [
     "ConfigError",
@@ -39,7 +39,8 @@ def __dir__() -> list[str]:
 def __getattr__(name: str) -> object:
     # The compiled core is loaded when it is first wanted: `xenia --help` does without.
     if name in ("Machine", "Domain"):
-        from xenia.toolstack import isolated, machine
+        from xenia.toolstack.isolation import isolated
+        from xenia.toolstack.machine import machine
 
         assert isolated  # which makes itself known to Machine
         return getattr(machine, name)

@@ -9,8 +9,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from xenia.backends.storage import kinds
-from xenia.backends.storage.luks2 import Cost
+from xenia.storage import kinds
+from xenia.storage.luks2 import Cost
 
 
 @pytest.fixture

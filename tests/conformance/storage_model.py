@@ -9,9 +9,9 @@ from pathlib import Path
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from xenia.backends.storage.kinds import KINDS
-from xenia.backends.storage.layer import Layer, Operation, Request
-from xenia.backends.storage.stack import create_stack, open_stack, words_of
+from xenia.storage.kinds import KINDS
+from xenia.storage.layer import Layer, Operation, Request
+from xenia.storage.stack import create_stack, open_stack, words_of
 
 SIZE = 300 * 1024 + 512  # neither whole clusters nor whole pages
 LONGEST = 160 * 1024

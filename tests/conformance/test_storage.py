@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.conformance.storage_model import SIZE, STACKS, StackMachine, in_directory, make, pattern
-from xenia.backends.storage.layer import Operation, Request
-from xenia.backends.storage.stack import open_stack
+from xenia.storage.layer import Operation, Request
+from xenia.storage.stack import open_stack
 
 pytest.importorskip("cryptography", reason="needs the Python package cryptography")
 

@@ -15,16 +15,16 @@ from typing import NoReturn
 import pytest
 
 from tests.conformance.storage_model import STACKS, in_directory, make, pattern
-from xenia.backends.storage.cache import Cache
-from xenia.backends.storage.cow import Overlay
-from xenia.backends.storage.layer import Layer
-from xenia.backends.storage.memory import Memory
-from xenia.backends.storage.qcow2.check import check_image
-from xenia.backends.storage.qcow2.create import create_image
-from xenia.backends.storage.qcow2.header import read_header
-from xenia.backends.storage.qcow2.image import Qcow2
-from xenia.backends.storage.stack import open_stack
-from xenia.backends.storage.trace import Event, Record, Trace, replay
+from xenia.storage.cache import Cache
+from xenia.storage.cow import Overlay
+from xenia.storage.layer import Layer
+from xenia.storage.memory import Memory
+from xenia.storage.qcow2.check import check_image
+from xenia.storage.qcow2.create import create_image
+from xenia.storage.qcow2.header import read_header
+from xenia.storage.qcow2.image import Qcow2
+from xenia.storage.stack import open_stack
+from xenia.storage.trace import Event, Record, Trace, replay
 
 SIZE = 96 * 1024
 SECTOR = 512

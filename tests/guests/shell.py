@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 import pytest
 
+from xenia.agent.protocol import AgentConfig
 from xenia.errors import ConfigError
-from xenia.toolstack.agent import AgentConfig
-from xenia.toolstack.cache import Cache
-from xenia.toolstack.initramfs import ENVIRONMENT, base_initramfs, initramfs
-from xenia.toolstack.kernels import Kernels, unpacked_image
-from xenia.toolstack.machine import Domain, Machine
-from xenia.toolstack.machine_config import MIB
-from xenia.toolstack.packages import PackageClient
+from xenia.toolstack.config.machine import MIB
+from xenia.toolstack.machine.machine import Domain, Machine
+from xenia.toolstack.provision.cache import Cache
+from xenia.toolstack.provision.initramfs import ENVIRONMENT, base_initramfs, initramfs
+from xenia.toolstack.provision.kernels import Kernels, unpacked_image
+from xenia.toolstack.provision.packages import PackageClient
 
 LIMIT = 120  # seconds
 

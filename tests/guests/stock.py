@@ -12,17 +12,17 @@ from typing import Any
 import pytest
 
 from guests import build as guests
-from xenia.backends.storage.layer import Layer
+from xenia.agent.protocol import AgentConfig
 from xenia.errors import ConfigError
 from xenia.shutdown import Shutdown
-from xenia.toolstack.agent import AgentConfig
-from xenia.toolstack.boot import SMALL_COMMAND_LINE, SMALL_MEMORY
-from xenia.toolstack.cache import Cache
-from xenia.toolstack.initramfs import ENVIRONMENT, FILE_SYSTEMS, FRONTENDS, base_initramfs, initramfs
-from xenia.toolstack.kernels import Kernels, unpacked_image
-from xenia.toolstack.machine import Domain, Machine
-from xenia.toolstack.machine_config import MIB, Clock
-from xenia.toolstack.packages import PackageClient
+from xenia.storage.layer import Layer
+from xenia.toolstack.config.machine import MIB, Clock
+from xenia.toolstack.machine.machine import Domain, Machine
+from xenia.toolstack.provision.boot import SMALL_COMMAND_LINE, SMALL_MEMORY
+from xenia.toolstack.provision.cache import Cache
+from xenia.toolstack.provision.initramfs import ENVIRONMENT, FILE_SYSTEMS, FRONTENDS, base_initramfs, initramfs
+from xenia.toolstack.provision.kernels import Kernels, unpacked_image
+from xenia.toolstack.provision.packages import PackageClient
 
 PROGRAMS = Path(__file__).with_name("programs")
 OUTPUT = guests.OUTPUT / "programs"

@@ -14,12 +14,12 @@ import pytest
 from tests.guests.stock import Attached, Report, Stock
 from tests.guests.test_stock_kernels import assert_clean
 from xenia.abi.xenbus import XenbusState
-from xenia.backends.storage.file import create_file, open_file
-from xenia.backends.storage.layer import Layer
-from xenia.backends.storage.stack import open_over
-from xenia.backends.storage.trace import Event, Record, Trace
 from xenia.backends.vbd.stats import VbdStats
-from xenia.toolstack.packages import PackageClient
+from xenia.storage.file import create_file, open_file
+from xenia.storage.layer import Layer
+from xenia.storage.stack import open_over
+from xenia.storage.trace import Event, Record, Trace
+from xenia.toolstack.provision.packages import PackageClient
 
 pytestmark = [
     pytest.mark.guest,

@@ -21,9 +21,9 @@ import pytest
 
 from xenia.errors import ConfigError
 from xenia.jail.jail import walls_of_host
-from xenia.toolstack.cache import Cache
-from xenia.toolstack.deb import read_control
-from xenia.toolstack.packages import PackageClient
+from xenia.toolstack.provision.cache import Cache
+from xenia.toolstack.provision.deb import read_control
+from xenia.toolstack.provision.packages import PackageClient
 
 SOURCE = Path(__file__).parents[2] / "src"
 LIMIT = 280  # seconds for the slowest step on the slowest machine

@@ -9,7 +9,7 @@ import pytest
 from tests.guests.tiny import kernel
 from xenia.abi.xen import DOMID_FIRST_RESERVED
 from xenia.errors import ConfigError
-from xenia.hypervisor import Hypervisor, VirtualMachine
+from xenia.hypervisor.machine import DomainHandle, MachineHandle
 
 pytestmark = pytest.mark.guest
 
@@ -17,12 +17,12 @@ MIB = 1 << 20
 LAST = DOMID_FIRST_RESERVED - 1
 
 
-def create(hypervisor: Hypervisor) -> VirtualMachine:
+def create(hypervisor: MachineHandle) -> DomainHandle:
     return hypervisor.create_domain(kernel("shutdown_reboot"), memory=8 * MIB)
 
 
 def test_after_the_last_number_comes_the_first_again() -> None:
-    hypervisor = Hypervisor(32 * MIB)
+    hypervisor = MachineHandle(32 * MIB)
     hypervisor.next_domid = LAST - 1
     numbers = []
     for _ in range(4):
@@ -36,7 +36,7 @@ def test_after_the_last_number_comes_the_first_again() -> None:
 
 
 def test_a_number_that_somebody_has_is_passed_over() -> None:
-    hypervisor = Hypervisor(64 * MIB)
+    hypervisor = MachineHandle(64 * MIB)
     lives = create(hypervisor)
     gone = create(hypervisor)
     gone.destroy()  # but for its object, which others may still hold frames by
@@ -51,7 +51,7 @@ def test_a_number_that_somebody_has_is_passed_over() -> None:
 
 
 def test_a_domain_that_could_not_be_made_keeps_no_number() -> None:
-    hypervisor = Hypervisor(32 * MIB)
+    hypervisor = MachineHandle(32 * MIB)
     for _ in range(3):
         with pytest.raises(ConfigError):
             hypervisor.create_domain(kernel("shutdown_reboot"), memory=64 * MIB)

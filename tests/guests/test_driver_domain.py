@@ -17,14 +17,14 @@ import pytest
 
 from tests.guests.shell import LIMIT, Shell
 from xenia.abi.xenbus import XenbusState
-from xenia.backends.storage.file import open_file
-from xenia.backends.storage.memory import Memory
-from xenia.toolstack.cache import Cache
-from xenia.toolstack.initramfs import agent_binary
-from xenia.toolstack.machine import Machine
-from xenia.toolstack.machine_config import MIB
-from xenia.toolstack.packages import PackageClient
-from xenia.toolstack.vbd import Disk
+from xenia.storage.file import open_file
+from xenia.storage.memory import Memory
+from xenia.toolstack.config.machine import MIB
+from xenia.toolstack.devices.disk import Disk
+from xenia.toolstack.machine.machine import Machine
+from xenia.toolstack.provision.cache import Cache
+from xenia.toolstack.provision.initramfs import agent_binary
+from xenia.toolstack.provision.packages import PackageClient
 
 pytestmark = [
     pytest.mark.guest,

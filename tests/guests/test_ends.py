@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.guests.test_run import LIMIT, XENIA, environment, needs_debian
-from xenia.backends.storage.stack import create_stack, open_stack
+from xenia.storage.stack import create_stack, open_stack
 
 pytestmark = pytest.mark.guest
 

@@ -19,13 +19,13 @@ import pytest
 from tests.conformance.storage_model import make, pattern
 from tests.guests.stock import Attached, Report, Stock
 from tests.guests.test_stock_kernels import assert_clean
-from xenia.backends.storage.stack import create_stack, open_stack
 from xenia.errors import ConfigError
 from xenia.shutdown import Reason
-from xenia.toolstack.cache import Cache
-from xenia.toolstack.disk import convert
-from xenia.toolstack.kernels import Kernels
-from xenia.toolstack.packages import PackageClient
+from xenia.storage.stack import create_stack, open_stack
+from xenia.toolstack.disks.disk import convert
+from xenia.toolstack.provision.cache import Cache
+from xenia.toolstack.provision.kernels import Kernels
+from xenia.toolstack.provision.packages import PackageClient
 
 pytestmark = [
     pytest.mark.guest,

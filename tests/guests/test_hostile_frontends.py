@@ -15,15 +15,15 @@ import pytest
 from tests.guests.stock import Quiet
 from tests.guests.tiny import kernel
 from xenia import Machine
-from xenia.backends.storage.file import create_file
-from xenia.backends.storage.layer import Layer
-from xenia.backends.storage.stack import open_over
 from xenia.shutdown import Reason
-from xenia.toolstack.boot import prepare
-from xenia.toolstack.disk_config import parse_disk
-from xenia.toolstack.machine import Domain
-from xenia.toolstack.machine_config import MachineConfig
-from xenia.toolstack.packages import PackageClient
+from xenia.storage.file import create_file
+from xenia.storage.layer import Layer
+from xenia.storage.stack import open_over
+from xenia.toolstack.config.disk import parse_disk
+from xenia.toolstack.config.machine import MachineConfig
+from xenia.toolstack.machine.machine import Domain
+from xenia.toolstack.provision.boot import prepare
+from xenia.toolstack.provision.packages import PackageClient
 
 pytestmark = pytest.mark.guest
 

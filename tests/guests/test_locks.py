@@ -13,9 +13,9 @@ import pytest
 
 from tests.guests.tiny import kernel
 from xenia import Domain, Machine
-from xenia.backends.fault import FrontendFault
-from xenia.backends.xenbus.window import Window
-from xenia.toolstack import foreign
+from xenia.foreign.fault import FrontendFault
+from xenia.hypervisor import foreign
+from xenia.machine.window import Window
 
 pytestmark = pytest.mark.guest
 

@@ -12,17 +12,17 @@ from pathlib import Path
 import pytest
 
 from tests.guests.stock import Quiet
-from xenia.backends.storage.file import open_file
 from xenia.cli.exit_status import ExitStatus
 from xenia.errors import ConfigError
-from xenia.toolstack.boot import prepare
-from xenia.toolstack.cache import Cache
-from xenia.toolstack.disk_config import parse_disk
-from xenia.toolstack.guest import Build, Destroy, Guest, Start, Wait
-from xenia.toolstack.initramfs import busybox_applets
-from xenia.toolstack.kernels import Kernels
-from xenia.toolstack.machine_config import MachineConfig
-from xenia.toolstack.packages import PackageClient
+from xenia.storage.file import open_file
+from xenia.toolstack.config.disk import parse_disk
+from xenia.toolstack.config.machine import MachineConfig
+from xenia.toolstack.guest.guest import Build, Destroy, Guest, Start, Wait
+from xenia.toolstack.provision.boot import prepare
+from xenia.toolstack.provision.cache import Cache
+from xenia.toolstack.provision.initramfs import busybox_applets
+from xenia.toolstack.provision.kernels import Kernels
+from xenia.toolstack.provision.packages import PackageClient
 
 SOURCE = Path(__file__).parents[2] / "src"
 LIMIT = 120

@@ -16,13 +16,13 @@ import pexpect
 import pytest
 
 from guests import build as guests
-from tests.unit.backends.storage.test_nbd import Server
-from xenia.backends.storage.file import create_file
-from xenia.backends.storage.qcow2.create import create_image
+from tests.unit.storage.test_nbd import Server
 from xenia.guests import embedded
-from xenia.toolstack.cache import Cache
-from xenia.toolstack.kernels import Kernels
-from xenia.toolstack.packages import PackageClient
+from xenia.storage.file import create_file
+from xenia.storage.qcow2.create import create_image
+from xenia.toolstack.provision.cache import Cache
+from xenia.toolstack.provision.kernels import Kernels
+from xenia.toolstack.provision.packages import PackageClient
 
 SOURCE = Path(__file__).parents[2] / "src"
 XENIA = [sys.executable, "-m", "xenia"]

@@ -9,7 +9,7 @@ import pytest
 from tests.guests.stock import NAMES, Report, Stock
 from xenia.errors import ConfigError
 from xenia.shutdown import Reason
-from xenia.toolstack.packages import PackageClient
+from xenia.toolstack.provision.packages import PackageClient
 
 pytestmark = [
     pytest.mark.guest,

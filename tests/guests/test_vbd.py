@@ -14,12 +14,12 @@ import pytest
 
 from tests.guests.stock import Quiet
 from xenia.abi.xenbus import XenbusState
-from xenia.backends.storage.file import open_file
-from xenia.toolstack.boot import prepare
-from xenia.toolstack.disk import convert
-from xenia.toolstack.guest import Build, Destroy, Guest, Start, Wait
-from xenia.toolstack.machine_config import MachineConfig
-from xenia.toolstack.packages import PackageClient
+from xenia.storage.file import open_file
+from xenia.toolstack.config.machine import MachineConfig
+from xenia.toolstack.disks.disk import convert
+from xenia.toolstack.guest.guest import Build, Destroy, Guest, Start, Wait
+from xenia.toolstack.provision.boot import prepare
+from xenia.toolstack.provision.packages import PackageClient
 
 SOURCE = Path(__file__).parents[2] / "src"
 LIMIT = 120

@@ -11,7 +11,7 @@ from guests import build as guests
 from xenia.backends.console.backend import ConsoleBackend
 from xenia.backends.console.sink import CallbackSink
 from xenia.domain.build.elf import ElfKernel, load_elf
-from xenia.hypervisor import Hypervisor, VirtualMachine
+from xenia.hypervisor.machine import DomainHandle, MachineHandle
 from xenia.shutdown import Shutdown
 
 ANSWERS = Path(__file__).with_name("answers")
@@ -36,8 +36,8 @@ class Running:
     """A tiny guest that runs, with what it wrote so far."""
 
     def __init__(self, name: str, *, memory: int = 16 << 20, scatter: int | None = None, check: bool = True) -> None:
-        self.hypervisor = Hypervisor(memory + (16 << 20), scatter, check)
-        self.domain: VirtualMachine = self.hypervisor.create_domain(kernel(name), memory=memory)
+        self.hypervisor = MachineHandle(memory + (16 << 20), scatter, check)
+        self.domain: DomainHandle = self.hypervisor.create_domain(kernel(name), memory=memory)
         self.output = bytearray()
         self.console = ConsoleBackend(
             name,

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from xenia.agent.protocol import AgentConfig, AgentConnection, Event, Exited, Mode, Started, Stderr, Stdout
 from xenia.errors import ConfigError
-from xenia.toolstack.agent import AgentConfig, AgentConnection, Event, Exited, Mode, Started, Stderr, Stdout
-from xenia.toolstack.cache import Cache
-from xenia.toolstack.initramfs import ENVIRONMENT, base_initramfs, initramfs
-from xenia.toolstack.kernels import Kernel, Kernels
-from xenia.toolstack.packages import PackageClient
+from xenia.toolstack.provision.cache import Cache
+from xenia.toolstack.provision.initramfs import ENVIRONMENT, base_initramfs, initramfs
+from xenia.toolstack.provision.kernels import Kernel, Kernels
+from xenia.toolstack.provision.packages import PackageClient
 
 QEMU = "qemu-system-x86_64"
 

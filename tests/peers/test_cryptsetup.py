@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from xenia.backends.storage.stack import create_stack, open_stack
 from xenia.errors import ConfigError
+from xenia.storage.stack import create_stack, open_stack
 
 CRYPTSETUP = shutil.which("cryptsetup", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 pytestmark = [

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.peers.test_nbd import server
-from xenia.backends.storage.nbd import open_nbd
-from xenia.backends.storage.stack import create_stack, open_stack
 from xenia.errors import ConfigError
-from xenia.toolstack import disk
-from xenia.toolstack.new_disk import new_disk
+from xenia.storage.nbd import open_nbd
+from xenia.storage.stack import create_stack, open_stack
+from xenia.toolstack.disks import disk
+from xenia.toolstack.disks.new_disk import new_disk
 
 pytestmark = [
     pytest.mark.peer,

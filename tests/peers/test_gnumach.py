@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from xenia.errors import ConfigError
-from xenia.toolstack.cache import Cache
-from xenia.toolstack.deb import read_deb
-from xenia.toolstack.packages import PackageClient
+from xenia.toolstack.provision.cache import Cache
+from xenia.toolstack.provision.deb import read_deb
+from xenia.toolstack.provision.packages import PackageClient
 
 pytestmark = pytest.mark.peer
 

@@ -15,8 +15,8 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.conformance.storage_model import StackMachine, in_directory
 from tests.unit.backends.vbd.conftest import Blkfront
 from xenia.abi.blkif import Operation, Status
-from xenia.backends.storage.stack import create_stack, open_stack
 from xenia.errors import ConfigError
+from xenia.storage.stack import create_stack, open_stack
 
 pytestmark = pytest.mark.peer
 

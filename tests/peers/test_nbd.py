@@ -15,11 +15,11 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.conformance.storage_model import FILTERS, Disk, StackMachine, in_directory, pattern
-from xenia.backends.storage.layer import Operation, Request
-from xenia.backends.storage.nbd import NbdClient, open_nbd
-from xenia.backends.storage.spec import quote
-from xenia.backends.storage.stack import create_stack, open_stack
 from xenia.errors import ConfigError
+from xenia.storage.layer import Operation, Request
+from xenia.storage.nbd import NbdClient, open_nbd
+from xenia.storage.spec import quote
+from xenia.storage.stack import create_stack, open_stack
 
 pytestmark = pytest.mark.peer
 SIZE = 8 << 20

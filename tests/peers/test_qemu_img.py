@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from tests.conformance.storage_model import Disk, pattern
-from xenia.backends.storage.cow import open_overlay
-from xenia.backends.storage.file import open_file
-from xenia.backends.storage.qcow2.create import create_image
-from xenia.backends.storage.qcow2.header import read_header
-from xenia.backends.storage.qcow2.open import open_image_file
-from xenia.backends.storage.qcow2.snapshots import read_snapshots
-from xenia.backends.storage.stack import create_stack, open_stack
 from xenia.errors import ConfigError
+from xenia.storage.cow import open_overlay
+from xenia.storage.file import open_file
+from xenia.storage.qcow2.create import create_image
+from xenia.storage.qcow2.header import read_header
+from xenia.storage.qcow2.open import open_image_file
+from xenia.storage.qcow2.snapshots import read_snapshots
+from xenia.storage.stack import create_stack, open_stack
 
 pytestmark = [
     pytest.mark.peer,

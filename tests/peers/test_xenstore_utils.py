@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from xenia.backends.xenstore.client import Client
-from xenia.backends.xenstore.server import Server
-from xenia.backends.xenstore.store import Store
 from xenia.errors import ConfigError
 from xenia.guests import embedded
-from xenia.toolstack.machine import Domain, Machine
-from xenia.toolstack.machine_config import MIB
+from xenia.toolstack.config.machine import MIB
+from xenia.toolstack.machine.machine import Domain, Machine
+from xenia.xenstore.client import Client
+from xenia.xenstore.server import Server
+from xenia.xenstore.store import Store
 
 pytestmark = [
     pytest.mark.peer,

@@ -1,1 +1,1 @@
-"""The program that runs as process 1 in Linux guests (agent.c).  The host's side of it is toolstack/agent.py."""
+"""The program that runs as process 1 in Linux guests (agent.c).  The host's side of it is agent/protocol.py."""

@@ -3,7 +3,7 @@
  *
  * It makes the usual mounts, loads the kernel modules it is told to, and then, as its configuration says, either gives a
  * shell on the console (mode=shell), or runs one command whose standard streams and exit status it carries over the
- * console in records (mode=command); see toolstack/agent.py for the protocol.  When that ends, it powers the guest off.
+ * console in records (mode=command); see agent/protocol.py for the protocol.  When that ends, it powers the guest off.
  *
  * Where the kernel's command line says root=, the file system there takes the place of the initial RAM disk (root.h).
  * A command then runs in it; instead of a shell, its own init takes over and nothing of the agent is left.

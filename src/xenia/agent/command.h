@@ -1,7 +1,7 @@
 /*
  * mode=command: one command, its standard streams and its exit status.
  *
- * Records on the console say what happens (toolstack/agent.py has the protocol).  The streams go through rings of shared
+ * Records on the console say what happens (agent/protocol.py has the protocol).  The streams go through rings of shared
  * memory where the kernel can share it (rings.h), else in records, too.
  */
 

@@ -50,8 +50,8 @@ def add_block(commands: argparse._SubParsersAction[Any]) -> None:
 
 def block(options: argparse.Namespace, voice: Voice) -> int:
     """Carry out one of the verbs."""
-    from xenia.toolstack import remote
-    from xenia.toolstack.machine_config import parse_size
+    from xenia.toolstack.config.machine import parse_size
+    from xenia.toolstack.control import remote
 
     answer: dict[str, object] | list[dict[str, Any]]
     lines: list[str] = []

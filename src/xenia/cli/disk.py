@@ -16,7 +16,7 @@ from xenia.cli.voice import Voice, VoiceHandler, rough_size
 from xenia.errors import ConfigError
 
 if TYPE_CHECKING:
-    from xenia.toolstack.disk import Checked
+    from xenia.toolstack.disks.disk import Checked
 
 DISK_HELP = "the layers from the bottom up, such as root.qcow2 or file:data.img,crypt:key=@key"
 
@@ -68,8 +68,8 @@ def add_disk(commands: argparse._SubParsersAction[Any]) -> None:
 
 def disk(options: argparse.Namespace, voice: Voice) -> int:
     """Carry out one action and return the exit status."""
-    from xenia.toolstack import disk as toolstack
-    from xenia.toolstack.machine_config import parse_size
+    from xenia.toolstack.config.machine import parse_size
+    from xenia.toolstack.disks import disk as toolstack
 
     logging.getLogger("xenia").addHandler(VoiceHandler(voice))
     text: str = options.disk

@@ -58,9 +58,9 @@ def add_image(commands: argparse._SubParsersAction[Any]) -> None:
 
 def image(options: argparse.Namespace, voice: Voice) -> int:
     """Carry out one action and return the exit status."""
+    from xenia.toolstack.config.machine import parse_size
     from xenia.toolstack.image.build import build
     from xenia.toolstack.image.config import ImageConfig
-    from xenia.toolstack.machine_config import parse_size
 
     logging.getLogger("xenia").addHandler(VoiceHandler(voice))
     config = ImageConfig(

@@ -11,7 +11,7 @@ from xenia.cli.block import add_block
 from xenia.cli.disk import add_disk
 from xenia.cli.image import add_image
 from xenia.errors import ConfigError
-from xenia.toolstack.machine_config import CLOCKS, FLAVOURS, ON_REBOOT, parse_size
+from xenia.toolstack.config.machine import CLOCKS, FLAVOURS, ON_REBOOT, parse_size
 
 T = TypeVar("T")
 

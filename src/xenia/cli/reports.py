@@ -12,10 +12,10 @@ from pathlib import Path
 from xenia.cli.exit_status import ExitStatus
 from xenia.cli.printable import printable
 from xenia.hypercalls.table import rows
-from xenia.toolstack.cache import Cache
+from xenia.toolstack.config.machine import MIB
 from xenia.toolstack.doctor import Check, Status, examine
-from xenia.toolstack.inspect import DRIVERS, Driver, Inspection, inspect_kernel
-from xenia.toolstack.machine_config import MIB
+from xenia.toolstack.provision.cache import Cache
+from xenia.toolstack.provision.inspect import DRIVERS, Driver, Inspection, inspect_kernel
 
 _COLOURS = {Status.OK: "\x1b[32m", Status.WARN: "\x1b[33m", Status.FAIL: "\x1b[1;31m"}
 

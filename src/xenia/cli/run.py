@@ -12,9 +12,9 @@ from xenia.cli.signals import raise_no_more
 from xenia.cli.voice import Voice, VoiceHandler
 from xenia.errors import ConfigError
 from xenia.toolstack import run as toolstack
-from xenia.toolstack.control import process_of
-from xenia.toolstack.disk_config import parse_disk
-from xenia.toolstack.machine_config import MachineConfig
+from xenia.toolstack.config.disk import parse_disk
+from xenia.toolstack.config.machine import MachineConfig
+from xenia.toolstack.control.control import process_of
 from xenia.toolstack.run import Ending, Outcome
 
 ROOT = "xvda"  # the first disk

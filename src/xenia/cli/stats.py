@@ -10,7 +10,7 @@ from xenia.cli.exit_status import ExitStatus
 from xenia.cli.printable import printable
 from xenia.cli.reports import print_table
 from xenia.cli.voice import Voice, rough_size
-from xenia.toolstack.control import ask_all
+from xenia.toolstack.control.control import ask_all
 
 _MOST = 6  # hypercalls shown
 

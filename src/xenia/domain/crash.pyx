@@ -6,7 +6,7 @@ from xenia.cpu.processor cimport RSP, SREG_DS, SREG_ES, SREG_FS, SREG_GS
 from xenia.domain.domain cimport Domain, Vcpu
 from xenia.machine.machine cimport frame_exists, frame_words
 from xenia.mm.access cimport guest_walk
-from xenia.mm.pvmmu cimport PAGE_PRESENT, pte_mfn
+from xenia.mm.pv.pvmmu cimport PAGE_PRESENT, pte_mfn
 
 cdef enum:
     CODE_BEFORE = 16        # bytes

@@ -6,7 +6,7 @@ from xenia.abi.xen cimport shared_info_t, trap_info_t, vcpu_info_t
 from xenia.cpu.processor cimport Context, Processor
 from xenia.machine.lock cimport Lock
 from xenia.machine.machine cimport Machine
-from xenia.mm.pvmmu cimport PvMmu, VcpuMmu
+from xenia.mm.pv.pvmmu cimport PvMmu, VcpuMmu
 
 cdef enum:
     NR_DOMIDS = 0x7ff0

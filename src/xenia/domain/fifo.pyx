@@ -36,7 +36,7 @@ from xenia.domain.two_level cimport two_level_is_pending
 from xenia.domain.upcall cimport mark_events_pending
 from xenia.machine.lock cimport lock, unlock
 from xenia.machine.machine cimport FRAME_WRITABLE, frame_words
-from xenia.mm.pvmmu cimport get_page_and_type, put_page_and_type
+from xenia.mm.pv.pvmmu cimport get_page_and_type, put_page_and_type
 
 cdef enum:
     WORDS_PER_PAGE = 1024

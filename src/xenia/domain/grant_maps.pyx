@@ -19,9 +19,9 @@ from xenia.domain.domain cimport Domain, GrantHold, GrantMap, Vcpu
 from xenia.domain.grants cimport GRANT_MAP, grant_hold, grant_release
 from xenia.machine.lock cimport lock, unlock
 from xenia.machine.machine cimport FRAME_L1, frame_words
-from xenia.mm.foreign cimport EntryPlace, map_foreign, maps_foreign, place_of_entry, place_of_va, unmap_foreign
-from xenia.mm.pvmmu cimport PAGE_ACCESSED, PAGE_DIRTY, PAGE_PRESENT, PAGE_RW, PAGE_USER, PvMmu
-from xenia.mm.update cimport mod_entry
+from xenia.mm.pv.foreign cimport EntryPlace, map_foreign, maps_foreign, place_of_entry, place_of_va, unmap_foreign
+from xenia.mm.pv.pvmmu cimport PAGE_ACCESSED, PAGE_DIRTY, PAGE_PRESENT, PAGE_RW, PAGE_USER, PvMmu
+from xenia.mm.pv.update cimport mod_entry
 
 cdef enum:
     FIRST_MAPS = 64

@@ -28,7 +28,7 @@ from xenia.domain.directory cimport domain_enter, domain_leave, domain_use
 from xenia.domain.written cimport frame_written
 from xenia.machine.lock cimport lock, unlock
 from xenia.machine.machine cimport frame_words
-from xenia.mm.pvmmu cimport get_granted, put_granted
+from xenia.mm.pv.pvmmu cimport get_granted, put_granted
 
 cdef extern from *:
     """

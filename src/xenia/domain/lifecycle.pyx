@@ -4,7 +4,7 @@ from xenia.domain.channels cimport channels_grow, event_channel
 from xenia.domain.domain cimport ECS_RESERVED, RUNSTATE_offline, SHUTDOWN_NONE, Domain, Vcpu
 from xenia.domain.vcpu_info cimport vcpu_info_release
 from xenia.machine.machine cimport FRAME_WRITABLE
-from xenia.mm.pvmmu cimport get_page_and_type, put_page_and_type
+from xenia.mm.pv.pvmmu cimport get_page_and_type, put_page_and_type
 
 # PV guests start with a 100 Hz ticker.
 cdef enum:

@@ -7,7 +7,7 @@ from xenia.abi.errno cimport XEN_EINVAL, XEN_ENXIO
 from xenia.abi.xen cimport INVALID_M2P_ENTRY, vcpu_info_t
 from xenia.domain.domain cimport Vcpu
 from xenia.machine.machine cimport FRAME_WRITABLE
-from xenia.mm.pvmmu cimport get_page_and_type, put_page_and_type
+from xenia.mm.pv.pvmmu cimport get_page_and_type, put_page_and_type
 
 cdef int vcpu_info_register(Vcpu *vcpu, uint64_t mfn, uint32_t offset) noexcept nogil:
     cdef vcpu_info_t *info

@@ -55,7 +55,7 @@ from xenia.hypercalls.guest cimport from_guest, own_domain, to_guest
 from xenia.hypercalls.table cimport HYPERCALL_CONTINUE
 from xenia.machine.lock cimport lock, unlock
 from xenia.machine.machine cimport FRAME_WRITABLE
-from xenia.mm.pvmmu cimport get_page, get_page_type, put_page, put_page_type
+from xenia.mm.pv.pvmmu cimport get_page, get_page_type, put_page, put_page_type
 
 cdef enum:
     PAGE_SIZE = 4096

@@ -56,7 +56,7 @@ from xenia.hypercalls.guest cimport from_guest, own_domain, to_guest
 from xenia.hypercalls.table cimport HYPERCALL_CONTINUE
 from xenia.machine.lock cimport give_way
 from xenia.machine.machine cimport FRAME_ALLOCATED, FRAME_PINNED, FRAME_SHARED, Frame, Machine, machine_alloc_extent
-from xenia.mm.pvmmu cimport PvMmu, get_page, put_page, put_page_and_type
+from xenia.mm.pv.pvmmu cimport PvMmu, get_page, put_page, put_page_and_type
 
 cdef enum:
     CMD_MASK = 0x3f

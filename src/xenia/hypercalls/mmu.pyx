@@ -11,9 +11,9 @@ from xenia.abi.xen cimport FIRST_RESERVED_GDT_ENTRY, mmu_update_t, mmuext_op_t
 from xenia.domain.domain cimport Vcpu
 from xenia.hypercalls.guest cimport from_guest, to_guest
 from xenia.hypercalls.table cimport HYPERCALL_CONTINUE
-from xenia.mm.descriptors cimport set_gdt, update_descriptor
-from xenia.mm.pvmmu cimport PvMmu, VcpuMmu
-from xenia.mm.update cimport MMU_PREEMPTED, foreign_domain, mmu_update, mmuext_op, update_va_mapping
+from xenia.mm.pv.descriptors cimport set_gdt, update_descriptor
+from xenia.mm.pv.pvmmu cimport PvMmu, VcpuMmu
+from xenia.mm.pv.update cimport MMU_PREEMPTED, foreign_domain, mmu_update, mmuext_op, update_va_mapping
 
 cdef uint32_t PREEMPTED = <uint32_t>1 << 31        # of a count: a continuation
 

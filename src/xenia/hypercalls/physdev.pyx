@@ -39,7 +39,7 @@ from xenia.abi.physdev cimport (
 from xenia.domain.domain cimport Vcpu
 from xenia.hypercalls.guest cimport from_guest, own_domain, to_guest
 from xenia.machine.machine cimport FRAME_WRITABLE
-from xenia.mm.pvmmu cimport get_page_and_type, put_page_and_type
+from xenia.mm.pv.pvmmu cimport get_page_and_type, put_page_and_type
 
 cdef int64_t irq_status_query(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef physdev_irq_status_query_t op

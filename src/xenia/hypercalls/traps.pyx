@@ -15,9 +15,9 @@ from xenia.abi.xen cimport (
 )
 from xenia.cpu.processor cimport SREG_FS, SREG_GS, TRAP_NMI, Processor, SegmentDescriptor
 from xenia.domain.domain cimport Callback, Vcpu
-from xenia.domain.emulate cimport debugreg_read, debugreg_write, taskswitch
-from xenia.domain.segments cimport data_segment, is_canonical
-from xenia.domain.traps cimport hypercall_iret
+from xenia.domain.pv.emulate cimport debugreg_read, debugreg_write, taskswitch
+from xenia.domain.pv.segments cimport data_segment, is_canonical
+from xenia.domain.pv.traps cimport hypercall_iret
 from xenia.hypercalls.guest cimport from_guest
 from xenia.hypercalls.table cimport HYPERCALL_CONTINUE, HYPERCALL_DONE
 

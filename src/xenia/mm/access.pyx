@@ -11,7 +11,7 @@ from xenia.abi.errno cimport XEN_EFAULT
 from xenia.abi.xen cimport HYPERVISOR_VIRT_END
 from xenia.cpu.processor cimport PFEC_FETCH, PFEC_PRESENT, PFEC_WRITE
 from xenia.machine.machine cimport frame_exists, frame_words
-from xenia.mm.pvmmu cimport PAGE_ACCESSED, PAGE_DIRTY, PAGE_PRESENT, PAGE_RW, pte_mfn
+from xenia.mm.pv.pvmmu cimport PAGE_ACCESSED, PAGE_DIRTY, PAGE_PRESENT, PAGE_RW, pte_mfn
 
 cdef uint64_t LOWER_HALF_END = <uint64_t>1 << 47
 cdef uint64_t PAGE_NX = <uint64_t>1 << 63

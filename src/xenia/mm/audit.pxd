@@ -1,6 +1,6 @@
 # Recounting the frame table from scratch.  For tests and a debug mode.
 from libc.stdint cimport uint64_t
-from xenia.mm.pvmmu cimport PvMmu, VcpuMmu
+from xenia.mm.pv.pvmmu cimport PvMmu, VcpuMmu
 
 # Every disagreement between what the domain's frames say and what holds them, as text.  `held`: what holds frames from
 # outside of mm/ (shared_info, grant frames, a registered vcpu_info): {mfn: (references, type references)}.

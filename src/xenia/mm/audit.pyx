@@ -13,8 +13,8 @@ from xenia.machine.machine cimport (
     FRAME_ALLOCATED, FRAME_L1, FRAME_L4, FRAME_NONE, FRAME_PINNED, FRAME_SEG_DESC, FRAME_SHARED, FRAME_VALIDATED,
     FRAME_WRITABLE, Frame, Machine, frame_exists, frame_words,
 )
-from xenia.mm.descriptor_check cimport check_descriptor
-from xenia.mm.pvmmu cimport (
+from xenia.mm.pv.descriptor_check cimport check_descriptor
+from xenia.mm.pv.pvmmu cimport (
     LDT_FIRST_PAGE, LDT_PAGES, PAGE_GLOBAL, PAGE_PCD, PAGE_PRESENT, PAGE_PSE, PAGE_PWT, PAGE_RW, PAGE_USER,
     is_guest_l4_slot, pte_mfn,
 )

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from itertools import count
 from typing import Final
 
-from xenia.backends.fault import FrontendFault
-from xenia.backends.xenbus.foreign import Channel, Foreign, Mapping
-from xenia.backends.xenbus.frames import Frames
-from xenia.backends.xenbus.window import Window
+from xenia.foreign.fault import FrontendFault
+from xenia.foreign.foreign import Channel, Foreign, Mapping
+from xenia.foreign.frames import Frames
+from xenia.machine.window import Window
 from xenia.testing.frames import MemoryFrames
 
 PAGE_SIZE: Final = 4096

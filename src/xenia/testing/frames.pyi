@@ -1,4 +1,4 @@
-from xenia.backends.xenbus.frames import Frames
+from xenia.foreign.frames import Frames
 
 class MemoryFrames(Frames):
     def __init__(self, fd: int, nr_pages: int, listens: bool = False) -> None: ...

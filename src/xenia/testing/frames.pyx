@@ -6,7 +6,7 @@ from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.string cimport memset
 from posix.unistd cimport write
 
-from xenia.backends.xenbus.frames cimport Frames, Granted
+from xenia.foreign.frames cimport Frames, Granted
 from xenia.machine.lock cimport Lock, lock, unlock
 
 cdef enum:

@@ -21,15 +21,15 @@ from xenia.machine.machine cimport (
 from xenia.machine.lock cimport lock, unlock
 from xenia.mm.access cimport copy_from_guest, copy_to_guest
 from xenia.mm.audit cimport audit
-from xenia.mm.descriptors cimport (
+from xenia.mm.pv.descriptors cimport (
     find_descriptor, map_ldt_page, perdomain_create, perdomain_destroy, release_gdt, set_gdt, set_ldt,
     update_descriptor,
 )
-from xenia.mm.ptwr cimport ptwr_find, ptwr_write
-from xenia.mm.pvmmu cimport (
+from xenia.mm.pv.ptwr cimport ptwr_find, ptwr_write
+from xenia.mm.pv.pvmmu cimport (
     PvMmu, VcpuMmu, get_granted, get_page, get_page_and_type, put_granted, put_page, put_page_and_type, relinquish,
 )
-from xenia.mm.update cimport mmu_update, mmuext_op, new_base_pointer, update_va_mapping
+from xenia.mm.pv.update cimport mmu_update, mmuext_op, new_base_pointer, update_va_mapping
 from xenia.testing.lock cimport Asker, asker
 from xenia.testing.recorder cimport RecordingProcessor
 

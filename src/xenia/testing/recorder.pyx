@@ -9,7 +9,7 @@ from libc.string cimport memset
 
 from xenia.cpu.processor cimport ProcessorOps, SegmentDescriptor
 from xenia.machine.machine cimport FRAME_SHARED, FRAME_WRITABLE, Frame, frame_exists, frame_words
-from xenia.mm.pvmmu cimport PAGE_ACCESSED, PAGE_DIRTY, PAGE_PRESENT, PAGE_RW, pte_mfn
+from xenia.mm.pv.pvmmu cimport PAGE_ACCESSED, PAGE_DIRTY, PAGE_PRESENT, PAGE_RW, pte_mfn
 
 NAMES = ("pte_changed", "table_typed", "table_untyped", "root_dropped", "flush_page", "flush_all", "flush_frame",
          "code_dirty", "load_root", "set_gdt", "set_ldt")

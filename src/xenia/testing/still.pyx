@@ -42,8 +42,8 @@ from xenia.hypercalls.table cimport HYPERCALL_CONTINUE, HYPERCALL_DONE, hypercal
 from xenia.machine.lock cimport lock, unlock
 from xenia.machine.machine cimport FRAME_L4, FRAME_SHARED, Machine, MachineMemory, frame_words, machine_alloc
 from xenia.mm.access cimport copy_to_guest
-from xenia.mm.descriptors cimport perdomain_create
-from xenia.mm.pvmmu cimport get_page_and_type, put_page_and_type, relinquish
+from xenia.mm.pv.descriptors cimport perdomain_create
+from xenia.mm.pv.pvmmu cimport get_page_and_type, put_page_and_type, relinquish
 from xenia.testing.lock cimport Asker, asker
 from xenia.testing.recorder cimport TSC_PER_US, RecordingProcessor, recorded_host_clock
 

@@ -17,7 +17,7 @@ from xenia.domain.crash cimport crash_report
 from xenia.domain.directory cimport domain_leave
 from xenia.domain.domain cimport Domain, Vcpu
 from xenia.domain.lifecycle cimport domain_init
-from xenia.domain.traps cimport (
+from xenia.domain.pv.traps cimport (
     deliver_pending, general_protection, hypercall_iret, inject_exception, invalid_opcode, page_fault, soft_interrupt,
     switch_mode, syscall_from_user,
 )
@@ -30,7 +30,7 @@ from xenia.machine.machine cimport (
     FRAME_L1, FRAME_L2, FRAME_L3, FRAME_L4, FRAME_SEG_DESC, FRAME_VALIDATED, FRAME_WRITABLE, MachineMemory,
     machine_alloc,
 )
-from xenia.mm.descriptors cimport perdomain_create, set_gdt
+from xenia.mm.pv.descriptors cimport perdomain_create, set_gdt
 from xenia.testing.recorder cimport RecordingProcessor, RecordingState
 
 USER = 0x400000

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from xenia.agent import build
 from xenia.errors import ConfigError, HypervisorBug
-from xenia.toolstack.cache import Cache
-from xenia.toolstack.inspect import inspect_kernel
-from xenia.toolstack.limits import cgroup_limit, cgroup_room
-from xenia.toolstack.machine_config import MachineConfig
-from xenia.toolstack.packages import PackageClient
+from xenia.toolstack.config.machine import MachineConfig
+from xenia.toolstack.machine.limits import cgroup_limit, cgroup_room
+from xenia.toolstack.provision.cache import Cache
+from xenia.toolstack.provision.inspect import inspect_kernel
+from xenia.toolstack.provision.packages import PackageClient
 
 if TYPE_CHECKING:
     from xenia.jail.jail import Walls
@@ -76,7 +76,7 @@ def check_python() -> Check:
 def check_engine(self_test: Callable[[], str] | None = None) -> Check:
     """Whether the compiled core is there, and its engine is as this build expects it."""
     try:
-        from xenia.hypervisor import engine_self_test
+        from xenia.hypervisor.machine import engine_self_test
 
         return Check("engine", Status.OK, (self_test or engine_self_test)())
     except (ImportError, HypervisorBug) as fault:

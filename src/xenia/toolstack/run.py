@@ -11,21 +11,21 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Protocol
 
-from xenia.backends.xenstore.server import listen
 from xenia.errors import ConfigError
 from xenia.shutdown import Reason
-from xenia.toolstack.boot import Words, prepare, screen_of
-from xenia.toolstack.command import CommandLine
-from xenia.toolstack.control import ControlServer
-from xenia.toolstack.guest import Build, Destroy, Guest, Rebuild, Start, Wait
-from xenia.toolstack.jailed import Janitor, wall_in
-from xenia.toolstack.limits import cgroup_limit, check_limits
-from xenia.toolstack.machine import store_place
-from xenia.toolstack.machine_config import MachineConfig
-from xenia.toolstack.reboots import Reboots
-from xenia.toolstack.remote import verbs
-from xenia.toolstack.session import Ended, Line, PlainLine, Session, Waker, Why
-from xenia.toolstack.terminal import Output, Terminal
+from xenia.toolstack.attach.command import CommandLine
+from xenia.toolstack.attach.session import Ended, Line, PlainLine, Session, Waker, Why
+from xenia.toolstack.attach.terminal import Output, Terminal
+from xenia.toolstack.config.machine import MachineConfig
+from xenia.toolstack.control.control import ControlServer
+from xenia.toolstack.control.remote import verbs
+from xenia.toolstack.guest.guest import Build, Destroy, Guest, Rebuild, Start, Wait
+from xenia.toolstack.guest.reboots import Reboots
+from xenia.toolstack.isolation.jailed import Janitor, wall_in
+from xenia.toolstack.machine.limits import cgroup_limit, check_limits
+from xenia.toolstack.machine.machine import store_place
+from xenia.toolstack.provision.boot import Words, prepare, screen_of
+from xenia.xenstore.server import listen
 
 
 class Ending(Enum):

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from xenia.agent import build
-from xenia.toolstack.agent import (
+from xenia.agent.protocol import (
     AgentConfig,
     AgentConnection,
     ConsoleText,

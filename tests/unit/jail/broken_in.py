@@ -16,11 +16,11 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from xenia.backends.storage.file import RawFile
-from xenia.backends.xenstore.server import Server
 from xenia.cli import main
-from xenia.toolstack.machine import Domain
-from xenia.toolstack.session import Session
+from xenia.storage.file import RawFile
+from xenia.toolstack.attach.session import Session
+from xenia.toolstack.machine.machine import Domain
+from xenia.xenstore.server import Server
 
 LIBRARY, REPORT, WHERE, *ARGUMENTS = sys.argv[1:]
 ALL = re.findall(r'IS\("(.*?)"\)', Path(__file__).with_name("attempts.c").read_text())

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.backends.storage.test_nbd import SIZE, Server
-from xenia.backends.storage.door import handed, recording
-from xenia.backends.storage.file import create_file, open_file
-from xenia.backends.storage.qcow2.create import create_image
-from xenia.backends.storage.stack import create_stack, open_stack
+from tests.unit.storage.test_nbd import SIZE, Server
 from xenia.errors import ConfigError
 from xenia.guests import embedded
+from xenia.storage.door import handed, recording
+from xenia.storage.file import create_file, open_file
+from xenia.storage.qcow2.create import create_image
+from xenia.storage.stack import create_stack, open_stack
 
 SOURCE = Path(__file__).parents[3] / "src"
 MIB = 1 << 20
@@ -201,10 +201,10 @@ def test_descriptors_that_nobody_wants_are_closed(tmp_path: Path) -> None:
 def test_a_jailed_disks_thread_has_its_server_connected_again_by_a_process_outside(tmp_path: Path) -> None:
     program = (
         "import sys\n"
-        "from xenia.backends.storage.door import door, leaving\n"
+        "from xenia.storage.door import door, leaving\n"
         "with leaving():\n"
         "    again = door().reconnect(sys.argv[1])\n"
-        "from xenia.toolstack.jailed import wall_in\n"
+        "from xenia.toolstack.isolation.jailed import wall_in\n"
         "wall_in(118)\n"
         "from xenia.jail.kinds import Kind\n"
         "from xenia.machine.thread import HostThread\n"

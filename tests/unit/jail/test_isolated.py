@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from xenia import ConfigError, HypervisorBug, Machine, Reason
-from xenia.backends.storage.file import create_file, open_file
 from xenia.guests import embedded
 from xenia.jail.jail import walls_of_host
-from xenia.toolstack.isolated import IsolatedMachine
-from xenia.toolstack.machine import Domain
-from xenia.toolstack.machine_config import MIB
+from xenia.storage.file import create_file, open_file
+from xenia.toolstack.config.machine import MIB
+from xenia.toolstack.isolation.isolated import IsolatedMachine
+from xenia.toolstack.machine.machine import Domain
 
 pytestmark = pytest.mark.skipif(embedded() is None, reason="the built-in guest is not built: no C compiler for x86-64")
 

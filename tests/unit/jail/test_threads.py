@@ -12,8 +12,8 @@ import pytest
 
 from xenia.guests import embedded
 from xenia.jail.jail import walls_of_host
-from xenia.toolstack.machine import Machine
-from xenia.toolstack.machine_config import MIB
+from xenia.toolstack.config.machine import MIB
+from xenia.toolstack.machine.machine import Machine
 
 pytestmark = [
     pytest.mark.skipif(walls_of_host().filters is None, reason="this host filters no system calls"),

@@ -10,8 +10,8 @@ from xenia.jail.calls import PROCESSORS
 from xenia.jail.jail import Walls
 from xenia.testing.kernels import elf_image, note
 from xenia.toolstack import doctor
-from xenia.toolstack.cache import Cache
 from xenia.toolstack.doctor import Check, Status
+from xenia.toolstack.provision.cache import Cache
 
 MEMINFO = "MemTotal:       8000000 kB\nMemAvailable:   2097152 kB\n"
 

@@ -21,7 +21,7 @@ from xenia.backends.console.persist import ConsoleState
 from xenia.backends.console.ring import ConsoleRing
 from xenia.backends.console.sink import Sink
 from xenia.backends.console.stats import ConsoleStats
-from xenia.backends.fault import RingFault
+from xenia.rings.fault import RingFault
 
 _log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from typing import Final
 
 from xenia.abi import console
 from xenia.abi.console import IN_SIZE, OUT_SIZE
-from xenia.backends.barrier import memory_barrier
-from xenia.backends.fault import RingFault
+from xenia.rings.barrier import memory_barrier
+from xenia.rings.fault import RingFault
 
 _IN_CONS: Final = 0
 _IN_PROD: Final = 1

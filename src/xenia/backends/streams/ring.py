@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from xenia.backends.barrier import memory_barrier
-from xenia.backends.fault import RingFault
+from xenia.rings.barrier import memory_barrier
+from xenia.rings.fault import RingFault
 
 PAGE_SIZE: Final = 4096
 RING_PAGES: Final = 64

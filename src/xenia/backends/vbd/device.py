@@ -6,20 +6,20 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 
 from xenia.abi.blkif import PROTOCOL, SECTOR_SIZE, Info
-from xenia.backends.fault import FrontendFault
-from xenia.backends.storage.aligned import fine
-from xenia.backends.storage.device import HostDevice
-from xenia.backends.storage.file import RawFile
-from xenia.backends.storage.layer import Layer
 from xenia.backends.vbd.persist import VbdState
 from xenia.backends.vbd.queue import Queue
 from xenia.backends.vbd.stats import VbdStats
 from xenia.backends.vbd.workers import Workers
-from xenia.backends.xenbus import foreign
-from xenia.backends.xenbus.attachment import Backend
-from xenia.backends.xenbus.foreign import Channel, Frontend
+from xenia.foreign import foreign
+from xenia.foreign.fault import FrontendFault
+from xenia.foreign.foreign import Channel, Frontend
 from xenia.jail.kinds import Kind
 from xenia.machine.thread import HostThread
+from xenia.storage.aligned import fine
+from xenia.storage.device import HostDevice
+from xenia.storage.file import RawFile
+from xenia.storage.layer import Layer
+from xenia.xenbus.attachment import Backend
 
 MAX_RING_PAGE_ORDER = 4
 MAX_QUEUES = 4

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Sequence
 
-from xenia.backends.storage.layer import Layer, Operation, Request
+from xenia.storage.layer import Layer, Operation, Request
 
 # By Op.kind of request.pxd.
 _OPERATIONS = (Operation.READ, Operation.WRITE, Operation.FLUSH, Operation.DISCARD, Operation.SECURE_DISCARD)

@@ -2,8 +2,8 @@
 from libc.stdint cimport uint8_t, uint32_t
 from xenia.backends.vbd.request cimport Keep, Op
 from xenia.backends.vbd.workers cimport Workers
-from xenia.backends.xenbus.frames cimport Frames
-from xenia.backends.xenbus.ring cimport BackRing
+from xenia.foreign.frames cimport Frames
+from xenia.rings.request cimport BackRing
 from xenia.machine.lock cimport Lock
 
 cdef class Queue:

@@ -1,5 +1,5 @@
 from xenia.backends.vbd.workers import Workers
-from xenia.backends.xenbus.frames import Frames
+from xenia.foreign.frames import Frames
 
 class Queue:
     def __init__(

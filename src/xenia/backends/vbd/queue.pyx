@@ -34,8 +34,8 @@ from xenia.abi.blkif cimport BLKIF_RSP_EOPNOTSUPP, BLKIF_RSP_ERROR, BLKIF_RSP_OK
 from xenia.backends.vbd.request cimport OP_READ, OP_REFUSED, OP_WRITE, Kept, Op, keep_end, let_go, parse
 from xenia.backends.vbd.transfer cimport follows, transfer
 from xenia.backends.vbd.workers cimport Workers, count
-from xenia.backends.xenbus.frames cimport Frames
-from xenia.backends.xenbus.ring cimport (
+from xenia.foreign.frames cimport Frames
+from xenia.rings.request cimport (
     RING_FAULT, back_answered, back_attach, back_push, back_put, back_rest, back_take,
 )
 from xenia.machine.lock cimport lock, try_lock, unlock

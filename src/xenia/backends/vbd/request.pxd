@@ -2,7 +2,7 @@
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from posix.types cimport off_t
 from xenia.abi.blkif cimport blkif_request_segment_t
-from xenia.backends.xenbus.frames cimport Frames, Granted
+from xenia.foreign.frames cimport Frames, Granted
 
 cdef extern from "<sys/uio.h>" nogil:
     struct iovec:

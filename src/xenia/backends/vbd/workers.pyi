@@ -1,4 +1,4 @@
-from xenia.backends.storage.layer import Layer
+from xenia.storage.layer import Layer
 
 class Workers:
     def __init__(self, layer: Layer, fd: int, read_only: bool) -> None: ...

@@ -5,19 +5,19 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from xenia.backends.storage.stack import words_of
 from xenia.errors import ConfigError
-from xenia.toolstack.cache import Cache
-from xenia.toolstack.disk import begins_as_zeroes
+from xenia.storage.stack import words_of
+from xenia.toolstack.disks.disk import begins_as_zeroes
+from xenia.toolstack.disks.new_disk import new_disk, refuse_overlays
 from xenia.toolstack.image.config import ImageConfig, module_files
 from xenia.toolstack.image.installation import BuildWords, Installation, install, installer
 from xenia.toolstack.image.package import read_package
 from xenia.toolstack.image.system import SystemArchive
 from xenia.toolstack.image.tools import tool_files
-from xenia.toolstack.initramfs import FILE_SYSTEMS, FRONTENDS, base_initramfs
-from xenia.toolstack.kernels import Kernels
-from xenia.toolstack.new_disk import new_disk, refuse_overlays
-from xenia.toolstack.packages import PackageClient
+from xenia.toolstack.provision.cache import Cache
+from xenia.toolstack.provision.initramfs import FILE_SYSTEMS, FRONTENDS, base_initramfs
+from xenia.toolstack.provision.kernels import Kernels
+from xenia.toolstack.provision.packages import PackageClient
 
 MIB = 1 << 20
 

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 
 from xenia.errors import ConfigError
-from xenia.toolstack.kernels import Kernel
-from xenia.toolstack.machine_config import format_size
+from xenia.toolstack.config.machine import format_size
+from xenia.toolstack.provision.kernels import Kernel
 
 # What apt is asked for: all that is essential, apt itself, an init, and what one misses at once on a machine without.
 PACKAGES = (

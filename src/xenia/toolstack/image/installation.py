@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import NamedTuple, Protocol
 
+from xenia.agent.protocol import AgentConfig, AgentConnection, ConsoleText, Exited, Killed, Mode, Stderr, Stdout
 from xenia.errors import ConfigError
-from xenia.toolstack.agent import AgentConfig, AgentConnection, ConsoleText, Exited, Killed, Mode, Stderr, Stdout
-from xenia.toolstack.boot import COMMAND_LINE, Words
-from xenia.toolstack.cache import Cache
-from xenia.toolstack.initramfs import ENVIRONMENT, Base, initramfs
-from xenia.toolstack.isolated import IsolatedMachine
-from xenia.toolstack.kernels import Kernel, unpacked_image
-from xenia.toolstack.machine_config import MIB
+from xenia.toolstack.config.machine import MIB
+from xenia.toolstack.isolation.isolated import IsolatedMachine
+from xenia.toolstack.provision.boot import COMMAND_LINE, Words
+from xenia.toolstack.provision.cache import Cache
+from xenia.toolstack.provision.initramfs import ENVIRONMENT, Base, initramfs
+from xenia.toolstack.provision.kernels import Kernel, unpacked_image
 
 MEMORY = 512 * MIB
 _LOOK = 0.2  # seconds between two looks at how far it is

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xenia.errors import ConfigError
-from xenia.toolstack.deb import ControlFile, read_control
+from xenia.toolstack.provision.deb import ControlFile, read_control
 
 
 @dataclass(frozen=True)

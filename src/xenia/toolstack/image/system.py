@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import IO, Self
 
-from xenia.toolstack.cache import Progress, no_progress
-from xenia.toolstack.deb import read_deb, unpacked_deb
 from xenia.toolstack.image.package import DebianPackage, closure
+from xenia.toolstack.provision.cache import Progress, no_progress
+from xenia.toolstack.provision.deb import read_deb, unpacked_deb
 
 ARCHIVES = "var/cache/apt/archives"  # where packages for dpkg are found
 _DPKG = "var/lib/dpkg"

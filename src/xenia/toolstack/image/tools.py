@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from xenia.errors import ConfigError
-from xenia.toolstack.deb import read_deb
 from xenia.toolstack.image.package import DebianPackage, closure
+from xenia.toolstack.provision.deb import read_deb
 
 LOADER = "ld-linux-x86-64.so.2"
 _LIBRARIES = "x86_64-linux-gnu"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from xenia.abi import console
 from xenia.backends.console.ring import ConsoleRing
-from xenia.backends.fault import RingFault
+from xenia.rings.fault import RingFault
 
 Frontend = Any
 index = st.one_of(st.integers(0, 0xFFFFFFFF), st.integers(0, 4096), st.integers(0xFFFFF000, 0xFFFFFFFF))

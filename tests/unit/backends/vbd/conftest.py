@@ -9,10 +9,10 @@ from itertools import count
 import pytest
 
 from xenia.abi.blkif import PROTOCOL, REQUEST_SIZE, Operation
-from xenia.backends.storage.layer import Layer
 from xenia.backends.vbd.device import Vbd
-from xenia.backends.xenbus.foreign import Frontend
-from xenia.backends.xenbus.ring import Front
+from xenia.foreign.foreign import Frontend
+from xenia.rings.request import Front
+from xenia.storage.layer import Layer
 from xenia.testing.foreign import MemoryForeign, MemoryGuest, SharedPages
 
 WAIT = 20.0

@@ -13,13 +13,13 @@ import pytest
 
 from tests.unit.backends.vbd.conftest import Blkfront
 from xenia.abi.blkif import REQUEST_SIZE, Operation, Status
-from xenia.backends.fault import FrontendFault
-from xenia.backends.storage.aligned import Aligned
-from xenia.backends.storage.file import create_file, open_file
-from xenia.backends.storage.layer import Layer
-from xenia.backends.storage.memory import Memory
-from xenia.backends.storage.stack import create_stack, open_stack
-from xenia.backends.xenbus.ring import Front
+from xenia.foreign.fault import FrontendFault
+from xenia.rings.request import Front
+from xenia.storage.aligned import Aligned
+from xenia.storage.file import create_file, open_file
+from xenia.storage.layer import Layer
+from xenia.storage.memory import Memory
+from xenia.storage.stack import create_stack, open_stack
 
 READ, WRITE, BARRIER, FLUSH = (
     Operation.READ,

@@ -14,16 +14,16 @@ import pytest
 
 from xenia.abi.blkif import PROTOCOL, REQUEST_SIZE
 from xenia.abi.xenbus import XenbusState
-from xenia.backends.storage.memory import Memory
-from xenia.backends.storage.stack import open_stack
 from xenia.backends.vbd.device import Vbd
-from xenia.backends.xenbus.attachment import Address, Attachment
-from xenia.backends.xenbus.ring import Front
-from xenia.backends.xenstore.client import Client, Keys
-from xenia.backends.xenstore.error import StoreError
-from xenia.backends.xenstore.server import Server
-from xenia.backends.xenstore.store import Store
+from xenia.rings.request import Front
+from xenia.storage.memory import Memory
+from xenia.storage.stack import open_stack
 from xenia.testing.foreign import GuestPort, MemoryForeign, MemoryGuest, SharedPages
+from xenia.xenbus.attachment import Address, Attachment
+from xenia.xenstore.client import Client, Keys
+from xenia.xenstore.error import StoreError
+from xenia.xenstore.server import Server
+from xenia.xenstore.store import Store
 
 LIMIT = 20.0  # seconds for what must end
 ADDRESS = Address("vbd", 7, 51712)

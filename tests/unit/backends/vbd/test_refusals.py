@@ -9,8 +9,8 @@ import pytest
 from tests.faults import Faults, each_fault
 from tests.unit.backends.vbd.conftest import Blkfront
 from xenia.abi.blkif import Operation, Status
-from xenia.backends.storage.memory import Memory
 from xenia.backends.vbd.device import Vbd
+from xenia.storage.memory import Memory
 
 
 @pytest.mark.parametrize("order", [0, 2])

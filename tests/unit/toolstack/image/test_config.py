@@ -14,7 +14,7 @@ from xenia.cli.main import command
 from xenia.errors import ConfigError
 from xenia.toolstack.image.build import Built
 from xenia.toolstack.image.config import ImageConfig, module_files
-from xenia.toolstack.kernels import Kernel
+from xenia.toolstack.provision.kernels import Kernel
 
 
 def test_what_is_included_is_asked_for_besides_the_usual() -> None:
@@ -84,7 +84,7 @@ def test_a_build_that_is_ended_leaves_nothing(tmp_path: Path) -> None:
     program = (
         "import os, signal, sys\n"
         "from xenia.cli.main import main\n"
-        "from xenia.toolstack.kernels import Kernels\n"
+        "from xenia.toolstack.provision.kernels import Kernels\n"
         "def get(self):\n"
         "    assert len(os.listdir()) == 1\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"

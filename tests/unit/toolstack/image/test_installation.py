@@ -3,7 +3,7 @@
 import subprocess
 from importlib import resources
 
-from xenia.toolstack.agent import RecordType, record
+from xenia.agent.protocol import RecordType, record
 from xenia.toolstack.image.installation import Installation
 
 

@@ -8,10 +8,10 @@ import pytest
 
 from xenia.errors import ConfigError
 from xenia.testing.packages import deb
-from xenia.toolstack.deb import read_control, read_deb
 from xenia.toolstack.image.package import DebianPackage, closure, read_package
 from xenia.toolstack.image.system import SystemArchive
 from xenia.toolstack.image.tools import tool_files
+from xenia.toolstack.provision.deb import read_control, read_deb
 
 TREE = ("", "bin", "etc", "lib", "lib/x86_64-linux-gnu", "usr", "usr/share")
 

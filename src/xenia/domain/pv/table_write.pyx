@@ -1,0 +1,47 @@
+"""Writes of a guest kernel to its own page tables.
+
+A frame in use as a page table is mapped read-only for its guest, so that every change of an entry is seen and checked.
+Kernels still write entries directly, with nearly any instruction that writes memory; the page fault of such a write
+comes here.  The instruction is done on a copy of the context; only when the new entry was accepted does the copy become
+the vcpu's, so a refused write leaves nothing behind but the fault that the guest then gets.
+"""
+
+from libc.stdint cimport uint64_t
+from libc.string cimport memcpy
+
+from xenia.cpu.decode cimport Instruction
+from xenia.cpu.processor cimport Context
+from xenia.cpu.store cimport Store, store_execute, store_prepare
+from xenia.domain.domain cimport Vcpu
+from xenia.domain.pv.instruction cimport (
+    EMULATE_DONE, EMULATE_FAULT, EMULATE_UNHANDLED, Fault, instruction_fetch, linear_address, operand_read,
+)
+from xenia.machine.lock cimport lock, unlock
+from xenia.mm.pv.ptwr cimport ptwr_find, ptwr_write
+
+
+cdef int emulate_table_write(Vcpu *vcpu, uint64_t va, Fault *fault) noexcept nogil:
+    cdef Instruction insn
+    cdef Store store
+    cdef Context after
+    cdef uint64_t target, maddr
+    cdef int refused
+    if not instruction_fetch(vcpu, &insn) or not store_prepare(&insn, &vcpu.context, &store):
+        return EMULATE_UNHANDLED
+    target = linear_address(vcpu, &insn, store.segment, store.offset)
+    if (target ^ va) >> 12 or not ptwr_find(&vcpu.domain.mmu, vcpu.mmu.root_loaded, target, store.size, &maddr):
+        return EMULATE_UNHANDLED
+    if store.source_size:
+        if operand_read(vcpu, linear_address(vcpu, &insn, store.source_segment, store.source_offset), &store.source,
+                        store.source_size, fault) != EMULATE_DONE:
+            return EMULATE_FAULT
+    memcpy(&store.old, vcpu.domain.machine.base + maddr, store.size)
+    after = vcpu.context
+    store_execute(&insn, &after, &store)
+    lock(&vcpu.domain.mmu.lock)
+    refused = ptwr_write(&vcpu.domain.mmu, maddr, store.size, store.new[0])
+    unlock(&vcpu.domain.mmu.lock)
+    if refused:
+        return EMULATE_UNHANDLED
+    vcpu.context = after
+    return EMULATE_DONE

@@ -1,0 +1,105 @@
+"""A domain as a backend sees it: memory it granted, event channels it offers, keys it published.
+
+This is a backend's whole environment.  The hypervisor has one behind it, `xenia.testing` one in memory.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from xenia.foreign.fault import FrontendFault
+from xenia.foreign.frames import Frames
+
+
+class Mapping(ABC):
+    """Frames of the domain, mapped side by side in the order they were named."""
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def memory(self) -> memoryview:
+        """The frames; the guest may change what is in them at any moment.  Views of it end before `close`."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Unmap the frames, so that the guest may end their grants.  Closing again does nothing."""
+
+
+class Channel(ABC):
+    """An inter-domain event channel, bound."""
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def event_fd(self) -> int:
+        """An eventfd, readable after the domain sent an event."""
+
+    @abstractmethod
+    def notify(self) -> None:
+        """Send the domain an event; on any thread."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the channel's nearer end.  Closing again does nothing."""
+
+
+class Foreign(ABC):
+    """One domain."""
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def domid(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def frames(self) -> Frames:
+        """The same for compiled backends."""
+
+    @abstractmethod
+    def map(self, refs: Sequence[int], writable: bool = True) -> Mapping:
+        """Map frames by their grant references (GNTTABOP_map_grant_ref).
+
+        Raises FrontendFault where one is not granted to us, or not for writing.
+        """
+
+    @abstractmethod
+    def bind(self, port: int) -> Channel:
+        """Bind an unbound port that the domain allocated for us (EVTCHNOP_bind_interdomain).
+
+        Raises FrontendFault where there is none such.
+        """
+
+
+class Frontend:
+    """What a frontend published: the keys in its directory, each checked as it is read."""
+
+    def __init__(self, foreign: Foreign, values: dict[str, str]) -> None:
+        self.foreign = foreign
+        self._values = values
+
+    def has(self, key: str) -> bool:
+        """Whether it published a key."""
+        return key in self._values
+
+    def text(self, key: str, default: str | None = None) -> str:
+        """The value of a key.  Raises FrontendFault where it is missing and has no default."""
+        value = self._values.get(key, default)
+        if value is None:
+            raise FrontendFault(f"the frontend published no {key}")
+        return value
+
+    def number(self, key: str, default: int | None = None, most: int = 0xFFFFFFFF) -> int:
+        """A decimal number from 0 to `most`.  Raises FrontendFault where the key is missing or is no such number."""
+        text = self.text(key, None if default is None else str(default))
+        if not (text.isascii() and text.isdigit() and len(text) <= 20 and int(text) <= most):
+            raise FrontendFault(f"the frontend's {key} is {text[:40]!r}, not a number up to {most}")
+        return int(text)
+
+    def flag(self, key: str) -> bool:
+        """Whether a key is there and not 0."""
+        return self.number(key, 0) != 0

@@ -1,0 +1,30 @@
+# A machine and its domains, for those above that reach into a domain: what backends use of it.
+from libc.stdint cimport uint64_t
+from xenia.cpu.engines.emulated.engine cimport EmulatedEngine
+from xenia.domain.domain cimport Directory, Domain as DomainState
+from xenia.domain.time cimport Clock
+from xenia.machine.machine cimport MachineMemory
+from xenia.hypervisor.run_loop cimport RunLoop
+
+cdef class MachineHandle:
+    cdef readonly MachineMemory memory
+    cdef readonly bint check
+    cdef readonly bint confine
+    cdef public int next_domid      # where the search for the next domain's number begins
+    cdef Directory *directory
+
+cdef class DomainHandle:
+    cdef readonly MachineHandle hypervisor
+    cdef readonly int domid
+    cdef readonly int store_fd              # readable when the guest notifies its xenstore or console channel
+    cdef readonly int console_fd
+    cdef readonly int emergency_fd          # what the guest writes with CONSOLEIO_write before it uses its console ring,
+    cdef readonly int log_fd                # and from then on
+    cdef readonly uint64_t nr_pages
+    cdef EmulatedEngine engine
+    cdef DomainState *domain
+    cdef Clock clock
+    cdef RunLoop loop
+    cdef object threads, ended, failure, on_end, stale, report
+    cdef bint running
+    cdef ring_alarm(self)

@@ -1,0 +1,470 @@
+"""The hypervisor: a machine with its memory, and the domains that live in it.
+
+This wires what lies below (memory, page tables, processor, hypercalls, time) into a `Domain` that runs, and offers what
+a backend needs of one: a frame as memory, an event channel's other end as a file descriptor, a way to notify.  It knows
+no device.  A user wants `xenia.Machine`, which adds them.
+"""
+
+import os
+import threading
+
+cimport cython
+from libc.errno cimport errno
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from posix.unistd cimport close
+
+from xenia.abi.xen cimport INVALID_M2P_ENTRY, shared_info_t
+from xenia.cpu.engines.emulated.engine cimport EmulatedEngine
+from xenia.cpu.processor cimport CONTEXT_FLAGS, CONTEXT_SEGMENTS, RSI, RSP
+from xenia.domain.audit cimport audit_domain
+from xenia.domain.crash cimport crash_report
+from xenia.domain.directory cimport directory_add, directory_remove, directory_reserve, domain_leave
+from xenia.domain.domain cimport SHUTDOWN_NONE, SHUTDOWN_crash, Directory, Domain as DomainState, Vcpu
+from xenia.domain.events cimport event_open, event_post, event_reset
+from xenia.domain.grant_frames cimport grant_frames_grow, grant_frames_release
+from xenia.domain.grant_maps cimport grant_maps_release
+from xenia.domain.lifecycle cimport domain_init, domain_hold_rings, domain_release_frames
+from xenia.domain.time cimport Clock, clock_start, system_time, time_update, wallclock_update
+from xenia.machine.lock cimport lock, unlock
+from xenia.machine.machine cimport (
+    FRAME_L4, FRAME_PINNED, FRAME_SEG_DESC, FRAME_SHARED, FRAME_VALIDATED, Frame, MachineMemory, frame_words, machine_alloc, machine_free,
+    machine_scrub,
+)
+from xenia.mm.pv.descriptors cimport perdomain_create, perdomain_destroy, release_gdt, set_gdt, set_ldt
+from xenia.mm.pv.pvmmu cimport get_page_and_type, put_page_and_type, relinquish
+from xenia.hypervisor.run_loop cimport RunLoop, alarm_thread, on_exit, run, wake
+
+from xenia.cpu.engines.emulated.engine import reserve, self_test
+from xenia.domain.build.elf import ElfKernel
+from xenia.domain.build.start_of_day import build, plan
+from xenia.errors import ConfigError, HypervisorBug
+from xenia.hypercalls.table import rows
+from xenia.jail.jail import confine_in_any_process
+from xenia.jail.kinds import Kind
+from xenia.machine.thread import HostThread
+from xenia.shutdown import Shutdown
+
+cdef extern from "<sys/timerfd.h>" nogil:
+    int timerfd_create(int clock, int flags)
+    int TFD_CLOEXEC
+
+cdef extern from "<time.h>" nogil:
+    int CLOCK_MONOTONIC
+
+cdef enum:
+    SLACK_PAGES = 256   # that a domain may have beyond its memory, as xl sets it
+    DOM0 = 0            # the remote end of the console's and the store's channel, as a guest sees it
+
+
+def reserve_processors(nr: int) -> None:
+    """Have memory for the translated code of `nr` more domains, for when no code is mapped any more.
+
+    ConfigError when the host does not give it.
+    """
+    if reserve(nr) < nr:
+        raise ConfigError("not enough memory for translated code")
+
+
+def engine_self_test() -> str:
+    """What runs guest code here.  HypervisorBug when it is not as this build expects it."""
+    return self_test()
+
+
+cdef class MachineHandle:
+    """A machine of `memory` bytes, in which domains are created.
+
+    scatter     seed: hand out frames in random order
+    check       debug mode: before every entry, compare what the processor has cached with the page tables
+    confine     narrow the vcpus' threads to the system calls that they need
+    """
+
+    def __cinit__(self):
+        self.directory = <Directory *>calloc(1, sizeof(Directory))
+        if self.directory == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        free(self.directory)
+
+    def __init__(self, memory: int, scatter: int | None = None, check: bool = False, confine: bool = True) -> None:
+        self.memory = MachineMemory(memory, scatter)
+        self.check = check
+        self.confine = confine
+        self.next_domid = 1
+
+    def create_domain(self, kernel: ElfKernel, *, memory: int, ramdisk: bytes = b"", command_line: str = "",
+                      warped: bool = False) -> DomainHandle:
+        """A domain of `memory` bytes with `kernel` loaded, ready to run.
+
+        Its number is the next that is free, as Xen gives them out: below DOMID_FIRST_RESERVED, and then from 1 again.
+        A number is free once nothing of its last domain lives: its object, and frames that others hold by its grants.
+        ConfigError when the memory is not to be had or does not suffice for the kernel, or no number is free.
+        """
+        cdef int domid
+        with nogil:
+            domid = directory_reserve(self.directory, self.next_domid)
+        if domid < 0:
+            raise ConfigError("every domain number is taken: destroy a domain, or let go of one that is destroyed")
+        self.next_domid = domid + 1
+        domain = DomainHandle(self, domid, memory >> 12, warped)
+        domain.load(kernel, ramdisk, command_line)
+        return domain
+
+
+@cython.no_gc_clear     # the domain's end needs the machine's memory
+cdef class DomainHandle:
+    """A domain with its vcpu and processor, and the host threads that run it."""
+
+    def __cinit__(self, MachineHandle hypervisor, int domid, uint64_t nr_pages, bint warped):
+        cdef DomainState *domain = <DomainState *>calloc(1, sizeof(DomainState))
+        cdef Vcpu *vcpu
+        cdef bint known
+        if domain == NULL:
+            raise MemoryError
+        self.store_fd = self.console_fd = self.emergency_fd = self.log_fd = self.loop.alarm_fd = -1
+        self.hypervisor = hypervisor
+        self.domid = domid
+        self.nr_pages = nr_pages
+        self.domain = domain
+        domain.domid = domid
+        domain.directory = hypervisor.directory     # its number is reserved there
+        self.threads = []
+        self.ended = threading.Event()
+        vcpu = &domain.vcpu[0]
+        if not domain_init(domain):
+            raise MemoryError
+        self.store_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.console_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.emergency_fd, domain.emergency_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self.log_fd, domain.log_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        domain.wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.loop.alarm_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC)
+        if self.loop.alarm_fd < 0:
+            raise OSError(errno, os.strerror(errno))
+        self.engine = EmulatedEngine(hypervisor.memory)
+        domain.machine = hypervisor.memory.machine
+        domain.mmu.machine = domain.machine
+        domain.mmu.processor = self.engine.processor
+        domain.mmu.domid = domid
+        domain.mmu.preempt = &domain.preempt
+        domain.mmu.perdomain_l1 = domain.mmu.perdomain_l2 = domain.mmu.perdomain_l3 = INVALID_M2P_ENTRY
+        domain.shared_info_mfn = INVALID_M2P_ENTRY
+        vcpu.processor = self.engine.processor
+        vcpu.processor.context = &vcpu.context
+        vcpu.processor.vcpu = vcpu
+        vcpu.processor.on_exit = on_exit
+        self.loop.domain = domain
+        with nogil:
+            clock_start(domain, &self.clock, warped)
+            known = directory_add(hypervisor.directory, domain)
+        if not known:
+            raise HypervisorBug(f"domain number {domid} was given out, and somebody has it")
+
+    def __dealloc__(self):
+        if self.domain != NULL:
+            if self.domain.machine != NULL:
+                with nogil:
+                    release(self.domain)
+            for fd in (self.store_fd, self.console_fd, self.emergency_fd, self.log_fd, self.loop.alarm_fd, self.domain.wake_fd,
+                       self.domain.emergency_fd, self.domain.log_fd):
+                if fd >= 0:
+                    close(fd)
+            domain_leave(self.domain)
+
+    def load(self, kernel: ElfKernel, ramdisk: bytes, command_line: str) -> None:
+        """Take the memory and build the start of day in it."""
+        cdef DomainState *domain = self.domain
+        cdef Vcpu *vcpu = &domain.vcpu[0]
+        cdef MachineMemory memory = self.hypervisor.memory
+        cdef uint64_t root
+        cdef int rc
+        cdef bint enough
+        where = plan(kernel, len(ramdisk), self.nr_pages)
+        with nogil:
+            enough = perdomain_create(&domain.mmu) == 0 and share_info(domain) and grant_frames_grow(domain, 1)
+        if not enough:
+            raise ConfigError("not enough machine memory for one more domain")
+        frames = memory.allocate(self.domid, self.nr_pages)
+        domain.mmu.tot_pages = self.nr_pages
+        domain.mmu.max_pages = self.nr_pages + SLACK_PAGES
+        with nogil:
+            domain.store_port = event_open(domain, DOM0, 0, self.store_fd)
+            domain.console_port = event_open(domain, DOM0, 0, self.console_fd)
+        start = build(
+            kernel, where, frames, memoryview(memory), memory.m2p,
+            ramdisk=ramdisk, command_line=command_line, shared_info_maddr=domain.shared_info_mfn << 12,
+            store_port=domain.store_port, console_port=domain.console_port,
+        )
+        domain.store_mfn = start.store_mfn
+        domain.console_mfn = start.console_mfn
+        domain.is_linux = kernel.notes.guest_os == "linux"
+        root = start.root_mfn
+        with nogil:
+            rc = pin_root(domain, root) or domain_hold_rings(domain)
+            set_gdt(&domain.mmu, &vcpu.mmu, NULL, 0)
+        if rc:
+            raise HypervisorBug(f"the start of day does not validate: errno {-rc}")
+        vcpu.context.rip = start.rip
+        vcpu.context.gpr[<int>RSP] = start.rsp
+        vcpu.context.gpr[<int>RSI] = start.rsi
+        vcpu.context.rflags = start.rflags | 2
+        vcpu.context.cs = start.cs
+        vcpu.context.ss = start.ss
+        vcpu.context.kernel = True
+        vcpu.context.dirty = CONTEXT_FLAGS | CONTEXT_SEGMENTS
+        vcpu.kernel_sp = start.rsp
+        vcpu.is_up = True
+        wallclock_update(domain)
+        time_update(vcpu)
+
+    # --- running ---
+
+    def start(self, on_end=None) -> None:
+        """Run the vcpu on a thread of its own; `on_end()` is called on that thread when it stops for good."""
+        if self.threads:
+            raise RuntimeError("a domain starts once")
+        self.on_end = on_end
+        if self.hypervisor.check:
+            self.loop.check = check_translations
+            self.loop.check_argument = <void *>self
+        self.threads = [
+            HostThread(self._alarm, f"d{self.domid}-alarm", Kind.ALARM),
+            HostThread(self._run, f"d{self.domid}v0", None),
+        ]
+        self.running = True
+        try:
+            for thread in self.threads:     # the guest runs with the last of them
+                thread.start()
+        except BaseException:
+            self.running = False
+            self.stop()
+            self.ended.set()
+            raise
+
+    def _run(self) -> None:
+        try:
+            if self.hypervisor.confine:
+                confine_in_any_process(Kind.VCPU)
+            with nogil:
+                run(&self.loop)
+            if self.domain.shutdown == SHUTDOWN_crash or self.domain.crash_reason[0]:      # while its memory is still there
+                self.report = crash_report(self.domain)
+            if self.stale:
+                raise HypervisorBug(f"the processor holds translations that the page tables do not give: {self.stale[:4]}")
+        except BaseException as failure:
+            self.failure = failure
+        finally:
+            self.domain.stop = 1
+            self.ring_alarm()
+            self.running = False
+            self.ended.set()
+            if self.on_end is not None:
+                self.on_end()
+
+    def _alarm(self) -> None:
+        with nogil:
+            alarm_thread(&self.loop)
+
+    cdef ring_alarm(self):
+        timerfd_ring(self.loop.alarm_fd)
+
+    def wait(self, timeout: float | None = None) -> Shutdown | None:
+        """Wait for the end; None when `timeout` seconds pass first, or it was stopped from outside."""
+        if not self.ended.wait(timeout):
+            return None
+        if self.failure is not None:
+            raise self.failure
+        return self.shutdown
+
+    @property
+    def shutdown(self) -> Shutdown | None:
+        """How the domain ended, None while it has not."""
+        if self.domain.shutdown == SHUTDOWN_NONE:
+            return None
+        return Shutdown.of(self.domain.shutdown, self.domain.crash_reason.decode("utf-8", "replace"),
+                           halted=bool(self.domain.halted))
+
+    def stop(self) -> None:
+        """Stop the vcpu where it stands, for good, and wait until it has."""
+        self.domain.stop = 1
+        wake(self.domain)
+        self.ring_alarm()
+        for thread in self.threads:
+            if thread is not threading.current_thread():
+                thread.end()
+
+    # --- what backends need ---
+
+    def page(self, mfn: int) -> memoryview:
+        """Machine frame `mfn` as writable memory."""
+        return memoryview(self.hypervisor.memory)[mfn << 12:(mfn + 1) << 12]
+
+    @property
+    def store_page(self) -> memoryview:
+        """The xenstore ring."""
+        return self.page(self.domain.store_mfn)
+
+    @property
+    def console_page(self) -> memoryview:
+        """The console ring."""
+        return self.page(self.domain.console_mfn)
+
+    @property
+    def store_port(self) -> int:
+        """The guest's end of the xenstore channel."""
+        return self.domain.store_port
+
+    @property
+    def console_port(self) -> int:
+        """The guest's end of the console channel."""
+        return self.domain.console_port
+
+    @property
+    def store_mfn(self) -> int:
+        """The frame of the xenstore ring."""
+        return self.domain.store_mfn
+
+    def notify(self, port: int) -> None:
+        """Send the event that the guest has bound to `port`; from any thread."""
+        event_post(self.domain, port)
+
+    # --- looking in ---
+
+    @property
+    def system_time(self) -> int:
+        """Virtual time in ns since the domain was created."""
+        return system_time(self.domain)
+
+    @property
+    def registers(self) -> dict[str, int]:
+        """The vcpu's general registers; those of its last exit while it runs."""
+        names = "rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15".split()
+        registers = {name: self.domain.vcpu[0].context.gpr[i] for i, name in enumerate(names)}
+        return registers | {"rip": self.domain.vcpu[0].context.rip, "rflags": self.domain.vcpu[0].context.rflags}
+
+    @property
+    def crash_report(self) -> list[str]:
+        """Registers, code, stack and page-table walks of a domain that crashed, line by line."""
+        return list(self.report or ())
+
+    @property
+    def statistics(self) -> dict[str, object]:
+        """Counts since the domain was created."""
+        cdef int i
+        cdef dict names = {row.number: row.name for row in rows()}
+        return {
+            "hypercalls": {names.get(i, str(i)): self.domain.nr_hypercalls[i] for i in range(64) if self.domain.nr_hypercalls[i]},
+            "exceptions": {i: self.domain.nr_exceptions[i] for i in range(32) if self.domain.nr_exceptions[i]},
+            "mmu_updates": self.domain.mmu.nr_mmu_updates,
+            "page_table_writes": self.domain.mmu.nr_ptwr,
+            "entries": self.loop.nr_entries,
+            "idle": self.loop.nr_idle,
+            "frames": self.domain.mmu.tot_pages,
+            **self.engine.statistics,
+        }
+
+    def stale_translations(self) -> list[tuple[int, int, str, bool]]:
+        """See EmulatedEngine.stale_translations.  Precondition: the vcpu does not run."""
+        return self.engine.stale_translations()
+
+    def audit(self) -> list[str]:
+        """Every disagreement between the frame table and what holds the domain's frames.  Precondition: as above."""
+        return audit_domain(self.domain)
+
+    def destroy(self) -> int:
+        """Stop the domain and give its memory back.  The number of frames that others still hold."""
+        cdef uint64_t left
+        self.stop()
+        with nogil:
+            left = release(self.domain)
+        return left
+
+
+cdef extern from *:
+    """
+    #include <sys/timerfd.h>
+    static inline void timerfd_ring(int fd)
+    {
+        struct itimerspec soon = {{0, 0}, {0, 1}};
+        timerfd_settime(fd, 0, &soon, 0);
+    }
+    """
+    void timerfd_ring(int fd)
+
+
+cdef int check_translations(void *opaque) noexcept with gil:
+    # A guest may leave out a flush that only it would miss.  What it must never have, whatever it leaves out, is a way to
+    # memory that is not its own, or to write to what the processor takes for a page table or a descriptor.
+    cdef DomainHandle domain = <DomainHandle>opaque
+    cdef Frame *frame
+    domain.stale = []
+    for va, maddr, difference, writable in domain.engine.stale_translations():
+        frame = &domain.domain.machine.frames[<uint64_t>maddr >> 12]
+        if frame.owner != domain.domid or frame.refs == 0 or (writable and frame.type_refs and frame.type <= FRAME_SEG_DESC):
+            domain.stale.append((hex(va), hex(maddr), difference))
+    return 1 if domain.stale else 0
+
+
+cdef bint share_info(DomainState *domain) noexcept nogil:
+    # shared_info: a frame of Xen's that the guest may map writable, and never retype.
+    cdef uint64_t mfn = machine_alloc(domain.machine, domain.domid)
+    if mfn == INVALID_M2P_ENTRY:
+        return False
+    domain.machine.frames[mfn].flags = FRAME_VALIDATED
+    domain.machine.frames[mfn].type = FRAME_SHARED
+    domain.machine.frames[mfn].type_refs = 1
+    domain.shared_info_mfn = mfn
+    domain.shared_info = <shared_info_t *>frame_words(domain.machine, mfn)
+    domain.vcpu[0].info = &domain.shared_info.vcpu_info[0]
+    domain.vcpu[0].info.evtchn_upcall_mask = 1
+    return True
+
+
+cdef int pin_root(DomainState *domain, uint64_t root) noexcept nogil:
+    # The builder leaves the first L4 pinned, and it is the vcpu's base pointer.
+    cdef Vcpu *vcpu = &domain.vcpu[0]
+    cdef int rc
+    lock(&domain.mmu.lock)
+    rc = get_page_and_type(&domain.mmu, root, FRAME_L4)
+    if rc == 0:
+        get_page_and_type(&domain.mmu, root, FRAME_L4)
+        domain.machine.frames[root].flags |= FRAME_PINNED
+        vcpu.mmu.root_kernel = vcpu.mmu.root_loaded = root
+        vcpu.processor.ops.load_root(vcpu.processor, root, False)
+    unlock(&domain.mmu.lock)
+    return rc
+
+
+cdef uint64_t release(DomainState *domain) noexcept nogil:
+    # Everything that a domain holds, once.
+    cdef Vcpu *vcpu = &domain.vcpu[0]
+    cdef uint64_t left
+    if domain.is_dying:
+        return 0
+    directory_remove(domain)
+    event_reset(domain)
+    grant_maps_release(domain)
+    lock(&domain.mmu.lock)
+    domain.is_dying = 1
+    domain.mmu.dying = 1
+    domain_release_frames(domain)
+    if vcpu.mmu.root_kernel:
+        set_ldt(&domain.mmu, &vcpu.mmu, 0, 0)
+        release_gdt(&domain.mmu, &vcpu.mmu)
+        if vcpu.mmu.root_user:
+            put_page_and_type(&domain.mmu, vcpu.mmu.root_user)
+        put_page_and_type(&domain.mmu, vcpu.mmu.root_kernel)
+        vcpu.mmu.root_kernel = vcpu.mmu.root_user = 0
+    if domain.shared_info_mfn != INVALID_M2P_ENTRY:
+        domain.machine.frames[domain.shared_info_mfn].type_refs -= 1
+    left = relinquish(&domain.mmu) - domain.nr_grant_frames - domain.nr_status_frames
+    grant_frames_release(domain)
+    if domain.shared_info_mfn != INVALID_M2P_ENTRY:
+        left -= 1
+        machine_free(domain.machine, domain.shared_info_mfn)
+    if domain.mmu.perdomain_l3 != INVALID_M2P_ENTRY:
+        perdomain_destroy(&domain.mmu)
+    machine_scrub(domain.machine)
+    unlock(&domain.mmu.lock)
+    return left

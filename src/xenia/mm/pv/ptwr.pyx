@@ -1,0 +1,52 @@
+"""Page-table writes: a guest kernel's stores to its own L1 tables, which it may only read.
+
+Theory of operation.  A frame in use as a page table is mapped read-only, yet a guest kernel that asked for the assist
+VMASST_TYPE_writable_pagetables may go on storing to its L1 tables as if they were its own memory: each store faults,
+and is carried out here as the checked update of one entry that it amounts to.  A store the rules refuse, or one to a
+table of a higher level, is the guest's page fault.
+
+The assist once meant more.  Xen would *unhook* the written L1 table: take it out of the L2 entry that led to it, map it
+writable for the guest, let it write at will, and check the whole table anew when the hole in the address space was next
+stepped on.  That paid where entries changed by the hundred, but left a table half-trusted in between; guests came to
+batch their changes (mmu_update, multicall), and Xen gave unhooking up for the emulation of single stores.  The assist's
+name and number stayed, and what a guest can observe is the same: after a store, the entry reads back as stored.
+
+A store of a whole entry is checked as it is.  A smaller one is merged with what the entry holds, so that every
+intermediate state of an entry written in halves must be one the guest may have.
+"""
+
+from libc.stdint cimport uint8_t, uint64_t
+from libc.string cimport memcpy
+
+from xenia.machine.machine cimport FRAME_L1, Frame, frame_exists, frame_words
+from xenia.mm.pv.pvmmu cimport PAGE_PRESENT, PAGE_RW, pte_mfn
+from xenia.mm.pv.update cimport mod_entry
+
+
+cdef bint ptwr_find(PvMmu *mmu, uint64_t root, uint64_t va, unsigned bytes, uint64_t *maddr) noexcept nogil:
+    cdef uint64_t mfn = root, entry = 0
+    cdef Frame *frame
+    cdef int shift
+    if not mmu.writable_pagetables or bytes > 8 or bytes & (bytes - 1) or va & (bytes - 1):
+        return False
+    for shift in range(39, 11, -9):
+        entry = frame_words(mmu.machine, mfn)[(va >> shift) & 511]
+        mfn = pte_mfn(entry)
+        if not entry & PAGE_PRESENT or not frame_exists(mmu.machine, mfn):
+            return False
+    if entry & PAGE_RW:         # read-only through an upper level alone: a linear mapping, not ours to write through
+        return False
+    frame = &mmu.machine.frames[mfn]
+    maddr[0] = mfn << 12 | va & 0xfff
+    return frame.owner == mmu.domid and frame.type == FRAME_L1 and frame.type_refs != 0
+
+
+cdef int ptwr_write(PvMmu *mmu, uint64_t maddr, unsigned bytes, uint64_t value) noexcept nogil:
+    cdef unsigned index = (maddr & 0xfff) >> 3
+    cdef uint64_t entry = frame_words(mmu.machine, maddr >> 12)[index]
+    cdef int rc
+    memcpy(<uint8_t *>&entry + (maddr & 7), &value, bytes)
+    rc = mod_entry(mmu, FRAME_L1, maddr >> 12, index, entry, False)
+    if rc == 0:
+        mmu.nr_ptwr += 1
+    return rc

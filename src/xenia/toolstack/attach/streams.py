@@ -1,0 +1,171 @@
+"""A command's standard streams through rings that the guest shares: the thread that serves the host's end.
+
+It moves bytes straight between the guest's pages and our descriptors, and sleeps until the guest notifies, a descriptor
+is ready that it waits for, or somebody has something to say.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+
+from xenia.backends.streams.ring import ERR, IN, OUT, Reader, Writer, end_input, references
+from xenia.foreign.fault import FrontendFault
+from xenia.foreign.foreign import Foreign
+from xenia.machine.thread import HostThread
+from xenia.rings.fault import RingFault
+from xenia.toolstack.attach.session import Waker
+from xenia.toolstack.attach.terminal import Output
+
+_log = logging.getLogger(__name__)
+
+
+class Streams:
+    """Serves the rings of one command, from the moment it is made."""
+
+    def __init__(
+        self,
+        foreign: Foreign,
+        port: int,
+        ref: int,
+        stdin: int,
+        output: Output,
+        errors: Output,
+        on_end: Callable[[], None],
+    ) -> None:
+        """`ref` grants the page with the indices, `port` is open for us.  `on_end` is called when nothing is served any
+        more, on the thread that served.  FrontendFault where they cannot be used, and OSError where the host lacks what
+        that takes, with everything let go."""
+        with ExitStack() as stack:
+            first = stack.enter_context(closing(foreign.map([ref])))
+            refs = references(first.memory)
+            pages = stack.enter_context(closing(foreign.map(refs)))
+            self._channel = stack.enter_context(closing(foreign.bind(port)))
+            self._waker = stack.enter_context(closing(Waker()))
+            self._page = first.memory
+            self._outputs = [
+                (stack.enter_context(closing(Reader(first.memory, pages.memory, index))), output)
+                for index, output in ((OUT, output), (ERR, errors))
+            ]
+            self._input = stack.enter_context(closing(Writer(first.memory, pages.memory, IN)))
+            self._stdin: int | None = stdin  # None: its end was told
+            self._on_end = on_end
+            self._ending = False
+            self._cancelled = False
+            self._closed = False
+            self._waking = threading.Lock()  # a descriptor that is not ours any more is not written to
+            self._failure: BaseException | None = None
+            self._thread = HostThread(self._run, f"streams d{foreign.domid}")
+            self._thread.start()
+            self._held = stack.pop_all()
+
+    def finish(self) -> None:
+        """The guest writes no more: bring out what it has written, and end."""
+        self._ending = True
+        self._wake()
+
+    def drain(self) -> None:
+        """`finish`, and wait for the end."""
+        self.finish()
+        self._thread.join()
+
+    def close(self) -> None:
+        """End now and let go of the guest's pages; closing again does nothing.  A fault of Xenia's own that ended the
+        thread is raised here."""
+        self._cancelled = True
+        self._wake()
+        self._thread.join()
+        with self._waking:
+            self._closed = True
+            self._held.close()
+        if self._failure is not None:
+            raise self._failure
+
+    def _wake(self) -> None:
+        with self._waking:
+            if not self._closed:
+                self._waker.wake()
+
+    def _run(self) -> None:
+        try:
+            self._serve()
+        except BaseException as failure:
+            _log.exception("the thread of a command's streams ended")
+            self._failure = failure
+        self._on_end()
+
+    def _serve(self) -> None:
+        ready: set[int] = set()
+        while not self._cancelled:
+            ending = self._ending  # before the last look at what the guest wrote
+            try:
+                if self._stdin in ready:
+                    self._read_input(self._stdin)
+                blocked, moved = self._bring()
+                if ending and not blocked and not moved:
+                    return
+                ready = self._wait(blocked, moved)
+            except RingFault as fault:
+                # As text: whoever keeps the fault itself keeps its frames, and their views of the guest's pages.
+                _log.warning("the command's streams are not served any more: %s", str(fault))
+                self._outputs, self._stdin = [], None
+
+    def _bring(self) -> tuple[list[Output], bool]:
+        """Move from the guest to the outputs what goes now; those that take no more, and whether anything moved."""
+        blocked, moved = [], False
+        for ring, output in self._outputs:
+            if parts := ring.readable():
+                if count := output.put(parts):
+                    moved = True
+                    if ring.consume(count):
+                        self._channel.notify()
+                else:
+                    blocked.append(output)
+        return blocked, moved
+
+    def _read_input(self, stdin: int) -> None:
+        """Give the guest what standard input has.  It is ready."""
+        if not (room := self._input.writable()):
+            return
+        try:
+            count = os.readv(stdin, room)
+        except BlockingIOError:
+            return
+        except OSError:
+            count = 0  # closed, or a terminal that hung up
+        if not count:
+            self._stdin = None
+            end_input(self._page)
+            self._channel.notify()
+        elif self._input.produce(count):
+            self._channel.notify()
+
+    def _wait(self, blocked: list[Output], moved: bool) -> set[int]:
+        """The descriptors that are ready, once some are, or at once where something `moved` and there may be more."""
+        poll = select.poll()
+        poll.register(self._channel.event_fd, select.POLLIN)
+        poll.register(self._waker, select.POLLIN)
+        for output in blocked:
+            poll.register(output, select.POLLOUT)
+        if self._stdin is not None and self._input.writable():
+            poll.register(self._stdin, select.POLLIN)
+        ready = {descriptor for descriptor, _ in poll.poll(0 if moved else None)}
+        self._waker.clear()
+        if self._channel.event_fd in ready:
+            os.eventfd_read(self._channel.event_fd)
+        return ready
+
+
+def serve(
+    foreign: Foreign, port: int, ref: int, stdin: int, output: Output, errors: Output, on_end: Callable[[], None]
+) -> Streams | None:
+    """The streams, or None, with a warning, where they cannot be served."""
+    try:
+        return Streams(foreign, port, ref, stdin, output, errors, on_end)
+    except (FrontendFault, OSError) as fault:
+        _log.warning("the command's streams cannot be served: %s", fault)
+        return None

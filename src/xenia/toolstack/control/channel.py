@@ -1,0 +1,53 @@
+"""Requests between two processes of one program, over a socket that keeps them apart (SOCK_SEQPACKET).
+
+Each is an object of JSON with the open files that belong to it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from xenia.toolstack.control.control import MOST_DESCRIPTORS
+
+LONGEST = 1 << 20
+
+
+class Channel:
+    """One end.  Any thread may send, one receives."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LONGEST)
+        self._sending = threading.Lock()
+
+    def send(self, message: Mapping[str, Any], descriptors: Sequence[int] = ()) -> None:
+        """Send it, with copies of these open files.  OSError where nobody is there, or it is too long."""
+        with self._sending:
+            socket.send_fds(self._socket, [json.dumps(message).encode()], descriptors)
+
+    def receive(self) -> tuple[dict[str, Any], list[int]] | None:
+        """The next, and the files that came with it, which are the caller's.  None where the other end has gone."""
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self._socket, LONGEST, MOST_DESCRIPTORS)
+        except OSError:
+            return None
+        if not data:
+            return None
+        for descriptor in descriptors:
+            os.set_inheritable(descriptor, False)
+        return json.loads(data), list(descriptors)
+
+    def close(self) -> None:
+        """Let the other end know that there is nothing more."""
+        with self._sending:
+            try:
+                self._socket.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                return
+            finally:
+                self._socket.close()

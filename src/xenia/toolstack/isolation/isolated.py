@@ -1,0 +1,304 @@
+"""A machine in a process of its own, which is walled in: the seam on which whatever else is isolated can stand.
+
+The program that uses it keeps all its freedom, and opens whatever the machine needs; the other process gets open files
+(`channel`), carries out what it is asked (`isolated_process`), and has nothing else of the host.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from xenia.domain.build.elf import ElfKernel
+from xenia.errors import ConfigError, HypervisorBug
+from xenia.shutdown import Reason, Shutdown
+from xenia.storage.layer import Layer
+from xenia.toolstack.config.disk import DiskConfig, parse_disk
+from xenia.toolstack.config.machine import MIB, Clock
+from xenia.toolstack.control.channel import Channel
+from xenia.toolstack.control.remote import opened
+from xenia.toolstack.machine.machine import Domain, Machine, store_place
+from xenia.xenstore.server import listen
+
+_READ = 65536
+
+
+class Remote:
+    """The process, and what it has not answered yet."""
+
+    def __init__(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "xenia.toolstack.isolation.isolated_process", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=[theirs.fileno()],
+                start_new_session=True,  # a Ctrl-C is the program's to take
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            )  # fmt: skip
+        self._channel = Channel(ours)
+        self._lock = threading.Lock()
+        self._waiting: dict[int, Future[Any]] = {}
+        self._next = 0
+        self._gone = False
+        self._thread = threading.Thread(target=self._receive, name="isolated machine", daemon=True)
+        self._thread.start()
+
+    def call(self, verb: str, descriptors: Sequence[int] = (), **arguments: object) -> Any:
+        """What it answers.  ConfigError as there; HypervisorBug where it failed, or has ended."""
+        answer: Future[Any] = Future()
+        with self._lock:
+            self._next += 1
+            number = self._next
+            self._waiting[number] = answer
+            gone = self._gone
+        try:
+            if gone:
+                raise OSError
+            self._channel.send({"id": number, "verb": verb, "arguments": arguments}, descriptors)
+        except OSError:
+            with self._lock:
+                self._waiting.pop(number, None)
+            raise HypervisorBug(self._ended()) from None
+        return answer.result()
+
+    def close(self) -> None:
+        """End it, and wait until it has ended."""
+        self._channel.close()
+        self.process.wait()
+        self._thread.join()
+
+    def _receive(self) -> None:
+        while (received := self._channel.receive()) is not None:
+            reply, _ = received
+            with self._lock:
+                answer = self._waiting.pop(reply["id"])
+            if "answer" in reply:
+                answer.set_result(reply["answer"])
+            elif "refused" in reply:
+                answer.set_exception(ConfigError(reply["refused"]))
+            else:
+                answer.set_exception(HypervisorBug(f"in the machine's process: {reply['fault']}"))
+        with self._lock:
+            self._gone = True
+            left, self._waiting = list(self._waiting.values()), {}
+        for answer in left:
+            answer.set_exception(HypervisorBug(self._ended()))
+
+    def _ended(self) -> str:
+        with suppress(subprocess.TimeoutExpired):
+            return f"the machine's process has ended with status {self.process.wait(5)}"
+        return "the machine's process does not answer any more"
+
+
+class IsolatedMachine(Machine):
+    """What `Machine(isolate=True)` makes.  Its domains' disks and consoles are the other process's."""
+
+    def __init__(
+        self,
+        memory: int,
+        *,
+        scatter: int | None = None,
+        check: bool = False,
+        xenstore_socket: str | os.PathLike[str] | bool | socket.socket | None = None,
+        jail: bool = True,
+        isolate: bool = True,
+    ) -> None:
+        if not jail:
+            raise ConfigError("a machine in a process of its own is there for its jail: isolate=True goes with jail")
+        self._all: list[IsolatedDomain] = []
+        place = store_place(xenstore_socket)
+        self._socket = listen(place) if isinstance(place, Path) else place
+        self._place = place if isinstance(place, Path) else None
+        self._remote = Remote()
+        try:
+            sockets = [self._socket.fileno()] if self._socket is not None else []
+            self._remote.call("make", sockets, memory=memory, scatter=scatter, check=check)
+        except BaseException:
+            self.close()
+            raise
+
+    def create_domain(
+        self,
+        kernel: str | os.PathLike[str] | bytes | ElfKernel,
+        *,
+        name: str = "guest",
+        initrd: str | os.PathLike[str] | bytes | None = None,
+        cmdline: str = "",
+        memory: int = 256 * MIB,
+        clock: Clock = "real",
+        console: int | Callable[[bytes], None] | None = None,
+        driver_domain: bool = False,
+    ) -> IsolatedDomain:
+        """As in Machine, of a kernel in a file or in bytes."""
+        if isinstance(kernel, ElfKernel):
+            raise ConfigError("a machine in a process of its own takes a kernel's file, or its bytes")
+        reader = None
+        with ExitStack() as stack:
+            files = [_open(kernel, stack)]
+            if initrd is not None:
+                files.append(_open(initrd, stack))
+            if isinstance(console, int):
+                files.append(console)
+            elif console is not None:
+                read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+                stack.callback(os.close, write_fd)
+                files.append(write_fd)
+                reader = threading.Thread(target=_bring, args=(read_fd, console), name="console", daemon=True)
+                reader.start()
+            domid = self._remote.call(
+                "create", files, kernel="kernel" if isinstance(kernel, bytes) else os.fspath(kernel),
+                initrd=initrd is not None, console=console is not None, name=name, cmdline=cmdline, memory=memory,
+                clock=clock, driver_domain=driver_domain,
+            )  # fmt: skip
+        domain = IsolatedDomain(self._remote, domid, name, memory, reader)
+        self._all.append(domain)
+        return domain
+
+    @property
+    def free_memory(self) -> int:
+        return int(self._remote.call("free_memory"))
+
+    def close(self) -> None:
+        """End the process, and with it the domains and the store."""
+        try:
+            self._remote.close()
+        finally:
+            if self._socket is not None:
+                self._socket.close()
+            if self._place is not None:
+                self._place.unlink(missing_ok=True)
+
+
+class IsolatedConsole:
+    """Input for a guest in the other process."""
+
+    def __init__(self, remote: Remote, domid: int) -> None:
+        self._remote, self._domid = remote, domid
+
+    def offer(self, data: bytes) -> int:
+        """Give the guest input without waiting; how many of the bytes there was room for."""
+        return int(self._remote.call("offer", domid=self._domid, data=data.decode("latin-1")))
+
+    def send(self, data: bytes) -> None:
+        """Give the guest input, waiting where it is slow to take it."""
+        self._remote.call("send", domid=self._domid, data=data.decode("latin-1"))
+
+
+class IsolatedDisk:
+    """A disk of a guest in the other process."""
+
+    def __init__(self, remote: Remote, domid: int, name: str) -> None:
+        self._remote, self._domid, self.name = remote, domid, name
+
+    def unplug(self, timeout: float) -> bool:
+        """Ask the guest to let go of it, and take it away once it has; whether it has within `timeout` seconds."""
+        return bool(self._remote.call("unplug", domid=self._domid, name=self.name, timeout=timeout))
+
+    def remove(self) -> None:
+        """Take it away."""
+        self._remote.call("remove", domid=self._domid, name=self.name)
+
+
+class IsolatedDomain(Domain):
+    """A domain in the other process: what can be asked of it.  What it is made of (`vm`, `disks`) is over there."""
+
+    console: IsolatedConsole  # type: ignore[assignment]
+
+    def __init__(self, remote: Remote, domid: int, name: str, memory: int, reader: threading.Thread | None) -> None:
+        self._remote = remote
+        self._domid = domid
+        self._reader = reader
+        self._shutdown: Shutdown | None = None
+        self._report = ""
+        self._destroyed = False
+        self.name = name
+        self.memory = memory
+        self.console = IsolatedConsole(remote, domid)
+
+    @property
+    def domid(self) -> int:
+        return self._domid
+
+    def start(self) -> None:
+        self._remote.call("start", domid=self._domid)
+
+    def wait(self, timeout: float | None = None) -> Shutdown | None:
+        found = self._remote.call("wait", domid=self._domid, timeout=timeout)
+        if found is None:
+            return None
+        if self._reader is not None:
+            self._reader.join()  # until it has brought everything
+        self._report = found.pop("report")
+        self._shutdown = Shutdown(**{**found, "reason": Reason(found["reason"])})
+        return self._shutdown
+
+    def attach_disk(self, layer: Layer | str, **options: Any) -> Any:
+        """Plug a disk in, which is named by its words as in `xenia run --disk`.  It is opened here."""
+        if isinstance(layer, Layer):
+            raise ConfigError("a machine in a process of its own takes a disk by its words: file:data.img,cow")
+        config: DiskConfig = replace(
+            parse_disk(layer), **{name: value for name, value in options.items() if value is not None}
+        )
+        with opened(config) as files:
+            name = self._remote.call(
+                "attach", [descriptor for _, descriptor in files], domid=self._domid, disk=config.as_dict(),
+                names=[path for path, _ in files],
+            )  # fmt: skip
+        return IsolatedDisk(self._remote, self._domid, name)
+
+    def destroy(self, *, keep_layers: bool = False) -> None:
+        if keep_layers:
+            raise ConfigError("the disks of a machine in a process of its own end with their domain")
+        if not self._destroyed:
+            self._destroyed = True
+            self._remote.call("destroy", domid=self._domid)
+
+    @property
+    def statistics(self) -> dict[str, Any]:
+        return dict(self._remote.call("statistics", domid=self._domid))
+
+    @property
+    def shutdown(self) -> Shutdown | None:
+        if self._shutdown is None:
+            self.wait(0)
+        return self._shutdown
+
+    @property
+    def crash_report(self) -> str:
+        return self._report
+
+
+Machine.isolated = IsolatedMachine
+
+
+def _open(file: str | os.PathLike[str] | bytes, stack: ExitStack) -> int:
+    """A descriptor to read a file, or these bytes, from the beginning."""
+    if isinstance(file, bytes):
+        descriptor = os.memfd_create("xenia-image")
+        stack.callback(os.close, descriptor)
+        with open(os.dup(descriptor), "wb") as target:
+            target.write(file)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        return descriptor
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise ConfigError(f"{os.fspath(file)}: {error.strerror}") from None
+    stack.callback(os.close, descriptor)
+    return descriptor
+
+
+def _bring(descriptor: int, console: Callable[[bytes], None]) -> None:
+    """Give what comes to a function, until there is nothing more."""
+    with open(descriptor, "rb", buffering=0) as pipe:
+        while data := pipe.read(_READ):
+            console(data)

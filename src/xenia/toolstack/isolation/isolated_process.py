@@ -1,0 +1,153 @@
+"""The process of a machine that has one of its own: python -m xenia.toolstack.isolation.isolated_process DESCRIPTOR
+
+Everything that has a name on the host comes as an open file with a request (`channel`).  The first request makes the
+machine, behind closed walls; each later one is carried out on a thread of its own, for some wait.  When the other end
+goes, so does everything here.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from xenia.domain.build.bzimage import read_kernel_file, unpack
+from xenia.domain.build.elf import load_elf
+from xenia.errors import ConfigError
+from xenia.storage.door import handed
+from xenia.toolstack.config.disk import DiskConfig
+from xenia.toolstack.control.channel import Channel
+from xenia.toolstack.isolation.jailed import wall_in
+from xenia.toolstack.machine.machine import Domain, Machine
+
+VIOLATION_STATUS = 118
+
+
+class Process:
+    """The machine, and what it is asked."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._domains: dict[int, Domain] = {}
+        self._consoles: dict[int, int] = {}
+        self._machine: Machine | None = None
+
+    def serve(self) -> None:
+        """Answer until the other end goes."""
+        try:
+            while (received := self._channel.receive()) is not None:
+                request, descriptors = received
+                if self._machine is None:  # on this thread: there is no other yet
+                    self._answer(request, descriptors, self._make)
+                else:
+                    call = getattr(self, f"_do_{request['verb']}")
+                    threading.Thread(target=self._answer, args=(request, descriptors, call), daemon=True).start()
+        finally:
+            if self._machine is not None:
+                self._machine.close()
+
+    def _answer(self, request: dict[str, Any], descriptors: list[int], call: Callable[..., object]) -> None:
+        reply: dict[str, Any] = {"id": request["id"]}
+        try:
+            reply["answer"] = call(descriptors, **request["arguments"])
+        except ConfigError as error:
+            reply["refused"] = str(error)
+        except Exception as fault:
+            reply["fault"] = f"{type(fault).__name__}: {fault}"
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+        try:
+            self._channel.send(reply)
+        except OSError:
+            return  # nobody is there any more
+
+    def _make(self, descriptors: list[int], memory: int, scatter: int | None, check: bool) -> None:
+        store = socket.socket(fileno=descriptors.pop()) if descriptors else None
+        wall_in(VIOLATION_STATUS)
+        self._machine = Machine(memory, scatter=scatter, check=check, xenstore_socket=store)
+
+    def _do_create(self, descriptors: list[int], kernel: str, initrd: bool, console: bool, **options: Any) -> int:
+        assert self._machine is not None
+        files = iter(descriptors)
+        image = _read(next(files))
+        elf = load_elf(unpack(read_kernel_file(image, kernel), kernel), kernel)
+        ramdisk = _read(next(files)) if initrd else None
+        sink = os.dup(next(files)) if console else -1
+        domain = self._machine.create_domain(elf, initrd=ramdisk, console=sink if console else None, **options)
+        if console:
+            self._consoles[domain.domid] = sink
+        self._domains[domain.domid] = domain
+        return domain.domid
+
+    def _do_start(self, _: list[int], domid: int) -> None:
+        self._domains[domid].start()
+
+    def _do_wait(self, _: list[int], domid: int, timeout: float | None) -> object:
+        shutdown = self._domains[domid].wait(timeout)
+        if shutdown is None:
+            return None
+        self._end_console(domid)
+        return {**asdict(shutdown), "report": self._domains[domid].crash_report}
+
+    def _do_destroy(self, _: list[int], domid: int) -> None:
+        try:
+            self._domains[domid].destroy()
+        finally:
+            self._end_console(domid)
+
+    def _do_offer(self, _: list[int], domid: int, data: str) -> int:
+        return self._domains[domid].console.offer(data.encode("latin-1"))
+
+    def _do_send(self, _: list[int], domid: int, data: str) -> None:
+        self._domains[domid].console.send(data.encode("latin-1"))
+
+    def _do_statistics(self, _: list[int], domid: int) -> object:
+        return self._domains[domid].statistics
+
+    def _do_attach(self, descriptors: list[int], domid: int, disk: dict[str, Any], names: list[str]) -> str:
+        config = DiskConfig(**disk)
+        opened = list(zip(names, descriptors, strict=True))
+        descriptors.clear()
+        with handed(opened):
+            layer = config.open()
+        try:
+            return self._domains[domid].attach_disk(
+                layer, name=config.name, read_only=config.read_only, cdrom=config.cdrom, sector_size=config.sector_size,
+                persistent=config.persistent or None, discard=config.discard,
+            ).name  # fmt: skip
+        except BaseException:
+            layer.close()
+            raise
+
+    def _do_unplug(self, _: list[int], domid: int, name: str, timeout: float) -> bool:
+        return bool(self._disk(domid, name).unplug(timeout))
+
+    def _do_remove(self, _: list[int], domid: int, name: str) -> None:
+        self._disk(domid, name).remove()
+
+    def _do_free_memory(self, _: list[int]) -> int:
+        assert self._machine is not None
+        return self._machine.free_memory
+
+    def _disk(self, domid: int, name: str) -> Any:
+        return next(disk for disk in self._domains[domid].disks if disk.name == name)
+
+    def _end_console(self, domid: int) -> None:
+        """Its output is out: let the other end see the end of it."""
+        descriptor = self._consoles.pop(domid, -1)
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _read(descriptor: int) -> bytes:
+    with open(os.dup(descriptor), "rb") as file:
+        return file.read()
+
+
+if __name__ == "__main__":
+    Process(Channel(socket.socket(fileno=int(sys.argv[1])))).serve()

@@ -1,0 +1,216 @@
+"""What to boot: a kernel, an initial RAM disk and a command line, found or made as the configuration asks."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from xenia.agent.protocol import AgentConfig, Mode
+from xenia.domain.build.elf import ElfKernel, load_elf
+from xenia.domain.build.image_file import read_image
+from xenia.errors import ConfigError
+from xenia.guests import embedded
+from xenia.toolstack.config.machine import DEMO, MIB, MachineConfig, format_size
+from xenia.toolstack.provision.cache import Cache
+from xenia.toolstack.provision.initramfs import (
+    ENVIRONMENT,
+    FILE_SYSTEMS,
+    FRONTENDS,
+    ON_DEMAND,
+    SHARING,
+    base_initramfs,
+    initramfs,
+)
+from xenia.toolstack.provision.kernels import Kernel, Kernels, unpacked_image
+from xenia.toolstack.provision.module_tree import find_modules, has_driver, release_of
+from xenia.toolstack.provision.packages import PackageClient
+
+# What every Linux guest is told.
+COMMAND_LINE = ("console=hvc0",)
+# The names of trace events take 9 MB, of the 19 MB that Debian's kernel leaves free of 64: a guest this small starts
+# without them.
+SMALL_MEMORY = 96 * MIB
+SMALL_COMMAND_LINE = ("initcall_blacklist=tracer_init_tracefs",)
+
+
+class Words(Protocol):
+    """Where news for the operator go."""
+
+    def say(self, text: str) -> None:
+        """One line of news."""
+
+    def warn(self, text: str) -> None:
+        """One line about what is probably a mistake."""
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """`done` of `total` bytes of `what`; total 0 when it is not known."""
+
+    def busy(self, what: str) -> None:
+        """Show, on a terminal only and until the next word, what is being waited for."""
+
+    def clear(self) -> None:
+        """Take away what `busy` or `progress` shows."""
+
+
+@dataclass(frozen=True)
+class Screen:
+    """The terminal that shows the guest's console."""
+
+    term: str
+    rows: int
+    columns: int
+
+
+@dataclass(frozen=True)
+class Boot:
+    """A kernel resolved for loading, its RAM disk, and its command line."""
+
+    kernel: ElfKernel
+    ramdisk: bytes
+    command_line: str
+
+
+def prepare(config: MachineConfig, words: Words, *, screen: Screen | None = None, quiet: bool = False) -> Boot:
+    """Find the kernel and the RAM disk for `config`; fetch and make what is missing.
+
+    `screen` None: nobody looks at the console as at a screen.  `quiet`: the kernel keeps its news to itself.
+    ConfigError: there is no such kernel or file, or it cannot boot, or it cannot be fetched.
+    """
+    cache = Cache()
+    kernels = Kernels(cache, PackageClient(cache, words.progress), words.progress)
+    kernel = _packaged_kernel(config, kernels, words)
+    if kernel is None and (config.kernel is None or config.is_demo):
+        return _demo(config)
+    image = Path(config.kernel) if kernel is None and config.kernel is not None else _image(kernel)
+    raw = unpacked_image(image, cache)
+    elf = load_elf(raw, str(image))
+    words.clear()
+    if config.initrd is not None:
+        ramdisk = _initrd(Path(config.initrd), config.memory)
+    elif elf.notes.guest_os == "linux":
+        modules = (*FRONTENDS, *SHARING) if config.command else FRONTENDS
+        if kernel is None:
+            kernel = _own_modules(config, image, raw, words, cache)
+        base = base_initramfs(cache, kernels.busybox(), kernel, modules, _file_systems(config))
+        ramdisk = initramfs(base, _agent_config(config, base.modules, screen))
+    else:
+        ramdisk = b""
+    own_words = _own_words(config, quiet, screen) if elf.notes.guest_os == "linux" else ()
+    return Boot(elf, ramdisk, " ".join((*own_words, config.append)).strip())
+
+
+def _initrd(path: Path, memory: int) -> bytes:
+    with suppress(OSError):
+        if path.stat().st_size > memory and path.is_file():
+            size = format_size(memory)
+            raise ConfigError(f"{path}: larger than the guest's memory of {size}; give it more with --memory")
+    return read_image(path, memory)
+
+
+def _file_systems(config: MachineConfig) -> tuple[str, ...]:
+    """Those that the RAM disk carries; all of them take 13 MB.  A guest without disks may get one later."""
+    if config.memory < (SMALL_MEMORY if config.disks else 2 * SMALL_MEMORY):
+        return FILE_SYSTEMS[:1] if config.disks else ()
+    return (*FILE_SYSTEMS, *ON_DEMAND)
+
+
+def _own_modules(config: MachineConfig, image: Path, raw: memoryview, words: Words, cache: Cache) -> Kernel | None:
+    """The operator's own kernel with its modules; a word where a disk would need one that is not found."""
+    release = release_of(raw)
+    named = None if config.modules is None else Path(config.modules)
+    kernel = find_modules(image, release, (*FRONTENDS, *SHARING, *_file_systems(config)), cache, named)
+    has_disks = config.disks or _has_root(config)
+    if has_disks and not (kernel and "xen_blkfront" in kernel.module_infos()) and not has_driver(raw, "blkfront"):
+        words.warn(
+            f"no module xen-blkfront for the kernel {release or image} is beside it or in /lib/modules, so the guest "
+            "will see no disk; --modules DIR names where they are"
+        )
+    return kernel
+
+
+def _own_words(config: MachineConfig, quiet: bool, screen: Screen | None) -> tuple[str, ...]:
+    words = [*COMMAND_LINE]
+    if config.memory < SMALL_MEMORY:
+        words += SMALL_COMMAND_LINE
+    if quiet:
+        words.append("quiet")
+    if screen is not None and _has_root(config):
+        # Init cannot see it: a console has no modem lines.  Newer systemds know these words, and images of ours do.
+        words += [f"systemd.tty.rows.hvc0={screen.rows}", f"systemd.tty.columns.hvc0={screen.columns}"]
+        if re.fullmatch(r"[\w.+-]+", screen.term):
+            words.append(f"systemd.tty.term.hvc0={screen.term}")
+    return tuple(words)
+
+
+def _has_root(config: MachineConfig) -> bool:
+    """Whether a disk is to be the guest's root file system."""
+    return any(word.lstrip('"').startswith("root=") for word in config.append.split())
+
+
+def _packaged_kernel(config: MachineConfig, kernels: Kernels, words: Words) -> Kernel | None:
+    """The distribution's kernel, where one is asked for.  None where the demo guest has to stand in."""
+    if config.kernel is not None or config.is_demo:
+        return None
+    try:
+        return kernels.get(config.flavour or "amd64")
+    except ConfigError as error:
+        # Whoever named a flavour, or wants a command run, is not served by another guest.
+        if config.flavour is not None or config.command or config.initrd is not None:
+            raise
+        words.say(f"{error}; booting the built-in demo guest instead")
+        return None
+
+
+def _image(kernel: Kernel | None) -> Path:
+    assert kernel is not None
+    return kernel.image
+
+
+def _demo(config: MachineConfig) -> Boot:
+    image = embedded()
+    if image is None:
+        raise ConfigError(f"the '{DEMO}' guest is missing: building the package found no C compiler for x86-64")
+    return Boot(load_elf(image.read_bytes(), DEMO), b"", config.append)
+
+
+def _agent_config(config: MachineConfig, modules: tuple[str, ...], screen: Screen | None) -> AgentConfig:
+    if _has_root(config) and not config.command and (config.environment or config.directory != "/"):
+        raise ConfigError("--env and --cwd are for a command: the init of a root disk has its own")
+    term = _term() if config.command else screen.term if screen is not None else None
+    environment = {**ENVIRONMENT, "TERM": term or "dumb", **config.environment}
+    if config.command:
+        return AgentConfig(
+            Mode.COMMAND, config.command, environment, modules, directory=config.directory, hostname=config.name
+        )
+    if screen is None:
+        # Nobody is there to be prompted; and busybox's shell edits lines only on a tty that echoes.
+        return AgentConfig(
+            args=("/bin/sh", "-c", "stty -echo; exec /bin/sh"),
+            environment={"PS1": "", "PS2": "", **environment},
+            modules=modules,
+            directory=config.directory,
+            hostname=config.name,
+        )
+    return AgentConfig(
+        environment=environment,
+        modules=modules,
+        directory=config.directory,
+        hostname=config.name,
+        rows=screen.rows,
+        columns=screen.columns,
+        greeting="\nThis is Linux, a guest of Xenia. 'poweroff' or Ctrl-D ends it, Ctrl-] leaves it.\n\n",
+    )
+
+
+def _term() -> str | None:
+    """The kind of the operator's terminal, where there is one."""
+    return os.environ.get("TERM") if any(os.isatty(descriptor) for descriptor in range(3)) else None
+
+
+def screen_of(size: tuple[int, int] | None) -> Screen | None:
+    """The screen of that many (rows, columns), of the kind that TERM names."""
+    return None if size is None else Screen(os.environ.get("TERM", "linux"), *size)

@@ -1,0 +1,31 @@
+"""What a guest that runs can be asked: requests that say what cannot be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from xenia.errors import ConfigError
+from xenia.toolstack.config.machine import MachineConfig
+from xenia.toolstack.control.remote import verbs
+from xenia.toolstack.guest.guest import Guest
+
+
+@pytest.mark.parametrize(
+    ("verb", "request_", "complaint"),
+    [
+        ("statistics", {}, "it has no domain just now"),
+        ("block-attach", {}, "no 'disk' that is dict"),
+        ("block-attach", {"disk": {"colour": "red"}}, "describes no disk"),
+        ("block-attach", {"disk": {"stack": "file:/x"}}, "cannot attach a disk to guest 'guest': it is defined"),
+        ("block-detach", {"name": "xvda"}, "no 'force' that is bool"),
+        ("block-detach", {"name": 7, "force": False}, "no 'name' that is str"),
+        ("block-detach", {"name": "xvda", "force": True}, "cannot detach a disk from guest 'guest': it is defined"),
+        ("block-resize", {"name": "xvda", "size": "big"}, "no 'size' that is int"),
+        ("block-resize", {"name": "xvda"}, "cannot resize a disk of guest 'guest': it is defined"),
+    ],
+)
+def test_a_request_that_cannot_be_is_refused_in_one_line(verb: str, request_: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        verbs(Guest(MachineConfig()))[verb](request_)
