@@ -11,6 +11,8 @@ from guests import build as guests
 from xenia.backends.console.backend import ConsoleBackend
 from xenia.backends.console.sink import CallbackSink
 from xenia.domain.build.elf import ElfKernel, load_elf
+from xenia.foreign.foreign import Service
+from xenia.hypervisor.foreign import DomainForeign
 from xenia.hypervisor.machine import DomainHandle, MachineHandle
 from xenia.shutdown import Shutdown
 
@@ -39,13 +41,9 @@ class Running:
         self.hypervisor = MachineHandle(memory + (16 << 20), scatter, check)
         self.domain: DomainHandle = self.hypervisor.create_domain(kernel(name), memory=memory)
         self.output = bytearray()
-        self.console = ConsoleBackend(
-            name,
-            self.domain.console_page,
-            lambda: self.domain.notify(self.domain.console_port),
-            self.domain.console_fd,
-            CallbackSink(self.output.extend),
-        )
+        foreign = DomainForeign(self.domain)
+        self.console = ConsoleBackend(name, foreign, CallbackSink(self.output.extend))
+        self.store = foreign.interface(Service.STORE)  # there, and never answered
 
     def __enter__(self) -> Running:
         self.console.start()
@@ -55,6 +53,7 @@ class Running:
     def __exit__(self, *_: object) -> None:
         self.domain.stop()
         self.console.close(10)
+        self.store.close()
         self.domain.destroy()
 
     def answer(self, timeout: float = 60) -> Answer:

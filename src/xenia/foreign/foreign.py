@@ -1,12 +1,15 @@
 """A domain as a backend sees it: memory it granted, event channels it offers, keys it published.
 
-This is a backend's whole environment.  The hypervisor has one behind it, `xenia.testing` one in memory.
+This is a backend's whole environment.  `hypervisor/foreign.pyx` has a running domain behind it, `xenia.testing` one in
+memory.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import ExitStack
+from enum import Enum, auto
 
 from xenia.foreign.fault import FrontendFault
 from xenia.foreign.frames import Frames
@@ -46,6 +49,43 @@ class Channel(ABC):
         """Close the channel's nearer end.  Closing again does nothing."""
 
 
+class Service(Enum):
+    """What domain 0 serves each domain from its start: struct start_info names a page and a port for each."""
+
+    CONSOLE = auto()
+    STORE = auto()
+
+
+class Interface:
+    """A page shared with the domain and the channel that goes with it, both in use until `close`."""
+
+    __slots__ = ("_channel", "_mapping")
+
+    def __init__(self, mapping: Mapping, channel: Channel) -> None:
+        self._mapping = mapping
+        self._channel = channel
+
+    @property
+    def page(self) -> memoryview:
+        """See Mapping.memory."""
+        return self._mapping.memory
+
+    @property
+    def event_fd(self) -> int:
+        """See Channel.event_fd."""
+        return self._channel.event_fd
+
+    def notify(self) -> None:
+        """See Channel.notify."""
+        self._channel.notify()
+
+    def close(self) -> None:
+        """Let go of both.  Closing again does nothing."""
+        with ExitStack() as stack:
+            stack.callback(self._mapping.close)
+            stack.callback(self._channel.close)
+
+
 class Foreign(ABC):
     """One domain."""
 
@@ -72,6 +112,13 @@ class Foreign(ABC):
         """Bind an unbound port that the domain allocated for us (EVTCHNOP_bind_interdomain).
 
         Raises FrontendFault where there is none such.
+        """
+
+    @abstractmethod
+    def interface(self, service: Service) -> Interface:
+        """The page and the channel that the domain was built with for a service; one user has them at a time.
+
+        Raises FrontendFault where the domain closed the channel, or somebody has it.
         """
 
 

@@ -5,6 +5,7 @@ To the domain its backends are in another domain, by default domain 0: what it g
 
 import os
 
+cimport cython
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
@@ -19,10 +20,11 @@ from xenia.hypervisor.machine cimport DomainHandle
 from xenia.machine.lock cimport lock, unlock
 
 from xenia.foreign.fault import FrontendFault
-from xenia.foreign.foreign import Channel, Foreign, Mapping
+from xenia.foreign.foreign import Channel, Foreign, Interface, Mapping, Service
 from xenia.machine.window import Window
 
 
+@cython.no_gc_clear     # leaving the domain needs the machine's directory
 cdef class DomainFrames(Frames):
     """What the domain granted `holder`.  It may outlive the domain, which then grants nothing."""
 
@@ -158,6 +160,12 @@ class DomainForeign(Foreign):
     def bind(self, port: int) -> Channel:
         return DomainChannel(self._frames, self._backend_domid, port)
 
+    def interface(self, service: Service) -> Interface:
+        vm = self._vm
+        mfn, port = (vm.console_mfn, vm.console_port) if service is Service.CONSOLE else (vm.store_mfn, vm.store_port)
+        channel = self.bind(port)
+        return Interface(FrameView(vm, mfn), channel)
+
 
 class DomainMapping(Mapping):
     """Granted frames, mapped once more side by side."""
@@ -179,6 +187,22 @@ class DomainMapping(Mapping):
             self._window.close()
             self._holds.release()
             self._holds = None
+
+
+class FrameView(Mapping):
+    """A frame where it lies in machine memory.  Whoever has it knows that the domain keeps it (`domain_hold_rings`)."""
+
+    __slots__ = ("_memory",)
+
+    def __init__(self, vm, mfn: int) -> None:
+        self._memory = vm.page(mfn)
+
+    @property
+    def memory(self) -> memoryview:
+        return self._memory
+
+    def close(self) -> None:
+        self._memory.release()
 
 
 class DomainChannel(Channel):

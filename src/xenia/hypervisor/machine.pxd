@@ -16,8 +16,6 @@ cdef class MachineHandle:
 cdef class DomainHandle:
     cdef readonly MachineHandle hypervisor
     cdef readonly int domid
-    cdef readonly int store_fd              # readable when the guest notifies its xenstore or console channel
-    cdef readonly int console_fd
     cdef readonly int emergency_fd          # what the guest writes with CONSOLEIO_write before it uses its console ring,
     cdef readonly int log_fd                # and from then on
     cdef readonly uint64_t nr_pages

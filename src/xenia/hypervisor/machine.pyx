@@ -21,7 +21,7 @@ from xenia.domain.audit cimport audit_domain
 from xenia.domain.crash cimport crash_report
 from xenia.domain.directory cimport directory_add, directory_remove, directory_reserve, domain_leave
 from xenia.domain.domain cimport SHUTDOWN_NONE, SHUTDOWN_crash, Directory, Domain as DomainState, Vcpu
-from xenia.domain.events cimport event_open, event_post, event_reset
+from xenia.domain.events cimport event_alloc_unbound, event_post, event_reset
 from xenia.domain.grant_frames cimport grant_frames_grow, grant_frames_release
 from xenia.domain.grant_maps cimport grant_maps_release
 from xenia.domain.lifecycle cimport domain_init, domain_hold_rings, domain_release_frames
@@ -122,7 +122,7 @@ cdef class DomainHandle:
         cdef bint known
         if domain == NULL:
             raise MemoryError
-        self.store_fd = self.console_fd = self.emergency_fd = self.log_fd = self.loop.alarm_fd = -1
+        self.emergency_fd = self.log_fd = self.loop.alarm_fd = -1
         self.hypervisor = hypervisor
         self.domid = domid
         self.nr_pages = nr_pages
@@ -134,8 +134,6 @@ cdef class DomainHandle:
         vcpu = &domain.vcpu[0]
         if not domain_init(domain):
             raise MemoryError
-        self.store_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self.console_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.emergency_fd, domain.emergency_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self.log_fd, domain.log_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         domain.wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -166,8 +164,8 @@ cdef class DomainHandle:
             if self.domain.machine != NULL:
                 with nogil:
                     release(self.domain)
-            for fd in (self.store_fd, self.console_fd, self.emergency_fd, self.log_fd, self.loop.alarm_fd, self.domain.wake_fd,
-                       self.domain.emergency_fd, self.domain.log_fd):
+            for fd in (self.emergency_fd, self.log_fd, self.loop.alarm_fd, self.domain.wake_fd, self.domain.emergency_fd,
+                       self.domain.log_fd):
                 if fd >= 0:
                     close(fd)
             domain_leave(self.domain)
@@ -189,8 +187,8 @@ cdef class DomainHandle:
         domain.mmu.tot_pages = self.nr_pages
         domain.mmu.max_pages = self.nr_pages + SLACK_PAGES
         with nogil:
-            domain.store_port = event_open(domain, DOM0, 0, self.store_fd)
-            domain.console_port = event_open(domain, DOM0, 0, self.console_fd)
+            domain.store_port = event_alloc_unbound(domain, DOM0)
+            domain.console_port = event_alloc_unbound(domain, DOM0)
         start = build(
             kernel, where, frames, memoryview(memory), memory.m2p,
             ramdisk=ramdisk, command_line=command_line, shared_info_maddr=domain.shared_info_mfn << 12,
@@ -301,16 +299,6 @@ cdef class DomainHandle:
         return memoryview(self.hypervisor.memory)[mfn << 12:(mfn + 1) << 12]
 
     @property
-    def store_page(self) -> memoryview:
-        """The xenstore ring."""
-        return self.page(self.domain.store_mfn)
-
-    @property
-    def console_page(self) -> memoryview:
-        """The console ring."""
-        return self.page(self.domain.console_mfn)
-
-    @property
     def store_port(self) -> int:
         """The guest's end of the xenstore channel."""
         return self.domain.store_port
@@ -324,6 +312,11 @@ cdef class DomainHandle:
     def store_mfn(self) -> int:
         """The frame of the xenstore ring."""
         return self.domain.store_mfn
+
+    @property
+    def console_mfn(self) -> int:
+        """The frame of the console ring."""
+        return self.domain.console_mfn
 
     def notify(self, port: int) -> None:
         """Send the event that the guest has bound to `port`; from any thread."""

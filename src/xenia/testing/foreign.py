@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import select
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Final
 
 from xenia.foreign.fault import FrontendFault
-from xenia.foreign.foreign import Channel, Foreign, Mapping
+from xenia.foreign.foreign import Channel, Foreign, Interface, Mapping, Service
 from xenia.foreign.frames import Frames
 from xenia.machine.window import Window
 from xenia.testing.frames import MemoryFrames
@@ -149,6 +149,9 @@ class MemoryForeign(Foreign):
     def bind(self, port: int) -> Channel:
         return _MemoryChannel(self._guest, self._guest.bind(port))
 
+    def interface(self, service: Service) -> Interface:
+        raise FrontendFault(f"the domain was built without a {service.name.lower()}")
+
 
 class _MemoryMapping(Mapping):
     __slots__ = ("_guest", "_memory", "_window")
@@ -189,3 +192,69 @@ class _MemoryChannel(Channel):
         if self in self._guest.live_channels:
             self._port.is_bound = False
             self._guest.live_channels.remove(self)
+
+
+class PageForeign(Foreign):
+    """A domain that is nothing but a page and a channel, whatever service it is for.
+
+    event_fd    what the domain writes to when it sends an event; it stays the caller's
+    notified    called when it is sent one, on any thread
+    """
+
+    __slots__ = ("_domid", "_event_fd", "_notified", "_page")
+
+    def __init__(self, page: bytearray, event_fd: int, notified: Callable[[], object], domid: int = 1) -> None:
+        os.set_blocking(event_fd, False)
+        self._page = page
+        self._event_fd = event_fd
+        self._notified = notified
+        self._domid = domid
+
+    @property
+    def domid(self) -> int:
+        return self._domid
+
+    @property
+    def frames(self) -> Frames:
+        return Frames()
+
+    def map(self, refs: Sequence[int], writable: bool = True) -> Mapping:
+        raise FrontendFault("nothing is granted")
+
+    def bind(self, port: int) -> Channel:
+        raise FrontendFault(f"port {port} is not unbound")
+
+    def interface(self, service: Service) -> Interface:
+        return Interface(_Page(self._page), _Notifier(self._event_fd, self._notified))
+
+
+class _Page(Mapping):
+    __slots__ = ("_memory",)
+
+    def __init__(self, page: bytearray) -> None:
+        self._memory = memoryview(page)
+
+    @property
+    def memory(self) -> memoryview:
+        return self._memory
+
+    def close(self) -> None:
+        self._memory.release()
+
+
+class _Notifier(Channel):
+    __slots__ = ("_event_fd", "_notified")
+
+    def __init__(self, event_fd: int, notified: Callable[[], object]) -> None:
+        self._event_fd = event_fd
+        self._notified = notified
+
+    @property
+    def event_fd(self) -> int:
+        return self._event_fd
+
+    def notify(self) -> None:
+        self._notified()
+
+    def close(self) -> None:
+        pass

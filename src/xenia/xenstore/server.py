@@ -22,6 +22,8 @@ from typing import Final
 
 from xenia.abi.xs_wire import XsdError
 from xenia.errors import ConfigError
+from xenia.foreign.fault import FrontendFault
+from xenia.foreign.foreign import Foreign, Service
 from xenia.machine.lock import HostLock
 from xenia.machine.thread import HostThread
 from xenia.xenstore.client import Client
@@ -29,7 +31,7 @@ from xenia.xenstore.connection import Connection
 from xenia.xenstore.error import StoreError
 from xenia.xenstore.reply import reply
 from xenia.xenstore.store import DomainControl, Store
-from xenia.xenstore.transport import GuestLink, GuestTransport, LocalTransport, SocketTransport, Transport
+from xenia.xenstore.transport import GuestTransport, LocalTransport, SocketTransport, Transport
 from xenia.xenstore.wire import Packet
 
 _log = logging.getLogger(__name__)
@@ -40,8 +42,8 @@ _OUT_OF_DESCRIPTORS: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.E
 _QUIET: Final = 10.0
 
 # Finds what an INTRODUCE request of a client names: domid, mfn, port.  None where there is no such domain, page or
-# port.  A domain that is introduced already has the same link as before; its connection begins anew.
-FindGuest = Callable[[int, int, int], GuestLink | None]
+# port.
+FindGuest = Callable[[int, int, int], Foreign | None]
 
 
 def socket_path(environment: Mapping[str, str], run_directory: Path) -> Path:
@@ -116,14 +118,17 @@ class Server(DomainControl):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def attach(self, domid: int, link: GuestLink) -> None:
-        """Serve a domain: INTRODUCE from within."""
+    def attach(self, foreign: Foreign) -> None:
+        """Serve a domain: INTRODUCE from within.
+
+        Precondition: it is not served.  Raises FrontendFault where it has no xenstore page and channel for us.
+        """
         with self._lock:
-            self._attach(domid, link)
+            self._attach(foreign)
         self._wake()
 
     def detach(self, domid: int) -> None:
-        """A domain is destroyed: forget what is its own.  Its page and eventfd are not touched once this returns.
+        """A domain is destroyed: forget what is its own.  Its page and channel are not touched once this returns.
 
         Raises StoreError(ENOENT) if it was not attached.
         """
@@ -163,12 +168,15 @@ class Server(DomainControl):
     # --- For requests of clients: the lock is held
 
     def introduce(self, domid: int, mfn: int, port: int) -> None:
-        link = self._find_guest(domid, mfn, port) if self._find_guest is not None else None
-        if link is None:
+        foreign = self._find_guest(domid, mfn, port) if self._find_guest is not None else None
+        if foreign is None:
             raise StoreError(XsdError.EINVAL)
         known = self.store.domains.get(domid)
         if known is None:
-            self._attach(domid, link)
+            try:
+                self._attach(foreign)
+            except FrontendFault as fault:  # it closed its channel
+                raise StoreError(XsdError.EINVAL) from fault
             return
         transport = self._transports[known.connection]
         assert isinstance(transport, GuestTransport)
@@ -181,12 +189,10 @@ class Server(DomainControl):
         if known is not None:
             self._drop(self._transports[known.connection])
 
-    def _attach(self, domid: int, link: GuestLink) -> None:
-        known = self.store.domains.get(domid)
-        connection = self.store.introduce(domid)
-        if known is not None:
-            self._drop(self._transports[known.connection])
-        transport = GuestTransport(self.store, connection, link, self._complain)
+    def _attach(self, foreign: Foreign) -> None:
+        interface = foreign.interface(Service.STORE)
+        connection = self.store.introduce(foreign.domid)
+        transport = GuestTransport(self.store, connection, interface, self._complain)
         self._transports[connection] = transport
         self._busy[transport] = None
 

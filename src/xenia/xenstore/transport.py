@@ -11,10 +11,11 @@ import os
 import socket
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
+from contextlib import ExitStack
 from selectors import EVENT_READ, EVENT_WRITE
-from typing import Final, NamedTuple
+from typing import Final
 
+from xenia.foreign.foreign import Interface
 from xenia.xenstore.connection import Connection
 from xenia.xenstore.error import ProtocolError
 from xenia.xenstore.guest import Complain, Guest
@@ -23,17 +24,6 @@ from xenia.xenstore.share import Share
 from xenia.xenstore.store import Store
 
 _RECEIVE_SIZE: Final = 16384
-
-
-class GuestLink(NamedTuple):
-    """What serving a domain takes."""
-
-    # Its xenstore page, writable bytes.
-    page: memoryview
-    # Sends the domain an event on its store port; called on any thread.
-    notify: Callable[[], None]
-    # An eventfd, readable after the domain sent one; made non-blocking.  Its owner closes it, after `Server.detach`.
-    event_fd: int
 
 
 class Transport(ABC):
@@ -129,12 +119,11 @@ class SocketTransport(Transport):
 class GuestTransport(Transport):
     """A domain."""
 
-    def __init__(self, store: Store, connection: Connection, link: GuestLink, complain: Complain) -> None:
-        os.set_blocking(link.event_fd, False)
+    def __init__(self, store: Store, connection: Connection, interface: Interface, complain: Complain) -> None:
+        self._interface = interface
         self.connection = connection
         self.share = Share()
-        self._guest = Guest(store, connection, link.page, link.notify, complain)
-        self._event_fd = link.event_fd
+        self._guest = Guest(store, connection, interface.page, interface.notify, complain)
 
     def service(self) -> bool:
         # The eventfd is emptied after the work, and the ring looked at once more: what came in between rang for
@@ -147,7 +136,7 @@ class GuestTransport(Transport):
 
     def _empty(self) -> bool:
         try:
-            os.eventfd_read(self._event_fd)
+            os.eventfd_read(self._interface.event_fd)
         except BlockingIOError:
             return False
         return True
@@ -157,10 +146,12 @@ class GuestTransport(Transport):
         return EVENT_READ
 
     def fileno(self) -> int:
-        return self._event_fd
+        return self._interface.event_fd
 
     def close(self) -> None:
-        self._guest.close()
+        with ExitStack() as stack:
+            stack.callback(self._interface.close)
+            self._guest.close()
 
 
 class LocalTransport(Transport):

@@ -17,12 +17,13 @@ import pytest
 from xenia.abi import xs_wire
 from xenia.abi.xs_wire import MessageType, XsdError
 from xenia.errors import ConfigError
+from xenia.foreign.foreign import Foreign
+from xenia.testing.foreign import PageForeign
 from xenia.xenstore.client import Client, Keys
 from xenia.xenstore.error import StoreError
 from xenia.xenstore.permissions import Permissions
 from xenia.xenstore.server import Server, socket_path
 from xenia.xenstore.store import Store
-from xenia.xenstore.transport import GuestLink
 from xenia.xenstore.wire import Need, Packet, Parser
 
 TIMEOUT = 30
@@ -58,15 +59,12 @@ class SocketClient:
 class GuestEnd:
     """A guest with a ring: `notified` is released whenever the server notifies it."""
 
-    def __init__(self) -> None:
+    def __init__(self, domid: int = 5) -> None:
         self.page = bytearray(4096)
         self.event_fd = os.eventfd(0)
         self.notified = threading.Semaphore(0)
         self.parser = Parser()
-
-    @property
-    def link(self) -> GuestLink:
-        return GuestLink(memoryview(self.page), self.notified.release, self.event_fd)
+        self.foreign = PageForeign(self.page, self.event_fd, self.notified.release, domid)
 
     def send(self, kind: MessageType, payload: bytes) -> None:
         data = Packet(kind, 0, 0, payload).encode()
@@ -124,7 +122,7 @@ def guest(server: Server) -> Iterator[GuestEnd]:
     server.client().write("/local/domain/5/name", "five")
     server.client().set_permissions("/local/domain/5", Permissions(5))
     server.client().set_permissions("/local/domain/5/name", Permissions(5))
-    server.attach(5, guest.link)
+    server.attach(guest.foreign)
     yield guest
     if 5 in server.store.domains:
         server.detach(5)
@@ -281,19 +279,19 @@ def test_a_domain_number_can_be_used_again_at_once(server: Server, guest: GuestE
     for _ in range(5):
         server.detach(5)
         again = GuestEnd()
-        server.attach(5, again.link)
+        server.attach(again.foreign)
         assert again(MessageType.GET_DOMAIN_PATH, b"5\0") == b"/local/domain/5\0"
         os.close(guest.event_fd)
         guest.event_fd = again.event_fd
 
 
 def test_a_client_may_introduce_a_domain_that_can_be_found(path: Path) -> None:
-    found = GuestEnd()
+    found = GuestEnd(9)
     asked: list[tuple[int, int, int]] = []
 
-    def find(domid: int, mfn: int, port: int) -> GuestLink | None:
+    def find(domid: int, mfn: int, port: int) -> Foreign | None:
         asked.append((domid, mfn, port))
-        return found.link if domid == 9 else None
+        return found.foreign if domid == 9 else None
 
     with Server(Store(), path, find):
         client = SocketClient(path)
@@ -308,9 +306,9 @@ def test_a_client_may_introduce_a_domain_that_can_be_found(path: Path) -> None:
 
 
 def test_a_domain_that_is_introduced_again_begins_anew_and_nobody_hears_of_it(path: Path) -> None:
-    found = GuestEnd()
-    with Server(Store(), path, lambda domid, mfn, port: found.link if mfn == 3 else None) as server:
-        server.attach(9, found.link)
+    found = GuestEnd(9)
+    with Server(Store(), path, lambda domid, mfn, port: found.foreign if mfn == 3 else None) as server:
+        server.attach(found.foreign)
         found(MessageType.WATCH, b"/local/domain/9\0token\0")
         assert found.receive().type == MessageType.WATCH_EVENT
         client = SocketClient(path)
@@ -434,13 +432,13 @@ def test_whoever_listens_to_complaints_may_use_the_store_and_take_its_time(serve
             server.client().write("/tool/heard", record.getMessage())
             heard.put(record.getMessage())
 
-    guests = [GuestEnd() for _ in range(5)]
+    guests = [GuestEnd(domid) for domid in range(20, 25)]
     handler = Slow(logging.WARNING)
     logging.getLogger("xenia").addHandler(handler)
     try:
-        for domid, guest in enumerate(guests, 20):
+        for guest in guests:
             struct.pack_into("<I", guest.page, xs_wire.REQ_PROD_OFFSET, 0x80000000)
-            server.attach(domid, guest.link)
+            server.attach(guest.foreign)
             while not struct.unpack_from("<I", guest.page, xs_wire.ERROR_OFFSET)[0]:
                 os.sched_yield()
         assert "d20: xenstore ring not served any more" in heard.get(timeout=TIMEOUT)

@@ -13,13 +13,13 @@ import pytest
 from tests.unit.xenstore.test_server import GuestEnd
 from xenia.abi import xs_wire
 from xenia.abi.xs_wire import MessageType
+from xenia.testing.foreign import PageForeign
 from xenia.xenstore.error import StoreError
 from xenia.xenstore.path import domain_path
 from xenia.xenstore.permissions import Permissions
 from xenia.xenstore.server import Server
 from xenia.xenstore.share import Share
 from xenia.xenstore.store import Store
-from xenia.xenstore.transport import GuestLink
 from xenia.xenstore.wire import Packet
 
 REQUEST = Packet(MessageType.DIRECTORY, 0, 0, b"children\0").encode()
@@ -28,15 +28,12 @@ REQUEST = Packet(MessageType.DIRECTORY, 0, 0, b"children\0").encode()
 class Flood:
     """A guest that takes its replies and fills its ring with requests whenever it hears from the server."""
 
-    def __init__(self) -> None:
+    def __init__(self, domid: int) -> None:
         self.page = bytearray(4096)
         self.event_fd = os.eventfd(0, os.EFD_NONBLOCK)
         self.replies = 0
+        self.foreign = PageForeign(self.page, self.event_fd, self.notify, domid)
         self.notify()
-
-    @property
-    def link(self) -> GuestLink:
-        return GuestLink(memoryview(self.page), self.notify, self.event_fd)
 
     def notify(self) -> None:
         cons, prod = struct.unpack_from("<II", self.page, xs_wire.REQ_CONS_OFFSET)
@@ -76,9 +73,9 @@ def waits(times: int, ask: object) -> list[float]:
 
 
 def test_others_are_answered_at_once_while_a_guest_asks_without_end(server: Server) -> None:
-    flood, other, keys = Flood(), GuestEnd(), server.client()
-    server.attach(5, flood.link)
-    server.attach(6, other.link)
+    flood, other, keys = Flood(5), GuestEnd(6), server.client()
+    server.attach(flood.foreign)
+    server.attach(other.foreign)
     before = flood.replies
     toolstack = waits(100, lambda: keys.write("/tool/here", "x"))
     guest = waits(100, lambda: other(MessageType.READ, b"/local/domain/6\0"))
@@ -92,12 +89,12 @@ def test_others_are_answered_at_once_while_a_guest_asks_without_end(server: Serv
 def test_who_took_its_share_rests_and_the_others_go_on(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Share, "BURST", 0.02)
     monkeypatch.setattr(Share, "RATE", 1e-6)
-    flood, other = Flood(), GuestEnd()
-    server.attach(5, flood.link)
+    flood, other = Flood(5), GuestEnd(6)
+    server.attach(flood.foreign)
     while not server._resting:
         os.sched_yield()
     had = flood.replies
-    server.attach(6, other.link)
+    server.attach(other.foreign)
     for _ in range(100):
         other(MessageType.READ, b"/local/domain/6\0")
     assert flood.replies == had
@@ -108,8 +105,8 @@ def test_who_took_its_share_rests_and_the_others_go_on(server: Server, monkeypat
 
 def test_who_rested_is_served_again(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Share, "BURST", 0.005)
-    flood = Flood()
-    server.attach(5, flood.link)
+    flood = Flood(5)
+    server.attach(flood.foreign)
     for _ in range(3):
         while not server._resting:
             os.sched_yield()

@@ -18,6 +18,7 @@ from xenia.backends.console.device import Console
 from xenia.backends.console.persist import ConsoleState
 from xenia.backends.console.sink import Sink
 from xenia.backends.console.stats import ConsoleStats
+from xenia.foreign.foreign import Foreign, Service
 from xenia.machine.thread import HostThread
 
 _log = logging.getLogger(__name__)
@@ -29,30 +30,32 @@ class ConsoleBackend:
     def __init__(
         self,
         name: str,
-        page: memoryview,
-        notify: Callable[[], None],
-        event_fd: int,
+        foreign: Foreign,
         sink: Sink,
         state: ConsoleState | None = None,
         emergency_fd: int | None = None,
         log_fd: int | None = None,
         log: Callable[[bytes], object] | None = None,
     ) -> None:
-        """`event_fd` is an eventfd, readable after the domain sent an event on its console port; `emergency_fd` is the
-        reading end of a pipe with the bytes of CONSOLEIO_write, `log_fd` of one with those that came when the ring was
-        in use.  They are made non-blocking and stay their owner's to close, after `close`.  The rest is as in Console.
+        """`emergency_fd` is the reading end of a pipe with the bytes of CONSOLEIO_write, `log_fd` of one with those
+        that came when the ring was in use.  They are made non-blocking and stay their owner's to close, after `close`.
+        The rest is as in Console.  FrontendFault where the domain has no console for us.
         """
         self._pipes = [(fd, late) for fd, late in ((emergency_fd, False), (log_fd, True)) if fd is not None]
-        for fd in (event_fd, *(fd for fd, _ in self._pipes)):
+        for fd, _ in self._pipes:
             os.set_blocking(fd, False)
-        self._console = Console(name, page, notify, sink, state, log=log, before_ring=self._read_emergency)
-        self._event_fd = event_fd
         # Until it is closed and -1; the lock keeps others from writing to a descriptor that is not ours any more.
         with ExitStack() as held:
+            self._interface = interface = foreign.interface(Service.CONSOLE)
+            held.callback(interface.close)
+            self._console = Console(
+                name, interface.page, interface.notify, sink, state, log=log, before_ring=self._read_emergency
+            )
+            held.callback(self._console.close)
             self._selector = held.enter_context(selectors.DefaultSelector())
             self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
             held.callback(os.close, self._wake_fd)
-            for fd in (event_fd, self._wake_fd, *(fd for fd, _ in self._pipes)):
+            for fd in (interface.event_fd, self._wake_fd, *(fd for fd, _ in self._pipes)):
                 self._selector.register(fd, selectors.EVENT_READ)
             self._held = held.pop_all()
         self._wake_lock = threading.Lock()
@@ -121,11 +124,8 @@ class ConsoleBackend:
         else:
             self._run()
         state = self._console.save()
-        try:
-            self._console.close()
-        finally:
-            with self._wake_lock, self._held:
-                self._wake_fd = -1
+        with self._wake_lock, self._held:
+            self._wake_fd = -1
         if self._failure is not None:
             raise self._failure
         return state
@@ -172,7 +172,7 @@ class ConsoleBackend:
     def _rang(self) -> bool:
         """Empty the domain's eventfd; answers whether the ring must be looked at once more."""
         try:
-            os.eventfd_read(self._event_fd)
+            os.eventfd_read(self._interface.event_fd)
         except BlockingIOError:
             return False
         return True

@@ -35,7 +35,6 @@ from xenia.xenbus.attachment import Address, remove_all
 from xenia.xenstore.error import StoreError
 from xenia.xenstore.server import Server, socket_path
 from xenia.xenstore.store import Store
-from xenia.xenstore.transport import GuestLink
 
 # What a domain keeps outside of its own memory: page tables of Xen's, shared pages.
 _DOMAIN_OVERHEAD = MIB
@@ -162,11 +161,11 @@ class Machine:
     ) -> None:
         self.close()
 
-    def _find_guest(self, domid: int, mfn: int, port: int) -> GuestLink | None:
+    def _find_guest(self, domid: int, mfn: int, port: int) -> Foreign | None:
         """What a client of the store introduces: a domain, by the page and the channel that it was built with."""
         for domain in self._domains:
             if (domain.domid, domain.vm.store_mfn, domain.vm.store_port) == (domid, mfn, port):
-                return domain.store_link
+                return None if domain.destroyed else domain.foreign
         return None
 
     def _introduce(self, domain: Domain) -> None:
@@ -175,9 +174,7 @@ class Machine:
             write_home(keys, domain.name, domain.memory, domain.vm)
             if domain.driver_domain:
                 backend_home(keys, domain.domid)
-        link = domain.store_link
-        assert link is not None
-        self._store.attach(domain.domid, link)
+        self._store.attach(domain.foreign)
 
 
 class Domain:
@@ -212,9 +209,7 @@ class Domain:
         self._serves: list[ServedDisk] = []  # to others
         self.console = ConsoleBackend(
             f"d{vm.domid}",
-            vm.console_page,
-            lambda: vm.notify(vm.console_port),
-            vm.console_fd,
+            self._foreign,
             sink,
             emergency_fd=vm.emergency_fd,
             log_fd=vm.log_fd,
@@ -239,14 +234,6 @@ class Domain:
     def foreign(self) -> Foreign:
         """The domain as its backends see it: what it grants to domain 0, and the ports it opens for it."""
         return self._foreign
-
-    @property
-    def store_link(self) -> GuestLink | None:
-        """What the store serves; nothing any more once the domain is being destroyed."""
-        vm = self.vm
-        if self._destroyed:
-            return None
-        return GuestLink(vm.store_page, lambda: vm.notify(vm.store_port), vm.store_fd)
 
     def start(self) -> None:
         """Let the guest run, on a host thread of its own.  Once only; ConfigError when it was destroyed."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from xenia.abi import console
+from xenia.testing.foreign import PageForeign
 
 TIMEOUT = 30
 
@@ -21,6 +22,11 @@ class Frontend:
         self.page = bytearray(4096)
         self.event_fd = os.eventfd(0)
         self.notified = threading.Semaphore(0)
+
+    @property
+    def foreign(self) -> PageForeign:
+        """The domain, as its backend sees it."""
+        return PageForeign(self.page, self.event_fd, self.notify)
 
     @property
     def view(self) -> memoryview:

@@ -19,7 +19,7 @@ TIMEOUT = 30
 
 def test_output_reaches_a_callback(frontend: Frontend) -> None:
     heard: queue.Queue[bytes] = queue.Queue()
-    with ConsoleBackend("d1", frontend.view, frontend.notify, frontend.event_fd, CallbackSink(heard.put)):
+    with ConsoleBackend("d1", frontend.foreign, CallbackSink(heard.put)):
         frontend.put(b"login: ")
         assert heard.get(timeout=TIMEOUT) == b"login: "
         assert frontend.notified.acquire(timeout=TIMEOUT)
@@ -32,7 +32,7 @@ def test_a_callback_may_answer_what_it_hears(frontend: Frontend) -> None:
         if data.endswith(b"login: "):
             backend.offer(b"root\n")
 
-    backend = ConsoleBackend("d1", frontend.view, frontend.notify, frontend.event_fd, CallbackSink(answer))
+    backend = ConsoleBackend("d1", frontend.foreign, CallbackSink(answer))
     with backend:
         frontend.put(b"login: ")
         assert frontend.take_exactly(5) == b"root\n"
@@ -40,7 +40,7 @@ def test_a_callback_may_answer_what_it_hears(frontend: Frontend) -> None:
 
 def test_more_input_than_fits_anywhere_arrives_in_order(frontend: Frontend) -> None:
     data = os.urandom(200_000)
-    with ConsoleBackend("d1", frontend.view, frontend.notify, frontend.event_fd, CallbackSink(len)) as backend:
+    with ConsoleBackend("d1", frontend.foreign, CallbackSink(len)) as backend:
         sender = threading.Thread(target=backend.send, args=(data,))
         sender.start()
         assert frontend.take_exactly(len(data)) == data
@@ -49,7 +49,7 @@ def test_more_input_than_fits_anywhere_arrives_in_order(frontend: Frontend) -> N
 
 
 def test_whoever_waits_to_give_input_goes_on_when_the_console_closes(frontend: Frontend) -> None:
-    backend = ConsoleBackend("d1", frontend.view, frontend.notify, frontend.event_fd, CallbackSink(len))
+    backend = ConsoleBackend("d1", frontend.foreign, CallbackSink(len))
     backend.start()
     sender = threading.Thread(target=backend.send, args=(bytes(200_000),))
     sender.start()
@@ -61,7 +61,7 @@ def test_whoever_waits_to_give_input_goes_on_when_the_console_closes(frontend: F
 def test_a_slow_pipe_gets_everything_in_order(frontend: Frontend) -> None:
     data = os.urandom(400_000)
     reading, writing = os.pipe()
-    with ConsoleBackend("d1", frontend.view, frontend.notify, frontend.event_fd, FdSink(writing)) as backend:
+    with ConsoleBackend("d1", frontend.foreign, FdSink(writing)) as backend:
         guest = threading.Thread(target=frontend.put_all, args=(data,))
         guest.start()
         received = b""
@@ -77,7 +77,7 @@ def test_a_slow_pipe_gets_everything_in_order(frontend: Frontend) -> None:
 def test_closing_writes_out_what_the_guest_has_written(frontend: Frontend, tmp_path: Path) -> None:
     path = tmp_path / "log"
     with path.open("wb") as log:
-        backend = ConsoleBackend("d1", frontend.view, frontend.notify, frontend.event_fd, FdSink(log.fileno()))
+        backend = ConsoleBackend("d1", frontend.foreign, FdSink(log.fileno()))
         backend.start()
         frontend.put_all(b"y" * 100_000)
         frontend.put_all(b"reboot: Power down\r\n")
@@ -97,7 +97,7 @@ def test_closing_waits_for_a_full_pipe_until_somebody_reads_it(frontend: Fronten
     except BlockingIOError:
         pass
     os.set_blocking(writing, True)
-    backend = ConsoleBackend("d1", frontend.view, frontend.notify, frontend.event_fd, FdSink(writing))
+    backend = ConsoleBackend("d1", frontend.foreign, FdSink(writing))
     backend.start()
     frontend.put(b"last words")
     closing = threading.Thread(target=backend.close)
@@ -120,7 +120,7 @@ def test_closing_waits_only_as_long_as_it_is_told(frontend: Frontend) -> None:
             os.write(writing, bytes(4096))
     except BlockingIOError:
         pass
-    backend = ConsoleBackend("d1", frontend.view, frontend.notify, frontend.event_fd, FdSink(writing))
+    backend = ConsoleBackend("d1", frontend.foreign, FdSink(writing))
     backend.start()
     frontend.put(b"never read")
     backend.close(timeout=0.01)
@@ -134,7 +134,7 @@ def test_a_reader_that_goes_away_does_not_hold_up_the_guest(
 ) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    with ConsoleBackend("d1", frontend.view, frontend.notify, frontend.event_fd, FdSink(writing)):
+    with ConsoleBackend("d1", frontend.foreign, FdSink(writing)):
         frontend.put_all(bytes(50_000))
     os.close(writing)
     assert len(caplog.records) == 1
@@ -142,7 +142,7 @@ def test_a_reader_that_goes_away_does_not_hold_up_the_guest(
 
 def test_a_console_that_was_never_started_still_loses_nothing(frontend: Frontend) -> None:
     heard: list[bytes] = []
-    backend = ConsoleBackend("d1", frontend.view, frontend.notify, frontend.event_fd, CallbackSink(heard.append))
+    backend = ConsoleBackend("d1", frontend.foreign, CallbackSink(heard.append))
     frontend.put(b"early")
     backend.emergency(b"!")
     backend.close()
@@ -152,9 +152,7 @@ def test_a_console_that_was_never_started_still_loses_nothing(frontend: Frontend
 def test_emergency_output_comes_through_a_pipe_to_its_last_byte(frontend: Frontend) -> None:
     heard: queue.Queue[bytes] = queue.Queue()
     reading, writing = os.pipe()
-    backend = ConsoleBackend(
-        "d1", frontend.view, frontend.notify, frontend.event_fd, CallbackSink(heard.put), emergency_fd=reading
-    )
+    backend = ConsoleBackend("d1", frontend.foreign, CallbackSink(heard.put), emergency_fd=reading)
     backend.start()
     os.write(writing, b"early: ")
     assert heard.get(timeout=TIMEOUT) == b"early: "
@@ -168,9 +166,7 @@ def test_emergency_output_comes_through_a_pipe_to_its_last_byte(frontend: Fronte
 def test_a_pipe_whose_writer_is_gone_is_left_alone(frontend: Frontend) -> None:
     heard: queue.Queue[bytes] = queue.Queue()
     reading, writing = os.pipe()
-    backend = ConsoleBackend(
-        "d1", frontend.view, frontend.notify, frontend.event_fd, CallbackSink(heard.put), emergency_fd=reading
-    )
+    backend = ConsoleBackend("d1", frontend.foreign, CallbackSink(heard.put), emergency_fd=reading)
     with backend:
         os.write(writing, b"!")
         os.close(writing)
@@ -181,17 +177,17 @@ def test_a_pipe_whose_writer_is_gone_is_left_alone(frontend: Frontend) -> None:
 
 
 def test_a_suspended_console_goes_on_in_another(frontend: Frontend) -> None:
-    first = ConsoleBackend("d1", frontend.view, frontend.notify, frontend.event_fd, CallbackSink(len))
+    first = ConsoleBackend("d1", frontend.foreign, CallbackSink(len))
     first.start()
     first.send(bytes(3000))
     state = first.suspend()
-    second = ConsoleBackend("d1", frontend.view, frontend.notify, frontend.event_fd, CallbackSink(len), state)
+    second = ConsoleBackend("d1", frontend.foreign, CallbackSink(len), state)
     with second:
         assert frontend.take_exactly(3000) == bytes(3000)
 
 
 def test_after_closing_input_and_emergency_output_go_nowhere(frontend: Frontend) -> None:
-    backend = ConsoleBackend("d1", frontend.view, frontend.notify, frontend.event_fd, CallbackSink(len))
+    backend = ConsoleBackend("d1", frontend.foreign, CallbackSink(len))
     backend.start()
     backend.close()
     backend.send(b"x")
@@ -206,7 +202,7 @@ def test_a_bug_in_a_callback_is_told_to_who_closes_the_console(frontend: Fronten
         called.set()
         raise ZeroDivisionError
 
-    backend = ConsoleBackend("d1", frontend.view, frontend.notify, frontend.event_fd, CallbackSink(bug))
+    backend = ConsoleBackend("d1", frontend.foreign, CallbackSink(bug))
     backend.start()
     frontend.put(b"x")
     assert called.wait(TIMEOUT)
