@@ -83,7 +83,7 @@ class Vbd(Backend):
     ) -> None:
         """The layer stays its owner's to close, after `close`.
 
-        device        its number in the guest (virtual-device), of which xenia.abi.blkif.device_number knows more
+        device        its number in the guest (virtual-device), see backends/vbd/name.py
         sector_size   bytes of the guest's logical blocks; at least those of a device of the host that the disk is.
                       Where the layer's blocks are larger, parts of them are changed
         persistent    let the frontend copy through pages that stay granted, as feature-persistent offers

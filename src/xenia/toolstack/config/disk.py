@@ -18,7 +18,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from xenia.abi.blkif import SECTOR_SIZE, device_number
+from xenia.abi.blkif import SECTOR_SIZE
+from xenia.backends.vbd.name import device_number
 from xenia.errors import ConfigError
 from xenia.storage.kinds import KINDS
 from xenia.storage.layer import Layer

@@ -9,8 +9,8 @@ from dataclasses import asdict
 from string import ascii_lowercase
 from typing import Any
 
-from xenia.abi.blkif import device_number, in_one_place
 from xenia.backends.vbd.device import Vbd
+from xenia.backends.vbd.name import device_number, in_one_place
 from xenia.backends.vbd.stats import VbdStats
 from xenia.errors import ConfigError
 from xenia.foreign.foreign import Foreign

@@ -20,9 +20,10 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 
-from xenia.abi.blkif import SECTOR_SIZE, device_number
+from xenia.abi.blkif import SECTOR_SIZE
 from xenia.abi.xenbus import XenbusState
 from xenia.backends.vbd.device import Vbd
+from xenia.backends.vbd.name import device_number
 from xenia.errors import ConfigError
 from xenia.foreign.foreign import Foreign
 from xenia.machine.thread import HostThread

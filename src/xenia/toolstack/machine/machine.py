@@ -11,10 +11,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
-from xenia.abi.blkif import SECTOR_SIZE, in_one_place
+from xenia.abi.blkif import SECTOR_SIZE
 from xenia.backends.console.backend import ConsoleBackend
 from xenia.backends.console.sink import CallbackSink, FdSink, Sink
 from xenia.backends.vbd.device import Vbd
+from xenia.backends.vbd.name import in_one_place
 from xenia.domain.build.bzimage import load_image
 from xenia.domain.build.elf import ElfKernel, load_elf
 from xenia.domain.build.image_file import read_image

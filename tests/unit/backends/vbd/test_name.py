@@ -2,7 +2,7 @@
 
 import pytest
 
-from xenia.abi.blkif import device_number
+from xenia.backends.vbd.name import device_number
 
 
 @pytest.mark.parametrize(
