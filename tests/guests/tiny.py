@@ -8,7 +8,7 @@ import pytest
 
 from bench.peers import Answer
 from guests import build as guests
-from xenia.backends.console.backend import ConsoleBackend
+from xenia.backends.console.device import Console
 from xenia.backends.console.sink import CallbackSink
 from xenia.domain.build.elf import ElfKernel, load_elf
 from xenia.foreign.foreign import Service
@@ -42,7 +42,7 @@ class Running:
         self.domain: DomainHandle = self.hypervisor.create_domain(kernel(name), memory=memory)
         self.output = bytearray()
         foreign = DomainForeign(self.domain)
-        self.console = ConsoleBackend(name, foreign, CallbackSink(self.output.extend))
+        self.console = Console(name, foreign, CallbackSink(self.output.extend))
         self.store = foreign.interface(Service.STORE)  # there, and never answered
 
     def __enter__(self) -> Running:

@@ -77,11 +77,11 @@ class Guest:
     def _pass(self, until: float) -> bool:
         """Once to the ring and back; answers whether bytes moved."""
         session = self._session
-        data = self._ring.read() if session.hungry else b""
+        data = self._ring.requests.take() if session.hungry else b""
         session.receive(data)
         session.pump(until)
         output = session.output()
-        count = self._ring.write(output) if output else 0
+        count = self._ring.responses.put(output) if output else 0
         session.sent(count)
         return bool(data or count)
 

@@ -1,9 +1,5 @@
-"""The store's end of a domain's xenstore page, struct xenstore_domain_interface of public/io/xs_wire.h.
-
-Both ends write this page, and the guest writes what it likes.  Each index is loaded once, checked, then used; indices
-that are further apart than the ring is long raise RingFault, so no answer is ever longer than the ring and no access
-leaves it.  A side that is about to sleep must have published its own index before it looks at the other's for the
-last time, hence the barriers.  Nothing here knows of event channels: who moves bytes notifies.
+"""The store's end of a domain's xenstore page, struct xenstore_domain_interface of public/io/xs_wire.h: two pipes, and
+the words about the connection itself, which the guest writes as it likes as well.
 """
 
 from __future__ import annotations
@@ -13,7 +9,7 @@ from typing import Final
 from xenia.abi import xs_wire
 from xenia.abi.xs_wire import XENSTORE_RING_SIZE, ConnectionState, RingError, ServerFeature
 from xenia.rings.barrier import memory_barrier
-from xenia.rings.fault import RingFault
+from xenia.rings.pipe import Reader, Writer
 
 _WORDS_OFFSET: Final = xs_wire.REQ_CONS_OFFSET
 
@@ -32,56 +28,29 @@ _ERROR: Final = _word(xs_wire.ERROR_OFFSET)
 
 
 class StoreRing:
-    """The page of one domain."""
+    """The page of one domain: `requests` come from it, `responses` go to it."""
 
     def __init__(self, page: memoryview) -> None:
         """Precondition: `page` is writable bytes, at least INTERFACE_SIZE of them."""
-        self._req = page[xs_wire.REQ_OFFSET : xs_wire.REQ_OFFSET + XENSTORE_RING_SIZE]
-        self._rsp = page[xs_wire.RSP_OFFSET : xs_wire.RSP_OFFSET + XENSTORE_RING_SIZE]
-        self._words = page[_WORDS_OFFSET : xs_wire.INTERFACE_SIZE].cast("I")
+
+        def words() -> memoryview:
+            return page[_WORDS_OFFSET : xs_wire.INTERFACE_SIZE].cast("I")
+
+        requests = page[xs_wire.REQ_OFFSET : xs_wire.REQ_OFFSET + XENSTORE_RING_SIZE]
+        responses = page[xs_wire.RSP_OFFSET : xs_wire.RSP_OFFSET + XENSTORE_RING_SIZE]
+        self.requests = Reader(requests, words(), prod=_REQ_PROD, cons=_REQ_CONS)
+        self.responses = Writer(responses, words(), prod=_RSP_PROD, cons=_RSP_CONS)
+        self._words = words()
 
     def close(self) -> None:
         """Let go of the page.  Nothing else may be called afterwards."""
-        for view in (self._req, self._rsp, self._words):
-            view.release()
+        for held in (self.requests, self.responses):
+            held.close()
+        self._words.release()
 
     def announce(self) -> None:
         """Tell the guest what this server can do with the page."""
         self._words[_SERVER_FEATURES] = int(ServerFeature.RECONNECTION | ServerFeature.ERROR)
-
-    def read(self) -> bytes:
-        """Take all request bytes there are, at most XENSTORE_RING_SIZE.  Raises RingFault."""
-        words = self._words
-        cons, prod = words[_REQ_CONS], words[_REQ_PROD]
-        filled = self._distance(prod, cons)
-        if not filled:
-            return b""
-        memory_barrier()  # the bytes after the index that promises them
-        start = cons % XENSTORE_RING_SIZE
-        data = bytes(self._req[start : start + filled])
-        if len(data) < filled:
-            data += self._req[: filled - len(data)]
-        memory_barrier()  # the bytes before their room is given back
-        words[_REQ_CONS] = prod
-        memory_barrier()
-        return data
-
-    def write(self, data: bytes) -> int:
-        """Put response bytes, as many as there is room for; answers how many.  Raises RingFault."""
-        words = self._words
-        cons, prod = words[_RSP_CONS], words[_RSP_PROD]
-        count = min(len(data), XENSTORE_RING_SIZE - self._distance(prod, cons))
-        if not count:
-            return 0
-        memory_barrier()  # the room before it is used
-        start = prod % XENSTORE_RING_SIZE
-        first = min(count, XENSTORE_RING_SIZE - start)
-        self._rsp[start : start + first] = data[:first]
-        self._rsp[: count - first] = data[first:count]
-        memory_barrier()  # the bytes before the index that promises them
-        words[_RSP_PROD] = (prod + count) & 0xFFFFFFFF
-        memory_barrier()
-        return count
 
     @property
     def reconnect_requested(self) -> bool:
@@ -98,10 +67,3 @@ class StoreRing:
     def fail(self, error: RingError) -> None:
         """Tell the guest why it is not served any more."""
         self._words[_ERROR] = int(error)
-
-    @staticmethod
-    def _distance(prod: int, cons: int) -> int:
-        distance = (prod - cons) & 0xFFFFFFFF
-        if distance > XENSTORE_RING_SIZE:
-            raise RingFault(f"producer {prod:#x} is {distance} bytes ahead of consumer {cons:#x}")
-        return distance

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from xenia.abi import xs_wire
 from xenia.abi.xs_wire import MessageType, RingError
 from xenia.rings.fault import RingFault
+from xenia.rings.pipe import Reader
 from xenia.xenstore.connection import Connection
 from xenia.xenstore.guest import Guest
 from xenia.xenstore.quota import Quota
@@ -90,10 +91,10 @@ def test_bytes_go_round_from_any_index(start: int, data: bytes) -> None:
     ring = StoreRing(memoryview(frontend.page))
     sent = frontend.put(data)
     assert sent == min(len(data), 1024)
-    assert ring.read() == data[:sent]
-    assert ring.read() == b""
-    assert ring.write(data) == sent
-    assert ring.write(b"x") == (1 if sent < 1024 else 0)
+    assert ring.requests.take() == data[:sent]
+    assert ring.requests.take() == b""
+    assert ring.responses.put(data) == sent
+    assert ring.responses.put(b"x") == (1 if sent < 1024 else 0)
     assert frontend.take()[:sent] == data[:sent]
 
 
@@ -108,13 +109,13 @@ def test_any_indices_give_at_most_a_ring_of_bytes_or_a_fault(cons: int, prod: in
     before = bytes(frontend.page)
     if (prod - cons) % 2**32 > 1024:
         with pytest.raises(RingFault):
-            ring.read()
+            ring.requests.take()
         with pytest.raises(RingFault):
-            ring.write(b"x")
+            ring.responses.put(b"x")
         assert bytes(frontend.page) == before
     else:
-        assert len(ring.read()) == (prod - cons) % 2**32
-        assert ring.write(bytes(2000)) == 1024 - (prod - cons) % 2**32
+        assert len(ring.requests.take()) == (prod - cons) % 2**32
+        assert ring.responses.put(bytes(2000)) == 1024 - (prod - cons) % 2**32
         assert frontend.page[xs_wire.INTERFACE_SIZE :] == bytes(4096 - xs_wire.INTERFACE_SIZE)
 
 
@@ -177,14 +178,14 @@ def test_a_guest_that_takes_no_replies_is_not_read_from_any_more(guest: Guest, f
 
 def test_a_busy_guest_leaves_time_to_others(guest: Guest, frontend: Frontend, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if another processor of the guest filled the ring again whenever it was emptied."""
-    ring_read = StoreRing.read
+    take = Reader.take
 
-    def refilled(ring: StoreRing) -> bytes:
+    def refilled(requests: Reader) -> bytes:
         frontend.take()
         frontend.put(read("/") * 50)
-        return ring_read(ring)
+        return take(requests)
 
-    monkeypatch.setattr(StoreRing, "read", refilled)
+    monkeypatch.setattr(Reader, "take", refilled)
     assert guest.service() is True
 
 

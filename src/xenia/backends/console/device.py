@@ -1,234 +1,195 @@
-"""One console: its ring, and what waits on either side of it.
+"""A console at work: the thread that serves it.
 
-A guest has two ways to speak: its ring is its console, and CONSOLEIO_write goes to the hypervisor's log, as `xl dmesg`
-shows it.  A guest whose ring does not work yet, or no more, has only the latter, so what it says so is shown too, until
-the ring is used.
-
-`service` moves what can be moved without waiting.  It runs on one thread at a time; input and emergency output may
-come from any thread at any moment.  Output that the sink does not take stays, first here and then in the ring, until
-the guest itself has to wait: nothing is lost and nothing grows.
+It sleeps until the domain notifies, somebody gives input, or the sink takes more.  The domain's eventfd is emptied
+only after the work it announced is done, so as long as it is readable an answer is still to come.
 """
 
 from __future__ import annotations
 
 import logging
+import os
+import selectors
 import threading
+import time
 from collections.abc import Callable
-from typing import Final
+from contextlib import ExitStack
 
-from xenia.abi.console import IN_SIZE, OUT_SIZE
 from xenia.backends.console.persist import ConsoleState
-from xenia.backends.console.ring import ConsoleRing
+from xenia.backends.console.queue import Queue
 from xenia.backends.console.sink import Sink
 from xenia.backends.console.stats import ConsoleStats
-from xenia.rings.fault import RingFault
+from xenia.foreign.foreign import Foreign, Service
+from xenia.machine.thread import HostThread
 
 _log = logging.getLogger(__name__)
 
-# Input that may wait for room in the ring; who sends more waits.
-INPUT_LIMIT: Final = 64 << 10
-# Output that may wait for the sink before the ring is left as it is.
-OUTPUT_LIMIT: Final = 64 << 10
-# What of the emergency output that was not shown is kept, for when the guest dies of it.
-UNSHOWN_LIMIT: Final = 4 << 10
-# Emergency output that may wait; it comes from a hypercall, which waits for nobody, so more than this is discarded.
-EMERGENCY_LIMIT: Final = 1 << 20
-
 
 class Console:
-    """The paravirtual console of one domain, and its emergency console."""
+    """Serves one domain's console."""
 
     def __init__(
         self,
         name: str,
-        page: memoryview,
-        notify: Callable[[], None],
+        foreign: Foreign,
         sink: Sink,
         state: ConsoleState | None = None,
-        *,
+        emergency_fd: int | None = None,
+        log_fd: int | None = None,
         log: Callable[[bytes], object] | None = None,
-        before_ring: Callable[[], None] | None = None,
     ) -> None:
-        """`page` holds struct xencons_interface; `notify` sends the domain an event on its console port, on any
-        thread.  `name` is for our own log.
-
-        log         gets all emergency output, on any thread
-        before_ring called by `service` when the ring is about to be used for the first time: what the guest said before
-                    that in an emergency is to have arrived when it returns
+        """`emergency_fd` is the reading end of a pipe with the bytes of CONSOLEIO_write, `log_fd` of one with those
+        that came when the ring was in use.  They are made non-blocking and stay their owner's to close, after `close`.
+        The rest is as in Console.  FrontendFault where the domain has no console for us.
         """
-        state = state if state is not None else ConsoleState()
-        self._name = name
-        self._ring: ConsoleRing | None = ConsoleRing(page)
-        self._notify = notify
-        self._sink = sink
-        self._sink_failed = False
-        self.stats = ConsoleStats()
-        # Only `service` touches the output; the lock guards what comes from other threads.
-        self._output = bytearray(state.pending_output)
-        self._lock = threading.Lock()
-        self._room = threading.Condition(self._lock)
-        self._input = bytearray(state.pending_input)
-        self._emergency = bytearray()
-        self._unshown = bytearray()
-        self._log = log
-        self._before_ring = before_ring
-        self._ring_used = False
-        self._early = bytearray()  # the newest of what was shown before
-        self._closed = False
-
-    # --- From any thread
-
-    def offer(self, data: bytes) -> int:
-        """Queue input; answers how many of the bytes there was room for.  `service` is to be called soon."""
-        with self._lock:
-            count = 0 if self._closed else min(len(data), INPUT_LIMIT - len(self._input))
-            self._input += data[:count]
-        return count
-
-    def wait_for_room(self) -> bool:
-        """Wait until `offer` would take something; answers False if it never will again."""
-        with self._room:
-            self._room.wait_for(lambda: self._closed or len(self._input) < INPUT_LIMIT)
-            return not self._closed
-
-    def emergency(self, data: bytes, late: bool = False) -> None:
-        """Bytes of CONSOLEIO_write; `late`: the guest had used its ring before.  `service` is to be called soon."""
-        with self._lock:
-            self.stats.emergency_bytes += len(data)
-            if late and self._ring is not None:
-                self._unshown = (self._unshown + data)[-UNSHOWN_LIMIT:]
-            else:
-                count = 0 if self._closed else min(len(data), EMERGENCY_LIMIT - len(self._emergency))
-                self._emergency += data[:count]
-                self.stats.discarded_bytes += len(data) - count
-        if self._log is not None:
-            self._log(data)
-
-    # --- From the thread that serves the console
-
-    def service(self) -> bool:
-        """Move output and input; answers whether anything moved, so that there may be more."""
-        taken, given = self._move_output(), self._move_input()
-        if taken or given:
-            self.stats.notifications += 1
-            self._notify()
-        return taken or given
+        self._pipes = [(fd, late) for fd, late in ((emergency_fd, False), (log_fd, True)) if fd is not None]
+        for fd, _ in self._pipes:
+            os.set_blocking(fd, False)
+        # Until it is closed and -1; the lock keeps others from writing to a descriptor that is not ours any more.
+        with ExitStack() as held:
+            self._interface = interface = foreign.interface(Service.CONSOLE)
+            held.callback(interface.close)
+            self._queue = Queue(
+                name, interface.page, interface.notify, sink, state, log=log, before_ring=self._read_emergency
+            )
+            held.callback(self._queue.close)
+            self._selector = held.enter_context(selectors.DefaultSelector())
+            self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+            held.callback(os.close, self._wake_fd)
+            for fd in (interface.event_fd, self._wake_fd, *(fd for fd, _ in self._pipes)):
+                self._selector.register(fd, selectors.EVENT_READ)
+            self._held = held.pop_all()
+        self._wake_lock = threading.Lock()
+        self._closing = False
+        self._deadline: float | None = None
+        self._failure: BaseException | None = None
+        self._thread = HostThread(self._run, f"console {name}")
 
     @property
-    def waits_for(self) -> int | None:
-        """The descriptor to wait for until it is writable, if output waits."""
-        return self._sink.fileno() if self._output else None
+    def stats(self) -> ConsoleStats:
+        return self._queue.stats
 
     @property
     def unshown(self) -> bytes:
-        """The newest of the emergency output that was not shown, because the ring is in use."""
-        with self._lock:
-            return bytes(self._unshown)
+        """See Console.unshown."""
+        return self._queue.unshown
 
-    @property
-    def has_output(self) -> bool:
-        """Whether output waits for the sink."""
-        with self._lock:
-            return bool(self._output or self._emergency)
+    def start(self) -> None:
+        self._thread.start()
 
-    def save(self) -> ConsoleState:
-        """What a console made later needs in order to go on.  Precondition: nobody serves it now, and it is not
-        closed."""
-        with self._lock:
-            return ConsoleState(bytes(self._input), bytes(self._output + self._emergency))
+    def send(self, data: bytes) -> None:
+        """Give the guest input, waiting where it is slow to take it.  Once the console is closed, input goes nowhere.
 
-    def close(self) -> None:
-        """Let go of the page; what waits on either side is dropped, and who waits to give more goes on."""
-        with self._room:
-            self._closed = True
-            self._input.clear()
-            self.stats.discarded_bytes += len(self._output) + len(self._emergency)
-            self._output.clear()
-            self._emergency.clear()
-            self._room.notify_all()
-        if self._ring is not None:
-            self._ring.close()
-            self._ring = None
+        Not for the sink's own callback, which the guest's output would wait for: that has `offer`.
+        """
+        rest = data
+        while rest and self._queue.wait_for_room():
+            rest = rest[self.offer(rest) :]
 
-    def _move_output(self) -> bool:
-        """Ring to sink; answers whether the ring had any."""
-        self._show_emergency()
-        self._write()  # what waits already, so that there is room whenever the sink has some
-        if self._ring is None or len(self._output) >= OUTPUT_LIMIT:
-            return False
+    def offer(self, data: bytes) -> int:
+        """Give the guest input without waiting; answers how many of the bytes there was room for."""
+        count = self._queue.offer(data)
+        if count:
+            self._wake()
+        return count
+
+    def emergency(self, data: bytes) -> None:
+        """Bytes that the guest wrote with CONSOLEIO_write, from any thread."""
+        self._queue.emergency(data)
+        self._wake()
+
+    def close(self, timeout: float | None = None) -> None:
+        """Write out everything the guest has written, then let go of its page.
+
+        Precondition: the domain does not run any more.  A sink that takes nothing is waited for, `timeout` seconds at
+        the most.  A bug that ended the console's thread is raised here.
+        """
+        self._end(timeout)
+
+    def suspend(self) -> ConsoleState:
+        """Let go of the guest's page at once; the answer lets a console made later go on.
+
+        Preconditions: the domain does not run, and the console was not closed.
+        """
+        return self._end(0)
+
+    def _end(self, timeout: float | None) -> ConsoleState:
+        with self._wake_lock:
+            if self._closing:
+                return ConsoleState()
+            self._deadline = time.monotonic() + timeout if timeout is not None else None
+            self._closing = True
+        self._wake()
+        if self._thread.ident is not None:
+            self._thread.join()
+        else:
+            self._run()
+        state = self._queue.save()
+        with self._wake_lock, self._held:
+            self._wake_fd = -1
+        if self._failure is not None:
+            raise self._failure
+        return state
+
+    def __enter__(self) -> Console:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _wake(self) -> None:
+        with self._wake_lock:
+            if self._wake_fd >= 0:
+                os.eventfd_write(self._wake_fd, 1)
+
+    def _run(self) -> None:
         try:
-            if not self._ring_used and not self._begin(self._ring):
-                return False
-            data = self._ring.take()
-        except RingFault as fault:
-            self._fail(fault)
-            return False
-        if data:
-            self.stats.output_bytes += len(data)
-            self.stats.batches += 1
-            self._output += _without_echo(data, bytes(self._early)) if self._early else data
-            self._early.clear()
-            self._write()
-        return bool(data)
+            self._serve(self._selector)
+        except BaseException as failure:
+            _log.exception("the thread of a console ended")
+            self._failure = failure
 
-    def _show_emergency(self) -> None:
-        if self._emergency and len(self._output) < OUTPUT_LIMIT:
-            with self._lock:
-                self._early = (self._early + self._emergency)[-OUT_SIZE:]
-                self._output += self._emergency
-                self._emergency.clear()
+    def _serve(self, selector: selectors.BaseSelector) -> None:
+        queue = self._queue
+        waiting_for: int | None = None
+        while True:
+            closing = self._closing  # before the last look at what the guest wrote
+            self._read_emergency()
+            while queue.service() or self._rang():
+                pass
+            if closing and (not queue.has_output or self._remaining() == 0):
+                return
+            if queue.waits_for != waiting_for:
+                if waiting_for is not None:
+                    selector.unregister(waiting_for)
+                waiting_for = queue.waits_for
+                if waiting_for is not None:
+                    selector.register(waiting_for, selectors.EVENT_WRITE)
+            for key, _ in selector.select(self._remaining() if closing else None):
+                if key.fd == self._wake_fd:
+                    os.eventfd_read(self._wake_fd)
 
-    def _begin(self, ring: ConsoleRing) -> bool:
-        """Whether the guest uses its ring from now on; then what it said before is in the output."""
-        if not ring.has_output:
+    def _rang(self) -> bool:
+        """Empty the domain's eventfd; answers whether the ring must be looked at once more."""
+        try:
+            os.eventfd_read(self._interface.event_fd)
+        except BlockingIOError:
             return False
-        if self._before_ring is not None:
-            self._before_ring()
-        self._show_emergency()
-        self._ring_used = True
         return True
 
-    def _write(self) -> None:
-        """Output to sink, as much as it takes."""
-        if not self._output:
-            return
-        if not self._sink_failed:
+    def _read_emergency(self) -> None:
+        for pipe in list(self._pipes):
+            fd, late = pipe
             try:
-                del self._output[: self._sink.write(bytes(self._output))]
-                return
-            except OSError as failed:
-                _log.warning("%s: console output is discarded from here on: %s", self._name, failed.strerror)
-                self._sink_failed = True
-        self.stats.discarded_bytes += len(self._output)
-        self._output.clear()
+                data = os.read(fd, 65536)  # all that is in the pipe now, and no more: it may never be empty
+            except BlockingIOError:
+                continue
+            if data:
+                self._queue.emergency(data, late)
+            else:
+                self._selector.unregister(fd)  # its writer is gone
+                self._pipes.remove(pipe)
 
-    def _move_input(self) -> bool:
-        """Queue to ring; answers whether any went."""
-        if self._ring is None or not self._input:
-            return False
-        with self._room:
-            try:
-                count = self._ring.put(bytes(self._input[:IN_SIZE]))
-            except RingFault as fault:
-                self._fail(fault)
-                return False
-            del self._input[:count]
-            self.stats.input_bytes += count
-            self._room.notify_all()
-        return count > 0
-
-    def _fail(self, fault: RingFault) -> None:
-        _log.warning("%s: console ring not served any more: %s", self._name, fault)
-        assert self._ring is not None
-        self._ring.close()
-        self._ring = None
-
-
-def _without_echo(data: bytes, early: bytes) -> bytes:
-    """The ring's first words, but for the lines, or the line, that the guest has just said the other way as well."""
-    text = data.replace(b"\r", b"")
-    early = early.replace(b"\r", b"")
-    for said in (early, early.rstrip(b"\n").rpartition(b"\n")[2] + b"\n"):
-        if said.strip() and said.endswith(b"\n") and text.startswith(said):
-            return data.split(b"\n", said.count(b"\n"))[-1]
-    return data
+    def _remaining(self) -> float | None:
+        """Seconds that closing may still take, None without limit."""
+        return None if self._deadline is None else max(self._deadline - time.monotonic(), 0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from xenia.rings.barrier import memory_barrier
-from xenia.rings.fault import RingFault
+from xenia.rings.pipe import Pipe
 
 PAGE_SIZE: Final = 4096
 RING_PAGES: Final = 64
@@ -35,32 +35,14 @@ def end_input(page: memoryview) -> None:
         words[_INPUT_ENDED] = 1
 
 
-class _Ring:
+class _Ring(Pipe):
     """One ring; our own index is `_own`."""
 
     def __init__(self, page: memoryview, data: memoryview, index: int) -> None:
         with page.cast("I") as words:
-            self._words = words[index * _WORDS : (index + 1) * _WORDS]
-        self._data = data[index * RING_SIZE : (index + 1) * RING_SIZE]
+            ours = words[index * _WORDS : (index + 1) * _WORDS]
+        super().__init__(data[index * RING_SIZE : (index + 1) * RING_SIZE], ours, prod=_PROD, cons=_CONS)
         self._own = 0
-
-    def close(self) -> None:
-        """Let go of the pages.  Nothing else may be called afterwards."""
-        self._words.release()
-        self._data.release()
-
-    def _distance(self, prod: int, cons: int) -> int:
-        used = (prod - cons) & 0xFFFFFFFF
-        if used > RING_SIZE:
-            raise RingFault(f"prod {prod:#x} is {used} bytes ahead of cons {cons:#x}, in a ring of {RING_SIZE}")
-        return used
-
-    def _run(self, length: int) -> list[memoryview]:
-        """`length` bytes of the ring from our index on, in one part or two."""
-        start = self._own % RING_SIZE
-        rest = start + length - RING_SIZE
-        parts = [self._data[start : start + length]]
-        return parts if rest <= 0 else [*parts, self._data[:rest]]
 
     def _move(self, word: int, event: int, count: int) -> bool:
         """Move our index; whether the guest waits for that."""
@@ -75,7 +57,7 @@ class Reader(_Ring):
     """A ring that the guest fills."""
 
     def _used(self) -> int:
-        return self._distance(self._words[_PROD], self._own)
+        return self.used(self._words[_PROD], self._own)
 
     def readable(self) -> list[memoryview]:
         """The bytes that the guest has written, in order; [] when there are none.  Raises RingFault."""
@@ -85,7 +67,7 @@ class Reader(_Ring):
             memory_barrier()  # that before the look on which we sleep
             used = self._used()
         memory_barrier()  # the index before the bytes that it promises
-        return self._run(used) if used else []
+        return self.run(self._own, used) if used else []
 
     def consume(self, count: int) -> bool:
         """Give the room of the first `count` bytes back; whether the guest is to be notified."""
@@ -96,7 +78,7 @@ class Writer(_Ring):
     """A ring that the guest empties."""
 
     def _used(self) -> int:
-        return self._distance(self._own, self._words[_CONS])
+        return self.used(self._own, self._words[_CONS])
 
     def writable(self) -> list[memoryview]:
         """The room for more bytes; [] when there is none, until half of it is free.  Raises RingFault."""
@@ -106,7 +88,7 @@ class Writer(_Ring):
             memory_barrier()  # that before the look on which we sleep
             room = RING_SIZE - self._used()
         memory_barrier()  # the room before it is used
-        return self._run(room) if room else []
+        return self.run(self._own, room) if room else []
 
     def produce(self, count: int) -> bool:
         """Give the guest the first `count` bytes; whether it is to be notified."""

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Self
 
 from xenia.abi.blkif import SECTOR_SIZE
-from xenia.backends.console.backend import ConsoleBackend
+from xenia.backends.console.device import Console
 from xenia.backends.console.sink import CallbackSink, FdSink, Sink
 from xenia.backends.vbd.device import Vbd
 from xenia.backends.vbd.name import in_one_place
@@ -208,7 +208,7 @@ class Domain:
         self.disks: list[Disk] = []
         self.served_disks: list[ServedDisk] = []
         self._serves: list[ServedDisk] = []  # to others
-        self.console = ConsoleBackend(
+        self.console = Console(
             f"d{vm.domid}",
             self._foreign,
             sink,

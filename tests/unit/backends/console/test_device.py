@@ -1,171 +1,210 @@
+"""The console with its thread, and real descriptors behind it."""
+
 from __future__ import annotations
 
+import os
+import queue
+import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from xenia.abi import console
-from xenia.backends.console.device import EMERGENCY_LIMIT, INPUT_LIMIT, OUTPUT_LIMIT, Console
-from xenia.backends.console.persist import ConsoleState
-from xenia.backends.console.sink import Sink
+from xenia.backends.console.device import Console
+from xenia.backends.console.sink import CallbackSink, FdSink
 
 Frontend = Any
+TIMEOUT = 30
 
 
-class Glass(Sink):
-    """A sink that has only so much room."""
-
-    def __init__(self) -> None:
-        self.room = 1 << 30
-        self.content = b""
-        self.broken = False
-
-    def write(self, data: bytes) -> int:
-        if self.broken:
-            raise BrokenPipeError(32, "Broken pipe")
-        count = min(self.room, len(data))
-        self.content += data[:count]
-        self.room -= count
-        return count
-
-    def fileno(self) -> int:
-        return 99
+def test_output_reaches_a_callback(frontend: Frontend) -> None:
+    heard: queue.Queue[bytes] = queue.Queue()
+    with Console("d1", frontend.foreign, CallbackSink(heard.put)):
+        frontend.put(b"login: ")
+        assert heard.get(timeout=TIMEOUT) == b"login: "
+        assert frontend.notified.acquire(timeout=TIMEOUT)
 
 
-@pytest.fixture
-def glass() -> Glass:
-    return Glass()
+def test_a_callback_may_answer_what_it_hears(frontend: Frontend) -> None:
+    backend: Console
+
+    def answer(data: bytes) -> None:
+        if data.endswith(b"login: "):
+            backend.offer(b"root\n")
+
+    backend = Console("d1", frontend.foreign, CallbackSink(answer))
+    with backend:
+        frontend.put(b"login: ")
+        assert frontend.take_exactly(5) == b"root\n"
 
 
-@pytest.fixture
-def device(frontend: Frontend, glass: Glass) -> Console:
-    return Console("d1", frontend.view, frontend.notify, glass)
+def test_more_input_than_fits_anywhere_arrives_in_order(frontend: Frontend) -> None:
+    data = os.urandom(200_000)
+    with Console("d1", frontend.foreign, CallbackSink(len)) as backend:
+        sender = threading.Thread(target=backend.send, args=(data,))
+        sender.start()
+        assert frontend.take_exactly(len(data)) == data
+        sender.join(TIMEOUT)
+        assert not sender.is_alive()
 
 
-def served(device: Console) -> None:
-    while device.service():
-        pass
+def test_whoever_waits_to_give_input_goes_on_when_the_console_closes(frontend: Frontend) -> None:
+    backend = Console("d1", frontend.foreign, CallbackSink(len))
+    backend.start()
+    sender = threading.Thread(target=backend.send, args=(bytes(200_000),))
+    sender.start()
+    backend.close()
+    sender.join(TIMEOUT)
+    assert not sender.is_alive()
 
 
-def notifications(frontend: Frontend) -> int:
-    count = 0
-    while frontend.notified.acquire(blocking=False):
-        count += 1
-    return count
+def test_a_slow_pipe_gets_everything_in_order(frontend: Frontend) -> None:
+    data = os.urandom(400_000)
+    reading, writing = os.pipe()
+    with Console("d1", frontend.foreign, FdSink(writing)) as backend:
+        guest = threading.Thread(target=frontend.put_all, args=(data,))
+        guest.start()
+        received = b""
+        while len(received) < len(data):
+            received += os.read(reading, 1000)
+        guest.join(TIMEOUT)
+        assert received == data
+        assert backend.stats.output_bytes == len(data)
+    os.close(reading)
+    os.close(writing)
 
 
-def test_one_notification_answers_a_full_ring(device: Console, frontend: Frontend, glass: Glass) -> None:
-    frontend.put(b"x" * console.OUT_SIZE)
-    assert device.service() is True
-    assert device.service() is False
-    assert glass.content == b"x" * console.OUT_SIZE
-    assert notifications(frontend) == 1
-
-
-def test_input_waits_for_room_in_the_ring(device: Console, frontend: Frontend) -> None:
-    data = bytes(range(256)) * 10
-    assert device.offer(data) == len(data)
-    received = b""
-    while len(received) < len(data):
-        served(device)
-        received += frontend.take()
-    assert received == data
-
-
-def test_only_so_much_input_waits(device: Console) -> None:
-    assert device.offer(bytes(INPUT_LIMIT + 5)) == INPUT_LIMIT
-    assert device.offer(b"x") == 0
-    device.service()
-    assert device.offer(bytes(5000)) == console.IN_SIZE
-    device.close()
-    assert device.wait_for_room() is False
-    assert device.offer(b"x") == 0
-
-
-def test_a_sink_without_room_holds_up_the_guest_and_loses_nothing(
-    device: Console, frontend: Frontend, glass: Glass
-) -> None:
-    glass.room = 10
-    sent = b""
-    for number in range(100):
-        piece = b"%04d" % number * 512
-        sent += piece[: frontend.put(piece)]
-        served(device)
-    assert device.waits_for == 99
-    assert len(sent) <= 10 + OUTPUT_LIMIT + 2 * console.OUT_SIZE
-    glass.room = 1 << 30
-    served(device)
-    assert glass.content == sent
-    assert device.waits_for is None
-
-
-def test_a_broken_sink_takes_output_for_ever_with_one_line(
-    device: Console, frontend: Frontend, glass: Glass, caplog: pytest.LogCaptureFixture
-) -> None:
-    glass.broken = True
-    for _ in range(3):
-        frontend.put(b"x" * 100)
-        served(device)
-    assert device.stats.discarded_bytes == 300
-    assert not device.has_output
-    assert len(caplog.records) == 1
-
-
-@pytest.mark.parametrize("offset", [console.OUT_PROD_OFFSET, console.IN_CONS_OFFSET])
-def test_impossible_indices_end_the_service_with_one_line(
-    device: Console, frontend: Frontend, caplog: pytest.LogCaptureFixture, offset: int
-) -> None:
-    frontend.word(offset, 0x80000000)
-    for _ in range(3):
-        device.offer(b"x")
-        served(device)
-    assert len(caplog.records) == 1
+def test_closing_writes_out_what_the_guest_has_written(frontend: Frontend, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    with path.open("wb") as log:
+        backend = Console("d1", frontend.foreign, FdSink(log.fileno()))
+        backend.start()
+        frontend.put_all(b"y" * 100_000)
+        frontend.put_all(b"reboot: Power down\r\n")
+        backend.close()
+        backend.close()
+    assert path.read_bytes() == b"y" * 100_000 + b"reboot: Power down\r\n"
     frontend.page.extend(b"\0")  # the page was let go of: a buffer that is still exported cannot be resized
 
 
-def test_emergency_output_goes_the_same_way_without_a_ring(device: Console, frontend: Frontend, glass: Glass) -> None:
-    device.emergency(b"Oops: ")
-    frontend.word(console.OUT_PROD_OFFSET, 0x80000000)
-    served(device)
-    device.emergency(b"0000")
-    served(device)
-    assert glass.content == b"Oops: 0000"
-    assert notifications(frontend) == 0
+def test_closing_waits_for_a_full_pipe_until_somebody_reads_it(frontend: Frontend) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    filled = 0
+    try:
+        while True:
+            filled += os.write(writing, bytes(4096))
+    except BlockingIOError:
+        pass
+    os.set_blocking(writing, True)
+    backend = Console("d1", frontend.foreign, FdSink(writing))
+    backend.start()
+    frontend.put(b"last words")
+    closing = threading.Thread(target=backend.close)
+    closing.start()
+    received = b""
+    while not received.endswith(b"last words"):
+        received += os.read(reading, 65536)
+    closing.join(TIMEOUT)
+    assert not closing.is_alive()
+    assert len(received) == filled + len(b"last words")
+    os.close(reading)
+    os.close(writing)
 
 
-def test_emergency_output_waits_for_nobody_and_so_may_be_discarded(device: Console, glass: Glass) -> None:
-    glass.room = 0
-    for _ in range(3):
-        device.emergency(bytes(EMERGENCY_LIMIT))
-    assert device.stats.emergency_bytes == 3 * EMERGENCY_LIMIT
-    assert device.stats.discarded_bytes == 2 * EMERGENCY_LIMIT
-    glass.room = 1 << 30
-    served(device)
-    assert len(glass.content) == EMERGENCY_LIMIT
+def test_closing_waits_only_as_long_as_it_is_told(frontend: Frontend) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    try:
+        while True:
+            os.write(writing, bytes(4096))
+    except BlockingIOError:
+        pass
+    backend = Console("d1", frontend.foreign, FdSink(writing))
+    backend.start()
+    frontend.put(b"never read")
+    backend.close(timeout=0.01)
+    assert backend.stats.discarded_bytes == len(b"never read")
+    os.close(reading)
+    os.close(writing)
 
 
-def test_what_waits_goes_on_in_a_console_made_later(frontend: Frontend, glass: Glass) -> None:
-    first = Console("d1", frontend.view, frontend.notify, glass)
-    glass.room = 4
-    frontend.put(b"1234output")
-    first.service()
-    first.offer(bytes(1500))
-    first.service()
-    state = first.save()
-    assert state == ConsoleState(bytes(1500 - console.IN_SIZE), b"output")
-    first.close()
-    glass.room = 100
-    second = Console("d1", frontend.view, frontend.notify, glass, state)
-    served(second)
-    assert glass.content == b"1234output"
-    assert len(frontend.take()) == console.IN_SIZE
-    served(second)
-    assert len(frontend.take()) == 1500 - console.IN_SIZE
+def test_a_reader_that_goes_away_does_not_hold_up_the_guest(
+    frontend: Frontend, caplog: pytest.LogCaptureFixture
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with Console("d1", frontend.foreign, FdSink(writing)):
+        frontend.put_all(bytes(50_000))
+    os.close(writing)
+    assert len(caplog.records) == 1
 
 
-def test_statistics_count_both_ways(device: Console, frontend: Frontend) -> None:
-    frontend.put(b"12345")
-    device.offer(b"123")
-    served(device)
-    stats = device.stats
-    assert (stats.output_bytes, stats.input_bytes, stats.batches, stats.notifications) == (5, 3, 1, 1)
+def test_a_console_that_was_never_started_still_loses_nothing(frontend: Frontend) -> None:
+    heard: list[bytes] = []
+    backend = Console("d1", frontend.foreign, CallbackSink(heard.append))
+    frontend.put(b"early")
+    backend.emergency(b"!")
+    backend.close()
+    assert sorted(b"".join(heard)) == sorted(b"early!")
+
+
+def test_emergency_output_comes_through_a_pipe_to_its_last_byte(frontend: Frontend) -> None:
+    heard: queue.Queue[bytes] = queue.Queue()
+    reading, writing = os.pipe()
+    backend = Console("d1", frontend.foreign, CallbackSink(heard.put), emergency_fd=reading)
+    backend.start()
+    os.write(writing, b"early: ")
+    assert heard.get(timeout=TIMEOUT) == b"early: "
+    os.write(writing, b"last words")
+    backend.close()
+    assert heard.get(timeout=TIMEOUT) == b"last words"
+    os.close(reading)
+    os.close(writing)
+
+
+def test_a_pipe_whose_writer_is_gone_is_left_alone(frontend: Frontend) -> None:
+    heard: queue.Queue[bytes] = queue.Queue()
+    reading, writing = os.pipe()
+    backend = Console("d1", frontend.foreign, CallbackSink(heard.put), emergency_fd=reading)
+    with backend:
+        os.write(writing, b"!")
+        os.close(writing)
+        assert heard.get(timeout=TIMEOUT) == b"!"
+        frontend.put(b"normal")
+        assert heard.get(timeout=TIMEOUT) == b"normal"
+    os.close(reading)
+
+
+def test_a_suspended_console_goes_on_in_another(frontend: Frontend) -> None:
+    first = Console("d1", frontend.foreign, CallbackSink(len))
+    first.start()
+    first.send(bytes(3000))
+    state = first.suspend()
+    second = Console("d1", frontend.foreign, CallbackSink(len), state)
+    with second:
+        assert frontend.take_exactly(3000) == bytes(3000)
+
+
+def test_after_closing_input_and_emergency_output_go_nowhere(frontend: Frontend) -> None:
+    backend = Console("d1", frontend.foreign, CallbackSink(len))
+    backend.start()
+    backend.close()
+    backend.send(b"x")
+    backend.emergency(b"x")
+    assert backend.offer(b"x") == 0
+
+
+def test_a_bug_in_a_callback_is_told_to_who_closes_the_console(frontend: Frontend) -> None:
+    called = threading.Event()
+
+    def bug(data: bytes) -> None:
+        called.set()
+        raise ZeroDivisionError
+
+    backend = Console("d1", frontend.foreign, CallbackSink(bug))
+    backend.start()
+    frontend.put(b"x")
+    assert called.wait(TIMEOUT)
+    with pytest.raises(ZeroDivisionError):
+        backend.close()

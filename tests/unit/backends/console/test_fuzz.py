@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.backends.console.conftest import Frontend
 from xenia.abi import console
-from xenia.backends.console.device import EMERGENCY_LIMIT, INPUT_LIMIT, OUTPUT_LIMIT, Console
+from xenia.backends.console.queue import EMERGENCY_LIMIT, INPUT_LIMIT, OUTPUT_LIMIT, Queue
 from xenia.backends.console.sink import CallbackSink
 
 WORDS = (console.IN_CONS_OFFSET, console.IN_CONS_OFFSET + 4, console.OUT_CONS_OFFSET, console.OUT_PROD_OFFSET)
@@ -27,7 +27,7 @@ def test_whatever_is_in_the_page_nothing_grows_and_one_line_is_logged(
         heard[0] += len(data)
 
     told: list[int] = []
-    device = Console("d1", frontend.view, frontend.notify, CallbackSink(hear), log=lambda data: told.append(len(data)))
+    device = Queue("d1", frontend.view, frontend.notify, CallbackSink(hear), log=lambda data: told.append(len(data)))
     with caplog.at_level(logging.INFO):
         for _ in range(300):
             match chance.randrange(6):

@@ -22,10 +22,10 @@ def test_bytes_go_both_ways_from_any_index(frontend: Frontend, start: int) -> No
     ring = ConsoleRing(frontend.view)
     data = os.urandom(3000)
     assert frontend.put(data) == console.OUT_SIZE
-    assert ring.take() == data[: console.OUT_SIZE]
-    assert ring.take() == b""
-    assert ring.put(data) == console.IN_SIZE
-    assert ring.put(b"x") == 0
+    assert ring.output.take() == data[: console.OUT_SIZE]
+    assert ring.output.take() == b""
+    assert ring.input.put(data) == console.IN_SIZE
+    assert ring.input.put(b"x") == 0
     assert frontend.take() == data[: console.IN_SIZE]
 
 
@@ -39,13 +39,13 @@ def test_any_indices_give_at_most_a_ring_of_bytes_or_a_fault(words: tuple[int, i
     ring = ConsoleRing(memoryview(page))
     if (out_prod - out_cons) % 2**32 > console.OUT_SIZE:
         with pytest.raises(RingFault):
-            ring.take()
+            ring.output.take()
     else:
-        assert len(ring.take()) == (out_prod - out_cons) % 2**32
+        assert len(ring.output.take()) == (out_prod - out_cons) % 2**32
     if (in_prod - in_cons) % 2**32 > console.IN_SIZE:
         with pytest.raises(RingFault):
-            ring.put(b"x")
+            ring.input.put(b"x")
     else:
-        assert ring.put(b"\xff" * 2000) == console.IN_SIZE - (in_prod - in_cons) % 2**32
+        assert ring.input.put(b"\xff" * 2000) == console.IN_SIZE - (in_prod - in_cons) % 2**32
     assert page[console.OUT_OFFSET : console.IN_CONS_OFFSET] == bytes(console.OUT_SIZE)
     assert page[console.INTERFACE_SIZE :] == bytes(4096 - console.INTERFACE_SIZE)
