@@ -1,4 +1,4 @@
-"""A domain as a backend sees it: memory it granted, event channels it offers, keys it published.
+"""A domain as a backend sees it: memory it granted, event channels it offers, and what it was built with.
 
 This is a backend's whole environment.  `hypervisor/foreign.pyx` has a running domain behind it, `xenia.testing` one in
 memory.
@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from enum import Enum, auto
 
-from xenia.foreign.fault import FrontendFault
 from xenia.foreign.frames import Frames
 
 
@@ -120,33 +119,3 @@ class Foreign(ABC):
 
         Raises FrontendFault where the domain closed the channel, or somebody has it.
         """
-
-
-class Frontend:
-    """What a frontend published: the keys in its directory, each checked as it is read."""
-
-    def __init__(self, foreign: Foreign, values: dict[str, str]) -> None:
-        self.foreign = foreign
-        self._values = values
-
-    def has(self, key: str) -> bool:
-        """Whether it published a key."""
-        return key in self._values
-
-    def text(self, key: str, default: str | None = None) -> str:
-        """The value of a key.  Raises FrontendFault where it is missing and has no default."""
-        value = self._values.get(key, default)
-        if value is None:
-            raise FrontendFault(f"the frontend published no {key}")
-        return value
-
-    def number(self, key: str, default: int | None = None, most: int = 0xFFFFFFFF) -> int:
-        """A decimal number from 0 to `most`.  Raises FrontendFault where the key is missing or is no such number."""
-        text = self.text(key, None if default is None else str(default))
-        if not (text.isascii() and text.isdigit() and len(text) <= 20 and int(text) <= most):
-            raise FrontendFault(f"the frontend's {key} is {text[:40]!r}, not a number up to {most}")
-        return int(text)
-
-    def flag(self, key: str) -> bool:
-        """Whether a key is there and not 0."""
-        return self.number(key, 0) != 0

@@ -1,9 +1,12 @@
 # A domain's granted frames and event channels, for compiled backends: what Foreign is for the others.
 from libc.stdint cimport uint32_t, uint64_t
 
+cdef enum:
+    NOTES = 4
+
 cdef struct Granted:        # one granted frame in use
     unsigned char *memory   # 4096 bytes; the guest may change them at any moment
-    uint64_t opaque[5]      # whoever holds it for us keeps notes here
+    uint64_t opaque[NOTES]  # of whoever holds it for us, and nobody else's
 
 # From any thread.  Nothing of it touches Python.
 cdef class Frames:

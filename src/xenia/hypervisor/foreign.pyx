@@ -10,7 +10,7 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
 from xenia.abi.grant_table cimport GNTST_okay
-from xenia.foreign.frames cimport Frames, Granted
+from xenia.foreign.frames cimport NOTES, Frames, Granted
 from xenia.domain.directory cimport domain_leave, domain_use
 from xenia.domain.domain cimport Domain, GrantHold, Listener
 from xenia.domain.events cimport event_connect, event_disconnect, event_ignore, event_listen, event_post
@@ -19,9 +19,13 @@ from xenia.domain.written cimport frame_written
 from xenia.hypervisor.machine cimport DomainHandle
 from xenia.machine.lock cimport lock, unlock
 
+from xenia.errors import HypervisorBug
 from xenia.foreign.fault import FrontendFault
 from xenia.foreign.foreign import Channel, Foreign, Interface, Mapping, Service
 from xenia.machine.window import Window
+
+if sizeof(GrantHold) > NOTES * sizeof(uint64_t):
+    raise HypervisorBug("a hold does not fit into the notes of its frame")
 
 
 @cython.no_gc_clear     # leaving the domain needs the machine's directory

@@ -157,7 +157,68 @@ cdef class _Pages:
             PyBuffer_Release(&self.buffer)
 
 
-cdef class Back:
+cdef class _End:
+    """What both ends have: the pages, taking all there is, and going to rest."""
+
+    cdef _Pages pages
+
+    def close(self) -> None:
+        """Let go of the pages.  Nothing else may be called afterwards."""
+        self.pages.release()
+
+    def take(self) -> list[bytes]:
+        """Copies of all that the other end has pushed and was not taken yet.  Raises RingFault."""
+        self.check_attached()
+        cdef int i, waiting = self.waiting()
+        cdef uint32_t size = self.entry_size()
+        cdef list taken = []
+        if waiting == RING_FAULT:
+            raise RingFault(self.indices())
+        for i in range(waiting):
+            entry = PyBytes_FromStringAndSize(NULL, size)
+            self.take_one(<char *>entry, size)
+            taken.append(entry)
+        return taken
+
+    def rest(self) -> bool:
+        """Ask to be notified of what comes next; answers whether something came meanwhile, so that there is no rest yet.
+
+        Raises RingFault.
+        """
+        self.check_attached()
+        cdef int waiting = self.waiting_at_rest()
+        if waiting == RING_FAULT:
+            raise RingFault(self.indices())
+        return waiting > 0
+
+    cdef check_attached(self):
+        if not self.pages.held:
+            raise HypervisorBug("a ring is used that was closed")
+
+    cdef check_fits(self, uint32_t free, message):
+        self.check_attached()
+        if not free or len(message) > self.entry_size():
+            raise HypervisorBug("a message that has no entry in its ring, or is too long for it")
+
+    # The end's own half.
+
+    cdef uint32_t entry_size(self):
+        raise NotImplementedError
+
+    cdef int waiting(self):
+        raise NotImplementedError
+
+    cdef int waiting_at_rest(self):
+        raise NotImplementedError
+
+    cdef void take_one(self, void *entry, uint32_t size):
+        pass
+
+    cdef indices(self):
+        raise NotImplementedError
+
+
+cdef class Back(_End):
     """The back end: takes requests, puts responses.
 
     pages       the shared pages, writable and contiguous
@@ -165,17 +226,11 @@ cdef class Back:
     start       index to go on from, where a ring outlived its former back end
     """
 
-    cdef _Pages pages
     cdef BackRing ring
 
     def __init__(self, pages, entry_size: int, start: int = 0) -> None:
         self.pages = _Pages(pages, entry_size)
         back_attach(&self.ring, self.pages.buffer.buf, self.pages.buffer.len, entry_size, start)
-
-    def close(self) -> None:
-        """Let go of the pages.  Nothing else may be called afterwards."""
-        self.pages.release()
-        self.ring.sring = NULL
 
     @property
     def nr_entries(self) -> int:
@@ -187,62 +242,41 @@ cdef class Back:
         """Requests taken whose response was not put."""
         return back_owed(&self.ring)
 
-    def take(self) -> list[bytes]:
-        """Copies of all requests there are.  Raises RingFault."""
-        cdef int i, waiting = back_waiting(self.attached())
-        cdef list requests = []
-        if waiting == RING_FAULT:
-            raise self.fault()
-        for i in range(waiting):
-            request = PyBytes_FromStringAndSize(NULL, self.ring.entry_size)
-            back_take(&self.ring, <char *>request, self.ring.entry_size)
-            requests.append(request)
-        return requests
-
     def put(self, response: bytes) -> None:
         """Put the response to a request that was taken.  It is published by `push`."""
-        if not back_owed(self.attached()) or len(response) > self.ring.entry_size:
-            raise HypervisorBug("a response that nobody asked for, or too long for its entry")
+        self.check_fits(back_owed(&self.ring), response)
         back_put(&self.ring, <const char *>response, len(response))
 
     def push(self) -> bool:
         """Publish the responses put so far; answers whether to notify the front end."""
-        return back_push(self.attached())
+        self.check_attached()
+        return back_push(&self.ring)
 
-    def rest(self) -> bool:
-        """Ask to be notified of the next request; answers whether one came meanwhile, so that there is no rest yet.
+    cdef uint32_t entry_size(self):
+        return self.ring.entry_size
 
-        Raises RingFault.
-        """
-        cdef int waiting = back_rest(self.attached())
-        if waiting == RING_FAULT:
-            raise self.fault()
-        return waiting > 0
+    cdef int waiting(self):
+        return back_waiting(&self.ring)
 
-    cdef BackRing *attached(self) except NULL:
-        if self.ring.sring == NULL:
-            raise HypervisorBug("a ring is used that was closed")
-        return &self.ring
+    cdef int waiting_at_rest(self):
+        return back_rest(&self.ring)
 
-    cdef fault(self):
-        return RingFault(f"req_prod {self.ring.sring.req_prod:#x} with req_cons {self.ring.req_cons:#x} and "
-                         f"rsp_prod {self.ring.rsp_prod:#x} in a ring of {self.ring.nr_entries}")
+    cdef void take_one(self, void *entry, uint32_t size):
+        back_take(&self.ring, entry, size)
+
+    cdef indices(self):
+        return (f"req_prod {self.ring.sring.req_prod:#x} with req_cons {self.ring.req_cons:#x} and "
+                f"rsp_prod {self.ring.rsp_prod:#x} in a ring of {self.ring.nr_entries}")
 
 
-cdef class Front:
+cdef class Front(_End):
     """The front end: makes the ring, puts requests, takes responses.  The arguments are those of Back."""
 
-    cdef _Pages pages
     cdef FrontRing ring
 
     def __init__(self, pages, entry_size: int) -> None:
         self.pages = _Pages(pages, entry_size)
         front_create(&self.ring, self.pages.buffer.buf, self.pages.buffer.len, entry_size)
-
-    def close(self) -> None:
-        """Let go of the pages.  Nothing else may be called afterwards."""
-        self.pages.release()
-        self.ring.sring = NULL
 
     @property
     def nr_entries(self) -> int:
@@ -256,38 +290,26 @@ cdef class Front:
 
     def put(self, request: bytes) -> None:
         """Put a request.  It is published by `push`.  Precondition: one is free."""
-        if not front_free(self.attached()) or len(request) > self.ring.entry_size:
-            raise HypervisorBug("a request that has no entry, or too long for it")
+        self.check_fits(front_free(&self.ring), request)
         front_put(&self.ring, <const char *>request, len(request))
 
     def push(self) -> bool:
         """Publish the requests put so far; answers whether to notify the back end."""
-        return front_push(self.attached())
+        self.check_attached()
+        return front_push(&self.ring)
 
-    def take(self) -> list[bytes]:
-        """Copies of all responses there are.  Raises RingFault."""
-        cdef int i, waiting = front_waiting(self.attached())
-        cdef list responses = []
-        if waiting == RING_FAULT:
-            raise self.fault()
-        for i in range(waiting):
-            response = PyBytes_FromStringAndSize(NULL, self.ring.entry_size)
-            front_take(&self.ring, <char *>response, self.ring.entry_size)
-            responses.append(response)
-        return responses
+    cdef uint32_t entry_size(self):
+        return self.ring.entry_size
 
-    def rest(self) -> bool:
-        """Ask to be notified of the next response; answers whether one came meanwhile.  Raises RingFault."""
-        cdef int waiting = front_rest(self.attached())
-        if waiting == RING_FAULT:
-            raise self.fault()
-        return waiting > 0
+    cdef int waiting(self):
+        return front_waiting(&self.ring)
 
-    cdef FrontRing *attached(self) except NULL:
-        if self.ring.sring == NULL:
-            raise HypervisorBug("a ring is used that was closed")
-        return &self.ring
+    cdef int waiting_at_rest(self):
+        return front_rest(&self.ring)
 
-    cdef fault(self):
-        return RingFault(f"rsp_prod {self.ring.sring.rsp_prod:#x} with rsp_cons {self.ring.rsp_cons:#x} and "
-                         f"req_prod {self.ring.req_prod:#x} in a ring of {self.ring.nr_entries}")
+    cdef void take_one(self, void *entry, uint32_t size):
+        front_take(&self.ring, entry, size)
+
+    cdef indices(self):
+        return (f"rsp_prod {self.ring.sring.rsp_prod:#x} with rsp_cons {self.ring.rsp_cons:#x} and "
+                f"req_prod {self.ring.req_prod:#x} in a ring of {self.ring.nr_entries}")

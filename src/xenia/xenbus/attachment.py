@@ -17,8 +17,9 @@ from typing import NamedTuple
 from xenia.abi.xenbus import XenbusState
 from xenia.abi.xs_wire import XsdError
 from xenia.foreign.fault import FrontendFault
-from xenia.foreign.foreign import Foreign, Frontend
+from xenia.foreign.foreign import Foreign
 from xenia.machine.thread import HostThread
+from xenia.xenbus.frontend import Frontend
 from xenia.xenbus.handshake import Action, react
 from xenia.xenstore.client import Client, Keys, Subscription
 from xenia.xenstore.error import StoreError

@@ -11,11 +11,12 @@ import pytest
 
 from xenia.abi.xenbus import XenbusState
 from xenia.foreign.fault import FrontendFault
-from xenia.foreign.foreign import Channel, Frontend
+from xenia.foreign.foreign import Channel
 from xenia.foreign.foreign import Mapping as GrantMapping
 from xenia.rings.request import Back, Front
 from xenia.testing.foreign import GuestPort, MemoryForeign, MemoryGuest, SharedPages
 from xenia.xenbus.attachment import Address, Attachment, Backend
+from xenia.xenbus.frontend import Frontend
 from xenia.xenstore.client import Client
 from xenia.xenstore.server import Server
 from xenia.xenstore.store import Store

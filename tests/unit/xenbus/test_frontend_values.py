@@ -6,9 +6,9 @@ import pytest
 
 from xenia.abi.xenbus import XenbusState
 from xenia.foreign.fault import FrontendFault
-from xenia.foreign.foreign import Frontend
 from xenia.testing.foreign import MemoryForeign, MemoryGuest
 from xenia.xenbus.attachment import state_at
+from xenia.xenbus.frontend import Frontend
 
 NONSENSE = (
     "", " ", "-1", "+1", "1 ", " 1", "1\n", "0x1", "1e3", "1_0", "\u0663", "\xb2", "\uff11", "\u2460", "nan",

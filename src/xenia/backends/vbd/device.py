@@ -12,7 +12,7 @@ from xenia.backends.vbd.stats import VbdStats
 from xenia.backends.vbd.workers import Workers
 from xenia.foreign import foreign
 from xenia.foreign.fault import FrontendFault
-from xenia.foreign.foreign import Channel, Frontend
+from xenia.foreign.foreign import Channel
 from xenia.jail.kinds import Kind
 from xenia.machine.thread import HostThread
 from xenia.storage.aligned import fine
@@ -20,6 +20,7 @@ from xenia.storage.device import HostDevice
 from xenia.storage.file import RawFile
 from xenia.storage.layer import Layer
 from xenia.xenbus.attachment import Backend
+from xenia.xenbus.frontend import Frontend
 
 MAX_RING_PAGE_ORDER = 4
 MAX_QUEUES = 4

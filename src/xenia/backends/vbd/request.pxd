@@ -11,7 +11,6 @@ cdef extern from "<sys/uio.h>" nogil:
 
 cdef enum:
     MAX_SEGMENTS = 256          # of an indirect request: feature-max-indirect-segments
-    SEGMENTS_PER_PAGE = 512
 
 cdef enum:                      # Op.kind
     OP_READ
@@ -20,6 +19,10 @@ cdef enum:                      # Op.kind
     OP_DISCARD
     OP_SECURE_DISCARD
     OP_REFUSED                  # nothing to do but to answer `error`
+
+cdef struct Held:               # a frame of a request's
+    Granted granted
+    uint32_t kept               # 1 + which entry of the queue's Keep it is; 0: held for this request alone
 
 cdef struct Op:                 # one request, from ring to response
     uint64_t id
@@ -33,7 +36,7 @@ cdef struct Op:                 # one request, from ring to response
     uint32_t nr_granted
     uint32_t nr_vectors
     uint32_t room               # for how many segments there is memory
-    Granted *granted
+    Held *granted
     iovec *vectors
     Op *merged                  # the request that begins where this one ends, and goes with it
     Op *next
@@ -52,7 +55,6 @@ cdef struct Limits:             # of the device, as requests are held against it
 cdef struct Kept:
     uint32_t ref
     uint8_t used                # this entry holds one
-    uint8_t writable
     uint32_t busy               # requests that use it now
     Granted granted
 

@@ -123,17 +123,17 @@ cdef int segments(Op *op, uint64_t sector, const blkif_request_segment_t *list, 
         if not take(op, list[i].gref, frames, keep):
             let_go(op, frames, keep)
             return EIO
-        add_vector(op, op.granted[i].memory + (<uint32_t>list[i].first_sect << SECTOR_SHIFT),
+        add_vector(op, op.granted[i].granted.memory + (<uint32_t>list[i].first_sect << SECTOR_SHIFT),
                    <size_t>(list[i].last_sect - list[i].first_sect + 1) << SECTOR_SHIFT)
     return 0
 
 
 cdef bint make_room(Op *op, uint32_t count) noexcept nogil:
-    cdef Granted *granted
+    cdef Held *granted
     cdef iovec *vectors
     if count <= op.room:
         return True
-    granted = <Granted *>realloc(op.granted, count * sizeof(Granted))
+    granted = <Held *>realloc(op.granted, count * sizeof(Held))
     if granted != NULL:
         op.granted = granted
     vectors = <iovec *>realloc(op.vectors, count * sizeof(iovec))
@@ -158,8 +158,8 @@ cdef void add_vector(Op *op, void *memory, size_t length) noexcept nogil:
 
 
 cdef bint take(Op *op, uint32_t ref, Frames frames, Keep *keep) noexcept nogil:
-    # The device writes to memory where the guest reads.  A frame that is kept is put down as a number: opaque[4].
-    cdef Granted *granted = &op.granted[op.nr_granted]
+    # The device writes to memory where the guest reads.
+    cdef Held *held = &op.granted[op.nr_granted]
     cdef Kept *kept
     if keep.size:
         kept = find(keep, ref)
@@ -170,13 +170,13 @@ cdef bint take(Op *op, uint32_t ref, Frames frames, Keep *keep) noexcept nogil:
             keep.count += 1
         if kept.used:
             kept.busy += 1
-            granted[0] = kept.granted
-            granted.opaque[4] = 1 + (kept - keep.entries)
+            held.granted = kept.granted
+            held.kept = <uint32_t>(1 + (kept - keep.entries))
             op.nr_granted += 1
             return True
-    if frames.hold(ref, op.kind == OP_READ, granted):
+    if frames.hold(ref, op.kind == OP_READ, &held.granted):
         return False
-    granted.opaque[4] = 0
+    held.kept = 0
     op.nr_granted += 1
     return True
 
@@ -191,15 +191,15 @@ cdef Kept *find(Keep *keep, uint32_t ref) noexcept nogil:
 
 cdef void let_go(Op *op, Frames frames, Keep *keep) noexcept nogil:
     cdef uint32_t i
-    cdef uint64_t kept
+    cdef uint32_t kept
     for i in range(op.nr_granted):
-        kept = op.granted[i].opaque[4]
+        kept = op.granted[i].kept
         if not kept:
-            frames.release(&op.granted[i])
+            frames.release(&op.granted[i].granted)
             continue
         keep.entries[kept - 1].busy -= 1
         if op.kind == OP_READ:
-            frames.written(&op.granted[i])
+            frames.written(&op.granted[i].granted)
     op.nr_granted = op.nr_vectors = 0
 
 

@@ -10,10 +10,10 @@ import pytest
 
 from xenia.abi.blkif import PROTOCOL, REQUEST_SIZE, Operation
 from xenia.backends.vbd.device import Vbd
-from xenia.foreign.foreign import Frontend
 from xenia.rings.request import Front
 from xenia.storage.layer import Layer
 from xenia.testing.foreign import MemoryForeign, MemoryGuest, SharedPages
+from xenia.xenbus.frontend import Frontend
 
 WAIT = 20.0
 Segment = tuple[int, int, int]  # reference, first and last sector
