@@ -17,9 +17,9 @@ from typing import Final
 
 from xenia.foreign.foreign import Interface
 from xenia.xenstore.connection import Connection
+from xenia.xenstore.conversation import Conversation
 from xenia.xenstore.error import ProtocolError
-from xenia.xenstore.guest import Complain, Guest
-from xenia.xenstore.session import Session
+from xenia.xenstore.guest_client import Complain, GuestClient
 from xenia.xenstore.share import Share
 from xenia.xenstore.store import Store
 
@@ -62,20 +62,20 @@ class SocketTransport(Transport):
         self._stream = stream
         self._complain = complain
         self.connection = Connection(0)
-        self._session = Session(store, self.connection)
+        self._conversation = Conversation(store, self.connection)
         self._end_of_input = False
         self._broken = False
         self._unsent = False
 
     def service(self) -> bool:
-        session = self._session
+        conversation = self._conversation
         try:
-            data = self._receive() if session.hungry and not self._end_of_input else b""
-            session.receive(data)
-            session.pump()
-            output = session.output()
+            data = self._receive() if conversation.hungry and not self._end_of_input else b""
+            conversation.receive(data)
+            conversation.pump()
+            output = conversation.output()
             count = self._send(output) if output else 0
-            session.sent(count)
+            conversation.sent(count)
             self._unsent = count < len(output)
         except ProtocolError as fault:
             self._complain(logging.WARNING, f"xenstore client dropped: {fault}")
@@ -102,7 +102,7 @@ class SocketTransport(Transport):
 
     @property
     def interest(self) -> int:
-        reads = EVENT_READ if self._session.hungry and not self._end_of_input else 0
+        reads = EVENT_READ if self._conversation.hungry and not self._end_of_input else 0
         return reads | (EVENT_WRITE if self._unsent else 0)
 
     @property
@@ -123,7 +123,7 @@ class GuestTransport(Transport):
         self._interface = interface
         self.connection = connection
         self.share = Share()
-        self._guest = Guest(store, connection, interface.page, interface.notify, complain)
+        self._guest = GuestClient(store, connection, interface.page, interface.notify, complain)
 
     def service(self) -> bool:
         # The eventfd is emptied after the work, and the ring looked at once more: what came in between rang for

@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.xenstore.test_ring import Frontend
 from xenia.abi.xs_wire import ConnectionState
-from xenia.xenstore.guest import Guest
+from xenia.xenstore.guest_client import GuestClient
 from xenia.xenstore.store import Store
 
 INDICES = range(2048, 2048 + 16, 4)  # req_cons, req_prod, rsp_cons, rsp_prod of public/io/xs_wire.h
@@ -57,7 +57,7 @@ def test_whatever_is_in_the_page_it_is_answered_or_given_up_in_one_line(
     frontend = Frontend()
     said: list[tuple[int, str]] = []
     complain: Callable[[int, str], None] = lambda level, line: said.append((level, line))  # noqa: E731
-    guest = Guest(store, store.introduce(5), memoryview(frontend.page), frontend.notify, complain)
+    guest = GuestClient(store, store.introduce(5), memoryview(frontend.page), frontend.notify, complain)
     for _ in range(400):
         _scribble(frontend.page, chance)
         for _ in range(3):

@@ -15,7 +15,7 @@ from xenia.abi.xs_wire import MessageType, RingError
 from xenia.rings.fault import RingFault
 from xenia.rings.pipe import Reader
 from xenia.xenstore.connection import Connection
-from xenia.xenstore.guest import Guest
+from xenia.xenstore.guest_client import GuestClient
 from xenia.xenstore.quota import Quota
 from xenia.xenstore.ring import StoreRing
 from xenia.xenstore.store import Store
@@ -70,8 +70,8 @@ def frontend() -> Frontend:
 
 
 @pytest.fixture
-def guest(store: Store, frontend: Frontend) -> Iterator[Guest]:
-    guest = Guest(store, Connection(0), memoryview(frontend.page), frontend.notify)
+def guest(store: Store, frontend: Frontend) -> Iterator[GuestClient]:
+    guest = GuestClient(store, Connection(0), memoryview(frontend.page), frontend.notify)
     yield guest
     guest.close()
 
@@ -122,7 +122,7 @@ def test_any_indices_give_at_most_a_ring_of_bytes_or_a_fault(cons: int, prod: in
 # --- A guest behind it
 
 
-def test_a_request_is_answered_and_the_guest_notified_once(guest: Guest, frontend: Frontend) -> None:
+def test_a_request_is_answered_and_the_guest_notified_once(guest: GuestClient, frontend: Frontend) -> None:
     frontend.put(read("/none", 1) + read("/none", 2))
     assert guest.service() is False
     assert [(reply.req_id, reply.payload) for reply in frontend.replies()] == [(1, b"ENOENT\0"), (2, b"ENOENT\0")]
@@ -131,14 +131,14 @@ def test_a_request_is_answered_and_the_guest_notified_once(guest: Guest, fronten
     assert frontend.notified == 1
 
 
-def test_a_request_may_come_byte_by_byte(guest: Guest, frontend: Frontend) -> None:
+def test_a_request_may_come_byte_by_byte(guest: GuestClient, frontend: Frontend) -> None:
     for byte in read("/none"):
         frontend.put(bytes([byte]))
         guest.service()
     assert [reply.payload for reply in frontend.replies()] == [b"ENOENT\0"]
 
 
-def test_messages_longer_than_the_ring_pass_through_it(guest: Guest, frontend: Frontend) -> None:
+def test_messages_longer_than_the_ring_pass_through_it(guest: GuestClient, frontend: Frontend) -> None:
     value = bytes(range(1, 256)) * 15
     stream = Packet(MessageType.WRITE, 1, 0, b"/a\0" + value).encode() + read("/a", 2)
     replies: list[Packet] = []
@@ -150,7 +150,7 @@ def test_messages_longer_than_the_ring_pass_through_it(guest: Guest, frontend: F
     assert [reply.payload for reply in replies] == [b"OK\0", value]
 
 
-def test_events_follow_the_reply_that_caused_them(guest: Guest, frontend: Frontend) -> None:
+def test_events_follow_the_reply_that_caused_them(guest: GuestClient, frontend: Frontend) -> None:
     frontend.put(Packet(MessageType.WATCH, 1, 0, b"/a\0t\0").encode())
     frontend.put(Packet(MessageType.MKDIR, 2, 0, b"/a\0").encode())
     guest.service()
@@ -158,7 +158,7 @@ def test_events_follow_the_reply_that_caused_them(guest: Guest, frontend: Fronte
     assert kinds == [MessageType.WATCH, MessageType.WATCH_EVENT, MessageType.MKDIR, MessageType.WATCH_EVENT]
 
 
-def test_a_guest_that_takes_no_replies_is_not_read_from_any_more(guest: Guest, frontend: Frontend) -> None:
+def test_a_guest_that_takes_no_replies_is_not_read_from_any_more(guest: GuestClient, frontend: Frontend) -> None:
     stream = b"".join(read("/" + "n" * 100, number) for number in range(200))
     taken = 0
     for _ in range(50):
@@ -176,7 +176,9 @@ def test_a_guest_that_takes_no_replies_is_not_read_from_any_more(guest: Guest, f
     assert [reply.req_id for reply in replies] == list(range(200))
 
 
-def test_a_busy_guest_leaves_time_to_others(guest: Guest, frontend: Frontend, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_busy_guest_leaves_time_to_others(
+    guest: GuestClient, frontend: Frontend, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As if another processor of the guest filled the ring again whenever it was emptied."""
     take = Reader.take
 
@@ -191,7 +193,7 @@ def test_a_busy_guest_leaves_time_to_others(guest: Guest, frontend: Frontend, mo
 
 @pytest.mark.parametrize("offset", [xs_wire.REQ_PROD_OFFSET, xs_wire.RSP_CONS_OFFSET])
 def test_impossible_indices_end_the_service_with_a_word_in_the_page(
-    guest: Guest, frontend: Frontend, caplog: pytest.LogCaptureFixture, offset: int
+    guest: GuestClient, frontend: Frontend, caplog: pytest.LogCaptureFixture, offset: int
 ) -> None:
     frontend.put(read("/"))
     frontend.word(offset, 0x80000000)
@@ -202,7 +204,7 @@ def test_impossible_indices_end_the_service_with_a_word_in_the_page(
 
 
 def test_a_guest_that_breaks_the_protocol_again_and_again_is_complained_of_once(
-    guest: Guest, frontend: Frontend, caplog: pytest.LogCaptureFixture
+    guest: GuestClient, frontend: Frontend, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(1000):
         frontend.word(xs_wire.REQ_PROD_OFFSET, 0x80000000)
@@ -212,7 +214,7 @@ def test_a_guest_that_breaks_the_protocol_again_and_again_is_complained_of_once(
     assert len([record for record in caplog.records if record.levelno > logging.DEBUG]) == 1
 
 
-def test_an_overlong_message_ends_the_service(guest: Guest, frontend: Frontend) -> None:
+def test_an_overlong_message_ends_the_service(guest: GuestClient, frontend: Frontend) -> None:
     frontend.put(xs_wire.SOCKMSG.pack(MessageType.WRITE, 0, 0, 4097))
     guest.service()
     assert frontend.word(xs_wire.ERROR_OFFSET) == RingError.PROTO
@@ -221,7 +223,7 @@ def test_an_overlong_message_ends_the_service(guest: Guest, frontend: Frontend) 
     assert frontend.take() == b""
 
 
-def test_a_guest_that_reconnects_begins_anew(guest: Guest, frontend: Frontend, store: Store) -> None:
+def test_a_guest_that_reconnects_begins_anew(guest: GuestClient, frontend: Frontend, store: Store) -> None:
     assert frontend.word(xs_wire.SERVER_FEATURES_OFFSET) == 3
     frontend.put(Packet(MessageType.WATCH, 1, 0, b"/\0t\0").encode() + read("/")[:-1])
     guest.service()
@@ -244,7 +246,7 @@ def test_whatever_a_guest_writes_into_its_page_nothing_but_its_service_suffers(
     scribbles: list[bytes | tuple[int, int]],
 ) -> None:
     store, frontend = Store(Quota()), Frontend()
-    guest = Guest(store, store.introduce(5), memoryview(frontend.page), frontend.notify)
+    guest = GuestClient(store, store.introduce(5), memoryview(frontend.page), frontend.notify)
     for scribble in scribbles:
         if isinstance(scribble, bytes):
             frontend.page[: len(scribble)] = scribble

@@ -1,4 +1,4 @@
-"""A domain as a client: its session carried by its ring."""
+"""A domain as a client: its conversation carried by its ring."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from time import thread_time
 from xenia.abi.xs_wire import RingError
 from xenia.rings.fault import RingFault
 from xenia.xenstore.connection import Connection
+from xenia.xenstore.conversation import Conversation
 from xenia.xenstore.error import ProtocolError
 from xenia.xenstore.ring import StoreRing
-from xenia.xenstore.session import Session
 from xenia.xenstore.store import Store
 
 _log = logging.getLogger(__name__)
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 Complain = Callable[[int, str], None]
 
 
-class Guest:
+class GuestClient:
     """Serves one domain's xenstore page.  A guest that breaks the protocol is told so in the page and not served
     until it reconnects."""
 
@@ -40,7 +40,7 @@ class Guest:
         self.connection = connection
         self._complain = complain
         self._complained = False
-        self._session = Session(store, connection)
+        self._conversation = Conversation(store, connection)
         self._ring = StoreRing(page)
         self._ring.announce()
         self._notify = notify
@@ -76,17 +76,17 @@ class Guest:
 
     def _pass(self, until: float) -> bool:
         """Once to the ring and back; answers whether bytes moved."""
-        session = self._session
-        data = self._ring.requests.take() if session.hungry else b""
-        session.receive(data)
-        session.pump(until)
-        output = session.output()
+        conversation = self._conversation
+        data = self._ring.requests.take() if conversation.hungry else b""
+        conversation.receive(data)
+        conversation.pump(until)
+        output = conversation.output()
         count = self._ring.responses.put(output) if output else 0
-        session.sent(count)
+        conversation.sent(count)
         return bool(data or count)
 
     def _reconnect(self) -> bool:
-        self._session.restart()
+        self._conversation.restart()
         self._ring.reconnect()
         self._fault = None
         return True
@@ -97,6 +97,6 @@ class Guest:
         self._complained = True
         self._complain(level, f"d{self.connection.identity.domid}: xenstore ring not served any more: {fault}")
         self._fault = error
-        self._session.restart()
+        self._conversation.restart()
         self._ring.fail(error)
         return True

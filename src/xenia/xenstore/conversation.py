@@ -1,7 +1,7 @@
 """The conversation with one client, whatever carries it: bytes in, bytes out.
 
 A client that does not take its replies is not answered further: once `quota.outstanding` messages wait for it, its
-requests stay where they are.  So a session holds a bounded amount of memory, whatever the client does.
+requests stay where they are.  So a conversation holds a bounded amount of memory, whatever the client does.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from xenia.xenstore.store import Store
 from xenia.xenstore.wire import Need, Parser, watch_event
 
 
-class Session:
+class Conversation:
     """One connection of a store with the two byte streams that belong to it."""
 
     def __init__(self, store: Store, connection: Connection) -> None:
