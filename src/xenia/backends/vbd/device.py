@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 
 from xenia.abi.blkif import PROTOCOL, SECTOR_SIZE, Info
+from xenia.backends.vbd.config import VbdConfig
 from xenia.backends.vbd.persist import VbdState
 from xenia.backends.vbd.queue import Queue
 from xenia.backends.vbd.stats import VbdStats
@@ -28,6 +29,7 @@ MAX_INDIRECT_SEGMENTS = 256
 # A frontend that keeps pages granted has one of its own for each segment of each request of the ring.
 MAX_PERSISTENT_SEGMENTS = 32
 NR_WORKERS = 2
+_ORDINARY = VbdConfig()
 
 
 class _Ring:
@@ -70,35 +72,19 @@ class _Ring:
 class Vbd(Backend):
     """Serves one block device out of a storage layer."""
 
-    def __init__(
-        self,
-        layer: Layer,
-        *,
-        device: int,
-        read_only: bool = False,
-        cdrom: bool = False,
-        removable: bool = False,
-        sector_size: int = SECTOR_SIZE,
-        persistent: bool = False,
-        discard: bool = True,
-    ) -> None:
+    def __init__(self, layer: Layer, config: VbdConfig = _ORDINARY, *, device: int) -> None:
         """The layer stays its owner's to close, after `close`.
 
         device        its number in the guest (virtual-device), see backends/vbd/name.py
-        sector_size   bytes of the guest's logical blocks; at least those of a device of the host that the disk is.
-                      Where the layer's blocks are larger, parts of them are changed
-        persistent    let the frontend copy through pages that stay granted, as feature-persistent offers
-        discard       offer discards, where the layer can do them
         """
-        self._read_only = read_only or cdrom or layer.read_only
+        self._read_only = config.read_only or config.cdrom or layer.read_only
         self._device = device
-        self._cdrom = cdrom
-        self._removable = removable or cdrom
-        self._sector_size = max(sector_size, _native_sector_size(layer))
+        self._cdrom = config.cdrom
+        self._sector_size = max(config.sector_size, _native_sector_size(layer))
         self._physical_sector_size = max(self._sector_size, layer.block_size.minimum)
-        self._persistent = persistent
+        self._persistent = bool(config.persistent)
         self._layer = layer = fine(layer, self._sector_size)
-        self._discard = discard and layer.can_discard and not self._read_only
+        self._discard = config.discard and layer.can_discard and not self._read_only
         # Requests go past Python where the layer is nothing but bytes of the host's.
         fd = layer.fd if isinstance(layer, RawFile | HostDevice) else -1
         self._workers = Workers(layer, fd, self._read_only)
@@ -135,7 +121,7 @@ class Vbd(Backend):
         """What is in the backend's directory from the start."""
         return {
             "mode": "r" if self._read_only else "w",
-            "removable": str(int(self._removable)),
+            "removable": str(int(self._cdrom)),
             "bootable": "1",
             "device-type": "cdrom" if self._cdrom else "disk",
         }
@@ -217,9 +203,7 @@ class Vbd(Backend):
         `sector-size` says."""
         info = Info(0)
         if self._cdrom:
-            info |= Info.CDROM
-        if self._removable:
-            info |= Info.REMOVABLE
+            info |= Info.CDROM | Info.REMOVABLE
         if self._read_only:
             info |= Info.READONLY
         return {

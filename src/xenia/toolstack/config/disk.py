@@ -14,37 +14,35 @@ here, by position and by key:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
-from xenia.abi.blkif import SECTOR_SIZE
+from xenia.backends.vbd.config import VbdConfig
 from xenia.backends.vbd.name import device_number
 from xenia.errors import ConfigError
+from xenia.storage.door import recording
 from xenia.storage.kinds import KINDS
 from xenia.storage.layer import Layer
 from xenia.storage.padded import Padded
 from xenia.storage.spec import cut, plain, quote
-from xenia.storage.stack import open_stack, words_of
+from xenia.storage.stack import absolute, open_stack, words_of
+from xenia.toolstack.config.device import MOST_DESCRIPTORS, DeviceConfig
 
 
 @dataclass(frozen=True, slots=True)
-class DiskConfig:
-    """A stack of storage layers, and how the guest sees it.
+class DiskConfig(DeviceConfig, VbdConfig):
+    """A stack of storage layers, and how the guest sees it: as VbdConfig, and
 
     name            the virtual device: xvda, hdc, ...; None: the first xvd that is free
-    sector_size     bytes of a logical block
-    persistent      offer the frontend to keep the pages of its requests granted
-    discard         pass the guest's discards on, where the stack can
     """
+
+    kind = "disk"
 
     stack: str
     name: str | None = None
-    read_only: bool = False
-    cdrom: bool = False
-    sector_size: int = SECTOR_SIZE
-    persistent: bool = False
-    discard: bool = True
 
     def as_dict(self) -> dict[str, Any]:
         """The same by name, as plain data."""
@@ -58,6 +56,22 @@ class DiskConfig:
         except BaseException:
             layer.close()
             raise
+
+    def within(self, folder: Path) -> Self:
+        return replace(self, stack=absolute(self.stack, folder))
+
+    @contextmanager
+    def opened(self) -> Iterator[list[tuple[str, int]]]:
+        """The disk is opened whole and closed again, for only what is in it tells what it is based on."""
+        with recording() as found:
+            try:
+                self.open().close()
+            except ConfigError:
+                if not words_of(self.stack)[0].name == "nbd":  # which is only there once
+                    raise
+            if len(found.opened) > MOST_DESCRIPTORS:
+                raise ConfigError(f"the disk '{self.stack}' has more than {MOST_DESCRIPTORS} files")
+            yield found.opened
 
     def _in_sectors(self, layer: Layer) -> Layer:
         unit = self.sector_size

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from xenia.toolstack.control.control import MOST_DESCRIPTORS
+from xenia.toolstack.config.device import MOST_DESCRIPTORS
 
 LONGEST = 1 << 20
 

@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from xenia.errors import ConfigError
+from xenia.toolstack.config.device import MOST_DESCRIPTORS
 
 _log = logging.getLogger(__name__)
 
 _LONGEST_REQUEST = 65536
-MOST_DESCRIPTORS = 253  # that one message carries (SCM_MAX_FD)
 _PATIENCE = 5.0  # seconds for a client to say its line, and for a guest to answer
 _SHORT = 2.0  # seconds for each of many
 
@@ -44,14 +44,14 @@ def runtime_directory() -> Path:
     return path
 
 
-Verb = Callable[[Mapping[str, Any]], object]
+Handler = Callable[[Mapping[str, Any]], object]
 """Carries out a request, and returns what JSON can say.  It may raise ConfigError."""
 
 
 class ControlServer:
     """Answers `verbs` by calling them, each on a thread of its own, from `start` until it is closed."""
 
-    def __init__(self, name: str, verbs: Mapping[str, Verb]) -> None:
+    def __init__(self, name: str, verbs: Mapping[str, Handler]) -> None:
         """ConfigError when there is no place for the socket."""
         self.path = runtime_directory() / f"{name}.{os.getpid()}"
         self._verbs = verbs

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from xenia.errors import ConfigError
-from xenia.storage.door import handed, recording
-from xenia.storage.stack import absolute, words_of
+from xenia.storage.door import handed
 from xenia.toolstack.config.disk import DiskConfig, parse_disk
-from xenia.toolstack.control.control import MOST_DESCRIPTORS, Verb, ask, ask_all
+from xenia.toolstack.control.control import Handler, ask, ask_all
 from xenia.toolstack.guest.guest import AttachDisk, DetachDisk, Guest, ResizeDisk
 
 T = TypeVar("T")
@@ -22,7 +18,7 @@ PATIENCE = 10.0  # seconds for a guest to let go of a disk
 _MARGIN = 10.0  # and for the answer to come
 
 
-def verbs(guest: Guest) -> Mapping[str, Verb]:
+def verbs(guest: Guest) -> Mapping[str, Handler]:
     """What `guest` can be asked."""
 
     def statistics(_: Mapping[str, Any]) -> object:
@@ -87,28 +83,11 @@ def statistics(guest: str | None = None) -> list[dict[str, Any]]:
 def attach_disk(guest: str, disk: str) -> str:
     """Plug a disk, in the words of --disk, into a guest that runs; the disk's name there.  ConfigError."""
     config = parse_disk(disk)
-    config = replace(config, stack=absolute(config.stack, Path(os.getcwd())))
-    with opened(config) as files:
+    config = config.within(Path.cwd())
+    with config.opened() as files:
         names, descriptors = [name for name, _ in files], [descriptor for _, descriptor in files]
         request = {"disk": config.as_dict(), "opened": names}
         return str(ask(guest, "block-attach", patience=_MARGIN, descriptors=descriptors, **request))
-
-
-@contextmanager
-def opened(config: DiskConfig) -> Iterator[list[tuple[str, int]]]:
-    """All that a disk needs of the host, by name, opened and locked; for another process, see `handed`.  ConfigError.
-
-    The disk is opened whole and closed again, for only what is in it tells what it is based on.
-    """
-    with recording() as found:
-        try:
-            config.open().close()
-        except ConfigError:
-            if not words_of(config.stack)[0].name == "nbd":  # which is only there once
-                raise
-        if len(found.opened) > MOST_DESCRIPTORS:
-            raise ConfigError(f"the disk '{config.stack}' has more than {MOST_DESCRIPTORS} files")
-        yield found.opened
 
 
 def detach_disk(guest: str, name: str, force: bool = False) -> None:

@@ -292,7 +292,7 @@ class Guest:
                 read_only=config.read_only,
                 cdrom=config.cdrom,
                 sector_size=config.sector_size,
-                persistent=config.persistent or None,
+                persistent=config.persistent,
                 discard=config.discard,
             )
         except BaseException:

@@ -25,7 +25,6 @@ from xenia.storage.layer import Layer
 from xenia.toolstack.config.disk import DiskConfig, parse_disk
 from xenia.toolstack.config.machine import MIB, Clock
 from xenia.toolstack.control.channel import Channel
-from xenia.toolstack.control.remote import opened
 from xenia.toolstack.machine.machine import Domain, Machine, store_place
 from xenia.xenstore.server import listen
 
@@ -248,7 +247,7 @@ class IsolatedDomain(Domain):
         config: DiskConfig = replace(
             parse_disk(layer), **{name: value for name, value in options.items() if value is not None}
         )
-        with opened(config) as files:
+        with config.opened() as files:
             name = self._remote.call(
                 "attach", [descriptor for _, descriptor in files], domid=self._domid, disk=config.as_dict(),
                 names=[path for path, _ in files],

@@ -118,7 +118,7 @@ class Process:
         try:
             return self._domains[domid].attach_disk(
                 layer, name=config.name, read_only=config.read_only, cdrom=config.cdrom, sector_size=config.sector_size,
-                persistent=config.persistent or None, discard=config.discard,
+                persistent=config.persistent, discard=config.discard,
             ).name  # fmt: skip
         except BaseException:
             layer.close()

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Self
 from xenia.abi.blkif import SECTOR_SIZE
 from xenia.backends.console.device import Console
 from xenia.backends.console.sink import CallbackSink, FdSink, Sink
+from xenia.backends.vbd.config import VbdConfig
 from xenia.backends.vbd.device import Vbd
 from xenia.backends.vbd.name import in_one_place
 from xenia.domain.build.bzimage import load_image
@@ -265,15 +266,14 @@ class Domain:
         The other options are Vbd's.  ConfigError when there is no such name, or it is taken.
         """
         name, device = self._place(name)
-        vbd = Vbd(
-            layer,
-            device=device,
+        config = VbdConfig(
             read_only=read_only,
             cdrom=cdrom,
             sector_size=sector_size,
             persistent=self.driver_domain if persistent is None else persistent,
             discard=discard,
         )
+        vbd = Vbd(layer, config, device=device)
         try:
             disk = Disk(self._store.client(), self._foreign, name, device, layer, vbd)
         except BaseException:

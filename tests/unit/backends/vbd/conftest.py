@@ -9,6 +9,7 @@ from itertools import count
 import pytest
 
 from xenia.abi.blkif import PROTOCOL, REQUEST_SIZE, Operation
+from xenia.backends.vbd.config import VbdConfig
 from xenia.backends.vbd.device import Vbd
 from xenia.rings.request import Front
 from xenia.storage.layer import Layer
@@ -27,7 +28,7 @@ class Blkfront:
     ) -> None:
         self.guest = MemoryGuest(7, 1024, listens)
         self.layer = layer
-        self.vbd = Vbd(layer, device=51712, **options)
+        self.vbd = Vbd(layer, VbdConfig(**options), device=51712)
         self.pages = self.guest.share(1 << ring_order)
         self.port = self.guest.open_port()
         self.ring = Front(self.pages.memory, REQUEST_SIZE)

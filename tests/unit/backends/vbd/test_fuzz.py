@@ -14,6 +14,7 @@ import pytest
 
 from xenia.abi.blkif import PROTOCOL, REQUEST_SIZE
 from xenia.abi.xenbus import XenbusState
+from xenia.backends.vbd.config import VbdConfig
 from xenia.backends.vbd.device import Vbd
 from xenia.rings.request import Front
 from xenia.storage.memory import Memory
@@ -141,7 +142,7 @@ def test_a_frontend_without_manners_ends_where_it_is_ended(client: Client, seed:
     chance = random.Random(seed)
     layer = Memory(SIZE) if seed % 2 else open_stack("memory:1M,cache")
     guest = MemoryGuest(7, 4096, listens=bool(seed & 2))
-    vbd = Vbd(layer, device=ADDRESS.device, persistent=bool(seed & 4))
+    vbd = Vbd(layer, VbdConfig(persistent=bool(seed & 4)), device=ADDRESS.device)
     attachment = Attachment(client, ADDRESS, MemoryForeign(guest), vbd, vbd.frontend_keys(), vbd.backend_keys())
     frontend = Frontend(client, guest, chance)
     frontend.publish()
