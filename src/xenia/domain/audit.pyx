@@ -43,10 +43,11 @@ cdef list audit_domain(Domain *domain):
         share(domain, held, domain.grant_frames[i])
     for i in range(domain.nr_status_frames):
         share(domain, held, domain.status_frames[i])
-    if domain.vcpu[0].info_mfn != INVALID_M2P_ENTRY:
-        hold(held, domain.vcpu[0].info_mfn)
-    if domain.vcpu[0].fifo_control != NULL:
-        hold(held, domain.vcpu[0].fifo_control_mfn)
+    for i in range(domain.nr_vcpus):
+        if domain.vcpus[i].info_mfn != INVALID_M2P_ENTRY:
+            hold(held, domain.vcpus[i].info_mfn)
+        if domain.vcpus[i].fifo_control != NULL:
+            hold(held, domain.vcpus[i].fifo_control_mfn)
     if domain.rings_held:
         hold(held, domain.store_mfn)
         hold(held, domain.console_mfn)
@@ -60,7 +61,7 @@ cdef list audit_domain(Domain *domain):
             if record.readers or record.writers:
                 refs, type_refs = held.get(record.mfn, (0, 0))
                 held[record.mfn] = (refs + record.readers + record.writers, type_refs + record.writers)
-    return audit(&domain.mmu, &domain.vcpu[0].mmu, held, foreign(domain))
+    return audit(&domain.mmu, &domain.vcpus[0].mmu, held, foreign(domain))
 
 
 cdef dict foreign(Domain *domain):

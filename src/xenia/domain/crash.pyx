@@ -20,10 +20,17 @@ _ROWS = (("rax", "rbx", "rcx"), ("rdx", "rsi", "rdi"), ("rbp", "r8", "r9"), ("r1
 
 
 cdef list crash_report(Domain *domain):
-    cdef Vcpu *vcpu = &domain.vcpu[0]
+    lines = [f"Domain {domain.domid} crashed: {domain.crash_reason.decode('utf-8', 'replace')}"]
+    for i in range(domain.nr_vcpus):
+        if domain.nr_vcpus > 1:
+            lines.append(f"vcpu {i}:")
+        lines += vcpu_report(domain.vcpus[<int>i])
+    return lines
+
+
+cdef list vcpu_report(Vcpu *vcpu):
     gpr = {name: vcpu.context.gpr[i] for i, name in enumerate(_NAMES)}
     lines = [
-        f"Domain {domain.domid} crashed: {domain.crash_reason.decode('utf-8', 'replace')}",
         f"rip {vcpu.context.cs:04x}:{vcpu.context.rip:016x}   rsp {vcpu.context.ss:04x}:{gpr['rsp']:016x}   "
         f"rflags {vcpu.context.rflags:016x}   {'kernel' if vcpu.context.kernel else 'user'} mode",
     ]

@@ -71,6 +71,8 @@ cdef void domain_leave(Domain *domain) noexcept nogil:
             free(domain.grant_records[i])
         free(domain.grant_maps)
         channels_free(domain)
+        for i in range(<int>domain.nr_vcpus):
+            free(domain.vcpus[i])
         if domain.directory != NULL:
             domain.directory.taken[domain.domid] = 0    # the last thing that anybody sees of it
         free(domain)

@@ -2,7 +2,7 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from xenia.abi.event_channel cimport evtchn_fifo_control_block_t
 from xenia.abi.memory cimport e820_entry_t
-from xenia.abi.xen cimport shared_info_t, trap_info_t, vcpu_info_t
+from xenia.abi.xen cimport XEN_LEGACY_MAX_VCPUS, shared_info_t, trap_info_t, vcpu_info_t
 from xenia.cpu.processor cimport Context, Processor
 from xenia.machine.lock cimport Lock
 from xenia.machine.machine cimport Machine
@@ -10,6 +10,8 @@ from xenia.mm.pv.pvmmu cimport PvMmu, VcpuMmu
 
 cdef enum:
     NR_DOMIDS = 0x7ff0
+    MAX_VCPUS = XEN_LEGACY_MAX_VCPUS    # as many as shared_info has a vcpu_info for
+    WRITTEN_ROOM = 64
 
 # The domains of one machine.  `lock` guards who is there, and every event channel that has two ends; whoever holds a domain's own
 # lock does not wait for this one.
@@ -182,7 +184,7 @@ cdef struct Domain:
     uint32_t store_port
     uint8_t rings_held       # the store's and the console's frame are, for the backends that touch them
     uint32_t nr_vcpus
-    Vcpu vcpu[1]
+    Vcpu *vcpus[MAX_VCPUS]   # the first nr_vcpus are there, for as long as this structure
     uint64_t nr_hypercalls[64]   # statistics
     uint64_t nr_exceptions[32]
     int emergency_fd         # pipes (not blocking) that CONSOLEIO_write fills, before the guest uses its console ring and after; <= 0 none
@@ -193,7 +195,7 @@ cdef struct Domain:
     uint32_t nr_e820         # 0: none was set, the guest gets -ENOSYS
     uint64_t pirq_eoi_mfn    # frame held by PHYSDEVOP_pirq_eoi_gmfn, 0 none
     # Frames with code that others wrote: the processor must forget what it translated.  Guarded by mmu.lock.
-    uint64_t written[64]
+    uint64_t written[WRITTEN_ROOM]
     volatile uint32_t nr_written    # more than there is room for: all that hold code
     uint64_t grant_frames[64]
     uint32_t nr_grant_frames
@@ -204,3 +206,7 @@ cdef struct Domain:
     GrantMap *grant_maps            # touched by the domain's own thread only
     uint32_t nr_grant_maps
     uint32_t free_grant_map         # the first free one, nr_grant_maps none
+
+# NULL: it has no such vcpu.
+cdef inline Vcpu *domain_vcpu(Domain *domain, uint32_t id) noexcept nogil:
+    return domain.vcpus[id] if id < domain.nr_vcpus else NULL

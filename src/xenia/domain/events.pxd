@@ -6,7 +6,7 @@ cdef void event_set_pending(Domain *domain, uint32_t port) noexcept nogil       
 cdef void event_post(Domain *domain, uint32_t port) noexcept nogil                # from any thread: mailbox, then kick and wake
 # The thread that runs the domain calls it before it enters the guest, and between marking a vcpu blocked and waiting on
 # wake_fd: that order, with event_post's, is what loses no wake-up.
-cdef void domain_nudge(Domain *domain) noexcept nogil                             # from any thread: look round soon, if it runs
+cdef void vcpu_nudge(Vcpu *vcpu) noexcept nogil                                   # from any thread: look round soon, if it runs
 cdef void events_apply_mailbox(Domain *domain) noexcept nogil
 cdef void virq_send(Vcpu *vcpu, int virq) noexcept nogil                          # by the domain's own thread
 cdef void virq_post(Vcpu *vcpu, int virq) noexcept nogil                          # from any thread

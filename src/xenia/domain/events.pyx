@@ -34,6 +34,7 @@ from xenia.domain.domain cimport (
     EventChannel,
     Listener,
     Vcpu,
+    domain_vcpu,
 )
 from xenia.domain.fifo cimport (
     fifo_clear_pending,
@@ -68,7 +69,7 @@ cdef bint virq_is_global(uint32_t virq) noexcept nogil:
     return virq != VIRQ_TIMER and virq != VIRQ_DEBUG and virq != VIRQ_XENOPROF and virq != VIRQ_XENPMU
 
 cdef void event_set_pending(Domain *domain, uint32_t port) noexcept nogil:
-    cdef Vcpu *vcpu = &domain.vcpu[event_channel(domain, port).notify_vcpu]
+    cdef Vcpu *vcpu = domain.vcpus[event_channel(domain, port).notify_vcpu]
     cdef uint64_t i
     if not (fifo_set_pending(domain, port) if domain.fifo else two_level_set_pending(domain, port)):
         return
@@ -78,13 +79,14 @@ cdef void event_set_pending(Domain *domain, uint32_t port) noexcept nogil:
                 vcpu_unblock(vcpu)
                 break
 
-cdef void domain_nudge(Domain *domain) noexcept nogil:
-    flag_set(&domain.preempt)
-    if domain.vcpu[0].processor != NULL:
-        domain.vcpu[0].processor.ops.kick(domain.vcpu[0].processor)
+cdef void vcpu_nudge(Vcpu *vcpu) noexcept nogil:
+    flag_set(&vcpu.domain.preempt)
+    if vcpu.processor != NULL:
+        vcpu.processor.ops.kick(vcpu.processor)
 
 cdef void event_post(Domain *domain, uint32_t port) noexcept nogil:
     cdef EventBucket *bucket
+    cdef Vcpu *vcpu
     cdef uint64_t one = 1
     if not event_port_valid(domain, port):
         return
@@ -92,15 +94,24 @@ cdef void event_post(Domain *domain, uint32_t port) noexcept nogil:
     word_or(&bucket.mailbox, <uint64_t>1 << (port & 63))
     word_or(&domain.mailbox[port >> 12], <uint64_t>1 << (port >> 6 & 63))
     flag_set(&domain.mailbox_any)
-    if flag_read(&domain.vcpu[bucket.channels[port & 63].notify_vcpu].blocked):
+    vcpu = domain.vcpus[bucket.channels[port & 63].notify_vcpu]
+    if flag_read(&vcpu.blocked):
         write(domain.wake_fd, &one, sizeof(one))
     else:
-        domain_nudge(domain)
+        vcpu_nudge(vcpu)
+
+# Of who is about to wait, a plain look at the flag is not enough.
+cdef bint sleeps(Domain *domain) noexcept nogil:
+    cdef uint32_t id
+    for id in range(domain.nr_vcpus):
+        if domain.vcpus[id].blocked:
+            return True
+    return False
 
 cdef void events_apply_mailbox(Domain *domain) noexcept nogil:
     cdef uint64_t buckets
     cdef uint32_t word, bucket
-    if not domain.mailbox_any and not domain.vcpu[0].blocked:
+    if not domain.mailbox_any and not sleeps(domain):
         return
     if not flag_take(&domain.mailbox_any):
         return
@@ -252,24 +263,26 @@ cdef int64_t bind_interdomain(Domain *domain, EventChannel *local, int64_t port,
 
 cdef int64_t event_bind_virq(Domain *domain, uint32_t virq, uint32_t vcpu_id) noexcept nogil:
     cdef EventChannel *channel
+    cdef Vcpu *vcpu
     cdef int64_t port
     if virq >= NR_VIRQS or (virq_is_global(virq) and vcpu_id):
         return -XEN_EINVAL
-    if vcpu_id >= domain.nr_vcpus:
+    vcpu = domain_vcpu(domain, vcpu_id)
+    if vcpu == NULL:
         return -XEN_ENOENT
-    if domain.vcpu[vcpu_id].virq_port[virq]:
+    if vcpu.virq_port[virq]:
         return -XEN_EEXIST
     channel = new_channel(domain, vcpu_id, &port)
     if channel != NULL:
         channel.virq = <uint8_t>virq
         channel.state = ECS_VIRQ
-        domain.vcpu[vcpu_id].virq_port[virq] = <uint32_t>port
+        vcpu.virq_port[virq] = <uint32_t>port
     return port
 
 cdef int64_t event_bind_ipi(Domain *domain, uint32_t vcpu_id) noexcept nogil:
     cdef EventChannel *channel
     cdef int64_t port
-    if vcpu_id >= domain.nr_vcpus:
+    if domain_vcpu(domain, vcpu_id) == NULL:
         return -XEN_ENOENT
     channel = new_channel(domain, vcpu_id, &port)
     if channel != NULL:
@@ -278,7 +291,7 @@ cdef int64_t event_bind_ipi(Domain *domain, uint32_t vcpu_id) noexcept nogil:
 
 cdef int64_t event_bind_vcpu(Domain *domain, uint32_t port, uint32_t vcpu_id) noexcept nogil:
     cdef EventChannel *channel
-    if vcpu_id >= domain.nr_vcpus:
+    if domain_vcpu(domain, vcpu_id) == NULL:
         return -XEN_ENOENT
     if not event_port_valid(domain, port):
         return -XEN_EINVAL
@@ -303,7 +316,7 @@ cdef void close(Domain *domain, uint32_t port) noexcept nogil:
     cdef EventChannel *channel = event_channel(domain, port)
     cdef EventChannel *remote
     if channel.state == ECS_VIRQ:
-        domain.vcpu[channel.notify_vcpu if not virq_is_global(channel.virq) else 0].virq_port[channel.virq] = 0
+        domain.vcpus[channel.notify_vcpu if not virq_is_global(channel.virq) else 0].virq_port[channel.virq] = 0
     elif channel.state == ECS_INTERDOMAIN:
         remote = event_channel(<Domain *>channel.remote, channel.remote_port)
         remote.remote = NULL

@@ -100,7 +100,7 @@ cdef void fifo_end(Domain *domain) noexcept nogil:
     domain.fifo = 0
     lock(&domain.mmu.lock)
     for i in range(domain.nr_vcpus):
-        vcpu = &domain.vcpu[i]
+        vcpu = domain.vcpus[i]
         if vcpu.fifo_control != NULL:
             vcpu.fifo_control = NULL
             put_page_and_type(&domain.mmu, vcpu.fifo_control_mfn)
@@ -128,14 +128,14 @@ cdef bint fifo_set_pending(Domain *domain, uint32_t port) noexcept nogil:
         return False
     before = word[0]
     word[0] = before | PENDING
-    if not before & (MASKED | LINKED) and domain.vcpu[channel.notify_vcpu].fifo_control != NULL:
+    if not before & (MASKED | LINKED) and domain.vcpus[channel.notify_vcpu].fifo_control != NULL:
         word[0] = before | PENDING | LINKED
         enqueue(domain, channel, port)
     return not before & PENDING
 
 cdef void enqueue(Domain *domain, EventChannel *channel, uint32_t port) noexcept nogil:
-    cdef Vcpu *vcpu = &domain.vcpu[channel.notify_vcpu]
-    cdef uint32_t *tail = &domain.vcpu[channel.last_vcpu].fifo_tail[channel.last_priority]
+    cdef Vcpu *vcpu = domain.vcpus[channel.notify_vcpu]
+    cdef uint32_t *tail = &domain.vcpus[channel.last_vcpu].fifo_tail[channel.last_priority]
     cdef uint32_t bit = <uint32_t>1 << channel.priority
     if tail[0] == port:
         tail[0] = 0

@@ -7,6 +7,8 @@ from xenia.machine.machine cimport Machine
 # State of a domain before it is built: no channels, not shut down, one vcpu that is down.  `domain` is zeroed memory; machine,
 # domid, mmu, shared_info and vcpu.processor are the builder's to fill in.  False: there is no memory for it.
 cdef bint domain_init(Domain *domain) noexcept nogil
+# The domain's next vcpu, down; its processor and info are the builder's to fill in.  NULL: it has MAX_VCPUS, or there is no memory.
+cdef Vcpu *vcpu_create(Domain *domain) noexcept nogil
 # Ends the domain for `reason` (SHUTDOWN_*), unless the guest had given another with SCHEDOP_shutdown_code.
 cdef void domain_shutdown(Domain *domain, int reason) noexcept nogil
 # Holds the frames of the store's and the console's ring as writable memory, for the backends that read and write them.  0, or

@@ -1,7 +1,9 @@
 """A domain's beginning and end as plain state: what Xen's domain_create and domain_shutdown leave behind."""
+from libc.stdint cimport uint32_t
+from libc.stdlib cimport calloc
 from xenia.abi.xen cimport INVALID_M2P_ENTRY
 from xenia.domain.channels cimport channels_grow, event_channel
-from xenia.domain.domain cimport ECS_RESERVED, RUNSTATE_offline, SHUTDOWN_NONE, Domain, Vcpu
+from xenia.domain.domain cimport ECS_RESERVED, MAX_VCPUS, RUNSTATE_offline, SHUTDOWN_NONE, Domain, Vcpu
 from xenia.domain.vcpu_info cimport vcpu_info_release
 from xenia.machine.machine cimport FRAME_WRITABLE
 from xenia.mm.pv.pvmmu cimport get_page_and_type, put_page_and_type
@@ -11,23 +13,31 @@ cdef enum:
     DEFAULT_PERIOD_NS = 10_000_000
 
 cdef bint domain_init(Domain *domain) noexcept nogil:
-    cdef Vcpu *vcpu = &domain.vcpu[0]
     domain.users = 1
     domain.shutdown = SHUTDOWN_NONE
     domain.shutdown_code = SHUTDOWN_NONE
     domain.wake_fd = -1
     domain.emergency_fd = domain.log_fd = -1
     domain.grant_version = 1
-    domain.nr_vcpus = 1
-    vcpu.domain = domain
-    vcpu.info_mfn = INVALID_M2P_ENTRY
-    vcpu.runstate = RUNSTATE_offline
-    vcpu.periodic_period = DEFAULT_PERIOD_NS
-    if not channels_grow(domain):
+    if vcpu_create(domain) == NULL or not channels_grow(domain):
         return False
     event_channel(domain, 0).state = ECS_RESERVED
     domain.first_free = 1
     return True
+
+cdef Vcpu *vcpu_create(Domain *domain) noexcept nogil:
+    cdef Vcpu *vcpu = NULL
+    if domain.nr_vcpus < MAX_VCPUS:
+        vcpu = <Vcpu *>calloc(1, sizeof(Vcpu))
+    if vcpu != NULL:
+        vcpu.domain = domain
+        vcpu.id = domain.nr_vcpus
+        vcpu.info_mfn = INVALID_M2P_ENTRY
+        vcpu.runstate = RUNSTATE_offline
+        vcpu.periodic_period = DEFAULT_PERIOD_NS
+        domain.vcpus[vcpu.id] = vcpu
+        domain.nr_vcpus += 1
+    return vcpu
 
 cdef void domain_shutdown(Domain *domain, int reason) noexcept nogil:
     if domain.shutdown_code == SHUTDOWN_NONE:
@@ -45,11 +55,13 @@ cdef int domain_hold_rings(Domain *domain) noexcept nogil:
     return rc
 
 cdef void domain_release_frames(Domain *domain) noexcept nogil:
+    cdef uint32_t id
     if domain.rings_held:
         domain.rings_held = 0
         put_page_and_type(&domain.mmu, domain.store_mfn)
         put_page_and_type(&domain.mmu, domain.console_mfn)
-    vcpu_info_release(&domain.vcpu[0])
+    for id in range(domain.nr_vcpus):
+        vcpu_info_release(domain.vcpus[id])
     if domain.pirq_eoi_mfn:
         put_page_and_type(&domain.mmu, domain.pirq_eoi_mfn)
         domain.pirq_eoi_mfn = 0

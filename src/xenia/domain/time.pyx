@@ -50,8 +50,9 @@ cdef uint64_t host_realtime() noexcept nogil:
     clock_gettime(CLOCK_REALTIME, &now)
     return <uint64_t>now.tv_sec * 1_000_000_000 + <uint64_t>now.tv_nsec
 
+# The TSCs of all its processors agree.
 cdef uint64_t guest_tsc(Domain *domain) noexcept nogil:
-    return domain.vcpu[0].processor.ops.read_tsc(domain.vcpu[0].processor)
+    return domain.vcpus[0].processor.ops.read_tsc(domain.vcpus[0].processor)
 
 # Host clock and TSC of one moment: of a few tries, the one that was least disturbed.
 cdef void read_both(Domain *domain, Clock *clock, uint64_t *tsc, uint64_t *host) noexcept nogil:
@@ -167,6 +168,11 @@ cdef void time_update(Vcpu *vcpu) noexcept nogil:
         if copy_to_guest(&vcpu.domain.mmu, vcpu.mmu.root_kernel, vcpu.time_info_va, &copy, sizeof(copy)) == 0:
             copy_to_guest(&vcpu.domain.mmu, vcpu.mmu.root_kernel, vcpu.time_info_va, &version, sizeof(version))
 
+cdef void time_update_all(Domain *domain) noexcept nogil:
+    cdef uint32_t id
+    for id in range(domain.nr_vcpus):
+        time_update(domain.vcpus[id])
+
 cdef void wallclock_update(Domain *domain) noexcept nogil:
     cdef Clock *clock = <Clock *>domain.clock
     cdef uint32_t version = (domain.shared_info.wc_version | 1) + 1
@@ -193,7 +199,8 @@ cdef void timer_set_periodic(Vcpu *vcpu, uint64_t period, uint64_t now) noexcept
 cdef int64_t watchdog_set(Domain *domain, uint32_t number, uint32_t seconds) noexcept nogil:
     cdef uint32_t slot
     cdef uint64_t expires = system_time(domain) + <uint64_t>seconds * 1_000_000_000
-    domain.vcpu[0].timers_changed = 1
+    for slot in range(domain.nr_vcpus):
+        domain.vcpus[slot].timers_changed = 1
     if number > 2:
         return -XEN_EINVAL
     if number == 0:
@@ -212,7 +219,7 @@ cdef void timers_fire(Vcpu *vcpu, uint64_t now) noexcept nogil:
     cdef int i
     if now >= (<Clock *>domain.clock).calibrate_at:
         calibrate(domain)
-        time_update(vcpu)
+        time_update_all(domain)
     if vcpu.timer_expires and vcpu.timer_expires <= now:
         vcpu.timer_expires = 0
         virq_send(vcpu, VIRQ_TIMER)
@@ -245,6 +252,7 @@ cdef void clock_warp_to(Domain *domain, uint64_t when) noexcept nogil:
     cdef uint64_t tsc = guest_tsc(domain)
     cdef uint64_t now = time_at(clock, tsc)
     cdef uint64_t ticks
+    cdef uint32_t id
     cdef double per_tick
     if when <= now:
         return
@@ -253,7 +261,8 @@ cdef void clock_warp_to(Domain *domain, uint64_t when) noexcept nogil:
     ticks = <uint64_t>(<double>(when - now) / per_tick)
     clock.warp += when - now
     clock.tsc_offset += <int64_t>ticks
-    domain.vcpu[0].processor.ops.set_tsc_offset(domain.vcpu[0].processor, clock.tsc_offset)
+    for id in range(domain.nr_vcpus):
+        domain.vcpus[id].processor.ops.set_tsc_offset(domain.vcpus[id].processor, clock.tsc_offset)
     clock.version += 1
     fence()
     clock.tsc_stamp = tsc + ticks
@@ -261,7 +270,7 @@ cdef void clock_warp_to(Domain *domain, uint64_t when) noexcept nogil:
     fence()
     clock.version += 1
     clock.host_tsc += ticks
-    time_update(&domain.vcpu[0])
+    time_update_all(domain)
 
 cdef void runstate_change(Vcpu *vcpu, int state, uint64_t now) noexcept nogil:
     if now > vcpu.runstate_entry:

@@ -13,7 +13,7 @@ cdef inline uint64_t bit_of(uint32_t port) noexcept nogil:
     return <uint64_t>1 << (port & 63)
 
 cdef void select_word(Domain *domain, uint32_t port) noexcept nogil:
-    cdef Vcpu *vcpu = &domain.vcpu[event_channel(domain, port).notify_vcpu]
+    cdef Vcpu *vcpu = domain.vcpus[event_channel(domain, port).notify_vcpu]
     cdef uint64_t bit = <uint64_t>1 << (port >> 6)
     if not vcpu.info.evtchn_pending_sel & bit:
         vcpu.info.evtchn_pending_sel |= bit

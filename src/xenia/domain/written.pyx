@@ -6,43 +6,57 @@ kicks the vcpu, and only then tells the guest: the guest's processor obeys a kic
 translations before it goes on.  It makes no difference to what the guest sees if code changes while it runs.
 """
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from xenia.domain.events cimport domain_nudge
+from xenia.cpu.processor cimport Processor
+from xenia.domain.domain cimport WRITTEN_ROOM
+from xenia.domain.events cimport vcpu_nudge
 from xenia.machine.lock cimport lock, unlock
 
-cdef enum:
-    ROOM = 64
-
-
 cdef void frame_written(Domain *domain, uint64_t mfn) noexcept nogil:
-    cdef const unsigned char *code
-    if domain.is_dying or domain.vcpu[0].processor == NULL:
+    cdef uint32_t id
+    if domain.is_dying or not is_code(domain, mfn):
         return
-    code = domain.vcpu[0].processor.code_frames
-    if code == NULL or not code[mfn >> 3] >> (mfn & 7) & 1:
-        return
-    if domain.nr_written < ROOM:
+    if domain.nr_written < WRITTEN_ROOM:
         domain.written[domain.nr_written] = mfn
-    if domain.nr_written <= ROOM:
+    if domain.nr_written <= WRITTEN_ROOM:
         domain.nr_written += 1
-    domain_nudge(domain)
+    for id in range(domain.nr_vcpus):
+        vcpu_nudge(domain.vcpus[id])
+
+
+cdef bint is_code(Domain *domain, uint64_t mfn) noexcept nogil:
+    cdef uint32_t id
+    for id in range(domain.nr_vcpus):
+        if holds_code(domain.vcpus[id].processor, mfn):
+            return True
+    return False
+
+
+cdef inline bint holds_code(Processor *processor, uint64_t mfn) noexcept nogil:
+    return processor != NULL and processor.code_frames != NULL and processor.code_frames[mfn >> 3] >> (mfn & 7) & 1
 
 
 cdef void written_apply(Domain *domain) noexcept nogil:
-    cdef const unsigned char *code = domain.vcpu[0].processor.code_frames
-    cdef uint64_t written[ROOM]
-    cdef uint64_t i, count
+    cdef uint64_t written[WRITTEN_ROOM]
+    cdef uint64_t count
+    cdef uint32_t id
     lock(&domain.mmu.lock)
     count = domain.nr_written
     memcpy(written, domain.written, sizeof(written))
     domain.nr_written = 0
     unlock(&domain.mmu.lock)
-    if count <= ROOM:
+    for id in range(domain.nr_vcpus):
+        forget(domain.vcpus[id].processor, written, count, domain.machine.nr_frames)
+
+
+cdef void forget(Processor *processor, uint64_t *written, uint64_t count, uint64_t nr_frames) noexcept nogil:
+    cdef uint64_t i
+    if count <= WRITTEN_ROOM:
         for i in range(count):
-            domain.mmu.processor.ops.code_dirty(domain.mmu.processor, written[i] << 12, 4096)
+            processor.ops.code_dirty(processor, written[i] << 12, 4096)
     else:
-        for i in range(domain.machine.nr_frames):
-            if code[i >> 3] >> (i & 7) & 1:
-                domain.mmu.processor.ops.code_dirty(domain.mmu.processor, i << 12, 4096)
+        for i in range(nr_frames):
+            if holds_code(processor, i):
+                processor.ops.code_dirty(processor, i << 12, 4096)

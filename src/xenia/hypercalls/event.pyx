@@ -43,6 +43,7 @@ from xenia.domain.domain cimport (
     ECS_XENIA,
     EventChannel,
     Vcpu,
+    domain_vcpu,
 )
 from xenia.domain.events cimport (
     event_alloc_unbound,
@@ -154,12 +155,14 @@ cdef int64_t set_priority(Vcpu *vcpu, uint64_t va) noexcept nogil:
 
 cdef int64_t init_control(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef evtchn_init_control_t op
+    cdef Vcpu *target
     cdef int result
     if from_guest(vcpu, &op, va, sizeof(op)):
         return -XEN_EFAULT
-    if op.vcpu >= vcpu.domain.nr_vcpus:
+    target = domain_vcpu(vcpu.domain, op.vcpu)
+    if target == NULL:
         return -XEN_ENOENT
-    result = fifo_init_control(&vcpu.domain.vcpu[op.vcpu], op.control_gfn, op.offset)
+    result = fifo_init_control(target, op.control_gfn, op.offset)
     if result:
         return result
     op.link_bits = EVTCHN_FIFO_LINK_BITS

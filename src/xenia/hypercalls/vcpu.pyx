@@ -1,4 +1,4 @@
-"""vcpu_op (public/vcpu.h).  A domain has one vcpu: any other number is -XEN_ENOENT."""
+"""vcpu_op (public/vcpu.h): on any vcpu of the domain; only its one-shot timer is a vcpu's own affair."""
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from xenia.abi.errno cimport XEN_EEXIST, XEN_EFAULT, XEN_EINVAL, XEN_ENOENT, XEN_ENOSYS
 from xenia.abi.vcpu cimport (
@@ -21,7 +21,7 @@ from xenia.abi.vcpu cimport (
     vcpu_set_singleshot_timer_t,
 )
 from xenia.abi.xen cimport HYPERVISOR_VIRT_END, HYPERVISOR_VIRT_START
-from xenia.domain.domain cimport SHUTDOWN_NONE, SHUTDOWN_poweroff, Vcpu
+from xenia.domain.domain cimport SHUTDOWN_NONE, SHUTDOWN_poweroff, Domain, Vcpu, domain_vcpu
 from xenia.domain.lifecycle cimport domain_shutdown
 from xenia.domain.time cimport runstate_publish, system_time, time_update, timer_set_periodic, timer_set_singleshot
 from xenia.domain.vcpu_info cimport vcpu_info_register
@@ -35,48 +35,50 @@ cdef enum:
 cdef bint in_hypervisor(uint64_t va) noexcept nogil:
     return HYPERVISOR_VIRT_START <= va < HYPERVISOR_VIRT_END
 
+# `vcpu` is who calls, and whose memory the argument is in; `target` is whom it is about.
+
 cdef int64_t initialise(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef unsigned char context[GUEST_CONTEXT_SIZE]
     if from_guest(vcpu, context, va, sizeof(context)):
         return -XEN_EFAULT
-    return -XEN_EEXIST              # vcpu 0 has been since the domain was built
+    return -XEN_EEXIST              # all have been since the domain was built
 
-cdef int64_t get_runstate_info(Vcpu *vcpu, uint64_t va) noexcept nogil:
+cdef int64_t get_runstate_info(Vcpu *vcpu, Vcpu *target, uint64_t va) noexcept nogil:
     cdef vcpu_runstate_info_t info
-    cdef uint64_t now = system_time(vcpu.domain)
+    cdef uint64_t now = system_time(target.domain)
     cdef int i
-    info.state = vcpu.runstate
-    info.state_entry_time = vcpu.runstate_entry
+    info.state = target.runstate
+    info.state_entry_time = target.runstate_entry
     for i in range(4):
-        info.time[i] = vcpu.runstate_time[i]
-    if now > vcpu.runstate_entry:
-        info.time[info.state] += now - vcpu.runstate_entry
+        info.time[i] = target.runstate_time[i]
+    if now > target.runstate_entry:
+        info.time[info.state] += now - target.runstate_entry
     return to_guest(vcpu, va, &info, sizeof(info))
 
-cdef int64_t register_runstate_memory_area(Vcpu *vcpu, uint64_t va) noexcept nogil:
+cdef int64_t register_runstate_memory_area(Vcpu *vcpu, Vcpu *target, uint64_t va) noexcept nogil:
     cdef uint64_t area
     if from_guest(vcpu, &area, va, sizeof(area)) or in_hypervisor(area):
         return -XEN_EFAULT
-    vcpu.runstate_va = area
+    target.runstate_va = area
     if area:
-        runstate_publish(vcpu)
+        runstate_publish(target)
     return 0
 
-cdef int64_t register_vcpu_time_memory_area(Vcpu *vcpu, uint64_t va) noexcept nogil:
+cdef int64_t register_vcpu_time_memory_area(Vcpu *vcpu, Vcpu *target, uint64_t va) noexcept nogil:
     cdef uint64_t area
     if from_guest(vcpu, &area, va, sizeof(area)) or in_hypervisor(area):
         return -XEN_EFAULT
-    vcpu.time_info_va = area
-    time_update(vcpu)
+    target.time_info_va = area
+    time_update(target)
     return 0
 
-cdef int64_t set_periodic_timer(Vcpu *vcpu, uint64_t va) noexcept nogil:
+cdef int64_t set_periodic_timer(Vcpu *vcpu, Vcpu *target, uint64_t va) noexcept nogil:
     cdef uint64_t period
     if from_guest(vcpu, &period, va, sizeof(period)):
         return -XEN_EFAULT
     if period < MIN_PERIOD_NS or period >> MAX_DELTA_SHIFT:
         return -XEN_EINVAL
-    timer_set_periodic(vcpu, period, system_time(vcpu.domain))
+    timer_set_periodic(target, period, system_time(target.domain))
     return 0
 
 cdef int64_t set_singleshot_timer(Vcpu *vcpu, uint64_t va) noexcept nogil:
@@ -87,49 +89,62 @@ cdef int64_t set_singleshot_timer(Vcpu *vcpu, uint64_t va) noexcept nogil:
     timer_set_singleshot(vcpu, op.timeout_abs_ns if op.timeout_abs_ns else 1, system_time(vcpu.domain))
     return 0
 
-cdef int64_t register_vcpu_info(Vcpu *vcpu, uint64_t va) noexcept nogil:
+cdef int64_t register_vcpu_info(Vcpu *vcpu, Vcpu *target, uint64_t va) noexcept nogil:
     cdef vcpu_register_vcpu_info_t op
     if from_guest(vcpu, &op, va, sizeof(op)):
         return -XEN_EFAULT
-    return vcpu_info_register(vcpu, op.mfn, op.offset)
+    return vcpu_info_register(target, op.mfn, op.offset)
+
+# The last one that is up takes the domain with it.
+cdef int64_t down(Vcpu *target) noexcept nogil:
+    cdef Domain *domain = target.domain
+    cdef uint32_t id
+    for id in range(domain.nr_vcpus):
+        if id != target.id and domain.vcpus[id].is_up:
+            target.is_up = 0
+            return 0
+    domain.halted = domain.shutdown_code == SHUTDOWN_NONE
+    domain_shutdown(domain, SHUTDOWN_poweroff)
+    return 0
 
 cdef int64_t do_vcpu_op(Vcpu *vcpu, uint64_t *args) noexcept nogil:
     cdef uint32_t cmd = <uint32_t>args[0]
+    cdef Vcpu *target = domain_vcpu(vcpu.domain, <uint32_t>args[1])
     cdef uint64_t va = args[2]
-    if <uint32_t>args[1] >= vcpu.domain.nr_vcpus:
+    if target == NULL:
         return -XEN_ENOENT
     if cmd == VCPUOP_set_singleshot_timer:
-        return set_singleshot_timer(vcpu, va)
+        return set_singleshot_timer(vcpu, va) if target == vcpu else -XEN_EINVAL
     if cmd == VCPUOP_stop_singleshot_timer:
+        if target != vcpu:
+            return -XEN_EINVAL
         vcpu.timer_expires = 0
         return 0
     if cmd == VCPUOP_initialise:
         return initialise(vcpu, va)
     if cmd == VCPUOP_up:
-        vcpu.is_up = 1
+        target.is_up = 1
         return 0
-    if cmd == VCPUOP_down:          # the last one that is up takes the domain with it
-        vcpu.domain.halted = vcpu.domain.shutdown_code == SHUTDOWN_NONE
-        domain_shutdown(vcpu.domain, SHUTDOWN_poweroff)
-        return 0
+    if cmd == VCPUOP_down:
+        return down(target)
     if cmd == VCPUOP_is_up:
-        return vcpu.is_up
+        return target.is_up
     if cmd == VCPUOP_get_runstate_info:
-        return get_runstate_info(vcpu, va)
+        return get_runstate_info(vcpu, target, va)
     if cmd == VCPUOP_register_runstate_memory_area:
-        return register_runstate_memory_area(vcpu, va)
+        return register_runstate_memory_area(vcpu, target, va)
     if cmd == VCPUOP_set_periodic_timer:
-        return set_periodic_timer(vcpu, va)
+        return set_periodic_timer(vcpu, target, va)
     if cmd == VCPUOP_stop_periodic_timer:
-        vcpu.periodic_period = 0
+        target.periodic_period = 0
         return 0
     if cmd == VCPUOP_register_vcpu_info:
-        return register_vcpu_info(vcpu, va)
+        return register_vcpu_info(vcpu, target, va)
     if cmd == VCPUOP_register_vcpu_time_memory_area:
-        return register_vcpu_time_memory_area(vcpu, va)
+        return register_vcpu_time_memory_area(vcpu, target, va)
     if cmd == VCPUOP_send_nmi:
         if va:
             return -XEN_EINVAL
-        vcpu.nmi_pending = 1
+        target.nmi_pending = 1
         return 0
     return -XEN_EINVAL if cmd == VCPUOP_get_physid else -XEN_ENOSYS

@@ -131,9 +131,9 @@ cdef class DomainHandle:
         domain.directory = hypervisor.directory     # its number is reserved there
         self.threads = []
         self.ended = threading.Event()
-        vcpu = &domain.vcpu[0]
         if not domain_init(domain):
             raise MemoryError
+        vcpu = domain.vcpus[0]
         self.emergency_fd, domain.emergency_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self.log_fd, domain.log_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         domain.wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -173,7 +173,7 @@ cdef class DomainHandle:
     def load(self, kernel: ElfKernel, ramdisk: bytes, command_line: str) -> None:
         """Take the memory and build the start of day in it."""
         cdef DomainState *domain = self.domain
-        cdef Vcpu *vcpu = &domain.vcpu[0]
+        cdef Vcpu *vcpu = domain.vcpus[0]
         cdef MachineMemory memory = self.hypervisor.memory
         cdef uint64_t root
         cdef int rc
@@ -333,8 +333,8 @@ cdef class DomainHandle:
     def registers(self) -> dict[str, int]:
         """The vcpu's general registers; those of its last exit while it runs."""
         names = "rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15".split()
-        registers = {name: self.domain.vcpu[0].context.gpr[i] for i, name in enumerate(names)}
-        return registers | {"rip": self.domain.vcpu[0].context.rip, "rflags": self.domain.vcpu[0].context.rflags}
+        registers = {name: self.domain.vcpus[0].context.gpr[i] for i, name in enumerate(names)}
+        return registers | {"rip": self.domain.vcpus[0].context.rip, "rflags": self.domain.vcpus[0].context.rflags}
 
     @property
     def crash_report(self) -> list[str]:
@@ -409,14 +409,14 @@ cdef bint share_info(DomainState *domain) noexcept nogil:
     domain.machine.frames[mfn].type_refs = 1
     domain.shared_info_mfn = mfn
     domain.shared_info = <shared_info_t *>frame_words(domain.machine, mfn)
-    domain.vcpu[0].info = &domain.shared_info.vcpu_info[0]
-    domain.vcpu[0].info.evtchn_upcall_mask = 1
+    domain.vcpus[0].info = &domain.shared_info.vcpu_info[0]
+    domain.vcpus[0].info.evtchn_upcall_mask = 1
     return True
 
 
 cdef int pin_root(DomainState *domain, uint64_t root) noexcept nogil:
     # The builder leaves the first L4 pinned, and it is the vcpu's base pointer.
-    cdef Vcpu *vcpu = &domain.vcpu[0]
+    cdef Vcpu *vcpu = domain.vcpus[0]
     cdef int rc
     lock(&domain.mmu.lock)
     rc = get_page_and_type(&domain.mmu, root, FRAME_L4)
@@ -431,7 +431,7 @@ cdef int pin_root(DomainState *domain, uint64_t root) noexcept nogil:
 
 cdef uint64_t release(DomainState *domain) noexcept nogil:
     # Everything that a domain holds, once.
-    cdef Vcpu *vcpu = &domain.vcpu[0]
+    cdef Vcpu *vcpu = domain.vcpus[0]
     cdef uint64_t left
     if domain.is_dying:
         return 0

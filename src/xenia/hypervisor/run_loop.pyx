@@ -20,7 +20,7 @@ from xenia.cpu.processor cimport (
 from xenia.domain.domain cimport (
     RUNSTATE_blocked, RUNSTATE_offline, RUNSTATE_runnable, RUNSTATE_running, SHUTDOWN_NONE, SHUTDOWN_suspend, Domain, Vcpu,
 )
-from xenia.domain.events cimport events_apply_mailbox
+from xenia.domain.events cimport events_apply_mailbox, vcpu_nudge
 from xenia.domain.lifecycle cimport domain_shutdown
 from xenia.domain.sleep cimport sleeps_for_good
 from xenia.domain.time cimport Clock, clock_warp_to, runstate_change, system_time, time_update, timers_fire, timers_next
@@ -92,7 +92,7 @@ cdef int on_exit(void *opaque, Exit *exit) noexcept nogil:
 
 cdef void run(RunLoop *loop) noexcept nogil:
     cdef Domain *domain = loop.domain
-    cdef Vcpu *vcpu = &domain.vcpu[0]
+    cdef Vcpu *vcpu = domain.vcpus[0]
     cdef uint64_t now
     time_update(vcpu)
     while True:
@@ -127,7 +127,7 @@ cdef void run(RunLoop *loop) noexcept nogil:
 cdef void idle(RunLoop *loop, uint64_t now) noexcept nogil:
     # Wait for a deadline or a wake-up; with warped time, jump to the deadline unless a wake-up is there already.
     cdef Domain *domain = loop.domain
-    cdef Vcpu *vcpu = &domain.vcpu[0]
+    cdef Vcpu *vcpu = domain.vcpus[0]
     cdef uint64_t deadline = timers_next(vcpu)
     cdef uint64_t wait = deadline - now if deadline > now else 0
     cdef uint64_t drained
@@ -154,7 +154,7 @@ cdef void idle(RunLoop *loop, uint64_t now) noexcept nogil:
 
 
 cdef void set_alarm(RunLoop *loop, uint64_t now) noexcept nogil:
-    cdef Vcpu *vcpu = &loop.domain.vcpu[0]
+    cdef Vcpu *vcpu = loop.domain.vcpus[0]
     cdef uint64_t deadline = timers_next(vcpu)
     cdef uint64_t wait
     cdef itimerspec setting
@@ -180,13 +180,13 @@ cdef void alarm_thread(RunLoop *loop) noexcept nogil:
     while read(loop.alarm_fd, &rings, 8) == 8:
         if domain.stop or domain.shutdown != SHUTDOWN_NONE:
             return
-        ATOMIC_SET(domain.preempt, 1)
-        domain.vcpu[0].processor.ops.kick(domain.vcpu[0].processor)
+        vcpu_nudge(domain.vcpus[0])
 
 
 cdef void wake(Domain *domain) noexcept nogil:
     # From any thread: make run() look around soon, whether the vcpu runs or waits.
     cdef uint64_t one = 1
-    ATOMIC_SET(domain.preempt, 1)
-    domain.vcpu[0].processor.ops.kick(domain.vcpu[0].processor)
+    cdef uint32_t id
+    for id in range(domain.nr_vcpus):
+        vcpu_nudge(domain.vcpus[id])
     write(domain.wake_fd, &one, 8)

@@ -113,7 +113,7 @@ cdef class StillDomain:
     def __init__(self, domid: int = 1, memory: int = 1 << 20, spare: int = 16, warped: bool = False,
                  beside: StillDomain | None = None):
         cdef Domain *domain = self.domain
-        cdef Vcpu *vcpu = &domain.vcpu[0]
+        cdef Vcpu *vcpu
         cdef Machine *machine
         cdef uint64_t i
         self.base = BASE
@@ -122,6 +122,7 @@ cdef class StillDomain:
         machine = self.memory.machine
         if not domain_init(domain):
             raise MemoryError
+        vcpu = domain.vcpus[0]
         domain.machine = domain.mmu.machine = machine
         domain.domid = domain.mmu.domid = domid
         domain.mmu.preempt = &domain.preempt
@@ -245,7 +246,7 @@ cdef class StillDomain:
             lock(&domain.mmu.lock)
             domain.is_dying = domain.mmu.dying = 1
             domain_release_frames(domain)
-            put_page_and_type(&domain.mmu, domain.vcpu[0].mmu.root_kernel)
+            put_page_and_type(&domain.mmu, domain.vcpus[0].mmu.root_kernel)
             left = relinquish(&domain.mmu) - domain.nr_grant_frames - domain.nr_status_frames
             grant_frames_release(domain)
             unlock(&domain.mmu.lock)
@@ -260,7 +261,7 @@ cdef class StillDomain:
         cdef int64_t result
         self.load(args, arguments)
         with nogil:
-            result = hypercall_call(&self.domain.vcpu[0], index, args)
+            result = hypercall_call(self.domain.vcpus[0], index, args)
         return result
 
     cdef load(self, uint64_t *args, arguments):
@@ -271,19 +272,19 @@ cdef class StillDomain:
 
     def syscall(self, number: int, *arguments: int) -> bool:
         """The same through the registers, rip at 0x1002 past a `syscall`; whether the vcpu leaves the processor for it."""
-        cdef Context *context = &self.domain.vcpu[0].context
+        cdef Context *context = &self.domain.vcpus[0].context
         cdef uint64_t args[6]
         self.load(args, arguments)
         context.gpr[RAX] = number
         context.gpr[RDI], context.gpr[RSI], context.gpr[RDX] = args[0], args[1], args[2]
         context.gpr[R10], context.gpr[R8], context.gpr[R9] = args[3], args[4], args[5]
         context.rip = 0x1002
-        return hypercall(&self.domain.vcpu[0]) == LEAVE
+        return hypercall(self.domain.vcpus[0]) == LEAVE
 
     @property
     def registers(self) -> dict[str, int]:
         """rax, the six argument registers and rip."""
-        cdef Context *context = &self.domain.vcpu[0].context
+        cdef Context *context = &self.domain.vcpus[0].context
         return {"rax": context.gpr[RAX], "rdi": context.gpr[RDI], "rsi": context.gpr[RSI], "rdx": context.gpr[RDX],
                 "r10": context.gpr[R10], "r8": context.gpr[R8], "r9": context.gpr[R9], "rip": context.rip}
 
@@ -302,12 +303,12 @@ cdef class StillDomain:
         """Clear what the guest clears when it handles a port."""
         cdef int number = port
         self.domain.shared_info.evtchn_pending[number >> 6] &= ~(<uint64_t>1 << (number & 63))
-        self.domain.vcpu[0].info.evtchn_pending_sel = 0
+        self.domain.vcpus[0].info.evtchn_pending_sel = 0
         self.acknowledge_upcall()
 
     def acknowledge_upcall(self) -> None:
         """Clear vcpu_info.evtchn_upcall_pending."""
-        self.domain.vcpu[0].info.evtchn_upcall_pending = 0
+        self.domain.vcpus[0].info.evtchn_upcall_pending = 0
 
     def mask(self, port: int) -> None:
         """Mask a port, as the guest does."""
@@ -317,21 +318,21 @@ cdef class StillDomain:
     @property
     def upcall_pending(self) -> bool:
         """vcpu_info.evtchn_upcall_pending."""
-        return self.domain.vcpu[0].info.evtchn_upcall_pending
+        return self.domain.vcpus[0].info.evtchn_upcall_pending
 
     @property
     def upcall_mask(self) -> bool:
         """vcpu_info.evtchn_upcall_mask."""
-        return self.domain.vcpu[0].info.evtchn_upcall_mask
+        return self.domain.vcpus[0].info.evtchn_upcall_mask
 
     @upcall_mask.setter
     def upcall_mask(self, value: bool) -> None:
-        self.domain.vcpu[0].info.evtchn_upcall_mask = value
+        self.domain.vcpus[0].info.evtchn_upcall_mask = value
 
     @property
     def pending_sel(self) -> int:
         """vcpu_info.evtchn_pending_sel."""
-        return self.domain.vcpu[0].info.evtchn_pending_sel
+        return self.domain.vcpus[0].info.evtchn_pending_sel
 
     def set_pending(self, port: int) -> None:
         """Raise a port from the domain's own thread."""
@@ -404,7 +405,7 @@ cdef class StillDomain:
 
     def fire(self) -> None:
         """What the run loop does when it comes round."""
-        timers_fire(&self.domain.vcpu[0], system_time(self.domain))
+        timers_fire(self.domain.vcpus[0], system_time(self.domain))
 
     def warp_to(self, when: int) -> None:
         """Jump to a moment of system time."""
@@ -418,17 +419,17 @@ cdef class StillDomain:
     @property
     def tsc(self) -> int:
         """What the guest's rdtsc reads."""
-        return self.domain.vcpu[0].processor.ops.read_tsc(self.domain.vcpu[0].processor)
+        return self.domain.vcpus[0].processor.ops.read_tsc(self.domain.vcpus[0].processor)
 
     @property
     def next_timer(self) -> int:
         """Earliest deadline; 0 none."""
-        return timers_next(&self.domain.vcpu[0])
+        return timers_next(self.domain.vcpus[0])
 
     @property
     def time_info(self) -> bytes:
         """The 32 bytes of vcpu_time_info."""
-        return (<char *>&self.domain.vcpu[0].info.time)[:32]
+        return (<char *>&self.domain.vcpus[0].info.time)[:32]
 
     @property
     def shared_info(self) -> bytes:
@@ -437,31 +438,31 @@ cdef class StillDomain:
 
     def runstate(self, state: int) -> None:
         """The run loop moves the vcpu to another RUNSTATE_*."""
-        runstate_change(&self.domain.vcpu[0], state, system_time(self.domain))
+        runstate_change(self.domain.vcpus[0], state, system_time(self.domain))
 
     @property
     def blocked(self) -> bool:
         """The vcpu sleeps."""
-        return self.domain.vcpu[0].blocked
+        return self.domain.vcpus[0].blocked
 
     @blocked.setter
     def blocked(self, value: bool) -> None:
-        self.domain.vcpu[0].blocked = value
+        self.domain.vcpus[0].blocked = value
 
     @property
     def yielded(self) -> bool:
         """The vcpu gave up its turn."""
-        return self.domain.vcpu[0].yielded
+        return self.domain.vcpus[0].yielded
 
     @property
     def nmi_pending(self) -> bool:
         """An NMI waits."""
-        return self.domain.vcpu[0].nmi_pending
+        return self.domain.vcpus[0].nmi_pending
 
     @property
     def iopl(self) -> int:
         """I/O privilege level of its kernel's user mode."""
-        return self.domain.vcpu[0].iopl
+        return self.domain.vcpus[0].iopl
 
     @property
     def vm_assist(self) -> int:
@@ -499,7 +500,7 @@ cdef class StillDomain:
         return {number: self.succeeded[number] for number in range(64) if self.succeeded[number]}
 
     cdef void fuzz_one(self, uint64_t *state) noexcept nogil:
-        cdef Vcpu *vcpu = &self.domain.vcpu[0]
+        cdef Vcpu *vcpu = self.domain.vcpus[0]
         cdef uint64_t args[6]
         cdef uint64_t page[32]
         cdef uint64_t number = draw(state) % 50, halves = draw(state) % 4, where = self.base + draw(state) % 4 * 4096, i

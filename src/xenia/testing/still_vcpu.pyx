@@ -63,12 +63,12 @@ cdef class StillVcpu:
 
     def __init__(self):
         cdef Domain *domain = self.domain
-        cdef Vcpu *vcpu = &domain.vcpu[0]
-        self.vcpu = vcpu
+        cdef Vcpu *vcpu
         self.memory = MachineMemory(1 << 20)
         self.tables = {}
         if not domain_init(domain):
             raise MemoryError
+        self.vcpu = vcpu = domain.vcpus[0]
         domain.machine = self.memory.machine
         domain.domid = DOMID
         domain.mmu.machine = self.memory.machine
