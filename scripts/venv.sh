@@ -49,7 +49,8 @@ make_venv() {
 }
 
 have_compiler() {
-    command -v "${CC:-cc}" >/dev/null
+    set -- ${CC:-cc}        # "ccache gcc", say
+    command -v "$1" >/dev/null
 }
 
 # Python's header files, where the compiler finds them.

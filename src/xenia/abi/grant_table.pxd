@@ -65,7 +65,8 @@ cdef struct grant_entry_v1_t:
     uint16_t domid
     uint32_t frame
 
-# union grant_entry_v2: a full page (frame) or part of one (page_off, length, frame); and what another domain granted the granter.
+# union grant_entry_v2: a full page (frame) or part of one (page_off, length, frame); and what another domain granted
+# the granter.
 cdef struct grant_entry_v2_t:
     uint16_t flags
     uint16_t domid

@@ -126,7 +126,7 @@ cdef enum:
     SIF_MOD_START_PFN = 8
     SIF_VIRT_P2M_4TOOLS = 16
 
-cdef enum: # pragma: no cover
+cdef enum:
     DOMID_FIRST_RESERVED = 0x7FF0
     DOMID_SELF = 0x7FF0
     DOMID_IO = 0x7FF1

@@ -47,7 +47,8 @@ cdef struct Instruction:
 cdef int decode(Instruction *instruction, const uint8_t *bytes, unsigned available, int mode) noexcept nogil
 # Offset of the memory operand in its segment, `next` being the address of the following instruction.
 cdef uint64_t effective_offset(const Instruction *instruction, const uint64_t *gpr, uint64_t next) noexcept nogil
-# Is `va` of the instruction's stack segment, given that it touches it, in 64-bit mode?  What is not canonical there is a #SS.
+# Is `va` of the instruction's stack segment, given that it touches it, in 64-bit mode?  What is not canonical there is
+# a #SS.
 cdef bint is_stack_access(const Instruction *instruction, const uint64_t *gpr, uint64_t va) noexcept nogil
 # `value` cut to `size` bytes.
 cdef uint64_t cut(uint64_t value, int size) noexcept nogil

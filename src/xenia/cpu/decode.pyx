@@ -12,12 +12,10 @@ a length depends on:
 n, i, p, x and y do not exist in 64-bit mode.
 """
 
-from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from xenia.cpu.processor cimport (
-    RBP, RBX, RDI, RSI, RSP, SREG_CS, SREG_DS, SREG_ES, SREG_FS, SREG_GS, SREG_SS,
-)
+from xenia.cpu.processor cimport RBP, RBX, RDI, RSI, RSP, SREG_DS, SREG_SS
 
 cdef enum:
     LONGEST = 15

@@ -54,7 +54,8 @@ cdef enum:
 
 cdef enum:                  # Exit.kind
     EXIT_SYSCALL            # a `syscall`; rip is past it
-    EXIT_EXCEPTION          # a fault or trap: vector, error, (#PF: cr2; #DB: dr6); rip at the instruction, or past it for a trap
+    # a fault or trap: vector, error, (#PF: cr2; #DB: dr6); rip at the instruction, or past it for a trap
+    EXIT_EXCEPTION
     EXIT_SOFT_INTERRUPT     # int n / int3 / into: vector; rip is past it
     EXIT_SYSENTER           # sysenter; rip is past it
     EXIT_PREEMPTED          # kick() or deadline
@@ -98,19 +99,23 @@ ctypedef int (*exit_fn)(void *vcpu, Exit *exit) noexcept nogil
 cdef struct ProcessorOps:
     # Run the vcpu from its context until the core answers LEAVE (True) or someone kicks (False).
     bint (*run)(Processor *) noexcept nogil
-    # --- MMU notifications, called by mm/ only, which is the only writer of PTEs.  An engine that walks the guest's own tables
-    # needs little of them; one that keeps shadows of them, to run guest code on the host's processor, needs them all.
+    # --- MMU notifications, called by mm/ only, which is the only writer of PTEs.  An engine that walks the guest's own
+    # tables needs little of them; one that keeps shadows of them, to run guest code on the host's processor, needs them
+    # all.
     void (*pte_changed)(Processor *, uint64_t table_mfn, unsigned index, uint64_t old, uint64_t new) noexcept nogil
-    void (*table_typed)(Processor *, uint64_t mfn, int level) noexcept nogil      # frame became a page table / LDT / GDT
+    # frame became a page table / LDT / GDT
+    void (*table_typed)(Processor *, uint64_t mfn, int level) noexcept nogil
     void (*table_untyped)(Processor *, uint64_t mfn, int level) noexcept nogil
     void (*root_dropped)(Processor *, uint64_t root_mfn) noexcept nogil
     void (*flush_page)(Processor *, uint64_t va) noexcept nogil
     void (*flush_all)(Processor *) noexcept nogil       # also advances Processor.flush_clock
-    void (*flush_frame)(Processor *, uint64_t mfn) noexcept nogil       # every cached translation to this frame, at whatever address
-    void (*code_dirty)(Processor *, uint64_t maddr, uint64_t length) noexcept nogil  # someone else wrote machine memory: drop translations of it
+    # every cached translation to this frame, at whatever address
+    void (*flush_frame)(Processor *, uint64_t mfn) noexcept nogil
+    # someone else wrote machine memory: drop translations of it
+    void (*code_dirty)(Processor *, uint64_t maddr, uint64_t length) noexcept nogil
     # --- the vcpu's own state, called from inside an exit or while not running.
-    # CR3; implies a flush of everything.  The guest's own user bits mean nothing: user mode reaches all that a root of its own
-    # (is_user) maps, and the lower half of the kernel's, which it runs on where the two agree there.
+    # CR3; implies a flush of everything.  The guest's own user bits mean nothing: user mode reaches all that a root of
+    # its own (is_user) maps, and the lower half of the kernel's, which it runs on where the two agree there.
     void (*load_root)(Processor *, uint64_t root_mfn, bint is_user) noexcept nogil
     void (*get_segment)(Processor *, int sreg, uint16_t *selector, uint64_t *base) noexcept nogil
     void (*set_segment)(Processor *, int sreg, uint16_t selector, SegmentDescriptor *descriptor) noexcept nogil
@@ -119,7 +124,8 @@ cdef struct ProcessorOps:
     void (*set_ldt)(Processor *, uint64_t va, uint32_t limit) noexcept nogil
     void (*set_ts)(Processor *, bint on) noexcept nogil                           # CR0.TS: next FPU use raises #NM
     void (*set_debugreg)(Processor *, int n, uint64_t value) noexcept nogil
-    void (*set_cr4)(Processor *, uint64_t guest_cr4) noexcept nogil               # bits that change execution: TSD, DE, FSGSBASE, OSFXSR...
+    # bits that change execution: TSD, DE, FSGSBASE, OSFXSR...
+    void (*set_cr4)(Processor *, uint64_t guest_cr4) noexcept nogil
     uint64_t (*read_tsc)(Processor *) noexcept nogil
     void (*set_tsc_offset)(Processor *, int64_t offset) noexcept nogil
     # --- from any thread.
@@ -130,7 +136,8 @@ cdef struct Processor:      # first member of an engine's own struct
     Context *context        # the vcpu's, set by bind
     void *vcpu
     exit_fn on_exit
-    const uint8_t *code_frames  # a bit for each machine frame that code was translated from; any thread may look; NULL none
+    # a bit for each machine frame that code was translated from; any thread may look; NULL none
+    const uint8_t *code_frames
     uint32_t flush_clock    # counts full flushes (Xen's tlbflush clock)
     uint64_t nr_flush_all
     uint64_t nr_flush_page

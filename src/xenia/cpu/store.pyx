@@ -28,6 +28,7 @@ cdef enum:
 
 # --- registers
 
+
 cdef uint64_t register_read(const Instruction *insn, const Context *context, int number, int size) noexcept nogil:
     if size == 1 and not insn.rex and 4 <= number < 8:
         return context.gpr[number - 4] >> 8 & 0xff
@@ -72,6 +73,7 @@ cdef void string_step(const Instruction *insn, Context *context, int size, bint 
 
 
 # --- flags
+
 
 cdef inline uint64_t result_flags(uint64_t result, int size) noexcept nogil:
     cdef uint64_t flags = result >> (8 * size - 1) << 7 & EFLAGS_SF
@@ -149,6 +151,7 @@ cdef bint condition(const Context *context, int code) noexcept nogil:
 
 
 # --- one-byte opcodes and 0f opcodes apart
+
 
 cdef inline int operand_bytes(const Instruction *insn) noexcept nogil:
     # Most opcodes come in pairs: even for bytes, odd for words of the operand size.

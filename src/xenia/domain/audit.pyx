@@ -1,27 +1,32 @@
 """Recounting a domain's frames from scratch: what mm/audit does, and what holds frames above mm/.
 
-Whoever keeps a frame's number, or a pointer into it, from one entry of the guest to the next holds the frame, as the type that it has to
-be.  These are all of them:
+Whoever keeps a frame's number, or a pointer into it, from one entry of the guest to the next holds the frame, as the
+type that it has to be.  These are all of them:
 
-    what                            kept in                         held as             until
-    store's and console's ring      their backends                  writable            domain_release_frames: the backends are closed then
-    vcpu_info                       vcpu.info                       writable            vcpu_info_release
-    FIFO control block and array    vcpu.fifo_control, event_array  writable            fifo_end: EVTCHNOP_reset, or the domain's end
-    PIRQ EOI map                    pirq_eoi_mfn                    writable            domain_release_frames
-    shared_info, grant table,       domain.*, Xen's own frames      shared              the domain's end; no guest can give them away
-      status frames                                                                     (grant_frames: version 1 again)
-    granted frames                  GrantHold (handles, backends)   writable, or none   grant_release: after the last translation or Window of it
-                                                                      where it only reads
-    base pointers, page tables      vcpu.mmu, the entries above     L1 to L4            the entry or pointer goes
-    GDT frames, LDT pages           gdt_frames, perdomain_l1        descriptors         release_gdt, unmap_ldt
-    M2P, per-domain tables, null    Machine, PvMmu                  DOMID_XEN's         nobody else can have them
-      and reserved descriptors
-    what is copied, exchanged,      the stack of the hypercall      writable or none    it returns; domain/written.pyx keeps numbers only
-      transferred, emulated
-    translations                    the engine's TLB and blocks     nothing             flush_frame and code_dirty, before a frame is freed or retyped
+    what                         kept in                         held as            until
+    store's and console's ring   their backends                  writable           domain_release_frames: the
+                                                                                      backends are closed then
+    vcpu_info                    vcpu.info                       writable           vcpu_info_release
+    FIFO control block, array    vcpu.fifo_control, event_array  writable           fifo_end: EVTCHNOP_reset, or the end
+    PIRQ EOI map                 pirq_eoi_mfn                    writable           domain_release_frames
+    shared_info, grant table,    domain.*, Xen's own frames      shared             the domain's end; no guest can give
+      status frames                                                                   them away (grant_frames: version 1
+                                                                                      again)
+    granted frames               GrantHold (handles, backends)   writable, or none  grant_release: after the last
+                                                                   where it only      translation or Window of it
+                                                                   reads
+    base pointers, page tables   vcpu.mmu, the entries above     L1 to L4           the entry or pointer goes
+    GDT frames, LDT pages        gdt_frames, perdomain_l1        descriptors        release_gdt, unmap_ldt
+    M2P, per-domain tables,      Machine, PvMmu                  DOMID_XEN's        nobody else can have them
+      null, reserved descriptors
+    what is copied, exchanged,   the stack of the hypercall      writable or none   it returns; domain/written.pyx keeps
+      transferred, emulated                                                           numbers only
+    translations                 the engine's TLB and blocks     nothing            flush_frame and code_dirty, before a
+                                                                                      frame is freed or retyped
 
-Runstate and time areas, the I/O bitmap and all arguments are guest addresses: they are walked whenever they are used, and nothing is kept.
-Frames that others hold count a reference each, as FRAME_WRITABLE where they may write; Xen's own are FRAME_SHARED, by a reference of Xen's.
+Runstate and time areas, the I/O bitmap and all arguments are guest addresses: they are walked whenever they are used,
+and nothing is kept.  Frames that others hold count a reference each, as FRAME_WRITABLE where they may write; Xen's own
+are FRAME_SHARED, by a reference of Xen's.
 """
 
 from libc.stdint cimport uint32_t, uint64_t

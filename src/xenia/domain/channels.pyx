@@ -1,11 +1,13 @@
 """A domain's event channels as storage: 64 at a time, as Xen allocates them, so that a domain pays for those it uses.
 
-A bucket stays where it is, and as long as the domain's state: others hold pointers to its channels and post to its mailbox.
+A bucket stays where it is, and as long as the domain's state: others hold pointers to its channels and post to its
+mailbox.
 """
 from libc.stdint cimport uint32_t
 from libc.stdlib cimport calloc, free
 from xenia.domain.domain cimport EventBucket
 from xenia.machine.atomic cimport count_store
+
 
 cdef bint channels_grow(Domain *domain) noexcept nogil:
     cdef EventBucket *bucket = <EventBucket *>calloc(1, sizeof(EventBucket))
@@ -17,6 +19,7 @@ cdef bint channels_grow(Domain *domain) noexcept nogil:
     domain.event_buckets[domain.valid_ports >> 6] = bucket
     count_store(&domain.valid_ports, domain.valid_ports + 64)
     return True
+
 
 cdef void channels_free(Domain *domain) noexcept nogil:
     cdef uint32_t i

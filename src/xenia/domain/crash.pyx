@@ -85,7 +85,7 @@ cdef list stack(Vcpu *vcpu):
     cdef uint64_t va = vcpu.context.gpr[RSP] & ~<uint64_t>7
     lines = []
     line = []
-    for i in range(STACK_WORDS):
+    for _ in range(STACK_WORDS):
         place = look(vcpu, va)
         if place == NULL:
             break

@@ -1,9 +1,10 @@
 """Which domains there are, and how long their state lives.
 
-A domain's state outlives the domain as long as others hold frames that it granted: they have to give them back to somebody.
+A domain's state outlives the domain as long as others hold frames that it granted: they have to give them back to
+somebody.
 """
 
-from libc.stdint cimport int32_t, uint16_t
+from libc.stdint cimport uint16_t
 from libc.stdlib cimport free
 
 from xenia.domain.channels cimport channels_free
@@ -11,10 +12,11 @@ from xenia.domain.domain cimport NR_DOMIDS
 from xenia.machine.atomic cimport count_add
 from xenia.machine.lock cimport lock, unlock
 
+
 cdef int directory_reserve(Directory *directory, int first) noexcept nogil:
-    cdef int domid = first, found = -1, i
+    cdef int domid = first, found = -1, _
     lock(&directory.lock)
-    for i in range(1, NR_DOMIDS):
+    for _ in range(1, NR_DOMIDS):
         if domid >= NR_DOMIDS or domid < 1:
             domid = 1
         if not directory.taken[domid]:

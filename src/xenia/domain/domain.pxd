@@ -13,8 +13,8 @@ cdef enum:
     MAX_VCPUS = XEN_LEGACY_MAX_VCPUS    # as many as shared_info has a vcpu_info for
     WRITTEN_ROOM = 64
 
-# The domains of one machine.  `lock` guards who is there, and every event channel that has two ends; whoever holds a domain's own
-# lock does not wait for this one.
+# The domains of one machine.  `lock` guards who is there, and every event channel that has two ends; whoever holds a
+# domain's own lock does not wait for this one.
 cdef struct Directory:
     Lock lock
     Domain *domains[NR_DOMIDS]
@@ -49,8 +49,8 @@ cdef struct EventChannel:
     int notify_fd           # ECS_XENIA: eventfd written when the guest sends; -1 none
     Listener *listener      # ECS_XENIA: asked instead; NULL none
 
-# 64 ports.  Other threads (backends, other domains) set the bits of those that they want pending, atomically; the thread that runs the
-# domain takes them between two entries.
+# 64 ports.  Other threads (backends, other domains) set the bits of those that they want pending, atomically; the
+# thread that runs the domain takes them between two entries.
 cdef struct EventBucket:
     volatile uint64_t mailbox
     EventChannel channels[64]
@@ -72,7 +72,7 @@ cdef enum:                  # Vcpu.runstate: RUNSTATE_* of public/vcpu.h
 
 cdef struct Callback:
     uint64_t address        # 0: none registered
-    uint8_t disables_events # CALLBACKF_mask_events
+    uint8_t disables_events  # CALLBACKF_mask_events
 
 cdef struct Vcpu:
     Context context
@@ -134,7 +134,8 @@ cdef struct GrantRecord:    # what others hold of one grant reference of the dom
     uint32_t readers        # holds that only read
     uint32_t writers
 
-cdef struct GrantHold:      # a granted frame that somebody holds: a handle of another domain's, a backend, an operation under way
+# a granted frame that somebody holds: a handle of another domain's, a backend, an operation under way
+cdef struct GrantHold:
     Domain *granter
     uint64_t mfn
     uint32_t ref
@@ -152,7 +153,8 @@ cdef struct Domain:
     PvMmu mmu               # its lock guards the grant table as well
     Machine *machine
     Directory *directory    # the domains it can meet; NULL none
-    volatile int32_t users  # who uses this structure: itself, and each hold of a frame it granted; the last one frees it
+    # who uses this structure: itself, and each hold of a frame it granted; the last one frees it
+    volatile int32_t users
     void *clock             # domain/time's Clock
     uint16_t domid
     uint8_t is_dying
@@ -167,7 +169,7 @@ cdef struct Domain:
     uint8_t fifo             # its events are in FIFO queues, not in shared_info
     uint64_t event_array[128]       # frames of event words, 1024 ports each, that EVTCHNOP_expand_array holds
     uint32_t nr_event_array
-    volatile uint8_t preempt # someone kicked
+    volatile uint8_t preempt  # someone kicked
     volatile uint8_t stop    # leave run() at the next chance: pause, destroy, Ctrl-C
     int wake_fd              # eventfd that ends a blocked vcpu's wait
     int32_t shutdown         # Shutdown
@@ -187,7 +189,8 @@ cdef struct Domain:
     Vcpu *vcpus[MAX_VCPUS]   # the first nr_vcpus are there, for as long as this structure
     uint64_t nr_hypercalls[64]   # statistics
     uint64_t nr_exceptions[32]
-    int emergency_fd         # pipes (not blocking) that CONSOLEIO_write fills, before the guest uses its console ring and after; <= 0 none
+    # pipes (not blocking) that CONSOLEIO_write fills, before the guest uses its console ring and after; <= 0 none
+    int emergency_fd
     int log_fd
     uint8_t console_used
     uint8_t handle[16]       # XENVER_guest_handle: the domain's UUID
@@ -206,6 +209,7 @@ cdef struct Domain:
     GrantMap *grant_maps            # touched by the domain's own thread only
     uint32_t nr_grant_maps
     uint32_t free_grant_map         # the first free one, nr_grant_maps none
+
 
 # NULL: it has no such vcpu.
 cdef inline Vcpu *domain_vcpu(Domain *domain, uint32_t id) noexcept nogil:

@@ -3,10 +3,12 @@ from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 from xenia.domain.domain cimport Domain, EventChannel, Listener, Vcpu
 
 cdef void event_set_pending(Domain *domain, uint32_t port) noexcept nogil         # by the domain's own thread
-cdef void event_post(Domain *domain, uint32_t port) noexcept nogil                # from any thread: mailbox, then kick and wake
+# from any thread: mailbox, then kick and wake
+cdef void event_post(Domain *domain, uint32_t port) noexcept nogil
 # The thread that runs the domain calls it before it enters the guest, and between marking a vcpu blocked and waiting on
 # wake_fd: that order, with event_post's, is what loses no wake-up.
-cdef void vcpu_nudge(Vcpu *vcpu) noexcept nogil                                   # from any thread: look round soon, if it runs
+# from any thread: look round soon, if it runs
+cdef void vcpu_nudge(Vcpu *vcpu) noexcept nogil
 cdef void events_apply_mailbox(Domain *domain) noexcept nogil
 cdef void virq_send(Vcpu *vcpu, int virq) noexcept nogil                          # by the domain's own thread
 cdef void virq_post(Vcpu *vcpu, int virq) noexcept nogil                          # from any thread
@@ -21,17 +23,19 @@ cdef int64_t event_bind_vcpu(Domain *domain, uint32_t port, uint32_t vcpu_id) no
 cdef int64_t event_close(Domain *domain, uint32_t port) noexcept nogil
 cdef int64_t event_unmask(Domain *domain, uint32_t port) noexcept nogil
 cdef int64_t event_set_priority(Domain *domain, uint32_t port, uint32_t priority) noexcept nogil
-cdef int64_t event_reset(Domain *domain) noexcept nogil                           # ends with no channel, on the two-level ABI
+# ends with no channel, on the two-level ABI
+cdef int64_t event_reset(Domain *domain) noexcept nogil
 cdef bint event_port_pending(Domain *domain, uint32_t port) noexcept nogil
 
 # Xenia's own ends.  event_open takes a free port for a channel whose other end is Xenia; event_connect is a
-# backend binding to a port that the guest, or the builder, left unbound for `remote_domid`.  `notify_fd`: an eventfd that does not
-# block, still owned by the caller; a negative one is never written.
+# backend binding to a port that the guest, or the builder, left unbound for `remote_domid`.  `notify_fd`: an eventfd
+# that does not block, still owned by the caller; a negative one is never written.
 cdef int64_t event_open(Domain *domain, uint16_t remote_domid, uint32_t remote_port, int notify_fd) noexcept nogil
 cdef int64_t event_connect(Domain *domain, uint32_t port, uint16_t remote_domid, int notify_fd) noexcept nogil
 # Unless the guest closed it meanwhile: `notify_fd` says which channel is meant.  Nobody writes to it afterwards.
 cdef void event_disconnect(Domain *domain, uint32_t port, int notify_fd) noexcept nogil
-# Let a listener answer what the guest sends, instead of `notify_fd`, which says which channel is meant.  It is called on the thread that runs
-# the domain, without any lock; it must not wait for the guest, nor for long.  After event_ignore it is not called any more, nor under way.
+# Let a listener answer what the guest sends, instead of `notify_fd`, which says which channel is meant.  It is called
+# on the thread that runs the domain, without any lock; it must not wait for the guest, nor for long.  After
+# event_ignore it is not called any more, nor under way.
 cdef bint event_listen(Domain *domain, uint32_t port, int notify_fd, Listener *listener) noexcept nogil
 cdef void event_ignore(Domain *domain, uint32_t port, Listener *listener) noexcept nogil

@@ -1,22 +1,25 @@
 """Event channels (public/event_channel.h): what is bound to what, and how an event gets from one end to the other.
 
-What the guest sees of an event has two ABIs: bits in shared_info (domain/two_level), or queues in pages of its own (domain/fifo) once it
-has set them up.  Those words are changed by the thread that runs the domain, and by nobody else, so they need no atomic operation.  Any
-other thread that has something to tell (a backend, another domain) sets the port's bit in the domain's mailbox and sees to it that the
-domain's thread looks: a vcpu that runs is kicked out of the engine, one that is blocked is woken through wake_fd.  Poster and
-sleeper each write their own word first and read the other's afterwards, both in sequentially consistent order, so one of them sees
-the other: the poster writes mailbox then reads `blocked`, the sleeper writes `blocked` then reads mailbox.
+What the guest sees of an event has two ABIs: bits in shared_info (domain/two_level), or queues in pages of its own
+(domain/fifo) once it has set them up.  Those words are changed by the thread that runs the domain, and by nobody else,
+so they need no atomic operation.  Any other thread that has something to tell (a backend, another domain) sets the
+port's bit in the domain's mailbox and sees to it that the domain's thread looks: a vcpu that runs is kicked out of the
+engine, one that is blocked is woken through wake_fd.  Poster and sleeper each write their own word first and read the
+other's afterwards, both in sequentially consistent order, so one of them sees the other: the poster writes mailbox then
+reads `blocked`, the sleeper writes `blocked` then reads mailbox.
 
-The mailbox has three levels: a word in each bucket of 64 ports, a bit for each bucket, a flag for all.  It is written in that order and
-taken in the other, so that nothing is left in a word that no flag tells of.
+The mailbox has three levels: a word in each bucket of 64 ports, a bit for each bucket, a flag for all.  It is written
+in that order and taken in the other, so that nothing is left in a word that no flag tells of.
 
-A channel with two ends is changed by either of two threads: bound, closed, and sent through, all under the Directory's lock, so that nobody
-sends to a domain, or to a backend's eventfd, that is gone.  A backend that can answer at once has a listener instead, which is called without
-that lock; who takes it away waits until nobody is inside.
+A channel with two ends is changed by either of two threads: bound, closed, and sent through, all under the Directory's
+lock, so that nobody sends to a domain, or to a backend's eventfd, that is gone.  A backend that can answer at once has
+a listener instead, which is called without that lock; who takes it away waits until nobody is inside.
 """
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from posix.unistd cimport write
-from xenia.abi.errno cimport XEN_EACCES, XEN_EEXIST, XEN_EINVAL, XEN_ENOENT, XEN_ENOMEM, XEN_ENOSPC, XEN_ENOSYS, XEN_ESRCH
+from xenia.abi.errno cimport (
+    XEN_EACCES, XEN_EEXIST, XEN_EINVAL, XEN_ENOENT, XEN_ENOMEM, XEN_ENOSPC, XEN_ENOSYS, XEN_ESRCH,
+)
 from xenia.abi.event_channel cimport EVTCHN_FIFO_NR_CHANNELS, EVTCHN_FIFO_PRIORITY_DEFAULT, EVTCHN_FIFO_PRIORITY_MIN
 from xenia.abi.xen cimport DOMID_SELF, NR_EVENT_CHANNELS_2L, NR_VIRQS, VIRQ_DEBUG, VIRQ_TIMER
 from xenia.domain.channels cimport channels_grow, event_channel, event_port_in_use, event_port_valid
@@ -65,8 +68,10 @@ cdef enum:
     VIRQ_XENOPROF = 7
     VIRQ_XENPMU = 13
 
+
 cdef bint virq_is_global(uint32_t virq) noexcept nogil:
     return virq != VIRQ_TIMER and virq != VIRQ_DEBUG and virq != VIRQ_XENOPROF and virq != VIRQ_XENPMU
+
 
 cdef void event_set_pending(Domain *domain, uint32_t port) noexcept nogil:
     cdef Vcpu *vcpu = domain.vcpus[event_channel(domain, port).notify_vcpu]
@@ -79,10 +84,12 @@ cdef void event_set_pending(Domain *domain, uint32_t port) noexcept nogil:
                 vcpu_unblock(vcpu)
                 break
 
+
 cdef void vcpu_nudge(Vcpu *vcpu) noexcept nogil:
     flag_set(&vcpu.domain.preempt)
     if vcpu.processor != NULL:
         vcpu.processor.ops.kick(vcpu.processor)
+
 
 cdef void event_post(Domain *domain, uint32_t port) noexcept nogil:
     cdef EventBucket *bucket
@@ -100,6 +107,7 @@ cdef void event_post(Domain *domain, uint32_t port) noexcept nogil:
     else:
         vcpu_nudge(vcpu)
 
+
 # Of who is about to wait, a plain look at the flag is not enough.
 cdef bint sleeps(Domain *domain) noexcept nogil:
     cdef uint32_t id
@@ -107,6 +115,7 @@ cdef bint sleeps(Domain *domain) noexcept nogil:
         if domain.vcpus[id].blocked:
             return True
     return False
+
 
 cdef void events_apply_mailbox(Domain *domain) noexcept nogil:
     cdef uint64_t buckets
@@ -124,6 +133,7 @@ cdef void events_apply_mailbox(Domain *domain) noexcept nogil:
             buckets &= buckets - 1
             apply(domain, bucket)
 
+
 cdef void apply(Domain *domain, uint32_t bucket) noexcept nogil:
     cdef uint64_t bits = word_take(&domain.event_buckets[bucket].mailbox)
     cdef uint32_t port
@@ -133,18 +143,22 @@ cdef void apply(Domain *domain, uint32_t bucket) noexcept nogil:
         if event_port_in_use(domain, port):
             event_set_pending(domain, port)
 
+
 cdef void virq_send(Vcpu *vcpu, int virq) noexcept nogil:
     if vcpu.virq_port[virq]:
         event_set_pending(vcpu.domain, vcpu.virq_port[virq])
+
 
 cdef void virq_post(Vcpu *vcpu, int virq) noexcept nogil:
     if vcpu.virq_port[virq]:
         event_post(vcpu.domain, vcpu.virq_port[virq])
 
+
 cdef bint event_port_pending(Domain *domain, uint32_t port) noexcept nogil:
     if not event_port_in_use(domain, port):
         return False
     return fifo_is_pending(domain, port) if domain.fifo else two_level_is_pending(domain, port)
+
 
 cdef int64_t event_send(Domain *domain, uint32_t port) noexcept nogil:
     cdef EventChannel *channel
@@ -169,6 +183,7 @@ cdef int64_t event_send(Domain *domain, uint32_t port) noexcept nogil:
         count_add(&listener.inside, -1)
     return result
 
+
 cdef int64_t send(Domain *domain, EventChannel *channel) noexcept nogil:
     cdef uint64_t one = 1
     if channel.state == ECS_XENIA:
@@ -183,13 +198,16 @@ cdef int64_t send(Domain *domain, EventChannel *channel) noexcept nogil:
         return -XEN_EINVAL
     return 0
 
+
 cdef void hold_channels(Domain *domain) noexcept nogil:
     if domain.directory != NULL:
         lock(&domain.directory.lock)
 
+
 cdef void drop_channels(Domain *domain) noexcept nogil:
     if domain.directory != NULL:
         unlock(&domain.directory.lock)
+
 
 # The lowest free port, -XEN_ENOSPC or -XEN_ENOMEM.  Port 0 is never handed out, and none that is on a queue still.
 cdef int64_t free_port(Domain *domain) noexcept nogil:
@@ -204,6 +222,7 @@ cdef int64_t free_port(Domain *domain) noexcept nogil:
             return port
     return -XEN_ENOSPC
 
+
 # A channel at a free port, for the caller to say of what kind it is; NULL with free_port's error.
 cdef EventChannel *new_channel(Domain *domain, uint32_t vcpu_id, int64_t *port) noexcept nogil:
     cdef EventChannel *channel
@@ -215,8 +234,10 @@ cdef EventChannel *new_channel(Domain *domain, uint32_t vcpu_id, int64_t *port) 
     channel.priority = EVTCHN_FIFO_PRIORITY_DEFAULT
     return channel
 
+
 cdef uint16_t resolved(Domain *domain, uint16_t domid) noexcept nogil:
     return domain.domid if domid == DOMID_SELF else domid
+
 
 cdef int64_t event_alloc_unbound(Domain *domain, uint16_t remote_domid) noexcept nogil:
     cdef int64_t port
@@ -226,6 +247,7 @@ cdef int64_t event_alloc_unbound(Domain *domain, uint16_t remote_domid) noexcept
         flag_store(&channel.state, ECS_UNBOUND)
     return port
 
+
 cdef int64_t event_bind_interdomain(Domain *domain, uint16_t remote_domid, uint32_t remote_port) noexcept nogil:
     cdef int64_t port
     cdef EventChannel *local = new_channel(domain, 0, &port)
@@ -234,13 +256,16 @@ cdef int64_t event_bind_interdomain(Domain *domain, uint16_t remote_domid, uint3
     drop_channels(domain)
     return port
 
+
 # `local` is a channel at the free port `port`, or NULL with free_port's error.
 cdef int64_t bind_interdomain(Domain *domain, EventChannel *local, int64_t port, uint16_t remote_domid,
                               uint32_t remote_port) noexcept nogil:
     cdef EventChannel *remote
     cdef Domain *other = domain
+    cdef bint known
     if remote_domid != domain.domid:
-        other = domain.directory.domains[remote_domid] if domain.directory != NULL and remote_domid < NR_DOMIDS else NULL
+        known = domain.directory != NULL and remote_domid < NR_DOMIDS
+        other = domain.directory.domains[remote_domid] if known else NULL
         if other == NULL and remote_domid != 0:
             return -XEN_ESRCH
     if local == NULL:
@@ -261,6 +286,7 @@ cdef int64_t bind_interdomain(Domain *domain, EventChannel *local, int64_t port,
     event_set_pending(domain, <uint32_t>port)
     return port
 
+
 cdef int64_t event_bind_virq(Domain *domain, uint32_t virq, uint32_t vcpu_id) noexcept nogil:
     cdef EventChannel *channel
     cdef Vcpu *vcpu
@@ -279,6 +305,7 @@ cdef int64_t event_bind_virq(Domain *domain, uint32_t virq, uint32_t vcpu_id) no
         vcpu.virq_port[virq] = <uint32_t>port
     return port
 
+
 cdef int64_t event_bind_ipi(Domain *domain, uint32_t vcpu_id) noexcept nogil:
     cdef EventChannel *channel
     cdef int64_t port
@@ -288,6 +315,7 @@ cdef int64_t event_bind_ipi(Domain *domain, uint32_t vcpu_id) noexcept nogil:
     if channel != NULL:
         channel.state = ECS_IPI
     return port
+
 
 cdef int64_t event_bind_vcpu(Domain *domain, uint32_t port, uint32_t vcpu_id) noexcept nogil:
     cdef EventChannel *channel
@@ -304,6 +332,7 @@ cdef int64_t event_bind_vcpu(Domain *domain, uint32_t port, uint32_t vcpu_id) no
     channel.notify_vcpu = <uint8_t>vcpu_id
     return 0
 
+
 cdef int64_t event_close(Domain *domain, uint32_t port) noexcept nogil:
     if not event_port_in_use(domain, port):
         return -XEN_EINVAL
@@ -311,6 +340,7 @@ cdef int64_t event_close(Domain *domain, uint32_t port) noexcept nogil:
     close(domain, port)
     drop_channels(domain)
     return 0
+
 
 cdef void close(Domain *domain, uint32_t port) noexcept nogil:
     cdef EventChannel *channel = event_channel(domain, port)
@@ -333,6 +363,7 @@ cdef void close(Domain *domain, uint32_t port) noexcept nogil:
         two_level_clear_pending(domain, port)
     domain.first_free = min(domain.first_free, port)
 
+
 cdef int64_t event_unmask(Domain *domain, uint32_t port) noexcept nogil:
     if not event_port_valid(domain, port):
         return -XEN_EINVAL
@@ -343,6 +374,7 @@ cdef int64_t event_unmask(Domain *domain, uint32_t port) noexcept nogil:
     else:
         two_level_unmask(domain, port)
     return 0
+
 
 cdef int64_t event_set_priority(Domain *domain, uint32_t port, uint32_t priority) noexcept nogil:
     if not event_port_valid(domain, port):
@@ -356,6 +388,7 @@ cdef int64_t event_set_priority(Domain *domain, uint32_t port, uint32_t priority
     event_channel(domain, port).priority = <uint8_t>priority
     return 0
 
+
 cdef int64_t event_reset(Domain *domain) noexcept nogil:
     cdef uint32_t port
     for port in range(1, domain.valid_ports):
@@ -363,12 +396,14 @@ cdef int64_t event_reset(Domain *domain) noexcept nogil:
     fifo_end(domain)
     return 0
 
+
 cdef int64_t event_open(Domain *domain, uint16_t remote_domid, uint32_t remote_port, int notify_fd) noexcept nogil:
     cdef int64_t port = event_alloc_unbound(domain, remote_domid)
     if port > 0:
         event_channel(domain, <uint32_t>port).remote_port = remote_port
         event_connect(domain, <uint32_t>port, remote_domid, notify_fd)
     return port
+
 
 cdef int64_t event_connect(Domain *domain, uint32_t port, uint16_t remote_domid, int notify_fd) noexcept nogil:
     cdef EventChannel *channel
@@ -384,6 +419,7 @@ cdef int64_t event_connect(Domain *domain, uint32_t port, uint16_t remote_domid,
     drop_channels(domain)
     return result
 
+
 cdef void event_disconnect(Domain *domain, uint32_t port, int notify_fd) noexcept nogil:
     cdef EventChannel *channel
     if not event_port_valid(domain, port):
@@ -395,6 +431,7 @@ cdef void event_disconnect(Domain *domain, uint32_t port, int notify_fd) noexcep
         channel.listener = NULL
         flag_store(&channel.state, ECS_UNBOUND)
     drop_channels(domain)
+
 
 cdef bint event_listen(Domain *domain, uint32_t port, int notify_fd, Listener *listener) noexcept nogil:
     cdef EventChannel *channel
@@ -408,6 +445,7 @@ cdef bint event_listen(Domain *domain, uint32_t port, int notify_fd, Listener *l
         channel.listener = listener
     drop_channels(domain)
     return is_ours
+
 
 cdef void event_ignore(Domain *domain, uint32_t port, Listener *listener) noexcept nogil:
     cdef EventChannel *channel = event_channel(domain, port)

@@ -1,20 +1,22 @@
 """Event queues in the guest's own pages: the FIFO ABI of public/event_channel.h.
 
-Each port has a word in the event array, whose pages the guest adds one at a time: PENDING, MASKED, LINKED, and the number of the port that
-comes after it in its queue.  Each vcpu has a queue for each of 16 priorities.  The guest takes from the front: `head` in the vcpu's control
-block says where a queue begins, and a bit of `ready` that there is something new to look at.  Xen puts at the end.  Where that is, Xen alone
-knows (`fifo_tail`).
+Each port has a word in the event array, whose pages the guest adds one at a time: PENDING, MASKED, LINKED, and the
+number of the port that comes after it in its queue.  Each vcpu has a queue for each of 16 priorities.  The guest takes
+from the front: `head` in the vcpu's control block says where a queue begins, and a bit of `ready` that there is
+something new to look at.  Xen puts at the end.  Where that is, Xen alone knows (`fifo_tail`).
 
-Raising a port sets PENDING; unless it is masked, or on a queue already, it becomes LINKED and goes to the end of the queue.  If the port at
-the end is still linked, its word's link names the new one, and the guest will come to it.  If it is not, the guest has emptied the queue: the
-new port is the head, and `ready` and the upcall flag tell the guest.  A port that is masked stays PENDING until it is unmasked.
+Raising a port sets PENDING; unless it is masked, or on a queue already, it becomes LINKED and goes to the end of the
+queue.  If the port at the end is still linked, its word's link names the new one, and the guest will come to it.  If it
+is not, the guest has emptied the queue: the new port is the head, and `ready` and the upcall flag tell the guest.  A
+port that is masked stays PENDING until it is unmasked.
 
-A port whose priority or vcpu changes stays on the queue it is on, and goes to the other one next time.  It may be the last that the old
-queue saw; then that queue forgets its end, or it would find it linked, but elsewhere, and lose the next event there.
+A port whose priority or vcpu changes stays on the queue it is on, and goes to the other one next time.  It may be the
+last that the old queue saw; then that queue forgets its end, or it would find it linked, but elsewhere, and lose the
+next event there.
 
-The guest may write to all of this whenever it runs, and what it writes there decides what events it gets, nothing else: no link and no head
-is ever followed here, and no word outside of its own pages is touched.  The pages are held with a reference and a writable type reference,
-so that they can become no page tables.
+The guest may write to all of this whenever it runs, and what it writes there decides what events it gets, nothing else:
+no link and no head is ever followed here, and no word outside of its own pages is touched.  The pages are held with a
+reference and a writable type reference, so that they can become no page tables.
 """
 from libc.stdint cimport uint32_t, uint64_t
 from xenia.abi.errno cimport XEN_EINVAL, XEN_ENOSPC, XEN_EOPNOTSUPP
@@ -49,6 +51,7 @@ cdef uint32_t BUSY = <uint32_t>1 << EVTCHN_FIFO_BUSY
 
 # --- the pages
 
+
 cdef int hold(Domain *domain, uint64_t mfn) noexcept nogil:
     cdef int result
     lock(&domain.mmu.lock)
@@ -56,15 +59,18 @@ cdef int hold(Domain *domain, uint64_t mfn) noexcept nogil:
     unlock(&domain.mmu.lock)
     return -XEN_EINVAL if result else 0
 
+
 cdef int fifo_init_control(Vcpu *vcpu, uint64_t mfn, uint32_t offset) noexcept nogil:
     cdef Domain *domain = vcpu.domain
-    if offset > 4096 - sizeof(evtchn_fifo_control_block_t) or offset & 7 or vcpu.fifo_control != NULL or hold(domain, mfn):
+    if (offset > 4096 - sizeof(evtchn_fifo_control_block_t) or offset & 7 or vcpu.fifo_control != NULL
+            or hold(domain, mfn)):
         return -XEN_EINVAL
     vcpu.fifo_control_mfn = mfn
     vcpu.fifo_control = <evtchn_fifo_control_block_t *>(domain.machine.base + (mfn << 12) + offset)
     if not domain.fifo:
         take_over(domain)
     return 0
+
 
 # What is pending in shared_info waits for its word.
 cdef void take_over(Domain *domain) noexcept nogil:
@@ -75,6 +81,7 @@ cdef void take_over(Domain *domain) noexcept nogil:
         channel.priority = EVTCHN_FIFO_PRIORITY_DEFAULT
         channel.unplaced = two_level_is_pending(domain, port)
     domain.fifo = 1
+
 
 cdef int fifo_expand_array(Domain *domain, uint64_t mfn) noexcept nogil:
     cdef uint32_t port, first = domain.nr_event_array * WORDS_PER_PAGE
@@ -91,6 +98,7 @@ cdef int fifo_expand_array(Domain *domain, uint64_t mfn) noexcept nogil:
             event_channel(domain, port).unplaced = 0
             fifo_set_pending(domain, port)
     return 0
+
 
 cdef void fifo_end(Domain *domain) noexcept nogil:
     cdef Vcpu *vcpu
@@ -111,13 +119,16 @@ cdef void fifo_end(Domain *domain) noexcept nogil:
         put_page_and_type(&domain.mmu, domain.event_array[domain.nr_event_array])
     unlock(&domain.mmu.lock)
 
+
 # --- the words
+
 
 # NULL: its page is not there yet.
 cdef inline uint32_t *event_word(Domain *domain, uint32_t port) noexcept nogil:
     if port // WORDS_PER_PAGE >= domain.nr_event_array:
         return NULL
     return <uint32_t *>frame_words(domain.machine, domain.event_array[port // WORDS_PER_PAGE]) + port % WORDS_PER_PAGE
+
 
 cdef bint fifo_set_pending(Domain *domain, uint32_t port) noexcept nogil:
     cdef EventChannel *channel = event_channel(domain, port)
@@ -132,6 +143,7 @@ cdef bint fifo_set_pending(Domain *domain, uint32_t port) noexcept nogil:
         word[0] = before | PENDING | LINKED
         enqueue(domain, channel, port)
     return not before & PENDING
+
 
 cdef void enqueue(Domain *domain, EventChannel *channel, uint32_t port) noexcept nogil:
     cdef Vcpu *vcpu = domain.vcpus[channel.notify_vcpu]
@@ -149,6 +161,7 @@ cdef void enqueue(Domain *domain, EventChannel *channel, uint32_t port) noexcept
             mark_events_pending(vcpu)
     tail[0] = port
 
+
 # False: `tail` is on no queue any more.
 cdef bint append(Domain *domain, uint32_t tail, uint32_t port) noexcept nogil:
     cdef uint32_t *word
@@ -162,11 +175,13 @@ cdef bint append(Domain *domain, uint32_t tail, uint32_t port) noexcept nogil:
     word[0] = before & ~(BUSY | EVTCHN_FIFO_LINK_MASK) | port
     return True
 
+
 cdef void fifo_clear_pending(Domain *domain, uint32_t port) noexcept nogil:
     cdef uint32_t *word = event_word(domain, port)
     event_channel(domain, port).unplaced = 0
     if word != NULL:
         word[0] &= ~PENDING
+
 
 cdef void fifo_unmask(Domain *domain, uint32_t port) noexcept nogil:
     cdef uint32_t *word = event_word(domain, port)
@@ -176,13 +191,16 @@ cdef void fifo_unmask(Domain *domain, uint32_t port) noexcept nogil:
     if word[0] & PENDING:
         fifo_set_pending(domain, port)
 
+
 cdef bint fifo_is_pending(Domain *domain, uint32_t port) noexcept nogil:
     cdef uint32_t *word = event_word(domain, port)
     return word != NULL and word[0] & PENDING != 0
 
+
 cdef bint fifo_is_masked(Domain *domain, uint32_t port) noexcept nogil:
     cdef uint32_t *word = event_word(domain, port)
     return word == NULL or word[0] & MASKED != 0
+
 
 cdef bint fifo_is_linked(Domain *domain, uint32_t port) noexcept nogil:
     cdef uint32_t *word = event_word(domain, port)

@@ -1,9 +1,11 @@
-"""The frames of a domain's grant table (public/grant_table.h): not the domain's to free, retype or count as its memory."""
+"""The frames of a domain's grant table (public/grant_table.h): not the domain's to free, retype or count as its
+memory."""
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 from xenia.abi.errno cimport XEN_EBUSY, XEN_ENOMEM
 from xenia.abi.grant_table cimport (
-    GNTTAB_NR_RESERVED_ENTRIES, GTF_permit_access, GTF_reading, GTF_type_mask, GTF_writing, grant_entry_v1_t, grant_entry_v2_t,
+    GNTTAB_NR_RESERVED_ENTRIES, GTF_permit_access, GTF_reading, GTF_type_mask, GTF_writing, grant_entry_v1_t,
+    grant_entry_v2_t,
 )
 from xenia.abi.xen cimport INVALID_M2P_ENTRY
 from xenia.domain.domain cimport Domain
@@ -15,15 +17,19 @@ cdef enum:
     ENTRIES_V2 = 256            # per frame
     HELD = GTF_reading | GTF_writing
 
+
 cdef bint grant_frames_grow(Domain *domain, uint32_t nr_frames) noexcept nogil:
     if nr_frames > MAX_GRANT_FRAMES:
         return False
-    if domain.grant_version == 2 and not add_frames(domain, domain.status_frames, &domain.nr_status_frames, nr_status(nr_frames)):
+    if (domain.grant_version == 2
+            and not add_frames(domain, domain.status_frames, &domain.nr_status_frames, nr_status(nr_frames))):
         return False
     return add_frames(domain, domain.grant_frames, &domain.nr_grant_frames, nr_frames)
 
+
 cdef uint32_t nr_status(uint32_t nr_frames) noexcept nogil:
     return (nr_frames * ENTRIES_V2 + STATUSES_PER_FRAME - 1) // STATUSES_PER_FRAME
+
 
 cdef bint add_frames(Domain *domain, uint64_t *frames, uint32_t *count, uint32_t wanted) noexcept nogil:
     cdef uint64_t mfn
@@ -40,6 +46,7 @@ cdef bint add_frames(Domain *domain, uint64_t *frames, uint32_t *count, uint32_t
         count[0] += 1
     return True
 
+
 cdef int grant_version_set(Domain *domain, uint32_t version) noexcept nogil:
     cdef grant_entry_v1_t reserved[GNTTAB_NR_RESERVED_ENTRIES]
     cdef uint32_t i
@@ -47,7 +54,8 @@ cdef int grant_version_set(Domain *domain, uint32_t version) noexcept nogil:
         return 0
     if grant_held_from(domain, GNTTAB_NR_RESERVED_ENTRIES):
         return -XEN_EBUSY
-    if version == 2 and not add_frames(domain, domain.status_frames, &domain.nr_status_frames, nr_status(domain.nr_grant_frames)):
+    if (version == 2 and not add_frames(domain, domain.status_frames, &domain.nr_status_frames,
+                                        nr_status(domain.nr_grant_frames))):
         return -XEN_ENOMEM
     memset(reserved, 0, sizeof(reserved))
     for i in range(min(<uint32_t>GNTTAB_NR_RESERVED_ENTRIES, grant_entries(domain))):
@@ -60,6 +68,7 @@ cdef int grant_version_set(Domain *domain, uint32_t version) noexcept nogil:
     for i in range(min(<uint32_t>GNTTAB_NR_RESERVED_ENTRIES, grant_entries(domain))):
         restore_reserved(domain, i, &reserved[i])
     return 0
+
 
 # Version 1 has none.  False: the guest still maps one, and they stay.
 cdef bint status_frames_release(Domain *domain) noexcept nogil:
@@ -76,17 +85,20 @@ cdef bint status_frames_release(Domain *domain) noexcept nogil:
         machine_free(domain.machine, mfn)
     return True
 
+
 cdef void save_reserved(Domain *domain, uint32_t ref, grant_entry_v1_t *saved) noexcept nogil:
     cdef uint64_t *first = frame_words(domain.machine, domain.grant_frames[0])
     cdef grant_entry_v2_t *entry = <grant_entry_v2_t *>first + ref
     if domain.grant_version == 1:
         saved[0] = (<grant_entry_v1_t *>first)[ref]
         return
-    saved.flags = entry.flags & ~HELD | (<unsigned short *>frame_words(domain.machine, domain.status_frames[0]))[ref] & HELD
+    saved.flags = (entry.flags & ~HELD
+                   | (<unsigned short *>frame_words(domain.machine, domain.status_frames[0]))[ref] & HELD)
     saved.domid = entry.domid
     saved.frame = <uint32_t>entry.frame
     if saved.flags & GTF_type_mask != GTF_permit_access or entry.frame >> 32:
         memset(saved, 0, sizeof(grant_entry_v1_t))      # version 1 has no words for it
+
 
 cdef void restore_reserved(Domain *domain, uint32_t ref, grant_entry_v1_t *saved) noexcept nogil:
     cdef uint64_t *first = frame_words(domain.machine, domain.grant_frames[0])
@@ -98,6 +110,7 @@ cdef void restore_reserved(Domain *domain, uint32_t ref, grant_entry_v1_t *saved
     entry.frame = saved.frame
     entry.flags = saved.flags & ~HELD
     (<unsigned short *>frame_words(domain.machine, domain.status_frames[0]))[ref] = saved.flags & HELD
+
 
 cdef void grant_frames_release(Domain *domain) noexcept nogil:
     while domain.nr_grant_frames:

@@ -1,10 +1,11 @@
 """A domain's handles of frames that others granted it (public/grant_table.h: map_grant_ref and its opposites).
 
-A handle is a hold with a place in the domain's page tables (a host mapping), with the right to be named to a device (a device mapping:
-there is no I/O MMU, so that is a number and nothing else), or both.  The hold is given back when neither is left, after the last
-translation of the frame was flushed.
+A handle is a hold with a place in the domain's page tables (a host mapping), with the right to be named to a device (a
+device mapping: there is no I/O MMU, so that is a number and nothing else), or both.  The hold is given back when
+neither is left, after the last translation of the frame was flushed.
 
-A domain may map what it granted itself by its own number.  Such an entry is like any other entry of its own frames, with a reference of its own.
+A domain may map what it granted itself by its own number.  Such an entry is like any other entry of its own frames,
+with a reference of its own.
 """
 
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
@@ -12,8 +13,9 @@ from libc.stdlib cimport realloc
 from libc.string cimport memset
 
 from xenia.abi.grant_table cimport (
-    GNTMAP_application_map, GNTMAP_contains_pte, GNTMAP_device_map, GNTMAP_guest_avail0, GNTMAP_host_map, GNTMAP_readonly,
-    GNTST_bad_dev_addr, GNTST_bad_gntref, GNTST_bad_handle, GNTST_general_error, GNTST_no_space, GNTST_okay,
+    GNTMAP_application_map, GNTMAP_contains_pte, GNTMAP_device_map, GNTMAP_guest_avail0, GNTMAP_host_map,
+    GNTMAP_readonly, GNTST_bad_dev_addr, GNTST_bad_gntref, GNTST_bad_handle, GNTST_general_error, GNTST_no_space,
+    GNTST_okay,
 )
 from xenia.domain.domain cimport Domain, GrantHold, GrantMap, Vcpu
 from xenia.domain.grants cimport GRANT_MAP, grant_hold, grant_release
@@ -29,7 +31,8 @@ cdef enum:
     MAPPED = GNTMAP_device_map | GNTMAP_host_map
 
 
-cdef int grant_map(Vcpu *vcpu, Domain *granter, uint32_t ref, uint32_t flags, uint64_t host_addr, uint32_t *handle, uint64_t *maddr) noexcept nogil:
+cdef int grant_map(Vcpu *vcpu, Domain *granter, uint32_t ref, uint32_t flags, uint64_t host_addr, uint32_t *handle,
+                   uint64_t *maddr) noexcept nogil:
     cdef Domain *domain = vcpu.domain
     cdef bint writable = not flags & GNTMAP_readonly
     cdef GrantHold hold
@@ -86,7 +89,8 @@ cdef bint find(Vcpu *vcpu, uint32_t flags, uint64_t host_addr, EntryPlace *place
     return place_of_va(&vcpu.domain.mmu, vcpu.mmu.root_kernel, host_addr, place)
 
 
-cdef int grant_unmap(Vcpu *vcpu, uint32_t handle, uint64_t host_addr, uint64_t dev_bus_addr, uint64_t new_addr) noexcept nogil:
+cdef int grant_unmap(Vcpu *vcpu, uint32_t handle, uint64_t host_addr, uint64_t dev_bus_addr,
+                     uint64_t new_addr) noexcept nogil:
     cdef Domain *domain = vcpu.domain
     cdef GrantMap *entry
     cdef int status
@@ -146,6 +150,7 @@ cdef void move(PvMmu *mmu, EntryPlace *source, EntryPlace *target) noexcept nogi
 
 
 # --- handles ---
+
 
 cdef uint32_t take_handle(Domain *domain) noexcept nogil:
     cdef uint32_t number = domain.free_grant_map, size, i

@@ -48,7 +48,8 @@ cdef bint give_up(Domain *domain, uint64_t mfn) noexcept nogil:
     if not frame_exists(domain.machine, mfn):
         return False
     frame = &domain.machine.frames[mfn]
-    if frame.owner != domain.domid or frame.refs != 1 or not frame.flags & FRAME_ALLOCATED or frame.type == FRAME_SHARED:
+    if (frame.owner != domain.domid or frame.refs != 1 or not frame.flags & FRAME_ALLOCATED
+            or frame.type == FRAME_SHARED):
         return False
     domain.mmu.processor.ops.flush_frame(domain.mmu.processor, mfn)
     domain.mmu.processor.ops.code_dirty(domain.mmu.processor, mfn << 12, 4096)
@@ -72,7 +73,8 @@ cdef int accept(Domain *target, uint16_t giver, uint64_t mfn, uint32_t ref) noex
         return GNTST_general_error
     entry = <uint32_t *>grant_entry(target, ref)
     header = header_load(entry)
-    if header & (GTF_type_mask | GTF_transfer_committed | GTF_transfer_completed) != GTF_accept_transfer or header >> 16 != giver:
+    if (header & (GTF_type_mask | GTF_transfer_committed | GTF_transfer_completed) != GTF_accept_transfer
+            or header >> 16 != giver):
         return GNTST_general_error
     if not header_swap(entry, header, header | GTF_transfer_committed):
         return GNTST_general_error

@@ -1,28 +1,29 @@
 """Grant references as whoever uses them sees them (public/grant_table.h).
 
-Theory of operation.  A domain writes into its table which frame another domain may use.  Whoever uses it, to map it, to copy, or as a
-backend, takes a hold: the entry is read once, checked, and its GTF_reading and GTF_writing flags set in the same atomic step, so that the
-granter cannot take the grant back unseen; then the frame is held through the frame table, with a writable reference where it will be
-written.  So a granted frame stays with its granter, and never becomes a page table, for as long as anybody could write to it, whatever the
-granter does to its entry.  What is held of each reference is on record, and as long as there is anything, the record and not the
-entry says which frame it is.
+Theory of operation.  A domain writes into its table which frame another domain may use.  Whoever uses it, to map it, to
+copy, or as a backend, takes a hold: the entry is read once, checked, and its GTF_reading and GTF_writing flags set in
+the same atomic step, so that the granter cannot take the grant back unseen; then the frame is held through the frame
+table, with a writable reference where it will be written.  So a granted frame stays with its granter, and never becomes
+a page table, for as long as anybody could write to it, whatever the granter does to its entry.  What is held of each
+reference is on record, and as long as there is anything, the record and not the entry says which frame it is.
 
-Locks.  The granter's lock (PvMmu.lock) guards its table, its records and its frames.  Nobody holds two domains' locks at once: an
-operation takes the hold under the granter's lock, lets go of it, and then changes its own page tables under its own.  Giving back goes the
-other way round.  The lock of the Directory may be taken by nobody who holds a domain's lock.
+Locks.  The granter's lock (PvMmu.lock) guards its table, its records and its frames.  Nobody holds two domains' locks
+at once: an operation takes the hold under the granter's lock, lets go of it, and then changes its own page tables under
+its own.  Giving back goes the other way round.  The lock of the Directory may be taken by nobody who holds a domain's
+lock.
 
-The flags are shared with the guest, which takes a grant back with a cmpxchg that the emulated engine does not carry out atomically against
-other host threads.  A guest that takes a grant back while it is still being used may so not notice; it then shares its own frame for longer
-than it knows, and nothing else.
+The flags are shared with the guest, which takes a grant back with a cmpxchg that the emulated engine does not carry out
+atomically against other host threads.  A guest that takes a grant back while it is still being used may so not notice;
+it then shares its own frame for longer than it knows, and nothing else.
 """
 
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc
 
 from xenia.abi.grant_table cimport (
-    GNTST_bad_domain, GNTST_bad_gntref, GNTST_eagain, GNTST_general_error, GNTST_no_space, GNTST_okay, GTF_permit_access,
-    GTF_reading, GTF_readonly, GTF_sub_page, GTF_transitive, GTF_type_mask, GTF_writing, grant_entry_v2_t,
-    grant_entry_v2_transitive_t,
+    GNTST_bad_domain, GNTST_bad_gntref, GNTST_eagain, GNTST_general_error, GNTST_no_space, GNTST_okay,
+    GTF_permit_access, GTF_reading, GTF_readonly, GTF_sub_page, GTF_transitive, GTF_type_mask, GTF_writing,
+    grant_entry_v2_t, grant_entry_v2_transitive_t,
 )
 from xenia.domain.directory cimport domain_enter, domain_leave, domain_use
 from xenia.domain.written cimport frame_written
@@ -37,7 +38,9 @@ cdef extern from *:
     { return __atomic_compare_exchange_n(word, &expected, value, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); }
     static inline uint32_t half_load(uint32_t *half) { return __atomic_load_n(half, __ATOMIC_SEQ_CST); }
     static inline void quarter_or(uint16_t *place, uint16_t bits) { __atomic_fetch_or(place, bits, __ATOMIC_SEQ_CST); }
-    static inline void quarter_clear(uint16_t *place, uint16_t bits) { __atomic_fetch_and(place, ~bits, __ATOMIC_SEQ_CST); }
+    static inline void quarter_clear(uint16_t *place, uint16_t bits) {
+        __atomic_fetch_and(place, ~bits, __ATOMIC_SEQ_CST);
+    }
     """
     uint64_t word_load(uint64_t *word) noexcept nogil
     bint word_swap(uint64_t *word, uint64_t expected, uint64_t value) noexcept nogil
@@ -61,6 +64,7 @@ cdef struct Claim:          # what an entry said when its flags were set
 
 
 # --- the table ---
+
 
 cdef uint32_t grant_entries(Domain *domain) noexcept nogil:
     return domain.nr_grant_frames << (9 if domain.grant_version == 1 else 8)
@@ -102,7 +106,9 @@ cdef bint grant_held_from(Domain *domain, uint32_t ref) noexcept nogil:
 
 # --- holds ---
 
-cdef int grant_hold(Domain *granter, uint16_t holder, uint32_t ref, bint writable, int purpose, GrantHold *hold) noexcept nogil:
+
+cdef int grant_hold(Domain *granter, uint16_t holder, uint32_t ref, bint writable, int purpose,
+                    GrantHold *hold) noexcept nogil:
     cdef Claim claim
     cdef int status
     lock(&granter.mmu.lock)
@@ -129,7 +135,8 @@ cdef int go_through(Domain *granter, Claim *claim, bint writable, GrantHold *hol
     return status
 
 
-cdef int take(Domain *granter, uint16_t holder, uint32_t ref, bint writable, int purpose, GrantHold *hold, Claim *claim) noexcept nogil:
+cdef int take(Domain *granter, uint16_t holder, uint32_t ref, bint writable, int purpose, GrantHold *hold,
+              Claim *claim) noexcept nogil:
     cdef GrantRecord *record
     cdef int status
     claim.transitive = False
@@ -173,8 +180,8 @@ cdef int claim_v1(Domain *granter, uint16_t holder, uint32_t ref, bint writable,
     # Flags, domain and frame are one word: they are checked, and the flags set, in one step.
     cdef uint64_t *entry = <uint64_t *>grant_entry(granter, ref)
     cdef uint64_t word, wanted = GTF_reading | (GTF_writing if writable else 0)
-    cdef int i
-    for i in range(RETRIES):
+    cdef int _
+    for _ in range(RETRIES):
         word = word_load(entry)
         if not permits(word & 0xffff, (word >> 16) & 0xffff, holder, writable):
             return GNTST_general_error
@@ -186,8 +193,10 @@ cdef int claim_v1(Domain *granter, uint16_t holder, uint32_t ref, bint writable,
     return GNTST_general_error
 
 
-cdef int claim_v2(Domain *granter, uint16_t holder, uint32_t ref, bint writable, int purpose, Claim *claim) noexcept nogil:
-    # The flags are apart from the entry: they are set first, and taken back if the entry is not, or not any more, what it should be.
+cdef int claim_v2(Domain *granter, uint16_t holder, uint32_t ref, bint writable, int purpose,
+                  Claim *claim) noexcept nogil:
+    # The flags are apart from the entry: they are set first, and taken back if the entry is not, or not any more, what
+    # it should be.
     cdef grant_entry_v2_t *entry = <grant_entry_v2_t *>grant_entry(granter, ref)
     cdef grant_entry_v2_transitive_t *transitive = <grant_entry_v2_transitive_t *>entry
     cdef uint32_t header = half_load(<uint32_t *>entry)
@@ -200,14 +209,17 @@ cdef int claim_v2(Domain *granter, uint16_t holder, uint32_t ref, bint writable,
         claim.through = transitive.trans_domid
         claim.through_ref = half_load(&transitive.gref)
         return GNTST_okay
-    if not permits(flags, <uint16_t>(header >> 16), holder, writable) or (flags & GTF_sub_page and purpose != GRANT_COPY):
+    if (not permits(flags, <uint16_t>(header >> 16), holder, writable)
+            or flags & GTF_sub_page and purpose != GRANT_COPY):
         return GNTST_general_error
     quarter_or(status_of(granter, ref), GTF_reading | (GTF_writing if writable else 0))
     middle = word_load(<uint64_t *>entry)
     claim.mfn = word_load(&entry.frame)
     if half_load(<uint32_t *>entry) != header or <uint32_t>middle != header:
         show(granter, ref, record_of(granter, ref))
-        return GNTST_eagain if flags & GTF_type_mask == half_load(<uint32_t *>entry) & GTF_type_mask else GNTST_general_error
+        if flags & GTF_type_mask == half_load(<uint32_t *>entry) & GTF_type_mask:
+            return GNTST_eagain
+        return GNTST_general_error
     claim.start = 0
     claim.length = PAGE_SIZE
     if flags & GTF_sub_page:

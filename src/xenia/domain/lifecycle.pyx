@@ -12,6 +12,7 @@ from xenia.mm.pv.pvmmu cimport get_page_and_type, put_page_and_type
 cdef enum:
     DEFAULT_PERIOD_NS = 10_000_000
 
+
 cdef bint domain_init(Domain *domain) noexcept nogil:
     domain.users = 1
     domain.shutdown = SHUTDOWN_NONE
@@ -24,6 +25,7 @@ cdef bint domain_init(Domain *domain) noexcept nogil:
     event_channel(domain, 0).state = ECS_RESERVED
     domain.first_free = 1
     return True
+
 
 cdef Vcpu *vcpu_create(Domain *domain) noexcept nogil:
     cdef Vcpu *vcpu = NULL
@@ -39,11 +41,13 @@ cdef Vcpu *vcpu_create(Domain *domain) noexcept nogil:
         domain.nr_vcpus += 1
     return vcpu
 
+
 cdef void domain_shutdown(Domain *domain, int reason) noexcept nogil:
     if domain.shutdown_code == SHUTDOWN_NONE:
         domain.shutdown_code = reason
     if domain.shutdown == SHUTDOWN_NONE:
         domain.shutdown = domain.shutdown_code
+
 
 cdef int domain_hold_rings(Domain *domain) noexcept nogil:
     cdef int rc = get_page_and_type(&domain.mmu, domain.store_mfn, FRAME_WRITABLE)
@@ -53,6 +57,7 @@ cdef int domain_hold_rings(Domain *domain) noexcept nogil:
             put_page_and_type(&domain.mmu, domain.store_mfn)
     domain.rings_held = rc == 0
     return rc
+
 
 cdef void domain_release_frames(Domain *domain) noexcept nogil:
     cdef uint32_t id

@@ -1,9 +1,11 @@
-"""A domain that sleeps for good: its vcpu blocks, and every channel that could bring it an event from outside is masked.
+"""A domain that sleeps for good: its vcpu blocks, and every channel that could bring it an event from outside is
+masked.
 
-Without a timer there is no more to say.  With one, Linux is known to sleep so: when it is told to suspend to memory (`echo mem
->/sys/power/state`), it turns its interrupts off and idles until a device that is marked for it wakes it, and no Xen device is; its timers go on,
-for nothing.  A Linux that has listened once and is deaf for some seconds does just that: otherwise its interrupts are off for moments.
-On real Xen such a domain stays as it is until somebody destroys it.
+Without a timer there is no more to say.  With one, Linux is known to sleep so: when it is told to suspend to memory
+(`echo mem >/sys/power/state`), it turns its interrupts off and idles until a device that is marked for it wakes it, and
+no Xen device is; its timers go on, for nothing.  A Linux that has listened once and is deaf for some seconds does just
+that: otherwise its interrupts are off for moments.  On real Xen such a domain stays as it is until somebody destroys
+it.
 """
 from libc.stdint cimport uint32_t
 from xenia.domain.channels cimport event_channel
@@ -13,6 +15,7 @@ from xenia.domain.two_level cimport two_level_is_masked
 
 cdef enum:
     DEAF_NS = 3_000_000_000
+
 
 cdef bint sleeps_for_good(Vcpu *vcpu, uint64_t now, uint64_t deadline) noexcept nogil:
     cdef Domain *domain = vcpu.domain
@@ -26,6 +29,7 @@ cdef bint sleeps_for_good(Vcpu *vcpu, uint64_t now, uint64_t deadline) noexcept 
     elif now > domain.deaf_since + DEAF_NS:
         return domain.is_linux and domain.has_listened
     return False
+
 
 cdef bint listens(Domain *domain) noexcept nogil:
     cdef uint32_t port

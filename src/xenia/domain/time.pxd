@@ -6,7 +6,8 @@ ctypedef uint64_t (*host_clock_fn)(void *argument) noexcept nogil     # ns, neve
 
 cdef struct Clock:
     bint warped             # when every vcpu is idle, time jumps to the next timer
-    # pvclock's own form: system time = stime_stamp + (((tsc - tsc_stamp) << shift) * mul_frac >> 32), tsc as the guest reads it.
+    # pvclock's own form: system time = stime_stamp + (((tsc - tsc_stamp) << shift) * mul_frac >> 32), tsc as the guest
+    # reads it.
     uint64_t tsc_stamp
     uint64_t stime_stamp
     uint32_t mul_frac
@@ -24,13 +25,15 @@ cdef struct Clock:
     int64_t tsc_offset              # guest TSC - processor TSC
     uint64_t wall_base_ns           # wallclock (ns since the epoch) at system time 0
 
-# Start the domain's time at 0.  `clock` outlives the domain's last use; vcpu.processor is set.  Takes about 2 ms (a first calibration).
+# Start the domain's time at 0.  `clock` outlives the domain's last use; vcpu.processor is set.  Takes about 2 ms (a
+# first calibration).
 cdef void clock_start(Domain *domain, Clock *clock, bint warped) noexcept nogil
 # The same with a host clock and a wallclock of the caller's (tests).
 cdef void clock_start_with(Domain *domain, Clock *clock, bint warped, host_clock_fn host_clock, void *host_argument,
                            uint64_t wall_ns) noexcept nogil
 cdef uint64_t system_time(Domain *domain) noexcept nogil       # from any thread
-cdef void time_update(Vcpu *vcpu) noexcept nogil               # write vcpu_time_info (and the secondary copy) with pvclock's version protocol
+# write vcpu_time_info (and the secondary copy) with pvclock's version protocol
+cdef void time_update(Vcpu *vcpu) noexcept nogil
 cdef void wallclock_update(Domain *domain) noexcept nogil      # write shared_info's wallclock
 # Singleshot, periodic, poll timeout and watchdog whose time has come, and calibration about once a second.
 cdef void timers_fire(Vcpu *vcpu, uint64_t now) noexcept nogil

@@ -1,15 +1,15 @@
 """Virtual time (public/xen.h vcpu_time_info, public/vcpu.h timers and runstate).
 
-System time counts ns since the domain was created.  It is derived from the TSC the guest reads, with the same scale that is
-published in vcpu_time_info, so that the guest, which computes it by itself, and Xenia never disagree.  The scale is calibrated against the
-host's monotonic clock: quickly at the start (2 ms), then after 20 ms, 200 ms and each second.  Each calibration takes over at the point
-where the old scale is then, so time is continuous and cannot step back; what had accumulated as error is worked off by a rate
-that is up to 10 ppm too fast or too slow.
+System time counts ns since the domain was created.  It is derived from the TSC the guest reads, with the same scale
+that is published in vcpu_time_info, so that the guest, which computes it by itself, and Xenia never disagree.  The
+scale is calibrated against the host's monotonic clock: quickly at the start (2 ms), then after 20 ms, 200 ms and each
+second.  Each calibration takes over at the point where the old scale is then, so time is continuous and cannot step
+back; what had accumulated as error is worked off by a rate that is up to 10 ppm too fast or too slow.
 
-A warped clock follows the host's too, until every vcpu is idle: then clock_warp_to adds what is left until the next timer, to system
-time and, in ticks, to the guest's TSC.
+A warped clock follows the host's too, until every vcpu is idle: then clock_warp_to adds what is left until the next
+timer, to system time and, in ticks, to the guest's TSC.
 """
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
 from xenia.abi.errno cimport XEN_EINVAL, XEN_ENOSPC
 from xenia.abi.vcpu cimport XEN_RUNSTATE_UPDATE, vcpu_runstate_info_t
@@ -40,25 +40,29 @@ cdef enum:
     STEP_NS = 100_000_000               # behind by more than this (host was suspended): step forward
     TSC_STABLE = 1                      # XEN_PVCLOCK_TSC_STABLE_BIT
 
+
 cdef uint64_t host_monotonic(void *argument) noexcept nogil:
     cdef timespec now
     clock_gettime(CLOCK_MONOTONIC, &now)
     return <uint64_t>now.tv_sec * 1_000_000_000 + <uint64_t>now.tv_nsec
+
 
 cdef uint64_t host_realtime() noexcept nogil:
     cdef timespec now
     clock_gettime(CLOCK_REALTIME, &now)
     return <uint64_t>now.tv_sec * 1_000_000_000 + <uint64_t>now.tv_nsec
 
+
 # The TSCs of all its processors agree.
 cdef uint64_t guest_tsc(Domain *domain) noexcept nogil:
     return domain.vcpus[0].processor.ops.read_tsc(domain.vcpus[0].processor)
 
+
 # Host clock and TSC of one moment: of a few tries, the one that was least disturbed.
 cdef void read_both(Domain *domain, Clock *clock, uint64_t *tsc, uint64_t *host) noexcept nogil:
     cdef uint64_t before, after, reading, best = <uint64_t>-1
-    cdef int attempt
-    for attempt in range(4):
+    cdef int _
+    for _ in range(4):
         before = guest_tsc(domain)
         reading = clock.host_clock(clock.host_argument)
         after = guest_tsc(domain)
@@ -66,6 +70,7 @@ cdef void read_both(Domain *domain, Clock *clock, uint64_t *tsc, uint64_t *host)
             best = after - before
             tsc[0] = before + (after - before) // 2
             host[0] = reading
+
 
 # ns per tick -> mul_frac in [2^31, 2^32) and shift.
 cdef void set_scale(Clock *clock, double rate) noexcept nogil:
@@ -79,8 +84,12 @@ cdef void set_scale(Clock *clock, double rate) noexcept nogil:
     clock.mul_frac = <uint32_t>(rate * 4294967296.0) if rate < 0.9999999998 else 0xffffffff
     clock.shift = shift
 
+
 cdef inline uint64_t time_at(Clock *clock, uint64_t tsc) noexcept nogil:
-    return clock.stime_stamp + (scale_delta(tsc - clock.tsc_stamp, clock.mul_frac, clock.shift) if tsc > clock.tsc_stamp else 0)
+    if tsc <= clock.tsc_stamp:
+        return clock.stime_stamp
+    return clock.stime_stamp + scale_delta(tsc - clock.tsc_stamp, clock.mul_frac, clock.shift)
+
 
 cdef uint64_t system_time(Domain *domain) noexcept nogil:
     cdef Clock *clock = <Clock *>domain.clock
@@ -94,8 +103,10 @@ cdef uint64_t system_time(Domain *domain) noexcept nogil:
         if not version & 1 and version == clock.version:
             return now
 
+
 cdef void clock_start(Domain *domain, Clock *clock, bint warped) noexcept nogil:
     clock_start_with(domain, clock, warped, host_monotonic, NULL, host_realtime())
+
 
 cdef void clock_start_with(Domain *domain, Clock *clock, bint warped, host_clock_fn host_clock, void *host_argument,
                            uint64_t wall_ns) noexcept nogil:
@@ -114,9 +125,11 @@ cdef void clock_start_with(Domain *domain, Clock *clock, bint warped, host_clock
     clock.tsc_stamp = clock.host_tsc = tsc
     while host - clock.host_stamp < FIRST_CALIBRATION_NS:
         read_both(domain, clock, &tsc, &host)
-    set_scale(clock, <double>(host - clock.host_stamp) / <double>(tsc - clock.host_tsc) if tsc > clock.host_tsc else 1.0)
+    set_scale(
+        clock, <double>(host - clock.host_stamp) / <double>(tsc - clock.host_tsc) if tsc > clock.host_tsc else 1.0)
     clock.interval = 10 * FIRST_CALIBRATION_NS
     clock.calibrate_at = time_at(clock, tsc) + clock.interval
+
 
 cdef void calibrate(Domain *domain) noexcept nogil:
     cdef Clock *clock = <Clock *>domain.clock
@@ -146,6 +159,7 @@ cdef void calibrate(Domain *domain) noexcept nogil:
     clock.interval = min(10 * clock.interval, <uint64_t>CALIBRATION_NS)
     clock.calibrate_at = now + clock.interval
 
+
 cdef void write_time(Clock *clock, vcpu_time_info_t *info, uint32_t version) noexcept nogil:
     info.version = version
     info.tsc_timestamp = clock.tsc_stamp
@@ -153,6 +167,7 @@ cdef void write_time(Clock *clock, vcpu_time_info_t *info, uint32_t version) noe
     info.tsc_to_system_mul = clock.mul_frac
     info.tsc_shift = clock.shift
     info.flags = TSC_STABLE
+
 
 cdef void time_update(Vcpu *vcpu) noexcept nogil:
     cdef Clock *clock = <Clock *>vcpu.domain.clock
@@ -168,10 +183,12 @@ cdef void time_update(Vcpu *vcpu) noexcept nogil:
         if copy_to_guest(&vcpu.domain.mmu, vcpu.mmu.root_kernel, vcpu.time_info_va, &copy, sizeof(copy)) == 0:
             copy_to_guest(&vcpu.domain.mmu, vcpu.mmu.root_kernel, vcpu.time_info_va, &version, sizeof(version))
 
+
 cdef void time_update_all(Domain *domain) noexcept nogil:
     cdef uint32_t id
     for id in range(domain.nr_vcpus):
         time_update(domain.vcpus[id])
+
 
 cdef void wallclock_update(Domain *domain) noexcept nogil:
     cdef Clock *clock = <Clock *>domain.clock
@@ -184,6 +201,7 @@ cdef void wallclock_update(Domain *domain) noexcept nogil:
     fence()
     domain.shared_info.wc_version = version
 
+
 cdef void timer_set_singleshot(Vcpu *vcpu, uint64_t when, uint64_t now) noexcept nogil:
     vcpu.timer_expires = when
     vcpu.timers_changed = 1
@@ -191,10 +209,12 @@ cdef void timer_set_singleshot(Vcpu *vcpu, uint64_t when, uint64_t now) noexcept
         vcpu.timer_expires = 0
         virq_send(vcpu, VIRQ_TIMER)
 
+
 cdef void timer_set_periodic(Vcpu *vcpu, uint64_t period, uint64_t now) noexcept nogil:
     vcpu.periodic_period = period
     vcpu.timers_changed = 1
     vcpu.periodic_expires = now + period
+
 
 cdef int64_t watchdog_set(Domain *domain, uint32_t number, uint32_t seconds) noexcept nogil:
     cdef uint32_t slot
@@ -213,6 +233,7 @@ cdef int64_t watchdog_set(Domain *domain, uint32_t number, uint32_t seconds) noe
         return -XEN_EINVAL
     domain.watchdog_expires[number - 1] = expires if seconds else 0
     return 0
+
 
 cdef void timers_fire(Vcpu *vcpu, uint64_t now) noexcept nogil:
     cdef Domain *domain = vcpu.domain
@@ -234,8 +255,10 @@ cdef void timers_fire(Vcpu *vcpu, uint64_t now) noexcept nogil:
             domain.watchdog_expires[i] = 0
             domain_shutdown(domain, SHUTDOWN_watchdog)
 
+
 cdef inline uint64_t earlier(uint64_t a, uint64_t b) noexcept nogil:
     return b if not a or (b and b < a) else a
+
 
 cdef uint64_t timers_next(Vcpu *vcpu) noexcept nogil:
     cdef uint64_t when = earlier(vcpu.timer_expires, vcpu.poll_expires)
@@ -246,6 +269,7 @@ cdef uint64_t timers_next(Vcpu *vcpu) noexcept nogil:
         if vcpu.periodic_period:
             when = earlier(when, vcpu.periodic_expires)
     return when
+
 
 cdef void clock_warp_to(Domain *domain, uint64_t when) noexcept nogil:
     cdef Clock *clock = <Clock *>domain.clock
@@ -272,6 +296,7 @@ cdef void clock_warp_to(Domain *domain, uint64_t when) noexcept nogil:
     clock.host_tsc += ticks
     time_update_all(domain)
 
+
 cdef void runstate_change(Vcpu *vcpu, int state, uint64_t now) noexcept nogil:
     if now > vcpu.runstate_entry:
         vcpu.runstate_time[vcpu.runstate] += now - vcpu.runstate_entry
@@ -280,6 +305,7 @@ cdef void runstate_change(Vcpu *vcpu, int state, uint64_t now) noexcept nogil:
     # Only a guest that runs can look.
     if vcpu.runstate_va and state == RUNSTATE_running:
         runstate_publish(vcpu)
+
 
 cdef void runstate_publish(Vcpu *vcpu) noexcept nogil:
     cdef vcpu_runstate_info_t info

@@ -1,10 +1,13 @@
-# How a vcpu is told that events wait for it: vcpu_info's upcall flag (public/xen.h), the same for both ABIs of event channels.
+# How a vcpu is told that events wait for it: vcpu_info's upcall flag (public/xen.h), the same for both ABIs of event
+# channels.
 from xenia.domain.domain cimport Vcpu
 from xenia.machine.atomic cimport flag_store
+
 
 # Upcall pending and not masked.
 cdef inline bint events_pending(Vcpu *vcpu) noexcept nogil:
     return vcpu.info.evtchn_upcall_pending and not vcpu.info.evtchn_upcall_mask
+
 
 # Ends SCHEDOP_block and SCHEDOP_poll.
 cdef inline void vcpu_unblock(Vcpu *vcpu) noexcept nogil:
@@ -12,6 +15,7 @@ cdef inline void vcpu_unblock(Vcpu *vcpu) noexcept nogil:
     vcpu.poll_expires = 0
     if vcpu.blocked:
         flag_store(&vcpu.blocked, 0)
+
 
 # By the domain's own thread.
 cdef inline void mark_events_pending(Vcpu *vcpu) noexcept nogil:

@@ -2,5 +2,6 @@
 from libc.stdint cimport uint32_t, uint64_t
 from xenia.domain.domain cimport Vcpu
 
-cdef int vcpu_info_register(Vcpu *vcpu, uint64_t mfn, uint32_t offset) noexcept nogil   # 0, -XEN_ENXIO (place), -XEN_EINVAL (frame)
+# 0, -XEN_ENXIO (place), -XEN_EINVAL (frame)
+cdef int vcpu_info_register(Vcpu *vcpu, uint64_t mfn, uint32_t offset) noexcept nogil
 cdef void vcpu_info_release(Vcpu *vcpu) noexcept nogil   # back into shared_info; drops the frame (domain's end, reset)

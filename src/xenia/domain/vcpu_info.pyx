@@ -1,6 +1,7 @@
 """Placement of vcpu_info (public/vcpu.h, VCPUOP_register_vcpu_info).
 
-The frame is held with a reference and a writable type reference as long as Xenia writes to it, so that it can become no page table.
+The frame is held with a reference and a writable type reference as long as Xenia writes to it, so that it can become no
+page table.
 """
 from libc.stdint cimport uint32_t, uint64_t
 from xenia.abi.errno cimport XEN_EINVAL, XEN_ENXIO
@@ -8,6 +9,7 @@ from xenia.abi.xen cimport INVALID_M2P_ENTRY, vcpu_info_t
 from xenia.domain.domain cimport Vcpu
 from xenia.machine.machine cimport FRAME_WRITABLE
 from xenia.mm.pv.pvmmu cimport get_page_and_type, put_page_and_type
+
 
 cdef int vcpu_info_register(Vcpu *vcpu, uint64_t mfn, uint32_t offset) noexcept nogil:
     cdef vcpu_info_t *info
@@ -25,6 +27,7 @@ cdef int vcpu_info_register(Vcpu *vcpu, uint64_t mfn, uint32_t offset) noexcept 
     info.evtchn_pending_sel = <uint64_t>-1
     info.evtchn_upcall_pending = 1
     return 0
+
 
 cdef void vcpu_info_release(Vcpu *vcpu) noexcept nogil:
     if vcpu.info_mfn == INVALID_M2P_ENTRY:

@@ -1,9 +1,10 @@
 """Frames of a domain that somebody else wrote to.
 
-A processor that translates code keeps the translation until it sees the code change, and it sees only what its own guest writes.  So whoever
-else writes to a frame that code was translated from (a disk's backend, a domain that maps a grant, a grant copy) leaves the frame's number and
-kicks the vcpu, and only then tells the guest: the guest's processor obeys a kick before it runs another piece of code, and drops the
-translations before it goes on.  It makes no difference to what the guest sees if code changes while it runs.
+A processor that translates code keeps the translation until it sees the code change, and it sees only what its own
+guest writes.  So whoever else writes to a frame that code was translated from (a disk's backend, a domain that maps a
+grant, a grant copy) leaves the frame's number and kicks the vcpu, and only then tells the guest: the guest's processor
+obeys a kick before it runs another piece of code, and drops the translations before it goes on.  It makes no difference
+to what the guest sees if code changes while it runs.
 """
 
 from libc.stdint cimport uint32_t, uint64_t
@@ -13,6 +14,7 @@ from xenia.cpu.processor cimport Processor
 from xenia.domain.domain cimport WRITTEN_ROOM
 from xenia.domain.events cimport vcpu_nudge
 from xenia.machine.lock cimport lock, unlock
+
 
 cdef void frame_written(Domain *domain, uint64_t mfn) noexcept nogil:
     cdef uint32_t id

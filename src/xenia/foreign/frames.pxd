@@ -8,6 +8,7 @@ cdef struct Granted:        # one granted frame in use
     unsigned char *memory   # 4096 bytes; the guest may change them at any moment
     uint64_t opaque[NOTES]  # of whoever holds it for us, and nobody else's
 
+
 # From any thread.  Nothing of it touches Python.
 cdef class Frames:
     # 0, or -1 where the frame is not granted to us, or not for writing.
@@ -18,8 +19,10 @@ cdef class Frames:
     cdef void written(self, Granted *granted) noexcept nogil
     # Send the domain an event on a port that is bound to us.
     cdef void notify(self, uint32_t port) noexcept nogil
-    # From now on, where this is possible, an event that the domain sends on that port is answered at once: `answer(argument)` is called
-    # on the thread that runs the domain, and says whether to send one back.  NULL: there is only `event_fd`.
+    # From now on, where this is possible, an event that the domain sends on that port is answered at once:
+    # `answer(argument)` is called on the thread that runs the domain, and says whether to send one back.  NULL: there
+    # is only `event_fd`.
     # `answer` takes no lock that may be held for long.  It is neither called nor under way any more after `ignore`.
-    cdef void *listen(self, uint32_t port, int event_fd, bint (*answer)(void *) noexcept nogil, void *argument) noexcept nogil
+    cdef void *listen(self, uint32_t port, int event_fd, bint (*answer)(void *) noexcept nogil,
+                      void *argument) noexcept nogil
     cdef void ignore(self, uint32_t port, void *listening) noexcept nogil

@@ -18,7 +18,8 @@ cdef class Frames:
     cdef void notify(self, uint32_t port) noexcept nogil:
         pass
 
-    cdef void *listen(self, uint32_t port, int event_fd, bint (*answer)(void *) noexcept nogil, void *argument) noexcept nogil:
+    cdef void *listen(self, uint32_t port, int event_fd, bint (*answer)(void *) noexcept nogil,
+                      void *argument) noexcept nogil:
         return NULL
 
     cdef void ignore(self, uint32_t port, void *listening) noexcept nogil:

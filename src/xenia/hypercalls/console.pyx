@@ -1,7 +1,9 @@
-"""console_io (public/xen.h): what a guest has to say to the hypervisor, and all that it can say before its console ring works.
+"""console_io (public/xen.h): what a guest has to say to the hypervisor, and all that it can say before its console ring
+works.
 
-Bytes go to Domain.emergency_fd, and from the moment that the guest has written to its ring to Domain.log_fd: the writing ends of pipes
-that do not block; whoever owns the other ends drains them.  A full pipe drops: a guest must not be able to stop its hypervisor by talking.
+Bytes go to Domain.emergency_fd, and from the moment that the guest has written to its ring to Domain.log_fd: the
+writing ends of pipes that do not block; whoever owns the other ends drains them.  A full pipe drops: a guest must not
+be able to stop its hypervisor by talking.
 """
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from posix.unistd cimport write
@@ -14,11 +16,13 @@ from xenia.hypercalls.table cimport HYPERCALL_CONTINUE
 cdef enum:
     OUT_PROD = 3084         # in struct xencons_interface of public/io/console.h
 
+
 # Where the bytes go.  The guest's word for whether it has used its ring is taken once, when it first says so.
 cdef int destination(Domain *domain) noexcept nogil:
     if not domain.console_used and domain.console_mfn:
         domain.console_used = (<uint32_t *>(domain.machine.base + (domain.console_mfn << 12) + OUT_PROD))[0] != 0
     return domain.log_fd if domain.console_used else domain.emergency_fd
+
 
 cdef int64_t console_write(Vcpu *vcpu, uint64_t *args) noexcept nogil:
     cdef char chunk[512]
@@ -38,6 +42,7 @@ cdef int64_t console_write(Vcpu *vcpu, uint64_t *args) noexcept nogil:
         if count and vcpu.domain.preempt:
             return HYPERCALL_CONTINUE
     return 0
+
 
 cdef int64_t do_console_io(Vcpu *vcpu, uint64_t *args) noexcept nogil:
     cdef uint32_t cmd = <uint32_t>args[0]

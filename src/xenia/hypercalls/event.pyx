@@ -61,6 +61,7 @@ from xenia.domain.fifo cimport fifo_expand_array, fifo_init_control
 from xenia.hypercalls.guest cimport from_guest, own_domain, to_guest
 from xenia.hypercalls.physdev cimport NR_PIRQS
 
+
 # Hands `port` back through `*out`, copies the structure to the guest; a guest that cannot take it loses the port again.
 cdef int64_t answer(Vcpu *vcpu, int64_t port, uint32_t *out, uint64_t va, const void *op, uint64_t size) noexcept nogil:
     if port < 0:
@@ -70,6 +71,7 @@ cdef int64_t answer(Vcpu *vcpu, int64_t port, uint32_t *out, uint64_t va, const 
         event_close(vcpu.domain, <uint32_t>port)
         return -XEN_EFAULT
     return 0
+
 
 cdef int64_t alloc_unbound(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef evtchn_alloc_unbound_t op
@@ -81,11 +83,14 @@ cdef int64_t alloc_unbound(Vcpu *vcpu, uint64_t va) noexcept nogil:
         result = event_alloc_unbound(vcpu.domain, op.remote_dom)
     return answer(vcpu, result, &op.port, va, &op, sizeof(op))
 
+
 cdef int64_t bind_interdomain(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef evtchn_bind_interdomain_t op
     if from_guest(vcpu, &op, va, sizeof(op)):
         return -XEN_EFAULT
-    return answer(vcpu, event_bind_interdomain(vcpu.domain, op.remote_dom, op.remote_port), &op.local_port, va, &op, sizeof(op))
+    return answer(
+        vcpu, event_bind_interdomain(vcpu.domain, op.remote_dom, op.remote_port), &op.local_port, va, &op, sizeof(op))
+
 
 cdef int64_t bind_virq(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef evtchn_bind_virq_t op
@@ -93,17 +98,20 @@ cdef int64_t bind_virq(Vcpu *vcpu, uint64_t va) noexcept nogil:
         return -XEN_EFAULT
     return answer(vcpu, event_bind_virq(vcpu.domain, op.virq, op.vcpu), &op.port, va, &op, sizeof(op))
 
+
 cdef int64_t bind_ipi(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef evtchn_bind_ipi_t op
     if from_guest(vcpu, &op, va, sizeof(op)):
         return -XEN_EFAULT
     return answer(vcpu, event_bind_ipi(vcpu.domain, op.vcpu), &op.port, va, &op, sizeof(op))
 
+
 cdef int64_t bind_pirq(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef evtchn_bind_pirq_t op
     if from_guest(vcpu, &op, va, sizeof(op)):
         return -XEN_EFAULT
     return -XEN_EPERM if op.pirq < NR_PIRQS else -XEN_EINVAL
+
 
 cdef int64_t status(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef evtchn_status_t op
@@ -133,11 +141,13 @@ cdef int64_t status(Vcpu *vcpu, uint64_t va) noexcept nogil:
     op.vcpu = channel.notify_vcpu
     return to_guest(vcpu, va, &op, sizeof(op))
 
+
 cdef int64_t bind_vcpu(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef evtchn_bind_vcpu_t op
     if from_guest(vcpu, &op, va, sizeof(op)):
         return -XEN_EFAULT
     return event_bind_vcpu(vcpu.domain, op.port, op.vcpu)
+
 
 cdef int64_t reset(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef evtchn_reset_t op
@@ -147,11 +157,13 @@ cdef int64_t reset(Vcpu *vcpu, uint64_t va) noexcept nogil:
     result = own_domain(vcpu.domain, op.dom)
     return result if result else event_reset(vcpu.domain)
 
+
 cdef int64_t set_priority(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef evtchn_set_priority_t op
     if from_guest(vcpu, &op, va, sizeof(op)):
         return -XEN_EFAULT
     return event_set_priority(vcpu.domain, op.port, op.priority)
+
 
 cdef int64_t init_control(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef evtchn_init_control_t op
@@ -168,11 +180,13 @@ cdef int64_t init_control(Vcpu *vcpu, uint64_t va) noexcept nogil:
     op.link_bits = EVTCHN_FIFO_LINK_BITS
     return to_guest(vcpu, va, &op, sizeof(op))
 
+
 cdef int64_t expand_array(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef evtchn_expand_array_t op
     if from_guest(vcpu, &op, va, sizeof(op)):
         return -XEN_EFAULT
     return fifo_expand_array(vcpu.domain, op.array_gfn)
+
 
 cdef int64_t event_channel_op(Vcpu *vcpu, uint32_t cmd, uint64_t va) noexcept nogil:
     cdef uint32_t port
@@ -206,8 +220,10 @@ cdef int64_t event_channel_op(Vcpu *vcpu, uint32_t cmd, uint64_t va) noexcept no
         return expand_array(vcpu, va)
     return -XEN_ENOSYS
 
+
 cdef int64_t do_event_channel_op(Vcpu *vcpu, uint64_t *args) noexcept nogil:
     return event_channel_op(vcpu, <uint32_t>args[0], args[1])
+
 
 cdef int64_t do_event_channel_op_compat(Vcpu *vcpu, uint64_t *args) noexcept nogil:
     cdef uint32_t cmd

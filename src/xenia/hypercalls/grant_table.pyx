@@ -1,7 +1,8 @@
 """grant_table_op: the argument structures of public/grant_table.h around the rules of domain/grants.
 
-Each command takes a list.  What is wrong with one element is said in its `status`, and the others are carried out all the same; a list that
-cannot be read ends the call with -XEN_EFAULT.  A long list is continued where the vcpu is wanted elsewhere.
+Each command takes a list.  What is wrong with one element is said in its `status`, and the others are carried out all
+the same; a list that cannot be read ends the call with -XEN_EFAULT.  A long list is continued where the vcpu is wanted
+elsewhere.
 """
 from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memmove
@@ -62,11 +63,13 @@ cdef enum:
     DOM0 = 0                    # is there for every guest to see, with a table of one frame, and grants nothing
     DOM0_ENTRIES = 512
 
+
 cdef int16_t domain_status(Domain *domain, uint16_t domid) noexcept nogil:
     cdef int result = own_domain(domain, domid)
     if result == -XEN_EPERM:
         return GNTST_permission_denied
     return GNTST_bad_domain if result else GNTST_okay
+
 
 # The domain of that number, to be left afterwards; NULL where there is none.  DOMID_SELF is none here.
 cdef Domain *find_domain(Vcpu *vcpu, uint16_t domid) noexcept nogil:
@@ -75,13 +78,16 @@ cdef Domain *find_domain(Vcpu *vcpu, uint16_t domid) noexcept nogil:
         return vcpu.domain
     return domain_enter(vcpu.domain.directory, domid)
 
+
 # What the use of a grant of somebody answers who is no domain of ours.
 cdef inline int16_t absent_status(uint16_t domid, uint32_t ref) noexcept nogil:
     if domid != DOM0:
         return GNTST_bad_domain
     return GNTST_general_error if ref < DOM0_ENTRIES else GNTST_bad_gntref
 
+
 # --- the table
+
 
 cdef int64_t setup_table(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef Domain *domain = vcpu.domain
@@ -100,6 +106,7 @@ cdef int64_t setup_table(Vcpu *vcpu, uint64_t va) noexcept nogil:
             return -XEN_EFAULT
     return to_guest(vcpu, va, &op, sizeof(op))
 
+
 cdef int64_t get_status_frames(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef Domain *domain = vcpu.domain
     cdef gnttab_get_status_frames_t op
@@ -113,6 +120,7 @@ cdef int64_t get_status_frames(Vcpu *vcpu, uint64_t va) noexcept nogil:
             return -XEN_EFAULT
     return to_guest(vcpu, va, &op, sizeof(op))
 
+
 cdef int64_t query_size(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef gnttab_query_size_t op
     if from_guest(vcpu, &op, va, sizeof(op)):
@@ -122,6 +130,7 @@ cdef int64_t query_size(Vcpu *vcpu, uint64_t va) noexcept nogil:
         op.nr_frames = max(vcpu.domain.nr_grant_frames, <uint32_t>1)     # the first is there from the start
         op.max_nr_frames = MAX_GRANT_FRAMES
     return to_guest(vcpu, va, &op, sizeof(op))
+
 
 cdef int64_t get_version(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef gnttab_get_version_t op
@@ -133,6 +142,7 @@ cdef int64_t get_version(Vcpu *vcpu, uint64_t va) noexcept nogil:
         return result
     op.version = vcpu.domain.grant_version
     return to_guest(vcpu, va, &op, sizeof(op))
+
 
 cdef int64_t set_version(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef Domain *domain = vcpu.domain
@@ -150,7 +160,9 @@ cdef int64_t set_version(Vcpu *vcpu, uint64_t va) noexcept nogil:
         return -XEN_EFAULT
     return result
 
+
 # --- elements of lists: each 0 or -XEN_EFAULT or another errno that ends the call
+
 
 cdef int64_t map_one(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef gnttab_map_grant_ref_t op
@@ -169,6 +181,7 @@ cdef int64_t map_one(Vcpu *vcpu, uint64_t va) noexcept nogil:
         domain_leave(granter)
     return to_guest(vcpu, va, &op, sizeof(op))
 
+
 cdef int64_t unmap_one(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef gnttab_unmap_grant_ref_t op
     if from_guest(vcpu, &op, va, sizeof(op)):
@@ -176,12 +189,14 @@ cdef int64_t unmap_one(Vcpu *vcpu, uint64_t va) noexcept nogil:
     op.status = <int16_t>grant_unmap(vcpu, op.handle, op.host_addr, op.dev_bus_addr, 0)
     return to_guest(vcpu, va, &op, sizeof(op))
 
+
 cdef int64_t unmap_and_replace_one(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef gnttab_unmap_and_replace_t op
     if from_guest(vcpu, &op, va, sizeof(op)):
         return -XEN_EFAULT
     op.status = <int16_t>grant_unmap(vcpu, op.handle, op.host_addr, 0, op.new_addr)
     return to_guest(vcpu, va, &op, sizeof(op))
+
 
 cdef int64_t transfer_one(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef gnttab_transfer_t op
@@ -196,6 +211,7 @@ cdef int64_t transfer_one(Vcpu *vcpu, uint64_t va) noexcept nogil:
         domain_leave(target)
     return to_guest(vcpu, va, &op, sizeof(op))
 
+
 cdef int64_t swap_one(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef gnttab_swap_grant_ref_t op
     if from_guest(vcpu, &op, va, sizeof(op)):
@@ -204,6 +220,7 @@ cdef int64_t swap_one(Vcpu *vcpu, uint64_t va) noexcept nogil:
     op.status = swap(vcpu.domain, op.ref_a, op.ref_b)
     unlock(&vcpu.domain.mmu.lock)
     return to_guest(vcpu, va, &op, sizeof(op))
+
 
 cdef int16_t swap(Domain *domain, uint32_t a, uint32_t b) noexcept nogil:
     cdef uint8_t kept[16]
@@ -217,7 +234,9 @@ cdef int16_t swap(Domain *domain, uint32_t a, uint32_t b) noexcept nogil:
     memcpy(grant_entry(domain, b), kept, size)
     return GNTST_okay
 
-# There is no cache between domains and devices that could hold anything back; what is refused is refused as if there were.
+
+# There is no cache between domains and devices that could hold anything back; what is refused is refused as if there
+# were.
 cdef int64_t cache_flush_one(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef gnttab_cache_flush_t op
     cdef bint own
@@ -236,6 +255,7 @@ cdef int64_t cache_flush_one(Vcpu *vcpu, uint64_t va) noexcept nogil:
     unlock(&vcpu.domain.mmu.lock)
     return 0 if own or grant_maps_frame(vcpu.domain, op.a >> 12) else -XEN_EPERM
 
+
 # --- copy
 
 cdef struct Side:               # one end of a copy
@@ -244,12 +264,14 @@ cdef struct Side:               # one end of a copy
     GrantHold hold
     bint granted
 
+
 cdef int64_t copy_one(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef gnttab_copy_t op
     if from_guest(vcpu, &op, va, sizeof(op)):
         return -XEN_EFAULT
     op.status = copy(vcpu, &op)
     return to_guest(vcpu, va, &op, sizeof(op))
+
 
 cdef int16_t copy(Vcpu *vcpu, gnttab_copy_t *op) noexcept nogil:
     cdef Side source, dest
@@ -266,7 +288,9 @@ cdef int16_t copy(Vcpu *vcpu, gnttab_copy_t *op) noexcept nogil:
     close_side(vcpu, &source, False)
     return status
 
-cdef int16_t open_side(Vcpu *vcpu, gnttab_copy_ptr_t *end, bint granted, uint16_t length, bint writable, Side *side) noexcept nogil:
+
+cdef int16_t open_side(Vcpu *vcpu, gnttab_copy_ptr_t *end, bint granted, uint16_t length, bint writable,
+                       Side *side) noexcept nogil:
     cdef Domain *domain = vcpu.domain
     cdef Domain *granter
     cdef int status
@@ -290,6 +314,7 @@ cdef int16_t open_side(Vcpu *vcpu, gnttab_copy_ptr_t *end, bint granted, uint16_
     side.memory = domain.machine.base + (side.hold.mfn << 12)
     return GNTST_okay
 
+
 cdef int16_t open_own(Domain *domain, uint64_t mfn, bint writable, Side *side) noexcept nogil:
     cdef int16_t status = GNTST_okay
     lock(&domain.mmu.lock)
@@ -303,6 +328,7 @@ cdef int16_t open_own(Domain *domain, uint64_t mfn, bint writable, Side *side) n
     side.memory = domain.machine.base + (mfn << 12)
     return status
 
+
 cdef void close_side(Vcpu *vcpu, Side *side, bint written) noexcept nogil:
     cdef Domain *domain = vcpu.domain
     if side.granted:
@@ -315,9 +341,11 @@ cdef void close_side(Vcpu *vcpu, Side *side, bint written) noexcept nogil:
     put_page(&domain.mmu, side.own_mfn)
     unlock(&domain.mmu.lock)
 
+
 # --- the call
 
 ctypedef int64_t (*element_fn)(Vcpu *vcpu, uint64_t va) noexcept nogil
+
 
 cdef int64_t each(Vcpu *vcpu, uint64_t *args, element_fn carry_out, uint64_t size) noexcept nogil:
     cdef int64_t result
@@ -332,6 +360,7 @@ cdef int64_t each(Vcpu *vcpu, uint64_t *args, element_fn carry_out, uint64_t siz
         args[1] += size
         args[2] = <uint32_t>args[2] - 1
     return 0
+
 
 cdef int64_t do_grant_table_op(Vcpu *vcpu, uint64_t *args) noexcept nogil:
     cdef uint32_t cmd = <uint32_t>args[0]
@@ -353,7 +382,8 @@ cdef int64_t do_grant_table_op(Vcpu *vcpu, uint64_t *args) noexcept nogil:
         return each(vcpu, args, swap_one, sizeof(gnttab_swap_grant_ref_t))
     if cmd == GNTTABOP_cache_flush:
         return each(vcpu, args, cache_flush_one, sizeof(gnttab_cache_flush_t))
-    if cmd not in (GNTTABOP_setup_table, GNTTABOP_query_size, GNTTABOP_get_version, GNTTABOP_set_version, GNTTABOP_get_status_frames):
+    if cmd not in (GNTTABOP_setup_table, GNTTABOP_query_size, GNTTABOP_get_version, GNTTABOP_set_version,
+                   GNTTABOP_get_status_frames):
         return -XEN_ENOSYS
     if count != 1:
         return -XEN_EINVAL

@@ -69,7 +69,9 @@ cdef enum:
 
 # --- frames that a domain gains and loses
 
-# 2^order zeroed frames for the domain, below `limit`, known to the M2P table as `pfn` and on; the first, or INVALID_M2P_ENTRY.
+
+# 2^order zeroed frames for the domain, below `limit`, known to the M2P table as `pfn` and on; the first, or
+# INVALID_M2P_ENTRY.
 cdef uint64_t gain_extent(PvMmu *mmu, uint64_t pfn, uint32_t order, uint64_t limit) noexcept nogil:
     cdef uint64_t count = <uint64_t>1 << order, i
     cdef uint64_t mfn = machine_alloc_extent(mmu.machine, mmu.domid, order)
@@ -83,13 +85,15 @@ cdef uint64_t gain_extent(PvMmu *mmu, uint64_t pfn, uint32_t order, uint64_t lim
         return INVALID_M2P_ENTRY
     return mfn
 
+
 # The domain gives a frame up: its pin and the allocation's own reference go; the frame goes when the last mapping does.
 cdef bint lose_frame(PvMmu *mmu, uint64_t mfn) noexcept nogil:
     cdef Frame *frame
     if not get_page(mmu, mfn):
         return False
     frame = &mmu.machine.frames[mfn]
-    if frame.type == FRAME_SHARED:      # Xenia's own: shared_info, the grant table.  They stay, and Xen counts them as given up
+    # Xenia's own: shared_info, the grant table.  They stay, and Xen counts them as given up
+    if frame.type == FRAME_SHARED:
         put_page(mmu, mfn)
         return True
     if frame.flags & FRAME_PINNED:
@@ -101,6 +105,7 @@ cdef bint lose_frame(PvMmu *mmu, uint64_t mfn) noexcept nogil:
     put_page(mmu, mfn)
     return True
 
+
 cdef bint lose_extent(PvMmu *mmu, uint64_t mfn, uint32_t order) noexcept nogil:
     cdef uint64_t i
     for i in range(<uint64_t>1 << order):
@@ -109,6 +114,7 @@ cdef bint lose_extent(PvMmu *mmu, uint64_t mfn, uint32_t order) noexcept nogil:
             return False
     return True
 
+
 # First frame number above what XENMEMF_address_bits(bits) can reach; 0: no frame qualifies.
 cdef uint64_t frame_limit(uint32_t mem_flags) noexcept nogil:
     cdef uint32_t bits = mem_flags & XENMEMF_address_bits_mask
@@ -116,7 +122,9 @@ cdef uint64_t frame_limit(uint32_t mem_flags) noexcept nogil:
         return <uint64_t>-1
     return <uint64_t>1 << (bits - 12) if bits > 12 else 0
 
+
 # --- increase_reservation, decrease_reservation, populate_physmap: each answers the number of extents done
+
 
 cdef int64_t adjust_reservation(Vcpu *vcpu, uint64_t *args, uint32_t op, uint64_t start) noexcept nogil:
     cdef PvMmu *mmu = &vcpu.domain.mmu
@@ -146,8 +154,10 @@ cdef int64_t adjust_reservation(Vcpu *vcpu, uint64_t *args, uint32_t op, uint64_
         i += 1
     return <int64_t>i
 
+
 # Extent `i` of a reservation that grows; its first frame goes into the list.
-cdef bint add_extent(Vcpu *vcpu, xen_memory_reservation_t *reservation, uint64_t i, uint64_t pfn, bint list_required) noexcept nogil:
+cdef bint add_extent(Vcpu *vcpu, xen_memory_reservation_t *reservation, uint64_t i, uint64_t pfn,
+                     bint list_required) noexcept nogil:
     cdef PvMmu *mmu = &vcpu.domain.mmu
     cdef uint64_t mfn
     if mmu.tot_pages + (<uint64_t>1 << reservation.extent_order) > mmu.max_pages:
@@ -155,10 +165,12 @@ cdef bint add_extent(Vcpu *vcpu, xen_memory_reservation_t *reservation, uint64_t
     mfn = gain_extent(mmu, pfn, reservation.extent_order, frame_limit(reservation.mem_flags))
     if mfn == INVALID_M2P_ENTRY:
         return False
-    if (list_required or reservation.extent_start) and to_guest(vcpu, reservation.extent_start + 8 * i, &mfn, sizeof(mfn)):
+    if ((list_required or reservation.extent_start)
+            and to_guest(vcpu, reservation.extent_start + 8 * i, &mfn, sizeof(mfn))):
         lose_extent(mmu, mfn, reservation.extent_order)
         return False
     return True
+
 
 # --- exchange, in chunks of the larger of the two extents
 
@@ -168,6 +180,7 @@ cdef struct Chunk:
     uint64_t taken[1 << MAX_ORDER]      # frames given up
     uint32_t nr_taken
     uint64_t given[1 << MAX_ORDER]      # extents got for them
+
 
 cdef int64_t exchange(Vcpu *vcpu, uint64_t *args) noexcept nogil:
     cdef xen_memory_exchange_t op
@@ -180,7 +193,8 @@ cdef int64_t exchange(Vcpu *vcpu, uint64_t *args) noexcept nogil:
         return -XEN_EPERM
     if op.nr_exchanged > op.in_.nr_extents or max(op.in_.nr_extents, op.out.nr_extents) > <uint64_t>-1 >> MAX_ORDER:
         return -XEN_EINVAL
-    if op.in_.nr_extents << op.in_.extent_order != op.out.nr_extents << op.out.extent_order or op.in_.domid != op.out.domid:
+    if (op.in_.nr_extents << op.in_.extent_order != op.out.nr_extents << op.out.extent_order
+            or op.in_.domid != op.out.domid):
         return -XEN_EINVAL
     result = own_domain(vcpu.domain, op.in_.domid)
     if result:
@@ -199,6 +213,7 @@ cdef int64_t exchange(Vcpu *vcpu, uint64_t *args) noexcept nogil:
         i += 1
     i *= chunk.nr_in
     return -XEN_EFAULT if to_guest(vcpu, nr_exchanged_va, &i, sizeof(i)) else result
+
 
 cdef int64_t exchange_chunk(Vcpu *vcpu, xen_memory_exchange_t *op, Chunk *chunk, uint64_t number) noexcept nogil:
     cdef PvMmu *mmu = &vcpu.domain.mmu
@@ -234,6 +249,7 @@ cdef int64_t exchange_chunk(Vcpu *vcpu, xen_memory_exchange_t *op, Chunk *chunk,
         put_page(mmu, chunk.taken[i])
     return 0
 
+
 # Take frames that nothing but the allocation holds: its reference is ours then, and nobody can take them again.
 cdef bint take_extent(PvMmu *mmu, Chunk *chunk, uint64_t mfn, uint32_t order) noexcept nogil:
     cdef Frame *frame
@@ -250,12 +266,15 @@ cdef bint take_extent(PvMmu *mmu, Chunk *chunk, uint64_t mfn, uint32_t order) no
         chunk.nr_taken += 1
     return True
 
+
 cdef void return_taken(PvMmu *mmu, Chunk *chunk) noexcept nogil:
     cdef uint32_t i
     for i in range(chunk.nr_taken):
         mmu.machine.frames[chunk.taken[i]].flags |= FRAME_ALLOCATED
 
+
 # --- questions
+
 
 cdef int64_t reservation_size(Vcpu *vcpu, uint32_t op, uint64_t va) noexcept nogil:
     cdef uint16_t domid
@@ -271,9 +290,11 @@ cdef int64_t reservation_size(Vcpu *vcpu, uint32_t op, uint64_t va) noexcept nog
         return <int64_t>vcpu.domain.mmu.max_pages
     return maximum_gpfn(vcpu.domain.shared_info.arch.max_pfn)
 
+
 # A PV guest says in shared_info how many pfns it has.  What no address names is none, and no continuation either.
 cdef int64_t maximum_gpfn(uint64_t max_pfn) noexcept nogil:
     return <int64_t>max_pfn - 1 if max_pfn and not max_pfn >> PFN_BITS else 0
+
 
 cdef int64_t machphys_mfn_list(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef Machine *machine = vcpu.domain.machine
@@ -291,12 +312,14 @@ cdef int64_t machphys_mfn_list(Vcpu *vcpu, uint64_t va) noexcept nogil:
             return -XEN_EFAULT
     return to_guest(vcpu, va, &op, sizeof(op))
 
+
 cdef int64_t machphys_mapping(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef xen_machphys_mapping_t op
     op.v_start = HYPERVISOR_VIRT_START
     op.v_end = HYPERVISOR_VIRT_START + M2P_SIZE
     op.max_mfn = M2P_SIZE // 8 - 1
     return to_guest(vcpu, va, &op, sizeof(op))
+
 
 cdef int64_t memory_map(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef Domain *domain = vcpu.domain
@@ -309,6 +332,7 @@ cdef int64_t memory_map(Vcpu *vcpu, uint64_t va) noexcept nogil:
     if to_guest(vcpu, op.buffer, domain.e820, op.nr_entries * sizeof(e820_entry_t)):
         return -XEN_EFAULT
     return to_guest(vcpu, va, &op, sizeof(op))
+
 
 cdef int64_t set_memory_map(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef Domain *domain = vcpu.domain
@@ -330,7 +354,9 @@ cdef int64_t set_memory_map(Vcpu *vcpu, uint64_t va) noexcept nogil:
     domain.nr_e820 = op.map.nr_entries
     return 0
 
+
 # --- refusals that look at their argument first
+
 
 # `domid` of the argument at `offset`; `error` is the answer to the domain itself.
 cdef int64_t refuse(Vcpu *vcpu, uint64_t va, uint64_t size, uint64_t offset, int64_t error) noexcept nogil:
@@ -341,6 +367,7 @@ cdef int64_t refuse(Vcpu *vcpu, uint64_t va, uint64_t size, uint64_t offset, int
     result = own_domain(vcpu.domain, (<uint16_t *>(argument + offset))[0])
     return result if result else error
 
+
 cdef int64_t claim_pages(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef xen_memory_reservation_t op
     if from_guest(vcpu, &op, va, sizeof(op)):
@@ -348,6 +375,7 @@ cdef int64_t claim_pages(Vcpu *vcpu, uint64_t va) noexcept nogil:
     if op.extent_start or op.extent_order or op.mem_flags:
         return -XEN_EINVAL
     return -XEN_EPERM if op.domid == 0 or op.domid == vcpu.domain.domid else -XEN_ESRCH
+
 
 cdef int64_t remove_from_physmap(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef xen_remove_from_physmap_t op
@@ -361,6 +389,7 @@ cdef int64_t remove_from_physmap(Vcpu *vcpu, uint64_t va) noexcept nogil:
         return -XEN_ENOENT
     put_page(&vcpu.domain.mmu, op.gpfn)     # there is no physmap to take it from
     return 0
+
 
 cdef int64_t do_memory_op(Vcpu *vcpu, uint64_t *args) noexcept nogil:
     cdef uint32_t op = args[0] & CMD_MASK

@@ -1,4 +1,5 @@
-"""physdev_op (public/physdev.h) as a domain without devices sees it: I/O privilege is its own affair, interrupt lines are not."""
+"""physdev_op (public/physdev.h) as a domain without devices sees it: I/O privilege is its own affair, interrupt lines
+are not."""
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 from xenia.abi.errno cimport XEN_EBUSY, XEN_EFAULT, XEN_EINVAL, XEN_ENOSYS, XEN_EPERM
 from xenia.abi.physdev cimport (
@@ -41,6 +42,7 @@ from xenia.hypercalls.guest cimport from_guest, own_domain, to_guest
 from xenia.machine.machine cimport FRAME_WRITABLE
 from xenia.mm.pv.pvmmu cimport get_page_and_type, put_page_and_type
 
+
 cdef int64_t irq_status_query(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef physdev_irq_status_query_t op
     if from_guest(vcpu, &op, va, sizeof(op)):
@@ -50,6 +52,7 @@ cdef int64_t irq_status_query(Vcpu *vcpu, uint64_t va) noexcept nogil:
     op.flags = XENIRQSTAT_needs_eoi
     return to_guest(vcpu, va, &op, sizeof(op))
 
+
 cdef int64_t set_iopl(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef uint32_t iopl
     if from_guest(vcpu, &iopl, va, sizeof(iopl)):
@@ -58,6 +61,7 @@ cdef int64_t set_iopl(Vcpu *vcpu, uint64_t va) noexcept nogil:
         return -XEN_EINVAL
     vcpu.iopl = iopl
     return 0
+
 
 cdef int64_t set_iobitmap(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef physdev_set_iobitmap_t op
@@ -69,6 +73,7 @@ cdef int64_t set_iobitmap(Vcpu *vcpu, uint64_t va) noexcept nogil:
     vcpu.iobmp_limit = op.nr_ports
     return 0
 
+
 cdef int64_t alloc_irq_vector(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef physdev_irq_t op
     if from_guest(vcpu, &op, va, sizeof(op)):
@@ -77,6 +82,7 @@ cdef int64_t alloc_irq_vector(Vcpu *vcpu, uint64_t va) noexcept nogil:
         return -XEN_EINVAL
     op.vector = op.irq
     return to_guest(vcpu, va, &op, sizeof(op))
+
 
 # A page in which Xen would tell which lines want an EOI.  No line is this domain's, so it stays as the guest made it.
 cdef int64_t pirq_eoi_gmfn(Vcpu *vcpu, uint64_t va) noexcept nogil:
@@ -91,6 +97,7 @@ cdef int64_t pirq_eoi_gmfn(Vcpu *vcpu, uint64_t va) noexcept nogil:
     vcpu.domain.pirq_eoi_mfn = mfn
     return 0
 
+
 # A number for a line that could be given to the domain; none ever is.
 cdef int64_t get_free_pirq(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef physdev_get_free_pirq_t op
@@ -99,10 +106,12 @@ cdef int64_t get_free_pirq(Vcpu *vcpu, uint64_t va) noexcept nogil:
     op.pirq = NR_PIRQS - 1
     return to_guest(vcpu, va, &op, sizeof(op))
 
+
 # Operations that want a whole argument first and then refuse the caller.
 cdef int64_t refuse(Vcpu *vcpu, uint64_t va, uint64_t size) noexcept nogil:
     cdef unsigned char argument[64]
     return -XEN_EFAULT if from_guest(vcpu, argument, va, size) else -XEN_EPERM
+
 
 cdef int64_t map_pirq(Vcpu *vcpu, uint64_t va, uint64_t size) noexcept nogil:
     cdef unsigned char argument[64]
@@ -112,9 +121,11 @@ cdef int64_t map_pirq(Vcpu *vcpu, uint64_t va, uint64_t size) noexcept nogil:
     result = own_domain(vcpu.domain, (<uint16_t *>argument)[0])
     return result if result else -XEN_EPERM
 
+
 cdef int64_t eoi(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef uint32_t irq
     return -XEN_EFAULT if from_guest(vcpu, &irq, va, sizeof(irq)) else -XEN_EINVAL
+
 
 cdef int64_t physdev_op(Vcpu *vcpu, uint32_t cmd, uint64_t va) noexcept nogil:
     if cmd == PHYSDEVOP_irq_status_query:
@@ -151,8 +162,10 @@ cdef int64_t physdev_op(Vcpu *vcpu, uint32_t cmd, uint64_t va) noexcept nogil:
         return refuse(vcpu, va, 16)
     return -XEN_ENOSYS
 
+
 cdef int64_t do_physdev_op(Vcpu *vcpu, uint64_t *args) noexcept nogil:
     return physdev_op(vcpu, <uint32_t>args[0], args[1])
+
 
 cdef int64_t do_physdev_op_compat(Vcpu *vcpu, uint64_t *args) noexcept nogil:
     cdef uint32_t cmd

@@ -1,5 +1,5 @@
 """sched_op, its older form, and set_timer_op (public/sched.h)."""
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from xenia.abi.errno cimport XEN_EFAULT, XEN_EINVAL, XEN_ENOSYS, XEN_EPERM, XEN_ESRCH
 from xenia.abi.sched cimport (
     SCHEDOP_block,
@@ -28,11 +28,13 @@ cdef enum:
     FAR_FUTURE_SHIFT = 50               # timeouts this far off (13 days) are taken for a guest's overflow...
     FAR_FUTURE_NS = 100_000_000         # ... and fire after 100 ms
 
+
 # SCHEDOP_block: deliver events, then sleep until one comes.
 cdef void block(Vcpu *vcpu) noexcept nogil:
     vcpu.info.evtchn_upcall_mask = 0
     if not vcpu.info.evtchn_upcall_pending:
         vcpu.blocked = 1
+
 
 cdef int64_t poll(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef sched_poll_t op
@@ -59,6 +61,7 @@ cdef int64_t poll(Vcpu *vcpu, uint64_t va) noexcept nogil:
     vcpu.blocked = 1
     return 0
 
+
 cdef int64_t shutdown(Vcpu *vcpu, uint64_t va, bint code_only) noexcept nogil:
     cdef sched_shutdown_t op
     if from_guest(vcpu, &op, va, sizeof(op)):
@@ -69,6 +72,7 @@ cdef int64_t shutdown(Vcpu *vcpu, uint64_t va, bint code_only) noexcept nogil:
         vcpu.domain.shutdown_code = <uint8_t>op.reason
     return 0
 
+
 cdef int64_t remote_shutdown(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef sched_remote_shutdown_t op
     if from_guest(vcpu, &op, va, sizeof(op)):
@@ -76,11 +80,13 @@ cdef int64_t remote_shutdown(Vcpu *vcpu, uint64_t va) noexcept nogil:
     # For device models and the control domain; DOMID_SELF is no domain here.
     return -XEN_EPERM if op.domain_id == 0 or op.domain_id == vcpu.domain.domid else -XEN_ESRCH
 
+
 cdef int64_t watchdog(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef sched_watchdog_t op
     if from_guest(vcpu, &op, va, sizeof(op)):
         return -XEN_EFAULT
     return watchdog_set(vcpu.domain, op.id, op.timeout)
+
 
 cdef int64_t do_sched_op(Vcpu *vcpu, uint64_t *args) noexcept nogil:
     cdef uint32_t cmd = <uint32_t>args[0]
@@ -100,12 +106,14 @@ cdef int64_t do_sched_op(Vcpu *vcpu, uint64_t *args) noexcept nogil:
         return watchdog(vcpu, args[1])
     return -XEN_EPERM if cmd == SCHEDOP_pin_override else -XEN_ENOSYS
 
+
 cdef int64_t do_sched_op_compat(Vcpu *vcpu, uint64_t *args) noexcept nogil:
     cdef uint32_t cmd = <uint32_t>args[0]
     if cmd == SCHEDOP_shutdown:         # here the reason is the argument itself
         domain_shutdown(vcpu.domain, <uint8_t>args[1])
         return 0
     return do_sched_op(vcpu, args) if cmd == SCHEDOP_yield or cmd == SCHEDOP_block else -XEN_ENOSYS
+
 
 cdef int64_t do_set_timer_op(Vcpu *vcpu, uint64_t *args) noexcept nogil:
     cdef int64_t timeout = <int64_t>args[0]

@@ -1,10 +1,10 @@
 """The hypercall table: dispatch, multicall, and what docs/hypercalls.md is generated from.
 
-A row is Supported (all of it that a PV domain with one vcpu may use), Partial (the note says what is missing) or Refused (the note says
-what Xen answers an ordinary domain).  A number without a row is -XEN_ENOSYS.
+A row is Supported (all of it that a PV domain with one vcpu may use), Partial (the note says what is missing) or
+Refused (the note says what Xen answers an ordinary domain).  A number without a row is -XEN_ENOSYS.
 
-A continuation is Xen's: the handler leaves its arguments at what remains to be done, they go back into the registers, and rip goes back
-over the `syscall`, so that the guest makes the same call again after whatever interrupted it.
+A continuation is Xen's: the handler leaves its arguments at what remains to be done, they go back into the registers,
+and rip goes back over the `syscall`, so that the guest makes the same call again after whatever interrupted it.
 """
 from libc.stdint cimport int64_t, uint64_t
 from xenia.abi.errno cimport XEN_EFAULT, XEN_EINVAL, XEN_ENOSYS
@@ -113,6 +113,7 @@ cdef struct Entry:
 cdef Entry table[NR_HYPERCALLS]
 cdef list documented = []
 
+
 cdef int64_t hypercall_call(Vcpu *vcpu, uint64_t number, uint64_t *args) noexcept nogil:
     cdef int64_t result
     if number >= NR_HYPERCALLS or table[number].handler == NULL:
@@ -124,6 +125,7 @@ cdef int64_t hypercall_call(Vcpu *vcpu, uint64_t number, uint64_t *args) noexcep
     result = table[number].handler(vcpu, args)
     unlock(&vcpu.domain.mmu.lock)
     return result
+
 
 cdef int hypercall(Vcpu *vcpu) noexcept nogil:
     cdef Context *context = &vcpu.context
@@ -158,8 +160,9 @@ cdef int hypercall(Vcpu *vcpu) noexcept nogil:
         return LEAVE
     return RESUME
 
-# multicall(call_list, nr_calls): each entry's result goes into the entry.  A call that wants to be continued has its entry rewritten and the
-# multicall is continued from there.  A multicall inside one is refused; an iret ends it.
+
+# multicall(call_list, nr_calls): each entry's result goes into the entry.  A call that wants to be continued has its
+# entry rewritten and the multicall is continued from there.  A multicall inside one is refused; an iret ends it.
 cdef int64_t do_multicall(Vcpu *vcpu, uint64_t *args) noexcept nogil:
     cdef multicall_entry_t entry
     cdef unsigned int remaining = <unsigned int>args[1]
@@ -196,11 +199,13 @@ cdef row(int number, str name, hypercall_fn handler, str arguments, support, str
     table[number].nr_args = len(arguments.split(", ")) if arguments else 0
     documented.append(Row(number, name, arguments, support, note))
 
+
 cdef fill():
     """Write every row.  Argument layouts are those of the public headers' comments."""
     full, partial, refused = Support.SUPPORTED, Support.PARTIAL, Support.REFUSED
     row(HYPERVISOR_set_trap_table, "set_trap_table", do_set_trap_table, "traps", full)
-    row(HYPERVISOR_mmu_update, "mmu_update", do_mmu_update, "req, count, done, foreigndom", partial, "the domain's own frames only")
+    row(HYPERVISOR_mmu_update, "mmu_update", do_mmu_update, "req, count, done, foreigndom", partial,
+        "the domain's own frames only")
     row(HYPERVISOR_set_gdt, "set_gdt", do_set_gdt, "frame_list, entries", full)
     row(HYPERVISOR_stack_switch, "stack_switch", do_stack_switch, "ss, esp", full)
     row(HYPERVISOR_set_callbacks, "set_callbacks", do_set_callbacks, "event, failsafe, syscall", full)
@@ -228,24 +233,32 @@ cdef fill():
     row(HYPERVISOR_iret, "iret", do_iret, "", full, "arguments on the kernel stack: struct iret_context")
     row(HYPERVISOR_vcpu_op, "vcpu_op", do_vcpu_op, "cmd, vcpuid, extra_args", partial, "one vcpu: others are ENOENT")
     row(HYPERVISOR_set_segment_base, "set_segment_base", do_set_segment_base, "which, base", full)
-    row(HYPERVISOR_mmuext_op, "mmuext_op", do_mmuext_op, "op, count, done, foreigndom", partial, "the domain's own frames only")
-    row(HYPERVISOR_xsm_op, "xsm_op", do_xsm_op, "op", refused, "ENOSYS: built without a security module, as Debian's Xen is")
+    row(HYPERVISOR_mmuext_op, "mmuext_op", do_mmuext_op, "op, count, done, foreigndom", partial,
+        "the domain's own frames only")
+    row(HYPERVISOR_xsm_op, "xsm_op", do_xsm_op, "op", refused,
+        "ENOSYS: built without a security module, as Debian's Xen is")
     row(HYPERVISOR_nmi_op, "nmi_op", do_nmi_op, "cmd, arg", full)
-    row(HYPERVISOR_sched_op, "sched_op", do_sched_op, "cmd, arg", full, "pin_override and remote_shutdown are refused (EPERM)")
+    row(HYPERVISOR_sched_op, "sched_op", do_sched_op, "cmd, arg", full,
+        "pin_override and remote_shutdown are refused (EPERM)")
     row(HYPERVISOR_callback_op, "callback_op", do_callback_op, "cmd, arg", full)
     row(HYPERVISOR_xenoprof_op, "xenoprof_op", do_xenoprof_op, "op, arg", refused, "EPERM")
     row(HYPERVISOR_event_channel_op, "event_channel_op", do_event_channel_op, "cmd, arg", full,
         "two-level and FIFO; bind_pirq is refused (EPERM)")
-    row(HYPERVISOR_physdev_op, "physdev_op", do_physdev_op, "cmd, arg", partial, "I/O privilege only: no interrupt lines, no PCI (EPERM)")
+    row(HYPERVISOR_physdev_op, "physdev_op", do_physdev_op, "cmd, arg", partial,
+        "I/O privilege only: no interrupt lines, no PCI (EPERM)")
     row(HYPERVISOR_hvm_op, "hvm_op", do_hvm_op, "op, arg", refused, "EINVAL: for HVM domains")
     row(HYPERVISOR_sysctl, "sysctl", do_sysctl, "op", refused, "EPERM: belongs to the control domain")
     row(HYPERVISOR_domctl, "domctl", do_domctl, "op", refused, "EPERM: belongs to the control domain")
     row(HYPERVISOR_kexec_op, "kexec_op", do_kexec_op, "op, arg", refused, "EPERM: belongs to the control domain")
-    row(HYPERVISOR_xenpmu_op, "xenpmu_op", do_xenpmu_op, "op, arg", refused, "EOPNOTSUPP: no virtual performance counters")
+    row(HYPERVISOR_xenpmu_op, "xenpmu_op", do_xenpmu_op, "op, arg", refused,
+        "EOPNOTSUPP: no virtual performance counters")
     row(HYPERVISOR_dm_op, "dm_op", do_dm_op, "domid, nr_bufs, bufs", refused, "EPERM: belongs to device models")
-    row(HYPERVISOR_hypfs_op, "hypfs_op", do_hypfs_op, "cmd, arg1, arg2, arg3, arg4", refused, "EPERM: belongs to the control domain")
+    row(HYPERVISOR_hypfs_op, "hypfs_op", do_hypfs_op, "cmd, arg1, arg2, arg3, arg4", refused,
+        "EPERM: belongs to the control domain")
     row(HYPERVISOR_mca, "mca", do_mca, "op", refused, "EPERM: belongs to the control domain")
-    row(HYPERVISOR_paging_domctl_cont, "paging_domctl_cont", do_paging_domctl_cont, "op", refused, "EINVAL: belongs to the control domain")
+    row(HYPERVISOR_paging_domctl_cont, "paging_domctl_cont", do_paging_domctl_cont, "op", refused,
+        "EINVAL: belongs to the control domain")
+
 
 fill()
 for number in (
@@ -254,6 +267,7 @@ for number in (
     HYPERVISOR_physdev_op_compat,
 ):
     table[<int>number].memory = True
+
 
 def rows() -> list[Row]:
     """Every hypercall that is answered, by number."""

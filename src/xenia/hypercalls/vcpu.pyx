@@ -32,16 +32,20 @@ cdef enum:
     MIN_PERIOD_NS = 1_000_000
     MAX_DELTA_SHIFT = 62            # longer periods than 2^62 ns are refused
 
+
 cdef bint in_hypervisor(uint64_t va) noexcept nogil:
     return HYPERVISOR_VIRT_START <= va < HYPERVISOR_VIRT_END
 
+
 # `vcpu` is who calls, and whose memory the argument is in; `target` is whom it is about.
+
 
 cdef int64_t initialise(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef unsigned char context[GUEST_CONTEXT_SIZE]
     if from_guest(vcpu, context, va, sizeof(context)):
         return -XEN_EFAULT
     return -XEN_EEXIST              # all have been since the domain was built
+
 
 cdef int64_t get_runstate_info(Vcpu *vcpu, Vcpu *target, uint64_t va) noexcept nogil:
     cdef vcpu_runstate_info_t info
@@ -55,6 +59,7 @@ cdef int64_t get_runstate_info(Vcpu *vcpu, Vcpu *target, uint64_t va) noexcept n
         info.time[info.state] += now - target.runstate_entry
     return to_guest(vcpu, va, &info, sizeof(info))
 
+
 cdef int64_t register_runstate_memory_area(Vcpu *vcpu, Vcpu *target, uint64_t va) noexcept nogil:
     cdef uint64_t area
     if from_guest(vcpu, &area, va, sizeof(area)) or in_hypervisor(area):
@@ -64,6 +69,7 @@ cdef int64_t register_runstate_memory_area(Vcpu *vcpu, Vcpu *target, uint64_t va
         runstate_publish(target)
     return 0
 
+
 cdef int64_t register_vcpu_time_memory_area(Vcpu *vcpu, Vcpu *target, uint64_t va) noexcept nogil:
     cdef uint64_t area
     if from_guest(vcpu, &area, va, sizeof(area)) or in_hypervisor(area):
@@ -71,6 +77,7 @@ cdef int64_t register_vcpu_time_memory_area(Vcpu *vcpu, Vcpu *target, uint64_t v
     target.time_info_va = area
     time_update(target)
     return 0
+
 
 cdef int64_t set_periodic_timer(Vcpu *vcpu, Vcpu *target, uint64_t va) noexcept nogil:
     cdef uint64_t period
@@ -81,6 +88,7 @@ cdef int64_t set_periodic_timer(Vcpu *vcpu, Vcpu *target, uint64_t va) noexcept 
     timer_set_periodic(target, period, system_time(target.domain))
     return 0
 
+
 cdef int64_t set_singleshot_timer(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef vcpu_set_singleshot_timer_t op
     if from_guest(vcpu, &op, va, sizeof(op)):
@@ -89,11 +97,13 @@ cdef int64_t set_singleshot_timer(Vcpu *vcpu, uint64_t va) noexcept nogil:
     timer_set_singleshot(vcpu, op.timeout_abs_ns if op.timeout_abs_ns else 1, system_time(vcpu.domain))
     return 0
 
+
 cdef int64_t register_vcpu_info(Vcpu *vcpu, Vcpu *target, uint64_t va) noexcept nogil:
     cdef vcpu_register_vcpu_info_t op
     if from_guest(vcpu, &op, va, sizeof(op)):
         return -XEN_EFAULT
     return vcpu_info_register(target, op.mfn, op.offset)
+
 
 # The last one that is up takes the domain with it.
 cdef int64_t down(Vcpu *target) noexcept nogil:
@@ -106,6 +116,7 @@ cdef int64_t down(Vcpu *target) noexcept nogil:
     domain.halted = domain.shutdown_code == SHUTDOWN_NONE
     domain_shutdown(domain, SHUTDOWN_poweroff)
     return 0
+
 
 cdef int64_t do_vcpu_op(Vcpu *vcpu, uint64_t *args) noexcept nogil:
     cdef uint32_t cmd = <uint32_t>args[0]

@@ -1,4 +1,5 @@
-"""xen_version (public/version.h) and vm_assist (public/xen.h): what the hypervisor is, and what it shall do for this guest."""
+"""xen_version (public/version.h) and vm_assist (public/xen.h): what the hypervisor is, and what it shall do for this
+guest."""
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset, strlen
 from xenia.abi.errno cimport XEN_EFAULT, XEN_EINVAL, XEN_ENOSYS, XEN_EPERM
@@ -50,12 +51,14 @@ cdef enum:
         | 1 << XENFEAT_direct_mapped
     )
 
+
 # A text in a field of `size` bytes (up to 64), zero filled.
 cdef int64_t text(Vcpu *vcpu, uint64_t va, const char *value, uint64_t size) noexcept nogil:
     cdef char field[64]
     memset(field, 0, sizeof(field))
     memcpy(field, value, strlen(value))
     return to_guest(vcpu, va, field, size)
+
 
 cdef int64_t compile_info(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef xen_compile_info_t info
@@ -66,6 +69,7 @@ cdef int64_t compile_info(Vcpu *vcpu, uint64_t va) noexcept nogil:
     memcpy(info.compile_date, b"unknown", 7)
     return to_guest(vcpu, va, &info, sizeof(info))
 
+
 cdef int64_t get_features(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef xen_feature_info_t info
     if from_guest(vcpu, &info, va, sizeof(info)):
@@ -74,6 +78,7 @@ cdef int64_t get_features(Vcpu *vcpu, uint64_t va) noexcept nogil:
         return -XEN_EINVAL
     info.submap = FEATURES
     return to_guest(vcpu, va, &info, sizeof(info))
+
 
 cdef int64_t do_xen_version(Vcpu *vcpu, uint64_t *args) noexcept nogil:
     cdef uint32_t cmd = <uint32_t>args[0]
@@ -101,14 +106,17 @@ cdef int64_t do_xen_version(Vcpu *vcpu, uint64_t *args) noexcept nogil:
         return text(vcpu, va, b"<denied>", 9)
     return -XEN_EPERM if cmd == XENVER_build_id else -XEN_ENOSYS
 
+
 cdef uint64_t assist(uint64_t kind) noexcept nogil:
     return <uint64_t>1 << kind
+
 
 cdef int64_t do_vm_assist(Vcpu *vcpu, uint64_t *args) noexcept nogil:
     cdef uint32_t cmd = <uint32_t>args[0]
     cdef uint32_t kind = <uint32_t>args[1]
     cdef uint64_t known = (
-        assist(VMASST_TYPE_4gb_segments) | assist(VMASST_TYPE_4gb_segments_notify) | assist(VMASST_TYPE_writable_pagetables)
+        assist(VMASST_TYPE_4gb_segments) | assist(VMASST_TYPE_4gb_segments_notify)
+        | assist(VMASST_TYPE_writable_pagetables)
         | assist(VMASST_TYPE_pae_extended_cr3) | assist(VMASST_TYPE_architectural_iopl)
         | assist(VMASST_TYPE_runstate_update_flag) | assist(VMASST_TYPE_m2p_strict)
     )

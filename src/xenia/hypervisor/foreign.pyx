@@ -1,6 +1,7 @@
 """A domain that runs, as its backends see it.
 
-To the domain its backends are in another domain, by default domain 0: what it grants to that one, and offers it a channel to, is theirs.
+To the domain its backends are in another domain, by default domain 0: what it grants to that one, and offers it a
+channel to, is theirs.
 """
 
 import os
@@ -68,7 +69,8 @@ cdef class DomainFrames(Frames):
             event_post(self.domain, port)
         unlock(&self.domain.directory.lock)
 
-    cdef void *listen(self, uint32_t port, int event_fd, bint (*answer)(void *) noexcept nogil, void *argument) noexcept nogil:
+    cdef void *listen(self, uint32_t port, int event_fd, bint (*answer)(void *) noexcept nogil,
+                      void *argument) noexcept nogil:
         cdef Listener *listener = <Listener *>calloc(1, sizeof(Listener))
         if listener != NULL:
             listener.answer = answer

@@ -6,6 +6,7 @@ from xenia.domain.time cimport Clock
 from xenia.machine.machine cimport MachineMemory
 from xenia.hypervisor.run_loop cimport RunLoop
 
+
 cdef class MachineHandle:
     cdef readonly MachineMemory memory
     cdef readonly bint check
@@ -13,11 +14,12 @@ cdef class MachineHandle:
     cdef public int next_domid      # where the search for the next domain's number begins
     cdef Directory *directory
 
+
 cdef class DomainHandle:
     cdef readonly MachineHandle hypervisor
     cdef readonly int domid
-    cdef readonly int emergency_fd          # what the guest writes with CONSOLEIO_write before it uses its console ring,
-    cdef readonly int log_fd                # and from then on
+    cdef readonly int emergency_fd  # what the guest writes with CONSOLEIO_write before it uses its console ring,
+    cdef readonly int log_fd        # and from then on
     cdef readonly uint64_t nr_pages
     cdef EmulatedEngine engine
     cdef DomainState *domain

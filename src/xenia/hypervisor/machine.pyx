@@ -10,7 +10,7 @@ import threading
 
 cimport cython
 from libc.errno cimport errno
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint64_t
 from libc.stdlib cimport calloc, free
 from posix.unistd cimport close
 
@@ -25,15 +25,15 @@ from xenia.domain.events cimport event_alloc_unbound, event_post, event_reset
 from xenia.domain.grant_frames cimport grant_frames_grow, grant_frames_release
 from xenia.domain.grant_maps cimport grant_maps_release
 from xenia.domain.lifecycle cimport domain_init, domain_hold_rings, domain_release_frames
-from xenia.domain.time cimport Clock, clock_start, system_time, time_update, wallclock_update
+from xenia.domain.time cimport clock_start, system_time, time_update, wallclock_update
 from xenia.machine.lock cimport lock, unlock
 from xenia.machine.machine cimport (
-    FRAME_L4, FRAME_PINNED, FRAME_SEG_DESC, FRAME_SHARED, FRAME_VALIDATED, Frame, MachineMemory, frame_words, machine_alloc, machine_free,
-    machine_scrub,
+    FRAME_L4, FRAME_PINNED, FRAME_SEG_DESC, FRAME_SHARED, FRAME_VALIDATED, Frame, MachineMemory, frame_words,
+    machine_alloc, machine_free, machine_scrub,
 )
 from xenia.mm.pv.descriptors cimport perdomain_create, perdomain_destroy, release_gdt, set_gdt, set_ldt
 from xenia.mm.pv.pvmmu cimport get_page_and_type, put_page_and_type, relinquish
-from xenia.hypervisor.run_loop cimport RunLoop, alarm_thread, on_exit, run, wake
+from xenia.hypervisor.run_loop cimport alarm_thread, on_exit, run, wake
 
 from xenia.cpu.engines.emulated.engine import reserve, self_test
 from xenia.domain.build.elf import ElfKernel
@@ -164,7 +164,8 @@ cdef class DomainHandle:
             if self.domain.machine != NULL:
                 with nogil:
                     release(self.domain)
-            for fd in (self.emergency_fd, self.log_fd, self.loop.alarm_fd, self.domain.wake_fd, self.domain.emergency_fd,
+            for fd in (self.emergency_fd, self.log_fd, self.loop.alarm_fd, self.domain.wake_fd,
+                       self.domain.emergency_fd,
                        self.domain.log_fd):
                 if fd >= 0:
                     close(fd)
@@ -246,10 +247,12 @@ cdef class DomainHandle:
                 confine_in_any_process(Kind.VCPU)
             with nogil:
                 run(&self.loop)
-            if self.domain.shutdown == SHUTDOWN_crash or self.domain.crash_reason[0]:      # while its memory is still there
+            # while its memory is still there
+            if self.domain.shutdown == SHUTDOWN_crash or self.domain.crash_reason[0]:
                 self.report = crash_report(self.domain)
             if self.stale:
-                raise HypervisorBug(f"the processor holds translations that the page tables do not give: {self.stale[:4]}")
+                raise HypervisorBug(
+                    f"the processor holds translations that the page tables do not give: {self.stale[:4]}")
         except BaseException as failure:
             self.failure = failure
         finally:
@@ -347,7 +350,9 @@ cdef class DomainHandle:
         cdef int i
         cdef dict names = {row.number: row.name for row in rows()}
         return {
-            "hypercalls": {names.get(i, str(i)): self.domain.nr_hypercalls[i] for i in range(64) if self.domain.nr_hypercalls[i]},
+            "hypercalls": {
+                names.get(i, str(i)): self.domain.nr_hypercalls[i] for i in range(64) if self.domain.nr_hypercalls[i]
+            },
             "exceptions": {i: self.domain.nr_exceptions[i] for i in range(32) if self.domain.nr_exceptions[i]},
             "mmu_updates": self.domain.mmu.nr_mmu_updates,
             "page_table_writes": self.domain.mmu.nr_ptwr,
@@ -387,14 +392,15 @@ cdef extern from *:
 
 
 cdef int check_translations(void *opaque) noexcept with gil:
-    # A guest may leave out a flush that only it would miss.  What it must never have, whatever it leaves out, is a way to
-    # memory that is not its own, or to write to what the processor takes for a page table or a descriptor.
+    # A guest may leave out a flush that only it would miss.  What it must never have, whatever it leaves out, is a way
+    # to memory that is not its own, or to write to what the processor takes for a page table or a descriptor.
     cdef DomainHandle domain = <DomainHandle>opaque
     cdef Frame *frame
     domain.stale = []
     for va, maddr, difference, writable in domain.engine.stale_translations():
         frame = &domain.domain.machine.frames[<uint64_t>maddr >> 12]
-        if frame.owner != domain.domid or frame.refs == 0 or (writable and frame.type_refs and frame.type <= FRAME_SEG_DESC):
+        if (frame.owner != domain.domid or frame.refs == 0
+                or writable and frame.type_refs and frame.type <= FRAME_SEG_DESC):
             domain.stale.append((hex(va), hex(maddr), difference))
     return 1 if domain.stale else 0
 

@@ -12,13 +12,14 @@ Timers: the earliest deadline of the vcpu is put into a timerfd; a thread of its
 vcpu needs no alarm: the loop itself waits, for the deadline or for somebody to write to `domain.wake_fd`.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from xenia.cpu.processor cimport (
-    EXIT_EXCEPTION, EXIT_SOFT_INTERRUPT, EXIT_SYSCALL, EXIT_SYSENTER, LEAVE, RESUME, TRAP_GP, TRAP_PF, TRAP_UD, Exit,
+    EXIT_EXCEPTION, EXIT_SOFT_INTERRUPT, EXIT_SYSCALL, EXIT_SYSENTER, LEAVE, TRAP_GP, TRAP_PF, TRAP_UD, Exit,
 )
 from xenia.domain.domain cimport (
-    RUNSTATE_blocked, RUNSTATE_offline, RUNSTATE_runnable, RUNSTATE_running, SHUTDOWN_NONE, SHUTDOWN_suspend, Domain, Vcpu,
+    RUNSTATE_blocked, RUNSTATE_offline, RUNSTATE_runnable, RUNSTATE_running, SHUTDOWN_NONE, SHUTDOWN_suspend, Domain,
+    Vcpu,
 )
 from xenia.domain.events cimport events_apply_mailbox, vcpu_nudge
 from xenia.domain.lifecycle cimport domain_shutdown
@@ -121,7 +122,8 @@ cdef void run(RunLoop *loop) noexcept nogil:
             break
         loop.nr_entries += 1
         vcpu.processor.ops.run(vcpu.processor)
-    runstate_change(vcpu, RUNSTATE_offline if domain.shutdown != SHUTDOWN_NONE else RUNSTATE_runnable, system_time(domain))
+    runstate_change(vcpu, RUNSTATE_offline if domain.shutdown != SHUTDOWN_NONE else RUNSTATE_runnable,
+                    system_time(domain))
 
 
 cdef void idle(RunLoop *loop, uint64_t now) noexcept nogil:

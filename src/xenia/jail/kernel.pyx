@@ -1,4 +1,5 @@
-"""The kernel's doors to a jail: prctl(2), seccomp(2) and landlock(7), and what becomes of a thread that runs into a wall."""
+"""The kernel's doors to a jail: prctl(2), seccomp(2) and landlock(7), and what becomes of a thread that runs into a
+wall."""
 
 import os
 

@@ -1,8 +1,9 @@
 """The frames of a machine that nobody has.
 
-A frame that comes back goes to the front of a list, and from there to whoever asks next, because the host's caches may still have it.  Frames in
-a row are searched for in a map with a bit for each frame, so that the whole of an 8 GB machine is 256 KB to look through, and are
-taken from the middle of the list, each in one step: nobody waits for long for memory because somebody else wants much of it.
+A frame that comes back goes to the front of a list, and from there to whoever asks next, because the host's caches may
+still have it.  Frames in a row are searched for in a map with a bit for each frame, so that the whole of an 8 GB
+machine is 256 KB to look through, and are taken from the middle of the list, each in one step: nobody waits for long
+for memory because somebody else wants much of it.
 """
 
 from libc.stddef cimport size_t
@@ -24,7 +25,8 @@ cdef enum:
 # Where a row of 2^order frames may begin in a word.
 cdef uint64_t[WORD_SHIFT + 1] ALIGNED
 ALIGNED[:] = [
-    0xffffffffffffffff, 0x5555555555555555, 0x1111111111111111, 0x0101010101010101, 0x0001000100010001, 0x0000000100000001, 1,
+    0xffffffffffffffff, 0x5555555555555555, 0x1111111111111111, 0x0101010101010101, 0x0001000100010001,
+    0x0000000100000001, 1,
 ]
 
 
@@ -65,6 +67,7 @@ cdef void release(void *memory, size_t length) noexcept nogil:
 
 
 # --- the list ---
+
 
 cdef inline void link(FreeFrames *free, uint64_t mfn) noexcept nogil:
     free.next[mfn] = free.first
@@ -107,6 +110,7 @@ cdef uint64_t free_frames_take(FreeFrames *free) noexcept nogil:
 
 # --- rows ---
 
+
 cdef uint64_t free_frames_take_extent(FreeFrames *free, unsigned order) noexcept nogil:
     cdef uint64_t count = <uint64_t>1 << order, first, mfn
     if order == 0:
@@ -114,7 +118,8 @@ cdef uint64_t free_frames_take_extent(FreeFrames *free, unsigned order) noexcept
     first = find_in_word(free, order) if order <= WORD_SHIFT else find_words(free, count >> WORD_SHIFT)
     if first == 0:
         return 0
-    # Frames that were never handed out and come before it join the list: fewer than it has, for where they begin, it could not.
+    # Frames that were never handed out and come before it join the list: fewer than it has, for where they begin, it
+    # could not.
     begin(free, &free.fresh, free.fresh_end, first, count)
     begin(free, &free.low, free.low_end, first, count)
     for mfn in range(first, first + count):

@@ -1,4 +1,5 @@
-# A lock between host threads, and who waits for it.  Zeroed memory is an unlocked one.  It is not taken twice.  See lock.pyx.
+# A lock between host threads, and who waits for it.  Zeroed memory is an unlocked one.  It is not taken twice.  See
+# lock.pyx.
 from libc.stdint cimport uint32_t
 
 cdef extern from *:
@@ -30,22 +31,27 @@ cdef struct Condition:
     volatile uint32_t signals
     uint32_t waiting            # guarded by the lock
 
+
 cdef inline void lock(Lock *it) noexcept nogil:
     if not lock_take(&it.word):
         lock_wait(it)
+
 
 cdef inline void unlock(Lock *it) noexcept nogil:
     if lock_drop(&it.word):
         lock_wake(it)
 
+
 # False where somebody holds it or waits for it.
 cdef inline bint try_lock(Lock *it) noexcept nogil:
     return lock_take(&it.word)
+
 
 # By who holds it, in the middle of something long: whoever waits has it first.
 cdef inline void give_way(Lock *it) noexcept nogil:
     if it.word >= LOCK_WAITER:
         lock_lend(it)
+
 
 cdef void lock_wait(Lock *it) noexcept nogil
 cdef void lock_wake(Lock *it) noexcept nogil

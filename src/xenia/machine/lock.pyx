@@ -1,15 +1,16 @@
 """A lock that nobody waits long for, whoever else wants it.
 
-Theory of operation.  Where nobody waits, a lock is one atomic operation to take and one to drop, and whoever drops it may take it again at
-once: handing it over each time would put a switch of threads between any two.  But a holder that takes it again and again, or for long, would
-keep it from one that sleeps, for seconds.  So who has waited for PATIENCE reserves it, and then nobody who came later gets it before one of
-those who waited.  A holder with much to do asks now and then whether anybody waits (`give_way`, one load), and lends the lock then: it is
-reserved for whoever waits, and the holder waits behind them (LOAN at most: they may get no processor).  So one waits for what a holder
-does between two such questions, and for PATIENCE where holders are many.
+Theory of operation.  Where nobody waits, a lock is one atomic operation to take and one to drop, and whoever drops it
+may take it again at once: handing it over each time would put a switch of threads between any two.  But a holder that
+takes it again and again, or for long, would keep it from one that sleeps, for seconds.  So who has waited for PATIENCE
+reserves it, and then nobody who came later gets it before one of those who waited.  A holder with much to do asks now
+and then whether anybody waits (`give_way`, one load), and lends the lock then: it is reserved for whoever waits, and
+the holder waits behind them (LOAN at most: they may get no processor).  So one waits for what a holder does between two
+such questions, and for PATIENCE where holders are many.
 
-A thread that holds the interpreter's lock must not wait for one of these: nothing that is Python would run meanwhile.  It is a mistake to call
-`lock` there where it may be held for long (the tests look for it, in the source and in `waits_with_the_interpreter`); if it happens all
-the same, the interpreter runs on.
+A thread that holds the interpreter's lock must not wait for one of these: nothing that is Python would run meanwhile.
+It is a mistake to call `lock` there where it may be held for long (the tests look for it, in the source and in
+`waits_with_the_interpreter`); if it happens all the same, the interpreter runs on.
 """
 
 cdef extern from *:
@@ -33,7 +34,8 @@ cdef extern from *:
     static int futex_wait(volatile uint32_t *word, uint32_t value, uint64_t timeout_ns)     /* whether it slept */
     {
         struct timespec timeout = { timeout_ns / 1000000000, timeout_ns % 1000000000 };
-        return !syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, timeout_ns ? &timeout : NULL, NULL, 0) || errno == ETIMEDOUT;
+        return !syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, timeout_ns ? &timeout : NULL, NULL, 0)
+            || errno == ETIMEDOUT;
     }
 
     static void futex_wake(volatile uint32_t *word, int most)
@@ -196,7 +198,8 @@ cdef void condition_signal_and_unlock(Condition *condition, bint all, Lock *it) 
 
 
 def waits_with_the_interpreter(reset: bool = False) -> int:
-    """How often a thread waited for a lock while it held the interpreter's: each is a mistake.  `reset`: count from here on."""
+    """How often a thread waited for a lock while it held the interpreter's: each is a mistake.  `reset`: count from
+    here on."""
     global waits_with_interpreter
     waits = waits_with_interpreter
     if reset:

@@ -29,27 +29,30 @@ cdef struct Frame:          # 20 bytes, one per machine frame
     uint16_t owner          # domid
     uint8_t type            # FrameType
     uint8_t flags           # FrameFlags
-    uint32_t stamp          # flush clock of the owner's processor when the last type reference went (Xen's tlbflush_timestamp)
+    # flush clock of the owner's processor when the last type reference went (Xen's tlbflush_timestamp)
+    uint32_t stamp
     int32_t linear          # linear (recursive) page table uses: >0 as the upper table, <0 as the lower one
-
-
 
 cdef struct Machine:
     uint8_t *base
     uint64_t nr_frames
     Frame *frames           # nr_frames entries, host memory, never mapped by a guest
-    uint64_t *m2p           # nr_frames entries rounded up to a frame, inside machine memory, INVALID_M2P_ENTRY when unset
+    # nr_frames entries rounded up to a frame, inside machine memory, INVALID_M2P_ENTRY when unset
+    uint64_t *m2p
     uint64_t m2p_l3         # mfn of the L3 table that every L4 carries in slot 256
     int memfd
     FreeFrames free
     uint64_t run, nr_run    # frames that were freed one after the other and are not scrubbed yet
     Lock lock               # guards the allocator (frames are otherwise touched only by their owner's thread)
 
+
 cdef inline uint64_t *frame_words(Machine *machine, uint64_t mfn) noexcept nogil:
     return <uint64_t *>(machine.base + (mfn << 12))
 
+
 cdef inline bint frame_exists(Machine *machine, uint64_t mfn) noexcept nogil:
     return mfn < machine.nr_frames
+
 
 # One zeroed frame for `owner`, with one reference (FRAME_ALLOCATED) and no type; INVALID_M2P_ENTRY when none is left.
 cdef uint64_t machine_alloc(Machine *machine, uint16_t owner) noexcept nogil
@@ -59,6 +62,7 @@ cdef uint64_t machine_alloc_extent(Machine *machine, uint16_t owner, unsigned or
 cdef void machine_free(Machine *machine, uint64_t mfn) noexcept nogil
 # Scrub at once what was handed back.
 cdef void machine_scrub(Machine *machine) noexcept nogil
+
 
 cdef class MachineMemory:
     cdef Machine *machine

@@ -4,8 +4,8 @@ Machine memory is a memfd, mapped once, so that other processes can map frames o
 no guest has touched costs nothing.  Its lowest frames are Xen's own: the machine-to-physical table (M2P) that every
 guest reads, and the page tables that show it, read-only, in slot 256 of every L4.
 
-Around the mapping lies address space in which nothing is, and nothing will be: a frame number that got past every check that is made of it
-is a fault of this process, and not a way to what else it has.
+Around the mapping lies address space in which nothing is, and nothing will be: a frame number that got past every check
+that is made of it is a fault of this process, and not a way to what else it has.
 
 The frame table is a packed array beside it, one `Frame` for each machine frame, never mapped by a guest.  What the
 counts and types mean is mm/'s business; here a frame is free (no references) or belongs to an owner.
@@ -17,7 +17,7 @@ import resource
 from array import array
 
 from cpython.buffer cimport PyBuffer_FillInfo
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint64_t
 from libc.string cimport memset
 from posix.unistd cimport close
 
@@ -49,7 +49,8 @@ cdef enum:
     # M2P entries of page tables: present, accessed; supervisor, read-only, and never executed.
     TABLE = 0x21
 
-# All that a frame number of 32 bits names: 16 TiB.  A process has 128: where it has no room for that any more, less is better than nothing.
+# All that a frame number of 32 bits names: 16 TiB.  A process has 128: where it has no room for that any more, less is
+# better than nothing.
 cdef size_t[4] GUARDS_BEHIND = [<size_t>1 << 44, <size_t>1 << 40, <size_t>1 << 32, LITTLE_GUARD]
 
 cdef uint64_t LEAF = <uint64_t>1 << 63 | 0x21
@@ -71,9 +72,9 @@ cdef uint64_t machine_alloc_extent(Machine *machine, uint16_t owner, unsigned or
     return first if first else INVALID_M2P_ENTRY
 
 
-# Frames are scrubbed not one by one but in runs of adjacent ones: a domain of 8 GB has used little of it, perhaps, and to
-# clear what nobody touched would be the first thing to fill the host's memory with it.  Others wait for memory meanwhile, so no run
-# is longer than MAX_RUN.
+# Frames are scrubbed not one by one but in runs of adjacent ones: a domain of 8 GB has used little of it, perhaps, and
+# to clear what nobody touched would be the first thing to fill the host's memory with it.  Others wait for memory
+# meanwhile, so no run is longer than MAX_RUN.
 cdef void machine_free(Machine *machine, uint64_t mfn) noexcept nogil:
     machine.m2p[mfn] = INVALID_M2P_ENTRY
     lock(&machine.lock)
@@ -117,7 +118,6 @@ cdef class MachineMemory:
 
     def __cinit__(self, size: int, scatter: int | None = None):
         cdef Machine *machine = &self.storage
-        cdef uint64_t i
         cdef bint enough
         self.machine = machine
         machine.memfd = -1
@@ -138,7 +138,7 @@ cdef class MachineMemory:
         if not enough:
             raise ConfigError(f"the host gives no {size >> 20} MiB of machine memory")
         if scatter is not None:
-            order = [free_frames_take(&machine.free) for i in range(machine.free.count)]
+            order = [free_frames_take(&machine.free) for _ in range(machine.free.count)]
             random.Random(scatter).shuffle(order)
             for mfn in order:
                 free_frames_put(&machine.free, mfn)
@@ -220,7 +220,8 @@ cdef class MachineMemory:
 
 
 cdef bint build_m2p(Machine *machine) noexcept nogil:
-    # Frame 0 stays unused, a frame that is no memory; then the M2P's own frames; then the L1, L2 and L3 tables that map them.
+    # Frame 0 stays unused, a frame that is no memory; then the M2P's own frames; then the L1, L2 and L3 tables that map
+    # them.
     cdef uint64_t entries = (machine.nr_frames * 8 + PAGE_SIZE - 1) >> 12
     cdef uint64_t l1s = (entries + 511) >> 9, l2s = (l1s + 511) >> 9
     cdef uint64_t first_l1 = 1 + entries, first_l2 = first_l1 + l1s, first_free, i
@@ -237,6 +238,8 @@ cdef bint build_m2p(Machine *machine) noexcept nogil:
     take(machine, 0, DOMID_IO)
     for i in range(1, first_free):
         take(machine, i, DOMID_XEN)
-    # The bottom is for who asks for frames in a row.  It also keeps mfn and pfn apart: where both were about the same, so would be
-    # the places of a guest's M2P and P2M entries in an engine's TLB, which then had room for only one of them.
-    return free_frames_init(&machine.free, first_free, machine.nr_frames, LOW if machine.nr_frames - first_free >= 2 * LOW else 0)
+    # The bottom is for who asks for frames in a row.  It also keeps mfn and pfn apart: where both were about the same,
+    # so would be the places of a guest's M2P and P2M entries in an engine's TLB, which then had room for only one of
+    # them.
+    return free_frames_init(
+        &machine.free, first_free, machine.nr_frames, LOW if machine.nr_frames - first_free >= 2 * LOW else 0)

@@ -17,7 +17,8 @@ cdef uint64_t LOWER_HALF_END = <uint64_t>1 << 47
 cdef uint64_t PAGE_NX = <uint64_t>1 << 63
 
 
-cdef int guest_walk(PvMmu *mmu, uint64_t root, uint64_t va, uint32_t access, uint64_t *maddr, uint32_t *error) noexcept nogil:
+cdef int guest_walk(PvMmu *mmu, uint64_t root, uint64_t va, uint32_t access, uint64_t *maddr,
+                    uint32_t *error) noexcept nogil:
     cdef uint64_t table = root, rights = PAGE_RW, no_execute = 0
     cdef uint64_t *entry = NULL
     cdef int shift

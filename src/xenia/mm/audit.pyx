@@ -123,7 +123,8 @@ cdef class Recount:
                 self.found.append(f"{name}: level {level} entry {i} = {entry:#x} lets the guest in")
             if level > 1:
                 self.hypervisor_tree(pte_mfn(entry), level - 1, name)
-            elif name == "perdomain" and (i < FIRST_RESERVED_GDT_PAGE or LDT_FIRST_PAGE <= i < LDT_FIRST_PAGE + LDT_PAGES):
+            elif name == "perdomain" and (i < FIRST_RESERVED_GDT_PAGE
+                                          or LDT_FIRST_PAGE <= i < LDT_FIRST_PAGE + LDT_PAGES):
                 continue            # the guest's own descriptors: see descriptor_tables
             elif self.machine.frames[pte_mfn(entry)].owner != DOMID_XEN:
                 self.found.append(f"{name}: {entry:#x} shows a frame that is not Xen's")

@@ -1,4 +1,5 @@
-# The two ends of a shared request ring (public/io/ring.h), for compiled backends: plain structs, no Python, no event channels.
+# The two ends of a shared request ring (public/io/ring.h), for compiled backends: plain structs, no Python, no event
+# channels.
 from libc.stdint cimport uint8_t, uint32_t
 from xenia.abi.ring cimport sring_t
 
@@ -25,13 +26,16 @@ cdef uint32_t ring_entries(size_t size, uint32_t entry_size) noexcept nogil
 
 # Back end.  Preconditions: take and put only as many as `back_waiting` and `back_owed` say.
 cdef void back_attach(BackRing *ring, void *pages, size_t size, uint32_t entry_size, uint32_t start) noexcept nogil
-cdef uint32_t back_answered(void *pages) noexcept nogil         # where whoever was the back end before stopped: 0 in a new ring
+# where whoever was the back end before stopped: 0 in a new ring
+cdef uint32_t back_answered(void *pages) noexcept nogil
 cdef int back_waiting(BackRing *ring) noexcept nogil            # requests to take, or RING_FAULT
 cdef uint32_t back_owed(BackRing *ring) noexcept nogil          # requests taken whose response was not put
-cdef void back_take(BackRing *ring, void *request, uint32_t size) noexcept nogil    # copies: the guest may change the entry at any time
+# copies: the guest may change the entry at any time
+cdef void back_take(BackRing *ring, void *request, uint32_t size) noexcept nogil
 cdef void back_put(BackRing *ring, const void *response, uint32_t size) noexcept nogil
 cdef bint back_push(BackRing *ring) noexcept nogil              # publish responses; answers whether to notify
-cdef int back_rest(BackRing *ring) noexcept nogil               # ask to be notified of the next request; requests that came meanwhile, or RING_FAULT
+# ask to be notified of the next request; requests that came meanwhile, or RING_FAULT
+cdef int back_rest(BackRing *ring) noexcept nogil
 
 # Front end.
 cdef void front_create(FrontRing *ring, void *pages, size_t size, uint32_t entry_size) noexcept nogil

@@ -1,16 +1,16 @@
 """The two ends of a shared request ring (public/io/ring.h).
 
-One ring carries requests one way and responses the other, in the same entries: a response lies where an answered request
-lay.  The front end owns a request until it is pushed, the back end until its response is.  Indices count for ever and wrap at
-2^32; an entry is the index modulo the ring's size, a power of two.
+One ring carries requests one way and responses the other, in the same entries: a response lies where an answered
+request lay.  The front end owns a request until it is pushed, the back end until its response is.  Indices count for
+ever and wrap at 2^32; an entry is the index modulo the ring's size, a power of two.
 
-Each end tells the other in `req_event` or `rsp_event` at which index it wants to be notified, and pushing answers whether that
-index was passed.  An end that is about to wait sets it, and must then look once more, for the other may have pushed before it could
-see the wish; `rest` does both.
+Each end tells the other in `req_event` or `rsp_event` at which index it wants to be notified, and pushing answers
+whether that index was passed.  An end that is about to wait sets it, and must then look once more, for the other may
+have pushed before it could see the wish; `rest` does both.
 
-Each end believes only its own indices, which it keeps to itself, and checks the other's against them whenever it loads it: there can be
-neither more requests than free entries nor more responses than requests.  So a hostile peer makes no end loop, read outside of
-the ring, or answer twice.  Entries are copied out once; who takes one checks the copy.
+Each end believes only its own indices, which it keeps to itself, and checks the other's against them whenever it loads
+it: there can be neither more requests than free entries nor more responses than requests.  So a hostile peer makes no
+end loop, read outside of the ring, or answer twice.  Entries are copied out once; who takes one checks the copy.
 """
 from cpython.buffer cimport PyBUF_CONTIG, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_FromStringAndSize
@@ -41,14 +41,18 @@ cdef uint32_t ring_entries(size_t size, uint32_t entry_size) noexcept nogil:
         entries *= 2
     return entries
 
+
 cdef inline uint8_t *entry(sring_t *sring, uint32_t nr_entries, uint32_t entry_size, uint32_t index) noexcept nogil:
     return <uint8_t *>sring + sizeof(sring_t) + <size_t>(index & (nr_entries - 1)) * entry_size
+
 
 # Whether an event index lies in (old, new]: the other end waits for one of those that were just published.
 cdef inline bint passed(uint32_t event, uint32_t old, uint32_t new) noexcept nogil:
     return <uint32_t>(new - event) < <uint32_t>(new - old)
 
+
 # --- Back end
+
 
 cdef void back_attach(BackRing *ring, void *pages, size_t size, uint32_t entry_size, uint32_t start) noexcept nogil:
     ring.sring = <sring_t *>pages
@@ -56,11 +60,14 @@ cdef void back_attach(BackRing *ring, void *pages, size_t size, uint32_t entry_s
     ring.nr_entries = ring_entries(size, entry_size)
     ring.req_cons = ring.rsp_prod = ring.rsp_pushed = start
 
+
 cdef uint32_t back_answered(void *pages) noexcept nogil:
     return load(&(<sring_t *>pages).rsp_prod)
 
+
 cdef uint32_t back_owed(BackRing *ring) noexcept nogil:
     return ring.req_cons - ring.rsp_prod
+
 
 cdef int back_waiting(BackRing *ring) noexcept nogil:
     # All that was requested and not answered fits into the ring, or it is not true.
@@ -70,13 +77,16 @@ cdef int back_waiting(BackRing *ring) noexcept nogil:
         return RING_FAULT
     return <int>(unanswered - owed)
 
+
 cdef void back_take(BackRing *ring, void *request, uint32_t size) noexcept nogil:
     memcpy(request, entry(ring.sring, ring.nr_entries, ring.entry_size, ring.req_cons), size)
     ring.req_cons += 1
 
+
 cdef void back_put(BackRing *ring, const void *response, uint32_t size) noexcept nogil:
     memcpy(entry(ring.sring, ring.nr_entries, ring.entry_size, ring.rsp_prod), response, size)
     ring.rsp_prod += 1
+
 
 cdef bint back_push(BackRing *ring) noexcept nogil:
     cdef uint32_t old = ring.rsp_pushed
@@ -84,6 +94,7 @@ cdef bint back_push(BackRing *ring) noexcept nogil:
     store(&ring.sring.rsp_prod, ring.rsp_prod)
     mb()
     return passed(load(&ring.sring.rsp_event), old, ring.rsp_prod)
+
 
 cdef int back_rest(BackRing *ring) noexcept nogil:
     cdef int waiting = back_waiting(ring)
@@ -93,7 +104,9 @@ cdef int back_rest(BackRing *ring) noexcept nogil:
     mb()
     return back_waiting(ring)
 
+
 # --- Front end
+
 
 cdef void front_create(FrontRing *ring, void *pages, size_t size, uint32_t entry_size) noexcept nogil:
     memset(pages, 0, sizeof(sring_t))
@@ -103,12 +116,15 @@ cdef void front_create(FrontRing *ring, void *pages, size_t size, uint32_t entry
     ring.nr_entries = ring_entries(size, entry_size)
     ring.req_prod = ring.req_pushed = ring.rsp_cons = 0
 
+
 cdef uint32_t front_free(FrontRing *ring) noexcept nogil:
     return ring.nr_entries - (ring.req_prod - ring.rsp_cons)
+
 
 cdef void front_put(FrontRing *ring, const void *request, uint32_t size) noexcept nogil:
     memcpy(entry(ring.sring, ring.nr_entries, ring.entry_size, ring.req_prod), request, size)
     ring.req_prod += 1
+
 
 cdef bint front_push(FrontRing *ring) noexcept nogil:
     cdef uint32_t old = ring.req_pushed
@@ -117,15 +133,18 @@ cdef bint front_push(FrontRing *ring) noexcept nogil:
     mb()
     return passed(load(&ring.sring.req_event), old, ring.req_prod)
 
+
 cdef int front_waiting(FrontRing *ring) noexcept nogil:
     cdef uint32_t answered = load(&ring.sring.rsp_prod) - ring.rsp_cons
     if answered > ring.req_prod - ring.rsp_cons:
         return RING_FAULT
     return <int>answered
 
+
 cdef void front_take(FrontRing *ring, void *response, uint32_t size) noexcept nogil:
     memcpy(response, entry(ring.sring, ring.nr_entries, ring.entry_size, ring.rsp_cons), size)
     ring.rsp_cons += 1
+
 
 cdef int front_rest(FrontRing *ring) noexcept nogil:
     cdef int waiting = front_waiting(ring)
@@ -169,19 +188,20 @@ cdef class _End:
     def take(self) -> list[bytes]:
         """Copies of all that the other end has pushed and was not taken yet.  Raises RingFault."""
         self.check_attached()
-        cdef int i, waiting = self.waiting()
+        cdef int _, waiting = self.waiting()
         cdef uint32_t size = self.entry_size()
         cdef list taken = []
         if waiting == RING_FAULT:
             raise RingFault(self.indices())
-        for i in range(waiting):
+        for _ in range(waiting):
             entry = PyBytes_FromStringAndSize(NULL, size)
             self.take_one(<char *>entry, size)
             taken.append(entry)
         return taken
 
     def rest(self) -> bool:
-        """Ask to be notified of what comes next; answers whether something came meanwhile, so that there is no rest yet.
+        """Ask to be notified of what comes next; answers whether something came meanwhile, so that there is no rest
+        yet.
 
         Raises RingFault.
         """

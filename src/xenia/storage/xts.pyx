@@ -1,7 +1,7 @@
 """The part of AES-XTS around the block cipher: tweaks, and exclusive or, for many sectors at once.
 
-XTS (IEEE 1619) encrypts block j of sector s as E1(P ^ T) ^ T, T being E2(s) times alpha^j in GF(2^128).  All E1 of a request are
-one call to the cipher in ECB mode, and all E2 another; what is left is here.
+XTS (IEEE 1619) encrypts block j of sector s as E1(P ^ T) ^ T, T being E2(s) times alpha^j in GF(2^128).  All E1 of a
+request are one call to the cipher in ECB mode, and all E2 another; what is left is here.
 """
 
 from libc.stdint cimport uint64_t
@@ -34,7 +34,8 @@ def whiten(
     cdef uint64_t tweak[2]
     cdef uint64_t block[2]
     cdef uint64_t carry
-    if into.shape[0] != data.shape[0] or data.shape[0] % sector_size or tweaks.shape[0] < sectors * 16 or sector_size % 16:
+    if (into.shape[0] != data.shape[0] or data.shape[0] % sector_size or tweaks.shape[0] < sectors * 16
+            or sector_size % 16):
         raise ValueError("lengths do not fit each other")
     with nogil:
         for sector in range(sectors):

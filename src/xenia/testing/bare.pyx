@@ -13,7 +13,7 @@ and all of it once more in the upper half, from UPPER on, by the same page table
 `syscall` is the program's way out: eax says what it wants, see `Program.run`.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from xenia.cpu.engines.emulated.engine cimport EmulatedEngine
@@ -142,9 +142,10 @@ cdef class Program:
     def run(self) -> bool:
         """Run until the program leaves (True) or is kicked (False).
 
-        The program leaves with any exception, and with syscall eax=0; other calls go on: 1 to user mode, 2 to kernel mode,
-        3 entry edi of the page table becomes rsi, 4 the same without a flush, 5 byte esi is written to address rdi from
-        outside, 6 nothing, 7 with edi as flags, 8 with the page tables of frame edi, 9 the same as user mode's own.
+        The program leaves with any exception, and with syscall eax=0; other calls go on: 1 to user mode, 2 to kernel
+        mode, 3 entry edi of the page table becomes rsi, 4 the same without a flush, 5 byte esi is written to address
+        rdi from outside, 6 nothing, 7 with edi as flags, 8 with the page tables of frame edi, 9 the same as user mode's
+        own.
         """
         cdef bint left
         with nogil:

@@ -130,7 +130,8 @@ cdef class MemoryFrames(Frames):
         if port < NR_PORTS and self.ports[port] >= 0:
             write(self.ports[port], &one, 8)
 
-    cdef void *listen(self, uint32_t port, int event_fd, bint (*answer)(void *) noexcept nogil, void *argument) noexcept nogil:
+    cdef void *listen(self, uint32_t port, int event_fd, bint (*answer)(void *) noexcept nogil,
+                      void *argument) noexcept nogil:
         if not self.listens or port >= NR_PORTS:
             return NULL
         lock(&self.sending)

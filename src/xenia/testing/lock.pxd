@@ -1,6 +1,7 @@
 from libc.stdint cimport uint64_t
 from xenia.machine.lock cimport Lock
 
+
 # Somebody who wants a lock of `owner`'s.
 cdef class Asker:
     cdef object owner
@@ -9,4 +10,5 @@ cdef class Asker:
     cdef volatile bint begun
     cdef uint64_t longest
 
-cdef Asker asker(object owner, Lock *lock)
+
+cdef Asker asker(object owner, Lock *asked)

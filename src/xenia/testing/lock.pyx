@@ -42,17 +42,17 @@ cdef class ContendedLock:
 
     def long_work(self, steps: int) -> None:
         """So many steps by whoever holds it, who asks before each whether somebody waits."""
-        cdef int count = steps, i
+        cdef int count = steps, _
         with nogil:
-            for i in range(count):
+            for _ in range(count):
                 give_way(&self.lock)
                 self.steps += 1
 
     def short_works(self, steps: int) -> None:
         """Take it and let go of it again at once, for each step."""
-        cdef int count = steps, i
+        cdef int count = steps, _
         with nogil:
-            for i in range(count):
+            for _ in range(count):
                 lock(&self.lock)
                 self.steps += 1
                 unlock(&self.lock)
@@ -67,7 +67,8 @@ cdef class Asker:
     """Somebody who wants a lock, again and again, while something else goes on that needs it too."""
 
     def during(self, operation: Callable[[], object], under: bool = False) -> int:
-        """The longest, in ns, that it waits during `operation`, which takes the lock itself, or is carried out `under` it."""
+        """The longest, in ns, that it waits during `operation`, which takes the lock itself, or is carried out `under`
+        it."""
         thread = threading.Thread(target=self._ask)
         self.asking = True
         self.begun = False
@@ -90,8 +91,8 @@ cdef class Asker:
         return self.longest
 
     def lends(self, operation: Callable[[], object], under: bool = False) -> tuple[int, int]:
-        """How often somebody would be lent the lock during `operation` if somebody always waited, and the longest, in ns of the thread's
-        own time, that it keeps it."""
+        """How often somebody would be lent the lock during `operation` if somebody always waited, and the longest, in
+        ns of the thread's own time, that it keeps it."""
         if under:
             with nogil:
                 lock(self.lock)
@@ -119,10 +120,10 @@ cdef class Asker:
                 unlock(self.lock)
 
 
-cdef Asker asker(object owner, Lock *lock):
+cdef Asker asker(object owner, Lock *asked):
     it = Asker()
     it.owner = owner
-    it.lock = lock
+    it.lock = asked
     return it
 
 

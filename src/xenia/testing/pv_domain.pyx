@@ -1,8 +1,8 @@
 """A domain that is nothing but memory: frames, page tables and descriptor tables, with a recording processor.
 
-It starts as a PV kernel does.  Every one of its frames is mapped at BASE + 4096 * pfn: the first four, which are the L4,
-L3, L2 and L1 of that mapping, read-only, the others writable.  Frames REQUESTS to REQUESTS + 3 hold the arguments of its
-hypercalls.
+It starts as a PV kernel does.  Every one of its frames is mapped at BASE + 4096 * pfn: the first four, which are the
+L4, L3, L2 and L1 of that mapping, read-only, the others writable.  Frames REQUESTS to REQUESTS + 3 hold the arguments
+of its hypercalls.
 """
 
 import threading
@@ -10,13 +10,14 @@ from array import array
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from xenia.abi.xen cimport DOMID_SELF as SELF, HYPERVISOR_VIRT_END, mmu_update_t, mmuext_op_t
+from xenia.abi.xen cimport DOMID_SELF as SELF, HYPERVISOR_VIRT_END
 from xenia.cpu.processor cimport SegmentDescriptor
 from xenia.machine.machine cimport (
-    FRAME_ALLOCATED, FRAME_L4, FRAME_PINNED, FRAME_VALIDATED, FRAME_WRITABLE, Frame, Machine, MachineMemory, frame_words, machine_alloc,
+    FRAME_ALLOCATED, FRAME_L4, FRAME_PINNED, FRAME_VALIDATED, FRAME_WRITABLE, Frame, Machine, MachineMemory,
+    frame_words,
 )
 from xenia.machine.lock cimport lock, unlock
 from xenia.mm.access cimport copy_from_guest, copy_to_guest
@@ -155,7 +156,8 @@ cdef class PvDomain:
     def frame(self, mfn: int) -> FrameState:
         """The frame table's row."""
         cdef Frame *frame = &self.mmu.machine.frames[<uint64_t>mfn]
-        return FrameState(frame.owner, frame.refs, frame.type if frame.type_refs else 0, frame.type_refs, frame.flags & FRAME_PINNED != 0,
+        return FrameState(frame.owner, frame.refs, frame.type if frame.type_refs else 0, frame.type_refs,
+                          frame.flags & FRAME_PINNED != 0,
                           frame.flags & FRAME_VALIDATED != 0, frame.flags & FRAME_ALLOCATED != 0, frame.linear)
 
     def word(self, mfn: int, index: int) -> int:
@@ -306,8 +308,8 @@ cdef class PvDomain:
         return asker(self, &self.mmu.lock)
 
     def while_others_write(self, mfns: Sequence[int], operation: Callable[[], object]) -> int:
-        """Carry `operation` out while somebody who was granted the frames takes each for writing, writes rubbish, puts back what was there,
-        and lets go of it, again and again.  How often."""
+        """Carry `operation` out while somebody who was granted the frames takes each for writing, writes rubbish, puts
+        back what was there, and lets go of it, again and again.  How often."""
         thread = threading.Thread(target=self._write, args=(mfns,))
         self.writing = True
         thread.start()

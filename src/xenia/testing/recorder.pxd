@@ -29,12 +29,14 @@ cdef struct RecordingState:
     uint64_t cr4
     uint64_t dr[8]
     int ts
-    uint64_t host_ns        # what its TSC has counted, from the host's clock; and how far each look at that clock moves it on
+    # what its TSC has counted, from the host's clock; and how far each look at that clock moves it on
+    uint64_t host_ns
     uint64_t step
     int64_t tsc_offset
     uint64_t nr_notes
     Note notes[NOTES]
     Translation tlb[TLB_ENTRIES]
+
 
 cdef class RecordingProcessor:
     cdef RecordingState state
@@ -43,6 +45,7 @@ cdef class RecordingProcessor:
     cdef uint64_t touch(self, uint64_t va, bint write) noexcept nogil
     # Cached translations that a guest could do harm with.
     cdef list dangerous(self, int domid)
+
 
 # The host's clock for domain/time's clock_start_with, by `host_ns` and `step` of the RecordingState that `argument` is.
 cdef uint64_t recorded_host_clock(void *argument) noexcept nogil

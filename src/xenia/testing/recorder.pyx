@@ -1,10 +1,11 @@
-"""A processor that runs nothing: it notes what the core tells it, and keeps registers and translations as a real one would.
+"""A processor that runs nothing: it notes what the core tells it, and keeps registers and translations as a real one
+would.
 
 Its translation cache forgets nothing by itself, so that it shows the worst that a real one could still hold: a cached
 writable translation to a frame that has become a page table is a hole in the guest's fence.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from xenia.cpu.processor cimport ProcessorOps, SegmentDescriptor
@@ -38,18 +39,23 @@ cdef void note(Processor *processor, int kind, uint64_t a, uint64_t b, uint64_t 
 cdef bint op_run(Processor *processor) noexcept nogil:
     return False
 
+
 cdef void op_pte_changed(Processor *processor, uint64_t table, unsigned index, uint64_t old,
                          uint64_t new) noexcept nogil:
     note(processor, PTE_CHANGED, table, index, old, new)
 
+
 cdef void op_table_typed(Processor *processor, uint64_t mfn, int level) noexcept nogil:
     note(processor, TABLE_TYPED, mfn, level, 0, 0)
+
 
 cdef void op_table_untyped(Processor *processor, uint64_t mfn, int level) noexcept nogil:
     note(processor, TABLE_UNTYPED, mfn, level, 0, 0)
 
+
 cdef void op_root_dropped(Processor *processor, uint64_t mfn) noexcept nogil:
     note(processor, ROOT_DROPPED, mfn, 0, 0, 0)
+
 
 cdef void op_flush_page(Processor *processor, uint64_t va) noexcept nogil:
     cdef RecordingState *state = <RecordingState *>processor
@@ -60,12 +66,14 @@ cdef void op_flush_page(Processor *processor, uint64_t va) noexcept nogil:
         if state.tlb[i].va >> 12 == va >> 12:
             state.tlb[i].va = 0
 
+
 cdef void op_flush_all(Processor *processor) noexcept nogil:
     cdef RecordingState *state = <RecordingState *>processor
     processor.nr_flush_all += 1
     processor.flush_clock += 1
     note(processor, FLUSH_ALL, 0, 0, 0, 0)
     memset(state.tlb, 0, sizeof(state.tlb))
+
 
 cdef void op_flush_frame(Processor *processor, uint64_t mfn) noexcept nogil:
     cdef RecordingState *state = <RecordingState *>processor
@@ -75,8 +83,10 @@ cdef void op_flush_frame(Processor *processor, uint64_t mfn) noexcept nogil:
         if state.tlb[i].mfn == mfn:
             state.tlb[i].va = 0
 
+
 cdef void op_code_dirty(Processor *processor, uint64_t maddr, uint64_t length) noexcept nogil:
     note(processor, CODE_DIRTY, maddr, length, 0, 0)
+
 
 cdef void op_load_root(Processor *processor, uint64_t mfn, bint is_user) noexcept nogil:
     (<RecordingState *>processor).root = mfn
@@ -84,47 +94,60 @@ cdef void op_load_root(Processor *processor, uint64_t mfn, bint is_user) noexcep
     note(processor, LOAD_ROOT, mfn, is_user, 0, 0)
     op_flush_all(processor)
 
+
 cdef void op_set_gdt(Processor *processor, uint64_t va, uint32_t limit) noexcept nogil:
     note(processor, SET_GDT, va, limit, 0, 0)
+
 
 cdef void op_set_ldt(Processor *processor, uint64_t va, uint32_t limit) noexcept nogil:
     note(processor, SET_LDT, va, limit, 0, 0)
 
+
 cdef void op_get_segment(Processor *processor, int sreg, uint16_t *selector, uint64_t *base) noexcept nogil:
     selector[0] = (<RecordingState *>processor).selector[sreg]
     base[0] = (<RecordingState *>processor).base[sreg]
+
 
 cdef void op_set_segment(Processor *processor, int sreg, uint16_t selector,
                          SegmentDescriptor *descriptor) noexcept nogil:
     (<RecordingState *>processor).selector[sreg] = selector
     (<RecordingState *>processor).base[sreg] = descriptor.base
 
+
 cdef void op_set_segment_base(Processor *processor, int sreg, uint64_t base) noexcept nogil:
     (<RecordingState *>processor).base[sreg] = base
+
 
 cdef void op_set_ts(Processor *processor, bint on) noexcept nogil:
     (<RecordingState *>processor).ts = on
 
+
 cdef void op_set_debugreg(Processor *processor, int number, uint64_t value) noexcept nogil:
     (<RecordingState *>processor).dr[number] = value
 
+
 cdef void op_set_cr4(Processor *processor, uint64_t value) noexcept nogil:
     (<RecordingState *>processor).cr4 = value
+
 
 cdef uint64_t op_read_tsc(Processor *processor) noexcept nogil:
     cdef RecordingState *state = <RecordingState *>processor
     return state.host_ns * TSC_PER_US // 1000 + <uint64_t>state.tsc_offset
 
+
 cdef void op_set_tsc_offset(Processor *processor, int64_t offset) noexcept nogil:
     (<RecordingState *>processor).tsc_offset = offset
 
+
 cdef void op_kick(Processor *processor) noexcept nogil:
     (<RecordingState *>processor).kicks += 1
+
 
 cdef uint64_t recorded_host_clock(void *argument) noexcept nogil:
     cdef RecordingState *state = <RecordingState *>argument
     state.host_ns += state.step
     return state.host_ns - state.step // 2      # half way between the looks at the TSC before and after
+
 
 cdef ProcessorOps OPS
 OPS.run = op_run

@@ -1,11 +1,12 @@
 """A domain whose vcpu stands still: memory, page tables, events and time are real, the processor only takes notes.
 
-For tests that make hypercalls from outside, one at a time or (`fuzz`) by the hundred thousand.  Its kernel maps PAGES data pages
-writable at BASE and, read-only after them, its own four page tables.  Host clock and TSC are the test's to move (`advance`).
+For tests that make hypercalls from outside, one at a time or (`fuzz`) by the hundred thousand.  Its kernel maps PAGES
+data pages writable at BASE and, read-only after them, its own four page tables.  Host clock and TSC are the test's to
+move (`advance`).
 """
 
 cimport cython
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
@@ -152,7 +153,8 @@ cdef class StillDomain:
         vcpu.context.kernel = 1
         self.processor.state.host_ns = 1_000_000_000
         self.processor.state.step = 100_000
-        clock_start_with(domain, &self.clock, warped, recorded_host_clock, &self.processor.state, 1_700_000_000_123_456_789)
+        clock_start_with(domain, &self.clock, warped, recorded_host_clock, &self.processor.state,
+                         1_700_000_000_123_456_789)
         self.processor.state.step = 0
         wallclock_update(domain)
         time_update(vcpu)
@@ -271,7 +273,8 @@ cdef class StillDomain:
             args[i] = <uint64_t>(value & 0xffffffffffffffff)
 
     def syscall(self, number: int, *arguments: int) -> bool:
-        """The same through the registers, rip at 0x1002 past a `syscall`; whether the vcpu leaves the processor for it."""
+        """The same through the registers, rip at 0x1002 past a `syscall`; whether the vcpu leaves the processor for
+        it."""
         cdef Context *context = &self.domain.vcpus[0].context
         cdef uint64_t args[6]
         self.load(args, arguments)
@@ -487,9 +490,9 @@ cdef class StillDomain:
     def fuzz(self, seed: int, calls: int) -> dict[int, int]:
         """Make `calls` hypercalls with arguments drawn from `seed`: how often each number succeeded.
 
-        Arguments are drawn from small numbers, addresses in and around the data pages, frames of its own, of others and of nobody,
-        and noise; before each call the argument page is filled the same way.  A shutdown is taken back.  Now and then the
-        backends of the store and the console write something to their rings.
+        Arguments are drawn from small numbers, addresses in and around the data pages, frames of its own, of others and
+        of nobody, and noise; before each call the argument page is filled the same way.  A shutdown is taken back.  Now
+        and then the backends of the store and the console write something to their rings.
         """
         cdef uint64_t state = <uint64_t>seed * <uint64_t>0x9e3779b97f4a7c15 + 1
         cdef uint64_t remaining = calls
@@ -516,7 +519,8 @@ cdef class StillDomain:
             memcpy(&frame_words(self.memory.machine, i)[draw(state) % 480], page, sizeof(page))
         for i in range(6):
             args[i] = self.interesting(state)
-        if draw(state) % 4:                 # mostly of the right shape: command, pointer, count; or pointer, count, 0, DOMID_SELF
+        # mostly of the right shape: command, pointer, count; or pointer, count, 0, DOMID_SELF
+        if draw(state) % 4:
             if takes_list(number):
                 args[0] = where
                 args[1] = draw(state) % 5
@@ -539,17 +543,24 @@ cdef class StillDomain:
         vcpu_unblock(vcpu)
         vcpu.yielded = 0
 
-    # Requests that mean something: entries of the domain's own tables for mmu_update, commands for the others, calls for multicall.
+    # Requests that mean something: entries of the domain's own tables for mmu_update, commands for the others, calls
+    # for multicall.
     cdef void table_requests(self, uint64_t *state, uint64_t *page, uint64_t number) noexcept nogil:
         cdef uint64_t i
         for i in range(8):
             if number == HYPERVISOR_mmu_update:
                 page[2 * i] = self.frames[NR_PAGES + draw(state) % 4] << 12 | draw(state) % 64 << 3 | draw(state) % 3
-                page[2 * i + 1] = self.frames[draw(state) % (NR_PAGES + 4)] << 12 | 0x61 | (draw(state) & 6) if draw(state) % 4 else 0
+                page[2 * i + 1] = 0
+                if draw(state) % 4:
+                    page[2 * i + 1] = self.frames[draw(state) % (NR_PAGES + 4)] << 12 | 0x61 | (draw(state) & 6)
             elif number == HYPERVISOR_mmuext_op:
                 page[3 * i] = draw(state) % 22
-                page[3 * i + 1] = self.frames[draw(state) % (NR_PAGES + 4)] if draw(state) % 4 else self.interesting(state)
-            elif number == HYPERVISOR_event_channel_op and i < 2 and draw(state) % 2:       # a frame, and an offset or a vcpu
+                if draw(state) % 4:
+                    page[3 * i + 1] = self.frames[draw(state) % (NR_PAGES + 4)]
+                else:
+                    page[3 * i + 1] = self.interesting(state)
+            # a frame, and an offset or a vcpu
+            elif number == HYPERVISOR_event_channel_op and i < 2 and draw(state) % 2:
                 page[i] = draw(state) % 600 << 3 if i else self.frames[draw(state) % (NR_PAGES + 4)]
             elif number == HYPERVISOR_event_channel_op or number == HYPERVISOR_grant_table_op:
                 page[i] = (DOMID_SELF if draw(state) % 2 else draw(state) % 8) | draw(state) % 8 << 32
@@ -573,7 +584,8 @@ cdef class StillDomain:
         if kind < 11:
             return self.frames[value % (NR_PAGES + 4)]
         if kind < 14:                   # a page-table entry, or a machine address
-            return self.frames[value % (NR_PAGES + 4)] << 12 | (value >> 32 & 0xfff if value >> 48 & 1 else 0x61 | (value >> 32 & 6))
+            return (self.frames[value % (NR_PAGES + 4)] << 12
+                    | (value >> 32 & 0xfff if value >> 48 & 1 else 0x61 | (value >> 32 & 6)))
         if kind == 14:
             return value % (self.memory.machine.nr_frames + 8)
         if kind == 15:

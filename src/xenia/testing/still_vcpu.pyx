@@ -8,7 +8,7 @@ Guest memory, by address:
     READ_ONLY   one page of the kernel's that is not writable
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 
 from xenia.abi.xen cimport shared_info_t
@@ -27,8 +27,7 @@ from xenia.hypercalls.traps cimport (
     do_set_segment_base, do_set_trap_table, do_stack_switch,
 )
 from xenia.machine.machine cimport (
-    FRAME_L1, FRAME_L2, FRAME_L3, FRAME_L4, FRAME_SEG_DESC, FRAME_VALIDATED, FRAME_WRITABLE, MachineMemory,
-    machine_alloc,
+    FRAME_L1, FRAME_L4, FRAME_SEG_DESC, FRAME_VALIDATED, FRAME_WRITABLE, MachineMemory, machine_alloc,
 )
 from xenia.mm.pv.descriptors cimport perdomain_create, set_gdt
 from xenia.testing.recorder cimport RecordingProcessor, RecordingState

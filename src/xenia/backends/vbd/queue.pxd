@@ -6,6 +6,7 @@ from xenia.foreign.frames cimport Frames
 from xenia.rings.request cimport BackRing
 from xenia.machine.lock cimport Lock
 
+
 cdef class Queue:
     cdef Workers workers
     cdef Frames frames

@@ -1,24 +1,26 @@
 """The queues of a vbd.
 
-Requests are taken from a ring all at once, and those that follow each other on the disk are joined into one call.  What the host can do at once
-(RWF_NOWAIT: the data is in its page cache) is done by the thread that takes them; everything else is left to the workers, so that a request that
-waits for a disk holds up none that does not.  Responses go into the ring as requests finish, in any order, and a batch of them takes one event.
+Requests are taken from a ring all at once, and those that follow each other on the disk are joined into one call.  What
+the host can do at once (RWF_NOWAIT: the data is in its page cache) is done by the thread that takes them; everything
+else is left to the workers, so that a request that waits for a disk holds up none that does not.  Responses go into the
+ring as requests finish, in any order, and a batch of them takes one event.
 
-Who takes them.  The thread that runs the guest, when that notifies: a request is answered when the guest runs on, for less than it costs to
-wake anybody.  The queue's own thread takes what is too much for one event, and looks when a barrier may begin, when the ring is let go, and where
-events come through a descriptor only.  `taking` lets in one of them at a time; who finds the other one
-there makes it look once more.
+Who takes them.  The thread that runs the guest, when that notifies: a request is answered when the guest runs on, for
+less than it costs to wake anybody.  The queue's own thread takes what is too much for one event, and looks when a
+barrier may begin, when the ring is let go, and where events come through a descriptor only.  `taking` lets in one of
+them at a time; who finds the other one there makes it look once more.
 
-Failure.  What the host could not make durable it tells once and forgets, and Linux's frontend takes an empty flush that fails for
-one that is not supported: it tells nobody, and flushes no more.  So the disk has failed for good then: each later write is an
-error, which does reach who writes.
+Failure.  What the host could not make durable it tells once and forgets, and Linux's frontend takes an empty flush that
+fails for one that is not supported: it tells nobody, and flushes no more.  So the disk has failed for good then: each
+later write is an error, which does reach who writes.
 
-Ordering.  A flush covers the writes whose responses the guest had when it asked, so it needs to wait for no other request.  A barrier waits for
-all before it and holds up all after it.
+Ordering.  A flush covers the writes whose responses the guest had when it asked, so it needs to wait for no other
+request.  A barrier waits for all before it and holds up all after it.
 
-Locks.  `taking` is held while a batch is taken and what can be done at once is done, never while anything sleeps.  A queue's lock guards its ring's
-responses and its counts of what is in flight; the workers' lock their list.  Neither is held while anything is read or written, and no queue's
-lock is waited for with the workers' held.  No Python runs for a request unless the disk is a stack of layers.
+Locks.  `taking` is held while a batch is taken and what can be done at once is done, never while anything sleeps.  A
+queue's lock guards its ring's responses and its counts of what is in flight; the workers' lock their list.  Neither is
+held while anything is read or written, and no queue's lock is waited for with the workers' held.  No Python runs for a
+request unless the disk is a stack of layers.
 """
 
 import os
@@ -55,7 +57,8 @@ cdef extern from "<poll.h>" nogil:
 
 cdef enum:
     MAX_BATCH = 512
-    TURNS = 3                   # batches that the thread that runs the guest carries out for one event: what came, a barrier, nothing
+    # batches that the thread that runs the guest carries out for one event: what came, a barrier, nothing
+    TURNS = 3
     MOST_AT_ONCE = 32           # requests in one of them: with a megabyte each, the guest stands still for some ms
     KEEP_PER_ENTRY = 2 * 64     # room in the table of kept frames for each ring entry
     BEGUN = -1                  # what was found was no request, but that a barrier could begin
@@ -71,14 +74,16 @@ cdef class Queue:
     event_fd    readable after it notified
     persistent  keep the frames of its requests
 
-    A ring that another backend served before is served from where that one's answers end, as Linux's does: what was not answered is done
-    (once more).  A backend that answered out of order has then left requests that it answered, and lost others.
+    A ring that another backend served before is served from where that one's answers end, as Linux's does: what was not
+    answered is done (once more).  A backend that answered out of order has then left requests that it answered, and
+    lost others.
     """
 
     def __cinit__(self):
         self.wake_fd = -1
 
-    def __init__(self, Workers workers, Frames frames, pages, port: int, event_fd: int, persistent: bool = False) -> None:
+    def __init__(self, Workers workers, Frames frames, pages, port: int, event_fd: int,
+                 persistent: bool = False) -> None:
         cdef uint32_t i, start
         self.workers = workers
         self.frames = frames
@@ -138,8 +143,8 @@ cdef class Queue:
         return self.ring.rsp_prod == 0
 
     def stop(self) -> None:
-        """Take no more requests than are there; `serve` returns when they are answered.  A frontend that closes leaves them in the ring,
-        and may wait for them before it lets go of its disk."""
+        """Take no more requests than are there; `serve` returns when they are answered.  A frontend that closes leaves
+        them in the ring, and may wait for them before it lets go of its disk."""
         self.closing = True
         with nogil:
             if self.listening != NULL:
@@ -190,7 +195,8 @@ cdef class Queue:
     # --- the thread that runs the guest
 
     cdef bint answer(self) noexcept nogil:
-        # The guest notifies, and runs on when this returns.  Whoever else takes requests now may have looked too early, and looks again.
+        # The guest notifies, and runs on when this returns.  Whoever else takes requests now may have looked too early,
+        # and looks again.
         cdef uint64_t one = 1
         cdef int turns = 0
         cdef bint notify
@@ -208,8 +214,9 @@ cdef class Queue:
     # --- whoever has `taking`
 
     cdef int take_batch(self, int most) noexcept nogil:
-        # Take what there is, at most so many, and see to it; how many requests there were, or BEGUN.  0: sleep, the guest notifies
-        # of the next.  A barrier that was taken is begun even where no more may be taken: nothing else would ever end it.
+        # Take what there is, at most so many, and see to it; how many requests there were, or BEGUN.  0: sleep, the
+        # guest notifies of the next.  A barrier that was taken is begun even where no more may be taken: nothing else
+        # would ever end it.
         cdef int waiting
         if self.barrier != NULL:
             lock(&self.lock)
@@ -318,7 +325,8 @@ cdef class Queue:
         self.respond(op)
         if not more and self.push_locked():
             self.frames.notify(self.port)
-        # Who waits for the rest to finish looks again.  Nothing of the queue is touched after the lock is gone: it may be closed then.
+        # Who waits for the rest to finish looks again.  Nothing of the queue is touched after the lock is gone: it may
+        # be closed then.
         if wake:
             write(self.wake_fd, &one, 8)
         unlock(&self.lock)

@@ -41,7 +41,8 @@ cdef struct Op:                 # one request, from ring to response
     Op *merged                  # the request that begins where this one ends, and goes with it
     Op *next
     void *queue
-    void (*finished)(Op *op, bint more) noexcept nogil      # tells its queue that it is carried out; `more` of that queue's come at once
+    # tells its queue that it is carried out; `more` of that queue's come at once
+    void (*finished)(Op *op, bint more) noexcept nogil
 
 cdef struct Limits:             # of the device, as requests are held against it
     uint64_t size               # bytes

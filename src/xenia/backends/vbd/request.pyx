@@ -1,10 +1,12 @@
 """Requests of a blkif ring (public/io/blkif.h), from the copied ring entry to frames and vectors.
 
-An entry was copied out of the ring once and only the copy is looked at; so it is with the segments of an indirect request, which lie in
-frames of the guest's.  A frame is held before anything is read from or written to it, writable where the device will write to it, and until
-that is done.  Segments whose frames happen to lie next to each other become one vector.
+An entry was copied out of the ring once and only the copy is looked at; so it is with the segments of an indirect
+request, which lie in frames of the guest's.  A frame is held before anything is read from or written to it, writable
+where the device will write to it, and until that is done.  Segments whose frames happen to lie next to each other
+become one vector.
 
-A guest may let us keep the frames of its requests (feature-persistent): then each reference is held once, writable, and found again in a table.
+A guest may let us keep the frames of its requests (feature-persistent): then each reference is held once, writable, and
+found again in a table.
 """
 
 from libc.errno cimport EIO, EINVAL, ENOMEM, EROFS
@@ -13,8 +15,9 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy
 
 from xenia.abi.blkif cimport (
-    BLKIF_DISCARD_SECURE, BLKIF_MAX_SEGMENTS_PER_REQUEST, BLKIF_OP_DISCARD, BLKIF_OP_FLUSH_DISKCACHE, BLKIF_OP_INDIRECT, BLKIF_OP_READ,
-    BLKIF_OP_WRITE, BLKIF_OP_WRITE_BARRIER, blkif_request_discard_t, blkif_request_indirect_t, blkif_request_segment_t, blkif_request_t,
+    BLKIF_DISCARD_SECURE, BLKIF_MAX_SEGMENTS_PER_REQUEST, BLKIF_OP_DISCARD, BLKIF_OP_FLUSH_DISKCACHE, BLKIF_OP_INDIRECT,
+    BLKIF_OP_READ, BLKIF_OP_WRITE, BLKIF_OP_WRITE_BARRIER, blkif_request_discard_t, blkif_request_indirect_t,
+    blkif_request_segment_t, blkif_request_t,
 )
 
 cdef enum:
@@ -62,11 +65,13 @@ cdef int data(Op *op, const blkif_request_t *request, Limits *limits, Frames fra
     return segments(op, request.sector_number, request.seg, request.nr_segments, limits, frames, keep)
 
 
-cdef int indirect(Op *op, const blkif_request_indirect_t *request, Limits *limits, Frames frames, Keep *keep) noexcept nogil:
+cdef int indirect(Op *op, const blkif_request_indirect_t *request, Limits *limits, Frames frames,
+                  Keep *keep) noexcept nogil:
     cdef blkif_request_segment_t copied[MAX_SEGMENTS]
     cdef Granted page
     cdef uint32_t count = request.nr_segments
-    if request.indirect_op != BLKIF_OP_READ and request.indirect_op != BLKIF_OP_WRITE or count == 0 or count > MAX_SEGMENTS:
+    if (request.indirect_op != BLKIF_OP_READ and request.indirect_op != BLKIF_OP_WRITE or count == 0
+            or count > MAX_SEGMENTS):
         return EINVAL
     op.kind = OP_READ if request.indirect_op == BLKIF_OP_READ else OP_WRITE
     op.operation = request.indirect_op          # what the frontend finds in the response
@@ -100,7 +105,8 @@ cdef int place(Op *op, uint64_t sector, uint64_t length, Limits *limits) noexcep
     return 0
 
 
-cdef int segments(Op *op, uint64_t sector, const blkif_request_segment_t *list, uint32_t count, Limits *limits, Frames frames,
+cdef int segments(Op *op, uint64_t sector, const blkif_request_segment_t *list, uint32_t count, Limits *limits,
+                  Frames frames,
                   Keep *keep) noexcept nogil:
     # Everything is checked before anything is held.
     cdef uint64_t length = 0

@@ -1,4 +1,5 @@
-"""Requests carried out on a descriptor, straight to and from the guest's frames, as many in one call as follow each other on the disk."""
+"""Requests carried out on a descriptor, straight to and from the guest's frames, as many in one call as follow each
+other on the disk."""
 
 from libc.errno cimport EINTR, EIO, errno
 from libc.stdint cimport uint32_t, uint64_t
@@ -20,12 +21,14 @@ cdef enum:
 
 
 cdef bint follows(Op *op, Op *before) noexcept nogil:
-    return (op.kind == before.kind and (op.kind == OP_READ or op.kind == OP_WRITE) and not op.flush_first and not before.flush_first
+    return (op.kind == before.kind and (op.kind == OP_READ or op.kind == OP_WRITE) and not op.flush_first
+            and not before.flush_first
             and op.offset == before.offset + before.length)
 
 
 cdef int vectors_of(Op *op, iovec *vectors, Op **rest) noexcept nogil:
-    # The vectors of a request and of those merged into it, as many as one call takes; `rest` is the first that is left out.
+    # The vectors of a request and of those merged into it, as many as one call takes; `rest` is the first that is left
+    # out.
     cdef int total = 0
     cdef uint64_t length = 0
     cdef uint32_t i

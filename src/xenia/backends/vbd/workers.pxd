@@ -18,6 +18,7 @@ cdef struct Counts:
     uint64_t waited             # requests that were left to the workers
     uint64_t notifications      # events sent to the guest
 
+
 cdef class Workers:             # of one device: they do what may sleep
     cdef Lock lock
     cdef Condition changed
@@ -36,8 +37,10 @@ cdef class Workers:             # of one device: they do what may sleep
     cdef uint64_t to_write_out(self, Op *op) noexcept nogil
     cdef int flush(self) noexcept nogil
     cdef void put(self, Op *first, Op *last) noexcept nogil
-    cdef submit(self, Op *op)
+    cdef pass_on(self, Op *op)
     cdef carry_out(self, Op *op)
     cdef Op *get(self) noexcept nogil
 
-cdef void count(Workers workers, Op *op, bint merged) noexcept nogil      # a request that is answered; `merged`: another one went with it
+
+# a request that is answered; `merged`: another one went with it
+cdef void count(Workers workers, Op *op, bint merged) noexcept nogil

@@ -1,7 +1,7 @@
 """The threads that carry out what may take time, for all queues of a vbd.
 
-Each takes a request from the list, or a few small writes, which hardly wait; where the disk is a stack of layers it takes all there are, as one
-batch for Python.  A request says itself whom to tell when it is done.
+Each takes a request from the list, or a few small writes, which hardly wait; where the disk is a stack of layers it
+takes all there are, as one batch for Python.  A request says itself whom to tell when it is done.
 """
 
 import logging
@@ -69,9 +69,9 @@ cdef class Workers:
                     op = following if following != NULL else self.get()
             if op == NULL:
                 return
-            self.submit(op)
+            self.pass_on(op)
 
-    cdef submit(self, Op *op):
+    cdef pass_on(self, Op *op):
         # Through the layers: all that is on the list, as one batch.
         # Whatever happens here, they are all answered: a ring that closes waits for them.
         cdef Op *each = op
@@ -126,9 +126,9 @@ cdef class Workers:
             op.error = punch(self.fd, op)
 
     cdef uint64_t to_write_out(self, Op *op) noexcept nogil:
-        # How many bytes from where a request wrote the host is to write out at once, so that the flush to come need not wait
-        # for them: large writes, and no more than twice what lay between the last two flushes.  What no flush will ask for is
-        # the host's to decide.
+        # How many bytes from where a request wrote the host is to write out at once, so that the flush to come need not
+        # wait for them: large writes, and no more than twice what lay between the last two flushes.  What no flush will
+        # ask for is the host's to decide.
         cdef uint64_t length = 0
         if op.kind != OP_WRITE or op.error:
             return 0
@@ -183,7 +183,8 @@ cdef class Workers:
             condition_wait(&self.changed, &self.lock)
         op = last = self.first
         if op != NULL:
-            while last.next != NULL and (self.fd < 0 or (taken < FEW and is_small_write(op) and is_small_write(last.next))):
+            while last.next != NULL and (self.fd < 0
+                                         or (taken < FEW and is_small_write(op) and is_small_write(last.next))):
                 last = last.next
                 taken += 1
             self.first = last.next

@@ -14,7 +14,7 @@ hypercalls for these.
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcmp
 
 from xenia.abi.errno cimport XEN_EINVAL, XEN_ENODEV, XEN_EPERM
 from xenia.abi.xen cimport HYPERVISOR_VIRT_END, VMASST_TYPE_architectural_iopl
@@ -61,6 +61,7 @@ cdef extern from *:
 
 # --- CPUID
 
+
 cdef uint32_t tsc_khz(Vcpu *vcpu) noexcept nogil:
     # pvclock's factors turned round: ns = (tsc << shift) * mul_frac >> 32.
     cdef Clock *clock = <Clock *>vcpu.domain.clock
@@ -99,6 +100,7 @@ cdef int emulate_forced(Vcpu *vcpu) noexcept nogil:
 
 
 # --- control and debug registers
+
 
 cdef void taskswitch(Vcpu *vcpu, bint set) noexcept nogil:
     if set:
@@ -164,7 +166,8 @@ cdef int debugreg_write(Vcpu *vcpu, int n, uint64_t value) noexcept nogil:
         if value & DR7_GD:
             return -XEN_EPERM
         if value & DR7_ENABLED:
-            for slot in range(4):       # breakpoints on ports need CR4.DE; the guest's ports are none of the processor's
+            # breakpoints on ports need CR4.DE; the guest's ports are none of the processor's
+            for slot in range(4):
                 if value >> (16 + 4 * slot) & 3 == 2:
                     if not vcpu.cr4 & CR4_DE:
                         return -XEN_EPERM
@@ -188,6 +191,7 @@ cdef int debugreg_read(Vcpu *vcpu, int n, uint64_t *value) noexcept nogil:
 
 # --- ports
 
+
 cdef bint iopl_allows(Vcpu *vcpu) noexcept nogil:
     cdef int ring = 3
     if vcpu.context.kernel:
@@ -197,7 +201,6 @@ cdef bint iopl_allows(Vcpu *vcpu) noexcept nogil:
 
 cdef bint port_allowed(Vcpu *vcpu, uint32_t port, int size) noexcept nogil:
     cdef uint16_t bits = 0
-    cdef Fault fault
     if iopl_allows(vcpu):
         return True
     if vcpu.iobmp_va == 0 or port + size > vcpu.iobmp_limit:
@@ -214,9 +217,10 @@ cdef int bitmap_read(Vcpu *vcpu, uint64_t va, uint16_t *bits) noexcept nogil:
     return copy_from_guest(&vcpu.domain.mmu, vcpu.mmu.root_kernel, bits, va, 1)
 
 
-# As under Xen, no device answers an unprivileged domain: no timer (its domains get none), no speaker gate, no clock.  What
-# is there are two registers of Xen's own, which keep what is written to them: the PCI configuration address, four bytes
-# at once or not at all, and the index of the clock's memory, a byte of whatever access reaches it.
+# As under Xen, no device answers an unprivileged domain: no timer (its domains get none), no speaker gate, no clock.
+# What is there are two registers of Xen's own, which keep what is written to them: the PCI configuration address, four
+# bytes at once or not at all, and the index of the clock's memory, a byte of whatever access reaches it.
+
 
 cdef uint32_t port_read(Vcpu *vcpu, uint32_t port, int size) noexcept nogil:
     cdef uint64_t value = <uint64_t>0xffffffff
@@ -284,6 +288,7 @@ cdef int string_port_instruction(Vcpu *vcpu, const Instruction *insn, Fault *fau
 
 
 # --- the instruction at rip
+
 
 cdef int emulate_privileged(Vcpu *vcpu, Fault *fault) noexcept nogil:
     cdef Context *context = &vcpu.context

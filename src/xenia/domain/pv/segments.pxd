@@ -3,8 +3,10 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from xenia.cpu.processor cimport SegmentDescriptor
 from xenia.domain.domain cimport Vcpu
 
+
 cdef inline bint is_canonical(uint64_t va) noexcept nogil:
     return va < <uint64_t>1 << 47 or va >= <uint64_t>0xffff8 << 44
+
 
 # Whether an iret to ring 3 could load the context's CS, SS and RIP: 0, or the vector that it raises, with *error.
 cdef int iret_fault(Vcpu *vcpu, uint32_t *error) noexcept nogil

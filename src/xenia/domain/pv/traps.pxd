@@ -2,13 +2,18 @@
 from libc.stdint cimport uint32_t, uint64_t
 from xenia.domain.domain cimport Domain, Vcpu
 
-cdef void domain_crash(Domain *domain, const char *reason) noexcept nogil   # shutdown = SHUTDOWN_crash; the caller answers LEAVE
+# shutdown = SHUTDOWN_crash; the caller answers LEAVE
+cdef void domain_crash(Domain *domain, const char *reason) noexcept nogil
 cdef int inject_exception(Vcpu *vcpu, int vector, uint32_t error, uint64_t address) noexcept nogil
 cdef int page_fault(Vcpu *vcpu, uint32_t error, uint64_t va) noexcept nogil       # ptwr, LDT and GDT area, else inject
 cdef int general_protection(Vcpu *vcpu, uint32_t error) noexcept nogil            # privileged emulation, else inject
-cdef int invalid_opcode(Vcpu *vcpu) noexcept nogil                                # forced emulation (ud2 "xen"), else inject
+# forced emulation (ud2 "xen"), else inject
+cdef int invalid_opcode(Vcpu *vcpu) noexcept nogil
 cdef int soft_interrupt(Vcpu *vcpu, int vector) noexcept nogil                    # int n, with the guest's DPL rule
-cdef int syscall_from_user(Vcpu *vcpu, bint is_sysenter) noexcept nogil           # to the guest's syscall/syscall32/sysenter callback
+# to the guest's syscall/syscall32/sysenter callback
+cdef int syscall_from_user(Vcpu *vcpu, bint is_sysenter) noexcept nogil
 cdef int hypercall_iret(Vcpu *vcpu) noexcept nogil
-cdef int deliver_pending(Vcpu *vcpu) noexcept nogil                               # NMI, then event upcall, if the guest takes them now
-cdef void switch_mode(Vcpu *vcpu, bint kernel) noexcept nogil                     # mode, GS bases, CR3 where the roots differ
+# NMI, then event upcall, if the guest takes them now
+cdef int deliver_pending(Vcpu *vcpu) noexcept nogil
+# mode, GS bases, CR3 where the roots differ
+cdef void switch_mode(Vcpu *vcpu, bint kernel) noexcept nogil

@@ -64,6 +64,7 @@ cdef uint64_t IRET_FLAGS = 0x254dd5     # CF PF AF ZF SF TF DF OF NT RF AC ID
 
 # --- the end of a domain
 
+
 cdef void domain_crash(Domain *domain, const char *reason) noexcept nogil:
     # The first reason stays: what follows a crash is its consequence.
     if domain.shutdown == SHUTDOWN_NONE:
@@ -72,6 +73,7 @@ cdef void domain_crash(Domain *domain, const char *reason) noexcept nogil:
 
 
 # --- kernel and user mode
+
 
 cdef bint roots_alike(Vcpu *vcpu) noexcept nogil:
     # Whether user mode may stay on the kernel's L4: the guest's own slots of the lower half lead to the same tables.
@@ -118,6 +120,7 @@ cdef void switch_mode(Vcpu *vcpu, bint kernel) noexcept nogil:
 
 
 # --- entering the guest kernel
+
 
 cdef int bounce(Vcpu *vcpu, uint64_t handler, int how, uint32_t error) noexcept nogil:
     cdef Context *context = &vcpu.context
@@ -209,6 +212,7 @@ cdef int inject_exception(Vcpu *vcpu, int vector, uint32_t error, uint64_t addre
 
 
 # --- faults
+
 
 cdef int page_fault(Vcpu *vcpu, uint32_t error, uint64_t va) noexcept nogil:
     cdef Fault fault
@@ -310,6 +314,7 @@ cdef int soft_interrupt(Vcpu *vcpu, int vector) noexcept nogil:
 
 # --- system calls
 
+
 cdef int syscall_from_user(Vcpu *vcpu, bint is_sysenter) noexcept nogil:
     cdef Context *context = &vcpu.context
     cdef Callback *callback
@@ -346,6 +351,7 @@ cdef int syscall_from_user(Vcpu *vcpu, bint is_sysenter) noexcept nogil:
 
 
 # --- leaving the guest kernel
+
 
 cdef int hypercall_iret(Vcpu *vcpu) noexcept nogil:
     cdef Context *context = &vcpu.context
@@ -389,6 +395,7 @@ cdef int hypercall_iret(Vcpu *vcpu) noexcept nogil:
 
 
 # --- what is pending
+
 
 cdef int deliver_pending(Vcpu *vcpu) noexcept nogil:
     if vcpu.nmi_pending and not vcpu.nmi_masked and vcpu.traps[TRAP_NMI].address:

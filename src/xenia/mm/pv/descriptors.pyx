@@ -22,12 +22,14 @@ from xenia.abi.xen cimport (
     HYPERVISOR_VIRT_END, INVALID_M2P_ENTRY, PERDOMAIN_VIRT_START,
 )
 from xenia.cpu.processor cimport SegmentDescriptor
-from xenia.machine.machine cimport FRAME_SEG_DESC, FRAME_WRITABLE, frame_exists, frame_words, machine_alloc, machine_free
+from xenia.machine.machine cimport (
+    FRAME_SEG_DESC, FRAME_WRITABLE, frame_exists, frame_words, machine_alloc, machine_free,
+)
 from xenia.mm.access cimport guest_walk
 from xenia.mm.pv.descriptor_check cimport check_descriptor
 from xenia.mm.pv.pvmmu cimport (
-    LDT_FIRST_PAGE, LDT_PAGES, PAGE_ACCESSED, PAGE_DIRTY, PAGE_PRESENT, PERDOMAIN_LDT_OFFSET, get_page,
-    get_page_and_type, get_page_type, pte_mfn, put_page, put_page_and_type, put_page_type, unmap_ldt,
+    LDT_FIRST_PAGE, PAGE_ACCESSED, PAGE_DIRTY, PAGE_PRESENT, PERDOMAIN_LDT_OFFSET, get_page, get_page_and_type,
+    get_page_type, pte_mfn, put_page, put_page_and_type, put_page_type, unmap_ldt,
 )
 
 cdef enum:
@@ -48,6 +50,7 @@ cdef uint64_t FLAT_DATA = <uint64_t>0x00cff3000000ffff
 
 
 # --- the per-domain area ---
+
 
 cdef int perdomain_create(PvMmu *mmu) noexcept nogil:
     cdef uint64_t *reserved
@@ -98,6 +101,7 @@ cdef inline void map_page(PvMmu *mmu, unsigned page, uint64_t pte) noexcept nogi
 
 # --- the GDT ---
 
+
 cdef int set_gdt(PvMmu *mmu, VcpuMmu *vcpu, const uint64_t *mfns, unsigned entries) noexcept nogil:
     cdef unsigned nr_frames = (entries + DESCRIPTORS_PER_PAGE - 1) // DESCRIPTORS_PER_PAGE
     cdef unsigned page, undo
@@ -146,6 +150,7 @@ cdef int update_descriptor(PvMmu *mmu, uint64_t maddr, uint64_t value) noexcept 
 
 # --- the LDT ---
 
+
 cdef int set_ldt(PvMmu *mmu, VcpuMmu *vcpu, uint64_t base, uint64_t entries) noexcept nogil:
     cdef uint32_t count = <uint32_t>entries     # mmuext_op's nr_ents has 32 bits
     if count == 0:
@@ -180,6 +185,7 @@ cdef bint map_ldt_page(PvMmu *mmu, VcpuMmu *vcpu, uint64_t va) noexcept nogil:
 
 
 # --- what a selector names ---
+
 
 cdef int find_descriptor(PvMmu *mmu, VcpuMmu *vcpu, uint16_t selector, SegmentDescriptor *descriptor) noexcept nogil:
     cdef uint64_t offset = selector & 0xfff8, area = PERDOMAIN_VIRT_START

@@ -1,9 +1,10 @@
 """Page-table entries that map frames of other domains.
 
-Such an entry gets into a table by a grant operation alone: `get_entry` refuses a frame that is not the domain's.  It holds no
-reference itself.  The grant's handle does, from before the entry is written until after its last translation was flushed; a guest that
-loses the entry by other means keeps the handle, and the frame, until it unmaps it properly or dies.  So there are never more entries
-that map a foreign frame than handles, and never more writable ones than writable handles.
+Such an entry gets into a table by a grant operation alone: `get_entry` refuses a frame that is not the domain's.  It
+holds no reference itself.  The grant's handle does, from before the entry is written until after its last translation
+was flushed; a guest that loses the entry by other means keeps the handle, and the frame, until it unmaps it properly or
+dies.  So there are never more entries that map a foreign frame than handles, and never more writable ones than writable
+handles.
 """
 
 from libc.stdint cimport uint64_t

@@ -15,8 +15,8 @@ cdef enum:
     PAGE_PSE = 1 << 7
     PAGE_GLOBAL = 1 << 8
 
-# The frames of a domain are touched by the thread that runs it and by whoever uses what it granted, so both hold `lock` while they
-# look at or change its frame-table rows and page tables.  Nobody holds the locks of two domains at once.
+# The frames of a domain are touched by the thread that runs it and by whoever uses what it granted, so both hold `lock`
+# while they look at or change its frame-table rows and page tables.  Nobody holds the locks of two domains at once.
 cdef struct PvMmu:
     Lock lock
     Machine *machine
@@ -68,8 +68,8 @@ cdef int get_page_type(PvMmu *mmu, uint64_t mfn, int frame_type) noexcept nogil
 cdef void put_page_type(PvMmu *mmu, uint64_t mfn) noexcept nogil
 cdef int get_page_and_type(PvMmu *mmu, uint64_t mfn, int frame_type) noexcept nogil
 cdef void put_page_and_type(PvMmu *mmu, uint64_t mfn) noexcept nogil
-# What a grant holds, taken and given back by other threads than the domain's.  No translation of the domain's own processor is
-# left behind by them, so they touch no processor.  Precondition: the lock is held.
+# What a grant holds, taken and given back by other threads than the domain's.  No translation of the domain's own
+# processor is left behind by them, so they touch no processor.  Precondition: the lock is held.
 cdef bint get_granted(PvMmu *mmu, uint64_t mfn, bint writable) noexcept nogil
 cdef void put_granted(PvMmu *mmu, uint64_t mfn, bint writable) noexcept nogil
 
@@ -80,9 +80,11 @@ cdef void put_entry(PvMmu *mmu, int level, uint64_t table, uint64_t entry) noexc
 # Let go of every LDT page; they are mapped again on first use.
 cdef void unmap_ldt(PvMmu *mmu) noexcept nogil
 
+
 # Is slot `index` of an L4 the guest's own (not one of 256 to 271)?
 cdef inline bint is_guest_l4_slot(unsigned index) noexcept nogil:
     return index < 256 or index > 271
+
 
 cdef inline uint64_t pte_mfn(uint64_t pte) noexcept nogil:
     return (pte >> 12) & <uint64_t>0xffffffffff

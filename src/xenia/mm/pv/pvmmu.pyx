@@ -9,34 +9,36 @@ reference to the frame as FRAME_WRITABLE, an L2 entry is a reference to its targ
 is a page table or it is writable, never both, and no guest can reach its own page tables but by asking.
 
 When a frame is first wanted as a page table, every entry in it is checked and takes the references it needs, and so on
-down the tree (validation, `promote`); when it is last wanted as one, every entry gives them back (`demote`).  In between
-entries change one at a time, in mm/update.  A pin holds one reference of each kind for the guest, so that a tree stays
-validated while nothing points to it.
+down the tree (validation, `promote`); when it is last wanted as one, every entry gives them back (`demote`).  In
+between entries change one at a time, in mm/update.  A pin holds one reference of each kind for the guest, so that a
+tree stays validated while nothing points to it.
 
 A page table may map itself or another of its level, read-only: the linear page tables of some kernels.  An entry that
 points to its own table holds no reference (it would never go away); one that points to another table holds one as that
 type, and a table is not on both ends of such links at once.
 
 Translations that a processor has cached outlive the entries they came from.  It matters at two moments: when a frame
-that was writable becomes a page table, and when a frame is handed back.  At both, every cached translation of that frame
-is dropped (`flush_frame`); nothing else needs a flush from here.  A frame's `stamp` says when it last lost a writable
-reference, on the clock that counts full flushes: none since, none needed.
+that was writable becomes a page table, and when a frame is handed back.  At both, every cached translation of that
+frame is dropped (`flush_frame`); nothing else needs a flush from here.  A frame's `stamp` says when it last lost a
+writable reference, on the clock that counts full flushes: none since, none needed.
 
-A count that is at its end refuses whoever wants one more, as Xen does: each entry of eight bytes is one, so a guest of 32 GB gets there.
+A count that is at its end refuses whoever wants one more, as Xen does: each entry of eight bytes is one, so a guest of
+32 GB gets there.
 
-A tree may have thousands of tables, so whoever waits for the domain's lock has it between any two (`give_way`).  Others only ever want
-frames that the domain granted them, to read or to write.  A table has its type, and a type reference, from before its first entry is checked
-until after its last has given back what it held, so nobody gets it for writing while it is half one thing and half another.
+A tree may have thousands of tables, so whoever waits for the domain's lock has it between any two (`give_way`).  Others
+only ever want frames that the domain granted them, to read or to write.  A table has its type, and a type reference,
+from before its first entry is checked until after its last has given back what it held, so nobody gets it for writing
+while it is half one thing and half another.
 """
 
-from libc.stdint cimport INT32_MIN, UINT32_MAX, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport INT32_MIN, UINT32_MAX, uint32_t, uint64_t
 
 from xenia.abi.errno cimport XEN_EBUSY, XEN_EINVAL, XEN_EPERM
 from xenia.abi.xen cimport DOMID_IO, PERDOMAIN_VIRT_START
 from xenia.machine.lock cimport give_way
 from xenia.machine.machine cimport (
     FRAME_ALLOCATED, FRAME_L1, FRAME_L2, FRAME_L4, FRAME_NONE, FRAME_PINNED, FRAME_SEG_DESC, FRAME_SHARED,
-    FRAME_VALIDATED, FRAME_WRITABLE, Frame, Machine, frame_exists, frame_words, machine_free,
+    FRAME_VALIDATED, FRAME_WRITABLE, Frame, frame_exists, frame_words, machine_free,
 )
 from xenia.mm.pv.descriptor_check cimport validate_segment_descriptors
 
@@ -54,8 +56,10 @@ cdef uint64_t NO_MFN = <uint64_t>0xffffffffff       # an entry's every address b
 
 # --- references ---
 
+
 cdef bint get_page(PvMmu *mmu, uint64_t mfn) noexcept nogil:
-    """A reference to a frame of this domain; False where there is no such frame, it is not this domain's, or it has as many as can be."""
+    """A reference to a frame of this domain; False where there is no such frame, it is not this domain's, or it has as
+    many as can be."""
     cdef Frame *frame
     if not frame_exists(mmu.machine, mfn):
         return False
@@ -77,7 +81,8 @@ cdef void put_page(PvMmu *mmu, uint64_t mfn) noexcept nogil:
         mmu.tot_pages -= 1
         machine_free(mmu.machine, mfn)
     elif not mmu.dying and not frame.flags & FRAME_ALLOCATED and frame.type != FRAME_SHARED:
-        # The domain gave the frame up, and others hold it.  They may be the last, and they flush nothing of this processor's.
+        # The domain gave the frame up, and others hold it.  They may be the last, and they flush nothing of this
+        # processor's.
         mmu.processor.ops.flush_frame(mmu.processor, mfn)
         mmu.processor.ops.code_dirty(mmu.processor, mfn << 12, 4096)
 
@@ -88,7 +93,8 @@ cdef bint get_granted(PvMmu *mmu, uint64_t mfn, bint writable) noexcept nogil:
     if not get_page(mmu, mfn):
         return False
     frame = &mmu.machine.frames[mfn]
-    if frame.type == FRAME_SHARED or (writable and frame.type_refs and frame.type != FRAME_WRITABLE) or frame.type_refs == UINT32_MAX:
+    if (frame.type == FRAME_SHARED or frame.type_refs == UINT32_MAX
+            or writable and frame.type_refs and frame.type != FRAME_WRITABLE):
         frame.refs -= 1             # never the last: it was there before
         return False
     if writable and frame.type_refs:
@@ -128,6 +134,7 @@ cdef void put_page_and_type(PvMmu *mmu, uint64_t mfn) noexcept nogil:
 
 
 # --- types ---
+
 
 cdef int get_page_type(PvMmu *mmu, uint64_t mfn, int frame_type) noexcept nogil:
     """A reference to the frame as `frame_type`: 0, or -XEN_EINVAL where it is something else or does not validate.
@@ -227,6 +234,7 @@ cdef void fill_hypervisor_slots(PvMmu *mmu, uint64_t *l4) noexcept nogil:
 
 # --- entries ---
 
+
 cdef int get_entry(PvMmu *mmu, int level, uint64_t table, uint64_t entry) noexcept nogil:
     """Take what `entry` of a level-`level` table would hold.
 
@@ -284,7 +292,8 @@ cdef int get_linear(PvMmu *mmu, int level, uint64_t table, uint64_t mfn) noexcep
     if not get_page(mmu, mfn):
         return -XEN_EINVAL
     lower = &mmu.machine.frames[mfn]
-    if (lower.type != level or not lower.flags & FRAME_VALIDATED or lower.type_refs == 0 or lower.type_refs == UINT32_MAX or
+    if (lower.type != level or not lower.flags & FRAME_VALIDATED or lower.type_refs == 0 or
+            lower.type_refs == UINT32_MAX or
             lower.linear > 0 or lower.linear == INT32_MIN or upper.linear < 0):
         put_page(mmu, mfn)
         return -XEN_EINVAL
@@ -301,6 +310,7 @@ cdef void put_linear(PvMmu *mmu, uint64_t table, uint64_t mfn) noexcept nogil:
 
 # --- the LDT, and the end ---
 
+
 cdef void unmap_ldt(PvMmu *mmu) noexcept nogil:
     cdef uint64_t *entries = frame_words(mmu.machine, mmu.perdomain_l1)
     cdef uint64_t old
@@ -315,7 +325,6 @@ cdef void unmap_ldt(PvMmu *mmu) noexcept nogil:
             mmu.processor.ops.pte_changed(mmu.processor, mmu.perdomain_l1, page, old, 0)
             mmu.processor.ops.flush_page(mmu.processor, PERDOMAIN_VIRT_START + 4096 * page)
             put_page_and_type(mmu, pte_mfn(old))
-
 
 
 cdef uint64_t relinquish(PvMmu *mmu) noexcept nogil:

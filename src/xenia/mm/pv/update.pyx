@@ -2,11 +2,11 @@
 
 Each change of an entry is a transaction: take what the new entry needs, write it, give back what the old one held; a
 refusal leaves everything as it was.  Requests come in batches, and a batch stops where a request is refused, with the
-number carried out told to the guest; a long batch stops where the vcpu is wanted elsewhere (MMU_PREEMPTED).  Between any two
-requests, and two tables of a tree that is validated or let go, others may have the domain's lock.
+number carried out told to the guest; a long batch stops where the vcpu is wanted elsewhere (MMU_PREEMPTED).  Between
+any two requests, and two tables of a tree that is validated or let go, others may have the domain's lock.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from xenia.abi.errno cimport (
@@ -21,13 +21,11 @@ from xenia.abi.xen cimport (
     UVMF_ALL, UVMF_FLUSHTYPE_MASK, UVMF_INVLPG, UVMF_TLB_FLUSH, mmu_update_t, mmuext_op_t,
 )
 from xenia.machine.lock cimport give_way
-from xenia.machine.machine cimport (
-    FRAME_L1, FRAME_L4, FRAME_NONE, FRAME_PINNED, FRAME_VALIDATED, FRAME_WRITABLE, Frame, frame_exists, frame_words,
-)
+from xenia.machine.machine cimport FRAME_L1, FRAME_L4, FRAME_PINNED, FRAME_WRITABLE, Frame, frame_exists, frame_words
 from xenia.mm.access cimport copy_from_guest
 from xenia.mm.pv.descriptors cimport set_ldt
 from xenia.mm.pv.pvmmu cimport (
-    PAGE_ACCESSED, PAGE_DIRTY, PAGE_GLOBAL, PAGE_PRESENT, PAGE_RW, PAGE_USER, get_entry, get_page, get_page_and_type,
+    PAGE_ACCESSED, PAGE_DIRTY, PAGE_GLOBAL, PAGE_PRESENT, PAGE_USER, get_entry, get_page, get_page_and_type,
     get_page_type, is_guest_l4_slot, pte_mfn, put_entry, put_page, put_page_and_type, put_page_type, unmap_ldt,
 )
 
@@ -37,6 +35,7 @@ cdef uint64_t HARMLESS = (<uint64_t>0xfff << 52 | 0x7 << 9 | PAGE_ACCESSED | PAG
 
 
 # --- one entry ---
+
 
 cdef int mod_entry(PvMmu *mmu, int level, uint64_t table, unsigned index, uint64_t new, bint preserve_ad,
                    bint of_io=False) noexcept nogil:
@@ -67,14 +66,15 @@ cdef int mod_entry(PvMmu *mmu, int level, uint64_t table, unsigned index, uint64
 
 
 cdef int foreign_domain(PvMmu *mmu, uint32_t domid) noexcept nogil:
-    # By its own number a domain is not foreign, and is not found; the system's domains and the control domain are out of
-    # reach; no other is known.
+    # By its own number a domain is not foreign, and is not found; the system's domains and the control domain are out
+    # of reach; no other is known.
     if domid == DOMID_SELF:
         return 0
     return -XEN_EPERM if domid == 0 or domid == DOMID_IO or domid == DOMID_XEN else -XEN_ESRCH
 
 
 # --- mmu_update ---
+
 
 cdef int64_t mmu_update(PvMmu *mmu, VcpuMmu *vcpu, uint64_t requests, uint32_t count, uint32_t foreigndom,
                         uint32_t *done) noexcept nogil:
@@ -92,7 +92,8 @@ cdef int64_t mmu_update(PvMmu *mmu, VcpuMmu *vcpu, uint64_t requests, uint32_t c
         if mmu.preempt != NULL and mmu.preempt[0] and done[0]:
             return MMU_PREEMPTED
         give_way(&mmu.lock)
-        if copy_from_guest(mmu, vcpu.root_kernel, &request, requests + sizeof(mmu_update_t) * done[0], sizeof(mmu_update_t)):
+        if copy_from_guest(mmu, vcpu.root_kernel, &request, requests + sizeof(mmu_update_t) * done[0],
+                           sizeof(mmu_update_t)):
             return -XEN_EFAULT
         rc = one_update(mmu, request.ptr & 7, request.ptr & ~<uint64_t>7, request.val, of_io)
         if rc:
@@ -111,7 +112,8 @@ cdef int one_update(PvMmu *mmu, unsigned command, uint64_t maddr, uint64_t value
         mmu.machine.m2p[mfn] = value
         put_page(mmu, mfn)
         return 0
-    if command != MMU_NORMAL_PT_UPDATE and command != MMU_PT_UPDATE_PRESERVE_AD and command != MMU_PT_UPDATE_NO_TRANSLATE:
+    if (command != MMU_NORMAL_PT_UPDATE and command != MMU_PT_UPDATE_PRESERVE_AD
+            and command != MMU_PT_UPDATE_NO_TRANSLATE):
         return -XEN_ENOSYS
     if not get_page(mmu, mfn):
         return -XEN_EINVAL
@@ -131,6 +133,7 @@ cdef int one_update(PvMmu *mmu, unsigned command, uint64_t maddr, uint64_t value
 
 
 # --- update_va_mapping ---
+
 
 cdef int64_t update_va_mapping(PvMmu *mmu, VcpuMmu *vcpu, uint64_t va, uint64_t pte, uint64_t flags) noexcept nogil:
     cdef uint64_t table = vcpu.root_kernel, entry
@@ -173,6 +176,7 @@ cdef bint wants_this_vcpu(PvMmu *mmu, VcpuMmu *vcpu, uint64_t which, int *rc) no
 
 # --- mmuext_op ---
 
+
 cdef int64_t mmuext_op(PvMmu *mmu, VcpuMmu *vcpu, uint64_t operations, uint32_t count, uint32_t foreigndom,
                        uint32_t *done) noexcept nogil:
     cdef mmuext_op_t operation
@@ -185,7 +189,8 @@ cdef int64_t mmuext_op(PvMmu *mmu, VcpuMmu *vcpu, uint64_t operations, uint32_t 
         if mmu.preempt != NULL and mmu.preempt[0] and done[0]:
             return MMU_PREEMPTED
         give_way(&mmu.lock)
-        if copy_from_guest(mmu, vcpu.root_kernel, &operation, operations + sizeof(mmuext_op_t) * done[0], sizeof(mmuext_op_t)):
+        if copy_from_guest(mmu, vcpu.root_kernel, &operation, operations + sizeof(mmuext_op_t) * done[0],
+                           sizeof(mmuext_op_t)):
             return -XEN_EFAULT
         rc = one_operation(mmu, vcpu, &operation)
         if rc:

@@ -14,7 +14,7 @@ and the page tables themselves decide what ring 1 may touch.
 import gc
 
 cimport cython
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
@@ -83,6 +83,7 @@ cdef uint64_t CR0_PG = <uint64_t>1 << 31
 
 # --- registers: pull at an exit, push before going on ---
 
+
 cdef inline void pull(Engine *engine) noexcept nogil:
     cdef CPUX86State *env = engine.env
     cdef Context *context = engine.processor.context
@@ -136,6 +137,7 @@ cdef inline bint resumed(Engine *engine, uint32_t vector) noexcept nogil:
 
 
 # --- exits ---
+
 
 cdef inline void leave_or_resume(Engine *engine, int verdict) noexcept nogil:
     push(engine)
@@ -295,7 +297,9 @@ cdef inline void forget_watchpoint(Engine *engine) noexcept nogil:
 
 # --- ProcessorOps ---
 
-cdef void op_pte_changed(Processor *processor, uint64_t table, unsigned index, uint64_t old, uint64_t new) noexcept nogil:
+
+cdef void op_pte_changed(Processor *processor, uint64_t table, unsigned index, uint64_t old,
+                         uint64_t new) noexcept nogil:
     # The processor walks the tables themselves.
     links_pte_changed(&(<Engine *>processor).interposed, (<Engine *>processor).env, table, index, old, new)
 
@@ -358,7 +362,8 @@ cdef void op_get_segment(Processor *processor, int sreg, uint16_t *selector, uin
     base[0] = segment.base
 
 
-cdef void op_set_segment(Processor *processor, int sreg, uint16_t selector, SegmentDescriptor *descriptor) noexcept nogil:
+cdef void op_set_segment(Processor *processor, int sreg, uint16_t selector,
+                         SegmentDescriptor *descriptor) noexcept nogil:
     cdef SegmentCache *segment = &(<Engine *>processor).env.segs[sreg]
     segment.selector = selector
     segment.base = descriptor.base
@@ -450,6 +455,7 @@ OPS.kick = op_kick
 
 
 # --- making one ---
+
 
 @cython.no_gc_clear
 cdef class EmulatedEngine:
