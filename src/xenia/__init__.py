@@ -17,7 +17,8 @@ from xenia.errors import ConfigError, DomainCrash, GuestFault, HypervisorBug, Xe
 from xenia.shutdown import Reason, Shutdown
 
 if TYPE_CHECKING:
-    from xenia.toolstack.machine.machine import Domain, Machine
+    from xenia.toolstack.machine.domain import Domain
+    from xenia.toolstack.machine.machine import Machine
 
 __all__ = [
     "ConfigError",
@@ -40,8 +41,8 @@ def __getattr__(name: str) -> object:
     # The compiled core is loaded when it is first wanted: `xenia --help` does without.
     if name in ("Machine", "Domain"):
         from xenia.toolstack.isolation import isolated
-        from xenia.toolstack.machine import machine
+        from xenia.toolstack.machine import domain, machine
 
         assert isolated  # which makes itself known to Machine
-        return getattr(machine, name)
+        return machine.Machine if name == "Machine" else domain.Domain
     raise AttributeError(f"module 'xenia' has no attribute {name!r}")

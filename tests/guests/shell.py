@@ -10,7 +10,8 @@ import pytest
 from xenia.agent.protocol import AgentConfig
 from xenia.errors import ConfigError
 from xenia.toolstack.config.machine import MIB
-from xenia.toolstack.machine.machine import Domain, Machine
+from xenia.toolstack.machine.domain import Domain
+from xenia.toolstack.machine.machine import Machine
 from xenia.toolstack.provision.cache import Cache
 from xenia.toolstack.provision.initramfs import ENVIRONMENT, base_initramfs, initramfs
 from xenia.toolstack.provision.kernels import Kernels, unpacked_image

@@ -17,7 +17,8 @@ from xenia.errors import ConfigError
 from xenia.shutdown import Shutdown
 from xenia.storage.layer import Layer
 from xenia.toolstack.config.machine import MIB, Clock
-from xenia.toolstack.machine.machine import Domain, Machine
+from xenia.toolstack.machine.domain import Domain
+from xenia.toolstack.machine.machine import Machine
 from xenia.toolstack.provision.boot import SMALL_COMMAND_LINE, SMALL_MEMORY
 from xenia.toolstack.provision.cache import Cache
 from xenia.toolstack.provision.initramfs import ENVIRONMENT, FILE_SYSTEMS, FRONTENDS, base_initramfs, initramfs
@@ -142,7 +143,7 @@ class Stock:
 
     def store_keys(self, path: str) -> dict[str, str]:
         """What is in a directory of xenstore."""
-        keys = self.machine._keys
+        keys = self.machine.xenstore
         return {name: keys.read(f"{path}/{name}") for name in keys.directory(path)}
 
     def start(self) -> Stock:

@@ -133,11 +133,11 @@ def test_a_guest_writes_to_a_file_in_the_driver_domain(
     driver: Shell, guest: Shell, granted: None, tmp_path: Path
 ) -> None:
     with own_disk(driver, tmp_path / "own.img") as ours, served(guest, driver, "/dev/loop0"):
-        before = ours.stats
+        before = ours.statistics
         guest.do(WRITE)
         written = guest.do(SUM % "/dev/xvda").split()[0]
         assert driver.do(SUM % "image").split()[0] == written
-        assert ours.stats == before and guest.domain.disks == []  # no byte went through a backend of ours
+        assert ours.statistics == before and guest.domain.disks == []  # no byte went through a backend of ours
 
 
 @needs_e2fsprogs
@@ -151,7 +151,7 @@ def test_a_file_system_on_a_disk_of_the_driver_domains_own(driver: Shell, guest:
             guest.do(f"{mount} && cmp /mnt/busybox /bin/busybox && cp /init /mnt/back && umount /mnt")
             guest.do(f"{mount} && cmp /mnt/back /init && /mnt/busybox true && umount /mnt")
         driver.do(f"{mount} && cmp /mnt/back /init && umount /mnt")
-        assert ours.stats.errors == 0
+        assert ours.statistics["errors"] == 0
     subprocess.run(["e2fsck", "-f", "-n", str(path)], check=True, capture_output=True)
     subprocess.run(["debugfs", "-R", f"dump /back {dumped}", str(path)], check=True, capture_output=True)
     assert dumped.read_bytes() == agent_binary(Cache())
@@ -168,7 +168,7 @@ def test_a_granted_frame_is_not_granted_on(driver: Shell, guest: Shell, tmp_path
     with own_disk(driver, tmp_path / "own.img", persistent=False) as ours, served(guest, driver, "/dev/xvda"):
         status, said = guest.run("dd if=/bin/busybox of=/dev/xvda bs=256k count=4 conv=fsync")
         assert status != 0 and "Input/output error" in said
-        assert ours.stats.writes == 0 and ours.stats.errors > 0
+        assert ours.statistics["writes"] == 0 and ours.statistics["errors"] > 0
 
 
 def test_a_guest_dies_while_it_reads_and_leaves_nothing(machine: Machine, driver: Shell) -> None:

@@ -21,7 +21,7 @@ from xenia.storage.layer import Layer
 from xenia.storage.stack import open_over
 from xenia.toolstack.config.disk import parse_disk
 from xenia.toolstack.config.machine import MachineConfig
-from xenia.toolstack.machine.machine import Domain
+from xenia.toolstack.machine.domain import Domain
 from xenia.toolstack.provision.boot import prepare
 from xenia.toolstack.provision.packages import PackageClient
 
@@ -172,7 +172,7 @@ def test_a_guest_that_is_destroyed_amid_its_requests_leaves_nothing(tmp_path: Pa
             domain = machine.create_domain(kernel("blkfront"), memory=16 * MIB, cmdline="victim 2", console=said.extend)
             disk = domain.attach_disk(slow(create_file(tmp_path / "disk", 2 * MIB, replace=True)))
             domain.start()
-            while b"ready" not in said or disk.stats.reads < 10:
+            while b"ready" not in said or disk.statistics["reads"] < 10:
                 assert domain.wait(0.001) is None, said
             begun = time.monotonic()
             domain.destroy()

@@ -18,7 +18,8 @@ import pytest
 from xenia.errors import ConfigError
 from xenia.guests import embedded
 from xenia.toolstack.config.machine import MIB
-from xenia.toolstack.machine.machine import Domain, Machine
+from xenia.toolstack.machine.domain import Domain
+from xenia.toolstack.machine.machine import Machine
 from xenia.xenstore.client import Client
 from xenia.xenstore.server import Server
 from xenia.xenstore.store import Store

@@ -19,7 +19,7 @@ from typing import Any
 from xenia.cli import main
 from xenia.storage.file import RawFile
 from xenia.toolstack.attach.session import Session
-from xenia.toolstack.machine.machine import Domain
+from xenia.toolstack.machine.domain import Domain
 from xenia.xenstore.server import Server
 
 LIBRARY, REPORT, WHERE, *ARGUMENTS = sys.argv[1:]

@@ -16,7 +16,7 @@ from xenia.jail.jail import walls_of_host
 from xenia.storage.file import create_file, open_file
 from xenia.toolstack.config.machine import MIB
 from xenia.toolstack.isolation.isolated import IsolatedMachine
-from xenia.toolstack.machine.machine import Domain
+from xenia.toolstack.machine.domain import Domain
 
 pytestmark = pytest.mark.skipif(embedded() is None, reason="the built-in guest is not built: no C compiler for x86-64")
 

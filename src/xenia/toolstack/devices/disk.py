@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from string import ascii_lowercase
 from typing import Any
 
+from xenia.abi.xenbus import XenbusState
 from xenia.backends.vbd.device import Vbd
 from xenia.backends.vbd.name import device_number, in_one_place
-from xenia.backends.vbd.stats import VbdStats
 from xenia.errors import ConfigError
 from xenia.foreign.foreign import Foreign
 from xenia.machine.thread import HostThread
 from xenia.storage.layer import Layer
+from xenia.toolstack.config.disk import DiskConfig, parse_disk
+from xenia.toolstack.devices.device import Device, Site
 from xenia.toolstack.releases import Releases
 from xenia.xenbus.attachment import Address, Attachment
 from xenia.xenstore.client import Client
-
-_PATIENCE = 5.0  # seconds without an answer that a disk's requests may take when its guest is gone
 
 
 def free_name(taken: Collection[str]) -> str:
@@ -39,22 +39,73 @@ def number_of(name: str) -> int:
         raise ConfigError(f"'{name}' is no disk's name: use xvda, xvdb and so on") from None
 
 
-class Disk:
+def place(site: Site, name: str | None) -> tuple[str, int]:
+    """That name, or the first that is free, and its number.  ConfigError where it is taken, or none."""
+    taken = [device.name for device in site.devices if device.address.kind == "vbd" and not device.removed]
+    name = name if name is not None else free_name(taken)
+    number = number_of(name)
+    for other in taken:
+        if number == number_of(other):
+            raise ConfigError(f"there is a disk {name} already")
+        if in_one_place(name, other):
+            raise ConfigError(f"a guest has one place for {other} and {name}: call one of them {free_name(taken)}")
+    return name, number
+
+
+parse = parse_disk
+
+
+def read(values: Mapping[str, Any]) -> DiskConfig:
+    """See kinds.Module."""
+    return DiskConfig(**values)
+
+
+def plug(site: Site, config: DiskConfig, layer: Layer) -> Disk:
+    """See kinds.Module.  A driver domain cannot grant on what was granted to it: it may copy through pages of its own,
+    unless the configuration says otherwise."""
+    name, number = place(site, config.name)
+    persistent = site.driver_domain if config.persistent is None else config.persistent
+    vbd = Vbd(layer, replace(config, persistent=persistent), device=number)
+    try:
+        return Disk(site.store_client(), site.foreign, replace(config, name=name), number, layer, vbd)
+    except BaseException:
+        vbd.close()
+        raise
+
+
+class Disk(Device):
     """A disk that is plugged into a domain, with the layer that is its own to close."""
 
-    def __init__(self, client: Client, foreign: Foreign, name: str, device: int, layer: Layer, vbd: Vbd) -> None:
-        """Plug in `vbd`, which serves `layer`, as the virtual device of that number."""
-        self.name = name
+    config: DiskConfig
+
+    def __init__(
+        self,
+        client: Client,
+        foreign: Foreign,
+        config: DiskConfig,
+        device: int,
+        layer: Layer,
+        vbd: Vbd,
+        *,
+        patience: float = 5.0,
+    ) -> None:
+        """Plug in `vbd`, which serves `layer`, as the virtual device of that number.
+
+        patience   seconds without an answer that its requests may take when its guest is gone
+        """
+        self.config = config
         self.device = device
-        self.layer = layer
+        self.layer = self.behind = layer
+        self.address = Address("vbd", foreign.domid, device)
         self._vbd = vbd
+        self._patience = patience
         self._attachment = Attachment(
             client,
-            Address("vbd", foreign.domid, device),
+            self.address,
             foreign,
             vbd,
             vbd.frontend_keys(),
-            {"dev": name, **vbd.backend_keys()},
+            {"dev": self.name, **vbd.backend_keys()},
         )
         vbd.on_resize(self._attachment.update)
         self._closing = threading.Lock()
@@ -67,21 +118,25 @@ class Disk:
         return self._attachment
 
     @property
+    def state(self) -> XenbusState:
+        """See Device.state."""
+        return self._attachment.state
+
+    @property
     def removed(self) -> bool:
         """Whether it was unplugged or removed, so that its layer serves it no more."""
         return self._closed
 
     @property
-    def stats(self) -> VbdStats:
-        """What it has done."""
-        return self._vbd.stats
-
-    @property
     def statistics(self) -> dict[str, Any]:
-        """What it and the layers behind it have done, from the top down, as plain data."""
+        """What it (VbdStats) and the layers behind it have done, from the top down, as plain data."""
         layers = [{"layer": layer.name, **asdict(layer.statistics)} for layer in self.layer.stack()]
-        state = self._attachment.state.name.lower()
-        return {"name": self.name, "size": self.layer.size, "state": state, **asdict(self.stats), "layers": layers}
+        state = self.state.name.lower()
+        return {"name": self.name, "size": self.layer.size, "state": state, **asdict(self._vbd.stats), "layers": layers}
+
+    def wait(self, state: XenbusState, timeout: float | None = None) -> bool:
+        """See Device.wait."""
+        return self._attachment.wait(state, timeout)
 
     def unplug(self, timeout: float | None = None) -> bool:
         """Ask the guest to let go of it, and close it once it has; answers whether it did within `timeout` seconds."""
@@ -95,10 +150,10 @@ class Disk:
         self._close()
         return True
 
-    def remove(self, *, keep_layer: bool = False) -> None:
+    def remove(self, *, keep: bool = False) -> None:
         """Take it away, whatever the guest does; its requests are finished first.  Again does nothing.
 
-        keep_layer   leave the layer open: it is the caller's from now on
+        keep   leave the layer open: it is the caller's from now on
 
         ConfigError where the layer did not close cleanly, with everything given back; or where its requests do not end:
         then they keep what they use until they do.
@@ -108,35 +163,35 @@ class Disk:
                 releases.do(self._attachment.remove)
                 releases.do(self._wait_removed)
                 if self._stuck is None:
-                    releases.do(self._close, keep_layer)
+                    releases.do(self._close, keep)
 
     def _wait_removed(self) -> None:
         """Wait as long as requests end; then leave what is there to a thread that has all the time of the world."""
-        seen = self.stats
-        while not self._attachment.wait_removed(_PATIENCE):
-            if self.stats == seen:
+        seen = self._vbd.stats
+        while not self._attachment.wait_removed(self._patience):
+            if self._vbd.stats == seen:
                 self._stuck = HostThread(self._close_at_last, f"{self.name} waits")
                 self._stuck.start()
                 raise ConfigError(
-                    f"the disk {self.name} did not close: it answers nothing for {_PATIENCE:.0f} seconds now"
+                    f"the disk {self.name} did not close: it answers nothing for {self._patience:.0f} seconds now"
                 )
-            seen = self.stats
+            seen = self._vbd.stats
 
     def _close_at_last(self) -> None:
         with suppress(ConfigError):  # it was told already that this disk is lost
             self._attachment.wait_removed()
             self._close()
 
-    def _close(self, keep_layer: bool = False) -> None:
+    def _close(self, keep: bool = False) -> None:
         with self._closing:
             if not self._closed:
                 self._closed = True
                 with Releases() as releases:
                     releases.do(self._vbd.close)
-                    if not keep_layer:
-                        releases.do(self.close_layer)
+                    if not keep:
+                        releases.do(self.close_behind)
 
-    def close_layer(self) -> None:
+    def close_behind(self) -> None:
         """Close the layer of a disk that was removed without it.  ConfigError, naming the disk, where it does not close
         cleanly."""
         try:

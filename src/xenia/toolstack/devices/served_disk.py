@@ -7,10 +7,8 @@ Somebody has to tell the backend which device it is, in the key physical-device.
 driver domain, which looks the node up.  Here the toolstack writes the number itself, where the node's name gives it or
 the operator does; with `script` it is left to the driver domain, as in Xen.
 
-When the driver domain is gone, its backend has left requests behind that nobody would ever answer, and a frontend waits
-for its answers before it lets go of a device.  So a caretaker takes the backend's place: it acts in the name of the
-domain that is gone, answers everything with an error, and closes once nothing is asked any more: what Linux's frontend
-has not put into its ring when it is told to close it never does, and waits for all the same.
+When the driver domain is gone, its backend has left requests behind that nobody would ever answer: a caretaker takes
+its place (`caretaker.py`).
 """
 
 from __future__ import annotations
@@ -18,74 +16,118 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
-from xenia.abi.blkif import SECTOR_SIZE
 from xenia.abi.xenbus import XenbusState
-from xenia.backends.vbd.device import Vbd
-from xenia.backends.vbd.name import device_number
 from xenia.errors import ConfigError
 from xenia.foreign.foreign import Foreign
-from xenia.machine.thread import HostThread
-from xenia.storage.faulty import Faulty
-from xenia.storage.layer import Operation
-from xenia.storage.memory import Memory
-from xenia.xenbus.attachment import Address, Attachment, make_directories, remove_all, state_at
+from xenia.toolstack.config.device import Backing, DeviceConfig
+from xenia.toolstack.devices.caretaker import Caretaker
+from xenia.toolstack.devices.device import Device, Site
+from xenia.toolstack.devices.disk import place
+from xenia.toolstack.devices.physical_device import physical_device
+from xenia.xenbus.attachment import Address, make_directories, remove_all, state_at
 from xenia.xenstore.client import Client, Keys, Subscription
-from xenia.xenstore.permissions import Access, Permissions
 
 _PATIENCE = 5.0  # seconds that a backend may take to let go of what a dead domain granted it
-_IDLE = 0.3  # seconds without a request
 
 _SECTORS = re.compile("[0-9]{1,15}")
-_NUMBER = re.compile(r"([0-9]{1,4}):([0-9]{1,7})")
-_NODE = re.compile(r"/dev/(loop|ram|nbd|md)([0-9]{1,3})")
-_XVD = re.compile(r"/dev/(xvd[a-p])([0-9]{0,2})")
-# Linux's allocated devices: numbers that a node's name alone gives, on every kernel.
-_MAJORS = {"ram": 1, "loop": 7, "md": 9, "nbd": 43}
 
 
-def physical_device(params: str, number: str | None = None) -> str:
-    """The value of the key physical-device: a device's number, in hexadecimal.
+@dataclass(frozen=True, slots=True)
+class ServedDiskConfig(DeviceConfig):
+    """A block device of a driver domain, and how the guest sees it.
 
-    params    the path of its node in the driver domain
-    number    MAJOR:MINOR in decimal, as `ls -l` shows it there; None where the name gives it
-
-    ConfigError: it does not, or that is no number.
+    driver      the number of the domain that serves it
+    params      the path of the device's node there
+    name        the virtual device: xvda, hdc, ...; None: the first xvd that is free
+    number      the device's number there as MAJOR:MINOR, where it does not follow from the node's name
+    script      the hotplug script that finds the number there; nothing is done here then
     """
-    if number is not None:
-        if given := _NUMBER.fullmatch(number):
-            return f"{int(given[1]):x}:{int(given[2]):x}"
-        raise ConfigError(f"'{number}' is no device's number: use MAJOR:MINOR in decimal, such as 7:0")
-    if known := _NODE.fullmatch(params):
-        return f"{_MAJORS[known[1]]:x}:{int(known[2]):x}"
-    if (known := _XVD.fullmatch(params)) and int(known[2] or 0) < 16:
-        first = device_number(known[1])
-        return f"{first >> 8:x}:{(first & 0xFF) + int(known[2] or 0):x}"
-    raise ConfigError(f"the number of '{params}' does not follow from its name: give it too, as MAJOR:MINOR")
+
+    kind = "served-disk"
+
+    driver: int
+    params: str
+    name: str | None = None
+    read_only: bool = False
+    cdrom: bool = False
+    number: str | None = None
+    script: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @property
+    def type(self) -> str:
+        """The key device-type."""
+        return "cdrom" if self.cdrom else "disk"
+
+    def backend_keys(self) -> dict[str, str]:
+        """What the backend is told about the device.  ConfigError where its number is not known."""
+        writable = not self.read_only and not self.cdrom
+        keys = {
+            "device-type": self.type,
+            "removable": str(int(self.cdrom)),
+            "bootable": "1",
+            "type": "phy",
+            "params": self.params,
+            "mode": "w" if writable else "r",
+            "discard-enable": str(int(writable)),
+        }
+        if self.script is not None:
+            return {**keys, "script": self.script}
+        number = physical_device(self.params, self.number)
+        return {**keys, "physical-device": number, "hotplug-status": "connected"}
 
 
-class ServedDisk:
+def parse(words: str) -> ServedDiskConfig:
+    """See kinds.Module.  A driver domain is there for programs only."""
+    raise ConfigError(f"the disk '{words}': a disk of a driver domain has no words yet")
+
+
+def read(values: Mapping[str, Any]) -> ServedDiskConfig:
+    """See kinds.Module."""
+    return ServedDiskConfig(**values)
+
+
+def plug(site: Site, config: ServedDiskConfig, _: Backing) -> ServedDisk:
+    """See kinds.Module."""
+    driver = site.driver(config.driver)
+    config.backend_keys()  # which may be refused
+    name, device = place(site, config.name)
+    disk = ServedDisk(
+        site.store_client(),
+        replace(config, name=name),
+        Address("vbd", site.domid, device, driver.domid),
+        lambda: site.foreign_to(config.driver),
+        is_served=lambda: driver.runs,
+    )
+    driver.serve(disk)
+    return disk
+
+
+class ServedDisk(Device):
     """A disk that is plugged into a domain and served by another."""
+
+    config: ServedDiskConfig
 
     def __init__(
         self,
         client: Client,
-        name: str,
+        config: ServedDiskConfig,
         address: Address,
         foreign: Callable[[], Foreign],
-        backend_keys: Mapping[str, str],
         *,
-        cdrom: bool = False,
         is_served: Callable[[], bool],
     ) -> None:
-        """Plug it in.
+        """Plug it in, under the name in its configuration.
 
         foreign         makes the guest as the driver domain's backend sees it
-        backend_keys    what the backend is told about the device
         is_served       whether the driver domain runs
         """
-        self.name = name
+        self.config = config
         self.address = address
         self._client = client
         self._foreign = foreign
@@ -96,10 +138,9 @@ class ServedDisk:
         self._sectors = 0
         self._leaving = False
         self._removed = False
-        self._caretaker: _Caretaker | None = None
-        kind = "cdrom" if cdrom else "disk"
-        frontend = {"virtual-device": str(address.device), "device-type": kind}
-        backend = {"dev": name, "device-type": kind, "removable": str(int(cdrom)), "bootable": "1", **backend_keys}
+        self._caretaker: Caretaker | None = None
+        frontend = {"virtual-device": str(address.device), "device-type": config.type}
+        backend = {"dev": self.name, **config.backend_keys()}
         client.atomically(lambda keys: make_directories(keys, address, frontend, backend))
         try:
             self._watch: Subscription | None = client.watch(f"{address.backend_path}/state", self._on_change)
@@ -122,8 +163,14 @@ class ServedDisk:
         """Whether the device is gone, and its keys with it."""
         return self._caretaker.attachment.removed if self._caretaker is not None else self._removed
 
+    @property
+    def statistics(self) -> dict[str, Any]:
+        """What it is, as plain data; what it has done is known to the driver domain."""
+        state = self.state.name.lower()
+        return {"name": self.name, "state": state, "driver": self.config.driver, "params": self.config.params}
+
     def wait(self, state: XenbusState, timeout: float | None = None) -> bool:
-        """Wait until the backend's end is in a state, or the device removed; answers whether it is in that state."""
+        """See Device.wait."""
         with self._changed:
             self._changed.wait_for(
                 lambda: self._state is state or self._removed or self._caretaker is not None, timeout
@@ -147,7 +194,7 @@ class ServedDisk:
         caretaker.close()
         return True
 
-    def remove(self) -> None:
+    def remove(self, *, keep: bool = False) -> None:
         """The domain it is plugged into is gone, or never answers: take it away.  The backend lets go of what it mapped
         first, where it can.  Again does nothing."""
         with self._ending:
@@ -161,17 +208,14 @@ class ServedDisk:
                 self._wait_removed(_PATIENCE)  # where the store's thread was first
 
     def abandon(self) -> None:
-        """The driver domain is gone, with everything that was its own: tell the frontend.
-
-        Precondition: the store and the hypervisor have forgotten that domain.
-        """
+        """See Served.abandon: tell the frontend."""
         with self._ending:
             watch = self._end_watch()
             if watch is None:
                 return
             try:
                 watch.close()
-                caretaker = _Caretaker(self._client, self.address, self._foreign(), self._sectors)
+                caretaker = Caretaker(self._client, self.address, self._foreign(), self._sectors)
             except BaseException:
                 self._forget()
                 raise
@@ -237,58 +281,3 @@ class ServedDisk:
     def _wait_removed(self, timeout: float) -> None:
         with self._changed:
             self._changed.wait_for(lambda: self._removed, timeout)
-
-
-class _Caretaker:
-    """The backend's end of a device whose domain is gone."""
-
-    def __init__(self, client: Client, address: Address, foreign: Foreign, sectors: int) -> None:
-        self._client = client
-        self._address = address
-        # A frontend that has no ring has nothing to be answered.
-        has_ring = state_at(client, address.frontend_path) in (XenbusState.INITIALISED, XenbusState.CONNECTED)
-        keys = {"online": str(int(has_ring))}
-        self._closing = threading.Event()
-        self._thread = HostThread(self._unplug_when_idle, "vbd caretaker")
-        with ExitStack() as held:
-            layer = held.enter_context(Faulty(Memory(max(1, sectors) * SECTOR_SIZE), set(Operation)))
-            self._vbd = Vbd(layer, device=address.device)
-            held.callback(self._vbd.close)
-            self.attachment = Attachment(client, address, foreign, self._vbd, None, keys, succeeds=True)
-            held.callback(self.attachment.wait_removed, _PATIENCE)
-            held.callback(self.attachment.remove)
-            self._thread.start()
-            self._held = held.pop_all()
-
-    def _unplug_when_idle(self) -> None:
-        seen = -1
-        while not self._closing.wait(_IDLE):
-            requests = self._vbd.stats.requests
-            if requests == seen:
-                self.attachment.unplug()
-                return
-            seen = requests
-
-    def close(self) -> None:
-        """Take the device away, whatever the frontend does.  Again does nothing."""
-        if not self._closing.is_set():
-            self._closing.set()
-            with self._held:
-                self._thread.end()
-            self._client.atomically(self._tidy)
-
-    def _tidy(self, keys: Keys) -> None:
-        """Nobody else removes what is empty now in the home of a domain that is gone."""
-        path = self._address.backend_path
-        for _ in self._address.backend_name.split("/"):
-            path = path.rpartition("/")[0]
-            if not keys.exists(path) or keys.directory(path):
-                return
-            keys.remove(path)
-
-
-def backend_home(keys: Keys, domid: int) -> None:
-    """Make the directory in which a driver domain's backends are; it is the domain's own."""
-    path = f"/local/domain/{domid}/backend"
-    keys.mkdir(path)
-    keys.set_permissions(path, Permissions(domid, Access.NONE))

@@ -21,7 +21,8 @@ from xenia.storage.layer import Layer
 from xenia.toolstack.config.disk import DiskConfig
 from xenia.toolstack.config.machine import MachineConfig
 from xenia.toolstack.devices.disk import Disk
-from xenia.toolstack.machine.machine import Domain, Machine
+from xenia.toolstack.machine.domain import Domain
+from xenia.toolstack.machine.machine import Machine
 from xenia.toolstack.provision.boot import Boot
 from xenia.toolstack.releases import Releases
 
@@ -120,7 +121,7 @@ class Rebuild(Verb[None]):
             with Releases() as releases:
                 for disk in old.disks:
                     if disk.removed and disk.layer not in theirs:
-                        releases.do(disk.close_layer)
+                        releases.do(disk.close_behind)
             raise
         guest.state = State.BUILT
 
@@ -286,15 +287,7 @@ class Guest:
     def attach(self, config: DiskConfig, layer: Layer) -> str:
         """Plug `layer` in as `config` says; the disk's name.  Where this fails the layer is closed."""
         try:
-            disk = self.require_domain().attach_disk(
-                layer,
-                name=config.name,
-                read_only=config.read_only,
-                cdrom=config.cdrom,
-                sector_size=config.sector_size,
-                persistent=config.persistent,
-                discard=config.discard,
-            )
+            disk = self.require_domain().attach(config, layer)
         except BaseException:
             with suppress(OSError):  # nothing was written
                 layer.close()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import resources
 from typing import NamedTuple, Protocol
 
 from xenia.agent.protocol import AgentConfig, AgentConnection, ConsoleText, Exited, Killed, Mode, Stderr, Stdout
 from xenia.errors import ConfigError
+from xenia.toolstack.config.disk import parse_disk
 from xenia.toolstack.config.machine import MIB
 from xenia.toolstack.isolation.isolated import IsolatedMachine
 from xenia.toolstack.provision.boot import COMMAND_LINE, Words
@@ -114,8 +116,8 @@ def install(boot: Installer, disk: str, archive: str, installation: Installation
             memory=MEMORY,
             console=installation.receive,
         )
-        domain.attach_disk(disk)
-        domain.attach_disk(archive, read_only=True)
+        domain.attach(parse_disk(disk))
+        domain.attach(replace(parse_disk(archive), read_only=True))
         domain.start()
         while domain.wait(_LOOK) is None:
             if installation.stage == _COPYING:

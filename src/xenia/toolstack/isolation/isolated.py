@@ -22,10 +22,13 @@ from xenia.domain.build.elf import ElfKernel
 from xenia.errors import ConfigError, HypervisorBug
 from xenia.shutdown import Reason, Shutdown
 from xenia.storage.layer import Layer
-from xenia.toolstack.config.disk import DiskConfig, parse_disk
-from xenia.toolstack.config.machine import MIB, Clock
+from xenia.toolstack.config.device import Backing, DeviceConfig
+from xenia.toolstack.config.disk import parse_disk
 from xenia.toolstack.control.channel import Channel
-from xenia.toolstack.machine.machine import Domain, Machine, store_place
+from xenia.toolstack.machine.domain import Domain
+from xenia.toolstack.machine.machine import Machine, store_place
+from xenia.toolstack.machine.options import DomainOptions, MachineOptions
+from xenia.xenstore.client import Client
 from xenia.xenstore.server import listen
 
 _READ = 65536
@@ -101,43 +104,23 @@ class Remote:
 class IsolatedMachine(Machine):
     """What `Machine(isolate=True)` makes.  Its domains' disks and consoles are the other process's."""
 
-    def __init__(
-        self,
-        memory: int,
-        *,
-        scatter: int | None = None,
-        check: bool = False,
-        xenstore_socket: str | os.PathLike[str] | bool | socket.socket | None = None,
-        jail: bool = True,
-        isolate: bool = True,
-    ) -> None:
-        if not jail:
+    def _make(self, options: MachineOptions) -> None:
+        if not options.jail:
             raise ConfigError("a machine in a process of its own is there for its jail: isolate=True goes with jail")
-        self._all: list[IsolatedDomain] = []
-        place = store_place(xenstore_socket)
+        place = store_place(options.xenstore_socket)
         self._socket = listen(place) if isinstance(place, Path) else place
         self._place = place if isinstance(place, Path) else None
         self._remote = Remote()
         try:
             sockets = [self._socket.fileno()] if self._socket is not None else []
-            self._remote.call("make", sockets, memory=memory, scatter=scatter, check=check)
+            self._remote.call("make", sockets, **options.elsewhere())
         except BaseException:
             self.close()
             raise
 
-    def create_domain(
-        self,
-        kernel: str | os.PathLike[str] | bytes | ElfKernel,
-        *,
-        name: str = "guest",
-        initrd: str | os.PathLike[str] | bytes | None = None,
-        cmdline: str = "",
-        memory: int = 256 * MIB,
-        clock: Clock = "real",
-        console: int | Callable[[bytes], None] | None = None,
-        driver_domain: bool = False,
-    ) -> IsolatedDomain:
+    def _create(self, options: DomainOptions) -> IsolatedDomain:
         """As in Machine, of a kernel in a file or in bytes."""
+        kernel, initrd, console = options.kernel, options.initrd, options.console
         if isinstance(kernel, ElfKernel):
             raise ConfigError("a machine in a process of its own takes a kernel's file, or its bytes")
         reader = None
@@ -155,16 +138,17 @@ class IsolatedMachine(Machine):
                 reader.start()
             domid = self._remote.call(
                 "create", files, kernel="kernel" if isinstance(kernel, bytes) else os.fspath(kernel),
-                initrd=initrd is not None, console=console is not None, name=name, cmdline=cmdline, memory=memory,
-                clock=clock, driver_domain=driver_domain,
+                initrd=initrd is not None, console=console is not None, **options.elsewhere(),
             )  # fmt: skip
-        domain = IsolatedDomain(self._remote, domid, name, memory, reader)
-        self._all.append(domain)
-        return domain
+        return IsolatedDomain(self._remote, domid, options.name, options.memory, reader)
 
     @property
     def free_memory(self) -> int:
         return int(self._remote.call("free_memory"))
+
+    @property
+    def xenstore(self) -> Client:
+        raise ConfigError("the xenstore of a machine in a process of its own is reached at its socket: xenstore_socket")
 
     def close(self) -> None:
         """End the process, and with it the domains and the store."""
@@ -192,19 +176,20 @@ class IsolatedConsole:
         self._remote.call("send", domid=self._domid, data=data.decode("latin-1"))
 
 
-class IsolatedDisk:
-    """A disk of a guest in the other process."""
+class IsolatedDevice:
+    """A device of a guest in the other process."""
 
-    def __init__(self, remote: Remote, domid: int, name: str) -> None:
-        self._remote, self._domid, self.name = remote, domid, name
+    def __init__(self, remote: Remote, domid: int, kind: str, name: str) -> None:
+        self._remote, self.name = remote, name
+        self._which: dict[str, Any] = {"domid": domid, "kind": kind, "name": name}
 
     def unplug(self, timeout: float) -> bool:
         """Ask the guest to let go of it, and take it away once it has; whether it has within `timeout` seconds."""
-        return bool(self._remote.call("unplug", domid=self._domid, name=self.name, timeout=timeout))
+        return bool(self._remote.call("unplug", **self._which, timeout=timeout))
 
     def remove(self) -> None:
         """Take it away."""
-        self._remote.call("remove", domid=self._domid, name=self.name)
+        self._remote.call("remove", **self._which)
 
 
 class IsolatedDomain(Domain):
@@ -240,19 +225,23 @@ class IsolatedDomain(Domain):
         self._shutdown = Shutdown(**{**found, "reason": Reason(found["reason"])})
         return self._shutdown
 
+    def attach(self, config: DeviceConfig, behind: Backing | None = None) -> Any:
+        """Plug a device in.  What it stands on is opened here."""
+        if behind is not None:
+            raise ConfigError("a machine in a process of its own has the devices opened that it is to have")
+        with config.opened() as files:
+            name = self._remote.call(
+                "attach", [descriptor for _, descriptor in files], domid=self._domid, kind=config.kind,
+                config=config.as_dict(), names=[path for path, _ in files],
+            )  # fmt: skip
+        return IsolatedDevice(self._remote, self._domid, config.kind, name)
+
     def attach_disk(self, layer: Layer | str, **options: Any) -> Any:
         """Plug a disk in, which is named by its words as in `xenia run --disk`.  It is opened here."""
         if isinstance(layer, Layer):
             raise ConfigError("a machine in a process of its own takes a disk by its words: file:data.img,cow")
-        config: DiskConfig = replace(
-            parse_disk(layer), **{name: value for name, value in options.items() if value is not None}
-        )
-        with config.opened() as files:
-            name = self._remote.call(
-                "attach", [descriptor for _, descriptor in files], domid=self._domid, disk=config.as_dict(),
-                names=[path for path, _ in files],
-            )  # fmt: skip
-        return IsolatedDisk(self._remote, self._domid, name)
+        given = {name: value for name, value in options.items() if value is not None}
+        return self.attach(replace(parse_disk(layer), **given))
 
     def destroy(self, *, keep_layers: bool = False) -> None:
         if keep_layers:

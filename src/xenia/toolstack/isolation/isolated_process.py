@@ -19,10 +19,12 @@ from xenia.domain.build.bzimage import read_kernel_file, unpack
 from xenia.domain.build.elf import load_elf
 from xenia.errors import ConfigError
 from xenia.storage.door import handed
-from xenia.toolstack.config.disk import DiskConfig
 from xenia.toolstack.control.channel import Channel
+from xenia.toolstack.devices.device import Device
+from xenia.toolstack.devices.kinds import read_config
 from xenia.toolstack.isolation.jailed import wall_in
-from xenia.toolstack.machine.machine import Domain, Machine
+from xenia.toolstack.machine.domain import Domain
+from xenia.toolstack.machine.machine import Machine
 
 VIOLATION_STATUS = 118
 
@@ -66,10 +68,10 @@ class Process:
         except OSError:
             return  # nobody is there any more
 
-    def _make(self, descriptors: list[int], memory: int, scatter: int | None, check: bool) -> None:
+    def _make(self, descriptors: list[int], **options: Any) -> None:
         store = socket.socket(fileno=descriptors.pop()) if descriptors else None
         wall_in(VIOLATION_STATUS)
-        self._machine = Machine(memory, scatter=scatter, check=check, xenstore_socket=store)
+        self._machine = Machine(**options, xenstore_socket=store)
 
     def _do_create(self, descriptors: list[int], kernel: str, initrd: bool, console: bool, **options: Any) -> int:
         assert self._machine is not None
@@ -109,33 +111,28 @@ class Process:
     def _do_statistics(self, _: list[int], domid: int) -> object:
         return self._domains[domid].statistics
 
-    def _do_attach(self, descriptors: list[int], domid: int, disk: dict[str, Any], names: list[str]) -> str:
-        config = DiskConfig(**disk)
+    def _do_attach(
+        self, descriptors: list[int], domid: int, kind: str, config: dict[str, Any], names: list[str]
+    ) -> str:
         opened = list(zip(names, descriptors, strict=True))
         descriptors.clear()
         with handed(opened):
-            layer = config.open()
-        try:
-            return self._domains[domid].attach_disk(
-                layer, name=config.name, read_only=config.read_only, cdrom=config.cdrom, sector_size=config.sector_size,
-                persistent=config.persistent, discard=config.discard,
-            ).name  # fmt: skip
-        except BaseException:
-            layer.close()
-            raise
+            return self._domains[domid].attach(read_config(kind, config)).name
 
-    def _do_unplug(self, _: list[int], domid: int, name: str, timeout: float) -> bool:
-        return bool(self._disk(domid, name).unplug(timeout))
+    def _do_unplug(self, _: list[int], timeout: float, **which: Any) -> bool:
+        return self._device(**which).unplug(timeout)
 
-    def _do_remove(self, _: list[int], domid: int, name: str) -> None:
-        self._disk(domid, name).remove()
+    def _do_remove(self, _: list[int], **which: Any) -> None:
+        self._device(**which).remove()
 
     def _do_free_memory(self, _: list[int]) -> int:
         assert self._machine is not None
         return self._machine.free_memory
 
-    def _disk(self, domid: int, name: str) -> Any:
-        return next(disk for disk in self._domains[domid].disks if disk.name == name)
+    def _device(self, domid: int, kind: str, name: str) -> Device:
+        """The newest of that name."""
+        devices = self._domains[domid].devices
+        return next(device for device in reversed(devices) if (device.kind, device.name) == (kind, name))
 
     def _end_console(self, domid: int) -> None:
         """Its output is out: let the other end see the end of it."""

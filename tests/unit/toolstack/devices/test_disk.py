@@ -13,7 +13,7 @@ from xenia.errors import ConfigError
 from xenia.storage.buffers import Buffers
 from xenia.storage.stack import open_stack
 from xenia.testing.foreign import MemoryForeign
-from xenia.toolstack.devices import disk as toolstack
+from xenia.toolstack.config.disk import DiskConfig
 from xenia.toolstack.devices.disk import Disk
 from xenia.xenstore.server import Server
 from xenia.xenstore.store import Store
@@ -22,7 +22,6 @@ LIMIT = 20
 
 
 def test_a_disk_whose_requests_never_end_is_told_of_and_closed_once_they_have(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(toolstack, "_PATIENCE", 0.05)
     layer = open_stack("memory:1M,cache")
     asked, answer = threading.Event(), threading.Event()
 
@@ -34,7 +33,7 @@ def test_a_disk_whose_requests_never_end_is_told_of_and_closed_once_they_have(mo
     front = Blkfront(layer)
     with Server(Store()) as server:
         client = server.client()
-        disk = Disk(client, MemoryForeign(front.guest), "xvda", 51712, layer, front.vbd)
+        disk = Disk(client, MemoryForeign(front.guest), DiskConfig("", "xvda"), 51712, layer, front.vbd, patience=0.05)
         assert disk.attachment.wait(XenbusState.INIT_WAIT, LIMIT)
         for key, value in front.keys.items():
             client.write(f"{disk.attachment.address.frontend_path}/{key}", value)

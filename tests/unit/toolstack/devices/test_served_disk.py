@@ -15,8 +15,10 @@ from xenia.guests import embedded
 from xenia.rings.request import Back, Front
 from xenia.testing.foreign import MemoryForeign, MemoryGuest
 from xenia.toolstack.config.machine import MIB
-from xenia.toolstack.devices.served_disk import ServedDisk, backend_home, physical_device
+from xenia.toolstack.devices.physical_device import physical_device
+from xenia.toolstack.devices.served_disk import ServedDisk, ServedDiskConfig
 from xenia.toolstack.machine.machine import Machine
+from xenia.toolstack.machine.store_layout import write_backend_home
 from xenia.xenbus.attachment import Address
 from xenia.xenstore.client import Client
 from xenia.xenstore.server import Server
@@ -53,15 +55,14 @@ Plug = Callable[..., ServedDisk]
 @pytest.fixture
 def plug(server: Server, client: Client, guest: MemoryGuest) -> Iterator[Plug]:
     plugged: list[ServedDisk] = []
-    client.atomically(lambda keys: backend_home(keys, 3))
+    client.atomically(lambda keys: write_backend_home(keys, 3))
 
     def plugged_in(*, runs: bool = True) -> ServedDisk:
         disk = ServedDisk(
             server.client(),
-            "xvda",
+            ServedDiskConfig(driver=3, params="/dev/loop0", name="xvda"),
             ADDRESS,
             lambda: MemoryForeign(guest),
-            {"params": "/dev/loop0", "physical-device": "7:0"},
             is_served=lambda: runs,
         )
         plugged.append(disk)
@@ -131,13 +132,17 @@ def test_both_ends_find_what_xl_writes(client: Client, plug: Plug) -> None:
         "bootable": "1",
         "dev": "xvda",
         "device-type": "disk",
+        "discard-enable": "1",
         "frontend": "/local/domain/5/device/vbd/51712",
         "frontend-id": "5",
+        "hotplug-status": "connected",
+        "mode": "w",
         "online": "1",
         "params": "/dev/loop0",
         "physical-device": "7:0",
         "removable": "0",
         "state": "1",
+        "type": "phy",
     }
     assert client.permissions(f"{FRONT}/state").entries() == ["n5", "r3"]
     assert client.permissions(f"{BACK}/state").entries() == ["n3", "r5"]
@@ -285,7 +290,7 @@ def test_disks_are_served_by_driver_domains_alone() -> None:
         with pytest.raises(ConfigError, match="'floppy' is no disk's name"):
             guest.attach_disk_of(driver, "/dev/loop1", name="floppy")
         scripted = guest.attach_disk_of(driver, "/dev/mapper/data", script="block")
-        keys = set(machine._store.client().directory(scripted.address.backend_path))
+        keys = set(machine.xenstore.directory(scripted.address.backend_path))
         assert "script" in keys and not keys & {"physical-device", "hotplug-status"}
         driver.destroy()
         assert disk.unplug(TIMEOUT) and scripted.unplug(TIMEOUT)

@@ -15,7 +15,7 @@ from xenia.shutdown import Reason
 from xenia.toolstack.config.disk import parse_disk
 from xenia.toolstack.config.machine import MIB, MachineConfig
 from xenia.toolstack.guest.guest import AttachDisk, Build, Destroy, DetachDisk, Guest, Rebuild, ResizeDisk, Start, Wait
-from xenia.toolstack.machine.machine import Domain
+from xenia.toolstack.machine.domain import Domain
 from xenia.toolstack.provision.boot import Boot
 
 LIMIT = 60

@@ -17,7 +17,8 @@ from xenia.toolstack.config.disk import parse_disk
 from xenia.toolstack.config.machine import MIB, MachineConfig
 from xenia.toolstack.disks.disk import convert
 from xenia.toolstack.guest.guest import AttachDisk, Build, Destroy, DetachDisk, Guest, State
-from xenia.toolstack.machine.machine import Domain, Machine
+from xenia.toolstack.machine.domain import Domain
+from xenia.toolstack.machine.machine import Machine
 from xenia.xenstore.error import StoreError
 
 MEMORY = 8 * MIB
@@ -34,7 +35,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def nodes(machine: Machine, path: str = "") -> set[str]:
     """Every node of the store."""
-    below = {f"{path}/{name}" for name in machine._keys.directory(path or "/")}
+    below = {f"{path}/{name}" for name in machine.xenstore.directory(path or "/")}
     return below.union(*(nodes(machine, one) for one in below))
 
 

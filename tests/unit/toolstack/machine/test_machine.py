@@ -13,7 +13,8 @@ from xenia.errors import ConfigError
 from xenia.guests import embedded
 from xenia.storage.memory import Memory
 from xenia.toolstack.config.machine import MIB
-from xenia.toolstack.machine.machine import Domain, Machine
+from xenia.toolstack.machine.domain import Domain
+from xenia.toolstack.machine.machine import Machine
 
 pytestmark = pytest.mark.skipif(embedded() is None, reason="the built-in guest is not built: no C compiler for x86-64")
 

@@ -1,0 +1,149 @@
+"""A device of a domain, whatever kind it is, and what it has of the domain that it is plugged into.
+
+A kind of devices is a module here and a row of `kinds.KINDS`; nothing else knows which kinds there are.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from xenia.abi.xenbus import XenbusState
+from xenia.foreign.foreign import Foreign
+from xenia.persist import State
+from xenia.toolstack.config.device import Backing, DeviceConfig, NoBacking
+from xenia.xenbus.attachment import Address
+from xenia.xenstore.client import Client
+
+
+@dataclass(frozen=True)
+class DeviceState(State):
+    """A device that can be plugged into another domain: `Domain.restore_device`.  What it stands on is not in it.
+
+    config    DeviceConfig.as_dict, with the name that it has
+    """
+
+    kind: str
+    config: dict[str, Any]
+
+
+class Device(ABC):
+    """A device that was plugged into a domain."""
+
+    config: DeviceConfig  # as it was asked for, with the name that it has
+    address: Address
+    behind: Backing = NoBacking()  # what it stands on, which is its own to close
+
+    @property
+    def kind(self) -> str:
+        """Its row of KINDS."""
+        return self.config.kind
+
+    @property
+    def name(self) -> str:
+        """What it is called in the guest."""
+        assert self.config.name is not None
+        return self.config.name
+
+    @property
+    @abstractmethod
+    def state(self) -> XenbusState:
+        """The state of the backend's end."""
+
+    @property
+    @abstractmethod
+    def removed(self) -> bool:
+        """Whether it was unplugged or removed."""
+
+    @property
+    @abstractmethod
+    def statistics(self) -> dict[str, Any]:
+        """What it is and has done, as plain data that JSON can say; `name` and `state` are in it."""
+
+    @abstractmethod
+    def wait(self, state: XenbusState, timeout: float | None = None) -> bool:
+        """Wait until the backend's end is in a state, or the device removed; answers whether it is in that state."""
+
+    @abstractmethod
+    def unplug(self, timeout: float | None = None) -> bool:
+        """Ask the guest to let go of it, and remove it once it has; answers whether it did within `timeout` seconds."""
+
+    @abstractmethod
+    def remove(self, *, keep: bool = False) -> None:
+        """Take it away, whatever the guest does.  Again does nothing.
+
+        keep   leave what it stands on open: it is the caller's from now on, see `close_behind`
+
+        ConfigError where that did not close cleanly, with everything given back.
+        """
+
+    def close_behind(self) -> None:
+        """Close what a device stands on that was removed without it.  ConfigError, naming the device, where that does
+        not go cleanly."""
+        self.behind.close()
+
+    def save(self) -> DeviceState:
+        """What it takes to plug the same device into another domain, together with `behind`."""
+        return DeviceState(self.kind, self.config.as_dict())
+
+
+class Driver(Protocol):
+    """A domain that serves devices to others."""
+
+    @property
+    def domid(self) -> int: ...
+
+    @property
+    def runs(self) -> bool:
+        """Whether it can still answer."""
+
+    def serve(self, device: Served) -> None:
+        """It serves this device from now on: `abandon` is called when it is gone."""
+
+
+class Served(Protocol):
+    """A device that a driver domain serves."""
+
+    @property
+    def removed(self) -> bool: ...
+
+    def abandon(self) -> None:
+        """The driver domain is gone, with everything that was its own.
+
+        Precondition: the store and the hypervisor have forgotten that domain.
+        """
+
+
+class Site(Protocol):
+    """The domain that a device is plugged into, as the device sees it."""
+
+    @property
+    def domid(self) -> int: ...
+
+    @property
+    def driver_domain(self) -> bool:
+        """Whether it serves devices itself."""
+
+    @property
+    def devices(self) -> Sequence[Device]:
+        """What is plugged in; those that were removed may be among them."""
+
+    @property
+    def foreign(self) -> Foreign:
+        """The domain as a backend in domain 0 sees it."""
+
+    def foreign_to(self, driver: int) -> Foreign:
+        """The domain as a backend in that domain sees it."""
+
+    def store_client(self) -> Client:
+        """A client of the store, of the caller's own."""
+
+    def driver(self, domid: int) -> Driver:
+        """The driver domain of that number.  ConfigError where there is none."""
+
+
+def named(config: DeviceConfig, name: str) -> Any:
+    """The same configuration with the name that the device got."""
+    return replace(config, name=name)  # type: ignore[type-var]  # every one is a dataclass

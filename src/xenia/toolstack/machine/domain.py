@@ -1,0 +1,296 @@
+"""A domain: one guest, with its console, its devices and its part of xenstore."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from typing import Any
+
+from xenia.abi.blkif import SECTOR_SIZE
+from xenia.backends.console.device import Console
+from xenia.backends.console.sink import Sink
+from xenia.errors import ConfigError
+from xenia.foreign.foreign import Foreign
+from xenia.hypervisor.foreign import DomainForeign
+from xenia.hypervisor.machine import DomainHandle
+from xenia.shutdown import Shutdown
+from xenia.storage.layer import Layer
+from xenia.toolstack.config.device import Backing, DeviceConfig
+from xenia.toolstack.config.disk import DiskConfig
+from xenia.toolstack.devices.device import Device, DeviceState, Served
+from xenia.toolstack.devices.disk import Disk
+from xenia.toolstack.devices.kinds import KINDS, listed, read_config
+from xenia.toolstack.devices.served_disk import ServedDisk, ServedDiskConfig
+from xenia.toolstack.machine.house import House
+from xenia.toolstack.machine.store_layout import remove_home, write_backend_home, write_home, write_window_size
+from xenia.toolstack.releases import Releases
+from xenia.xenstore.client import Client
+from xenia.xenstore.error import StoreError
+
+
+class Domain:
+    """One guest, made by `Machine.create_domain`.
+
+    name, memory, driver_domain    as it was created; memory in bytes
+    console         `send` and `offer` give it input
+    devices         what was plugged in, those since removed included
+    vm              the virtual machine below it: registers, audit; changes without notice
+    """
+
+    def __init__(
+        self, house: House, vm: DomainHandle, sink: Sink, name: str, memory: int, driver_domain: bool = False
+    ) -> None:
+        self.name = name
+        self.memory = memory
+        self.driver_domain = driver_domain
+        self.vm = vm
+        self.devices: list[Device] = []
+        self._house = house
+        self._keys = house.store.client()
+        self._foreign = DomainForeign(vm)
+        self._serves: list[Served] = []  # to others
+        self.console = Console(
+            f"d{vm.domid}",
+            self._foreign,
+            sink,
+            emergency_fd=vm.emergency_fd,
+            log_fd=vm.log_fd,
+            log=lambda data: house.log.said(vm.domid, data),
+        )
+        self._settling = threading.Lock()
+        self._settled = False
+        self._life = threading.Lock()  # whether it is destroyed: it does not start then
+        self._destroyed = False
+
+    @property
+    def destroyed(self) -> bool:
+        """Whether `destroy` was called."""
+        return self._destroyed
+
+    @property
+    def domid(self) -> int:
+        """The domain's number."""
+        return self.vm.domid
+
+    @property
+    def foreign(self) -> Foreign:
+        """The domain as its backends see it: what it grants to domain 0, and the ports it opens for it."""
+        return self._foreign
+
+    def start(self) -> None:
+        """Let the guest run, on a host thread of its own.  Once only; ConfigError when it was destroyed."""
+        with self._life:
+            if self._destroyed:
+                raise ConfigError(f"cannot start guest '{self.name}': it is destroyed")
+            self.console.start()
+            self.vm.start(self._ended)
+
+    def attach(self, config: DeviceConfig, behind: Backing | None = None) -> Device:
+        """Plug in a device of any kind, before the guest starts or while it runs.
+
+        behind      what it stands on, as `config.open` gives it, which is closed with the device, and stays open where
+                    this fails.  None: it is opened here
+
+        ConfigError when that cannot be opened, or its name is taken.
+        """
+        opened = config.open() if behind is None else behind
+        try:
+            device = KINDS[config.kind].functions.plug(self, config, opened)
+        except BaseException:
+            if behind is None:
+                with suppress(OSError, ConfigError):  # nothing was written
+                    opened.close()
+            raise
+        self.devices.append(device)
+        return device
+
+    def restore_device(self, state: DeviceState, behind: Backing) -> Device:
+        """Plug in what another domain had: its state, and what it stood on.  ConfigError as for `attach`."""
+        return self.attach(read_config(state.kind, state.config), behind)
+
+    def attach_disk(
+        self,
+        layer: Layer,
+        *,
+        name: str | None = None,
+        read_only: bool = False,
+        cdrom: bool = False,
+        sector_size: int = SECTOR_SIZE,
+        persistent: bool | None = None,
+        discard: bool = True,
+    ) -> Disk:
+        """Plug in a disk, before the guest starts or while it runs.  The layer is closed with the domain; it stays open
+        where this fails.
+
+        name        xvda, hdc, ... (xen-vbd-interface(7)); None: the first xvd that is free
+        persistent  let the guest copy through pages that stay granted, which it has to where it serves the disk to
+                    another domain: it cannot grant what was granted to it.  None: a driver domain may
+
+        The other options are VbdConfig's.  ConfigError when there is no such name, or it is taken.
+        """
+        config = DiskConfig(  # without words: none say what the layer is
+            "", name, read_only=read_only, cdrom=cdrom, sector_size=sector_size, persistent=persistent, discard=discard
+        )
+        disk = self.attach(config, layer)
+        assert isinstance(disk, Disk)
+        return disk
+
+    def attach_disk_of(
+        self,
+        driver: Domain,
+        params: str,
+        *,
+        name: str | None = None,
+        read_only: bool = False,
+        cdrom: bool = False,
+        number: str | None = None,
+        script: str | None = None,
+    ) -> ServedDisk:
+        """Plug in a disk that another domain serves: a block device that is there already, in a domain with Linux's
+        xen-blkback.
+
+        params      the path of the device's node in the driver domain
+        name        xvda, hdc, ... (xen-vbd-interface(7)); None: the first xvd that is free
+        number      the device's number there as MAJOR:MINOR, where it does not follow from the node's name
+        script      the driver domain runs this hotplug script, which finds the number; nothing is done here
+
+        ConfigError when `driver` is no driver domain of this machine, the number is not known, there is no such name,
+        or it is taken.
+        """
+        self._check_driver(driver)
+        disk = self.attach(ServedDiskConfig(driver.domid, params, name, read_only, cdrom, number, script))
+        assert isinstance(disk, ServedDisk)
+        return disk
+
+    @property
+    def disks(self) -> list[Disk]:
+        """Of the devices, the disks that we serve."""
+        return [device for device in self.devices if isinstance(device, Disk)]
+
+    @property
+    def served_disks(self) -> list[ServedDisk]:
+        """Of the devices, the disks that other domains serve."""
+        return [device for device in self.devices if isinstance(device, ServedDisk)]
+
+    # --- What devices have of it: see devices/device.py
+
+    def foreign_to(self, driver: int) -> Foreign:
+        """The domain as a backend in another one sees it."""
+        return DomainForeign(self.vm, driver)
+
+    def store_client(self) -> Client:
+        """Another client of the machine's xenstore, with the rights of domain 0."""
+        return self._house.store.client()
+
+    def driver(self, domid: int) -> Domain:
+        """The driver domain of that number, which may serve this one.  ConfigError where there is none."""
+        for other in self._house.domains:
+            if other.domid == domid and not other.destroyed:
+                self._check_driver(other)
+                return other
+        raise ConfigError(f"there is no domain {domid} that could serve anything")
+
+    def _check_driver(self, driver: Domain) -> None:
+        if not driver.driver_domain or driver._house is not self._house or driver is self:
+            raise ConfigError(f"'{driver.name}' serves no disks: create it in this machine, with driver_domain=True")
+        if driver.destroyed:
+            raise ConfigError(f"the driver domain '{driver.name}' is gone")
+
+    @property
+    def runs(self) -> bool:
+        """Whether it has not ended, nor was destroyed."""
+        return self.shutdown is None and not self._destroyed
+
+    def serve(self, device: Served) -> None:
+        """It serves this device to another domain, from now on."""
+        self._serves = [*(served for served in self._serves if not served.removed), device]
+
+    # --- What the guest is told, and how it ends
+
+    def introduce(self) -> None:
+        """Write what a toolstack writes into xenstore for a PV domain, and serve its store page."""
+        with self._keys.transaction() as keys:
+            write_home(keys, self.name, self.memory, self.vm)
+            if self.driver_domain:
+                write_backend_home(keys, self.domid)
+        self._house.store.attach(self._foreign)
+
+    def set_window_size(self, rows: int, columns: int) -> None:
+        """Tell the guest how large the window is that shows its console, where Xenia's agent looks for it."""
+        write_window_size(self._keys, self.domid, rows, columns)
+
+    def wait(self, timeout: float | None = None) -> Shutdown | None:
+        """Wait until the guest has ended and its console has brought everything; how it ended.
+
+        None when that takes longer than `timeout` seconds, or when the domain is destroyed meanwhile.  A fault of
+        Xenia's own that ended it is raised here.
+        """
+        shutdown = self.vm.wait(timeout)
+        if shutdown is not None:
+            self._settle()
+        return shutdown
+
+    def destroy(self, *, keep_layers: bool = False) -> None:
+        """Stop the guest where it stands and give its memory back.  Destroying it again does nothing.
+
+        keep_layers   leave open what the devices stand on, the disks' layers: it is the caller's from now on
+
+        ConfigError, with everything given back, where a disk did not close cleanly.
+        """
+        with self._life:
+            if self._destroyed:
+                return
+            self._destroyed = True
+        with Releases() as releases:
+            releases.do(self.vm.stop)
+            releases.do(self._settle, 0)
+            for device in self.devices:
+                releases.do(device.remove, keep=keep_layers)
+            releases.do(self._leave_store)
+            releases.do(self.vm.destroy)
+            for given in self._serves:
+                releases.do(given.abandon)
+
+    def _leave_store(self) -> None:
+        try:
+            self._keys.atomically(lambda keys: remove_home(keys, self.domid))
+        finally:
+            with suppress(StoreError):  # where a client of the store has released it already
+                self._house.store.detach(self.domid)
+
+    @property
+    def statistics(self) -> dict[str, Any]:
+        """What the domain has done since it was created, as plain data: counters of the hypervisor's (hypercalls by
+        name, exceptions by number), and a list for each kind of devices: of each disk its counters (VbdStats) and
+        those of each layer of its storage."""
+        return {
+            "name": self.name,
+            "domid": self.domid,
+            "memory": self.memory,
+            "seconds": self.vm.system_time / 1e9,
+            **self.vm.statistics,
+            **listed(self.devices),
+        }
+
+    @property
+    def shutdown(self) -> Shutdown | None:
+        """How the guest ended, None while it has not."""
+        return self.vm.shutdown
+
+    @property
+    def crash_report(self) -> str:
+        """Registers, code and stack of a guest that was crashed, as lines of text."""
+        return "\n".join(self.vm.crash_report)
+
+    def _ended(self) -> None:
+        """The vcpu stopped for good.  On its thread."""
+        if self.shutdown is not None:
+            self._house.store.shutdown(self.domid)
+
+    def _settle(self, timeout: float | None = None) -> None:
+        """Bring what is left of the console's output out, and end the threads.  The vcpu does not run any more."""
+        with self._settling:
+            if not self._settled:
+                self._settled = True
+                self.console.close(timeout)
+                self._house.log.ended(self.domid, self.shutdown, self.vm.crash_report)

@@ -1,0 +1,21 @@
+"""What the domains of one machine share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from xenia.toolstack.machine.hypervisor_log import HypervisorLog
+from xenia.xenstore.server import Server
+
+if TYPE_CHECKING:
+    from xenia.toolstack.machine.domain import Domain
+
+
+@dataclass
+class House:
+    """A machine, as its domains see it."""
+
+    store: Server
+    log: HypervisorLog
+    domains: list[Domain] = field(default_factory=list)  # replaced, never changed: others look at it meanwhile
