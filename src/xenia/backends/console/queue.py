@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Final
 
 from xenia.abi.console import IN_SIZE, OUT_SIZE
@@ -52,6 +53,7 @@ class Queue:
         """`page` holds struct xencons_interface; `notify` sends the domain an event on its console port, on any
         thread.  `name` is for our own log.
 
+        state       of the console that goes on in this one
         log         gets all emergency output, on any thread
         before_ring called by `service` when the ring is about to be used for the first time: what the guest said before
                     that in an emergency is to have arrived when it returns
@@ -62,19 +64,21 @@ class Queue:
         self._notify = notify
         self._sink = sink
         self._sink_failed = False
-        self.stats = ConsoleStats()
+        self.stats = ConsoleStats(**state.counts)
         # Only `service` touches the output; the lock guards what comes from other threads.
-        self._output = bytearray(state.pending_output)
+        self._output = bytearray(state.output)
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
-        self._input = bytearray(state.pending_input)
-        self._emergency = bytearray()
-        self._unshown = bytearray()
+        self._input = bytearray(state.input)
+        self._emergency = bytearray(state.emergency)
+        self._unshown = bytearray(state.unshown)
         self._log = log
         self._before_ring = before_ring
-        self._ring_used = False
-        self._early = bytearray()  # the newest of what was shown before
+        self._ring_used = state.ring_used
+        self._early = bytearray(state.early)  # the newest of what was shown before
         self._closed = False
+        if state.ring_failed:
+            self._drop_ring()
 
     # --- From any thread
 
@@ -135,7 +139,16 @@ class Queue:
         """What a console made later needs in order to go on.  Precondition: nobody serves it now, and it is not
         closed."""
         with self._lock:
-            return ConsoleState(bytes(self._input), bytes(self._output + self._emergency))
+            return ConsoleState(
+                input=bytes(self._input),
+                output=bytes(self._output),
+                emergency=bytes(self._emergency),
+                unshown=bytes(self._unshown),
+                early=bytes(self._early),
+                ring_used=self._ring_used,
+                ring_failed=self._ring is None,
+                counts=asdict(self.stats),
+            )
 
     def close(self) -> None:
         """Let go of the page; what waits on either side is dropped, and who waits to give more goes on."""
@@ -146,6 +159,9 @@ class Queue:
             self._output.clear()
             self._emergency.clear()
             self._room.notify_all()
+        self._drop_ring()
+
+    def _drop_ring(self) -> None:
         if self._ring is not None:
             self._ring.close()
             self._ring = None
@@ -219,9 +235,7 @@ class Queue:
 
     def _fail(self, fault: RingFault) -> None:
         _log.warning("%s: console ring not served any more: %s", self._name, fault)
-        assert self._ring is not None
-        self._ring.close()
-        self._ring = None
+        self._drop_ring()
 
 
 def _without_echo(data: bytes, early: bytes) -> bytes:

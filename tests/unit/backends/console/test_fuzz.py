@@ -52,8 +52,9 @@ def test_whatever_is_in_the_page_nothing_grows_and_one_line_is_logged(
                         device.service()
     assert len(caplog.records) <= 1
     state = device.save()
-    assert len(state.pending_input) <= INPUT_LIMIT
-    assert len(state.pending_output) <= OUTPUT_LIMIT + EMERGENCY_LIMIT + console.OUT_SIZE
+    assert len(state.input) <= INPUT_LIMIT
+    assert len(state.output) <= OUTPUT_LIMIT + EMERGENCY_LIMIT + console.OUT_SIZE
+    assert len(state.emergency) <= EMERGENCY_LIMIT
     assert len(device.unshown) <= 4096
     assert sum(told) == device.stats.emergency_bytes
     device.close()

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 from xenia.abi import console
-from xenia.backends.console.persist import ConsoleState
 from xenia.backends.console.queue import EMERGENCY_LIMIT, INPUT_LIMIT, OUTPUT_LIMIT, Queue
 from xenia.backends.console.sink import Sink
 
@@ -152,7 +151,7 @@ def test_what_waits_goes_on_in_a_console_made_later(frontend: Frontend, glass: G
     first.offer(bytes(1500))
     first.service()
     state = first.save()
-    assert state == ConsoleState(bytes(1500 - console.IN_SIZE), b"output")
+    assert (state.input, state.output) == (bytes(1500 - console.IN_SIZE), b"output")
     first.close()
     glass.room = 100
     second = Queue("d1", frontend.view, frontend.notify, glass, state)
