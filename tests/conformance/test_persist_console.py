@@ -62,7 +62,7 @@ class Bench:
             case "offer":
                 return self.queue.offer(how)
             case "early" | "late":
-                return self.queue.emergency(how, late=what == "late")
+                self.queue.emergency(how, late=what == "late")
             case "room":
                 self.glass.room = how
             case "break":
