@@ -7,6 +7,7 @@ no device.  A user wants `xenia.Machine`, which adds them.
 
 import os
 import threading
+from array import array
 
 cimport cython
 from libc.errno cimport errno
@@ -171,6 +172,26 @@ cdef class DomainHandle:
                     close(fd)
             domain_leave(self.domain)
 
+    def take_memory(self, max_pages: int) -> array:
+        """The domain's frames, as zeros; with them it gets shared_info, a grant table, and the two channels of its
+        store and console.
+
+        ConfigError when they are not to be had.
+        """
+        cdef DomainState *domain = self.domain
+        cdef bint enough
+        with nogil:
+            enough = perdomain_create(&domain.mmu) == 0 and share_info(domain) and grant_frames_grow(domain, 1)
+        if not enough:
+            raise ConfigError("not enough machine memory for one more domain")
+        frames = self.hypervisor.memory.allocate(self.domid, self.nr_pages)
+        domain.mmu.tot_pages = self.nr_pages
+        domain.mmu.max_pages = max_pages
+        with nogil:
+            domain.store_port = event_alloc_unbound(domain, DOM0)
+            domain.console_port = event_alloc_unbound(domain, DOM0)
+        return frames
+
     def load(self, kernel: ElfKernel, ramdisk: bytes, command_line: str) -> None:
         """Take the memory and build the start of day in it."""
         cdef DomainState *domain = self.domain
@@ -178,18 +199,8 @@ cdef class DomainHandle:
         cdef MachineMemory memory = self.hypervisor.memory
         cdef uint64_t root
         cdef int rc
-        cdef bint enough
         where = plan(kernel, len(ramdisk), self.nr_pages)
-        with nogil:
-            enough = perdomain_create(&domain.mmu) == 0 and share_info(domain) and grant_frames_grow(domain, 1)
-        if not enough:
-            raise ConfigError("not enough machine memory for one more domain")
-        frames = memory.allocate(self.domid, self.nr_pages)
-        domain.mmu.tot_pages = self.nr_pages
-        domain.mmu.max_pages = self.nr_pages + SLACK_PAGES
-        with nogil:
-            domain.store_port = event_alloc_unbound(domain, DOM0)
-            domain.console_port = event_alloc_unbound(domain, DOM0)
+        frames = self.take_memory(self.nr_pages + SLACK_PAGES)
         start = build(
             kernel, where, frames, memoryview(memory), memory.m2p,
             ramdisk=ramdisk, command_line=command_line, shared_info_maddr=domain.shared_info_mfn << 12,

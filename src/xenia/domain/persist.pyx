@@ -1,0 +1,209 @@
+"""The nouns of a domain as values, and back again.
+
+What is saved of each is what its struct says is saved (domain.pxd); what is rebuilt is made as for a new domain.  A
+vcpu is restored through the same doors that its guest would use: base pointers, GDT and LDT are taken with references,
+so that a state that was damaged or forged is refused as a guest's request would be.
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+
+from xenia.abi.xen cimport VMASST_TYPE_writable_pagetables, vcpu_info_t
+from xenia.cpu.persist cimport context_restore, context_save
+from xenia.domain.domain cimport Callback
+from xenia.domain.time cimport system_time
+from xenia.machine.lock cimport lock, unlock
+from xenia.machine.machine cimport FRAME_L4
+from xenia.mm.pv.descriptors cimport set_gdt, set_ldt
+from xenia.mm.pv.pvmmu cimport get_page_and_type
+
+from xenia.domain.saved import SavedClock, SavedDomain, SavedVcpu
+from xenia.errors import ConfigError
+
+cdef extern from *:
+    """
+    static inline void fence_all(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+    """
+    void fence_all() noexcept nogil
+
+
+# --- the domain ---
+
+cdef object domain_save(Domain *domain):
+    cdef uint32_t i
+    return SavedDomain(
+        handle=bytes((<uint8_t *>domain.handle)[:16]),
+        is_linux=domain.is_linux,
+        vm_assist=domain.vm_assist,
+        e820=tuple((domain.e820[i].addr, domain.e820[i].size, domain.e820[i].type) for i in range(domain.nr_e820)),
+        watchdog_expires=tuple(domain.watchdog_expires[i] for i in range(2)),
+        has_listened=domain.has_listened,
+        console_used=domain.console_used,
+    )
+
+
+cdef int domain_restore(Domain *domain, object saved) except -1:
+    cdef uint32_t i
+    cdef const uint8_t[::1] handle = saved.handle
+    if handle.shape[0] != 16 or len(saved.e820) > 128 or len(saved.watchdog_expires) != 2:
+        raise ConfigError("the saved guest is damaged: its domain cannot be")
+    for i in range(16):
+        domain.handle[i] = handle[i]
+    domain.is_linux = saved.is_linux
+    domain.vm_assist = saved.vm_assist
+    domain.mmu.writable_pagetables = domain.vm_assist >> VMASST_TYPE_writable_pagetables & 1
+    domain.nr_e820 = len(saved.e820)
+    for i in range(domain.nr_e820):
+        domain.e820[i].addr, domain.e820[i].size, domain.e820[i].type = saved.e820[i]
+    for i in range(2):
+        domain.watchdog_expires[i] = saved.watchdog_expires[i]
+    domain.has_listened = saved.has_listened
+    domain.console_used = saved.console_used
+    return 0
+
+
+# --- time ---
+
+cdef object clock_save(Domain *domain):
+    cdef Clock *clock = <Clock *>domain.clock
+    # In this order: time was seen to be no further when the counter is read.
+    cdef uint64_t now = system_time(domain)
+    return SavedClock(clock.warped, now, domain.vcpus[0].processor.ops.read_tsc(domain.vcpus[0].processor))
+
+
+cdef int clock_restore(Domain *domain, object saved) except -1:
+    cdef Clock *clock = <Clock *>domain.clock
+    cdef uint64_t ns = saved.system_time, tsc = saved.tsc
+    cdef uint64_t ticks = tsc - domain.vcpus[0].processor.ops.read_tsc(domain.vcpus[0].processor)
+    clock.tsc_offset += <int64_t>ticks
+    clock.warp += ns
+    clock.wall_base_ns -= ns
+    domain.vcpus[0].processor.ops.set_tsc_offset(domain.vcpus[0].processor, clock.tsc_offset)
+    clock.version += 1
+    fence_all()
+    clock.tsc_stamp += ticks
+    clock.stime_stamp += ns
+    fence_all()
+    clock.version += 1
+    clock.host_tsc += ticks
+    clock.calibrate_at += ns
+    return 0
+
+
+# --- the vcpu ---
+
+cdef object vcpu_save(Vcpu *vcpu):
+    cdef uint32_t i
+    cdef Callback *callbacks[5]
+    list_callbacks(vcpu, callbacks)
+    return SavedVcpu(
+        context=context_save(vcpu.processor),
+        root_kernel=vcpu.mmu.root_kernel,
+        root_user=vcpu.mmu.root_user,
+        gdt_frames=tuple(vcpu.mmu.gdt_frames[i] for i in range((vcpu.mmu.gdt_entries + 511) // 512)),
+        gdt_entries=vcpu.mmu.gdt_entries,
+        ldt_base=vcpu.mmu.ldt_base,
+        ldt_entries=vcpu.mmu.ldt_entries,
+        traps=tuple(
+            (vcpu.traps[i].vector, vcpu.traps[i].flags, vcpu.traps[i].cs, vcpu.traps[i].address) for i in range(256)
+        ),
+        callbacks=tuple((callbacks[i].address, callbacks[i].disables_events) for i in range(5)),
+        nmi_pending=vcpu.nmi_pending,
+        nmi_masked=vcpu.nmi_masked,
+        kernel_sp=vcpu.kernel_sp,
+        iopl=vcpu.iopl,
+        iobmp_va=vcpu.iobmp_va,
+        iobmp_limit=vcpu.iobmp_limit,
+        gs_base_kernel=vcpu.gs_base_kernel,
+        gs_base_user=vcpu.gs_base_user,
+        cr0=vcpu.cr0,
+        cr2=vcpu.cr2,
+        cr4=vcpu.cr4,
+        dr=tuple(vcpu.dr[i] for i in range(8)),
+        tsc_aux=vcpu.tsc_aux,
+        mcg_status=vcpu.mcg_status,
+        mc_ctl2=tuple(vcpu.mc_ctl2[i] for i in range(2)),
+        pci_cf8=vcpu.pci_cf8,
+        cmos_index=vcpu.cmos_index,
+        info=bytes((<uint8_t *>vcpu.info)[:sizeof(vcpu_info_t)]),
+        timer_expires=vcpu.timer_expires,
+        periodic_period=vcpu.periodic_period,
+        periodic_expires=vcpu.periodic_expires,
+        runstate=vcpu.runstate,
+        runstate_entry=vcpu.runstate_entry,
+        runstate_time=tuple(vcpu.runstate_time[i] for i in range(4)),
+        is_up=vcpu.is_up,
+    )
+
+
+cdef int vcpu_restore(Vcpu *vcpu, object saved) except -1:
+    cdef uint32_t i
+    cdef Callback *callbacks[5]
+    cdef const uint8_t[::1] info = saved.info
+    if (len(saved.traps) != 256 or len(saved.callbacks) != 5 or info.shape[0] != sizeof(vcpu_info_t)
+            or not 0 <= saved.runstate < 4):
+        raise ConfigError("the saved guest is damaged: its vcpu cannot be")
+    restore_tables(vcpu, saved)
+    list_callbacks(vcpu, callbacks)
+    for i in range(256):
+        vcpu.traps[i].vector, vcpu.traps[i].flags, vcpu.traps[i].cs, vcpu.traps[i].address = saved.traps[i]
+    for i in range(5):
+        callbacks[i].address, callbacks[i].disables_events = saved.callbacks[i]
+    vcpu.nmi_pending, vcpu.nmi_masked, vcpu.kernel_sp = saved.nmi_pending, saved.nmi_masked, saved.kernel_sp
+    vcpu.iopl, vcpu.iobmp_va, vcpu.iobmp_limit = saved.iopl, saved.iobmp_va, saved.iobmp_limit
+    vcpu.gs_base_kernel, vcpu.gs_base_user = saved.gs_base_kernel, saved.gs_base_user
+    vcpu.cr0, vcpu.cr2, vcpu.cr4 = saved.cr0, saved.cr2, saved.cr4
+    for i in range(8):
+        vcpu.dr[i] = saved.dr[i]
+    vcpu.tsc_aux, vcpu.mcg_status = saved.tsc_aux, saved.mcg_status
+    vcpu.pci_cf8, vcpu.cmos_index = saved.pci_cf8, saved.cmos_index
+    for i in range(2):
+        vcpu.mc_ctl2[i] = saved.mc_ctl2[i]
+    memcpy(vcpu.info, &info[0], sizeof(vcpu_info_t))
+    vcpu.timer_expires = saved.timer_expires
+    vcpu.periodic_period, vcpu.periodic_expires = saved.periodic_period, saved.periodic_expires
+    vcpu.runstate, vcpu.runstate_entry = saved.runstate, saved.runstate_entry
+    for i in range(4):
+        vcpu.runstate_time[i] = saved.runstate_time[i]
+    vcpu.is_up = saved.is_up
+    context_restore(vcpu.processor, saved.context)
+    return 0
+
+
+cdef int restore_tables(Vcpu *vcpu, object saved) except -1:
+    cdef uint64_t frames[16]
+    cdef uint64_t kernel = saved.root_kernel, user = saved.root_user, ldt_base = saved.ldt_base
+    cdef uint32_t gdt_entries = saved.gdt_entries, ldt_entries = saved.ldt_entries, i
+    cdef bint user_loaded = not saved.context.kernel and user
+    cdef int rc
+    if len(saved.gdt_frames) != (gdt_entries + 511) // 512 or len(saved.gdt_frames) > 14:
+        raise ConfigError("the saved guest is damaged: its descriptor table cannot be")
+    for i in range(<uint32_t>len(saved.gdt_frames)):
+        frames[i] = saved.gdt_frames[i]
+    with nogil:
+        lock(&vcpu.domain.mmu.lock)
+        rc = get_page_and_type(&vcpu.domain.mmu, kernel, FRAME_L4)
+        if rc == 0:
+            vcpu.mmu.root_kernel = vcpu.mmu.root_loaded = kernel
+            if user:
+                rc = get_page_and_type(&vcpu.domain.mmu, user, FRAME_L4)
+        if rc == 0:
+            vcpu.mmu.root_user = user
+            if user_loaded:
+                vcpu.mmu.root_loaded = user
+            vcpu.processor.ops.load_root(vcpu.processor, vcpu.mmu.root_loaded, user_loaded)
+            rc = set_gdt(&vcpu.domain.mmu, &vcpu.mmu, frames, gdt_entries)
+        if rc == 0:
+            rc = set_ldt(&vcpu.domain.mmu, &vcpu.mmu, ldt_base, ldt_entries)
+        unlock(&vcpu.domain.mmu.lock)
+    if rc:
+        raise ConfigError("the saved guest is damaged: its page tables or descriptors do not validate")
+    return 0
+
+
+cdef void list_callbacks(Vcpu *vcpu, Callback **callbacks) noexcept nogil:
+    callbacks[0] = &vcpu.event_callback
+    callbacks[1] = &vcpu.failsafe_callback
+    callbacks[2] = &vcpu.syscall_callback
+    callbacks[3] = &vcpu.syscall32_callback
+    callbacks[4] = &vcpu.sysenter_callback
