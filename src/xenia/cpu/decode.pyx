@@ -15,7 +15,7 @@ n, i, p, x and y do not exist in 64-bit mode.
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from xenia.cpu.processor cimport RBP, RBX, RDI, RSI, RSP, SREG_DS, SREG_SS
+from xenia.cpu.context cimport RBP, RBX, RDI, RSI, RSP, SREG_DS, SREG_SS
 
 cdef enum:
     LONGEST = 15

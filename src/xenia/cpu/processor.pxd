@@ -1,30 +1,7 @@
-# The boundary to whatever runs guest code: a vcpu's register context, and the calls the core makes on an engine.
-# Nothing above cpu/ knows which engine runs.
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-
-# General registers in machine-encoding order.
-cdef enum:                  # general registers
-    RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15
-
-cdef enum:                  # segment registers in machine-encoding order
-    SREG_ES, SREG_CS, SREG_SS, SREG_DS, SREG_FS, SREG_GS
-
-cdef enum:
-    EFLAGS_CF = 1 << 0
-    EFLAGS_PF = 1 << 2
-    EFLAGS_AF = 1 << 4
-    EFLAGS_ZF = 1 << 6
-    EFLAGS_SF = 1 << 7
-    EFLAGS_TF = 1 << 8
-    EFLAGS_IF = 1 << 9
-    EFLAGS_DF = 1 << 10
-    EFLAGS_OF = 1 << 11
-    EFLAGS_IOPL = 3 << 12
-    EFLAGS_NT = 1 << 14
-    EFLAGS_RF = 1 << 16
-    EFLAGS_VM = 1 << 17
-    EFLAGS_AC = 1 << 18
-    EFLAGS_ID = 1 << 21
+# The boundary to whatever runs guest code: the exits it makes, and the calls the core makes on it.  The vcpu's
+# registers are context.pxd.  Nothing above cpu/ knows which engine runs.
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from xenia.cpu.context cimport Context, SegmentDescriptor
 
 cdef enum:
     TRAP_DE = 0
@@ -58,32 +35,10 @@ cdef enum:                  # Exit.kind
     EXIT_EXCEPTION
     EXIT_SOFT_INTERRUPT     # int n / int3 / into: vector; rip is past it
     EXIT_SYSENTER           # sysenter; rip is past it
-    EXIT_PREEMPTED          # kick() or deadline
 
 cdef enum:                  # Verdict: what the core answers to an exit
     RESUME = 0              # run on with the (changed) context
     LEAVE = 1               # return from run(): blocked, shut down, crashed, preempted, or Python is wanted
-
-# What the core changed in the context, so that an engine writes back no more than that.
-cdef enum:
-    CONTEXT_FLAGS = 1       # rflags
-    CONTEXT_SEGMENTS = 2    # cs/ss selectors or the mode (kernel): engine reloads cs, ss and its privilege level
-
-cdef struct Context:
-    # Valid inside an exit and while the engine is not running.  CS/SS are the selectors as the ABI shows them
-    # (0xe033/0xe02b in a 64-bit kernel); `kernel` says which mode the vcpu is in, and alone decides privilege.
-    uint64_t gpr[16]
-    uint64_t rip
-    uint64_t rflags         # IF and IOPL as the processor holds them: IF = 1, IOPL = 0
-    uint16_t cs
-    uint16_t ss
-    uint8_t kernel          # guest kernel mode (engine: ring 1), else guest user mode (ring 3)
-    uint8_t dirty           # CONTEXT_*
-
-cdef struct SegmentDescriptor:
-    uint64_t base
-    uint32_t limit          # in bytes
-    uint32_t attributes     # second dword of the descriptor masked with 0x00f0ff00 (type, S, DPL, P, AVL, L, D/B, G)
 
 cdef struct Exit:
     int kind                # ExitKind
@@ -93,7 +48,7 @@ cdef struct Exit:
 
 cdef struct Processor
 
-# The engine calls this for every exit, without the GIL, with the context pulled.  Returns a Verdict.
+# The engine calls this for every exit, without the GIL, with the context's first part pulled.  Returns a Verdict.
 ctypedef int (*exit_fn)(void *vcpu, Exit *exit) noexcept nogil
 
 cdef struct ProcessorOps:
@@ -114,6 +69,9 @@ cdef struct ProcessorOps:
     # someone else wrote machine memory: drop translations of it
     void (*code_dirty)(Processor *, uint64_t maddr, uint64_t length) noexcept nogil
     # --- the vcpu's own state, called from inside an exit or while not running.
+    # All of it, by parts (STATE_* of context.pxd, which says what both promise).
+    void (*pull)(Processor *, int what) noexcept nogil
+    void (*push)(Processor *, int what) noexcept nogil
     # CR3; implies a flush of everything.  The guest's own user bits mean nothing: user mode reaches all that a root of
     # its own (is_user) maps, and the lower half of the kernel's, which it runs on where the two agree there.
     void (*load_root)(Processor *, uint64_t root_mfn, bint is_user) noexcept nogil
@@ -129,7 +87,7 @@ cdef struct ProcessorOps:
     uint64_t (*read_tsc)(Processor *) noexcept nogil
     void (*set_tsc_offset)(Processor *, int64_t offset) noexcept nogil
     # --- from any thread.
-    void (*kick)(Processor *) noexcept nogil            # make run() return soon with EXIT_PREEMPTED
+    void (*kick)(Processor *) noexcept nogil            # make run() return soon, without an exit
 
 cdef struct Processor:      # first member of an engine's own struct
     ProcessorOps *ops

@@ -1,7 +1,7 @@
 # What one instruction that writes memory would store, worked out on a Context.
 from libc.stdint cimport uint8_t, uint64_t
 from xenia.cpu.decode cimport Instruction
-from xenia.cpu.processor cimport Context
+from xenia.cpu.context cimport Context
 
 cdef struct Store:
     uint64_t offset         # of the written operand, within its segment

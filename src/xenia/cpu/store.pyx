@@ -17,7 +17,7 @@ from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memset
 
 from xenia.cpu.decode cimport MAP_0F, MAP_ONE_BYTE, Instruction, cut, effective_offset
-from xenia.cpu.processor cimport (
+from xenia.cpu.context cimport (
     CONTEXT_FLAGS, EFLAGS_AF, EFLAGS_CF, EFLAGS_DF, EFLAGS_OF, EFLAGS_PF, EFLAGS_SF, EFLAGS_ZF, RAX, RBX, RCX, RDI, RDX,
     RSI, RSP, SREG_ES, SREG_SS, Context,
 )

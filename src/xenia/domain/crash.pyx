@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
-from xenia.cpu.processor cimport RSP, SREG_DS, SREG_ES, SREG_FS, SREG_GS
+from xenia.cpu.context cimport RSP, SREG_DS, SREG_ES, SREG_FS, SREG_GS
 from xenia.domain.domain cimport Domain, Vcpu
 from xenia.machine.machine cimport frame_exists, frame_words
 from xenia.mm.access cimport guest_walk

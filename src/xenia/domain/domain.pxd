@@ -3,7 +3,8 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from xenia.abi.event_channel cimport evtchn_fifo_control_block_t
 from xenia.abi.memory cimport e820_entry_t
 from xenia.abi.xen cimport XEN_LEGACY_MAX_VCPUS, shared_info_t, trap_info_t, vcpu_info_t
-from xenia.cpu.processor cimport Context, Processor
+from xenia.cpu.context cimport Context
+from xenia.cpu.processor cimport Processor
 from xenia.machine.lock cimport Lock
 from xenia.machine.machine cimport Machine
 from xenia.mm.pv.pvmmu cimport PvMmu, VcpuMmu

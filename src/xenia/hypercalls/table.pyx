@@ -55,7 +55,8 @@ from xenia.abi.xen cimport (
     HYPERVISOR_xsm_op,
     multicall_entry_t,
 )
-from xenia.cpu.processor cimport CONTEXT_SEGMENTS, LEAVE, R8, R9, R10, RAX, RDI, RDX, RESUME, RSI, Context
+from xenia.cpu.context cimport CONTEXT_SEGMENTS, R8, R9, R10, RAX, RDI, RDX, RSI, Context
+from xenia.cpu.processor cimport LEAVE, RESUME
 from xenia.domain.domain cimport SHUTDOWN_NONE, Domain, Vcpu
 from xenia.domain.upcall cimport events_pending
 from xenia.hypercalls.console cimport do_console_io

@@ -11,7 +11,8 @@ from xenia.abi.callback cimport (
 from xenia.abi.errno cimport XEN_EFAULT, XEN_EINVAL, XEN_ENOSYS
 from xenia.abi.nmi cimport XENNMI_register_callback, XENNMI_unregister_callback, xennmi_callback_t
 from xenia.abi.xen cimport FLAT_RING3_CS64, SEGBASE_FS, SEGBASE_GS_USER, SEGBASE_GS_USER_SEL, trap_info_t
-from xenia.cpu.processor cimport SREG_FS, SREG_GS, TRAP_NMI, Processor, SegmentDescriptor
+from xenia.cpu.context cimport SREG_FS, SREG_GS, SegmentDescriptor
+from xenia.cpu.processor cimport TRAP_NMI, Processor
 from xenia.domain.domain cimport Callback, Vcpu
 from xenia.domain.pv.emulate cimport debugreg_read, debugreg_write, taskswitch
 from xenia.domain.pv.segments cimport data_segment, is_canonical

@@ -17,7 +17,7 @@ from posix.unistd cimport close
 
 from xenia.abi.xen cimport INVALID_M2P_ENTRY, shared_info_t
 from xenia.cpu.engines.emulated.engine cimport EmulatedEngine
-from xenia.cpu.processor cimport CONTEXT_FLAGS, CONTEXT_SEGMENTS, RSI, RSP
+from xenia.cpu.context cimport CONTEXT_FLAGS, CONTEXT_SEGMENTS, RSI, RSP
 from xenia.domain.audit cimport audit_domain
 from xenia.domain.crash cimport crash_report
 from xenia.domain.directory cimport directory_add, directory_remove, directory_reserve, domain_leave

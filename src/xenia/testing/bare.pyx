@@ -17,9 +17,9 @@ from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from xenia.cpu.engines.emulated.engine cimport EmulatedEngine
+from xenia.cpu.context cimport CONTEXT_FLAGS, CONTEXT_SEGMENTS, RAX, RDI, RSI, RSP, STATE_ALL, Context
 from xenia.cpu.processor cimport (
-    CONTEXT_FLAGS, CONTEXT_SEGMENTS, EXIT_EXCEPTION, EXIT_SOFT_INTERRUPT, EXIT_SYSCALL, EXIT_SYSENTER, LEAVE, RAX, RDI,
-    RESUME, RSI, RSP, Context, Exit, Processor,
+    EXIT_EXCEPTION, EXIT_SOFT_INTERRUPT, EXIT_SYSCALL, EXIT_SYSENTER, LEAVE, RESUME, Exit, Processor,
 )
 from xenia.machine.machine cimport MachineMemory
 
@@ -67,9 +67,11 @@ cdef int on_exit(void *opaque, Exit *exit) noexcept nogil:
     cdef uint64_t *table = <uint64_t *>(run.memory + (L1 << 12))
     cdef uint64_t old
     run.exits += 1
-    run.last = exit[0]
     if exit.kind != EXIT_SYSCALL:
+        run.last = exit[0]
         return LEAVE
+    memset(&run.last, 0, sizeof(Exit))
+    run.last.kind = EXIT_SYSCALL
     if context.gpr[RAX] == CALL_USER or context.gpr[RAX] == CALL_KERNEL:
         context.kernel = context.gpr[RAX] == CALL_KERNEL
         context.dirty |= CONTEXT_SEGMENTS
@@ -156,6 +158,18 @@ cdef class Program:
         """Stop the program at the next translated block; from any thread."""
         self.engine.processor.ops.kick(self.engine.processor)
 
+    def move(self) -> None:
+        """Go on on another engine, just made, which is given what the old one's registers are and nothing else."""
+        cdef EmulatedEngine old = self.engine
+        cdef EmulatedEngine new = EmulatedEngine(self.memory)
+        old.processor.ops.pull(old.processor, STATE_ALL)
+        new.processor.context = &self.state.context
+        new.processor.vcpu = &self.state
+        new.processor.on_exit = on_exit
+        new.processor.ops.push(new.processor, STATE_ALL)
+        self.engine = new
+        self.state.processor = new.processor
+
     def read(self, address: int, length: int) -> bytes:
         """Machine memory."""
         return self.state.memory[<uint64_t>address:<uint64_t>(address + length)]
@@ -176,6 +190,18 @@ cdef class Program:
     def set_debugreg(self, n: int, value: int) -> None:
         """dr0 to dr3, dr6 or dr7."""
         self.engine.processor.ops.set_debugreg(self.engine.processor, n, value)
+
+    def set_ts(self, on: bool) -> None:
+        """CR0.TS."""
+        self.engine.processor.ops.set_ts(self.engine.processor, on)
+
+    def set_ldt(self, address: int, limit: int) -> None:
+        """Where the local descriptor table is."""
+        self.engine.processor.ops.set_ldt(self.engine.processor, address, limit)
+
+    def set_tsc_offset(self, ticks: int) -> None:
+        """How far the program's time-stamp counter is ahead of the host's."""
+        self.engine.processor.ops.set_tsc_offset(self.engine.processor, ticks)
 
     def stale_translations(self) -> list[tuple[int, int, str, bool]]:
         """See EmulatedEngine.stale_translations."""
@@ -200,6 +226,17 @@ cdef class Program:
     def rflags(self) -> int:
         """Its flags."""
         return self.state.context.rflags
+
+    def set_rflags(self, value: int) -> None:
+        """As the core would change them at an exit."""
+        self.state.context.rflags = value
+        self.state.context.dirty |= CONTEXT_FLAGS
+
+    @property
+    def registers(self) -> dict[str, object]:
+        """All of them, as the engine gives them: see Context."""
+        self.engine.processor.ops.pull(self.engine.processor, STATE_ALL)
+        return dict(self.state.context)
 
     @property
     def kernel(self) -> bool:

@@ -5,7 +5,7 @@ from libc.string cimport memcpy, memset
 
 from xenia.cpu.cpuid cimport cpuid_policy
 from xenia.cpu.decode cimport DECODE_OK, DECODE_SHORT, Instruction, decode, effective_offset
-from xenia.cpu.processor cimport Context
+from xenia.cpu.context cimport Context
 from xenia.cpu.store cimport Store, store_execute, store_prepare
 
 

@@ -14,7 +14,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from xenia.abi.xen cimport DOMID_SELF as SELF, HYPERVISOR_VIRT_END
-from xenia.cpu.processor cimport SegmentDescriptor
+from xenia.cpu.context cimport SegmentDescriptor
 from xenia.machine.machine cimport (
     FRAME_ALLOCATED, FRAME_L4, FRAME_PINNED, FRAME_VALIDATED, FRAME_WRITABLE, Frame, Machine, MachineMemory,
     frame_words,

@@ -1,6 +1,7 @@
 # A processor that runs nothing: it notes what the core tells it, keeps registers and translations as a real one would.
 from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
-from xenia.cpu.processor cimport Context, Processor
+from xenia.cpu.context cimport Context
+from xenia.cpu.processor cimport Processor
 from xenia.machine.machine cimport Machine
 
 cdef enum:
@@ -21,18 +22,12 @@ cdef struct RecordingState:
     Processor processor
     Context context
     Machine *machine
-    uint64_t root
     uint64_t nr_root_loads
     uint64_t kicks
-    uint16_t selector[6]
-    uint64_t base[6]
-    uint64_t cr4
-    uint64_t dr[8]
-    int ts
+    Context inside          # the processor's own registers, but for those that are in its context all the time
     # what its TSC has counted, from the host's clock; and how far each look at that clock moves it on
     uint64_t host_ns
     uint64_t step
-    int64_t tsc_offset
     uint64_t nr_notes
     Note notes[NOTES]
     Translation tlb[TLB_ENTRIES]

@@ -8,7 +8,8 @@ writable translation to a frame that has become a page table is a hole in the gu
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
-from xenia.cpu.processor cimport ProcessorOps, SegmentDescriptor
+from xenia.cpu.context cimport STATE_GENERAL, SegmentDescriptor, context_copy_parts
+from xenia.cpu.processor cimport ProcessorOps
 from xenia.machine.machine cimport FRAME_SHARED, FRAME_WRITABLE, Frame, frame_exists, frame_words
 from xenia.mm.pv.pvmmu cimport PAGE_ACCESSED, PAGE_DIRTY, PAGE_PRESENT, PAGE_RW, pte_mfn
 
@@ -89,54 +90,65 @@ cdef void op_code_dirty(Processor *processor, uint64_t maddr, uint64_t length) n
 
 
 cdef void op_load_root(Processor *processor, uint64_t mfn, bint is_user) noexcept nogil:
-    (<RecordingState *>processor).root = mfn
+    (<RecordingState *>processor).inside.root = mfn
+    (<RecordingState *>processor).inside.root_is_user = is_user
     (<RecordingState *>processor).nr_root_loads += 1
     note(processor, LOAD_ROOT, mfn, is_user, 0, 0)
     op_flush_all(processor)
 
 
 cdef void op_set_gdt(Processor *processor, uint64_t va, uint32_t limit) noexcept nogil:
+    (<RecordingState *>processor).inside.gdt.base = va
+    (<RecordingState *>processor).inside.gdt.limit = limit
     note(processor, SET_GDT, va, limit, 0, 0)
 
 
 cdef void op_set_ldt(Processor *processor, uint64_t va, uint32_t limit) noexcept nogil:
+    (<RecordingState *>processor).inside.ldt.base = va
+    (<RecordingState *>processor).inside.ldt.limit = limit
     note(processor, SET_LDT, va, limit, 0, 0)
 
 
 cdef void op_get_segment(Processor *processor, int sreg, uint16_t *selector, uint64_t *base) noexcept nogil:
-    selector[0] = (<RecordingState *>processor).selector[sreg]
-    base[0] = (<RecordingState *>processor).base[sreg]
+    selector[0] = (<RecordingState *>processor).inside.selectors[sreg]
+    base[0] = (<RecordingState *>processor).inside.segments[sreg].base
 
 
 cdef void op_set_segment(Processor *processor, int sreg, uint16_t selector,
                          SegmentDescriptor *descriptor) noexcept nogil:
-    (<RecordingState *>processor).selector[sreg] = selector
-    (<RecordingState *>processor).base[sreg] = descriptor.base
+    (<RecordingState *>processor).inside.selectors[sreg] = selector
+    (<RecordingState *>processor).inside.segments[sreg] = descriptor[0]
 
 
 cdef void op_set_segment_base(Processor *processor, int sreg, uint64_t base) noexcept nogil:
-    (<RecordingState *>processor).base[sreg] = base
+    (<RecordingState *>processor).inside.segments[sreg].base = base
 
 
 cdef void op_set_ts(Processor *processor, bint on) noexcept nogil:
-    (<RecordingState *>processor).ts = on
+    (<RecordingState *>processor).inside.ts = on
 
 
 cdef void op_set_debugreg(Processor *processor, int number, uint64_t value) noexcept nogil:
-    (<RecordingState *>processor).dr[number] = value
+    (<RecordingState *>processor).inside.dr[number] = value
 
 
 cdef void op_set_cr4(Processor *processor, uint64_t value) noexcept nogil:
-    (<RecordingState *>processor).cr4 = value
+    (<RecordingState *>processor).inside.cr4 = value
 
 
 cdef uint64_t op_read_tsc(Processor *processor) noexcept nogil:
     cdef RecordingState *state = <RecordingState *>processor
-    return state.host_ns * TSC_PER_US // 1000 + <uint64_t>state.tsc_offset
+    return state.host_ns * TSC_PER_US // 1000 + <uint64_t>state.inside.tsc_offset
 
 
 cdef void op_set_tsc_offset(Processor *processor, int64_t offset) noexcept nogil:
-    (<RecordingState *>processor).tsc_offset = offset
+    (<RecordingState *>processor).inside.tsc_offset = offset
+
+cdef void op_pull(Processor *processor, int what) noexcept nogil:
+    context_copy_parts(processor.context, &(<RecordingState *>processor).inside, what & ~STATE_GENERAL)
+
+cdef void op_push(Processor *processor, int what) noexcept nogil:
+    context_copy_parts(&(<RecordingState *>processor).inside, processor.context, what & ~STATE_GENERAL)
 
 
 cdef void op_kick(Processor *processor) noexcept nogil:
@@ -166,6 +178,8 @@ OPS.get_segment = op_get_segment
 OPS.set_segment = op_set_segment
 OPS.set_segment_base = op_set_segment_base
 OPS.set_ts = op_set_ts
+OPS.pull = op_pull
+OPS.push = op_push
 OPS.set_debugreg = op_set_debugreg
 OPS.set_cr4 = op_set_cr4
 OPS.read_tsc = op_read_tsc
@@ -199,7 +213,7 @@ cdef class RecordingProcessor:
 
     cdef uint64_t touch(self, uint64_t va, bint write) noexcept nogil:
         cdef RecordingState *state = &self.state
-        cdef uint64_t table = state.root, writable = PAGE_RW
+        cdef uint64_t table = state.inside.root, writable = PAGE_RW
         cdef uint64_t *entry = NULL
         cdef int shift, i, place = <int>((va >> 12) % TLB_ENTRIES)
         for i in range(TLB_ENTRIES):

@@ -23,7 +23,8 @@ from xenia.abi.xen cimport (
     HYPERVISOR_vcpu_op,
     shared_info_t,
 )
-from xenia.cpu.processor cimport LEAVE, R8, R9, R10, RAX, RDI, RDX, RSI, Context
+from xenia.cpu.context cimport R8, R9, R10, RAX, RDI, RDX, RSI, Context
+from xenia.cpu.processor cimport LEAVE
 from xenia.domain.audit cimport audit_domain
 from xenia.domain.directory cimport directory_add, directory_remove, directory_reserve, domain_leave
 from xenia.domain.domain cimport RUNSTATE_running, SHUTDOWN_NONE, Directory, Domain, Listener, Vcpu
@@ -404,7 +405,7 @@ cdef class StillDomain:
 
     def drift(self, ns: int) -> None:
         """Let the TSC gain that much on the host's clock."""
-        self.processor.state.tsc_offset += <int64_t>(ns * TSC_PER_US // 1000)
+        self.processor.state.inside.tsc_offset += <int64_t>(ns * TSC_PER_US // 1000)
 
     def fire(self) -> None:
         """What the run loop does when it comes round."""

@@ -12,7 +12,8 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 
 from xenia.abi.xen cimport shared_info_t
-from xenia.cpu.processor cimport CONTEXT_FLAGS, CONTEXT_SEGMENTS, LEAVE, Context
+from xenia.cpu.context cimport CONTEXT_FLAGS, CONTEXT_SEGMENTS, Context
+from xenia.cpu.processor cimport LEAVE
 from xenia.domain.crash cimport crash_report
 from xenia.domain.directory cimport domain_leave
 from xenia.domain.domain cimport Domain, Vcpu
@@ -295,18 +296,20 @@ cdef class StillVcpu:
     def processor(self):
         """What the processor was told."""
         cdef RecordingState *state = &self.recorder.state
-        return {"fs_base": state.base[4], "gs_base": state.base[5], "gs": state.selector[5],
-                "root": "user" if state.root == self.vcpu.mmu.root_user else "kernel",
-                "root_loads": state.nr_root_loads, "ts": bool(state.ts), "cr4": state.cr4, "dr": list(state.dr)}
+        return {"fs_base": state.inside.segments[4].base, "gs_base": state.inside.segments[5].base,
+                "gs": state.inside.selectors[5],
+                "root": "user" if state.inside.root == self.vcpu.mmu.root_user else "kernel",
+                "root_loads": state.nr_root_loads, "ts": bool(state.inside.ts), "cr4": state.inside.cr4,
+                "dr": list(state.inside.dr)}
 
     def set_segment(self, sreg, selector, base):
         """The guest loaded a segment register by itself."""
-        self.recorder.state.selector[<int>sreg] = selector
-        self.recorder.state.base[<int>sreg] = base
+        self.recorder.state.inside.selectors[<int>sreg] = selector
+        self.recorder.state.inside.segments[<int>sreg].base = base
 
     def set_tsc(self, value):
         """The processor's time-stamp counter."""
-        self.recorder.state.tsc_offset = value
+        self.recorder.state.inside.tsc_offset = value
 
     @property
     def root_kernel(self):

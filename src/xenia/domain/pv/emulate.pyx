@@ -20,7 +20,8 @@ from xenia.abi.errno cimport XEN_EINVAL, XEN_ENODEV, XEN_EPERM
 from xenia.abi.xen cimport HYPERVISOR_VIRT_END, VMASST_TYPE_architectural_iopl
 from xenia.cpu.cpuid cimport cpuid_policy
 from xenia.cpu.decode cimport MAP_0F, MAP_ONE_BYTE, Instruction, cut
-from xenia.cpu.processor cimport RAX, RBX, RCX, RDI, RDX, RSI, SREG_ES, TRAP_UD, Context
+from xenia.cpu.context cimport RAX, RBX, RCX, RDI, RDX, RSI, SREG_ES, Context
+from xenia.cpu.processor cimport TRAP_UD
 from xenia.cpu.store cimport retire, string_step
 from xenia.domain.domain cimport Vcpu
 from xenia.domain.pv.instruction cimport (

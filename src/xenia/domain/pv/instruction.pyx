@@ -8,7 +8,8 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from xenia.cpu.decode cimport DECODE_OK, DECODE_SHORT, Instruction, cut, decode
-from xenia.cpu.processor cimport PFEC_FETCH, PFEC_USER, PFEC_WRITE, SREG_CS, SREG_FS, SREG_GS, TRAP_GP, TRAP_PF
+from xenia.cpu.context cimport SREG_CS, SREG_FS, SREG_GS
+from xenia.cpu.processor cimport PFEC_FETCH, PFEC_USER, PFEC_WRITE, TRAP_GP, TRAP_PF
 from xenia.domain.domain cimport Vcpu
 from xenia.domain.pv.segments cimport code_mode, is_canonical
 from xenia.mm.access cimport guest_walk

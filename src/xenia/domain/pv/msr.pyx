@@ -10,7 +10,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from xenia.abi.xen cimport HYPERVISOR_iret
-from xenia.cpu.processor cimport SREG_FS, SREG_GS
+from xenia.cpu.context cimport SREG_FS, SREG_GS
 from xenia.domain.domain cimport Vcpu
 from xenia.domain.pv.segments cimport is_canonical
 from xenia.machine.lock cimport lock, unlock

@@ -1,6 +1,6 @@
 # Segment selectors as a 64-bit guest may load them: what depends on how they are loaded.
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
-from xenia.cpu.processor cimport SegmentDescriptor
+from xenia.cpu.context cimport SegmentDescriptor
 from xenia.domain.domain cimport Vcpu
 
 

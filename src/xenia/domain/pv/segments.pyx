@@ -9,7 +9,8 @@ from libc.stdint cimport uint16_t, uint32_t
 from libc.string cimport memset
 
 from xenia.abi.xen cimport FLAT_RING3_CS64, FLAT_RING3_SS
-from xenia.cpu.processor cimport TRAP_GP, TRAP_NP, TRAP_SS, SegmentDescriptor
+from xenia.cpu.context cimport SegmentDescriptor
+from xenia.cpu.processor cimport TRAP_GP, TRAP_NP, TRAP_SS
 from xenia.domain.domain cimport Vcpu
 from xenia.mm.pv.descriptors cimport find_descriptor
 

@@ -9,8 +9,8 @@ the vcpu's, so a refused write leaves nothing behind but the fault that the gues
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
+from xenia.cpu.context cimport Context, context_copy_first_part
 from xenia.cpu.decode cimport Instruction
-from xenia.cpu.processor cimport Context
 from xenia.cpu.store cimport Store, store_execute, store_prepare
 from xenia.domain.domain cimport Vcpu
 from xenia.domain.pv.instruction cimport (
@@ -36,12 +36,12 @@ cdef int emulate_table_write(Vcpu *vcpu, uint64_t va, Fault *fault) noexcept nog
                         store.source_size, fault) != EMULATE_DONE:
             return EMULATE_FAULT
     memcpy(&store.old, vcpu.domain.machine.base + maddr, store.size)
-    after = vcpu.context
+    context_copy_first_part(&after, &vcpu.context)
     store_execute(&insn, &after, &store)
     lock(&vcpu.domain.mmu.lock)
     refused = ptwr_write(&vcpu.domain.mmu, maddr, store.size, store.new[0])
     unlock(&vcpu.domain.mmu.lock)
     if refused:
         return EMULATE_UNHANDLED
-    vcpu.context = after
+    context_copy_first_part(&vcpu.context, &after)
     return EMULATE_DONE

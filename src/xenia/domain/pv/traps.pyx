@@ -24,11 +24,13 @@ from xenia.abi.xen cimport (
     FLAT_RING3_CS32, FLAT_RING3_CS64, FLAT_RING3_SS, HYPERVISOR_VIRT_END, HYPERVISOR_VIRT_START, PERDOMAIN_VIRT_START,
     VGCF_in_syscall, VMASST_TYPE_architectural_iopl, iret_context_t, trap_info_t, vcpu_info_t,
 )
-from xenia.cpu.processor cimport (
+from xenia.cpu.context cimport (
     CONTEXT_FLAGS, CONTEXT_SEGMENTS, EFLAGS_AC, EFLAGS_DF, EFLAGS_IF, EFLAGS_IOPL, EFLAGS_NT, EFLAGS_RF, EFLAGS_TF,
-    EFLAGS_VM, LEAVE, PFEC_FETCH, PFEC_PRESENT, PFEC_RESERVED, PFEC_USER, PFEC_WRITE, R11, RAX, RCX, RESUME, RSP,
-    SREG_GS, TRAP_AC, TRAP_BP, TRAP_DB, TRAP_DF, TRAP_GP, TRAP_NM, TRAP_NMI, TRAP_NP, TRAP_OF, TRAP_PF,
-    TRAP_SS, TRAP_TS, TRAP_UD, Context, Processor,
+    EFLAGS_VM, R11, RAX, RCX, RSP, SREG_GS, Context,
+)
+from xenia.cpu.processor cimport (
+    LEAVE, PFEC_FETCH, PFEC_PRESENT, PFEC_RESERVED, PFEC_USER, PFEC_WRITE, RESUME, TRAP_AC, TRAP_BP, TRAP_DB, TRAP_DF,
+    TRAP_GP, TRAP_NM, TRAP_NMI, TRAP_NP, TRAP_OF, TRAP_PF, TRAP_SS, TRAP_TS, TRAP_UD, Processor,
 )
 from xenia.domain.domain cimport SHUTDOWN_NONE, SHUTDOWN_crash, Callback, Domain, Vcpu
 from xenia.domain.pv.emulate cimport emulate_forced, emulate_privileged

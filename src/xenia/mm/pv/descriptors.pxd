@@ -1,6 +1,6 @@
 # The guest's GDT and LDT, shown read-only in the per-domain area.  0 or -XEN_E*.
 from libc.stdint cimport uint16_t, uint64_t
-from xenia.cpu.processor cimport SegmentDescriptor
+from xenia.cpu.context cimport SegmentDescriptor
 from xenia.mm.pv.pvmmu cimport PvMmu, VcpuMmu
 
 # The area's page tables, with an empty GDT and the reserved descriptors.  0 or -XEN_ENOMEM.

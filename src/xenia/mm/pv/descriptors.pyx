@@ -21,7 +21,7 @@ from xenia.abi.xen cimport (
     DOMID_XEN, FIRST_RESERVED_GDT_ENTRY, FIRST_RESERVED_GDT_PAGE, FLAT_RING3_CS32, FLAT_RING3_CS64, FLAT_RING3_SS,
     HYPERVISOR_VIRT_END, INVALID_M2P_ENTRY, PERDOMAIN_VIRT_START,
 )
-from xenia.cpu.processor cimport SegmentDescriptor
+from xenia.cpu.context cimport SegmentDescriptor
 from xenia.machine.machine cimport (
     FRAME_SEG_DESC, FRAME_WRITABLE, frame_exists, frame_words, machine_alloc, machine_free,
 )

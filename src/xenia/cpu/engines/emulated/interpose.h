@@ -102,10 +102,27 @@ uint64_t tcg_constant_target(TcgContext *tcg);
 /* Before the instruction at `pc` is translated. */
 void bases_translate(CPUX86State *env, TcgContext *tcg, uint64_t pc);
 
-/* CS, SS and the ring. */
+/* CS, SS and the ring; the ring alone, where both are loaded. */
 void segments_enter(Interposed *engine, CPUX86State *env, unsigned cs, unsigned ss, bool kernel);
+void segments_ring(CPUX86State *env, bool kernel);
+
+/* From and to the 512 bytes of fxsave64. */
+void fpu_save(const CPUX86State *env, uint8_t *area);
+void fpu_load(CPUX86State *env, const uint8_t *area);
 
 /* Walk the page tables at CR3 for a supervisor read of the hypervisor's or the guest's memory; NULL where unmapped. */
 uint8_t *interposed_walk(Interposed *current, CPUX86State *env, uint64_t va);
+
+typedef struct {
+    uint64_t va, maddr;
+    char difference[40];
+    bool writable;
+} StaleTranslation;
+
+/* The TLB's entries that the page tables do not give: how many, `room` at most. */
+unsigned translations_stale(Interposed *engine, void *cpu, StaleTranslation *found, unsigned room);
+
+/* What of a processor just made is not where unicorn_x86.h says; NULL nothing.  Afterwards it has to be reset. */
+const char *layout_fault(uc_engine *uc);
 
 #endif

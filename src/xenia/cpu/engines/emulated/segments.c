@@ -318,6 +318,12 @@ static SegmentCache given(Interposed *engine, CPUX86State *env, unsigned selecto
     return descriptor ? unpacked(selector, *(uint64_t *)descriptor) : (SegmentCache){selector, 0, UINT32_MAX, flat};
 }
 
+void segments_ring(CPUX86State *env, bool kernel)
+{
+    reload_hflags(env);
+    env->hflags = (env->hflags & ~HF_CPL) | (kernel ? 1 : 3);
+}
+
 void segments_enter(Interposed *engine, CPUX86State *env, unsigned cs, unsigned ss, bool kernel)
 {
     SegmentCache *stack = &env->segs[SREG_SS];
@@ -326,6 +332,5 @@ void segments_enter(Interposed *engine, CPUX86State *env, unsigned cs, unsigned 
         *stack = given(engine, env, ss, FLAT | DESC_B);
     else if (stack->selector != ss) /* there it is no more than its selector */
         *stack = (SegmentCache){ss, 0, UINT32_MAX, FLAT | DESC_B};
-    reload_hflags(env);
-    env->hflags = (env->hflags & ~HF_CPL) | (kernel ? 1 : 3);
+    segments_ring(env, kernel);
 }

@@ -37,6 +37,11 @@ cdef extern from "interpose.h" nogil:
         uint32_t cpuid_vendor3
         uint64_t features[9]
 
+    ctypedef struct StaleTranslation:
+        uint64_t va, maddr
+        char difference[40]
+        bint writable
+
     ctypedef struct Jumps:
         pass
 
@@ -66,11 +71,9 @@ cdef extern from "interpose.h" nogil:
     int UC_CPU_X86_EPYC_ROME
     uint32_t HF_INHIBIT_IRQ, HF_CS32, HF_SS32, HF_PE, HF_MP, HF_TS, HF_LMA, HF_CS64, HF_OSFXSR
     int CC_OP_EFLAGS
-    int UC_CPU, UC_NO_EXIT_REQUEST, UC_INIT_DONE, UC_NESTED_LEVEL
-    int CPU_EXIT_REQUEST, CPU_CFLAGS_NEXT_TB, CPU_ENV, CPU_ENV_PTR, CPU_ICOUNT_DECR_PTR, CPU_HALTED, CPU_EXCEPTION_INDEX
-    int CPU_UC, CPU_OPAQUE
-    int VICTIM_ENTRIES, NB_MMU_MODES, MMU_USER_IDX
-    uint32_t TLB_INVALID_BIT
+    int UC_CPU, UC_NO_EXIT_REQUEST, UC_NESTED_LEVEL
+    int CPU_EXIT_REQUEST, CPU_CFLAGS_NEXT_TB, CPU_ENV_PTR, CPU_HALTED, CPU_EXCEPTION_INDEX, CPU_OPAQUE
+    int VICTIM_ENTRIES, NB_MMU_MODES
 
     ctypedef struct TlbEntry:
         uint64_t addr_read, addr_write, addr_code, paddr, addend
@@ -89,11 +92,13 @@ cdef extern from "interpose.h" nogil:
     int uc_ctl_set_cpu_model(uc_engine *uc, int model)
     int uc_ctl_exits_enable(uc_engine *uc)
     int uc_mem_map_ptr(uc_engine *uc, uint64_t address, size_t size, uint32_t perms, void *ptr)
-    int uc_reg_write(uc_engine *uc, int regid, const void *value)
     int uc_hook_add(uc_engine *uc, size_t *handle, int kind, void *callback, void *data, uint64_t begin, uint64_t end)
-    int UC_X86_REG_R15, UC_X86_REG_CR3
 
-    bint user_reaches(Interposed *engine, uint64_t va, uint64_t rights)
+    unsigned translations_stale(Interposed *engine, void *cpu, StaleTranslation *found, unsigned room)
+    const char *layout_fault(uc_engine *uc)
+    void fpu_save(const CPUX86State *env, uint8_t *area)
+    void fpu_load(CPUX86State *env, const uint8_t *area)
+    void segments_ring(CPUX86State *env, bint kernel)
     void segments_enter(Interposed *engine, CPUX86State *env, unsigned cs, unsigned ss, bint kernel)
     uint8_t *interposed_walk(Interposed *current, CPUX86State *env, uint64_t va)
     void interposed_enter(Interposed *engine)
@@ -115,12 +120,8 @@ cdef extern from "interpose.h" nogil:
 cdef extern from *:
     """
     #include <x86intrin.h>
-    #define BYTE_AT(object, offset) FIELD(object, offset, uint8_t)
-    #define INT_AT(object, offset) FIELD(object, offset, int32_t)
     #define POINTER_AT(object, offset) FIELD(object, offset, void *)
     """
-    uint8_t BYTE_AT(void *object, int offset) nogil
-    int32_t INT_AT(void *object, int offset) nogil
     void *POINTER_AT(void *object, int offset) nogil
     void STOP_TRANSLATED(void *cpu) nogil
     uint64_t __rdtsc() nogil

@@ -63,6 +63,14 @@ typedef struct {
 } SegmentCache;
 
 typedef struct {
+    uint8_t bytes[10]; /* MMX: the first eight */
+} __attribute__((aligned(16))) FpuRegister;
+
+typedef struct {
+    uint64_t words[8]; /* SSE: the first two */
+} SseRegister;
+
+typedef struct {
     uint64_t regs[16];
     uint64_t eip;
     uint64_t eflags; /* without the condition codes and DF */
@@ -76,12 +84,17 @@ typedef struct {
     int32_t a20_mask;
     uint8_t pad0[0x250 - 0x1f4];
     uint64_t efer;
-    uint8_t pad1[0x260 - 0x258];
-    uint16_t fpus, fpuc;
-    uint8_t fptags[8];
-    uint8_t pad2[0x330 - 0x26c];
+    uint8_t pad1[0x25c - 0x258];
+    uint32_t fpstt; /* the register that is ST(0) */
+    uint16_t fpus, fpuc; /* fpus without that */
+    uint8_t fptags[8]; /* of registers: 1 is empty */
+    FpuRegister fpregs[8];
+    uint16_t fpop, fpcs, fpds;
+    uint64_t fpip, fpdp;
+    uint8_t pad2[0x330 - 0x308];
     uint32_t mxcsr;
-    uint8_t pad3[0x1300 - 0x334];
+    SseRegister xmm[32];
+    uint8_t pad3[0x1300 - 0xb38];
     uint64_t kernelgsbase;
     uint8_t pad4[0x1320 - 0x1308];
     uint64_t tsc_aux;
@@ -103,7 +116,10 @@ typedef struct {
 
 _Static_assert(offsetof(CPUX86State, cr) == 0x1a8, "cr");
 _Static_assert(offsetof(CPUX86State, efer) == 0x250, "efer");
+_Static_assert(offsetof(CPUX86State, fpregs) == 0x270, "fpregs");
+_Static_assert(offsetof(CPUX86State, fpip) == 0x2f8, "fpip");
 _Static_assert(offsetof(CPUX86State, mxcsr) == 0x330, "mxcsr");
+_Static_assert(offsetof(CPUX86State, xmm) == 0x338, "xmm");
 _Static_assert(offsetof(CPUX86State, error_code) == 0x1508, "error_code");
 _Static_assert(offsetof(CPUX86State, dr) == 0x1518, "dr");
 _Static_assert(offsetof(CPUX86State, old_exception) == 0x1578, "old_exception");
@@ -213,6 +229,8 @@ void cpu_x86_update_cr0_x86_64(CPUX86State *env, uint32_t value);
 void cpu_x86_update_cr3_x86_64(CPUX86State *env, uint64_t value);
 void cpu_x86_update_cr4_x86_64(CPUX86State *env, uint32_t value);
 void cpu_x86_update_dr7_x86_64(CPUX86State *env, uint32_t value);
+void update_fp_status_x86_64(CPUX86State *env);
+void update_mxcsr_status_x86_64(CPUX86State *env);
 uint32_t cpu_lduw_data_ra_x86_64(CPUX86State *env, uint64_t va, uintptr_t retaddr);
 uint32_t cpu_ldl_data_ra_x86_64(CPUX86State *env, uint64_t va, uintptr_t retaddr);
 uint64_t cpu_ldq_data_ra_x86_64(CPUX86State *env, uint64_t va, uintptr_t retaddr);

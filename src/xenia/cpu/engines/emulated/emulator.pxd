@@ -1,0 +1,15 @@
+# One emulated processor: the boundary's struct, Unicorn's objects, and the little that the engine has to remember.
+from libc.stdint cimport uint32_t, uint64_t
+from xenia.cpu.engines.emulated.unicorn cimport CPUX86State, Interposed, uc_engine
+from xenia.cpu.processor cimport Processor
+
+cdef struct Emulator:
+    Processor processor
+    Interposed interposed
+    uc_engine *uc
+    void *cpu
+    CPUX86State *env
+    int left                # the core answered LEAVE to the exit that ended run()
+    bint resuming           # one instruction runs past its breakpoint, or past one that loaded SS: see step
+    uint64_t resumed_dr6    # dr6 before it
+    uint32_t deferred       # watchpoints (dr6 bits) that the one that loaded SS touched
