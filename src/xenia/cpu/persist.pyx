@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint16_t, uint64_t
 
-from xenia.cpu.processor cimport (
+from xenia.cpu.context cimport (
     CONTEXT_FLAGS, CONTEXT_SEGMENTS, SREG_CS, SREG_FS, SREG_GS, SREG_SS, Context, SegmentDescriptor,
 )
 

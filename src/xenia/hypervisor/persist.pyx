@@ -12,7 +12,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from xenia.abi.xen cimport arch_shared_info_t
-from xenia.cpu.processor cimport RAX, RDX
+from xenia.cpu.context cimport RAX, RDX
 from xenia.domain.directory cimport directory_reserve
 from xenia.domain.domain cimport SHUTDOWN_NONE, SHUTDOWN_suspend, Domain, Vcpu
 from xenia.domain.lifecycle cimport domain_hold_rings
