@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ from xenia.foreign.foreign import Foreign
 from xenia.machine.thread import HostThread
 from xenia.xenbus.frontend import Frontend
 from xenia.xenbus.handshake import Action, react
+from xenia.xenbus.persist import AttachmentState
 from xenia.xenstore.client import Client, Keys, Subscription
 from xenia.xenstore.error import StoreError
 from xenia.xenstore.permissions import Access, Permissions
@@ -53,6 +54,20 @@ class Backend(ABC):
         """Finish what is under way and let go of everything of the frontend's, whatever fails on the way.
 
         Precondition: connected.
+        """
+
+    @abstractmethod
+    def suspend(self) -> None:
+        """As `disconnect`, but the frontend does not hear of it, and is served again by a backend made of what this one
+        saves then.
+
+        Preconditions: connected, and the domain does not run.
+        """
+
+    @abstractmethod
+    def resume(self, frontend: Frontend) -> Mapping[str, str]:
+        """Go on where the backend that this one was made of was suspended; the answer is what has changed since for the
+        frontend, as keys of the backend's directory.  Otherwise as `connect`.
         """
 
 
@@ -91,26 +106,32 @@ class Attachment:
         backend_keys: Mapping[str, str] | None = None,
         *,
         succeeds: bool = False,
+        resumes: AttachmentState | None = None,
     ) -> None:
         """Plug the device in: both directories appear at once, with what is to be in them from the start.
 
         succeeds    the frontend is there, as the backend of a domain that is gone has left it: only the backend's
                     directory is made
+        resumes     the device is there, and its frontend goes on, as one that was suspended left it with that state
         """
         self._client = client
         self.address = address
         self._foreign = foreign
         self._backend = backend
         self._connected = False
+        self._resumes = resumes
+        self._suspending = False
         self._forced = False  # taken away, whatever the store says of its frontend
-        self._complained = False
+        self._complained = resumes is not None and resumes.complained
         self._woken = threading.Event()
         self._failure: BaseException | None = None
         self._changed = threading.Condition()
-        self._state = XenbusState.INITIALISING
+        self._state = XenbusState.INITIALISING if resumes is None else XenbusState(resumes.state)
         self._removed = False
         made = [address.backend_path] if succeeds else [address.frontend_path, address.backend_path]
-        if succeeds:
+        if resumes is not None:
+            made = []
+        elif succeeds:
             client.atomically(lambda keys: _make_backend(keys, address, backend_keys or {}, owner=0))
         else:
             client.atomically(lambda keys: make_directories(keys, address, frontend_keys or {}, backend_keys or {}))
@@ -160,6 +181,23 @@ class Attachment:
         finally:
             self._woken.set()
 
+    def suspend(self) -> AttachmentState:
+        """Serve it no more, and let go of everything of the frontend's, which does not hear of it; the answer lets one
+        made later go on.  What the backend saves after that belongs with it.
+
+        Preconditions: it is not removed, and the domain does not run.  A fault of Xenia's own that ended the device is
+        raised here.
+        """
+        self._suspending = True
+        self._woken.set()
+        self._thread.join()
+        with ExitStack() as stack:
+            for watch in self._watches:
+                stack.callback(watch.close)
+        self._raise_failure()
+        kind, domid, device, backend_domid = self.address
+        return AttachmentState(kind, domid, device, backend_domid, int(self._state), self._connected, self._complained)
+
     def wait(self, state: XenbusState, timeout: float | None = None) -> bool:
         """Wait until the backend's end is in a state, or the device removed; answers whether it is in that state.
         A fault of Xenia's own that ended the device is raised here.  Not on the store's thread."""
@@ -195,9 +233,15 @@ class Attachment:
 
     def _run(self) -> None:
         try:
+            if self._resumes is not None:
+                self._resume(self._resumes)
             while not self._removed:
                 self._woken.wait()
                 self._woken.clear()
+                if self._suspending:
+                    if self._connected:
+                        self._backend.suspend()
+                    return
                 self._go_on()
         except BaseException as failure:
             try:
@@ -234,21 +278,43 @@ class Attachment:
         if action is Action.REMOVE:
             self._remove()
             return
-        try:
-            if action is Action.PREPARE:
-                self._publish(self._backend.prepare())
-            elif action is Action.CONNECT:
-                self._publish(self._backend.connect(self._frontend()))
-                self._connected = True
-        except FrontendFault as fault:
-            self._complain(str(fault))
-            state = XenbusState.CLOSING
-        except (OSError, MemoryError) as refused:  # no descriptor, no address space, no thread
-            self._complain(f"the host refuses: {getattr(refused, 'strerror', None) or refused or 'no memory'}")
+        calls = {Action.PREPARE: self._prepare, Action.CONNECT: self._connect}
+        if action in calls and not self._attempt(calls[action]):
             state = XenbusState.CLOSING
         if action is Action.DISCONNECT:
             self._disconnect()
         self._become(state)
+
+    def _attempt(self, call: Callable[[], None]) -> bool:
+        """Let the backend do it; False, with a complaint, where it cannot."""
+        try:
+            call()
+        except FrontendFault as fault:
+            self._complain(str(fault))
+            return False
+        except (OSError, MemoryError) as refused:  # no descriptor, no address space, no thread
+            self._complain(f"the host refuses: {getattr(refused, 'strerror', None) or refused or 'no memory'}")
+            return False
+        return True
+
+    def _prepare(self) -> None:
+        self._publish(self._backend.prepare())
+
+    def _connect(self) -> None:
+        self._publish(self._backend.connect(self._frontend()))
+        self._connected = True
+
+    def _reconnect(self) -> None:
+        changed = self._backend.resume(self._frontend())
+        self._connected = True
+        if changed:
+            self.update(changed)
+
+    def _resume(self, left: AttachmentState) -> None:
+        """Go on where the device was left; what happened to the keys since is looked at next."""
+        if left.connected and not self._attempt(self._reconnect):
+            self._become(XenbusState.CLOSING)
+        self._woken.set()
 
     def _disconnect(self) -> None:
         if self._connected:

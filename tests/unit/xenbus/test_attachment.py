@@ -56,6 +56,13 @@ class Echo(Backend):
         self.mapping.close()
         self.channel.close()
 
+    def suspend(self) -> None:
+        self.disconnect()
+
+    def resume(self, frontend: Frontend) -> Mapping[str, str]:
+        self.connect(frontend)
+        return {}
+
     def answer(self) -> None:
         assert self.ring is not None and self.channel is not None
         for request in self.ring.take():

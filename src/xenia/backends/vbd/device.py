@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 
-from xenia.abi.blkif import PROTOCOL, SECTOR_SIZE, Info
+from xenia.abi.blkif import SECTOR_SIZE, Info
 from xenia.backends.vbd.config import VbdConfig
-from xenia.backends.vbd.persist import VbdState
-from xenia.backends.vbd.queue import Queue
+from xenia.backends.vbd.persist import QueueState, VbdState
+from xenia.backends.vbd.ring import MAX_QUEUES, MAX_RING_PAGE_ORDER, Published, Ring
 from xenia.backends.vbd.stats import VbdStats
 from xenia.backends.vbd.workers import Workers
-from xenia.foreign import foreign
+from xenia.errors import ConfigError
 from xenia.foreign.fault import FrontendFault
-from xenia.foreign.foreign import Channel
 from xenia.jail.kinds import Kind
 from xenia.machine.thread import HostThread
 from xenia.storage.aligned import fine
@@ -23,50 +22,11 @@ from xenia.storage.layer import Layer
 from xenia.xenbus.attachment import Backend
 from xenia.xenbus.frontend import Frontend
 
-MAX_RING_PAGE_ORDER = 4
-MAX_QUEUES = 4
 MAX_INDIRECT_SEGMENTS = 256
 # A frontend that keeps pages granted has one of its own for each segment of each request of the ring.
 MAX_PERSISTENT_SEGMENTS = 32
 NR_WORKERS = 2
 _ORDINARY = VbdConfig()
-
-
-class _Ring:
-    """One queue, connected: its frames, its channel, its thread."""
-
-    def __init__(self, workers: Workers, frontend: Frontend, prefix: str, nr_pages: int, persistent: bool) -> None:
-        names = [f"{prefix}ring-ref{index}" for index in range(nr_pages)] if nr_pages > 1 else [f"{prefix}ring-ref"]
-        if nr_pages == 1 and not frontend.has(names[0]):
-            names = [f"{prefix}ring-ref0"]
-        refs = [frontend.number(name) for name in names]
-        port = frontend.number(f"{prefix}event-channel")
-        with ExitStack() as held:
-            mapping: foreign.Mapping = frontend.foreign.map(refs)
-            held.callback(mapping.close)
-            self._channel: Channel = frontend.foreign.bind(port)
-            held.callback(self._channel.close)
-            frames, event_fd = frontend.foreign.frames, self._channel.event_fd
-            self._queue = Queue(workers, frames, mapping.memory, port, event_fd, persistent)
-            held.callback(self._queue.close)
-            self._thread = HostThread(self._queue.serve, "vbd ring", Kind.WORKER)
-            self._held = held.pop_all()
-
-    @property
-    def is_faulty(self) -> bool:
-        return self._queue.is_faulty
-
-    def start(self) -> None:
-        if not self._queue.is_new:
-            self._channel.notify()  # of what the backend before answered and could not say any more
-        self._thread.start()
-        self._queue.start()
-
-    def close(self) -> None:
-        with self._held:
-            if self._thread.ident is not None:
-                self._queue.stop()
-                self._thread.join()
 
 
 class Vbd(Backend):
@@ -90,7 +50,9 @@ class Vbd(Backend):
         self._workers = Workers(layer, fd, self._read_only)
         self._workers.resize(self._whole(layer.size))
         self._threads = [HostThread(self._workers.work, "vbd worker", Kind.WORKER) for _ in range(NR_WORKERS)]
-        self._rings: list[_Ring] = []
+        self._rings: list[Ring] = []
+        self._resting: tuple[QueueState, ...] = ()
+        self._told = self._workers.size  # to the guest
         self._on_resize: Callable[[Mapping[str, str]], None] | None = None
         layer.watch(self._resized)
         try:
@@ -110,8 +72,34 @@ class Vbd(Backend):
         return any(ring.is_faulty for ring in self._rings)
 
     def save(self) -> VbdState:
-        """What a device made later needs in order to be the same."""
-        return VbdState(self._device, self._read_only, self._cdrom, self._workers.size)
+        """See backends/vbd/persist.py.  Precondition: it serves no ring, since `suspend` or from the start."""
+        return VbdState(
+            device=self._device,
+            read_only=self._read_only,
+            cdrom=self._cdrom,
+            sector_size=self._sector_size,
+            persistent=self._persistent,
+            discard=self._discard,
+            size=self._told,
+            failed=self._workers.failed,
+            counts=self._workers.counts,
+            queues=self._resting,
+        )
+
+    @classmethod
+    def restore(cls, layer: Layer, state: VbdState) -> Vbd:
+        """A device that goes on as that one; to be attached where it was connected.
+
+        ConfigError where the layer is no disk for it.
+        """
+        vbd = cls(layer, state.config, device=state.device)
+        if (vbd._sector_size, vbd._read_only) != (state.sector_size, state.read_only):
+            vbd.close()
+            what = "of another sector size" if vbd._sector_size != state.sector_size else "read only"
+            raise ConfigError(f"the disk that the guest knows as {state.device} is {what} now")
+        vbd._workers.go_on(state.counts, state.failed)
+        vbd._told, vbd._resting = state.size, state.queues
+        return vbd
 
     def frontend_keys(self) -> dict[str, str]:
         """What is in the frontend's directory from the start."""
@@ -158,28 +146,8 @@ class Vbd(Backend):
 
     def connect(self, frontend: Frontend) -> Mapping[str, str]:
         """Serve the rings it made."""
-        protocol = frontend.text("protocol", PROTOCOL)
-        if protocol != PROTOCOL:
-            raise FrontendFault(f"the frontend's protocol is {protocol[:40]!r}, not {PROTOCOL}")
-        nr_queues = frontend.number("multi-queue-num-queues", 1, MAX_QUEUES)
-        if frontend.has("num-ring-pages") and not frontend.has("ring-page-order"):
-            nr_pages = frontend.number("num-ring-pages", 1, 1 << MAX_RING_PAGE_ORDER)
-        else:
-            nr_pages = 1 << frontend.number("ring-page-order", 0, MAX_RING_PAGE_ORDER)
-        if nr_queues == 0 or nr_pages not in (1, 2, 4, 8, 16):
-            raise FrontendFault(f"{nr_queues} queues with rings of {nr_pages} pages cannot be")
-        persistent = self._persistent and frontend.flag("feature-persistent")
-        prefixes = [f"queue-{index}/" for index in range(nr_queues)] if frontend.has("queue-0/event-channel") else [""]
-        if len(prefixes) != nr_queues:
-            raise FrontendFault(f"the frontend has {nr_queues} queues and published none")
-        try:
-            for prefix in prefixes:
-                self._rings.append(_Ring(self._workers, frontend, prefix, nr_pages, persistent))
-            for ring in self._rings:
-                ring.start()
-        except BaseException:
-            self.disconnect()
-            raise
+        published = Published.by(frontend)
+        self._serve(frontend, published, [None] * len(published.prefixes))
         return self._geometry()
 
     def disconnect(self) -> None:
@@ -188,6 +156,32 @@ class Vbd(Backend):
         with ExitStack() as stack:
             for ring in rings:
                 stack.callback(ring.close)
+
+    def suspend(self) -> None:
+        """As `disconnect`; where that was is known to `save`."""
+        try:
+            self._resting = tuple(ring.rest() for ring in self._rings)
+        finally:
+            self.disconnect()
+
+    def resume(self, frontend: Frontend) -> Mapping[str, str]:
+        """Go on with the rings that the device of the state served; the answer is what has changed since."""
+        published = Published.by(frontend)
+        if len(published.prefixes) != len(self._resting):
+            raise FrontendFault(f"{len(self._resting)} queues were served, and {len(published.prefixes)} are published")
+        self._serve(frontend, published, self._resting)
+        return {} if self._workers.size == self._told else self._sectors()
+
+    def _serve(self, frontend: Frontend, published: Published, states: Sequence[QueueState | None]) -> None:
+        persistent = self._persistent and frontend.flag("feature-persistent")
+        try:
+            for prefix, state in zip(published.prefixes, states, strict=True):
+                self._rings.append(Ring(self._workers, frontend, prefix, published.nr_pages, persistent, state))
+            for ring in self._rings:
+                ring.start()
+        except BaseException:
+            self.disconnect()
+            raise
 
     def close(self) -> None:
         """End the device's threads.  Precondition: disconnected."""
@@ -207,11 +201,15 @@ class Vbd(Backend):
         if self._read_only:
             info |= Info.READONLY
         return {
-            "sectors": str(self._workers.size // SECTOR_SIZE),
+            **self._sectors(),
             "info": str(int(info)),
             "sector-size": str(self._sector_size),
             "physical-sector-size": str(self._physical_sector_size),
         }
+
+    def _sectors(self) -> dict[str, str]:
+        self._told = self._workers.size
+        return {"sectors": str(self._told // SECTOR_SIZE)}
 
     def _whole(self, size: int) -> int:
         """The bytes of a size that make whole sectors."""
@@ -220,7 +218,7 @@ class Vbd(Backend):
     def _resized(self, size: int) -> None:
         self._workers.resize(self._whole(size))
         if self._rings and self._on_resize is not None:
-            self._on_resize({"sectors": str(self._workers.size // SECTOR_SIZE)})
+            self._on_resize(self._sectors())
 
 
 def _native_sector_size(layer: Layer) -> int:

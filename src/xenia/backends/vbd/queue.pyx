@@ -122,6 +122,11 @@ cdef class Queue:
         if self.wake_fd >= 0:
             close(self.wake_fd)
 
+    def go_on(self, answered: int, faulty: bool) -> None:
+        """Serve the ring from that index on, whatever the guest says of it; or not at all.  Precondition: before `start`."""
+        back_attach(&self.ring, self.pages.buf, self.pages.len, sizeof(blkif_request_t), answered)
+        self.faulty = faulty
+
     def start(self) -> None:
         """Answer at once what can be answered so, on the thread that runs the guest, where that is possible."""
         with nogil:
@@ -141,6 +146,11 @@ cdef class Queue:
     def is_new(self) -> bool:
         """Whether no request of the ring was answered yet."""
         return self.ring.rsp_prod == 0
+
+    @property
+    def answered(self) -> int:
+        """The ring's index up to which all is answered, once `serve` has returned."""
+        return self.ring.rsp_prod
 
     def stop(self) -> None:
         """Take no more requests than are there; `serve` returns when they are answered.  A frontend that closes leaves

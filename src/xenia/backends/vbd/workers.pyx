@@ -199,6 +199,16 @@ cdef class Workers:
             self.closing = True
             condition_signal_and_unlock(&self.changed, True, &self.lock)
 
+    def go_on(self, counts: dict[str, int], failed: int) -> None:
+        """Count from there on; `failed`: the errno of a flush that failed before.  Precondition: there were no requests."""
+        self.counts = counts
+        self.limits.failed = failed
+
+    @property
+    def failed(self) -> int:
+        """The errno of the first flush that failed, or 0."""
+        return self.limits.failed
+
     def resize(self, size: int) -> None:
         """The disk has another size from now on."""
         self.limits.size = size
