@@ -17,7 +17,9 @@ from xenia.errors import ConfigError
 from xenia.storage.file import open_file
 from xenia.toolstack.config.disk import parse_disk
 from xenia.toolstack.config.machine import MachineConfig
-from xenia.toolstack.guest.guest import Build, Destroy, Guest, Start, Wait
+from xenia.toolstack.guest.build import Build
+from xenia.toolstack.guest.guest import Guest
+from xenia.toolstack.guest.verbs import Destroy, Start, Wait
 from xenia.toolstack.provision.boot import prepare
 from xenia.toolstack.provision.cache import Cache
 from xenia.toolstack.provision.initramfs import busybox_applets

@@ -17,7 +17,9 @@ from xenia.abi.xenbus import XenbusState
 from xenia.storage.file import open_file
 from xenia.toolstack.config.machine import MachineConfig
 from xenia.toolstack.disks.disk import convert
-from xenia.toolstack.guest.guest import Build, Destroy, Guest, Start, Wait
+from xenia.toolstack.guest.build import Build
+from xenia.toolstack.guest.guest import Guest
+from xenia.toolstack.guest.verbs import Destroy, Start, Wait
 from xenia.toolstack.provision.boot import prepare
 from xenia.toolstack.provision.packages import PackageClient
 

@@ -52,21 +52,22 @@ def block(options: argparse.Namespace, voice: Voice) -> int:
     """Carry out one of the verbs."""
     from xenia.toolstack.config.machine import parse_size
     from xenia.toolstack.control import remote
+    from xenia.toolstack.guest.verbs import DetachDevice, ResizeDisk
 
     answer: dict[str, object] | list[dict[str, Any]]
     lines: list[str] = []
     match options.verb:
         case "block-attach":
-            name = remote.attach_disk(options.guest, options.disk)
+            name = remote.attach(options.guest, "disk", options.disk)
             answer, lines = {"name": name}, [name]
         case "block-detach":
             voice.busy(f"waiting for the guest to let go of {options.name}")
-            remote.detach_disk(options.guest, options.name, options.force)
+            remote.call(options.guest, DetachDevice("disk", options.name, force=options.force))
             voice.clear()
             answer = {"name": options.name}
         case "block-resize":
             wanted = None if options.size is None else parse_size(options.size)
-            size = remote.resize_disk(options.guest, options.name, wanted, options.shrink)
+            size = remote.call(options.guest, ResizeDisk(options.name, wanted, options.shrink))
             answer, lines = {"name": options.name, "size": size}, [str(size)]
         case _:
             disks = [disk for guest in remote.statistics(options.guest) for disk in guest["disks"]]

@@ -10,14 +10,15 @@ from xenia.cli.exit_status import ExitStatus
 from xenia.cli.printable import printable
 from xenia.cli.reports import print_table
 from xenia.cli.voice import Voice, rough_size
-from xenia.toolstack.control.control import ask_all
+from xenia.toolstack.control.remote import call_all
+from xenia.toolstack.guest.verbs import Dmesg, Statistics
 
 _MOST = 6  # hypercalls shown
 
 
 def stats(guest: str | None, as_json: bool, voice: Voice) -> int:
     """All guests that run, or one by its name or process number.  Those that do not answer are named."""
-    found, silent = ask_all("statistics", guest)
+    found, silent = call_all(Statistics(), guest)
     if as_json:
         print(json.dumps(found, indent=2))
     elif not found and not silent:
@@ -31,7 +32,7 @@ def stats(guest: str | None, as_json: bool, voice: Voice) -> int:
 
 def dmesg(guest: str | None, as_json: bool, voice: Voice) -> int:
     """The hypervisor's log of all guests that run, or of one by its name or process number."""
-    found, silent = ask_all("dmesg", guest)
+    found, silent = call_all(Dmesg(), guest)
     if as_json:
         print(json.dumps(found, indent=2))
     elif not found and not silent:

@@ -18,9 +18,11 @@ from xenia.toolstack.attach.session import Ended, Line, PlainLine, Session, Wake
 from xenia.toolstack.attach.terminal import Output, Terminal
 from xenia.toolstack.config.machine import MachineConfig
 from xenia.toolstack.control.control import ControlServer
-from xenia.toolstack.control.remote import verbs
-from xenia.toolstack.guest.guest import Build, Destroy, Guest, Rebuild, Start, Wait
+from xenia.toolstack.control.remote import handlers
+from xenia.toolstack.guest.build import Build, Rebuild
+from xenia.toolstack.guest.guest import Guest
 from xenia.toolstack.guest.reboots import Reboots
+from xenia.toolstack.guest.verbs import Destroy, Start, Wait
 from xenia.toolstack.isolation.jailed import Janitor, wall_in
 from xenia.toolstack.machine.limits import cgroup_limit, check_limits
 from xenia.toolstack.machine.machine import store_place
@@ -157,7 +159,7 @@ def _stay() -> None:
 
 def _control(guest: Guest, stack: ExitStack) -> ControlServer | None:
     with suppress(ConfigError):  # a guest that cannot be asked is a guest all the same
-        return stack.enter_context(closing(ControlServer(guest.config.name, verbs(guest))))
+        return stack.enter_context(closing(ControlServer(guest.config.name, handlers(guest))))
     return None
 
 

@@ -25,10 +25,12 @@ class Backing(Protocol):
 class NoBacking:
     """Of a device that stands on nothing of the host's."""
 
-    closed = False
+    def __init__(self) -> None:
+        self.closed = False
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Nothing is given back, but the device is over."""
+        self.closed = True
 
 
 class DeviceConfig(ABC):

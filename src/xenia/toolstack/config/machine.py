@@ -13,6 +13,7 @@ from xenia.errors import ConfigError
 from xenia.storage.size import UNITS, parse_size
 
 if TYPE_CHECKING:
+    from xenia.toolstack.config.device import DeviceConfig
     from xenia.toolstack.config.disk import DiskConfig
 
 __all__ = ["MachineConfig", "format_size", "host_memory", "parse_size"]
@@ -50,10 +51,10 @@ class MachineConfig:
 
     `kernel` None means the package of `flavour`; that one None, the usual flavour or, failing that, the demo guest.
     `modules` None means: beside the kernel, in its build tree or where it is installed. `machine_memory` None means
-    what the guest needs. Sizes are bytes. `on_reboot` None means a restart where somebody looks at the console, and
-    the end elsewhere. `environment` and `directory` are the command's or shell's: what it finds besides what all
-    have. `timeout`: seconds that the guest may take. `xenstore` is Machine's `xenstore_socket`; `jail`, whether the
-    process is to be walled in.
+    what the guest needs. Sizes are bytes. `devices`, of any kind, are what it gets besides `disks`. `on_reboot` None
+    means a restart where somebody looks at the console, and the end elsewhere. `environment` and `directory` are the
+    command's or shell's: what it finds besides what all have. `timeout`: seconds that the guest may take. `xenstore` is
+    Machine's `xenstore_socket`; `jail`, whether the process is to be walled in.
     ConfigError for values that can never be had.
     """
 
@@ -71,6 +72,7 @@ class MachineConfig:
     environment: Mapping[str, str] = field(default_factory=dict)
     directory: str = "/"
     disks: tuple[DiskConfig, ...] = ()
+    devices: tuple[DeviceConfig, ...] = ()
     on_reboot: OnReboot | None = None
     xenstore: str | bool | None = None
     timeout: float | None = None

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from xenia.abi.xenbus import XenbusState
 from xenia.foreign.foreign import Foreign
 from xenia.persist import State
-from xenia.toolstack.config.device import Backing, DeviceConfig, NoBacking
+from xenia.toolstack.config.device import Backing, DeviceConfig
 from xenia.xenbus.attachment import Address
 from xenia.xenstore.client import Client
 
@@ -34,7 +34,7 @@ class Device(ABC):
 
     config: DeviceConfig  # as it was asked for, with the name that it has
     address: Address
-    behind: Backing = NoBacking()  # what it stands on, which is its own to close
+    behind: Backing  # what it stands on, which is its own to close, and is closed where it was taken away for good
 
     @property
     def kind(self) -> str:

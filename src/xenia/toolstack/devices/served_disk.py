@@ -92,7 +92,7 @@ def read(values: Mapping[str, Any]) -> ServedDiskConfig:
     return ServedDiskConfig(**values)
 
 
-def plug(site: Site, config: ServedDiskConfig, _: Backing) -> ServedDisk:
+def plug(site: Site, config: ServedDiskConfig, behind: Backing) -> ServedDisk:
     """See kinds.Module."""
     driver = site.driver(config.driver)
     config.backend_keys()  # which may be refused
@@ -102,6 +102,7 @@ def plug(site: Site, config: ServedDiskConfig, _: Backing) -> ServedDisk:
         replace(config, name=name),
         Address("vbd", site.domid, device, driver.domid),
         lambda: site.foreign_to(config.driver),
+        behind,
         is_served=lambda: driver.runs,
     )
     driver.serve(disk)
@@ -119,6 +120,7 @@ class ServedDisk(Device):
         config: ServedDiskConfig,
         address: Address,
         foreign: Callable[[], Foreign],
+        behind: Backing,
         *,
         is_served: Callable[[], bool],
     ) -> None:
@@ -129,6 +131,7 @@ class ServedDisk(Device):
         """
         self.config = config
         self.address = address
+        self.behind = behind
         self._client = client
         self._foreign = foreign
         self._is_served = is_served
@@ -137,6 +140,7 @@ class ServedDisk(Device):
         self._state = XenbusState.INITIALISING
         self._sectors = 0
         self._leaving = False
+        self._keep = False  # whether another domain is to have it
         self._removed = False
         self._caretaker: Caretaker | None = None
         frontend = {"virtual-device": str(address.device), "device-type": config.type}
@@ -198,6 +202,7 @@ class ServedDisk(Device):
         """The domain it is plugged into is gone, or never answers: take it away.  The backend lets go of what it mapped
         first, where it can.  Again does nothing."""
         with self._ending:
+            self._keep = keep
             if self._caretaker is not None:
                 self._caretaker.close()
             elif not self._removed:
@@ -213,6 +218,7 @@ class ServedDisk(Device):
             watch = self._end_watch()
             if watch is None:
                 return
+            self.behind.close()
             try:
                 watch.close()
                 caretaker = Caretaker(self._client, self.address, self._foreign(), self._sectors)
@@ -266,6 +272,8 @@ class ServedDisk(Device):
                 self._forget()
 
     def _forget(self) -> None:
+        if not self._keep:
+            self.behind.close()
         address = self.address
         self._client.atomically(lambda keys: remove_all(keys, address.frontend_path, address.backend_path))
         with self._changed:

@@ -110,6 +110,7 @@ class IsolatedMachine(Machine):
         place = store_place(options.xenstore_socket)
         self._socket = listen(place) if isinstance(place, Path) else place
         self._place = place if isinstance(place, Path) else None
+        self._created: list[IsolatedDomain] = []
         self._remote = Remote()
         try:
             sockets = [self._socket.fileno()] if self._socket is not None else []
@@ -140,7 +141,17 @@ class IsolatedMachine(Machine):
                 "create", files, kernel="kernel" if isinstance(kernel, bytes) else os.fspath(kernel),
                 initrd=initrd is not None, console=console is not None, **options.elsewhere(),
             )  # fmt: skip
-        return IsolatedDomain(self._remote, domid, options.name, options.memory, reader)
+        domain = IsolatedDomain(self._remote, domid, options.name, options.memory, reader)
+        self._created = [*(other for other in self._created if not other.destroyed), domain]
+        return domain
+
+    @property
+    def domains(self) -> list[Domain]:
+        return [domain for domain in self._created if not domain.destroyed]
+
+    @property
+    def dmesg(self) -> list[str]:
+        return list(self._remote.call("dmesg"))
 
     @property
     def free_memory(self) -> int:

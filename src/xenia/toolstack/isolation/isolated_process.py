@@ -125,6 +125,10 @@ class Process:
     def _do_remove(self, _: list[int], **which: Any) -> None:
         self._device(**which).remove()
 
+    def _do_dmesg(self, _: list[int]) -> list[str]:
+        assert self._machine is not None
+        return self._machine.dmesg
+
     def _do_free_memory(self, _: list[int]) -> int:
         assert self._machine is not None
         return self._machine.free_memory

@@ -8,7 +8,7 @@ import pytest
 
 from xenia.errors import ConfigError
 from xenia.toolstack.config.machine import MachineConfig
-from xenia.toolstack.control.remote import verbs
+from xenia.toolstack.control.remote import handlers
 from xenia.toolstack.guest.guest import Guest
 
 
@@ -28,4 +28,4 @@ from xenia.toolstack.guest.guest import Guest
 )
 def test_a_request_that_cannot_be_is_refused_in_one_line(verb: str, request_: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):
-        verbs(Guest(MachineConfig()))[verb](request_)
+        handlers(Guest(MachineConfig()))[verb](request_)

@@ -14,7 +14,9 @@ from xenia.errors import ConfigError
 from xenia.guests import embedded
 from xenia.rings.request import Back, Front
 from xenia.testing.foreign import MemoryForeign, MemoryGuest
+from xenia.toolstack.config.device import NoBacking
 from xenia.toolstack.config.machine import MIB
+from xenia.toolstack.devices.caretaker import Caretaker, Silence
 from xenia.toolstack.devices.physical_device import physical_device
 from xenia.toolstack.devices.served_disk import ServedDisk, ServedDiskConfig
 from xenia.toolstack.machine.machine import Machine
@@ -63,6 +65,7 @@ def plug(server: Server, client: Client, guest: MemoryGuest) -> Iterator[Plug]:
             ServedDiskConfig(driver=3, params="/dev/loop0", name="xvda"),
             ADDRESS,
             lambda: MemoryForeign(guest),
+            NoBacking(),
             is_served=lambda: runs,
         )
         plugged.append(disk)
@@ -237,6 +240,51 @@ def test_what_a_dead_driver_domain_left_is_answered_with_errors(client: Client, 
     client.write(f"{FRONT}/state", "6")
     assert disk.unplug(TIMEOUT) and disk.removed
     assert not client.exists(FRONT) and not client.exists("/local/domain/3")
+    orphan.ring.close()
+
+
+class Clock:
+    """A clock that a test turns."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_silence_is_as_long_as_nothing_was_counted() -> None:
+    clock = Clock()
+    silence = Silence(0.3, clock)
+    heard = []
+    for at, number in ((10.0, 5), (10.29, 5), (10.3, 6), (10.59, 6), (10.61, 6), (10.7, 7)):
+        clock.now = at
+        heard.append(silence.lasts(number))
+    assert heard == [False, False, False, False, True, False]
+
+
+def test_a_caretaker_stays_until_its_clock_says_that_nothing_was_asked_for_a_while(
+    client: Client, plug: Plug, guest: MemoryGuest
+) -> None:
+    disk = plug()
+    orphan = Orphan(client, guest)
+    connected(client, disk)
+    client.remove("/local/domain/3")
+    clock, looked = Clock(), threading.Semaphore(0)
+
+    class Watched(Silence):
+        def lasts(self, number: int) -> bool:
+            looked.release()
+            return super().lasts(number)
+
+    caretaker = Caretaker(client, ADDRESS, MemoryForeign(guest), 2048, Watched(0.3, clock))
+    assert len(orphan.answers(3)) == 3
+    for _ in range(3):
+        assert looked.acquire(timeout=TIMEOUT)
+    assert caretaker.attachment.state is S.CONNECTED  # time stands still
+    clock.now = 1.0
+    Reached(client, f"{BACK}/state", "5")
+    caretaker.close()
     orphan.ring.close()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -12,10 +12,12 @@ from xenia.domain.build.elf import load_elf
 from xenia.errors import ConfigError
 from xenia.guests import embedded
 from xenia.shutdown import Reason
+from xenia.storage.memory import Memory
 from xenia.toolstack.config.disk import parse_disk
 from xenia.toolstack.config.machine import MIB, MachineConfig
-from xenia.toolstack.guest.guest import AttachDisk, Build, Destroy, DetachDisk, Guest, Rebuild, ResizeDisk, Start, Wait
-from xenia.toolstack.machine.domain import Domain
+from xenia.toolstack.guest.build import Build, Rebuild
+from xenia.toolstack.guest.guest import Guest
+from xenia.toolstack.guest.verbs import AttachDevice, Destroy, DetachDevice, ResizeDisk, Start, Wait
 from xenia.toolstack.provision.boot import Boot
 
 LIMIT = 60
@@ -54,7 +56,7 @@ def reboot(guest: Guest) -> None:
 
 
 def test_disks_go_on_in_the_next_life_as_they_were(guest: Guest) -> None:
-    guest.do(AttachDisk(parse_disk("memory:3M")))
+    guest.do(AttachDevice(parse_disk("memory:3M")))
     guest.disk("xvdb").layer.pwrite(b"kept", 0)
     guest.do(ResizeDisk("xvdb", 4 * MIB))
     reboot(guest)
@@ -81,7 +83,7 @@ def test_a_disk_has_whole_sectors(size: int, guest: Guest) -> None:
 @pytest.mark.parametrize("name", ["hda", "sda", "xvda1", "d0p3"])
 def test_two_disks_in_one_place_of_the_guest_are_refused(name: str, guest: Guest) -> None:
     with pytest.raises(ConfigError, match=f"a guest has one place for xvda and {name}: call one of them xvdb"):
-        guest.do(AttachDisk(parse_disk(f"memory:1M,vdev={name}")))
+        guest.do(AttachDevice(parse_disk(f"memory:1M,vdev={name}")))
 
 
 def test_the_next_life_has_the_next_number_and_after_the_last_comes_the_first(guest: Guest) -> None:
@@ -96,24 +98,36 @@ def test_the_next_life_has_the_next_number_and_after_the_last_comes_the_first(gu
     assert numbers == [1, DOMID_FIRST_RESERVED - 1, 1]
 
 
-def test_a_disk_that_is_detached_while_the_guest_reboots_is_gone(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
+class Meddler(Memory):
+    """A disk whose end brings that of another with it."""
+
+    def __init__(self, other: Callable[[], object]) -> None:
+        super().__init__(MIB)
+        self._other = other
+
+    def unwatch(self, changed: Callable[[int], None]) -> None:
+        super().unwatch(changed)
+        self._other()
+
+
+def test_a_disk_that_is_detached_while_the_guest_reboots_is_gone() -> None:
+    guest = Guest(MachineConfig(kernel="demo", memory=16 * MIB))
+    guest.do(Build(boot(), ignore))
+    domain = guest.require_domain()
+    meddler = Meddler(lambda: domain.disks[1].remove())
+    domain.attach_disk(meddler)
+    guest.do(AttachDevice(parse_disk("memory:1M")))
     reboot(guest)
-    destroy = Domain.destroy
-
-    def detached_meanwhile(domain: Domain, *, keep_layers: bool = False) -> None:
-        domain.disks[0].remove()
-        destroy(domain, keep_layers=keep_layers)
-
-    with monkeypatch.context() as meanwhile:
-        meanwhile.setattr(Domain, "destroy", detached_meanwhile)
-        guest.do(Rebuild(boot(), ignore))
-    assert names(guest) == ["xvdd"]
+    guest.do(Rebuild(boot(), ignore))
+    assert domain.disks[1].removed and names(guest) == ["xvda"]
+    guest.do(Destroy())
+    assert meddler.closed
 
 
 def test_a_disk_can_be_detached_only_where_it_is(guest: Guest) -> None:
     with pytest.raises(ConfigError, match=r"there is no disk xvdq \(xvda, xvdd\)"):
-        guest.do(DetachDisk("xvdq", 0))
-    guest.do(DetachDisk("xvda", LIMIT))  # no frontend has it yet
-    assert guest.do(AttachDisk(parse_disk("memory:1M"))) == "xvda"
+        guest.do(DetachDevice("disk", "xvdq", 0))
+    guest.do(DetachDevice("disk", "xvda", LIMIT))  # no frontend has it yet
+    assert guest.do(AttachDevice(parse_disk("memory:1M"))) == "xvda"
     with pytest.raises(ConfigError, match="there is a disk xvdd already"):
-        guest.do(AttachDisk(parse_disk("memory:1M,vdev=xvdd")))
+        guest.do(AttachDevice(parse_disk("memory:1M,vdev=xvdd")))

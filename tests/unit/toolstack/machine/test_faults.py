@@ -16,7 +16,10 @@ from xenia.storage.stack import create_stack, open_stack
 from xenia.toolstack.config.disk import parse_disk
 from xenia.toolstack.config.machine import MIB, MachineConfig
 from xenia.toolstack.disks.disk import convert
-from xenia.toolstack.guest.guest import AttachDisk, Build, Destroy, DetachDisk, Guest, State
+from xenia.toolstack.guest.build import Build
+from xenia.toolstack.guest.guest import Guest
+from xenia.toolstack.guest.state import State
+from xenia.toolstack.guest.verbs import AttachDevice, Destroy, DetachDevice
 from xenia.toolstack.machine.domain import Domain
 from xenia.toolstack.machine.machine import Machine
 from xenia.xenstore.error import StoreError
@@ -101,24 +104,24 @@ def test_a_disk_that_cannot_be_attached_or_detached_leaves_the_guest_as_it_was()
     guest = Guest(MachineConfig(kernel="demo", memory=MEMORY))
     guest.do(Build(loaded, ignore))
     assert guest.machine is not None
-    guest.do(DetachDisk(guest.do(AttachDisk(config)), 20))  # the store's upper directories stay
+    guest.do(DetachDevice("disk", guest.do(AttachDevice(config)), 20))  # the store's upper directories stay
     known = nodes(guest.machine)
     for faults in each_fault():
         try:
             with faults:
-                name = guest.do(AttachDisk(config))
+                name = guest.do(AttachDevice(config))
         except REFUSED:
             assert faults.happened
             assert nodes(guest.machine) == known or faults.happened == "atomically"
-            name = guest.do(AttachDisk(config))
+            name = guest.do(AttachDevice(config))
         assert name == "xvda"
         try:
             with faults:
-                guest.do(DetachDisk(name, 20, force=True))
+                guest.do(DetachDevice("disk", name, 20, force=True))
         except REFUSED:
             assert faults.happened
             with suppress(ConfigError):
-                guest.do(DetachDisk(name, 20, force=True))
+                guest.do(DetachDevice("disk", name, 20, force=True))
         with open_stack("a.qcow2"):
             pass
     guest.do(Destroy())

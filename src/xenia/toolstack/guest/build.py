@@ -1,0 +1,136 @@
+"""The verbs that make a guest's domain: the first, and the next after a reboot."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+
+from xenia.storage.door import leaving
+from xenia.toolstack.config.device import Backing, DeviceConfig
+from xenia.toolstack.guest.guest import Guest
+from xenia.toolstack.guest.state import State
+from xenia.toolstack.guest.verbs import Verb
+from xenia.toolstack.machine.domain import Domain
+from xenia.toolstack.machine.machine import Machine
+from xenia.toolstack.provision.boot import Boot
+from xenia.toolstack.releases import Releases
+
+
+@dataclass(frozen=True)
+class Build(Verb[None]):
+    """Take machine memory and load the kernel; the console goes to `sink`.  Legal once, when defined.
+
+    store       where clients of the xenstore connect; else what the configuration says
+    wall_in     called once all is open that has a name on the host
+
+    Both are for a machine of the guest's own.  ConfigError: no such memory, a disk that cannot be opened, or a kernel
+    that cannot boot as a PV guest.
+    """
+
+    boot: Boot
+    sink: Callable[[bytes], None]
+    store: socket.socket | None = None
+    wall_in: Callable[[], None] = lambda: None
+
+    legal = frozenset({State.DEFINED})
+    name = "build"
+
+    def begin(self, guest: Guest) -> Callable[[], None]:
+        return partial(self._build_alone if guest.owns_machine else self._build_among_others, guest)
+
+    def _build_alone(self, guest: Guest) -> None:
+        config = guest.config
+        memory = config.machine_memory or Machine.memory_for(config.memory)
+        store = self.store if self.store is not None else config.xenstore
+        behind: list[Backing] = []
+        machine: Machine | None = None
+        try:
+            with leaving() if config.jail else nullcontext():
+                for device in _devices(guest):
+                    behind.append(device.open())
+            self.wall_in()
+            machine = Machine(memory, scatter=config.scatter, xenstore_socket=store, jail=config.jail)
+            domain = _domain(guest, machine, self.boot, self.sink)
+            for device, opened in zip(_devices(guest), behind, strict=True):
+                domain.attach(device, opened)
+        except BaseException:
+            with Releases() as releases:
+                if machine is not None:
+                    releases.do(machine.close)
+                for opened in behind:
+                    if not opened.closed:
+                        releases.do(opened.close)
+            raise
+        guest.machine = machine
+        guest.become(State.BUILT, domain)
+
+    def _build_among_others(self, guest: Guest) -> None:
+        assert guest.machine is not None
+        domain = _domain(guest, guest.machine, self.boot, self.sink)
+        try:
+            for device in _devices(guest):
+                domain.attach(device)
+        except BaseException:
+            domain.destroy()
+            raise
+        guest.become(State.BUILT, domain)
+
+
+@dataclass(frozen=True)
+class Rebuild(Verb[None]):
+    """Put a new domain, loaded like the first, in the place of one that has ended; its devices stay as they are.
+
+    Legal when shut down.  ConfigError as for Build.
+    """
+
+    boot: Boot
+    sink: Callable[[bytes], None]
+
+    legal = frozenset({State.SHUTDOWN})
+    name = "rebuild"
+
+    def begin(self, guest: Guest) -> Callable[[], None]:
+        return partial(self._rebuild, guest)
+
+    def _rebuild(self, guest: Guest) -> None:
+        assert guest.machine is not None
+        old = guest.require_domain()
+        old.wait()  # for its last words
+        plugged = [device for device in old.devices if not device.removed]
+        domain: Domain | None = None
+        taken: list[Backing] = []
+        try:
+            old.destroy(keep_layers=True)
+            domain = _domain(guest, guest.machine, self.boot, self.sink)
+            for device in plugged:
+                if not device.behind.closed:  # as those are that were detached meanwhile
+                    domain.restore_device(device.save(), device.behind)
+                    taken.append(device.behind)
+        except BaseException:
+            with Releases() as releases:
+                if domain is not None:
+                    releases.do(domain.destroy)
+                for device in old.devices:
+                    if device.removed and not any(device.behind is one for one in taken):
+                        releases.do(device.close_behind)
+            raise
+        guest.become(State.BUILT, domain)
+
+
+def _devices(guest: Guest) -> tuple[DeviceConfig, ...]:
+    return (*guest.config.disks, *guest.config.devices)
+
+
+def _domain(guest: Guest, machine: Machine, boot: Boot, sink: Callable[[bytes], None]) -> Domain:
+    return machine.create_domain(
+        boot.kernel,
+        name=guest.config.name,
+        initrd=boot.ramdisk,
+        cmdline=boot.command_line,
+        memory=guest.config.memory,
+        clock=guest.config.clock,
+        console=sink,
+    )
