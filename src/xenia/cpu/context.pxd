@@ -87,8 +87,8 @@ cdef struct Context:
     DescriptorTable gdt
     DescriptorTable ldt     # limit 0: none
     uint8_t fpu[512]        # as fxsave64 stores it; from 464 on, which are software's, the selectors of fip and fdp
-    uint64_t dr[8]          # in use: dr0 to dr3, dr6, dr7.  What the guest reads there is Vcpu.dr
-    uint64_t cr2            # of the last page fault.  What the guest reads there is Vcpu.cr2
+    uint64_t dr[8]          # in use: dr0 to dr3, dr6, dr7.  What the guest reads there is VcpuControl.dr
+    uint64_t cr2            # of the last page fault.  What the guest reads there is VcpuControl.cr2
     uint64_t cr4            # the bits that change execution, as given to set_cr4
     uint64_t root           # frame of the L4 in use
     uint8_t root_is_user    # it is user mode's own: see load_root

@@ -7,7 +7,7 @@ type that it has to be.  These are all of them:
     store's and console's ring   their backends                  writable           domain_release_frames: the
                                                                                       backends are closed then
     vcpu_info                    vcpu.info                       writable           vcpu_info_release
-    FIFO control block, array    vcpu.fifo_control, event_array  writable           fifo_end: EVTCHNOP_reset, or the end
+    FIFO control block, array    events.fifo_control, .array     writable           fifo_end: EVTCHNOP_reset, or the end
     PIRQ EOI map                 pirq_eoi_mfn                    writable           domain_release_frames
     shared_info, grant table,    domain.*, Xen's own frames      shared             the domain's end; no guest can give
       status frames                                                                   them away (grant_frames: version 1
@@ -33,7 +33,8 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from xenia.abi.grant_table cimport GNTMAP_host_map
 from xenia.abi.xen cimport INVALID_M2P_ENTRY
-from xenia.domain.domain cimport GrantMap, GrantRecord
+from xenia.domain.domain cimport GrantMap
+from xenia.domain.grant_state cimport GrantRecord
 from xenia.machine.machine cimport FRAME_ALLOCATED
 from xenia.mm.audit cimport audit
 
@@ -44,25 +45,25 @@ cdef list audit_domain(Domain *domain):
     held = {}
     if domain.shared_info_mfn != INVALID_M2P_ENTRY:
         share(domain, held, domain.shared_info_mfn)
-    for i in range(domain.nr_grant_frames):
-        share(domain, held, domain.grant_frames[i])
-    for i in range(domain.nr_status_frames):
-        share(domain, held, domain.status_frames[i])
+    for i in range(domain.grants.nr_frames):
+        share(domain, held, domain.grants.frames[i])
+    for i in range(domain.grants.nr_status_frames):
+        share(domain, held, domain.grants.status_frames[i])
     for i in range(domain.nr_vcpus):
         if domain.vcpus[i].info_mfn != INVALID_M2P_ENTRY:
             hold(held, domain.vcpus[i].info_mfn)
-        if domain.vcpus[i].fifo_control != NULL:
-            hold(held, domain.vcpus[i].fifo_control_mfn)
-    if domain.rings_held:
-        hold(held, domain.store_mfn)
-        hold(held, domain.console_mfn)
-    for i in range(domain.nr_event_array):
-        hold(held, domain.event_array[i])
-    if domain.pirq_eoi_mfn:
-        hold(held, domain.pirq_eoi_mfn)
+        if domain.vcpus[i].events.fifo_control != NULL:
+            hold(held, domain.vcpus[i].events.fifo_control_mfn)
+    if domain.rings.held:
+        hold(held, domain.rings.store_mfn)
+        hold(held, domain.rings.console_mfn)
+    for i in range(domain.events.nr_array):
+        hold(held, domain.events.array[i])
+    if domain.events.pirq_eoi_mfn:
+        hold(held, domain.events.pirq_eoi_mfn)
     for i in range(64 * 512):
-        if domain.grant_records[i >> 9] != NULL:
-            record = &domain.grant_records[i >> 9][i & 511]
+        if domain.grants.records[i >> 9] != NULL:
+            record = &domain.grants.records[i >> 9][i & 511]
             if record.readers or record.writers:
                 refs, type_refs = held.get(record.mfn, (0, 0))
                 held[record.mfn] = (refs + record.readers + record.writers, type_refs + record.writers)
@@ -74,8 +75,8 @@ cdef dict foreign(Domain *domain):
     cdef GrantMap *entry
     cdef uint32_t i
     mapped = {}
-    for i in range(domain.nr_grant_maps):
-        entry = &domain.grant_maps[i]
+    for i in range(domain.maptrack.nr):
+        entry = &domain.maptrack.maps[i]
         if entry.flags & GNTMAP_host_map and entry.hold.granter != domain:
             times, writable = mapped.get(entry.hold.mfn, (0, 0))
             mapped[entry.hold.mfn] = (times + 1, writable + entry.hold.writable)

@@ -1,15 +1,16 @@
 # A domain's event channels as storage.
 from libc.stdint cimport uint32_t
-from xenia.domain.domain cimport ECS_RESERVED, Domain, EventChannel
+from xenia.domain.domain cimport Domain
+from xenia.domain.event_state cimport ECS_RESERVED, EventChannel
 
 
 cdef inline bint event_port_valid(Domain *domain, uint32_t port) noexcept nogil:
-    return port < domain.valid_ports
+    return port < domain.events.valid_ports
 
 
 # Precondition: the port is valid.
 cdef inline EventChannel *event_channel(Domain *domain, uint32_t port) noexcept nogil:
-    return &domain.event_buckets[port >> 6].channels[port & 63]
+    return &domain.events.buckets[port >> 6].channels[port & 63]
 
 
 cdef inline bint event_port_in_use(Domain *domain, uint32_t port) noexcept nogil:

@@ -5,7 +5,7 @@ mailbox.
 """
 from libc.stdint cimport uint32_t
 from libc.stdlib cimport calloc, free
-from xenia.domain.domain cimport EventBucket
+from xenia.domain.event_state cimport EventBucket
 from xenia.machine.atomic cimport count_store
 
 
@@ -16,12 +16,12 @@ cdef bint channels_grow(Domain *domain) noexcept nogil:
         return False
     for i in range(64):
         bucket.channels[i].notify_fd = -1
-    domain.event_buckets[domain.valid_ports >> 6] = bucket
-    count_store(&domain.valid_ports, domain.valid_ports + 64)
+    domain.events.buckets[domain.events.valid_ports >> 6] = bucket
+    count_store(&domain.events.valid_ports, domain.events.valid_ports + 64)
     return True
 
 
 cdef void channels_free(Domain *domain) noexcept nogil:
     cdef uint32_t i
-    for i in range(domain.valid_ports >> 6):
-        free(domain.event_buckets[i])
+    for i in range(domain.events.valid_ports >> 6):
+        free(domain.events.buckets[i])

@@ -20,7 +20,7 @@ _ROWS = (("rax", "rbx", "rcx"), ("rdx", "rsi", "rdi"), ("rbp", "r8", "r9"), ("r1
 
 
 cdef list crash_report(Domain *domain):
-    lines = [f"Domain {domain.domid} crashed: {domain.crash_reason.decode('utf-8', 'replace')}"]
+    lines = [f"Domain {domain.domid} crashed: {domain.life.crash_reason.decode('utf-8', 'replace')}"]
     for i in range(domain.nr_vcpus):
         if domain.nr_vcpus > 1:
             lines.append(f"vcpu {i}:")
@@ -35,16 +35,16 @@ cdef list vcpu_report(Vcpu *vcpu):
         f"rflags {vcpu.context.rflags:016x}   {'kernel' if vcpu.context.kernel else 'user'} mode",
     ]
     lines += ["   ".join(f"{name:3} {gpr[name]:016x}" for name in row) for row in _ROWS]
-    lines.append(f"cr0 {vcpu.cr0:016x}   cr2 {vcpu.cr2:016x}   cr3 {vcpu.mmu.root_loaded << 12:016x}   "
-                 f"cr4 {vcpu.cr4:016x}")
+    lines.append(f"cr0 {vcpu.control.cr0:016x}   cr2 {vcpu.control.cr2:016x}   cr3 {vcpu.mmu.root_loaded << 12:016x}   "
+                 f"cr4 {vcpu.control.cr4:016x}")
     lines.append(segments(vcpu))
     lines.append(f"events {'masked' if vcpu.info != NULL and vcpu.info.evtchn_upcall_mask else 'open'}, "
-                 f"kernel stack {vcpu.kernel_sp:016x}, user gs_base {vcpu.gs_base_user:016x}")
+                 f"kernel stack {vcpu.traps.kernel_sp:016x}, user gs_base {vcpu.control.gs_base_user:016x}")
     lines.append("code " + code(vcpu))
     lines += stack(vcpu)
     lines += walk(vcpu, "rip", vcpu.context.rip)
-    if vcpu.cr2:
-        lines += walk(vcpu, "cr2", vcpu.cr2)
+    if vcpu.control.cr2:
+        lines += walk(vcpu, "cr2", vcpu.control.cr2)
     return lines
 
 

@@ -70,8 +70,8 @@ cdef void domain_leave(Domain *domain) noexcept nogil:
     cdef int i
     if count_add(&domain.users, -1) == 0:
         for i in range(64):
-            free(domain.grant_records[i])
-        free(domain.grant_maps)
+            free(domain.grants.records[i])
+        free(domain.maptrack.maps)
         channels_free(domain)
         for i in range(<int>domain.nr_vcpus):
             free(domain.vcpus[i])

@@ -1,6 +1,7 @@
 # Event channels.  Only the thread that runs the domain changes its shared words; others use the mailbox.
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
-from xenia.domain.domain cimport Domain, EventChannel, Listener, Vcpu
+from xenia.domain.domain cimport Domain, Vcpu
+from xenia.domain.event_state cimport EventChannel, Listener
 
 cdef void event_set_pending(Domain *domain, uint32_t port) noexcept nogil         # by the domain's own thread
 # from any thread: mailbox, then kick and wake

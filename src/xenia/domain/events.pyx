@@ -23,7 +23,8 @@ from xenia.abi.errno cimport (
 from xenia.abi.event_channel cimport EVTCHN_FIFO_NR_CHANNELS, EVTCHN_FIFO_PRIORITY_DEFAULT, EVTCHN_FIFO_PRIORITY_MIN
 from xenia.abi.xen cimport DOMID_SELF, NR_EVENT_CHANNELS_2L, NR_VIRQS, VIRQ_DEBUG, VIRQ_TIMER
 from xenia.domain.channels cimport channels_grow, event_channel, event_port_in_use, event_port_valid
-from xenia.domain.domain cimport (
+from xenia.domain.domain cimport NR_DOMIDS, Domain, Vcpu, domain_vcpu
+from xenia.domain.event_state cimport (
     ECS_FREE,
     ECS_INTERDOMAIN,
     ECS_IPI,
@@ -31,13 +32,10 @@ from xenia.domain.domain cimport (
     ECS_UNBOUND,
     ECS_VIRQ,
     ECS_XENIA,
-    NR_DOMIDS,
-    Domain,
     EventBucket,
     EventChannel,
+    EventState,
     Listener,
-    Vcpu,
-    domain_vcpu,
 )
 from xenia.domain.fifo cimport (
     fifo_clear_pending,
@@ -76,17 +74,17 @@ cdef bint virq_is_global(uint32_t virq) noexcept nogil:
 cdef void event_set_pending(Domain *domain, uint32_t port) noexcept nogil:
     cdef Vcpu *vcpu = domain.vcpus[event_channel(domain, port).notify_vcpu]
     cdef uint64_t i
-    if not (fifo_set_pending(domain, port) if domain.fifo else two_level_set_pending(domain, port)):
+    if not (fifo_set_pending(domain, port) if domain.events.fifo else two_level_set_pending(domain, port)):
         return
-    if vcpu.poll_nr:
-        for i in range(vcpu.poll_nr):
-            if vcpu.poll_ports[i] == port:
+    if vcpu.events.poll_nr:
+        for i in range(vcpu.events.poll_nr):
+            if vcpu.events.poll_ports[i] == port:
                 vcpu_unblock(vcpu)
                 break
 
 
 cdef void vcpu_nudge(Vcpu *vcpu) noexcept nogil:
-    flag_set(&vcpu.domain.preempt)
+    flag_set(&vcpu.domain.links.preempt)
     if vcpu.processor != NULL:
         vcpu.processor.ops.kick(vcpu.processor)
 
@@ -97,13 +95,13 @@ cdef void event_post(Domain *domain, uint32_t port) noexcept nogil:
     cdef uint64_t one = 1
     if not event_port_valid(domain, port):
         return
-    bucket = domain.event_buckets[port >> 6]
+    bucket = domain.events.buckets[port >> 6]
     word_or(&bucket.mailbox, <uint64_t>1 << (port & 63))
-    word_or(&domain.mailbox[port >> 12], <uint64_t>1 << (port >> 6 & 63))
-    flag_set(&domain.mailbox_any)
+    word_or(&domain.links.mailbox[port >> 12], <uint64_t>1 << (port >> 6 & 63))
+    flag_set(&domain.links.mailbox_any)
     vcpu = domain.vcpus[bucket.channels[port & 63].notify_vcpu]
     if flag_read(&vcpu.blocked):
-        write(domain.wake_fd, &one, sizeof(one))
+        write(domain.links.wake_fd, &one, sizeof(one))
     else:
         vcpu_nudge(vcpu)
 
@@ -120,14 +118,14 @@ cdef bint sleeps(Domain *domain) noexcept nogil:
 cdef void events_apply_mailbox(Domain *domain) noexcept nogil:
     cdef uint64_t buckets
     cdef uint32_t word, bucket
-    if not domain.mailbox_any and not sleeps(domain):
+    if not domain.links.mailbox_any and not sleeps(domain):
         return
-    if not flag_take(&domain.mailbox_any):
+    if not flag_take(&domain.links.mailbox_any):
         return
-    for word in range(sizeof(domain.mailbox) // sizeof(uint64_t)):
-        if not domain.mailbox[word]:
+    for word in range(sizeof(domain.links.mailbox) // sizeof(uint64_t)):
+        if not domain.links.mailbox[word]:
             continue
-        buckets = word_take(&domain.mailbox[word])
+        buckets = word_take(&domain.links.mailbox[word])
         while buckets:
             bucket = (word << 6) | count_trailing_zeros(buckets)
             buckets &= buckets - 1
@@ -135,7 +133,7 @@ cdef void events_apply_mailbox(Domain *domain) noexcept nogil:
 
 
 cdef void apply(Domain *domain, uint32_t bucket) noexcept nogil:
-    cdef uint64_t bits = word_take(&domain.event_buckets[bucket].mailbox)
+    cdef uint64_t bits = word_take(&domain.events.buckets[bucket].mailbox)
     cdef uint32_t port
     while bits:
         port = (bucket << 6) | count_trailing_zeros(bits)
@@ -145,19 +143,19 @@ cdef void apply(Domain *domain, uint32_t bucket) noexcept nogil:
 
 
 cdef void virq_send(Vcpu *vcpu, int virq) noexcept nogil:
-    if vcpu.virq_port[virq]:
-        event_set_pending(vcpu.domain, vcpu.virq_port[virq])
+    if vcpu.events.virq_port[virq]:
+        event_set_pending(vcpu.domain, vcpu.events.virq_port[virq])
 
 
 cdef void virq_post(Vcpu *vcpu, int virq) noexcept nogil:
-    if vcpu.virq_port[virq]:
-        event_post(vcpu.domain, vcpu.virq_port[virq])
+    if vcpu.events.virq_port[virq]:
+        event_post(vcpu.domain, vcpu.events.virq_port[virq])
 
 
 cdef bint event_port_pending(Domain *domain, uint32_t port) noexcept nogil:
     if not event_port_in_use(domain, port):
         return False
-    return fifo_is_pending(domain, port) if domain.fifo else two_level_is_pending(domain, port)
+    return fifo_is_pending(domain, port) if domain.events.fifo else two_level_is_pending(domain, port)
 
 
 cdef int64_t event_send(Domain *domain, uint32_t port) noexcept nogil:
@@ -211,14 +209,15 @@ cdef void drop_channels(Domain *domain) noexcept nogil:
 
 # The lowest free port, -XEN_ENOSPC or -XEN_ENOMEM.  Port 0 is never handed out, and none that is on a queue still.
 cdef int64_t free_port(Domain *domain) noexcept nogil:
-    cdef uint32_t end = EVTCHN_FIFO_NR_CHANNELS if domain.fifo else NR_EVENT_CHANNELS_2L
+    cdef uint32_t end = EVTCHN_FIFO_NR_CHANNELS if domain.events.fifo else NR_EVENT_CHANNELS_2L
     cdef uint32_t port
-    while domain.first_free < domain.valid_ports and event_channel(domain, domain.first_free).state != ECS_FREE:
-        domain.first_free += 1
-    for port in range(domain.first_free, end):
+    cdef EventState *events = &domain.events
+    while events.first_free < events.valid_ports and event_channel(domain, events.first_free).state != ECS_FREE:
+        events.first_free += 1
+    for port in range(events.first_free, end):
         if not event_port_valid(domain, port) and not channels_grow(domain):
             return -XEN_ENOMEM
-        if event_channel(domain, port).state == ECS_FREE and not (domain.fifo and fifo_is_linked(domain, port)):
+        if event_channel(domain, port).state == ECS_FREE and not (domain.events.fifo and fifo_is_linked(domain, port)):
             return port
     return -XEN_ENOSPC
 
@@ -296,13 +295,13 @@ cdef int64_t event_bind_virq(Domain *domain, uint32_t virq, uint32_t vcpu_id) no
     vcpu = domain_vcpu(domain, vcpu_id)
     if vcpu == NULL:
         return -XEN_ENOENT
-    if vcpu.virq_port[virq]:
+    if vcpu.events.virq_port[virq]:
         return -XEN_EEXIST
     channel = new_channel(domain, vcpu_id, &port)
     if channel != NULL:
         channel.virq = <uint8_t>virq
         channel.state = ECS_VIRQ
-        vcpu.virq_port[virq] = <uint32_t>port
+        vcpu.events.virq_port[virq] = <uint32_t>port
     return port
 
 
@@ -346,7 +345,7 @@ cdef void close(Domain *domain, uint32_t port) noexcept nogil:
     cdef EventChannel *channel = event_channel(domain, port)
     cdef EventChannel *remote
     if channel.state == ECS_VIRQ:
-        domain.vcpus[channel.notify_vcpu if not virq_is_global(channel.virq) else 0].virq_port[channel.virq] = 0
+        domain.vcpus[channel.notify_vcpu if not virq_is_global(channel.virq) else 0].events.virq_port[channel.virq] = 0
     elif channel.state == ECS_INTERDOMAIN:
         remote = event_channel(<Domain *>channel.remote, channel.remote_port)
         remote.remote = NULL
@@ -357,11 +356,11 @@ cdef void close(Domain *domain, uint32_t port) noexcept nogil:
     channel.notify_fd = -1
     channel.listener = NULL
     channel.notify_vcpu = 0
-    if domain.fifo:
+    if domain.events.fifo:
         fifo_clear_pending(domain, port)
     else:
         two_level_clear_pending(domain, port)
-    domain.first_free = min(domain.first_free, port)
+    domain.events.first_free = min(domain.events.first_free, port)
 
 
 cdef int64_t event_unmask(Domain *domain, uint32_t port) noexcept nogil:
@@ -369,7 +368,7 @@ cdef int64_t event_unmask(Domain *domain, uint32_t port) noexcept nogil:
         return -XEN_EINVAL
     if not event_port_in_use(domain, port):
         return 0
-    if domain.fifo:
+    if domain.events.fifo:
         fifo_unmask(domain, port)
     else:
         two_level_unmask(domain, port)
@@ -379,7 +378,7 @@ cdef int64_t event_unmask(Domain *domain, uint32_t port) noexcept nogil:
 cdef int64_t event_set_priority(Domain *domain, uint32_t port, uint32_t priority) noexcept nogil:
     if not event_port_valid(domain, port):
         return -XEN_EINVAL
-    if not domain.fifo:
+    if not domain.events.fifo:
         return -XEN_ENOSYS
     if not event_port_in_use(domain, port):
         return -XEN_EACCES
@@ -391,7 +390,7 @@ cdef int64_t event_set_priority(Domain *domain, uint32_t port, uint32_t priority
 
 cdef int64_t event_reset(Domain *domain) noexcept nogil:
     cdef uint32_t port
-    for port in range(1, domain.valid_ports):
+    for port in range(1, domain.events.valid_ports):
         event_close(domain, port)
     fifo_end(domain)
     return 0

@@ -33,7 +33,7 @@ from xenia.abi.event_channel cimport (
 )
 from xenia.abi.xen cimport NR_EVENT_CHANNELS_2L
 from xenia.domain.channels cimport event_channel
-from xenia.domain.domain cimport EventChannel
+from xenia.domain.event_state cimport EventChannel
 from xenia.domain.two_level cimport two_level_is_pending
 from xenia.domain.upcall cimport mark_events_pending
 from xenia.machine.lock cimport lock, unlock
@@ -62,12 +62,12 @@ cdef int hold(Domain *domain, uint64_t mfn) noexcept nogil:
 
 cdef int fifo_init_control(Vcpu *vcpu, uint64_t mfn, uint32_t offset) noexcept nogil:
     cdef Domain *domain = vcpu.domain
-    if (offset > 4096 - sizeof(evtchn_fifo_control_block_t) or offset & 7 or vcpu.fifo_control != NULL
+    if (offset > 4096 - sizeof(evtchn_fifo_control_block_t) or offset & 7 or vcpu.events.fifo_control != NULL
             or hold(domain, mfn)):
         return -XEN_EINVAL
-    vcpu.fifo_control_mfn = mfn
-    vcpu.fifo_control = <evtchn_fifo_control_block_t *>(domain.machine.base + (mfn << 12) + offset)
-    if not domain.fifo:
+    vcpu.events.fifo_control_mfn = mfn
+    vcpu.events.fifo_control = <evtchn_fifo_control_block_t *>(domain.machine.base + (mfn << 12) + offset)
+    if not domain.events.fifo:
         take_over(domain)
     return 0
 
@@ -76,24 +76,24 @@ cdef int fifo_init_control(Vcpu *vcpu, uint64_t mfn, uint32_t offset) noexcept n
 cdef void take_over(Domain *domain) noexcept nogil:
     cdef EventChannel *channel
     cdef uint32_t port
-    for port in range(1, min(<uint32_t>domain.valid_ports, <uint32_t>NR_EVENT_CHANNELS_2L)):
+    for port in range(1, min(<uint32_t>domain.events.valid_ports, <uint32_t>NR_EVENT_CHANNELS_2L)):
         channel = event_channel(domain, port)
         channel.priority = EVTCHN_FIFO_PRIORITY_DEFAULT
         channel.unplaced = two_level_is_pending(domain, port)
-    domain.fifo = 1
+    domain.events.fifo = 1
 
 
 cdef int fifo_expand_array(Domain *domain, uint64_t mfn) noexcept nogil:
-    cdef uint32_t port, first = domain.nr_event_array * WORDS_PER_PAGE
-    if not domain.fifo:
+    cdef uint32_t port, first = domain.events.nr_array * WORDS_PER_PAGE
+    if not domain.events.fifo:
         return -XEN_EOPNOTSUPP
-    if domain.nr_event_array == MAX_PAGES:
+    if domain.events.nr_array == MAX_PAGES:
         return -XEN_ENOSPC
     if hold(domain, mfn):
         return -XEN_EINVAL
-    domain.event_array[domain.nr_event_array] = mfn
-    domain.nr_event_array += 1
-    for port in range(first, min(<uint32_t>domain.valid_ports, first + WORDS_PER_PAGE)):
+    domain.events.array[domain.events.nr_array] = mfn
+    domain.events.nr_array += 1
+    for port in range(first, min(<uint32_t>domain.events.valid_ports, first + WORDS_PER_PAGE)):
         if event_channel(domain, port).unplaced:
             event_channel(domain, port).unplaced = 0
             fifo_set_pending(domain, port)
@@ -103,20 +103,20 @@ cdef int fifo_expand_array(Domain *domain, uint64_t mfn) noexcept nogil:
 cdef void fifo_end(Domain *domain) noexcept nogil:
     cdef Vcpu *vcpu
     cdef uint32_t i, queue
-    if not domain.fifo:
+    if not domain.events.fifo:
         return
-    domain.fifo = 0
+    domain.events.fifo = 0
     lock(&domain.mmu.lock)
     for i in range(domain.nr_vcpus):
         vcpu = domain.vcpus[i]
-        if vcpu.fifo_control != NULL:
-            vcpu.fifo_control = NULL
-            put_page_and_type(&domain.mmu, vcpu.fifo_control_mfn)
+        if vcpu.events.fifo_control != NULL:
+            vcpu.events.fifo_control = NULL
+            put_page_and_type(&domain.mmu, vcpu.events.fifo_control_mfn)
         for queue in range(EVTCHN_FIFO_MAX_QUEUES):
-            vcpu.fifo_tail[queue] = 0
-    while domain.nr_event_array:
-        domain.nr_event_array -= 1
-        put_page_and_type(&domain.mmu, domain.event_array[domain.nr_event_array])
+            vcpu.events.fifo_tail[queue] = 0
+    while domain.events.nr_array:
+        domain.events.nr_array -= 1
+        put_page_and_type(&domain.mmu, domain.events.array[domain.events.nr_array])
     unlock(&domain.mmu.lock)
 
 
@@ -125,9 +125,9 @@ cdef void fifo_end(Domain *domain) noexcept nogil:
 
 # NULL: its page is not there yet.
 cdef inline uint32_t *event_word(Domain *domain, uint32_t port) noexcept nogil:
-    if port // WORDS_PER_PAGE >= domain.nr_event_array:
+    if port // WORDS_PER_PAGE >= domain.events.nr_array:
         return NULL
-    return <uint32_t *>frame_words(domain.machine, domain.event_array[port // WORDS_PER_PAGE]) + port % WORDS_PER_PAGE
+    return <uint32_t *>frame_words(domain.machine, domain.events.array[port // WORDS_PER_PAGE]) + port % WORDS_PER_PAGE
 
 
 cdef bint fifo_set_pending(Domain *domain, uint32_t port) noexcept nogil:
@@ -139,7 +139,7 @@ cdef bint fifo_set_pending(Domain *domain, uint32_t port) noexcept nogil:
         return False
     before = word[0]
     word[0] = before | PENDING
-    if not before & (MASKED | LINKED) and domain.vcpus[channel.notify_vcpu].fifo_control != NULL:
+    if not before & (MASKED | LINKED) and domain.vcpus[channel.notify_vcpu].events.fifo_control != NULL:
         word[0] = before | PENDING | LINKED
         enqueue(domain, channel, port)
     return not before & PENDING
@@ -147,17 +147,17 @@ cdef bint fifo_set_pending(Domain *domain, uint32_t port) noexcept nogil:
 
 cdef void enqueue(Domain *domain, EventChannel *channel, uint32_t port) noexcept nogil:
     cdef Vcpu *vcpu = domain.vcpus[channel.notify_vcpu]
-    cdef uint32_t *tail = &domain.vcpus[channel.last_vcpu].fifo_tail[channel.last_priority]
+    cdef uint32_t *tail = &domain.vcpus[channel.last_vcpu].events.fifo_tail[channel.last_priority]
     cdef uint32_t bit = <uint32_t>1 << channel.priority
     if tail[0] == port:
         tail[0] = 0
     channel.last_vcpu = channel.notify_vcpu
     channel.last_priority = channel.priority
-    tail = &vcpu.fifo_tail[channel.priority]
+    tail = &vcpu.events.fifo_tail[channel.priority]
     if not append(domain, tail[0], port):
-        vcpu.fifo_control.head[channel.priority] = port
-        if not vcpu.fifo_control.ready & bit:
-            vcpu.fifo_control.ready |= bit
+        vcpu.events.fifo_control.head[channel.priority] = port
+        if not vcpu.events.fifo_control.ready & bit:
+            vcpu.events.fifo_control.ready |= bit
             mark_events_pending(vcpu)
     tail[0] = port
 

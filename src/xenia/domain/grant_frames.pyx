@@ -9,6 +9,7 @@ from xenia.abi.grant_table cimport (
 )
 from xenia.abi.xen cimport INVALID_M2P_ENTRY
 from xenia.domain.domain cimport Domain
+from xenia.domain.grant_state cimport GrantState
 from xenia.domain.grants cimport grant_entries, grant_held_from
 from xenia.machine.machine cimport FRAME_SHARED, FRAME_VALIDATED, Frame, frame_words, machine_alloc, machine_free
 
@@ -19,12 +20,13 @@ cdef enum:
 
 
 cdef bint grant_frames_grow(Domain *domain, uint32_t nr_frames) noexcept nogil:
+    cdef GrantState *grants = &domain.grants
     if nr_frames > MAX_GRANT_FRAMES:
         return False
-    if (domain.grant_version == 2
-            and not add_frames(domain, domain.status_frames, &domain.nr_status_frames, nr_status(nr_frames))):
+    if (grants.version == 2
+            and not add_frames(domain, grants.status_frames, &grants.nr_status_frames, nr_status(nr_frames))):
         return False
-    return add_frames(domain, domain.grant_frames, &domain.nr_grant_frames, nr_frames)
+    return add_frames(domain, grants.frames, &grants.nr_frames, nr_frames)
 
 
 cdef uint32_t nr_status(uint32_t nr_frames) noexcept nogil:
@@ -50,21 +52,21 @@ cdef bint add_frames(Domain *domain, uint64_t *frames, uint32_t *count, uint32_t
 cdef int grant_version_set(Domain *domain, uint32_t version) noexcept nogil:
     cdef grant_entry_v1_t reserved[GNTTAB_NR_RESERVED_ENTRIES]
     cdef uint32_t i
-    if version == domain.grant_version:
+    if version == domain.grants.version:
         return 0
     if grant_held_from(domain, GNTTAB_NR_RESERVED_ENTRIES):
         return -XEN_EBUSY
-    if (version == 2 and not add_frames(domain, domain.status_frames, &domain.nr_status_frames,
-                                        nr_status(domain.nr_grant_frames))):
+    if (version == 2 and not add_frames(domain, domain.grants.status_frames, &domain.grants.nr_status_frames,
+                                        nr_status(domain.grants.nr_frames))):
         return -XEN_ENOMEM
     memset(reserved, 0, sizeof(reserved))
     for i in range(min(<uint32_t>GNTTAB_NR_RESERVED_ENTRIES, grant_entries(domain))):
         save_reserved(domain, i, &reserved[i])
     if version == 1 and not status_frames_release(domain):
         return -XEN_EBUSY
-    for i in range(domain.nr_grant_frames):
-        memset(frame_words(domain.machine, domain.grant_frames[i]), 0, 4096)
-    domain.grant_version = version
+    for i in range(domain.grants.nr_frames):
+        memset(frame_words(domain.machine, domain.grants.frames[i]), 0, 4096)
+    domain.grants.version = version
     for i in range(min(<uint32_t>GNTTAB_NR_RESERVED_ENTRIES, grant_entries(domain))):
         restore_reserved(domain, i, &reserved[i])
     return 0
@@ -74,12 +76,12 @@ cdef int grant_version_set(Domain *domain, uint32_t version) noexcept nogil:
 cdef bint status_frames_release(Domain *domain) noexcept nogil:
     cdef uint64_t mfn
     cdef uint32_t i
-    for i in range(domain.nr_status_frames):
-        if domain.machine.frames[domain.status_frames[i]].refs > 1:
+    for i in range(domain.grants.nr_status_frames):
+        if domain.machine.frames[domain.grants.status_frames[i]].refs > 1:
             return False
-    while domain.nr_status_frames:
-        domain.nr_status_frames -= 1
-        mfn = domain.status_frames[domain.nr_status_frames]
+    while domain.grants.nr_status_frames:
+        domain.grants.nr_status_frames -= 1
+        mfn = domain.grants.status_frames[domain.grants.nr_status_frames]
         domain.mmu.processor.ops.flush_frame(domain.mmu.processor, mfn)
         domain.mmu.processor.ops.code_dirty(domain.mmu.processor, mfn << 12, 4096)
         machine_free(domain.machine, mfn)
@@ -87,13 +89,13 @@ cdef bint status_frames_release(Domain *domain) noexcept nogil:
 
 
 cdef void save_reserved(Domain *domain, uint32_t ref, grant_entry_v1_t *saved) noexcept nogil:
-    cdef uint64_t *first = frame_words(domain.machine, domain.grant_frames[0])
+    cdef uint64_t *first = frame_words(domain.machine, domain.grants.frames[0])
     cdef grant_entry_v2_t *entry = <grant_entry_v2_t *>first + ref
-    if domain.grant_version == 1:
+    if domain.grants.version == 1:
         saved[0] = (<grant_entry_v1_t *>first)[ref]
         return
     saved.flags = (entry.flags & ~HELD
-                   | (<unsigned short *>frame_words(domain.machine, domain.status_frames[0]))[ref] & HELD)
+                   | (<unsigned short *>frame_words(domain.machine, domain.grants.status_frames[0]))[ref] & HELD)
     saved.domid = entry.domid
     saved.frame = <uint32_t>entry.frame
     if saved.flags & GTF_type_mask != GTF_permit_access or entry.frame >> 32:
@@ -101,21 +103,21 @@ cdef void save_reserved(Domain *domain, uint32_t ref, grant_entry_v1_t *saved) n
 
 
 cdef void restore_reserved(Domain *domain, uint32_t ref, grant_entry_v1_t *saved) noexcept nogil:
-    cdef uint64_t *first = frame_words(domain.machine, domain.grant_frames[0])
+    cdef uint64_t *first = frame_words(domain.machine, domain.grants.frames[0])
     cdef grant_entry_v2_t *entry = <grant_entry_v2_t *>first + ref
-    if domain.grant_version == 1:
+    if domain.grants.version == 1:
         (<grant_entry_v1_t *>first)[ref] = saved[0]
         return
     entry.domid = saved.domid
     entry.frame = saved.frame
     entry.flags = saved.flags & ~HELD
-    (<unsigned short *>frame_words(domain.machine, domain.status_frames[0]))[ref] = saved.flags & HELD
+    (<unsigned short *>frame_words(domain.machine, domain.grants.status_frames[0]))[ref] = saved.flags & HELD
 
 
 cdef void grant_frames_release(Domain *domain) noexcept nogil:
-    while domain.nr_grant_frames:
-        domain.nr_grant_frames -= 1
-        machine_free(domain.machine, domain.grant_frames[domain.nr_grant_frames])
-    while domain.nr_status_frames:
-        domain.nr_status_frames -= 1
-        machine_free(domain.machine, domain.status_frames[domain.nr_status_frames])
+    while domain.grants.nr_frames:
+        domain.grants.nr_frames -= 1
+        machine_free(domain.machine, domain.grants.frames[domain.grants.nr_frames])
+    while domain.grants.nr_status_frames:
+        domain.grants.nr_status_frames -= 1
+        machine_free(domain.machine, domain.grants.status_frames[domain.grants.nr_status_frames])

@@ -52,7 +52,7 @@ cdef int grant_map(Vcpu *vcpu, Domain *granter, uint32_t ref, uint32_t flags, ui
     if status != GNTST_okay:
         free_handle(domain, number)
         return status
-    entry = &domain.grant_maps[number]
+    entry = &domain.maptrack.maps[number]
     entry.hold = hold
     entry.flags = <uint16_t>flags
     entry.domid = granter.domid
@@ -94,9 +94,9 @@ cdef int grant_unmap(Vcpu *vcpu, uint32_t handle, uint64_t host_addr, uint64_t d
     cdef Domain *domain = vcpu.domain
     cdef GrantMap *entry
     cdef int status
-    if handle >= domain.nr_grant_maps or not domain.grant_maps[handle].flags:
+    if handle >= domain.maptrack.nr or not domain.maptrack.maps[handle].flags:
         return GNTST_bad_handle
-    entry = &domain.grant_maps[handle]
+    entry = &domain.maptrack.maps[handle]
     if dev_bus_addr and entry.flags & GNTMAP_device_map and dev_bus_addr != entry.hold.mfn << 12:
         return GNTST_bad_dev_addr
     if host_addr and entry.flags & GNTMAP_host_map:
@@ -153,41 +153,41 @@ cdef void move(PvMmu *mmu, EntryPlace *source, EntryPlace *target) noexcept nogi
 
 
 cdef uint32_t take_handle(Domain *domain) noexcept nogil:
-    cdef uint32_t number = domain.free_grant_map, size, i
+    cdef uint32_t number = domain.maptrack.first_free, size, i
     cdef GrantMap *maps
-    if number == domain.nr_grant_maps:
-        size = domain.nr_grant_maps * 2 if domain.nr_grant_maps else FIRST_MAPS
+    if number == domain.maptrack.nr:
+        size = domain.maptrack.nr * 2 if domain.maptrack.nr else FIRST_MAPS
         if size > MAX_MAPS:
             return NO_HANDLE
-        maps = <GrantMap *>realloc(domain.grant_maps, size * sizeof(GrantMap))
+        maps = <GrantMap *>realloc(domain.maptrack.maps, size * sizeof(GrantMap))
         if maps == NULL:
             return NO_HANDLE
         memset(&maps[number], 0, (size - number) * sizeof(GrantMap))
         for i in range(number, size):
             maps[i].next_free = i + 1
-        domain.grant_maps = maps
-        domain.nr_grant_maps = size
-    domain.free_grant_map = domain.grant_maps[number].next_free
+        domain.maptrack.maps = maps
+        domain.maptrack.nr = size
+    domain.maptrack.first_free = domain.maptrack.maps[number].next_free
     return number
 
 
 cdef void free_handle(Domain *domain, uint32_t number) noexcept nogil:
-    domain.grant_maps[number].flags = 0
-    domain.grant_maps[number].next_free = domain.free_grant_map
-    domain.free_grant_map = number
+    domain.maptrack.maps[number].flags = 0
+    domain.maptrack.maps[number].next_free = domain.maptrack.first_free
+    domain.maptrack.first_free = number
 
 
 cdef void grant_maps_release(Domain *domain) noexcept nogil:
     cdef uint32_t i
-    for i in range(domain.nr_grant_maps):
-        if domain.grant_maps[i].flags:
-            grant_release(&domain.grant_maps[i].hold)
+    for i in range(domain.maptrack.nr):
+        if domain.maptrack.maps[i].flags:
+            grant_release(&domain.maptrack.maps[i].hold)
             free_handle(domain, i)
 
 
 cdef bint grant_maps_frame(Domain *domain, uint64_t mfn) noexcept nogil:
     cdef uint32_t i
-    for i in range(domain.nr_grant_maps):
-        if domain.grant_maps[i].flags and domain.grant_maps[i].hold.mfn == mfn:
+    for i in range(domain.maptrack.nr):
+        if domain.maptrack.maps[i].flags and domain.maptrack.maps[i].hold.mfn == mfn:
             return True
     return False

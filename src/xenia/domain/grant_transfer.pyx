@@ -65,11 +65,11 @@ cdef int accept(Domain *target, uint16_t giver, uint64_t mfn, uint32_t ref) noex
     cdef Frame *frame = &target.machine.frames[mfn]
     cdef uint32_t *entry
     cdef uint32_t header
-    if target.is_dying:
+    if target.life.is_dying:
         return GNTST_bad_domain
     if ref >= grant_entries(target):
         return GNTST_general_error
-    if target.mmu.tot_pages >= target.mmu.max_pages or (target.grant_version == 1 and mfn >> 32):
+    if target.mmu.tot_pages >= target.mmu.max_pages or (target.grants.version == 1 and mfn >> 32):
         return GNTST_general_error
     entry = <uint32_t *>grant_entry(target, ref)
     header = header_load(entry)
@@ -82,7 +82,7 @@ cdef int accept(Domain *target, uint16_t giver, uint64_t mfn, uint32_t ref) noex
     frame.flags = FRAME_ALLOCATED
     frame.stamp = 0
     target.mmu.tot_pages += 1
-    if target.grant_version == 1:
+    if target.grants.version == 1:
         entry[1] = <uint32_t>mfn
     else:
         (<grant_entry_v2_t *>entry).frame = mfn

@@ -1,6 +1,7 @@
 # Grant references as whoever uses them sees them (public/grant_table.h).
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
-from xenia.domain.domain cimport Domain, GrantHold, GrantRecord
+from xenia.domain.domain cimport Domain, GrantHold
+from xenia.domain.grant_state cimport GrantRecord
 
 cdef enum:                  # what for
     GRANT_MAP = 0           # the whole frame, to be mapped

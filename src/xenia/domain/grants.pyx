@@ -67,24 +67,24 @@ cdef struct Claim:          # what an entry said when its flags were set
 
 
 cdef uint32_t grant_entries(Domain *domain) noexcept nogil:
-    return domain.nr_grant_frames << (9 if domain.grant_version == 1 else 8)
+    return domain.grants.nr_frames << (9 if domain.grants.version == 1 else 8)
 
 
 cdef void *grant_entry(Domain *domain, uint32_t ref) noexcept nogil:
-    cdef int shift = 9 if domain.grant_version == 1 else 8
+    cdef int shift = 9 if domain.grants.version == 1 else 8
     cdef uint32_t index = ref & ((1 << shift) - 1)
-    return frame_words(domain.machine, domain.grant_frames[ref >> shift]) + (index if shift == 9 else 2 * index)
+    return frame_words(domain.machine, domain.grants.frames[ref >> shift]) + (index if shift == 9 else 2 * index)
 
 
 cdef inline uint16_t *status_of(Domain *domain, uint32_t ref) noexcept nogil:
     # Where the reading and writing flags of an entry are.
-    if domain.grant_version == 1:
+    if domain.grants.version == 1:
         return <uint16_t *>grant_entry(domain, ref)
-    return <uint16_t *>frame_words(domain.machine, domain.status_frames[ref >> 11]) + (ref & 2047)
+    return <uint16_t *>frame_words(domain.machine, domain.grants.status_frames[ref >> 11]) + (ref & 2047)
 
 
 cdef GrantRecord *record_of(Domain *domain, uint32_t ref) noexcept nogil:
-    cdef GrantRecord **records = &domain.grant_records[ref >> RECORDS_SHIFT]
+    cdef GrantRecord **records = &domain.grants.records[ref >> RECORDS_SHIFT]
     if records[0] == NULL:
         records[0] = <GrantRecord *>calloc(RECORDS, sizeof(GrantRecord))
         if records[0] == NULL:
@@ -93,13 +93,13 @@ cdef GrantRecord *record_of(Domain *domain, uint32_t ref) noexcept nogil:
 
 
 cdef bint grant_held(Domain *domain, uint32_t ref) noexcept nogil:
-    cdef GrantRecord *records = domain.grant_records[ref >> RECORDS_SHIFT]
+    cdef GrantRecord *records = domain.grants.records[ref >> RECORDS_SHIFT]
     return records != NULL and (records[ref & (RECORDS - 1)].readers or records[ref & (RECORDS - 1)].writers)
 
 
 cdef bint grant_held_from(Domain *domain, uint32_t ref) noexcept nogil:
     for ref in range(ref, 64 * RECORDS):
-        if domain.grant_records[ref >> RECORDS_SHIFT] != NULL and grant_held(domain, ref):
+        if domain.grants.records[ref >> RECORDS_SHIFT] != NULL and grant_held(domain, ref):
             return True
     return False
 
@@ -140,7 +140,7 @@ cdef int take(Domain *granter, uint16_t holder, uint32_t ref, bint writable, int
     cdef GrantRecord *record
     cdef int status
     claim.transitive = False
-    if granter.is_dying:
+    if granter.life.is_dying:
         return GNTST_bad_domain
     if ref >= grant_entries(granter):
         return GNTST_bad_gntref
@@ -149,7 +149,7 @@ cdef int take(Domain *granter, uint16_t holder, uint32_t ref, bint writable, int
         return GNTST_no_space
     if (record.readers or record.writers) and record.domid != holder:
         return GNTST_general_error
-    if granter.grant_version == 1:
+    if granter.grants.version == 1:
         status = claim_v1(granter, holder, ref, writable, claim)
     else:
         status = claim_v2(granter, holder, ref, writable, purpose, claim)
@@ -258,7 +258,7 @@ cdef void grant_release(GrantHold *hold) noexcept nogil:
         record.writers -= 1
     else:
         record.readers -= 1
-    if not granter.is_dying:            # its table may be gone
+    if not granter.life.is_dying:            # its table may be gone
         show(granter, hold.ref, record)
     unlock(&granter.mmu.lock)
     hold.granter = NULL

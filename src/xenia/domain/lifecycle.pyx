@@ -3,7 +3,9 @@ from libc.stdint cimport uint32_t
 from libc.stdlib cimport calloc
 from xenia.abi.xen cimport INVALID_M2P_ENTRY
 from xenia.domain.channels cimport channels_grow, event_channel
-from xenia.domain.domain cimport ECS_RESERVED, MAX_VCPUS, RUNSTATE_offline, SHUTDOWN_NONE, Domain, Vcpu
+from xenia.domain.clock cimport RUNSTATE_offline
+from xenia.domain.domain cimport MAX_VCPUS, SHUTDOWN_NONE, Domain, Vcpu
+from xenia.domain.event_state cimport ECS_RESERVED
 from xenia.domain.vcpu_info cimport vcpu_info_release
 from xenia.machine.machine cimport FRAME_WRITABLE
 from xenia.mm.pv.pvmmu cimport get_page_and_type, put_page_and_type
@@ -15,15 +17,15 @@ cdef enum:
 
 cdef bint domain_init(Domain *domain) noexcept nogil:
     domain.users = 1
-    domain.shutdown = SHUTDOWN_NONE
-    domain.shutdown_code = SHUTDOWN_NONE
-    domain.wake_fd = -1
-    domain.emergency_fd = domain.log_fd = -1
-    domain.grant_version = 1
+    domain.life.shutdown = SHUTDOWN_NONE
+    domain.life.shutdown_code = SHUTDOWN_NONE
+    domain.links.wake_fd = -1
+    domain.links.emergency_fd = domain.links.log_fd = -1
+    domain.grants.version = 1
     if vcpu_create(domain) == NULL or not channels_grow(domain):
         return False
     event_channel(domain, 0).state = ECS_RESERVED
-    domain.first_free = 1
+    domain.events.first_free = 1
     return True
 
 
@@ -35,38 +37,38 @@ cdef Vcpu *vcpu_create(Domain *domain) noexcept nogil:
         vcpu.domain = domain
         vcpu.id = domain.nr_vcpus
         vcpu.info_mfn = INVALID_M2P_ENTRY
-        vcpu.runstate = RUNSTATE_offline
-        vcpu.periodic_period = DEFAULT_PERIOD_NS
+        vcpu.runstate.state = RUNSTATE_offline
+        vcpu.timers.periodic_period = DEFAULT_PERIOD_NS
         domain.vcpus[vcpu.id] = vcpu
         domain.nr_vcpus += 1
     return vcpu
 
 
 cdef void domain_shutdown(Domain *domain, int reason) noexcept nogil:
-    if domain.shutdown_code == SHUTDOWN_NONE:
-        domain.shutdown_code = reason
-    if domain.shutdown == SHUTDOWN_NONE:
-        domain.shutdown = domain.shutdown_code
+    if domain.life.shutdown_code == SHUTDOWN_NONE:
+        domain.life.shutdown_code = reason
+    if domain.life.shutdown == SHUTDOWN_NONE:
+        domain.life.shutdown = domain.life.shutdown_code
 
 
 cdef int domain_hold_rings(Domain *domain) noexcept nogil:
-    cdef int rc = get_page_and_type(&domain.mmu, domain.store_mfn, FRAME_WRITABLE)
+    cdef int rc = get_page_and_type(&domain.mmu, domain.rings.store_mfn, FRAME_WRITABLE)
     if rc == 0:
-        rc = get_page_and_type(&domain.mmu, domain.console_mfn, FRAME_WRITABLE)
+        rc = get_page_and_type(&domain.mmu, domain.rings.console_mfn, FRAME_WRITABLE)
         if rc:
-            put_page_and_type(&domain.mmu, domain.store_mfn)
-    domain.rings_held = rc == 0
+            put_page_and_type(&domain.mmu, domain.rings.store_mfn)
+    domain.rings.held = rc == 0
     return rc
 
 
 cdef void domain_release_frames(Domain *domain) noexcept nogil:
     cdef uint32_t id
-    if domain.rings_held:
-        domain.rings_held = 0
-        put_page_and_type(&domain.mmu, domain.store_mfn)
-        put_page_and_type(&domain.mmu, domain.console_mfn)
+    if domain.rings.held:
+        domain.rings.held = 0
+        put_page_and_type(&domain.mmu, domain.rings.store_mfn)
+        put_page_and_type(&domain.mmu, domain.rings.console_mfn)
     for id in range(domain.nr_vcpus):
         vcpu_info_release(domain.vcpus[id])
-    if domain.pirq_eoi_mfn:
-        put_page_and_type(&domain.mmu, domain.pirq_eoi_mfn)
-        domain.pirq_eoi_mfn = 0
+    if domain.events.pirq_eoi_mfn:
+        put_page_and_type(&domain.mmu, domain.events.pirq_eoi_mfn)
+        domain.events.pirq_eoi_mfn = 0

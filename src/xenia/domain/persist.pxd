@@ -1,7 +1,7 @@
 # The nouns of a domain, saved and restored (domain/saved.py).  Precondition of all: the domain does not run.
 from libc.stdint cimport uint64_t
 from xenia.domain.domain cimport Domain, Vcpu
-from xenia.domain.time cimport Clock
+from xenia.domain.clock cimport Clock
 
 cdef object domain_save(Domain *domain)                         # a SavedDomain
 cdef int domain_restore(Domain *domain, object saved) except -1

@@ -8,10 +8,11 @@ so that a state that was damaged or forged is refused as a guest's request would
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from xenia.abi.xen cimport VMASST_TYPE_writable_pagetables, vcpu_info_t
+from xenia.abi.memory cimport e820_entry_t
+from xenia.abi.xen cimport VMASST_TYPE_writable_pagetables, trap_info_t, vcpu_info_t
 from xenia.cpu.persist cimport context_restore, context_save
-from xenia.domain.domain cimport Callback
 from xenia.domain.time cimport system_time
+from xenia.domain.vcpu_state cimport Callback
 from xenia.machine.lock cimport lock, unlock
 from xenia.machine.machine cimport FRAME_L4
 from xenia.mm.pv.descriptors cimport set_gdt, set_ldt
@@ -30,19 +31,21 @@ cdef extern from *:
 # --- the domain ---
 
 cdef object domain_save(Domain *domain):
+    cdef e820_entry_t *e820 = domain.memory_map.entries
     cdef uint32_t i
     return SavedDomain(
         handle=bytes((<uint8_t *>domain.handle)[:16]),
         is_linux=domain.is_linux,
         vm_assist=domain.vm_assist,
-        e820=tuple((domain.e820[i].addr, domain.e820[i].size, domain.e820[i].type) for i in range(domain.nr_e820)),
+        e820=tuple((e820[i].addr, e820[i].size, e820[i].type) for i in range(domain.memory_map.nr)),
         watchdog_expires=tuple(domain.watchdog_expires[i] for i in range(2)),
-        has_listened=domain.has_listened,
-        console_used=domain.console_used,
+        has_listened=domain.life.has_listened,
+        console_used=domain.rings.console_used,
     )
 
 
 cdef int domain_restore(Domain *domain, object saved) except -1:
+    cdef e820_entry_t *e820 = domain.memory_map.entries
     cdef uint32_t i
     cdef const uint8_t[::1] handle = saved.handle
     if handle.shape[0] != 16 or len(saved.e820) > 128 or len(saved.watchdog_expires) != 2:
@@ -52,27 +55,27 @@ cdef int domain_restore(Domain *domain, object saved) except -1:
     domain.is_linux = saved.is_linux
     domain.vm_assist = saved.vm_assist
     domain.mmu.writable_pagetables = domain.vm_assist >> VMASST_TYPE_writable_pagetables & 1
-    domain.nr_e820 = len(saved.e820)
-    for i in range(domain.nr_e820):
-        domain.e820[i].addr, domain.e820[i].size, domain.e820[i].type = saved.e820[i]
+    domain.memory_map.nr = len(saved.e820)
+    for i in range(domain.memory_map.nr):
+        e820[i].addr, e820[i].size, e820[i].type = saved.e820[i]
     for i in range(2):
         domain.watchdog_expires[i] = saved.watchdog_expires[i]
-    domain.has_listened = saved.has_listened
-    domain.console_used = saved.console_used
+    domain.life.has_listened = saved.has_listened
+    domain.rings.console_used = saved.console_used
     return 0
 
 
 # --- time ---
 
 cdef object clock_save(Domain *domain):
-    cdef Clock *clock = <Clock *>domain.clock
+    cdef Clock *clock = &domain.clock
     # In this order: time was seen to be no further when the counter is read.
     cdef uint64_t now = system_time(domain)
     return SavedClock(clock.warped, now, domain.vcpus[0].processor.ops.read_tsc(domain.vcpus[0].processor))
 
 
 cdef int clock_restore(Domain *domain, object saved) except -1:
-    cdef Clock *clock = <Clock *>domain.clock
+    cdef Clock *clock = &domain.clock
     cdef uint64_t ns = saved.system_time, tsc = saved.tsc
     cdef uint64_t ticks = tsc - domain.vcpus[0].processor.ops.read_tsc(domain.vcpus[0].processor)
     clock.tsc_offset += <int64_t>ticks
@@ -93,6 +96,7 @@ cdef int clock_restore(Domain *domain, object saved) except -1:
 # --- the vcpu ---
 
 cdef object vcpu_save(Vcpu *vcpu):
+    cdef trap_info_t *traps = vcpu.traps.table
     cdef uint32_t i
     cdef Callback *callbacks[5]
     list_callbacks(vcpu, callbacks)
@@ -104,39 +108,38 @@ cdef object vcpu_save(Vcpu *vcpu):
         gdt_entries=vcpu.mmu.gdt_entries,
         ldt_base=vcpu.mmu.ldt_base,
         ldt_entries=vcpu.mmu.ldt_entries,
-        traps=tuple(
-            (vcpu.traps[i].vector, vcpu.traps[i].flags, vcpu.traps[i].cs, vcpu.traps[i].address) for i in range(256)
-        ),
+        traps=tuple((traps[i].vector, traps[i].flags, traps[i].cs, traps[i].address) for i in range(256)),
         callbacks=tuple((callbacks[i].address, callbacks[i].disables_events) for i in range(5)),
-        nmi_pending=vcpu.nmi_pending,
-        nmi_masked=vcpu.nmi_masked,
-        kernel_sp=vcpu.kernel_sp,
-        iopl=vcpu.iopl,
-        iobmp_va=vcpu.iobmp_va,
-        iobmp_limit=vcpu.iobmp_limit,
-        gs_base_kernel=vcpu.gs_base_kernel,
-        gs_base_user=vcpu.gs_base_user,
-        cr0=vcpu.cr0,
-        cr2=vcpu.cr2,
-        cr4=vcpu.cr4,
-        dr=tuple(vcpu.dr[i] for i in range(8)),
-        tsc_aux=vcpu.tsc_aux,
-        mcg_status=vcpu.mcg_status,
-        mc_ctl2=tuple(vcpu.mc_ctl2[i] for i in range(2)),
-        pci_cf8=vcpu.pci_cf8,
-        cmos_index=vcpu.cmos_index,
+        nmi_pending=vcpu.traps.nmi_pending,
+        nmi_masked=vcpu.traps.nmi_masked,
+        kernel_sp=vcpu.traps.kernel_sp,
+        iopl=vcpu.ports.iopl,
+        iobmp_va=vcpu.ports.iobmp_va,
+        iobmp_limit=vcpu.ports.iobmp_limit,
+        gs_base_kernel=vcpu.control.gs_base_kernel,
+        gs_base_user=vcpu.control.gs_base_user,
+        cr0=vcpu.control.cr0,
+        cr2=vcpu.control.cr2,
+        cr4=vcpu.control.cr4,
+        dr=tuple(vcpu.control.dr[i] for i in range(8)),
+        tsc_aux=vcpu.control.tsc_aux,
+        mcg_status=vcpu.control.mcg_status,
+        mc_ctl2=tuple(vcpu.control.mc_ctl2[i] for i in range(2)),
+        pci_cf8=vcpu.ports.pci_cf8,
+        cmos_index=vcpu.ports.cmos_index,
         info=bytes((<uint8_t *>vcpu.info)[:sizeof(vcpu_info_t)]),
-        timer_expires=vcpu.timer_expires,
-        periodic_period=vcpu.periodic_period,
-        periodic_expires=vcpu.periodic_expires,
-        runstate=vcpu.runstate,
-        runstate_entry=vcpu.runstate_entry,
-        runstate_time=tuple(vcpu.runstate_time[i] for i in range(4)),
+        timer_expires=vcpu.timers.singleshot_expires,
+        periodic_period=vcpu.timers.periodic_period,
+        periodic_expires=vcpu.timers.periodic_expires,
+        runstate=vcpu.runstate.state,
+        runstate_entry=vcpu.runstate.since,
+        runstate_time=tuple(vcpu.runstate.time[i] for i in range(4)),
         is_up=vcpu.is_up,
     )
 
 
 cdef int vcpu_restore(Vcpu *vcpu, object saved) except -1:
+    cdef trap_info_t *traps = vcpu.traps.table
     cdef uint32_t i
     cdef Callback *callbacks[5]
     cdef const uint8_t[::1] info = saved.info
@@ -146,25 +149,26 @@ cdef int vcpu_restore(Vcpu *vcpu, object saved) except -1:
     restore_tables(vcpu, saved)
     list_callbacks(vcpu, callbacks)
     for i in range(256):
-        vcpu.traps[i].vector, vcpu.traps[i].flags, vcpu.traps[i].cs, vcpu.traps[i].address = saved.traps[i]
+        traps[i].vector, traps[i].flags, traps[i].cs, traps[i].address = saved.traps[i]
     for i in range(5):
         callbacks[i].address, callbacks[i].disables_events = saved.callbacks[i]
-    vcpu.nmi_pending, vcpu.nmi_masked, vcpu.kernel_sp = saved.nmi_pending, saved.nmi_masked, saved.kernel_sp
-    vcpu.iopl, vcpu.iobmp_va, vcpu.iobmp_limit = saved.iopl, saved.iobmp_va, saved.iobmp_limit
-    vcpu.gs_base_kernel, vcpu.gs_base_user = saved.gs_base_kernel, saved.gs_base_user
-    vcpu.cr0, vcpu.cr2, vcpu.cr4 = saved.cr0, saved.cr2, saved.cr4
+    vcpu.traps.nmi_pending, vcpu.traps.nmi_masked = saved.nmi_pending, saved.nmi_masked
+    vcpu.traps.kernel_sp = saved.kernel_sp
+    vcpu.ports.iopl, vcpu.ports.iobmp_va, vcpu.ports.iobmp_limit = saved.iopl, saved.iobmp_va, saved.iobmp_limit
+    vcpu.control.gs_base_kernel, vcpu.control.gs_base_user = saved.gs_base_kernel, saved.gs_base_user
+    vcpu.control.cr0, vcpu.control.cr2, vcpu.control.cr4 = saved.cr0, saved.cr2, saved.cr4
     for i in range(8):
-        vcpu.dr[i] = saved.dr[i]
-    vcpu.tsc_aux, vcpu.mcg_status = saved.tsc_aux, saved.mcg_status
-    vcpu.pci_cf8, vcpu.cmos_index = saved.pci_cf8, saved.cmos_index
+        vcpu.control.dr[i] = saved.dr[i]
+    vcpu.control.tsc_aux, vcpu.control.mcg_status = saved.tsc_aux, saved.mcg_status
+    vcpu.ports.pci_cf8, vcpu.ports.cmos_index = saved.pci_cf8, saved.cmos_index
     for i in range(2):
-        vcpu.mc_ctl2[i] = saved.mc_ctl2[i]
+        vcpu.control.mc_ctl2[i] = saved.mc_ctl2[i]
     memcpy(vcpu.info, &info[0], sizeof(vcpu_info_t))
-    vcpu.timer_expires = saved.timer_expires
-    vcpu.periodic_period, vcpu.periodic_expires = saved.periodic_period, saved.periodic_expires
-    vcpu.runstate, vcpu.runstate_entry = saved.runstate, saved.runstate_entry
+    vcpu.timers.singleshot_expires = saved.timer_expires
+    vcpu.timers.periodic_period, vcpu.timers.periodic_expires = saved.periodic_period, saved.periodic_expires
+    vcpu.runstate.state, vcpu.runstate.since = saved.runstate, saved.runstate_entry
     for i in range(4):
-        vcpu.runstate_time[i] = saved.runstate_time[i]
+        vcpu.runstate.time[i] = saved.runstate_time[i]
     vcpu.is_up = saved.is_up
     context_restore(vcpu.processor, saved.context)
     return 0
@@ -202,8 +206,8 @@ cdef int restore_tables(Vcpu *vcpu, object saved) except -1:
 
 
 cdef void list_callbacks(Vcpu *vcpu, Callback **callbacks) noexcept nogil:
-    callbacks[0] = &vcpu.event_callback
-    callbacks[1] = &vcpu.failsafe_callback
-    callbacks[2] = &vcpu.syscall_callback
-    callbacks[3] = &vcpu.syscall32_callback
-    callbacks[4] = &vcpu.sysenter_callback
+    callbacks[0] = &vcpu.traps.event_callback
+    callbacks[1] = &vcpu.traps.failsafe_callback
+    callbacks[2] = &vcpu.traps.syscall_callback
+    callbacks[3] = &vcpu.traps.syscall32_callback
+    callbacks[4] = &vcpu.traps.sysenter_callback

@@ -9,7 +9,8 @@ it.
 """
 from libc.stdint cimport uint32_t
 from xenia.domain.channels cimport event_channel
-from xenia.domain.domain cimport ECS_INTERDOMAIN, ECS_UNBOUND, ECS_XENIA, Domain
+from xenia.domain.domain cimport Domain
+from xenia.domain.event_state cimport ECS_INTERDOMAIN, ECS_UNBOUND, ECS_XENIA
 from xenia.domain.fifo cimport fifo_is_masked
 from xenia.domain.two_level cimport two_level_is_masked
 
@@ -19,22 +20,22 @@ cdef enum:
 
 cdef bint sleeps_for_good(Vcpu *vcpu, uint64_t now, uint64_t deadline) noexcept nogil:
     cdef Domain *domain = vcpu.domain
-    if vcpu.poll_nr or vcpu.nmi_pending or listens(domain):     # a poll looks at masked ports too
-        domain.has_listened = 1
-        domain.deaf_since = 0
+    if vcpu.events.poll_nr or vcpu.traps.nmi_pending or listens(domain):     # a poll looks at masked ports too
+        domain.life.has_listened = 1
+        domain.life.deaf_since = 0
     elif deadline == 0:
         return True
-    elif domain.deaf_since == 0:
-        domain.deaf_since = now
-    elif now > domain.deaf_since + DEAF_NS:
-        return domain.is_linux and domain.has_listened
+    elif domain.life.deaf_since == 0:
+        domain.life.deaf_since = now
+    elif now > domain.life.deaf_since + DEAF_NS:
+        return domain.is_linux and domain.life.has_listened
     return False
 
 
 cdef bint listens(Domain *domain) noexcept nogil:
     cdef uint32_t port
-    for port in range(1, domain.valid_ports):
+    for port in range(1, domain.events.valid_ports):
         if event_channel(domain, port).state in (ECS_UNBOUND, ECS_INTERDOMAIN, ECS_XENIA):
-            if not (fifo_is_masked(domain, port) if domain.fifo else two_level_is_masked(domain, port)):
+            if not (fifo_is_masked(domain, port) if domain.events.fifo else two_level_is_masked(domain, port)):
                 return True
     return False

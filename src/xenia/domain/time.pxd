@@ -1,35 +1,13 @@
-# Virtual time: one Clock per domain, real or warped, in ns of system time since the domain was created.
-from libc.stdint cimport int8_t, int32_t, int64_t, uint32_t, uint64_t
+# Virtual time: what is done with a domain's Clock, and its vcpus' timers.
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from xenia.domain.clock cimport host_clock_fn
 from xenia.domain.domain cimport Domain, Vcpu
 
-ctypedef uint64_t (*host_clock_fn)(void *argument) noexcept nogil     # ns, never backwards
-
-cdef struct Clock:
-    bint warped             # when every vcpu is idle, time jumps to the next timer
-    # pvclock's own form: system time = stime_stamp + (((tsc - tsc_stamp) << shift) * mul_frac >> 32), tsc as the guest
-    # reads it.
-    uint64_t tsc_stamp
-    uint64_t stime_stamp
-    uint32_t mul_frac
-    int8_t shift
-    volatile uint32_t version       # odd while the four above change
-    # Calibration of the processor's TSC against the host's clock.
-    host_clock_fn host_clock
-    void *host_argument
-    uint64_t host_base              # host_clock at system time 0
-    uint64_t host_stamp             # host_clock and TSC of the last calibration
-    uint64_t host_tsc
-    uint64_t interval               # ns from one calibration to the next
-    uint64_t calibrate_at           # system time of the next one
-    uint64_t warp                   # ns added by warping so far (the guest's TSC jumped with them)
-    int64_t tsc_offset              # guest TSC - processor TSC
-    uint64_t wall_base_ns           # wallclock (ns since the epoch) at system time 0
-
-# Start the domain's time at 0.  `clock` outlives the domain's last use; vcpu.processor is set.  Takes about 2 ms (a
+# Start the domain's time at 0.  Precondition: its first vcpu has a processor.  Takes about 2 ms (a
 # first calibration).
-cdef void clock_start(Domain *domain, Clock *clock, bint warped) noexcept nogil
+cdef void clock_start(Domain *domain, bint warped) noexcept nogil
 # The same with a host clock and a wallclock of the caller's (tests).
-cdef void clock_start_with(Domain *domain, Clock *clock, bint warped, host_clock_fn host_clock, void *host_argument,
+cdef void clock_start_with(Domain *domain, bint warped, host_clock_fn host_clock, void *host_argument,
                            uint64_t wall_ns) noexcept nogil
 cdef uint64_t system_time(Domain *domain) noexcept nogil       # from any thread
 # write vcpu_time_info (and the secondary copy) with pvclock's version protocol

@@ -14,7 +14,8 @@ from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
 from xenia.abi.errno cimport XEN_EINVAL, XEN_ENOSPC
 from xenia.abi.vcpu cimport XEN_RUNSTATE_UPDATE, vcpu_runstate_info_t
 from xenia.abi.xen cimport VIRQ_TIMER, VMASST_TYPE_runstate_update_flag, vcpu_time_info_t
-from xenia.domain.domain cimport RUNSTATE_running, SHUTDOWN_watchdog, Domain, Vcpu
+from xenia.domain.clock cimport RUNSTATE_running, Clock, host_clock_fn
+from xenia.domain.domain cimport SHUTDOWN_watchdog, Domain, Vcpu
 from xenia.domain.events cimport virq_send
 from xenia.domain.lifecycle cimport domain_shutdown
 from xenia.domain.upcall cimport vcpu_unblock
@@ -92,7 +93,7 @@ cdef inline uint64_t time_at(Clock *clock, uint64_t tsc) noexcept nogil:
 
 
 cdef uint64_t system_time(Domain *domain) noexcept nogil:
-    cdef Clock *clock = <Clock *>domain.clock
+    cdef Clock *clock = &domain.clock
     cdef uint32_t version
     cdef uint64_t now
     while True:
@@ -104,14 +105,14 @@ cdef uint64_t system_time(Domain *domain) noexcept nogil:
             return now
 
 
-cdef void clock_start(Domain *domain, Clock *clock, bint warped) noexcept nogil:
-    clock_start_with(domain, clock, warped, host_monotonic, NULL, host_realtime())
+cdef void clock_start(Domain *domain, bint warped) noexcept nogil:
+    clock_start_with(domain, warped, host_monotonic, NULL, host_realtime())
 
 
-cdef void clock_start_with(Domain *domain, Clock *clock, bint warped, host_clock_fn host_clock, void *host_argument,
+cdef void clock_start_with(Domain *domain, bint warped, host_clock_fn host_clock, void *host_argument,
                            uint64_t wall_ns) noexcept nogil:
+    cdef Clock *clock = &domain.clock
     cdef uint64_t tsc = 0, host = 0
-    domain.clock = clock
     clock.warped = warped
     clock.host_clock = host_clock
     clock.host_argument = host_argument
@@ -132,7 +133,7 @@ cdef void clock_start_with(Domain *domain, Clock *clock, bint warped, host_clock
 
 
 cdef void calibrate(Domain *domain) noexcept nogil:
-    cdef Clock *clock = <Clock *>domain.clock
+    cdef Clock *clock = &domain.clock
     cdef uint64_t tsc = 0, host = 0, now, target
     cdef int64_t error
     cdef double rate, correction, horizon
@@ -170,18 +171,18 @@ cdef void write_time(Clock *clock, vcpu_time_info_t *info, uint32_t version) noe
 
 
 cdef void time_update(Vcpu *vcpu) noexcept nogil:
-    cdef Clock *clock = <Clock *>vcpu.domain.clock
+    cdef Clock *clock = &vcpu.domain.clock
     cdef vcpu_time_info_t *info = &vcpu.info.time
     cdef vcpu_time_info_t copy
     cdef uint32_t version = (info.version | 1) + 1      # even, and not the one that was there
     write_time(clock, info, version - 1)
     fence()
     info.version = version
-    if vcpu.time_info_va:
+    if vcpu.timers.time_info_va:
         copy = info[0]
         copy.version = version - 1
-        if copy_to_guest(&vcpu.domain.mmu, vcpu.mmu.root_kernel, vcpu.time_info_va, &copy, sizeof(copy)) == 0:
-            copy_to_guest(&vcpu.domain.mmu, vcpu.mmu.root_kernel, vcpu.time_info_va, &version, sizeof(version))
+        if copy_to_guest(&vcpu.domain.mmu, vcpu.mmu.root_kernel, vcpu.timers.time_info_va, &copy, sizeof(copy)) == 0:
+            copy_to_guest(&vcpu.domain.mmu, vcpu.mmu.root_kernel, vcpu.timers.time_info_va, &version, sizeof(version))
 
 
 cdef void time_update_all(Domain *domain) noexcept nogil:
@@ -191,7 +192,7 @@ cdef void time_update_all(Domain *domain) noexcept nogil:
 
 
 cdef void wallclock_update(Domain *domain) noexcept nogil:
-    cdef Clock *clock = <Clock *>domain.clock
+    cdef Clock *clock = &domain.clock
     cdef uint32_t version = (domain.shared_info.wc_version | 1) + 1
     domain.shared_info.wc_version = version - 1
     fence()
@@ -203,24 +204,24 @@ cdef void wallclock_update(Domain *domain) noexcept nogil:
 
 
 cdef void timer_set_singleshot(Vcpu *vcpu, uint64_t when, uint64_t now) noexcept nogil:
-    vcpu.timer_expires = when
-    vcpu.timers_changed = 1
+    vcpu.timers.singleshot_expires = when
+    vcpu.timers.changed = 1
     if when and when <= now:
-        vcpu.timer_expires = 0
+        vcpu.timers.singleshot_expires = 0
         virq_send(vcpu, VIRQ_TIMER)
 
 
 cdef void timer_set_periodic(Vcpu *vcpu, uint64_t period, uint64_t now) noexcept nogil:
-    vcpu.periodic_period = period
-    vcpu.timers_changed = 1
-    vcpu.periodic_expires = now + period
+    vcpu.timers.periodic_period = period
+    vcpu.timers.changed = 1
+    vcpu.timers.periodic_expires = now + period
 
 
 cdef int64_t watchdog_set(Domain *domain, uint32_t number, uint32_t seconds) noexcept nogil:
     cdef uint32_t slot
     cdef uint64_t expires = system_time(domain) + <uint64_t>seconds * 1_000_000_000
     for slot in range(domain.nr_vcpus):
-        domain.vcpus[slot].timers_changed = 1
+        domain.vcpus[slot].timers.changed = 1
     if number > 2:
         return -XEN_EINVAL
     if number == 0:
@@ -238,17 +239,17 @@ cdef int64_t watchdog_set(Domain *domain, uint32_t number, uint32_t seconds) noe
 cdef void timers_fire(Vcpu *vcpu, uint64_t now) noexcept nogil:
     cdef Domain *domain = vcpu.domain
     cdef int i
-    if now >= (<Clock *>domain.clock).calibrate_at:
+    if now >= domain.clock.calibrate_at:
         calibrate(domain)
         time_update_all(domain)
-    if vcpu.timer_expires and vcpu.timer_expires <= now:
-        vcpu.timer_expires = 0
+    if vcpu.timers.singleshot_expires and vcpu.timers.singleshot_expires <= now:
+        vcpu.timers.singleshot_expires = 0
         virq_send(vcpu, VIRQ_TIMER)
-    if vcpu.poll_expires and vcpu.poll_expires <= now:
+    if vcpu.timers.poll_expires and vcpu.timers.poll_expires <= now:
         vcpu_unblock(vcpu)
     # The periodic timer belongs to a vcpu that runs: it wakes nobody.
-    if vcpu.periodic_period and not vcpu.blocked and vcpu.periodic_expires <= now:
-        vcpu.periodic_expires = now + vcpu.periodic_period
+    if vcpu.timers.periodic_period and not vcpu.blocked and vcpu.timers.periodic_expires <= now:
+        vcpu.timers.periodic_expires = now + vcpu.timers.periodic_period
         virq_send(vcpu, VIRQ_TIMER)
     for i in range(2):
         if domain.watchdog_expires[i] and domain.watchdog_expires[i] <= now:
@@ -261,18 +262,18 @@ cdef inline uint64_t earlier(uint64_t a, uint64_t b) noexcept nogil:
 
 
 cdef uint64_t timers_next(Vcpu *vcpu) noexcept nogil:
-    cdef uint64_t when = earlier(vcpu.timer_expires, vcpu.poll_expires)
+    cdef uint64_t when = earlier(vcpu.timers.singleshot_expires, vcpu.timers.poll_expires)
     when = earlier(when, vcpu.domain.watchdog_expires[0])
     when = earlier(when, vcpu.domain.watchdog_expires[1])
     if not vcpu.blocked:
-        when = earlier(when, (<Clock *>vcpu.domain.clock).calibrate_at)
-        if vcpu.periodic_period:
-            when = earlier(when, vcpu.periodic_expires)
+        when = earlier(when, vcpu.domain.clock.calibrate_at)
+        if vcpu.timers.periodic_period:
+            when = earlier(when, vcpu.timers.periodic_expires)
     return when
 
 
 cdef void clock_warp_to(Domain *domain, uint64_t when) noexcept nogil:
-    cdef Clock *clock = <Clock *>domain.clock
+    cdef Clock *clock = &domain.clock
     cdef uint64_t tsc = guest_tsc(domain)
     cdef uint64_t now = time_at(clock, tsc)
     cdef uint64_t ticks
@@ -298,30 +299,30 @@ cdef void clock_warp_to(Domain *domain, uint64_t when) noexcept nogil:
 
 
 cdef void runstate_change(Vcpu *vcpu, int state, uint64_t now) noexcept nogil:
-    if now > vcpu.runstate_entry:
-        vcpu.runstate_time[vcpu.runstate] += now - vcpu.runstate_entry
-        vcpu.runstate_entry = now
-    vcpu.runstate = state
+    if now > vcpu.runstate.since:
+        vcpu.runstate.time[vcpu.runstate.state] += now - vcpu.runstate.since
+        vcpu.runstate.since = now
+    vcpu.runstate.state = state
     # Only a guest that runs can look.
-    if vcpu.runstate_va and state == RUNSTATE_running:
+    if vcpu.runstate.va and state == RUNSTATE_running:
         runstate_publish(vcpu)
 
 
 cdef void runstate_publish(Vcpu *vcpu) noexcept nogil:
     cdef vcpu_runstate_info_t info
     cdef Domain *domain = vcpu.domain
-    cdef uint64_t entry_va = vcpu.runstate_va + 8        # state_entry_time
+    cdef uint64_t entry_va = vcpu.runstate.va + 8        # state_entry_time
     cdef int i
-    info.state = vcpu.runstate
-    info.state_entry_time = vcpu.runstate_entry
+    info.state = vcpu.runstate.state
+    info.state_entry_time = vcpu.runstate.since
     for i in range(4):
-        info.time[i] = vcpu.runstate_time[i]
+        info.time[i] = vcpu.runstate.time[i]
     if domain.vm_assist & (<uint64_t>1 << VMASST_TYPE_runstate_update_flag):
         info.state_entry_time |= XEN_RUNSTATE_UPDATE
         if copy_to_guest(&domain.mmu, vcpu.mmu.root_kernel, entry_va, &info.state_entry_time, 8):
             return
-        copy_to_guest(&domain.mmu, vcpu.mmu.root_kernel, vcpu.runstate_va, &info, sizeof(info))
+        copy_to_guest(&domain.mmu, vcpu.mmu.root_kernel, vcpu.runstate.va, &info, sizeof(info))
         info.state_entry_time &= ~XEN_RUNSTATE_UPDATE
         copy_to_guest(&domain.mmu, vcpu.mmu.root_kernel, entry_va, &info.state_entry_time, 8)
     else:
-        copy_to_guest(&domain.mmu, vcpu.mmu.root_kernel, vcpu.runstate_va, &info, sizeof(info))
+        copy_to_guest(&domain.mmu, vcpu.mmu.root_kernel, vcpu.runstate.va, &info, sizeof(info))

@@ -11,8 +11,8 @@ cdef inline bint events_pending(Vcpu *vcpu) noexcept nogil:
 
 # Ends SCHEDOP_block and SCHEDOP_poll.
 cdef inline void vcpu_unblock(Vcpu *vcpu) noexcept nogil:
-    vcpu.poll_nr = 0
-    vcpu.poll_expires = 0
+    vcpu.events.poll_nr = 0
+    vcpu.timers.poll_expires = 0
     if vcpu.blocked:
         flag_store(&vcpu.blocked, 0)
 

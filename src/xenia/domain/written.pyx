@@ -18,12 +18,12 @@ from xenia.machine.lock cimport lock, unlock
 
 cdef void frame_written(Domain *domain, uint64_t mfn) noexcept nogil:
     cdef uint32_t id
-    if domain.is_dying or not is_code(domain, mfn):
+    if domain.life.is_dying or not is_code(domain, mfn):
         return
-    if domain.nr_written < WRITTEN_ROOM:
-        domain.written[domain.nr_written] = mfn
-    if domain.nr_written <= WRITTEN_ROOM:
-        domain.nr_written += 1
+    if domain.written.nr < WRITTEN_ROOM:
+        domain.written.frames[domain.written.nr] = mfn
+    if domain.written.nr <= WRITTEN_ROOM:
+        domain.written.nr += 1
     for id in range(domain.nr_vcpus):
         vcpu_nudge(domain.vcpus[id])
 
@@ -45,9 +45,9 @@ cdef void written_apply(Domain *domain) noexcept nogil:
     cdef uint64_t count
     cdef uint32_t id
     lock(&domain.mmu.lock)
-    count = domain.nr_written
-    memcpy(written, domain.written, sizeof(written))
-    domain.nr_written = 0
+    count = domain.written.nr
+    memcpy(written, domain.written.frames, sizeof(written))
+    domain.written.nr = 0
     unlock(&domain.mmu.lock)
     for id in range(domain.nr_vcpus):
         forget(domain.vcpus[id].processor, written, count, domain.machine.nr_frames)

@@ -9,7 +9,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from posix.unistd cimport write
 from xenia.abi.errno cimport XEN_EFAULT, XEN_ENOSYS
 from xenia.abi.xen cimport CONSOLEIO_read, CONSOLEIO_write
-from xenia.domain.domain cimport Domain, Vcpu
+from xenia.domain.domain cimport Domain, StartRings, Vcpu
 from xenia.hypercalls.guest cimport from_guest
 from xenia.hypercalls.table cimport HYPERCALL_CONTINUE
 
@@ -19,9 +19,10 @@ cdef enum:
 
 # Where the bytes go.  The guest's word for whether it has used its ring is taken once, when it first says so.
 cdef int destination(Domain *domain) noexcept nogil:
-    if not domain.console_used and domain.console_mfn:
-        domain.console_used = (<uint32_t *>(domain.machine.base + (domain.console_mfn << 12) + OUT_PROD))[0] != 0
-    return domain.log_fd if domain.console_used else domain.emergency_fd
+    cdef StartRings *rings = &domain.rings
+    if not rings.console_used and rings.console_mfn:
+        rings.console_used = (<uint32_t *>(domain.machine.base + (rings.console_mfn << 12) + OUT_PROD))[0] != 0
+    return domain.links.log_fd if rings.console_used else domain.links.emergency_fd
 
 
 cdef int64_t console_write(Vcpu *vcpu, uint64_t *args) noexcept nogil:
@@ -39,7 +40,7 @@ cdef int64_t console_write(Vcpu *vcpu, uint64_t *args) noexcept nogil:
         count -= length
         args[1] = count
         args[2] += length
-        if count and vcpu.domain.preempt:
+        if count and vcpu.domain.links.preempt:
             return HYPERCALL_CONTINUE
     return 0
 

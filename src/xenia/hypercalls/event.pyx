@@ -35,16 +35,8 @@ from xenia.abi.event_channel cimport (
     evtchn_status_t,
 )
 from xenia.domain.channels cimport event_channel, event_port_valid
-from xenia.domain.domain cimport (
-    ECS_INTERDOMAIN,
-    ECS_IPI,
-    ECS_UNBOUND,
-    ECS_VIRQ,
-    ECS_XENIA,
-    EventChannel,
-    Vcpu,
-    domain_vcpu,
-)
+from xenia.domain.domain cimport Vcpu, domain_vcpu
+from xenia.domain.event_state cimport ECS_INTERDOMAIN, ECS_IPI, ECS_UNBOUND, ECS_VIRQ, ECS_XENIA, EventChannel
 from xenia.domain.events cimport (
     event_alloc_unbound,
     event_bind_interdomain,

@@ -102,7 +102,7 @@ cdef int64_t setup_table(Vcpu *vcpu, uint64_t va) noexcept nogil:
         unlock(&domain.mmu.lock)
         if not grown:
             op.status = GNTST_general_error
-        elif to_guest(vcpu, op.frame_list, domain.grant_frames, op.nr_frames * 8):
+        elif to_guest(vcpu, op.frame_list, domain.grants.frames, op.nr_frames * 8):
             return -XEN_EFAULT
     return to_guest(vcpu, va, &op, sizeof(op))
 
@@ -114,9 +114,9 @@ cdef int64_t get_status_frames(Vcpu *vcpu, uint64_t va) noexcept nogil:
         return -XEN_EFAULT
     op.status = domain_status(domain, op.dom)
     if op.status == GNTST_okay:
-        if domain.grant_version != 2 or op.nr_frames > domain.nr_status_frames:
+        if domain.grants.version != 2 or op.nr_frames > domain.grants.nr_status_frames:
             op.status = GNTST_general_error
-        elif to_guest(vcpu, op.frame_list, domain.status_frames, op.nr_frames * 8):
+        elif to_guest(vcpu, op.frame_list, domain.grants.status_frames, op.nr_frames * 8):
             return -XEN_EFAULT
     return to_guest(vcpu, va, &op, sizeof(op))
 
@@ -127,7 +127,7 @@ cdef int64_t query_size(Vcpu *vcpu, uint64_t va) noexcept nogil:
         return -XEN_EFAULT
     op.status = domain_status(vcpu.domain, op.dom)
     if op.status == GNTST_okay:
-        op.nr_frames = max(vcpu.domain.nr_grant_frames, <uint32_t>1)     # the first is there from the start
+        op.nr_frames = max(vcpu.domain.grants.nr_frames, <uint32_t>1)     # the first is there from the start
         op.max_nr_frames = MAX_GRANT_FRAMES
     return to_guest(vcpu, va, &op, sizeof(op))
 
@@ -140,7 +140,7 @@ cdef int64_t get_version(Vcpu *vcpu, uint64_t va) noexcept nogil:
     result = own_domain(vcpu.domain, op.dom)
     if result:
         return result
-    op.version = vcpu.domain.grant_version
+    op.version = vcpu.domain.grants.version
     return to_guest(vcpu, va, &op, sizeof(op))
 
 
@@ -154,7 +154,7 @@ cdef int64_t set_version(Vcpu *vcpu, uint64_t va) noexcept nogil:
         return -XEN_EINVAL
     lock(&domain.mmu.lock)
     result = grant_version_set(domain, version)
-    version = domain.grant_version
+    version = domain.grants.version
     unlock(&domain.mmu.lock)
     if to_guest(vcpu, va, &version, sizeof(version)):
         return -XEN_EFAULT
@@ -224,7 +224,7 @@ cdef int64_t swap_one(Vcpu *vcpu, uint64_t va) noexcept nogil:
 
 cdef int16_t swap(Domain *domain, uint32_t a, uint32_t b) noexcept nogil:
     cdef uint8_t kept[16]
-    cdef size_t size = 8 if domain.grant_version == 1 else 16
+    cdef size_t size = 8 if domain.grants.version == 1 else 16
     if a >= grant_entries(domain) or b >= grant_entries(domain):
         return GNTST_bad_gntref
     if grant_held(domain, a) or grant_held(domain, b):
@@ -351,7 +351,7 @@ cdef int64_t each(Vcpu *vcpu, uint64_t *args, element_fn carry_out, uint64_t siz
     cdef int64_t result
     cdef bint first = True
     while <uint32_t>args[2]:
-        if not first and vcpu.domain.preempt:
+        if not first and vcpu.domain.links.preempt:
             return HYPERCALL_CONTINUE
         first = False
         result = carry_out(vcpu, args[1])

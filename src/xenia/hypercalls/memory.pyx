@@ -139,7 +139,7 @@ cdef int64_t adjust_reservation(Vcpu *vcpu, uint64_t *args, uint32_t op, uint64_
     if reservation.extent_order > MAX_ORDER:
         return <int64_t>start
     while i < reservation.nr_extents:
-        if i != start and vcpu.domain.preempt:
+        if i != start and vcpu.domain.links.preempt:
             args[0] = i << EXTENT_SHIFT | op
             return HYPERCALL_CONTINUE
         give_way(&mmu.lock)
@@ -203,7 +203,7 @@ cdef int64_t exchange(Vcpu *vcpu, uint64_t *args) noexcept nogil:
     chunk.nr_out = 1 << (op.in_.extent_order - op.out.extent_order) if op.in_.extent_order > op.out.extent_order else 1
     i = op.nr_exchanged // chunk.nr_in
     while i < op.in_.nr_extents // chunk.nr_in:
-        if i != op.nr_exchanged // chunk.nr_in and vcpu.domain.preempt:
+        if i != op.nr_exchanged // chunk.nr_in and vcpu.domain.links.preempt:
             result = HYPERCALL_CONTINUE
             break
         give_way(&vcpu.domain.mmu.lock)
@@ -326,10 +326,10 @@ cdef int64_t memory_map(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef xen_memory_map_t op
     if from_guest(vcpu, &op, va, sizeof(op)):
         return -XEN_EFAULT
-    if not domain.nr_e820:
+    if not domain.memory_map.nr:
         return -XEN_ENOSYS
-    op.nr_entries = min(op.nr_entries, domain.nr_e820)
-    if to_guest(vcpu, op.buffer, domain.e820, op.nr_entries * sizeof(e820_entry_t)):
+    op.nr_entries = min(op.nr_entries, domain.memory_map.nr)
+    if to_guest(vcpu, op.buffer, domain.memory_map.entries, op.nr_entries * sizeof(e820_entry_t)):
         return -XEN_EFAULT
     return to_guest(vcpu, va, &op, sizeof(op))
 
@@ -350,8 +350,8 @@ cdef int64_t set_memory_map(Vcpu *vcpu, uint64_t va) noexcept nogil:
     if from_guest(vcpu, entries, op.map.buffer, op.map.nr_entries * sizeof(e820_entry_t)):
         return -XEN_EFAULT
     for i in range(op.map.nr_entries):
-        domain.e820[i] = entries[i]
-    domain.nr_e820 = op.map.nr_entries
+        domain.memory_map.entries[i] = entries[i]
+    domain.memory_map.nr = op.map.nr_entries
     return 0
 
 

@@ -59,7 +59,7 @@ cdef int64_t set_iopl(Vcpu *vcpu, uint64_t va) noexcept nogil:
         return -XEN_EFAULT
     if iopl > 3:
         return -XEN_EINVAL
-    vcpu.iopl = iopl
+    vcpu.ports.iopl = iopl
     return 0
 
 
@@ -69,8 +69,8 @@ cdef int64_t set_iobitmap(Vcpu *vcpu, uint64_t va) noexcept nogil:
         return -XEN_EFAULT
     if op.nr_ports > 65536:
         return -XEN_EINVAL
-    vcpu.iobmp_va = op.bitmap
-    vcpu.iobmp_limit = op.nr_ports
+    vcpu.ports.iobmp_va = op.bitmap
+    vcpu.ports.iobmp_limit = op.nr_ports
     return 0
 
 
@@ -91,10 +91,10 @@ cdef int64_t pirq_eoi_gmfn(Vcpu *vcpu, uint64_t va) noexcept nogil:
         return -XEN_EFAULT
     if get_page_and_type(&vcpu.domain.mmu, mfn, FRAME_WRITABLE):
         return -XEN_EINVAL
-    if vcpu.domain.pirq_eoi_mfn:
+    if vcpu.domain.events.pirq_eoi_mfn:
         put_page_and_type(&vcpu.domain.mmu, mfn)
         return -XEN_EBUSY
-    vcpu.domain.pirq_eoi_mfn = mfn
+    vcpu.domain.events.pirq_eoi_mfn = mfn
     return 0
 
 

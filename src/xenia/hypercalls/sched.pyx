@@ -53,11 +53,11 @@ cdef int64_t poll(Vcpu *vcpu, uint64_t va) noexcept nogil:
             return -XEN_EINVAL
         if event_port_pending(vcpu.domain, ports[i]):
             return 0
-        vcpu.poll_ports[i] = ports[i]
+        vcpu.events.poll_ports[i] = ports[i]
     if op.timeout and op.timeout <= system_time(vcpu.domain):
         return 0
-    vcpu.poll_expires = op.timeout
-    vcpu.poll_nr = op.nr_ports
+    vcpu.timers.poll_expires = op.timeout
+    vcpu.events.poll_nr = op.nr_ports
     vcpu.blocked = 1
     return 0
 
@@ -68,8 +68,8 @@ cdef int64_t shutdown(Vcpu *vcpu, uint64_t va, bint code_only) noexcept nogil:
         return -XEN_EFAULT
     if not code_only:
         domain_shutdown(vcpu.domain, <uint8_t>op.reason)
-    elif vcpu.domain.shutdown_code == SHUTDOWN_NONE:
-        vcpu.domain.shutdown_code = <uint8_t>op.reason
+    elif vcpu.domain.life.shutdown_code == SHUTDOWN_NONE:
+        vcpu.domain.life.shutdown_code = <uint8_t>op.reason
     return 0
 
 
@@ -119,7 +119,7 @@ cdef int64_t do_set_timer_op(Vcpu *vcpu, uint64_t *args) noexcept nogil:
     cdef int64_t timeout = <int64_t>args[0]
     cdef uint64_t now
     if timeout == 0:
-        vcpu.timer_expires = 0
+        vcpu.timers.singleshot_expires = 0
         return 0
     now = system_time(vcpu.domain)
     if timeout < 0 or (timeout > <int64_t>now and (<uint64_t>timeout - now) >> FAR_FUTURE_SHIFT):

@@ -119,7 +119,7 @@ cdef int64_t hypercall_call(Vcpu *vcpu, uint64_t number, uint64_t *args) noexcep
     cdef int64_t result
     if number >= NR_HYPERCALLS or table[number].handler == NULL:
         return -XEN_ENOSYS
-    vcpu.domain.nr_hypercalls[number] += 1
+    vcpu.domain.counts.hypercalls[number] += 1
     if not table[number].memory:
         return table[number].handler(vcpu, args)
     lock(&vcpu.domain.mmu.lock)
@@ -154,10 +154,12 @@ cdef int hypercall(Vcpu *vcpu) noexcept nogil:
         context.rip -= 2
     elif result != HYPERCALL_DONE:
         context.gpr[RAX] = <uint64_t>result
-    if vcpu.timers_changed:
-        vcpu.timers_changed = 0
+    if vcpu.timers.changed:
+        vcpu.timers.changed = 0
         return LEAVE
-    if vcpu.blocked or vcpu.yielded or domain.preempt or domain.stop or domain.shutdown != SHUTDOWN_NONE:
+    if vcpu.blocked or vcpu.yielded or domain.links.preempt or domain.links.stop:
+        return LEAVE
+    if domain.life.shutdown != SHUTDOWN_NONE:
         return LEAVE
     return RESUME
 
@@ -169,7 +171,7 @@ cdef int64_t do_multicall(Vcpu *vcpu, uint64_t *args) noexcept nogil:
     cdef unsigned int remaining = <unsigned int>args[1]
     cdef bint first = True
     while remaining:
-        if not first and (vcpu.domain.preempt or events_pending(vcpu)):
+        if not first and (vcpu.domain.links.preempt or events_pending(vcpu)):
             args[1] = remaining
             return HYPERCALL_CONTINUE
         first = False

@@ -13,7 +13,8 @@ from xenia.abi.nmi cimport XENNMI_register_callback, XENNMI_unregister_callback,
 from xenia.abi.xen cimport FLAT_RING3_CS64, SEGBASE_FS, SEGBASE_GS_USER, SEGBASE_GS_USER_SEL, trap_info_t
 from xenia.cpu.context cimport SREG_FS, SREG_GS, SegmentDescriptor
 from xenia.cpu.processor cimport TRAP_NMI, Processor
-from xenia.domain.domain cimport Callback, Vcpu
+from xenia.domain.domain cimport Vcpu
+from xenia.domain.vcpu_state cimport Callback
 from xenia.domain.pv.emulate cimport debugreg_read, debugreg_write, taskswitch
 from xenia.domain.pv.segments cimport data_segment, is_canonical
 from xenia.domain.pv.traps cimport hypercall_iret
@@ -29,7 +30,7 @@ cdef int64_t do_set_trap_table(Vcpu *vcpu, uint64_t *args) noexcept nogil:
     cdef trap_info_t entry
     cdef int n = 0
     if args[0] == 0:
-        memset(vcpu.traps, 0, sizeof(vcpu.traps))
+        memset(vcpu.traps.table, 0, sizeof(vcpu.traps.table))
         return 0
     while True:
         if from_guest(vcpu, &entry, args[0], sizeof(entry)):
@@ -39,7 +40,7 @@ cdef int64_t do_set_trap_table(Vcpu *vcpu, uint64_t *args) noexcept nogil:
         if not is_canonical(entry.address):
             return -XEN_EINVAL
         entry.cs |= 3
-        vcpu.traps[entry.vector] = entry
+        vcpu.traps.table[entry.vector] = entry
         args[0] += sizeof(entry)
         n += 1
         if n == TRAPS_AT_A_TIME:
@@ -48,7 +49,7 @@ cdef int64_t do_set_trap_table(Vcpu *vcpu, uint64_t *args) noexcept nogil:
 
 cdef int64_t register_callback(Vcpu *vcpu, int kind, int flags, uint64_t address) noexcept nogil:
     cdef Callback *callback
-    cdef trap_info_t *trap = &vcpu.traps[TRAP_NMI]
+    cdef trap_info_t *trap = &vcpu.traps.table[TRAP_NMI]
     if not is_canonical(address):
         return -XEN_EINVAL
     if kind == CALLBACKTYPE_nmi:
@@ -58,15 +59,15 @@ cdef int64_t register_callback(Vcpu *vcpu, int kind, int flags, uint64_t address
         trap.address = address
         return 0
     if kind == CALLBACKTYPE_event:
-        callback = &vcpu.event_callback
+        callback = &vcpu.traps.event_callback
     elif kind == CALLBACKTYPE_failsafe:
-        callback = &vcpu.failsafe_callback
+        callback = &vcpu.traps.failsafe_callback
     elif kind == CALLBACKTYPE_syscall:
-        callback = &vcpu.syscall_callback
+        callback = &vcpu.traps.syscall_callback
     elif kind == CALLBACKTYPE_syscall32:
-        callback = &vcpu.syscall32_callback
+        callback = &vcpu.traps.syscall32_callback
     elif kind == CALLBACKTYPE_sysenter:
-        callback = &vcpu.sysenter_callback
+        callback = &vcpu.traps.sysenter_callback
     else:
         return -XEN_ENOSYS
     callback.address = address
@@ -75,7 +76,7 @@ cdef int64_t register_callback(Vcpu *vcpu, int kind, int flags, uint64_t address
 
 
 cdef void unregister_nmi(Vcpu *vcpu) noexcept nogil:
-    memset(&vcpu.traps[TRAP_NMI], 0, sizeof(trap_info_t))
+    memset(&vcpu.traps.table[TRAP_NMI], 0, sizeof(trap_info_t))
 
 
 # set_callbacks(event, failsafe, syscall): entry points, none of the last two masking events.
@@ -127,7 +128,7 @@ cdef int64_t do_iret(Vcpu *vcpu, uint64_t *args) noexcept nogil:
 
 # stack_switch(ss, esp)
 cdef int64_t do_stack_switch(Vcpu *vcpu, uint64_t *args) noexcept nogil:
-    vcpu.kernel_sp = args[1]
+    vcpu.traps.kernel_sp = args[1]
     return 0
 
 
@@ -161,9 +162,9 @@ cdef int64_t do_set_segment_base(Vcpu *vcpu, uint64_t *args) noexcept nogil:
     if which == SEGBASE_FS:
         processor.ops.set_segment_base(processor, SREG_FS, args[1])
     elif which == SEGBASE_GS_USER:
-        vcpu.gs_base_user = args[1]
+        vcpu.control.gs_base_user = args[1]
     else:
-        vcpu.gs_base_kernel = args[1]
+        vcpu.control.gs_base_kernel = args[1]
         processor.ops.set_segment_base(processor, SREG_GS, args[1])
     return 0
 
@@ -182,4 +183,4 @@ cdef void set_user_gs(Vcpu *vcpu, uint16_t selector) noexcept nogil:
         memset(&descriptor, 0, sizeof(descriptor))
     processor.ops.set_segment(processor, SREG_GS, selector, &descriptor)
     processor.ops.set_segment_base(processor, SREG_GS, base)
-    vcpu.gs_base_user = descriptor.base
+    vcpu.control.gs_base_user = descriptor.base

@@ -51,12 +51,12 @@ cdef int64_t get_runstate_info(Vcpu *vcpu, Vcpu *target, uint64_t va) noexcept n
     cdef vcpu_runstate_info_t info
     cdef uint64_t now = system_time(target.domain)
     cdef int i
-    info.state = target.runstate
-    info.state_entry_time = target.runstate_entry
+    info.state = target.runstate.state
+    info.state_entry_time = target.runstate.since
     for i in range(4):
-        info.time[i] = target.runstate_time[i]
-    if now > target.runstate_entry:
-        info.time[info.state] += now - target.runstate_entry
+        info.time[i] = target.runstate.time[i]
+    if now > target.runstate.since:
+        info.time[info.state] += now - target.runstate.since
     return to_guest(vcpu, va, &info, sizeof(info))
 
 
@@ -64,7 +64,7 @@ cdef int64_t register_runstate_memory_area(Vcpu *vcpu, Vcpu *target, uint64_t va
     cdef uint64_t area
     if from_guest(vcpu, &area, va, sizeof(area)) or in_hypervisor(area):
         return -XEN_EFAULT
-    target.runstate_va = area
+    target.runstate.va = area
     if area:
         runstate_publish(target)
     return 0
@@ -74,7 +74,7 @@ cdef int64_t register_vcpu_time_memory_area(Vcpu *vcpu, Vcpu *target, uint64_t v
     cdef uint64_t area
     if from_guest(vcpu, &area, va, sizeof(area)) or in_hypervisor(area):
         return -XEN_EFAULT
-    target.time_info_va = area
+    target.timers.time_info_va = area
     time_update(target)
     return 0
 
@@ -113,7 +113,7 @@ cdef int64_t down(Vcpu *target) noexcept nogil:
         if id != target.id and domain.vcpus[id].is_up:
             target.is_up = 0
             return 0
-    domain.halted = domain.shutdown_code == SHUTDOWN_NONE
+    domain.life.halted = domain.life.shutdown_code == SHUTDOWN_NONE
     domain_shutdown(domain, SHUTDOWN_poweroff)
     return 0
 
@@ -129,7 +129,7 @@ cdef int64_t do_vcpu_op(Vcpu *vcpu, uint64_t *args) noexcept nogil:
     if cmd == VCPUOP_stop_singleshot_timer:
         if target != vcpu:
             return -XEN_EINVAL
-        vcpu.timer_expires = 0
+        vcpu.timers.singleshot_expires = 0
         return 0
     if cmd == VCPUOP_initialise:
         return initialise(vcpu, va)
@@ -147,7 +147,7 @@ cdef int64_t do_vcpu_op(Vcpu *vcpu, uint64_t *args) noexcept nogil:
     if cmd == VCPUOP_set_periodic_timer:
         return set_periodic_timer(vcpu, target, va)
     if cmd == VCPUOP_stop_periodic_timer:
-        target.periodic_period = 0
+        target.timers.periodic_period = 0
         return 0
     if cmd == VCPUOP_register_vcpu_info:
         return register_vcpu_info(vcpu, target, va)
@@ -156,6 +156,6 @@ cdef int64_t do_vcpu_op(Vcpu *vcpu, uint64_t *args) noexcept nogil:
     if cmd == VCPUOP_send_nmi:
         if va:
             return -XEN_EINVAL
-        target.nmi_pending = 1
+        target.traps.nmi_pending = 1
         return 0
     return -XEN_EINVAL if cmd == VCPUOP_get_physid else -XEN_ENOSYS

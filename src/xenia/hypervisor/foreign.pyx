@@ -13,7 +13,8 @@ from libc.stdlib cimport calloc, free
 from xenia.abi.grant_table cimport GNTST_okay
 from xenia.foreign.frames cimport NOTES, Frames, Granted
 from xenia.domain.directory cimport domain_leave, domain_use
-from xenia.domain.domain cimport Domain, GrantHold, Listener
+from xenia.domain.domain cimport Domain, GrantHold
+from xenia.domain.event_state cimport Listener
 from xenia.domain.events cimport event_connect, event_disconnect, event_ignore, event_listen, event_post
 from xenia.domain.grants cimport GRANT_MAP, grant_hold, grant_release
 from xenia.domain.written cimport frame_written

@@ -2,7 +2,6 @@
 from libc.stdint cimport uint64_t
 from xenia.cpu.engines.emulated.engine cimport EmulatedEngine
 from xenia.domain.domain cimport Directory, Domain as DomainState
-from xenia.domain.time cimport Clock
 from xenia.machine.machine cimport MachineMemory
 from xenia.hypervisor.run_loop cimport RunLoop
 
@@ -23,7 +22,6 @@ cdef class DomainHandle:
     cdef readonly uint64_t nr_pages
     cdef EmulatedEngine engine
     cdef DomainState *domain
-    cdef Clock clock
     cdef RunLoop loop
     cdef object threads, ended, failure, on_end, stale, report
     cdef bint running

@@ -21,7 +21,7 @@ from xenia.cpu.context cimport CONTEXT_FLAGS, CONTEXT_SEGMENTS, RSI, RSP
 from xenia.domain.audit cimport audit_domain
 from xenia.domain.crash cimport crash_report
 from xenia.domain.directory cimport directory_add, directory_remove, directory_reserve, domain_leave
-from xenia.domain.domain cimport SHUTDOWN_NONE, SHUTDOWN_crash, Directory, Domain as DomainState, Vcpu
+from xenia.domain.domain cimport SHUTDOWN_NONE, SHUTDOWN_crash, Directory, Domain as DomainState, DomainCounts, Vcpu
 from xenia.domain.events cimport event_alloc_unbound, event_post, event_reset
 from xenia.domain.grant_frames cimport grant_frames_grow, grant_frames_release
 from xenia.domain.grant_maps cimport grant_maps_release
@@ -135,9 +135,9 @@ cdef class DomainHandle:
         if not domain_init(domain):
             raise MemoryError
         vcpu = domain.vcpus[0]
-        self.emergency_fd, domain.emergency_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self.log_fd, domain.log_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        domain.wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.emergency_fd, domain.links.emergency_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self.log_fd, domain.links.log_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        domain.links.wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.loop.alarm_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC)
         if self.loop.alarm_fd < 0:
             raise OSError(errno, os.strerror(errno))
@@ -146,7 +146,7 @@ cdef class DomainHandle:
         domain.mmu.machine = domain.machine
         domain.mmu.processor = self.engine.processor
         domain.mmu.domid = domid
-        domain.mmu.preempt = &domain.preempt
+        domain.mmu.preempt = &domain.links.preempt
         domain.mmu.perdomain_l1 = domain.mmu.perdomain_l2 = domain.mmu.perdomain_l3 = INVALID_M2P_ENTRY
         domain.shared_info_mfn = INVALID_M2P_ENTRY
         vcpu.processor = self.engine.processor
@@ -155,7 +155,7 @@ cdef class DomainHandle:
         vcpu.processor.on_exit = on_exit
         self.loop.domain = domain
         with nogil:
-            clock_start(domain, &self.clock, warped)
+            clock_start(domain, warped)
             known = directory_add(hypervisor.directory, domain)
         if not known:
             raise HypervisorBug(f"domain number {domid} was given out, and somebody has it")
@@ -165,9 +165,9 @@ cdef class DomainHandle:
             if self.domain.machine != NULL:
                 with nogil:
                     release(self.domain)
-            for fd in (self.emergency_fd, self.log_fd, self.loop.alarm_fd, self.domain.wake_fd,
-                       self.domain.emergency_fd,
-                       self.domain.log_fd):
+            for fd in (self.emergency_fd, self.log_fd, self.loop.alarm_fd, self.domain.links.wake_fd,
+                       self.domain.links.emergency_fd,
+                       self.domain.links.log_fd):
                 if fd >= 0:
                     close(fd)
             domain_leave(self.domain)
@@ -188,8 +188,8 @@ cdef class DomainHandle:
         domain.mmu.tot_pages = self.nr_pages
         domain.mmu.max_pages = max_pages
         with nogil:
-            domain.store_port = event_alloc_unbound(domain, DOM0)
-            domain.console_port = event_alloc_unbound(domain, DOM0)
+            domain.rings.store_port = event_alloc_unbound(domain, DOM0)
+            domain.rings.console_port = event_alloc_unbound(domain, DOM0)
         return frames
 
     def load(self, kernel: ElfKernel, ramdisk: bytes, command_line: str) -> None:
@@ -204,10 +204,10 @@ cdef class DomainHandle:
         start = build(
             kernel, where, frames, memoryview(memory), memory.m2p,
             ramdisk=ramdisk, command_line=command_line, shared_info_maddr=domain.shared_info_mfn << 12,
-            store_port=domain.store_port, console_port=domain.console_port,
+            store_port=domain.rings.store_port, console_port=domain.rings.console_port,
         )
-        domain.store_mfn = start.store_mfn
-        domain.console_mfn = start.console_mfn
+        domain.rings.store_mfn = start.store_mfn
+        domain.rings.console_mfn = start.console_mfn
         domain.is_linux = kernel.notes.guest_os == "linux"
         root = start.root_mfn
         with nogil:
@@ -223,7 +223,7 @@ cdef class DomainHandle:
         vcpu.context.ss = start.ss
         vcpu.context.kernel = True
         vcpu.context.dirty = CONTEXT_FLAGS | CONTEXT_SEGMENTS
-        vcpu.kernel_sp = start.rsp
+        vcpu.traps.kernel_sp = start.rsp
         vcpu.is_up = True
         wallclock_update(domain)
         time_update(vcpu)
@@ -259,7 +259,7 @@ cdef class DomainHandle:
             with nogil:
                 run(&self.loop)
             # while its memory is still there
-            if self.domain.shutdown == SHUTDOWN_crash or self.domain.crash_reason[0]:
+            if self.domain.life.shutdown == SHUTDOWN_crash or self.domain.life.crash_reason[0]:
                 self.report = crash_report(self.domain)
             if self.stale:
                 raise HypervisorBug(
@@ -267,7 +267,7 @@ cdef class DomainHandle:
         except BaseException as failure:
             self.failure = failure
         finally:
-            self.domain.stop = 1
+            self.domain.links.stop = 1
             self.ring_alarm()
             self.running = False
             self.ended.set()
@@ -292,14 +292,14 @@ cdef class DomainHandle:
     @property
     def shutdown(self) -> Shutdown | None:
         """How the domain ended, None while it has not."""
-        if self.domain.shutdown == SHUTDOWN_NONE:
+        if self.domain.life.shutdown == SHUTDOWN_NONE:
             return None
-        return Shutdown.of(self.domain.shutdown, self.domain.crash_reason.decode("utf-8", "replace"),
-                           halted=bool(self.domain.halted))
+        return Shutdown.of(self.domain.life.shutdown, self.domain.life.crash_reason.decode("utf-8", "replace"),
+                           halted=bool(self.domain.life.halted))
 
     def stop(self) -> None:
         """Stop the vcpu where it stands, for good, and wait until it has."""
-        self.domain.stop = 1
+        self.domain.links.stop = 1
         wake(self.domain)
         self.ring_alarm()
         for thread in self.threads:
@@ -315,22 +315,22 @@ cdef class DomainHandle:
     @property
     def store_port(self) -> int:
         """The guest's end of the xenstore channel."""
-        return self.domain.store_port
+        return self.domain.rings.store_port
 
     @property
     def console_port(self) -> int:
         """The guest's end of the console channel."""
-        return self.domain.console_port
+        return self.domain.rings.console_port
 
     @property
     def store_mfn(self) -> int:
         """The frame of the xenstore ring."""
-        return self.domain.store_mfn
+        return self.domain.rings.store_mfn
 
     @property
     def console_mfn(self) -> int:
         """The frame of the console ring."""
-        return self.domain.console_mfn
+        return self.domain.rings.console_mfn
 
     def notify(self, port: int) -> None:
         """Send the event that the guest has bound to `port`; from any thread."""
@@ -359,12 +359,13 @@ cdef class DomainHandle:
     def statistics(self) -> dict[str, object]:
         """Counts since the domain was created."""
         cdef int i
+        cdef DomainCounts *counts = &self.domain.counts
         cdef dict names = {row.number: row.name for row in rows()}
         return {
             "hypercalls": {
-                names.get(i, str(i)): self.domain.nr_hypercalls[i] for i in range(64) if self.domain.nr_hypercalls[i]
+                names.get(i, str(i)): counts.hypercalls[i] for i in range(64) if counts.hypercalls[i]
             },
-            "exceptions": {i: self.domain.nr_exceptions[i] for i in range(32) if self.domain.nr_exceptions[i]},
+            "exceptions": {i: counts.exceptions[i] for i in range(32) if counts.exceptions[i]},
             "mmu_updates": self.domain.mmu.nr_mmu_updates,
             "page_table_writes": self.domain.mmu.nr_ptwr,
             "entries": self.loop.nr_entries,
@@ -450,13 +451,13 @@ cdef uint64_t release(DomainState *domain) noexcept nogil:
     # Everything that a domain holds, once.
     cdef Vcpu *vcpu = domain.vcpus[0]
     cdef uint64_t left
-    if domain.is_dying:
+    if domain.life.is_dying:
         return 0
     directory_remove(domain)
     event_reset(domain)
     grant_maps_release(domain)
     lock(&domain.mmu.lock)
-    domain.is_dying = 1
+    domain.life.is_dying = 1
     domain.mmu.dying = 1
     domain_release_frames(domain)
     if vcpu.mmu.root_kernel:
@@ -468,7 +469,7 @@ cdef uint64_t release(DomainState *domain) noexcept nogil:
         vcpu.mmu.root_kernel = vcpu.mmu.root_user = 0
     if domain.shared_info_mfn != INVALID_M2P_ENTRY:
         domain.machine.frames[domain.shared_info_mfn].type_refs -= 1
-    left = relinquish(&domain.mmu) - domain.nr_grant_frames - domain.nr_status_frames
+    left = relinquish(&domain.mmu) - domain.grants.nr_frames - domain.grants.nr_status_frames
     grant_frames_release(domain)
     if domain.shared_info_mfn != INVALID_M2P_ENTRY:
         left -= 1

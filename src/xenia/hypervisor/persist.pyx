@@ -40,7 +40,7 @@ def save(DomainHandle handle) -> object:
     """
     cdef Domain *domain = handle.domain
     cdef Vcpu *vcpu = domain.vcpus[0]
-    if domain.shutdown != SHUTDOWN_suspend or handle.running:
+    if domain.life.shutdown != SHUTDOWN_suspend or handle.running:
         raise ConfigError("the guest cannot be saved: it has not suspended itself")
     pages = pages_of(&domain.mmu)
 
@@ -52,8 +52,8 @@ def save(DomainHandle handle) -> object:
 
     start = SavedStart(
         start_info=page_number(vcpu.context.gpr[<int>RDX]),
-        store=page_number(domain.store_mfn),
-        console=page_number(domain.console_mfn),
+        store=page_number(domain.rings.store_mfn),
+        console=page_number(domain.rings.console_mfn),
         p2m=array("Q", (page_number(mfn) for mfn in p2m_frames(domain, handle, pages))).tobytes(),
     )
     check_start_info(handle.page(pages[start.start_info]), start.store, start.console)
@@ -127,14 +127,15 @@ cdef int restore(DomainHandle handle, object saved) except -1:
             raise ConfigError(f"the saved guest is damaged: there is no page {pfn:#x} for that")
         return pages[pfn]
 
-    domain.store_mfn, domain.console_mfn = frame_of(saved.start.store, False), frame_of(saved.start.console, False)
+    domain.rings.store_mfn = frame_of(saved.start.store, False)
+    domain.rings.console_mfn = frame_of(saved.start.console, False)
     for index, pfn in enumerate(array("Q", saved.start.p2m)):
         write_p2m(handle.page(frame_of(pfn, False)), 512 * index, pages)
     start_info = frame_of(saved.start.start_info, False)
     write_start_info(
         handle.page(start_info), nr_pages=len(frames), shared_info_maddr=domain.shared_info_mfn << 12,
-        store_mfn=domain.store_mfn, store_port=domain.store_port,
-        console_mfn=domain.console_mfn, console_port=domain.console_port,
+        store_mfn=domain.rings.store_mfn, store_port=domain.rings.store_port,
+        console_mfn=domain.rings.console_mfn, console_port=domain.rings.console_port,
     )
     memory_pin(&domain.mmu, saved.memory, frames)
     domain_restore(domain, saved.domain)
@@ -169,13 +170,13 @@ cdef int restore_shared_info(Domain *domain, object arch) except -1:
 def resume(DomainHandle handle) -> None:
     """Let a guest that suspended itself go on where it is: its suspend was cancelled."""
     cdef Domain *domain = handle.domain
-    if domain.shutdown != SHUTDOWN_suspend:
+    if domain.life.shutdown != SHUTDOWN_suspend:
         raise ConfigError("the guest has not suspended itself")
     for thread in handle.threads:
         thread.end()
     domain.vcpus[0].context.gpr[<int>RAX] = 1    # the suspend was cancelled
-    domain.shutdown = domain.shutdown_code = SHUTDOWN_NONE
-    domain.stop = 0
+    domain.life.shutdown = domain.life.shutdown_code = SHUTDOWN_NONE
+    domain.links.stop = 0
     handle.threads = []
     handle.ended.clear()
     handle.start(handle.on_end)

@@ -4,12 +4,12 @@ Theory of operation.  `run` enters the processor again and again; `on_exit` is w
 and nearly always answers RESUME, so that the guest goes on without coming back here.  It comes back for what needs the
 world outside: the guest blocks, shuts down, crashes, or somebody kicked it.
 
-A kick has two halves: `domain.preempt`, which the loop clears before it looks at what there is to do, and the
+A kick has two halves: `domain.links.preempt`, which the loop clears before it looks at what there is to do, and the
 processor's own stop request, which is obeyed at the next translated block and is never forgotten.  In that order, a
 request that arrives at any moment is either seen by the loop or ends the next entry at once.
 
 Timers: the earliest deadline of the vcpu is put into a timerfd; a thread of its own waits for it and kicks.  A blocked
-vcpu needs no alarm: the loop itself waits, for the deadline or for somebody to write to `domain.wake_fd`.
+vcpu needs no alarm: the loop itself waits, for the deadline or for somebody to write to `domain.links.wake_fd`.
 """
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -17,14 +17,12 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from xenia.cpu.processor cimport (
     EXIT_EXCEPTION, EXIT_SOFT_INTERRUPT, EXIT_SYSCALL, EXIT_SYSENTER, LEAVE, TRAP_GP, TRAP_PF, TRAP_UD, Exit,
 )
-from xenia.domain.domain cimport (
-    RUNSTATE_blocked, RUNSTATE_offline, RUNSTATE_runnable, RUNSTATE_running, SHUTDOWN_NONE, SHUTDOWN_suspend, Domain,
-    Vcpu,
-)
+from xenia.domain.clock cimport RUNSTATE_blocked, RUNSTATE_offline, RUNSTATE_runnable, RUNSTATE_running
+from xenia.domain.domain cimport SHUTDOWN_NONE, SHUTDOWN_suspend, Domain, Vcpu
 from xenia.domain.events cimport events_apply_mailbox, vcpu_nudge
 from xenia.domain.lifecycle cimport domain_shutdown
 from xenia.domain.sleep cimport sleeps_for_good
-from xenia.domain.time cimport Clock, clock_warp_to, runstate_change, system_time, time_update, timers_fire, timers_next
+from xenia.domain.time cimport clock_warp_to, runstate_change, system_time, time_update, timers_fire, timers_next
 from xenia.domain.pv.traps cimport (
     deliver_pending, general_protection, inject_exception, invalid_opcode, page_fault, soft_interrupt,
     syscall_from_user,
@@ -71,7 +69,7 @@ cdef int on_exit(void *opaque, Exit *exit) noexcept nogil:
     if exit.kind == EXIT_SYSCALL:
         verdict = hypercall(vcpu) if vcpu.context.kernel else syscall_from_user(vcpu, False)
     elif exit.kind == EXIT_EXCEPTION:
-        domain.nr_exceptions[exit.vector & 31] += 1
+        domain.counts.exceptions[exit.vector & 31] += 1
         if exit.vector == TRAP_PF:
             verdict = page_fault(vcpu, exit.error, exit.address)
         elif exit.vector == TRAP_GP:
@@ -86,7 +84,7 @@ cdef int on_exit(void *opaque, Exit *exit) noexcept nogil:
         verdict = syscall_from_user(vcpu, True)
     else:
         return LEAVE
-    if verdict == LEAVE or domain.preempt or domain.shutdown != SHUTDOWN_NONE or vcpu.blocked:
+    if verdict == LEAVE or domain.links.preempt or domain.life.shutdown != SHUTDOWN_NONE or vcpu.blocked:
         return LEAVE
     return deliver_pending(vcpu)
 
@@ -97,23 +95,23 @@ cdef void run(RunLoop *loop) noexcept nogil:
     cdef uint64_t now
     time_update(vcpu)
     while True:
-        ATOMIC_SET(domain.preempt, 0)
-        if domain.stop or domain.shutdown != SHUTDOWN_NONE:
+        ATOMIC_SET(domain.links.preempt, 0)
+        if domain.links.stop or domain.life.shutdown != SHUTDOWN_NONE:
             break
-        if domain.nr_written:
+        if domain.written.nr:
             written_apply(domain)
-        if domain.mailbox_any:
+        if domain.links.mailbox_any:
             events_apply_mailbox(domain)
         vcpu.yielded = 0
         now = system_time(domain)
         timers_fire(vcpu, now)
         if vcpu.blocked:
-            if events_pending(vcpu) or vcpu.nmi_pending:
+            if events_pending(vcpu) or vcpu.traps.nmi_pending:
                 vcpu_unblock(vcpu)
             else:
                 idle(loop, now)
                 continue
-        if vcpu.runstate != RUNSTATE_running:
+        if vcpu.runstate.state != RUNSTATE_running:
             runstate_change(vcpu, RUNSTATE_running, now)
         if deliver_pending(vcpu) == LEAVE:
             continue
@@ -122,7 +120,7 @@ cdef void run(RunLoop *loop) noexcept nogil:
             break
         loop.nr_entries += 1
         vcpu.processor.ops.run(vcpu.processor)
-    runstate_change(vcpu, RUNSTATE_offline if domain.shutdown != SHUTDOWN_NONE else RUNSTATE_runnable,
+    runstate_change(vcpu, RUNSTATE_offline if domain.life.shutdown != SHUTDOWN_NONE else RUNSTATE_runnable,
                     system_time(domain))
 
 
@@ -136,22 +134,22 @@ cdef void idle(RunLoop *loop, uint64_t now) noexcept nogil:
     cdef timespec timeout
     cdef pollfd waiting
     loop.nr_idle += 1
-    if vcpu.runstate != RUNSTATE_blocked:
+    if vcpu.runstate.state != RUNSTATE_blocked:
         runstate_change(vcpu, RUNSTATE_blocked, now)
     if sleeps_for_good(vcpu, now, deadline):
-        domain.halted = 1
+        domain.life.halted = 1
         domain_shutdown(domain, SHUTDOWN_suspend)
         return
-    if deadline and (<Clock *>domain.clock).warped:
+    if deadline and domain.clock.warped:
         wait = 0
     timeout.tv_sec = wait // NS
     timeout.tv_nsec = wait % NS
-    waiting.fd = domain.wake_fd
+    waiting.fd = domain.links.wake_fd
     waiting.events = POLLIN
     waiting.revents = 0
     if ppoll(&waiting, 1, &timeout if deadline else NULL, NULL) > 0:
-        read(domain.wake_fd, &drained, 8)
-    elif deadline and (<Clock *>domain.clock).warped:
+        read(domain.links.wake_fd, &drained, 8)
+    elif deadline and domain.clock.warped:
         clock_warp_to(domain, deadline)
 
 
@@ -180,7 +178,7 @@ cdef void alarm_thread(RunLoop *loop) noexcept nogil:
     cdef Domain *domain = loop.domain
     cdef uint64_t rings
     while read(loop.alarm_fd, &rings, 8) == 8:
-        if domain.stop or domain.shutdown != SHUTDOWN_NONE:
+        if domain.links.stop or domain.life.shutdown != SHUTDOWN_NONE:
             return
         vcpu_nudge(domain.vcpus[0])
 
@@ -191,4 +189,4 @@ cdef void wake(Domain *domain) noexcept nogil:
     cdef uint32_t id
     for id in range(domain.nr_vcpus):
         vcpu_nudge(domain.vcpus[id])
-    write(domain.wake_fd, &one, 8)
+    write(domain.links.wake_fd, &one, 8)

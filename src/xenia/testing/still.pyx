@@ -27,7 +27,9 @@ from xenia.cpu.context cimport R8, R9, R10, RAX, RDI, RDX, RSI, Context
 from xenia.cpu.processor cimport LEAVE
 from xenia.domain.audit cimport audit_domain
 from xenia.domain.directory cimport directory_add, directory_remove, directory_reserve, domain_leave
-from xenia.domain.domain cimport RUNSTATE_running, SHUTDOWN_NONE, Directory, Domain, Listener, Vcpu
+from xenia.domain.clock cimport RUNSTATE_running
+from xenia.domain.domain cimport SHUTDOWN_NONE, Directory, Domain, Vcpu
+from xenia.domain.event_state cimport Listener
 from xenia.domain.events cimport (
     event_connect, event_disconnect, event_ignore, event_listen, event_open, event_post, event_reset, event_set_pending,
     events_apply_mailbox,
@@ -36,7 +38,13 @@ from xenia.domain.grant_frames cimport grant_frames_release
 from xenia.domain.grant_maps cimport grant_maps_release
 from xenia.domain.lifecycle cimport domain_hold_rings, domain_init, domain_release_frames
 from xenia.domain.time cimport (
-    Clock, clock_start_with, clock_warp_to, runstate_change, system_time, time_update, timers_fire, timers_next,
+    clock_start_with,
+    clock_warp_to,
+    runstate_change,
+    system_time,
+    time_update,
+    timers_fire,
+    timers_next,
     wallclock_update,
 )
 from xenia.domain.upcall cimport vcpu_unblock
@@ -97,7 +105,6 @@ cdef class StillDomain:
     cdef MachineMemory memory
     cdef Others others
     cdef Domain *domain
-    cdef Clock clock
     cdef RecordingProcessor processor
     cdef Listener listener
     cdef bint sends_back
@@ -127,7 +134,7 @@ cdef class StillDomain:
         vcpu = domain.vcpus[0]
         domain.machine = domain.mmu.machine = machine
         domain.domid = domain.mmu.domid = domid
-        domain.mmu.preempt = &domain.preempt
+        domain.mmu.preempt = &domain.links.preempt
         self.processor = RecordingProcessor()
         self.processor.attach(machine, &vcpu.context)
         self.processor.state.processor.vcpu = vcpu
@@ -146,7 +153,7 @@ cdef class StillDomain:
         domain.mmu.max_pages = NR_PAGES + 4 + <uint64_t>spare
         domain.shared_info.arch.max_pfn = NR_PAGES + 4
         self.build_tables()
-        domain.store_mfn, domain.console_mfn = self.frames[STORE_PAGE], self.frames[CONSOLE_PAGE]
+        domain.rings.store_mfn, domain.rings.console_mfn = self.frames[STORE_PAGE], self.frames[CONSOLE_PAGE]
         if get_page_and_type(&domain.mmu, self.frames[NR_PAGES + 3], FRAME_L4) or domain_hold_rings(domain):
             raise AssertionError("the page tables do not validate")
         vcpu.mmu.root_kernel = vcpu.mmu.root_loaded = self.frames[NR_PAGES + 3]
@@ -154,14 +161,14 @@ cdef class StillDomain:
         vcpu.context.kernel = 1
         self.processor.state.host_ns = 1_000_000_000
         self.processor.state.step = 100_000
-        clock_start_with(domain, &self.clock, warped, recorded_host_clock, &self.processor.state,
+        clock_start_with(domain, warped, recorded_host_clock, &self.processor.state,
                          1_700_000_000_123_456_789)
         self.processor.state.step = 0
         wallclock_update(domain)
         time_update(vcpu)
         runstate_change(vcpu, RUNSTATE_running, system_time(domain))
         directory_add(self.others.directory, domain)
-        vcpu.timers_changed = 0
+        vcpu.timers.changed = 0
 
     cdef void build_tables(self) noexcept:
         cdef Machine *machine = self.memory.machine
@@ -247,10 +254,10 @@ cdef class StillDomain:
             event_reset(domain)
             grant_maps_release(domain)
             lock(&domain.mmu.lock)
-            domain.is_dying = domain.mmu.dying = 1
+            domain.life.is_dying = domain.mmu.dying = 1
             domain_release_frames(domain)
             put_page_and_type(&domain.mmu, domain.vcpus[0].mmu.root_kernel)
-            left = relinquish(&domain.mmu) - domain.nr_grant_frames - domain.nr_status_frames
+            left = relinquish(&domain.mmu) - domain.grants.nr_frames - domain.grants.nr_status_frames
             grant_frames_release(domain)
             unlock(&domain.mmu.lock)
         return left
@@ -294,7 +301,7 @@ cdef class StillDomain:
 
     def count(self, number: int) -> int:
         """How often a hypercall was made."""
-        return self.domain.nr_hypercalls[<int>number]
+        return self.domain.counts.hypercalls[<int>number]
 
     # --- events
 
@@ -387,15 +394,15 @@ cdef class StillDomain:
     @property
     def preempt(self) -> bool:
         """Somebody wants it off the processor."""
-        return self.domain.preempt
+        return self.domain.links.preempt
 
     @preempt.setter
     def preempt(self, value: bool) -> None:
-        self.domain.preempt = value
+        self.domain.links.preempt = value
 
     def set_wake_fd(self, fd: int) -> None:
         """The eventfd that wakes a blocked vcpu."""
-        self.domain.wake_fd = fd
+        self.domain.links.wake_fd = fd
 
     # --- time and scheduling
 
@@ -461,12 +468,12 @@ cdef class StillDomain:
     @property
     def nmi_pending(self) -> bool:
         """An NMI waits."""
-        return self.domain.vcpus[0].nmi_pending
+        return self.domain.vcpus[0].traps.nmi_pending
 
     @property
     def iopl(self) -> int:
         """I/O privilege level of its kernel's user mode."""
-        return self.domain.vcpus[0].iopl
+        return self.domain.vcpus[0].ports.iopl
 
     @property
     def vm_assist(self) -> int:
@@ -476,11 +483,11 @@ cdef class StillDomain:
     @property
     def shutdown(self) -> int:
         """SHUTDOWN_*; -1 while it lives."""
-        return self.domain.shutdown
+        return self.domain.life.shutdown
 
     def set_emergency_fd(self, fd: int) -> None:
         """Where console_io writes."""
-        self.domain.emergency_fd = fd
+        self.domain.links.emergency_fd = fd
 
     def set_handle(self, handle: bytes) -> None:
         """Its UUID."""
@@ -516,7 +523,7 @@ cdef class StillDomain:
             self.table_requests(state, page, number)
         copy_to_guest(&self.domain.mmu, vcpu.mmu.root_kernel, where, page, sizeof(page))
         if draw(state) % 8 == 0:
-            i = self.domain.store_mfn if draw(state) % 2 else self.domain.console_mfn
+            i = self.domain.rings.store_mfn if draw(state) % 2 else self.domain.rings.console_mfn
             memcpy(&frame_words(self.memory.machine, i)[draw(state) % 480], page, sizeof(page))
         for i in range(6):
             args[i] = self.interesting(state)
@@ -534,13 +541,13 @@ cdef class StillDomain:
         if number == HYPERVISOR_vcpu_op:
             args[2] = args[1]
             args[1] = draw(state) % 8 == 0
-        self.domain.preempt = draw(state) % 16 == 0
+        self.domain.links.preempt = draw(state) % 16 == 0
         self.succeeded[number] += hypercall_call(vcpu, number, args) >= 0
         self.processor.state.host_ns += draw(state) % 100_000
         if draw(state) % 64 == 0:
             timers_fire(vcpu, system_time(self.domain))
             events_apply_mailbox(self.domain)
-        self.domain.shutdown = self.domain.shutdown_code = SHUTDOWN_NONE
+        self.domain.life.shutdown = self.domain.life.shutdown_code = SHUTDOWN_NONE
         vcpu_unblock(vcpu)
         vcpu.yielded = 0
 

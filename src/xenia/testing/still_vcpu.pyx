@@ -97,7 +97,7 @@ cdef class StillVcpu:
         vcpu.context.cs = 0xe033
         vcpu.context.ss = 0xe02b
         vcpu.context.kernel = True
-        vcpu.kernel_sp = KERNEL + 0x8000
+        vcpu.traps.kernel_sp = KERNEL + 0x8000
 
     cdef uint64_t *words(self, uint64_t mfn):
         return <uint64_t *>(self.memory.machine.base + (mfn << 12))
@@ -251,11 +251,11 @@ cdef class StillVcpu:
     @property
     def iopl(self):
         """The virtual IOPL."""
-        return self.vcpu.iopl
+        return self.vcpu.ports.iopl
 
     @iopl.setter
     def iopl(self, value):
-        self.vcpu.iopl = value
+        self.vcpu.ports.iopl = value
 
     def set_vm_assist(self, bits):
         """The domain's vm_assist bits."""
@@ -267,8 +267,8 @@ cdef class StillVcpu:
 
     def set_port_bitmap(self, va, ports):
         """As PHYSDEVOP_set_iobitmap."""
-        self.vcpu.iobmp_va = va
-        self.vcpu.iobmp_limit = ports
+        self.vcpu.ports.iobmp_va = va
+        self.vcpu.ports.iobmp_limit = ports
 
     def set_roots(self, user):
         """mfn of the user L4."""
@@ -276,17 +276,17 @@ cdef class StillVcpu:
 
     def raise_nmi(self):
         """Make an NMI pending."""
-        self.vcpu.nmi_pending = True
+        self.vcpu.traps.nmi_pending = True
 
     @property
     def nmi_masked(self):
         """Whether an NMI is being handled."""
-        return bool(self.vcpu.nmi_masked)
+        return bool(self.vcpu.traps.nmi_masked)
 
     @property
     def crash(self):
         """Why the domain crashed, None if it has not."""
-        return None if self.domain.shutdown < 0 else self.domain.crash_reason.decode()
+        return None if self.domain.life.shutdown < 0 else self.domain.life.crash_reason.decode()
 
     def crash_report(self):
         """crash_report: what the log gets, line by line."""
@@ -319,7 +319,7 @@ cdef class StillVcpu:
     @property
     def gs_bases(self):
         """(kernel, user), as kept in the vcpu."""
-        return self.vcpu.gs_base_kernel, self.vcpu.gs_base_user
+        return self.vcpu.control.gs_base_kernel, self.vcpu.control.gs_base_user
 
     # --- exits: True where the vcpu goes on
 

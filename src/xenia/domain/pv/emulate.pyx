@@ -29,7 +29,7 @@ from xenia.domain.pv.instruction cimport (
     operand_write,
 )
 from xenia.domain.pv.msr cimport msr_read, msr_write
-from xenia.domain.time cimport Clock
+from xenia.domain.clock cimport Clock
 from xenia.machine.lock cimport lock, unlock
 from xenia.mm.access cimport copy_from_guest
 from xenia.mm.pv.update cimport new_base_pointer
@@ -65,7 +65,7 @@ cdef extern from *:
 
 cdef uint32_t tsc_khz(Vcpu *vcpu) noexcept nogil:
     # pvclock's factors turned round: ns = (tsc << shift) * mul_frac >> 32.
-    cdef Clock *clock = <Clock *>vcpu.domain.clock
+    cdef Clock *clock = &vcpu.domain.clock
     cdef uint64_t khz
     if clock == NULL or clock.mul_frac == 0:
         return 0
@@ -105,21 +105,21 @@ cdef int emulate_forced(Vcpu *vcpu) noexcept nogil:
 
 cdef void taskswitch(Vcpu *vcpu, bint set) noexcept nogil:
     if set:
-        vcpu.cr0 |= CR0_TS
+        vcpu.control.cr0 |= CR0_TS
     else:
-        vcpu.cr0 &= ~<uint64_t>CR0_TS
+        vcpu.control.cr0 &= ~<uint64_t>CR0_TS
     vcpu.processor.ops.set_ts(vcpu.processor, set)
 
 
 cdef bint control_read(Vcpu *vcpu, int n, uint64_t *value) noexcept nogil:
     if n == 0:
-        value[0] = CR0_XEN | vcpu.cr0 & CR0_TS
+        value[0] = CR0_XEN | vcpu.control.cr0 & CR0_TS
     elif n == 2:
-        value[0] = vcpu.cr2
+        value[0] = vcpu.control.cr2
     elif n == 3:
         value[0] = vcpu.mmu.root_kernel << 12
     elif n == 4:
-        value[0] = CR4_XEN | vcpu.cr4 & CR4_GUEST
+        value[0] = CR4_XEN | vcpu.control.cr4 & CR4_GUEST
     else:
         return False
     return True
@@ -132,7 +132,7 @@ cdef bint control_write(Vcpu *vcpu, int n, uint64_t value) noexcept nogil:
             return False
         taskswitch(vcpu, value & CR0_TS != 0)
     elif n == 2:
-        vcpu.cr2 = value
+        vcpu.control.cr2 = value
         vcpu.info.arch.cr2 = value
     elif n == 3:
         lock(&vcpu.domain.mmu.lock)
@@ -140,8 +140,8 @@ cdef bint control_write(Vcpu *vcpu, int n, uint64_t value) noexcept nogil:
         unlock(&vcpu.domain.mmu.lock)
         return refused == 0
     elif n == 4:
-        vcpu.cr4 = value & CR4_GUEST
-        vcpu.processor.ops.set_cr4(vcpu.processor, CR4_XEN | vcpu.cr4)
+        vcpu.control.cr4 = value & CR4_GUEST
+        vcpu.processor.ops.set_cr4(vcpu.processor, CR4_XEN | vcpu.control.cr4)
     else:
         return False
     return True
@@ -150,7 +150,7 @@ cdef bint control_write(Vcpu *vcpu, int n, uint64_t value) noexcept nogil:
 cdef int debugreg_write(Vcpu *vcpu, int n, uint64_t value) noexcept nogil:
     cdef uint64_t in_use
     cdef int slot
-    if n < 0 or n > 7 or (n == 4 or n == 5) and vcpu.cr4 & CR4_DE != 0:
+    if n < 0 or n > 7 or (n == 4 or n == 5) and vcpu.control.cr4 & CR4_DE != 0:
         return -XEN_ENODEV
     in_use = value
     if n < 4:
@@ -170,23 +170,23 @@ cdef int debugreg_write(Vcpu *vcpu, int n, uint64_t value) noexcept nogil:
             # breakpoints on ports need CR4.DE; the guest's ports are none of the processor's
             for slot in range(4):
                 if value >> (16 + 4 * slot) & 3 == 2:
-                    if not vcpu.cr4 & CR4_DE:
+                    if not vcpu.control.cr4 & CR4_DE:
                         return -XEN_EPERM
                     in_use &= ~(<uint64_t>3 << 2 * slot)
-    vcpu.dr[n] = value
+    vcpu.control.dr[n] = value
     vcpu.processor.ops.set_debugreg(vcpu.processor, n, in_use)
     return 0
 
 
 cdef int debugreg_read(Vcpu *vcpu, int n, uint64_t *value) noexcept nogil:
-    if n < 0 or n > 7 or (n == 4 or n == 5) and vcpu.cr4 & CR4_DE != 0:
+    if n < 0 or n > 7 or (n == 4 or n == 5) and vcpu.control.cr4 & CR4_DE != 0:
         return -XEN_ENODEV
     if n == 4 or n == 6:
-        value[0] = vcpu.dr[6] | DR6_ONES
+        value[0] = vcpu.control.dr[6] | DR6_ONES
     elif n == 5 or n == 7:
-        value[0] = vcpu.dr[7] | DR7_ONES
+        value[0] = vcpu.control.dr[7] | DR7_ONES
     else:
-        value[0] = vcpu.dr[n]
+        value[0] = vcpu.control.dr[n]
     return 0
 
 
@@ -197,16 +197,16 @@ cdef bint iopl_allows(Vcpu *vcpu) noexcept nogil:
     cdef int ring = 3
     if vcpu.context.kernel:
         ring = 0 if vcpu.domain.vm_assist & (1 << VMASST_TYPE_architectural_iopl) else 1
-    return ring <= vcpu.iopl
+    return ring <= vcpu.ports.iopl
 
 
 cdef bint port_allowed(Vcpu *vcpu, uint32_t port, int size) noexcept nogil:
     cdef uint16_t bits = 0
     if iopl_allows(vcpu):
         return True
-    if vcpu.iobmp_va == 0 or port + size > vcpu.iobmp_limit:
+    if vcpu.ports.iobmp_va == 0 or port + size > vcpu.ports.iobmp_limit:
         return False
-    if bitmap_read(vcpu, vcpu.iobmp_va + (port >> 3), &bits) != 0:
+    if bitmap_read(vcpu, vcpu.ports.iobmp_va + (port >> 3), &bits) != 0:
         return False
     return not bits >> (port & 7) & (1 << size) - 1
 
@@ -227,18 +227,18 @@ cdef uint32_t port_read(Vcpu *vcpu, uint32_t port, int size) noexcept nogil:
     cdef uint64_t value = <uint64_t>0xffffffff
     cdef uint32_t shift
     if port == PCI_ADDRESS and size == 4:
-        return vcpu.pci_cf8
+        return vcpu.ports.pci_cf8
     if port <= CMOS_INDEX < port + size:
         shift = 8 * (CMOS_INDEX - port)
-        value = value & ~(<uint64_t>0xff << shift) | <uint64_t>vcpu.cmos_index << shift
+        value = value & ~(<uint64_t>0xff << shift) | <uint64_t>vcpu.ports.cmos_index << shift
     return <uint32_t>cut(value, size)
 
 
 cdef void port_write(Vcpu *vcpu, uint32_t port, int size, uint32_t value) noexcept nogil:
     if port == PCI_ADDRESS and size == 4:
-        vcpu.pci_cf8 = value
+        vcpu.ports.pci_cf8 = value
     elif port <= CMOS_INDEX < port + size:
-        vcpu.cmos_index = <uint8_t>(value >> 8 * (CMOS_INDEX - port))
+        vcpu.ports.cmos_index = <uint8_t>(value >> 8 * (CMOS_INDEX - port))
 
 
 cdef int port_instruction(Vcpu *vcpu, const Instruction *insn) noexcept nogil:
@@ -328,7 +328,7 @@ cdef bint system_instruction(Vcpu *vcpu, const Instruction *insn, Fault *fault) 
     elif insn.opcode == 0x22:
         return control_write(vcpu, insn.reg, gpr[insn.rm])
     elif insn.opcode == 0x21 or insn.opcode == 0x23:
-        if insn.reg > 7 or (insn.reg == 4 or insn.reg == 5) and vcpu.cr4 & CR4_DE != 0:
+        if insn.reg > 7 or (insn.reg == 4 or insn.reg == 5) and vcpu.control.cr4 & CR4_DE != 0:
             fault.vector = TRAP_UD
             fault.error = 0
             fault.address = 0
@@ -345,7 +345,7 @@ cdef bint system_instruction(Vcpu *vcpu, const Instruction *insn, Fault *fault) 
     elif insn.opcode == 0x31 or insn.opcode == 0x01 and insn.modrm == 0xf9:
         split(gpr, vcpu.processor.ops.read_tsc(vcpu.processor))
         if insn.opcode == 0x01:
-            gpr[RCX] = vcpu.tsc_aux
+            gpr[RCX] = vcpu.control.tsc_aux
     elif insn.opcode == 0xa2:
         cpuid(vcpu)
     else:

@@ -118,19 +118,19 @@ cdef bint msr_read(Vcpu *vcpu, uint32_t index, uint64_t *value) noexcept nogil:
     elif index == GS_BASE:
         value[0] = segment_base(vcpu, SREG_GS)
     elif index == SHADOW_GS_BASE:
-        value[0] = vcpu.gs_base_user
+        value[0] = vcpu.control.gs_base_user
     elif index == IA32_TSC:
         value[0] = vcpu.processor.ops.read_tsc(vcpu.processor)
     elif index == EFER:
         value[0] = EFER_VALUE
     elif index == TSC_AUX:
-        value[0] = vcpu.tsc_aux
+        value[0] = vcpu.control.tsc_aux
     elif index == IA32_APIC_BASE:
         value[0] = <uint64_t>0xfee00000 | APIC_BASE_ENABLE | (0 if vcpu.id else APIC_BASE_BSP)
     elif index == IA32_MCG_STATUS:
-        value[0] = vcpu.mcg_status
+        value[0] = vcpu.control.mcg_status
     elif IA32_MC0_CTL2 <= index < IA32_MC0_CTL2 + MCE_BANKS:
-        value[0] = vcpu.mc_ctl2[index - IA32_MC0_CTL2]
+        value[0] = vcpu.control.mc_ctl2[index - IA32_MC0_CTL2]
     elif is_bank_control(index):
         value[0] = EVERYTHING
     elif index == XEN_HYPERCALL_PAGE:
@@ -151,25 +151,25 @@ cdef bint msr_write(Vcpu *vcpu, uint32_t index, uint64_t value) noexcept nogil:
         if index == FS_BASE:
             vcpu.processor.ops.set_segment_base(vcpu.processor, SREG_FS, value)
         elif index == GS_BASE:
-            vcpu.gs_base_kernel = value
+            vcpu.control.gs_base_kernel = value
             vcpu.processor.ops.set_segment_base(vcpu.processor, SREG_GS, value)
         else:
-            vcpu.gs_base_user = value
+            vcpu.control.gs_base_user = value
         return True
     if index == TSC_AUX:
         if value >> 32:
             return False
-        vcpu.tsc_aux = value
+        vcpu.control.tsc_aux = value
         return True
     if index == EFER:
         return value == EFER_VALUE
     if index == XEN_HYPERCALL_PAGE:
         return fill_hypercall_page(vcpu, value)
     if index == IA32_MCG_STATUS:
-        vcpu.mcg_status = value
+        vcpu.control.mcg_status = value
         return True
     if IA32_MC0_CTL2 <= index < IA32_MC0_CTL2 + MCE_BANKS:
-        vcpu.mc_ctl2[index - IA32_MC0_CTL2] = value
+        vcpu.control.mc_ctl2[index - IA32_MC0_CTL2] = value
         return True
     known = constant(index)
     if is_bank_control(index) or known != NULL and (known.kind == READ_ANY or known.kind == WRITE_ANY):

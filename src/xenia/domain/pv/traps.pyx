@@ -32,7 +32,8 @@ from xenia.cpu.processor cimport (
     LEAVE, PFEC_FETCH, PFEC_PRESENT, PFEC_RESERVED, PFEC_USER, PFEC_WRITE, RESUME, TRAP_AC, TRAP_BP, TRAP_DB, TRAP_DF,
     TRAP_GP, TRAP_NM, TRAP_NMI, TRAP_NP, TRAP_OF, TRAP_PF, TRAP_SS, TRAP_TS, TRAP_UD, Processor,
 )
-from xenia.domain.domain cimport SHUTDOWN_NONE, SHUTDOWN_crash, Callback, Domain, Vcpu
+from xenia.domain.domain cimport SHUTDOWN_NONE, SHUTDOWN_crash, Domain, Vcpu
+from xenia.domain.vcpu_state cimport Callback
 from xenia.domain.pv.emulate cimport emulate_forced, emulate_privileged
 from xenia.domain.pv.instruction cimport EMULATE_DONE, EMULATE_FAULT, EMULATE_UNHANDLED, Fault
 from xenia.domain.lifecycle cimport domain_shutdown
@@ -69,8 +70,8 @@ cdef uint64_t IRET_FLAGS = 0x254dd5     # CF PF AF ZF SF TF DF OF NT RF AC ID
 
 cdef void domain_crash(Domain *domain, const char *reason) noexcept nogil:
     # The first reason stays: what follows a crash is its consequence.
-    if domain.shutdown == SHUTDOWN_NONE:
-        strncpy(domain.crash_reason, reason, sizeof(domain.crash_reason) - 1)
+    if domain.life.shutdown == SHUTDOWN_NONE:
+        strncpy(domain.life.crash_reason, reason, sizeof(domain.life.crash_reason) - 1)
         domain_shutdown(domain, SHUTDOWN_crash)
 
 
@@ -107,12 +108,12 @@ cdef void switch_mode(Vcpu *vcpu, bint kernel) noexcept nogil:
         return
     processor.ops.get_segment(processor, SREG_GS, &selector, &base)
     if kernel:
-        vcpu.gs_base_user = base
-        processor.ops.set_segment_base(processor, SREG_GS, vcpu.gs_base_kernel)
+        vcpu.control.gs_base_user = base
+        processor.ops.set_segment_base(processor, SREG_GS, vcpu.control.gs_base_kernel)
         root = vcpu.mmu.root_kernel
     else:
-        vcpu.gs_base_kernel = base
-        processor.ops.set_segment_base(processor, SREG_GS, vcpu.gs_base_user)
+        vcpu.control.gs_base_kernel = base
+        processor.ops.set_segment_base(processor, SREG_GS, vcpu.control.gs_base_user)
         root = vcpu.mmu.root_kernel if roots_alike(vcpu) else vcpu.mmu.root_user
     vcpu.context.kernel = kernel
     vcpu.context.dirty |= CONTEXT_SEGMENTS
@@ -140,7 +141,7 @@ cdef int bounce(Vcpu *vcpu, uint64_t handler, int how, uint32_t error) noexcept 
         cs = context.cs & 0xfffc
     else:
         switch_mode(vcpu, True)
-        stack = vcpu.kernel_sp
+        stack = vcpu.traps.kernel_sp
         cs = context.cs
     stack &= ~<uint64_t>15
     masked = info.evtchn_upcall_mask
@@ -150,7 +151,7 @@ cdef int bounce(Vcpu *vcpu, uint64_t handler, int how, uint32_t error) noexcept 
     if not masked:
         rflags |= EFLAGS_IF
     if vcpu.domain.vm_assist & (1 << VMASST_TYPE_architectural_iopl):
-        rflags |= <uint64_t>vcpu.iopl << 12
+        rflags |= <uint64_t>vcpu.ports.iopl << 12
 
     frame[0] = context.gpr[RCX]
     frame[1] = context.gpr[R11]
@@ -182,7 +183,7 @@ cdef int bounce(Vcpu *vcpu, uint64_t handler, int how, uint32_t error) noexcept 
 
 
 cdef inline int bounce_trap(Vcpu *vcpu, int vector, int how, uint32_t error) noexcept nogil:
-    cdef trap_info_t *trap = &vcpu.traps[vector]
+    cdef trap_info_t *trap = &vcpu.traps.table[vector]
     if trap.flags & TRAP_FLAGS_MASK_EVENTS:
         how |= BOUNCE_MASK_EVENTS
     return bounce(vcpu, trap.address, how, error)
@@ -197,16 +198,16 @@ cdef int inject_exception(Vcpu *vcpu, int vector, uint32_t error, uint64_t addre
         error &= ~<uint32_t>PFEC_USER
         if not vcpu.context.kernel:
             error |= PFEC_USER
-        vcpu.cr2 = address
+        vcpu.control.cr2 = address
         vcpu.info.arch.cr2 = address
     elif vector == TRAP_DB:
-        vcpu.dr[6] |= address & DR6_STATUS
+        vcpu.control.dr[6] |= address & DR6_STATUS
     elif vector == TRAP_NM:
         # TS set by the guest: its business, once.  Set by us: go on.
         vcpu.processor.ops.set_ts(vcpu.processor, False)
-        if not vcpu.cr0 & CR0_TS:
+        if not vcpu.control.cr0 & CR0_TS:
             return RESUME
-        vcpu.cr0 &= ~<uint64_t>CR0_TS
+        vcpu.control.cr0 &= ~<uint64_t>CR0_TS
     elif vector == TRAP_DF:
         domain_crash(vcpu.domain, b"double fault")
         return LEAVE
@@ -289,7 +290,7 @@ cdef int finish(Vcpu *vcpu, int outcome, Fault *fault) noexcept nogil:
     cdef Context *context = &vcpu.context
     if outcome == EMULATE_FAULT:
         return inject_exception(vcpu, fault.vector, fault.error, fault.address)
-    if vcpu.domain.shutdown != SHUTDOWN_NONE:
+    if vcpu.domain.life.shutdown != SHUTDOWN_NONE:
         return LEAVE
     if context.rflags & EFLAGS_RF:
         context.rflags &= ~<uint64_t>EFLAGS_RF
@@ -301,7 +302,7 @@ cdef int finish(Vcpu *vcpu, int outcome, Fault *fault) noexcept nogil:
 
 cdef int soft_interrupt(Vcpu *vcpu, int vector) noexcept nogil:
     cdef int ring = 3
-    cdef trap_info_t *trap = &vcpu.traps[vector & 0xff]
+    cdef trap_info_t *trap = &vcpu.traps.table[vector & 0xff]
     if vector == TRAP_BP or vector == TRAP_OF:      # the real IDT lets every ring raise these
         return inject_exception(vcpu, vector, 0, 0)
     if vector == 0x80 and trap.address:             # and this one where the guest has a handler
@@ -323,7 +324,7 @@ cdef int syscall_from_user(Vcpu *vcpu, bint is_sysenter) noexcept nogil:
     cdef bint compat
     cdef int verdict
     if is_sysenter:
-        callback = &vcpu.sysenter_callback
+        callback = &vcpu.traps.sysenter_callback
         if callback.address == 0:
             context.rip -= SYSCALL_LENGTH
             return inject_exception(vcpu, TRAP_GP, 0, 0)
@@ -337,9 +338,9 @@ cdef int syscall_from_user(Vcpu *vcpu, bint is_sysenter) noexcept nogil:
             context.dirty |= CONTEXT_FLAGS
         return bounce_callback(vcpu, callback)
     compat = code_mode(vcpu) != 64
-    callback = &vcpu.syscall_callback
-    if compat and vcpu.syscall32_callback.address:
-        callback = &vcpu.syscall32_callback
+    callback = &vcpu.traps.syscall_callback
+    if compat and vcpu.traps.syscall32_callback.address:
+        callback = &vcpu.traps.syscall32_callback
     if callback.address == 0:
         context.rip -= SYSCALL_LENGTH
         return inject_exception(vcpu, TRAP_UD, 0, 0)
@@ -369,7 +370,7 @@ cdef int hypercall_iret(Vcpu *vcpu) noexcept nogil:
             return LEAVE
         switch_mode(vcpu, False)
     if vcpu.domain.vm_assist & (1 << VMASST_TYPE_architectural_iopl):
-        vcpu.iopl = frame.rflags >> 12 & 3
+        vcpu.ports.iopl = frame.rflags >> 12 & 3
     context.gpr[RAX] = frame.rax
     context.gpr[RSP] = frame.rsp
     context.rip = frame.rip
@@ -378,7 +379,7 @@ cdef int hypercall_iret(Vcpu *vcpu) noexcept nogil:
     context.ss = <uint16_t>frame.ss | 3
     context.dirty |= CONTEXT_FLAGS | CONTEXT_SEGMENTS
     vcpu.info.evtchn_upcall_mask = not frame.rflags & EFLAGS_IF
-    vcpu.nmi_masked = False
+    vcpu.traps.nmi_masked = False
     if frame.flags & VGCF_in_syscall:           # leave with sysret, as the call came with syscall
         context.gpr[RCX] = context.rip
         context.gpr[R11] = context.rflags
@@ -400,11 +401,11 @@ cdef int hypercall_iret(Vcpu *vcpu) noexcept nogil:
 
 
 cdef int deliver_pending(Vcpu *vcpu) noexcept nogil:
-    if vcpu.nmi_pending and not vcpu.nmi_masked and vcpu.traps[TRAP_NMI].address:
-        vcpu.nmi_pending = False
-        vcpu.nmi_masked = True
+    if vcpu.traps.nmi_pending and not vcpu.traps.nmi_masked and vcpu.traps.table[TRAP_NMI].address:
+        vcpu.traps.nmi_pending = False
+        vcpu.traps.nmi_masked = True
         if bounce_trap(vcpu, TRAP_NMI, 0, 0) == LEAVE:
             return LEAVE
     if vcpu.info.evtchn_upcall_pending and not vcpu.info.evtchn_upcall_mask:
-        return bounce(vcpu, vcpu.event_callback.address, BOUNCE_MASK_EVENTS, 0)
+        return bounce(vcpu, vcpu.traps.event_callback.address, BOUNCE_MASK_EVENTS, 0)
     return RESUME
