@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from xenia.abi.xs_wire import XENSTORE_PAYLOAD_MAX
 from xenia.xenstore.path import Path, domain_path
 from xenia.xenstore.permissions import Identity
+from xenia.xenstore.persist import ConnectionState, NodeTable
 from xenia.xenstore.transaction import Transaction
+from xenia.xenstore.tree import Node
 from xenia.xenstore.watch import Watch
 
 
@@ -25,6 +27,28 @@ class Connection:
         self._last_transaction = 0
         # Waiting (path, token) pairs in order; one pair waits once, however often it happens.
         self._events: dict[tuple[bytes, bytes], None] = {}
+
+    def save(self, nodes: NodeTable) -> ConnectionState:
+        """What one made later needs to go on, its watches aside."""
+        return ConnectionState(
+            domid=self.identity.domid,
+            target=self.identity.target,
+            transactions={number: one.save(nodes) for number, one in self.transactions.items()},
+            last_transaction=self._last_transaction,
+            events=tuple(self._events),
+        )
+
+    @classmethod
+    def restore(cls, nodes: Sequence[Node], state: ConnectionState) -> Connection:
+        """That connection, without its watches."""
+        connection = cls(state.domid)
+        connection.identity = Identity(state.domid, state.target)
+        connection.transactions = {
+            number: Transaction.restore(nodes, one) for number, one in state.transactions.items()
+        }
+        connection._last_transaction = state.last_transaction
+        connection._events = dict.fromkeys(state.events)
+        return connection
 
     def new_transaction_id(self) -> int:
         """A 32-bit number, not 0, that none of its open transactions has."""

@@ -11,6 +11,7 @@ from math import inf
 from time import thread_time
 
 from xenia.xenstore.connection import Connection
+from xenia.xenstore.persist import ConversationState
 from xenia.xenstore.reply import reply
 from xenia.xenstore.store import Store
 from xenia.xenstore.wire import Need, Parser, watch_event
@@ -19,13 +20,19 @@ from xenia.xenstore.wire import Need, Parser, watch_event
 class Conversation:
     """One connection of a store with the two byte streams that belong to it."""
 
-    def __init__(self, store: Store, connection: Connection) -> None:
+    def __init__(self, store: Store, connection: Connection, state: ConversationState | None = None) -> None:
+        """`state`: of the conversation that goes on in this one."""
         self.store = store
         self.connection = connection
-        self._parser = Parser()
-        self._unsent: deque[bytes] = deque()
+        self._parser = Parser(state.received, state.broken) if state is not None else Parser()
+        self._unsent: deque[bytes] = deque(state.unsent if state is not None else ())
         # How much of the first unsent message is gone already.
-        self._sent = 0
+        self._sent = state.sent if state is not None else 0
+
+    def save(self) -> ConversationState:
+        """What one made later needs to go on, besides the connection."""
+        parser = self._parser
+        return ConversationState(parser.unparsed, parser.failure, tuple(self._unsent), self._sent)
 
     def receive(self, data: bytes) -> None:
         """Take bytes of the client.  Precondition: `hungry`."""

@@ -11,6 +11,7 @@ from xenia.rings.fault import RingFault
 from xenia.xenstore.connection import Connection
 from xenia.xenstore.conversation import Conversation
 from xenia.xenstore.error import ProtocolError
+from xenia.xenstore.persist import GuestClientState
 from xenia.xenstore.ring import StoreRing
 from xenia.xenstore.store import Store
 
@@ -35,21 +36,27 @@ class GuestClient:
         page: memoryview,
         notify: Callable[[], None],
         complain: Complain = _log.log,
+        state: GuestClientState | None = None,
     ) -> None:
-        """`complain` is told what the guest did wrong; it may be again and again."""
+        """`complain` is told what the guest did wrong; it may be again and again.  `state`: of the client that goes on
+        in this one."""
         self.connection = connection
         self._complain = complain
-        self._complained = False
-        self._conversation = Conversation(store, connection)
+        self._complained = state is not None and state.complained
+        self._conversation = Conversation(store, connection, state.conversation if state is not None else None)
         self._ring = StoreRing(page)
         self._ring.announce()
         self._notify = notify
-        self._fault: RingError | None = None
+        self._fault: RingError | None = RingError(state.fault) if state is not None and state.fault else None
 
     def restart(self) -> None:
         """Begin anew, as after a reconnection that the guest asked for."""
         self._reconnect()
         self._notify()
+
+    def save(self) -> GuestClientState:
+        """What one made later needs to go on, besides the connection and the page."""
+        return GuestClientState(self._conversation.save(), int(self._fault or 0), self._complained)
 
     def close(self) -> None:
         self._ring.close()

@@ -29,6 +29,7 @@ from xenia.machine.thread import HostThread
 from xenia.xenstore.client import Client
 from xenia.xenstore.connection import Connection
 from xenia.xenstore.error import StoreError
+from xenia.xenstore.persist import GuestClientState, ServerState
 from xenia.xenstore.reply import reply
 from xenia.xenstore.store import DomainControl, Store
 from xenia.xenstore.transport import GuestTransport, LocalTransport, SocketTransport, Transport
@@ -118,13 +119,13 @@ class Server(DomainControl):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def attach(self, foreign: Foreign) -> None:
-        """Serve a domain: INTRODUCE from within.
+    def attach(self, foreign: Foreign, state: GuestClientState | None = None) -> None:
+        """Serve a domain: INTRODUCE from within.  With a `state`, one that the store knows goes on where it was.
 
         Precondition: it is not served.  Raises FrontendFault where it has no xenstore page and channel for us.
         """
         with self._lock:
-            self._attach(foreign)
+            self._attach(foreign, state)
         self._wake()
 
     def detach(self, domid: int) -> None:
@@ -146,6 +147,13 @@ class Server(DomainControl):
         """A domain that had shut down runs again."""
         with self._lock:
             self.store.resume(domid)
+
+    def save(self) -> ServerState:
+        """The store, and each domain that is served.  Precondition: none of them runs."""
+        with self._lock:
+            served = {domid: self._transports[known.connection] for domid, known in self.store.domains.items()}
+            clients = {domid: one.save() for domid, one in served.items() if isinstance(one, GuestTransport)}
+            return ServerState(self.store.save(), clients)
 
     def client(self) -> Client:
         """A new client in this process, with the rights of domain 0.  It ends with the server."""
@@ -189,10 +197,11 @@ class Server(DomainControl):
         if known is not None:
             self._drop(self._transports[known.connection])
 
-    def _attach(self, foreign: Foreign) -> None:
+    def _attach(self, foreign: Foreign, state: GuestClientState | None = None) -> None:
         interface = foreign.interface(Service.STORE)
-        connection = self.store.introduce(foreign.domid)
-        transport = GuestTransport(self.store, connection, interface, self._complain)
+        domid = foreign.domid
+        connection = self.store.introduce(domid) if state is None else self.store.domains[domid].connection
+        transport = GuestTransport(self.store, connection, interface, self._complain, state)
         self._transports[connection] = transport
         self._busy[transport] = None
 

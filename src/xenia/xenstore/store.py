@@ -8,6 +8,7 @@ takes the connections that have new events from `ready`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 
@@ -15,8 +16,9 @@ from xenia.abi.xen import DOMID_SELF
 from xenia.abi.xs_wire import XsdError
 from xenia.xenstore.connection import Connection
 from xenia.xenstore.error import StoreError
-from xenia.xenstore.path import INTRODUCE_DOMAIN, RELEASE_DOMAIN, ROOT, Name, Path, Special
+from xenia.xenstore.path import INTRODUCE_DOMAIN, RELEASE_DOMAIN, ROOT, Name, Path, Special, parse_name
 from xenia.xenstore.permissions import Access, Identity, Permissions
+from xenia.xenstore.persist import IntroducedState, NodeTable, StoreState, WatchState, nodes_of, permissions_of
 from xenia.xenstore.quota import Quota
 from xenia.xenstore.transaction import Aspect, Transaction
 from xenia.xenstore.tree import NO_CHILDREN, Node, Tree, chain, count_owners
@@ -259,6 +261,53 @@ class Store:
         """A connection ended."""
         self.reset(connection)
         self.ready.pop(connection, None)
+
+    def save(self, others: Sequence[Connection] = ()) -> StoreState:
+        """All that the store is, with the connections of its domains and these `others`.  What further ones have set
+        and begun is left out."""
+        nodes = NodeTable()
+        connections = [*(known.connection for known in self.domains.values()), *others]
+        places = {connection: place for place, connection in enumerate(connections)}
+        generation = next(self._generations)
+        self._generations = count(generation)  # it was looked at, not taken
+        return StoreState(
+            root=nodes.put(self.tree.root),
+            next_generation=generation,
+            special_permissions={name.text: tuple(has.entries()) for name, has in self.special_permissions.items()},
+            connections=tuple(connection.save(nodes) for connection in connections),
+            domains={
+                domid: IntroducedState(places[known.connection], known.is_shutdown)
+                for domid, known in self.domains.items()
+            },
+            watches=tuple(
+                WatchState(places[watch.connection], str(watch.name), watch.token, watch.relative)
+                for watch in self.watches
+                if watch.connection in places
+            ),
+            ready=tuple(places[connection] for connection in self.ready if connection in places),
+            nodes=nodes.rows,
+        )
+
+    @classmethod
+    def restore(cls, state: StoreState, quota: Quota | None = None) -> tuple[Store, list[Connection]]:
+        """That store, and the connections that it had; first those of its domains, then the others."""
+        store = cls(quota)
+        nodes = nodes_of(state.nodes)
+        store.tree = Tree.rooted(nodes[state.root])
+        store._generations = count(state.next_generation)
+        store.special_permissions = {
+            Special(name): permissions_of(entries) for name, entries in state.special_permissions.items()
+        }
+        connections = [Connection.restore(nodes, one) for one in state.connections]
+        for domid, known in state.domains.items():
+            store.domains[domid] = IntroducedDomain(connections[known.connection], known.is_shutdown)
+        for one in state.watches:
+            connection = connections[one.connection]
+            name = parse_name(one.name.encode("ascii"), connection.base)
+            store.watches.add(Watch.on(connection, name, one.token, one.relative))
+            connection.nr_watches += 1
+        store.ready = dict.fromkeys(connections[place] for place in state.ready)
+        return store, connections
 
     def check(self) -> list[str]:
         """Recount what the store keeps counts of; each line of the answer is a difference, and a bug of ours."""

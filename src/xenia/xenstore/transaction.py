@@ -12,9 +12,11 @@ What was written is noted by path, and not as a log, so that a transaction costs
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntFlag
 
 from xenia.xenstore.path import Path
+from xenia.xenstore.persist import NodeTable, TransactionState
 from xenia.xenstore.tree import NO_CHILDREN, Node, Tree
 from xenia.xenstore.watch import Change
 
@@ -44,6 +46,26 @@ class Transaction:
         self._written: dict[Path, bool] = {}
         # The paths that a request named when it wrote: what watches will hear of.
         self._named: dict[Path, None] = {}
+
+    def save(self, nodes: NodeTable) -> TransactionState:
+        """What one made later needs to go on; its trees go into the table."""
+        return TransactionState(
+            base=nodes.put(self._base.root),
+            root=nodes.put(self.tree.root),
+            depends={str(path): int(aspect) for path, aspect in self._depends.items()},
+            written={str(path): was_removed for path, was_removed in self._written.items()},
+            named=tuple(map(str, self._named)),
+        )
+
+    @classmethod
+    def restore(cls, nodes: Sequence[Node], state: TransactionState) -> Transaction:
+        """That transaction, over the nodes of the table."""
+        transaction = cls(Tree.rooted(nodes[state.base]))
+        transaction.tree = Tree.rooted(nodes[state.root])
+        transaction._depends = {_path(text): Aspect(aspect) for text, aspect in state.depends.items()}
+        transaction._written = {_path(text): was_removed for text, was_removed in state.written.items()}
+        transaction._named = dict.fromkeys(map(_path, state.named))
+        return transaction
 
     @property
     def nr_paths(self) -> int:
@@ -102,6 +124,10 @@ class Transaction:
             if path in self._named:
                 changes.append(Change(path, before, merged.find(path), merged.find(path.parent)))
         return merged, changes
+
+
+def _path(text: str) -> Path:
+    return Path.parse(text.encode("ascii"))
 
 
 def _equal(base: Node | None, current: Node | None, aspects: Aspect) -> bool:

@@ -20,6 +20,7 @@ from xenia.xenstore.connection import Connection
 from xenia.xenstore.conversation import Conversation
 from xenia.xenstore.error import ProtocolError
 from xenia.xenstore.guest_client import Complain, GuestClient
+from xenia.xenstore.persist import GuestClientState
 from xenia.xenstore.share import Share
 from xenia.xenstore.store import Store
 
@@ -119,16 +120,27 @@ class SocketTransport(Transport):
 class GuestTransport(Transport):
     """A domain."""
 
-    def __init__(self, store: Store, connection: Connection, interface: Interface, complain: Complain) -> None:
+    def __init__(
+        self,
+        store: Store,
+        connection: Connection,
+        interface: Interface,
+        complain: Complain,
+        state: GuestClientState | None = None,
+    ) -> None:
         self._interface = interface
         self.connection = connection
         self.share = Share()
-        self._guest = GuestClient(store, connection, interface.page, interface.notify, complain)
+        self._guest = GuestClient(store, connection, interface.page, interface.notify, complain, state)
 
     def service(self) -> bool:
         # The eventfd is emptied after the work, and the ring looked at once more: what came in between rang for
         # nothing.
         return self._guest.service() or (self._empty() and self._guest.service())
+
+    def save(self) -> GuestClientState:
+        """See GuestClient.save."""
+        return self._guest.save()
 
     def restart(self) -> None:
         """The domain's connection begins anew, with empty rings."""

@@ -89,6 +89,11 @@ class Watches:
             if not same_name:
                 del self._by_name[name]
 
+    def __iter__(self) -> Iterator[Watch]:
+        """All of them, in an order in which they may be added to others that are the same then."""
+        for same_name in self._by_name.values():
+            yield from same_name.values()
+
     def count(self) -> Counter[Connection]:
         """How many watches each connection has."""
         return Counter(connection for same_name in self._by_name.values() for connection, _ in same_name)

@@ -49,9 +49,10 @@ def watch_event(path: bytes, token: bytes) -> Packet:
 class Parser:
     """Turns the bytes of one stream into packets."""
 
-    def __init__(self) -> None:
-        self._buffer = bytearray()
-        self._failure: str | None = None
+    def __init__(self, unparsed: bytes = b"", failure: str | None = None) -> None:
+        """One that begins with these bytes, or broken, goes on as another whose they are."""
+        self._buffer = bytearray(unparsed)
+        self._failure = failure
 
     def feed(self, data: bytes | bytearray | memoryview) -> None:
         if self._failure is None:
@@ -75,6 +76,16 @@ class Parser:
         payload = bytes(buffer[SOCKMSG.size : end])
         del buffer[:end]
         return Packet(kind, req_id, tx_id, payload)
+
+    @property
+    def failure(self) -> str | None:
+        """Why the stream is broken."""
+        return self._failure
+
+    @property
+    def unparsed(self) -> bytes:
+        """The bytes that were fed and that no packet has taken yet."""
+        return bytes(self._buffer)
 
     @property
     def pending(self) -> int:
