@@ -30,6 +30,7 @@ cdef extern from *:
 
 # --- the domain ---
 
+
 cdef object domain_save(Domain *domain):
     cdef e820_entry_t *e820 = domain.memory_map.entries
     cdef uint32_t i
@@ -67,6 +68,7 @@ cdef int domain_restore(Domain *domain, object saved) except -1:
 
 # --- time ---
 
+
 cdef object clock_save(Domain *domain):
     cdef Clock *clock = &domain.clock
     # In this order: time was seen to be no further when the counter is read.
@@ -94,6 +96,7 @@ cdef int clock_restore(Domain *domain, object saved) except -1:
 
 
 # --- the vcpu ---
+
 
 cdef object vcpu_save(Vcpu *vcpu):
     cdef trap_info_t *traps = vcpu.traps.table

@@ -1,1 +1,6 @@
-class Frames: ...
+"""A domain's granted frames and event channels, for compiled backends."""
+
+class Frames:
+    """A domain that granted nothing."""
+
+    ...

@@ -5,6 +5,7 @@ channel to, is theirs.
 """
 
 import os
+from collections.abc import Sequence
 
 cimport cython
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
@@ -106,10 +107,10 @@ cdef class Holds:
     """Frames held by their references, until `release`."""
 
     cdef DomainFrames frames
-    cdef readonly list mfns
+    cdef readonly list mfns  # type: list[int]
     cdef bytearray notes            # a Granted for each
 
-    def __init__(self, DomainFrames frames, refs, bint writable):
+    def __init__(self, DomainFrames frames, refs: Sequence[int], bint writable):
         cdef Granted *granted
         cdef uint32_t number
         cdef bint refused
@@ -143,7 +144,7 @@ class DomainForeign(Foreign):
 
     __slots__ = ("_backend_domid", "_frames", "_vm")
 
-    def __init__(self, vm, backend_domid: int = 0) -> None:
+    def __init__(self, vm: DomainHandle, backend_domid: int = 0) -> None:
         self._vm = vm
         self._backend_domid = backend_domid
         self._frames = DomainFrames(vm, backend_domid)
@@ -156,7 +157,7 @@ class DomainForeign(Foreign):
     def frames(self) -> Frames:
         return self._frames
 
-    def map(self, refs, writable: bool = True) -> Mapping:
+    def map(self, refs: Sequence[int], writable: bool = True) -> Mapping:
         holds = Holds(self._frames, refs, writable)
         try:
             return DomainMapping(self._vm, holds, writable)
@@ -179,7 +180,7 @@ class DomainMapping(Mapping):
 
     __slots__ = ("_holds", "_memory", "_window")
 
-    def __init__(self, vm, holds, writable: bool) -> None:
+    def __init__(self, vm: DomainHandle, holds: Holds, writable: bool) -> None:
         self._holds = holds
         self._window = Window(vm.hypervisor.memory.fd, holds.mfns, writable)
         self._memory = memoryview(self._window)
@@ -201,7 +202,7 @@ class FrameView(Mapping):
 
     __slots__ = ("_memory",)
 
-    def __init__(self, vm, mfn: int) -> None:
+    def __init__(self, vm: DomainHandle, mfn: int) -> None:
         self._memory = vm.page(mfn)
 
     @property
@@ -217,7 +218,7 @@ class DomainChannel(Channel):
 
     __slots__ = ("_event_fd", "_frames", "_port")
 
-    def __init__(self, frames, backend_domid: int, port: int) -> None:
+    def __init__(self, frames: DomainFrames, backend_domid: int, port: int) -> None:
         event_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         if not 0 <= port < 1 << 32 or not (<DomainFrames>frames).connect(port, backend_domid, event_fd):
             os.close(event_fd)

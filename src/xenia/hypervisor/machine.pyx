@@ -8,6 +8,7 @@ no device.  A user wants `xenia.Machine`, which adds them.
 import os
 import threading
 from array import array
+from collections.abc import Callable
 
 cimport cython
 from libc.errno cimport errno
@@ -172,7 +173,7 @@ cdef class DomainHandle:
                     close(fd)
             domain_leave(self.domain)
 
-    def take_memory(self, max_pages: int) -> array:
+    def take_memory(self, max_pages: int) -> array[int]:
         """The domain's frames, as zeros; with them it gets shared_info, a grant table, and the two channels of its
         store and console.
 
@@ -230,7 +231,7 @@ cdef class DomainHandle:
 
     # --- running ---
 
-    def start(self, on_end=None) -> None:
+    def start(self, on_end: Callable[[], object] | None = None) -> None:
         """Run the vcpu on a thread of its own; `on_end()` is called on that thread when it stops for good."""
         if self.threads:
             raise RuntimeError("a domain starts once")

@@ -32,7 +32,7 @@ from xenia.hypervisor.saved import SavedGuest
 cdef uint64_t NONE = <uint64_t>-1
 
 
-def save(DomainHandle handle) -> object:
+def save(DomainHandle handle) -> SavedGuest:
     """All that a guest is which has suspended itself.  The domain is not changed.
 
     ConfigError, in one line, where it has not, or has done it in a way that nobody can undo: page tables that map what
@@ -95,7 +95,7 @@ cdef list p2m_frames(Domain *domain, DomainHandle handle, object pages):
     return found
 
 
-def rebuild(MachineHandle machine, saved) -> DomainHandle:
+def rebuild(MachineHandle machine, saved: SavedGuest) -> DomainHandle:
     """A domain that goes on where the saved one was, ready to run: the next number, other frames.
 
     ConfigError where there is no number or not enough memory, or the state is damaged; nothing is left of it then.

@@ -178,7 +178,7 @@ cdef class MachineMemory:
     def __releasebuffer__(self, Py_buffer *buffer):
         pass
 
-    def allocate(self, owner: int, count: int) -> array:
+    def allocate(self, owner: int, count: int) -> array[int]:
         """`count` zeroed frames for domain `owner`, as an array of their mfns.
 
         ConfigError if not all are to be had; then none is taken.

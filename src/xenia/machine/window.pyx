@@ -1,4 +1,6 @@
 """Frames of a memory file seen side by side, wherever in it they are."""
+from collections.abc import Iterable
+
 from cpython.buffer cimport PyBuffer_FillInfo
 from libc.errno cimport errno
 from libc.stdint cimport uint64_t
@@ -24,7 +26,7 @@ cdef class Window:
     cdef bint writable
     cdef int exports
 
-    def __cinit__(self, int fd, frames, bint writable=True):
+    def __cinit__(self, int fd, frames: Iterable[int], bint writable=True):
         cdef size_t done = 0
         cdef uint64_t frame
         cdef void *at

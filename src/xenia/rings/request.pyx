@@ -248,7 +248,7 @@ cdef class Back(_End):
 
     cdef BackRing ring
 
-    def __init__(self, pages, entry_size: int, start: int = 0) -> None:
+    def __init__(self, pages: Buffer, entry_size: int, start: int = 0) -> None:
         self.pages = _Pages(pages, entry_size)
         back_attach(&self.ring, self.pages.buffer.buf, self.pages.buffer.len, entry_size, start)
 
@@ -294,7 +294,7 @@ cdef class Front(_End):
 
     cdef FrontRing ring
 
-    def __init__(self, pages, entry_size: int) -> None:
+    def __init__(self, pages: Buffer, entry_size: int) -> None:
         self.pages = _Pages(pages, entry_size)
         front_create(&self.ring, self.pages.buffer.buf, self.pages.buffer.len, entry_size)
 

@@ -8,7 +8,7 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
 
-def sector_numbers(unsigned char[::1] into not None, uint64_t first, uint64_t step):
+def sector_numbers(unsigned char[::1] into not None, uint64_t first, uint64_t step) -> None:
     """The tweaks before encryption: little-endian numbers of 16 bytes, `step` apart."""
     cdef Py_ssize_t at, length = into.shape[0]
     cdef uint64_t number[2]
@@ -25,7 +25,7 @@ def whiten(
     const unsigned char[::1] data not None,
     const unsigned char[::1] tweaks not None,
     Py_ssize_t sector_size,
-):
+) -> None:
     """Combine `data`, whole sectors, with the tweaks of its blocks, given the first one of each sector.
 
     Precondition: `into` is as long as `data` (and may be it), and there is a tweak for each sector.

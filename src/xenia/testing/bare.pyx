@@ -106,7 +106,7 @@ cdef class Program:
     cdef MachineMemory memory
     cdef EmulatedEngine engine
 
-    def __init__(self, code: bytes, user: bool = False, Program beside = None, bint upper = False):
+    def __init__(self, code: bytes, user: bool = False, Program beside = None, bint upper = False) -> None:
         cdef uint64_t *words
         cdef uint64_t page
         cdef const uint8_t *source = code

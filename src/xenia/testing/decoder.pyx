@@ -1,5 +1,7 @@
 """The instruction decoder, and stores done in software, as tests see them."""
 
+from collections.abc import Callable, Sequence
+
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy, memset
 
@@ -17,7 +19,7 @@ class NeedMore(ValueError):
     """The bytes end within an instruction."""
 
 
-def decode_instruction(bytes code, int mode=64):
+def decode_instruction(bytes code, int mode=64) -> dict[str, int]:
     """Take the instruction at the start of `code` apart; the fields of decode.pxd's Instruction as a dict."""
     cdef Instruction instruction
     cdef int outcome = decode(&instruction, code, len(code), mode)
@@ -28,7 +30,7 @@ def decode_instruction(bytes code, int mode=64):
     return dict(instruction)
 
 
-def effective_address(bytes code, gpr, uint64_t next, int mode=64):
+def effective_address(bytes code, gpr: Sequence[int], uint64_t next, int mode=64) -> int:
     """Offset of the memory operand of the instruction at the start of `code`, with these general registers."""
     cdef Instruction instruction
     cdef uint64_t registers[16]
@@ -40,7 +42,9 @@ def effective_address(bytes code, gpr, uint64_t next, int mode=64):
     return effective_offset(&instruction, registers, next)
 
 
-def store(bytes code, gpr, uint64_t rip, uint64_t rflags, memory):
+def store(
+    bytes code, gpr: Sequence[int], uint64_t rip, uint64_t rflags, memory: Callable[[int, int], bytes],
+) -> tuple[tuple[int, bytes], list[int], int, int] | None:
     """Do the store at the start of `code` in software.  `memory(address, size)` reads memory.
 
     None if it is no store that is known; else what it writes where (address, bytes), and (gpr, rip, rflags) after it.
@@ -69,7 +73,7 @@ def store(bytes code, gpr, uint64_t rip, uint64_t rflags, memory):
             context.rflags)
 
 
-def cpuid(leaf, subleaf=0):
+def cpuid(leaf: int, subleaf: int = 0) -> tuple[int, int, int, int]:
     """(eax, ebx, ecx, edx) of the CPUID policy."""
     cdef unsigned int out[4]
     cpuid_policy(leaf, subleaf, out)

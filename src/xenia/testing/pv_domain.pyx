@@ -70,7 +70,7 @@ cdef class PvDomain:
 
     cdef readonly MachineMemory machine
     cdef readonly RecordingProcessor processor
-    cdef readonly list frames
+    cdef readonly list frames  # type: list[int]
     cdef readonly int domid
     cdef PvMmu mmu
     cdef VcpuMmu vcpu

@@ -144,8 +144,10 @@ cdef uint64_t op_read_tsc(Processor *processor) noexcept nogil:
 cdef void op_set_tsc_offset(Processor *processor, int64_t offset) noexcept nogil:
     (<RecordingState *>processor).inside.tsc_offset = offset
 
+
 cdef void op_pull(Processor *processor, int what) noexcept nogil:
     context_copy_parts(processor.context, &(<RecordingState *>processor).inside, what & ~STATE_GENERAL)
+
 
 cdef void op_push(Processor *processor, int what) noexcept nogil:
     context_copy_parts(&(<RecordingState *>processor).inside, processor.context, what & ~STATE_GENERAL)

@@ -120,7 +120,7 @@ cdef class StillDomain:
             raise MemoryError
 
     def __init__(self, domid: int = 1, memory: int = 1 << 20, spare: int = 16, warped: bool = False,
-                 beside: StillDomain | None = None):
+                 beside: StillDomain | None = None) -> None:
         cdef Domain *domain = self.domain
         cdef Vcpu *vcpu
         cdef Machine *machine

@@ -8,6 +8,9 @@ Guest memory, by address:
     READ_ONLY   one page of the kernel's that is not writable
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 
@@ -134,31 +137,31 @@ cdef class StillVcpu:
 
     # --- memory
 
-    def read(self, va, length):
+    def read(self, va: int, length: int) -> bytes:
         """Guest memory at `va`, whatever its rights."""
         return bytes(self.memory.machine.base[self.maddr(va + i)] for i in range(length))
 
-    def write(self, va, data):
+    def write(self, va: int, data: bytes) -> None:
         """Put `data` at `va`, whatever its rights."""
         for i, byte in enumerate(data):
             self.memory.machine.base[self.maddr(va + i)] = byte
 
-    def map_page(self, va, flags, mfn=None):
+    def map_page(self, va: int, flags: int, mfn: int | None = None) -> int:
         """Map a frame (a fresh one of the domain's) at `va`; its number."""
         number = self.frame(FRAME_WRITABLE if flags & 2 else 0) if mfn is None else mfn
         self.map(va, number, flags)
         return number
 
-    def unmap(self, va):
+    def unmap(self, va: int) -> None:
         """Take the page at `va` away."""
         self.maddr(va)
         self.words(self.tables[1, va >> 21])[<uint64_t>va >> 12 & 511] = 0
 
-    def entry_address(self, va):
+    def entry_address(self, va: int) -> int:
         """Where in TABLES the L1 entry of a KERNEL address is."""
         return TABLES + 0x3000 + (va >> 12 & 511) * 8
 
-    def set_gdt(self, descriptors):
+    def set_gdt(self, descriptors: Sequence[int]) -> None:
         """These descriptors (entry 0 first) become the guest's GDT, unchecked."""
         cdef uint64_t mfn = self.frame(0)
         if set_gdt(&self.domain.mmu, &self.vcpu.mmu, &mfn, len(descriptors)):
@@ -166,25 +169,25 @@ cdef class StillVcpu:
         for i, descriptor in enumerate(descriptors):
             self.words(mfn)[<uint64_t>i] = descriptor
 
-    def split_roots(self):
+    def split_roots(self) -> None:
         """Make the user L4 differ from the kernel's in its lower half."""
         self.words(self.vcpu.mmu.root_user)[5] = 0x1000
         self.domain.mmu.l4_changes += 1
 
-    def share_with_user(self, va):
+    def share_with_user(self, va: int) -> None:
         """The user L4's slot of `va` becomes the kernel's."""
         self.words(self.vcpu.mmu.root_user)[<uint64_t>va >> 39 & 511] = self.words(self.vcpu.mmu.root_kernel)[
             <uint64_t>va >> 39 & 511]
 
     # --- registers
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> int:
         cdef Context *context = &self.vcpu.context
         if name in _REGISTERS:
             return context.gpr[<int>_REGISTERS.index(name)]
         return {"rip": context.rip, "rflags": context.rflags, "cs": context.cs, "ss": context.ss}[name]
 
-    def __setitem__(self, name, uint64_t value):
+    def __setitem__(self, name: str, uint64_t value) -> None:
         cdef Context *context = &self.vcpu.context
         if name in _REGISTERS:
             context.gpr[<int>_REGISTERS.index(name)] = value
@@ -199,24 +202,24 @@ cdef class StillVcpu:
         else:
             raise KeyError(name)
 
-    def registers(self):
+    def registers(self) -> dict[str, int]:
         """All general registers, rip, rflags, cs and ss."""
         return {name: self[name] for name in (*_REGISTERS, "rip", "rflags", "cs", "ss")}
 
     @property
-    def kernel(self):
+    def kernel(self) -> bool:
         """Whether the vcpu is in kernel mode."""
         return bool(self.vcpu.context.kernel)
 
     @property
-    def dirty(self):
+    def dirty(self) -> set[str]:
         """What the core says it changed: any of "flags", "segments"; reading clears it."""
         dirty = {name for bit, name in ((CONTEXT_FLAGS, "flags"), (CONTEXT_SEGMENTS, "segments"))
                  if self.vcpu.context.dirty & bit}
         self.vcpu.context.dirty = 0
         return dirty
 
-    def go_user(self):
+    def go_user(self) -> None:
         """Into user mode, at USER with the stack at the end of USER."""
         switch_mode(self.vcpu, False)
         self["rip"] = USER
@@ -226,74 +229,74 @@ cdef class StillVcpu:
     # --- vcpu_info and vcpu state
 
     @property
-    def upcall_mask(self):
+    def upcall_mask(self) -> int:
         """vcpu_info.evtchn_upcall_mask."""
         return self.vcpu.info.evtchn_upcall_mask
 
     @upcall_mask.setter
-    def upcall_mask(self, value):
+    def upcall_mask(self, value: int) -> None:
         self.vcpu.info.evtchn_upcall_mask = value
 
     @property
-    def upcall_pending(self):
+    def upcall_pending(self) -> int:
         """vcpu_info.evtchn_upcall_pending."""
         return self.vcpu.info.evtchn_upcall_pending
 
     @upcall_pending.setter
-    def upcall_pending(self, value):
+    def upcall_pending(self, value: int) -> None:
         self.vcpu.info.evtchn_upcall_pending = value
 
     @property
-    def cr2(self):
+    def cr2(self) -> int:
         """vcpu_info.arch.cr2."""
         return self.vcpu.info.arch.cr2
 
     @property
-    def iopl(self):
+    def iopl(self) -> int:
         """The virtual IOPL."""
         return self.vcpu.ports.iopl
 
     @iopl.setter
-    def iopl(self, value):
+    def iopl(self, value: int) -> None:
         self.vcpu.ports.iopl = value
 
-    def set_vm_assist(self, bits):
+    def set_vm_assist(self, bits: int) -> None:
         """The domain's vm_assist bits."""
         self.domain.vm_assist = bits
 
-    def allow_table_writes(self):
+    def allow_table_writes(self) -> None:
         """The domain's writable_pagetables assist."""
         self.domain.mmu.writable_pagetables = True
 
-    def set_port_bitmap(self, va, ports):
+    def set_port_bitmap(self, va: int, ports: int) -> None:
         """As PHYSDEVOP_set_iobitmap."""
         self.vcpu.ports.iobmp_va = va
         self.vcpu.ports.iobmp_limit = ports
 
-    def set_roots(self, user):
+    def set_roots(self, user: int) -> None:
         """mfn of the user L4."""
         self.vcpu.mmu.root_user = user
 
-    def raise_nmi(self):
+    def raise_nmi(self) -> None:
         """Make an NMI pending."""
         self.vcpu.traps.nmi_pending = True
 
     @property
-    def nmi_masked(self):
+    def nmi_masked(self) -> bool:
         """Whether an NMI is being handled."""
         return bool(self.vcpu.traps.nmi_masked)
 
     @property
-    def crash(self):
+    def crash(self) -> str | None:
         """Why the domain crashed, None if it has not."""
         return None if self.domain.life.shutdown < 0 else self.domain.life.crash_reason.decode()
 
-    def crash_report(self):
+    def crash_report(self) -> list[str]:
         """crash_report: what the log gets, line by line."""
         return crash_report(self.domain)
 
     @property
-    def processor(self):
+    def processor(self) -> dict[str, Any]:
         """What the processor was told."""
         cdef RecordingState *state = &self.recorder.state
         return {"fs_base": state.inside.segments[4].base, "gs_base": state.inside.segments[5].base,
@@ -302,64 +305,64 @@ cdef class StillVcpu:
                 "root_loads": state.nr_root_loads, "ts": bool(state.inside.ts), "cr4": state.inside.cr4,
                 "dr": list(state.inside.dr)}
 
-    def set_segment(self, sreg, selector, base):
+    def set_segment(self, sreg: int, selector: int, base: int) -> None:
         """The guest loaded a segment register by itself."""
         self.recorder.state.inside.selectors[<int>sreg] = selector
         self.recorder.state.inside.segments[<int>sreg].base = base
 
-    def set_tsc(self, value):
+    def set_tsc(self, value: int) -> None:
         """The processor's time-stamp counter."""
         self.recorder.state.inside.tsc_offset = value
 
     @property
-    def root_kernel(self):
+    def root_kernel(self) -> int:
         """mfn of the kernel's L4."""
         return self.vcpu.mmu.root_kernel
 
     @property
-    def gs_bases(self):
+    def gs_bases(self) -> tuple[int, int]:
         """(kernel, user), as kept in the vcpu."""
         return self.vcpu.control.gs_base_kernel, self.vcpu.control.gs_base_user
 
     # --- exits: True where the vcpu goes on
 
-    def inject(self, vector, error=0, address=0):
+    def inject(self, vector: int, error: int = 0, address: int = 0) -> bool:
         """inject_exception."""
         return inject_exception(self.vcpu, vector, error, address) != LEAVE
 
-    def page_fault(self, error, va):
+    def page_fault(self, error: int, va: int) -> bool:
         """page_fault."""
         return page_fault(self.vcpu, error, va) != LEAVE
 
-    def general_protection(self, error=0):
+    def general_protection(self, error: int = 0) -> bool:
         """general_protection."""
         return general_protection(self.vcpu, error) != LEAVE
 
-    def invalid_opcode(self):
+    def invalid_opcode(self) -> bool:
         """invalid_opcode."""
         return invalid_opcode(self.vcpu) != LEAVE
 
-    def soft_interrupt(self, vector):
+    def soft_interrupt(self, vector: int) -> bool:
         """soft_interrupt."""
         return soft_interrupt(self.vcpu, vector) != LEAVE
 
-    def syscall(self):
+    def syscall(self) -> bool:
         """syscall_from_user."""
         return syscall_from_user(self.vcpu, False) != LEAVE
 
-    def sysenter(self):
+    def sysenter(self) -> bool:
         """syscall_from_user, by sysenter."""
         return syscall_from_user(self.vcpu, True) != LEAVE
 
-    def iret(self):
+    def iret(self) -> bool:
         """hypercall_iret."""
         return hypercall_iret(self.vcpu) != LEAVE
 
-    def deliver_pending(self):
+    def deliver_pending(self) -> bool:
         """deliver_pending."""
         return deliver_pending(self.vcpu) != LEAVE
 
-    def hypercall(self, name, *arguments):
+    def hypercall(self, name: str, *arguments: int) -> int:
         """A hypercall of hypercalls/traps by name; its result."""
         cdef hypercall_fn handler
         cdef uint64_t args[6]

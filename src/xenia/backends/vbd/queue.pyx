@@ -82,7 +82,7 @@ cdef class Queue:
     def __cinit__(self):
         self.wake_fd = -1
 
-    def __init__(self, Workers workers, Frames frames, pages, port: int, event_fd: int,
+    def __init__(self, Workers workers, Frames frames, pages: Buffer, port: int, event_fd: int,
                  persistent: bool = False) -> None:
         cdef uint32_t i, start
         self.workers = workers
@@ -123,7 +123,8 @@ cdef class Queue:
             close(self.wake_fd)
 
     def go_on(self, answered: int, faulty: bool) -> None:
-        """Serve the ring from that index on, whatever the guest says of it; or not at all.  Precondition: before `start`."""
+        """Serve the ring from that index on, whatever the guest says of it; or not at all.  Precondition: before
+        `start`."""
         back_attach(&self.ring, self.pages.buf, self.pages.len, sizeof(blkif_request_t), answered)
         self.faulty = faulty
 

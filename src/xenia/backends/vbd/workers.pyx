@@ -16,6 +16,7 @@ from xenia.backends.vbd.transfer cimport punch, transfer
 from xenia.machine.lock cimport condition_signal_and_unlock, condition_wait, lock, unlock
 
 from xenia.backends.vbd.layers import submit
+from xenia.storage.layer import Layer
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ cdef class Workers:
     read_only   writes are refused
     """
 
-    def __init__(self, layer, fd: int, read_only: bool) -> None:
+    def __init__(self, layer: Layer, fd: int, read_only: bool) -> None:
         self.layer = layer
         self.fd = fd
         self.limits.size = layer.size
@@ -200,7 +201,8 @@ cdef class Workers:
             condition_signal_and_unlock(&self.changed, True, &self.lock)
 
     def go_on(self, counts: dict[str, int], failed: int) -> None:
-        """Count from there on; `failed`: the errno of a flush that failed before.  Precondition: there were no requests."""
+        """Count from there on; `failed`: the errno of a flush that failed before.  Precondition: there were no
+        requests."""
         self.counts = counts
         self.limits.failed = failed
 

@@ -3,7 +3,7 @@
 from libc.stdint cimport uint64_t
 
 
-def fill_m2p(uint64_t[::1] m2p, const uint64_t[::1] frames):
+def fill_m2p(uint64_t[::1] m2p, const uint64_t[::1] frames) -> None:
     """Set m2p[frames[pfn]] = pfn for every pfn; ValueError, with nothing set, if a frame lies outside of the M2P."""
     cdef Py_ssize_t pfn
     cdef uint64_t nr_frames = <uint64_t>m2p.shape[0]

@@ -55,6 +55,7 @@ cdef inline int level_of(PvMmu *mmu, uint64_t mfn) noexcept nogil:
 
 # --- saved ---
 
+
 cdef object pages_of(PvMmu *mmu):
     cdef uint64_t mfn, pfn, bad = NONE, limit = mmu.machine.nr_frames + mmu.max_pages
     cdef uint64_t[::1] pages
@@ -140,6 +141,7 @@ cdef bint save_page(PvMmu *mmu, uint64_t mfn, int level, uint64_t[::1] pages, ui
 
 
 # --- restored ---
+
 
 cdef object memory_restore(PvMmu *mmu, object saved, uint64_t[::1] frames):
     cdef const uint64_t[::1] pfns

@@ -55,6 +55,7 @@ cdef enum:
 
 # --- exits ---
 
+
 cdef inline void leave_or_resume(Emulator *engine, int verdict) noexcept nogil:
     push(engine)
     if verdict == LEAVE:
@@ -214,6 +215,7 @@ cdef inline void forget_watchpoint(Emulator *engine) noexcept nogil:
 
 # --- ProcessorOps ---
 
+
 cdef void op_pte_changed(Processor *processor, uint64_t table, unsigned index, uint64_t old,
                          uint64_t new) noexcept nogil:
     # The processor walks the tables themselves.
@@ -290,6 +292,7 @@ OPS.kick = op_kick
 
 # --- making one ---
 
+
 @cython.no_gc_clear
 cdef class EmulatedEngine:
     """An engine for one vcpu over `memory`.  Raises HypervisorBug when Unicorn is not laid out as expected."""
@@ -353,7 +356,7 @@ cdef class EmulatedEngine:
             free(engine.interposed.links)
             free(engine)
 
-    def stale_translations(self):
+    def stale_translations(self) -> list[tuple[int, int, str, bool]]:
         """Every cached translation that the page tables do not give: (va, machine address, what differs, writable).
 
         Compares each entry of the engine's TLB with a walk of the current page tables; the first 64.
@@ -364,7 +367,7 @@ cdef class EmulatedEngine:
         return [(found[i].va, found[i].maddr, found[i].difference.decode(), found[i].writable) for i in range(count)]
 
     @property
-    def statistics(self):
+    def statistics(self) -> dict[str, int]:
         """Counts since the engine was made; `links` between blocks of two pages were made, and may be gone."""
         return {
             "tlb_fills": (<Emulator *>self.processor).interposed.tlb_fills,

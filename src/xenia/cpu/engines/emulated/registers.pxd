@@ -39,6 +39,7 @@ cdef enum:
 
 # --- at an exit, and before going on
 
+
 cdef inline uint64_t computed_flags(CPUX86State *env) noexcept nogil:
     # Those that Unicorn keeps outside of eflags.
     return cpu_cc_compute_all_x86_64(env, env.cc_op) | (DF if env.df < 0 else 0)
@@ -97,6 +98,7 @@ cdef inline bint resumed(Emulator *engine, uint32_t vector) noexcept nogil:
 
 
 # --- a part at a time
+
 
 cdef inline void op_flush_all(Processor *processor) noexcept nogil:
     processor.nr_flush_all += 1
@@ -183,6 +185,7 @@ cdef inline void op_set_tsc_offset(Processor *processor, int64_t offset) noexcep
 
 
 # --- all of it
+
 
 cdef inline void op_pull(Processor *processor, int what) noexcept nogil:
     cdef Emulator *engine = <Emulator *>processor
