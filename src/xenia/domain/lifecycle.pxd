@@ -12,6 +12,7 @@ cdef bint domain_init(Domain *domain) noexcept nogil
 cdef Vcpu *vcpu_create(Domain *domain) noexcept nogil
 # Ends the domain for `reason` (SHUTDOWN_*), unless the guest had given another with SCHEDOP_shutdown_code.
 cdef void domain_shutdown(Domain *domain, int reason) noexcept nogil
+cdef void domain_crash(Domain *domain, const char *reason) noexcept nogil    # SHUTDOWN_crash, and why
 # Holds the frames of the store's and the console's ring as writable memory, for the backends that read and write them.
 # 0, or a negative errno where they are not that.
 cdef int domain_hold_rings(Domain *domain) noexcept nogil

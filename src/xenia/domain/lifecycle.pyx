@@ -1,10 +1,11 @@
 """A domain's beginning and end as plain state: what Xen's domain_create and domain_shutdown leave behind."""
 from libc.stdint cimport uint32_t
 from libc.stdlib cimport calloc
+from libc.string cimport strncpy
 from xenia.abi.xen cimport INVALID_M2P_ENTRY
 from xenia.domain.channels cimport channels_grow, event_channel
 from xenia.domain.clock cimport RUNSTATE_offline
-from xenia.domain.domain cimport MAX_VCPUS, SHUTDOWN_NONE, Domain, Vcpu
+from xenia.domain.domain cimport MAX_VCPUS, SHUTDOWN_NONE, SHUTDOWN_crash, Domain, Vcpu
 from xenia.domain.event_state cimport ECS_RESERVED
 from xenia.domain.vcpu_info cimport vcpu_info_release
 from xenia.machine.machine cimport FRAME_WRITABLE
@@ -49,6 +50,13 @@ cdef void domain_shutdown(Domain *domain, int reason) noexcept nogil:
         domain.life.shutdown_code = reason
     if domain.life.shutdown == SHUTDOWN_NONE:
         domain.life.shutdown = domain.life.shutdown_code
+
+
+cdef void domain_crash(Domain *domain, const char *reason) noexcept nogil:
+    # The first reason stays: what follows a crash is its consequence.
+    if domain.life.shutdown == SHUTDOWN_NONE:
+        strncpy(domain.life.crash_reason, reason, sizeof(domain.life.crash_reason) - 1)
+        domain_shutdown(domain, SHUTDOWN_crash)
 
 
 cdef int domain_hold_rings(Domain *domain) noexcept nogil:

@@ -15,7 +15,7 @@ from xenia.cpu.context cimport SREG_FS, SREG_GS, SegmentDescriptor
 from xenia.cpu.processor cimport TRAP_NMI, Processor
 from xenia.domain.domain cimport Vcpu
 from xenia.domain.vcpu_state cimport Callback
-from xenia.domain.pv.emulate cimport debugreg_read, debugreg_write, taskswitch
+from xenia.domain.pv.control cimport debugreg_read, debugreg_write, taskswitch
 from xenia.domain.pv.segments cimport data_segment, is_canonical
 from xenia.domain.pv.traps cimport hypercall_iret
 from xenia.hypercalls.guest cimport from_guest

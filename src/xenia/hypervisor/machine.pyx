@@ -27,6 +27,7 @@ from xenia.domain.events cimport event_alloc_unbound, event_post, event_reset
 from xenia.domain.grant_frames cimport grant_frames_grow, grant_frames_release
 from xenia.domain.grant_maps cimport grant_maps_release
 from xenia.domain.lifecycle cimport domain_init, domain_hold_rings, domain_release_frames
+from xenia.domain.pv.exits cimport on_exit
 from xenia.domain.time cimport clock_start, system_time, time_update, wallclock_update
 from xenia.machine.lock cimport lock, unlock
 from xenia.machine.machine cimport (
@@ -35,7 +36,7 @@ from xenia.machine.machine cimport (
 )
 from xenia.mm.pv.descriptors cimport perdomain_create, perdomain_destroy, release_gdt, set_gdt, set_ldt
 from xenia.mm.pv.pvmmu cimport get_page_and_type, put_page_and_type, relinquish
-from xenia.hypervisor.run_loop cimport alarm_thread, on_exit, run, wake
+from xenia.hypervisor.run_loop cimport alarm_thread, run, wake
 
 from xenia.cpu.engines.emulated.engine import reserve, self_test
 from xenia.domain.build.elf import ElfKernel

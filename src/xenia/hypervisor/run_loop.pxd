@@ -1,6 +1,5 @@
 # The run loop: one host thread runs one domain's vcpu until it shuts down or is told to stop.
 from libc.stdint cimport uint64_t
-from xenia.cpu.processor cimport Exit
 from xenia.domain.domain cimport Domain
 
 cdef struct RunLoop:
@@ -13,7 +12,6 @@ cdef struct RunLoop:
     uint64_t nr_entries
     uint64_t nr_idle
 
-cdef int on_exit(void *vcpu, Exit *exit) noexcept nogil
 cdef void run(RunLoop *loop) noexcept nogil
 cdef void alarm_thread(RunLoop *loop) noexcept nogil
 cdef void wake(Domain *domain) noexcept nogil

@@ -1,7 +1,7 @@
 """The run loop: what one host thread does for one domain, from its first instruction to its end.
 
-Theory of operation.  `run` enters the processor again and again; `on_exit` is what the processor calls at every exit,
-and nearly always answers RESUME, so that the guest goes on without coming back here.  It comes back for what needs the
+Theory of operation.  `run` enters the processor again and again.  Nearly all exits are answered where they are
+understood (domain/pv/exits), so that the guest goes on without coming back here.  It comes back for what needs the
 world outside: the guest blocks, shuts down, crashes, or somebody kicked it.
 
 A kick has two halves: `domain.links.preempt`, which the loop clears before it looks at what there is to do, and the
@@ -14,22 +14,16 @@ vcpu needs no alarm: the loop itself waits, for the deadline or for somebody to 
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from xenia.cpu.processor cimport (
-    EXIT_EXCEPTION, EXIT_SOFT_INTERRUPT, EXIT_SYSCALL, EXIT_SYSENTER, LEAVE, TRAP_GP, TRAP_PF, TRAP_UD, Exit,
-)
+from xenia.cpu.processor cimport LEAVE
 from xenia.domain.clock cimport RUNSTATE_blocked, RUNSTATE_offline, RUNSTATE_runnable, RUNSTATE_running
 from xenia.domain.domain cimport SHUTDOWN_NONE, SHUTDOWN_suspend, Domain, Vcpu
 from xenia.domain.events cimport events_apply_mailbox, vcpu_nudge
 from xenia.domain.lifecycle cimport domain_shutdown
 from xenia.domain.sleep cimport sleeps_for_good
 from xenia.domain.time cimport clock_warp_to, runstate_change, system_time, time_update, timers_fire, timers_next
-from xenia.domain.pv.traps cimport (
-    deliver_pending, general_protection, inject_exception, invalid_opcode, page_fault, soft_interrupt,
-    syscall_from_user,
-)
+from xenia.domain.pv.traps cimport deliver_pending
 from xenia.domain.upcall cimport events_pending, vcpu_unblock
 from xenia.domain.written cimport written_apply
-from xenia.hypercalls.table cimport hypercall
 
 cdef extern from "<sys/timerfd.h>" nogil:
     struct timespec:
@@ -60,33 +54,6 @@ cdef extern from *:
 
 cdef enum:
     NS = 1000000000
-
-
-cdef int on_exit(void *opaque, Exit *exit) noexcept nogil:
-    cdef Vcpu *vcpu = <Vcpu *>opaque
-    cdef Domain *domain = vcpu.domain
-    cdef int verdict
-    if exit.kind == EXIT_SYSCALL:
-        verdict = hypercall(vcpu) if vcpu.context.kernel else syscall_from_user(vcpu, False)
-    elif exit.kind == EXIT_EXCEPTION:
-        domain.counts.exceptions[exit.vector & 31] += 1
-        if exit.vector == TRAP_PF:
-            verdict = page_fault(vcpu, exit.error, exit.address)
-        elif exit.vector == TRAP_GP:
-            verdict = general_protection(vcpu, exit.error)
-        elif exit.vector == TRAP_UD:
-            verdict = invalid_opcode(vcpu)
-        else:
-            verdict = inject_exception(vcpu, exit.vector, exit.error, exit.address)
-    elif exit.kind == EXIT_SOFT_INTERRUPT:
-        verdict = soft_interrupt(vcpu, exit.vector)
-    elif exit.kind == EXIT_SYSENTER:
-        verdict = syscall_from_user(vcpu, True)
-    else:
-        return LEAVE
-    if verdict == LEAVE or domain.links.preempt or domain.life.shutdown != SHUTDOWN_NONE or vcpu.blocked:
-        return LEAVE
-    return deliver_pending(vcpu)
 
 
 cdef void run(RunLoop *loop) noexcept nogil:

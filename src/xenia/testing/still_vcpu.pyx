@@ -21,9 +21,10 @@ from xenia.domain.crash cimport crash_report
 from xenia.domain.directory cimport domain_leave
 from xenia.domain.domain cimport Domain, Vcpu
 from xenia.domain.lifecycle cimport domain_init
+from xenia.domain.pv.mode cimport switch_mode
 from xenia.domain.pv.traps cimport (
     deliver_pending, general_protection, hypercall_iret, inject_exception, invalid_opcode, page_fault, soft_interrupt,
-    switch_mode, syscall_from_user,
+    syscall_from_user,
 )
 from xenia.hypercalls.table cimport HYPERCALL_CONTINUE, hypercall_fn
 from xenia.hypercalls.traps cimport (

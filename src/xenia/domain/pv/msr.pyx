@@ -6,16 +6,20 @@ and some whose writes are swallowed.  DEBUGCTL is one more: Xen answered it befo
 msr_relaxed, so a kernel that never heard of the #GP reads what a processor holds after reset.
 """
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memset
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 
-from xenia.abi.xen cimport HYPERVISOR_iret
 from xenia.cpu.context cimport SREG_FS, SREG_GS
 from xenia.domain.domain cimport Vcpu
 from xenia.domain.pv.segments cimport is_canonical
 from xenia.machine.lock cimport lock, unlock
 from xenia.machine.machine cimport FRAME_WRITABLE
 from xenia.mm.pv.pvmmu cimport get_page_and_type, put_page_and_type
+
+from xenia.domain.build.hypercall_page import hypercall_page
+
+cdef bytes stubs = hypercall_page()
+cdef const char *HYPERCALL_PAGE = stubs     # as at start of day
 
 cdef enum:
     IA32_TSC = 0x10
@@ -178,31 +182,14 @@ cdef bint msr_write(Vcpu *vcpu, uint32_t index, uint64_t value) noexcept nogil:
 
 
 cdef bint fill_hypercall_page(Vcpu *vcpu, uint64_t value) noexcept nogil:
-    # As domain/build/hypercall_page.py does at start of day: a stub of 32 bytes for each number.
     cdef uint64_t mfn = value >> 12
-    cdef uint8_t *stub
-    cdef bint returns, held
-    cdef int number, n
+    cdef bint held
     lock(&vcpu.domain.mmu.lock)
     held = value & 0xfff == 0 and get_page_and_type(&vcpu.domain.mmu, mfn, FRAME_WRITABLE) == 0
     unlock(&vcpu.domain.mmu.lock)
     if not held:
         return False
-    stub = vcpu.domain.machine.base + value
-    memset(stub, 0xcc, 4096)
-    for number in range(128):
-        returns = number != HYPERVISOR_iret
-        memcpy(stub, b"\x51\x41\x53", 3)                       # push %rcx; push %r11
-        n = 3
-        if not returns:
-            stub[n] = 0x50                                      # push %rax
-            n += 1
-        stub[n] = 0xb8                                          # mov $number, %eax
-        memcpy(stub + n + 1, &number, 4)
-        memcpy(stub + n + 5, b"\x0f\x05", 2)                    # syscall
-        if returns:
-            memcpy(stub + n + 7, b"\x41\x5b\x59\xc3", 4)        # pop %r11; pop %rcx; ret
-        stub += 32
+    memcpy(vcpu.domain.machine.base + value, HYPERCALL_PAGE, 4096)
     vcpu.processor.ops.code_dirty(vcpu.processor, value, 4096)
     lock(&vcpu.domain.mmu.lock)
     put_page_and_type(&vcpu.domain.mmu, mfn)

@@ -6,6 +6,7 @@ import struct
 
 import pytest
 
+from xenia.domain.build.hypercall_page import hypercall_page
 from xenia.testing.decoder import cpuid
 from xenia.testing.still_vcpu import KERNEL, TABLES, USER, StillVcpu
 
@@ -152,6 +153,7 @@ def test_the_hypercall_page_is_written_where_its_msr_says(vcpu: StillVcpu) -> No
     mfn = vcpu.map_page(KERNEL + 0x100000, 0x63)
     assert wrmsr(vcpu, HYPERCALL_PAGE, mfn << 12)
     page = vcpu.read(KERNEL + 0x100000, 4096)
+    assert page == hypercall_page()
     assert page[32 * 17 :].startswith(b"\x51\x41\x53\xb8\x11\0\0\0\x0f\x05\x41\x5b\x59\xc3\xcc")
     assert page[32 * 23 :].startswith(b"\x51\x41\x53\x50\xb8\x17\0\0\0\x0f\x05\xcc")
     assert not wrmsr(vcpu, HYPERCALL_PAGE, mfn << 12 | 1)
