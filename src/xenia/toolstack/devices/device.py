@@ -5,28 +5,53 @@ A kind of devices is a module here and a row of `kinds.KINDS`; nothing else know
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
 from xenia.abi.xenbus import XenbusState
+from xenia.errors import ConfigError
 from xenia.foreign.foreign import Foreign
-from xenia.persist import State
+from xenia.persist import Encoded, State, decode, encode
 from xenia.toolstack.config.device import Backing, DeviceConfig
 from xenia.xenbus.attachment import Address
+from xenia.xenbus.persist import AttachmentState
 from xenia.xenstore.client import Client
+
+S = TypeVar("S", bound=State)
 
 
 @dataclass(frozen=True)
 class DeviceState(State):
-    """A device that can be plugged into another domain: `Domain.restore_device`.  What it stands on is not in it.
+    """A device that goes on in another domain, with its frontend connected: see `Domain.resume_device`.  What it stands
+    on is not in it, and its keys are the store's.
 
-    config    DeviceConfig.as_dict, with the name that it has
+    config      DeviceConfig.as_dict, with the name that it has
+    backend     the backend's own state, of a kind that only the device's module knows: what persist.encode makes of it,
+                as JSON, and its bytes
     """
 
     kind: str
     config: dict[str, Any]
+    attachment: AttachmentState
+    backend: str
+    blobs: tuple[bytes, ...] = ()
+
+    @classmethod
+    def of(cls, config: DeviceConfig, attachment: AttachmentState, backend: State) -> DeviceState:
+        """Put one together."""
+        document, blobs = encode(backend)
+        return cls(config.kind, config.as_dict(), attachment, json.dumps(document), blobs)
+
+    def backend_of(self, kind: type[S]) -> S:
+        """The backend's own state.  ConfigError where it is no such one."""
+        try:
+            document = json.loads(self.backend)
+        except ValueError:
+            raise ConfigError(f"the saved state of a {self.kind} is damaged") from None
+        return decode(kind, Encoded(document, self.blobs))
 
 
 class Device(ABC):
@@ -84,9 +109,13 @@ class Device(ABC):
         not go cleanly."""
         self.behind.close()
 
-    def save(self) -> DeviceState:
-        """What it takes to plug the same device into another domain, together with `behind`."""
-        return DeviceState(self.kind, self.config.as_dict())
+    @abstractmethod
+    def suspend(self) -> DeviceState:
+        """Serve it no more, and let go of everything of the guest's, which does not hear of it.  The device is over
+        (`removed`), and goes on as the one that is made of this state and of `behind`, which stays open.
+
+        Preconditions: it is not removed, and the domain does not run.  ConfigError where such a device cannot go on.
+        """
 
 
 class Driver(Protocol):
@@ -142,8 +171,3 @@ class Site(Protocol):
 
     def driver(self, domid: int) -> Driver:
         """The driver domain of that number.  ConfigError where there is none."""
-
-
-def named(config: DeviceConfig, name: str) -> Any:
-    """The same configuration with the name that the device got."""
-    return replace(config, name=name)  # type: ignore[type-var]  # every one is a dataclass

@@ -12,14 +12,16 @@ from typing import Any
 from xenia.abi.xenbus import XenbusState
 from xenia.backends.vbd.device import Vbd
 from xenia.backends.vbd.name import device_number, in_one_place
+from xenia.backends.vbd.persist import VbdState
 from xenia.errors import ConfigError
 from xenia.foreign.foreign import Foreign
 from xenia.machine.thread import HostThread
 from xenia.storage.layer import Layer
 from xenia.toolstack.config.disk import DiskConfig, parse_disk
-from xenia.toolstack.devices.device import Device, Site
+from xenia.toolstack.devices.device import Device, DeviceState, Site
 from xenia.toolstack.releases import Releases
 from xenia.xenbus.attachment import Address, Attachment
+from xenia.xenbus.persist import AttachmentState
 from xenia.xenstore.client import Client
 
 
@@ -73,6 +75,18 @@ def plug(site: Site, config: DiskConfig, layer: Layer) -> Disk:
         raise
 
 
+def resume(site: Site, state: DeviceState, layer: Layer) -> Disk:
+    """See kinds.Module."""
+    config = read(state.config)
+    vbd = Vbd.restore(layer, state.backend_of(VbdState))
+    try:
+        number = number_of(config.name or "")
+        return Disk(site.store_client(), site.foreign, config, number, layer, vbd, resumes=state.attachment)
+    except BaseException:
+        vbd.close()
+        raise
+
+
 class Disk(Device):
     """A disk that is plugged into a domain, with the layer that is its own to close."""
 
@@ -87,10 +101,12 @@ class Disk(Device):
         layer: Layer,
         vbd: Vbd,
         *,
+        resumes: AttachmentState | None = None,
         patience: float = 5.0,
     ) -> None:
         """Plug in `vbd`, which serves `layer`, as the virtual device of that number.
 
+        resumes    it is plugged in, as a disk that was suspended left it
         patience   seconds without an answer that its requests may take when its guest is gone
         """
         self.config = config
@@ -106,6 +122,7 @@ class Disk(Device):
             vbd,
             vbd.frontend_keys(),
             {"dev": self.name, **vbd.backend_keys()},
+            resumes=resumes,
         )
         vbd.on_resize(self._attachment.update)
         self._closing = threading.Lock()
@@ -164,6 +181,13 @@ class Disk(Device):
                 releases.do(self._wait_removed)
                 if self._stuck is None:
                     releases.do(self._close, keep)
+
+    def suspend(self) -> DeviceState:
+        """See Device.suspend."""
+        attachment = self._attachment.suspend()
+        state = DeviceState.of(self.config, attachment, self._vbd.save())
+        self._close(keep=True)
+        return state
 
     def _wait_removed(self) -> None:
         """Wait as long as requests end; then leave what is there to a thread that has all the time of the world."""

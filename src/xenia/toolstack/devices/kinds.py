@@ -14,7 +14,7 @@ from xenia.errors import ConfigError
 
 if TYPE_CHECKING:
     from xenia.toolstack.config.device import DeviceConfig
-    from xenia.toolstack.devices.device import Device, Site
+    from xenia.toolstack.devices.device import Device, DeviceState, Site
 
 
 class Module(Protocol):
@@ -29,6 +29,9 @@ class Module(Protocol):
     def plug(self, site: Site, config: Any, behind: Any) -> Device:
         """Plug one in that stands on `behind`, which DeviceConfig.open opened and which is the device's once this
         succeeds.  ConfigError."""
+
+    def resume(self, site: Site, state: DeviceState, behind: Any) -> Device:
+        """Go on as the device that left that state (Device.suspend), on what it stood on.  ConfigError."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from xenia.errors import ConfigError
 from xenia.foreign.foreign import Foreign
 from xenia.toolstack.config.device import Backing, DeviceConfig
 from xenia.toolstack.devices.caretaker import Caretaker
-from xenia.toolstack.devices.device import Device, Site
+from xenia.toolstack.devices.device import Device, DeviceState, Site
 from xenia.toolstack.devices.disk import place
 from xenia.toolstack.devices.physical_device import physical_device
 from xenia.xenbus.attachment import Address, make_directories, remove_all, state_at
@@ -107,6 +107,11 @@ def plug(site: Site, config: ServedDiskConfig, behind: Backing) -> ServedDisk:
     )
     driver.serve(disk)
     return disk
+
+
+def resume(site: Site, state: DeviceState, behind: Backing) -> ServedDisk:
+    """See kinds.Module.  What its backend has of the guest cannot be had again."""
+    raise ConfigError("a disk of a driver domain does not go on in another domain")
 
 
 class ServedDisk(Device):
@@ -211,6 +216,10 @@ class ServedDisk(Device):
                     self._wait_removed(_PATIENCE)
                 self._remove()
                 self._wait_removed(_PATIENCE)  # where the store's thread was first
+
+    def suspend(self) -> DeviceState:
+        """See Device.suspend."""
+        raise ConfigError(f"{self.name} is served by a driver domain, and cannot go on in another domain: detach it")
 
     def abandon(self) -> None:
         """See Served.abandon: tell the frontend."""

@@ -107,7 +107,7 @@ class Rebuild(Verb[None]):
             domain = _domain(guest, guest.machine, self.boot, self.sink)
             for device in plugged:
                 if not device.behind.closed:  # as those are that were detached meanwhile
-                    domain.restore_device(device.save(), device.behind)
+                    domain.attach(device.config, device.behind)
                     taken.append(device.behind)
         except BaseException:
             with Releases() as releases:

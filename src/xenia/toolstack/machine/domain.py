@@ -19,7 +19,7 @@ from xenia.toolstack.config.device import Backing, DeviceConfig
 from xenia.toolstack.config.disk import DiskConfig
 from xenia.toolstack.devices.device import Device, DeviceState, Served
 from xenia.toolstack.devices.disk import Disk
-from xenia.toolstack.devices.kinds import KINDS, listed, read_config
+from xenia.toolstack.devices.kinds import KINDS, listed
 from xenia.toolstack.devices.served_disk import ServedDisk, ServedDiskConfig
 from xenia.toolstack.machine.house import House
 from xenia.toolstack.machine.store_layout import remove_home, write_backend_home, write_home, write_window_size
@@ -104,9 +104,12 @@ class Domain:
         self.devices.append(device)
         return device
 
-    def restore_device(self, state: DeviceState, behind: Backing) -> Device:
-        """Plug in what another domain had: its state, and what it stood on.  ConfigError as for `attach`."""
-        return self.attach(read_config(state.kind, state.config), behind)
+    def resume_device(self, state: DeviceState, behind: Backing) -> Device:
+        """Go on with a device that another domain had (`Device.suspend`), on what it stood on, which stays the caller's
+        where this fails.  Its keys are in the store already.  ConfigError."""
+        device = KINDS[state.kind].functions.resume(self, state, behind)
+        self.devices.append(device)
+        return device
 
     def attach_disk(
         self,

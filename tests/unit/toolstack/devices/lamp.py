@@ -8,11 +8,13 @@ from typing import Any
 
 from xenia.abi.xenbus import XenbusState
 from xenia.errors import ConfigError
+from xenia.persist import State
 from xenia.toolstack.config.device import Backing, DeviceConfig
-from xenia.toolstack.devices.device import Device, Site
+from xenia.toolstack.devices.device import Device, DeviceState, Site
 from xenia.toolstack.devices.kinds import Kind
 from xenia.xenbus.attachment import Address, Attachment, Backend
 from xenia.xenbus.frontend import Frontend
+from xenia.xenbus.persist import AttachmentState
 
 ROW = Kind("lamp", "lamp", "lamps", __name__)
 
@@ -45,16 +47,50 @@ def plug(site: Site, config: LampConfig, behind: Backing) -> Lamp:
     return Lamp(site, replace(config, name=name), behind)
 
 
-class Lamp(Device, Backend):
-    """The device, and its backend."""
+@dataclass(frozen=True)
+class LampState(State):
+    lit: int
+
+
+def resume(site: Site, state: DeviceState, behind: Backing) -> Lamp:
+    lamp = Lamp(site, read(state.config), behind, state.attachment)
+    lamp.backend.lit = state.backend_of(LampState).lit
+    return lamp
+
+
+class Bulb(Backend):
+    """The backend."""
+
+    def __init__(self, colour: str) -> None:
+        self._colour = colour
+        self.lit = 0
+
+    def prepare(self) -> Mapping[str, str]:
+        return {"colour": self._colour}
+
+    def connect(self, frontend: Frontend) -> Mapping[str, str]:
+        self.lit += 1
+        return {}
+
+    def disconnect(self) -> None: ...
+
+    def suspend(self) -> None: ...
+
+    def resume(self, frontend: Frontend) -> Mapping[str, str]:
+        return {}
+
+
+class Lamp(Device):
+    """The device."""
 
     config: LampConfig
 
-    def __init__(self, site: Site, config: LampConfig, behind: Backing) -> None:
+    def __init__(self, site: Site, config: LampConfig, behind: Backing, resumes: AttachmentState | None = None) -> None:
         self.config, self.behind = config, behind
         self.address = Address("lamp", site.domid, int(self.name.removeprefix("lamp")))
-        self.lit = 0
-        self._attachment = Attachment(site.store_client(), self.address, site.foreign, self)
+        self._suspended = False
+        self.backend = Bulb(config.colour)
+        self._attachment = Attachment(site.store_client(), self.address, site.foreign, self.backend, resumes=resumes)
 
     @property
     def state(self) -> XenbusState:
@@ -62,11 +98,16 @@ class Lamp(Device, Backend):
 
     @property
     def removed(self) -> bool:
-        return self._attachment.removed
+        return self._suspended or self._attachment.removed
 
     @property
     def statistics(self) -> dict[str, Any]:
-        return {"name": self.name, "state": self.state.name.lower(), "colour": self.config.colour, "lit": self.lit}
+        return {
+            "name": self.name,
+            "state": self.state.name.lower(),
+            "colour": self.config.colour,
+            "lit": self.backend.lit,
+        }
 
     def wait(self, state: XenbusState, timeout: float | None = None) -> bool:
         return self._attachment.wait(state, timeout)
@@ -79,21 +120,13 @@ class Lamp(Device, Backend):
         return gone
 
     def remove(self, *, keep: bool = False) -> None:
+        if self._suspended:
+            return
         self._attachment.remove()
         self._attachment.wait_removed()
         if not keep:
             self.behind.close()
 
-    def prepare(self) -> Mapping[str, str]:
-        return {"colour": self.config.colour}
-
-    def connect(self, frontend: Frontend) -> Mapping[str, str]:
-        self.lit += 1
-        return {}
-
-    def disconnect(self) -> None: ...
-
-    def suspend(self) -> None: ...
-
-    def resume(self, frontend: Frontend) -> Mapping[str, str]:
-        return self.connect(frontend)
+    def suspend(self) -> DeviceState:
+        self._suspended = True
+        return DeviceState.of(self.config, self._attachment.suspend(), LampState(self.backend.lit))
