@@ -4,11 +4,11 @@ Whoever keeps a frame's number, or a pointer into it, from one entry of the gues
 type that it has to be.  These are all of them:
 
     what                         kept in                         held as            until
-    store's and console's ring   their backends                  writable           domain_release_frames: the
-                                                                                      backends are closed then
+    store's and console's ring   their backends                  writable           domain_destroy: the backends are
+                                                                                      closed then
     vcpu_info                    vcpu.info                       writable           vcpu_info_release
     FIFO control block, array    events.fifo_control, .array     writable           fifo_end: EVTCHNOP_reset, or the end
-    PIRQ EOI map                 pirq_eoi_mfn                    writable           domain_release_frames
+    PIRQ EOI map                 pirq_eoi_mfn                    writable           domain_destroy
     shared_info, grant table,    domain.*, Xen's own frames      shared             the domain's end; no guest can give
       status frames                                                                   them away (grant_frames: version 1
                                                                                       again)
@@ -35,7 +35,6 @@ from xenia.abi.grant_table cimport GNTMAP_host_map
 from xenia.abi.xen cimport INVALID_M2P_ENTRY
 from xenia.domain.domain cimport GrantMap
 from xenia.domain.grant_state cimport GrantRecord
-from xenia.machine.machine cimport FRAME_ALLOCATED
 from xenia.mm.audit cimport audit
 
 
@@ -44,11 +43,11 @@ cdef list audit_domain(Domain *domain):
     cdef unsigned i
     held = {}
     if domain.shared_info_mfn != INVALID_M2P_ENTRY:
-        share(domain, held, domain.shared_info_mfn)
+        share(held, domain.shared_info_mfn)
     for i in range(domain.grants.nr_frames):
-        share(domain, held, domain.grants.frames[i])
+        share(held, domain.grants.frames[i])
     for i in range(domain.grants.nr_status_frames):
-        share(domain, held, domain.grants.status_frames[i])
+        share(held, domain.grants.status_frames[i])
     for i in range(domain.nr_vcpus):
         if domain.vcpus[i].info_mfn != INVALID_M2P_ENTRY:
             hold(held, domain.vcpus[i].info_mfn)
@@ -83,8 +82,8 @@ cdef dict foreign(Domain *domain):
     return mapped
 
 
-cdef share(Domain *domain, dict held, uint64_t mfn):
-    held[mfn] = (0 if domain.machine.frames[mfn].flags & FRAME_ALLOCATED else 1, 1)
+cdef share(dict held, uint64_t mfn):
+    held[mfn] = (1, 1)
 
 
 cdef hold(dict held, uint64_t mfn):

@@ -4,6 +4,7 @@ from xenia.domain.domain cimport Directory, Domain
 
 # The next number from `first` on that nobody has, round the end; it is the caller's.  -1: none is left.
 cdef int directory_reserve(Directory *directory, int first) noexcept nogil
+cdef void directory_release(Directory *directory, int domid) noexcept nogil     # nobody came of it
 cdef bint directory_add(Directory *directory, Domain *domain) noexcept nogil    # False: no such number, or taken
 cdef void directory_remove(Domain *domain) noexcept nogil
 # The domain of that number, which stays until `domain_leave`; NULL where there is none.

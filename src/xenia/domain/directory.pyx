@@ -28,6 +28,10 @@ cdef int directory_reserve(Directory *directory, int first) noexcept nogil:
     return found
 
 
+cdef void directory_release(Directory *directory, int domid) noexcept nogil:
+    directory.taken[domid] = 0
+
+
 cdef bint directory_add(Directory *directory, Domain *domain) noexcept nogil:
     cdef bint free_number
     if domain.domid >= NR_DOMIDS:

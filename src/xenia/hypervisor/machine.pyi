@@ -63,8 +63,7 @@ class DomainHandle:
     def nr_pages(self) -> int: ...
     def __init__(self, hypervisor: MachineHandle, domid: int, nr_pages: int, warped: bool) -> None: ...
     def take_memory(self, max_pages: int) -> array[int]:
-        """The domain's frames, as zeros; with them it gets shared_info, a grant table, and the two channels of its
-        store and console.
+        """The domain's frames, as zeros, and the two channels of its store and console.
 
         ConfigError when they are not to be had.
         """

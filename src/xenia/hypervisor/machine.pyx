@@ -16,26 +16,19 @@ from libc.stdint cimport uint64_t
 from libc.stdlib cimport calloc, free
 from posix.unistd cimport close
 
-from xenia.abi.xen cimport INVALID_M2P_ENTRY, shared_info_t
+from xenia.abi.errno cimport XEN_EEXIST
 from xenia.cpu.engines.emulated.engine cimport EmulatedEngine
 from xenia.cpu.context cimport CONTEXT_FLAGS, CONTEXT_SEGMENTS, RSI, RSP
 from xenia.domain.audit cimport audit_domain
 from xenia.domain.crash cimport crash_report
-from xenia.domain.directory cimport directory_add, directory_remove, directory_reserve, domain_leave
+from xenia.domain.create cimport domain_create, domain_destroy, domain_hold_rings, vcpu_begin_on
+from xenia.domain.directory cimport directory_release, directory_reserve, domain_leave
 from xenia.domain.domain cimport SHUTDOWN_NONE, SHUTDOWN_crash, Directory, Domain as DomainState, DomainCounts, Vcpu
-from xenia.domain.events cimport event_alloc_unbound, event_post, event_reset
-from xenia.domain.grant_frames cimport grant_frames_grow, grant_frames_release
-from xenia.domain.grant_maps cimport grant_maps_release
-from xenia.domain.lifecycle cimport domain_init, domain_hold_rings, domain_release_frames
+from xenia.domain.events cimport event_alloc_unbound, event_post
 from xenia.domain.pv.exits cimport on_exit
 from xenia.domain.time cimport clock_start, system_time, time_update, wallclock_update
-from xenia.machine.lock cimport lock, unlock
-from xenia.machine.machine cimport (
-    FRAME_L4, FRAME_PINNED, FRAME_SEG_DESC, FRAME_SHARED, FRAME_VALIDATED, Frame, MachineMemory, frame_words,
-    machine_alloc, machine_free, machine_scrub,
-)
-from xenia.mm.pv.descriptors cimport perdomain_create, perdomain_destroy, release_gdt, set_gdt, set_ldt
-from xenia.mm.pv.pvmmu cimport get_page_and_type, put_page_and_type, relinquish
+from xenia.machine.machine cimport FRAME_SEG_DESC, Frame, MachineMemory
+from xenia.mm.pv.descriptors cimport set_gdt
 from xenia.hypervisor.run_loop cimport alarm_thread, run, wake
 
 from xenia.cpu.engines.emulated.engine import reserve, self_test
@@ -120,72 +113,52 @@ cdef class DomainHandle:
     """A domain with its vcpu and processor, and the host threads that run it."""
 
     def __cinit__(self, MachineHandle hypervisor, int domid, uint64_t nr_pages, bint warped):
-        cdef DomainState *domain = <DomainState *>calloc(1, sizeof(DomainState))
-        cdef Vcpu *vcpu
-        cdef bint known
-        if domain == NULL:
-            raise MemoryError
+        cdef DomainState *domain = NULL
+        cdef int rc
         self.emergency_fd = self.log_fd = self.loop.alarm_fd = -1
         self.hypervisor = hypervisor
-        self.domid = domid
+        self.domid = domid          # reserved in the directory
         self.nr_pages = nr_pages
-        self.domain = domain
-        domain.domid = domid
-        domain.directory = hypervisor.directory     # its number is reserved there
         self.threads = []
         self.ended = threading.Event()
-        if not domain_init(domain):
-            raise MemoryError
-        vcpu = domain.vcpus[0]
+        self.engine = EmulatedEngine(hypervisor.memory)
+        with nogil:
+            rc = domain_create(&domain, hypervisor.memory.machine, hypervisor.directory, domid, self.engine.processor)
+        if rc == -XEN_EEXIST:
+            raise HypervisorBug(f"domain number {domid} was given out, and somebody has it")
+        if rc:
+            raise ConfigError("not enough machine memory for one more domain")
+        self.domain = domain
+        self.engine.processor.on_exit = on_exit
+        self.loop.domain = domain
         self.emergency_fd, domain.links.emergency_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self.log_fd, domain.links.log_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         domain.links.wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.loop.alarm_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC)
         if self.loop.alarm_fd < 0:
             raise OSError(errno, os.strerror(errno))
-        self.engine = EmulatedEngine(hypervisor.memory)
-        domain.machine = hypervisor.memory.machine
-        domain.mmu.machine = domain.machine
-        domain.mmu.processor = self.engine.processor
-        domain.mmu.domid = domid
-        domain.mmu.preempt = &domain.links.preempt
-        domain.mmu.perdomain_l1 = domain.mmu.perdomain_l2 = domain.mmu.perdomain_l3 = INVALID_M2P_ENTRY
-        domain.shared_info_mfn = INVALID_M2P_ENTRY
-        vcpu.processor = self.engine.processor
-        vcpu.processor.context = &vcpu.context
-        vcpu.processor.vcpu = vcpu
-        vcpu.processor.on_exit = on_exit
-        self.loop.domain = domain
         with nogil:
             clock_start(domain, warped)
-            known = directory_add(hypervisor.directory, domain)
-        if not known:
-            raise HypervisorBug(f"domain number {domid} was given out, and somebody has it")
 
     def __dealloc__(self):
-        if self.domain != NULL:
-            if self.domain.machine != NULL:
-                with nogil:
-                    release(self.domain)
-            for fd in (self.emergency_fd, self.log_fd, self.loop.alarm_fd, self.domain.links.wake_fd,
-                       self.domain.links.emergency_fd,
-                       self.domain.links.log_fd):
-                if fd >= 0:
-                    close(fd)
-            domain_leave(self.domain)
+        if self.domain == NULL:
+            if self.hypervisor is not None:
+                directory_release(self.hypervisor.directory, self.domid)
+            return
+        with nogil:
+            domain_destroy(self.domain)
+        for fd in (self.emergency_fd, self.log_fd, self.loop.alarm_fd, self.domain.links.wake_fd,
+                   self.domain.links.emergency_fd, self.domain.links.log_fd):
+            if fd >= 0:
+                close(fd)
+        domain_leave(self.domain)
 
     def take_memory(self, max_pages: int) -> array[int]:
-        """The domain's frames, as zeros; with them it gets shared_info, a grant table, and the two channels of its
-        store and console.
+        """The domain's frames, as zeros, and the two channels of its store and console.
 
         ConfigError when they are not to be had.
         """
         cdef DomainState *domain = self.domain
-        cdef bint enough
-        with nogil:
-            enough = perdomain_create(&domain.mmu) == 0 and share_info(domain) and grant_frames_grow(domain, 1)
-        if not enough:
-            raise ConfigError("not enough machine memory for one more domain")
         frames = self.hypervisor.memory.allocate(self.domid, self.nr_pages)
         domain.mmu.tot_pages = self.nr_pages
         domain.mmu.max_pages = max_pages
@@ -213,7 +186,7 @@ cdef class DomainHandle:
         domain.is_linux = kernel.notes.guest_os == "linux"
         root = start.root_mfn
         with nogil:
-            rc = pin_root(domain, root) or domain_hold_rings(domain)
+            rc = vcpu_begin_on(vcpu, root) or domain_hold_rings(domain)
             set_gdt(&domain.mmu, &vcpu.mmu, NULL, 0)
         if rc:
             raise HypervisorBug(f"the start of day does not validate: errno {-rc}")
@@ -389,7 +362,7 @@ cdef class DomainHandle:
         cdef uint64_t left
         self.stop()
         with nogil:
-            left = release(self.domain)
+            left = domain_destroy(self.domain)
         return left
 
 
@@ -417,67 +390,3 @@ cdef int check_translations(void *opaque) noexcept with gil:
                 or writable and frame.type_refs and frame.type <= FRAME_SEG_DESC):
             domain.stale.append((hex(va), hex(maddr), difference))
     return 1 if domain.stale else 0
-
-
-cdef bint share_info(DomainState *domain) noexcept nogil:
-    # shared_info: a frame of Xen's that the guest may map writable, and never retype.
-    cdef uint64_t mfn = machine_alloc(domain.machine, domain.domid)
-    if mfn == INVALID_M2P_ENTRY:
-        return False
-    domain.machine.frames[mfn].flags = FRAME_VALIDATED
-    domain.machine.frames[mfn].type = FRAME_SHARED
-    domain.machine.frames[mfn].type_refs = 1
-    domain.shared_info_mfn = mfn
-    domain.shared_info = <shared_info_t *>frame_words(domain.machine, mfn)
-    domain.vcpus[0].info = &domain.shared_info.vcpu_info[0]
-    domain.vcpus[0].info.evtchn_upcall_mask = 1
-    return True
-
-
-cdef int pin_root(DomainState *domain, uint64_t root) noexcept nogil:
-    # The builder leaves the first L4 pinned, and it is the vcpu's base pointer.
-    cdef Vcpu *vcpu = domain.vcpus[0]
-    cdef int rc
-    lock(&domain.mmu.lock)
-    rc = get_page_and_type(&domain.mmu, root, FRAME_L4)
-    if rc == 0:
-        get_page_and_type(&domain.mmu, root, FRAME_L4)
-        domain.machine.frames[root].flags |= FRAME_PINNED
-        vcpu.mmu.root_kernel = vcpu.mmu.root_loaded = root
-        vcpu.processor.ops.load_root(vcpu.processor, root, False)
-    unlock(&domain.mmu.lock)
-    return rc
-
-
-cdef uint64_t release(DomainState *domain) noexcept nogil:
-    # Everything that a domain holds, once.
-    cdef Vcpu *vcpu = domain.vcpus[0]
-    cdef uint64_t left
-    if domain.life.is_dying:
-        return 0
-    directory_remove(domain)
-    event_reset(domain)
-    grant_maps_release(domain)
-    lock(&domain.mmu.lock)
-    domain.life.is_dying = 1
-    domain.mmu.dying = 1
-    domain_release_frames(domain)
-    if vcpu.mmu.root_kernel:
-        set_ldt(&domain.mmu, &vcpu.mmu, 0, 0)
-        release_gdt(&domain.mmu, &vcpu.mmu)
-        if vcpu.mmu.root_user:
-            put_page_and_type(&domain.mmu, vcpu.mmu.root_user)
-        put_page_and_type(&domain.mmu, vcpu.mmu.root_kernel)
-        vcpu.mmu.root_kernel = vcpu.mmu.root_user = 0
-    if domain.shared_info_mfn != INVALID_M2P_ENTRY:
-        domain.machine.frames[domain.shared_info_mfn].type_refs -= 1
-    left = relinquish(&domain.mmu) - domain.grants.nr_frames - domain.grants.nr_status_frames
-    grant_frames_release(domain)
-    if domain.shared_info_mfn != INVALID_M2P_ENTRY:
-        left -= 1
-        machine_free(domain.machine, domain.shared_info_mfn)
-    if domain.mmu.perdomain_l3 != INVALID_M2P_ENTRY:
-        perdomain_destroy(&domain.mmu)
-    machine_scrub(domain.machine)
-    unlock(&domain.mmu.lock)
-    return left

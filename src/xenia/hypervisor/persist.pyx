@@ -13,9 +13,9 @@ from libc.string cimport memcpy, memset
 
 from xenia.abi.xen cimport arch_shared_info_t
 from xenia.cpu.context cimport RAX, RDX
+from xenia.domain.create cimport domain_hold_rings
 from xenia.domain.directory cimport directory_reserve
 from xenia.domain.domain cimport SHUTDOWN_NONE, SHUTDOWN_suspend, Domain, Vcpu
-from xenia.domain.lifecycle cimport domain_hold_rings
 from xenia.domain.persist cimport (
     clock_restore, clock_save, domain_restore, domain_save, vcpu_restore, vcpu_save,
 )

@@ -21,22 +21,19 @@ from xenia.abi.xen cimport (
     HYPERVISOR_set_gdt,
     HYPERVISOR_update_va_mapping,
     HYPERVISOR_vcpu_op,
-    shared_info_t,
 )
 from xenia.cpu.context cimport R8, R9, R10, RAX, RDI, RDX, RSI, Context
 from xenia.cpu.processor cimport LEAVE
 from xenia.domain.audit cimport audit_domain
-from xenia.domain.directory cimport directory_add, directory_remove, directory_reserve, domain_leave
 from xenia.domain.clock cimport RUNSTATE_running
+from xenia.domain.create cimport domain_create, domain_destroy, domain_hold_rings, vcpu_begin_on
+from xenia.domain.directory cimport directory_reserve, domain_leave
 from xenia.domain.domain cimport SHUTDOWN_NONE, Directory, Domain, Vcpu
 from xenia.domain.event_state cimport Listener
 from xenia.domain.events cimport (
-    event_connect, event_disconnect, event_ignore, event_listen, event_open, event_post, event_reset, event_set_pending,
+    event_connect, event_disconnect, event_ignore, event_listen, event_open, event_post, event_set_pending,
     events_apply_mailbox,
 )
-from xenia.domain.grant_frames cimport grant_frames_release
-from xenia.domain.grant_maps cimport grant_maps_release
-from xenia.domain.lifecycle cimport domain_hold_rings, domain_init, domain_release_frames
 from xenia.domain.time cimport (
     clock_start_with,
     clock_warp_to,
@@ -49,11 +46,8 @@ from xenia.domain.time cimport (
 )
 from xenia.domain.upcall cimport vcpu_unblock
 from xenia.hypercalls.table cimport HYPERCALL_CONTINUE, HYPERCALL_DONE, hypercall, hypercall_call
-from xenia.machine.lock cimport lock, unlock
-from xenia.machine.machine cimport FRAME_L4, FRAME_SHARED, Machine, MachineMemory, frame_words, machine_alloc
+from xenia.machine.machine cimport Machine, MachineMemory, frame_words, machine_alloc
 from xenia.mm.access cimport copy_to_guest
-from xenia.mm.pv.descriptors cimport perdomain_create
-from xenia.mm.pv.pvmmu cimport get_page_and_type, put_page_and_type, relinquish
 from xenia.testing.lock cimport Asker, asker
 from xenia.testing.recorder cimport TSC_PER_US, RecordingProcessor, recorded_host_clock
 
@@ -115,37 +109,23 @@ cdef class StillDomain:
 
     def __cinit__(self, domid: int = 1, memory: int = 1 << 20, spare: int = 16, warped: bool = False,
                   beside: StillDomain | None = None):
-        self.domain = <Domain *>calloc(1, sizeof(Domain))
-        if self.domain == NULL:
-            raise MemoryError
+        cdef int rc
+        self.memory = MachineMemory(memory) if beside is None else (<StillDomain>beside).memory
+        self.others = Others() if beside is None else (<StillDomain>beside).others
+        self.processor = RecordingProcessor()
+        self.processor.attach(self.memory.machine)
+        rc = domain_create(&self.domain, self.memory.machine, self.others.directory, domid,
+                           &self.processor.state.processor)
+        if rc:
+            raise ValueError(f"there can be no domain {domid}: errno {-rc}")
 
     def __init__(self, domid: int = 1, memory: int = 1 << 20, spare: int = 16, warped: bool = False,
                  beside: StillDomain | None = None) -> None:
         cdef Domain *domain = self.domain
-        cdef Vcpu *vcpu
-        cdef Machine *machine
+        cdef Vcpu *vcpu = domain.vcpus[0]
+        cdef Machine *machine = self.memory.machine
         cdef uint64_t i
         self.base = BASE
-        self.memory = MachineMemory(memory) if beside is None else (<StillDomain>beside).memory
-        self.others = Others() if beside is None else (<StillDomain>beside).others
-        machine = self.memory.machine
-        if not domain_init(domain):
-            raise MemoryError
-        vcpu = domain.vcpus[0]
-        domain.machine = domain.mmu.machine = machine
-        domain.domid = domain.mmu.domid = domid
-        domain.mmu.preempt = &domain.links.preempt
-        self.processor = RecordingProcessor()
-        self.processor.attach(machine, &vcpu.context)
-        self.processor.state.processor.vcpu = vcpu
-        domain.mmu.processor = vcpu.processor = &self.processor.state.processor
-        perdomain_create(&domain.mmu)
-        domain.shared_info_mfn = machine_alloc(machine, domid)
-        machine.frames[domain.shared_info_mfn].type = FRAME_SHARED
-        machine.frames[domain.shared_info_mfn].type_refs = 1
-        domain.shared_info = <shared_info_t *>frame_words(machine, domain.shared_info_mfn)
-        vcpu.info = &domain.shared_info.vcpu_info[0]
-        vcpu.info.evtchn_upcall_mask = 1
         for i in range(NR_PAGES + 4):
             self.frames[i] = machine_alloc(machine, domid)
             machine.m2p[self.frames[i]] = i
@@ -154,20 +134,17 @@ cdef class StillDomain:
         domain.shared_info.arch.max_pfn = NR_PAGES + 4
         self.build_tables()
         domain.rings.store_mfn, domain.rings.console_mfn = self.frames[STORE_PAGE], self.frames[CONSOLE_PAGE]
-        if get_page_and_type(&domain.mmu, self.frames[NR_PAGES + 3], FRAME_L4) or domain_hold_rings(domain):
+        if vcpu_begin_on(vcpu, self.frames[NR_PAGES + 3]) or domain_hold_rings(domain):
             raise AssertionError("the page tables do not validate")
-        vcpu.mmu.root_kernel = vcpu.mmu.root_loaded = self.frames[NR_PAGES + 3]
         vcpu.is_up = 1
         vcpu.context.kernel = 1
         self.processor.state.host_ns = 1_000_000_000
         self.processor.state.step = 100_000
-        clock_start_with(domain, warped, recorded_host_clock, &self.processor.state,
-                         1_700_000_000_123_456_789)
+        clock_start_with(domain, warped, recorded_host_clock, &self.processor.state, 1_700_000_000_123_456_789)
         self.processor.state.step = 0
         wallclock_update(domain)
         time_update(vcpu)
         runstate_change(vcpu, RUNSTATE_running, system_time(domain))
-        directory_add(self.others.directory, domain)
         vcpu.timers.changed = 0
 
     cdef void build_tables(self) noexcept:
@@ -183,8 +160,10 @@ cdef class StillDomain:
         frame_words(machine, l4)[SLOT] = l3 << 12 | 0x63
 
     def __dealloc__(self):
-        directory_remove(self.domain)
-        domain_leave(self.domain)
+        if self.domain != NULL:
+            with nogil:
+                domain_destroy(self.domain)
+            domain_leave(self.domain)
 
     # --- memory
 
@@ -247,19 +226,9 @@ cdef class StillDomain:
 
     def destroy(self) -> int:
         """End it as the toolstack does; how many of its frames others still hold."""
-        cdef Domain *domain = self.domain
         cdef uint64_t left
         with nogil:
-            directory_remove(domain)
-            event_reset(domain)
-            grant_maps_release(domain)
-            lock(&domain.mmu.lock)
-            domain.life.is_dying = domain.mmu.dying = 1
-            domain_release_frames(domain)
-            put_page_and_type(&domain.mmu, domain.vcpus[0].mmu.root_kernel)
-            left = relinquish(&domain.mmu) - domain.grants.nr_frames - domain.grants.nr_status_frames
-            grant_frames_release(domain)
-            unlock(&domain.mmu.lock)
+            left = domain_destroy(self.domain)
         return left
 
     # --- hypercalls

@@ -12,15 +12,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from libc.stdint cimport int64_t, uint64_t
-from libc.stdlib cimport calloc, free
 
-from xenia.abi.xen cimport shared_info_t
 from xenia.cpu.context cimport CONTEXT_FLAGS, CONTEXT_SEGMENTS, Context
 from xenia.cpu.processor cimport LEAVE
 from xenia.domain.crash cimport crash_report
+from xenia.domain.create cimport domain_create
 from xenia.domain.directory cimport domain_leave
 from xenia.domain.domain cimport Domain, Vcpu
-from xenia.domain.lifecycle cimport domain_init
 from xenia.domain.pv.mode cimport switch_mode
 from xenia.domain.pv.traps cimport (
     deliver_pending, general_protection, hypercall_iret, inject_exception, invalid_opcode, page_fault, soft_interrupt,
@@ -34,7 +32,7 @@ from xenia.hypercalls.traps cimport (
 from xenia.machine.machine cimport (
     FRAME_L1, FRAME_L4, FRAME_SEG_DESC, FRAME_VALIDATED, FRAME_WRITABLE, MachineMemory, machine_alloc,
 )
-from xenia.mm.pv.descriptors cimport perdomain_create, set_gdt
+from xenia.mm.pv.descriptors cimport set_gdt
 from xenia.testing.recorder cimport RecordingProcessor, RecordingState
 
 USER = 0x400000
@@ -54,37 +52,24 @@ cdef class StillVcpu:
     cdef Vcpu *vcpu
     cdef RecordingProcessor recorder
     cdef MachineMemory memory
-    cdef shared_info_t *shared
     cdef dict tables
 
     def __cinit__(self):
-        self.domain = <Domain *>calloc(1, sizeof(Domain))
-        self.shared = <shared_info_t *>calloc(1, 4096)
+        self.memory = MachineMemory(1 << 20)
+        self.recorder = RecordingProcessor()
+        self.recorder.attach(self.memory.machine)
+        if domain_create(&self.domain, self.memory.machine, NULL, DOMID, &self.recorder.state.processor):
+            raise MemoryError
+        self.vcpu = self.domain.vcpus[0]
 
     def __dealloc__(self):
-        domain_leave(self.domain)
-        free(self.shared)
+        # The counts of its frames are made up, so they are not given back: machine memory goes as a whole.
+        if self.domain != NULL:
+            domain_leave(self.domain)
 
     def __init__(self):
-        cdef Domain *domain = self.domain
-        cdef Vcpu *vcpu
-        self.memory = MachineMemory(1 << 20)
+        cdef Vcpu *vcpu = self.vcpu
         self.tables = {}
-        if not domain_init(domain):
-            raise MemoryError
-        self.vcpu = vcpu = domain.vcpus[0]
-        domain.machine = self.memory.machine
-        domain.domid = DOMID
-        domain.mmu.machine = self.memory.machine
-        self.recorder = RecordingProcessor()
-        self.recorder.attach(self.memory.machine, &vcpu.context)
-        domain.mmu.processor = vcpu.processor = &self.recorder.state.processor
-        domain.mmu.domid = DOMID
-        if perdomain_create(&domain.mmu):
-            raise MemoryError
-        domain.shared_info = self.shared
-        vcpu.info = &self.shared.vcpu_info[0]
-        vcpu.info.evtchn_upcall_mask = 1
         vcpu.mmu.root_kernel = self.frame(FRAME_L4)
         vcpu.mmu.root_user = self.frame(FRAME_L4)
         vcpu.mmu.root_loaded = vcpu.mmu.root_kernel
