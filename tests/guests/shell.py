@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from xenia.agent.protocol import AgentConfig
+from xenia.agent.config import AgentConfig
 from xenia.errors import ConfigError
 from xenia.toolstack.config.machine import MIB
 from xenia.toolstack.machine.domain import Domain

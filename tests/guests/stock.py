@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from guests import build as guests
-from xenia.agent.protocol import AgentConfig
+from xenia.agent.config import AgentConfig
 from xenia.errors import ConfigError
 from xenia.shutdown import Shutdown
 from xenia.storage.layer import Layer

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from xenia.agent.protocol import AgentConfig, AgentConnection, Event, Exited, Mode, Started, Stderr, Stdout
+from xenia.agent.config import AgentConfig, Mode
+from xenia.agent.protocol import AgentConnection, Event, Exited, Started, Stderr, Stdout
 from xenia.errors import ConfigError
 from xenia.toolstack.provision.cache import Cache
 from xenia.toolstack.provision.initramfs import ENVIRONMENT, base_initramfs, initramfs

@@ -6,6 +6,7 @@ The binary's name carries a digest of its source and flags, so a stale one is ne
 import hashlib
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("agent.c")
@@ -42,9 +43,9 @@ def find_compiler() -> str | None:
     return None
 
 
-def compile_agent(target: Path) -> None:
-    """Compile the agent to `target`."""
-    compiler = find_compiler()
+def compile_agent(target: Path, find: Callable[[], str | None] = find_compiler) -> None:
+    """Compile the agent to `target`, with the compiler that is found."""
+    compiler = find()
     if compiler is None:
         raise CannotCompile("no C compiler for x86-64 Linux (gcc or clang) to build the guest agent with")
     command = [compiler, *FLAGS, "-o", str(target), str(SOURCE)]

@@ -15,18 +15,8 @@ from pathlib import Path
 import pytest
 
 from xenia.agent import build
-from xenia.agent.protocol import (
-    AgentConfig,
-    AgentConnection,
-    ConsoleText,
-    Event,
-    Exited,
-    Killed,
-    Mode,
-    Started,
-    Stderr,
-    Stdout,
-)
+from xenia.agent.config import AgentConfig, Mode
+from xenia.agent.protocol import AgentConnection, ConsoleText, Event, Exited, Killed, Started, Stderr, Stdout
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or platform.machine() != "x86_64" or build.find_compiler() is None,

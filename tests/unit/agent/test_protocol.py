@@ -5,16 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xenia.agent.protocol import (
-    MAX_CONFIG,
     MAX_PAYLOAD,
-    AgentConfig,
     AgentConnection,
     ConsoleText,
     CreditGranted,
     Event,
     Exited,
     Killed,
-    Mode,
     RecordType,
     Rings,
     Started,
@@ -22,7 +19,6 @@ from xenia.agent.protocol import (
     Stdout,
     record,
 )
-from xenia.errors import ConfigError
 
 HELLO = record(RecordType.HELLO, b"\x01\x00\x10\x00\x00")
 CONVERSATION = (
@@ -171,37 +167,3 @@ def test_any_bytes_give_events_and_none_is_lost(pieces: list[bytes]) -> None:
     assert joined(whole.receive(data) + whole.end()) == joined(events)
     if not any(isinstance(event, (Started, CreditGranted, Exited, Killed, Stdout, Stderr)) for event in events):
         assert b"".join(event.data for event in events if isinstance(event, ConsoleText)) == data
-
-
-def test_the_configuration_is_nul_terminated_pairs() -> None:
-    config = AgentConfig(
-        Mode.COMMAND,
-        args=["cat", b"\xff", "ä"],
-        environment={"A": "b=c"},
-        modules=["/m.ko"],
-        hostname="guest",
-        rows=24,
-        columns=80,
-        greeting="hi\n",
-    )
-    assert config.encode().split(b"\0") == [
-        b"mode=command",
-        b"cwd=/",
-        b"hostname=guest",
-        b"greeting=hi\n",
-        b"rows=24",
-        b"columns=80",
-        b"module=/m.ko",
-        b"env=A=b=c",
-        b"arg=cat",
-        b"arg=\xff",
-        "arg=ä".encode(),
-        b"",
-    ]
-
-
-def test_a_command_with_a_nul_or_of_a_megabyte_is_refused() -> None:
-    with pytest.raises(ConfigError, match="NUL"):
-        AgentConfig(args=["a\0b"]).encode()
-    with pytest.raises(ConfigError, match="bytes long; at most"):
-        AgentConfig(args=["x" * MAX_CONFIG]).encode()

@@ -8,7 +8,8 @@ from dataclasses import replace
 from importlib import resources
 from typing import NamedTuple, Protocol
 
-from xenia.agent.protocol import AgentConfig, AgentConnection, ConsoleText, Exited, Killed, Mode, Stderr, Stdout
+from xenia.agent.config import AgentConfig, Mode
+from xenia.agent.protocol import AgentConnection, ConsoleText, Exited, Killed, Stderr, Stdout
 from xenia.errors import ConfigError
 from xenia.toolstack.config.disk import parse_disk
 from xenia.toolstack.config.machine import MIB

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from xenia.agent.protocol import AgentConfig, Mode
+from xenia.agent.config import AgentConfig, Mode
 from xenia.domain.build.elf import ElfKernel, load_elf
 from xenia.domain.build.image_file import read_image
 from xenia.errors import ConfigError

@@ -6,12 +6,12 @@ at two megabytes that makes no difference to a boot that could be measured, and 
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from xenia.agent import build
-from xenia.agent.protocol import AgentConfig
+from xenia.agent.config import AgentConfig
 from xenia.errors import ConfigError
 from xenia.toolstack.provision.cache import Cache
 from xenia.toolstack.provision.cpio import CpioArchive
@@ -58,15 +58,17 @@ class Base:
     modules: tuple[str, ...]
 
 
-def agent_binary(cache: Cache) -> bytes:
-    """The agent: as it came with the package, or compiled here and kept in the cache."""
-    path = build.beside_source()
+def agent_binary(
+    cache: Cache, packaged: Path | None = None, compile_agent: Callable[[Path], None] = build.compile_agent
+) -> bytes:
+    """The agent: as it came with the package (None: beside its source), or compiled here and kept in the cache."""
+    path = packaged if packaged is not None else build.beside_source()
     if not path.exists():
         path = cache.path("agent", build.binary_name())
     if not path.exists():
         with cache.new_file(path) as new:
             try:
-                build.compile_agent(new)
+                compile_agent(new)
             except build.CannotCompile as reason:
                 raise ConfigError(str(reason)) from None
     return path.read_bytes()
@@ -88,9 +90,14 @@ def base_initramfs(
     kernel: Kernel | None,
     modules: Sequence[str] = FRONTENDS,
     on_demand: Sequence[str] = (),
+    *,
+    agent: bytes | None = None,
 ) -> Base:
     """The unchanging part, with these modules of the kernel (but for those that it has not, or built in) and their
-    dependencies.  Those `on_demand` the guest's kernel asks modprobe for, by their aliases, when it needs them."""
+    dependencies.  Those `on_demand` the guest's kernel asks modprobe for, by their aliases, when it needs them.
+
+    agent   the program that becomes process 1; None: Xenia's own
+    """
     infos = kernel.module_infos() if kernel is not None else {}
 
     def paths_of(wanted: Sequence[str]) -> tuple[str, ...]:
@@ -99,7 +106,7 @@ def base_initramfs(
 
     release = kernel.release if kernel is not None else ""
     paths = paths_of((*modules, *on_demand))
-    agent, tools = agent_binary(cache), busybox.read_bytes()
+    agent, tools = agent if agent is not None else agent_binary(cache), busybox.read_bytes()
     digest = hashlib.sha256(_FORMAT)
     for part in (agent, tools, release.encode(), *(path.encode() for path in paths)):
         digest.update(len(part).to_bytes(8, "little") + part)

@@ -1,13 +1,14 @@
 """The initial RAM disk: what is in it, that it is always the same, and that it is built once."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from xenia.agent.protocol import AgentConfig
+from xenia.agent.build import compile_agent
+from xenia.agent.config import AgentConfig
 from xenia.errors import ConfigError
 from xenia.testing.packages import module
-from xenia.toolstack.provision import initramfs as subject
 from xenia.toolstack.provision.cache import Cache
 from xenia.toolstack.provision.initramfs import Base, agent_binary, base_initramfs, busybox_applets, initramfs
 from xenia.toolstack.provision.kernels import Kernel
@@ -34,8 +35,7 @@ def entries(data: bytes) -> dict[str, tuple[int, bytes]]:
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cache:
-    monkeypatch.setattr(subject, "agent_binary", lambda cache: b"the agent")
+def cache(tmp_path: Path) -> Cache:
     return Cache(tmp_path / "cache")
 
 
@@ -55,10 +55,13 @@ def kernel(tmp_path: Path) -> Kernel:
     return Kernel("6.1.0-9", tmp_path / "vmlinuz", None, modules)
 
 
+base_of = partial(base_initramfs, agent=b"the agent")
+
+
 def test_it_holds_busybox_its_applets_the_agent_and_the_modules_with_what_they_need(
     cache: Cache, busybox: Path, kernel: Kernel
 ) -> None:
-    base = base_initramfs(cache, busybox, kernel, ["xen-netfront", "xen-blkfront"])
+    base = base_of(cache, busybox, kernel, ["xen-netfront", "xen-blkfront"])
     found = entries(base.data)
     assert found["init"] == (0o100755, b"the agent")
     assert found["bin/busybox"] == (0o100755, BUSYBOX)
@@ -74,7 +77,7 @@ def test_file_systems_are_carried_for_the_kernel_to_ask_for_and_for_mount_to_try
 ) -> None:
     (kernel.modules / "xfs.ko").write_bytes(module("xfs", alias="fs-xfs", softdep="pre: crc32c"))
     (kernel.modules / "crc32c_intel.ko").write_bytes(module("crc32c_intel", alias="crc32c"))
-    base = base_initramfs(cache, busybox, kernel, ["xen-netfront"], ["xfs", "ufs"])
+    base = base_of(cache, busybox, kernel, ["xen-netfront"], ["xfs", "ufs"])
     found = entries(base.data)
     assert base.modules == ("/lib/modules/6.1.0-9/xen_core.ko", "/lib/modules/6.1.0-9/xen_netfront.ko")
     assert "xfs.ko: crc32c_intel.ko\n" in found["lib/modules/6.1.0-9/modules.dep"][1].decode()
@@ -85,24 +88,21 @@ def test_file_systems_are_carried_for_the_kernel_to_ask_for_and_for_mount_to_try
 def test_directories_come_before_what_is_in_them(cache: Cache, busybox: Path, kernel: Kernel) -> None:
     seen = {""}
     links = {"sbin", "usr/bin", "usr/sbin"}
-    for name in entries(base_initramfs(cache, busybox, kernel).data):
+    for name in entries(base_of(cache, busybox, kernel).data):
         assert name.rpartition("/")[0] in seen - links
         seen.add(name)
 
 
-def test_it_is_built_once_and_again_when_something_in_it_changes(
-    cache: Cache, busybox: Path, kernel: Kernel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = base_initramfs(cache, busybox, kernel)
-    assert base_initramfs(cache, busybox, kernel) == first
+def test_it_is_built_once_and_again_when_something_in_it_changes(cache: Cache, busybox: Path, kernel: Kernel) -> None:
+    first = base_of(cache, busybox, kernel)
+    assert base_of(cache, busybox, kernel) == first
     assert len(list((cache.root / "initramfs").iterdir())) == 1
-    monkeypatch.setattr(subject, "agent_binary", lambda cache: b"a new agent")
-    assert base_initramfs(cache, busybox, kernel).data != first.data
+    assert base_initramfs(cache, busybox, kernel, agent=b"a new agent").data != first.data
     assert len(list((cache.root / "initramfs").iterdir())) == 2
 
 
 def test_a_runs_configuration_follows_as_a_second_archive(cache: Cache, busybox: Path) -> None:
-    base = base_initramfs(cache, busybox, None)
+    base = base_of(cache, busybox, None)
     config = AgentConfig(args=["true"])
     found = entries(initramfs(base, config, {"/root/run.sh": b"echo hi\n"}))
     assert found["xenia.conf"] == (0o100600, config.encode())
@@ -111,7 +111,7 @@ def test_a_runs_configuration_follows_as_a_second_archive(cache: Cache, busybox:
 
 
 def test_files_of_a_run_bring_their_directories(cache: Cache, busybox: Path) -> None:
-    whole = initramfs(base_initramfs(cache, busybox, None), AgentConfig(), {"/tools/a": b"1", "/tools/b": b"2"})
+    whole = initramfs(base_of(cache, busybox, None), AgentConfig(), {"/tools/a": b"1", "/tools/b": b"2"})
     names = list(entries(whole))
     assert names[-3:] == ["tools", "tools/a", "tools/b"]
 
@@ -122,37 +122,31 @@ def test_a_busybox_without_a_shell_is_refused() -> None:
         busybox_applets(b"not a busybox")
 
 
-def test_an_agent_that_did_not_come_with_the_package_is_compiled_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_agent_that_did_not_come_with_the_package_is_compiled_once(tmp_path: Path) -> None:
     compiled: list[Path] = []
 
-    def compile_agent(target: Path) -> None:
+    def pretend(target: Path) -> None:
         compiled.append(target)
         target.write_bytes(b"fresh")
 
-    monkeypatch.setattr("xenia.agent.build.beside_source", lambda: tmp_path / "none")
-    monkeypatch.setattr("xenia.agent.build.compile_agent", compile_agent)
     cache = Cache(tmp_path / "cache")
-    assert agent_binary(cache) == b"fresh"
-    assert agent_binary(cache) == b"fresh"
+    assert agent_binary(cache, tmp_path / "none", pretend) == b"fresh"
+    assert agent_binary(cache, tmp_path / "none", pretend) == b"fresh"
     assert len(compiled) == 1
 
 
-def test_without_a_compiler_the_agent_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("xenia.agent.build.beside_source", lambda: tmp_path / "none")
-    monkeypatch.setattr("xenia.agent.build.find_compiler", lambda: None)
+def test_without_a_compiler_the_agent_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no C compiler for x86-64 Linux"):
-        agent_binary(Cache(tmp_path / "cache"))
+        agent_binary(Cache(tmp_path / "cache"), tmp_path / "none", partial(compile_agent, find=lambda: None))
 
 
 def test_modules_are_told_what_they_do_better_with(cache: Cache, busybox: Path, kernel: Kernel) -> None:
     (kernel.modules / "xen_blkfront.ko").write_bytes(module("xen_blkfront"))
-    base = base_initramfs(cache, busybox, kernel, ["xen-blkfront"])
+    base = base_of(cache, busybox, kernel, ["xen-blkfront"])
     assert base.modules == ("/lib/modules/6.1.0-9/xen_blkfront.ko max_indirect_segments=256",)
 
 
 def test_a_base_without_a_kernel_has_no_modules(cache: Cache, busybox: Path) -> None:
-    base = base_initramfs(cache, busybox, None)
+    base = base_of(cache, busybox, None)
     assert isinstance(base, Base)
     assert base.modules == ()

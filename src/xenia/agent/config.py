@@ -1,0 +1,59 @@
+"""What the agent is told at boot: the file that the host writes into its initial RAM disk."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from xenia.errors import ConfigError
+
+MAX_CONFIG: Final = 1 << 20  # the agent reads no more
+
+
+class Mode(StrEnum):
+    """What the agent runs: a shell on the console, or a command whose standard streams the console carries."""
+
+    SHELL = "shell"
+    COMMAND = "command"
+
+
+@dataclass(frozen=True)
+class AgentConfig:
+    """What the agent is told at boot, in the file /xenia.conf.
+
+    args       the command, or the shell's command line; the first is looked up along PATH
+    modules    paths in the initramfs of kernel modules to load, in this order, each with its options behind a space
+    rows, columns    size of the console's window; 0 if not known
+    greeting   printed on the console before a shell starts
+    """
+
+    mode: Mode = Mode.SHELL
+    args: Sequence[str | bytes] = ("/bin/sh",)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    modules: Sequence[str] = ()
+    directory: str = "/"
+    hostname: str = ""
+    rows: int = 0
+    columns: int = 0
+    greeting: str = ""
+
+    def encode(self) -> bytes:
+        """The file's bytes; ConfigError if something in it cannot be said."""
+        pairs: list[tuple[str, str | bytes]] = [("mode", self.mode.value), ("cwd", self.directory)]
+        pairs += [("hostname", self.hostname)] if self.hostname else []
+        pairs += [("greeting", self.greeting)] if self.greeting else []
+        pairs += [("rows", str(self.rows)), ("columns", str(self.columns))]
+        pairs += [("module", path) for path in self.modules]
+        pairs += [("env", f"{name}={value}") for name, value in self.environment.items()]
+        pairs += [("arg", argument) for argument in self.args]
+        encoded = [key.encode() + b"=" + _encode(value) for key, value in pairs]
+        if any(b"\0" in pair for pair in encoded):
+            raise ConfigError("a command for the guest cannot contain NUL characters")
+        data = b"".join(pair + b"\0" for pair in encoded)
+        if len(data) > MAX_CONFIG:
+            raise ConfigError(f"the command for the guest is {len(data)} bytes long; at most {MAX_CONFIG} are taken")
+        return data
+
+
+def _encode(value: str | bytes) -> bytes:
+    return value if isinstance(value, bytes) else value.encode("utf-8", "surrogateescape")
