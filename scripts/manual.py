@@ -10,7 +10,8 @@ import argparse
 from collections.abc import Iterator
 
 from xenia.cli.exit_status import ExitStatus
-from xenia.cli.parser import RUN_EXAMPLES, build_parser
+from xenia.cli.parser import build_parser
+from xenia.cli.run_options import RUN_EXAMPLES
 
 ENVIRONMENT = {
     "NO_COLOR": "When set and not empty, no colours.",

@@ -1,0 +1,75 @@
+"""What the grammar is made of: our kind of argparse parser, and the kinds of arguments."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable
+from typing import NoReturn, TypeVar
+
+from xenia.errors import ConfigError
+
+T = TypeVar("T")
+
+
+class Parser(argparse.ArgumentParser):
+    """Complains in one line, without the usage, and exits with 2."""
+
+    def error(self, message: str) -> NoReturn:
+        if unknown := re.match(r"argument COMMAND: invalid choice: ('.*?') \(", message):
+            message = f"there is no command {unknown[1]}"
+        self.exit(2, f"{self.prog}: {message} (see '{self.prog} --help')\n")
+
+
+def checked(read: Callable[[str], T]) -> Callable[[str], T]:
+    """`read` as argparse wants it: a ConfigError becomes a complaint that names the option."""
+
+    def argument(text: str) -> T:
+        try:
+            return read(text)
+        except ConfigError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    argument.__name__ = read.__name__
+    return argument
+
+
+def number(text: str) -> int:
+    """A whole number of at least zero, decimal or 0x."""
+    try:
+        value = int(text, 0)
+    except ValueError:
+        value = -1
+    if not 0 <= value < 1 << 64:
+        raise ConfigError(f"'{text}' is not a whole number from 0 to 2^64-1")
+    return value
+
+
+def seconds(text: str) -> float:
+    """A time in seconds, more than zero."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
+    if not 0 < value < 1e9:
+        raise ConfigError(f"'{text}' is not a time: write seconds, such as 30 or 0.5")
+    return value
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """--json."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+class ShowVersion(argparse.Action):
+    """--version, which alone pays for looking the package up."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from importlib import metadata
+
+        try:
+            version = metadata.version("xenia")
+        except metadata.PackageNotFoundError:
+            version = "(from its source tree, not installed)"
+        print(f"xenia {version}")
+        parser.exit()

@@ -1,0 +1,128 @@
+"""The grammar of `xenia run`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from xenia.cli.arguments import checked, number, seconds
+from xenia.toolstack.config.machine import CLOCKS, FLAVOURS, ON_REBOOT, parse_size
+
+RUN_USAGE = "xenia run [option ...] [-- command [argument ...]]"
+RUN_HELP = "boot a Linux kernel as a paravirtualised guest"
+RUN_DESCRIPTION = """\
+Boot a stock Linux kernel as a Xen PV guest inside this process, and attach its console.
+
+Without a kernel, Debian's is fetched with the package manager's client and kept. With a command, the guest runs it:
+standard input, output, error and the exit status pass through, so that a guest stands in a shell pipeline. On a
+terminal Ctrl-] leaves the console and ends the guest."""
+RUN_EXAMPLES = (
+    ("xenia run", "a shell in Debian's kernel"),
+    ("xenia run -- uname -a", "one command; its output and status pass through"),
+    ("tar c src | xenia run --memory 512M -- md5sum | cut -c1-32", "a guest in a pipeline"),
+    ("xenia run --kernel vmlinuz --initrd initrd.img --append 'panic=-1'", "a kernel and an initrd of your own"),
+    ("xenia run --root root.img", "a system on a disk, such as one that xenia image build makes"),
+    ("xenia run --kernel demo", "the tiny guest that is built in; needs nothing from outside"),
+)
+
+
+def add_run(commands: argparse._SubParsersAction[Any]) -> None:
+    """The grammar of the verb."""
+    run = commands.add_parser(
+        "run",
+        help=RUN_HELP,
+        usage=RUN_USAGE,
+        description=RUN_DESCRIPTION,
+        epilog="examples:\n" + "\n".join(f"  {line}\n      {what}" for line, what in RUN_EXAMPLES),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    _add_boot(run.add_argument_group("what to boot"))
+    machine = run.add_argument_group("the machine")
+    _add_machine(machine)
+    _add_command(machine)
+    _add_ways(machine)
+    words = run.add_argument_group("Xenia's own words, on standard error").add_mutually_exclusive_group()
+    words.add_argument("-q", "--quiet", action="store_true", help="say nothing but warnings and errors")
+    words.add_argument(
+        "-v", "--verbose", action="store_true", help="with a command, show the guest's console on standard error"
+    )
+
+
+def _add_boot(boot: argparse._ArgumentGroup) -> None:
+    boot.add_argument(
+        "--kernel", metavar="KERNEL",
+        help="a bzImage, an ELF file with Xen notes, or 'demo', the built-in guest (default: Debian's, fetched once)",
+    )  # fmt: skip
+    boot.add_argument(
+        "--initrd", metavar="INITRD", help="its initial ramdisk (default: one made by Xenia, with busybox)"
+    )
+    boot.add_argument(
+        "--modules", metavar="DIR",
+        help="where the modules of your kernel are (default: beside it, in its build tree, or in /lib/modules)",
+    )  # fmt: skip
+    boot.add_argument("--append", metavar="ARGS", default="", help="more words for the kernel's command line")
+    boot.add_argument(
+        "--flavour", choices=FLAVOURS, default=None, help="which of Debian's kernels to fetch (default: amd64)"
+    )
+
+
+def _add_machine(machine: argparse._ArgumentGroup) -> None:
+    """Memory and disks."""
+    size = checked(parse_size)
+    machine.add_argument(
+        "--memory", metavar="SIZE", type=size, default=None,
+        help="the guest's memory: 64M, 1G, or a bare number of bytes (default: 256M)",
+    )  # fmt: skip
+    machine.add_argument(
+        "--machine-memory", metavar="SIZE", type=size, default=None,
+        help="the whole machine's memory, Xen's own included (default: what the guest needs)",
+    )  # fmt: skip
+    machine.add_argument(
+        "--disk", metavar="STACK[,WORD...]", action="append", default=[],
+        help="a disk, xvda, xvdb and so on: a file, or layers of storage from the bottom up; words such as ro, cdrom "
+        "or vdev=xvdc say how the guest sees it, and so do those of xl.cfg",
+    )  # fmt: skip
+    machine.add_argument(
+        "--root", metavar="STACK[,ro]",
+        help="a disk to boot from: it comes first, as xvda, with root=/dev/xvda on the kernel's command line",
+    )  # fmt: skip
+
+
+def _add_command(machine: argparse._ArgumentGroup) -> None:
+    """What a command finds, and how long it may take."""
+    machine.add_argument(
+        "--env", metavar="NAME[=VALUE]", action="append", default=[],
+        help="a variable in the environment of the command or shell; without a value, the one that it has here",
+    )  # fmt: skip
+    machine.add_argument(
+        "--timeout", metavar="SECONDS", type=checked(seconds), default=None,
+        help="end a guest that has not ended by then, with status 124",
+    )  # fmt: skip
+    machine.add_argument("--cwd", metavar="DIR", default=None, help="the folder that the command or shell starts in")
+    machine.add_argument("--name", default=None, help="the guest's name (default: guest)")
+
+
+def _add_ways(machine: argparse._ArgumentGroup) -> None:
+    """How the machine behaves."""
+    machine.add_argument(
+        "--clock", choices=CLOCKS, default="real",
+        help="'real' follows the host; 'warped' jumps to the next timer when the guest idles (default: real)",
+    )  # fmt: skip
+    machine.add_argument(
+        "--on-reboot", choices=ON_REBOOT, default=None,
+        help="what becomes of a guest that reboots (default: restart on a terminal, end elsewhere)",
+    )  # fmt: skip
+    machine.add_argument(
+        "--scatter", metavar="SEED", type=checked(number), default=None,
+        help="give the guest machine frames in a shuffled order, the same one for the same SEED",
+    )  # fmt: skip
+    machine.add_argument(
+        "--xenstore", metavar="PATH", nargs="?", const=True, default=None,
+        help="let xenstore-ls and other clients reach the guest's xenstore on a unix socket: at PATH, or where they "
+        "look for it by themselves",
+    )  # fmt: skip
+    machine.add_argument(
+        "--no-jail", dest="jail", action="store_false",
+        help="do not wall this process in: a debugger can look at it, and a guest that breaks out has what you have",
+    )  # fmt: skip
