@@ -137,6 +137,14 @@ def test_the_table_lists_from_top_to_bottom_and_arrows_only_go_down() -> None:
         assert not upwards, f"{name} may import {upwards}, which stand above it"
 
 
+def test_nothing_above_the_processor_boundary_names_an_engine() -> None:
+    engines = {name for name in table() if name.startswith("cpu/engines/")}
+    assert engines
+    assert not {name: allowed & engines for name, allowed in table().items() if allowed & engines}
+    outside = [file for file in sources() if file.relative_to(PACKAGE).parts[0] != "cpu"]
+    assert not [str(file) for file in outside if "cpu.engines" in file.read_text()]
+
+
 def test_no_two_python_modules_import_each_other() -> None:
     modules = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in sources()}
     modules |= {name.removesuffix(".__init__") for name in modules}

@@ -91,7 +91,7 @@ cdef struct ProcessorOps:
 
 cdef struct Processor:      # first member of an engine's own struct
     ProcessorOps *ops
-    Context *context        # the vcpu's, set by bind
+    Context *context        # the vcpu's; see processor_bind
     void *vcpu
     exit_fn on_exit
     # a bit for each machine frame that code was translated from; any thread may look; NULL none
@@ -99,3 +99,10 @@ cdef struct Processor:      # first member of an engine's own struct
     uint32_t flush_clock    # counts full flushes (Xen's tlbflush clock)
     uint64_t nr_flush_all
     uint64_t nr_flush_page
+
+
+# Whose registers it runs with, and who answers its exits.
+cdef inline void processor_bind(Processor *processor, Context *context, void *vcpu, exit_fn on_exit) noexcept nogil:
+    processor.context = context
+    processor.vcpu = vcpu
+    processor.on_exit = on_exit

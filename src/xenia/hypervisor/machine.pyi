@@ -13,14 +13,14 @@ from xenia.machine.machine import MachineMemory
 from xenia.shutdown import Shutdown
 
 def reserve_processors(nr: int) -> None:
-    """Have memory for the translated code of `nr` more domains, for when no code is mapped any more.
+    """Have what the processors of `nr` more domains map of the host, for when no more may be mapped.
 
     ConfigError when the host does not give it.
     """
     ...
 
 def engine_self_test() -> str:
-    """What runs guest code here.  HypervisorBug when it is not as this build expects it."""
+    """What can run guest code here.  HypervisorBug when one of these is not as this build expects it."""
     ...
 
 class MachineHandle:
@@ -29,6 +29,7 @@ class MachineHandle:
     scatter     seed: hand out frames in random order
     check       debug mode: before every entry, compare what the processor has cached with the page tables
     confine     narrow the vcpus' threads to the system calls that they need
+    engine      what runs guest code, by its name in cpu/registry
     """
     @property
     def memory(self) -> MachineMemory: ...
@@ -36,8 +37,12 @@ class MachineHandle:
     def check(self) -> bool: ...
     @property
     def confine(self) -> bool: ...
+    @property
+    def engine(self) -> str: ...
     next_domid: int
-    def __init__(self, memory: int, scatter: int | None = None, check: bool = False, confine: bool = True) -> None: ...
+    def __init__(
+        self, memory: int, scatter: int | None = None, check: bool = False, confine: bool = True, engine: str = ...
+    ) -> None: ...
     def create_domain(
         self, kernel: ElfKernel, *, memory: int, ramdisk: bytes = b"", command_line: str = "", warped: bool = False
     ) -> DomainHandle:
@@ -123,7 +128,7 @@ class DomainHandle:
         """Counts since the domain was created."""
         ...
     def stale_translations(self) -> list[tuple[int, int, str, bool]]:
-        """See EmulatedEngine.stale_translations.  Precondition: the vcpu does not run."""
+        """See Engine.stale_translations.  Precondition: the vcpu does not run."""
         ...
     def audit(self) -> list[str]:
         """Every disagreement between the frame table and what holds the domain's frames.  Precondition: as above."""

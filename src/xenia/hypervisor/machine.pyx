@@ -17,8 +17,8 @@ from libc.stdlib cimport calloc, free
 from posix.unistd cimport close
 
 from xenia.abi.errno cimport XEN_EEXIST
-from xenia.cpu.engines.emulated.engine cimport EmulatedEngine
 from xenia.cpu.context cimport CONTEXT_FLAGS, CONTEXT_SEGMENTS, RSI, RSP
+from xenia.cpu.engine cimport engine_new
 from xenia.domain.audit cimport audit_domain
 from xenia.domain.crash cimport crash_report
 from xenia.domain.create cimport domain_create, domain_destroy, domain_hold_rings, vcpu_begin_on
@@ -31,7 +31,7 @@ from xenia.machine.machine cimport FRAME_SEG_DESC, Frame, MachineMemory
 from xenia.mm.pv.descriptors cimport set_gdt
 from xenia.hypervisor.run_loop cimport alarm_thread, run, wake
 
-from xenia.cpu.engines.emulated.engine import reserve, self_test
+from xenia.cpu.registry import DEFAULT, engine_kind, engines
 from xenia.domain.build.elf import ElfKernel
 from xenia.domain.build.start_of_day import build, plan
 from xenia.errors import ConfigError, HypervisorBug
@@ -54,17 +54,17 @@ cdef enum:
 
 
 def reserve_processors(nr: int) -> None:
-    """Have memory for the translated code of `nr` more domains, for when no code is mapped any more.
+    """Have what the processors of `nr` more domains map of the host, for when no more may be mapped.
 
     ConfigError when the host does not give it.
     """
-    if reserve(nr) < nr:
+    if engine_kind(DEFAULT).load().reserve(nr) < nr:
         raise ConfigError("not enough memory for translated code")
 
 
 def engine_self_test() -> str:
-    """What runs guest code here.  HypervisorBug when it is not as this build expects it."""
-    return self_test()
+    """What can run guest code here.  HypervisorBug when one of these is not as this build expects it."""
+    return "; ".join(f"{kind.name}, {kind.load().self_test()}" for kind in engines() if kind.offered)
 
 
 cdef class MachineHandle:
@@ -73,6 +73,7 @@ cdef class MachineHandle:
     scatter     seed: hand out frames in random order
     check       debug mode: before every entry, compare what the processor has cached with the page tables
     confine     narrow the vcpus' threads to the system calls that they need
+    engine      what runs guest code, by its name in cpu/registry
     """
 
     def __cinit__(self):
@@ -83,8 +84,12 @@ cdef class MachineHandle:
     def __dealloc__(self):
         free(self.directory)
 
-    def __init__(self, memory: int, scatter: int | None = None, check: bool = False, confine: bool = True) -> None:
+    def __init__(self, memory: int, scatter: int | None = None, check: bool = False, confine: bool = True,
+                 engine: str = DEFAULT) -> None:
+        if check and not engine_kind(engine).capabilities.shows_translations:
+            raise ConfigError(f"the debug mode needs an engine that shows what it has cached; {engine} does not")
         self.memory = MachineMemory(memory, scatter)
+        self.engine = engine
         self.check = check
         self.confine = confine
         self.next_domid = 1
@@ -121,7 +126,7 @@ cdef class DomainHandle:
         self.nr_pages = nr_pages
         self.threads = []
         self.ended = threading.Event()
-        self.engine = EmulatedEngine(hypervisor.memory)
+        self.engine = engine_new(hypervisor.engine, hypervisor.memory)
         with nogil:
             rc = domain_create(&domain, hypervisor.memory.machine, hypervisor.directory, domid, self.engine.processor)
         if rc == -XEN_EEXIST:
@@ -350,7 +355,7 @@ cdef class DomainHandle:
         }
 
     def stale_translations(self) -> list[tuple[int, int, str, bool]]:
-        """See EmulatedEngine.stale_translations.  Precondition: the vcpu does not run."""
+        """See Engine.stale_translations.  Precondition: the vcpu does not run."""
         return self.engine.stale_translations()
 
     def audit(self) -> list[str]:

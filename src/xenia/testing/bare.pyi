@@ -34,8 +34,18 @@ class Program:
 
     upper     it starts at its address in the upper half, with its stack there too
     beside    the memory is that program's, and what is at CODE and STACK there is NEXT bytes further on here
+    engine    the name of what runs it; by default `default_engine`
     """
-    def __init__(self, code: bytes, user: bool = False, beside: Program | None = None, upper: bool = False) -> None: ...
+    @property
+    def engine_name(self) -> str: ...
+    def __init__(
+        self,
+        code: bytes,
+        user: bool = False,
+        beside: Program | None = None,
+        upper: bool = False,
+        engine: str | None = None,
+    ) -> None: ...
     def run(self) -> bool:
         """Run until the program leaves (True) or is kicked (False).
 
@@ -48,8 +58,8 @@ class Program:
     def kick(self) -> None:
         """Stop the program at the next translated block; from any thread."""
         ...
-    def move(self) -> None:
-        """Go on on another engine, just made, which is given what the old one's registers are and nothing else."""
+    def move(self, engine: str | None = None) -> None:
+        """Go on on another engine, just made, of the same kind or that one: it gets the old one's registers alone."""
         ...
     def read(self, address: int, length: int) -> bytes:
         """Machine memory."""
@@ -76,11 +86,11 @@ class Program:
         """How far the program's time-stamp counter is ahead of the host's."""
         ...
     def stale_translations(self) -> list[tuple[int, int, str, bool]]:
-        """See EmulatedEngine.stale_translations."""
+        """See Engine.stale_translations."""
         ...
     @property
     def statistics(self) -> dict[str, int]:
-        """See EmulatedEngine.statistics."""
+        """See Engine.statistics."""
         ...
     @property
     def gpr(self) -> list[int]:

@@ -16,12 +16,14 @@ and all of it once more in the upper half, from UPPER on, by the same page table
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from xenia.cpu.engines.emulated.engine cimport EmulatedEngine
 from xenia.cpu.context cimport CONTEXT_FLAGS, CONTEXT_SEGMENTS, RAX, RDI, RSI, RSP, STATE_ALL, Context
+from xenia.cpu.engine cimport Engine, engine_new
 from xenia.cpu.processor cimport (
-    EXIT_EXCEPTION, EXIT_SOFT_INTERRUPT, EXIT_SYSCALL, EXIT_SYSENTER, LEAVE, RESUME, Exit, Processor,
+    EXIT_EXCEPTION, EXIT_SOFT_INTERRUPT, EXIT_SYSCALL, EXIT_SYSENTER, LEAVE, RESUME, Exit, Processor, processor_bind,
 )
 from xenia.machine.machine cimport MachineMemory
+
+from xenia.cpu.registry import DEFAULT
 
 CODE = 0x40000
 STACK = 0x50000
@@ -36,6 +38,9 @@ UPPER = 0xffffff8000000000
 cdef uint64_t upper_half = UPPER
 FLAT = {0xe023: 0x00cffb000000ffff, 0xe02b: 0x00cff3000000ffff, 0xe033: 0x00affb000000ffff}
 ROOT, TABLE = 0x70, 0x73        # frames of the L4 and the L1
+
+# What runs a program that does not say.
+default_engine: str = DEFAULT
 
 cdef enum:
     CALL_EXIT = 0           # end
@@ -100,19 +105,23 @@ cdef class Program:
 
     upper     it starts at its address in the upper half, with its stack there too
     beside    the memory is that program's, and what is at CODE and STACK there is NEXT bytes further on here
+    engine    the name of what runs it; by default `default_engine`
     """
 
     cdef Run state
     cdef MachineMemory memory
-    cdef EmulatedEngine engine
+    cdef Engine engine
+    cdef readonly str engine_name
 
-    def __init__(self, code: bytes, user: bool = False, Program beside = None, bint upper = False) -> None:
+    def __init__(self, code: bytes, user: bool = False, Program beside = None, bint upper = False,
+                 engine: str | None = None) -> None:
         cdef uint64_t *words
         cdef uint64_t page
         cdef const uint8_t *source = code
         cdef uint64_t start = CODE if beside is None else CODE + NEXT
         self.memory = MachineMemory(SIZE) if beside is None else beside.memory
-        self.engine = EmulatedEngine(self.memory)
+        self.engine_name = engine or default_engine
+        self.engine = engine_new(self.engine_name, self.memory)
         memset(&self.state, 0, sizeof(Run))
         self.state.memory = self.memory.machine.base
         self.state.processor = self.engine.processor
@@ -136,9 +145,7 @@ cdef class Program:
         self.state.context.ss = 0xe02b
         self.state.context.kernel = not user
         self.state.context.dirty = CONTEXT_FLAGS | CONTEXT_SEGMENTS
-        self.engine.processor.context = &self.state.context
-        self.engine.processor.vcpu = &self.state
-        self.engine.processor.on_exit = on_exit
+        processor_bind(self.engine.processor, &self.state.context, &self.state, on_exit)
         self.engine.processor.ops.load_root(self.engine.processor, L4, False)
 
     def run(self) -> bool:
@@ -158,14 +165,12 @@ cdef class Program:
         """Stop the program at the next translated block; from any thread."""
         self.engine.processor.ops.kick(self.engine.processor)
 
-    def move(self) -> None:
-        """Go on on another engine, just made, which is given what the old one's registers are and nothing else."""
-        cdef EmulatedEngine old = self.engine
-        cdef EmulatedEngine new = EmulatedEngine(self.memory)
+    def move(self, engine: str | None = None) -> None:
+        """Go on on another engine, just made, of the same kind or that one: it gets the old one's registers alone."""
+        cdef Engine old = self.engine
+        cdef Engine new = engine_new(engine or self.engine_name, self.memory)
         old.processor.ops.pull(old.processor, STATE_ALL)
-        new.processor.context = &self.state.context
-        new.processor.vcpu = &self.state
-        new.processor.on_exit = on_exit
+        processor_bind(new.processor, &self.state.context, &self.state, on_exit)
         new.processor.ops.push(new.processor, STATE_ALL)
         self.engine = new
         self.state.processor = new.processor
@@ -204,12 +209,12 @@ cdef class Program:
         self.engine.processor.ops.set_tsc_offset(self.engine.processor, ticks)
 
     def stale_translations(self) -> list[tuple[int, int, str, bool]]:
-        """See EmulatedEngine.stale_translations."""
+        """See Engine.stale_translations."""
         return self.engine.stale_translations()
 
     @property
     def statistics(self) -> dict[str, int]:
-        """See EmulatedEngine.statistics."""
+        """See Engine.statistics."""
         return self.engine.statistics
 
     @property

@@ -12,26 +12,31 @@ both modes load by the rules of ring 3 (segments.c), and the processor's notion 
 and the page tables themselves decide what ring 1 may touch.
 """
 
+from xenia.cpu.capabilities import Capabilities
+from xenia.cpu.engine import Engine
 from xenia.machine.machine import MachineMemory
 
-class EmulatedEngine:
+CAPABILITIES: Capabilities
+
+class EmulatedEngine(Engine):
     """An engine for one vcpu over `memory`.  Raises HypervisorBug when Unicorn is not laid out as expected."""
     def __init__(self, memory: MachineMemory) -> None: ...
     def stale_translations(self) -> list[tuple[int, int, str, bool]]:
-        """Every cached translation that the page tables do not give: (va, machine address, what differs, writable).
-
-        Compares each entry of the engine's TLB with a walk of the current page tables; the first 64.
-        """
+        """Compares each entry of the TLB with a walk of the current page tables; the first 64 that differ."""
         ...
     @property
     def statistics(self) -> dict[str, int]:
-        """Counts since the engine was made; `links` between blocks of two pages were made, and may be gone."""
+        """And `links` between blocks of two pages that were made, and may be gone."""
         ...
 
+def new(memory: MachineMemory) -> Engine:
+    """See registry.EngineModule; these three."""
+    ...
+
 def reserve(nr: int) -> int:
-    """Have memory for the translated code of `nr` engines yet to be made; for how many there is some."""
+    """Memory for translated code."""
     ...
 
 def self_test() -> str:
-    """Make an engine, which checks that Unicorn is laid out as expected; what it is.  HypervisorBug if it is not."""
+    """Make an engine, which checks that Unicorn is laid out as expected."""
     ...

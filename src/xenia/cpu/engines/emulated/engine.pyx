@@ -22,6 +22,7 @@ from libc.string cimport memcpy
 from xenia.cpu.context cimport CONTEXT_FLAGS, EFLAGS_RF, R11, RAX, RBX, RCX, RDX, SREG_CS, Context
 from xenia.cpu.cpuid cimport cpuid_policy
 from xenia.cpu.decode cimport DECODE_OK, Instruction, decode, is_stack_access
+from xenia.cpu.engine cimport Engine
 from xenia.cpu.engines.emulated.emulator cimport Emulator
 from xenia.cpu.engines.emulated.registers cimport (
     computed_flags, op_flush_all, op_get_segment, op_load_root, op_pull, op_push, op_read_tsc, op_set_cr4,
@@ -44,6 +45,7 @@ from xenia.cpu.processor cimport (
 )
 from xenia.machine.machine cimport MachineMemory
 
+from xenia.cpu.capabilities import Capabilities
 from xenia.errors import ConfigError, HypervisorBug
 
 cdef extern from "host.h":
@@ -292,9 +294,14 @@ OPS.kick = op_kick
 
 # --- making one ---
 
+CAPABILITIES: Capabilities = Capabilities(
+    every_instruction=True, segments=True, debug_registers=True, x87_bits=80, exact_preemption=True, guest_tables=True,
+    shows_translations=True,
+)
+
 
 @cython.no_gc_clear
-cdef class EmulatedEngine:
+cdef class EmulatedEngine(Engine):
     """An engine for one vcpu over `memory`.  Raises HypervisorBug when Unicorn is not laid out as expected."""
 
     def __cinit__(self, MachineMemory memory not None):
@@ -357,10 +364,7 @@ cdef class EmulatedEngine:
             free(engine)
 
     def stale_translations(self) -> list[tuple[int, int, str, bool]]:
-        """Every cached translation that the page tables do not give: (va, machine address, what differs, writable).
-
-        Compares each entry of the engine's TLB with a walk of the current page tables; the first 64.
-        """
+        """Compares each entry of the TLB with a walk of the current page tables; the first 64 that differ."""
         cdef Emulator *engine = <Emulator *>self.processor
         cdef StaleTranslation found[64]
         cdef unsigned i, count = translations_stale(&engine.interposed, engine.cpu, found, 64)
@@ -368,22 +372,26 @@ cdef class EmulatedEngine:
 
     @property
     def statistics(self) -> dict[str, int]:
-        """Counts since the engine was made; `links` between blocks of two pages were made, and may be gone."""
+        """And `links` between blocks of two pages that were made, and may be gone."""
         return {
+            **Engine.statistics.__get__(self),
             "tlb_fills": (<Emulator *>self.processor).interposed.tlb_fills,
-            "flush_all": self.processor.nr_flush_all,
-            "flush_page": self.processor.nr_flush_page,
             "links": links_made((<Emulator *>self.processor).interposed.links),
         }
 
 
+def new(MachineMemory memory not None) -> Engine:
+    """See registry.EngineModule; these three."""
+    return EmulatedEngine(memory)
+
+
 def reserve(int nr) -> int:
-    """Have memory for the translated code of `nr` engines yet to be made; for how many there is some."""
+    """Memory for translated code."""
     return code_buffers_reserve(TCG_BUFFER, nr)
 
 
 def self_test() -> str:
-    """Make an engine, which checks that Unicorn is laid out as expected; what it is.  HypervisorBug if it is not."""
+    """Make an engine, which checks that Unicorn is laid out as expected."""
     cdef unsigned version = uc_version(NULL, NULL)
     EmulatedEngine(MachineMemory(1 << 20))
-    return f"emulated, by Unicorn {version >> 24}.{version >> 16 & 0xff}.{version >> 8 & 0xff}"
+    return f"by Unicorn {version >> 24}.{version >> 16 & 0xff}.{version >> 8 & 0xff}"
