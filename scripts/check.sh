@@ -7,10 +7,11 @@ export PATH="$root/.venv/bin:$PATH"
 
 for check in "${@:-all}"; do
     case $check in
-        all) "$0" ruff format cython-lint stubs mypy ;;
+        all) "$0" ruff format cython-lint abi stubs mypy ;;
         ruff) ruff check . ;;
         format) ruff format --check . ;;
         cython-lint) cython-lint src ;;
+        abi) python scripts/abi.py --check ;;
         stubs) python scripts/stubs.py --check ;;
         mypy) mypy ;;
         architecture) python -m pytest -q tests/test_architecture.py ;;

@@ -1,5 +1,6 @@
 """Numbers and layouts of src/xenia/abi against Xen's public headers, by the compiler: one unit per header."""
 
+import importlib
 import re
 import shutil
 import subprocess
@@ -7,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from scripts import abi
 
 ABI = Path(__file__).parents[2] / "src" / "xenia" / "abi"
 HEADERS = Path("/usr/include/xen")
@@ -44,9 +47,20 @@ OURS = {
     "FLAT_RING3_SS",
     "VMASST_TYPE_m2p_strict",
     "XEN_EINTR",
+    "BLKIF_SECTOR_SIZE",
+    "MAGIC",
+    "NOTE_NAME",
+    "LEGACY_SECTION",
 }
+# Files of ours that are about a part of another's header, and what a header needs that it does not include.
+NAMED = {"start_info": "xen"}
+NEEDED = {"blkif": ["io/protocols.h"]}
+# A ring's head exists as a macro only, which ends with the first entry.
+MADE = {"ring": "DEFINE_RING_TYPES(probe, uint32_t, uint32_t);"}
+SIZES = {"sring_t": "offsetof(struct probe_sring, ring)"}
 # Structures that exist in no header under such a name, or whose fields are named otherwise there.
 STRUCTS = {
+    "sring_t": "struct probe_sring",
     "trap_info_t": "struct trap_info",
     "mmu_update_t": "struct mmu_update",
     "mmuext_op_t": "struct mmuext_op",
@@ -61,10 +75,15 @@ STRUCTS = {
     "grant_entry_v2_transitive_t": "union grant_entry_v2",
 }
 FIELDS = {
+    ("sring_t", "pvt"): "pvt.pvt_pad",
+    ("sring_t", "_pad"): "__pad",
     ("mmuext_op_t", "_pad"): None,
     ("trap_info_t", "_pad"): None,
     ("grant_entry_v2_transitive_t", "_pad"): None,
     ("vcpu_info_t", "_pad"): None,
+    ("start_info_t", "console_mfn"): "console.domU.mfn",
+    ("start_info_t", "console_evtchn"): "console.domU.evtchn",
+    ("xencons_interface_t", "in_"): "in",
     ("shared_info_t", "wc_sec_hi"): "xen_wc_sec_hi",
     ("evtchn_status_u", "unbound_dom"): "unbound",
     ("xen_memory_exchange_t", "in_"): "in",
@@ -85,46 +104,35 @@ ONLY_OURS = {"evtchn_status_interdomain_t", "evtchn_status_u", "gnttab_copy_u", 
 TYPES = {"char": "char", "void": "void"}
 
 
-def sources() -> Iterator[Path]:
-    yield from (path for path in sorted(ABI.glob("*.pxd")) if (HEADERS / f"{path.stem}.h").exists())
-
-
-def constants(text: str) -> Iterator[str]:
-    for body in re.findall(r"^cdef enum:.*\n((?:[ \t]+.*\n|\n)+)", text, re.MULTILINE):
-        yield from re.findall(r"^\s+(\w+) = ", body, re.MULTILINE)
-    yield from re.findall(r"^\s+const uint64_t (\w+) ", text, re.MULTILINE)
+def header(name: str) -> str:
+    """The header that a file of ours is about."""
+    name = NAMED.get(name, name)
+    return f"io/{name}.h" if (HEADERS / "io" / f"{name}.h").exists() else f"{name}.h"
 
 
 def structures(text: str) -> Iterator[tuple[str, str, list[tuple[str, str, str]]]]:
     """Name, kind and fields (type, name, array suffix) of each structure."""
-    pattern = r"^cdef (packed struct|struct|union) (\w+):.*\n((?:[ \t]+.*\n|\n)+)"
-    for kind, name, body in re.findall(pattern, text, re.MULTILINE):
-        fields = []
-        for line in body.splitlines():
-            declaration = line.split("#")[0].strip()
-            if not declaration:
-                continue
-            kind_of_field, names = declaration.split(maxsplit=1)
-            for field in names.split(", "):
-                matched = re.match(r'(\w+)((?:\[\d+\])*)(?: "\w+")?$', field)
-                assert matched, line
-                fields.append((kind_of_field, matched[1], matched[2]))
-        yield name, kind, fields
+    for layout in abi.layouts(text):
+        fields = [(field.type, field.name, f"[{field.length}]" if field.length else "") for field in layout.fields]
+        yield layout.name, layout.kind, fields
 
 
 def program(path: Path) -> str:
     """A C program that compiles exactly when every number and layout in the file is the header's."""
     text = path.read_text()
-    values = dict(re.findall(r"^\s+(\w+) = ([^#\n]+)", text, re.MULTILINE))
+    values = abi.constants(text) | abi.defined(text)
     lines = ["#include <stddef.h>", "#include <stdint.h>", "#define __XEN_TOOLS__", "#include <xen/xen.h>"]
-    lines += ["#include <xen/arch-x86/xen.h>", f"#include <xen/{path.stem}.h>"]
-    defines = dict(re.findall(r"#define (XENIA_\w+)\s+(.+)", text))
-    aliases = dict(re.findall(r'const uint64_t (\w+) "(\w+)"', text))
-    for name in constants(text):
+    lines += ["#include <errno.h>", "#include <string.h>", "#include <xen/arch-x86/xen.h>"]
+    lines += [f"#include <xen/{each}>" for each in (*NEEDED.get(path.stem, ()), header(path.stem))]
+    lines.append(MADE.get(path.stem, ""))
+    for name, ours in values.items():
         if name in OURS:
             continue
-        ours = defines[aliases[name]] if name in aliases else values[name]
         theirs = RENAMED.get(name, f"__{name}" if name.startswith("HYPERVISOR_") else name)
+        theirs = theirs.removeprefix("XSD_") if path.stem == "xs_wire" else theirs
+        if ours.startswith('"'):
+            lines.append(f'_Static_assert(!__builtin_strcmp({theirs}, {ours}), "{name}");')
+            continue
         lines.append(f'_Static_assert((long long)({theirs}) == (long long)({ours}), "{name}");')
     for name, kind, fields in structures(text):
         keyword = "union" if kind == "union" else "struct"
@@ -134,7 +142,7 @@ def program(path: Path) -> str:
         if name in ONLY_OURS:
             continue
         theirs = STRUCTS.get(name) or f"struct {name.removesuffix('_t')}"
-        lines.append(f'_Static_assert(sizeof(xenia_{name}) == sizeof({theirs}), "sizeof {name}");')
+        lines.append(f'_Static_assert(sizeof(xenia_{name}) == {SIZES.get(name, f"sizeof({theirs})")}, "{name}");')
         for _, field, _ in fields:
             counterpart = FIELDS.get((name, field), field)
             if counterpart and not field.startswith("arg"):
@@ -149,7 +157,7 @@ def c_type(name: str) -> str:
     return f"xenia_{name}"
 
 
-@pytest.mark.parametrize("path", list(sources()), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(ABI.glob("[!_]*.pxd")), ids=lambda path: path.stem)
 def test_numbers_and_layouts_are_those_of_the_public_header(path: Path, tmp_path: Path) -> None:
     unit = tmp_path / f"{path.stem}.c"
     unit.write_text(program(path))
@@ -157,3 +165,28 @@ def test_numbers_and_layouts_are_those_of_the_public_header(path: Path, tmp_path
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     failures = re.findall(r"(?:error|static assertion failed).*", result.stderr)
     assert result.returncode == 0, "\n".join(failures)
+
+
+def test_what_python_has_is_what_the_pxd_says() -> None:
+    assert [path.name for path, _ in abi.outdated()] == [], "run python scripts/abi.py"
+
+
+def test_python_lays_structures_out_as_the_compiler_does(tmp_path: Path) -> None:
+    unit, known = tmp_path / "sizes.c", []
+    lines = ["#include <stdint.h>"]
+    for path in sorted(ABI.glob("[!_]*.pxd")):
+        module = importlib.import_module(f"xenia.abi.{path.stem}")
+        for name, kind, fields in structures(path.read_text()):
+            members = " ".join(f"{c_type(type_)} {field}{suffix};" for type_, field, suffix in fields)
+            keyword = "union" if kind == "union" else "struct"
+            packed = " __attribute__((packed))" if kind.startswith("packed") else ""
+            lines.append(f"typedef {keyword} {{ {members} }}{packed} xenia_{name};")
+            if kind != "union":
+                size = getattr(module, name.removesuffix("_t").upper()).size
+                lines.append(f'_Static_assert(sizeof(xenia_{name}) == {size}, "{name}");')
+                known.append(name)
+    unit.write_text("\n".join(lines) + "\n")
+    command = ["cc", "-fsyntax-only", "-std=gnu11", str(unit)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, "\n".join(re.findall(r"(?:error|static assertion failed).*", result.stderr))
+    assert len(known) > 60

@@ -6,8 +6,7 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tests.unit.backends.console.conftest import Frontend
 from tests.unit.backends.console.test_queue import Glass, notifications

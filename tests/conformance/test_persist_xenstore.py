@@ -7,15 +7,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from tests.unit.xenstore.conftest import Speaker
 from tests.unit.xenstore.test_ring import Frontend
 from tests.unit.xenstore.test_server import GuestEnd
 from xenia.abi import xs_wire
-from xenia.abi.xs_wire import ConnectionState as RingConnection
-from xenia.abi.xs_wire import MessageType, XsdError
+from xenia.abi.xs_wire import ConnectionState as RingConnection, MessageType, XsdError
 from xenia.errors import ConfigError
 from xenia.persist import Encoded, decode, encode
 from xenia.testing.persist import check, through_json

@@ -18,6 +18,18 @@ cdef enum:
     BLKIF_RSP_ERROR = -1
     BLKIF_RSP_OKAY = 0
 
+    VDISK_CDROM = 1
+    VDISK_REMOVABLE = 2
+    VDISK_READONLY = 4
+
+    BLKIF_SECTOR_SIZE = 512     # of sector numbers in requests and segments, whatever the device's own
+
+cdef extern from *:
+    """
+    #define XENIA_PROTOCOL "x86_64-abi"
+    """
+    const char *XEN_IO_PROTO_ABI_X86_64 "XENIA_PROTOCOL"
+
 cdef struct blkif_request_segment_t:
     uint32_t gref
     uint8_t first_sect

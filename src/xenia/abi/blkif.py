@@ -1,14 +1,11 @@
-"""public/io/blkif.h: what is said about a block device in xenstore, and the numbers of its requests."""
+"""public/io/blkif.h.
 
-from __future__ import annotations
+Written by scripts/abi.py from blkif.pxd: do not edit.
+"""
 
 from enum import IntEnum, IntFlag
+from struct import Struct
 from typing import Final
-
-SECTOR_SIZE: Final = 512  # of sector numbers in requests and segments, whatever the device's own
-REQUEST_SIZE: Final = 112  # of an entry in a 64-bit guest's ring
-MAX_SEGMENTS_PER_REQUEST: Final = 11
-PROTOCOL: Final = "x86_64-abi"  # XEN_IO_PROTO_ABI_X86_64
 
 
 class Operation(IntEnum):
@@ -36,3 +33,17 @@ class Info(IntFlag):
     CDROM = 1
     REMOVABLE = 2
     READONLY = 4
+
+
+BLKIF_DISCARD_SECURE: Final = 1 << 0
+BLKIF_MAX_SEGMENTS_PER_REQUEST: Final = 11
+BLKIF_MAX_INDIRECT_PAGES_PER_REQUEST: Final = 8
+BLKIF_SECTOR_SIZE: Final = 512  # of sector numbers in requests and segments, whatever the device's own
+XEN_IO_PROTO_ABI_X86_64: Final = "x86_64-abi"
+
+BLKIF_REQUEST_SEGMENT: Final = Struct("<IBB2x")  # gref, first_sect, last_sect
+BLKIF_REQUEST: Final = Struct("<BBH4xQQ88s")  # operation, nr_segments, handle, id, sector_number, seg
+BLKIF_REQUEST_DISCARD: Final = Struct("<BBH4xQQQ")  # operation, flag, handle, id, sector_number, nr_sectors
+# operation, indirect_op, nr_segments, id, sector_number, handle, indirect_grefs
+BLKIF_REQUEST_INDIRECT: Final = Struct("<BBH4xQQHxx8I4x")
+BLKIF_RESPONSE: Final = Struct("<QBxh4x")  # id, operation, status

@@ -1,9 +1,12 @@
-"""public/io/console.h: struct xencons_interface, the page of the paravirtual console."""
+"""public/io/console.h: the page of the paravirtual console.
 
-from __future__ import annotations
+Written by scripts/abi.py from console.pxd: do not edit.
+"""
 
+from struct import Struct
 from typing import Final
 
+XENCONS_INTERFACE: Final = Struct("<1024s2048sIIII")  # in_, out, in_cons, in_prod, out_cons, out_prod
 IN_OFFSET: Final = 0
 IN_SIZE: Final = 1024
 OUT_OFFSET: Final = 1024

@@ -1,9 +1,10 @@
-"""public/elfnote.h: the note types a kernel image may carry in a note of the name "Xen"."""
+"""public/elfnote.h: the note types a kernel image may carry in a note of the name "Xen".
+
+Written by scripts/abi.py from elfnote.pxd: do not edit.
+"""
 
 from enum import IntEnum
-
-NOTE_NAME = b"Xen\0"
-LEGACY_SECTION = "__xen_guest"
+from typing import Final
 
 
 class ElfNote(IntEnum):
@@ -28,3 +29,7 @@ class ElfNote(IntEnum):
     MOD_START_PFN = 16
     SUPPORTED_FEATURES = 17
     PHYS32_ENTRY = 18
+
+
+NOTE_NAME: Final = b"Xen\0"
+LEGACY_SECTION: Final = "__xen_guest"

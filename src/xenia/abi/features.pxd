@@ -13,6 +13,7 @@ cdef enum:
     XENFEAT_hvm_pirqs = 10
     XENFEAT_dom0 = 11
     XENFEAT_memory_op_vnode_supported = 13
+    XENFEAT_ARM_SMCCC_supported = 14
     XENFEAT_linux_rsdp_unrestricted = 15
     XENFEAT_not_direct_mapped = 16
     XENFEAT_direct_mapped = 17

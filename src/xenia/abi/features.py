@@ -1,10 +1,13 @@
-"""public/features.h: the features that kernels and hypervisors speak of."""
+"""public/features.h: bit numbers of XENVER_get_features, submap 0.
+
+Written by scripts/abi.py from features.pxd: do not edit.
+"""
 
 from enum import IntEnum
 
 
 class Feature(IntEnum):
-    """XENFEAT_*: bit numbers of submap 0; the names are those the FEATURES note uses."""
+    """XENFEAT_*."""
 
     writable_page_tables = 0
     writable_descriptor_tables = 1

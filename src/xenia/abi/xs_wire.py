@@ -1,6 +1,7 @@
-"""public/io/xs_wire.h: the xenstore wire protocol and the page that carries it between a domain and the store."""
+"""public/io/xs_wire.h: the xenstore wire protocol and the page that carries it between a domain and the store.
 
-from __future__ import annotations
+Written by scripts/abi.py from xs_wire.pxd: do not edit.
+"""
 
 from enum import IntEnum, IntFlag
 from struct import Struct
@@ -8,7 +9,7 @@ from typing import Final
 
 
 class MessageType(IntEnum):
-    """enum xsd_sockmsg_type."""
+    """XS_*."""
 
     CONTROL = 0
     DIRECTORY = 1
@@ -30,13 +31,12 @@ class MessageType(IntEnum):
     IS_DOMAIN_INTRODUCED = 17
     RESUME = 18
     SET_TARGET = 19
-    # 20 was XS_RESTRICT, removed from the protocol.
     RESET_WATCHES = 21
     DIRECTORY_PART = 22
 
 
 class XsdError(IntEnum):
-    """xsd_errors[]: errors travel by name, so this is the closed set of what an ERROR reply may say."""
+    """XSD_*."""
 
     EPERM = 1
     ENOENT = 2
@@ -56,27 +56,6 @@ class XsdError(IntEnum):
     EISCONN = 106
 
 
-# struct xsd_sockmsg: type, req_id, tx_id, len.
-SOCKMSG: Final = Struct("<4I")
-
-XENSTORE_PAYLOAD_MAX: Final = 4096
-XENSTORE_ABS_PATH_MAX: Final = 3072
-XENSTORE_REL_PATH_MAX: Final = 2048
-
-# struct xenstore_domain_interface: req[1024], rsp[1024], then words of 32 bits.
-XENSTORE_RING_SIZE: Final = 1024
-REQ_OFFSET: Final = 0
-RSP_OFFSET: Final = 1024
-REQ_CONS_OFFSET: Final = 2048
-REQ_PROD_OFFSET: Final = 2052
-RSP_CONS_OFFSET: Final = 2056
-RSP_PROD_OFFSET: Final = 2060
-SERVER_FEATURES_OFFSET: Final = 2064
-CONNECTION_OFFSET: Final = 2068
-ERROR_OFFSET: Final = 2072
-INTERFACE_SIZE: Final = 2076
-
-
 class ServerFeature(IntFlag):
     """XENSTORE_SERVER_FEATURE_*."""
 
@@ -85,16 +64,38 @@ class ServerFeature(IntFlag):
 
 
 class ConnectionState(IntEnum):
-    """Values of the `connection` field."""
+    """XENSTORE_*."""
 
     CONNECTED = 0
     RECONNECT = 1
 
 
 class RingError(IntEnum):
-    """XENSTORE_ERROR_*: values of the `error` field."""
+    """XENSTORE_ERROR_*."""
 
     NONE = 0
     COMM = 1
     RINGIDX = 2
     PROTO = 3
+
+
+XENSTORE_PAYLOAD_MAX: Final = 4096
+XENSTORE_ABS_PATH_MAX: Final = 3072
+XENSTORE_REL_PATH_MAX: Final = 2048
+XENSTORE_RING_SIZE: Final = 1024
+
+XSD_SOCKMSG: Final = Struct("<IIII")  # type, req_id, tx_id, len
+# req, rsp, req_cons, req_prod, rsp_cons, rsp_prod, server_features, connection, error
+XENSTORE_DOMAIN_INTERFACE: Final = Struct("<1024s1024sIIIIIII")
+REQ_OFFSET: Final = 0
+REQ_SIZE: Final = 1024
+RSP_OFFSET: Final = 1024
+RSP_SIZE: Final = 1024
+REQ_CONS_OFFSET: Final = 2048
+REQ_PROD_OFFSET: Final = 2052
+RSP_CONS_OFFSET: Final = 2056
+RSP_PROD_OFFSET: Final = 2060
+SERVER_FEATURES_OFFSET: Final = 2064
+CONNECTION_OFFSET: Final = 2068
+ERROR_OFFSET: Final = 2072
+INTERFACE_SIZE: Final = 2076

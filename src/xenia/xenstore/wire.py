@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from xenia.abi.xs_wire import SOCKMSG, XENSTORE_PAYLOAD_MAX, MessageType, XsdError
+from xenia.abi.xs_wire import XENSTORE_PAYLOAD_MAX, XSD_SOCKMSG, MessageType, XsdError
 from xenia.xenstore.error import ProtocolError
 
 
@@ -24,7 +24,7 @@ class Packet(NamedTuple):
 
     def encode(self) -> bytes:
         """The bytes of the message.  Precondition: the payload has at most XENSTORE_PAYLOAD_MAX bytes."""
-        return SOCKMSG.pack(self.type, self.req_id, self.tx_id, len(self.payload)) + self.payload
+        return XSD_SOCKMSG.pack(self.type, self.req_id, self.tx_id, len(self.payload)) + self.payload
 
     def reply(self, payload: bytes) -> Packet:
         """The answer to this request."""
@@ -63,17 +63,17 @@ class Parser:
         if self._failure is not None:
             raise ProtocolError(self._failure)
         buffer = self._buffer
-        if len(buffer) < SOCKMSG.size:
-            return Need(SOCKMSG.size - len(buffer))
-        kind, req_id, tx_id, length = SOCKMSG.unpack_from(buffer)
+        if len(buffer) < XSD_SOCKMSG.size:
+            return Need(XSD_SOCKMSG.size - len(buffer))
+        kind, req_id, tx_id, length = XSD_SOCKMSG.unpack_from(buffer)
         if length > XENSTORE_PAYLOAD_MAX:
             self._failure = f"a payload of {length} bytes, more than {XENSTORE_PAYLOAD_MAX}"
             buffer.clear()
             raise ProtocolError(self._failure)
-        end = SOCKMSG.size + length
+        end = XSD_SOCKMSG.size + length
         if len(buffer) < end:
             return Need(end - len(buffer))
-        payload = bytes(buffer[SOCKMSG.size : end])
+        payload = bytes(buffer[XSD_SOCKMSG.size : end])
         del buffer[:end]
         return Packet(kind, req_id, tx_id, payload)
 

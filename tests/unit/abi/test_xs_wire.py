@@ -13,7 +13,7 @@ HEADER = Path("/usr/include/xen/io/xs_wire.h")
 
 
 def test_the_interface_is_laid_out_as_the_structure_says() -> None:
-    assert xs_wire.SOCKMSG.size == 16
+    assert xs_wire.XSD_SOCKMSG.size == 16
     assert xs_wire.RSP_OFFSET == xs_wire.XENSTORE_RING_SIZE
     assert xs_wire.REQ_CONS_OFFSET == 2 * xs_wire.XENSTORE_RING_SIZE
     assert xs_wire.INTERFACE_SIZE == 2 * xs_wire.XENSTORE_RING_SIZE + 7 * 4

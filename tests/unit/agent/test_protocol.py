@@ -1,8 +1,7 @@
 """The host's end of the agent's protocol: bytes in, events out."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from xenia.agent.protocol import (
     MAX_PAYLOAD,

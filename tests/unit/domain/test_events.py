@@ -6,10 +6,11 @@ import threading
 
 import pytest
 
+from xenia.abi.event_channel import EVTCHNOP_bind_ipi as BIND_IPI, EVTCHNOP_close as CLOSE
+from xenia.abi.sched import SCHEDOP_block as BLOCK
+from xenia.abi.xen import Hypercall
 from xenia.testing.still import StillDomain
 
-EVENT_CHANNEL_OP, SCHED_OP = 32, 29
-BIND_IPI, CLOSE, BLOCK = 7, 3, 1
 ARGUMENT = 0xFFFF888000000000
 
 
@@ -22,7 +23,7 @@ def bind(domain: StillDomain, count: int = 1) -> list[int]:
     ports = []
     for _ in range(count):
         domain.write(ARGUMENT, bytes(8))
-        assert domain.call(EVENT_CHANNEL_OP, BIND_IPI, ARGUMENT) == 0
+        assert domain.call(Hypercall.EVENT_CHANNEL_OP, BIND_IPI, ARGUMENT) == 0
         ports.append(int.from_bytes(domain.read(ARGUMENT + 4, 4), "little"))
     return ports
 
@@ -47,7 +48,7 @@ def test_posting_to_a_blocked_vcpu_wakes_it(domain: StillDomain) -> None:
     (port,) = bind(domain)
     wake = os.eventfd(0, os.EFD_NONBLOCK)
     domain.set_wake_fd(wake)
-    assert domain.call(SCHED_OP, BLOCK, 0) == 0
+    assert domain.call(Hypercall.SCHED_OP, BLOCK, 0) == 0
     assert domain.blocked
     poster = threading.Thread(target=domain.post, args=[port])
     poster.start()
@@ -62,7 +63,7 @@ def test_events_for_a_port_that_was_closed_meanwhile_are_dropped(domain: StillDo
     (port,) = bind(domain)
     domain.post(port)
     domain.write(ARGUMENT, port.to_bytes(4, "little"))
-    assert domain.call(EVENT_CHANNEL_OP, CLOSE, ARGUMENT) == 0
+    assert domain.call(Hypercall.EVENT_CHANNEL_OP, CLOSE, ARGUMENT) == 0
     domain.apply_mailbox()
     assert domain.pending == set()
 

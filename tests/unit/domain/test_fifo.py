@@ -10,20 +10,43 @@ from collections.abc import Iterable
 
 import pytest
 
-from tests.unit.hypercalls.hypercalls import ARGUMENT, DOMID_SELF, Errno, Hypercall, call
+from tests.unit.hypercalls.hypercalls import ARGUMENT, call
+from xenia.abi.errno import Errno
+from xenia.abi.event_channel import (
+    EVTCHN_FIFO_BUSY,
+    EVTCHN_FIFO_LINK_MASK as LINK,
+    EVTCHN_FIFO_LINKED,
+    EVTCHN_FIFO_MASKED,
+    EVTCHN_FIFO_PENDING,
+    EVTCHNOP_alloc_unbound as ALLOC_UNBOUND,
+    EVTCHNOP_bind_interdomain as BIND_INTERDOMAIN,
+    EVTCHNOP_bind_ipi as BIND_IPI,
+    EVTCHNOP_bind_virq as BIND_VIRQ,
+    EVTCHNOP_close as CLOSE,
+    EVTCHNOP_expand_array as EXPAND_ARRAY,
+    EVTCHNOP_init_control as INIT_CONTROL,
+    EVTCHNOP_reset as RESET,
+    EVTCHNOP_send as SEND,
+    EVTCHNOP_set_priority as SET_PRIORITY,
+    EVTCHNOP_status as STATUS,
+    EVTCHNOP_unmask as UNMASK,
+)
+from xenia.abi.grant_table import GNTTABOP_setup_table as GRANT_TABLE_SETUP
+from xenia.abi.memory import XENMEM_decrease_reservation as DECREASE_RESERVATION
+from xenia.abi.sched import SCHEDOP_block as BLOCK, SCHEDOP_poll as POLL
+from xenia.abi.xen import (
+    DOMID_SELF,
+    MMUEXT_PIN_L1_TABLE as PIN_L1_TABLE,
+    MMUEXT_UNPIN_TABLE as UNPIN_TABLE,
+    VIRQ_TIMER,
+    Hypercall,
+)
 from xenia.testing.still import BASE, StillDomain
 
-CLOSE, SEND, ALLOC_UNBOUND, BIND_IPI, UNMASK, RESET, INIT_CONTROL, EXPAND_ARRAY, SET_PRIORITY = (
-    *(3, 4, 6, 7),
-    *range(9, 14),
-)
-GRANT_TABLE_SETUP, DECREASE_RESERVATION = 2, 1
-BIND_INTERDOMAIN, BIND_VIRQ, STATUS, VIRQ_TIMER = 0, 1, 5, 0
-POLL, BLOCK = 3, 1
-PENDING, MASKED, LINKED, BUSY, LINK = 1 << 31, 1 << 30, 1 << 29, 1 << 28, (1 << 17) - 1
+PENDING, MASKED = 1 << EVTCHN_FIFO_PENDING, 1 << EVTCHN_FIFO_MASKED
+LINKED, BUSY = 1 << EVTCHN_FIFO_LINKED, 1 << EVTCHN_FIFO_BUSY
 CONTROL_PAGE, FIRST_ARRAY_PAGE, OFFSET = 4, 6, 256
 PAGE = 4096
-UPDATE_VA_MAPPING, MMUEXT_OP, PIN_L1_TABLE, UNPIN_TABLE = 14, 26, 0, 4
 
 
 class FifoGuest:
@@ -289,19 +312,19 @@ def test_nothing_is_lost_between_posters_of_distant_ports_and_the_domains_thread
 
 
 def mapped_readonly(domain: StillDomain, page: int) -> None:
-    assert domain.call(UPDATE_VA_MAPPING, BASE + page * PAGE, domain.mfn(page) << 12 | 0x61, 2) == 0
+    assert domain.call(Hypercall.UPDATE_VA_MAPPING, BASE + page * PAGE, domain.mfn(page) << 12 | 0x61, 2) == 0
 
 
 def pin(domain: StillDomain, command: int, page: int) -> int:
     domain.write(ARGUMENT, struct.pack("=IxxxxQQ", command, domain.mfn(page), 0))
-    return domain.call(MMUEXT_OP, ARGUMENT, 1, 0, DOMID_SELF)
+    return domain.call(Hypercall.MMUEXT_OP, ARGUMENT, 1, 0, DOMID_SELF)
 
 
 def test_its_pages_become_no_page_tables_until_reset_lets_them_go(guest: FifoGuest) -> None:
     pages = (CONTROL_PAGE, FIRST_ARRAY_PAGE)
     for page in pages:
         mapped_readonly(guest.domain, page)
-        assert pin(guest.domain, PIN_L1_TABLE, page) == Errno.EINVAL
+        assert pin(guest.domain, PIN_L1_TABLE, page) == -Errno.EINVAL
     assert guest.domain.audit() == []
     assert guest.op(RESET, "=H", DOMID_SELF)[0] == 0
     assert guest.domain.audit() == []
@@ -324,7 +347,7 @@ def test_frames_that_xen_shares_with_the_domain_serve_as_well(domain: StillDomai
 def test_a_page_that_the_guest_gave_up_stays_until_it_is_let_go(guest: FifoGuest) -> None:
     domain, page = guest.domain, FIRST_ARRAY_PAGE
     port, mfn = guest.ipi(), domain.mfn(page)
-    domain.call(UPDATE_VA_MAPPING, BASE + page * PAGE, 0, 2)
+    domain.call(Hypercall.UPDATE_VA_MAPPING, BASE + page * PAGE, 0, 2)
     domain.write(
         ARGUMENT,
         struct.pack("=QQIIHxxxxxx", ARGUMENT + 64, 1, 0, 0, DOMID_SELF) + bytes(32) + mfn.to_bytes(8, "little"),
@@ -347,7 +370,7 @@ def test_the_domains_end_lets_them_go(guest: FifoGuest) -> None:
 def test_reset_returns_to_two_levels_and_the_queues_can_be_set_up_again(guest: FifoGuest) -> None:
     guest.send(guest.ipi(), guest.ipi())
     assert guest.op(RESET, "=H", DOMID_SELF)[0] == 0
-    assert guest.op(EXPAND_ARRAY, "=Q", guest.domain.mfn(FIRST_ARRAY_PAGE))[0] == Errno.EOPNOTSUPP
+    assert guest.op(EXPAND_ARRAY, "=Q", guest.domain.mfn(FIRST_ARRAY_PAGE))[0] == -Errno.EOPNOTSUPP
     port = guest.ipi()
     assert port == 1
     guest.send(port)

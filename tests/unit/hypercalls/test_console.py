@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.unit.hypercalls.hypercalls import LIST, UNMAPPED, Errno, Hypercall
+from tests.unit.hypercalls.hypercalls import LIST, UNMAPPED
+from xenia.abi.errno import Errno
+from xenia.abi.xen import CONSOLEIO_read as READ, CONSOLEIO_write as WRITE, Hypercall
 from xenia.testing.still import CONTINUE, StillDomain
-
-WRITE, READ = 0, 1
 
 
 @pytest.fixture
@@ -48,6 +48,6 @@ def test_long_texts_can_be_interrupted(domain: StillDomain, pipe: int) -> None:
 
 def test_there_is_nothing_to_read_and_nothing_else_to_do(domain: StillDomain) -> None:
     assert domain.call(Hypercall.CONSOLE_IO, READ, 100, LIST) == 0
-    assert domain.call(Hypercall.CONSOLE_IO, WRITE, 10, UNMAPPED) == Errno.EFAULT
-    assert domain.call(Hypercall.CONSOLE_IO, 2, 10, LIST) == Errno.ENOSYS
+    assert domain.call(Hypercall.CONSOLE_IO, WRITE, 10, UNMAPPED) == -Errno.EFAULT
+    assert domain.call(Hypercall.CONSOLE_IO, 2, 10, LIST) == -Errno.ENOSYS
     assert domain.call(Hypercall.CONSOLE_IO, WRITE, 10, LIST) == 0, "with nobody listening"

@@ -6,12 +6,26 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.unit.hypercalls.hypercalls import ARGUMENT, DOMID_SELF, UNMAPPED, Errno, Hypercall, call
+from tests.unit.hypercalls.hypercalls import ARGUMENT, UNMAPPED, call
+from xenia.abi.errno import Errno
+from xenia.abi.event_channel import (
+    EVTCHNOP_alloc_unbound as ALLOC_UNBOUND,
+    EVTCHNOP_bind_interdomain as BIND_INTERDOMAIN,
+    EVTCHNOP_bind_ipi as BIND_IPI,
+    EVTCHNOP_bind_pirq as BIND_PIRQ,
+    EVTCHNOP_bind_vcpu as BIND_VCPU,
+    EVTCHNOP_bind_virq as BIND_VIRQ,
+    EVTCHNOP_close as CLOSE,
+    EVTCHNOP_expand_array as EXPAND_ARRAY,
+    EVTCHNOP_init_control as INIT_CONTROL,
+    EVTCHNOP_reset as RESET,
+    EVTCHNOP_send as SEND,
+    EVTCHNOP_set_priority as SET_PRIORITY,
+    EVTCHNOP_status as STATUS,
+    EVTCHNOP_unmask as UNMASK,
+)
+from xenia.abi.xen import DOMID_SELF, VIRQ_CONSOLE, VIRQ_DEBUG, VIRQ_TIMER, Hypercall
 from xenia.testing.still import PAGES, StillDomain
-
-BIND_INTERDOMAIN, BIND_VIRQ, BIND_PIRQ, CLOSE, SEND, STATUS, ALLOC_UNBOUND, BIND_IPI = range(8)
-BIND_VCPU, UNMASK, RESET, INIT_CONTROL, EXPAND_ARRAY, SET_PRIORITY = range(8, 14)
-VIRQ_TIMER, VIRQ_DEBUG, VIRQ_CONSOLE = range(3)
 
 
 @pytest.fixture
@@ -45,7 +59,7 @@ def test_ports_are_handed_out_lowest_first_and_port_0_never(domain: StillDomain)
 def test_all_4095_ports_can_be_had_and_no_more(domain: StillDomain) -> None:
     for port in range(1, 4096):
         assert bound(op(domain, BIND_IPI, "=II", 0, 0)) == port
-    assert op(domain, BIND_IPI, "=II", 0, 0)[0] == Errno.ENOSPC
+    assert op(domain, BIND_IPI, "=II", 0, 0)[0] == -Errno.ENOSPC
 
 
 def test_an_unbound_channel_says_for_whom_it_waits_and_drops_what_is_sent(domain: StillDomain) -> None:
@@ -57,8 +71,8 @@ def test_an_unbound_channel_says_for_whom_it_waits_and_drops_what_is_sent(domain
 
 def test_ports_can_be_allocated_for_oneself_only(domain: StillDomain) -> None:
     assert op(domain, ALLOC_UNBOUND, "=HHI", 7, 0, 0)[0] == 0
-    assert op(domain, ALLOC_UNBOUND, "=HHI", 0, 0, 0)[0] == Errno.EPERM
-    assert op(domain, ALLOC_UNBOUND, "=HHI", 8, 0, 0)[0] == Errno.ESRCH
+    assert op(domain, ALLOC_UNBOUND, "=HHI", 0, 0, 0)[0] == -Errno.EPERM
+    assert op(domain, ALLOC_UNBOUND, "=HHI", 8, 0, 0)[0] == -Errno.ESRCH
 
 
 def test_binding_both_ends_within_the_domain_carries_events_both_ways(domain: StillDomain) -> None:
@@ -79,25 +93,25 @@ def test_closing_one_end_leaves_the_other_unbound(domain: StillDomain) -> None:
     assert status(domain, far)[:3] == (1, 0, 7)
     assert status(domain, near)[0] == 0
     assert near not in domain.pending
-    assert op(domain, CLOSE, "=I", near)[0] == Errno.EINVAL
+    assert op(domain, CLOSE, "=I", near)[0] == -Errno.EINVAL
 
 
 def test_only_a_port_that_waits_for_the_caller_can_be_bound(domain: StillDomain) -> None:
     for_another = bound(op(domain, ALLOC_UNBOUND, "=HHI", DOMID_SELF, 3, 0))
-    assert op(domain, BIND_INTERDOMAIN, "=H2xII", DOMID_SELF, for_another, 0)[0] == Errno.EINVAL
-    assert op(domain, BIND_INTERDOMAIN, "=H2xII", DOMID_SELF, 4096, 0)[0] == Errno.EINVAL
-    assert op(domain, BIND_INTERDOMAIN, "=H2xII", 0, for_another, 0)[0] == Errno.EINVAL
-    assert op(domain, BIND_INTERDOMAIN, "=H2xII", 9, for_another, 0)[0] == Errno.ESRCH
+    assert op(domain, BIND_INTERDOMAIN, "=H2xII", DOMID_SELF, for_another, 0)[0] == -Errno.EINVAL
+    assert op(domain, BIND_INTERDOMAIN, "=H2xII", DOMID_SELF, 4096, 0)[0] == -Errno.EINVAL
+    assert op(domain, BIND_INTERDOMAIN, "=H2xII", 0, for_another, 0)[0] == -Errno.EINVAL
+    assert op(domain, BIND_INTERDOMAIN, "=H2xII", 9, for_another, 0)[0] == -Errno.ESRCH
     assert bound(op(domain, BIND_IPI, "=II", 0, 0)) == for_another + 1, "a refused bind keeps no port"
 
 
 def test_a_virq_is_bound_once_to_a_vcpu_that_exists(domain: StillDomain) -> None:
     port = bound(op(domain, BIND_VIRQ, "=III", VIRQ_TIMER, 0, 0))
     assert status(domain, port) == (4, 0, VIRQ_TIMER, 0)
-    assert op(domain, BIND_VIRQ, "=III", VIRQ_TIMER, 0, 0)[0] == Errno.EEXIST
-    assert op(domain, BIND_VIRQ, "=III", VIRQ_DEBUG, 1, 0)[0] == Errno.ENOENT
-    assert op(domain, BIND_VIRQ, "=III", VIRQ_CONSOLE, 1, 0)[0] == Errno.EINVAL, "a global virq belongs to vcpu 0"
-    assert op(domain, BIND_VIRQ, "=III", 24, 0, 0)[0] == Errno.EINVAL
+    assert op(domain, BIND_VIRQ, "=III", VIRQ_TIMER, 0, 0)[0] == -Errno.EEXIST
+    assert op(domain, BIND_VIRQ, "=III", VIRQ_DEBUG, 1, 0)[0] == -Errno.ENOENT
+    assert op(domain, BIND_VIRQ, "=III", VIRQ_CONSOLE, 1, 0)[0] == -Errno.EINVAL, "a global virq belongs to vcpu 0"
+    assert op(domain, BIND_VIRQ, "=III", 24, 0, 0)[0] == -Errno.EINVAL
     assert op(domain, CLOSE, "=I", port)[0] == 0
     assert bound(op(domain, BIND_VIRQ, "=III", VIRQ_TIMER, 0, 0)) == port
 
@@ -106,14 +120,14 @@ def test_guests_raise_ipis_but_not_virqs(domain: StillDomain) -> None:
     ipi = bound(op(domain, BIND_IPI, "=II", 0, 0))
     virq = bound(op(domain, BIND_VIRQ, "=III", VIRQ_DEBUG, 0, 0))
     assert op(domain, SEND, "=I", ipi)[0] == 0
-    assert op(domain, SEND, "=I", virq)[0] == Errno.EINVAL
+    assert op(domain, SEND, "=I", virq)[0] == -Errno.EINVAL
     assert domain.pending == {ipi}
-    assert op(domain, BIND_IPI, "=II", 1, 0)[0] == Errno.ENOENT
+    assert op(domain, BIND_IPI, "=II", 1, 0)[0] == -Errno.ENOENT
 
 
 def test_interrupt_lines_are_not_a_guests(domain: StillDomain) -> None:
-    assert op(domain, BIND_PIRQ, "=III", 9, 0, 0)[0] == Errno.EPERM
-    assert op(domain, BIND_PIRQ, "=III", 1 << 20, 0, 0)[0] == Errno.EINVAL
+    assert op(domain, BIND_PIRQ, "=III", 9, 0, 0)[0] == -Errno.EPERM
+    assert op(domain, BIND_PIRQ, "=III", 1 << 20, 0, 0)[0] == -Errno.EINVAL
 
 
 def test_raising_a_port_sets_pending_selector_and_upcall(domain: StillDomain) -> None:
@@ -134,7 +148,7 @@ def test_a_masked_port_is_pending_without_an_upcall_until_it_is_unmasked(domain:
     assert op(domain, UNMASK, "=I", port)[0] == 0
     assert domain.upcall_pending
     assert op(domain, UNMASK, "=I", port + 1)[0] == 0, "a free port has nothing to unmask"
-    assert op(domain, UNMASK, "=I", 4096)[0] == Errno.EINVAL
+    assert op(domain, UNMASK, "=I", 4096)[0] == -Errno.EINVAL
 
 
 def test_channels_stay_on_the_vcpu_there_is(domain: StillDomain) -> None:
@@ -143,15 +157,15 @@ def test_channels_stay_on_the_vcpu_there_is(domain: StillDomain) -> None:
     console = bound(op(domain, BIND_VIRQ, "=III", VIRQ_CONSOLE, 0, 0))
     assert op(domain, BIND_VCPU, "=II", unbound, 0)[0] == 0
     assert op(domain, BIND_VCPU, "=II", console, 0)[0] == 0
-    assert op(domain, BIND_VCPU, "=II", timer, 0)[0] == Errno.EINVAL, "a virq of the vcpu's own does not move"
-    assert op(domain, BIND_VCPU, "=II", unbound, 1)[0] == Errno.ENOENT
-    assert op(domain, BIND_VCPU, "=II", 4096, 0)[0] == Errno.EINVAL
+    assert op(domain, BIND_VCPU, "=II", timer, 0)[0] == -Errno.EINVAL, "a virq of the vcpu's own does not move"
+    assert op(domain, BIND_VCPU, "=II", unbound, 1)[0] == -Errno.ENOENT
+    assert op(domain, BIND_VCPU, "=II", 4096, 0)[0] == -Errno.EINVAL
 
 
 def test_reset_closes_everything(domain: StillDomain) -> None:
     timer = bound(op(domain, BIND_VIRQ, "=III", VIRQ_TIMER, 0, 0))
     ipi = bound(op(domain, BIND_IPI, "=II", 0, 0))
-    assert op(domain, RESET, "=H", 0)[0] == Errno.EPERM
+    assert op(domain, RESET, "=H", 0)[0] == -Errno.EPERM
     assert op(domain, RESET, "=H", DOMID_SELF)[0] == 0
     assert status(domain, timer)[0] == status(domain, ipi)[0] == 0
     assert bound(op(domain, BIND_VIRQ, "=III", VIRQ_TIMER, 0, 0)) == timer
@@ -159,7 +173,7 @@ def test_reset_closes_everything(domain: StillDomain) -> None:
 
 def test_channels_exist_64_at_a_time(domain: StillDomain) -> None:
     assert status(domain, 63)[0] == 0
-    assert op(domain, STATUS, "=H2xIIIII", DOMID_SELF, 64, 0, 0, 0, 0)[0] == Errno.EINVAL
+    assert op(domain, STATUS, "=H2xIIIII", DOMID_SELF, 64, 0, 0, 0, 0)[0] == -Errno.EINVAL
     for _ in range(64):
         op(domain, BIND_IPI, "=II", 0, 0)
     assert status(domain, 127)[0] == 0
@@ -167,10 +181,10 @@ def test_channels_exist_64_at_a_time(domain: StillDomain) -> None:
 
 def test_what_needs_fifo_queues_waits_for_a_control_block(domain: StillDomain) -> None:
     port = bound(op(domain, BIND_IPI, "=II", 0, 0))
-    assert op(domain, EXPAND_ARRAY, "=Q", domain.mfn(5))[0] == Errno.EOPNOTSUPP
-    assert op(domain, SET_PRIORITY, "=II", port, 7)[0] == Errno.ENOSYS
-    assert op(domain, SET_PRIORITY, "=II", 4096, 7)[0] == Errno.EINVAL
-    assert op(domain, 99, "=Q", 0)[0] == Errno.ENOSYS
+    assert op(domain, EXPAND_ARRAY, "=Q", domain.mfn(5))[0] == -Errno.EOPNOTSUPP
+    assert op(domain, SET_PRIORITY, "=II", port, 7)[0] == -Errno.ENOSYS
+    assert op(domain, SET_PRIORITY, "=II", 4096, 7)[0] == -Errno.EINVAL
+    assert op(domain, 99, "=Q", 0)[0] == -Errno.ENOSYS
 
 
 def init_control(domain: StillDomain, mfn: int, offset: int = 0, vcpu: int = 0) -> tuple[int, int]:
@@ -181,31 +195,31 @@ def init_control(domain: StillDomain, mfn: int, offset: int = 0, vcpu: int = 0) 
 
 def test_a_control_block_lies_aligned_within_a_writable_page_of_the_domains(domain: StillDomain) -> None:
     mfn = domain.mfn(4)
-    assert init_control(domain, mfn, vcpu=1)[0] == Errno.ENOENT
+    assert init_control(domain, mfn, vcpu=1)[0] == -Errno.ENOENT
     for offset in (4, 4096 - 64, 4096, 0xFFFFFFF8):
-        assert init_control(domain, mfn, offset)[0] == Errno.EINVAL
+        assert init_control(domain, mfn, offset)[0] == -Errno.EINVAL
     for frame in (domain.mfn(PAGES), 0, 1 << 40, 2**64 - 1):
-        assert init_control(domain, frame)[0] == Errno.EINVAL
-    assert op(domain, EXPAND_ARRAY, "=Q", mfn)[0] == Errno.EOPNOTSUPP, "nothing of it was kept"
+        assert init_control(domain, frame)[0] == -Errno.EINVAL
+    assert op(domain, EXPAND_ARRAY, "=Q", mfn)[0] == -Errno.EOPNOTSUPP, "nothing of it was kept"
     assert init_control(domain, mfn, 4096 - 72) == (0, 17)
-    assert init_control(domain, mfn)[0] == Errno.EINVAL, "there is one already"
+    assert init_control(domain, mfn)[0] == -Errno.EINVAL, "there is one already"
     assert domain.audit() == []
 
 
 def test_a_control_block_is_there_though_the_answer_finds_no_place(domain: StillDomain) -> None:
     read_only = ARGUMENT + PAGES * 4096
     domain.write(read_only + 0x800, struct.pack("=QIIQ", domain.mfn(4), 0, 0, 0))
-    assert domain.call(Hypercall.EVENT_CHANNEL_OP, INIT_CONTROL, read_only + 0x800) == Errno.EFAULT
+    assert domain.call(Hypercall.EVENT_CHANNEL_OP, INIT_CONTROL, read_only + 0x800) == -Errno.EFAULT
     assert op(domain, EXPAND_ARRAY, "=Q", domain.mfn(5))[0] == 0
 
 
 def test_the_event_array_has_room_for_128_pages(domain: StillDomain) -> None:
     assert init_control(domain, domain.mfn(4))[0] == 0
     for frame in (domain.mfn(PAGES), 0, 2**64 - 1):
-        assert op(domain, EXPAND_ARRAY, "=Q", frame)[0] == Errno.EINVAL
+        assert op(domain, EXPAND_ARRAY, "=Q", frame)[0] == -Errno.EINVAL
     for _ in range(128):
         assert op(domain, EXPAND_ARRAY, "=Q", domain.mfn(5))[0] == 0
-    assert op(domain, EXPAND_ARRAY, "=Q", domain.mfn(5))[0] == Errno.ENOSPC
+    assert op(domain, EXPAND_ARRAY, "=Q", domain.mfn(5))[0] == -Errno.ENOSPC
     assert domain.audit() == []
 
 
@@ -214,10 +228,10 @@ def test_priorities_are_0_to_15_and_of_ports_in_use(domain: StillDomain) -> None
     assert init_control(domain, domain.mfn(4))[0] == 0
     assert op(domain, SET_PRIORITY, "=II", port, 0)[0] == 0
     assert op(domain, SET_PRIORITY, "=II", port, 15)[0] == 0
-    assert op(domain, SET_PRIORITY, "=II", port, 16)[0] == Errno.EINVAL
-    assert op(domain, SET_PRIORITY, "=II", 0, 7)[0] == Errno.EACCES
-    assert op(domain, SET_PRIORITY, "=II", port + 1, 16)[0] == Errno.EACCES
-    assert op(domain, SET_PRIORITY, "=II", 4096, 7)[0] == Errno.EINVAL
+    assert op(domain, SET_PRIORITY, "=II", port, 16)[0] == -Errno.EINVAL
+    assert op(domain, SET_PRIORITY, "=II", 0, 7)[0] == -Errno.EACCES
+    assert op(domain, SET_PRIORITY, "=II", port + 1, 16)[0] == -Errno.EACCES
+    assert op(domain, SET_PRIORITY, "=II", 4096, 7)[0] == -Errno.EINVAL
 
 
 def test_all_131071_fifo_ports_can_be_had_and_no_more(domain: StillDomain) -> None:
@@ -227,7 +241,7 @@ def test_all_131071_fifo_ports_can_be_had_and_no_more(domain: StillDomain) -> No
         if domain.call(Hypercall.EVENT_CHANNEL_OP, BIND_IPI, ARGUMENT):
             break
     assert struct.unpack("=II", domain.read(ARGUMENT, 8)) == (0, 131071)
-    assert op(domain, BIND_IPI, "=II", 0, 0)[0] == Errno.ENOSPC
+    assert op(domain, BIND_IPI, "=II", 0, 0)[0] == -Errno.ENOSPC
     assert op(domain, RESET, "=H", DOMID_SELF)[0] == 0
     assert bound(op(domain, BIND_IPI, "=II", 0, 0)) == 1
     assert status(domain, 131071)[0] == 0, "channels that exist stay, closed"
@@ -235,12 +249,12 @@ def test_all_131071_fifo_ports_can_be_had_and_no_more(domain: StillDomain) -> No
 
 @pytest.mark.parametrize("command", range(14))
 def test_an_argument_out_of_reach_is_a_fault(domain: StillDomain, command: int) -> None:
-    assert domain.call(Hypercall.EVENT_CHANNEL_OP, command, UNMAPPED) == Errno.EFAULT
+    assert domain.call(Hypercall.EVENT_CHANNEL_OP, command, UNMAPPED) == -Errno.EFAULT
 
 
 def test_a_port_that_cannot_be_told_is_given_back(domain: StillDomain) -> None:
     read_only = ARGUMENT + 32 * 4096  # the still domain's own page table: readable, and no place for an answer
-    assert domain.call(Hypercall.EVENT_CHANNEL_OP, BIND_IPI, read_only + 0x800) == Errno.EFAULT
+    assert domain.call(Hypercall.EVENT_CHANNEL_OP, BIND_IPI, read_only + 0x800) == -Errno.EFAULT
     assert bound(op(domain, BIND_IPI, "=II", 0, 0)) == 1
 
 
@@ -249,7 +263,7 @@ def test_the_older_form_carries_its_command_in_the_structure(domain: StillDomain
     assert domain.call(Hypercall.EVENT_CHANNEL_OP_COMPAT, ARGUMENT) == 0
     assert struct.unpack("=III", domain.read(ARGUMENT, 12)) == (BIND_IPI, 0, 1)
     domain.write(ARGUMENT, struct.pack("=I", RESET))
-    assert domain.call(Hypercall.EVENT_CHANNEL_OP_COMPAT, ARGUMENT) == Errno.ENOSYS
+    assert domain.call(Hypercall.EVENT_CHANNEL_OP_COMPAT, ARGUMENT) == -Errno.ENOSYS
 
 
 def test_sending_to_xenia_writes_to_the_backends_eventfd(domain: StillDomain) -> None:
@@ -265,13 +279,13 @@ def test_sending_to_xenia_writes_to_the_backends_eventfd(domain: StillDomain) ->
 def test_a_backend_binds_to_a_port_that_the_guest_left_for_it(domain: StillDomain) -> None:
     notify = os.eventfd(0, os.EFD_NONBLOCK)
     port = bound(op(domain, ALLOC_UNBOUND, "=HHI", DOMID_SELF, 0, 0))
-    assert domain.connect_channel(port, 3, notify) == Errno.EINVAL, "it waits for domain 0"
+    assert domain.connect_channel(port, 3, notify) == -Errno.EINVAL, "it waits for domain 0"
     assert domain.connect_channel(port, 0, notify) == 0
-    assert domain.connect_channel(port, 0, notify) == Errno.EINVAL
+    assert domain.connect_channel(port, 0, notify) == -Errno.EINVAL
     op(domain, SEND, "=I", port)
     assert os.eventfd_read(notify) == 1
     assert op(domain, CLOSE, "=I", port)[0] == 0
-    assert op(domain, SEND, "=I", port)[0] == Errno.EINVAL
+    assert op(domain, SEND, "=I", port)[0] == -Errno.EINVAL
     os.close(notify)
 
 
@@ -310,7 +324,7 @@ def test_only_who_is_bound_to_a_port_listens_and_only_until_it_is_closed(
     assert not domain.listen_channel(port, notify + 1, False)
     assert domain.listen_channel(port, notify, False)
     assert op(domain, CLOSE, "=I", port)[0] == 0
-    assert op(domain, SEND, "=I", port)[0] == Errno.EINVAL
+    assert op(domain, SEND, "=I", port)[0] == -Errno.EINVAL
     again = bound(op(domain, ALLOC_UNBOUND, "=HHI", DOMID_SELF, 0, 0))
     assert again == port
     assert op(domain, SEND, "=I", again)[0] == 0
@@ -369,12 +383,12 @@ def test_only_the_domain_it_was_allocated_for_binds_a_port(neighbours: tuple[Sti
     first, second = neighbours
     third = StillDomain(3, beside=first)
     port = alloc_for(first, 2)
-    assert bind_to(third, 1, port)[0] == Errno.EINVAL
-    assert bind_to(second, 1, port + 1)[0] == Errno.EINVAL
-    assert bind_to(second, 1, 1 << 31)[0] == Errno.EINVAL
-    assert bind_to(second, 77, port)[0] == Errno.ESRCH
+    assert bind_to(third, 1, port)[0] == -Errno.EINVAL
+    assert bind_to(second, 1, port + 1)[0] == -Errno.EINVAL
+    assert bind_to(second, 1, 1 << 31)[0] == -Errno.EINVAL
+    assert bind_to(second, 77, port)[0] == -Errno.ESRCH
     assert bind_to(second, 1, port)[0] == 0
-    assert bind_to(second, 1, port)[0] == Errno.EINVAL  # taken
+    assert bind_to(second, 1, port)[0] == -Errno.EINVAL  # taken
 
 
 def test_closing_one_end_leaves_the_other_domains_unbound(neighbours: tuple[StillDomain, StillDomain]) -> None:

@@ -1,9 +1,8 @@
 """A million hypercalls with arguments at random: the process lives, and every frame's counts add up afterwards."""
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from tests.unit.hypercalls.hypercalls import Hypercall
+from xenia.abi.xen import Hypercall
 from xenia.testing.still import StillDomain
 
 CALLS = 5000

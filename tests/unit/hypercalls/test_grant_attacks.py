@@ -9,21 +9,19 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.unit.hypercalls.hypercalls import ARGUMENT, DOMID_SELF, LIST, Hypercall
-from tests.unit.hypercalls.test_grant_table import (
-    COPY,
-    COPYING,
-    HOST,
-    MAP,
-    MAPPING,
-    PERMIT,
-    READONLY,
-    SWAP,
-    TRANSFER,
-    UNMAP,
-    UNMAPPING,
-    setup,
+from tests.unit.hypercalls.hypercalls import ARGUMENT, LIST
+from tests.unit.hypercalls.test_grant_table import COPYING, MAPPING, UNMAPPING, setup
+from xenia.abi.grant_table import (
+    GNTMAP_host_map as HOST,
+    GNTMAP_readonly as READONLY,
+    GNTTABOP_copy as COPY,
+    GNTTABOP_map_grant_ref as MAP,
+    GNTTABOP_swap_grant_ref as SWAP,
+    GNTTABOP_transfer as TRANSFER,
+    GNTTABOP_unmap_grant_ref as UNMAP,
+    GTF_permit_access as PERMIT,
 )
+from xenia.abi.xen import DOMID_SELF, Hypercall
 from xenia.testing.still import BASE, PAGES, StillDomain
 
 ROUNDS = 1500

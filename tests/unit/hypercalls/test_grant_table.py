@@ -6,19 +6,51 @@ import struct
 
 import pytest
 
-from tests.unit.hypercalls.hypercalls import ARGUMENT, DOMID_SELF, LIST, UNMAPPED, Errno, Hypercall
+from tests.unit.hypercalls.hypercalls import ARGUMENT, LIST, UNMAPPED
+from xenia.abi.errno import Errno
+from xenia.abi.grant_table import (
+    GNTTAB_MAP_GRANT_REF,
+    GNTMAP_contains_pte as CONTAINS_PTE,
+    GNTMAP_device_map as DEVICE,
+    GNTMAP_host_map as HOST,
+    GNTMAP_readonly as READONLY,
+    GNTST_bad_copy_arg as BAD_COPY,
+    GNTST_bad_dev_addr as BAD_DEVICE_ADDRESS,
+    GNTST_bad_domain as BAD_DOMAIN,
+    GNTST_bad_gntref as BAD_REF,
+    GNTST_bad_handle as BAD_HANDLE,
+    GNTST_bad_page as BAD_PAGE,
+    GNTST_eagain as AGAIN,
+    GNTST_general_error as ERROR,
+    GNTST_okay as OKAY,
+    GNTST_permission_denied as DENIED,
+    GNTTABOP_cache_flush as CACHE_FLUSH,
+    GNTTABOP_copy as COPY,
+    GNTTABOP_get_status_frames as GET_STATUS_FRAMES,
+    GNTTABOP_get_version as GET_VERSION,
+    GNTTABOP_map_grant_ref as MAP,
+    GNTTABOP_set_version as SET_VERSION,
+    GNTTABOP_setup_table as SETUP,
+    GNTTABOP_swap_grant_ref as SWAP,
+    GNTTABOP_transfer as TRANSFER,
+    GNTTABOP_unmap_and_replace as REPLACE,
+    GNTTABOP_unmap_grant_ref as UNMAP,
+    GTF_accept_transfer as ACCEPT,
+    GTF_permit_access as PERMIT,
+    GTF_reading as READING,
+    GTF_readonly as GTF_READONLY,
+    GTF_sub_page as SUB_PAGE,
+    GTF_transfer_committed as COMMITTED,
+    GTF_transfer_completed as COMPLETED,
+    GTF_transitive as TRANSITIVE,
+    GTF_writing as WRITING,
+)
+from xenia.abi.xen import DOMID_SELF, Hypercall
 from xenia.testing.still import BASE, CONTINUE, PAGES, StillDomain
 
-MAP, UNMAP, SETUP, TRANSFER, COPY, QUERY, REPLACE = 0, 1, 2, 4, 5, 6, 7
-SET_VERSION, GET_STATUS_FRAMES, GET_VERSION, SWAP, CACHE_FLUSH = 8, 9, 10, 11, 12
-DEVICE, HOST, READONLY, APPLICATION, CONTAINS_PTE = 1, 2, 4, 8, 16
-PERMIT, ACCEPT, TRANSITIVE, GTF_READONLY, READING, WRITING, SUB_PAGE = 1, 2, 3, 4, 8, 16, 256
-COMMITTED, COMPLETED = 4, 8
-OKAY, ERROR, BAD_DOMAIN, BAD_REF, BAD_HANDLE, DENIED, BAD_PAGE, BAD_COPY = 0, -1, -2, -3, -4, -8, -9, -10
-BAD_DEVICE_ADDRESS, AGAIN = -6, -12
 NO_HANDLE = 0xFFFFFFFF
 
-MAPPING = "<QIIHhIQ"
+MAPPING = GNTTAB_MAP_GRANT_REF.format
 UNMAPPING = "<QQIhxx"
 COPYING = "<QHHxxxxQHHxxxxHHhxx"
 GRANTER, GRANTEE = 1, 2
@@ -156,7 +188,7 @@ def test_a_frame_mapped_writable_becomes_no_page_table(pair: Pair) -> None:
     assert pair.granter.call(14, BASE + SHARED_PAGE * 4096, pair.mfn << 12 | 0x61, 2) == 0
     pin = struct.pack("<QQQ", 0, pair.mfn, 0)
     pair.granter.write(ARGUMENT, pin)
-    assert pair.granter.call(26, ARGUMENT, 1, 0, DOMID_SELF) == Errno.EINVAL
+    assert pair.granter.call(26, ARGUMENT, 1, 0, DOMID_SELF) == -Errno.EINVAL
     assert pair.unmap(handle) == OKAY
     pair.granter.write(ARGUMENT, pin)
     assert pair.granter.call(26, ARGUMENT, 1, 0, DOMID_SELF) == 0
@@ -267,8 +299,8 @@ def test_a_readonly_handle_does_not_unmap_a_writable_entry(pair: Pair) -> None:
 def test_the_grantee_can_neither_copy_nor_widen_its_entry(pair: Pair) -> None:
     pair.grant()
     pair.map(HOST | READONLY)
-    assert pair.grantee.call(14, WINDOW, pair.mfn << 12 | 0x63, 2) == Errno.EBUSY
-    assert pair.grantee.call(14, WINDOW + 4096, pair.mfn << 12 | 0x61, 2) == Errno.EBUSY
+    assert pair.grantee.call(14, WINDOW, pair.mfn << 12 | 0x63, 2) == -Errno.EBUSY
+    assert pair.grantee.call(14, WINDOW + 4096, pair.mfn << 12 | 0x61, 2) == -Errno.EBUSY
     assert pair.audit() == []
 
 
@@ -325,8 +357,8 @@ def test_a_long_list_is_continued_where_the_vcpu_is_wanted_elsewhere(pair: Pair)
 
 def test_a_list_that_is_not_there_or_too_long_is_refused(pair: Pair) -> None:
     for command in (MAP, UNMAP, COPY, REPLACE, TRANSFER, SWAP, CACHE_FLUSH):
-        assert pair.grantee.call(Hypercall.GRANT_TABLE_OP, command, UNMAPPED, 1) == Errno.EFAULT
-        assert pair.grantee.call(Hypercall.GRANT_TABLE_OP, command, ARGUMENT, 0x80000000) == Errno.EINVAL
+        assert pair.grantee.call(Hypercall.GRANT_TABLE_OP, command, UNMAPPED, 1) == -Errno.EFAULT
+        assert pair.grantee.call(Hypercall.GRANT_TABLE_OP, command, ARGUMENT, 0x80000000) == -Errno.EINVAL
         assert pair.grantee.call(Hypercall.GRANT_TABLE_OP, command, UNMAPPED, 0) == 0
 
 
@@ -401,7 +433,7 @@ def test_the_version_changes_only_while_nothing_is_held() -> None:
     pair.grant()
     _, handle, _ = pair.map()
     pair.granter.write(ARGUMENT, struct.pack("<I", 2))
-    assert pair.granter.call(Hypercall.GRANT_TABLE_OP, SET_VERSION, ARGUMENT, 1) == Errno.EBUSY
+    assert pair.granter.call(Hypercall.GRANT_TABLE_OP, SET_VERSION, ARGUMENT, 1) == -Errno.EBUSY
     assert pair.granter.read(ARGUMENT, 4) == struct.pack("<I", 1)
     assert pair.unmap(handle) == OKAY
     pair.granter.write(ARGUMENT, struct.pack("<I", 2))
@@ -454,12 +486,12 @@ def test_a_cache_flush_is_for_frames_that_are_reached(pair: Pair) -> None:
     pair.grant()
     layout = "<QHHI"
     pair.grantee.write(ARGUMENT, struct.pack(layout, pair.mfn << 12, 0, 64, 1))
-    assert pair.grantee.call(Hypercall.GRANT_TABLE_OP, CACHE_FLUSH, ARGUMENT, 1) == Errno.EPERM
+    assert pair.grantee.call(Hypercall.GRANT_TABLE_OP, CACHE_FLUSH, ARGUMENT, 1) == -Errno.EPERM
     pair.map()
     pair.grantee.write(ARGUMENT, struct.pack(layout, pair.mfn << 12, 0, 64, 3))
     assert pair.grantee.call(Hypercall.GRANT_TABLE_OP, CACHE_FLUSH, ARGUMENT, 1) == 0
     pair.grantee.write(ARGUMENT, struct.pack(layout, pair.mfn << 12, 4095, 2, 1))
-    assert pair.grantee.call(Hypercall.GRANT_TABLE_OP, CACHE_FLUSH, ARGUMENT, 1) == Errno.EINVAL
+    assert pair.grantee.call(Hypercall.GRANT_TABLE_OP, CACHE_FLUSH, ARGUMENT, 1) == -Errno.EINVAL
 
 
 def test_a_domain_maps_what_it_granted_itself(pair: Pair) -> None:

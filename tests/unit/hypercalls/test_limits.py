@@ -5,13 +5,21 @@ Event channels: test_event; timers: test_sched; multicalls in multicalls: test_t
 
 import struct
 
-from tests.unit.hypercalls.hypercalls import ARGUMENT, DOMID_SELF, LIST, Hypercall
-from tests.unit.hypercalls.test_grant_table import DEVICE, GRANTER, MAP, MAPPING, OKAY, REF, SETUP, Pair, setup
+from tests.unit.hypercalls.hypercalls import ARGUMENT, LIST
+from tests.unit.hypercalls.test_grant_table import GRANTER, MAPPING, REF, Pair, setup
+from xenia.abi.grant_table import (
+    GNTMAP_device_map as DEVICE,
+    GNTST_general_error as ERROR,
+    GNTST_no_space as NO_SPACE,
+    GNTST_okay as OKAY,
+    GNTTABOP_map_grant_ref as MAP,
+    GNTTABOP_setup_table as SETUP,
+)
+from xenia.abi.xen import DOMID_SELF, Hypercall
 from xenia.testing.still import StillDomain
 
 MOST_HANDLES = 1 << 18
 MOST_GRANT_FRAMES = 64
-ERROR, NO_SPACE = -1, -13
 
 
 def test_a_domain_holds_so_many_grants_and_no_more() -> None:

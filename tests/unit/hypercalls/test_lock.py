@@ -5,12 +5,21 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.unit.hypercalls.hypercalls import ARGUMENT, DOMID_SELF, LIST, Hypercall
+from tests.unit.hypercalls.hypercalls import ARGUMENT, LIST
+from xenia.abi.event_channel import (
+    EVTCHNOP_alloc_unbound as ALLOC_UNBOUND,
+    EVTCHNOP_bind_interdomain as BIND_INTERDOMAIN,
+    EVTCHNOP_reset as RESET,
+)
+from xenia.abi.grant_table import GNTTABOP_set_version as SET_VERSION, GNTTABOP_setup_table as SETUP
+from xenia.abi.memory import (
+    XENMEM_decrease_reservation as DECREASE,
+    XENMEM_exchange as EXCHANGE,
+    XENMEM_populate_physmap as POPULATE,
+)
+from xenia.abi.xen import DOMID_SELF, Hypercall
 from xenia.testing.still import BASE, StillDomain
 
-INCREASE, DECREASE, POPULATE, EXCHANGE = 0, 1, 6, 11
-BIND_INTERDOMAIN, ALLOC_UNBOUND, RESET = 0, 6, 10
-SETUP, SET_VERSION = 2, 8
 LARGEST = 9  # order of an extent
 EXTENTS = 16
 GIB = 1 << 30

@@ -4,25 +4,34 @@ import struct
 
 import pytest
 
-from tests.unit.hypercalls.hypercalls import (
-    ARGUMENT,
-    DOMID_SELF,
-    HYPERVISOR,
-    LIST,
-    UNMAPPED,
-    Errno,
-    Hypercall,
-    call,
+from tests.unit.hypercalls.hypercalls import ARGUMENT, HYPERVISOR, LIST, UNMAPPED, call
+from xenia.abi.errno import Errno
+from xenia.abi.memory import (
+    XEN_MEMORY_RESERVATION,
+    XENMEM_add_to_physmap as ADD_TO_PHYSMAP,
+    XENMEM_claim_pages as CLAIM,
+    XENMEM_current_reservation as CURRENT,
+    XENMEM_decrease_reservation as DECREASE,
+    XENMEM_exchange as EXCHANGE,
+    XENMEM_increase_reservation as INCREASE,
+    XENMEM_machine_memory_map as MACHINE_MEMORY_MAP,
+    XENMEM_machphys_mapping as MAPPING,
+    XENMEM_machphys_mfn_list as MFN_LIST,
+    XENMEM_maximum_gpfn as MAXIMUM_GPFN,
+    XENMEM_maximum_ram_page as MAXIMUM_RAM_PAGE,
+    XENMEM_maximum_reservation as MAXIMUM,
+    XENMEM_memory_map as MEMORY_MAP,
+    XENMEM_populate_physmap as POPULATE,
+    XENMEM_remove_from_physmap as REMOVE,
+    XENMEM_set_memory_map as SET_MEMORY_MAP,
 )
+from xenia.abi.xen import DOMID_SELF, Hypercall
 from xenia.testing.still import CONTINUE, DONE, PAGES, StillDomain
 
-INCREASE, DECREASE, MAXIMUM_RAM_PAGE, CURRENT, MAXIMUM, MFN_LIST, POPULATE, ADD_TO_PHYSMAP = range(8)
-MEMORY_MAP, MACHINE_MEMORY_MAP, EXCHANGE, MAPPING, SET_MEMORY_MAP, MAXIMUM_GPFN, REMOVE = range(9, 16)
-CLAIM = 24
 MAX_PFN = 3088  # in struct shared_info
 FRAMES = PAGES + 4  # what a still domain starts with
 INVALID = (1 << 64) - 1
-RESERVATION = "=QQIIH6x"
+RESERVATION = XEN_MEMORY_RESERVATION.format
 
 
 @pytest.fixture
@@ -128,7 +137,7 @@ def test_shared_info_and_grant_frames_stay_xenias() -> None:
     write_list(domain, 9)
     domain.write(LIST + 4096, struct.pack("=Q", grant))
     fields = (LIST + 4096, 1, 0, 0, DOMID_SELF, LIST, 1, 0, 0, DOMID_SELF, 0)
-    assert call(domain, Hypercall.MEMORY_OP, EXCHANGE, RESERVATION + RESERVATION[1:] + "Q", *fields)[0] == Errno.EINVAL
+    assert call(domain, Hypercall.MEMORY_OP, EXCHANGE, RESERVATION + RESERVATION[1:] + "Q", *fields)[0] == -Errno.EINVAL
     assert domain.frame(grant)[:2] == (1, 1)
 
 
@@ -203,7 +212,7 @@ def test_exchange_takes_only_frames_that_nothing_else_holds(domain: StillDomain,
     write_list(domain, first, bad)
     domain.write(LIST + 4096, struct.pack("=2Q", 300, 302))
     result, done = exchange(domain, (2, 0), (1, 1))
-    assert (result, done) == (Errno.EINVAL, 0)
+    assert (result, done) == (-Errno.EINVAL, 0)
     assert domain.tot_pages == FRAMES + 2
     assert m2p(domain, first) == 100
     write_list(domain, first, second)
@@ -211,10 +220,10 @@ def test_exchange_takes_only_frames_that_nothing_else_holds(domain: StillDomain,
 
 
 def test_exchange_refuses_unlike_sizes_and_other_domains(domain: StillDomain) -> None:
-    assert exchange(domain, (2, 0), (2, 1))[0] == Errno.EINVAL
-    assert exchange(domain, (1, 10), (1, 10))[0] == Errno.EPERM
-    assert exchange(domain, (1, 0), (1, 0), done=2)[0] == Errno.EINVAL
-    assert exchange(domain, (1, 0), (1, 0), domid=77)[0] == Errno.ESRCH
+    assert exchange(domain, (2, 0), (2, 1))[0] == -Errno.EINVAL
+    assert exchange(domain, (1, 10), (1, 10))[0] == -Errno.EPERM
+    assert exchange(domain, (1, 0), (1, 0), done=2)[0] == -Errno.EINVAL
+    assert exchange(domain, (1, 0), (1, 0), domid=77)[0] == -Errno.ESRCH
 
 
 def test_an_exchange_whose_answer_cannot_be_written_changes_nothing(domain: StillDomain) -> None:
@@ -223,7 +232,7 @@ def test_an_exchange_whose_answer_cannot_be_written_changes_nothing(domain: Stil
     (mfn,) = read_list(domain, 1)
     fields = (LIST, 1, 0, 0, DOMID_SELF, UNMAPPED, 1, 0, 0, DOMID_SELF, 0)
     free = domain.machine.nr_free
-    assert call(domain, Hypercall.MEMORY_OP, EXCHANGE, RESERVATION + RESERVATION[1:] + "Q", *fields)[0] == Errno.EFAULT
+    assert call(domain, Hypercall.MEMORY_OP, EXCHANGE, RESERVATION + RESERVATION[1:] + "Q", *fields)[0] == -Errno.EFAULT
     assert (m2p(domain, mfn), domain.tot_pages, domain.machine.nr_free) == (100, FRAMES + 1, free)
     assert reserve(domain, DECREASE, 1) == 1
 
@@ -231,9 +240,9 @@ def test_an_exchange_whose_answer_cannot_be_written_changes_nothing(domain: Stil
 def test_sizes_of_the_reservation(domain: StillDomain) -> None:
     for command, answer in ((CURRENT, FRAMES), (MAXIMUM, FRAMES + 16), (MAXIMUM_GPFN, FRAMES - 1)):
         assert call(domain, Hypercall.MEMORY_OP, command, "=H", DOMID_SELF)[0] == answer
-        assert call(domain, Hypercall.MEMORY_OP, command, "=H", 0)[0] == Errno.EPERM
-        assert call(domain, Hypercall.MEMORY_OP, command, "=H", 77)[0] == Errno.ESRCH
-        assert domain.call(Hypercall.MEMORY_OP, command, UNMAPPED) == Errno.EFAULT
+        assert call(domain, Hypercall.MEMORY_OP, command, "=H", 0)[0] == -Errno.EPERM
+        assert call(domain, Hypercall.MEMORY_OP, command, "=H", 77)[0] == -Errno.ESRCH
+        assert domain.call(Hypercall.MEMORY_OP, command, UNMAPPED) == -Errno.EFAULT
     assert domain.call(Hypercall.MEMORY_OP, MAXIMUM_RAM_PAGE, 0) == domain.machine.nr_frames
 
 
@@ -258,11 +267,11 @@ def test_where_the_m2p_table_is(domain: StillDomain) -> None:
 
 
 def test_there_is_no_memory_map_until_one_is_set(domain: StillDomain) -> None:
-    assert call(domain, Hypercall.MEMORY_OP, MEMORY_MAP, "=I4xQ", 4, LIST)[0] == Errno.ENOSYS
+    assert call(domain, Hypercall.MEMORY_OP, MEMORY_MAP, "=I4xQ", 4, LIST)[0] == -Errno.ENOSYS
     entries = struct.pack("=QQI", 0, 1 << 20, 1) + struct.pack("=QQI", 1 << 20, 1 << 30, 2)
     domain.write(LIST, entries)
-    assert call(domain, Hypercall.MEMORY_OP, SET_MEMORY_MAP, "=H6xI4xQ", DOMID_SELF, 129, LIST)[0] == Errno.EINVAL
-    assert call(domain, Hypercall.MEMORY_OP, SET_MEMORY_MAP, "=H6xI4xQ", 0, 2, LIST)[0] == Errno.EPERM
+    assert call(domain, Hypercall.MEMORY_OP, SET_MEMORY_MAP, "=H6xI4xQ", DOMID_SELF, 129, LIST)[0] == -Errno.EINVAL
+    assert call(domain, Hypercall.MEMORY_OP, SET_MEMORY_MAP, "=H6xI4xQ", 0, 2, LIST)[0] == -Errno.EPERM
     assert call(domain, Hypercall.MEMORY_OP, SET_MEMORY_MAP, "=H6xI4xQ", DOMID_SELF, 2, LIST)[0] == 0
     domain.write(LIST, bytes(40))
     result, (count, _) = call(domain, Hypercall.MEMORY_OP, MEMORY_MAP, "=I4xQ", 4, LIST)
@@ -270,10 +279,10 @@ def test_there_is_no_memory_map_until_one_is_set(domain: StillDomain) -> None:
 
 
 def test_what_is_not_an_ordinary_pv_domains(domain: StillDomain) -> None:
-    assert domain.call(Hypercall.MEMORY_OP, MACHINE_MEMORY_MAP, ARGUMENT) == Errno.EPERM
-    assert call(domain, Hypercall.MEMORY_OP, ADD_TO_PHYSMAP, "=HHIQQ", DOMID_SELF, 0, 0, 0, 0)[0] == Errno.EACCES
+    assert domain.call(Hypercall.MEMORY_OP, MACHINE_MEMORY_MAP, ARGUMENT) == -Errno.EPERM
+    assert call(domain, Hypercall.MEMORY_OP, ADD_TO_PHYSMAP, "=HHIQQ", DOMID_SELF, 0, 0, 0, 0)[0] == -Errno.EACCES
     assert call(domain, Hypercall.MEMORY_OP, REMOVE, "=H6xQ", DOMID_SELF, domain.mfn(0))[0] == 0
-    assert call(domain, Hypercall.MEMORY_OP, REMOVE, "=H6xQ", DOMID_SELF, 1)[0] == Errno.ENOENT
-    assert call(domain, Hypercall.MEMORY_OP, CLAIM, RESERVATION, 0, 1, 0, 0, 1)[0] == Errno.EPERM
-    assert call(domain, Hypercall.MEMORY_OP, CLAIM, RESERVATION, LIST, 1, 0, 0, 1)[0] == Errno.EINVAL
-    assert domain.call(Hypercall.MEMORY_OP, 63, ARGUMENT) == Errno.ENOSYS
+    assert call(domain, Hypercall.MEMORY_OP, REMOVE, "=H6xQ", DOMID_SELF, 1)[0] == -Errno.ENOENT
+    assert call(domain, Hypercall.MEMORY_OP, CLAIM, RESERVATION, 0, 1, 0, 0, 1)[0] == -Errno.EPERM
+    assert call(domain, Hypercall.MEMORY_OP, CLAIM, RESERVATION, LIST, 1, 0, 0, 1)[0] == -Errno.EINVAL
+    assert domain.call(Hypercall.MEMORY_OP, 63, ARGUMENT) == -Errno.ENOSYS

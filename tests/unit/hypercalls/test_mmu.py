@@ -4,12 +4,12 @@ import struct
 
 import pytest
 
-from tests.unit.hypercalls.hypercalls import ARGUMENT, DOMID_SELF, HYPERVISOR, LIST, UNMAPPED, Errno
+from tests.unit.hypercalls.hypercalls import ARGUMENT, HYPERVISOR, LIST, UNMAPPED
+from xenia.abi.errno import Errno
+from xenia.abi.xen import DOMID_SELF, MMUEXT_TLB_FLUSH_LOCAL as FLUSH_LOCAL, Hypercall
 from xenia.testing.still import BASE, CONTINUE, PAGES, StillDomain
 
-MMU_UPDATE, SET_GDT, UPDATE_DESCRIPTOR, UPDATE_VA_MAPPING, OTHERDOMAIN, MMUEXT_OP = 1, 2, 10, 14, 22, 26
 PREEMPTED = 1 << 31
-FLUSH_LOCAL, NEW_BASEPTR = 6, 5
 DONE = ARGUMENT + 0x800
 READ_ONLY, WRITABLE = 0x61, 0x63
 WINDOW = PAGES - 1  # the data page whose entry is changed
@@ -43,7 +43,7 @@ def done(domain: StillDomain) -> int:
 def test_mmu_update_says_how_many_it_carried_out(domain: StillDomain) -> None:
     good = domain.mfn(3) << 12 | READ_ONLY
     requests(domain, (entry(domain), good), (entry(domain), 0x7FFFFFF << 12 | 1), (entry(domain), 0))
-    assert domain.call(MMU_UPDATE, LIST, 3, DONE, DOMID_SELF) == Errno.EPERM
+    assert domain.call(Hypercall.MMU_UPDATE, LIST, 3, DONE, DOMID_SELF) == -Errno.EPERM
     assert (done(domain), window(domain)) == (1, good)
     assert domain.audit() == []
 
@@ -51,16 +51,16 @@ def test_mmu_update_says_how_many_it_carried_out(domain: StillDomain) -> None:
 @pytest.mark.parametrize("address", [0, UNMAPPED, HYPERVISOR])
 def test_where_the_number_goes_may_be_nowhere(domain: StillDomain, address: int) -> None:
     requests(domain, (entry(domain), 0))
-    assert domain.call(MMU_UPDATE, LIST, 1, address, DOMID_SELF) == 0
+    assert domain.call(Hypercall.MMU_UPDATE, LIST, 1, address, DOMID_SELF) == 0
 
 
-@pytest.mark.parametrize("number", [MMU_UPDATE, MMUEXT_OP])
+@pytest.mark.parametrize("number", [Hypercall.MMU_UPDATE, Hypercall.MMUEXT_OP])
 def test_a_preempted_batch_is_continued_where_it_stopped(domain: StillDomain, number: int) -> None:
-    if number == MMU_UPDATE:
+    if number == Hypercall.MMU_UPDATE:
         requests(domain, *[(entry(domain), domain.mfn(page) << 12 | READ_ONLY) for page in range(3)])
     else:
         operations(domain, *[(FLUSH_LOCAL, 0)] * 3)
-    size = 16 if number == MMU_UPDATE else 24
+    size = 16 if number == Hypercall.MMU_UPDATE else 24
     domain.preempt = True
     domain.syscall(number, LIST, 3, DONE, DOMID_SELF)
     registers = domain.registers
@@ -78,7 +78,7 @@ def test_every_call_makes_progress_however_often_it_is_preempted(domain: StillDo
     domain.preempt = True
     arguments, calls, result = (LIST, 8, DONE, DOMID_SELF), 0, CONTINUE
     while result == CONTINUE:
-        domain.syscall(MMU_UPDATE, *arguments)
+        domain.syscall(Hypercall.MMU_UPDATE, *arguments)
         registers = domain.registers
         arguments = (registers["rdi"], registers["rsi"], registers["rdx"], registers["r10"])
         result = CONTINUE if registers["rip"] == 0x1000 else registers["rax"]
@@ -88,36 +88,43 @@ def test_every_call_makes_progress_however_often_it_is_preempted(domain: StillDo
 
 def test_update_va_mapping(domain: StillDomain) -> None:
     pte = domain.mfn(3) << 12 | WRITABLE
-    assert domain.call(UPDATE_VA_MAPPING, BASE + 4096 * WINDOW, pte, 2) == 0
+    assert domain.call(Hypercall.UPDATE_VA_MAPPING, BASE + 4096 * WINDOW, pte, 2) == 0
     assert window(domain) == pte
-    assert domain.call(UPDATE_VA_MAPPING, UNMAPPED + (1 << 40), pte, 2) == Errno.EINVAL
+    assert domain.call(Hypercall.UPDATE_VA_MAPPING, UNMAPPED + (1 << 40), pte, 2) == -Errno.EINVAL
     assert domain.audit() == []
 
 
-@pytest.mark.parametrize(("domid", "result"), [(DOMID_SELF, 0), (0, Errno.EPERM), (77, Errno.ESRCH), (7, Errno.ESRCH)])
+@pytest.mark.parametrize(
+    ("domid", "result"), [(DOMID_SELF, 0), (0, -Errno.EPERM), (77, -Errno.ESRCH), (7, -Errno.ESRCH)]
+)
 def test_update_va_mapping_otherdomain_knows_no_other_domain(domain: StillDomain, domid: int, result: int) -> None:
     before = window(domain)
-    assert domain.call(OTHERDOMAIN, BASE + 4096 * WINDOW, domain.mfn(3) << 12 | WRITABLE, 2, domid) == result
+    assert (
+        domain.call(
+            Hypercall.UPDATE_VA_MAPPING_OTHERDOMAIN, BASE + 4096 * WINDOW, domain.mfn(3) << 12 | WRITABLE, 2, domid
+        )
+        == result
+    )
     assert (window(domain) == before) == (result != 0)
 
 
 def test_set_gdt_takes_a_list_of_frames(domain: StillDomain) -> None:
-    assert domain.call(UPDATE_VA_MAPPING, BASE + 4096 * WINDOW, domain.mfn(WINDOW) << 12 | READ_ONLY, 2) == 0
+    assert domain.call(Hypercall.UPDATE_VA_MAPPING, BASE + 4096 * WINDOW, domain.mfn(WINDOW) << 12 | READ_ONLY, 2) == 0
     domain.write(LIST, struct.pack("=Q", domain.mfn(WINDOW)))
-    assert domain.call(SET_GDT, LIST, 512) == 0
+    assert domain.call(Hypercall.SET_GDT, LIST, 512) == 0
     assert domain.frame(domain.mfn(WINDOW))[1:3] == (1, 5)
     assert domain.audit() == []
-    assert domain.call(SET_GDT, UNMAPPED, 512) == Errno.EFAULT
-    assert domain.call(SET_GDT, LIST, 7169) == Errno.EINVAL
-    assert domain.call(SET_GDT, UNMAPPED, 0) == 0  # no frames, nothing to read
+    assert domain.call(Hypercall.SET_GDT, UNMAPPED, 512) == -Errno.EFAULT
+    assert domain.call(Hypercall.SET_GDT, LIST, 7169) == -Errno.EINVAL
+    assert domain.call(Hypercall.SET_GDT, UNMAPPED, 0) == 0  # no frames, nothing to read
     assert domain.audit() == []
 
 
 def test_update_descriptor(domain: StillDomain) -> None:
     maddr = domain.mfn(3) << 12 | 0x10
-    assert domain.call(UPDATE_DESCRIPTOR, maddr, 0x00CFF3000000FFFF) == 0
+    assert domain.call(Hypercall.UPDATE_DESCRIPTOR, maddr, 0x00CFF3000000FFFF) == 0
     assert domain.machine_read(domain.mfn(3), 0x10, 8) == (0x00CFF3000000FFFF).to_bytes(8, "little")
-    assert domain.call(UPDATE_DESCRIPTOR, maddr, 0x000089000000FFFF) == Errno.EINVAL
+    assert domain.call(Hypercall.UPDATE_DESCRIPTOR, maddr, 0x000089000000FFFF) == -Errno.EINVAL
 
 
 def test_a_million_calls_of_every_kind_leave_the_frame_table_right() -> None:

@@ -4,10 +4,21 @@ import struct
 
 import pytest
 
-from tests.unit.hypercalls.hypercalls import ARGUMENT, DOMID_SELF, LIST, UNMAPPED, Errno, Hypercall, call
+from tests.unit.hypercalls.hypercalls import ARGUMENT, LIST, UNMAPPED, call
+from xenia.abi.errno import Errno
+from xenia.abi.sched import (
+    SCHEDOP_block as BLOCK,
+    SCHEDOP_pin_override as PIN_OVERRIDE,
+    SCHEDOP_poll as POLL,
+    SCHEDOP_remote_shutdown as REMOTE_SHUTDOWN,
+    SCHEDOP_shutdown as SHUTDOWN,
+    SCHEDOP_shutdown_code as SHUTDOWN_CODE,
+    SCHEDOP_watchdog as WATCHDOG,
+    SCHEDOP_yield as YIELD,
+)
+from xenia.abi.xen import DOMID_SELF, Hypercall
 from xenia.testing.still import StillDomain
 
-YIELD, BLOCK, SHUTDOWN, POLL, REMOTE_SHUTDOWN, SHUTDOWN_CODE, WATCHDOG, PIN_OVERRIDE = range(8)
 POWEROFF, REBOOT, SUSPEND, CRASH, WATCHDOG_FIRED = range(5)
 SECOND = 1_000_000_000
 
@@ -98,9 +109,9 @@ def test_polling_ends_at_its_timeout(domain: StillDomain) -> None:
 
 
 def test_polling_refuses_ports_that_do_not_exist_and_more_than_128(domain: StillDomain) -> None:
-    assert poll(domain, [4096]) == Errno.EINVAL
-    assert poll(domain, [1] * 129) == Errno.EINVAL
-    assert sched_op(domain, POLL, "=QI4xQ", UNMAPPED, 1, 0) == Errno.EFAULT
+    assert poll(domain, [4096]) == -Errno.EINVAL
+    assert poll(domain, [1] * 129) == -Errno.EINVAL
+    assert sched_op(domain, POLL, "=QI4xQ", UNMAPPED, 1, 0) == -Errno.EFAULT
     assert not domain.blocked
 
 
@@ -120,16 +131,16 @@ def test_a_shutdown_code_given_before_sticks(domain: StillDomain) -> None:
 def test_the_older_form_takes_the_reason_itself(domain: StillDomain) -> None:
     assert domain.call(Hypercall.SCHED_OP_COMPAT, YIELD) == 0
     assert domain.yielded
-    assert domain.call(Hypercall.SCHED_OP_COMPAT, POLL, ARGUMENT) == Errno.ENOSYS
+    assert domain.call(Hypercall.SCHED_OP_COMPAT, POLL, ARGUMENT) == -Errno.ENOSYS
     assert domain.call(Hypercall.SCHED_OP_COMPAT, SHUTDOWN, REBOOT) == 0
     assert domain.shutdown == REBOOT
 
 
 def test_shutting_others_down_and_pinning_are_for_control_domains(domain: StillDomain) -> None:
-    for domid, answer in ((DOMID_SELF, Errno.ESRCH), (5, Errno.EPERM), (0, Errno.EPERM), (77, Errno.ESRCH)):
+    for domid, answer in ((DOMID_SELF, -Errno.ESRCH), (5, -Errno.EPERM), (0, -Errno.EPERM), (77, -Errno.ESRCH)):
         assert sched_op(domain, REMOTE_SHUTDOWN, "=H2xI", domid, 0) == answer
-    assert sched_op(domain, PIN_OVERRIDE, "=i", 0) == Errno.EPERM
-    assert domain.call(Hypercall.SCHED_OP, 99, 0) == Errno.ENOSYS
+    assert sched_op(domain, PIN_OVERRIDE, "=i", 0) == -Errno.EPERM
+    assert domain.call(Hypercall.SCHED_OP, 99, 0) == -Errno.ENOSYS
 
 
 def test_a_watchdog_that_is_not_kicked_ends_the_domain(domain: StillDomain) -> None:
@@ -146,10 +157,10 @@ def test_a_watchdog_that_is_not_kicked_ends_the_domain(domain: StillDomain) -> N
 
 def test_a_domain_has_two_watchdogs(domain: StillDomain) -> None:
     assert [sched_op(domain, WATCHDOG, "=II", 0, 10) for _ in range(2)] == [1, 2]
-    assert sched_op(domain, WATCHDOG, "=II", 0, 10) == Errno.ENOSPC & 0xFFFFFFFF, "not sign-extended, as from Xen"
+    assert sched_op(domain, WATCHDOG, "=II", 0, 10) == -Errno.ENOSPC & 0xFFFFFFFF, "not sign-extended, as from Xen"
     assert sched_op(domain, WATCHDOG, "=II", 1, 0) == 0
-    assert sched_op(domain, WATCHDOG, "=II", 1, 10) == Errno.EINVAL, "stopped"
-    assert sched_op(domain, WATCHDOG, "=II", 3, 10) == Errno.EINVAL
+    assert sched_op(domain, WATCHDOG, "=II", 1, 10) == -Errno.EINVAL, "stopped"
+    assert sched_op(domain, WATCHDOG, "=II", 3, 10) == -Errno.EINVAL
     assert sched_op(domain, WATCHDOG, "=II", 0, 10) == 1
 
 

@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.hypercalls.hypercalls import ARGUMENT, HYPERVISOR, UNMAPPED, Errno, Hypercall
+from tests.unit.hypercalls.hypercalls import ARGUMENT, HYPERVISOR, UNMAPPED
+from xenia.abi.errno import Errno
+from xenia.abi.sched import SCHEDOP_block as BLOCK, SCHEDOP_yield as YIELD
+from xenia.abi.version import (
+    XENVER_extraversion as EXTRAVERSION,
+    XENVER_pagesize as PAGESIZE,
+    XENVER_version as VERSION,
+)
+from xenia.abi.xen import Hypercall
 from xenia.hypercalls.document import document
 from xenia.hypercalls.rows import Support
 from xenia.hypercalls.table import rows
@@ -13,9 +21,6 @@ from xenia.testing.still import CONTINUE, DONE, StillDomain
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "hypercalls.md"
 CALLS = ARGUMENT + 0x2000
-VERSION, EXTRAVERSION, PAGESIZE = 0, 1, 7
-YIELD, BLOCK = 0, 1
-SET_DEBUGREG, GET_DEBUGREG = 8, 9
 XEN_4_17 = 4 << 16 | 17
 
 
@@ -51,7 +56,7 @@ def test_numbers_are_unique_and_every_reservation_has_a_note() -> None:
 @pytest.mark.parametrize("number", [11, 38, 39, 43, 50, 63, 64, 1000, 0x100000011, (1 << 64) - 1])
 def test_unknown_numbers_do_not_exist(domain: StillDomain, number: int) -> None:
     domain.syscall(number)
-    assert domain.registers["rax"] == Errno.ENOSYS & (1 << 64) - 1
+    assert domain.registers["rax"] == -Errno.ENOSYS & (1 << 64) - 1
 
 
 def test_a_hypercall_answers_in_rax_and_leaves_the_other_registers(domain: StillDomain) -> None:
@@ -89,20 +94,20 @@ def test_multicall_answers_each_entry_by_itself(domain: StillDomain) -> None:
         entry(Hypercall.XEN_VERSION, EXTRAVERSION, UNMAPPED),
         entry(Hypercall.XEN_VERSION, PAGESIZE),
     )
-    assert answers == [XEN_4_17, Errno.ENOSYS, Errno.EFAULT, 4096]
+    assert answers == [XEN_4_17, -Errno.ENOSYS, -Errno.EFAULT, 4096]
 
 
 def test_multicall_inside_multicall_is_refused(domain: StillDomain) -> None:
     assert multicall(domain, entry(Hypercall.MULTICALL, CALLS, 1), entry(Hypercall.XEN_VERSION)) == [
-        Errno.EINVAL,
+        -Errno.EINVAL,
         XEN_4_17,
     ]
 
 
 def test_multicall_of_nothing_and_from_nowhere(domain: StillDomain) -> None:
     assert domain.call(Hypercall.MULTICALL, UNMAPPED, 0) == 0
-    assert domain.call(Hypercall.MULTICALL, UNMAPPED, 1) == Errno.EFAULT
-    assert domain.call(Hypercall.MULTICALL, HYPERVISOR, 1) == Errno.EFAULT
+    assert domain.call(Hypercall.MULTICALL, UNMAPPED, 1) == -Errno.EFAULT
+    assert domain.call(Hypercall.MULTICALL, HYPERVISOR, 1) == -Errno.EFAULT
 
 
 def test_multicall_entries_may_cross_pages(domain: StillDomain) -> None:
@@ -142,13 +147,13 @@ def test_a_call_interrupted_inside_a_multicall_has_its_entry_rewritten(domain: S
 # Addresses of a kernel that once said "continue" and "done"; and the words that say so now, which are no addresses.
 @pytest.mark.parametrize("address", [0xFFFFFFFF8000FFFF, 0xFFFFFFFF8000FFFE])
 def test_a_debug_register_may_hold_any_address_and_reads_back(domain: StillDomain, address: int) -> None:
-    domain.syscall(SET_DEBUGREG, 0, address)
-    domain.syscall(GET_DEBUGREG, 0)
+    domain.syscall(Hypercall.SET_DEBUGREG, 0, address)
+    domain.syscall(Hypercall.GET_DEBUGREG, 0)
     assert (domain.registers["rax"], domain.registers["rip"]) == (address, 0x1002)
     version = entry(Hypercall.XEN_VERSION, VERSION)
-    assert multicall(domain, entry(GET_DEBUGREG, 0), version) == [address - (1 << 64), XEN_4_17]
+    assert multicall(domain, entry(Hypercall.GET_DEBUGREG, 0), version) == [address - (1 << 64), XEN_4_17]
 
 
 @pytest.mark.parametrize("word", [CONTINUE, DONE])
 def test_no_debug_register_holds_what_tells_a_continuation(domain: StillDomain, word: int) -> None:
-    assert domain.call(SET_DEBUGREG, 0, word) == Errno.EPERM
+    assert domain.call(Hypercall.SET_DEBUGREG, 0, word) == -Errno.EPERM

@@ -4,15 +4,32 @@ import struct
 
 import pytest
 
-from tests.unit.hypercalls.hypercalls import ARGUMENT, HYPERVISOR, UNMAPPED, Errno, Hypercall
+from tests.unit.hypercalls.hypercalls import ARGUMENT, HYPERVISOR, UNMAPPED
+from xenia.abi.errno import Errno
+from xenia.abi.vcpu import (
+    VCPU_RUNSTATE_INFO,
+    VCPUOP_down as DOWN,
+    VCPUOP_get_physid as GET_PHYSID,
+    VCPUOP_get_runstate_info as GET_RUNSTATE,
+    VCPUOP_initialise as INITIALISE,
+    VCPUOP_is_up as IS_UP,
+    VCPUOP_register_runstate_memory_area as REGISTER_RUNSTATE,
+    VCPUOP_register_vcpu_info as REGISTER_VCPU_INFO,
+    VCPUOP_register_vcpu_time_memory_area as REGISTER_TIME,
+    VCPUOP_send_nmi as SEND_NMI,
+    VCPUOP_set_periodic_timer as SET_PERIODIC,
+    VCPUOP_set_singleshot_timer as SET_SINGLESHOT,
+    VCPUOP_stop_periodic_timer as STOP_PERIODIC,
+    VCPUOP_stop_singleshot_timer as STOP_SINGLESHOT,
+    VCPUOP_up as UP,
+)
+from xenia.abi.xen import Hypercall
 from xenia.testing.still import BASE, PAGES, StillDomain
 
-INITIALISE, UP, DOWN, IS_UP, GET_RUNSTATE, REGISTER_RUNSTATE, SET_PERIODIC, STOP_PERIODIC = range(8)
-SET_SINGLESHOT, STOP_SINGLESHOT, REGISTER_VCPU_INFO, SEND_NMI, GET_PHYSID, REGISTER_TIME = range(8, 14)
 RUNNING, RUNNABLE, BLOCKED, OFFLINE = range(4)
 AREA_PAGE = 5
 AREA = BASE + AREA_PAGE * 4096
-RUNSTATE = "=i4xQ4Q"
+RUNSTATE = VCPU_RUNSTATE_INFO.format
 MS = 1_000_000
 
 
@@ -31,12 +48,12 @@ def vcpu_op(domain: StillDomain, command: int, argument: bytes | None = None, vc
 def test_there_is_one_vcpu_and_it_is_up(domain: StillDomain) -> None:
     assert vcpu_op(domain, IS_UP) == 1
     assert vcpu_op(domain, UP) == 0
-    assert vcpu_op(domain, INITIALISE, bytes(5168)) == Errno.EEXIST
-    assert domain.call(Hypercall.VCPU_OP, INITIALISE, 0, UNMAPPED) == Errno.EFAULT
+    assert vcpu_op(domain, INITIALISE, bytes(5168)) == -Errno.EEXIST
+    assert domain.call(Hypercall.VCPU_OP, INITIALISE, 0, UNMAPPED) == -Errno.EFAULT
     for command in range(14):
-        assert vcpu_op(domain, command, bytes(8), vcpu=1) == Errno.ENOENT
-    assert vcpu_op(domain, 99) == Errno.ENOSYS
-    assert vcpu_op(domain, GET_PHYSID, bytes(8)) == Errno.EINVAL
+        assert vcpu_op(domain, command, bytes(8), vcpu=1) == -Errno.ENOENT
+    assert vcpu_op(domain, 99) == -Errno.ENOSYS
+    assert vcpu_op(domain, GET_PHYSID, bytes(8)) == -Errno.EINVAL
 
 
 def test_the_last_vcpu_that_goes_down_powers_off(domain: StillDomain) -> None:
@@ -45,7 +62,7 @@ def test_the_last_vcpu_that_goes_down_powers_off(domain: StillDomain) -> None:
 
 
 def test_an_nmi_is_sent_without_an_argument(domain: StillDomain) -> None:
-    assert vcpu_op(domain, SEND_NMI, b"x") == Errno.EINVAL
+    assert vcpu_op(domain, SEND_NMI, b"x") == -Errno.EINVAL
     assert not domain.nmi_pending
     assert vcpu_op(domain, SEND_NMI) == 0
     assert domain.nmi_pending
@@ -61,17 +78,17 @@ def test_vcpu_info_moves_with_its_contents_and_one_upcall_that_looks_everywhere(
     assert moved[8:16] == b"\xff" * 8
     assert moved[32:64] == domain.time_info
     assert domain.frame(mfn)[:2] == (before[0] + 1, before[1] + 1), "held as writable memory"
-    assert vcpu_op(domain, REGISTER_VCPU_INFO, struct.pack("=QII", mfn, 64, 0)) == Errno.EINVAL
+    assert vcpu_op(domain, REGISTER_VCPU_INFO, struct.pack("=QII", mfn, 64, 0)) == -Errno.EINVAL
 
 
 @pytest.mark.parametrize(
     ("page", "offset", "answer"),
     [
-        (AREA_PAGE, 4096 - 32, Errno.ENXIO),
-        (AREA_PAGE, 4096, Errno.ENXIO),
-        (AREA_PAGE, 4, Errno.ENXIO),
-        (PAGES, 0, Errno.EINVAL),
-        (None, 0, Errno.EINVAL),
+        (AREA_PAGE, 4096 - 32, -Errno.ENXIO),
+        (AREA_PAGE, 4096, -Errno.ENXIO),
+        (AREA_PAGE, 4, -Errno.ENXIO),
+        (PAGES, 0, -Errno.EINVAL),
+        (None, 0, -Errno.EINVAL),
     ],
     ids=["across the end", "beyond", "not aligned", "in a page table", "in a frame of Xen's"],
 )
@@ -117,7 +134,7 @@ def test_the_update_flag_is_gone_when_the_guest_looks(domain: StillDomain) -> No
 def test_areas_out_of_reach_are_taken_and_left_alone_but_not_in_the_hypervisor(domain: StillDomain) -> None:
     for command in (REGISTER_RUNSTATE, REGISTER_TIME):
         assert vcpu_op(domain, command, struct.pack("=Q", UNMAPPED)) == 0
-        assert vcpu_op(domain, command, struct.pack("=Q", HYPERVISOR)) == Errno.EFAULT
+        assert vcpu_op(domain, command, struct.pack("=Q", HYPERVISOR)) == -Errno.EFAULT
     domain.runstate(BLOCKED)
     domain.runstate(RUNNING)
 
@@ -173,4 +190,4 @@ def test_a_vcpu_starts_with_a_ticker_of_100_hz(domain: StillDomain) -> None:
 
 @pytest.mark.parametrize("period", [0, MS - 1, 1 << 62, (1 << 64) - 1])
 def test_periods_below_a_millisecond_and_without_end_are_refused(domain: StillDomain, period: int) -> None:
-    assert vcpu_op(domain, SET_PERIODIC, struct.pack("=Q", period)) == Errno.EINVAL
+    assert vcpu_op(domain, SET_PERIODIC, struct.pack("=Q", period)) == -Errno.EINVAL

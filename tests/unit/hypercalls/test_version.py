@@ -4,7 +4,9 @@ import struct
 
 import pytest
 
-from tests.unit.hypercalls.hypercalls import ARGUMENT, HYPERVISOR, UNMAPPED, Errno, Hypercall, call
+from tests.unit.hypercalls.hypercalls import ARGUMENT, HYPERVISOR, UNMAPPED, call
+from xenia.abi.errno import Errno
+from xenia.abi.xen import Hypercall
 from xenia.testing.still import StillDomain
 
 (
@@ -48,7 +50,7 @@ def test_it_runs_64_bit_pv_guests(domain: StillDomain) -> None:
 
 def test_features_are_those_real_xen_gives_a_pv_domain(domain: StillDomain) -> None:
     assert call(domain, Hypercall.XEN_VERSION, FEATURES, "=II", 0, 0) == (0, (0, 0x220E0))
-    assert call(domain, Hypercall.XEN_VERSION, FEATURES, "=II", 1, 9) == (Errno.EINVAL, (1, 9))
+    assert call(domain, Hypercall.XEN_VERSION, FEATURES, "=II", 1, 9) == (-Errno.EINVAL, (1, 9))
 
 
 def test_texts_have_the_length_of_their_fields(domain: StillDomain) -> None:
@@ -67,18 +69,18 @@ def test_the_handle_is_the_domains_uuid(domain: StillDomain) -> None:
 
 def test_the_page_size_takes_no_argument(domain: StillDomain) -> None:
     assert domain.call(Hypercall.XEN_VERSION, PAGESIZE, 0) == 4096
-    assert domain.call(Hypercall.XEN_VERSION, PAGESIZE, ARGUMENT) == Errno.EINVAL
+    assert domain.call(Hypercall.XEN_VERSION, PAGESIZE, ARGUMENT) == -Errno.EINVAL
 
 
 def test_the_hypervisors_own_affairs_are_denied(domain: StillDomain) -> None:
     assert text(domain, COMMANDLINE) == b"<denied>"
-    assert domain.call(Hypercall.XEN_VERSION, BUILD_ID, 0) == Errno.EPERM
-    assert domain.call(Hypercall.XEN_VERSION, 11, 0) == Errno.ENOSYS
+    assert domain.call(Hypercall.XEN_VERSION, BUILD_ID, 0) == -Errno.EPERM
+    assert domain.call(Hypercall.XEN_VERSION, 11, 0) == -Errno.ENOSYS
 
 
 @pytest.mark.parametrize("command", [c for c in range(10) if c not in (VERSION, PAGESIZE)])
 def test_answers_that_cannot_be_written_are_a_fault(domain: StillDomain, command: int) -> None:
-    assert domain.call(Hypercall.XEN_VERSION, command, UNMAPPED) == Errno.EFAULT
+    assert domain.call(Hypercall.XEN_VERSION, command, UNMAPPED) == -Errno.EFAULT
 
 
 def test_assists_go_on_and_off(domain: StillDomain) -> None:
@@ -88,8 +90,8 @@ def test_assists_go_on_and_off(domain: StillDomain) -> None:
         assert domain.call(Hypercall.VM_ASSIST, 1, kind) == 0
         assert domain.vm_assist == 0
     for kind in (6, 31, 33, 63, 64, 1 << 31):
-        assert domain.call(Hypercall.VM_ASSIST, 0, kind) == Errno.EINVAL
-    assert domain.call(Hypercall.VM_ASSIST, 2, WRITABLE_PAGETABLES) == Errno.ENOSYS
+        assert domain.call(Hypercall.VM_ASSIST, 0, kind) == -Errno.EINVAL
+    assert domain.call(Hypercall.VM_ASSIST, 2, WRITABLE_PAGETABLES) == -Errno.ENOSYS
 
 
 def test_compile_info_names_a_compiler(domain: StillDomain) -> None:

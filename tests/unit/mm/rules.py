@@ -2,6 +2,7 @@
 
 from enum import IntEnum
 
+from xenia.abi import xen
 from xenia.testing.pv_domain import FIRST_FREE, PvDomain
 
 NO_FRAME = 0x123456789
@@ -21,54 +22,41 @@ class Pte:
 class Mmu(IntEnum):
     """MMU_* commands of mmu_update."""
 
-    MACHPHYS = 1
-    PRESERVE_AD = 2
-    NO_TRANSLATE = 3
+    MACHPHYS = xen.MMU_MACHPHYS_UPDATE
+    PRESERVE_AD = xen.MMU_PT_UPDATE_PRESERVE_AD
+    NO_TRANSLATE = xen.MMU_PT_UPDATE_NO_TRANSLATE
 
 
 class Uvmf(IntEnum):
     """UVMF_* of update_va_mapping."""
 
-    TLB_FLUSH = 1
-    INVLPG = 2
+    TLB_FLUSH = xen.UVMF_TLB_FLUSH
+    INVLPG = xen.UVMF_INVLPG
 
 
 class Op(IntEnum):
     """MMUEXT_*."""
 
-    PIN_L1 = 0
-    PIN_L2 = 1
-    PIN_L3 = 2
-    PIN_L4 = 3
-    UNPIN = 4
-    NEW_BASEPTR = 5
-    FLUSH_LOCAL = 6
-    INVLPG_LOCAL = 7
-    FLUSH_MULTI = 8
-    INVLPG_MULTI = 9
-    FLUSH_ALL = 10
-    INVLPG_ALL = 11
-    FLUSH_CACHE = 12
-    SET_LDT = 13
-    NEW_USER_BASEPTR = 15
-    CLEAR_PAGE = 16
-    COPY_PAGE = 17
-    FLUSH_CACHE_GLOBAL = 18
-    MARK_SUPER = 19
-    UNMARK_SUPER = 20
-
-
-class Errno(IntEnum):
-    """XEN_E* of public/errno.h, negated as guests get them."""
-
-    EPERM = -1
-    ESRCH = -3
-    EACCES = -13
-    EFAULT = -14
-    EBUSY = -16
-    EINVAL = -22
-    ENOSYS = -38
-    EOPNOTSUPP = -95
+    PIN_L1 = xen.MMUEXT_PIN_L1_TABLE
+    PIN_L2 = xen.MMUEXT_PIN_L2_TABLE
+    PIN_L3 = xen.MMUEXT_PIN_L3_TABLE
+    PIN_L4 = xen.MMUEXT_PIN_L4_TABLE
+    UNPIN = xen.MMUEXT_UNPIN_TABLE
+    NEW_BASEPTR = xen.MMUEXT_NEW_BASEPTR
+    FLUSH_LOCAL = xen.MMUEXT_TLB_FLUSH_LOCAL
+    INVLPG_LOCAL = xen.MMUEXT_INVLPG_LOCAL
+    FLUSH_MULTI = xen.MMUEXT_TLB_FLUSH_MULTI
+    INVLPG_MULTI = xen.MMUEXT_INVLPG_MULTI
+    FLUSH_ALL = xen.MMUEXT_TLB_FLUSH_ALL
+    INVLPG_ALL = xen.MMUEXT_INVLPG_ALL
+    FLUSH_CACHE = xen.MMUEXT_FLUSH_CACHE
+    SET_LDT = xen.MMUEXT_SET_LDT
+    NEW_USER_BASEPTR = xen.MMUEXT_NEW_USER_BASEPTR
+    CLEAR_PAGE = xen.MMUEXT_CLEAR_PAGE
+    COPY_PAGE = xen.MMUEXT_COPY_PAGE
+    FLUSH_CACHE_GLOBAL = xen.MMUEXT_FLUSH_CACHE_GLOBAL
+    MARK_SUPER = xen.MMUEXT_MARK_SUPER
+    UNMARK_SUPER = xen.MMUEXT_UNMARK_SUPER
 
 
 class Type(IntEnum):

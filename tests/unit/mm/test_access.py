@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.unit.mm.rules import SCRATCH, Errno, Kernel, Pte
+from tests.unit.mm.rules import SCRATCH, Kernel, Pte
+from xenia.abi.errno import Errno
 from xenia.testing.pv_domain import BASE, L1, L4
 
 WINDOW = BASE + 4096 * SCRATCH
@@ -41,14 +42,14 @@ def test_accessed_and_dirty_bits_are_set_as_the_processor_sets_them(domain: Kern
 def test_read_only_memory_is_read_and_not_written(domain: Kernel) -> None:
     assert domain.map(SCRATCH, domain.frames[SCRATCH] << 12 | Pte.READ_ONLY) == 0
     assert domain.read(WINDOW, 8) == bytes(8)
-    assert domain.write(WINDOW, b"x") == Errno.EFAULT
+    assert domain.write(WINDOW, b"x") == -Errno.EFAULT
 
 
 def test_page_tables_are_read_and_not_written(domain: Kernel) -> None:
     before = domain.snapshot()
     assert domain.read(BASE + 4096 * L4, 8) is not None
-    assert domain.write(BASE + 4096 * L4, bytes(8)) == Errno.EFAULT
-    assert domain.write(BASE + 4096 * L1, bytes(8)) == Errno.EFAULT
+    assert domain.write(BASE + 4096 * L4, bytes(8)) == -Errno.EFAULT
+    assert domain.write(BASE + 4096 * L1, bytes(8)) == -Errno.EFAULT
     assert domain.snapshot() == before
 
 
@@ -69,14 +70,14 @@ def test_page_tables_are_read_and_not_written(domain: Kernel) -> None:
 )
 def test_what_is_not_mapped_or_not_the_guests_is_a_fault(domain: Kernel, va: int) -> None:
     assert domain.read(va, 1) is None
-    assert domain.write(va, b"x") == Errno.EFAULT
+    assert domain.write(va, b"x") == -Errno.EFAULT
 
 
 def test_a_range_that_runs_out_of_the_mapping_is_a_fault(domain: Kernel) -> None:
     end = BASE + 4096 * 24
     assert domain.read(end - 8, 8) == bytes(8)
     assert domain.read(end - 8, 9) is None
-    assert domain.write(end - 8, bytes(9)) == Errno.EFAULT
+    assert domain.write(end - 8, bytes(9)) == -Errno.EFAULT
 
 
 def test_a_range_that_runs_into_the_hypervisor_is_a_fault(domain: Kernel) -> None:
@@ -87,7 +88,7 @@ def test_an_entry_of_an_upper_level_can_forbid_writing(domain: Kernel) -> None:
     root = domain.frames[L4]
     assert domain.update(root, 272, domain.word(root, 272) & ~Pte.WRITABLE) == 0
     assert domain.read(WINDOW, 1) is not None
-    assert domain.write(WINDOW, b"x") == Errno.EFAULT
+    assert domain.write(WINDOW, b"x") == -Errno.EFAULT
 
 
 def test_the_hypervisors_tables_are_not_reached_through_a_linear_mapping(domain: Kernel) -> None:
@@ -95,5 +96,5 @@ def test_the_hypervisors_tables_are_not_reached_through_a_linear_mapping(domain:
     assert domain.update(root, 300, root << 12 | Pte.PRESENT) == 0
     for slot in (256, 260):
         va = 0xFFFF << 48 | 300 << 39 | slot << 30
-        assert domain.write(va, bytes(8)) == Errno.EFAULT
+        assert domain.write(va, bytes(8)) == -Errno.EFAULT
     assert domain.audit() == []

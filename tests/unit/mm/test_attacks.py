@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.unit.mm.rules import SCRATCH, Errno, Kernel, Op, Pte, refused
+from tests.unit.mm.rules import SCRATCH, Kernel, Op, Pte, refused
+from xenia.abi.errno import Errno
 from xenia.machine.machine import MachineMemory
 from xenia.testing.pv_domain import BASE, L1, L2, L3, L4, PvDomain
 
@@ -50,16 +51,16 @@ def scene() -> Scene:
 @pytest.mark.parametrize(
     ("target", "errno"),
     [
-        ("frame 0", Errno.EPERM),
-        ("a frame of Xen's", Errno.EBUSY),
-        ("the M2P's L1", Errno.EBUSY),
-        ("the per-domain L1", Errno.EBUSY),
-        ("no such frame", Errno.EPERM),
-        ("the highest frame", Errno.EINVAL),
-        ("the victim's data", Errno.EBUSY),
-        ("the victim's L1", Errno.EBUSY),
-        ("the victim's L4", Errno.EBUSY),
-        ("a free frame", Errno.EBUSY),
+        ("frame 0", -Errno.EPERM),
+        ("a frame of Xen's", -Errno.EBUSY),
+        ("the M2P's L1", -Errno.EBUSY),
+        ("the per-domain L1", -Errno.EBUSY),
+        ("no such frame", -Errno.EPERM),
+        ("the highest frame", -Errno.EINVAL),
+        ("the victim's data", -Errno.EBUSY),
+        ("the victim's L1", -Errno.EBUSY),
+        ("the victim's L4", -Errno.EBUSY),
+        ("a free frame", -Errno.EBUSY),
     ],
 )
 def test_no_entry_maps_a_frame_that_is_not_the_guests(scene: Scene, target: str, errno: int, flags: int) -> None:
@@ -76,7 +77,7 @@ def test_no_page_table_is_ever_mapped_writable(scene: Scene, target: str) -> Non
     guest, mfn = scene.attacker, scene.frame(target)
     before = guest.snapshot()
     for flags in (Pte.KERNEL, Pte.PRESENT | Pte.WRITABLE, Pte.TABLE):
-        assert guest.update(guest.frames[L1], SCRATCH, mfn << 12 | flags) == Errno.EBUSY
+        assert guest.update(guest.frames[L1], SCRATCH, mfn << 12 | flags) == -Errno.EBUSY
     assert refused(guest, before)
     assert guest.touch(BASE + 4096 * guest.pfn(mfn), write=True) is None
 
@@ -110,7 +111,7 @@ def test_an_entry_leads_to_a_table_of_the_level_below_and_to_nothing_else(
     guest = scene.attacker
     table = guest.pinned(level)
     before = guest.snapshot()
-    assert guest.update(table, 7, scene.frame(target) << 12 | Pte.TABLE) == Errno.EINVAL
+    assert guest.update(table, 7, scene.frame(target) << 12 | Pte.TABLE) == -Errno.EINVAL
     assert refused(guest, before)
     assert scene.victim.audit() == []
 
@@ -121,11 +122,11 @@ def test_upper_entries_have_no_large_pages_and_no_reserved_bits(scene: Scene, le
     guest = scene.attacker
     table, below = guest.pinned(level), guest.table()
     before = guest.snapshot()
-    assert guest.update(table, 7, below << 12 | Pte.TABLE | bits) == Errno.EINVAL
+    assert guest.update(table, 7, below << 12 | Pte.TABLE | bits) == -Errno.EINVAL
     assert refused(guest, before)
     assert guest.update(table, 7, below << 12 | Pte.TABLE) == 0
     before = guest.snapshot()
-    assert guest.update(table, 7, below << 12 | Pte.TABLE | bits) == Errno.EINVAL  # nor afterwards
+    assert guest.update(table, 7, below << 12 | Pte.TABLE | bits) == -Errno.EINVAL  # nor afterwards
     assert refused(guest, before)
 
 
@@ -135,7 +136,7 @@ def test_the_hypervisors_slots_are_not_the_guests(scene: Scene, slot: int) -> No
     root, good = guest.frames[L4], guest.pinned(3)
     before = guest.snapshot()
     for value in (good << 12 | Pte.TABLE, 0, guest.word(root, slot), root << 12 | Pte.PRESENT, 1):
-        assert guest.update(root, slot, value) == Errno.EINVAL
+        assert guest.update(root, slot, value) == -Errno.EINVAL
     assert refused(guest, before)
 
 
@@ -174,11 +175,11 @@ def test_the_hypervisors_area_can_be_read_and_never_written(scene: Scene) -> Non
 @pytest.mark.parametrize(
     ("contents", "errno"),
     [
-        ("own L4", Errno.EBUSY),
-        ("the victim's data", Errno.EBUSY),
-        ("frame 0", Errno.EPERM),
-        ("a frame of Xen's", Errno.EBUSY),
-        ("no such frame", Errno.EPERM),
+        ("own L4", -Errno.EBUSY),
+        ("the victim's data", -Errno.EBUSY),
+        ("frame 0", -Errno.EPERM),
+        ("a frame of Xen's", -Errno.EBUSY),
+        ("no such frame", -Errno.EPERM),
     ],
 )
 def test_a_table_with_one_bad_entry_is_refused_as_a_whole(scene: Scene, contents: str, errno: int, index: int) -> None:
@@ -198,7 +199,7 @@ def test_a_table_that_maps_itself_writable_is_refused(scene: Scene) -> None:
     guest.poke(bad, 3, bad << 12 | Pte.KERNEL)
     l2 = guest.pinned(2)
     before = guest.snapshot()
-    assert guest.update(l2, 0, bad << 12 | Pte.TABLE) == Errno.EBUSY
+    assert guest.update(l2, 0, bad << 12 | Pte.TABLE) == -Errno.EBUSY
     assert refused(guest, before)
 
 
@@ -209,7 +210,7 @@ def test_a_writable_mapping_hidden_in_an_idle_table_counts_when_the_table_is_use
     sneaky = guest.table((0, victim_table << 12 | Pte.KERNEL))
     assert guest.op(Op.PIN_L1, sneaky) == 0
     before = guest.snapshot()
-    assert guest.op(Op.PIN_L1, victim_table) == Errno.EINVAL
+    assert guest.op(Op.PIN_L1, victim_table) == -Errno.EINVAL
     assert refused(guest, before)
 
 
@@ -220,7 +221,7 @@ def test_two_tables_cannot_map_each_other_writable(scene: Scene) -> None:
     guest.poke(second, 0, first << 12 | Pte.KERNEL)
     assert guest.op(Op.PIN_L1, first) == 0  # second is now writable memory
     before = guest.snapshot()
-    assert guest.op(Op.PIN_L1, second) == Errno.EINVAL
+    assert guest.op(Op.PIN_L1, second) == -Errno.EINVAL
     assert refused(guest, before)
 
 
@@ -229,13 +230,13 @@ def test_a_page_table_of_the_victims_is_nothing_to_the_attacker(scene: Scene) ->
     before = guest.snapshot()  # of the whole machine, the victim's frames too
     for pfn in (L1, L4, SCRATCH):
         mfn = victim.frames[pfn]
-        assert guest.update(mfn, 5, 0) == Errno.EINVAL
-        assert guest.update(mfn, 0, 0x777, 1) == Errno.EINVAL
-        assert [guest.op(command, mfn) for command in (0, 3, 4, 5, 15, 16)] == [Errno.EINVAL] * 6
-        assert guest.op(17, mfn, guest.frames[SCRATCH]) == Errno.EINVAL
-        assert guest.op(17, guest.frames[SCRATCH], mfn) == Errno.EINVAL
-        assert guest.set_gdt([mfn], 512) == Errno.EINVAL
-        assert guest.update_descriptor(mfn << 12, 0) == Errno.EINVAL
+        assert guest.update(mfn, 5, 0) == -Errno.EINVAL
+        assert guest.update(mfn, 0, 0x777, 1) == -Errno.EINVAL
+        assert [guest.op(command, mfn) for command in (0, 3, 4, 5, 15, 16)] == [-Errno.EINVAL] * 6
+        assert guest.op(17, mfn, guest.frames[SCRATCH]) == -Errno.EINVAL
+        assert guest.op(17, guest.frames[SCRATCH], mfn) == -Errno.EINVAL
+        assert guest.set_gdt([mfn], 512) == -Errno.EINVAL
+        assert guest.update_descriptor(mfn << 12, 0) == -Errno.EINVAL
         assert not guest.release(mfn)
     assert refused(guest, before)
     assert victim.audit() == []
@@ -249,7 +250,7 @@ def test_a_frame_freed_and_given_to_another_domain_is_out_of_reach_at_once(scene
     assert guest.update_va_mapping(BASE + 4096 * SCRATCH, 0, 0) == 0  # and not flushed by the guest
     assert victim.allocate(1) == [mfn]
     assert guest.touch(BASE + 4096 * SCRATCH, write=True) is None
-    assert guest.map(SCRATCH, mfn << 12 | Pte.KERNEL) == Errno.EBUSY
+    assert guest.map(SCRATCH, mfn << 12 | Pte.KERNEL) == -Errno.EBUSY
     assert guest.audit() == []
 
 

@@ -9,21 +9,21 @@ from collections.abc import Callable
 
 import pytest
 
+from xenia.abi.xen import (
+    MMUEXT_CLEAR_PAGE as CLEAR,
+    MMUEXT_COPY_PAGE as COPY,
+    MMUEXT_INVLPG_LOCAL as INVLPG_LOCAL,
+    MMUEXT_NEW_BASEPTR as NEW_BASEPTR,
+    MMUEXT_NEW_USER_BASEPTR as NEW_USER_BASEPTR,
+    MMUEXT_PIN_L1_TABLE as PIN_L1,
+    MMUEXT_SET_LDT as SET_LDT,
+    MMUEXT_TLB_FLUSH_LOCAL as FLUSH_LOCAL,
+    MMUEXT_UNPIN_TABLE as UNPIN,
+)
 from xenia.machine.machine import MachineMemory
 from xenia.testing.pv_domain import BASE, FIRST_FREE, L1, L2, L3, L4, REQUESTS, PvDomain
 
 PRESENT, WRITABLE, USER, ACCESSED, DIRTY, PSE, GLOBAL = 1, 2, 4, 32, 64, 128, 256
-PIN_L1, UNPIN, NEW_BASEPTR, FLUSH_LOCAL, INVLPG_LOCAL, SET_LDT, NEW_USER_BASEPTR, CLEAR, COPY = (
-    0,
-    4,
-    5,
-    6,
-    7,
-    13,
-    15,
-    16,
-    17,
-)
 WRITABLE_TYPE = 7
 LDT_AREA = 0xFFFF820000010000
 PAGES = 40

@@ -1,6 +1,7 @@
 """Linear page tables: a table that serves as a page of its own leaves, read-only and one link deep."""
 
-from tests.unit.mm.rules import Errno, Kernel, Op, Pte, refused
+from tests.unit.mm.rules import Kernel, Op, Pte, refused
+from xenia.abi.errno import Errno
 
 
 def test_an_l4_may_refer_to_itself_read_only() -> None:
@@ -17,7 +18,7 @@ def test_a_self_reference_cannot_be_made_writable_afterwards() -> None:
     mfn = domain.pinned(4)
     assert domain.update(mfn, 0, mfn << 12 | Pte.PRESENT) == 0
     before = domain.snapshot()
-    assert domain.update(mfn, 0, mfn << 12 | Pte.PRESENT | Pte.WRITABLE) == Errno.EINVAL
+    assert domain.update(mfn, 0, mfn << 12 | Pte.PRESENT | Pte.WRITABLE) == -Errno.EINVAL
     assert refused(domain, before)
 
 
@@ -40,9 +41,9 @@ def test_links_never_chain_so_that_letting_go_never_recurses() -> None:
     first, second, third = (domain.pinned(4) for _ in range(3))
     assert domain.update(first, 0, second << 12 | Pte.PRESENT) == 0
     before = domain.snapshot()
-    assert domain.update(second, 0, third << 12 | Pte.PRESENT) == Errno.EINVAL  # second is a lower table
-    assert domain.update(third, 0, first << 12 | Pte.PRESENT) == Errno.EINVAL  # first is an upper one
-    assert domain.update(second, 0, first << 12 | Pte.PRESENT) == Errno.EINVAL  # nor in a circle
+    assert domain.update(second, 0, third << 12 | Pte.PRESENT) == -Errno.EINVAL  # second is a lower table
+    assert domain.update(third, 0, first << 12 | Pte.PRESENT) == -Errno.EINVAL  # first is an upper one
+    assert domain.update(second, 0, first << 12 | Pte.PRESENT) == -Errno.EINVAL  # nor in a circle
     assert refused(domain, before)
 
 
@@ -50,7 +51,7 @@ def test_a_writable_link_is_none() -> None:
     domain = Kernel(24)
     lower, upper = domain.pinned(3), domain.pinned(3)
     before = domain.snapshot()
-    assert domain.update(upper, 0, lower << 12 | Pte.TABLE) == Errno.EINVAL
+    assert domain.update(upper, 0, lower << 12 | Pte.TABLE) == -Errno.EINVAL
     assert refused(domain, before)
 
 
@@ -58,7 +59,7 @@ def test_a_frame_that_is_no_table_yet_is_not_linked_to() -> None:
     domain = Kernel(24)
     upper, idle = domain.pinned(4), domain.table((0, 0x99 << 12 | Pte.PRESENT))
     before = domain.snapshot()
-    assert domain.update(upper, 0, idle << 12 | Pte.PRESENT) == Errno.EINVAL
+    assert domain.update(upper, 0, idle << 12 | Pte.PRESENT) == -Errno.EINVAL
     assert refused(domain, before)
 
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.unit.mm.rules import NO_FRAME, SCRATCH, Errno, Kernel, Op, Type, refused
+from tests.unit.mm.rules import NO_FRAME, SCRATCH, Kernel, Op, Type, refused
+from xenia.abi.errno import Errno
+from xenia.abi.xen import DOMID_XEN
 from xenia.testing.pv_domain import BASE, L1, L3, L4
-
-DOMID_XEN = 0x7FF2
 
 
 @pytest.fixture
@@ -63,22 +63,22 @@ def test_a_user_base_pointer_comes_and_goes(domain: Kernel) -> None:
 @pytest.mark.parametrize("mfn", [1, NO_FRAME, 0xFFFFFFFFFFFFFFFF, 1 << 52])
 def test_frames_of_nobody_or_somebody_else_are_refused(domain: Kernel, command: int, mfn: int) -> None:
     before = domain.snapshot()
-    assert domain.op(command, mfn) == Errno.EINVAL
+    assert domain.op(command, mfn) == -Errno.EINVAL
     assert refused(domain, before)
 
 
 @pytest.mark.parametrize("pfn", [SCRATCH, L3])
 def test_only_an_l4_is_a_base_pointer(domain: Kernel, pfn: int) -> None:
     before = domain.snapshot()
-    assert domain.op(Op.NEW_BASEPTR, domain.frames[pfn]) == Errno.EINVAL
-    assert domain.op(Op.NEW_USER_BASEPTR, domain.frames[pfn]) == Errno.EINVAL
+    assert domain.op(Op.NEW_BASEPTR, domain.frames[pfn]) == -Errno.EINVAL
+    assert domain.op(Op.NEW_USER_BASEPTR, domain.frames[pfn]) == -Errno.EINVAL
     assert refused(domain, before)
 
 
 def test_what_is_not_pinned_is_not_unpinned(domain: Kernel) -> None:
     before = domain.snapshot()
-    assert domain.op(Op.UNPIN, domain.frames[SCRATCH]) == Errno.EINVAL
-    assert domain.op(Op.UNPIN, domain.frames[L1]) == Errno.EINVAL
+    assert domain.op(Op.UNPIN, domain.frames[SCRATCH]) == -Errno.EINVAL
+    assert domain.op(Op.UNPIN, domain.frames[L1]) == -Errno.EINVAL
     assert refused(domain, before)
 
 
@@ -113,20 +113,20 @@ def test_flushes_by_vcpu_mask(domain: Kernel) -> None:
     domain.poke(domain.frames[SCRATCH], 0, 2)  # some other vcpu
     assert domain.op(Op.FLUSH_MULTI, 0, mask) == 0
     assert len(flushes(domain)) == 2
-    assert domain.op(Op.FLUSH_MULTI, 0, 0x1000) == Errno.EINVAL
-    assert domain.op(Op.INVLPG_MULTI, BASE, 0x1000) == Errno.EINVAL
+    assert domain.op(Op.FLUSH_MULTI, 0, 0x1000) == -Errno.EINVAL
+    assert domain.op(Op.INVLPG_MULTI, BASE, 0x1000) == -Errno.EINVAL
 
 
 @pytest.mark.parametrize(
     ("command", "errno"),
     [
-        (Op.FLUSH_CACHE, Errno.EACCES),
-        (Op.FLUSH_CACHE_GLOBAL, Errno.EINVAL),
-        (Op.MARK_SUPER, Errno.EOPNOTSUPP),
-        (Op.UNMARK_SUPER, Errno.EOPNOTSUPP),
-        (14, Errno.ENOSYS),
-        (99, Errno.ENOSYS),
-        (0xFFFFFFFF, Errno.ENOSYS),
+        (Op.FLUSH_CACHE, -Errno.EACCES),
+        (Op.FLUSH_CACHE_GLOBAL, -Errno.EINVAL),
+        (Op.MARK_SUPER, -Errno.EOPNOTSUPP),
+        (Op.UNMARK_SUPER, -Errno.EOPNOTSUPP),
+        (14, -Errno.ENOSYS),
+        (99, -Errno.ENOSYS),
+        (0xFFFFFFFF, -Errno.ENOSYS),
     ],
 )
 def test_what_a_domain_without_devices_is_not_given(domain: Kernel, command: int, errno: int) -> None:
@@ -151,20 +151,20 @@ def test_clear_and_copy_work_on_memory_that_the_guest_may_write(domain: Kernel) 
 
 def test_clear_and_copy_never_touch_page_tables_or_frames_of_others(domain: Kernel) -> None:
     before = domain.snapshot()
-    assert domain.op(Op.CLEAR_PAGE, domain.frames[L4]) == Errno.EINVAL
-    assert domain.op(Op.COPY_PAGE, domain.frames[L4], domain.frames[9]) == Errno.EINVAL
-    assert domain.op(Op.COPY_PAGE, domain.frames[9], 1) == Errno.EINVAL
-    assert domain.op(Op.COPY_PAGE, 1, domain.frames[9]) == Errno.EINVAL
+    assert domain.op(Op.CLEAR_PAGE, domain.frames[L4]) == -Errno.EINVAL
+    assert domain.op(Op.COPY_PAGE, domain.frames[L4], domain.frames[9]) == -Errno.EINVAL
+    assert domain.op(Op.COPY_PAGE, domain.frames[9], 1) == -Errno.EINVAL
+    assert domain.op(Op.COPY_PAGE, 1, domain.frames[9]) == -Errno.EINVAL
     assert refused(domain, before)
 
 
 def test_a_batch_stops_at_what_is_refused(domain: Kernel) -> None:
-    assert domain.mmuext([(Op.FLUSH_LOCAL, 0, 0), (Op.PIN_L1, 0, 0), (Op.FLUSH_LOCAL, 0, 0)]) == (Errno.EINVAL, 1)
+    assert domain.mmuext([(Op.FLUSH_LOCAL, 0, 0), (Op.PIN_L1, 0, 0), (Op.FLUSH_LOCAL, 0, 0)]) == (-Errno.EINVAL, 1)
     assert domain.mmuext([]) == (0, 0)
 
 
 @pytest.mark.parametrize(
-    ("foreigndom", "errno"), [(0, Errno.EPERM), (DOMID_XEN, Errno.EPERM), (77, Errno.ESRCH), (1, Errno.ESRCH)]
+    ("foreigndom", "errno"), [(0, -Errno.EPERM), (DOMID_XEN, -Errno.EPERM), (77, -Errno.ESRCH), (1, -Errno.ESRCH)]
 )
 def test_only_its_own_frames_are_within_a_domains_reach(domain: Kernel, foreigndom: int, errno: int) -> None:
     assert domain.mmuext([(Op.FLUSH_LOCAL, 0, 0)], foreigndom) == (errno, 0)
@@ -176,5 +176,5 @@ def test_set_ldt_takes_a_page_aligned_address_of_the_guests_and_8192_entries_at_
         assert domain.op(Op.SET_LDT, base, entries) == 0
     before = domain.snapshot()
     for base, entries in ((8, 1), (BASE, 8193), (0xFFFF800000000000, 8), (1 << 47, 8)):
-        assert domain.op(Op.SET_LDT, base, entries) == Errno.EINVAL
+        assert domain.op(Op.SET_LDT, base, entries) == -Errno.EINVAL
     assert refused(domain, before)

@@ -1,6 +1,7 @@
 """References and types: a frame is one thing at a time, and stays as long as something holds it."""
 
-from tests.unit.mm.rules import SCRATCH, Errno, Kernel, Op, Pte, Type, refused
+from tests.unit.mm.rules import SCRATCH, Kernel, Op, Pte, Type, refused
+from xenia.abi.errno import Errno
 from xenia.testing.pv_domain import BASE, L1, L2, L3, L4
 
 
@@ -29,7 +30,7 @@ def test_a_frame_that_is_mapped_writable_cannot_become_a_table_of_any_level() ->
     domain = Kernel(16)
     before = domain.snapshot()
     for pin in (Op.PIN_L1, Op.PIN_L2, Op.PIN_L3, Op.PIN_L4):
-        assert domain.op(pin, domain.frames[SCRATCH]) == Errno.EINVAL
+        assert domain.op(pin, domain.frames[SCRATCH]) == -Errno.EINVAL
     assert refused(domain, before)
 
 
@@ -39,7 +40,7 @@ def test_a_table_of_one_level_cannot_become_one_of_another() -> None:
         mfn = domain.pinned(level)
         before = domain.snapshot()
         assert [domain.op(other, mfn) for other in (Op.PIN_L1, Op.PIN_L2, Op.PIN_L3, Op.PIN_L4) if other != pin] == [
-            Errno.EINVAL
+            -Errno.EINVAL
         ] * 3
         assert refused(domain, before)
 
@@ -49,11 +50,11 @@ def test_a_pinned_table_stays_one_until_it_is_unpinned() -> None:
     mfn = domain.pinned(1)
     pfn = domain.pfn(mfn)
     before = domain.snapshot()
-    assert domain.op(Op.PIN_L1, mfn) == Errno.EINVAL  # once is all
-    assert domain.unprotect(pfn) == Errno.EBUSY
+    assert domain.op(Op.PIN_L1, mfn) == -Errno.EINVAL  # once is all
+    assert domain.unprotect(pfn) == -Errno.EBUSY
     assert refused(domain, before)
     assert domain.op(Op.UNPIN, mfn) == 0
-    assert domain.op(Op.UNPIN, mfn) == Errno.EINVAL
+    assert domain.op(Op.UNPIN, mfn) == -Errno.EINVAL
     assert domain.unprotect(pfn) == 0
     assert domain.audit() == []
 
@@ -83,7 +84,7 @@ def test_one_bad_entry_at_the_bottom_leaves_the_whole_tree_as_it_was() -> None:
     l2 = domain.table((0, good << 12 | Pte.TABLE), (1, good << 12 | Pte.TABLE), (2, bad << 12 | Pte.TABLE))
     l3 = domain.table((0, l2 << 12 | Pte.TABLE))
     before = domain.snapshot()
-    assert domain.op(Op.PIN_L3, l3) == Errno.EBUSY
+    assert domain.op(Op.PIN_L3, l3) == -Errno.EBUSY
     assert refused(domain, before)
 
 
@@ -116,7 +117,7 @@ def test_no_table_maps_itself_writable() -> None:
         mfn = domain.table()
         domain.poke(mfn, 3, mfn << 12 | Pte.PRESENT | Pte.WRITABLE)
         before = domain.snapshot()
-        assert domain.op(Op.PIN_L1 + level - 1, mfn) == (Errno.EBUSY if level == 1 else Errno.EINVAL)
+        assert domain.op(Op.PIN_L1 + level - 1, mfn) == (-Errno.EBUSY if level == 1 else -Errno.EINVAL)
         assert refused(domain, before)
 
 
@@ -174,17 +175,17 @@ def test_a_frame_with_as_many_references_as_can_be_counted_gets_no_more() -> Non
     assert domain.map(11, mfn << 12 | Pte.READ_ONLY) == 0
     assert domain.frame(mfn).refs == MOST
     before = domain.snapshot()
-    assert domain.map(10, mfn << 12 | Pte.READ_ONLY) == Errno.EBUSY
-    assert domain.map(10, mfn << 12 | Pte.KERNEL) == Errno.EBUSY
-    assert domain.update(mfn, 0, 0) == Errno.EINVAL
-    assert domain.op(Op.PIN_L1, mfn) == Errno.EINVAL
-    assert domain.op(Op.UNPIN, mfn) == Errno.EINVAL
-    assert domain.op(Op.CLEAR_PAGE, mfn) == Errno.EINVAL
-    assert domain.op(Op.COPY_PAGE, other, mfn) == Errno.EINVAL
-    assert domain.op(Op.COPY_PAGE, mfn, other) == Errno.EINVAL
-    assert domain.set_gdt([mfn], 512) == Errno.EINVAL
-    assert domain.update_descriptor(mfn << 12, 0) == Errno.EINVAL
-    assert domain.hold(mfn) == Errno.EINVAL
+    assert domain.map(10, mfn << 12 | Pte.READ_ONLY) == -Errno.EBUSY
+    assert domain.map(10, mfn << 12 | Pte.KERNEL) == -Errno.EBUSY
+    assert domain.update(mfn, 0, 0) == -Errno.EINVAL
+    assert domain.op(Op.PIN_L1, mfn) == -Errno.EINVAL
+    assert domain.op(Op.UNPIN, mfn) == -Errno.EINVAL
+    assert domain.op(Op.CLEAR_PAGE, mfn) == -Errno.EINVAL
+    assert domain.op(Op.COPY_PAGE, other, mfn) == -Errno.EINVAL
+    assert domain.op(Op.COPY_PAGE, mfn, other) == -Errno.EINVAL
+    assert domain.set_gdt([mfn], 512) == -Errno.EINVAL
+    assert domain.update_descriptor(mfn << 12, 0) == -Errno.EINVAL
+    assert domain.hold(mfn) == -Errno.EINVAL
     assert not domain.release(mfn)
     assert domain.snapshot() == before
     assert domain.map(11, 0) == 0
@@ -197,9 +198,9 @@ def test_nor_as_what_it_is() -> None:
     mfn = domain.frames[9]
     domain.set_counts(mfn, 2, MOST)
     before = domain.snapshot()
-    assert domain.map(10, mfn << 12 | Pte.KERNEL) == Errno.EBUSY
-    assert domain.update(mfn, 0, 0) == Errno.EINVAL
-    assert domain.hold(mfn) == Errno.EINVAL
+    assert domain.map(10, mfn << 12 | Pte.KERNEL) == -Errno.EBUSY
+    assert domain.update(mfn, 0, 0) == -Errno.EINVAL
+    assert domain.hold(mfn) == -Errno.EINVAL
     assert domain.snapshot() == before
     domain.set_counts(mfn, 2, 1)
     assert domain.audit() == []
@@ -210,13 +211,13 @@ def test_nor_as_a_page_table_of_the_level_below_or_of_its_own() -> None:
     upper, lower = domain.pinned(2), domain.pinned(1)
     domain.set_counts(lower, MOST, MOST)
     before = domain.snapshot()
-    assert domain.update(upper, 0, lower << 12 | Pte.TABLE) == Errno.EINVAL
+    assert domain.update(upper, 0, lower << 12 | Pte.TABLE) == -Errno.EINVAL
     assert domain.snapshot() == before
     domain.set_counts(lower, 3, 1)
     other = domain.pinned(2)
     domain.set_counts(other, 3, 1, -(1 << 31))  # as many linear links as can be counted
     before = domain.snapshot()
-    assert domain.update(upper, 0, other << 12 | Pte.PRESENT) == Errno.EINVAL
+    assert domain.update(upper, 0, other << 12 | Pte.PRESENT) == -Errno.EINVAL
     assert domain.snapshot() == before
     domain.set_counts(other, 3, 1)
     assert domain.update(upper, 0, other << 12 | Pte.PRESENT) == 0

@@ -1,7 +1,6 @@
 """Any sequence of lawful and unlawful steps, shrunk by hypothesis to the shortest one that breaks the frame table."""
 
-from hypothesis import settings
-from hypothesis import strategies as st
+from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from tests.unit.mm.rules import Kernel, Op

@@ -11,8 +11,7 @@ import pytest
 
 from xenia.abi.xenbus import XenbusState
 from xenia.foreign.fault import FrontendFault
-from xenia.foreign.foreign import Channel
-from xenia.foreign.foreign import Mapping as GrantMapping
+from xenia.foreign.foreign import Channel, Mapping as GrantMapping
 from xenia.rings.request import Back, Front
 from xenia.testing.foreign import GuestPort, MemoryForeign, MemoryGuest, SharedPages
 from xenia.xenbus.attachment import Address, Attachment, Backend

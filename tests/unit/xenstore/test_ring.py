@@ -7,8 +7,7 @@ import struct
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from xenia.abi import xs_wire
 from xenia.abi.xs_wire import MessageType, RingError
@@ -215,7 +214,7 @@ def test_a_guest_that_breaks_the_protocol_again_and_again_is_complained_of_once(
 
 
 def test_an_overlong_message_ends_the_service(guest: GuestClient, frontend: Frontend) -> None:
-    frontend.put(xs_wire.SOCKMSG.pack(MessageType.WRITE, 0, 0, 4097))
+    frontend.put(xs_wire.XSD_SOCKMSG.pack(MessageType.WRITE, 0, 0, 4097))
     guest.service()
     assert frontend.word(xs_wire.ERROR_OFFSET) == RingError.PROTO
     frontend.put(read("/"))

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from xenia.abi.xs_wire import MessageType, XsdError
 from xenia.xenstore.connection import Connection

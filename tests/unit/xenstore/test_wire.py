@@ -1,10 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
-from xenia.abi.xs_wire import SOCKMSG, XENSTORE_PAYLOAD_MAX, MessageType, XsdError
+from xenia.abi.xs_wire import XENSTORE_PAYLOAD_MAX, XSD_SOCKMSG, MessageType, XsdError
 from xenia.xenstore.error import ProtocolError
 from xenia.xenstore.wire import Need, Packet, Parser, watch_event
 
@@ -32,7 +31,7 @@ def parsed(chunks: list[bytes]) -> tuple[list[Packet], bool]:
 def test_a_parser_says_how_much_it_waits_for() -> None:
     parser = Parser()
     assert parser.poll() == Need(16)
-    parser.feed(SOCKMSG.pack(MessageType.READ, 1, 0, 3))
+    parser.feed(XSD_SOCKMSG.pack(MessageType.READ, 1, 0, 3))
     assert parser.poll() == Need(3)
     parser.feed(b"/a")
     assert parser.poll() == Need(1)
@@ -44,7 +43,7 @@ def test_a_parser_says_how_much_it_waits_for() -> None:
 def test_the_longest_payload_is_taken_and_one_more_is_not() -> None:
     longest = Packet(MessageType.WRITE, 0, 0, bytes(XENSTORE_PAYLOAD_MAX))
     assert parsed([longest.encode()]) == ([longest], False)
-    assert parsed([SOCKMSG.pack(MessageType.WRITE, 0, 0, XENSTORE_PAYLOAD_MAX + 1)]) == ([], True)
+    assert parsed([XSD_SOCKMSG.pack(MessageType.WRITE, 0, 0, XENSTORE_PAYLOAD_MAX + 1)]) == ([], True)
 
 
 def test_a_broken_stream_stays_broken_and_holds_nothing() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from xenia.abi.blkif import SECTOR_SIZE
+from xenia.abi.blkif import BLKIF_SECTOR_SIZE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +21,6 @@ class VbdConfig:
 
     read_only: bool = False
     cdrom: bool = False
-    sector_size: int = SECTOR_SIZE
+    sector_size: int = BLKIF_SECTOR_SIZE
     persistent: bool | None = None
     discard: bool = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 
-from xenia.abi.blkif import SECTOR_SIZE, Info
+from xenia.abi.blkif import BLKIF_SECTOR_SIZE, Info
 from xenia.backends.vbd.config import VbdConfig
 from xenia.backends.vbd.persist import QueueState, VbdState
 from xenia.backends.vbd.ring import MAX_QUEUES, MAX_RING_PAGE_ORDER, Published, Ring
@@ -209,7 +209,7 @@ class Vbd(Backend):
 
     def _sectors(self) -> dict[str, str]:
         self._told = self._workers.size
-        return {"sectors": str(self._told // SECTOR_SIZE)}
+        return {"sectors": str(self._told // BLKIF_SECTOR_SIZE)}
 
     def _whole(self, size: int) -> int:
         """The bytes of a size that make whole sectors."""
@@ -227,4 +227,4 @@ def _native_sector_size(layer: Layer) -> int:
     *above, bottom = layer.stack()
     if isinstance(bottom, HostDevice) and all(one.name != "qcow2" for one in above):
         return bottom.block_size.minimum
-    return SECTOR_SIZE
+    return BLKIF_SECTOR_SIZE

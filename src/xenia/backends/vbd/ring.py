@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import Final, NamedTuple
 
-from xenia.abi.blkif import PROTOCOL
+from xenia.abi.blkif import XEN_IO_PROTO_ABI_X86_64
 from xenia.backends.vbd.persist import QueueState
 from xenia.backends.vbd.queue import Queue
 from xenia.backends.vbd.workers import Workers
@@ -28,9 +28,9 @@ class Published(NamedTuple):
     @classmethod
     def by(cls, frontend: Frontend) -> Published:
         """Read its keys.  Raises FrontendFault."""
-        protocol = frontend.text("protocol", PROTOCOL)
-        if protocol != PROTOCOL:
-            raise FrontendFault(f"the frontend's protocol is {protocol[:40]!r}, not {PROTOCOL}")
+        protocol = frontend.text("protocol", XEN_IO_PROTO_ABI_X86_64)
+        if protocol != XEN_IO_PROTO_ABI_X86_64:
+            raise FrontendFault(f"the frontend's protocol is {protocol[:40]!r}, not {XEN_IO_PROTO_ABI_X86_64}")
         nr_queues = frontend.number("multi-queue-num-queues", 1, MAX_QUEUES)
         if frontend.has("num-ring-pages") and not frontend.has("ring-page-order"):
             nr_pages = frontend.number("num-ring-pages", 1, 1 << MAX_RING_PAGE_ORDER)

@@ -15,7 +15,8 @@ from array import array
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from xenia.abi.start_info import MAGIC, START_INFO, StartFlags
+from xenia.abi.start_info import MAGIC, START_INFO
+from xenia.abi.xen import StartFlags
 from xenia.errors import ConfigError
 from xenia.persist import State
 

@@ -25,7 +25,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from xenia.abi.start_info import FLAT_KERNEL_CS, FLAT_KERNEL_SS, MAGIC, MAX_GUEST_CMDLINE, START_INFO, StartFlags
+from xenia.abi.start_info import MAGIC, MAX_GUEST_CMDLINE, START_INFO
+from xenia.abi.xen import FLAT_RING3_CS64, FLAT_RING3_SS, StartFlags
 from xenia.domain.build.elf import ElfKernel
 from xenia.domain.build.hypercall_page import hypercall_page
 from xenia.domain.build.p2m import fill_m2p
@@ -257,8 +258,8 @@ def build(
         rip=kernel.entry,
         rsp=where.stack.va + PAGE_SIZE,
         rsi=where.start_info.va,
-        cs=FLAT_KERNEL_CS,
-        ss=FLAT_KERNEL_SS,
+        cs=FLAT_RING3_CS64,
+        ss=FLAT_RING3_SS,
         rflags=EFLAGS_IF,
         root_mfn=frames[where.tables.pfn],
         table_mfns=tuple(frames[pfn] for pfn in tables),

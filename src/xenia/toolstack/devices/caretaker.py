@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from xenia.abi.blkif import SECTOR_SIZE
+from xenia.abi.blkif import BLKIF_SECTOR_SIZE
 from xenia.abi.xenbus import XenbusState
 from xenia.backends.vbd.device import Vbd
 from xenia.foreign.foreign import Foreign
@@ -66,7 +66,7 @@ class Caretaker:
         self._closing = threading.Event()
         self._thread = HostThread(self._unplug_when_idle, "vbd caretaker")
         with ExitStack() as held:
-            layer = held.enter_context(Faulty(Memory(max(1, sectors) * SECTOR_SIZE), set(Operation)))
+            layer = held.enter_context(Faulty(Memory(max(1, sectors) * BLKIF_SECTOR_SIZE), set(Operation)))
             self._vbd = Vbd(layer, device=address.device)
             held.callback(self._vbd.close)
             self.attachment = Attachment(client, address, foreign, self._vbd, None, keys, succeeds=True)

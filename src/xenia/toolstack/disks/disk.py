@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from xenia.abi.blkif import SECTOR_SIZE
+from xenia.abi.blkif import BLKIF_SECTOR_SIZE
 from xenia.errors import ConfigError
 from xenia.storage.buffers import is_zero
 from xenia.storage.checkpoint import Checkpoints, Named
@@ -50,8 +50,8 @@ def stack_of(disk: str) -> str:
 
 def create(disk: str, size: int | None, replace: bool = False) -> None:
     """Make a disk of `size` bytes (None: of the size that what is there gives), whole sectors."""
-    if size is not None and (size % SECTOR_SIZE or not size):
-        raise ConfigError(f"{size} bytes are no disk: it has whole sectors of {SECTOR_SIZE}, and one at least")
+    if size is not None and (size % BLKIF_SECTOR_SIZE or not size):
+        raise ConfigError(f"{size} bytes are no disk: it has whole sectors of {BLKIF_SECTOR_SIZE}, and one at least")
     create_stack(stack_of(disk), size, replace)
 
 

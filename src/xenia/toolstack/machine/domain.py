@@ -6,7 +6,7 @@ import threading
 from contextlib import suppress
 from typing import Any
 
-from xenia.abi.blkif import SECTOR_SIZE
+from xenia.abi.blkif import BLKIF_SECTOR_SIZE
 from xenia.backends.console.device import Console
 from xenia.backends.console.sink import Sink
 from xenia.errors import ConfigError
@@ -118,7 +118,7 @@ class Domain:
         name: str | None = None,
         read_only: bool = False,
         cdrom: bool = False,
-        sector_size: int = SECTOR_SIZE,
+        sector_size: int = BLKIF_SECTOR_SIZE,
         persistent: bool | None = None,
         discard: bool = True,
     ) -> Disk:

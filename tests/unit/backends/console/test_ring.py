@@ -4,8 +4,7 @@ import os
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from xenia.abi import console
 from xenia.backends.console.ring import ConsoleRing

@@ -8,7 +8,7 @@ from itertools import count
 
 import pytest
 
-from xenia.abi.blkif import PROTOCOL, REQUEST_SIZE, Operation
+from xenia.abi.blkif import BLKIF_REQUEST, XEN_IO_PROTO_ABI_X86_64, Operation
 from xenia.backends.vbd.config import VbdConfig
 from xenia.backends.vbd.device import Vbd
 from xenia.rings.request import Front
@@ -31,8 +31,8 @@ class Blkfront:
         self.vbd = Vbd(layer, VbdConfig(**options), device=51712)
         self.pages = self.guest.share(1 << ring_order)
         self.port = self.guest.open_port()
-        self.ring = Front(self.pages.memory, REQUEST_SIZE)
-        self.keys = {"event-channel": str(self.port.number), "protocol": PROTOCOL}
+        self.ring = Front(self.pages.memory, BLKIF_REQUEST.size)
+        self.keys = {"event-channel": str(self.port.number), "protocol": XEN_IO_PROTO_ABI_X86_64}
         if options.get("persistent"):
             self.keys["feature-persistent"] = "1"
         if ring_order:

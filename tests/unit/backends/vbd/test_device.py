@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.backends.vbd.conftest import Blkfront
-from xenia.abi.blkif import REQUEST_SIZE, Operation, Status
+from xenia.abi.blkif import BLKIF_REQUEST, Operation, Status
 from xenia.foreign.fault import FrontendFault
 from xenia.rings.request import Front
 from xenia.storage.aligned import Aligned
@@ -288,7 +288,7 @@ def test_a_guest_that_notifies_while_its_ring_is_let_go_gets_no_answer_afterward
     for _ in range(30):
         front.pages = front.guest.share(1)
         front.port = front.guest.open_port()
-        front.ring = Front(front.pages.memory, REQUEST_SIZE)
+        front.ring = Front(front.pages.memory, BLKIF_REQUEST.size)
         front.keys |= {"ring-ref": str(front.pages.refs[0]), "event-channel": str(front.port.number)}
         front.connect()
         pushed, done = 0, threading.Event()
@@ -312,7 +312,7 @@ def test_a_guest_that_notifies_while_its_ring_is_let_go_gets_no_answer_afterward
         assert front.ring.take() == []
         assert answered <= pushed
         front.ring.close()
-    front.ring = Front(front.pages.memory, REQUEST_SIZE)
+    front.ring = Front(front.pages.memory, BLKIF_REQUEST.size)
 
 
 def test_requests_after_close_are_not_looked_at(front: Blkfront) -> None:
@@ -341,7 +341,7 @@ def test_a_device_can_be_connected_again(front: Blkfront) -> None:
     front.ring.close()
     front.pages = front.guest.share(1)
     front.port = front.guest.open_port()
-    front.ring = Front(front.pages.memory, REQUEST_SIZE)
+    front.ring = Front(front.pages.memory, BLKIF_REQUEST.size)
     front.keys |= {"ring-ref": str(front.pages.refs[0]), "event-channel": str(front.port.number)}
     front.connect()
     assert front.read(0, 1)[:10] == b"still here"

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from xenia.abi.blkif import PROTOCOL, REQUEST_SIZE
+from xenia.abi.blkif import BLKIF_REQUEST, XEN_IO_PROTO_ABI_X86_64
 from xenia.abi.xenbus import XenbusState
 from xenia.backends.vbd.config import VbdConfig
 from xenia.backends.vbd.device import Vbd
@@ -75,7 +75,7 @@ class Frontend:
         for key in KEYS:
             self.take_back(key)
         queues, order = self.chance.choice([1, 1, 2, 4]), self.chance.choice([0, 0, 1, 2])
-        self.write("protocol", PROTOCOL)
+        self.write("protocol", XEN_IO_PROTO_ABI_X86_64)
         self.write("ring-page-order", str(order))
         self.write("multi-queue-num-queues", str(queues))
         self.write("feature-persistent", self.chance.choice("01"))
@@ -84,7 +84,7 @@ class Frontend:
         for queue in range(queues):
             prefix = f"queue-{queue}/" if queues > 1 else ""
             pages, port = self.guest.share(1 << order), self.guest.open_port()
-            self.rings.append((Front(pages.memory, REQUEST_SIZE), pages, port))
+            self.rings.append((Front(pages.memory, BLKIF_REQUEST.size), pages, port))
             names = [f"ring-ref{index}" for index in range(1 << order)] if order else ["ring-ref"]
             for name, ref in zip(names, pages.refs, strict=True):
                 self.write(prefix + name, str(ref))

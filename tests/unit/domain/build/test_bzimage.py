@@ -10,8 +10,7 @@ from struct import pack
 import lz4.block
 import pytest
 import zstandard
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from xenia.domain.build.bzimage import MAX_IMAGE, Packing, load_image, read_kernel_file, unpack
 from xenia.errors import ConfigError

@@ -4,8 +4,7 @@ import struct
 from struct import pack
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from xenia.abi.elfnote import ElfNote
 from xenia.domain.build.elf import ElfFile, load_elf, read_notes, why_not_pv

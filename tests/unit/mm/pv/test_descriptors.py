@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.unit.mm.rules import NO_FRAME, SCRATCH, Errno, Kernel, Op, Pte, Type, refused
+from tests.unit.mm.rules import NO_FRAME, SCRATCH, Kernel, Op, Pte, Type, refused
+from xenia.abi.errno import Errno
 from xenia.testing.pv_domain import BASE, L1, L4
 
 GDT = 0xFFFF820000000000
@@ -35,8 +36,8 @@ def test_the_flat_descriptors_are_always_there(domain: Kernel) -> None:
     assert flat(domain, CODE64) == (1, 0)
     assert flat(domain, CODE32) == (0, 1)
     assert flat(domain, DATA) == (0, 1)
-    assert domain.find_descriptor(0) == Errno.EINVAL
-    assert domain.find_descriptor(0xF000) == Errno.EINVAL  # past the reserved page
+    assert domain.find_descriptor(0) == -Errno.EINVAL
+    assert domain.find_descriptor(0xF000) == -Errno.EINVAL  # past the reserved page
 
 
 def test_a_gdt_is_held_shown_and_let_go(domain: Kernel) -> None:
@@ -68,7 +69,7 @@ def test_a_gdt_with_one_bad_descriptor_is_refused_and_the_old_one_stays(domain: 
     assert domain.set_gdt([good], 512) == 0
     bad = descriptor_table(domain, (1, FLAT_DATA), (511, TSS))
     before = domain.snapshot()
-    assert domain.set_gdt([good, bad], 1024) == Errno.EINVAL
+    assert domain.set_gdt([good, bad], 1024) == -Errno.EINVAL
     assert refused(domain, before)
 
 
@@ -76,13 +77,13 @@ def test_a_gdt_with_one_bad_descriptor_is_refused_and_the_old_one_stays(domain: 
 def test_a_gdt_frame_is_the_guests_own_and_nothing_else_at_the_time(domain: Kernel, frame: str) -> None:
     mfn = {"writable": domain.frames[SCRATCH], "page table": domain.frames[L4], "absent": NO_FRAME, "foreign": 1}[frame]
     before = domain.snapshot()
-    assert domain.set_gdt([mfn], 512) == Errno.EINVAL
+    assert domain.set_gdt([mfn], 512) == -Errno.EINVAL
     assert refused(domain, before)
 
 
 @pytest.mark.parametrize("entries", [7169, 8192, 0xFFFFFFFF])
 def test_a_gdt_stays_below_the_reserved_descriptors(domain: Kernel, entries: int) -> None:
-    assert domain.set_gdt([descriptor_table(domain)] * 15, entries) == Errno.EINVAL
+    assert domain.set_gdt([descriptor_table(domain)] * 15, entries) == -Errno.EINVAL
 
 
 def test_fourteen_pages_are_allowed_and_may_be_one_frame(domain: Kernel) -> None:
@@ -98,8 +99,8 @@ def test_a_gdt_frame_is_not_writable_and_cannot_become_a_page_table(domain: Kern
     frame = descriptor_table(domain)
     assert domain.set_gdt([frame], 512) == 0
     before = domain.snapshot()
-    assert domain.unprotect(domain.pfn(frame)) == Errno.EBUSY
-    assert domain.op(0, frame) == Errno.EINVAL
+    assert domain.unprotect(domain.pfn(frame)) == -Errno.EBUSY
+    assert domain.op(0, frame) == -Errno.EINVAL
     assert refused(domain, before)
 
 
@@ -142,7 +143,7 @@ def test_nothing_else_is_written_as_a_descriptor(domain: Kernel, place: str, des
         "fine": domain.frames[SCRATCH] << 12,
     }[place]
     before = domain.snapshot()
-    assert domain.update_descriptor(maddr, descriptor) == Errno.EINVAL
+    assert domain.update_descriptor(maddr, descriptor) == -Errno.EINVAL
     assert refused(domain, before)
 
 
@@ -176,7 +177,7 @@ def test_an_ldt_page_is_mapped_when_the_processor_first_asks_for_it(domain: Kern
 def test_a_selector_of_the_ldt_finds_its_descriptor(domain: Kernel) -> None:
     with_ldt(domain)
     assert domain.find_descriptor(3 << 3 | 7) == (0, 0xFFFFFFFF, 0x00C0F300)
-    assert domain.find_descriptor(512 << 3 | 4) == Errno.EINVAL  # past its end
+    assert domain.find_descriptor(512 << 3 | 4) == -Errno.EINVAL  # past its end
     assert domain.audit() == []
 
 
@@ -202,7 +203,7 @@ def test_an_ldt_page_that_cannot_be_one_is_not_mapped(domain: Kernel, obstacle: 
     assert domain.op(Op.SET_LDT, BASE + 4096 * 40, 512) == 0
     before = domain.snapshot()
     assert not domain.map_ldt_page(LDT)
-    assert domain.find_descriptor(4) == Errno.EFAULT
+    assert domain.find_descriptor(4) == -Errno.EFAULT
     assert refused(domain, before)
 
 
@@ -241,7 +242,7 @@ def test_the_same_ldt_again_keeps_its_pages(domain: Kernel) -> None:
 def test_an_ldt_frame_is_writable_again_once_it_is_let_go(domain: Kernel) -> None:
     (frame,) = with_ldt(domain)
     assert domain.map_ldt_page(LDT)
-    assert domain.unprotect(domain.pfn(frame)) == Errno.EBUSY
+    assert domain.unprotect(domain.pfn(frame)) == -Errno.EBUSY
     assert domain.op(Op.SET_LDT, 0, 0) == 0
     assert domain.unprotect(domain.pfn(frame)) == 0
     assert domain.audit() == []

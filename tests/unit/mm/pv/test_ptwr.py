@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.unit.mm.rules import NO_FRAME, SCRATCH, Errno, Kernel, Pte, refused
+from tests.unit.mm.rules import NO_FRAME, SCRATCH, Kernel, Pte, refused
+from xenia.abi.errno import Errno
 from xenia.testing.pv_domain import BASE, L1, L2, L3, L4
 
 ENTRY = BASE + 4096 * L1 + 8 * SCRATCH  # where the guest sees the entry that maps pfn SCRATCH
@@ -49,7 +50,8 @@ def test_stores_that_are_not_aligned_are_not_carried_out(domain: Kernel, offset:
 
 
 @pytest.mark.parametrize(
-    ("target", "errno"), [("the L4 writable", Errno.EBUSY), ("itself writable", Errno.EBUSY), ("no frame", Errno.EPERM)]
+    ("target", "errno"),
+    [("the L4 writable", -Errno.EBUSY), ("itself writable", -Errno.EBUSY), ("no frame", -Errno.EPERM)],
 )
 def test_a_forbidden_value_is_refused(domain: Kernel, target: str, errno: int) -> None:
     mfn = {"the L4 writable": domain.frames[L4], "itself writable": domain.frames[L1], "no frame": NO_FRAME}[target]
@@ -62,7 +64,7 @@ def test_a_forbidden_value_is_refused(domain: Kernel, target: str, errno: int) -
 def test_half_an_entry_must_make_a_whole_one_that_is_allowed(domain: Kernel) -> None:
     before = domain.snapshot()
     assert (
-        domain.store(ENTRY + 4, 0x7FF, 4) == Errno.EPERM
+        domain.store(ENTRY + 4, 0x7FF, 4) == -Errno.EPERM
     )  # a present entry, and suddenly of a frame that does not exist
     assert refused(domain, before)
     assert domain.store(ENTRY, 0, 4) == 0

@@ -2,11 +2,12 @@
 
 import pytest
 
-from tests.unit.mm.rules import NO_FRAME, SCRATCH, Errno, Kernel, Mmu, Pte, Uvmf, refused
+from tests.unit.mm.rules import NO_FRAME, SCRATCH, Kernel, Mmu, Pte, Uvmf, refused
+from xenia.abi.errno import Errno
+from xenia.abi.xen import DOMID_IO, DOMID_XEN
 from xenia.testing.pv_domain import BASE, DOMID_SELF, L1, L2, L4
 
 WINDOW = BASE + 4096 * SCRATCH
-DOMID_IO, DOMID_XEN = 0x7FF1, 0x7FF2
 
 
 @pytest.fixture
@@ -47,11 +48,11 @@ def test_a_frame_of_its_own_may_be_mapped_with_these_bits(domain: Kernel, flags:
 @pytest.mark.parametrize(
     ("flags", "errno"),
     [
-        (Pte.PSE, Errno.EINVAL),
-        (Pte.PCD, Errno.EINVAL),
-        (Pte.PWT, Errno.EINVAL),
-        (Pte.PCD | Pte.PWT, Errno.EINVAL),
-        (1 << 51, Errno.EPERM),
+        (Pte.PSE, -Errno.EINVAL),
+        (Pte.PCD, -Errno.EINVAL),
+        (Pte.PWT, -Errno.EINVAL),
+        (Pte.PCD | Pte.PWT, -Errno.EINVAL),
+        (1 << 51, -Errno.EPERM),
     ],
 )
 def test_and_not_with_these(domain: Kernel, flags: int, errno: int) -> None:
@@ -85,14 +86,14 @@ def test_no_translate_is_a_normal_update(domain: Kernel) -> None:
 @pytest.mark.parametrize("command", [4, 5, 6, 7])
 def test_other_commands_do_not_exist(domain: Kernel, command: int) -> None:
     before = domain.snapshot()
-    assert set_window(domain, domain.frames[9] << 12 | Pte.KERNEL, command) == Errno.ENOSYS
+    assert set_window(domain, domain.frames[9] << 12 | Pte.KERNEL, command) == -Errno.ENOSYS
     assert refused(domain, before)
 
 
 def test_a_batch_stops_at_what_is_refused_and_says_how_far_it_came(domain: Kernel) -> None:
     entry = domain.frames[L1] << 12 | SCRATCH * 8
     good, other, bad = (mfn << 12 | Pte.KERNEL for mfn in (domain.frames[9], domain.frames[10], NO_FRAME))
-    assert domain.mmu_update([(entry, good), (entry, other), (entry, bad), (entry, good)]) == (Errno.EPERM, 2)
+    assert domain.mmu_update([(entry, good), (entry, other), (entry, bad), (entry, good)]) == (-Errno.EPERM, 2)
     assert window(domain) == other
     assert domain.mmu_update([(entry, good), (entry, other)]) == (0, 2)
     assert domain.mmu_update([]) == (0, 0)
@@ -103,7 +104,7 @@ def test_a_batch_stops_at_what_is_refused_and_says_how_far_it_came(domain: Kerne
 @pytest.mark.parametrize("count", [1, 0x7FFFFFFF, 0xFFFFFFFF])
 def test_requests_where_nothing_is_mapped_are_a_fault(domain: Kernel, address: int, count: int) -> None:
     before = domain.snapshot()
-    assert domain.raw_mmu_update(address, count) == (Errno.EFAULT, 0)
+    assert domain.raw_mmu_update(address, count) == (-Errno.EFAULT, 0)
     assert refused(domain, before)
 
 
@@ -111,19 +112,19 @@ def test_a_huge_count_runs_until_a_request_is_refused(domain: Kernel) -> None:
     entry = domain.frames[L1] << 12 | SCRATCH * 8
     domain.mmu_update([(entry, 0), (entry, 0), (NO_FRAME << 12, 0)])
     result, done = domain.raw_mmu_update(BASE + 4096 * 4, 0x7FFFFFFF)
-    assert (result, done) == (Errno.EINVAL, 2)
+    assert (result, done) == (-Errno.EINVAL, 2)
 
 
 @pytest.mark.parametrize(
     ("foreigndom", "errno"),
     [
-        (5, Errno.ESRCH),
-        (1, Errno.ESRCH),
-        (0, Errno.EPERM),
-        (DOMID_XEN, Errno.EPERM),
-        (DOMID_IO, Errno.EBUSY),  # it could map I/O memory with these requests, and only that
-        (DOMID_SELF | 6 << 16, Errno.ESRCH),
-        (DOMID_SELF | DOMID_SELF + 1 << 16, Errno.ESRCH),
+        (5, -Errno.ESRCH),
+        (1, -Errno.ESRCH),
+        (0, -Errno.EPERM),
+        (DOMID_XEN, -Errno.EPERM),
+        (DOMID_IO, -Errno.EBUSY),  # it could map I/O memory with these requests, and only that
+        (DOMID_SELF | 6 << 16, -Errno.ESRCH),
+        (DOMID_SELF | DOMID_SELF + 1 << 16, -Errno.ESRCH),
     ],
 )
 def test_only_its_own_frames_are_within_a_domains_reach(domain: Kernel, foreigndom: int, errno: int) -> None:
@@ -141,7 +142,7 @@ def test_the_m2p_of_its_own_frames_is_the_guests_to_set(domain: Kernel) -> None:
 @pytest.mark.parametrize("mfn", [0, 1, NO_FRAME])
 def test_the_m2p_of_other_frames_is_not(domain: Kernel, mfn: int) -> None:
     before = domain.snapshot()
-    assert domain.update(mfn, 0, 0x777, Mmu.MACHPHYS) == Errno.EINVAL
+    assert domain.update(mfn, 0, 0x777, Mmu.MACHPHYS) == -Errno.EINVAL
     assert refused(domain, before)
 
 
@@ -153,7 +154,7 @@ def test_a_word_of_ordinary_memory_is_simply_written(domain: Kernel) -> None:
 @pytest.mark.parametrize("mfn", [0, 1, NO_FRAME])
 def test_a_word_of_somebody_elses_is_not(domain: Kernel, mfn: int) -> None:
     before = domain.snapshot()
-    assert domain.update(mfn, 0, 0) == Errno.EINVAL
+    assert domain.update(mfn, 0, 0) == -Errno.EINVAL
     assert refused(domain, before)
 
 
@@ -194,11 +195,11 @@ def test_update_va_mapping_flushes_what_it_is_asked_to(domain: Kernel, flags: in
 @pytest.mark.parametrize(
     ("va", "errno"),
     [
-        (0x1000, Errno.EINVAL),
-        (0xFFFF800000000000, Errno.EINVAL),
-        (0xFFFF820000000000, Errno.EINVAL),
-        (0x900000000000, Errno.EINVAL),
-        (BASE + (1 << 39), Errno.EINVAL),
+        (0x1000, -Errno.EINVAL),
+        (0xFFFF800000000000, -Errno.EINVAL),
+        (0xFFFF820000000000, -Errno.EINVAL),
+        (0x900000000000, -Errno.EINVAL),
+        (BASE + (1 << 39), -Errno.EINVAL),
     ],
 )
 def test_update_va_mapping_needs_an_l1_of_the_guests_own(domain: Kernel, va: int, errno: int) -> None:
@@ -208,7 +209,7 @@ def test_update_va_mapping_needs_an_l1_of_the_guests_own(domain: Kernel, va: int
 
 
 @pytest.mark.parametrize(
-    ("pfn", "errno"), [(L4, Errno.EBUSY), (L2, Errno.EBUSY), (L1, Errno.EBUSY), (None, Errno.EPERM)]
+    ("pfn", "errno"), [(L4, -Errno.EBUSY), (L2, -Errno.EBUSY), (L1, -Errno.EBUSY), (None, -Errno.EPERM)]
 )
 def test_update_va_mapping_obeys_the_rules_of_entries(domain: Kernel, pfn: int | None, errno: int) -> None:
     before = domain.snapshot()
@@ -221,7 +222,7 @@ def test_update_va_mapping_obeys_the_rules_of_entries(domain: Kernel, pfn: int |
 
 def test_a_bad_vcpu_mask_is_a_fault_after_the_entry_has_changed(domain: Kernel) -> None:
     pte = domain.frames[9] << 12 | Pte.READ_ONLY
-    assert domain.update_va_mapping(WINDOW, pte, 0x1000 | Uvmf.INVLPG) == Errno.EFAULT
+    assert domain.update_va_mapping(WINDOW, pte, 0x1000 | Uvmf.INVLPG) == -Errno.EFAULT
     assert window(domain) == pte
 
 
@@ -231,5 +232,5 @@ def test_an_address_that_leads_to_another_level_through_a_linear_table_is_refuse
     before = domain.snapshot()
     self_mapped = 0xFFFF << 48 | 300 << 39
     for index in (272, 256, 260, 300):  # the guest's L3, the M2P's, the per-domain area's, the L4 itself
-        assert domain.update_va_mapping(self_mapped | index << 30, domain.frames[9] << 12 | Pte.TABLE) == Errno.EINVAL
+        assert domain.update_va_mapping(self_mapped | index << 30, domain.frames[9] << 12 | Pte.TABLE) == -Errno.EINVAL
     assert refused(domain, before)

@@ -3,8 +3,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from xenia.agent.protocol import RecordType, record
 from xenia.testing.foreign import MemoryForeign, MemoryGuest

@@ -1,6 +1,5 @@
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from xenia.errors import ConfigError
 from xenia.toolstack.config.machine import MIB, MachineConfig, format_size, host_memory, parse_size

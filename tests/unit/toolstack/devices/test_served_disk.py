@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from xenia.abi.blkif import PROTOCOL, REQUEST_SIZE, Operation, Status
+from xenia.abi.blkif import BLKIF_REQUEST, XEN_IO_PROTO_ABI_X86_64, Operation, Status
 from xenia.abi.xenbus import XenbusState
 from xenia.errors import ConfigError
 from xenia.guests import embedded
@@ -193,14 +193,14 @@ class Orphan:
 
     def __init__(self, client: Client, guest: MemoryGuest) -> None:
         self.pages, self.port = guest.share(), guest.open_port()
-        self.ring = Front(self.pages.memory, REQUEST_SIZE)
+        self.ring = Front(self.pages.memory, BLKIF_REQUEST.size)
         self.data = guest.share()
         client.write(f"{FRONT}/ring-ref", str(self.pages.refs[0]))
         client.write(f"{FRONT}/event-channel", str(self.port.number))
-        client.write(f"{FRONT}/protocol", PROTOCOL)
+        client.write(f"{FRONT}/protocol", XEN_IO_PROTO_ABI_X86_64)
         for number in range(3):
             self.put(number)
-        dead = Back(self.pages.memory, REQUEST_SIZE)
+        dead = Back(self.pages.memory, BLKIF_REQUEST.size)
         dead.take()
         dead.put(self.response(0, Status.OKAY))
         dead.push()
