@@ -10,6 +10,7 @@ user_code(u_add, "lea 1(%rdi), %rax; ud2");
 
 static u64 *pages[PAGES], *gdt, *ldt, *pinned;
 static u32 timer;
+static u8 xmm[16] = "sixteen letters!", fpu_now[16];
 static u64 time_before, tsc_before, wall_before;
 
 #define CHECK(what, ok) do { if (!(ok)) printf("round %d: %s\n", round, what); } while (0)
@@ -66,6 +67,7 @@ static void prepare(void)
     hypercall(set_segment_base, SEGBASE_GS_USER, 0x2222000);
     hypercall(set_segment_base, SEGBASE_GS_KERNEL, 0x3333000);
     hypercall(vcpu_op, VCPUOP_stop_periodic_timer, 0, 0);
+    asm volatile("fninit; movups %0, %%xmm7" : : "m"(xmm));
     timer = bind_virq(VIRQ_TIMER);
     publish();
 }
@@ -102,6 +104,8 @@ static void look(int round, int same)
     CHECK("a descriptor of the LDT", caught.vector == VECTOR_NONE);
     attempt("mov %0, %%es", : : "r"(16 | 3) : "memory");
     CHECK("no descriptor", caught.vector == 13);
+    asm volatile("movups %%xmm7, %0" : "=m"(fpu_now));
+    CHECK("xmm7", !memcmp(xmm, fpu_now, 16));
 
     CHECK("time", now() >= time_before);
     CHECK("the counter", rdtsc() >= tsc_before);

@@ -38,10 +38,10 @@ NAMES = tuple(sorted(path.stem for path in PROGRAMS.glob("*.c")))
 
 
 @functools.cache
-def program(name: str) -> bytes:
+def program(name: str, folder: Path = PROGRAMS) -> bytes:
     """A test program, compiled; the test is skipped where it cannot be."""
-    target, source = OUTPUT / name, PROGRAMS / f"{name}.c"
-    newest = max(path.stat().st_mtime for path in (source, *PROGRAMS.glob("*.h")))
+    target, source = OUTPUT / name, folder / f"{name}.c"
+    newest = max(path.stat().st_mtime for path in (source, *folder.glob("*.h")))
     if not target.exists() or target.stat().st_mtime < newest:
         try:
             compiler = guests.compiler()

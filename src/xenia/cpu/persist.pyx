@@ -1,44 +1,52 @@
 """A vcpu's registers as a value, and back again."""
 
-from libc.stdint cimport uint16_t, uint64_t
+from libc.stdint cimport uint8_t
+from libc.string cimport memcpy
 
 from xenia.cpu.context cimport (
-    CONTEXT_FLAGS, CONTEXT_SEGMENTS, SREG_CS, SREG_FS, SREG_GS, SREG_SS, Context, SegmentDescriptor,
+    STATE_ALL, STATE_CONTROL, STATE_DEBUG, STATE_FPU, STATE_GENERAL, STATE_SEGMENTS, Context, SegmentDescriptor,
 )
 
 from xenia.cpu.saved import SavedContext
+from xenia.errors import ConfigError
 
 
 cdef object context_save(Processor *processor):
     cdef Context *context = processor.context
-    cdef uint16_t selector
-    cdef uint64_t base
+    cdef SegmentDescriptor *segment
     cdef int i
+    processor.ops.pull(processor, STATE_ALL)
     segments = []
     for i in range(6):
-        processor.ops.get_segment(processor, i, &selector, &base)
-        segments.append((selector, base, 0xffffffff if selector > 3 else 0, 0xcff300 if selector > 3 else 0))
+        segment = &context.segments[i]
+        segments.append((context.selectors[i], segment.base, segment.limit, segment.attributes))
     return SavedContext(
         gpr=tuple(context.gpr[i] for i in range(16)), rip=context.rip, rflags=context.rflags,
-        cs=context.cs, ss=context.ss, kernel=context.kernel, after_ss=False, held_back=0, segments=tuple(segments),
-        fpu=bytes(512), dr=(0,) * 8, cr2=0, cr4=0, ts=False,
+        cs=context.cs, ss=context.ss, kernel=context.kernel,
+        after_ss=context.after_ss, held_back=context.held_back,
+        segments=tuple(segments), fpu=bytes((<uint8_t *>context.fpu)[:sizeof(context.fpu)]),
+        dr=tuple(context.dr[i] for i in range(8)), cr2=context.cr2, cr4=context.cr4, ts=context.ts,
     )
 
 
 cdef int context_restore(Processor *processor, object saved) except -1:
     cdef Context *context = processor.context
-    cdef SegmentDescriptor descriptor
+    cdef SegmentDescriptor *segment
+    cdef const uint8_t[::1] fpu = saved.fpu
     cdef int i
+    if (len(saved.gpr), len(saved.segments), len(saved.dr), len(fpu)) != (16, 6, 8, sizeof(context.fpu)):
+        raise ConfigError("the saved guest is damaged: its registers cannot be")
+    processor.ops.pull(processor, STATE_CONTROL)        # the page tables stay
     for i in range(16):
         context.gpr[i] = saved.gpr[i]
     context.rip, context.rflags, context.cs, context.ss = saved.rip, saved.rflags, saved.cs, saved.ss
-    context.kernel = saved.kernel
-    context.dirty = CONTEXT_FLAGS | CONTEXT_SEGMENTS
+    context.kernel, context.after_ss, context.held_back = saved.kernel, saved.after_ss, saved.held_back
     for i in range(6):
-        selector, base, descriptor.limit, descriptor.attributes = saved.segments[i]
-        descriptor.base = base
-        if i != SREG_CS and i != SREG_SS:
-            processor.ops.set_segment(processor, i, selector, &descriptor)
-        if i == SREG_FS or i == SREG_GS:
-            processor.ops.set_segment_base(processor, i, base)
+        segment = &context.segments[i]
+        context.selectors[i], segment.base, segment.limit, segment.attributes = saved.segments[i]
+    memcpy(context.fpu, &fpu[0], sizeof(context.fpu))
+    for i in range(8):
+        context.dr[i] = saved.dr[i]
+    context.cr2, context.cr4, context.ts = saved.cr2, saved.cr4, saved.ts
+    processor.ops.push(processor, STATE_GENERAL | STATE_SEGMENTS | STATE_FPU | STATE_DEBUG | STATE_CONTROL)
     return 0

@@ -26,6 +26,7 @@ from xenia.toolstack.config.device import Backing, DeviceConfig
 from xenia.toolstack.config.disk import parse_disk
 from xenia.toolstack.control.channel import Channel
 from xenia.toolstack.machine.domain import Domain
+from xenia.toolstack.machine.frozen import Frozen
 from xenia.toolstack.machine.machine import Machine, store_place
 from xenia.toolstack.machine.options import DomainOptions, MachineOptions
 from xenia.xenstore.client import Client
@@ -153,6 +154,9 @@ class IsolatedMachine(Machine):
     def dmesg(self) -> list[str]:
         return list(self._remote.call("dmesg"))
 
+    def _rebuild(self, frozen: Frozen) -> Domain:
+        raise ConfigError("a guest of a machine in a process of its own cannot be frozen yet")
+
     @property
     def free_memory(self) -> int:
         return int(self._remote.call("free_memory"))
@@ -225,6 +229,9 @@ class IsolatedDomain(Domain):
 
     def start(self) -> None:
         self._remote.call("start", domid=self._domid)
+
+    def freeze(self, timeout: float = 60.0) -> Frozen:
+        raise ConfigError("a guest of a machine in a process of its own cannot be frozen yet")
 
     def wait(self, timeout: float | None = None) -> Shutdown | None:
         found = self._remote.call("wait", domid=self._domid, timeout=timeout)

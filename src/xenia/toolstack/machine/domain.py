@@ -8,12 +8,15 @@ from typing import Any
 
 from xenia.abi.blkif import BLKIF_SECTOR_SIZE
 from xenia.backends.console.device import Console
+from xenia.backends.console.persist import ConsoleState
 from xenia.backends.console.sink import Sink
 from xenia.errors import ConfigError
 from xenia.foreign.foreign import Foreign
 from xenia.hypervisor.foreign import DomainForeign
 from xenia.hypervisor.machine import DomainHandle
-from xenia.shutdown import Shutdown
+from xenia.hypervisor.persist import resume
+from xenia.machine.thread import HostThread
+from xenia.shutdown import Reason, Shutdown
 from xenia.storage.layer import Layer
 from xenia.toolstack.config.device import Backing, DeviceConfig
 from xenia.toolstack.config.disk import DiskConfig
@@ -21,6 +24,7 @@ from xenia.toolstack.devices.device import Device, DeviceState, Served
 from xenia.toolstack.devices.disk import Disk
 from xenia.toolstack.devices.kinds import KINDS, listed
 from xenia.toolstack.devices.served_disk import ServedDisk, ServedDiskConfig
+from xenia.toolstack.machine.frozen import Frozen, freeze
 from xenia.toolstack.machine.house import House
 from xenia.toolstack.machine.store_layout import remove_home, write_backend_home, write_home, write_window_size
 from xenia.toolstack.releases import Releases
@@ -34,11 +38,21 @@ class Domain:
     name, memory, driver_domain    as it was created; memory in bytes
     console         `send` and `offer` give it input
     devices         what was plugged in, those since removed included
+    sink            where the console's output goes
+    suspends_late   whether it said that it suspends itself, and nobody waits for that any more: it goes on then
+    reconnecting    devices that its frontends were connected to before it was frozen
     vm              the virtual machine below it: registers, audit; changes without notice
     """
 
     def __init__(
-        self, house: House, vm: DomainHandle, sink: Sink, name: str, memory: int, driver_domain: bool = False
+        self,
+        house: House,
+        vm: DomainHandle,
+        sink: Sink,
+        name: str,
+        memory: int,
+        driver_domain: bool = False,
+        console_state: ConsoleState | None = None,
     ) -> None:
         self.name = name
         self.memory = memory
@@ -49,18 +63,27 @@ class Domain:
         self._keys = house.store.client()
         self._foreign = DomainForeign(vm)
         self._serves: list[Served] = []  # to others
-        self.console = Console(
-            f"d{vm.domid}",
-            self._foreign,
-            sink,
-            emergency_fd=vm.emergency_fd,
-            log_fd=vm.log_fd,
-            log=lambda data: house.log.said(vm.domid, data),
-        )
+        self.sink = sink
+        self.console = self._console(console_state)
         self._settling = threading.Lock()
         self._settled = False
         self._life = threading.Lock()  # whether it is destroyed: it does not start then
         self._destroyed = False
+        self._freezing = threading.Lock()  # held while it is asked to suspend itself, until it is gone or goes on
+        self.suspends_late = False
+        self.reconnecting: list[Device] = []
+
+    def _console(self, state: ConsoleState | None) -> Console:
+        vm, log = self.vm, self._house.log
+        return Console(
+            f"d{vm.domid}",
+            self._foreign,
+            self.sink,
+            state,
+            emergency_fd=vm.emergency_fd,
+            log_fd=vm.log_fd,
+            log=lambda data: log.said(vm.domid, data),
+        )
 
     @property
     def destroyed(self) -> bool:
@@ -228,10 +251,63 @@ class Domain:
         None when that takes longer than `timeout` seconds, or when the domain is destroyed meanwhile.  A fault of
         Xenia's own that ended it is raised here.
         """
-        shutdown = self.vm.wait(timeout)
-        if shutdown is not None:
-            self._settle()
+        while True:
+            shutdown = self.vm.wait(timeout)
+            if shutdown is None:
+                return None
+            if shutdown.reason is not Reason.SUSPEND or shutdown.halted:
+                break
+            self._resume_late()
+            with self._freezing:  # somebody may do so just now
+                if self._destroyed:
+                    return None
+                if self.vm.shutdown is not None:
+                    break
+        self._settle()
         return shutdown
+
+    def freeze(self, timeout: float = 60.0) -> Frozen:
+        """Let the guest suspend itself, and tear it down to a value that `Machine.rebuild` lets it go on from: in any
+        machine that has the memory, under another number.  What its disks stand on stays open meanwhile.  That value is
+        for this process only: it is no file format yet.
+
+        ConfigError, and the guest goes on unharmed, where it does not suspend itself within so many seconds, or in a
+        way that cannot be saved.
+        """
+        with self._freezing:
+            return freeze(self, timeout)
+
+    @property
+    def serves(self) -> bool:
+        """Whether it serves devices to others."""
+        return any(not served.removed for served in self._serves)
+
+    @property
+    def xenstore(self) -> Client:
+        """The domain's client of the machine's xenstore, with the rights of domain 0."""
+        return self._keys
+
+    def pause_console(self) -> ConsoleState:
+        """Let go of the console of a guest that suspended itself."""
+        self.vm.stop()
+        return self.console.suspend()
+
+    def resume(self, console: ConsoleState | None = None) -> None:
+        """Let a guest that suspended itself go on where it is.
+
+        console   with the state of the console that was paused; None: it goes on
+        """
+        if console is not None:
+            self.console = self._console(console)
+            self.console.start()
+        self._house.store.resume(self.domid)
+        resume(self.vm)
+
+    def _resume_late(self) -> None:
+        with self._freezing:
+            if self.suspends_late and not self._destroyed and self.vm.shutdown is not None:
+                self.suspends_late = False
+                self.resume()
 
     def destroy(self, *, keep_layers: bool = False) -> None:
         """Stop the guest where it stands and give its memory back.  Destroying it again does nothing.
@@ -287,7 +363,9 @@ class Domain:
 
     def _ended(self) -> None:
         """The vcpu stopped for good.  On its thread."""
-        if self.shutdown is not None:
+        if self.suspends_late:
+            HostThread(self._resume_late, f"d{self.domid} resumes").start()
+        elif self.shutdown is not None:
             self._house.store.shutdown(self.domid)
 
     def _settle(self, timeout: float | None = None) -> None:

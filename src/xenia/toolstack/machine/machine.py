@@ -13,10 +13,13 @@ from xenia.backends.console.sink import CallbackSink, FdSink, Sink
 from xenia.domain.build.bzimage import load_image
 from xenia.domain.build.elf import ElfKernel, load_elf
 from xenia.domain.build.image_file import read_image
+from xenia.errors import ConfigError
 from xenia.foreign.foreign import Foreign
 from xenia.hypervisor.machine import MachineHandle
+from xenia.hypervisor.persist import rebuild
 from xenia.toolstack.config.machine import MIB
 from xenia.toolstack.machine.domain import Domain
+from xenia.toolstack.machine.frozen import Frozen, go_on
 from xenia.toolstack.machine.house import House
 from xenia.toolstack.machine.hypervisor_log import HypervisorLog
 from xenia.toolstack.machine.options import DomainOptions, MachineOptions, taking
@@ -110,6 +113,33 @@ class Machine:
         except BaseException:
             domain.destroy()
             raise
+        self._house.domains = [*self.domains, domain]
+        return domain
+
+    def rebuild(self, frozen: Frozen) -> Domain:
+        """A domain that goes on where a frozen guest (`Domain.freeze`) was, ready to `start`: with other frames, under
+        the next number.
+
+        ConfigError where the memory is not there, or one of its devices cannot be plugged in; it is still frozen then.
+        """
+        return self._rebuild(frozen)
+
+    def _rebuild(self, frozen: Frozen) -> Domain:
+        if frozen.used:
+            raise ConfigError(f"the frozen guest '{frozen.state.name}' goes on already")
+        state = frozen.state
+        vm = rebuild(self._hypervisor, state.guest)
+        try:
+            domain = Domain(self._house, vm, frozen.sink, state.name, state.memory, state.driver_domain, state.console)
+        except BaseException:
+            vm.destroy()
+            raise
+        try:
+            go_on(domain, frozen)
+        except BaseException:
+            domain.destroy(keep_layers=True)
+            raise
+        frozen.used = True
         self._house.domains = [*self.domains, domain]
         return domain
 

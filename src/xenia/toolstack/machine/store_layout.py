@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
 from xenia.hypervisor.machine import DomainHandle
+from xenia.persist import State
 from xenia.xenbus.attachment import remove_all
 from xenia.xenstore.client import Client, Keys
 from xenia.xenstore.permissions import Access, Permissions
+
+# Of a home, what is written anew for a domain under another number: by us, or by its devices.
+WRITTEN_ANEW: Final = frozenset({"domid", "store", "console", "device", "backend", "error"})
+OWN: Final = "self"
 
 
 def home(domid: int) -> str:
@@ -65,6 +73,41 @@ def write_window_size(client: Client, domid: int, rows: int, columns: int) -> No
 def remove_home(keys: Keys, domid: int) -> None:
     """Take all of that away, and what the domain wrote itself."""
     remove_all(keys, home(domid))
+
+
+@dataclass(frozen=True)
+class HomeState(State):
+    """What a domain's home holds that is not written anew for it: its own keys, and what the toolstack told it.
+
+    keys    path below the home, value, permissions as the store spells them; OWN stands for the domain's number there
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    keys: tuple[tuple[str, str, tuple[str, ...]], ...]
+
+
+def save_home(keys: Keys, domid: int) -> HomeState:
+    """What is to be in the home of the same guest under another number."""
+    found: list[tuple[str, str, tuple[str, ...]]] = []
+    pending = [f"/{name}" for name in reversed(keys.directory(home(domid))) if name not in WRITTEN_ANEW]
+    while pending:
+        path = pending.pop()
+        at = home(domid) + path
+        entries = (
+            f"{entry[0]}{OWN if entry[1:] == str(domid) else entry[1:]}" for entry in keys.permissions(at).entries()
+        )
+        found.append((path, keys.read(at), tuple(entries)))
+        pending.extend(f"{path}/{name}" for name in reversed(keys.directory(at)))
+    return HomeState(tuple(found))
+
+
+def restore_home(keys: Keys, domid: int, state: HomeState) -> None:
+    """Put it there.  Precondition: `write_home`."""
+    for path, value, entries in state.keys:
+        keys.write(home(domid) + path, value)
+        own = (f"{entry[0]}{domid if entry[1:] == OWN else entry[1:]}".encode("ascii") for entry in entries)
+        keys.set_permissions(home(domid) + path, Permissions.parse(own))
 
 
 def _guest_reads(domid: int) -> Permissions:
