@@ -189,6 +189,9 @@ cdef class Queue:
             read(self.event_fd, &drained, 8)
             lock(&self.taking)
             closing = self.closing
+            lock(&self.lock)
+            in_flight = self.in_flight      # before the look: a barrier that ends after it leaves requests behind it
+            unlock(&self.lock)
             found = self.take_batch(most)
             if self.push():
                 self.frames.notify(self.port)
@@ -196,9 +199,6 @@ cdef class Queue:
             if closing and found > 0:
                 most -= found
             if found == 0:
-                lock(&self.lock)
-                in_flight = self.in_flight
-                unlock(&self.lock)
                 if closing and in_flight == 0:
                     return
                 poll(waiting, 2, -1)
