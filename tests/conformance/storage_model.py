@@ -170,9 +170,8 @@ class StackMachine(RuleBasedStateMachine):
     @rule(
         offset=offsets,
         parts=st.lists(st.tuples(st.sampled_from(list(Operation)[:3]), st.integers(1, 20000), seeds), max_size=8),
-        nowait=st.booleans(),
     )
-    def batch(self, offset: int, parts: list[tuple[Operation, int, int]], nowait: bool) -> None:
+    def batch(self, offset: int, parts: list[tuple[Operation, int, int]]) -> None:
         """Requests for bytes that follow each other, which become few calls."""
         requests: list[Request] = []
         reads: list[tuple[bytearray, bytes]] = []
@@ -190,9 +189,7 @@ class StackMachine(RuleBasedStateMachine):
                 requests.append(Request(operation, offset, length, [memoryview(data)]))
                 self.disk.model[offset : offset + length] = data
             offset += length
-        left = self.disk.layer.submit(requests, nowait=nowait)
-        if left:
-            assert nowait and not self.disk.layer.submit(left)
+        self.disk.layer.submit(requests)
         assert not any(request.error for request in requests)
         assert all(found == expected for found, expected in reads)
 

@@ -61,8 +61,6 @@ def _disk_lines(disks: Iterable[Mapping[str, Any]]) -> Iterable[Sequence[str]]:
     for disk in disks:
         yield (*_counts(disk["name"], disk), str(disk["errors"]), str(disk["notifications"]))
         for layer in disk["layers"]:
-            if not layer["requests"]:
-                continue  # the device goes past a plain file's layer
             yield (*_counts(f"  {layer['layer']}", layer), "", "")
 
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from xenia.errors import ConfigError
 from xenia.storage.buffers import Buffers
@@ -101,6 +101,9 @@ class Checkpoints(Layer):
     @property
     def size(self) -> int:
         return self._top.size
+
+    def details(self) -> dict[str, Any]:
+        return {"checkpoints": [asdict(one) for one in self.checkpoints]}
 
     @property
     def checkpoints(self) -> list[Named]:

@@ -20,6 +20,11 @@ class Overlay(Qcow2):
 
     name: ClassVar[str] = "cow"
 
+    @property
+    def native_sector(self) -> int:
+        assert self.backing is not None
+        return self.backing.native_sector
+
     def seal(self) -> None:
         """Make everything durable, and take no more writes."""
         with self._lock:

@@ -8,53 +8,39 @@ import fcntl
 import os
 import stat
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
 from xenia.errors import ConfigError
 from xenia.storage import host
-from xenia.storage.buffers import Buffers
-from xenia.storage.file import open_locked, submit_nowait
-from xenia.storage.layer import BlockSize, Capability, Extent, Layer, Request
+from xenia.storage.file import open_locked
+from xenia.storage.host_bytes import HostBytes
+from xenia.storage.layer import BlockSize, Capability, Extent
 
 BLKSSZGET, BLKPBSZGET, BLKGETSIZE64 = 0x1268, 0x127B, 0x80081272  # linux/fs.h
 BLKDISCARD, BLKSECDISCARD, BLKZEROOUT = 0x1277, 0x127D, 0x127F
 
 
-class HostDevice(Layer):
+class HostDevice(HostBytes):
     """A block device.  Its minimum block is its logical sector."""
 
     name: ClassVar[str] = "device"
 
     def __init__(self, fd: int, read_only: bool = False) -> None:
         """Take over an open block device."""
-        capabilities = Capability.NOWAIT | Capability.FLUSH
-        if not read_only:
-            capabilities |= Capability.WRITE | Capability.DISCARD | Capability.SECURE_DISCARD | Capability.WRITE_ZEROES
-        super().__init__(None, capabilities, BlockSize(_asked(fd, BLKSSZGET), max(4096, _asked(fd, BLKPBSZGET))))
-        self.fd = fd
-        self._size = _device_size(fd)
-        self._lost = 0
+        capabilities = Capability.WRITE | Capability.DISCARD | Capability.SECURE_DISCARD | Capability.WRITE_ZEROES
+        block_size = BlockSize(_asked(fd, BLKSSZGET), max(4096, _asked(fd, BLKPBSZGET)))
+        super().__init__(fd, Capability(0) if read_only else capabilities, block_size)
 
     @property
-    def size(self) -> int:
-        return self._size
+    def native_sector(self) -> int:
+        return self.block_size.minimum
 
-    def _read(self, buffers: Buffers, offset: int, length: int) -> None:
-        host.read_all(self.fd, buffers, offset)
-
-    def _write(self, buffers: Buffers, offset: int, length: int) -> None:
-        host.write_all(self.fd, buffers, offset)
-
-    def _flush(self) -> None:
-        if not self._lost:
-            try:
-                os.fdatasync(self.fd)
-            except OSError as error:
-                self._lost = error.errno or errno.EIO
-        if self._lost:
-            raise OSError(self._lost, "what was written could not be made durable")
+    def _measure(self) -> int:
+        value = array.array("Q", [0])
+        fcntl.ioctl(self.fd, BLKGETSIZE64, value)
+        return value[0]
 
     def _discard(self, offset: int, length: int, secure: bool) -> None:
         try:
@@ -77,22 +63,6 @@ class HostDevice(Layer):
     def _resize(self, size: int) -> None:
         raise OSError(errno.EOPNOTSUPP, "a device has the size it has")
 
-    def _refresh(self) -> None:
-        size = _device_size(self.fd)
-        if size != self._size:
-            self._size = size
-            self._resized()
-
-    def _close(self) -> None:
-        try:
-            if not self.read_only:
-                self._flush()
-        finally:
-            os.close(self.fd)
-
-    def _submit_nowait(self, requests: Sequence[Request]) -> list[Request]:
-        return submit_nowait(self, self.fd, requests)
-
 
 def open_device(path: Path, read_only: bool = False) -> HostDevice:
     """Open a block device, for us alone where we write to it: one that is mounted is refused."""
@@ -106,10 +76,4 @@ def open_device(path: Path, read_only: bool = False) -> HostDevice:
 def _asked(fd: int, request: int) -> int:
     value = array.array("I", [0])
     fcntl.ioctl(fd, request, value)
-    return value[0]
-
-
-def _device_size(fd: int) -> int:
-    value = array.array("Q", [0])
-    fcntl.ioctl(fd, BLKGETSIZE64, value)
     return value[0]

@@ -6,52 +6,30 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
 from xenia.errors import ConfigError
 from xenia.storage import host
-from xenia.storage.buffers import Buffers
 from xenia.storage.door import door
-from xenia.storage.layer import BlockSize, Capability, Extent, Layer, Operation, Request, runs
+from xenia.storage.host_bytes import HostBytes
+from xenia.storage.layer import BlockSize, Capability, Extent
 from xenia.storage.lock import lock
 
 
-class RawFile(Layer):
+class RawFile(HostBytes):
     """A regular file."""
 
     name: ClassVar[str] = "file"
 
     def __init__(self, fd: int, read_only: bool = False) -> None:
         """Take over an open file."""
-        capabilities = Capability.NOWAIT | Capability.FLUSH
-        if not read_only:
-            capabilities |= Capability.WRITE | Capability.DISCARD | Capability.WRITE_ZEROES | Capability.RESIZE
-        super().__init__(None, capabilities, BlockSize())
-        self.fd = fd
-        self._size = os.fstat(fd).st_size
-        self._lost = 0  # the errno of a flush that failed
+        capabilities = Capability.WRITE | Capability.DISCARD | Capability.WRITE_ZEROES | Capability.RESIZE
+        super().__init__(fd, Capability(0) if read_only else capabilities, BlockSize())
 
-    @property
-    def size(self) -> int:
-        return self._size
-
-    def _read(self, buffers: Buffers, offset: int, length: int) -> None:
-        host.read_all(self.fd, buffers, offset)
-
-    def _write(self, buffers: Buffers, offset: int, length: int) -> None:
-        host.write_all(self.fd, buffers, offset)
-
-    def _flush(self) -> None:
-        # The host drops what it could not write and then forgets it: the next fdatasync would succeed.
-        if not self._lost:
-            try:
-                os.fdatasync(self.fd)
-            except OSError as error:
-                self._lost = error.errno or errno.EIO
-        if self._lost:
-            raise OSError(self._lost, "what was written could not be made durable")
+    def _measure(self) -> int:
+        return os.fstat(self.fd).st_size
 
     def _discard(self, offset: int, length: int, secure: bool) -> None:
         try:
@@ -90,56 +68,6 @@ class RawFile(Layer):
         os.ftruncate(self.fd, size)
         self._size = size
         self._resized()
-
-    def _refresh(self) -> None:
-        size = os.fstat(self.fd).st_size
-        if size != self._size:
-            self._size = size
-            self._resized()
-
-    def _close(self) -> None:
-        try:
-            if not self.read_only:
-                self._flush()
-        finally:
-            os.close(self.fd)
-
-    def _submit_nowait(self, requests: Sequence[Request]) -> list[Request]:
-        return submit_nowait(self, self.fd, requests)
-
-
-def submit_nowait(layer: Layer, fd: int, requests: Sequence[Request]) -> list[Request]:
-    """Do the reads and writes that the page cache can take.
-
-    A read that would wait may be overtaken by reads only, and anything else by nothing.
-    """
-    waiting: list[Request] = []
-    for run in runs(requests):
-        first = run[0]
-        if any(one.operation is not Operation.READ for one in waiting):
-            waiting += run
-            continue
-        length = sum(len(each) for one in run for each in one.buffers)
-        try:
-            buffers = [each for one in run for each in one.buffers]
-            if first.operation is Operation.READ:
-                layer._check(first.offset, length)
-                host.read_all(fd, buffers, first.offset, os.RWF_NOWAIT)
-                layer.statistics.reads += 1
-                layer.statistics.bytes_read += length
-            elif first.operation is Operation.WRITE and not waiting:
-                layer._check(first.offset, length, Capability.WRITE)
-                host.write_all(fd, buffers, first.offset, os.RWF_NOWAIT)
-                layer.statistics.writes += 1
-                layer.statistics.bytes_written += length
-            else:
-                waiting += run
-                continue
-        except OSError:
-            waiting += run  # it would wait, the host cannot tell, or it is at fault: the other way says which
-        else:
-            layer.statistics.merged += len(run) - 1
-    return waiting
 
 
 def open_file(path: Path, read_only: bool = False) -> RawFile:

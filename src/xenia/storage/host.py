@@ -20,20 +20,20 @@ _libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c
 NOT_POSSIBLE = frozenset((errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENOTTY))
 
 
-def read_all(fd: int, buffers: Buffers, offset: int, flags: int = 0) -> None:
-    """Fill the buffers.  EIO where the file ends too early; BlockingIOError with RWF_NOWAIT where it would wait."""
+def read_all(fd: int, buffers: Buffers, offset: int) -> None:
+    """Fill the buffers.  EIO where the file ends too early."""
     while buffers:
-        done = os.preadv(fd, buffers[:IOV_MAX], offset, flags)
+        done = os.preadv(fd, buffers[:IOV_MAX], offset)
         if not done:
             raise OSError(errno.EIO, "the file ended before its size")
         offset += done
         buffers = after(buffers, done)
 
 
-def write_all(fd: int, buffers: Buffers, offset: int, flags: int = 0) -> None:
-    """Write the buffers out.  BlockingIOError with RWF_NOWAIT where it would wait."""
+def write_all(fd: int, buffers: Buffers, offset: int) -> None:
+    """Write the buffers out."""
     while buffers:
-        done = os.pwritev(fd, buffers[:IOV_MAX], offset, flags)
+        done = os.pwritev(fd, buffers[:IOV_MAX], offset)
         if not done:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         offset += done

@@ -59,6 +59,8 @@ class Kind:
     options: dict[str, str] = field(default_factory=dict)  # those with a value
     flags: dict[str, str] = field(default_factory=dict)
     keeps_lower: bool = False  # never writes to the layer below
+    # Whether a new one reads as zeroes, given whether what is below does.
+    begins_as_zeroes: Callable[[Word, bool], bool] = lambda word, below: below
     room: Callable[[Word, int], int] = lambda word, size: size  # bytes needed below for `size` above
     create: Callable[[Word, Layer | None, int | None, bool], None] | None = None
 
@@ -340,7 +342,8 @@ _RO = {"ro": "never write to it"}
 
 KINDS: dict[str, Kind] = {
     "file": Kind(
-        "a file of the host, byte for byte", _open_file, "a file", bottom=True, flags=_RO, create=_create_file
+        "a file of the host, byte for byte", _open_file, "a file", bottom=True, flags=_RO, create=_create_file,
+        begins_as_zeroes=lambda word, below: not is_device(str(path_of(word) or "")),
     ),
     "device": Kind(
         "a block device of the host", _open_device, "a device", bottom=True, flags=_RO,
@@ -353,7 +356,7 @@ KINDS: dict[str, Kind] = {
     ),
     "memory": Kind(
         "zeroes to begin with, in memory, gone in the end", _open_memory, "a size", is_path=False, bottom=True,
-        create=lambda word, lower, size, replace: None,
+        create=lambda word, lower, size, replace: None, begins_as_zeroes=lambda word, below: True,
     ),
     "qcow2": Kind(
         "a qcow2 image: in a file, or in the layer below", _open_qcow2, "a file", bottom=None,
@@ -369,11 +372,12 @@ KINDS: dict[str, Kind] = {
             "any-base": "the files it is based on may lie outside of its folder",
         },
         room=lambda word, size: 0, create=_create_qcow2,
+        begins_as_zeroes=lambda word, below: "base" not in word.options,
     ),
     "compress": Kind(
         "compression with Zstandard, as a qcow2 image in the layer below", _open_compress,
         options={"level": "how hard, from 1 to 22 (default: 3)"},
-        room=lambda word, size: 0, create=_create_compress,
+        room=lambda word, size: 0, create=_create_compress, begins_as_zeroes=lambda word, below: True,
     ),
     "crypt": Kind(
         "encryption with AES-XTS, under a LUKS2 header", _open_crypt,
@@ -386,7 +390,7 @@ KINDS: dict[str, Kind] = {
             "plain": "no header: the file is the key itself, 32 or 64 bytes",
             "discards": "pass discards on, which shows below what is in use",
         },
-        room=_crypt_room, create=_create_crypt,
+        room=_crypt_room, create=_create_crypt, begins_as_zeroes=lambda word, below: False,
     ),
     "cow": Kind(
         "copy-on-write: the layer below stays as it is", _open_cow,

@@ -20,7 +20,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum, Flag, auto
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from xenia.storage.buffers import ZEROES, Buffer, Buffers
 
@@ -37,7 +37,6 @@ class Capability(Flag):
     SECURE_DISCARD = auto()  # discard(secure=True) leaves no copy of the data anywhere
     WRITE_ZEROES = auto()  # faster than writing them; without it write_zeroes works all the same
     RESIZE = auto()
-    NOWAIT = auto()  # submit(nowait=True) does at once what needs no waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +102,11 @@ class Statistics:
         """The counts by name."""
         return asdict(self)
 
+    def __add__(self, other: Statistics) -> Statistics:
+        """Both together."""
+        more = other.as_dict()
+        return Statistics(**{name: count + more[name] for name, count in self.as_dict().items()})
+
 
 class Layer(ABC):
     """One layer of a stack, or the whole stack, seen from above."""
@@ -116,6 +120,7 @@ class Layer(ABC):
         self.statistics = Statistics()
         self.closed = False
         self._watchers: list[Callable[[int], None]] = []
+        self._past: list[Callable[[], Statistics]] = []
 
     # What it is
 
@@ -153,6 +158,35 @@ class Layer(ABC):
     def can_resize(self) -> bool:
         """Whether resize is possible."""
         return Capability.RESIZE in self.capabilities
+
+    @property
+    def host_fd(self) -> int:
+        """A descriptor whose bytes are exactly this layer's, for who goes past it (`count_past`); -1: there is none."""
+        return -1
+
+    @property
+    def native_sector(self) -> int:
+        """In which sectors what is on it was laid out, in bytes: those of the host's device, if that is below."""
+        return 512 if self.lower is None else self.lower.native_sector
+
+    def details(self) -> dict[str, Any]:
+        """What else there is to say of it, as plain data."""
+        return {}
+
+    # What it has done
+
+    def counts(self) -> Statistics:
+        """What was asked of its bytes, by whoever goes past it as well."""
+        return sum((counted() for counted in self._past), self.statistics)
+
+    def count_past(self, counted: Callable[[], Statistics]) -> None:
+        """Somebody reads and writes by `host_fd` from now on; `counted` says what was done so."""
+        self._past.append(counted)
+
+    def end_past(self, counted: Callable[[], Statistics]) -> None:
+        """They have ended.  Precondition: `count_past` was called with it."""
+        self._past.remove(counted)
+        self.statistics += counted()
 
     # Requests
 
@@ -204,16 +238,10 @@ class Layer(ABC):
         self._check(offset, length)
         return self._extents(offset, length) if length else iter(())
 
-    def submit(self, requests: Sequence[Request], nowait: bool = False) -> list[Request]:
-        """Do a batch in order; each request's `error` tells how it went.  Neighbours become one call.
-
-        With `nowait` nothing is done that could sleep: the requests that would are returned untouched, from the first
-        one that a later one may depend on, to be submitted again by a thread that may sleep. Otherwise all are done.
-        """
+    def submit(self, requests: Sequence[Request]) -> None:
+        """Do a batch in order; each request's `error` tells how it went.  Neighbours become one call."""
         self.statistics.batches += 1
         self.statistics.requests += len(requests)
-        if nowait:
-            return self._submit_nowait(requests)
         for run in runs(requests):
             if len(run) > 1:
                 try:
@@ -229,7 +257,6 @@ class Layer(ABC):
                 except OSError as error:
                     self.statistics.errors += 1
                     one.error = error.errno or errno.EIO
-        return []
 
     def pread(self, offset: int, length: int) -> bytearray:
         """What is stored there, as a copy."""
@@ -312,9 +339,6 @@ class Layer(ABC):
     @abstractmethod
     def _close(self) -> None: ...
 
-    def _submit_nowait(self, requests: Sequence[Request]) -> list[Request]:
-        return list(requests)
-
     # For layers
 
     def _resized(self) -> None:
@@ -371,7 +395,7 @@ class Filter(Layer):
     ) -> None:
         super().__init__(
             lower,
-            (lower.capabilities if capabilities is None else capabilities) & ~Capability.NOWAIT,
+            lower.capabilities if capabilities is None else capabilities,
             lower.block_size if block_size is None else block_size,
         )
         lower.watch(lambda _: self._resized())

@@ -113,9 +113,7 @@ class NbdClient(Layer):
     def size(self) -> int:
         return self._size
 
-    def submit(self, requests: Sequence[Request], nowait: bool = False) -> list[Request]:
-        if nowait:
-            return super().submit(requests, nowait)
+    def submit(self, requests: Sequence[Request]) -> None:
         statistics = self.statistics
         statistics.batches += 1
         statistics.requests += len(requests)
@@ -139,7 +137,6 @@ class NbdClient(Layer):
                 self._finish(waiting)
                 touched.clear()
         self._finish(waiting)
-        return []
 
     def _finish(self, waiting: list[tuple[Request, list[Command]]]) -> None:
         self._exchange([command for _, commands in waiting for command in commands])

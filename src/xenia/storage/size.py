@@ -7,6 +7,7 @@ from fractions import Fraction
 
 from xenia.errors import ConfigError
 
+MIB = 1 << 20
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 MOST = 1 << 52  # what an x86 machine can address; no disk is larger either
 

@@ -9,8 +9,6 @@ from pathlib import Path
 
 from xenia.errors import ConfigError
 from xenia.storage.checkpoint import Checkpoints
-from xenia.storage.device import HostDevice
-from xenia.storage.file import RawFile
 from xenia.storage.kinds import KINDS, Place, is_device, path_of
 from xenia.storage.layer import Layer
 from xenia.storage.qcow2.open import Bases
@@ -117,6 +115,14 @@ def find_checkpoints(top: Layer) -> Checkpoints:
     raise ConfigError("this disk keeps no checkpoints: give it a layer that does, as in file:PATH,checkpoint")
 
 
+def begins_as_zeroes(words: list[Word]) -> bool:
+    """Whether a new disk of these layers reads as zeroes."""
+    zero = False
+    for word in words:
+        zero = KINDS[word.name].begins_as_zeroes(word, zero)
+    return zero
+
+
 def open_words(words: list[Word], read_only: bool, lower: Layer | None = None, bases: Bases = Bases.BESIDE) -> Layer:
     """Open checked words over a layer, or from the bottom.  Where this fails, what was opened is closed."""
     # What is below a layer that keeps it as it is, is never written to.
@@ -141,9 +147,10 @@ def open_words(words: list[Word], read_only: bool, lower: Layer | None = None, b
 def _tell_format(bottom: Layer, words: list[Word]) -> None:
     """A word to the operator where a file of bytes looks like something else."""
     path = path_of(words[0])
-    if path is None or not isinstance(bottom, RawFile | HostDevice):
+    fd = bottom.host_fd
+    if path is None or fd < 0:
         return
-    first, last = os.pread(bottom.fd, LENGTH, 0), os.pread(bottom.fd, LENGTH, max(0, bottom.size - LENGTH))
+    first, last = os.pread(fd, LENGTH, 0), os.pread(fd, LENGTH, max(0, bottom.size - LENGTH))
     found = signature(first, last)
     understood = {"qcow2": ("qcow2", "compress"), "an encrypted disk (LUKS)": ("crypt",)}
     if found is None or (len(words) > 1 and words[1].name in understood.get(found.name, ())):

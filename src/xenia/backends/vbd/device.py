@@ -16,9 +16,7 @@ from xenia.foreign.fault import FrontendFault
 from xenia.jail.kinds import Kind
 from xenia.machine.thread import HostThread
 from xenia.storage.aligned import fine
-from xenia.storage.device import HostDevice
-from xenia.storage.file import RawFile
-from xenia.storage.layer import Layer
+from xenia.storage.layer import Layer, Statistics
 from xenia.xenbus.attachment import Backend
 from xenia.xenbus.frontend import Frontend
 
@@ -27,6 +25,10 @@ MAX_INDIRECT_SEGMENTS = 256
 MAX_PERSISTENT_SEGMENTS = 32
 NR_WORKERS = 2
 _ORDINARY = VbdConfig()
+# Of VbdStats, what a layer counts as well.
+_OF_LAYERS = (
+    "reads", "bytes_read", "writes", "bytes_written", "flushes", "discards", "batches", "requests", "merged", "errors",
+)  # fmt: skip
 
 
 class Vbd(Backend):
@@ -40,16 +42,18 @@ class Vbd(Backend):
         self._read_only = config.read_only or config.cdrom or layer.read_only
         self._device = device
         self._cdrom = config.cdrom
-        self._sector_size = max(config.sector_size, _native_sector_size(layer))
+        self._sector_size = max(config.sector_size, layer.native_sector)
         self._physical_sector_size = max(self._sector_size, layer.block_size.minimum)
         self._persistent = bool(config.persistent)
         self._layer = layer = fine(layer, self._sector_size)
         self._discard = config.discard and layer.can_discard and not self._read_only
         # Requests go past Python where the layer is nothing but bytes of the host's.
-        fd = layer.fd if isinstance(layer, RawFile | HostDevice) else -1
-        self._workers = Workers(layer, fd, self._read_only)
+        self._workers = Workers(layer, layer.host_fd, self._read_only)
+        if layer.host_fd >= 0:
+            layer.count_past(self._done)
         self._workers.resize(self._whole(layer.size))
         self._threads = [HostThread(self._workers.work, "vbd worker", Kind.WORKER) for _ in range(NR_WORKERS)]
+        self._counted: dict[str, int] = {}  # by the device that goes on in this one
         self._rings: list[Ring] = []
         self._resting: tuple[QueueState, ...] = ()
         self._told = self._workers.size  # to the guest
@@ -65,6 +69,11 @@ class Vbd(Backend):
     @property
     def stats(self) -> VbdStats:
         return VbdStats(**self._workers.counts)
+
+    def _done(self) -> Statistics:
+        """What it did by the layer's descriptor, since it was made."""
+        counts = self._workers.counts
+        return Statistics(**{name: counts[name] - self._counted.get(name, 0) for name in _OF_LAYERS})
 
     @property
     def is_faulty(self) -> bool:
@@ -98,6 +107,7 @@ class Vbd(Backend):
             what = "of another sector size" if vbd._sector_size != state.sector_size else "read only"
             raise ConfigError(f"the disk that the guest knows as {state.device} is {what} now")
         vbd._workers.go_on(state.counts, state.failed)
+        vbd._counted = state.counts
         vbd._told, vbd._resting = state.size, state.queues
         return vbd
 
@@ -189,6 +199,8 @@ class Vbd(Backend):
         self._workers.close()
         for thread in self._threads:
             thread.end()
+        if self._layer.host_fd >= 0:
+            self._layer.end_past(self._done)
 
     # --- Geometry
 
@@ -219,12 +231,3 @@ class Vbd(Backend):
         self._workers.resize(self._whole(size))
         if self._rings and self._on_resize is not None:
             self._on_resize(self._sectors())
-
-
-def _native_sector_size(layer: Layer) -> int:
-    """In which sectors what is on the disk was laid out: those of the host's device, if it is one; an image has small
-    ones, whatever it is in."""
-    *above, bottom = layer.stack()
-    if isinstance(bottom, HostDevice) and all(one.name != "qcow2" for one in above):
-        return bottom.block_size.minimum
-    return BLKIF_SECTOR_SIZE

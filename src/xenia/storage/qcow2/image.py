@@ -16,19 +16,20 @@ from __future__ import annotations
 import errno
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from xenia.storage.aligned import fine
 from xenia.storage.buffers import ZEROES, Buffers, Cursor, fill, is_zero, join, zero
-from xenia.storage.layer import BlockSize, Capability, Extent, Layer, Operation, Request, runs
+from xenia.storage.layer import BlockSize, Capability, Extent, Layer
 from xenia.storage.padded import read_padded
 from xenia.storage.qcow2.compression import COMPRESSED, Codec
-from xenia.storage.qcow2.header import Header
+from xenia.storage.qcow2.header import COMPRESSIONS, Header
 from xenia.storage.qcow2.mapping import COPIED, OFFSET, ZERO, Mapping
 from xenia.storage.qcow2.refcounts import Refcounts
 from xenia.storage.qcow2.run import Run, alike
+from xenia.storage.qcow2.snapshots import read_snapshots
 from xenia.storage.qcow2.table import Table
 
 DECOMPRESSED_KEPT = 16  # clusters
@@ -52,7 +53,7 @@ class Qcow2(Layer):
         level: int | None = None,
     ) -> None:
         """`compress`: clusters are compressed as they are written.  The image closes its container and its backing."""
-        capabilities = Capability.FLUSH | container.capabilities & Capability.NOWAIT
+        capabilities = Capability.FLUSH
         if not (read_only or container.read_only):
             capabilities |= Capability.WRITE | Capability.DISCARD | Capability.RESIZE
             if header.version >= 3 or backing is None:
@@ -78,6 +79,21 @@ class Qcow2(Layer):
     @property
     def size(self) -> int:
         return self.header.size
+
+    @property
+    def native_sector(self) -> int:
+        return 512  # whatever the image is in
+
+    def details(self) -> dict[str, Any]:
+        header = self.header
+        snapshots, _ = read_snapshots(self.lower, header)
+        return {
+            "version": header.version,
+            "cluster_size": header.cluster_size,
+            "compression": next(name for name, number in COMPRESSIONS.items() if number == header.compression),
+            "backing_file": header.backing_file or None,
+            "snapshots": [one.name for one in snapshots],
+        }
 
     def stack(self) -> Iterator[Layer]:
         yield from super().stack()
@@ -159,44 +175,6 @@ class Qcow2(Layer):
                     run_end = min(stop, run_end + size)
             yield Run(offset, run_end - offset, entry)
             offset = run_end
-
-    def _submit_nowait(self, requests: Sequence[Request]) -> list[Request]:
-        waiting: list[Request] = []
-        for run in runs(requests):
-            overtakes = any(one.operation is not Operation.READ for one in waiting)
-            if overtakes or run[0].operation is not Operation.READ or not self._read_nowait(run):
-                waiting += run
-        return waiting
-
-    def _read_nowait(self, requests: Sequence[Request]) -> bool:
-        """Read what these ask for, as far as tables in memory and the container tell at once where it is."""
-        if Capability.NOWAIT not in self.capabilities or not self._lock.acquire(blocking=False):
-            return False
-        try:
-            offset, length = requests[0].offset, sum(one.length for one in requests)
-            self._check(offset, length)
-            if not self._mapping.knows(offset // self._reach, (offset + length) // self._reach):
-                return False
-            cursor = Cursor([each for one in requests for each in one.buffers])
-            below: list[Request] = []
-            for run in self._runs(offset, length):
-                buffers = cursor.take(run.length)
-                if run.plain:
-                    below.append(Request(Operation.READ, self._host(run), run.length, buffers))
-                elif run.entry & COMPRESSED or (self.backing is not None and not run.zero):
-                    return False
-                else:
-                    zero(buffers)
-            if self.lower.submit(below, nowait=True) or any(one.error for one in below):
-                return False
-        except OSError:
-            return False  # the other way tells
-        finally:
-            self._lock.release()
-        self.statistics.reads += 1
-        self.statistics.bytes_read += length
-        self.statistics.merged += len(requests) - 1
-        return True
 
     # Writing
 

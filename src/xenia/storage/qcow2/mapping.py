@@ -53,13 +53,6 @@ class Mapping:
             self._l2.move_to_end(index)
         return table
 
-    def knows(self, first: int, last: int) -> bool:
-        """Whether these L2 tables are in memory, or do not exist."""
-        return all(
-            index in self._l2 or index >= len(self._l1.entries) or not self._l1[index] & OFFSET
-            for index in range(first, last + 1)
-        )
-
     def writable(self, index: int) -> Table:
         """The L2 table that an L1 entry names, to be changed: made, or made the active state's own, first."""
         table = self.table(index)

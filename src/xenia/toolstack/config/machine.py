@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, get_args
 
 from xenia.errors import ConfigError
-from xenia.storage.size import UNITS, parse_size
+from xenia.storage.size import MIB, UNITS, parse_size
 
 if TYPE_CHECKING:
     from xenia.toolstack.config.device import DeviceConfig
     from xenia.toolstack.config.disk import DiskConfig
 
-__all__ = ["MachineConfig", "format_size", "host_memory", "parse_size"]
+__all__ = ["MIB", "MachineConfig", "format_size", "host_memory", "parse_size"]
 
 Clock = Literal["real", "warped"]
 CLOCKS: tuple[str, ...] = get_args(Clock)
@@ -26,7 +26,6 @@ ON_REBOOT: tuple[str, ...] = get_args(OnReboot)
 DEMO = "demo"  # the kernel, and the flavour, that is built into Xenia
 FLAVOURS = ("amd64", "cloud-amd64", DEMO)
 
-MIB = 1 << 20
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}")
 
 MINIMUM_MEMORY = 4 * MIB

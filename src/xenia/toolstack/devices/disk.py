@@ -147,7 +147,7 @@ class Disk(Device):
     @property
     def statistics(self) -> dict[str, Any]:
         """What it (VbdStats) and the layers behind it have done, from the top down, as plain data."""
-        layers = [{"layer": layer.name, **asdict(layer.statistics)} for layer in self.layer.stack()]
+        layers = [{"layer": layer.name, **asdict(layer.counts())} for layer in self.layer.stack()]
         state = self.state.name.lower()
         return {"name": self.name, "size": self.layer.size, "state": state, **asdict(self._vbd.stats), "layers": layers}
 

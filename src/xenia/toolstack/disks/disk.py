@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -11,18 +10,15 @@ from typing import Any
 from xenia.abi.blkif import BLKIF_SECTOR_SIZE
 from xenia.errors import ConfigError
 from xenia.storage.buffers import is_zero
-from xenia.storage.checkpoint import Checkpoints, Named
-from xenia.storage.device import HostDevice
-from xenia.storage.file import RawFile, open_file
+from xenia.storage.checkpoint import Named
+from xenia.storage.file import open_file
 from xenia.storage.kinds import path_of
 from xenia.storage.layer import Capability, Layer
 from xenia.storage.qcow2.check import check_image
-from xenia.storage.qcow2.header import COMPRESSIONS, read_header
-from xenia.storage.qcow2.image import Qcow2
+from xenia.storage.qcow2.header import read_header
 from xenia.storage.qcow2.open import Bases
-from xenia.storage.qcow2.snapshots import read_snapshots
 from xenia.storage.spec import Word
-from xenia.storage.stack import create_stack, find_checkpoints, open_stack, open_words, words_of
+from xenia.storage.stack import begins_as_zeroes, create_stack, find_checkpoints, open_stack, open_words, words_of
 from xenia.toolstack.config.disk import parse_disk
 from xenia.toolstack.disks.new_disk import new_disk
 from xenia.toolstack.provision.cache import Progress, no_progress
@@ -162,23 +158,6 @@ def _copy(old: Layer, new: Layer, new_is_zero: bool, progress: Progress) -> int:
     return copied
 
 
-def begins_as_zeroes(words: list[Word]) -> bool:
-    """Whether a new disk of these layers reads as zeroes."""
-    zero = False
-    for word in words:
-        match word.name:
-            case "file":
-                path = path_of(word)
-                zero = path is not None and not path.is_block_device()
-            case "memory" | "compress":
-                zero = True
-            case "qcow2":
-                zero = "base" not in word.options
-            case "crypt":
-                zero = False
-    return zero
-
-
 def _containers(words: list[Word], read_only: bool) -> Iterator[tuple[str, Layer]]:
     """The containers of the stack's images, by name, from the bottom up; whoever asks closes each before the next."""
     for index, word in enumerate(words):
@@ -195,23 +174,8 @@ def _containers(words: list[Word], read_only: bool) -> Iterator[tuple[str, Layer
 
 
 def _details(layer: Layer) -> dict[str, Any]:
-    details: dict[str, Any] = {}
-    if isinstance(layer, Qcow2):
-        header = layer.header
-        snapshots, _ = read_snapshots(layer.lower, header)
-        details = {
-            "version": header.version,
-            "cluster_size": header.cluster_size,
-            "compression": next(name for name, number in COMPRESSIONS.items() if number == header.compression),
-            "backing_file": header.backing_file or None,
-            "snapshots": [one.name for one in snapshots],
-        }
-    elif isinstance(layer, RawFile | HostDevice):
-        details = {"path": os.readlink(f"/proc/self/fd/{layer.fd}"), "allocated": os.fstat(layer.fd).st_blocks * 512}
-    elif isinstance(layer, Checkpoints):
-        details = {"checkpoints": [asdict(one) for one in layer.checkpoints]}
     lacking = [flag.name for flag in (Capability.FLUSH,) if flag not in layer.capabilities and flag.name]
-    return {**details, **({"cannot": [name.lower() for name in lacking]} if lacking else {})}
+    return {**layer.details(), **({"cannot": [name.lower() for name in lacking]} if lacking else {})}
 
 
 @contextmanager

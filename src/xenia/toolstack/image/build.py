@@ -6,8 +6,8 @@ import time
 from dataclasses import dataclass
 
 from xenia.errors import ConfigError
-from xenia.storage.stack import words_of
-from xenia.toolstack.disks.disk import begins_as_zeroes
+from xenia.storage.size import MIB
+from xenia.storage.stack import begins_as_zeroes, words_of
 from xenia.toolstack.disks.new_disk import new_disk, refuse_overlays
 from xenia.toolstack.image.config import ImageConfig, module_files
 from xenia.toolstack.image.installation import BuildWords, Installation, install, installer
@@ -18,8 +18,6 @@ from xenia.toolstack.provision.cache import Cache
 from xenia.toolstack.provision.initramfs import FILE_SYSTEMS, FRONTENDS, base_initramfs
 from xenia.toolstack.provision.kernels import Kernels
 from xenia.toolstack.provision.packages import PackageClient
-
-MIB = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
