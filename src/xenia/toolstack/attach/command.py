@@ -17,9 +17,9 @@ from xenia.agent.protocol import (
     Stderr,
     Stdout,
 )
+from xenia.backends.streams.device import Streams, serve
 from xenia.foreign.foreign import Foreign
 from xenia.toolstack.attach.session import Line
-from xenia.toolstack.attach.streams import Streams, serve
 from xenia.toolstack.attach.terminal import Output
 
 

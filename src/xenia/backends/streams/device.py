@@ -10,18 +10,28 @@ import logging
 import os
 import select
 import threading
-from collections.abc import Callable
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing, suppress
+from typing import Protocol
 
 from xenia.backends.streams.ring import ERR, IN, OUT, Reader, Writer, end_input, references
+from xenia.backends.streams.stats import StreamsStats
 from xenia.foreign.fault import FrontendFault
 from xenia.foreign.foreign import Foreign
 from xenia.machine.thread import HostThread
 from xenia.rings.fault import RingFault
-from xenia.toolstack.attach.session import Waker
-from xenia.toolstack.attach.terminal import Output
 
 _log = logging.getLogger(__name__)
+
+
+class Sink(Protocol):
+    """Where one of the guest's streams goes."""
+
+    def fileno(self) -> int:
+        """What becomes writable when `put` takes more."""
+
+    def put(self, parts: Sequence[memoryview], /) -> int:
+        """Take as many bytes of these as can be taken now; answers how many."""
 
 
 class Streams:
@@ -33,8 +43,8 @@ class Streams:
         port: int,
         ref: int,
         stdin: int,
-        output: Output,
-        errors: Output,
+        output: Sink,
+        errors: Sink,
         on_end: Callable[[], None],
     ) -> None:
         """`ref` grants the page with the indices, `port` is open for us.  `on_end` is called when nothing is served any
@@ -45,13 +55,15 @@ class Streams:
             refs = references(first.memory)
             pages = stack.enter_context(closing(foreign.map(refs)))
             self._channel = stack.enter_context(closing(foreign.bind(port)))
-            self._waker = stack.enter_context(closing(Waker()))
+            self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+            stack.callback(os.close, self._wake_fd)
             self._page = first.memory
             self._outputs = [
                 (stack.enter_context(closing(Reader(first.memory, pages.memory, index))), output)
                 for index, output in ((OUT, output), (ERR, errors))
             ]
             self._input = stack.enter_context(closing(Writer(first.memory, pages.memory, IN)))
+            self.stats = StreamsStats()
             self._stdin: int | None = stdin  # None: its end was told
             self._on_end = on_end
             self._ending = False
@@ -88,7 +100,7 @@ class Streams:
     def _wake(self) -> None:
         with self._waking:
             if not self._closed:
-                self._waker.wake()
+                os.eventfd_write(self._wake_fd, 1)
 
     def _run(self) -> None:
         try:
@@ -114,15 +126,16 @@ class Streams:
                 _log.warning("the command's streams are not served any more: %s", str(fault))
                 self._outputs, self._stdin = [], None
 
-    def _bring(self) -> tuple[list[Output], bool]:
+    def _bring(self) -> tuple[list[Sink], bool]:
         """Move from the guest to the outputs what goes now; those that take no more, and whether anything moved."""
         blocked, moved = [], False
         for ring, output in self._outputs:
             if parts := ring.readable():
                 if count := output.put(parts):
                     moved = True
+                    self.stats.output_bytes += count
                     if ring.consume(count):
-                        self._channel.notify()
+                        self._notify()
                 else:
                     blocked.append(output)
         return blocked, moved
@@ -140,28 +153,35 @@ class Streams:
         if not count:
             self._stdin = None
             end_input(self._page)
-            self._channel.notify()
-        elif self._input.produce(count):
-            self._channel.notify()
+            self._notify()
+            return
+        self.stats.input_bytes += count
+        if self._input.produce(count):
+            self._notify()
 
-    def _wait(self, blocked: list[Output], moved: bool) -> set[int]:
+    def _notify(self) -> None:
+        self.stats.notifications += 1
+        self._channel.notify()
+
+    def _wait(self, blocked: list[Sink], moved: bool) -> set[int]:
         """The descriptors that are ready, once some are, or at once where something `moved` and there may be more."""
         poll = select.poll()
         poll.register(self._channel.event_fd, select.POLLIN)
-        poll.register(self._waker, select.POLLIN)
+        poll.register(self._wake_fd, select.POLLIN)
         for output in blocked:
             poll.register(output, select.POLLOUT)
         if self._stdin is not None and self._input.writable():
             poll.register(self._stdin, select.POLLIN)
         ready = {descriptor for descriptor, _ in poll.poll(0 if moved else None)}
-        self._waker.clear()
+        with suppress(BlockingIOError):
+            os.eventfd_read(self._wake_fd)
         if self._channel.event_fd in ready:
             os.eventfd_read(self._channel.event_fd)
         return ready
 
 
 def serve(
-    foreign: Foreign, port: int, ref: int, stdin: int, output: Output, errors: Output, on_end: Callable[[], None]
+    foreign: Foreign, port: int, ref: int, stdin: int, output: Sink, errors: Sink, on_end: Callable[[], None]
 ) -> Streams | None:
     """The streams, or None, with a warning, where they cannot be served."""
     try:

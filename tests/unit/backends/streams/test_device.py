@@ -8,10 +8,10 @@ from random import Random
 
 import pytest
 
+from xenia.backends.streams.device import Streams
 from xenia.backends.streams.ring import ERR, IN, NR_RINGS, OUT, PAGE_SIZE, RING_PAGES, RING_SIZE
 from xenia.foreign.fault import FrontendFault
 from xenia.testing.foreign import MemoryForeign, MemoryGuest
-from xenia.toolstack.attach.streams import Streams
 from xenia.toolstack.attach.terminal import Output
 
 PATIENCE = 60.0
@@ -125,6 +125,7 @@ def test_what_the_guest_writes_arrives_in_order_and_apart(host: Host) -> None:
     assert host.ended.is_set()
     assert host.out.read_bytes() == data
     assert host.err.read_bytes() == b"".join(b"%d\n" % at for at in range(0, len(data), 100_000))
+    assert streams.stats.output_bytes == len(data) + len(host.err.read_bytes())
 
 
 def test_input_arrives_to_its_end_however_the_guest_reads_it(host: Host) -> None:
