@@ -14,9 +14,15 @@ from xenia import ConfigError, HypervisorBug, Machine, Reason
 from xenia.guests import embedded
 from xenia.jail.jail import walls_of_host
 from xenia.storage.file import create_file, open_file
-from xenia.toolstack.config.machine import MIB
+from xenia.toolstack.config.disk import parse_disk
+from xenia.toolstack.config.machine import MIB, MachineConfig
+from xenia.toolstack.guest.build import Build
+from xenia.toolstack.guest.guest import Guest
+from xenia.toolstack.guest.state import State
+from xenia.toolstack.guest.verbs import AttachDevice, Destroy, Dmesg, Start, Statistics, Wait
 from xenia.toolstack.isolation.isolated import IsolatedMachine
 from xenia.toolstack.machine.domain import Domain
+from xenia.toolstack.provision.boot import Boot
 
 pytestmark = pytest.mark.skipif(embedded() is None, reason="the built-in guest is not built: no C compiler for x86-64")
 
@@ -153,3 +159,29 @@ def test_its_store_is_reachable_and_goes_with_it(tmp_path: Path) -> None:
 def test_isolation_without_the_jail_is_refused() -> None:
     with pytest.raises(ConfigError, match="isolate=True goes with jail"):
         Machine(Machine.memory_for(SIZE), isolate=True, jail=False)
+
+
+def test_a_guest_with_its_verbs_may_live_in_the_other_process(
+    machine: IsolatedMachine, output: Output, tmp_path: Path
+) -> None:
+    image = embedded()
+    assert image is not None
+    create_file(tmp_path / "disk.img", MIB).close()
+    config = MachineConfig(memory=SIZE, disks=(parse_disk(f"{tmp_path}/disk.img,ro"),))
+    guest = Guest(config, machine)
+    guest.do(Build(Boot(image.read_bytes(), b"", ""), output))
+    assert guest.do(AttachDevice(parse_disk("memory:2M"))) == "xvdb"
+    guest.do(Start())
+    output.expect(b"> ")
+    assert [(disk["name"], disk["size"]) for disk in guest.do(Statistics())["disks"]] == [
+        ("xvda", MIB),
+        ("xvdb", 2 * MIB),
+    ]
+    assert guest.do(Wait(0)) is None and guest.state is State.RUNNING
+    guest.require_domain().console.send(b"halt\r")
+    ended = guest.do(Wait(60))
+    assert ended is not None and ended.reason is Reason.POWEROFF and guest.state is State.SHUTDOWN
+    assert any("ended with poweroff" in line for line in guest.do(Dmesg())["lines"])
+    guest.do(Destroy())
+    assert machine.domains == []
+    open_file(tmp_path / "disk.img").close()

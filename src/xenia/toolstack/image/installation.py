@@ -6,15 +6,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib import resources
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from xenia.agent.config import AgentConfig, Mode
 from xenia.agent.protocol import AgentConnection, ConsoleText, Exited, Killed, Stderr, Stdout
 from xenia.errors import ConfigError
 from xenia.toolstack.config.disk import parse_disk
-from xenia.toolstack.config.machine import MIB
+from xenia.toolstack.config.machine import MIB, MachineConfig
+from xenia.toolstack.guest.build import Build
+from xenia.toolstack.guest.guest import Guest
+from xenia.toolstack.guest.verbs import Destroy, Start, Statistics, Wait
 from xenia.toolstack.isolation.isolated import IsolatedMachine
-from xenia.toolstack.provision.boot import COMMAND_LINE, Words
+from xenia.toolstack.provision.boot import COMMAND_LINE, Boot, Words
 from xenia.toolstack.provision.cache import Cache
 from xenia.toolstack.provision.initramfs import ENVIRONMENT, Base, initramfs
 from xenia.toolstack.provision.kernels import Kernel, unpacked_image
@@ -88,45 +91,32 @@ class Installation:
             self._done |= {status[1]} if len(self._done) < self._totals[status[2]] else set()
 
 
-class Installer(NamedTuple):
-    """What is booted."""
-
-    kernel: bytes
-    ramdisk: bytes
-
-
-def installer(base: Base, kernel: Kernel, tools: Mapping[str, bytes], zeroed: bool, cache: Cache) -> Installer:
+def installer(base: Base, kernel: Kernel, tools: Mapping[str, bytes], zeroed: bool, cache: Cache) -> Boot:
     """What to boot, to make a system with `kernel`'s modules on a disk that is known to be `zeroed`, or not."""
     script = resources.files("xenia.toolstack.image").joinpath(_SCRIPT).read_text()
     environment = {**ENVIRONMENT, "TERM": "dumb", "KERNEL": kernel.release, "ZEROED": "yes" if zeroed else "no"}
     agent = AgentConfig(Mode.COMMAND, ("sh", "-c", script), environment, base.modules)
     ramdisk = initramfs(base, agent, {f"/tools/{name}": data for name, data in tools.items()})
-    return Installer(bytes(unpacked_image(kernel.image, cache)), ramdisk)
+    return Boot(bytes(unpacked_image(kernel.image, cache)), ramdisk, " ".join((*COMMAND_LINE, "quiet")))
 
 
-def install(boot: Installer, disk: str, archive: str, installation: Installation, words: BuildWords) -> None:
+def install(boot: Boot, disk: str, archive: str, installation: Installation, words: BuildWords) -> None:
     """Run the guest with its two disks until it is done; they are closed then.  ConfigError where it fails.
 
     It runs programs of the packages, and what they might break into is walled in, in a process of its own.
     """
+    disks = (parse_disk(disk), replace(parse_disk(archive), read_only=True))
     with IsolatedMachine(IsolatedMachine.memory_for(MEMORY)) as machine:
-        domain = machine.create_domain(
-            boot.kernel,
-            initrd=boot.ramdisk,
-            cmdline=" ".join((*COMMAND_LINE, "quiet")),
-            memory=MEMORY,
-            console=installation.receive,
-        )
-        domain.attach(parse_disk(disk))
-        domain.attach(replace(parse_disk(archive), read_only=True))
-        domain.start()
-        while domain.wait(_LOOK) is None:
+        guest = Guest(MachineConfig(memory=MEMORY, disks=disks), machine)
+        guest.do(Build(boot, installation.receive))
+        guest.do(Start())
+        while guest.do(Wait(_LOOK)) is None:
             if installation.stage == _COPYING:
-                source = domain.statistics["disks"][1]
+                source = guest.do(Statistics())["disks"][1]
                 words.progress(_COPYING, source["bytes_read"], source["size"])
             else:
                 installation.tell(words)
-        domain.destroy()
+        guest.do(Destroy())
     if installation.status != 0:
         told = (installation.errors or installation.console).decode("utf-8", "replace").split("\n")
         lines = [line.strip() for line in told if line.strip()]

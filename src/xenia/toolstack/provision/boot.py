@@ -67,9 +67,9 @@ class Screen:
 
 @dataclass(frozen=True)
 class Boot:
-    """A kernel resolved for loading, its RAM disk, and its command line."""
+    """A kernel resolved for loading, or its bytes for another process to resolve, its RAM disk, and its command line."""
 
-    kernel: ElfKernel
+    kernel: ElfKernel | bytes
     ramdisk: bytes
     command_line: str
 
