@@ -67,20 +67,17 @@ def files(options: argparse.Namespace, directory: Path) -> Files:
     """What all have in common."""
     from bench import drives, peers
     from bench.workload import static_program
-    from xenia.toolstack.provision.cache import Cache
-    from xenia.toolstack.provision.kernels import Kernels
-    from xenia.toolstack.provision.packages import PackageClient
+    from xenia.testing.guests import Debian
 
-    cache = Cache()
-    kernels = Kernels(cache, PackageClient(cache))
-    kernel = kernels.get("amd64")
+    debian = Debian()
+    kernel = debian.kernel()
     modules = peers.linux_modules(kernel.release, {*drives.VIRTIO, *drives.IDE, *drives.XEN})
     master = directory / "master"
     with master.open("wb") as file:
         for _ in range(options.size):
             # As compressible as most data: a quarter is noise.
             file.write(b"".join(os.urandom(1024) + bytes(range(256)) * 12 for _ in range(256)))
-    busybox = (options.busybox or kernels.busybox()).read_bytes()
+    busybox = options.busybox.read_bytes() if options.busybox is not None else debian.busybox
     return drives.Files(directory, options.kernel or kernel.image, busybox, static_program("io"), modules, master)
 
 

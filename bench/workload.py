@@ -49,19 +49,16 @@ def workload(
     directory: Path, *, kernel: Path | None, busybox: Path | None, micro: bool = False, init: str = INIT
 ) -> Workload:
     """Make the initramfs in `directory`; what is not given is Debian's, by way of Xenia's cache."""
-    from xenia.toolstack.provision.cache import Cache
-    from xenia.toolstack.provision.kernels import Kernels
-    from xenia.toolstack.provision.packages import PackageClient
+    from xenia.testing.guests import Debian
 
-    cache = Cache()
-    kernels = Kernels(cache, PackageClient(cache))
+    debian = Debian()
     files = {"bin/": b"", "dev/": b"", "proc/": b"", "init": init.encode()}
-    files["bin/busybox"] = (busybox or kernels.busybox()).read_bytes()
+    files["bin/busybox"] = busybox.read_bytes() if busybox is not None else debian.busybox
     if micro:
         files["bin/micro"] = static_program("micro")
     initrd = directory / "initrd"
     initrd.write_bytes(peers.archive(files))
-    return Workload(kernel or kernels.get("amd64").image, initrd)
+    return Workload(kernel or debian.kernel().image, initrd)
 
 
 def static_program(name: str) -> bytes:

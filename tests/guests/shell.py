@@ -7,15 +7,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from xenia.agent.config import AgentConfig
-from xenia.errors import ConfigError
+from tests.guests.stock import skip_without
+from xenia.testing.guests import linux
 from xenia.toolstack.config.machine import MIB
 from xenia.toolstack.machine.domain import Domain
 from xenia.toolstack.machine.machine import Machine
-from xenia.toolstack.provision.cache import Cache
-from xenia.toolstack.provision.initramfs import ENVIRONMENT, base_initramfs, initramfs
-from xenia.toolstack.provision.kernels import Kernels, unpacked_image
-from xenia.toolstack.provision.packages import PackageClient
+from xenia.toolstack.provision.initramfs import ENVIRONMENT
 
 LIMIT = 120  # seconds
 
@@ -26,26 +23,18 @@ class Shell:
     def __init__(
         self, machine: Machine, name: str, modules: Sequence[str], *, memory: int = 128, driver_domain: bool = False
     ) -> None:
-        cache = Cache()
-        kernels = Kernels(cache, PackageClient(cache))
-        try:
-            kernel = kernels.get("amd64")
-            base = base_initramfs(cache, kernels.busybox(), kernel, modules)
-        except ConfigError as missing:
-            pytest.skip(str(missing))
-        environment = {**ENVIRONMENT, "PS1": "", "PS2": ""}
-        agent = AgentConfig(
-            args=("/bin/sh", "-c", "stty -echo; exec sh"), environment=environment, modules=base.modules
-        )
+        skip_without("amd64", modules)
         self._heard = bytearray()
         self._changed = threading.Condition()
         self._count = 0
-        self.domain: Domain = machine.create_domain(
-            bytes(unpacked_image(kernel.image, cache)),
-            name=name,
-            initrd=initramfs(base, agent),
-            cmdline="console=hvc0 quiet loglevel=1",
+        self.domain: Domain = linux(
+            machine,
+            "stty -echo; exec sh",
+            modules=modules,
+            environment={**ENVIRONMENT, "PS1": "", "PS2": ""},
+            append="quiet loglevel=1",
             memory=memory * MIB,
+            name=name,
             console=self._hear,
             driver_domain=driver_domain,
         )

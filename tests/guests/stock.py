@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,18 +12,14 @@ from typing import Any
 import pytest
 
 from guests import build as guests
-from xenia.agent.config import AgentConfig
 from xenia.errors import ConfigError
 from xenia.shutdown import Shutdown
 from xenia.storage.layer import Layer
+from xenia.testing.guests import Debian, linux
 from xenia.toolstack.config.machine import MIB, Clock
 from xenia.toolstack.machine.domain import Domain
 from xenia.toolstack.machine.machine import Machine
-from xenia.toolstack.provision.boot import SMALL_COMMAND_LINE, SMALL_MEMORY
-from xenia.toolstack.provision.cache import Cache
-from xenia.toolstack.provision.initramfs import ENVIRONMENT, FILE_SYSTEMS, FRONTENDS, base_initramfs, initramfs
-from xenia.toolstack.provision.kernels import Kernels, unpacked_image
-from xenia.toolstack.provision.packages import PackageClient
+from xenia.toolstack.provision.initramfs import FILE_SYSTEMS, FRONTENDS
 
 PROGRAMS = Path(__file__).with_name("programs")
 OUTPUT = guests.OUTPUT / "programs"
@@ -50,6 +46,14 @@ def program(name: str, folder: Path = PROGRAMS) -> bytes:
         target.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run([compiler, *FLAGS, *FLAGS_OF.get(name, ()), "-o", str(target), str(source)], check=True)
     return target.read_bytes()
+
+
+def skip_without(flavour: str, modules: Sequence[str], on_demand: Sequence[str] = ()) -> None:
+    """Skip the test where Debian's kernel, or what is to be in its RAM disk, cannot be had."""
+    try:
+        Debian().base(flavour, modules, on_demand)
+    except ConfigError as missing:
+        pytest.skip(str(missing))
 
 
 class Quiet:
@@ -105,27 +109,22 @@ class Stock:
         load_modules: bool = True,
     ) -> None:
         """load_modules    otherwise the script has to, with `modprobe`"""
-        cache = Cache()
-        kernels = Kernels(cache, PackageClient(cache))
-        try:
-            kernel = kernels.get(flavour)
-            disks = tuple(disks)
-            base = base_initramfs(cache, kernels.busybox(), kernel, FRONTENDS, FILE_SYSTEMS if disks else ())
-        except ConfigError as missing:
-            pytest.skip(str(missing))
-        agent = AgentConfig(
-            args=("/bin/sh", "-c", script), environment=ENVIRONMENT, modules=base.modules if load_modules else ()
-        )
-        ramdisk = initramfs(base, agent, {**(files or {}), **{f"/bin/test-{name}": program(name) for name in programs}})
-        words = ["console=hvc0", *(SMALL_COMMAND_LINE if memory * MIB < SMALL_MEMORY else ()), append]
+        disks = tuple(disks)
+        on_demand = FILE_SYSTEMS if disks else ()
+        skip_without(flavour, FRONTENDS, on_demand)
+        programs_of_script = {f"/bin/test-{name}": program(name) for name in programs}
         self._output = bytearray()
         self.machine = Machine(Machine.memory_for(memory * MIB), scatter=scatter, check=check)
         self.free = self.machine.free_memory
         try:
-            self.domain: Domain = self.machine.create_domain(
-                bytes(unpacked_image(kernel.image, cache)),
-                initrd=ramdisk,
-                cmdline=" ".join(words),
+            self.domain: Domain = linux(
+                self.machine,
+                script,
+                flavour=flavour,
+                on_demand=on_demand,
+                load_modules=load_modules,
+                files={**(files or {}), **programs_of_script},
+                append=append,
                 memory=memory * MIB,
                 clock=clock,
                 console=self._output.extend,

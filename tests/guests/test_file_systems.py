@@ -22,9 +22,8 @@ from tests.guests.test_stock_kernels import assert_clean
 from xenia.errors import ConfigError
 from xenia.shutdown import Reason
 from xenia.storage.stack import create_stack, open_stack
+from xenia.testing.guests import Debian
 from xenia.toolstack.disks.disk import convert
-from xenia.toolstack.provision.cache import Cache
-from xenia.toolstack.provision.kernels import Kernels
 from xenia.toolstack.provision.packages import PackageClient
 
 pytestmark = [
@@ -247,9 +246,8 @@ class Outcome:
 
 
 def has_module(name: str) -> bool:
-    cache = Cache()
     try:
-        return name in Kernels(cache, PackageClient(cache)).get("amd64").module_infos()
+        return name in Debian().kernel().module_infos()
     except ConfigError as missing:
         pytest.skip(str(missing))
 

@@ -15,15 +15,14 @@ from tests.guests.stock import Quiet
 from xenia.cli.exit_status import ExitStatus
 from xenia.errors import ConfigError
 from xenia.storage.file import open_file
+from xenia.testing.guests import Debian
 from xenia.toolstack.config.disk import parse_disk
 from xenia.toolstack.config.machine import MachineConfig
 from xenia.toolstack.guest.build import Build
 from xenia.toolstack.guest.guest import Guest
 from xenia.toolstack.guest.verbs import Destroy, Start, Wait
 from xenia.toolstack.provision.boot import prepare
-from xenia.toolstack.provision.cache import Cache
 from xenia.toolstack.provision.initramfs import busybox_applets
-from xenia.toolstack.provision.kernels import Kernels
 from xenia.toolstack.provision.packages import PackageClient
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -47,17 +46,16 @@ pytestmark = [
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """What is on the disk: busybox, and the directories that a system has."""
-    cache = Cache()
     try:
-        busybox = Kernels(cache, PackageClient(cache)).busybox()
+        busybox = Debian().busybox
     except ConfigError as missing:
         pytest.skip(str(missing))
     root = tmp_path / "tree"
     for name in ("bin", "sbin", "dev", "proc", "sys", "run"):
         (root / name).mkdir(parents=True)
-    shutil.copy(busybox, root / "bin" / "busybox")
+    (root / "bin" / "busybox").write_bytes(busybox)
     (root / "bin" / "busybox").chmod(0o755)
-    for applet in busybox_applets(busybox.read_bytes()):
+    for applet in busybox_applets(busybox):
         if applet != "busybox":
             (root / "bin" / applet).symlink_to("busybox")
     return root

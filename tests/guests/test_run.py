@@ -20,8 +20,7 @@ from tests.unit.storage.test_nbd import Server
 from xenia.guests import embedded
 from xenia.storage.file import create_file
 from xenia.storage.qcow2.create import create_image
-from xenia.toolstack.provision.cache import Cache
-from xenia.toolstack.provision.kernels import Kernels
+from xenia.testing.guests import Debian
 from xenia.toolstack.provision.packages import PackageClient
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -535,7 +534,7 @@ def test_modprobe_finds_what_programs_often_ask_for() -> None:
 
 @needs_debian
 def test_a_kernel_alone_tells_that_its_disk_needs_a_module_and_takes_those_that_are_named(tmp_path: Path) -> None:
-    packaged = Kernels(Cache(), PackageClient(Cache())).get()
+    packaged = Debian().kernel()
     alone = shutil.copy(packaged.image, tmp_path / "vmlinuz")
     disk = tmp_path / "disk"
     disk.write_bytes(bytes(1 << 20))

@@ -12,10 +12,9 @@ import pytest
 from xenia.agent.config import AgentConfig, Mode
 from xenia.agent.protocol import AgentConnection, Event, Exited, Started, Stderr, Stdout
 from xenia.errors import ConfigError
-from xenia.toolstack.provision.cache import Cache
-from xenia.toolstack.provision.initramfs import ENVIRONMENT, base_initramfs, initramfs
-from xenia.toolstack.provision.kernels import Kernel, Kernels
-from xenia.toolstack.provision.packages import PackageClient
+from xenia.testing.guests import Debian
+from xenia.toolstack.provision.initramfs import ENVIRONMENT, initramfs
+from xenia.toolstack.provision.kernels import Kernel
 
 QEMU = "qemu-system-x86_64"
 
@@ -26,15 +25,9 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def kernels() -> Kernels:
-    cache = Cache()
-    return Kernels(cache, PackageClient(cache))
-
-
-@pytest.fixture(scope="module")
-def kernel(kernels: Kernels) -> Kernel:
+def kernel() -> Kernel:
     try:
-        return kernels.get("amd64")
+        return Debian().kernel()
     except ConfigError as reason:
         pytest.skip(f"no kernel to boot: {reason}")
 
@@ -68,11 +61,11 @@ class Machine:
 
 
 @pytest.fixture
-def machine(kernels: Kernels, kernel: Kernel, tmp_path: Path) -> Iterator[Machine]:
+def machine(kernel: Kernel, tmp_path: Path) -> Iterator[Machine]:
     command = ["sh", "-c", "mount | wc -l; cat > /tmp/x; wc -c < /tmp/x; md5sum < /tmp/x; hostname >&2; exit 9"]
     config = AgentConfig(Mode.COMMAND, command, ENVIRONMENT, hostname="visitor")
     ramdisk = tmp_path / "initramfs"
-    ramdisk.write_bytes(initramfs(base_initramfs(Cache(), kernels.busybox(), kernel), config))
+    ramdisk.write_bytes(initramfs(Debian().base("amd64"), config))
     machine = Machine(kernel, ramdisk)
     yield machine
     machine.process.kill()

@@ -177,7 +177,7 @@ def test_a_guest_with_its_verbs_may_live_in_the_other_process(
         ("xvda", MIB),
         ("xvdb", 2 * MIB),
     ]
-    assert guest.do(Wait(0)) is None and guest.state is State.RUNNING
+    assert guest.do(Wait(0)) is None and guest.state.value == "running"
     guest.require_domain().console.send(b"halt\r")
     ended = guest.do(Wait(60))
     assert ended is not None and ended.reason is Reason.POWEROFF and guest.state is State.SHUTDOWN

@@ -24,6 +24,7 @@ from xenia.toolstack.devices.device import Device, DeviceState, Served
 from xenia.toolstack.devices.disk import Disk
 from xenia.toolstack.devices.kinds import KINDS, listed
 from xenia.toolstack.devices.served_disk import ServedDisk, ServedDiskConfig
+from xenia.toolstack.machine.console import console_of
 from xenia.toolstack.machine.frozen import Frozen, freeze
 from xenia.toolstack.machine.house import House
 from xenia.toolstack.machine.store_layout import remove_home, write_backend_home, write_home, write_window_size
@@ -75,15 +76,7 @@ class Domain:
 
     def _console(self, state: ConsoleState | None) -> Console:
         vm, log = self.vm, self._house.log
-        return Console(
-            f"d{vm.domid}",
-            self._foreign,
-            self.sink,
-            state,
-            emergency_fd=vm.emergency_fd,
-            log_fd=vm.log_fd,
-            log=lambda data: log.said(vm.domid, data),
-        )
+        return console_of(vm, self._foreign, self.sink, lambda data: log.said(vm.domid, data), state)
 
     @property
     def destroyed(self) -> bool:

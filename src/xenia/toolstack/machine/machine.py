@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
-from xenia.backends.console.sink import CallbackSink, FdSink, Sink
 from xenia.domain.build.bzimage import load_image
 from xenia.domain.build.elf import ElfKernel, load_elf
 from xenia.domain.build.image_file import read_image
@@ -18,6 +16,7 @@ from xenia.foreign.foreign import Foreign
 from xenia.hypervisor.machine import MachineHandle
 from xenia.hypervisor.persist import rebuild
 from xenia.toolstack.config.machine import MIB
+from xenia.toolstack.machine.console import sink_of
 from xenia.toolstack.machine.domain import Domain
 from xenia.toolstack.machine.frozen import Frozen, go_on
 from xenia.toolstack.machine.house import House
@@ -103,7 +102,7 @@ class Machine:
         )
         try:
             domain = Domain(
-                self._house, vm, _sink(options.console), options.name, options.memory, options.driver_domain
+                self._house, vm, sink_of(options.console), options.name, options.memory, options.driver_domain
             )
         except BaseException:
             vm.destroy()
@@ -207,13 +206,3 @@ def _kernel(kernel: str | os.PathLike[str] | bytes | ElfKernel) -> ElfKernel:
 
 def _bytes(file: str | os.PathLike[str] | bytes, most: int) -> bytes:
     return file if isinstance(file, bytes) else read_image(Path(file), most)
-
-
-def _sink(console: int | Callable[[bytes], None] | None) -> Sink:
-    if isinstance(console, int):
-        return FdSink(console)
-    return CallbackSink(console if console is not None else _discard)
-
-
-def _discard(data: bytes) -> None:
-    """The console of a guest that nobody listens to."""

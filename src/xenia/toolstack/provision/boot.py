@@ -67,7 +67,7 @@ class Screen:
 
 @dataclass(frozen=True)
 class Boot:
-    """A kernel resolved for loading, or its bytes for another process to resolve, its RAM disk, and its command line."""
+    """A kernel, resolved for loading or its bytes; its RAM disk, and its command line."""
 
     kernel: ElfKernel | bytes
     ramdisk: bytes
