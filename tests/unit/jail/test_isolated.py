@@ -19,7 +19,7 @@ from xenia.toolstack.config.machine import MIB, MachineConfig
 from xenia.toolstack.guest.build import Build
 from xenia.toolstack.guest.guest import Guest
 from xenia.toolstack.guest.state import State
-from xenia.toolstack.guest.verbs import AttachDevice, Destroy, Dmesg, Start, Statistics, Wait
+from xenia.toolstack.guest.verbs import AttachDevice, Destroy, DetachDevice, Dmesg, Start, Statistics, Wait
 from xenia.toolstack.isolation.isolated import IsolatedMachine
 from xenia.toolstack.machine.domain import Domain
 from xenia.toolstack.provision.boot import Boot
@@ -171,6 +171,8 @@ def test_a_guest_with_its_verbs_may_live_in_the_other_process(
     guest = Guest(config, machine)
     guest.do(Build(Boot(image.read_bytes(), b"", ""), output))
     assert guest.do(AttachDevice(parse_disk("memory:2M"))) == "xvdb"
+    assert guest.do(AttachDevice(parse_disk("memory:4M"))) == "xvdc"
+    guest.do(DetachDevice("disk", "xvdc", 60))
     guest.do(Start())
     output.expect(b"> ")
     assert [(disk["name"], disk["size"]) for disk in guest.do(Statistics())["disks"]] == [

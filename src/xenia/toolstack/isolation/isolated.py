@@ -195,22 +195,26 @@ class IsolatedDevice:
     """A device of a guest in the other process."""
 
     def __init__(self, remote: Remote, domid: int, kind: str, name: str) -> None:
-        self._remote, self.name = remote, name
+        self._remote, self.kind, self.name = remote, kind, name
         self._which: dict[str, Any] = {"domid": domid, "kind": kind, "name": name}
+        self.removed = False
 
-    def unplug(self, timeout: float) -> bool:
+    def unplug(self, timeout: float | None = None) -> bool:
         """Ask the guest to let go of it, and take it away once it has; whether it has within `timeout` seconds."""
-        return bool(self._remote.call("unplug", **self._which, timeout=timeout))
+        self.removed = bool(self._remote.call("unplug", **self._which, timeout=timeout))
+        return self.removed
 
     def remove(self) -> None:
         """Take it away."""
         self._remote.call("remove", **self._which)
+        self.removed = True
 
 
 class IsolatedDomain(Domain):
     """A domain in the other process: what can be asked of it.  What it is made of (`vm`, `disks`) is over there."""
 
     console: IsolatedConsole  # type: ignore[assignment]
+    devices: list[IsolatedDevice]  # type: ignore[assignment]
 
     def __init__(self, remote: Remote, domid: int, name: str, memory: int, reader: threading.Thread | None) -> None:
         self._remote = remote
@@ -222,6 +226,7 @@ class IsolatedDomain(Domain):
         self.name = name
         self.memory = memory
         self.console = IsolatedConsole(remote, domid)
+        self.devices = []
 
     @property
     def domid(self) -> int:
@@ -252,7 +257,9 @@ class IsolatedDomain(Domain):
                 "attach", [descriptor for _, descriptor in files], domid=self._domid, kind=config.kind,
                 config=config.as_dict(), names=[path for path, _ in files],
             )  # fmt: skip
-        return IsolatedDevice(self._remote, self._domid, config.kind, name)
+        device = IsolatedDevice(self._remote, self._domid, config.kind, name)
+        self.devices = [*(other for other in self.devices if not other.removed), device]
+        return device
 
     def attach_disk(self, layer: Layer | str, **options: Any) -> Any:
         """Plug a disk in, which is named by its words as in `xenia run --disk`.  It is opened here."""
