@@ -2,9 +2,11 @@
 from xenia.cpu.processor cimport Processor
 from xenia.machine.machine cimport MachineMemory
 
+
 cdef class Engine:
     cdef Processor *processor       # the boundary; as long as the engine lives
     cdef readonly MachineMemory memory      # that it runs over, and keeps
+
 
 # A processor of the engine of that name (registry.py).  ConfigError where there is none, or the host has no room.
 cdef Engine engine_new(str name, MachineMemory memory)

@@ -1,7 +1,7 @@
 # A domain's beginning and end: one builder and one undertaker, for the hypervisor and for tests alike.
 from libc.stdint cimport uint16_t, uint64_t
 from xenia.cpu.processor cimport Processor
-from xenia.domain.domain cimport Directory, Domain, Vcpu
+from xenia.domain.domain cimport Directory, Domain, GuestAbi, Vcpu
 from xenia.machine.machine cimport Machine
 
 # A domain without memory of its own, and all that a PV domain has from the start: shared_info, a grant table of one
@@ -9,7 +9,7 @@ from xenia.machine.machine cimport Machine
 # on (NULL: it meets nobody).  Its clock is the caller's to start.  0; -XEN_ENOMEM; -XEN_EEXIST, somebody has the
 # number: then nothing is left of it.
 cdef int domain_create(Domain **created, Machine *machine, Directory *directory, uint16_t domid,
-                       Processor *processor) noexcept nogil
+                       const GuestAbi *abi, Processor *processor) noexcept nogil
 # One vcpu more, down.  NULL: it has MAX_VCPUS, or there is no memory.
 cdef Vcpu *vcpu_create(Domain *domain, Processor *processor) noexcept nogil
 # The vcpu begins on the L4 `root`, which stays pinned, as the builder leaves it.  0, or a negative errno: it does not

@@ -32,11 +32,12 @@ cdef enum:
 
 
 cdef int domain_create(Domain **created, Machine *machine, Directory *directory, uint16_t domid,
-                       Processor *processor) noexcept nogil:
+                       const GuestAbi *abi, Processor *processor) noexcept nogil:
     cdef Domain *domain = <Domain *>calloc(1, sizeof(Domain))
     cdef int rc = 0
     if domain == NULL:
         return -XEN_ENOMEM
+    domain.abi = abi
     begin(domain, machine, domid, processor)
     if (perdomain_create(&domain.mmu) or not shared_info_create(domain) or not grant_frames_grow(domain, 1)
             or not event_channels_create(domain) or vcpu_create(domain, processor) == NULL):
@@ -132,6 +133,7 @@ cdef int domain_hold_rings(Domain *domain) noexcept nogil:
 
 
 # --- the end ---
+
 
 cdef uint64_t domain_destroy(Domain *domain) noexcept nogil:
     cdef uint64_t left

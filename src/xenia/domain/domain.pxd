@@ -136,10 +136,28 @@ cdef struct DomainCounts:
     uint64_t hypercalls[64]
     uint64_t exceptions[32]
 
+cdef enum:                  # GuestAbi.column
+    GUEST_PV64 = 0
+    NR_GUESTS
+
+# What one kind of guest sees differently from another, chosen when its domain is built, and then the same for good.
+# 32-bit PV guests and translated ones will have one each.  Constant: no lock, and not saved.
+cdef struct GuestAbi:
+    unsigned column         # of the hypercall table: who answers it
+    unsigned levels         # of its page tables
+    # the hypercall in vcpu.context: takes the arguments from where this guest has them, and puts back what is left of
+    # them.  A Verdict
+    int (*hypercall)(Vcpu *vcpu) noexcept nogil
+    # enter its kernel at `handler` with a frame of its layout on the stack.  A Verdict
+    int (*bounce)(Vcpu *vcpu, uint64_t handler, int how, uint32_t error) noexcept nogil
+    # go where such a frame says.  0, IRET_CRASHED, or the vector of what the guest did wrong, with `error`
+    int (*iret)(Vcpu *vcpu, uint32_t *error) noexcept nogil
+
 #   lock    what its nouns say; the rest does not change after it was made, but for vm_assist (the domain's own thread),
 #           users (atomic).
 #   saved   handle, is_linux, vm_assist, what is in shared_info; it gets another domid, and is in another directory.
 cdef struct Domain:
+    const GuestAbi *abi
     PvMmu mmu               # its lock guards the grant table as well
     Machine *machine
     Directory *directory    # the domains it can meet; NULL none

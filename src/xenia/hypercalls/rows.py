@@ -12,12 +12,27 @@ class Support(StrEnum):
     REFUSED = "refused"
 
 
+class RowLock(StrEnum):
+    """What is held while a hypercall is carried out."""
+
+    NONE = "none"
+    MMU = "mmu"  # PvMmu.lock: it is about the domain's frames and page tables
+
+
+class Guest(StrEnum):
+    """A kind of guest, which has an ABI of its own (GuestAbi of domain/domain.pxd)."""
+
+    PV64 = "pv64"
+
+
 @dataclass(frozen=True)
 class Row:
-    """One hypercall: its number (__HYPERVISOR_* of public/xen.h), name, argument layout, support level and a note."""
+    """One hypercall: number (__HYPERVISOR_* of public/xen.h), name, arguments, lock, guests, support level, note."""
 
     number: int
     name: str
     arguments: str
+    lock: RowLock
+    guests: tuple[Guest, ...]
     support: Support
     note: str = ""

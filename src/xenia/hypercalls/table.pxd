@@ -1,6 +1,6 @@
-# One row per hypercall: number, name, handler, argument layout, support level, note.
+# One row per hypercall: number, name, handler, argument layout, lock, guests, support level, note.
 from libc.stdint cimport int64_t, uint64_t
-from xenia.domain.domain cimport Vcpu
+from xenia.domain.domain cimport GuestAbi, Vcpu
 
 # A handler takes the (up to six) arguments and returns the guest's result: a value, or -XEN_E*.
 # HYPERCALL_CONTINUE says: not finished, call again with the arguments as the handler now left them (Xen's
@@ -14,8 +14,10 @@ cdef enum:
 
 ctypedef int64_t (*hypercall_fn)(Vcpu *vcpu, uint64_t *args) noexcept nogil
 
-# Dispatch the hypercall in vcpu.context (rax, rdi, rsi, rdx, r10, r8, r9; rip past the two-byte `syscall`).  A Verdict:
+# What a 64-bit PV guest has.
+cdef const GuestAbi *guest_pv64() noexcept nogil
+# Its hypercall: the one in vcpu.context (rax, rdi, rsi, rdx, r10, r8, r9; rip past the two-byte `syscall`).  A Verdict:
 # LEAVE when the vcpu blocked, yielded, set a timer, or is to stop or be preempted, or the domain shut down.
-cdef int hypercall(Vcpu *vcpu) noexcept nogil
+cdef int hypercall64(Vcpu *vcpu) noexcept nogil
 # One hypercall by number, without a context: HYPERCALL_* or the result.
 cdef int64_t hypercall_call(Vcpu *vcpu, uint64_t number, uint64_t *args) noexcept nogil

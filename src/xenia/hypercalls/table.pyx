@@ -57,7 +57,8 @@ from xenia.abi.xen cimport (
 )
 from xenia.cpu.context cimport CONTEXT_SEGMENTS, R8, R9, R10, RAX, RDI, RDX, RSI, Context
 from xenia.cpu.processor cimport LEAVE, RESUME
-from xenia.domain.domain cimport SHUTDOWN_NONE, Domain, Vcpu
+from xenia.domain.domain cimport GUEST_PV64, NR_GUESTS, SHUTDOWN_NONE, Domain, GuestAbi, Vcpu
+from xenia.domain.pv.bounce64 cimport bounce64, iret64
 from xenia.domain.upcall cimport events_pending
 from xenia.hypercalls.console cimport do_console_io
 from xenia.hypercalls.event cimport do_event_channel_op, do_event_channel_op_compat
@@ -104,31 +105,46 @@ from xenia.hypercalls.vcpu cimport do_vcpu_op
 from xenia.hypercalls.version cimport do_vm_assist, do_xen_version
 from xenia.machine.lock cimport lock, unlock
 
-from xenia.hypercalls.rows import Row, Support
+from xenia.hypercalls.rows import Guest, Row, RowLock, Support
 
 cdef struct Entry:
-    hypercall_fn handler
-    int nr_args
-    bint memory             # it is about the domain's frames and page tables, and holds their lock
+    hypercall_fn handlers[NR_GUESTS]
+    bint memory             # RowLock.MMU
 
 cdef Entry table[NR_HYPERCALLS]
 cdef list documented = []
+cdef dict COLUMNS = {Guest.PV64: GUEST_PV64}
+
+cdef GuestAbi PV64
+PV64.column = GUEST_PV64
+PV64.levels = 4
+PV64.hypercall = hypercall64
+PV64.bounce = bounce64
+PV64.iret = iret64
+
+
+cdef const GuestAbi *guest_pv64() noexcept nogil:
+    return &PV64
 
 
 cdef int64_t hypercall_call(Vcpu *vcpu, uint64_t number, uint64_t *args) noexcept nogil:
+    cdef hypercall_fn handler
     cdef int64_t result
-    if number >= NR_HYPERCALLS or table[number].handler == NULL:
+    if number >= NR_HYPERCALLS:
+        return -XEN_ENOSYS
+    handler = table[number].handlers[vcpu.domain.abi.column]
+    if handler == NULL:
         return -XEN_ENOSYS
     vcpu.domain.counts.hypercalls[number] += 1
     if not table[number].memory:
-        return table[number].handler(vcpu, args)
+        return handler(vcpu, args)
     lock(&vcpu.domain.mmu.lock)
-    result = table[number].handler(vcpu, args)
+    result = handler(vcpu, args)
     unlock(&vcpu.domain.mmu.lock)
     return result
 
 
-cdef int hypercall(Vcpu *vcpu) noexcept nogil:
+cdef int hypercall64(Vcpu *vcpu) noexcept nogil:
     cdef Context *context = &vcpu.context
     cdef Domain *domain = vcpu.domain
     cdef uint64_t args[6]
@@ -197,79 +213,83 @@ cdef int64_t do_multicall(Vcpu *vcpu, uint64_t *args) noexcept nogil:
     return 0
 
 
-cdef row(int number, str name, hypercall_fn handler, str arguments, support, str note=""):
-    table[number].handler = handler
-    table[number].nr_args = len(arguments.split(", ")) if arguments else 0
-    documented.append(Row(number, name, arguments, support, note))
+cdef row(int number, str name, hypercall_fn handler, str arguments, lock, tuple guests, support, str note=""):
+    for guest in guests:
+        table[number].handlers[<int>COLUMNS[guest]] = handler
+    table[number].memory = lock is RowLock.MMU
+    documented.append(Row(number, name, arguments, lock, guests, support, note))
 
 
 cdef fill():
     """Write every row.  Argument layouts are those of the public headers' comments."""
     full, partial, refused = Support.SUPPORTED, Support.PARTIAL, Support.REFUSED
-    row(HYPERVISOR_set_trap_table, "set_trap_table", do_set_trap_table, "traps", full)
-    row(HYPERVISOR_mmu_update, "mmu_update", do_mmu_update, "req, count, done, foreigndom", partial,
+    none, mmu = RowLock.NONE, RowLock.MMU
+    pv = (Guest.PV64,)
+    row(HYPERVISOR_set_trap_table, "set_trap_table", do_set_trap_table, "traps", none, pv, full)
+    row(HYPERVISOR_mmu_update, "mmu_update", do_mmu_update, "req, count, done, foreigndom", mmu, pv, partial,
         "the domain's own frames only")
-    row(HYPERVISOR_set_gdt, "set_gdt", do_set_gdt, "frame_list, entries", full)
-    row(HYPERVISOR_stack_switch, "stack_switch", do_stack_switch, "ss, esp", full)
-    row(HYPERVISOR_set_callbacks, "set_callbacks", do_set_callbacks, "event, failsafe, syscall", full)
-    row(HYPERVISOR_fpu_taskswitch, "fpu_taskswitch", do_fpu_taskswitch, "set", full)
-    row(HYPERVISOR_sched_op_compat, "sched_op_compat", do_sched_op_compat, "cmd, arg", full, "yield, block, shutdown")
-    row(HYPERVISOR_platform_op, "platform_op", do_platform_op, "op", refused, "EPERM: belongs to the control domain")
-    row(HYPERVISOR_set_debugreg, "set_debugreg", do_set_debugreg, "reg, value", full)
-    row(HYPERVISOR_get_debugreg, "get_debugreg", do_get_debugreg, "reg", full)
-    row(HYPERVISOR_update_descriptor, "update_descriptor", do_update_descriptor, "ma, desc", full)
-    row(HYPERVISOR_memory_op, "memory_op", do_memory_op, "cmd, arg", partial,
-        "no populate-on-demand, sharing, paging or vNUMA; add_to_physmap is for translated guests (EACCES)")
-    row(HYPERVISOR_multicall, "multicall", do_multicall, "call_list, nr_calls", full)
-    row(HYPERVISOR_update_va_mapping, "update_va_mapping", do_update_va_mapping, "va, val, flags", full)
-    row(HYPERVISOR_set_timer_op, "set_timer_op", do_set_timer_op, "timeout", full)
-    row(HYPERVISOR_event_channel_op_compat, "event_channel_op_compat", do_event_channel_op_compat, "op", full)
-    row(HYPERVISOR_xen_version, "xen_version", do_xen_version, "cmd, arg", full,
-        "build_id is refused (EPERM), the command line reads <denied>")
-    row(HYPERVISOR_console_io, "console_io", do_console_io, "cmd, count, buffer", full, "write; a read finds nothing")
-    row(HYPERVISOR_physdev_op_compat, "physdev_op_compat", do_physdev_op_compat, "op", partial, "as physdev_op")
-    row(HYPERVISOR_grant_table_op, "grant_table_op", do_grant_table_op, "cmd, uop, count", full,
-        "versions 1 and 2; dump_table is refused (ENOSYS)")
-    row(HYPERVISOR_vm_assist, "vm_assist", do_vm_assist, "cmd, type", full)
-    row(HYPERVISOR_update_va_mapping_otherdomain, "update_va_mapping_otherdomain", do_update_va_mapping_otherdomain,
-        "va, val, flags, domid", partial, "the domain's own frames only")
-    row(HYPERVISOR_iret, "iret", do_iret, "", full, "arguments on the kernel stack: struct iret_context")
-    row(HYPERVISOR_vcpu_op, "vcpu_op", do_vcpu_op, "cmd, vcpuid, extra_args", partial, "one vcpu: others are ENOENT")
-    row(HYPERVISOR_set_segment_base, "set_segment_base", do_set_segment_base, "which, base", full)
-    row(HYPERVISOR_mmuext_op, "mmuext_op", do_mmuext_op, "op, count, done, foreigndom", partial,
-        "the domain's own frames only")
-    row(HYPERVISOR_xsm_op, "xsm_op", do_xsm_op, "op", refused,
-        "ENOSYS: built without a security module, as Debian's Xen is")
-    row(HYPERVISOR_nmi_op, "nmi_op", do_nmi_op, "cmd, arg", full)
-    row(HYPERVISOR_sched_op, "sched_op", do_sched_op, "cmd, arg", full,
-        "pin_override and remote_shutdown are refused (EPERM)")
-    row(HYPERVISOR_callback_op, "callback_op", do_callback_op, "cmd, arg", full)
-    row(HYPERVISOR_xenoprof_op, "xenoprof_op", do_xenoprof_op, "op, arg", refused, "EPERM")
-    row(HYPERVISOR_event_channel_op, "event_channel_op", do_event_channel_op, "cmd, arg", full,
-        "two-level and FIFO; bind_pirq is refused (EPERM)")
-    row(HYPERVISOR_physdev_op, "physdev_op", do_physdev_op, "cmd, arg", partial,
-        "I/O privilege only: no interrupt lines, no PCI (EPERM)")
-    row(HYPERVISOR_hvm_op, "hvm_op", do_hvm_op, "op, arg", refused, "EINVAL: for HVM domains")
-    row(HYPERVISOR_sysctl, "sysctl", do_sysctl, "op", refused, "EPERM: belongs to the control domain")
-    row(HYPERVISOR_domctl, "domctl", do_domctl, "op", refused, "EPERM: belongs to the control domain")
-    row(HYPERVISOR_kexec_op, "kexec_op", do_kexec_op, "op, arg", refused, "EPERM: belongs to the control domain")
-    row(HYPERVISOR_xenpmu_op, "xenpmu_op", do_xenpmu_op, "op, arg", refused,
-        "EOPNOTSUPP: no virtual performance counters")
-    row(HYPERVISOR_dm_op, "dm_op", do_dm_op, "domid, nr_bufs, bufs", refused, "EPERM: belongs to device models")
-    row(HYPERVISOR_hypfs_op, "hypfs_op", do_hypfs_op, "cmd, arg1, arg2, arg3, arg4", refused,
+    row(HYPERVISOR_set_gdt, "set_gdt", do_set_gdt, "frame_list, entries", mmu, pv, full)
+    row(HYPERVISOR_stack_switch, "stack_switch", do_stack_switch, "ss, esp", none, pv, full)
+    row(HYPERVISOR_set_callbacks, "set_callbacks", do_set_callbacks, "event, failsafe, syscall", none, pv, full)
+    row(HYPERVISOR_fpu_taskswitch, "fpu_taskswitch", do_fpu_taskswitch, "set", none, pv, full)
+    row(HYPERVISOR_sched_op_compat, "sched_op_compat", do_sched_op_compat, "cmd, arg", none, pv, full,
+        "yield, block, shutdown")
+    row(HYPERVISOR_platform_op, "platform_op", do_platform_op, "op", none, pv, refused,
         "EPERM: belongs to the control domain")
-    row(HYPERVISOR_mca, "mca", do_mca, "op", refused, "EPERM: belongs to the control domain")
-    row(HYPERVISOR_paging_domctl_cont, "paging_domctl_cont", do_paging_domctl_cont, "op", refused,
+    row(HYPERVISOR_set_debugreg, "set_debugreg", do_set_debugreg, "reg, value", none, pv, full)
+    row(HYPERVISOR_get_debugreg, "get_debugreg", do_get_debugreg, "reg", none, pv, full)
+    row(HYPERVISOR_update_descriptor, "update_descriptor", do_update_descriptor, "ma, desc", mmu, pv, full)
+    row(HYPERVISOR_memory_op, "memory_op", do_memory_op, "cmd, arg", mmu, pv, partial,
+        "no populate-on-demand, sharing, paging or vNUMA; add_to_physmap is for translated guests (EACCES)")
+    row(HYPERVISOR_multicall, "multicall", do_multicall, "call_list, nr_calls", none, pv, full)
+    row(HYPERVISOR_update_va_mapping, "update_va_mapping", do_update_va_mapping, "va, val, flags", mmu, pv, full)
+    row(HYPERVISOR_set_timer_op, "set_timer_op", do_set_timer_op, "timeout", none, pv, full)
+    row(HYPERVISOR_event_channel_op_compat, "event_channel_op_compat", do_event_channel_op_compat, "op", none, pv, full)
+    row(HYPERVISOR_xen_version, "xen_version", do_xen_version, "cmd, arg", none, pv, full,
+        "build_id is refused (EPERM), the command line reads <denied>")
+    row(HYPERVISOR_console_io, "console_io", do_console_io, "cmd, count, buffer", none, pv, full,
+        "write; a read finds nothing")
+    row(HYPERVISOR_physdev_op_compat, "physdev_op_compat", do_physdev_op_compat, "op", mmu, pv, partial,
+        "as physdev_op")
+    row(HYPERVISOR_grant_table_op, "grant_table_op", do_grant_table_op, "cmd, uop, count", none, pv, full,
+        "versions 1 and 2; dump_table is refused (ENOSYS)")
+    row(HYPERVISOR_vm_assist, "vm_assist", do_vm_assist, "cmd, type", none, pv, full)
+    row(HYPERVISOR_update_va_mapping_otherdomain, "update_va_mapping_otherdomain", do_update_va_mapping_otherdomain,
+        "va, val, flags, domid", mmu, pv, partial, "the domain's own frames only")
+    row(HYPERVISOR_iret, "iret", do_iret, "", none, pv, full, "arguments on the kernel stack: struct iret_context")
+    row(HYPERVISOR_vcpu_op, "vcpu_op", do_vcpu_op, "cmd, vcpuid, extra_args", mmu, pv, partial,
+        "one vcpu: others are ENOENT")
+    row(HYPERVISOR_set_segment_base, "set_segment_base", do_set_segment_base, "which, base", none, pv, full)
+    row(HYPERVISOR_mmuext_op, "mmuext_op", do_mmuext_op, "op, count, done, foreigndom", mmu, pv, partial,
+        "the domain's own frames only")
+    row(HYPERVISOR_xsm_op, "xsm_op", do_xsm_op, "op", none, pv, refused,
+        "ENOSYS: built without a security module, as Debian's Xen is")
+    row(HYPERVISOR_nmi_op, "nmi_op", do_nmi_op, "cmd, arg", none, pv, full)
+    row(HYPERVISOR_sched_op, "sched_op", do_sched_op, "cmd, arg", none, pv, full,
+        "pin_override and remote_shutdown are refused (EPERM)")
+    row(HYPERVISOR_callback_op, "callback_op", do_callback_op, "cmd, arg", none, pv, full)
+    row(HYPERVISOR_xenoprof_op, "xenoprof_op", do_xenoprof_op, "op, arg", none, pv, refused, "EPERM")
+    row(HYPERVISOR_event_channel_op, "event_channel_op", do_event_channel_op, "cmd, arg", none, pv, full,
+        "two-level and FIFO; bind_pirq is refused (EPERM)")
+    row(HYPERVISOR_physdev_op, "physdev_op", do_physdev_op, "cmd, arg", mmu, pv, partial,
+        "I/O privilege only: no interrupt lines, no PCI (EPERM)")
+    row(HYPERVISOR_hvm_op, "hvm_op", do_hvm_op, "op, arg", none, pv, refused, "EINVAL: for HVM domains")
+    row(HYPERVISOR_sysctl, "sysctl", do_sysctl, "op", none, pv, refused, "EPERM: belongs to the control domain")
+    row(HYPERVISOR_domctl, "domctl", do_domctl, "op", none, pv, refused, "EPERM: belongs to the control domain")
+    row(HYPERVISOR_kexec_op, "kexec_op", do_kexec_op, "op, arg", none, pv, refused,
+        "EPERM: belongs to the control domain")
+    row(HYPERVISOR_xenpmu_op, "xenpmu_op", do_xenpmu_op, "op, arg", none, pv, refused,
+        "EOPNOTSUPP: no virtual performance counters")
+    row(HYPERVISOR_dm_op, "dm_op", do_dm_op, "domid, nr_bufs, bufs", none, pv, refused,
+        "EPERM: belongs to device models")
+    row(HYPERVISOR_hypfs_op, "hypfs_op", do_hypfs_op, "cmd, arg1, arg2, arg3, arg4", none, pv, refused,
+        "EPERM: belongs to the control domain")
+    row(HYPERVISOR_mca, "mca", do_mca, "op", none, pv, refused, "EPERM: belongs to the control domain")
+    row(HYPERVISOR_paging_domctl_cont, "paging_domctl_cont", do_paging_domctl_cont, "op", none, pv, refused,
         "EINVAL: belongs to the control domain")
 
 
 fill()
-for number in (
-    HYPERVISOR_mmu_update, HYPERVISOR_mmuext_op, HYPERVISOR_update_va_mapping, HYPERVISOR_update_va_mapping_otherdomain,
-    HYPERVISOR_set_gdt, HYPERVISOR_update_descriptor, HYPERVISOR_memory_op, HYPERVISOR_vcpu_op, HYPERVISOR_physdev_op,
-    HYPERVISOR_physdev_op_compat,
-):
-    table[<int>number].memory = True
 
 
 def rows() -> list[Row]:

@@ -27,6 +27,7 @@ from xenia.domain.domain cimport SHUTDOWN_NONE, SHUTDOWN_crash, Directory, Domai
 from xenia.domain.events cimport event_alloc_unbound, event_post
 from xenia.domain.pv.exits cimport on_exit
 from xenia.domain.time cimport clock_start, system_time, time_update, wallclock_update
+from xenia.hypercalls.table cimport guest_pv64
 from xenia.machine.machine cimport FRAME_SEG_DESC, Frame, MachineMemory
 from xenia.mm.pv.descriptors cimport set_gdt
 from xenia.hypervisor.run_loop cimport alarm_thread, run, wake
@@ -128,7 +129,8 @@ cdef class DomainHandle:
         self.ended = threading.Event()
         self.engine = engine_new(hypervisor.engine, hypervisor.memory)
         with nogil:
-            rc = domain_create(&domain, hypervisor.memory.machine, hypervisor.directory, domid, self.engine.processor)
+            rc = domain_create(&domain, hypervisor.memory.machine, hypervisor.directory, domid, guest_pv64(),
+                               self.engine.processor)
         if rc == -XEN_EEXIST:
             raise HypervisorBug(f"domain number {domid} was given out, and somebody has it")
         if rc:

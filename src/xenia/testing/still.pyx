@@ -45,7 +45,7 @@ from xenia.domain.time cimport (
     wallclock_update,
 )
 from xenia.domain.upcall cimport vcpu_unblock
-from xenia.hypercalls.table cimport HYPERCALL_CONTINUE, HYPERCALL_DONE, hypercall, hypercall_call
+from xenia.hypercalls.table cimport HYPERCALL_CONTINUE, HYPERCALL_DONE, guest_pv64, hypercall64, hypercall_call
 from xenia.machine.machine cimport Machine, MachineMemory, frame_words, machine_alloc
 from xenia.mm.access cimport copy_to_guest
 from xenia.testing.lock cimport Asker, asker
@@ -114,7 +114,7 @@ cdef class StillDomain:
         self.others = Others() if beside is None else (<StillDomain>beside).others
         self.processor = RecordingProcessor()
         self.processor.attach(self.memory.machine)
-        rc = domain_create(&self.domain, self.memory.machine, self.others.directory, domid,
+        rc = domain_create(&self.domain, self.memory.machine, self.others.directory, domid, guest_pv64(),
                            &self.processor.state.processor)
         if rc:
             raise ValueError(f"there can be no domain {domid}: errno {-rc}")
@@ -259,7 +259,7 @@ cdef class StillDomain:
         context.gpr[RDI], context.gpr[RSI], context.gpr[RDX] = args[0], args[1], args[2]
         context.gpr[R10], context.gpr[R8], context.gpr[R9] = args[3], args[4], args[5]
         context.rip = 0x1002
-        return hypercall(self.domain.vcpus[0]) == LEAVE
+        return hypercall64(self.domain.vcpus[0]) == LEAVE
 
     @property
     def registers(self) -> dict[str, int]:

@@ -24,7 +24,7 @@ from xenia.domain.pv.traps cimport (
     deliver_pending, general_protection, hypercall_iret, inject_exception, invalid_opcode, page_fault, soft_interrupt,
     syscall_from_user,
 )
-from xenia.hypercalls.table cimport HYPERCALL_CONTINUE, hypercall_fn
+from xenia.hypercalls.table cimport HYPERCALL_CONTINUE, guest_pv64, hypercall_fn
 from xenia.hypercalls.traps cimport (
     do_callback_op, do_fpu_taskswitch, do_get_debugreg, do_nmi_op, do_set_callbacks, do_set_debugreg,
     do_set_segment_base, do_set_trap_table, do_stack_switch,
@@ -58,7 +58,7 @@ cdef class StillVcpu:
         self.memory = MachineMemory(1 << 20)
         self.recorder = RecordingProcessor()
         self.recorder.attach(self.memory.machine)
-        if domain_create(&self.domain, self.memory.machine, NULL, DOMID, &self.recorder.state.processor):
+        if domain_create(&self.domain, self.memory.machine, NULL, DOMID, guest_pv64(), &self.recorder.state.processor):
             raise MemoryError
         self.vcpu = self.domain.vcpus[0]
 

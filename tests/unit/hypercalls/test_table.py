@@ -15,7 +15,7 @@ from xenia.abi.version import (
 )
 from xenia.abi.xen import Hypercall
 from xenia.hypercalls.document import document
-from xenia.hypercalls.rows import Support
+from xenia.hypercalls.rows import Guest, RowLock, Support
 from xenia.hypercalls.table import rows
 from xenia.testing.still import CONTINUE, DONE, StillDomain
 
@@ -51,6 +51,13 @@ def test_numbers_are_unique_and_every_reservation_has_a_note() -> None:
     numbers = [row.number for row in rows()]
     assert len(numbers) == len(set(numbers))
     assert all(row.note for row in rows() if row.support is not Support.SUPPORTED)
+
+
+def test_each_row_says_its_lock_and_its_guests() -> None:
+    locks = {row.name: row.lock for row in rows()}
+    assert locks["mmu_update"] is RowLock.MMU
+    assert locks["xen_version"] is RowLock.NONE
+    assert all(row.guests == (Guest.PV64,) for row in rows())
 
 
 @pytest.mark.parametrize("number", [11, 38, 39, 43, 50, 63, 64, 1000, 0x100000011, (1 << 64) - 1])

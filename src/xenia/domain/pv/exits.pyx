@@ -13,7 +13,6 @@ from xenia.domain.pv.traps cimport (
     deliver_pending, general_protection, inject_exception, invalid_opcode, page_fault, soft_interrupt,
     syscall_from_user,
 )
-from xenia.hypercalls.table cimport hypercall
 
 
 cdef int on_exit(void *opaque, Exit *exit) noexcept nogil:
@@ -21,7 +20,7 @@ cdef int on_exit(void *opaque, Exit *exit) noexcept nogil:
     cdef Domain *domain = vcpu.domain
     cdef int verdict
     if exit.kind == EXIT_SYSCALL:
-        verdict = hypercall(vcpu) if vcpu.context.kernel else syscall_from_user(vcpu, False)
+        verdict = vcpu.domain.abi.hypercall(vcpu) if vcpu.context.kernel else syscall_from_user(vcpu, False)
     elif exit.kind == EXIT_EXCEPTION:
         domain.counts.exceptions[exit.vector & 31] += 1
         if exit.vector == TRAP_PF:

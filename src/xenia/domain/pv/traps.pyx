@@ -2,8 +2,8 @@
 
 Theory of operation.  A guest kernel has no IDT that a processor reads.  It registers entry points with the hypervisor
 (set_trap_table, callback_op), and whatever happens to it is *bounced*: the hypervisor switches to the guest's kernel
-mode, pushes on its kernel stack a frame like the one the processor would have pushed (bounce64), and lets the vcpu
-continue at the entry point.  Some faults never get that far: an instruction is done in software instead, or a page
+mode, pushes on its kernel stack a frame like the one the processor would have pushed (GuestAbi.bounce), and lets the
+vcpu continue at the entry point.  Some faults never get that far: an instruction is done in software instead, or a page
 table's entry is written, or a page of descriptors mapped.
 
 The failsafe callback, for segment registers that cannot be loaded again, is never called: they stay loaded.  Nothing
@@ -23,7 +23,7 @@ from xenia.cpu.processor cimport (
 )
 from xenia.domain.domain cimport SHUTDOWN_NONE, Vcpu
 from xenia.domain.lifecycle cimport domain_crash
-from xenia.domain.pv.bounce64 cimport BOUNCE_ERROR_CODE, BOUNCE_MASK_EVENTS, IRET_CRASHED, bounce64, iret64
+from xenia.domain.pv.bounce64 cimport BOUNCE_ERROR_CODE, BOUNCE_MASK_EVENTS, IRET_CRASHED
 from xenia.domain.pv.control cimport CR0_TS
 from xenia.domain.pv.cpuid cimport emulate_forced
 from xenia.domain.pv.emulate cimport emulate_privileged
@@ -56,11 +56,11 @@ cdef inline int bounce_trap(Vcpu *vcpu, int vector, int how, uint32_t error) noe
     cdef trap_info_t *trap = &vcpu.traps.table[vector]
     if trap.flags & TRAP_FLAGS_MASK_EVENTS:
         how |= BOUNCE_MASK_EVENTS
-    return bounce64(vcpu, trap.address, how, error)
+    return vcpu.domain.abi.bounce(vcpu, trap.address, how, error)
 
 
 cdef inline int bounce_callback(Vcpu *vcpu, Callback *callback) noexcept nogil:
-    return bounce64(vcpu, callback.address, BOUNCE_MASK_EVENTS if callback.disables_events else 0, 0)
+    return vcpu.domain.abi.bounce(vcpu, callback.address, BOUNCE_MASK_EVENTS if callback.disables_events else 0, 0)
 
 
 cdef int inject_exception(Vcpu *vcpu, int vector, uint32_t error, uint64_t address) noexcept nogil:
@@ -225,7 +225,7 @@ cdef int syscall_from_user(Vcpu *vcpu, bint is_sysenter) noexcept nogil:
 
 cdef int hypercall_iret(Vcpu *vcpu) noexcept nogil:
     cdef uint32_t error = 0
-    cdef int vector = iret64(vcpu, &error)
+    cdef int vector = vcpu.domain.abi.iret(vcpu, &error)
     if vector == IRET_CRASHED:
         return LEAVE
     return inject_exception(vcpu, vector, error, 0) if vector else RESUME
@@ -241,5 +241,5 @@ cdef int deliver_pending(Vcpu *vcpu) noexcept nogil:
         if bounce_trap(vcpu, TRAP_NMI, 0, 0) == LEAVE:
             return LEAVE
     if vcpu.info.evtchn_upcall_pending and not vcpu.info.evtchn_upcall_mask:
-        return bounce64(vcpu, vcpu.traps.event_callback.address, BOUNCE_MASK_EVENTS, 0)
+        return vcpu.domain.abi.bounce(vcpu, vcpu.traps.event_callback.address, BOUNCE_MASK_EVENTS, 0)
     return RESUME
