@@ -6,34 +6,27 @@ import threading
 from contextlib import suppress
 from typing import Any
 
-from xenia.abi.blkif import BLKIF_SECTOR_SIZE
 from xenia.backends.console.device import Console
 from xenia.backends.console.persist import ConsoleState
 from xenia.backends.console.sink import Sink
 from xenia.errors import ConfigError
-from xenia.foreign.foreign import Foreign
-from xenia.hypervisor.foreign import DomainForeign
 from xenia.hypervisor.machine import DomainHandle
 from xenia.hypervisor.persist import resume
 from xenia.machine.thread import HostThread
 from xenia.shutdown import Reason, Shutdown
-from xenia.storage.layer import Layer
-from xenia.toolstack.config.device import Backing, DeviceConfig
-from xenia.toolstack.config.disk import DiskConfig
-from xenia.toolstack.devices.device import Device, DeviceState, Served
-from xenia.toolstack.devices.disk import Disk
-from xenia.toolstack.devices.kinds import KINDS, listed
-from xenia.toolstack.devices.served_disk import ServedDisk, ServedDiskConfig
+from xenia.toolstack.devices.device import Device
+from xenia.toolstack.devices.kinds import listed
 from xenia.toolstack.machine.console import console_of
 from xenia.toolstack.machine.frozen import Frozen, freeze
 from xenia.toolstack.machine.house import House
+from xenia.toolstack.machine.site import DomainSite
 from xenia.toolstack.machine.store_layout import remove_home, write_backend_home, write_home, write_window_size
 from xenia.toolstack.releases import Releases
 from xenia.xenstore.client import Client
 from xenia.xenstore.error import StoreError
 
 
-class Domain:
+class Domain(DomainSite):
     """One guest, made by `Machine.create_domain`.
 
     name, memory, driver_domain    as it was created; memory in bytes
@@ -55,15 +48,9 @@ class Domain:
         driver_domain: bool = False,
         console_state: ConsoleState | None = None,
     ) -> None:
-        self.name = name
+        super().__init__(house, vm, name, driver_domain)
         self.memory = memory
-        self.driver_domain = driver_domain
-        self.vm = vm
-        self.devices: list[Device] = []
-        self._house = house
         self._keys = house.store.client()
-        self._foreign = DomainForeign(vm)
-        self._serves: list[Served] = []  # to others
         self.sink = sink
         self.console = self._console(console_state)
         self._settling = threading.Lock()
@@ -76,7 +63,7 @@ class Domain:
 
     def _console(self, state: ConsoleState | None) -> Console:
         vm, log = self.vm, self._house.log
-        return console_of(vm, self._foreign, self.sink, lambda data: log.said(vm.domid, data), state)
+        return console_of(vm, self.foreign, self.sink, lambda data: log.said(vm.domid, data), state)
 
     @property
     def destroyed(self) -> bool:
@@ -84,14 +71,9 @@ class Domain:
         return self._destroyed
 
     @property
-    def domid(self) -> int:
-        """The domain's number."""
-        return self.vm.domid
-
-    @property
-    def foreign(self) -> Foreign:
-        """The domain as its backends see it: what it grants to domain 0, and the ports it opens for it."""
-        return self._foreign
+    def runs(self) -> bool:
+        """Whether it has not ended, nor was destroyed."""
+        return self.shutdown is None and not self._destroyed
 
     def start(self) -> None:
         """Let the guest run, on a host thread of its own.  Once only; ConfigError when it was destroyed."""
@@ -101,138 +83,13 @@ class Domain:
             self.console.start()
             self.vm.start(self._ended)
 
-    def attach(self, config: DeviceConfig, behind: Backing | None = None) -> Device:
-        """Plug in a device of any kind, before the guest starts or while it runs.
-
-        behind      what it stands on, as `config.open` gives it, which is closed with the device, and stays open where
-                    this fails.  None: it is opened here
-
-        ConfigError when that cannot be opened, or its name is taken.
-        """
-        opened = config.open() if behind is None else behind
-        try:
-            device = KINDS[config.kind].functions.plug(self, config, opened)
-        except BaseException:
-            if behind is None:
-                with suppress(OSError, ConfigError):  # nothing was written
-                    opened.close()
-            raise
-        self.devices.append(device)
-        return device
-
-    def resume_device(self, state: DeviceState, behind: Backing) -> Device:
-        """Go on with a device that another domain had (`Device.suspend`), on what it stood on, which stays the caller's
-        where this fails.  Its keys are in the store already.  ConfigError."""
-        device = KINDS[state.kind].functions.resume(self, state, behind)
-        self.devices.append(device)
-        return device
-
-    def attach_disk(
-        self,
-        layer: Layer,
-        *,
-        name: str | None = None,
-        read_only: bool = False,
-        cdrom: bool = False,
-        sector_size: int = BLKIF_SECTOR_SIZE,
-        persistent: bool | None = None,
-        discard: bool = True,
-    ) -> Disk:
-        """Plug in a disk, before the guest starts or while it runs.  The layer is closed with the domain; it stays open
-        where this fails.
-
-        name        xvda, hdc, ... (xen-vbd-interface(7)); None: the first xvd that is free
-        persistent  let the guest copy through pages that stay granted, which it has to where it serves the disk to
-                    another domain: it cannot grant what was granted to it.  None: a driver domain may
-
-        The other options are VbdConfig's.  ConfigError when there is no such name, or it is taken.
-        """
-        config = DiskConfig(  # without words: none say what the layer is
-            "", name, read_only=read_only, cdrom=cdrom, sector_size=sector_size, persistent=persistent, discard=discard
-        )
-        disk = self.attach(config, layer)
-        assert isinstance(disk, Disk)
-        return disk
-
-    def attach_disk_of(
-        self,
-        driver: Domain,
-        params: str,
-        *,
-        name: str | None = None,
-        read_only: bool = False,
-        cdrom: bool = False,
-        number: str | None = None,
-        script: str | None = None,
-    ) -> ServedDisk:
-        """Plug in a disk that another domain serves: a block device that is there already, in a domain with Linux's
-        xen-blkback.
-
-        params      the path of the device's node in the driver domain
-        name        xvda, hdc, ... (xen-vbd-interface(7)); None: the first xvd that is free
-        number      the device's number there as MAJOR:MINOR, where it does not follow from the node's name
-        script      the driver domain runs this hotplug script, which finds the number; nothing is done here
-
-        ConfigError when `driver` is no driver domain of this machine, the number is not known, there is no such name,
-        or it is taken.
-        """
-        self._check_driver(driver)
-        disk = self.attach(ServedDiskConfig(driver.domid, params, name, read_only, cdrom, number, script))
-        assert isinstance(disk, ServedDisk)
-        return disk
-
-    @property
-    def disks(self) -> list[Disk]:
-        """Of the devices, the disks that we serve."""
-        return [device for device in self.devices if isinstance(device, Disk)]
-
-    @property
-    def served_disks(self) -> list[ServedDisk]:
-        """Of the devices, the disks that other domains serve."""
-        return [device for device in self.devices if isinstance(device, ServedDisk)]
-
-    # --- What devices have of it: see devices/device.py
-
-    def foreign_to(self, driver: int) -> Foreign:
-        """The domain as a backend in another one sees it."""
-        return DomainForeign(self.vm, driver)
-
-    def store_client(self) -> Client:
-        """Another client of the machine's xenstore, with the rights of domain 0."""
-        return self._house.store.client()
-
-    def driver(self, domid: int) -> Domain:
-        """The driver domain of that number, which may serve this one.  ConfigError where there is none."""
-        for other in self._house.domains:
-            if other.domid == domid and not other.destroyed:
-                self._check_driver(other)
-                return other
-        raise ConfigError(f"there is no domain {domid} that could serve anything")
-
-    def _check_driver(self, driver: Domain) -> None:
-        if not driver.driver_domain or driver._house is not self._house or driver is self:
-            raise ConfigError(f"'{driver.name}' serves no disks: create it in this machine, with driver_domain=True")
-        if driver.destroyed:
-            raise ConfigError(f"the driver domain '{driver.name}' is gone")
-
-    @property
-    def runs(self) -> bool:
-        """Whether it has not ended, nor was destroyed."""
-        return self.shutdown is None and not self._destroyed
-
-    def serve(self, device: Served) -> None:
-        """It serves this device to another domain, from now on."""
-        self._serves = [*(served for served in self._serves if not served.removed), device]
-
-    # --- What the guest is told, and how it ends
-
     def introduce(self) -> None:
         """Write what a toolstack writes into xenstore for a PV domain, and serve its store page."""
         with self._keys.transaction() as keys:
             write_home(keys, self.name, self.memory, self.vm)
             if self.driver_domain:
                 write_backend_home(keys, self.domid)
-        self._house.store.attach(self._foreign)
+        self._house.store.attach(self.foreign)
 
     def set_window_size(self, rows: int, columns: int) -> None:
         """Tell the guest how large the window is that shows its console, where Xenia's agent looks for it."""
@@ -269,11 +126,6 @@ class Domain:
         """
         with self._freezing:
             return freeze(self, timeout)
-
-    @property
-    def serves(self) -> bool:
-        """Whether it serves devices to others."""
-        return any(not served.removed for served in self._serves)
 
     @property
     def xenstore(self) -> Client:

@@ -15,6 +15,7 @@ from xenia.storage.memory import Memory
 from xenia.toolstack.config.machine import MIB
 from xenia.toolstack.machine.domain import Domain
 from xenia.toolstack.machine.machine import Machine
+from xenia.toolstack.machine.site import DomainSite
 
 pytestmark = pytest.mark.skipif(embedded() is None, reason="the built-in guest is not built: no C compiler for x86-64")
 
@@ -38,7 +39,7 @@ def test_help_says_what_each_attribute_of_a_domain_is(domain: Domain) -> None:
     for names in re.findall(r"^ \|  (\w+(?:, \w+)*)  +\S", shown, re.MULTILINE):  # of one space: a sentence
         told.update(names.split(", "))
     assert {name for name in vars(domain) if not name.startswith("_")} <= told
-    for name, member in vars(Domain).items():
+    for name, member in {**vars(DomainSite), **vars(Domain)}.items():
         assert name.startswith("_") or member.__doc__, name
 
 

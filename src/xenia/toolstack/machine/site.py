@@ -1,0 +1,175 @@
+"""A domain as its devices see it (devices/device.py's Site and Driver): what is plugged in, and how."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from contextlib import suppress
+
+from xenia.abi.blkif import BLKIF_SECTOR_SIZE
+from xenia.errors import ConfigError
+from xenia.foreign.foreign import Foreign
+from xenia.hypervisor.foreign import DomainForeign
+from xenia.hypervisor.machine import DomainHandle
+from xenia.storage.layer import Layer
+from xenia.toolstack.config.device import Backing, DeviceConfig
+from xenia.toolstack.config.disk import DiskConfig
+from xenia.toolstack.devices.device import Device, DeviceState, Served
+from xenia.toolstack.devices.disk import Disk
+from xenia.toolstack.devices.kinds import KINDS
+from xenia.toolstack.devices.served_disk import ServedDisk, ServedDiskConfig
+from xenia.toolstack.machine.house import House
+from xenia.xenstore.client import Client
+
+
+class DomainSite(ABC):
+    """A domain, as far as devices are concerned."""
+
+    def __init__(self, house: House, vm: DomainHandle, name: str, driver_domain: bool) -> None:
+        self.name = name
+        self.driver_domain = driver_domain
+        self.vm = vm
+        self.devices: list[Device] = []
+        self._house = house
+        self._foreign = DomainForeign(vm)
+        self._serves: list[Served] = []  # to others
+
+    @property
+    def domid(self) -> int:
+        """The domain's number."""
+        return self.vm.domid
+
+    @property
+    def foreign(self) -> Foreign:
+        """The domain as its backends see it: what it grants to domain 0, and the ports it opens for it."""
+        return self._foreign
+
+    @property
+    @abstractmethod
+    def destroyed(self) -> bool:
+        """Whether `destroy` was called."""
+
+    @property
+    @abstractmethod
+    def runs(self) -> bool:
+        """Whether it has not ended, nor was destroyed."""
+
+    def attach(self, config: DeviceConfig, behind: Backing | None = None) -> Device:
+        """Plug in a device of any kind, before the guest starts or while it runs.
+
+        behind      what it stands on, as `config.open` gives it, which is closed with the device, and stays open where
+                    this fails.  None: it is opened here
+
+        ConfigError when that cannot be opened, or its name is taken.
+        """
+        opened = config.open() if behind is None else behind
+        try:
+            device = KINDS[config.kind].functions.plug(self, config, opened)
+        except BaseException:
+            if behind is None:
+                with suppress(OSError, ConfigError):  # nothing was written
+                    opened.close()
+            raise
+        self.devices.append(device)
+        return device
+
+    def resume_device(self, state: DeviceState, behind: Backing) -> Device:
+        """Go on with a device that another domain had (`Device.suspend`), on what it stood on, which stays the caller's
+        where this fails.  Its keys are in the store already.  ConfigError."""
+        device = KINDS[state.kind].functions.resume(self, state, behind)
+        self.devices.append(device)
+        return device
+
+    def attach_disk(
+        self,
+        layer: Layer,
+        *,
+        name: str | None = None,
+        read_only: bool = False,
+        cdrom: bool = False,
+        sector_size: int = BLKIF_SECTOR_SIZE,
+        persistent: bool | None = None,
+        discard: bool = True,
+    ) -> Disk:
+        """Plug in a disk, before the guest starts or while it runs.  The layer is closed with the domain; it stays open
+        where this fails.
+
+        name        xvda, hdc, ... (xen-vbd-interface(7)); None: the first xvd that is free
+        persistent  let the guest copy through pages that stay granted, which it has to where it serves the disk to
+                    another domain: it cannot grant what was granted to it.  None: a driver domain may
+
+        The other options are VbdConfig's.  ConfigError when there is no such name, or it is taken.
+        """
+        config = DiskConfig(  # without words: none say what the layer is
+            "", name, read_only=read_only, cdrom=cdrom, sector_size=sector_size, persistent=persistent, discard=discard
+        )
+        disk = self.attach(config, layer)
+        assert isinstance(disk, Disk)
+        return disk
+
+    def attach_disk_of(
+        self,
+        driver: DomainSite,
+        params: str,
+        *,
+        name: str | None = None,
+        read_only: bool = False,
+        cdrom: bool = False,
+        number: str | None = None,
+        script: str | None = None,
+    ) -> ServedDisk:
+        """Plug in a disk that another domain serves: a block device that is there already, in a domain with Linux's
+        xen-blkback.
+
+        params      the path of the device's node in the driver domain
+        name        xvda, hdc, ... (xen-vbd-interface(7)); None: the first xvd that is free
+        number      the device's number there as MAJOR:MINOR, where it does not follow from the node's name
+        script      the driver domain runs this hotplug script, which finds the number; nothing is done here
+
+        ConfigError when `driver` is no driver domain of this machine, the number is not known, there is no such name,
+        or it is taken.
+        """
+        self._check_driver(driver)
+        disk = self.attach(ServedDiskConfig(driver.domid, params, name, read_only, cdrom, number, script))
+        assert isinstance(disk, ServedDisk)
+        return disk
+
+    @property
+    def disks(self) -> list[Disk]:
+        """Of the devices, the disks that we serve."""
+        return [device for device in self.devices if isinstance(device, Disk)]
+
+    @property
+    def served_disks(self) -> list[ServedDisk]:
+        """Of the devices, the disks that other domains serve."""
+        return [device for device in self.devices if isinstance(device, ServedDisk)]
+
+    def foreign_to(self, driver: int) -> Foreign:
+        """The domain as a backend in another one sees it."""
+        return DomainForeign(self.vm, driver)
+
+    def store_client(self) -> Client:
+        """Another client of the machine's xenstore, with the rights of domain 0."""
+        return self._house.store.client()
+
+    def driver(self, domid: int) -> DomainSite:
+        """The driver domain of that number, which may serve this one.  ConfigError where there is none."""
+        for other in self._house.domains:
+            if other.domid == domid and not other.destroyed:
+                self._check_driver(other)
+                return other
+        raise ConfigError(f"there is no domain {domid} that could serve anything")
+
+    def _check_driver(self, driver: DomainSite) -> None:
+        if not driver.driver_domain or driver._house is not self._house or driver is self:
+            raise ConfigError(f"'{driver.name}' serves no disks: create it in this machine, with driver_domain=True")
+        if driver.destroyed:
+            raise ConfigError(f"the driver domain '{driver.name}' is gone")
+
+    def serve(self, device: Served) -> None:
+        """It serves this device to another domain, from now on."""
+        self._serves = [*(served for served in self._serves if not served.removed), device]
+
+    @property
+    def serves(self) -> bool:
+        """Whether it serves devices to others."""
+        return any(not served.removed for served in self._serves)
