@@ -1,4 +1,4 @@
-"""What the suites over storage stacks have in common."""
+"""What the suites over storage stacks, and those over engines, have in common."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from xenia.cpu.registry import engine_kind, engines
 from xenia.storage import kinds
 from xenia.storage.luks2 import Cost
+from xenia.testing import bare, interpreter
 
 
 @pytest.fixture
@@ -25,3 +27,38 @@ def memory_path() -> Iterator[Path]:
 def cheap_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """What makes trying passphrases slow for others would make these tests slow."""
     monkeypatch.setattr(kinds, "Cost", lambda *_: Cost(1000, 0, digest=1000))
+
+
+assert interpreter  # registers itself
+
+
+@pytest.fixture(params=[kind.name for kind in engines()])
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Every engine that is known in turn: what runs the programs of this test."""
+    name: str = request.param
+    monkeypatch.setattr(bare, "ENGINE", name)
+    return name
+
+
+@pytest.fixture(params=[kind.name for kind in engines()])
+def destination(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Every engine in turn once more: what programs of this test are moved to."""
+    name: str = request.param
+    monkeypatch.setattr(bare, "DESTINATION", name)
+    return name
+
+
+def lacks(item: pytest.Item) -> bool:
+    """Does the case need what one of its engines cannot do?  `@pytest.mark.needs` names capabilities."""
+    parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    names = {str(parameters[role]) for role in ("engine", "destination") if role in parameters}
+    needs = [need for marker in item.iter_markers("needs") for need in marker.args]
+    return not all(getattr(engine_kind(name).capabilities, need) for name in names for need in needs)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what an engine cannot do."""
+    left_out = [item for item in items if lacks(item)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]

@@ -5,6 +5,8 @@ import pytest
 from tests.assembler import assemble
 from xenia.testing.bare import DATA, Program
 
+pytestmark = [pytest.mark.usefixtures("engine"), pytest.mark.needs("every_instruction")]
+
 RAX, RBX = 0, 3
 GP, UD = 13, 6
 FSGSBASE = 1 << 16

@@ -22,6 +22,8 @@ from xenia.testing.bare import (
     Program,
 )
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI = range(8)
 R11 = 11
 
@@ -106,7 +108,7 @@ BEYOND = [SIZE >> 12, 1 << 20, 1 << 32, (1 << 40) - 512, (1 << 40) - 1]  # frame
 @pytest.mark.parametrize(
     ("access", "error"),
     [("mov (%rdi), %eax", 0), ("mov %eax, (%rdi)", WRITE), ("jmp *%rdi", FETCH), ("rep stosb", WRITE),
-     ("fildll (%rdi)", 0)],
+     pytest.param("fildll (%rdi)", 0, marks=pytest.mark.needs("x87_bits"))],
 )  # fmt: skip
 @pytest.mark.parametrize("large", [False, True], ids=["4K", "2M"])
 def test_an_entry_that_names_no_frame_of_the_machine_is_a_fault_of_its_reserved_bits(
@@ -163,6 +165,7 @@ def test_what_cpuid_does_not_offer_is_an_invalid_opcode(instruction: str, user: 
     assert fault(instruction, user)[0] == UD
 
 
+@pytest.mark.needs("every_instruction")
 def test_the_registers_of_mpx_are_not_there() -> None:
     program = run(f"mov ${DATA}, %edi; bndldx (%rdi,%rax), %bnd0; bndstx %bnd0, (%rdi,%rax); mov $3, %ebx")
     assert program.last[0] == "syscall"
@@ -212,6 +215,7 @@ def watching(source: str, kind: int) -> Program:
     return program
 
 
+@pytest.mark.needs("debug_registers")
 @pytest.mark.parametrize(
     ("kind", "instruction", "length"),
     [
@@ -230,6 +234,7 @@ def test_a_data_watchpoint_traps_after_the_instruction(kind: int, instruction: s
     assert program.last[0] == "syscall"
 
 
+@pytest.mark.needs("debug_registers")
 def test_a_data_watchpoint_traps_at_its_instruction_however_often_the_program_is_stopped() -> None:
     # One block: the watched store, then others, then the way out.
     source = f"mov $20000, %ebp; 1: movl $7, {DATA + 4}; incl %ebx; incl %ebx; mov $6, %eax; syscall; dec %ebp; jnz 1b"
@@ -256,6 +261,7 @@ def test_a_data_watchpoint_traps_at_its_instruction_however_often_the_program_is
     assert program.gpr[RBX] == 40000
 
 
+@pytest.mark.needs("debug_registers")
 @pytest.mark.parametrize(
     ("kind", "instruction"),
     [(WATCH_WRITES, f"mov {DATA + 4}, %ebx"), (WATCH_ALL, f"movl $1, {DATA + 8}"), (WATCH_ALL, f"movl $1, {DATA}")],
@@ -264,6 +270,7 @@ def test_a_data_watchpoint_leaves_other_accesses_alone(kind: int, instruction: s
     assert watching(instruction, kind).last[0] == "syscall"
 
 
+@pytest.mark.needs("debug_registers")
 def test_a_breakpoint_in_a_debug_register_stops_before_the_instruction() -> None:
     program = Program(assemble("nop; inc %ebx; nop;" + LEAVE))
     program.set_debugreg(0, CODE + 1)
@@ -291,6 +298,7 @@ def test_a_mapping_changes_with_its_flush() -> None:
     assert program.gpr[RBX] == 2
 
 
+@pytest.mark.needs("shows_translations")
 def test_a_mapping_without_its_flush_is_found_by_the_checker() -> None:
     page, second = DATA >> 12, DATA + 0x1000
     program = Program(
@@ -383,6 +391,7 @@ STRESS = f"""
 """
 
 
+@pytest.mark.needs("every_instruction")
 def test_stopping_anywhere_never_changes_what_a_program_computes() -> None:
     undisturbed = run(STRESS)
     expected = undisturbed.read(DATA, 128), undisturbed.gpr
@@ -417,6 +426,7 @@ def writer_and_reader(number: int, barrier: str) -> bytes:
     )
 
 
+@pytest.mark.needs("every_instruction")
 @pytest.mark.parametrize(
     "barrier",
     [

@@ -12,6 +12,8 @@ import pytest
 from tests.assembler import assemble
 from xenia.testing.bare import CODE, DATA, ROOT, SIZE, TABLE, UPPER, Program
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 RBX, RBP = 3, 5
 FRAME = 0x1000
 OTHER = DATA + FRAME

@@ -7,6 +7,8 @@ import pytest
 from tests.assembler import assemble
 from xenia.testing.bare import CODE, DATA, STACK, UPPER, Program
 
+pytestmark = [pytest.mark.usefixtures("engine"), pytest.mark.needs("segments")]
+
 RCX, RBX, RSP = 1, 3, 4
 GP, NP, SS, DB, PF, BP = 13, 11, 12, 1, 14, 3
 PRESENT, USER = 1, 4

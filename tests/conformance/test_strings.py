@@ -8,6 +8,8 @@ import pytest
 from tests.assembler import assemble
 from xenia.testing.bare import CODE, DATA, READ_ONLY, SIZE, Program
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 RAX, RCX, RSI, RDI = 0, 1, 6, 7
 SPAN = 0x4000  # bytes from DATA on that a program may touch
 LEAVE = "xor %eax, %eax; syscall"
@@ -113,6 +115,7 @@ def test_single_steps_are_single_elements() -> None:
     assert all(earlier - later in (0, 1) for earlier, later in pairwise(left))
 
 
+@pytest.mark.needs("debug_registers")
 def test_a_watched_byte_is_noticed_inside_a_long_stretch() -> None:
     program = Program(assemble(f"mov $3000, %ecx; mov ${DATA}, %edi; rep stosb; {LEAVE}"))
     program.set_debugreg(0, DATA + 1000)

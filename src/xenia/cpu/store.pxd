@@ -27,3 +27,7 @@ cdef void string_step(const Instruction *instruction, Context *context, int size
                       bint target) noexcept nogil
 # rip behind the instruction.
 cdef void retire(const Instruction *instruction, Context *context) noexcept nogil
+# One of add or adc sbb and sub xor, by its number in 00-37: the result, and the flags in the context.
+cdef uint64_t arithmetic(Context *context, int operation, uint64_t a, uint64_t b, int size) noexcept nogil
+# Does the condition of a jcc, setcc or cmovcc hold?
+cdef bint condition(const Context *context, int code) noexcept nogil

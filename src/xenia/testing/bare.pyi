@@ -28,13 +28,15 @@ UPPER: int
 FLAT: dict[Any, Any]
 ROOT: int
 TABLE: int
+ENGINE: str
+DESTINATION: str
 
 class Program:
     """Machine code, loaded at CODE of a fresh machine, on an engine of its own.
 
     upper     it starts at its address in the upper half, with its stack there too
     beside    the memory is that program's, and what is at CODE and STACK there is NEXT bytes further on here
-    engine    the name of what runs it; by default `default_engine`
+    engine    the name of what runs it; by default `ENGINE`
     """
     @property
     def engine_name(self) -> str: ...
@@ -59,7 +61,7 @@ class Program:
         """Stop the program at the next translated block; from any thread."""
         ...
     def move(self, engine: str | None = None) -> None:
-        """Go on on another engine, just made, of the same kind or that one: it gets the old one's registers alone."""
+        """Go on on another engine, just made, that one or `DESTINATION`: it gets the old one's registers alone."""
         ...
     def read(self, address: int, length: int) -> bytes:
         """Machine memory."""

@@ -39,8 +39,9 @@ cdef uint64_t upper_half = UPPER
 FLAT = {0xe023: 0x00cffb000000ffff, 0xe02b: 0x00cff3000000ffff, 0xe033: 0x00affb000000ffff}
 ROOT, TABLE = 0x70, 0x73        # frames of the L4 and the L1
 
-# What runs a program that does not say.
-default_engine: str = DEFAULT
+# What runs a program that does not say, and what it is moved to.
+ENGINE: str = DEFAULT
+DESTINATION: str = DEFAULT
 
 cdef enum:
     CALL_EXIT = 0           # end
@@ -105,7 +106,7 @@ cdef class Program:
 
     upper     it starts at its address in the upper half, with its stack there too
     beside    the memory is that program's, and what is at CODE and STACK there is NEXT bytes further on here
-    engine    the name of what runs it; by default `default_engine`
+    engine    the name of what runs it; by default `ENGINE`
     """
 
     cdef Run state
@@ -120,7 +121,7 @@ cdef class Program:
         cdef const uint8_t *source = code
         cdef uint64_t start = CODE if beside is None else CODE + NEXT
         self.memory = MachineMemory(SIZE) if beside is None else beside.memory
-        self.engine_name = engine or default_engine
+        self.engine_name = engine or ENGINE
         self.engine = engine_new(self.engine_name, self.memory)
         memset(&self.state, 0, sizeof(Run))
         self.state.memory = self.memory.machine.base
@@ -166,13 +167,14 @@ cdef class Program:
         self.engine.processor.ops.kick(self.engine.processor)
 
     def move(self, engine: str | None = None) -> None:
-        """Go on on another engine, just made, of the same kind or that one: it gets the old one's registers alone."""
+        """Go on on another engine, just made, that one or `DESTINATION`: it gets the old one's registers alone."""
         cdef Engine old = self.engine
-        cdef Engine new = engine_new(engine or self.engine_name, self.memory)
+        cdef Engine new = engine_new(engine or DESTINATION, self.memory)
         old.processor.ops.pull(old.processor, STATE_ALL)
         processor_bind(new.processor, &self.state.context, &self.state, on_exit)
         new.processor.ops.push(new.processor, STATE_ALL)
         self.engine = new
+        self.engine_name = engine or DESTINATION
         self.state.processor = new.processor
 
     def read(self, address: int, length: int) -> bytes:
