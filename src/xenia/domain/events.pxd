@@ -28,10 +28,9 @@ cdef int64_t event_set_priority(Domain *domain, uint32_t port, uint32_t priority
 cdef int64_t event_reset(Domain *domain) noexcept nogil
 cdef bint event_port_pending(Domain *domain, uint32_t port) noexcept nogil
 
-# Xenia's own ends.  event_open takes a free port for a channel whose other end is Xenia; event_connect is a
-# backend binding to a port that the guest, or the builder, left unbound for `remote_domid`.  `notify_fd`: an eventfd
-# that does not block, still owned by the caller; a negative one is never written.
-cdef int64_t event_open(Domain *domain, uint16_t remote_domid, uint32_t remote_port, int notify_fd) noexcept nogil
+# Xenia's own ends.  event_connect is a backend binding to a port that the guest, or the builder, left unbound for
+# `remote_domid`.  `notify_fd`: an eventfd that does not block, still owned by the caller; a negative one is never
+# written.
 cdef int64_t event_connect(Domain *domain, uint32_t port, uint16_t remote_domid, int notify_fd) noexcept nogil
 # Unless the guest closed it meanwhile: `notify_fd` says which channel is meant.  Nobody writes to it afterwards.
 cdef void event_disconnect(Domain *domain, uint32_t port, int notify_fd) noexcept nogil

@@ -396,14 +396,6 @@ cdef int64_t event_reset(Domain *domain) noexcept nogil:
     return 0
 
 
-cdef int64_t event_open(Domain *domain, uint16_t remote_domid, uint32_t remote_port, int notify_fd) noexcept nogil:
-    cdef int64_t port = event_alloc_unbound(domain, remote_domid)
-    if port > 0:
-        event_channel(domain, <uint32_t>port).remote_port = remote_port
-        event_connect(domain, <uint32_t>port, remote_domid, notify_fd)
-    return port
-
-
 cdef int64_t event_connect(Domain *domain, uint32_t port, uint16_t remote_domid, int notify_fd) noexcept nogil:
     cdef EventChannel *channel
     cdef int64_t result = -XEN_EINVAL

@@ -25,13 +25,14 @@ from xenia.abi.xen cimport (
 from xenia.cpu.context cimport R8, R9, R10, RAX, RDI, RDX, RSI, Context
 from xenia.cpu.processor cimport LEAVE
 from xenia.domain.audit cimport audit_domain
+from xenia.domain.channels cimport event_channel
 from xenia.domain.clock cimport RUNSTATE_running
 from xenia.domain.create cimport domain_create, domain_destroy, domain_hold_rings, vcpu_begin_on
 from xenia.domain.directory cimport directory_reserve, domain_leave
 from xenia.domain.domain cimport SHUTDOWN_NONE, Directory, Domain, Vcpu
 from xenia.domain.event_state cimport Listener
 from xenia.domain.events cimport (
-    event_connect, event_disconnect, event_ignore, event_listen, event_open, event_post, event_set_pending,
+    event_alloc_unbound, event_connect, event_disconnect, event_ignore, event_listen, event_post, event_set_pending,
     events_apply_mailbox,
 )
 from xenia.domain.time cimport (
@@ -329,8 +330,12 @@ cdef class StillDomain:
         events_apply_mailbox(self.domain)
 
     def open_channel(self, remote_domid: int, remote_port: int, notify_fd: int) -> int:
-        """A channel to Xenia itself, as the builder makes it; the port or a negative errno."""
-        return event_open(self.domain, remote_domid, remote_port, notify_fd)
+        """A channel to Xenia itself, left unbound and connected; the port or a negative errno."""
+        cdef int64_t port = event_alloc_unbound(self.domain, remote_domid)
+        if port > 0:
+            event_channel(self.domain, port).remote_port = remote_port
+            event_connect(self.domain, port, remote_domid, notify_fd)
+        return port
 
     def connect_channel(self, port: int, remote_domid: int, notify_fd: int) -> int:
         """A backend binds to a port the guest left unbound: 0 or a negative errno."""

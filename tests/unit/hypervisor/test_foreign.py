@@ -1,0 +1,75 @@
+"""A domain as its console and its store have it: the page and the channel that it was built with."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.guests.tiny import kernel
+from xenia.foreign.fault import FrontendFault
+from xenia.foreign.foreign import Service
+from xenia.hypervisor.foreign import DomainForeign
+from xenia.hypervisor.machine import DomainHandle, MachineHandle
+
+MEMORY = 8 << 20
+
+
+@pytest.fixture
+def domain() -> Iterator[DomainHandle]:
+    domain = MachineHandle(2 * MEMORY).create_domain(kernel("shutdown_reboot"), memory=MEMORY)
+    yield domain
+    domain.destroy()
+
+
+@pytest.mark.parametrize("service", Service)
+def test_a_service_has_one_user_at_a_time(domain: DomainHandle, service: Service) -> None:
+    foreign = DomainForeign(domain)
+    for _ in range(3):
+        interface = foreign.interface(service)
+        assert len(interface.page) == 4096
+        with pytest.raises(FrontendFault):
+            foreign.interface(service)
+        interface.close()
+        interface.close()
+
+
+def test_console_and_store_are_two_pages_of_the_domains_memory(domain: DomainHandle) -> None:
+    foreign = DomainForeign(domain)
+    console, store = foreign.interface(Service.CONSOLE), foreign.interface(Service.STORE)
+    console.page[:5], store.page[:5] = b"hello", b"there"
+    assert bytes(domain.page(domain.console_mfn)[:5]) == b"hello"
+    assert bytes(domain.page(domain.store_mfn)[:5]) == b"there"
+    console.close()
+    store.close()
+
+
+def test_another_domain_than_the_first_has_neither(domain: DomainHandle) -> None:
+    for service in Service:
+        with pytest.raises(FrontendFault):
+            DomainForeign(domain, 3).interface(service)
+
+
+def test_a_domain_that_is_destroyed_serves_nobody_and_who_has_it_may_let_go_later(domain: DomainHandle) -> None:
+    foreign = DomainForeign(domain)
+    interface = foreign.interface(Service.CONSOLE)
+    assert domain.destroy() == 0
+    with pytest.raises(FrontendFault):
+        foreign.interface(Service.CONSOLE)
+    interface.notify()
+    assert os.eventfd_write(interface.event_fd, 1) is None  # type: ignore[func-returns-value]
+    interface.close()
+
+
+def test_a_ring_of_references_that_holds_a_domain_is_collected() -> None:
+    """What uses the domain goes before the machine that it is in, whatever the collector begins with."""
+    for _ in range(3):
+        domain = MachineHandle(2 * MEMORY).create_domain(kernel("shutdown_reboot"), memory=MEMORY)
+        foreign = DomainForeign(domain)
+        ring: list[object] = [foreign, foreign.interface(Service.STORE)]
+        ring.append(ring)
+        domain.destroy()
+        del domain, foreign, ring
+        gc.collect()
