@@ -25,46 +25,10 @@ HARDENED_LINK = ["-Wl,-z,relro,-z,now,-z,noexecstack"]
 JOBS = int(os.environ.get("XENIA_BUILD_JOBS", "0")) or len(os.sched_getaffinity(0))
 
 
-# The emulated engine is linked with Unicorn's static library, and takes the place of these functions of it.
+# The emulated engine is linked with Unicorn's static library, and takes the place of some functions of it.
 ENGINE = Path("src/xenia/cpu/engines/emulated/engine.pyx")
 UNICORN = Path(unicorn.__file__).parent
-INTERPOSED = [
-    "helper_lookup_tb_ptr",
-    "tlb_flush",
-    "tb_flush_jmp_cache",
-    "tcg_region_reset_all",
-    "helper_syscall",
-    "helper_sysenter",
-    "helper_rechecking_single_step",
-    *(f"helper_{name}" for name in ("load_seg", "lar", "lsl", "verr", "verw")),
-    *(f"helper_{name}_protected" for name in ("ljmp", "lcall", "lret", "iret")),
-    "helper_cpuid",
-    "helper_pause",
-    "helper_rdpmc",
-    "cpu_check_watchpoint",
-    *(f"helper_{direction}{width}" for direction in ("in", "out") for width in "bwl"),
-    "x86_cpu_tlb_fill",
-    *(f"helper_{name}_mmu" for name in ("ret_ldub", "le_lduw", "le_ldul", "le_ldq")),
-    *(f"helper_{name}_mmu" for name in ("ret_stb", "le_stw", "le_stl", "le_stq")),
-    *(f"cpu_ld{letter}_{kind}" for kind in ("data_ra", "code") for letter in ("ub", "uw", "l", "q")),
-    *(f"cpu_st{letter}_data_ra" for letter in "bwlq"),
-    "tlb_protect_code",
-    "tb_invalidate_phys_page_fast",
-    "tlb_reset_dirty_by_vaddr",
-    "tcg_gen_lookup_and_goto_ptr",
-    "tcg_gen_goto_tb",
-    "helper_bndldx64",
-    "translator_loop",
-    "helper_vmload",
-    "helper_vmsave",
-    "tcg_gen_mb",
-    *(f"tcg_gen_atomic_fetch_{name}_i64" for name in ("add", "and", "or", "xor")),
-    *(f"tcg_gen_atomic_{name}_fetch_i64" for name in ("add", "and", "or", "xor")),
-    *(f"tcg_gen_atomic_{name}_i64" for name in ("xchg", "cmpxchg")),
-    "tcg_gen_callN",
-    "tcg_gen_exit_tb",
-]
-INTERPOSED_ANYWHERE = ["qht_remove", "qemu_guest_getrandom", "mmap64", "munmap"]
+INTERPOSED = ENGINE.with_name("interposed.py")
 
 
 def extension(source: Path) -> Extension:
@@ -77,15 +41,13 @@ def extension(source: Path) -> Extension:
     )
     if source == ENGINE:
         module.sources += sorted(map(str, source.parent.glob("*.c")))
-        module.depends = [str(header) for header in source.parent.glob("*.h")]
+        module.depends = [str(INTERPOSED), *(str(header) for header in source.parent.glob("*.h"))]
         module.include_dirs = [str(source.parent), str(UNICORN / "include")]
         module.extra_objects = [str(UNICORN / "lib" / "libunicorn.a")]
         module.libraries = ["pthread", "m"]
         module.extra_link_args = [*HARDENED_LINK, "-Wl,--exclude-libs,ALL", "-Wl,--gc-sections", "-Wl,-s"]
         if os.environ.get("XENIA_SYMBOLS"):
             module.extra_link_args.remove("-Wl,-s")
-        module.extra_link_args += [f"-Wl,--wrap={name}_x86_64" for name in INTERPOSED]
-        module.extra_link_args += [f"-Wl,--wrap={name}" for name in INTERPOSED_ANYWHERE]
     return module
 
 
@@ -173,6 +135,10 @@ class BuildExt(build_ext):
             self._progress.step()
 
     def _link_whole(self, objects: list[str], output: str, *rest: Any, **options: Any) -> None:
+        for library in (file for file in objects if file.endswith("libunicorn.a")):
+            ours = [file for file in objects if file != library]
+            names = runpy.run_path(str(INTERPOSED))["interposed"](ours, library)
+            options["extra_postargs"] = [*options["extra_postargs"], *(f"-Wl,--wrap={name}" for name in names)]
         # A build that is stopped leaves no module that is newer than its sources and only half there.
         self._link(objects, f"{output}.part", *rest, **options)
         os.replace(f"{output}.part", output)
