@@ -4,7 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from xenia.machine.lock import waits_with_the_interpreter
+from xenia.machine.lock import check_lock_order, waits_with_the_interpreter, watch_locks
+
+watch_locks(True)
 
 
 @pytest.fixture(autouse=True)
@@ -13,3 +15,10 @@ def no_lock_is_waited_for_with_the_interpreter() -> Iterator[None]:
     waits_with_the_interpreter(reset=True)
     yield
     assert waits_with_the_interpreter() == 0
+
+
+@pytest.fixture(autouse=True)
+def locks_are_taken_in_their_order() -> Iterator[None]:
+    """Whatever a test does, no thread takes a lock under one that stands further down in the order of all locks."""
+    yield
+    check_lock_order()

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import pytest
 
 import xenia
+from xenia.machine.lock import NAMES
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "xenia"
@@ -190,3 +191,12 @@ def test_everything_public_says_what_it_is() -> None:
                 if not member.startswith("_") and callable(value) and not value.__doc__
             ]
             assert not bare, f"without a docstring: {bare}"
+
+
+def test_the_order_of_locks_is_the_one_that_is_checked() -> None:
+    table = (ROOT / "ARCHITECTURE.md").read_text().split("<!-- lock order -->")[1].split("<!-- /lock order -->")[0]
+    rows = re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", table, re.MULTILINE)
+    assert [name for name, _ in rows] == sorted(NAMES, key=NAMES.__getitem__)
+    assert all((PACKAGE / place).is_file() for _, place in rows)
+    tree = (PACKAGE / "machine" / "lock.pxd").read_text().split("from libc")[0]
+    assert [name for name in re.findall(r"^# {3,}(\w+)  ", tree, re.MULTILINE) if name in NAMES] == [n for n, _ in rows]

@@ -18,7 +18,7 @@ from xenia.domain.events cimport event_reset
 from xenia.domain.grant_frames cimport grant_frames_grow, grant_frames_release
 from xenia.domain.grant_maps cimport grant_maps_release
 from xenia.domain.vcpu_info cimport vcpu_info_release
-from xenia.machine.lock cimport lock, unlock
+from xenia.machine.lock cimport RANK_DOMAIN, lock, lock_init, unlock
 from xenia.machine.machine cimport (
     FRAME_L4, FRAME_PINNED, FRAME_SHARED, FRAME_VALIDATED, FRAME_WRITABLE, frame_words, machine_alloc, machine_free,
     machine_scrub,
@@ -60,6 +60,7 @@ cdef void begin(Domain *domain, Machine *machine, uint16_t domid, Processor *pro
     domain.links.wake_fd = domain.links.emergency_fd = domain.links.log_fd = -1
     domain.shared_info_mfn = INVALID_M2P_ENTRY
     domain.grants.version = 1
+    lock_init(&domain.mmu.lock, RANK_DOMAIN)
     domain.mmu.machine = machine
     domain.mmu.processor = processor
     domain.mmu.domid = domid

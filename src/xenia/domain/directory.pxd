@@ -2,6 +2,7 @@
 from libc.stdint cimport uint16_t
 from xenia.domain.domain cimport Directory, Domain
 
+cdef Directory *directory_create() noexcept nogil           # NULL: there is no memory for it; `free` gives it back
 # The next number from `first` on that nobody has, round the end; it is the caller's.  -1: none is left.
 cdef int directory_reserve(Directory *directory, int first) noexcept nogil
 cdef void directory_release(Directory *directory, int domid) noexcept nogil     # nobody came of it

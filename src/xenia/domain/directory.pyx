@@ -5,12 +5,19 @@ somebody.
 """
 
 from libc.stdint cimport uint16_t
-from libc.stdlib cimport free
+from libc.stdlib cimport calloc, free
 
 from xenia.domain.channels cimport channels_free
 from xenia.domain.domain cimport NR_DOMIDS
 from xenia.machine.atomic cimport count_add
-from xenia.machine.lock cimport lock, unlock
+from xenia.machine.lock cimport RANK_DIRECTORY, lock, lock_init, unlock
+
+
+cdef Directory *directory_create() noexcept nogil:
+    cdef Directory *directory = <Directory *>calloc(1, sizeof(Directory))
+    if directory != NULL:
+        lock_init(&directory.lock, RANK_DIRECTORY)
+    return directory
 
 
 cdef int directory_reserve(Directory *directory, int first) noexcept nogil:

@@ -1,7 +1,8 @@
 # A domain and its vcpus as plain data, noun by noun.  The rules that act on them live in domain/ and hypercalls/.
 #
 # Each noun says by what it is guarded, and whether it belongs to what a saved domain consists of or is made anew.
-# `the domain's own thread` is the one that runs it; while it does not run, whoever has stopped it.
+# `the domain's own thread` is the one that runs it; while it does not run, whoever has stopped it.  The order of the
+# locks is that of machine/lock.pxd: a machine's directory, then one domain's, then the machine's frames.
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from xenia.abi.memory cimport e820_entry_t
 from xenia.abi.xen cimport XEN_LEGACY_MAX_VCPUS, shared_info_t, vcpu_info_t
@@ -20,9 +21,7 @@ cdef enum:
     MAX_VCPUS = XEN_LEGACY_MAX_VCPUS    # as many as shared_info has a vcpu_info for
     WRITTEN_ROOM = 64
 
-# The domains of one machine.  `lock` guards who is there, and every event channel that has two ends; whoever holds a
-# domain's own
-# lock does not wait for this one.
+# The domains of one machine.  `lock` guards who is there, and every event channel that has two ends.
 cdef struct Directory:
     Lock lock
     Domain *domains[NR_DOMIDS]

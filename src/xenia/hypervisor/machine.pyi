@@ -27,7 +27,8 @@ class MachineHandle:
     """A machine of `memory` bytes, in which domains are created.
 
     scatter     seed: hand out frames in random order
-    check       debug mode: before every entry, compare what the processor has cached with the page tables
+    check       debug mode: before every entry, compare what the processor has cached with the page tables; watch the
+                order in which locks are taken
     confine     narrow the vcpus' threads to the system calls that they need
     engine      what runs guest code, by its name in cpu/registry
     """

@@ -13,7 +13,7 @@ from collections.abc import Callable
 cimport cython
 from libc.errno cimport errno
 from libc.stdint cimport uint64_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport free
 from posix.unistd cimport close
 
 from xenia.abi.errno cimport XEN_EEXIST
@@ -22,12 +22,13 @@ from xenia.cpu.engine cimport engine_new
 from xenia.domain.audit cimport audit_domain
 from xenia.domain.crash cimport crash_report
 from xenia.domain.create cimport domain_create, domain_destroy, domain_hold_rings, vcpu_begin_on
-from xenia.domain.directory cimport directory_release, directory_reserve, domain_leave
-from xenia.domain.domain cimport SHUTDOWN_NONE, SHUTDOWN_crash, Directory, Domain as DomainState, DomainCounts, Vcpu
+from xenia.domain.directory cimport directory_create, directory_release, directory_reserve, domain_leave
+from xenia.domain.domain cimport SHUTDOWN_NONE, SHUTDOWN_crash, Domain as DomainState, DomainCounts, Vcpu
 from xenia.domain.events cimport event_alloc_unbound, event_post
 from xenia.domain.pv.exits cimport on_exit
 from xenia.domain.time cimport clock_start, system_time, time_update, wallclock_update
 from xenia.hypercalls.table cimport guest_pv64
+from xenia.machine.lock cimport locks_disordered
 from xenia.machine.machine cimport FRAME_SEG_DESC, Frame, MachineMemory
 from xenia.mm.pv.descriptors cimport set_gdt
 from xenia.hypervisor.run_loop cimport alarm_thread, run, wake
@@ -39,6 +40,7 @@ from xenia.errors import ConfigError, HypervisorBug
 from xenia.hypercalls.table import rows
 from xenia.jail.jail import confine_in_any_process
 from xenia.jail.kinds import Kind
+from xenia.machine.lock import check_lock_order, watch_locks
 from xenia.machine.thread import HostThread
 from xenia.shutdown import Shutdown
 
@@ -72,13 +74,16 @@ cdef class MachineHandle:
     """A machine of `memory` bytes, in which domains are created.
 
     scatter     seed: hand out frames in random order
-    check       debug mode: before every entry, compare what the processor has cached with the page tables
+    check       debug mode: before every entry, compare what the processor has cached with the page tables; watch the
+                order in which locks are taken
     confine     narrow the vcpus' threads to the system calls that they need
     engine      what runs guest code, by its name in cpu/registry
     """
 
-    def __cinit__(self):
-        self.directory = <Directory *>calloc(1, sizeof(Directory))
+    def __cinit__(self, memory, scatter=None, check=False, confine=True):
+        if check:
+            watch_locks(True)
+        self.directory = directory_create()
         if self.directory == NULL:
             raise MemoryError
 
@@ -243,6 +248,7 @@ cdef class DomainHandle:
             # while its memory is still there
             if self.domain.life.shutdown == SHUTDOWN_crash or self.domain.life.crash_reason[0]:
                 self.report = crash_report(self.domain)
+            check_lock_order()
             if self.stale:
                 raise HypervisorBug(
                     f"the processor holds translations that the page tables do not give: {self.stale[:4]}")
@@ -396,4 +402,4 @@ cdef int check_translations(void *opaque) noexcept with gil:
         if (frame.owner != domain.domid or frame.refs == 0
                 or writable and frame.type_refs and frame.type <= FRAME_SEG_DESC):
             domain.stale.append((hex(va), hex(maddr), difference))
-    return 1 if domain.stale else 0
+    return 1 if domain.stale or locks_disordered() else 0

@@ -1,28 +1,52 @@
 # A lock between host threads, and who waits for it.  Zeroed memory is an unlocked one.  It is not taken twice.  See
 # lock.pyx.
+#
+# The order of all locks, outermost first: who holds one takes only such as stand further down, and so never two of the
+# same name.  It is told here because everybody may import this file; domain.pxd says what the locks of a domain guard.
+#
+#   store           the xenstore server: the store, and who is connected
+#     taking        a vbd's ring: who takes requests from it
+#       queue       its responses, and what is in flight
+#         workers   the device's list of requests that may take time
+#           directory       which domains there are, and event channels that have two ends
+#             domain        a domain's frames, page tables and grants
+#               machine     the frames that nobody has
+#
+# The debug mode checks it: a lock that is made while locks are watched knows its rank, and each thread what it holds.
 from libc.stdint cimport uint32_t
+
+cdef enum:
+    RANK_STORE = 1
+    RANK_TAKING
+    RANK_QUEUE
+    RANK_WORKERS
+    RANK_DIRECTORY
+    RANK_DOMAIN
+    RANK_MACHINE
+    NR_RANKS
 
 cdef extern from *:
     """
     #include <stdint.h>
     #ifndef XENIA_LOCK
     #define XENIA_LOCK
-    enum { LOCK_HELD = 1, LOCK_RESERVED = 2, LOCK_WAITER = 4 };
+    /* The lower 24 bits say who holds it and who waits; the upper ones are the rank of a lock that is watched, or 0. */
+    enum { LOCK_HELD = 1, LOCK_RESERVED = 2, LOCK_WAITER = 4, LOCK_STATE = 0xffffff, LOCK_RANK = 24 };
     static inline int lock_take(volatile uint32_t *word)
     {
         uint32_t unlocked = 0;
         return __atomic_compare_exchange_n(word, &unlocked, LOCK_HELD, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
     }
-    static inline int lock_drop(volatile uint32_t *word)    /* whether anybody waits */
+    static inline uint32_t lock_drop(volatile uint32_t *word)    /* what it was: LOCK_HELD, or more */
     {
-        return __atomic_fetch_sub(word, LOCK_HELD, __ATOMIC_SEQ_CST) != LOCK_HELD;
+        return __atomic_fetch_sub(word, LOCK_HELD, __ATOMIC_SEQ_CST);
     }
     #endif
     """
     bint lock_take(volatile uint32_t *word) noexcept nogil
-    bint lock_drop(volatile uint32_t *word) noexcept nogil
+    uint32_t lock_drop(volatile uint32_t *word) noexcept nogil
     enum:
-        LOCK_WAITER
+        LOCK_HELD, LOCK_WAITER, LOCK_STATE
 
 cdef struct Lock:
     volatile uint32_t word
@@ -38,13 +62,14 @@ cdef inline void lock(Lock *it) noexcept nogil:
 
 
 cdef inline void unlock(Lock *it) noexcept nogil:
-    if lock_drop(&it.word):
-        lock_wake(it)
+    cdef uint32_t before = lock_drop(&it.word)
+    if before != LOCK_HELD:
+        lock_wake(it, before)
 
 
 # False where somebody holds it or waits for it.
 cdef inline bint try_lock(Lock *it) noexcept nogil:
-    return lock_take(&it.word)
+    return lock_take(&it.word) or (it.word > LOCK_STATE and lock_try_watched(it))
 
 
 # By who holds it, in the middle of something long: whoever waits has it first.
@@ -53,9 +78,18 @@ cdef inline void give_way(Lock *it) noexcept nogil:
         lock_lend(it)
 
 
+# How many threads wait for it.
+cdef inline uint32_t lock_waiters(Lock *it) noexcept nogil:
+    return (it.word & LOCK_STATE) // LOCK_WAITER
+
+
+# Begins a lock of that rank.  Only one that is watched needs it.
+cdef void lock_init(Lock *it, uint32_t rank) noexcept nogil
 cdef void lock_wait(Lock *it) noexcept nogil
-cdef void lock_wake(Lock *it) noexcept nogil
+cdef void lock_wake(Lock *it, uint32_t before) noexcept nogil
 cdef void lock_lend(Lock *it) noexcept nogil
+cdef bint lock_try_watched(Lock *it) noexcept nogil
+cdef bint locks_disordered() noexcept nogil     # a lock was taken out of order
 
 # Let go of the lock until the condition is signalled, or for no reason.  Both are called with the lock held.
 cdef void condition_wait(Condition *condition, Lock *it) noexcept nogil

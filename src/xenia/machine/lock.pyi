@@ -11,7 +11,15 @@ such questions, and for PATIENCE where holders are many.
 A thread that holds the interpreter's lock must not wait for one of these: nothing that is Python would run meanwhile.
 It is a mistake to call `lock` there where it may be held for long (the tests look for it, in the source and in
 `waits_with_the_interpreter`); if it happens all the same, the interpreter runs on.
+
+The order of locks (lock.pxd) is checked where locks are watched: the rank of one that is made then stands in the upper
+bits of its word.  So it is never what the quick way expects, and each of its holders comes by here, where a thread
+notes the ranks that it holds.  A lock that is not watched costs what it did.
 """
+
+from typing import Any
+
+NAMES: dict[Any, Any]
 
 def waits_with_the_interpreter(reset: bool = False) -> int:
     """How often a thread waited for a lock while it held the interpreter's: each is a mistake.  `reset`: count from
@@ -30,8 +38,17 @@ def measured() -> tuple[int, int]:
     """How often this thread lent such a lock, and the longest, in ns of its own time, that it kept one."""
     ...
 
+def watch_locks(on: bool) -> None:
+    """Have the order of the locks that are made from here on checked, or not."""
+    ...
+
+def check_lock_order() -> None:
+    """HypervisorBug, once, where a thread has taken a watched lock under one that stands further down."""
+    ...
+
 class HostLock:
-    """One such lock for Python, taken with `with`; not twice by one thread."""
+    """One such lock for Python, taken with `with`; not twice by one thread.  `name` is its place in the order."""
+    def __init__(self, name: str = "") -> None: ...
     def __enter__(self) -> None: ...
     def __exit__(self, *_: object) -> None: ...
     def give_way(self) -> None:

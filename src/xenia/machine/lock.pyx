@@ -11,7 +11,13 @@ such questions, and for PATIENCE where holders are many.
 A thread that holds the interpreter's lock must not wait for one of these: nothing that is Python would run meanwhile.
 It is a mistake to call `lock` there where it may be held for long (the tests look for it, in the source and in
 `waits_with_the_interpreter`); if it happens all the same, the interpreter runs on.
+
+The order of locks (lock.pxd) is checked where locks are watched: the rank of one that is made then stands in the upper
+bits of its word.  So it is never what the quick way expects, and each of its holders comes by here, where a thread
+notes the ranks that it holds.  A lock that is not watched costs what it did.
 """
+
+from xenia.errors import HypervisorBug
 
 cdef extern from *:
     """
@@ -52,6 +58,13 @@ cdef extern from *:
 
     static uint64_t longest_ns;     /* that anybody waited */
 
+    static int take_any(volatile uint32_t *word)        /* watched or not */
+    {
+        uint32_t seen = *word;
+        return !(seen & LOCK_STATE)
+            && __atomic_compare_exchange_n(word, &seen, seen | LOCK_HELD, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+    }
+
     static void wait_for(volatile uint32_t *word, uint64_t sleep_ns)
     {
         uint64_t since, waited;
@@ -59,7 +72,7 @@ cdef extern from *:
         int entitled;               /* to take it while it is reserved: it was here before that, or has slept since */
         for (int i = 0; i < SPINS; i++) {
             relax();
-            if (*word == 0 && lock_take(word))
+            if (take_any(word))
                 return;
         }
         since = monotonic_ns();
@@ -127,6 +140,36 @@ cdef extern from *:
             longest_stretch_ns = length;
     }
 
+    /* The ranks that this thread holds, and the first two, of any thread, that were taken in the wrong order. */
+    enum { MOST_HELD = 32 };
+    static int watching;
+    static __thread uint8_t held[MOST_HELD];
+    static __thread unsigned nr_held;
+    static volatile uint32_t disorder;      /* rank taken << 8 | rank held */
+
+    static void note_taken(uint32_t rank, int waits)
+    {
+        uint32_t highest = 0, none = 0;
+        for (unsigned i = 0; i < nr_held; i++)
+            if (held[i] > highest)
+                highest = held[i];
+        if (waits && rank && rank <= highest)
+            __atomic_compare_exchange_n(&disorder, &none, rank << 8 | highest, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+        if (rank && nr_held < MOST_HELD)
+            held[nr_held++] = rank;
+    }
+
+    static void note_dropped(uint32_t rank)
+    {
+        unsigned i = nr_held;
+        while (rank && i--)
+            if (held[i] == rank) {
+                for (nr_held--; i < nr_held; i++)
+                    held[i] = held[i + 1];
+                return;
+            }
+    }
+
     static void reserve(volatile uint32_t *word)
     {
         __atomic_fetch_or(word, LOCK_RESERVED, __ATOMIC_SEQ_CST);
@@ -144,6 +187,12 @@ cdef extern from *:
     """
     enum:
         PATIENCE_NS, LOAN_NS, MEASURED_LOAN_NS
+        LOCK_RANK
+    bint take_any(volatile uint32_t *word) noexcept nogil
+    void note_taken(uint32_t rank, bint waits) noexcept nogil
+    void note_dropped(uint32_t rank) noexcept nogil
+    bint watching
+    uint32_t disorder
     void wait_and_let_python_run(volatile uint32_t *word, unsigned long sleep_ns) noexcept nogil
     void wake(volatile uint32_t *word) noexcept nogil
     void reserve(volatile uint32_t *word) noexcept nogil
@@ -159,23 +208,58 @@ cdef extern from *:
     void end_stretch() noexcept nogil
 
 
+NAMES = {
+    "store": RANK_STORE,
+    "taking": RANK_TAKING,
+    "queue": RANK_QUEUE,
+    "workers": RANK_WORKERS,
+    "directory": RANK_DIRECTORY,
+    "domain": RANK_DOMAIN,
+    "machine": RANK_MACHINE,
+}
+
+
+cdef void lock_init(Lock *it, uint32_t rank) noexcept nogil:
+    it.word = rank << LOCK_RANK if watching else 0
+
+
 cdef void lock_wait(Lock *it) noexcept nogil:
+    note_taken(it.word >> LOCK_RANK, True)
+    if it.word > LOCK_STATE and take_any(&it.word):
+        return
     wait_and_let_python_run(&it.word, PATIENCE_NS)
     begin_stretch()
 
 
-cdef void lock_wake(Lock *it) noexcept nogil:
+cdef void lock_wake(Lock *it, uint32_t before) noexcept nogil:
+    note_dropped(before >> LOCK_RANK)
+    if before & LOCK_STATE == LOCK_HELD:
+        return
     end_stretch()
     wake(&it.word)
 
 
 cdef void lock_lend(Lock *it) noexcept nogil:
     global nr_lent
+    if lock_waiters(it) == 0:
+        return
     nr_lent += measuring
     reserve(&it.word)
     unlock(it)
     wait_and_let_python_run(&it.word, MEASURED_LOAN_NS if measuring else LOAN_NS)
+    note_taken(it.word >> LOCK_RANK, True)
     begin_stretch()
+
+
+cdef bint lock_try_watched(Lock *it) noexcept nogil:
+    if not take_any(&it.word):
+        return False
+    note_taken(it.word >> LOCK_RANK, False)
+    return True
+
+
+cdef bint locks_disordered() noexcept nogil:
+    return disorder != 0
 
 
 cdef void condition_wait(Condition *condition, Lock *it) noexcept nogil:
@@ -232,10 +316,29 @@ def measured() -> tuple[int, int]:
     return nr_lent, longest_stretch_ns
 
 
+def watch_locks(on: bool) -> None:
+    """Have the order of the locks that are made from here on checked, or not."""
+    global watching
+    watching = on
+
+
+def check_lock_order() -> None:
+    """HypervisorBug, once, where a thread has taken a watched lock under one that stands further down."""
+    global disorder
+    cdef uint32_t seen = disorder
+    disorder = 0
+    if seen:
+        names = {rank: name for name, rank in NAMES.items()}
+        raise HypervisorBug(f"the lock {names[seen >> 8]!r} was taken under the lock {names[seen & 0xff]!r}")
+
+
 cdef class HostLock:
-    """One such lock for Python, taken with `with`; not twice by one thread."""
+    """One such lock for Python, taken with `with`; not twice by one thread.  `name` is its place in the order."""
 
     cdef Lock lock
+
+    def __init__(self, name: str = "") -> None:
+        lock_init(&self.lock, NAMES[name] if name else 0)
 
     def __enter__(self) -> None:
         with nogil:

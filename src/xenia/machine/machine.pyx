@@ -25,7 +25,7 @@ from xenia.abi.xen cimport DOMID_IO, DOMID_XEN, INVALID_M2P_ENTRY
 from xenia.machine.free_frames cimport (
     free_frames_end, free_frames_init, free_frames_put, free_frames_take, free_frames_take_extent,
 )
-from xenia.machine.lock cimport lock, unlock
+from xenia.machine.lock cimport RANK_MACHINE, lock, lock_init, unlock
 
 from xenia.errors import ConfigError
 
@@ -120,6 +120,7 @@ cdef class MachineMemory:
         cdef Machine *machine = &self.storage
         cdef bint enough
         self.machine = machine
+        lock_init(&machine.lock, RANK_MACHINE)
         machine.memfd = -1
         machine.nr_frames = size >> 12
         self.length = <Py_ssize_t>(machine.nr_frames << 12)

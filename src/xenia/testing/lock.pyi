@@ -26,6 +26,14 @@ class ContendedLock:
         """How many threads wait for it."""
         ...
 
+def take_both(outer: str, inner: str) -> None:
+    """Take a lock of one name, and then one of another under it."""
+    ...
+
+def try_both(outer: str, inner: str) -> bool:
+    """Take a lock of one name, and one of another under it if that is free: whether it was."""
+    ...
+
 class Asker:
     """Somebody who wants a lock, again and again, while something else goes on that needs it too."""
     def during(self, operation: Callable[[], object], under: bool = False) -> int:

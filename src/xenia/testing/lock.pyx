@@ -15,9 +15,9 @@ cdef extern from *:
     void count_waiter(volatile uint32_t *word)
     void forget_waiter(volatile uint32_t *word)
 
-from xenia.machine.lock cimport LOCK_WAITER, Lock, give_way, lock, unlock
+from xenia.machine.lock cimport Lock, give_way, lock, lock_init, lock_waiters, try_lock, unlock
 
-from xenia.machine.lock import measure, measured
+from xenia.machine.lock import NAMES, measure, measured
 
 
 cdef class ContendedLock:
@@ -60,7 +60,34 @@ cdef class ContendedLock:
     @property
     def waiting(self) -> int:
         """How many threads wait for it."""
-        return self.lock.word >> 2
+        return lock_waiters(&self.lock)
+
+
+def take_both(outer: str, inner: str) -> None:
+    """Take a lock of one name, and then one of another under it."""
+    cdef Lock first, second
+    lock_init(&first, NAMES[outer])
+    lock_init(&second, NAMES[inner])
+    with nogil:
+        lock(&first)
+        lock(&second)
+        unlock(&second)
+        unlock(&first)
+
+
+def try_both(outer: str, inner: str) -> bool:
+    """Take a lock of one name, and one of another under it if that is free: whether it was."""
+    cdef Lock first, second
+    cdef bint taken
+    lock_init(&first, NAMES[outer])
+    lock_init(&second, NAMES[inner])
+    with nogil:
+        lock(&first)
+        taken = try_lock(&second)
+        if taken:
+            unlock(&second)
+        unlock(&first)
+    return taken
 
 
 cdef class Asker:
@@ -78,7 +105,7 @@ cdef class Asker:
         if under:
             with nogil:
                 lock(self.lock)
-            while self.lock.word < LOCK_WAITER:
+            while not lock_waiters(self.lock):
                 pass
         try:
             operation()

@@ -7,7 +7,7 @@ move (`advance`).
 
 cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
 from xenia.abi.xen cimport (
@@ -28,7 +28,7 @@ from xenia.domain.audit cimport audit_domain
 from xenia.domain.channels cimport event_channel
 from xenia.domain.clock cimport RUNSTATE_running
 from xenia.domain.create cimport domain_create, domain_destroy, domain_hold_rings, vcpu_begin_on
-from xenia.domain.directory cimport directory_reserve, domain_leave
+from xenia.domain.directory cimport directory_create, directory_reserve, domain_leave
 from xenia.domain.domain cimport SHUTDOWN_NONE, Directory, Domain, Vcpu
 from xenia.domain.event_state cimport Listener
 from xenia.domain.events cimport (
@@ -73,7 +73,7 @@ cdef class Others:
     cdef Directory *directory
 
     def __cinit__(self):
-        self.directory = <Directory *>calloc(1, sizeof(Directory))
+        self.directory = directory_create()
         if self.directory == NULL:
             raise MemoryError
 

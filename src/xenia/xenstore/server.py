@@ -76,7 +76,7 @@ class Server(DomainControl):
             held.callback(os.close, self._wake_fd)
             self._selector = held.enter_context(selectors.DefaultSelector())
             self._held = held.pop_all()
-        self._lock = HostLock()
+        self._lock = HostLock("store")
         self._thread = HostThread(self._run, "xenstore")
         # --- The lock guards these, and the store.
         self._closing = False

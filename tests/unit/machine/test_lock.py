@@ -1,7 +1,11 @@
 import threading
+from itertools import combinations
 
-from xenia.machine.lock import longest_wait, waits_with_the_interpreter
-from xenia.testing.lock import ContendedLock
+import pytest
+
+from xenia.errors import HypervisorBug
+from xenia.machine.lock import NAMES, check_lock_order, longest_wait, waits_with_the_interpreter, watch_locks
+from xenia.testing.lock import ContendedLock, take_both, try_both
 
 
 def waits(lock: ContendedLock, then: list[int]) -> threading.Thread:
@@ -80,3 +84,38 @@ def test_python_runs_on_though_a_lock_is_waited_for_with_the_interpreter() -> No
     lock.drop()
     thread.join()
     assert waits_with_the_interpreter(reset=True) == 1
+
+
+@pytest.mark.parametrize(("outer", "inner"), list(combinations(NAMES, 2)))
+def test_locks_are_taken_from_the_outermost_to_the_innermost(outer: str, inner: str) -> None:
+    take_both(outer, inner)
+    check_lock_order()
+
+
+@pytest.mark.parametrize(("outer", "inner"), list(combinations(NAMES, 2)))
+def test_two_locks_in_the_wrong_order_are_told_with_their_names(outer: str, inner: str) -> None:
+    take_both(inner, outer)
+    with pytest.raises(HypervisorBug, match=f"'{outer}' was taken under the lock '{inner}'"):
+        check_lock_order()
+    check_lock_order()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nobody_holds_two_locks_of_one_name(name: str) -> None:
+    take_both(name, name)
+    with pytest.raises(HypervisorBug, match=f"'{name}' was taken under the lock '{name}'"):
+        check_lock_order()
+
+
+def test_a_lock_that_is_only_tried_may_be_of_any_rank() -> None:
+    assert try_both("machine", "directory")
+    check_lock_order()
+
+
+def test_locks_that_are_not_watched_are_not_checked() -> None:
+    watch_locks(False)
+    try:
+        take_both("machine", "directory")
+    finally:
+        watch_locks(True)
+    check_lock_order()

@@ -40,7 +40,7 @@ from xenia.foreign.frames cimport Frames
 from xenia.rings.request cimport (
     RING_FAULT, back_answered, back_attach, back_push, back_put, back_rest, back_take,
 )
-from xenia.machine.lock cimport lock, try_lock, unlock
+from xenia.machine.lock cimport RANK_QUEUE, RANK_TAKING, lock, lock_init, try_lock, unlock
 
 from xenia.errors import HypervisorBug
 
@@ -81,6 +81,8 @@ cdef class Queue:
 
     def __cinit__(self):
         self.wake_fd = -1
+        lock_init(&self.taking, RANK_TAKING)
+        lock_init(&self.lock, RANK_QUEUE)
 
     def __init__(self, Workers workers, Frames frames, pages: Buffer, port: int, event_fd: int,
                  persistent: bool = False) -> None:

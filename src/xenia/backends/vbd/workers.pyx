@@ -13,7 +13,9 @@ from posix.types cimport off_t
 
 from xenia.backends.vbd.request cimport OP_DISCARD, OP_FLUSH, OP_READ, OP_SECURE_DISCARD, OP_WRITE, Op
 from xenia.backends.vbd.transfer cimport punch, transfer
-from xenia.machine.lock cimport condition_signal_and_unlock, condition_wait, lock, unlock
+from xenia.machine.lock cimport (
+    RANK_WORKERS, condition_signal_and_unlock, condition_wait, lock, lock_init, unlock,
+)
 
 from xenia.backends.vbd.layers import submit
 from xenia.storage.layer import Layer
@@ -42,6 +44,7 @@ cdef class Workers:
     """
 
     def __init__(self, layer: Layer, fd: int, read_only: bool) -> None:
+        lock_init(&self.lock, RANK_WORKERS)
         self.layer = layer
         self.fd = fd
         self.limits.size = layer.size
