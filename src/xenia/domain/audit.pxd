@@ -1,5 +1,5 @@
 # Recounting a domain's frames from scratch.
 from xenia.domain.domain cimport Domain
 
-# mm/audit's, with what the domain itself holds.  Precondition: the domain does not run.
+# mm/pv/audit's, with what the domain itself holds.  Precondition: the domain does not run.
 cdef list audit_domain(Domain *domain)

@@ -1,4 +1,4 @@
-"""Recounting a domain's frames from scratch: what mm/audit does, and what holds frames above mm/.
+"""Recounting a domain's frames from scratch: what mm/pv/audit does, and what holds frames above mm/.
 
 Whoever keeps a frame's number, or a pointer into it, from one entry of the guest to the next holds the frame, as the
 type that it has to be.  These are all of them:
@@ -35,7 +35,7 @@ from xenia.abi.grant_table cimport GNTMAP_host_map
 from xenia.abi.xen cimport INVALID_M2P_ENTRY
 from xenia.domain.domain cimport GrantMap
 from xenia.domain.grant_state cimport GrantRecord
-from xenia.mm.audit cimport audit
+from xenia.mm.pv.audit cimport audit
 
 
 cdef list audit_domain(Domain *domain):

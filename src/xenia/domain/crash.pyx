@@ -4,9 +4,9 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from xenia.cpu.context cimport RSP, SREG_DS, SREG_ES, SREG_FS, SREG_GS
 from xenia.domain.domain cimport Domain, Vcpu
-from xenia.machine.machine cimport frame_exists, frame_words
 from xenia.mm.access cimport guest_walk
-from xenia.mm.pv.pvmmu cimport PAGE_PRESENT, pte_mfn
+from xenia.mm.memory cimport DomainMemory
+from xenia.mm.walk cimport Walk, walk_index, walk_start, walk_step
 
 cdef enum:
     CODE_BEFORE = 16        # bytes
@@ -62,7 +62,7 @@ cdef const uint8_t *look(Vcpu *vcpu, uint64_t va):
     # The byte at `va`, NULL where there is none.
     cdef uint64_t maddr
     cdef uint32_t error
-    if guest_walk(&vcpu.domain.mmu, vcpu.mmu.root_loaded, va, 0, &maddr, &error):
+    if guest_walk(&vcpu.domain.memory, vcpu.mmu.root_loaded, va, 0, &maddr, &error):
         return NULL
     return vcpu.domain.machine.base + maddr
 
@@ -100,16 +100,15 @@ cdef list stack(Vcpu *vcpu):
 
 
 cdef list walk(Vcpu *vcpu, str what, uint64_t va):
-    cdef uint64_t table = vcpu.mmu.root_loaded
-    cdef uint64_t entry
-    cdef int level
+    cdef DomainMemory *memory = &vcpu.domain.memory
+    cdef Walk cursor
+    cdef bint further = True
     lines = [f"page tables of {what} {va:016x}:"]
-    for level in range(4, 0, -1):
-        if not frame_exists(vcpu.domain.machine, table):
+    walk_start(&cursor, memory.machine, vcpu.mmu.root_loaded, memory.levels, va)
+    while further and cursor.level:
+        level = cursor.level
+        further = walk_step(&cursor)
+        if cursor.entry == NULL:
             break
-        entry = frame_words(vcpu.domain.machine, table)[va >> (3 + 9 * level) & 511]
-        lines.append(f"  L{level}[{va >> (3 + 9 * level) & 511:3}] = {entry:016x}")
-        if not entry & PAGE_PRESENT:
-            break
-        table = pte_mfn(entry)
+        lines.append(f"  L{level}[{walk_index(va, level):3}] = {cursor.pte:016x}")
     return lines

@@ -23,8 +23,11 @@ from xenia.machine.machine cimport (
     FRAME_L4, FRAME_PINNED, FRAME_SHARED, FRAME_VALIDATED, FRAME_WRITABLE, frame_words, machine_alloc, machine_free,
     machine_scrub,
 )
+from xenia.mm.memory cimport memory_add_processor
 from xenia.mm.pv.descriptors cimport perdomain_create, perdomain_destroy, release_gdt, set_ldt
-from xenia.mm.pv.pvmmu cimport get_page_and_type, put_page_and_type, relinquish
+from xenia.mm.pv.pvmmu cimport pv_mmu_init
+from xenia.mm.references cimport get_page_and_type, put_page_and_type
+from xenia.mm.reservation cimport relinquish
 
 # PV guests start with a 100 Hz ticker.
 cdef enum:
@@ -60,12 +63,12 @@ cdef void begin(Domain *domain, Machine *machine, uint16_t domid, Processor *pro
     domain.links.wake_fd = domain.links.emergency_fd = domain.links.log_fd = -1
     domain.shared_info_mfn = INVALID_M2P_ENTRY
     domain.grants.version = 1
-    lock_init(&domain.mmu.lock, RANK_DOMAIN)
-    domain.mmu.machine = machine
-    domain.mmu.processor = processor
-    domain.mmu.domid = domid
-    domain.mmu.preempt = &domain.links.preempt
-    domain.mmu.perdomain_l1 = domain.mmu.perdomain_l2 = domain.mmu.perdomain_l3 = INVALID_M2P_ENTRY
+    lock_init(&domain.memory.lock, RANK_DOMAIN)
+    domain.memory.machine = machine
+    memory_add_processor(&domain.memory, processor)
+    domain.memory.domid = domid
+    domain.memory.preempt = &domain.links.preempt
+    pv_mmu_init(&domain.mmu, &domain.memory)
 
 
 cdef bint shared_info_create(Domain *domain) noexcept nogil:
@@ -95,7 +98,7 @@ cdef Vcpu *vcpu_create(Domain *domain, Processor *processor) noexcept nogil:
         vcpu = <Vcpu *>calloc(1, sizeof(Vcpu))
     if vcpu != NULL:
         vcpu.domain = domain
-        vcpu.id = domain.nr_vcpus
+        vcpu.id = vcpu.mmu.number = domain.nr_vcpus
         vcpu.processor = processor
         processor.context = &vcpu.context
         processor.vcpu = vcpu
@@ -112,23 +115,23 @@ cdef Vcpu *vcpu_create(Domain *domain, Processor *processor) noexcept nogil:
 cdef int vcpu_begin_on(Vcpu *vcpu, uint64_t root) noexcept nogil:
     cdef Domain *domain = vcpu.domain
     cdef int rc
-    lock(&domain.mmu.lock)
-    rc = get_page_and_type(&domain.mmu, root, FRAME_L4)
+    lock(&domain.memory.lock)
+    rc = get_page_and_type(&domain.memory, root, FRAME_L4)
     if rc == 0:
-        get_page_and_type(&domain.mmu, root, FRAME_L4)
+        get_page_and_type(&domain.memory, root, FRAME_L4)
         domain.machine.frames[root].flags |= FRAME_PINNED
         vcpu.mmu.root_kernel = vcpu.mmu.root_loaded = root
         vcpu.processor.ops.load_root(vcpu.processor, root, False)
-    unlock(&domain.mmu.lock)
+    unlock(&domain.memory.lock)
     return rc
 
 
 cdef int domain_hold_rings(Domain *domain) noexcept nogil:
-    cdef int rc = get_page_and_type(&domain.mmu, domain.rings.store_mfn, FRAME_WRITABLE)
+    cdef int rc = get_page_and_type(&domain.memory, domain.rings.store_mfn, FRAME_WRITABLE)
     if rc == 0:
-        rc = get_page_and_type(&domain.mmu, domain.rings.console_mfn, FRAME_WRITABLE)
+        rc = get_page_and_type(&domain.memory, domain.rings.console_mfn, FRAME_WRITABLE)
         if rc:
-            put_page_and_type(&domain.mmu, domain.rings.store_mfn)
+            put_page_and_type(&domain.memory, domain.rings.store_mfn)
     domain.rings.held = rc == 0
     return rc
 
@@ -144,15 +147,15 @@ cdef uint64_t domain_destroy(Domain *domain) noexcept nogil:
     directory_remove(domain)
     event_reset(domain)
     grant_maps_release(domain)
-    lock(&domain.mmu.lock)
+    lock(&domain.memory.lock)
     domain.life.is_dying = 1
-    domain.mmu.dying = 1
+    domain.memory.dying = 1
     let_go_of_frames(domain)
     for id in range(domain.nr_vcpus):
         vcpu_let_go(domain.vcpus[id])
     if domain.shared_info_mfn != INVALID_M2P_ENTRY:
         domain.machine.frames[domain.shared_info_mfn].type_refs -= 1
-    left = relinquish(&domain.mmu) - domain.grants.nr_frames - domain.grants.nr_status_frames
+    left = relinquish(&domain.memory) - domain.grants.nr_frames - domain.grants.nr_status_frames
     grant_frames_release(domain)
     if domain.shared_info_mfn != INVALID_M2P_ENTRY:
         left -= 1
@@ -160,7 +163,7 @@ cdef uint64_t domain_destroy(Domain *domain) noexcept nogil:
     if domain.mmu.perdomain_l3 != INVALID_M2P_ENTRY:
         perdomain_destroy(&domain.mmu)
     machine_scrub(domain.machine)
-    unlock(&domain.mmu.lock)
+    unlock(&domain.memory.lock)
     return left
 
 
@@ -168,10 +171,10 @@ cdef void let_go_of_frames(Domain *domain) noexcept nogil:
     # Those that hypercalls made Xenia hold, and the rings.
     if domain.rings.held:
         domain.rings.held = 0
-        put_page_and_type(&domain.mmu, domain.rings.store_mfn)
-        put_page_and_type(&domain.mmu, domain.rings.console_mfn)
+        put_page_and_type(&domain.memory, domain.rings.store_mfn)
+        put_page_and_type(&domain.memory, domain.rings.console_mfn)
     if domain.events.pirq_eoi_mfn:
-        put_page_and_type(&domain.mmu, domain.events.pirq_eoi_mfn)
+        put_page_and_type(&domain.memory, domain.events.pirq_eoi_mfn)
         domain.events.pirq_eoi_mfn = 0
 
 
@@ -181,6 +184,6 @@ cdef void vcpu_let_go(Vcpu *vcpu) noexcept nogil:
         set_ldt(&vcpu.domain.mmu, &vcpu.mmu, 0, 0)
         release_gdt(&vcpu.domain.mmu, &vcpu.mmu)
         if vcpu.mmu.root_user:
-            put_page_and_type(&vcpu.domain.mmu, vcpu.mmu.root_user)
-        put_page_and_type(&vcpu.domain.mmu, vcpu.mmu.root_kernel)
+            put_page_and_type(&vcpu.domain.memory, vcpu.mmu.root_user)
+        put_page_and_type(&vcpu.domain.memory, vcpu.mmu.root_kernel)
         vcpu.mmu.root_kernel = vcpu.mmu.root_user = 0

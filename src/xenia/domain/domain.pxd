@@ -14,6 +14,7 @@ from xenia.domain.grant_state cimport GrantState
 from xenia.domain.vcpu_state cimport VcpuControl, VcpuPorts, VcpuTraps
 from xenia.machine.lock cimport Lock
 from xenia.machine.machine cimport Machine
+from xenia.mm.memory cimport DomainMemory
 from xenia.mm.pv.pvmmu cimport PvMmu, VcpuMmu
 
 cdef enum:
@@ -80,7 +81,7 @@ cdef enum:                  # DomainLife.shutdown: SHUTDOWN_* of public/sched.h;
     SHUTDOWN_soft_reset = 5
 
 # How it goes on, or why not.
-#   lock    none: the domain's own thread; is_dying is set under mmu.lock, `shutdown` read by anybody.
+#   lock    none: the domain's own thread; is_dying is set under memory.lock, `shutdown` read by anybody.
 #   saved   has_listened.  What is saved has suspended itself, and goes on as one that runs.
 cdef struct DomainLife:
     uint8_t is_dying
@@ -110,7 +111,7 @@ cdef struct StartRings:
     uint8_t console_used    # the guest has written to its console ring
 
 # Frames with code that others wrote: the processors must forget what they translated.
-#   lock    mmu.lock.
+#   lock    memory.lock.
 #   saved   no: new processors have translated nothing.
 cdef struct WrittenFrames:
     uint64_t frames[WRITTEN_ROOM]
@@ -157,7 +158,8 @@ cdef struct GuestAbi:
 #   saved   handle, is_linux, vm_assist, what is in shared_info; it gets another domid, and is in another directory.
 cdef struct Domain:
     const GuestAbi *abi
-    PvMmu mmu               # its lock guards the grant table as well
+    DomainMemory memory     # its lock guards the grant table as well
+    PvMmu mmu
     Machine *machine
     Directory *directory    # the domains it can meet; NULL none
     # who uses this structure: itself, and each hold of a frame it granted; the last one frees it

@@ -38,7 +38,7 @@ from xenia.domain.two_level cimport two_level_is_pending
 from xenia.domain.upcall cimport mark_events_pending
 from xenia.machine.lock cimport lock, unlock
 from xenia.machine.machine cimport FRAME_WRITABLE, frame_words
-from xenia.mm.pv.pvmmu cimport get_page_and_type, put_page_and_type
+from xenia.mm.references cimport get_page_and_type, put_page_and_type
 
 cdef enum:
     WORDS_PER_PAGE = 1024
@@ -54,9 +54,9 @@ cdef uint32_t BUSY = <uint32_t>1 << EVTCHN_FIFO_BUSY
 
 cdef int hold(Domain *domain, uint64_t mfn) noexcept nogil:
     cdef int result
-    lock(&domain.mmu.lock)
-    result = get_page_and_type(&domain.mmu, mfn, FRAME_WRITABLE)
-    unlock(&domain.mmu.lock)
+    lock(&domain.memory.lock)
+    result = get_page_and_type(&domain.memory, mfn, FRAME_WRITABLE)
+    unlock(&domain.memory.lock)
     return -XEN_EINVAL if result else 0
 
 
@@ -106,18 +106,18 @@ cdef void fifo_end(Domain *domain) noexcept nogil:
     if not domain.events.fifo:
         return
     domain.events.fifo = 0
-    lock(&domain.mmu.lock)
+    lock(&domain.memory.lock)
     for i in range(domain.nr_vcpus):
         vcpu = domain.vcpus[i]
         if vcpu.events.fifo_control != NULL:
             vcpu.events.fifo_control = NULL
-            put_page_and_type(&domain.mmu, vcpu.events.fifo_control_mfn)
+            put_page_and_type(&domain.memory, vcpu.events.fifo_control_mfn)
         for queue in range(EVTCHN_FIFO_MAX_QUEUES):
             vcpu.events.fifo_tail[queue] = 0
     while domain.events.nr_array:
         domain.events.nr_array -= 1
-        put_page_and_type(&domain.mmu, domain.events.array[domain.events.nr_array])
-    unlock(&domain.mmu.lock)
+        put_page_and_type(&domain.memory, domain.events.array[domain.events.nr_array])
+    unlock(&domain.memory.lock)
 
 
 # --- the words

@@ -12,6 +12,7 @@ from xenia.domain.domain cimport Domain
 from xenia.domain.grant_state cimport GrantState
 from xenia.domain.grants cimport grant_entries, grant_held_from
 from xenia.machine.machine cimport FRAME_SHARED, FRAME_VALIDATED, Frame, frame_words, machine_alloc, machine_free
+from xenia.mm.memory cimport mm_forget_frame
 
 cdef enum:
     STATUSES_PER_FRAME = 2048
@@ -82,8 +83,7 @@ cdef bint status_frames_release(Domain *domain) noexcept nogil:
     while domain.grants.nr_status_frames:
         domain.grants.nr_status_frames -= 1
         mfn = domain.grants.status_frames[domain.grants.nr_status_frames]
-        domain.mmu.processor.ops.flush_frame(domain.mmu.processor, mfn)
-        domain.mmu.processor.ops.code_dirty(domain.mmu.processor, mfn << 12, 4096)
+        mm_forget_frame(&domain.memory, mfn)
         machine_free(domain.machine, mfn)
     return True
 

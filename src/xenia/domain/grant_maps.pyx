@@ -21,8 +21,11 @@ from xenia.domain.domain cimport Domain, GrantHold, GrantMap, Vcpu
 from xenia.domain.grants cimport GRANT_MAP, grant_hold, grant_release
 from xenia.machine.lock cimport lock, unlock
 from xenia.machine.machine cimport FRAME_L1, frame_words
+from xenia.machine.paging cimport PAGE_ACCESSED, PAGE_DIRTY, PAGE_PRESENT, PAGE_RW, PAGE_USER
+from xenia.mm.memory cimport (
+    ALL_PROCESSORS, DomainMemory, mm_flush_all, mm_flush_frame, mm_forget_code, mm_pte_changed,
+)
 from xenia.mm.pv.foreign cimport EntryPlace, map_foreign, maps_foreign, place_of_entry, place_of_va, unmap_foreign
-from xenia.mm.pv.pvmmu cimport PAGE_ACCESSED, PAGE_DIRTY, PAGE_PRESENT, PAGE_RW, PAGE_USER, PvMmu
 from xenia.mm.pv.update cimport mod_entry
 
 cdef enum:
@@ -62,7 +65,7 @@ cdef int grant_map(Vcpu *vcpu, Domain *granter, uint32_t ref, uint32_t flags, ui
 
 
 cdef int map_host(Vcpu *vcpu, GrantHold *hold, uint32_t flags, uint64_t host_addr) noexcept nogil:
-    cdef PvMmu *mmu = &vcpu.domain.mmu
+    cdef Domain *domain = vcpu.domain
     cdef uint64_t entry = hold.mfn << 12 | PAGE_PRESENT | PAGE_ACCESSED | PAGE_DIRTY
     cdef EntryPlace place
     cdef int status = GNTST_okay
@@ -71,15 +74,15 @@ cdef int map_host(Vcpu *vcpu, GrantHold *hold, uint32_t flags, uint64_t host_add
     if flags & GNTMAP_application_map:
         entry |= PAGE_USER
     entry |= <uint64_t>(flags >> GNTMAP_guest_avail0 & 7) << 9
-    lock(&mmu.lock)
+    lock(&domain.memory.lock)
     if not find(vcpu, flags, host_addr, &place):
         status = GNTST_general_error
     elif hold.granter == vcpu.domain:
-        if mod_entry(mmu, FRAME_L1, place.table, place.index, entry, False):
+        if mod_entry(&domain.mmu, FRAME_L1, place.table, place.index, entry, False):
             status = GNTST_general_error
     else:
-        map_foreign(mmu, &place, entry)
-    unlock(&mmu.lock)
+        map_foreign(&domain.mmu, &place, entry)
+    unlock(&domain.memory.lock)
     return status
 
 
@@ -113,40 +116,42 @@ cdef int grant_unmap(Vcpu *vcpu, uint32_t handle, uint64_t host_addr, uint64_t d
 
 
 cdef int unmap_host(Vcpu *vcpu, GrantMap *entry, uint64_t host_addr, uint64_t new_addr) noexcept nogil:
-    cdef PvMmu *mmu = &vcpu.domain.mmu
+    cdef Domain *domain = vcpu.domain
     cdef bint own = entry.hold.granter == vcpu.domain
     cdef EntryPlace place, other
     cdef int status = GNTST_general_error
-    lock(&mmu.lock)
-    if new_addr and (entry.flags & GNTMAP_contains_pte or not place_of_va(mmu, vcpu.mmu.root_kernel, new_addr, &other)):
+    lock(&domain.memory.lock)
+    if new_addr and (entry.flags & GNTMAP_contains_pte
+                     or not place_of_va(&domain.mmu, vcpu.mmu.root_kernel, new_addr, &other)):
         status = GNTST_general_error
-    elif find(vcpu, entry.flags, host_addr, &place) and maps_foreign(mmu, &place, entry.hold.mfn, entry.hold.writable):
+    elif (find(vcpu, entry.flags, host_addr, &place)
+          and maps_foreign(&domain.mmu, &place, entry.hold.mfn, entry.hold.writable)):
         if new_addr and other.table == place.table and other.index == place.index:
             status = GNTST_general_error
         else:
             if own:
-                mod_entry(mmu, FRAME_L1, place.table, place.index, 0, False)
-                mmu.processor.ops.flush_frame(mmu.processor, entry.hold.mfn)
+                mod_entry(&domain.mmu, FRAME_L1, place.table, place.index, 0, False)
+                mm_flush_frame(&domain.memory, entry.hold.mfn)
             else:
-                unmap_foreign(mmu, &place)
+                unmap_foreign(&domain.mmu, &place)
             # The granter may change what is in the frame, unseen by this processor, and grant it again.
-            mmu.processor.ops.code_dirty(mmu.processor, entry.hold.mfn << 12, 4096)
+            mm_forget_code(&domain.memory, entry.hold.mfn << 12, 4096)
             if new_addr:
-                move(mmu, &other, &place)
+                move(&domain.memory, &other, &place)
             status = GNTST_okay
-    unlock(&mmu.lock)
+    unlock(&domain.memory.lock)
     return status
 
 
-cdef void move(PvMmu *mmu, EntryPlace *source, EntryPlace *target) noexcept nogil:
+cdef void move(DomainMemory *memory, EntryPlace *source, EntryPlace *target) noexcept nogil:
     # The entry, and whatever it holds, goes to another place, which is empty.
-    cdef uint64_t *old = &frame_words(mmu.machine, source.table)[source.index]
-    cdef uint64_t *new = &frame_words(mmu.machine, target.table)[target.index]
+    cdef uint64_t *old = &frame_words(memory.machine, source.table)[source.index]
+    cdef uint64_t *new = &frame_words(memory.machine, target.table)[target.index]
     new[0] = old[0]
     old[0] = 0
-    mmu.processor.ops.pte_changed(mmu.processor, target.table, target.index, 0, new[0])
-    mmu.processor.ops.pte_changed(mmu.processor, source.table, source.index, new[0], 0)
-    mmu.processor.ops.flush_all(mmu.processor)
+    mm_pte_changed(memory, target.table, target.index, 0, new[0])
+    mm_pte_changed(memory, source.table, source.index, new[0], 0)
+    mm_flush_all(memory, ALL_PROCESSORS)
 
 
 # --- handles ---

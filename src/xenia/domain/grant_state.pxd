@@ -8,7 +8,7 @@ cdef struct GrantRecord:    # what others hold of one grant reference of the dom
     uint32_t readers        # holds that only read
     uint32_t writers
 
-#   lock    mmu.lock.
+#   lock    memory.lock.
 #   saved   no: a guest that was suspended sets its table up anew, and its backends let go of all before.
 cdef struct GrantState:
     uint32_t version

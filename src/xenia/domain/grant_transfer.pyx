@@ -13,6 +13,7 @@ from xenia.abi.xen cimport DOMID_XEN
 from xenia.domain.grants cimport grant_entries, grant_entry
 from xenia.machine.lock cimport lock, unlock
 from xenia.machine.machine cimport FRAME_ALLOCATED, FRAME_NONE, FRAME_SHARED, Frame, frame_exists, machine_free
+from xenia.mm.memory cimport mm_dirty, mm_forget_frame
 
 cdef extern from *:
     """
@@ -28,15 +29,15 @@ cdef extern from *:
 
 cdef int grant_transfer(Domain *domain, Domain *target, uint64_t mfn, uint32_t ref) noexcept nogil:
     cdef int status = GNTST_bad_domain
-    lock(&domain.mmu.lock)
+    lock(&domain.memory.lock)
     if not give_up(domain, mfn):
-        unlock(&domain.mmu.lock)
+        unlock(&domain.memory.lock)
         return GNTST_bad_page
-    unlock(&domain.mmu.lock)
+    unlock(&domain.memory.lock)
     if target != NULL:
-        lock(&target.mmu.lock)
+        lock(&target.memory.lock)
         status = accept(target, domain.domid, mfn, ref)
-        unlock(&target.mmu.lock)
+        unlock(&target.memory.lock)
     if status != GNTST_okay:
         machine_free(domain.machine, mfn)
     return status
@@ -51,9 +52,8 @@ cdef bint give_up(Domain *domain, uint64_t mfn) noexcept nogil:
     if (frame.owner != domain.domid or frame.refs != 1 or not frame.flags & FRAME_ALLOCATED
             or frame.type == FRAME_SHARED):
         return False
-    domain.mmu.processor.ops.flush_frame(domain.mmu.processor, mfn)
-    domain.mmu.processor.ops.code_dirty(domain.mmu.processor, mfn << 12, 4096)
-    domain.mmu.tot_pages -= 1
+    mm_forget_frame(&domain.memory, mfn)
+    domain.memory.tot_pages -= 1
     frame.owner = DOMID_XEN
     frame.flags = 0
     frame.type = FRAME_NONE
@@ -69,7 +69,7 @@ cdef int accept(Domain *target, uint16_t giver, uint64_t mfn, uint32_t ref) noex
         return GNTST_bad_domain
     if ref >= grant_entries(target):
         return GNTST_general_error
-    if target.mmu.tot_pages >= target.mmu.max_pages or (target.grants.version == 1 and mfn >> 32):
+    if target.memory.tot_pages >= target.memory.max_pages or (target.grants.version == 1 and mfn >> 32):
         return GNTST_general_error
     entry = <uint32_t *>grant_entry(target, ref)
     header = header_load(entry)
@@ -81,7 +81,8 @@ cdef int accept(Domain *target, uint16_t giver, uint64_t mfn, uint32_t ref) noex
     frame.owner = target.domid
     frame.flags = FRAME_ALLOCATED
     frame.stamp = 0
-    target.mmu.tot_pages += 1
+    target.memory.tot_pages += 1
+    mm_dirty(&target.memory, mfn)
     if target.grants.version == 1:
         entry[1] = <uint32_t>mfn
     else:

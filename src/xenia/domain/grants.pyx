@@ -7,7 +7,7 @@ table, with a writable reference where it will be written.  So a granted frame s
 a page table, for as long as anybody could write to it, whatever the granter does to its entry.  What is held of each
 reference is on record, and as long as there is anything, the record and not the entry says which frame it is.
 
-Locks.  The granter's lock (PvMmu.lock) guards its table, its records and its frames.  Nobody holds two domains' locks
+Locks.  The granter's memory lock guards its table, its records and its frames.  Nobody holds two domains' locks
 at once: an operation takes the hold under the granter's lock, lets go of it, and then changes its own page tables under
 its own.  Giving back goes the other way round.  The lock of the Directory may be taken by nobody who holds a domain's
 lock.
@@ -29,7 +29,7 @@ from xenia.domain.directory cimport domain_enter, domain_leave, domain_use
 from xenia.domain.written cimport frame_written
 from xenia.machine.lock cimport lock, unlock
 from xenia.machine.machine cimport frame_words
-from xenia.mm.pv.pvmmu cimport get_granted, put_granted
+from xenia.mm.references cimport get_granted, put_granted
 
 cdef extern from *:
     """
@@ -111,9 +111,9 @@ cdef int grant_hold(Domain *granter, uint16_t holder, uint32_t ref, bint writabl
                     GrantHold *hold) noexcept nogil:
     cdef Claim claim
     cdef int status
-    lock(&granter.mmu.lock)
+    lock(&granter.memory.lock)
     status = take(granter, holder, ref, writable, purpose, hold, &claim)
-    unlock(&granter.mmu.lock)
+    unlock(&granter.memory.lock)
     if status != GNTST_okay or not claim.transitive:
         return status
     return go_through(granter, &claim, writable, hold)
@@ -126,11 +126,11 @@ cdef int go_through(Domain *granter, Claim *claim, bint writable, GrantHold *hol
     cdef int status
     if third == NULL:
         return GNTST_bad_domain
-    lock(&third.mmu.lock)
+    lock(&third.memory.lock)
     status = take(third, granter.domid, claim.through_ref, writable, GRANT_COPY, hold, &beyond)
     if status == GNTST_okay and beyond.transitive:
         status = GNTST_general_error
-    unlock(&third.mmu.lock)
+    unlock(&third.memory.lock)
     domain_leave(third)
     return status
 
@@ -157,7 +157,7 @@ cdef int take(Domain *granter, uint16_t holder, uint32_t ref, bint writable, int
         return status
     if record.readers or record.writers:
         claim.mfn = record.mfn
-    if not get_granted(&granter.mmu, claim.mfn, writable):
+    if not get_granted(&granter.memory, claim.mfn, writable):
         show(granter, ref, record)
         return GNTST_general_error
     record.mfn = claim.mfn
@@ -249,10 +249,10 @@ cdef void show(Domain *granter, uint32_t ref, GrantRecord *record) noexcept nogi
 cdef void grant_release(GrantHold *hold) noexcept nogil:
     cdef Domain *granter = hold.granter
     cdef GrantRecord *record
-    lock(&granter.mmu.lock)
+    lock(&granter.memory.lock)
     if hold.writable:
         frame_written(granter, hold.mfn)
-    put_granted(&granter.mmu, hold.mfn, hold.writable)
+    put_granted(&granter.memory, hold.mfn, hold.writable)
     record = record_of(granter, hold.ref)
     if hold.writable:
         record.writers -= 1
@@ -260,6 +260,6 @@ cdef void grant_release(GrantHold *hold) noexcept nogil:
         record.readers -= 1
     if not granter.life.is_dying:            # its table may be gone
         show(granter, hold.ref, record)
-    unlock(&granter.mmu.lock)
+    unlock(&granter.memory.lock)
     hold.granter = NULL
     domain_leave(granter)

@@ -16,7 +16,7 @@ from xenia.domain.vcpu_state cimport Callback
 from xenia.machine.lock cimport lock, unlock
 from xenia.machine.machine cimport FRAME_L4
 from xenia.mm.pv.descriptors cimport set_gdt, set_ldt
-from xenia.mm.pv.pvmmu cimport get_page_and_type
+from xenia.mm.references cimport get_page_and_type
 
 from xenia.domain.saved import SavedClock, SavedDomain, SavedVcpu
 from xenia.errors import ConfigError
@@ -188,12 +188,12 @@ cdef int restore_tables(Vcpu *vcpu, object saved) except -1:
     for i in range(<uint32_t>len(saved.gdt_frames)):
         frames[i] = saved.gdt_frames[i]
     with nogil:
-        lock(&vcpu.domain.mmu.lock)
-        rc = get_page_and_type(&vcpu.domain.mmu, kernel, FRAME_L4)
+        lock(&vcpu.domain.memory.lock)
+        rc = get_page_and_type(&vcpu.domain.memory, kernel, FRAME_L4)
         if rc == 0:
             vcpu.mmu.root_kernel = vcpu.mmu.root_loaded = kernel
             if user:
-                rc = get_page_and_type(&vcpu.domain.mmu, user, FRAME_L4)
+                rc = get_page_and_type(&vcpu.domain.memory, user, FRAME_L4)
         if rc == 0:
             vcpu.mmu.root_user = user
             if user_loaded:
@@ -202,7 +202,7 @@ cdef int restore_tables(Vcpu *vcpu, object saved) except -1:
             rc = set_gdt(&vcpu.domain.mmu, &vcpu.mmu, frames, gdt_entries)
         if rc == 0:
             rc = set_ldt(&vcpu.domain.mmu, &vcpu.mmu, ldt_base, ldt_entries)
-        unlock(&vcpu.domain.mmu.lock)
+        unlock(&vcpu.domain.memory.lock)
     if rc:
         raise ConfigError("the saved guest is damaged: its page tables or descriptors do not validate")
     return 0

@@ -181,8 +181,9 @@ cdef void time_update(Vcpu *vcpu) noexcept nogil:
     if vcpu.timers.time_info_va:
         copy = info[0]
         copy.version = version - 1
-        if copy_to_guest(&vcpu.domain.mmu, vcpu.mmu.root_kernel, vcpu.timers.time_info_va, &copy, sizeof(copy)) == 0:
-            copy_to_guest(&vcpu.domain.mmu, vcpu.mmu.root_kernel, vcpu.timers.time_info_va, &version, sizeof(version))
+        if copy_to_guest(&vcpu.domain.memory, vcpu.mmu.root_kernel, vcpu.timers.time_info_va, &copy, sizeof(copy)) == 0:
+            copy_to_guest(&vcpu.domain.memory, vcpu.mmu.root_kernel, vcpu.timers.time_info_va, &version,
+                          sizeof(version))
 
 
 cdef void time_update_all(Domain *domain) noexcept nogil:
@@ -319,10 +320,10 @@ cdef void runstate_publish(Vcpu *vcpu) noexcept nogil:
         info.time[i] = vcpu.runstate.time[i]
     if domain.vm_assist & (<uint64_t>1 << VMASST_TYPE_runstate_update_flag):
         info.state_entry_time |= XEN_RUNSTATE_UPDATE
-        if copy_to_guest(&domain.mmu, vcpu.mmu.root_kernel, entry_va, &info.state_entry_time, 8):
+        if copy_to_guest(&domain.memory, vcpu.mmu.root_kernel, entry_va, &info.state_entry_time, 8):
             return
-        copy_to_guest(&domain.mmu, vcpu.mmu.root_kernel, vcpu.runstate.va, &info, sizeof(info))
+        copy_to_guest(&domain.memory, vcpu.mmu.root_kernel, vcpu.runstate.va, &info, sizeof(info))
         info.state_entry_time &= ~XEN_RUNSTATE_UPDATE
-        copy_to_guest(&domain.mmu, vcpu.mmu.root_kernel, entry_va, &info.state_entry_time, 8)
+        copy_to_guest(&domain.memory, vcpu.mmu.root_kernel, entry_va, &info.state_entry_time, 8)
     else:
-        copy_to_guest(&domain.mmu, vcpu.mmu.root_kernel, vcpu.runstate.va, &info, sizeof(info))
+        copy_to_guest(&domain.memory, vcpu.mmu.root_kernel, vcpu.runstate.va, &info, sizeof(info))

@@ -8,7 +8,7 @@ from xenia.abi.errno cimport XEN_EINVAL, XEN_ENXIO
 from xenia.abi.xen cimport INVALID_M2P_ENTRY, vcpu_info_t
 from xenia.domain.domain cimport Vcpu
 from xenia.machine.machine cimport FRAME_WRITABLE
-from xenia.mm.pv.pvmmu cimport get_page_and_type, put_page_and_type
+from xenia.mm.references cimport get_page_and_type, put_page_and_type
 
 
 cdef int vcpu_info_register(Vcpu *vcpu, uint64_t mfn, uint32_t offset) noexcept nogil:
@@ -17,7 +17,7 @@ cdef int vcpu_info_register(Vcpu *vcpu, uint64_t mfn, uint32_t offset) noexcept 
         return -XEN_ENXIO
     if vcpu.info_mfn != INVALID_M2P_ENTRY:
         return -XEN_EINVAL
-    if get_page_and_type(&vcpu.domain.mmu, mfn, FRAME_WRITABLE):
+    if get_page_and_type(&vcpu.domain.memory, mfn, FRAME_WRITABLE):
         return -XEN_EINVAL
     info = <vcpu_info_t *>(vcpu.domain.machine.base + (mfn << 12) + offset)
     info[0] = vcpu.info[0]
@@ -34,5 +34,5 @@ cdef void vcpu_info_release(Vcpu *vcpu) noexcept nogil:
         return
     vcpu.domain.shared_info.vcpu_info[vcpu.id] = vcpu.info[0]
     vcpu.info = &vcpu.domain.shared_info.vcpu_info[vcpu.id]
-    put_page_and_type(&vcpu.domain.mmu, vcpu.info_mfn)
+    put_page_and_type(&vcpu.domain.memory, vcpu.info_mfn)
     vcpu.info_mfn = INVALID_M2P_ENTRY

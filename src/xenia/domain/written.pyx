@@ -14,10 +14,12 @@ from xenia.cpu.processor cimport Processor
 from xenia.domain.domain cimport WRITTEN_ROOM
 from xenia.domain.events cimport vcpu_nudge
 from xenia.machine.lock cimport lock, unlock
+from xenia.mm.memory cimport mm_dirty
 
 
 cdef void frame_written(Domain *domain, uint64_t mfn) noexcept nogil:
     cdef uint32_t id
+    mm_dirty(&domain.memory, mfn)
     if domain.life.is_dying or not is_code(domain, mfn):
         return
     if domain.written.nr < WRITTEN_ROOM:
@@ -44,11 +46,11 @@ cdef void written_apply(Domain *domain) noexcept nogil:
     cdef uint64_t written[WRITTEN_ROOM]
     cdef uint64_t count
     cdef uint32_t id
-    lock(&domain.mmu.lock)
+    lock(&domain.memory.lock)
     count = domain.written.nr
     memcpy(written, domain.written.frames, sizeof(written))
     domain.written.nr = 0
-    unlock(&domain.mmu.lock)
+    unlock(&domain.memory.lock)
     for id in range(domain.nr_vcpus):
         forget(domain.vcpus[id].processor, written, count, domain.machine.nr_frames)
 

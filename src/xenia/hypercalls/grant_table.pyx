@@ -56,7 +56,8 @@ from xenia.hypercalls.guest cimport from_guest, own_domain, to_guest
 from xenia.hypercalls.table cimport HYPERCALL_CONTINUE
 from xenia.machine.lock cimport lock, unlock
 from xenia.machine.machine cimport FRAME_WRITABLE
-from xenia.mm.pv.pvmmu cimport get_page, get_page_type, put_page, put_page_type
+from xenia.mm.memory cimport mm_wrote
+from xenia.mm.references cimport get_page, get_page_type, put_page, put_page_type
 
 cdef enum:
     PAGE_SIZE = 4096
@@ -97,9 +98,9 @@ cdef int64_t setup_table(Vcpu *vcpu, uint64_t va) noexcept nogil:
         return -XEN_EFAULT
     op.status = domain_status(domain, op.dom)
     if op.status == GNTST_okay:
-        lock(&domain.mmu.lock)
+        lock(&domain.memory.lock)
         grown = grant_frames_grow(domain, op.nr_frames)
-        unlock(&domain.mmu.lock)
+        unlock(&domain.memory.lock)
         if not grown:
             op.status = GNTST_general_error
         elif to_guest(vcpu, op.frame_list, domain.grants.frames, op.nr_frames * 8):
@@ -152,10 +153,10 @@ cdef int64_t set_version(Vcpu *vcpu, uint64_t va) noexcept nogil:
         return -XEN_EFAULT
     if version != 1 and version != 2:
         return -XEN_EINVAL
-    lock(&domain.mmu.lock)
+    lock(&domain.memory.lock)
     result = grant_version_set(domain, version)
     version = domain.grants.version
-    unlock(&domain.mmu.lock)
+    unlock(&domain.memory.lock)
     if to_guest(vcpu, va, &version, sizeof(version)):
         return -XEN_EFAULT
     return result
@@ -216,9 +217,9 @@ cdef int64_t swap_one(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef gnttab_swap_grant_ref_t op
     if from_guest(vcpu, &op, va, sizeof(op)):
         return -XEN_EFAULT
-    lock(&vcpu.domain.mmu.lock)
+    lock(&vcpu.domain.memory.lock)
     op.status = swap(vcpu.domain, op.ref_a, op.ref_b)
-    unlock(&vcpu.domain.mmu.lock)
+    unlock(&vcpu.domain.memory.lock)
     return to_guest(vcpu, va, &op, sizeof(op))
 
 
@@ -248,11 +249,11 @@ cdef int64_t cache_flush_one(Vcpu *vcpu, uint64_t va) noexcept nogil:
         return -XEN_EINVAL
     if op.length == 0 or op.op == 0:
         return 0
-    lock(&vcpu.domain.mmu.lock)
-    own = get_page(&vcpu.domain.mmu, op.a >> 12)
+    lock(&vcpu.domain.memory.lock)
+    own = get_page(&vcpu.domain.memory, op.a >> 12)
     if own:
-        put_page(&vcpu.domain.mmu, op.a >> 12)
-    unlock(&vcpu.domain.mmu.lock)
+        put_page(&vcpu.domain.memory, op.a >> 12)
+    unlock(&vcpu.domain.memory.lock)
     return 0 if own or grant_maps_frame(vcpu.domain, op.a >> 12) else -XEN_EPERM
 
 
@@ -317,13 +318,13 @@ cdef int16_t open_side(Vcpu *vcpu, gnttab_copy_ptr_t *end, bint granted, uint16_
 
 cdef int16_t open_own(Domain *domain, uint64_t mfn, bint writable, Side *side) noexcept nogil:
     cdef int16_t status = GNTST_okay
-    lock(&domain.mmu.lock)
-    if not get_page(&domain.mmu, mfn):
+    lock(&domain.memory.lock)
+    if not get_page(&domain.memory, mfn):
         status = GNTST_bad_page
-    elif writable and get_page_type(&domain.mmu, mfn, FRAME_WRITABLE):
-        put_page(&domain.mmu, mfn)
+    elif writable and get_page_type(&domain.memory, mfn, FRAME_WRITABLE):
+        put_page(&domain.memory, mfn)
         status = GNTST_general_error
-    unlock(&domain.mmu.lock)
+    unlock(&domain.memory.lock)
     side.own_mfn = mfn
     side.memory = domain.machine.base + (mfn << 12)
     return status
@@ -334,12 +335,12 @@ cdef void close_side(Vcpu *vcpu, Side *side, bint written) noexcept nogil:
     if side.granted:
         grant_release(&side.hold)
         return
-    lock(&domain.mmu.lock)
+    lock(&domain.memory.lock)
     if written:
-        domain.mmu.processor.ops.code_dirty(domain.mmu.processor, side.own_mfn << 12, PAGE_SIZE)
-        put_page_type(&domain.mmu, side.own_mfn)
-    put_page(&domain.mmu, side.own_mfn)
-    unlock(&domain.mmu.lock)
+        mm_wrote(&domain.memory, side.own_mfn << 12, PAGE_SIZE)
+        put_page_type(&domain.memory, side.own_mfn)
+    put_page(&domain.memory, side.own_mfn)
+    unlock(&domain.memory.lock)
 
 
 # --- the call

@@ -8,11 +8,11 @@ from xenia.mm.access cimport copy_from_guest, copy_to_guest
 
 # 0 or -XEN_EFAULT.
 cdef inline int from_guest(Vcpu *vcpu, void *target, uint64_t va, uint64_t size) noexcept nogil:
-    return copy_from_guest(&vcpu.domain.mmu, vcpu.mmu.root_kernel, target, va, size)
+    return copy_from_guest(&vcpu.domain.memory, vcpu.mmu.root_kernel, target, va, size)
 
 
 cdef inline int to_guest(Vcpu *vcpu, uint64_t va, const void *source, uint64_t size) noexcept nogil:
-    return copy_to_guest(&vcpu.domain.mmu, vcpu.mmu.root_kernel, va, source, size)
+    return copy_to_guest(&vcpu.domain.memory, vcpu.mmu.root_kernel, va, source, size)
 
 
 # 0 where `domid` means the caller itself, -XEN_EPERM where it is domain 0 (which is Xenia), else -XEN_ESRCH.

@@ -55,8 +55,10 @@ from xenia.domain.domain cimport Domain, Vcpu
 from xenia.hypercalls.guest cimport from_guest, own_domain, to_guest
 from xenia.hypercalls.table cimport HYPERCALL_CONTINUE
 from xenia.machine.lock cimport give_way
-from xenia.machine.machine cimport FRAME_ALLOCATED, FRAME_PINNED, FRAME_SHARED, Frame, Machine, machine_alloc_extent
-from xenia.mm.pv.pvmmu cimport PvMmu, get_page, put_page, put_page_and_type
+from xenia.machine.machine cimport Machine
+from xenia.mm.memory cimport DomainMemory
+from xenia.mm.references cimport get_page, put_page
+from xenia.mm.reservation cimport gain_extent, lose_extent, release_frame, return_frame, take_frame
 
 cdef enum:
     CMD_MASK = 0x3f
@@ -66,54 +68,6 @@ cdef enum:
     E820_MAX = 128
     PFN_BITS = 52
     M2P_SIZE = 0x4000000000     # MACH2PHYS_VIRT_END - MACH2PHYS_VIRT_START
-
-# --- frames that a domain gains and loses
-
-
-# 2^order zeroed frames for the domain, below `limit`, known to the M2P table as `pfn` and on; the first, or
-# INVALID_M2P_ENTRY.
-cdef uint64_t gain_extent(PvMmu *mmu, uint64_t pfn, uint32_t order, uint64_t limit) noexcept nogil:
-    cdef uint64_t count = <uint64_t>1 << order, i
-    cdef uint64_t mfn = machine_alloc_extent(mmu.machine, mmu.domid, order)
-    if mfn == INVALID_M2P_ENTRY:
-        return mfn
-    mmu.tot_pages += count
-    for i in range(count):
-        mmu.machine.m2p[mfn + i] = pfn if pfn == INVALID_M2P_ENTRY else pfn + i
-    if mfn + count > limit:
-        lose_extent(mmu, mfn, order)
-        return INVALID_M2P_ENTRY
-    return mfn
-
-
-# The domain gives a frame up: its pin and the allocation's own reference go; the frame goes when the last mapping does.
-cdef bint lose_frame(PvMmu *mmu, uint64_t mfn) noexcept nogil:
-    cdef Frame *frame
-    if not get_page(mmu, mfn):
-        return False
-    frame = &mmu.machine.frames[mfn]
-    # Xenia's own: shared_info, the grant table.  They stay, and Xen counts them as given up
-    if frame.type == FRAME_SHARED:
-        put_page(mmu, mfn)
-        return True
-    if frame.flags & FRAME_PINNED:
-        frame.flags &= ~FRAME_PINNED
-        put_page_and_type(mmu, mfn)
-    if frame.flags & FRAME_ALLOCATED:
-        frame.flags &= ~FRAME_ALLOCATED
-        put_page(mmu, mfn)
-    put_page(mmu, mfn)
-    return True
-
-
-cdef bint lose_extent(PvMmu *mmu, uint64_t mfn, uint32_t order) noexcept nogil:
-    cdef uint64_t i
-    for i in range(<uint64_t>1 << order):
-        give_way(&mmu.lock)
-        if not lose_frame(mmu, mfn + i):
-            return False
-    return True
-
 
 # First frame number above what XENMEMF_address_bits(bits) can reach; 0: no frame qualifies.
 cdef uint64_t frame_limit(uint32_t mem_flags) noexcept nogil:
@@ -127,7 +81,7 @@ cdef uint64_t frame_limit(uint32_t mem_flags) noexcept nogil:
 
 
 cdef int64_t adjust_reservation(Vcpu *vcpu, uint64_t *args, uint32_t op, uint64_t start) noexcept nogil:
-    cdef PvMmu *mmu = &vcpu.domain.mmu
+    cdef DomainMemory *memory = &vcpu.domain.memory
     cdef xen_memory_reservation_t reservation
     cdef uint64_t i = start, entry
     if from_guest(vcpu, &reservation, args[1], sizeof(reservation)):
@@ -142,12 +96,12 @@ cdef int64_t adjust_reservation(Vcpu *vcpu, uint64_t *args, uint32_t op, uint64_
         if i != start and vcpu.domain.links.preempt:
             args[0] = i << EXTENT_SHIFT | op
             return HYPERCALL_CONTINUE
-        give_way(&mmu.lock)
+        give_way(&memory.lock)
         entry = INVALID_M2P_ENTRY
         if op != XENMEM_increase_reservation and from_guest(vcpu, &entry, reservation.extent_start + 8 * i, 8):
             break
         if op == XENMEM_decrease_reservation:
-            if not lose_extent(mmu, entry, reservation.extent_order):
+            if not lose_extent(memory, entry, reservation.extent_order):
                 break
         elif not add_extent(vcpu, &reservation, i, entry, op == XENMEM_populate_physmap):
             break
@@ -158,16 +112,16 @@ cdef int64_t adjust_reservation(Vcpu *vcpu, uint64_t *args, uint32_t op, uint64_
 # Extent `i` of a reservation that grows; its first frame goes into the list.
 cdef bint add_extent(Vcpu *vcpu, xen_memory_reservation_t *reservation, uint64_t i, uint64_t pfn,
                      bint list_required) noexcept nogil:
-    cdef PvMmu *mmu = &vcpu.domain.mmu
+    cdef DomainMemory *memory = &vcpu.domain.memory
     cdef uint64_t mfn
-    if mmu.tot_pages + (<uint64_t>1 << reservation.extent_order) > mmu.max_pages:
+    if memory.tot_pages + (<uint64_t>1 << reservation.extent_order) > memory.max_pages:
         return False
-    mfn = gain_extent(mmu, pfn, reservation.extent_order, frame_limit(reservation.mem_flags))
+    mfn = gain_extent(memory, pfn, reservation.extent_order, frame_limit(reservation.mem_flags))
     if mfn == INVALID_M2P_ENTRY:
         return False
     if ((list_required or reservation.extent_start)
             and to_guest(vcpu, reservation.extent_start + 8 * i, &mfn, sizeof(mfn))):
-        lose_extent(mmu, mfn, reservation.extent_order)
+        lose_extent(memory, mfn, reservation.extent_order)
         return False
     return True
 
@@ -206,7 +160,7 @@ cdef int64_t exchange(Vcpu *vcpu, uint64_t *args) noexcept nogil:
         if i != op.nr_exchanged // chunk.nr_in and vcpu.domain.links.preempt:
             result = HYPERCALL_CONTINUE
             break
-        give_way(&vcpu.domain.mmu.lock)
+        give_way(&vcpu.domain.memory.lock)
         result = exchange_chunk(vcpu, &op, &chunk, i)
         if result:
             break
@@ -216,61 +170,54 @@ cdef int64_t exchange(Vcpu *vcpu, uint64_t *args) noexcept nogil:
 
 
 cdef int64_t exchange_chunk(Vcpu *vcpu, xen_memory_exchange_t *op, Chunk *chunk, uint64_t number) noexcept nogil:
-    cdef PvMmu *mmu = &vcpu.domain.mmu
+    cdef DomainMemory *memory = &vcpu.domain.memory
     cdef uint64_t extent, pfn, where, i, undo
     cdef int64_t result = 0
     chunk.nr_taken = 0
     for i in range(chunk.nr_in):
         if from_guest(vcpu, &extent, op.in_.extent_start + 8 * (number * chunk.nr_in + i), 8):
             result = -XEN_EFAULT
-        elif not take_extent(mmu, chunk, extent, op.in_.extent_order):
+        elif not take_extent(memory, chunk, extent, op.in_.extent_order):
             result = -XEN_EINVAL
         if result:
-            return_taken(mmu, chunk)
+            return_taken(memory, chunk)
             return result
     for i in range(chunk.nr_out):
         where = op.out.extent_start + 8 * (number * chunk.nr_out + i)
         if from_guest(vcpu, &pfn, where, 8):
             result = -XEN_EFAULT
         else:
-            chunk.given[i] = gain_extent(mmu, pfn, op.out.extent_order, frame_limit(op.out.mem_flags))
+            chunk.given[i] = gain_extent(memory, pfn, op.out.extent_order, frame_limit(op.out.mem_flags))
             if chunk.given[i] == INVALID_M2P_ENTRY:
                 result = -XEN_ENOMEM
             elif to_guest(vcpu, where, &chunk.given[i], 8):
-                lose_extent(mmu, chunk.given[i], op.out.extent_order)
+                lose_extent(memory, chunk.given[i], op.out.extent_order)
                 result = -XEN_EFAULT
         if result:
             for undo in range(i):
-                lose_extent(mmu, chunk.given[undo], op.out.extent_order)
-            return_taken(mmu, chunk)
+                lose_extent(memory, chunk.given[undo], op.out.extent_order)
+            return_taken(memory, chunk)
             return result
     for i in range(chunk.nr_taken):
-        give_way(&mmu.lock)
-        put_page(mmu, chunk.taken[i])
+        give_way(&memory.lock)
+        release_frame(memory, chunk.taken[i])
     return 0
 
 
-# Take frames that nothing but the allocation holds: its reference is ours then, and nobody can take them again.
-cdef bint take_extent(PvMmu *mmu, Chunk *chunk, uint64_t mfn, uint32_t order) noexcept nogil:
-    cdef Frame *frame
+cdef bint take_extent(DomainMemory *memory, Chunk *chunk, uint64_t mfn, uint32_t order) noexcept nogil:
     cdef uint64_t i
     for i in range(<uint64_t>1 << order):
-        if not get_page(mmu, mfn + i):
+        if not take_frame(memory, mfn + i):
             return False
-        frame = &mmu.machine.frames[mfn + i]
-        put_page(mmu, mfn + i)
-        if frame.refs != 1 or not frame.flags & FRAME_ALLOCATED or frame.type == FRAME_SHARED:
-            return False
-        frame.flags &= ~FRAME_ALLOCATED
         chunk.taken[chunk.nr_taken] = mfn + i
         chunk.nr_taken += 1
     return True
 
 
-cdef void return_taken(PvMmu *mmu, Chunk *chunk) noexcept nogil:
+cdef void return_taken(DomainMemory *memory, Chunk *chunk) noexcept nogil:
     cdef uint32_t i
     for i in range(chunk.nr_taken):
-        mmu.machine.frames[chunk.taken[i]].flags |= FRAME_ALLOCATED
+        return_frame(memory, chunk.taken[i])
 
 
 # --- questions
@@ -285,9 +232,9 @@ cdef int64_t reservation_size(Vcpu *vcpu, uint32_t op, uint64_t va) noexcept nog
     if result:
         return result
     if op == XENMEM_current_reservation:
-        return <int64_t>vcpu.domain.mmu.tot_pages
+        return <int64_t>vcpu.domain.memory.tot_pages
     if op == XENMEM_maximum_reservation:
-        return <int64_t>vcpu.domain.mmu.max_pages
+        return <int64_t>vcpu.domain.memory.max_pages
     return maximum_gpfn(vcpu.domain.shared_info.arch.max_pfn)
 
 
@@ -385,9 +332,9 @@ cdef int64_t remove_from_physmap(Vcpu *vcpu, uint64_t va) noexcept nogil:
     result = own_domain(vcpu.domain, op.domid)
     if result:
         return result
-    if not get_page(&vcpu.domain.mmu, op.gpfn):
+    if not get_page(&vcpu.domain.memory, op.gpfn):
         return -XEN_ENOENT
-    put_page(&vcpu.domain.mmu, op.gpfn)     # there is no physmap to take it from
+    put_page(&vcpu.domain.memory, op.gpfn)     # there is no physmap to take it from
     return 0
 
 

@@ -40,7 +40,7 @@ from xenia.abi.physdev cimport (
 from xenia.domain.domain cimport Vcpu
 from xenia.hypercalls.guest cimport from_guest, own_domain, to_guest
 from xenia.machine.machine cimport FRAME_WRITABLE
-from xenia.mm.pv.pvmmu cimport get_page_and_type, put_page_and_type
+from xenia.mm.references cimport get_page_and_type, put_page_and_type
 
 
 cdef int64_t irq_status_query(Vcpu *vcpu, uint64_t va) noexcept nogil:
@@ -89,10 +89,10 @@ cdef int64_t pirq_eoi_gmfn(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef uint64_t mfn
     if from_guest(vcpu, &mfn, va, sizeof(mfn)):
         return -XEN_EFAULT
-    if get_page_and_type(&vcpu.domain.mmu, mfn, FRAME_WRITABLE):
+    if get_page_and_type(&vcpu.domain.memory, mfn, FRAME_WRITABLE):
         return -XEN_EINVAL
     if vcpu.domain.events.pirq_eoi_mfn:
-        put_page_and_type(&vcpu.domain.mmu, mfn)
+        put_page_and_type(&vcpu.domain.memory, mfn)
         return -XEN_EBUSY
     vcpu.domain.events.pirq_eoi_mfn = mfn
     return 0

@@ -138,9 +138,9 @@ cdef int64_t hypercall_call(Vcpu *vcpu, uint64_t number, uint64_t *args) noexcep
     vcpu.domain.counts.hypercalls[number] += 1
     if not table[number].memory:
         return handler(vcpu, args)
-    lock(&vcpu.domain.mmu.lock)
+    lock(&vcpu.domain.memory.lock)
     result = handler(vcpu, args)
-    unlock(&vcpu.domain.mmu.lock)
+    unlock(&vcpu.domain.memory.lock)
     return result
 
 

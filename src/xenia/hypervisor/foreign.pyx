@@ -60,9 +60,9 @@ cdef class DomainFrames(Frames):
 
     cdef void written(self, Granted *granted) noexcept nogil:
         cdef GrantHold *hold = <GrantHold *>granted.opaque
-        lock(&self.domain.mmu.lock)
+        lock(&self.domain.memory.lock)
         frame_written(self.domain, hold.mfn)
-        unlock(&self.domain.mmu.lock)
+        unlock(&self.domain.memory.lock)
 
     cdef void notify(self, uint32_t port) noexcept nogil:
         # The domain must not be taken apart meanwhile.

@@ -172,8 +172,8 @@ cdef class DomainHandle:
         """
         cdef DomainState *domain = self.domain
         frames = self.hypervisor.memory.allocate(self.domid, self.nr_pages)
-        domain.mmu.tot_pages = self.nr_pages
-        domain.mmu.max_pages = max_pages
+        domain.memory.tot_pages = self.nr_pages
+        domain.memory.max_pages = max_pages
         with nogil:
             domain.rings.store_port = event_alloc_unbound(domain, DOM0)
             domain.rings.console_port = event_alloc_unbound(domain, DOM0)
@@ -358,7 +358,7 @@ cdef class DomainHandle:
             "page_table_writes": self.domain.mmu.nr_ptwr,
             "entries": self.loop.nr_entries,
             "idle": self.loop.nr_idle,
-            "frames": self.domain.mmu.tot_pages,
+            "frames": self.domain.memory.tot_pages,
             **self.engine.statistics,
         }
 

@@ -42,7 +42,7 @@ def save(DomainHandle handle) -> SavedGuest:
     cdef Vcpu *vcpu = domain.vcpus[0]
     if domain.life.shutdown != SHUTDOWN_suspend or handle.running:
         raise ConfigError("the guest cannot be saved: it has not suspended itself")
-    pages = pages_of(&domain.mmu)
+    pages = pages_of(&domain.memory)
 
     def page_number(mfn: int) -> int:
         pfn = domain.machine.m2p[<uint64_t>mfn] if frame_exists(domain.machine, mfn) else NONE
@@ -67,7 +67,7 @@ def save(DomainHandle handle) -> SavedGuest:
             root_user=page_number(saved.root_user) if saved.root_user else 0,
             gdt_frames=tuple(map(page_number, saved.gdt_frames)),
         ),
-        memory=memory_save(&domain.mmu, pages),
+        memory=memory_save(&domain.memory, pages),
         start=start,
         arch_shared_info=bytes((<uint8_t *>&domain.shared_info.arch)[:sizeof(arch_shared_info_t)]),
     )
@@ -86,7 +86,7 @@ cdef list p2m_frames(Domain *domain, DomainHandle handle, object pages):
         raise ConfigError("the guest cannot be saved: its p2m list is mapped by what is no page table")
     found = []
     for first in range(0, nr_pages, 512):
-        if guest_walk(&domain.mmu, root, va + 8 * first, 0, &maddr, &error) or maddr & 0xfff:
+        if guest_walk(&domain.memory, root, va + 8 * first, 0, &maddr, &error) or maddr & 0xfff:
             raise ConfigError(f"the guest cannot be saved: its p2m list is not mapped at {va + 8 * first:#x}")
         if not domain.machine.frames[maddr >> 12].owner == domain.domid:
             raise ConfigError("the guest cannot be saved: its p2m list is in a frame that is not its own")
@@ -119,7 +119,7 @@ cdef int restore(DomainHandle handle, object saved) except -1:
     cdef Domain *domain = handle.domain
     cdef Vcpu *vcpu = domain.vcpus[0]
     frames = handle.take_memory(saved.memory.max_pages)
-    pages = memory_restore(&domain.mmu, saved.memory, frames)
+    pages = memory_restore(&domain.memory, saved.memory, frames)
     types = dict(zip(array("Q", saved.memory.pfns), saved.memory.types))
 
     def frame_of(pfn: int, table: bool = True) -> int:
@@ -137,7 +137,7 @@ cdef int restore(DomainHandle handle, object saved) except -1:
         store_mfn=domain.rings.store_mfn, store_port=domain.rings.store_port,
         console_mfn=domain.rings.console_mfn, console_port=domain.rings.console_port,
     )
-    memory_pin(&domain.mmu, saved.memory, frames)
+    memory_pin(&domain.memory, saved.memory, frames)
     domain_restore(domain, saved.domain)
     vcpu_restore(vcpu, replace(
         saved.vcpu,

@@ -21,15 +21,16 @@ from xenia.machine.machine cimport (
 )
 from xenia.machine.lock cimport lock, unlock
 from xenia.mm.access cimport copy_from_guest, copy_to_guest
-from xenia.mm.audit cimport audit
+from xenia.mm.memory cimport DomainMemory, memory_add_processor
+from xenia.mm.pv.audit cimport audit
 from xenia.mm.pv.descriptors cimport (
     find_descriptor, map_ldt_page, perdomain_create, perdomain_destroy, release_gdt, set_gdt, set_ldt,
     update_descriptor,
 )
 from xenia.mm.pv.ptwr cimport ptwr_find, ptwr_write
-from xenia.mm.pv.pvmmu cimport (
-    PvMmu, VcpuMmu, get_granted, get_page, get_page_and_type, put_granted, put_page, put_page_and_type, relinquish,
-)
+from xenia.mm.pv.pvmmu cimport PvMmu, VcpuMmu, pv_mmu_init
+from xenia.mm.references cimport get_granted, get_page, get_page_and_type, put_granted, put_page, put_page_and_type
+from xenia.mm.reservation cimport relinquish
 from xenia.mm.pv.update cimport mmu_update, mmuext_op, new_base_pointer, update_va_mapping
 from xenia.testing.lock cimport Asker, asker
 from xenia.testing.recorder cimport RecordingProcessor
@@ -72,6 +73,7 @@ cdef class PvDomain:
     cdef readonly RecordingProcessor processor
     cdef readonly list frames  # type: list[int]
     cdef readonly int domid
+    cdef DomainMemory memory
     cdef PvMmu mmu
     cdef VcpuMmu vcpu
     cdef bint dead
@@ -85,10 +87,11 @@ cdef class PvDomain:
         self.processor = RecordingProcessor()
         self.processor.attach(self.machine.machine)
         self.domid = domid
-        self.mmu.machine = self.machine.machine
-        self.mmu.processor = &self.processor.state.processor
-        self.mmu.domid = domid
-        self.mmu.max_pages = 1 << 20
+        self.memory.machine = self.machine.machine
+        self.memory.domid = domid
+        self.memory.max_pages = 1 << 20
+        memory_add_processor(&self.memory, &self.processor.state.processor)
+        pv_mmu_init(&self.mmu, &self.memory)
         self.mmu.writable_pagetables = True
         perdomain_create(&self.mmu)
         self.held = {}
@@ -96,11 +99,11 @@ cdef class PvDomain:
         self.allocate(pages)
         self.build_tables()
         for _ in range(2):          # the pin, and the base pointer
-            if get_page_and_type(&self.mmu, self.frames[L4], FRAME_L4):
+            if get_page_and_type(&self.memory, self.frames[L4], FRAME_L4):
                 raise AssertionError("the first page tables do not validate")
-        self.mmu.machine.frames[<uint64_t>self.frames[L4]].flags |= FRAME_PINNED
+        self.memory.machine.frames[<uint64_t>self.frames[L4]].flags |= FRAME_PINNED
         self.vcpu.root_kernel = self.vcpu.root_loaded = self.frames[L4]
-        self.mmu.processor.ops.load_root(self.mmu.processor, self.vcpu.root_kernel, False)
+        self.processor.state.processor.ops.load_root(&self.processor.state.processor, self.vcpu.root_kernel, False)
         set_gdt(&self.mmu, &self.vcpu, NULL, 0)
         self.processor.forget()
 
@@ -121,24 +124,24 @@ cdef class PvDomain:
         """More frames; their mfns."""
         mfns = list(self.machine.allocate(self.domid, count))
         self.frames += mfns
-        self.mmu.tot_pages += len(mfns)
+        self.memory.tot_pages += len(mfns)
         return mfns
 
     def release(self, mfn: int) -> bool:
         """Give a frame back as XENMEM_decrease_reservation does; whether it was the domain's to give."""
         cdef uint64_t number = mfn
-        if not get_page(&self.mmu, number):
+        if not get_page(&self.memory, number):
             return False
-        given = self.mmu.machine.frames[number].flags & FRAME_ALLOCATED != 0
+        given = self.memory.machine.frames[number].flags & FRAME_ALLOCATED != 0
         if given:
-            self.mmu.machine.frames[number].flags &= ~FRAME_ALLOCATED
-            put_page(&self.mmu, number)
-        put_page(&self.mmu, number)
+            self.memory.machine.frames[number].flags &= ~FRAME_ALLOCATED
+            put_page(&self.memory, number)
+        put_page(&self.memory, number)
         return given
 
     def hold(self, mfn: int) -> int:
         """Xen holds a frame that it writes to, like the store's page: 0 or a negative errno."""
-        rc = get_page_and_type(&self.mmu, mfn, FRAME_WRITABLE)
+        rc = get_page_and_type(&self.memory, mfn, FRAME_WRITABLE)
         if rc == 0:
             self.held[mfn] = self.held.get(mfn, 0) + 1
         return rc
@@ -146,27 +149,27 @@ cdef class PvDomain:
     def let_go(self, mfn: int) -> None:
         """It does so no longer."""
         self.held[mfn] -= 1
-        put_page_and_type(&self.mmu, mfn)
+        put_page_and_type(&self.memory, mfn)
 
     def set_counts(self, mfn: int, refs: int, type_refs: int, linear: int = 0) -> None:
         """Have a frame be referenced that often, by whomever."""
-        cdef Frame *frame = &self.mmu.machine.frames[<uint64_t>mfn]
+        cdef Frame *frame = &self.memory.machine.frames[<uint64_t>mfn]
         frame.refs, frame.type_refs, frame.linear = refs, type_refs, linear
 
     def frame(self, mfn: int) -> FrameState:
         """The frame table's row."""
-        cdef Frame *frame = &self.mmu.machine.frames[<uint64_t>mfn]
+        cdef Frame *frame = &self.memory.machine.frames[<uint64_t>mfn]
         return FrameState(frame.owner, frame.refs, frame.type if frame.type_refs else 0, frame.type_refs,
                           frame.flags & FRAME_PINNED != 0,
                           frame.flags & FRAME_VALIDATED != 0, frame.flags & FRAME_ALLOCATED != 0, frame.linear)
 
     def word(self, mfn: int, index: int) -> int:
         """A 64-bit word of a frame."""
-        return frame_words(self.mmu.machine, mfn)[<int>index]
+        return frame_words(self.memory.machine, mfn)[<int>index]
 
     def poke(self, mfn: int, index: int, value: int) -> None:
         """Set a 64-bit word of a frame, past all rules."""
-        frame_words(self.mmu.machine, mfn)[<int>index] = value
+        frame_words(self.memory.machine, mfn)[<int>index] = value
 
     def snapshot(self) -> bytes:
         """All of machine memory but the request frames, and the frame table: for asking whether anything changed."""
@@ -175,7 +178,7 @@ cdef class PvDomain:
         for mfn in self.frames[FIRST_REQUEST:FIRST_REQUEST + NR_REQUEST_FRAMES]:
             memory[mfn << 12:(mfn + 1) << 12] = bytes(4096)
         base_pointers = (self.vcpu.root_kernel, self.vcpu.root_user, self.vcpu.gdt_entries, self.vcpu.ldt_base,
-                         self.vcpu.ldt_entries, self.mmu.tot_pages)
+                         self.vcpu.ldt_entries, self.memory.tot_pages)
         return bytes(memory) + repr((rows, base_pointers)).encode()
 
     def audit(self) -> list[str]:
@@ -211,12 +214,12 @@ cdef class PvDomain:
         """copy_from_guest; None for -XEN_EFAULT."""
         target = bytearray(length)
         cdef unsigned char[:] view = target
-        return None if copy_from_guest(&self.mmu, self.vcpu.root_kernel, &view[0], va, length) else bytes(target)
+        return None if copy_from_guest(&self.memory, self.vcpu.root_kernel, &view[0], va, length) else bytes(target)
 
     def write(self, va: int, data: bytes) -> int:
         """copy_to_guest."""
         cdef const unsigned char[:] view = data
-        return copy_to_guest(&self.mmu, self.vcpu.root_kernel, va, &view[0], len(data))
+        return copy_to_guest(&self.memory, self.vcpu.root_kernel, va, &view[0], len(data))
 
     # --- hypercalls ---
 
@@ -239,7 +242,7 @@ cdef class PvDomain:
         if len(words) > 512 * NR_REQUEST_FRAMES:
             raise ValueError("too many requests at once")
         for i, word in enumerate(words):
-            frame_words(self.mmu.machine, self.frames[FIRST_REQUEST + i // 512])[<int>(i % 512)] = word
+            frame_words(self.memory.machine, self.frames[FIRST_REQUEST + i // 512])[<int>(i % 512)] = word
 
     def raw_mmu_update(self, va: int, count: int, foreigndom: int = SELF) -> tuple[int, int]:
         """mmu_update with any request address and count."""
@@ -305,7 +308,7 @@ cdef class PvDomain:
     @property
     def asker(self) -> Asker:
         """Somebody else who wants its lock."""
-        return asker(self, &self.mmu.lock)
+        return asker(self, &self.memory.lock)
 
     def while_others_write(self, mfns: Sequence[int], operation: Callable[[], object]) -> int:
         """Carry `operation` out while somebody who was granted the frames takes each for writing, writes rubbish, puts
@@ -330,25 +333,25 @@ cdef class PvDomain:
             while self.writing:
                 for i in range(count):
                     mfn = frames[i]
-                    lock(&self.mmu.lock)
-                    granted = get_granted(&self.mmu, mfn, True)
-                    unlock(&self.mmu.lock)
+                    lock(&self.memory.lock)
+                    granted = get_granted(&self.memory, mfn, True)
+                    unlock(&self.memory.lock)
                     if not granted:
                         continue
                     self.nr_written += 1
-                    memcpy(kept, frame_words(self.mmu.machine, mfn), 4096)
-                    memset(frame_words(self.mmu.machine, mfn), 0xff, 4096)
-                    memcpy(frame_words(self.mmu.machine, mfn), kept, 4096)
-                    lock(&self.mmu.lock)
-                    put_granted(&self.mmu, mfn, True)
-                    unlock(&self.mmu.lock)
+                    memcpy(kept, frame_words(self.memory.machine, mfn), 4096)
+                    memset(frame_words(self.memory.machine, mfn), 0xff, 4096)
+                    memcpy(frame_words(self.memory.machine, mfn), kept, 4096)
+                    lock(&self.memory.lock)
+                    put_granted(&self.memory, mfn, True)
+                    unlock(&self.memory.lock)
 
     # --- counts ---
 
     @property
     def tot_pages(self) -> int:
         """Frames it has."""
-        return self.mmu.tot_pages
+        return self.memory.tot_pages
 
     @property
     def nr_ptwr(self) -> int:
@@ -376,15 +379,15 @@ cdef class PvDomain:
         """End the domain and give all its frames back; how many stay."""
         cdef uint64_t left
         self.dead = True
-        self.mmu.dying = True
+        self.memory.dying = True
         set_ldt(&self.mmu, &self.vcpu, 0, 0)
         release_gdt(&self.mmu, &self.vcpu)
         if self.vcpu.root_user:
-            put_page_and_type(&self.mmu, self.vcpu.root_user)
+            put_page_and_type(&self.memory, self.vcpu.root_user)
         with nogil:
-            put_page_and_type(&self.mmu, self.vcpu.root_kernel)
+            put_page_and_type(&self.memory, self.vcpu.root_kernel)
         self.vcpu.root_kernel = self.vcpu.root_user = self.vcpu.root_loaded = 0
         with nogil:
-            left = relinquish(&self.mmu)
+            left = relinquish(&self.memory)
         perdomain_destroy(&self.mmu)
         return left

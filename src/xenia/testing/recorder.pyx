@@ -10,8 +10,9 @@ from libc.string cimport memset
 
 from xenia.cpu.context cimport STATE_GENERAL, SegmentDescriptor, context_copy_parts
 from xenia.cpu.processor cimport ProcessorOps
-from xenia.machine.machine cimport FRAME_SHARED, FRAME_WRITABLE, Frame, frame_exists, frame_words
-from xenia.mm.pv.pvmmu cimport PAGE_ACCESSED, PAGE_DIRTY, PAGE_PRESENT, PAGE_RW, pte_mfn
+from xenia.machine.machine cimport FRAME_SHARED, FRAME_WRITABLE, Frame, frame_exists
+from xenia.machine.paging cimport PAGE_ACCESSED, PAGE_DIRTY, PAGE_RW
+from xenia.mm.walk cimport Walk, walk_start, walk_step
 
 NAMES = ("pte_changed", "table_typed", "table_untyped", "root_dropped", "flush_page", "flush_all", "flush_frame",
          "code_dirty", "load_root", "set_gdt", "set_ldt")
@@ -24,6 +25,7 @@ cdef enum:
 
 cdef enum:
     USED = 1
+    LEVELS = 4
 
 
 cdef void note(Processor *processor, int kind, uint64_t a, uint64_t b, uint64_t c, uint64_t d) noexcept nogil:
@@ -215,34 +217,31 @@ cdef class RecordingProcessor:
 
     cdef uint64_t touch(self, uint64_t va, bint write) noexcept nogil:
         cdef RecordingState *state = &self.state
-        cdef uint64_t table = state.inside.root, writable = PAGE_RW
-        cdef uint64_t *entry = NULL
-        cdef int shift, i, place = <int>((va >> 12) % TLB_ENTRIES)
+        cdef uint64_t writable = PAGE_RW
+        cdef int i, place = <int>((va >> 12) % TLB_ENTRIES)
+        cdef Walk walk
         for i in range(TLB_ENTRIES):
             if state.tlb[i].va == (va & ~<uint64_t>0xfff | USED) and (state.tlb[i].writable or not write):
                 return state.tlb[i].mfn << 12 | va & 0xfff
-        for shift in range(39, 11, -9):
-            if not frame_exists(state.machine, table):
+        walk_start(&walk, state.machine, state.inside.root, LEVELS, va)
+        while walk.level:
+            if not walk_step(&walk):
                 return ~<uint64_t>0
-            entry = &frame_words(state.machine, table)[(va >> shift) & 511]
-            if not entry[0] & PAGE_PRESENT:
-                return ~<uint64_t>0
-            writable &= entry[0]
-            table = pte_mfn(entry[0])
-            if shift > 12:
-                entry[0] |= PAGE_ACCESSED
-        if not frame_exists(state.machine, table) or (write and not writable):
+            writable &= walk.pte
+            if walk.level:
+                walk.entry[0] |= PAGE_ACCESSED
+        if not frame_exists(state.machine, walk.table) or (write and not writable):
             return ~<uint64_t>0
-        entry[0] |= PAGE_ACCESSED
+        walk.entry[0] |= PAGE_ACCESSED
         if write:
-            entry[0] |= PAGE_DIRTY
+            walk.entry[0] |= PAGE_DIRTY
         for i in range(TLB_ENTRIES):
             if not state.tlb[i].va & USED:
                 place = i
         state.tlb[place].va = va & ~<uint64_t>0xfff | USED
-        state.tlb[place].mfn = table
+        state.tlb[place].mfn = walk.table
         state.tlb[place].writable = write
-        return table << 12 | va & 0xfff
+        return walk.table << 12 | va & 0xfff
 
     cdef list dangerous(self, int domid):
         cdef Frame *frame

@@ -130,8 +130,8 @@ cdef class StillDomain:
         for i in range(NR_PAGES + 4):
             self.frames[i] = machine_alloc(machine, domid)
             machine.m2p[self.frames[i]] = i
-        domain.mmu.tot_pages = NR_PAGES + 4
-        domain.mmu.max_pages = NR_PAGES + 4 + <uint64_t>spare
+        domain.memory.tot_pages = NR_PAGES + 4
+        domain.memory.max_pages = NR_PAGES + 4 + <uint64_t>spare
         domain.shared_info.arch.max_pfn = NR_PAGES + 4
         self.build_tables()
         domain.rings.store_mfn, domain.rings.console_mfn = self.frames[STORE_PAGE], self.frames[CONSOLE_PAGE]
@@ -193,7 +193,7 @@ cdef class StillDomain:
     @property
     def asker(self) -> Asker:
         """Somebody else who wants its lock."""
-        return asker(self, &self.domain.mmu.lock)
+        return asker(self, &self.domain.memory.lock)
 
     @property
     def machine_asker(self) -> Asker:
@@ -219,7 +219,7 @@ cdef class StillDomain:
     @property
     def tot_pages(self) -> int:
         """Frames it has."""
-        return self.domain.mmu.tot_pages
+        return self.domain.memory.tot_pages
 
     def audit(self) -> list[str]:
         """Every disagreement between the frame table and what holds frames."""
@@ -495,7 +495,7 @@ cdef class StillDomain:
                 page[i] = (page[i] & 0xffff) | (draw(state) % 16) << 32
         if draw(state) % 2:
             self.table_requests(state, page, number)
-        copy_to_guest(&self.domain.mmu, vcpu.mmu.root_kernel, where, page, sizeof(page))
+        copy_to_guest(&self.domain.memory, vcpu.mmu.root_kernel, where, page, sizeof(page))
         if draw(state) % 8 == 0:
             i = self.domain.rings.store_mfn if draw(state) % 2 else self.domain.rings.console_mfn
             memcpy(&frame_words(self.memory.machine, i)[draw(state) % 480], page, sizeof(page))

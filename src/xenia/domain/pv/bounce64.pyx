@@ -73,7 +73,7 @@ cdef int bounce64(Vcpu *vcpu, uint64_t handler, int how, uint32_t error) noexcep
     n += 5
 
     stack -= 8 * n
-    if copy_to_guest(&vcpu.domain.mmu, vcpu.mmu.root_kernel, stack, frame, 8 * n):
+    if copy_to_guest(&vcpu.domain.memory, vcpu.mmu.root_kernel, stack, frame, 8 * n):
         domain_crash(vcpu.domain, b"double fault: the guest's kernel stack cannot take a bounce frame")
         return LEAVE
     context.gpr[RSP] = stack
@@ -91,7 +91,7 @@ cdef int bounce64(Vcpu *vcpu, uint64_t handler, int how, uint32_t error) noexcep
 cdef int iret64(Vcpu *vcpu, uint32_t *error) noexcept nogil:
     cdef Context *context = &vcpu.context
     cdef iret_context_t frame
-    if copy_from_guest(&vcpu.domain.mmu, vcpu.mmu.root_kernel, &frame, context.gpr[RSP], sizeof(frame)):
+    if copy_from_guest(&vcpu.domain.memory, vcpu.mmu.root_kernel, &frame, context.gpr[RSP], sizeof(frame)):
         domain_crash(vcpu.domain, b"iret: the frame on the guest's kernel stack cannot be read")
         return IRET_CRASHED
     if frame.cs & 3 == 3:

@@ -64,9 +64,9 @@ cdef bint control_write(Vcpu *vcpu, int n, uint64_t value) noexcept nogil:
         vcpu.control.cr2 = value
         vcpu.info.arch.cr2 = value
     elif n == 3:
-        lock(&vcpu.domain.mmu.lock)
+        lock(&vcpu.domain.memory.lock)
         refused = new_base_pointer(&vcpu.domain.mmu, &vcpu.mmu, value >> 12)
-        unlock(&vcpu.domain.mmu.lock)
+        unlock(&vcpu.domain.memory.lock)
         return refused == 0
     elif n == 4:
         vcpu.control.cr4 = value & CR4_GUEST

@@ -41,7 +41,7 @@ cdef bint instruction_fetch(Vcpu *vcpu, Instruction *instruction) noexcept nogil
     if mode != 64:
         vcpu.processor.ops.get_segment(vcpu.processor, SREG_CS, &selector, &base)
         va = cut(va + base, 4)
-    if guest_walk(&vcpu.domain.mmu, root(vcpu), va, PFEC_FETCH | ring(vcpu), &maddr, &error):
+    if guest_walk(&vcpu.domain.memory, root(vcpu), va, PFEC_FETCH | ring(vcpu), &maddr, &error):
         return False
     here = in_page(va)
     if here >= LONGEST:
@@ -49,7 +49,7 @@ cdef bint instruction_fetch(Vcpu *vcpu, Instruction *instruction) noexcept nogil
     memcpy(code, vcpu.domain.machine.base + maddr, here)
     if decode(instruction, code, here, mode) != DECODE_SHORT:
         return decode(instruction, code, here, mode) == DECODE_OK
-    if guest_walk(&vcpu.domain.mmu, root(vcpu), va + here, PFEC_FETCH | ring(vcpu), &maddr, &error):
+    if guest_walk(&vcpu.domain.memory, root(vcpu), va + here, PFEC_FETCH | ring(vcpu), &maddr, &error):
         return False
     memcpy(code + here, vcpu.domain.machine.base + maddr, LONGEST - here)
     return decode(instruction, code, LONGEST, mode) == DECODE_OK
@@ -76,11 +76,11 @@ cdef int operand(Vcpu *vcpu, uint64_t va, uint8_t *bytes, int size, uint32_t acc
         return EMULATE_FAULT
     fault.vector = TRAP_PF
     fault.address = va
-    if guest_walk(&vcpu.domain.mmu, root(vcpu), va, access | ring(vcpu), &maddr[0], &fault.error):
+    if guest_walk(&vcpu.domain.memory, root(vcpu), va, access | ring(vcpu), &maddr[0], &fault.error):
         return EMULATE_FAULT
     if first < <uint64_t>size:
         fault.address = va + first
-        if guest_walk(&vcpu.domain.mmu, root(vcpu), va + first, access | ring(vcpu), &maddr[1], &fault.error):
+        if guest_walk(&vcpu.domain.memory, root(vcpu), va + first, access | ring(vcpu), &maddr[1], &fault.error):
             return EMULATE_FAULT
     if access & PFEC_WRITE:
         memcpy(memory + maddr[0], bytes, first)

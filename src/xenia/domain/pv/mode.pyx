@@ -6,7 +6,8 @@ from xenia.cpu.context cimport CONTEXT_SEGMENTS, SREG_GS
 from xenia.cpu.processor cimport Processor
 from xenia.domain.domain cimport Vcpu
 from xenia.machine.machine cimport frame_words
-from xenia.mm.pv.pvmmu cimport PAGE_ACCESSED, PAGE_DIRTY, PAGE_USER, VcpuMmu
+from xenia.machine.paging cimport PAGE_ACCESSED, PAGE_DIRTY, PAGE_USER
+from xenia.mm.pv.pvmmu cimport VcpuMmu
 
 
 cdef bint roots_alike(Vcpu *vcpu) noexcept nogil:

@@ -14,7 +14,7 @@ from xenia.domain.domain cimport Vcpu
 from xenia.domain.pv.segments cimport is_canonical
 from xenia.machine.lock cimport lock, unlock
 from xenia.machine.machine cimport FRAME_WRITABLE
-from xenia.mm.pv.pvmmu cimport get_page_and_type, put_page_and_type
+from xenia.mm.references cimport get_page_and_type, put_page_and_type
 
 from xenia.domain.build.hypercall_page import hypercall_page
 
@@ -184,14 +184,14 @@ cdef bint msr_write(Vcpu *vcpu, uint32_t index, uint64_t value) noexcept nogil:
 cdef bint fill_hypercall_page(Vcpu *vcpu, uint64_t value) noexcept nogil:
     cdef uint64_t mfn = value >> 12
     cdef bint held
-    lock(&vcpu.domain.mmu.lock)
-    held = value & 0xfff == 0 and get_page_and_type(&vcpu.domain.mmu, mfn, FRAME_WRITABLE) == 0
-    unlock(&vcpu.domain.mmu.lock)
+    lock(&vcpu.domain.memory.lock)
+    held = value & 0xfff == 0 and get_page_and_type(&vcpu.domain.memory, mfn, FRAME_WRITABLE) == 0
+    unlock(&vcpu.domain.memory.lock)
     if not held:
         return False
     memcpy(vcpu.domain.machine.base + value, HYPERCALL_PAGE, 4096)
     vcpu.processor.ops.code_dirty(vcpu.processor, value, 4096)
-    lock(&vcpu.domain.mmu.lock)
-    put_page_and_type(&vcpu.domain.mmu, mfn)
-    unlock(&vcpu.domain.mmu.lock)
+    lock(&vcpu.domain.memory.lock)
+    put_page_and_type(&vcpu.domain.memory, mfn)
+    unlock(&vcpu.domain.memory.lock)
     return True

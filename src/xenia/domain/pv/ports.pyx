@@ -39,9 +39,9 @@ cdef bint port_allowed(Vcpu *vcpu, uint32_t port, int size) noexcept nogil:
 
 cdef int bitmap_read(Vcpu *vcpu, uint64_t va, uint16_t *bits) noexcept nogil:
     # The bitmap lies in the guest kernel's memory; its last byte may be the last of a page.
-    if copy_from_guest(&vcpu.domain.mmu, vcpu.mmu.root_kernel, bits, va, 2) == 0:
+    if copy_from_guest(&vcpu.domain.memory, vcpu.mmu.root_kernel, bits, va, 2) == 0:
         return 0
-    return copy_from_guest(&vcpu.domain.mmu, vcpu.mmu.root_kernel, bits, va, 1)
+    return copy_from_guest(&vcpu.domain.memory, vcpu.mmu.root_kernel, bits, va, 1)
 
 
 cdef uint32_t port_read(Vcpu *vcpu, uint32_t port, int size) noexcept nogil:

@@ -38,9 +38,9 @@ cdef int emulate_table_write(Vcpu *vcpu, uint64_t va, Fault *fault) noexcept nog
     memcpy(&store.old, vcpu.domain.machine.base + maddr, store.size)
     context_copy_first_part(&after, &vcpu.context)
     store_execute(&insn, &after, &store)
-    lock(&vcpu.domain.mmu.lock)
+    lock(&vcpu.domain.memory.lock)
     refused = ptwr_write(&vcpu.domain.mmu, maddr, store.size, store.new[0])
-    unlock(&vcpu.domain.mmu.lock)
+    unlock(&vcpu.domain.memory.lock)
     if refused:
         return EMULATE_UNHANDLED
     context_copy_first_part(&vcpu.context, &after)

@@ -107,7 +107,7 @@ cdef bint user_tables_allow(Vcpu *vcpu, uint32_t *error, uint64_t va) noexcept n
     # mode; if not, it is their refusal that the guest shall see.
     cdef uint32_t access = error[0] & (PFEC_WRITE | PFEC_FETCH) | PFEC_USER
     cdef uint64_t maddr
-    if guest_walk(&vcpu.domain.mmu, vcpu.mmu.root_user, va, access, &maddr, error):
+    if guest_walk(&vcpu.domain.memory, vcpu.mmu.root_user, va, access, &maddr, error):
         return False
     vcpu.mmu.root_loaded = vcpu.mmu.root_user
     vcpu.processor.ops.load_root(vcpu.processor, vcpu.mmu.root_user, True)
@@ -126,9 +126,9 @@ cdef int hypervisor_fault(Vcpu *vcpu, uint32_t error, uint64_t va) noexcept nogi
         return inject_exception(vcpu, TRAP_PF, error, va)
     if offset < PERDOMAIN_LDT_OFFSET:
         return inject_exception(vcpu, TRAP_GP, <uint32_t>offset & 0xfff8, 0)
-    lock(&vcpu.domain.mmu.lock)
+    lock(&vcpu.domain.memory.lock)
     mapped = map_ldt_page(&vcpu.domain.mmu, &vcpu.mmu, va)
-    unlock(&vcpu.domain.mmu.lock)
+    unlock(&vcpu.domain.memory.lock)
     if mapped:
         return RESUME
     offset -= PERDOMAIN_LDT_OFFSET

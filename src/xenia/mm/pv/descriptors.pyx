@@ -8,10 +8,10 @@ pages are the descriptor tables, all read-only and supervisor:
     pages 16 to 31      the LDT, each page mapped when the processor first faults on it
 
 A frame is mapped here only with a reference to it as FRAME_SEG_DESC, so every descriptor in it was checked
-(mm/descriptor_check), the guest cannot write to it, and the only way to change one is update_descriptor.  The GDT's
+(mm/pv/descriptor_check), the guest cannot write to it, and the only way to change one is update_descriptor.  The GDT's
 references end with the next set_gdt.  The LDT is named by guest address, so its pages are let go, all of them, whenever
 the address might mean something else: another LDT, another base pointer, or one of its frames unmapped anywhere
-(`unmap_ldt` in mm/pvmmu); they come back one fault at a time.
+(`unmap_ldt` in mm/pv/pvmmu); they come back one fault at a time.
 """
 
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
@@ -22,15 +22,19 @@ from xenia.abi.xen cimport (
     HYPERVISOR_VIRT_END, INVALID_M2P_ENTRY, PERDOMAIN_VIRT_START,
 )
 from xenia.cpu.context cimport SegmentDescriptor
+from xenia.cpu.processor cimport Processor
 from xenia.machine.machine cimport (
     FRAME_SEG_DESC, FRAME_WRITABLE, frame_exists, frame_words, machine_alloc, machine_free,
 )
+from xenia.machine.paging cimport LOWER_HALF_END, PAGE_ACCESSED, PAGE_DIRTY, PAGE_NX, PAGE_PRESENT, PAGE_SIZE
 from xenia.mm.access cimport guest_walk
+from xenia.mm.memory cimport ALL_PROCESSORS, DomainMemory, mm_flush_page, mm_pte_changed, mm_wrote
 from xenia.mm.pv.descriptor_check cimport check_descriptor
-from xenia.mm.pv.pvmmu cimport (
-    LDT_FIRST_PAGE, PAGE_ACCESSED, PAGE_DIRTY, PAGE_PRESENT, PERDOMAIN_LDT_OFFSET, get_page, get_page_and_type,
-    get_page_type, pte_mfn, put_page, put_page_and_type, put_page_type, unmap_ldt,
+from xenia.mm.pv.pvmmu cimport LDT_FIRST_PAGE, PERDOMAIN_LDT_OFFSET, unmap_ldt, vcpu_processor
+from xenia.mm.references cimport (
+    get_page, get_page_and_type, get_page_type, put_page, put_page_and_type, put_page_type,
 )
+from xenia.mm.walk cimport pte_mfn
 
 cdef enum:
     DESCRIPTORS_PER_PAGE = 512
@@ -40,9 +44,8 @@ cdef enum:
     DESCRIPTOR_G = 1 << 23
     TABLE = PAGE_PRESENT | PAGE_ACCESSED
 
-cdef uint64_t LOWER_HALF_END = <uint64_t>1 << 47
 # A page of descriptors: supervisor, read-only, never executed.
-cdef uint64_t LEAF = <uint64_t>1 << 63 | PAGE_PRESENT | PAGE_ACCESSED | PAGE_DIRTY
+cdef uint64_t LEAF = PAGE_NX | PAGE_PRESENT | PAGE_ACCESSED | PAGE_DIRTY
 # The reserved descriptors: flat, ring 3, accessed.
 cdef uint64_t FLAT_CODE64 = <uint64_t>0x00affb000000ffff
 cdef uint64_t FLAT_CODE32 = <uint64_t>0x00cffb000000ffff
@@ -53,23 +56,24 @@ cdef uint64_t FLAT_DATA = <uint64_t>0x00cff3000000ffff
 
 
 cdef int perdomain_create(PvMmu *mmu) noexcept nogil:
+    cdef DomainMemory *memory = mmu.memory
     cdef uint64_t *reserved
     cdef int page
     mmu.ldt_mapped = 0
-    mmu.perdomain_l3 = machine_alloc(mmu.machine, DOMID_XEN)
-    mmu.perdomain_l2 = machine_alloc(mmu.machine, DOMID_XEN)
-    mmu.perdomain_l1 = machine_alloc(mmu.machine, DOMID_XEN)
-    mmu.gdt_null = machine_alloc(mmu.machine, DOMID_XEN)
-    mmu.gdt_reserved = machine_alloc(mmu.machine, DOMID_XEN)
+    mmu.perdomain_l3 = machine_alloc(memory.machine, DOMID_XEN)
+    mmu.perdomain_l2 = machine_alloc(memory.machine, DOMID_XEN)
+    mmu.perdomain_l1 = machine_alloc(memory.machine, DOMID_XEN)
+    mmu.gdt_null = machine_alloc(memory.machine, DOMID_XEN)
+    mmu.gdt_reserved = machine_alloc(memory.machine, DOMID_XEN)
     if INVALID_M2P_ENTRY in (mmu.perdomain_l3, mmu.perdomain_l2, mmu.perdomain_l1, mmu.gdt_null, mmu.gdt_reserved):
         perdomain_destroy(mmu)
         return -XEN_ENOMEM
-    frame_words(mmu.machine, mmu.perdomain_l3)[0] = mmu.perdomain_l2 << 12 | TABLE
-    frame_words(mmu.machine, mmu.perdomain_l2)[0] = mmu.perdomain_l1 << 12 | TABLE
+    frame_words(memory.machine, mmu.perdomain_l3)[0] = mmu.perdomain_l2 << 12 | TABLE
+    frame_words(memory.machine, mmu.perdomain_l2)[0] = mmu.perdomain_l1 << 12 | TABLE
     for page in range(FIRST_RESERVED_GDT_PAGE):
-        frame_words(mmu.machine, mmu.perdomain_l1)[page] = mmu.gdt_null << 12 | LEAF
-    frame_words(mmu.machine, mmu.perdomain_l1)[FIRST_RESERVED_GDT_PAGE] = mmu.gdt_reserved << 12 | LEAF
-    reserved = frame_words(mmu.machine, mmu.gdt_reserved)
+        frame_words(memory.machine, mmu.perdomain_l1)[page] = mmu.gdt_null << 12 | LEAF
+    frame_words(memory.machine, mmu.perdomain_l1)[FIRST_RESERVED_GDT_PAGE] = mmu.gdt_reserved << 12 | LEAF
+    reserved = frame_words(memory.machine, mmu.gdt_reserved)
     reserved[(FLAT_RING3_CS32 >> 3) - FIRST_RESERVED_GDT_ENTRY] = FLAT_CODE32
     reserved[(FLAT_RING3_SS >> 3) - FIRST_RESERVED_GDT_ENTRY] = FLAT_DATA
     reserved[(FLAT_RING3_CS64 >> 3) - FIRST_RESERVED_GDT_ENTRY] = FLAT_CODE64
@@ -85,99 +89,107 @@ cdef void perdomain_destroy(PvMmu *mmu) noexcept nogil:
 
 
 cdef inline void free_frame(PvMmu *mmu, uint64_t *mfn) noexcept nogil:
+    cdef DomainMemory *memory = mmu.memory
     if mfn[0] != INVALID_M2P_ENTRY:
-        machine_free(mmu.machine, mfn[0])
+        machine_free(memory.machine, mfn[0])
         mfn[0] = INVALID_M2P_ENTRY
 
 
 cdef inline void map_page(PvMmu *mmu, unsigned page, uint64_t pte) noexcept nogil:
-    cdef uint64_t *entry = &frame_words(mmu.machine, mmu.perdomain_l1)[page]
+    cdef DomainMemory *memory = mmu.memory
+    cdef uint64_t *entry = &frame_words(memory.machine, mmu.perdomain_l1)[page]
     cdef uint64_t old = entry[0]
     if old != pte:
         entry[0] = pte
-        mmu.processor.ops.pte_changed(mmu.processor, mmu.perdomain_l1, page, old, pte)
-        mmu.processor.ops.flush_page(mmu.processor, PERDOMAIN_VIRT_START + 4096 * page)
+        mm_pte_changed(memory, mmu.perdomain_l1, page, old, pte)
+        mm_flush_page(memory, PERDOMAIN_VIRT_START + PAGE_SIZE * page, ALL_PROCESSORS)
 
 
 # --- the GDT ---
 
 
-cdef int set_gdt(PvMmu *mmu, VcpuMmu *vcpu, const uint64_t *mfns, unsigned entries) noexcept nogil:
+cdef int set_gdt(PvMmu *mmu, VcpuMmu *vcpu_mmu, const uint64_t *mfns, unsigned entries) noexcept nogil:
+    cdef DomainMemory *memory = mmu.memory
+    cdef Processor *processor = vcpu_processor(mmu, vcpu_mmu)
     cdef unsigned nr_frames = (entries + DESCRIPTORS_PER_PAGE - 1) // DESCRIPTORS_PER_PAGE
     cdef unsigned page, undo
     if entries > FIRST_RESERVED_GDT_ENTRY:
         return -XEN_EINVAL
     for page in range(nr_frames):
-        if get_page_and_type(mmu, mfns[page], FRAME_SEG_DESC):
+        if get_page_and_type(memory, mfns[page], FRAME_SEG_DESC):
             for undo in range(page):
-                put_page_and_type(mmu, mfns[undo])
+                put_page_and_type(memory, mfns[undo])
             return -XEN_EINVAL
-    release_gdt(mmu, vcpu)
+    release_gdt(mmu, vcpu_mmu)
     for page in range(nr_frames):
-        vcpu.gdt_frames[page] = mfns[page]
+        vcpu_mmu.gdt_frames[page] = mfns[page]
         map_page(mmu, page, mfns[page] << 12 | LEAF)
-    vcpu.gdt_entries = entries
-    mmu.processor.ops.set_gdt(mmu.processor, PERDOMAIN_VIRT_START, GDT_LIMIT)
+    vcpu_mmu.gdt_entries = entries
+    processor.ops.set_gdt(processor, PERDOMAIN_VIRT_START, GDT_LIMIT)
     return 0
 
 
-cdef void release_gdt(PvMmu *mmu, VcpuMmu *vcpu) noexcept nogil:
+cdef void release_gdt(PvMmu *mmu, VcpuMmu *vcpu_mmu) noexcept nogil:
+    cdef DomainMemory *memory = mmu.memory
     cdef unsigned page
-    for page in range((vcpu.gdt_entries + DESCRIPTORS_PER_PAGE - 1) // DESCRIPTORS_PER_PAGE):
+    for page in range((vcpu_mmu.gdt_entries + DESCRIPTORS_PER_PAGE - 1) // DESCRIPTORS_PER_PAGE):
         map_page(mmu, page, mmu.gdt_null << 12 | LEAF)
-        put_page_and_type(mmu, vcpu.gdt_frames[page])
-        vcpu.gdt_frames[page] = 0
-    vcpu.gdt_entries = 0
+        put_page_and_type(memory, vcpu_mmu.gdt_frames[page])
+        vcpu_mmu.gdt_frames[page] = 0
+    vcpu_mmu.gdt_entries = 0
 
 
 cdef int update_descriptor(PvMmu *mmu, uint64_t maddr, uint64_t value) noexcept nogil:
     # A frame that is in use for descriptors stays so; any other must be one that the guest could write itself.
+    cdef DomainMemory *memory = mmu.memory
     cdef uint64_t mfn = maddr >> 12
     cdef int frame_type = FRAME_WRITABLE
-    if maddr & 7 or not check_descriptor(&value) or not get_page(mmu, mfn):
+    if maddr & 7 or not check_descriptor(&value) or not get_page(memory, mfn):
         return -XEN_EINVAL
-    if mmu.machine.frames[mfn].type == FRAME_SEG_DESC and mmu.machine.frames[mfn].type_refs:
+    if memory.machine.frames[mfn].type == FRAME_SEG_DESC and memory.machine.frames[mfn].type_refs:
         frame_type = FRAME_SEG_DESC
-    if get_page_type(mmu, mfn, frame_type):
-        put_page(mmu, mfn)
+    if get_page_type(memory, mfn, frame_type):
+        put_page(memory, mfn)
         return -XEN_EINVAL
-    frame_words(mmu.machine, mfn)[(maddr & 0xfff) >> 3] = value
-    mmu.processor.ops.code_dirty(mmu.processor, maddr, 8)
-    put_page_type(mmu, mfn)
-    put_page(mmu, mfn)
+    frame_words(memory.machine, mfn)[(maddr & 0xfff) >> 3] = value
+    mm_wrote(memory, maddr, 8)
+    put_page_type(memory, mfn)
+    put_page(memory, mfn)
     return 0
 
 
 # --- the LDT ---
 
 
-cdef int set_ldt(PvMmu *mmu, VcpuMmu *vcpu, uint64_t base, uint64_t entries) noexcept nogil:
+cdef int set_ldt(PvMmu *mmu, VcpuMmu *vcpu_mmu, uint64_t base, uint64_t entries) noexcept nogil:
+    cdef Processor *processor = vcpu_processor(mmu, vcpu_mmu)
     cdef uint32_t count = <uint32_t>entries     # mmuext_op's nr_ents has 32 bits
     if count == 0:
         base = 0
     if base & 0xfff or count > MAX_LDT_ENTRIES or (base >= LOWER_HALF_END and base < HYPERVISOR_VIRT_END):
         return -XEN_EINVAL
-    if base == vcpu.ldt_base and count == vcpu.ldt_entries:
+    if base == vcpu_mmu.ldt_base and count == vcpu_mmu.ldt_entries:
         return 0
     unmap_ldt(mmu)
-    vcpu.ldt_base = base
-    vcpu.ldt_entries = count
-    mmu.processor.ops.set_ldt(mmu.processor, PERDOMAIN_VIRT_START + PERDOMAIN_LDT_OFFSET if count else 0,
-                              8 * count - 1 if count else 0)
+    vcpu_mmu.ldt_base = base
+    vcpu_mmu.ldt_entries = count
+    processor.ops.set_ldt(processor, PERDOMAIN_VIRT_START + PERDOMAIN_LDT_OFFSET if count else 0,
+                          8 * count - 1 if count else 0)
     return 0
 
 
-cdef bint map_ldt_page(PvMmu *mmu, VcpuMmu *vcpu, uint64_t va) noexcept nogil:
+cdef bint map_ldt_page(PvMmu *mmu, VcpuMmu *vcpu_mmu, uint64_t va) noexcept nogil:
+    cdef DomainMemory *memory = mmu.memory
     cdef uint64_t offset = va - PERDOMAIN_VIRT_START - PERDOMAIN_LDT_OFFSET
     cdef uint64_t page = offset >> 12, maddr = 0
     cdef uint32_t error
-    if offset >= 8 * <uint64_t>vcpu.ldt_entries:
+    if offset >= 8 * <uint64_t>vcpu_mmu.ldt_entries:
         return False
-    if frame_words(mmu.machine, mmu.perdomain_l1)[LDT_FIRST_PAGE + page] & PAGE_PRESENT:
+    if frame_words(memory.machine, mmu.perdomain_l1)[LDT_FIRST_PAGE + page] & PAGE_PRESENT:
         return True
-    if guest_walk(mmu, vcpu.root_kernel, vcpu.ldt_base + offset, 0, &maddr, &error):
+    if guest_walk(memory, vcpu_mmu.root_kernel, vcpu_mmu.ldt_base + offset, 0, &maddr, &error):
         return False
-    if get_page_and_type(mmu, maddr >> 12, FRAME_SEG_DESC):
+    if get_page_and_type(memory, maddr >> 12, FRAME_SEG_DESC):
         return False
     map_page(mmu, <unsigned>(LDT_FIRST_PAGE + page), (maddr >> 12) << 12 | LEAF)
     mmu.ldt_mapped += 1
@@ -187,22 +199,24 @@ cdef bint map_ldt_page(PvMmu *mmu, VcpuMmu *vcpu, uint64_t va) noexcept nogil:
 # --- what a selector names ---
 
 
-cdef int find_descriptor(PvMmu *mmu, VcpuMmu *vcpu, uint16_t selector, SegmentDescriptor *descriptor) noexcept nogil:
+cdef int find_descriptor(PvMmu *mmu, VcpuMmu *vcpu_mmu, uint16_t selector,
+                         SegmentDescriptor *descriptor) noexcept nogil:
+    cdef DomainMemory *memory = mmu.memory
     cdef uint64_t offset = selector & 0xfff8, area = PERDOMAIN_VIRT_START
     cdef uint64_t entry, raw
     cdef uint32_t high
     if selector & SELECTOR_TI:
         area += PERDOMAIN_LDT_OFFSET
-        if offset >= 8 * <uint64_t>vcpu.ldt_entries:
+        if offset >= 8 * <uint64_t>vcpu_mmu.ldt_entries:
             return -XEN_EINVAL
-        if not map_ldt_page(mmu, vcpu, area + offset):
+        if not map_ldt_page(mmu, vcpu_mmu, area + offset):
             return -XEN_EFAULT
     elif offset == 0 or offset > GDT_LIMIT:
         return -XEN_EINVAL
-    entry = frame_words(mmu.machine, mmu.perdomain_l1)[(area + offset >> 12) & 511]
-    if not frame_exists(mmu.machine, pte_mfn(entry)):
+    entry = frame_words(memory.machine, mmu.perdomain_l1)[(area + offset >> 12) & 511]
+    if not frame_exists(memory.machine, pte_mfn(entry)):
         return -XEN_EINVAL
-    raw = frame_words(mmu.machine, pte_mfn(entry))[(offset & 0xfff) >> 3]
+    raw = frame_words(memory.machine, pte_mfn(entry))[(offset & 0xfff) >> 3]
     high = <uint32_t>(raw >> 32)
     descriptor.base = (raw >> 16 & 0xffffff) | (raw >> 56) << 24
     descriptor.limit = (raw & 0xffff) | (high & 0xf0000)

@@ -21,33 +21,33 @@ from xenia.machine.lock cimport give_way, lock, unlock
 from xenia.machine.machine cimport (
     FRAME_ALLOCATED, FRAME_L1, FRAME_L4, FRAME_PINNED, FRAME_SHARED, FRAME_VALIDATED, Frame, frame_exists, frame_words,
 )
-from xenia.mm.pv.pvmmu cimport PAGE_PRESENT, get_page_and_type, is_guest_l4_slot, pte_mfn
+from xenia.machine.paging cimport PAGE_PRESENT, PAGE_SIZE, TABLE_ENTRIES
+from xenia.mm.memory cimport DomainMemory
+from xenia.mm.pv.pvmmu cimport is_guest_l4_slot
+from xenia.mm.references cimport get_page_and_type
+from xenia.mm.walk cimport pte_mfn
 
 from xenia.errors import ConfigError
 from xenia.mm.pv import saved as _saved
 from xenia.mm.pv.saved import SavedMemory
 
-cdef enum:
-    ENTRIES = 512
-    PAGE_SIZE = 4096
-
 cdef uint64_t ADDRESS = <uint64_t>0xffffffffff << 12
 cdef uint64_t NONE = <uint64_t>-1
 cdef uint8_t PINNED = _saved.PINNED
 cdef uint8_t ZEROES = _saved.ZEROES
-cdef uint64_t[ENTRIES] ZERO_PAGE
+cdef uint64_t[TABLE_ENTRIES] ZERO_PAGE
 # All that may be said of a page.
 KINDS = {level | pin | zero for level in range(5) for pin in (0, PINNED) for zero in (0, ZEROES) if level or not pin}
 
 
-cdef inline bint is_own(PvMmu *mmu, uint64_t mfn) noexcept nogil:
+cdef inline bint is_own(DomainMemory *memory, uint64_t mfn) noexcept nogil:
     # Memory of the domain's, and not what Xen shares with it.
-    cdef Frame *frame = &mmu.machine.frames[mfn]
-    return frame.owner == mmu.domid and frame.refs != 0 and frame.type != FRAME_SHARED
+    cdef Frame *frame = &memory.machine.frames[mfn]
+    return frame.owner == memory.domid and frame.refs != 0 and frame.type != FRAME_SHARED
 
 
-cdef inline int level_of(PvMmu *mmu, uint64_t mfn) noexcept nogil:
-    cdef Frame *frame = &mmu.machine.frames[mfn]
+cdef inline int level_of(DomainMemory *memory, uint64_t mfn) noexcept nogil:
+    cdef Frame *frame = &memory.machine.frames[mfn]
     if frame.type_refs and frame.flags & FRAME_VALIDATED and FRAME_L1 <= frame.type <= FRAME_L4:
         return frame.type
     return 0
@@ -56,30 +56,30 @@ cdef inline int level_of(PvMmu *mmu, uint64_t mfn) noexcept nogil:
 # --- saved ---
 
 
-cdef object pages_of(PvMmu *mmu):
-    cdef uint64_t mfn, pfn, bad = NONE, limit = mmu.machine.nr_frames + mmu.max_pages
+cdef object pages_of(DomainMemory *memory):
+    cdef uint64_t mfn, pfn, bad = NONE, limit = memory.machine.nr_frames + memory.max_pages
     cdef uint64_t[::1] pages
     found = array("Q", bytes(8 * limit))
     pages = found
     with nogil:
-        lock(&mmu.lock)
-        for mfn in range(mmu.machine.nr_frames):
+        lock(&memory.lock)
+        for mfn in range(memory.machine.nr_frames):
             if mfn % 512 == 0:
-                give_way(&mmu.lock)
-            if not is_own(mmu, mfn):
+                give_way(&memory.lock)
+            if not is_own(memory, mfn):
                 continue
-            pfn = mmu.machine.m2p[mfn]
-            if pfn >= limit or pages[pfn] or not mmu.machine.frames[mfn].flags & FRAME_ALLOCATED:
+            pfn = memory.machine.m2p[mfn]
+            if pfn >= limit or pages[pfn] or not memory.machine.frames[mfn].flags & FRAME_ALLOCATED:
                 bad = mfn
                 break
             pages[pfn] = mfn
-        unlock(&mmu.lock)
+        unlock(&memory.lock)
     if bad != NONE:
         raise ConfigError(f"the guest cannot be saved: its frame {bad:#x} has no page number of its own")
     return found
 
 
-cdef object memory_save(PvMmu *mmu, uint64_t[::1] pages):
+cdef object memory_save(DomainMemory *memory, uint64_t[::1] pages):
     cdef uint64_t pfn, count = 0, filled = 0, bad = NONE
     cdef uint64_t[::1] numbers
     cdef uint8_t[::1] types, contents
@@ -87,43 +87,44 @@ cdef object memory_save(PvMmu *mmu, uint64_t[::1] pages):
         for pfn in range(<uint64_t>pages.shape[0]):
             if pages[pfn]:
                 count += 1
-                filled += memcmp(frame_words(mmu.machine, pages[pfn]), ZERO_PAGE, PAGE_SIZE) != 0
+                filled += memcmp(frame_words(memory.machine, pages[pfn]), ZERO_PAGE, PAGE_SIZE) != 0
     pfns, kinds, stored = array("Q", bytes(8 * count)), bytearray(count), bytearray(filled * PAGE_SIZE)
     if count == 0:
-        return SavedMemory(mmu.max_pages, b"", b"", b"")
+        return SavedMemory(memory.max_pages, b"", b"", b"")
     numbers, types, contents = pfns, kinds, stored
     count = filled = 0
     with nogil:
-        lock(&mmu.lock)
+        lock(&memory.lock)
         for pfn in range(<uint64_t>pages.shape[0]):
             if not pages[pfn]:
                 continue
             numbers[count] = pfn
-            types[count] = level_of(mmu, pages[pfn])
-            if mmu.machine.frames[pages[pfn]].flags & FRAME_PINNED:
+            types[count] = level_of(memory, pages[pfn])
+            if memory.machine.frames[pages[pfn]].flags & FRAME_PINNED:
                 types[count] |= PINNED
-            if memcmp(frame_words(mmu.machine, pages[pfn]), ZERO_PAGE, PAGE_SIZE) == 0:
+            if memcmp(frame_words(memory.machine, pages[pfn]), ZERO_PAGE, PAGE_SIZE) == 0:
                 types[count] |= ZEROES
-            elif not save_page(mmu, pages[pfn], types[count] & 7, pages, <uint64_t *>&contents[filled * PAGE_SIZE]):
+            elif not save_page(memory, pages[pfn], types[count] & 7, pages, <uint64_t *>&contents[filled * PAGE_SIZE]):
                 bad = pfn
                 break
             else:
                 filled += 1
             count += 1
-            give_way(&mmu.lock)
-        unlock(&mmu.lock)
+            give_way(&memory.lock)
+        unlock(&memory.lock)
     if bad != NONE:
         raise ConfigError(f"the guest cannot be saved: the page table in its page {bad:#x} maps a frame of others")
-    return SavedMemory(mmu.max_pages, pfns.tobytes(), bytes(kinds), bytes(stored))
+    return SavedMemory(memory.max_pages, pfns.tobytes(), bytes(kinds), bytes(stored))
 
 
-cdef bint save_page(PvMmu *mmu, uint64_t mfn, int level, uint64_t[::1] pages, uint64_t *target) noexcept nogil:
+cdef bint save_page(DomainMemory *memory, uint64_t mfn, int level, uint64_t[::1] pages,
+                    uint64_t *target) noexcept nogil:
     cdef uint64_t entry, other, pfn
     cdef unsigned i
-    memcpy(target, frame_words(mmu.machine, mfn), PAGE_SIZE)
+    memcpy(target, frame_words(memory.machine, mfn), PAGE_SIZE)
     if not level:
         return True
-    for i in range(ENTRIES):
+    for i in range(TABLE_ENTRIES):
         if level == FRAME_L4 and not is_guest_l4_slot(i):
             target[i] = 0
             continue
@@ -131,9 +132,9 @@ cdef bint save_page(PvMmu *mmu, uint64_t mfn, int level, uint64_t[::1] pages, ui
         if not entry & PAGE_PRESENT:
             continue
         other = pte_mfn(entry)
-        if not frame_exists(mmu.machine, other) or not is_own(mmu, other):
+        if not frame_exists(memory.machine, other) or not is_own(memory, other):
             return False
-        pfn = mmu.machine.m2p[other]
+        pfn = memory.machine.m2p[other]
         if pfn >= <uint64_t>pages.shape[0] or pages[pfn] != other:
             return False
         target[i] = entry & ~ADDRESS | pfn << 12
@@ -143,11 +144,11 @@ cdef bint save_page(PvMmu *mmu, uint64_t mfn, int level, uint64_t[::1] pages, ui
 # --- restored ---
 
 
-cdef object memory_restore(PvMmu *mmu, object saved, uint64_t[::1] frames):
+cdef object memory_restore(DomainMemory *memory, object saved, uint64_t[::1] frames):
     cdef const uint64_t[::1] pfns
     cdef const uint8_t[::1] types = saved.types, contents = saved.contents
     cdef uint64_t[::1] pages
-    cdef uint64_t i, count = frames.shape[0], filled = 0, limit = mmu.machine.nr_frames + saved.max_pages, bad = NONE
+    cdef uint64_t i, count = frames.shape[0], filled = 0, limit = memory.machine.nr_frames + saved.max_pages, bad = NONE
     numbers = array("Q", saved.pfns)
     if (len(numbers) != count or len(saved.types) != count or any(kind not in KINDS for kind in set(saved.types))
             or len(saved.contents) != PAGE_SIZE * sum(not kind & ZEROES for kind in saved.types)):
@@ -162,11 +163,11 @@ cdef object memory_restore(PvMmu *mmu, object saved, uint64_t[::1] frames):
                 bad = i
                 break
             pages[pfns[i]] = frames[i]
-            mmu.machine.m2p[frames[i]] = pfns[i]
+            memory.machine.m2p[frames[i]] = pfns[i]
         for i in range(count if bad == NONE else 0):
             if types[i] & ZEROES:
                 continue
-            if not restore_page(frame_words(mmu.machine, frames[i]), types[i] & 7, pages,
+            if not restore_page(frame_words(memory.machine, frames[i]), types[i] & 7, pages,
                                 <const uint64_t *>&contents[filled * PAGE_SIZE]):
                 bad = i
                 break
@@ -182,7 +183,7 @@ cdef bint restore_page(uint64_t *target, int level, uint64_t[::1] pages, const u
     memcpy(target, source, PAGE_SIZE)
     if not level:
         return True
-    for i in range(ENTRIES):
+    for i in range(TABLE_ENTRIES):
         if not target[i] & PAGE_PRESENT:
             continue
         pfn = pte_mfn(target[i])
@@ -192,7 +193,7 @@ cdef bint restore_page(uint64_t *target, int level, uint64_t[::1] pages, const u
     return True
 
 
-cdef int memory_pin(PvMmu *mmu, object saved, uint64_t[::1] frames) except -1:
+cdef int memory_pin(DomainMemory *memory, object saved, uint64_t[::1] frames) except -1:
     # A table that maps another of its level (a linear page table) comes after that one: what is refused may only be too
     # early.
     cdef uint64_t mfn
@@ -203,11 +204,11 @@ cdef int memory_pin(PvMmu *mmu, object saved, uint64_t[::1] frames) except -1:
         for i in waiting:
             mfn, level = frames[i], saved.types[i] & 7
             with nogil:
-                lock(&mmu.lock)
-                rc = get_page_and_type(mmu, mfn, level)
+                lock(&memory.lock)
+                rc = get_page_and_type(memory, mfn, level)
                 if rc == 0:
-                    mmu.machine.frames[mfn].flags |= FRAME_PINNED
-                unlock(&mmu.lock)
+                    memory.machine.frames[mfn].flags |= FRAME_PINNED
+                unlock(&memory.lock)
             if rc:
                 refused.append(i)
         if len(refused) == len(waiting):

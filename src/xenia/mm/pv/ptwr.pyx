@@ -19,31 +19,34 @@ from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy
 
 from xenia.machine.machine cimport FRAME_L1, Frame, frame_exists, frame_words
-from xenia.mm.pv.pvmmu cimport PAGE_PRESENT, PAGE_RW, pte_mfn
+from xenia.machine.paging cimport PAGE_OFFSET, PAGE_RW
+from xenia.mm.memory cimport DomainMemory
 from xenia.mm.pv.update cimport mod_entry
+from xenia.mm.walk cimport Walk, walk_start, walk_step
 
 
 cdef bint ptwr_find(PvMmu *mmu, uint64_t root, uint64_t va, unsigned bytes, uint64_t *maddr) noexcept nogil:
-    cdef uint64_t mfn = root, entry = 0
+    cdef DomainMemory *memory = mmu.memory
+    cdef Walk walk
     cdef Frame *frame
-    cdef int shift
     if not mmu.writable_pagetables or bytes > 8 or bytes & (bytes - 1) or va & (bytes - 1):
         return False
-    for shift in range(39, 11, -9):
-        entry = frame_words(mmu.machine, mfn)[(va >> shift) & 511]
-        mfn = pte_mfn(entry)
-        if not entry & PAGE_PRESENT or not frame_exists(mmu.machine, mfn):
+    walk_start(&walk, memory.machine, root, memory.levels, va)
+    while walk.level:
+        if not walk_step(&walk):
             return False
-    if entry & PAGE_RW:         # read-only through an upper level alone: a linear mapping, not ours to write through
+    if not frame_exists(memory.machine, walk.table):
         return False
-    frame = &mmu.machine.frames[mfn]
-    maddr[0] = mfn << 12 | va & 0xfff
-    return frame.owner == mmu.domid and frame.type == FRAME_L1 and frame.type_refs != 0
+    if walk.pte & PAGE_RW:      # read-only through an upper level alone: a linear mapping, not ours to write through
+        return False
+    frame = &memory.machine.frames[walk.table]
+    maddr[0] = walk.table << 12 | va & PAGE_OFFSET
+    return frame.owner == memory.domid and frame.type == FRAME_L1 and frame.type_refs != 0
 
 
 cdef int ptwr_write(PvMmu *mmu, uint64_t maddr, unsigned bytes, uint64_t value) noexcept nogil:
-    cdef unsigned index = (maddr & 0xfff) >> 3
-    cdef uint64_t entry = frame_words(mmu.machine, maddr >> 12)[index]
+    cdef unsigned index = (maddr & PAGE_OFFSET) >> 3
+    cdef uint64_t entry = frame_words(mmu.memory.machine, maddr >> 12)[index]
     cdef int rc
     memcpy(<uint8_t *>&entry + (maddr & 7), &value, bytes)
     rc = mod_entry(mmu, FRAME_L1, maddr >> 12, index, entry, False)

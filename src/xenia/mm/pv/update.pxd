@@ -13,10 +13,10 @@ cdef int mod_entry(PvMmu *mmu, int level, uint64_t table, unsigned index, uint64
 cdef int foreign_domain(PvMmu *mmu, uint32_t domid) noexcept nogil
 
 # `count` requests at guest address `requests`; *done says how many were carried out.  0, -XEN_E*, or MMU_PREEMPTED.
-cdef int64_t mmu_update(PvMmu *mmu, VcpuMmu *vcpu, uint64_t requests, uint32_t count, uint32_t foreigndom,
+cdef int64_t mmu_update(PvMmu *mmu, VcpuMmu *vcpu_mmu, uint64_t requests, uint32_t count, uint32_t foreigndom,
                         uint32_t *done) noexcept nogil
-cdef int64_t mmuext_op(PvMmu *mmu, VcpuMmu *vcpu, uint64_t operations, uint32_t count, uint32_t foreigndom,
+cdef int64_t mmuext_op(PvMmu *mmu, VcpuMmu *vcpu_mmu, uint64_t operations, uint32_t count, uint32_t foreigndom,
                        uint32_t *done) noexcept nogil
-cdef int64_t update_va_mapping(PvMmu *mmu, VcpuMmu *vcpu, uint64_t va, uint64_t pte, uint64_t flags) noexcept nogil
+cdef int64_t update_va_mapping(PvMmu *mmu, VcpuMmu *vcpu_mmu, uint64_t va, uint64_t pte, uint64_t flags) noexcept nogil
 # CR3 := a new kernel L4 (MMUEXT_NEW_BASEPTR, mov cr3).
-cdef int new_base_pointer(PvMmu *mmu, VcpuMmu *vcpu, uint64_t mfn) noexcept nogil
+cdef int new_base_pointer(PvMmu *mmu, VcpuMmu *vcpu_mmu, uint64_t mfn) noexcept nogil

@@ -1,6 +1,7 @@
 """Recounting the frame table from scratch.
 
-The counts of a frame are kept one step at a time, by the rules of mm/pvmmu.  Here they are worked out anew from what
+The counts of a frame are kept one step at a time, by the rules of mm/references and mm/pv/pvmmu.  Here they are worked
+out anew from what
 there is: every entry of every validated table, the pins, the base pointers, the GDT and LDT pages, the owner's own
 reference.  Any difference is a bug of ours; so is any entry that the rules would never have let in.
 """
@@ -13,15 +14,13 @@ from xenia.machine.machine cimport (
     FRAME_ALLOCATED, FRAME_L1, FRAME_L4, FRAME_NONE, FRAME_PINNED, FRAME_SEG_DESC, FRAME_SHARED, FRAME_VALIDATED,
     FRAME_WRITABLE, Frame, Machine, frame_exists, frame_words,
 )
-from xenia.mm.pv.descriptor_check cimport check_descriptor
-from xenia.mm.pv.pvmmu cimport (
-    LDT_FIRST_PAGE, LDT_PAGES, PAGE_GLOBAL, PAGE_PCD, PAGE_PRESENT, PAGE_PSE, PAGE_PWT, PAGE_RW, PAGE_USER,
-    is_guest_l4_slot, pte_mfn,
+from xenia.machine.paging cimport (
+    PAGE_GLOBAL, PAGE_PCD, PAGE_PRESENT, PAGE_PSE, PAGE_PWT, PAGE_RW, PAGE_USER, TABLE_ENTRIES,
 )
-
-cdef enum:
-    M2P_SLOT = 256
-    PERDOMAIN_SLOT = 260
+from xenia.mm.memory cimport DomainMemory
+from xenia.mm.pv.descriptor_check cimport check_descriptor
+from xenia.mm.pv.pvmmu cimport LDT_FIRST_PAGE, LDT_PAGES, M2P_SLOT, PERDOMAIN_SLOT, is_guest_l4_slot
+from xenia.mm.walk cimport pte_mfn
 
 cdef struct Count:          # what one frame should say
     uint32_t refs
@@ -33,6 +32,7 @@ cdef class Recount:
     """One recount; `found` lists the disagreements."""
 
     cdef PvMmu *mmu
+    cdef DomainMemory *memory
     cdef Machine *machine
     cdef Count *counts
     cdef list found
@@ -45,7 +45,7 @@ cdef class Recount:
         if not frame_exists(self.machine, mfn):
             self.found.append(f"{why} holds frame {mfn:#x}, which does not exist")
             return
-        if self.machine.frames[mfn].owner != self.mmu.domid or self.machine.frames[mfn].refs == 0:
+        if self.machine.frames[mfn].owner != self.memory.domid or self.machine.frames[mfn].refs == 0:
             self.found.append(f"{why} holds frame {mfn:#x}, which is not the domain's")
         self.counts[mfn].refs += 1
 
@@ -66,7 +66,7 @@ cdef class Recount:
         cdef unsigned i
         if level > FRAME_L1:
             forbidden |= PAGE_GLOBAL
-        for i in range(512):
+        for i in range(TABLE_ENTRIES):
             entry = words[i]
             if level == FRAME_L4 and not is_guest_l4_slot(i):
                 self.hypervisor_slot(mfn, i, entry)
@@ -78,7 +78,7 @@ cdef class Recount:
             if entry & forbidden:
                 self.found.append(f"{where} has bits that no guest may set")
             if level == FRAME_L1:
-                if frame_exists(self.machine, target) and self.machine.frames[target].owner != self.mmu.domid:
+                if frame_exists(self.machine, target) and self.machine.frames[target].owner != self.memory.domid:
                     self.foreign_entry(target, entry & PAGE_RW != 0, where)
                 elif entry & PAGE_RW:
                     self.typed(target, FRAME_WRITABLE, where)
@@ -115,7 +115,7 @@ cdef class Recount:
         # Tables of Xen's own: supervisor and read-only all the way down, and nothing but Xen's frames below.
         cdef uint64_t entry
         cdef unsigned i
-        for i in range(512):
+        for i in range(TABLE_ENTRIES):
             entry = frame_words(self.machine, mfn)[i]
             if not entry & PAGE_PRESENT:
                 continue
@@ -129,13 +129,13 @@ cdef class Recount:
             elif self.machine.frames[pte_mfn(entry)].owner != DOMID_XEN:
                 self.found.append(f"{name}: {entry:#x} shows a frame that is not Xen's")
 
-    cdef void descriptor_tables(self, VcpuMmu *vcpu):
+    cdef void descriptor_tables(self, VcpuMmu *vcpu_mmu):
         cdef uint64_t *area = frame_words(self.machine, self.mmu.perdomain_l1)
-        cdef unsigned gdt = (vcpu.gdt_entries + 511) // 512, page, mapped = 0
+        cdef unsigned gdt = (vcpu_mmu.gdt_entries + 511) // 512, page, mapped = 0
         for page in range(FIRST_RESERVED_GDT_PAGE):
             if page < gdt:
-                self.typed(vcpu.gdt_frames[page], FRAME_SEG_DESC, f"GDT page {page}")
-            if pte_mfn(area[page]) != (vcpu.gdt_frames[page] if page < gdt else self.mmu.gdt_null):
+                self.typed(vcpu_mmu.gdt_frames[page], FRAME_SEG_DESC, f"GDT page {page}")
+            if pte_mfn(area[page]) != (vcpu_mmu.gdt_frames[page] if page < gdt else self.mmu.gdt_null):
                 self.found.append(f"GDT page {page} shows {area[page]:#x}")
         for page in range(LDT_PAGES):
             if area[LDT_FIRST_PAGE + page] & PAGE_PRESENT:
@@ -147,12 +147,12 @@ cdef class Recount:
     cdef void descriptors(self, uint64_t mfn):
         cdef uint64_t word
         cdef unsigned i
-        for i in range(512):
+        for i in range(TABLE_ENTRIES):
             word = frame_words(self.machine, mfn)[i]
             if not check_descriptor(&word) or word != frame_words(self.machine, mfn)[i]:
                 self.found.append(f"descriptor {i} of frame {mfn:#x} is {frame_words(self.machine, mfn)[i]:#x}")
 
-    cdef void take_stock(self, VcpuMmu *vcpu, dict held):
+    cdef void take_stock(self, VcpuMmu *vcpu_mmu, dict held):
         cdef Frame *frame
         cdef uint64_t mfn, pages = 0
         cdef bint is_table
@@ -163,7 +163,7 @@ cdef class Recount:
                     self.found.append(f"frame {mfn:#x} is free, with type {frame.type} ({frame.type_refs}), "
                                       f"flags {frame.flags}")
                 continue
-            if frame.owner != self.mmu.domid:
+            if frame.owner != self.memory.domid:
                 continue
             is_table = FRAME_L1 <= frame.type <= FRAME_L4
             pages += frame.type != FRAME_SHARED
@@ -181,20 +181,20 @@ cdef class Recount:
                 self.table(mfn, frame.type)
             elif frame.type_refs and frame.type == FRAME_SEG_DESC:
                 self.descriptors(mfn)
-        if pages != self.mmu.tot_pages:
-            self.found.append(f"the domain has {pages} frames, and tot_pages says {self.mmu.tot_pages}")
-        if vcpu.root_kernel:
-            self.typed(vcpu.root_kernel, FRAME_L4, "the kernel's base pointer")
-        if vcpu.root_user:
-            self.typed(vcpu.root_user, FRAME_L4, "the user's base pointer")
-        if vcpu.root_loaded and vcpu.root_loaded != vcpu.root_kernel and vcpu.root_loaded != vcpu.root_user:
-            self.found.append(f"the processor is on {vcpu.root_loaded:#x}, which is no base pointer")
-        self.descriptor_tables(vcpu)
+        if pages != self.memory.tot_pages:
+            self.found.append(f"the domain has {pages} frames, and tot_pages says {self.memory.tot_pages}")
+        if vcpu_mmu.root_kernel:
+            self.typed(vcpu_mmu.root_kernel, FRAME_L4, "the kernel's base pointer")
+        if vcpu_mmu.root_user:
+            self.typed(vcpu_mmu.root_user, FRAME_L4, "the user's base pointer")
+        if vcpu_mmu.root_loaded not in (0, vcpu_mmu.root_kernel, vcpu_mmu.root_user):
+            self.found.append(f"the processor is on {vcpu_mmu.root_loaded:#x}, which is no base pointer")
+        self.descriptor_tables(vcpu_mmu)
         self.hypervisor_tree(self.machine.m2p_l3, 3, "m2p")
         self.hypervisor_tree(self.mmu.perdomain_l3, 3, "perdomain")
         for number, (references, type_references) in held.items():
             mfn = number
-            if self.machine.frames[mfn].owner != self.mmu.domid or self.machine.frames[mfn].refs == 0:
+            if self.machine.frames[mfn].owner != self.memory.domid or self.machine.frames[mfn].refs == 0:
                 self.found.append(f"frame {mfn:#x} is held for the domain, and is not the domain's")
             self.counts[mfn].refs += references
             self.counts[mfn].type_refs += type_references
@@ -206,7 +206,7 @@ cdef class Recount:
         for mfn in range(self.machine.nr_frames):
             frame = &self.machine.frames[mfn]
             count = &self.counts[mfn]
-            if frame.owner != self.mmu.domid or frame.refs == 0:
+            if frame.owner != self.memory.domid or frame.refs == 0:
                 continue
             if frame.refs != count.refs:
                 self.found.append(f"frame {mfn:#x} has {frame.refs} references, and {count.refs} hold it")
@@ -217,15 +217,16 @@ cdef class Recount:
                 self.found.append(f"frame {mfn:#x} says {frame.linear} linear links, and there are {count.linear}")
 
 
-cdef list audit(PvMmu *mmu, VcpuMmu *vcpu, dict held, dict foreign):
+cdef list audit(PvMmu *mmu, VcpuMmu *vcpu_mmu, dict held, dict foreign):
     recount = Recount()
     recount.foreign = dict(foreign)
     recount.mmu = mmu
-    recount.machine = mmu.machine
+    recount.memory = mmu.memory
+    recount.machine = mmu.memory.machine
     recount.found = []
-    recount.counts = <Count *>calloc(mmu.machine.nr_frames, sizeof(Count))
+    recount.counts = <Count *>calloc(mmu.memory.machine.nr_frames, sizeof(Count))
     if recount.counts == NULL:
         raise MemoryError
-    recount.take_stock(vcpu, held)
+    recount.take_stock(vcpu_mmu, held)
     recount.compare()
     return recount.found

@@ -6,4 +6,4 @@ from xenia.mm.pv.pvmmu cimport PvMmu, VcpuMmu
 # outside of mm/ (shared_info, grant frames, a registered vcpu_info): {mfn: (references, type references)}.
 # `foreign`: frames of other domains that it may map, {mfn: (entries, writable entries)} at the most.
 # Precondition: the domain does not run.
-cdef list audit(PvMmu *mmu, VcpuMmu *vcpu, dict held, dict foreign)
+cdef list audit(PvMmu *mmu, VcpuMmu *vcpu_mmu, dict held, dict foreign)
