@@ -1,11 +1,14 @@
 """What runs the code of one vcpu: the base of every engine, and how one is made."""
 
+from xenia.cpu.capabilities import Capabilities
 from xenia.machine.machine import MachineMemory
 
 class Engine:
-    """One processor over a machine's memory.  What it can do is said of its kind: registry.EngineKind.capabilities."""
+    """One processor over a machine's memory."""
     @property
     def memory(self) -> MachineMemory: ...
+    @property
+    def capabilities(self) -> Capabilities: ...
     def stale_translations(self) -> list[tuple[int, int, str, bool]]:
         """Cached translations that the page tables do not give: (va, machine address, what differs, writable).
 

@@ -2,11 +2,12 @@
 
 from xenia.machine.machine cimport MachineMemory
 
+from xenia.cpu.capabilities import Capabilities
 from xenia.cpu.registry import engine_kind
 
 
 cdef class Engine:
-    """One processor over a machine's memory.  What it can do is said of its kind: registry.EngineKind.capabilities."""
+    """One processor over a machine's memory."""
 
     def stale_translations(self) -> list[tuple[int, int, str, bool]]:
         """Cached translations that the page tables do not give: (va, machine address, what differs, writable).
@@ -22,4 +23,8 @@ cdef class Engine:
 
 
 cdef Engine engine_new(str name, MachineMemory memory):
-    return engine_kind(name).load().new(memory)
+    kind = engine_kind(name)
+    capabilities: Capabilities = kind.capabilities
+    cdef Engine engine = kind.load().new(memory)
+    engine.capabilities = capabilities
+    return engine

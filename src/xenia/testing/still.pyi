@@ -132,7 +132,7 @@ class StillDomain:
         """What the domain's thread does before it enters the guest."""
         ...
     def open_channel(self, remote_domid: int, remote_port: int, notify_fd: int) -> int:
-        """A channel to Xenia itself, as the builder makes it; the port or a negative errno."""
+        """A channel to Xenia itself, left unbound and connected; the port or a negative errno."""
         ...
     def connect_channel(self, port: int, remote_domid: int, notify_fd: int) -> int:
         """A backend binds to a port the guest left unbound: 0 or a negative errno."""

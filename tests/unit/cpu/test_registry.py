@@ -1,0 +1,63 @@
+"""Engines by their names."""
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+
+from xenia.cpu.registry import DEFAULT, EngineKind, engine_kind, engines
+from xenia.errors import ConfigError
+from xenia.hypervisor.machine import MachineHandle, engine_self_test
+from xenia.testing import interpreter
+from xenia.testing.bare import Program
+
+MEMORY = 16 << 20
+HLT = b"\xf4"
+
+
+def test_an_engine_that_does_not_exist_is_the_operators_mistake_and_tests_engines_are_not_offered() -> None:
+    assert engine_kind("interpreter").capabilities == interpreter.CAPABILITIES
+    with pytest.raises(ConfigError, match=f"'quick'.*: {DEFAULT}$"):
+        engine_kind("quick")
+
+
+def test_an_engine_is_imported_when_it_is_asked_for() -> None:
+    code = (
+        "import sys; from xenia.cpu.registry import DEFAULT, engine_kind; import xenia.hypervisor.machine;"
+        "name = engine_kind(DEFAULT).module; assert name not in sys.modules;"
+        "engine_kind(DEFAULT).load(); assert name in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_doctor_hears_of_every_engine_that_is_offered_by_its_name() -> None:
+    told = engine_self_test()
+    assert [kind.name in told for kind in engines()] == [kind.offered for kind in engines()]
+
+
+@pytest.mark.parametrize("kind", engines(), ids=[kind.name for kind in engines()])
+def test_what_an_engine_can_do_never_changes(kind: EngineKind) -> None:
+    field = dataclasses.fields(kind.capabilities)[0].name
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(kind.capabilities, field, False)
+
+
+@pytest.mark.parametrize("kind", engines(), ids=[kind.name for kind in engines()])
+def test_every_engine_can_be_prepared_for_and_tested_and_counts(kind: EngineKind) -> None:
+    assert kind.load().reserve(1) >= 1
+    assert kind.load().self_test()
+    program = Program(HLT, engine=kind.name)
+    assert program.run()
+    assert program.last[:2] == ("exception", 13)
+    assert {"flush_all", "flush_page"} <= program.statistics.keys()
+
+
+def test_the_debug_mode_needs_an_engine_that_shows_what_it_has_cached() -> None:
+    for kind in engines():
+        if kind.capabilities.shows_translations:
+            MachineHandle(MEMORY, check=True, engine=kind.name)
+        else:
+            MachineHandle(MEMORY, engine=kind.name)
+            with pytest.raises(ConfigError, match=kind.name):
+                MachineHandle(MEMORY, check=True, engine=kind.name)
