@@ -146,6 +146,11 @@ def test_nothing_above_the_processor_boundary_names_an_engine() -> None:
     assert not [str(file) for file in outside if "cpu.engines" in file.read_text()]
 
 
+def test_nothing_compiled_and_so_nothing_that_a_guest_waits_for_is_in_the_toolstack() -> None:
+    assert [file for file in sources() if file.suffix == ".pyx"]
+    assert not list(PACKAGE.glob("toolstack/**/*.pyx"))
+
+
 def test_no_two_python_modules_import_each_other() -> None:
     modules = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in sources()}
     modules |= {name.removesuffix(".__init__") for name in modules}

@@ -245,7 +245,7 @@ def test_a_device_on_the_bus_goes_on_with_its_frontend_connected_and_lets_it_go_
     def become(state: XenbusState) -> None:
         client.write(f"{address.frontend_path}/state", str(int(state)))
 
-    def another() -> None:
+    def another() -> tuple[QueueState, ...]:
         nonlocal attachment
         before = {key: client.read(f"{address.backend_path}/{key}") for key in client.directory(address.backend_path)}
         left, of_vbd = through_json(attachment.suspend()), through_json(front.vbd.save())
@@ -255,9 +255,10 @@ def test_a_device_on_the_bus_goes_on_with_its_frontend_connected_and_lets_it_go_
         assert attachment.wait(XenbusState(left.state), 20)
         after = {key: client.read(f"{address.backend_path}/{key}") for key in client.directory(address.backend_path)}
         assert after == before
+        return of_vbd.queues
 
     assert attachment.wait(XenbusState.INIT_WAIT, 20)
-    another()
+    assert another() == ()
     for key, value in front.keys.items():
         client.write(f"{address.frontend_path}/{key}", value)
     become(XenbusState.CONNECTED)
@@ -268,7 +269,7 @@ def test_a_device_on_the_bus_goes_on_with_its_frontend_connected_and_lets_it_go_
         assert front.do(front.request(Operation.WRITE, 8, front.whole(page))) == 0
     attachment.unplug()
     assert attachment.wait(XenbusState.CLOSING, 20)
-    another()
+    assert another() == (QueueState(3),)
     become(XenbusState.CLOSED)
     assert attachment.wait_removed(20)
     assert not client.exists(address.backend_path)

@@ -49,11 +49,11 @@ class Vbd(Backend):
         self._discard = config.discard and layer.can_discard and not self._read_only
         # Requests go past Python where the layer is nothing but bytes of the host's.
         self._workers = Workers(layer, layer.host_fd, self._read_only)
+        self._counted: dict[str, int] = {}  # by the device that goes on in this one
         if layer.host_fd >= 0:
             layer.count_past(self._done)
         self._workers.resize(self._whole(layer.size))
         self._threads = [HostThread(self._workers.work, "vbd worker", Kind.WORKER) for _ in range(NR_WORKERS)]
-        self._counted: dict[str, int] = {}  # by the device that goes on in this one
         self._rings: list[Ring] = []
         self._resting: tuple[QueueState, ...] = ()
         self._told = self._workers.size  # to the guest
@@ -162,7 +162,7 @@ class Vbd(Backend):
 
     def disconnect(self) -> None:
         """Answer what was taken, and let go of the rings."""
-        rings, self._rings = self._rings, []
+        rings, self._rings, self._resting = self._rings, [], ()
         with ExitStack() as stack:
             for ring in rings:
                 stack.callback(ring.close)
@@ -170,9 +170,10 @@ class Vbd(Backend):
     def suspend(self) -> None:
         """As `disconnect`; where that was is known to `save`."""
         try:
-            self._resting = tuple(ring.rest() for ring in self._rings)
+            resting = tuple(ring.rest() for ring in self._rings)
         finally:
             self.disconnect()
+        self._resting = resting
 
     def resume(self, frontend: Frontend) -> Mapping[str, str]:
         """Go on with the rings that the device of the state served; the answer is what has changed since."""
