@@ -1,8 +1,8 @@
 """A domain whose vcpu stands still: memory, page tables, events and time are real, the processor only takes notes.
 
-For tests that make hypercalls from outside, one at a time or (`fuzz`) by the hundred thousand.  Its kernel maps PAGES
-data pages writable at BASE and, read-only after them, its own four page tables.  Host clock and TSC are the test's to
-move (`advance`).
+For tests that make hypercalls from outside, one at a time or by the hundred thousand (fuzzer.pyx).  Its kernel maps
+PAGES data pages writable at BASE and, read-only after them, its own four page tables.  Host clock and TSC are the
+test's to move (`advance`).
 """
 
 from xenia.machine.machine import MachineMemory
@@ -225,12 +225,4 @@ class StillDomain:
         ...
     def set_handle(self, handle: bytes) -> None:
         """Its UUID."""
-        ...
-    def fuzz(self, seed: int, calls: int) -> dict[int, int]:
-        """Make `calls` hypercalls with arguments drawn from `seed`: how often each number succeeded.
-
-        Arguments are drawn from small numbers, addresses in and around the data pages, frames of its own, of others and
-        of nobody, and noise; before each call the argument page is filled the same way.  A shutdown is taken back.  Now
-        and then the backends of the store and the console write something to their rings.
-        """
         ...

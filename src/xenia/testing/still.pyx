@@ -1,8 +1,8 @@
 """A domain whose vcpu stands still: memory, page tables, events and time are real, the processor only takes notes.
 
-For tests that make hypercalls from outside, one at a time or (`fuzz`) by the hundred thousand.  Its kernel maps PAGES
-data pages writable at BASE and, read-only after them, its own four page tables.  Host clock and TSC are the test's to
-move (`advance`).
+For tests that make hypercalls from outside, one at a time or by the hundred thousand (fuzzer.pyx).  Its kernel maps
+PAGES data pages writable at BASE and, read-only after them, its own four page tables.  Host clock and TSC are the
+test's to move (`advance`).
 """
 
 cimport cython
@@ -10,18 +10,6 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
-from xenia.abi.xen cimport (
-    DOMID_SELF,
-    HYPERVISOR_event_channel_op,
-    HYPERVISOR_grant_table_op,
-    HYPERVISOR_memory_op,
-    HYPERVISOR_mmu_update,
-    HYPERVISOR_mmuext_op,
-    HYPERVISOR_multicall,
-    HYPERVISOR_set_gdt,
-    HYPERVISOR_update_va_mapping,
-    HYPERVISOR_vcpu_op,
-)
 from xenia.cpu.context cimport R8, R9, R10, RAX, RDI, RDX, RSI, Context
 from xenia.cpu.processor cimport LEAVE
 from xenia.domain.audit cimport audit_domain
@@ -29,8 +17,7 @@ from xenia.domain.channels cimport event_channel
 from xenia.domain.clock cimport RUNSTATE_running
 from xenia.domain.create cimport domain_create, domain_destroy, domain_hold_rings, vcpu_begin_on
 from xenia.domain.directory cimport directory_create, directory_reserve, domain_leave
-from xenia.domain.domain cimport SHUTDOWN_NONE, Directory, Domain, Vcpu
-from xenia.domain.event_state cimport Listener
+from xenia.domain.domain cimport Domain, Vcpu
 from xenia.domain.events cimport (
     event_alloc_unbound, event_connect, event_disconnect, event_ignore, event_listen, event_post, event_set_pending,
     events_apply_mailbox,
@@ -45,10 +32,8 @@ from xenia.domain.time cimport (
     timers_next,
     wallclock_update,
 )
-from xenia.domain.upcall cimport vcpu_unblock
 from xenia.hypercalls.table cimport HYPERCALL_CONTINUE, HYPERCALL_DONE, guest_pv64, hypercall64, hypercall_call
 from xenia.machine.machine cimport Machine, MachineMemory, frame_words, machine_alloc
-from xenia.mm.access cimport copy_to_guest
 from xenia.testing.lock cimport Asker, asker
 from xenia.testing.recorder cimport TSC_PER_US, RecordingProcessor, recorded_host_clock
 
@@ -60,17 +45,9 @@ L4_SLOT = 273
 CONTINUE = <int64_t>HYPERCALL_CONTINUE
 DONE = <int64_t>HYPERCALL_DONE
 
-cdef enum:
-    NR_PAGES = 32
-    STORE_PAGE = 22
-    CONSOLE_PAGE = 23
-    SLOT = 273
-
 
 cdef class Others:
     """Who is on the same machine."""
-
-    cdef Directory *directory
 
     def __cinit__(self):
         self.directory = directory_create()
@@ -97,17 +74,6 @@ cdef class StillDomain:
     beside      a domain on whose machine it is to be
     """
 
-    cdef MachineMemory memory
-    cdef Others others
-    cdef Domain *domain
-    cdef RecordingProcessor processor
-    cdef Listener listener
-    cdef bint sends_back
-    cdef readonly int nr_heard      # events that the listener answered
-    cdef uint64_t frames[64]
-    cdef uint64_t base
-    cdef uint64_t succeeded[64]
-
     def __cinit__(self, domid: int = 1, memory: int = 1 << 20, spare: int = 16, warped: bool = False,
                   beside: StillDomain | None = None):
         cdef int rc
@@ -126,7 +92,6 @@ cdef class StillDomain:
         cdef Vcpu *vcpu = domain.vcpus[0]
         cdef Machine *machine = self.memory.machine
         cdef uint64_t i
-        self.base = BASE
         for i in range(NR_PAGES + 4):
             self.frames[i] = machine_alloc(machine, domid)
             machine.m2p[self.frames[i]] = i
@@ -466,128 +431,6 @@ cdef class StillDomain:
     def set_handle(self, handle: bytes) -> None:
         """Its UUID."""
         memcpy(self.domain.handle, <const uint8_t *>handle, 16)
-
-    # --- fuzzing
-
-    def fuzz(self, seed: int, calls: int) -> dict[int, int]:
-        """Make `calls` hypercalls with arguments drawn from `seed`: how often each number succeeded.
-
-        Arguments are drawn from small numbers, addresses in and around the data pages, frames of its own, of others and
-        of nobody, and noise; before each call the argument page is filled the same way.  A shutdown is taken back.  Now
-        and then the backends of the store and the console write something to their rings.
-        """
-        cdef uint64_t state = <uint64_t>seed * <uint64_t>0x9e3779b97f4a7c15 + 1
-        cdef uint64_t remaining = calls
-        with nogil:
-            while remaining:
-                self.fuzz_one(&state)
-                remaining -= 1
-        return {number: self.succeeded[number] for number in range(64) if self.succeeded[number]}
-
-    cdef void fuzz_one(self, uint64_t *state) noexcept nogil:
-        cdef Vcpu *vcpu = self.domain.vcpus[0]
-        cdef uint64_t args[6]
-        cdef uint64_t page[32]
-        cdef uint64_t number = draw(state) % 50, halves = draw(state) % 4, where = self.base + draw(state) % 4 * 4096, i
-        for i in range(32):
-            page[i] = self.interesting(state)
-            if halves == 0:                 # most structures have fields of four bytes
-                page[i] = (page[i] & 0xffff) | (draw(state) % 16) << 32
-        if draw(state) % 2:
-            self.table_requests(state, page, number)
-        copy_to_guest(&self.domain.memory, vcpu.mmu.root_kernel, where, page, sizeof(page))
-        if draw(state) % 8 == 0:
-            i = self.domain.rings.store_mfn if draw(state) % 2 else self.domain.rings.console_mfn
-            memcpy(&frame_words(self.memory.machine, i)[draw(state) % 480], page, sizeof(page))
-        for i in range(6):
-            args[i] = self.interesting(state)
-        # mostly of the right shape: command, pointer, count; or pointer, count, 0, DOMID_SELF
-        if draw(state) % 4:
-            if takes_list(number):
-                args[0] = where
-                args[1] = draw(state) % 5
-                args[2] = 0
-                args[3] = DOMID_SELF
-            elif number != HYPERVISOR_update_va_mapping:
-                args[0] = draw(state) % 16 if draw(state) % 4 else draw(state) % 32
-                args[1] = where
-                args[2] = draw(state) % 4
-        if number == HYPERVISOR_vcpu_op:
-            args[2] = args[1]
-            args[1] = draw(state) % 8 == 0
-        self.domain.links.preempt = draw(state) % 16 == 0
-        self.succeeded[number] += hypercall_call(vcpu, number, args) >= 0
-        self.processor.state.host_ns += draw(state) % 100_000
-        if draw(state) % 64 == 0:
-            timers_fire(vcpu, system_time(self.domain))
-            events_apply_mailbox(self.domain)
-        self.domain.life.shutdown = self.domain.life.shutdown_code = SHUTDOWN_NONE
-        vcpu_unblock(vcpu)
-        vcpu.yielded = 0
-
-    # Requests that mean something: entries of the domain's own tables for mmu_update, commands for the others, calls
-    # for multicall.
-    cdef void table_requests(self, uint64_t *state, uint64_t *page, uint64_t number) noexcept nogil:
-        cdef uint64_t i
-        for i in range(8):
-            if number == HYPERVISOR_mmu_update:
-                page[2 * i] = self.frames[NR_PAGES + draw(state) % 4] << 12 | draw(state) % 64 << 3 | draw(state) % 3
-                page[2 * i + 1] = 0
-                if draw(state) % 4:
-                    page[2 * i + 1] = self.frames[draw(state) % (NR_PAGES + 4)] << 12 | 0x61 | (draw(state) & 6)
-            elif number == HYPERVISOR_mmuext_op:
-                page[3 * i] = draw(state) % 22
-                if draw(state) % 4:
-                    page[3 * i + 1] = self.frames[draw(state) % (NR_PAGES + 4)]
-                else:
-                    page[3 * i + 1] = self.interesting(state)
-            # a frame, and an offset or a vcpu
-            elif number == HYPERVISOR_event_channel_op and i < 2 and draw(state) % 2:
-                page[i] = draw(state) % 600 << 3 if i else self.frames[draw(state) % (NR_PAGES + 4)]
-            elif number == HYPERVISOR_event_channel_op or number == HYPERVISOR_grant_table_op:
-                page[i] = (DOMID_SELF if draw(state) % 2 else draw(state) % 8) | draw(state) % 8 << 32
-            elif number == HYPERVISOR_multicall and i < 4:
-                page[8 * i] = draw(state) % 50
-            elif number == HYPERVISOR_memory_op and i < 2:          # a reservation, twice over for exchange
-                page[5 * i] = self.base + 4096 + draw(state) % 2 * 4096
-                page[5 * i + 1] = 1 + draw(state) % 4
-                page[5 * i + 2] = draw(state) % 3
-                page[5 * i + 3] = DOMID_SELF
-                page[10] = 0
-
-    cdef uint64_t interesting(self, uint64_t *state) noexcept nogil:
-        cdef uint64_t kind = draw(state) % 18, value = draw(state)
-        if kind < 5:
-            return value % 8
-        if kind < 8:
-            return self.base + (value % 4) * 4096 + (value >> 32) % 32 * 8
-        if kind == 8:
-            return self.base + value % ((NR_PAGES + 6) * 4096)
-        if kind < 11:
-            return self.frames[value % (NR_PAGES + 4)]
-        if kind < 14:                   # a page-table entry, or a machine address
-            return (self.frames[value % (NR_PAGES + 4)] << 12
-                    | (value >> 32 & 0xfff if value >> 48 & 1 else 0x61 | (value >> 32 & 6)))
-        if kind == 14:
-            return value % (self.memory.machine.nr_frames + 8)
-        if kind == 15:
-            return DOMID_SELF + value % 4
-        if kind == 16:
-            return <uint64_t>1 << (value & 63)
-        return value
-
-
-# The first argument is a list and the second says how long it is.
-cdef inline bint takes_list(uint64_t number) noexcept nogil:
-    return number in (HYPERVISOR_mmu_update, HYPERVISOR_mmuext_op, HYPERVISOR_multicall, HYPERVISOR_set_gdt)
-
-
-cdef inline uint64_t draw(uint64_t *state) noexcept nogil:
-    # xorshift64*: the same calls for the same seed, everywhere.
-    state[0] ^= state[0] >> 12
-    state[0] ^= state[0] << 25
-    state[0] ^= state[0] >> 27
-    return (state[0] * <uint64_t>0x2545f4914f6cdd1d) >> 11
 
 
 cdef bint heard(void *domain) noexcept nogil:

@@ -22,6 +22,7 @@ from xenia.abi.grant_table import (
     GTF_permit_access as PERMIT,
 )
 from xenia.abi.xen import DOMID_SELF, Hypercall
+from xenia.testing.fuzzer import fuzz
 from xenia.testing.still import BASE, PAGES, StillDomain
 
 ROUNDS = 1500
@@ -149,5 +150,5 @@ def test_random_hypercalls_of_two_domains_at_once_leave_the_frame_table_consiste
     second = StillDomain(2, beside=first, spare=64)
     setup(first, 1)
     setup(second, 1)
-    run(lambda: first.fuzz(2 * seed, 20000), lambda: second.fuzz(2 * seed + 1, 20000))
+    run(lambda: fuzz(first, 2 * seed, 20000), lambda: fuzz(second, 2 * seed + 1, 20000))
     assert first.audit() + second.audit() == []

@@ -1,0 +1,30 @@
+# A domain whose vcpu stands still, for other aids that act on it.
+from libc.stdint cimport uint64_t
+from xenia.domain.domain cimport Directory, Domain
+from xenia.domain.event_state cimport Listener
+from xenia.machine.machine cimport MachineMemory
+from xenia.testing.recorder cimport RecordingProcessor
+
+cdef enum:
+    NR_PAGES = 32
+    STORE_PAGE = 22
+    CONSOLE_PAGE = 23
+    SLOT = 273
+
+
+cdef class Others:
+    cdef Directory *directory
+
+
+cdef class StillDomain:
+    cdef MachineMemory memory
+    cdef Others others
+    cdef Domain *domain
+    cdef RecordingProcessor processor
+    cdef Listener listener
+    cdef bint sends_back
+    cdef readonly int nr_heard      # events that the listener answered
+    cdef uint64_t frames[64]
+    cdef void build_tables(self) noexcept
+    cdef load(self, uint64_t *args, arguments)
+    cdef bint hear(self) noexcept nogil
