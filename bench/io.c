@@ -1,4 +1,5 @@
-/* What a disk does, measured from inside: a line "TEST MILLISECONDS" on the standard input is answered by "TEST: rate seconds".
+/* What a disk does, measured from inside: a line "TEST MILLISECONDS" on the standard input is answered by "TEST: rate
+ * seconds".
  *
  *   io FILE            with O_DIRECT, as on a disk
  *   io FILE cached     through the page cache: what a guest's disk is to its host
@@ -64,7 +65,8 @@ static double sequential(int fd, int writes, double seconds)
     return done / spent / 1e6;
 }
 
-/* What writes reach the disk when, the guest's cache decides; all have by the end of a stretch, and the last one counts whole. */
+/* What writes reach the disk when, the guest's cache decides; all have by the end of a stretch, and the last one counts
+ * whole. */
 static double write_behind(double seconds)
 {
     double begun = now(), spent;

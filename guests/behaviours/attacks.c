@@ -23,7 +23,8 @@ void main(void)
     u64 entry = pte_machine((u64)window, 1);
     volatile u64 *seen = pte_of((u64)window, 1);
     u64 *l4 = (u64 *)start_info->pt_base;
-    u64 l1 = virt_to_mfn((void *)seen), l2 = virt_to_mfn(pte_of((u64)window, 2)), l3 = virt_to_mfn(pte_of((u64)window, 3));
+    u64 l1 = virt_to_mfn((void *)seen), l2 = virt_to_mfn(pte_of((u64)window, 2)),
+        l3 = virt_to_mfn(pte_of((u64)window, 3));
     u64 l4_entry0 = l4_mfn() * PAGE, data = virt_to_mfn(page_alloc());
 
     strike("L1: frame 0 of the machine", entry, seen, KERNEL_PTE);

@@ -1,4 +1,5 @@
-/* Maps reference 22 of domain 1 and unmaps it, for a second and for a hundred times at least: how often, and how long it took. */
+/* Maps reference 22 of domain 1 and unmaps it, for a second and for a hundred times at least: how often, and how long
+ * it took. */
 #include "kit.h"
 
 static u8 window[4096] aligned(4096);

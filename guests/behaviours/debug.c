@@ -28,7 +28,8 @@ void main(void)
     /* single step in the kernel */
     trap_hook = step_hook;
     asm volatile("pushf; orq $0x100, (%%rsp); popf; nop; nop; pushf; andq $~0x100, (%%rsp); popf; nop" : : : "memory");
-    printf("kernel steps: %lu, spacing %ld %ld %ld\n", steps, trail[1] - trail[0], trail[2] - trail[1], trail[3] - trail[2]);
+    printf("kernel steps: %lu, spacing %ld %ld %ld\n", steps, trail[1] - trail[0], trail[2] - trail[1],
+           trail[3] - trail[2]);
     printf("dr6 BS: %lu\n", dr(6) >> 14 & 1);
     hypercall(set_debugreg, 6, 0xffff0ff0);
 
@@ -43,7 +44,8 @@ void main(void)
     hypercall(set_debugreg, 7, 0);
     hypercall(set_debugreg, 6, 0xffff0ff0);
     hypercall(set_debugreg, 1, &watched);
-    printf("dr7 for a write watch: %ld\n", hypercall(set_debugreg, 7, 0x8 | 0x900000));     /* G1, RW1 = write, LEN1 = 8 (10b) */
+    /* G1, RW1 = write, LEN1 = 8 (10b) */
+    printf("dr7 for a write watch: %ld\n", hypercall(set_debugreg, 7, 0x8 | 0x900000));
     attempt("movq $1, watched(%%rip); nop", : : : "memory");
     printf("write watch: %s, dr6 %lx\n", trap_name(caught.vector), dr(6) & 0xf00f);
     attempt("movq watched(%%rip), %%rax; nop", : : : "rax");
@@ -73,7 +75,8 @@ void main(void)
         if (f.vector != 1)
             break;
     }
-    printf("user steps: %lu, then %s at +%ld, rflags.TF %lu\n", steps, trap_name(f.vector), f.rip - USER_CODE, f.rflags >> 8 & 1);
+    printf("user steps: %lu, then %s at +%ld, rflags.TF %lu\n", steps, trap_name(f.vector), f.rip - USER_CODE,
+           f.rflags >> 8 & 1);
     f.rflags |= 0x100;
     user_run(&f);
     printf("step after the syscall: %s at +%ld\n", trap_name(f.vector), f.rip - USER_CODE);

@@ -43,7 +43,8 @@ static void controls(void)
 {
     static const u64 values[] = {
         0, 0x400, 0xffffffff, 0xfffffffffffffffful, 0x100000000, 0x2000, 0xd800, 0x1000, 0x100, 0x300,
-        0x00020002, 0x00020000, 0x000e0002, 0x00200008, 0x02000020, 0x20000080, 0x22220055, 0x22220000, 0x21220055, 0x00010002,
+        0x00020002, 0x00020000, 0x000e0002, 0x00200008, 0x02000020, 0x20000080, 0x22220055, 0x22220000, 0x21220055,
+            0x00010002,
         0x00080002, 0xffff00ff, 0xdddd03ff, 0x0000ffff, 0x00030400,
     };
     for (unsigned i = 0; i < sizeof(values) / sizeof(*values); i++)
@@ -53,7 +54,8 @@ static void controls(void)
 
 void main(void)
 {
-    static const u64 statuses[] = { 0, 0xffffffff, 0xffff0ff0, 0x1, 0xf, 0x2000, 0x4000, 0x8000, 0x10000, 0xe00f, 0x1000, 0x100000000 };
+    static const u64 statuses[] = { 0, 0xffffffff, 0xffff0ff0, 0x1, 0xf, 0x2000, 0x4000, 0x8000, 0x10000, 0xe00f,
+                                    0x1000, 0x100000000 };
     for (int n = 0; n < 8; n++)
         printf("dr%d %lx\n", n, dr(n));
     printf("dr8 %ld, set %ld\n", dr(8), hypercall(set_debugreg, 8, 0));
@@ -79,7 +81,8 @@ void main(void)
 
     for (unsigned i = 0; i < sizeof(statuses) / sizeof(*statuses); i++)
         status(statuses[i]);
-    static const u64 addresses[] = { 0x1000, 0x7ffffffff000, 0x800000000000, 0xffff7ffffffff000, 0xffff800000000000, 0xffff87fffffff000, 0xffff880000000000, ~0ul };
+    static const u64 addresses[] = { 0x1000, 0x7ffffffff000, 0x800000000000, 0xffff7ffffffff000, 0xffff800000000000,
+                                     0xffff87fffffff000, 0xffff880000000000, ~0ul };
     for (unsigned i = 0; i < sizeof(addresses) / sizeof(*addresses); i++) {
         long result = hypercall(set_debugreg, 3, addresses[i]);
         printf("dr3 %lx: %ld, %lx; ", addresses[i], result, dr(3));

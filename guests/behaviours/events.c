@@ -48,7 +48,8 @@ void main(void)
     say("send to it, events off", send(ipi.port));
     printf("pending %d, upcall pending %d, upcalls %u\n", pending(ipi.port), vcpu_info->evtchn_upcall_pending, upcalls);
     events_on();
-    printf("after events on: pending %d, upcall pending %d, upcalls %u\n", pending(ipi.port), vcpu_info->evtchn_upcall_pending, upcalls);
+    printf("after events on: pending %d, upcall pending %d, upcalls %u\n", pending(ipi.port),
+           vcpu_info->evtchn_upcall_pending, upcalls);
     say("send, events on", send(ipi.port));
     printf("upcalls %u, port right %d\n", upcalls, last_port == ipi.port);
     shared_info->evtchn_mask[ipi.port / 64] |= 1ul << ipi.port % 64;

@@ -1,4 +1,5 @@
-/* FIFO event channels: how they begin, how events are queued by priority, what a guest may do to the words, and how they end. */
+/* FIFO event channels: how they begin, how events are queued by priority, what a guest may do to the words, and how
+ * they end. */
 #include "kit.h"
 
 #define WORDS 1024u
@@ -67,8 +68,10 @@ static void show_control(const char *when)
 static void show(const char *name, u32 port)
 {
     u32 value = *fifo_word(port);
-    printf("%s:%s%s%s%s link %u\n", name, value & EVTCHN_FIFO_PENDING ? " pending" : "", value & EVTCHN_FIFO_MASKED ? " masked" : "",
-           value & EVTCHN_FIFO_LINKED ? " linked" : "", value & EVTCHN_FIFO_BUSY ? " busy" : "", value & EVTCHN_FIFO_LINK_MASK);
+    printf("%s:%s%s%s%s link %u\n", name, value & EVTCHN_FIFO_PENDING ? " pending" : "",
+           value & EVTCHN_FIFO_MASKED ? " masked" : "",
+           value & EVTCHN_FIFO_LINKED ? " linked" : "", value & EVTCHN_FIFO_BUSY ? " busy" : "",
+               value & EVTCHN_FIFO_LINK_MASK);
 }
 
 static void record(u32 port) { order[nr_order++ % 64] = port; }
@@ -135,10 +138,12 @@ static void beginning(void)
     memset((void *)control_page, 0x11, PAGE);
     vcpu_info->evtchn_upcall_pending = 0;
     say("init", init_control(mfn, 64, 0));
-    printf("the page: before %x, ready %x, rsvd %x, heads %x %x, after %x\n", control_page[63], control->ready, control->rsvd,
+    printf("the page: before %x, ready %x, rsvd %x, heads %x %x, after %x\n", control_page[63], control->ready,
+           control->rsvd,
            control->head[0], control->head[15], control_page[64 + sizeof(*control)]);
     memset((void *)control_page, 0, PAGE);
-    printf("pending in shared_info: %d %d, selector %lx, upcall %d\n", pending_2l(a), pending_2l(b), vcpu_info->evtchn_pending_sel,
+    printf("pending in shared_info: %d %d, selector %lx, upcall %d\n", pending_2l(a), pending_2l(b),
+           vcpu_info->evtchn_pending_sel,
            vcpu_info->evtchn_upcall_pending);
     say("init again", init_control(mfn, 64, 0));
     say("init again, another page", init_control(virt_to_mfn(dummy), 0, 0));
@@ -375,7 +380,8 @@ static void scribbles(void)
     *fifo_word(a) = *fifo_word(b) = *fifo_word(c) = 0;
     memset((void *)control, 0xff, sizeof(*control));
     send(b);
-    printf("ready %x, head %x, its neighbours %x %x\n", control->ready, control->head[7], control->head[6], control->head[8]);
+    printf("ready %x, head %x, its neighbours %x %x\n", control->ready, control->head[7], control->head[6],
+           control->head[8]);
     *fifo_word(a) = *fifo_word(b) = *fifo_word(c) = 0;
     memset((void *)control, 0, sizeof(*control));
     *fifo_word(c) = EVTCHN_FIFO_LINKED;
@@ -416,16 +422,19 @@ static void end(void)
     static struct evtchn_init_control readonly aligned(4096);
     readonly = (struct evtchn_init_control){ virt_to_mfn((void *)control_page), 64, 0, 0, { 0 } };
     page_readonly(&readonly);
-    long unwritten = op(EVTCHNOP_init_control, &readonly), again = init_control(virt_to_mfn((void *)control_page), 64, 0);
+    long unwritten = op(EVTCHNOP_init_control, &readonly),
+        again = init_control(virt_to_mfn((void *)control_page), 64, 0);
     for (u32 i = 0; i < WORDS; i++)
         pages[0][i] = 0;
     long expanded = expand(virt_to_mfn((void *)pages[0]));
     printf("reset: %ld\n", result);
     printf("status: %d %d %d, word %x\n", after[0], after[1], after[2], value);
     printf("the pages as page tables: %ld %ld\n", pins[0], pins[1]);
-    printf("two-level again: port %u pending %d, set priority %ld, expand %ld\n", ipi, two_level, refused[0], refused[1]);
+    printf("two-level again: port %u pending %d, set priority %ld, expand %ld\n", ipi, two_level, refused[0],
+           refused[1]);
     printf("init without a place for the answer: %ld, again %ld, expand %ld\n", unwritten, again, expanded);
-    printf("and the event: %x\n", *fifo_word(ipi) & ~EVTCHN_FIFO_LINK_MASK);      /* Xen raises ports closed long ago after it */
+    /* Xen raises ports closed long ago after it */
+    printf("and the event: %x\n", *fifo_word(ipi) & ~EVTCHN_FIFO_LINK_MASK);
 }
 
 void main(void)

@@ -1,4 +1,5 @@
-/* Takes all it can of whoever serves it, for ever: words, requests to the store, events, frames, ports.  With `words` on its
+/* Takes all it can of whoever serves it, for ever: words, requests to the store, events, frames, ports.  With `words`
+ * on its
    command line only emergency words, which never wait for a reader. */
 #include "kit.h"
 

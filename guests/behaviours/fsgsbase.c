@@ -51,7 +51,8 @@ static void from_user(const char *name, const char *from, const char *end, u64 r
     f.rsi = rsi;
     f.rax = f.rbx = 1;
     user_run(&f);
-    printf("user %s %lx %lx: %s error=%lx rip+%ld, fs %lx gs %lx\n", name, rdi, rsi, trap_name(f.vector), f.error, f.rip - USER_CODE, f.rax, f.rbx);
+    printf("user %s %lx %lx: %s error=%lx rip+%ld, fs %lx gs %lx\n", name, rdi, rsi, trap_name(f.vector), f.error,
+           f.rip - USER_CODE, f.rax, f.rbx);
     bases("then");
 }
 #define USER(name, of, rdi, rsi) from_user(name, of, of##_end, rdi, rsi)

@@ -24,7 +24,8 @@ void main(void)
 
     u64 *from = page_alloc(), *to = page_alloc();
     from[0] = 0x1111, from[1] = 0x2222;
-    struct gnttab_copy copy = { { { .gmfn = virt_to_mfn(from) }, DOMID_SELF, 0 }, { { .gmfn = virt_to_mfn(to) }, DOMID_SELF, 16 }, 16, 0, 99 };
+    struct gnttab_copy copy = { { { .gmfn = virt_to_mfn(from) }, DOMID_SELF, 0 },
+                                { { .gmfn = virt_to_mfn(to) }, DOMID_SELF, 16 }, 16, 0, 99 };
     say("copy between our frames", hypercall(grant_table_op, GNTTABOP_copy, &copy, 1));
     printf("status %d, words %lx %lx\n", copy.status, to[2], to[3]);
     copy.len = 4096;
@@ -36,7 +37,8 @@ void main(void)
     copy.dest.u.gmfn = 0;
     say("copy into frame 0", hypercall(grant_table_op, GNTTABOP_copy, &copy, 1));
     printf("status %d\n", copy.status);
-    copy = (struct gnttab_copy){ { { .ref = 100 }, DOMID_SELF, 0 }, { { .gmfn = virt_to_mfn(to) }, DOMID_SELF, 0 }, 16, 1, 99 };
+    copy = (struct gnttab_copy){ { { .ref = 100 }, DOMID_SELF, 0 }, { { .gmfn = virt_to_mfn(to) }, DOMID_SELF, 0 }, 16,
+                                 1, 99 };
     say("copy from an empty reference", hypercall(grant_table_op, GNTTABOP_copy, &copy, 1));
     printf("status %d\n", copy.status);
     copy.source.domid = 77;

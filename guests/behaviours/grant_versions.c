@@ -1,4 +1,5 @@
-/* Who takes back what it shares: the version of the grant table while its status frames are mapped; and what domain 0 never granted. */
+/* Who takes back what it shares: the version of the grant table while its status frames are mapped; and what domain 0
+ * never granted. */
 #include "kit.h"
 
 static void say(const char *name, long result) { printf("%s: %ld\n", name, result); }
@@ -68,13 +69,17 @@ static void of_domain(u16 domid)
     for (u32 i = 0; i < sizeof(refs) / sizeof(refs[0]); i++) {
         struct gnttab_map_grant_ref map = { (u64)window, 2, refs[i], domid, 99, 0, 0 };
         long result = hypercall(grant_table_op, GNTTABOP_map_grant_ref, &map, 1);
-        struct gnttab_copy from = { { { .ref = refs[i] }, domid, 0 }, { { .gmfn = virt_to_mfn(second) }, DOMID_SELF, 0 }, 16, 1, 99 };
+        struct gnttab_copy from = { { { .ref = refs[i] }, domid, 0 },
+                                    { { .gmfn = virt_to_mfn(second) }, DOMID_SELF, 0 }, 16, 1, 99 };
         hypercall(grant_table_op, GNTTABOP_copy, &from, 1);
-        struct gnttab_copy to = { { { .gmfn = virt_to_mfn(second) }, DOMID_SELF, 0 }, { { .ref = refs[i] }, domid, 0 }, 16, 2, 99 };
+        struct gnttab_copy to = { { { .gmfn = virt_to_mfn(second) }, DOMID_SELF, 0 }, { { .ref = refs[i] }, domid, 0 },
+                                  16, 2, 99 };
         hypercall(grant_table_op, GNTTABOP_copy, &to, 1);
-        printf("reference %u: map %ld, status %d; copy from %d, to %d\n", refs[i], result, map.status, from.status, to.status);
+        printf("reference %u: map %ld, status %d; copy from %d, to %d\n", refs[i], result, map.status, from.status,
+               to.status);
     }
-    struct gnttab_copy frame = { { { .gmfn = 1 }, domid, 0 }, { { .gmfn = virt_to_mfn(second) }, DOMID_SELF, 0 }, 16, 0, 99 };
+    struct gnttab_copy frame = { { { .gmfn = 1 }, domid, 0 }, { { .gmfn = virt_to_mfn(second) }, DOMID_SELF, 0 }, 16, 0,
+                                 99 };
     hypercall(grant_table_op, GNTTABOP_copy, &frame, 1);
     printf("copy from a frame of its: %d\n", frame.status);
     for (u32 i = 1; i < 6; i += 4) {

@@ -9,7 +9,8 @@ void main(void)
     u64 frames[64];
     struct gnttab_query_size size = { DOMID_SELF, 0, 0, 99 };
     say("query size", hypercall(grant_table_op, GNTTABOP_query_size, &size, 1));
-    printf("status %d, frames %u, more than that possible %d\n", size.status, size.nr_frames, size.max_nr_frames > size.nr_frames);
+    printf("status %d, frames %u, more than that possible %d\n", size.status, size.nr_frames,
+           size.max_nr_frames > size.nr_frames);
     struct gnttab_get_version version = { DOMID_SELF, 0, 99 };
     say("get version", hypercall(grant_table_op, GNTTABOP_get_version, &version, 1));
     printf("version %u\n", version.version);

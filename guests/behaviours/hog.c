@@ -1,8 +1,9 @@
 /*
- * A guest that is never out of hypercalls, and has no timer to interrupt it.  Of its own accord an mmu_update of sixty million requests that
- * change nothing (one page of them, mapped over and over), again and again; told to, on its command line, "trees": an L2 over 300 full
- * L1 tables is pinned and unpinned; "extents": a megabyte is asked for and given back; "batches": pages are cleared and the TLB is
- * flushed, a thousand times in one call.  It grants a page to domains 0 to 3, references 20 to 23.
+ * A guest that is never out of hypercalls, and has no timer to interrupt it.  Of its own accord an mmu_update of sixty
+ * million requests that change nothing (one page of them, mapped over and over), again and again; told to, on its
+ * command line, "trees": an L2 over 300 full L1 tables is pinned and unpinned; "extents": a megabyte is asked for and
+ * given back; "batches": pages are cleared and the TLB is flushed, a thousand times in one call.  It grants a page to
+ * domains 0 to 3, references 20 to 23.
  */
 #include "kit.h"
 

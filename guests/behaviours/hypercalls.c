@@ -44,7 +44,8 @@ void main(void)
     say("extraversion, null", hypercall(xen_version, XENVER_extraversion, 0));
     say("compile info", hypercall(xen_version, XENVER_compile_info, buffer));
     say("capabilities", hypercall(xen_version, XENVER_capabilities, buffer));
-    printf("capabilities begin: %s\n", starts_with((char *)buffer, "xen-3.0-x86_64") ? "xen-3.0-x86_64" : (char *)buffer);
+    printf("capabilities begin: %s\n", starts_with((char *)buffer,
+                                                   "xen-3.0-x86_64") ? "xen-3.0-x86_64" : (char *)buffer);
     say("changeset", hypercall(xen_version, XENVER_changeset, buffer));
     u64 platform = 0;
     say("platform parameters", hypercall(xen_version, XENVER_platform_parameters, &platform));
@@ -65,7 +66,8 @@ void main(void)
     u16 self = DOMID_SELF, foreign = 77, zero = 0;
     say("maximum_ram_page positive", hypercall(memory_op, XENMEM_maximum_ram_page, 0) > 0);
     say("current_reservation", hypercall(memory_op, XENMEM_current_reservation, &self));
-    say("maximum_reservation at least that", hypercall(memory_op, XENMEM_maximum_reservation, &self) >= (long)start_info->nr_pages);
+    say("maximum_reservation at least that", hypercall(memory_op, XENMEM_maximum_reservation,
+                                                       &self) >= (long)start_info->nr_pages);
     say("current_reservation of 77", hypercall(memory_op, XENMEM_current_reservation, &foreign));
     say("current_reservation of 0", hypercall(memory_op, XENMEM_current_reservation, &zero));
     say("current_reservation, bad pointer", hypercall(memory_op, XENMEM_current_reservation, 0x1000));
@@ -84,8 +86,12 @@ void main(void)
 
     /* set_trap_table, callbacks, stacks */
     struct trap_info none[1] = { { 0, 0, 0, 0 } };
-    say("trap table, non-canonical handler", hypercall(set_trap_table, ((struct trap_info[]){ { 6, 0, FLAT_KERNEL_CS, 1ul << 63 }, *none })));
-    say("trap table, hypervisor handler", hypercall(set_trap_table, ((struct trap_info[]){ { 7, 0, FLAT_KERNEL_CS, 0xffff800000000000 }, *none })));
+    say("trap table, non-canonical handler", hypercall(set_trap_table,
+                                                       ((struct trap_info[]){ { 6, 0, FLAT_KERNEL_CS, 1ul << 63 },
+            *none })));
+    say("trap table, hypervisor handler", hypercall(set_trap_table,
+                                                    ((struct trap_info[]){ { 7, 0, FLAT_KERNEL_CS, 0xffff800000000000 },
+            *none })));
     say("trap table, bad pointer", hypercall(set_trap_table, 0x1000));
     struct callback_register callback = { 99, 0, VIRT_BASE };
     say("callback type 99", hypercall(callback_op, 0, &callback));

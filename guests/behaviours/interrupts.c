@@ -25,7 +25,8 @@ static void from_user(const char *name, const char *code, const char *end)
     struct frame f = user_frame();
     user_load(code, end - code);
     user_run(&f);
-    printf("user %s: %s error=%lx rip+%ld cs=%lx ss=%lx rflags=%lx\n", name, trap_name(f.vector), f.error, f.rip - USER_CODE,
+    printf("user %s: %s error=%lx rip+%ld cs=%lx ss=%lx rflags=%lx\n", name, trap_name(f.vector), f.error,
+           f.rip - USER_CODE,
            f.cs, f.ss, f.rflags & ~0x8d5ul);
 }
 #define user(name, code) from_user(name, code, code##_end)

@@ -88,7 +88,8 @@ void main(void)
     say("domain Xen", hypercall(mmu_update, many, 1, &done, DOMID_XEN));
     say("domain IO", hypercall(mmu_update, many, 1, &done, DOMID_IO));
     static const struct { const char *name; u64 offset, value; } io[] = {
-        { "flags of the entry there", 0, PTE_P | PTE_W }, { "nothing", 0, 0 }, { "no frame", 0, 0x123456789 * PAGE | KERNEL_PTE },
+        { "flags of the entry there", 0, PTE_P | PTE_W }, { "nothing", 0, 0 },
+        { "no frame", 0, 0x123456789 * PAGE | KERNEL_PTE },
         { "no memory", 0, 0xfee00 * PAGE | KERNEL_PTE }, { "caching off", 0, PTE_PCD | KERNEL_PTE },
     };
     for (unsigned i = 0; i < sizeof(io) / sizeof(*io); i++) {
@@ -101,13 +102,15 @@ void main(void)
     say("domain IO, machphys", hypercall(mmu_update, &m2p, 1, &done, DOMID_IO));
     struct mmu_update word = { data_mfn * PAGE | 8, 0x1111 };
     say("domain IO, a word in a data frame", hypercall(mmu_update, &word, 1, &done, DOMID_IO));
-    struct mmuext_op flush = { .cmd = MMUEXT_TLB_FLUSH_LOCAL }, pin = { .cmd = MMUEXT_PIN_L1_TABLE, .arg1.mfn = other_mfn };
+    struct mmuext_op flush = { .cmd = MMUEXT_TLB_FLUSH_LOCAL },
+        pin = { .cmd = MMUEXT_PIN_L1_TABLE, .arg1.mfn = other_mfn };
     say("domain IO, a flush", hypercall(mmuext_op, &flush, 1, &done, DOMID_IO));
     say("domain IO, a pin", hypercall(mmuext_op, &pin, 1, &done, DOMID_IO));
     struct mmuext_op clear = { .cmd = MMUEXT_CLEAR_PAGE, .arg1.mfn = other_mfn };
     say("domain IO, a page cleared", hypercall(mmuext_op, &clear, 1, &done, DOMID_IO));
     say("domain IO, no operations", hypercall(mmuext_op, &clear, 0, &done, DOMID_IO));
-    say("domain IO, va mapping", hypercall(update_va_mapping_otherdomain, window, data_mfn * PAGE | KERNEL_PTE, UVMF_INVLPG, DOMID_IO));
+    say("domain IO, va mapping", hypercall(update_va_mapping_otherdomain, window, data_mfn * PAGE | KERNEL_PTE,
+                                           UVMF_INVLPG, DOMID_IO));
     say("domain IO, va mapping of nothing", hypercall(update_va_mapping_otherdomain, window, 0, UVMF_INVLPG, DOMID_IO));
     say("table owner 5", hypercall(mmu_update, many, 1, &done, DOMID_SELF | 6 << 16));
     say("table owner self", hypercall(mmu_update, many, 1, &done, DOMID_SELF | (DOMID_SELF + 1) << 16));
@@ -129,22 +132,33 @@ void main(void)
     data[0] = 0x4321;
     printf("seen: %lx\n", *(volatile u64 *)window);
     say("va mapping, no flush", hypercall(update_va_mapping, window, other_mfn * PAGE | KERNEL_PTE, UVMF_NONE));
-    say("va mapping, flush all", hypercall(update_va_mapping, window, other_mfn * PAGE | KERNEL_PTE, UVMF_TLB_FLUSH | UVMF_ALL));
+    say("va mapping, flush all", hypercall(update_va_mapping, window, other_mfn * PAGE | KERNEL_PTE,
+                                           UVMF_TLB_FLUSH | UVMF_ALL));
     printf("seen: %lx\n", *(volatile u64 *)window);
     say("va mapping, flush type 3", hypercall(update_va_mapping, window, other_mfn * PAGE | KERNEL_PTE, 3));
     u64 mask = 1;
-    say("va mapping, invlpg with a vcpu mask", hypercall(update_va_mapping, window, other_mfn * PAGE | KERNEL_PTE, (u64)&mask | UVMF_INVLPG));
-    say("va mapping, bad mask address", hypercall(update_va_mapping, window, other_mfn * PAGE | KERNEL_PTE, 0x1000 | UVMF_INVLPG));
-    say("va mapping, unaligned va", hypercall(update_va_mapping, window + 5, data_mfn * PAGE | KERNEL_PTE, UVMF_INVLPG));
-    say("va mapping where no table is", hypercall(update_va_mapping, 0x1000, data_mfn * PAGE | KERNEL_PTE, UVMF_INVLPG));
-    say("va mapping in the hypervisor", hypercall(update_va_mapping, 0xffff800000000000, data_mfn * PAGE | KERNEL_PTE, UVMF_INVLPG));
-    say("va mapping at a non-canonical address", hypercall(update_va_mapping, 0x900000000000, data_mfn * PAGE | KERNEL_PTE, UVMF_INVLPG));
+    say("va mapping, invlpg with a vcpu mask", hypercall(update_va_mapping, window, other_mfn * PAGE | KERNEL_PTE,
+                                                         (u64)&mask | UVMF_INVLPG));
+    say("va mapping, bad mask address", hypercall(update_va_mapping, window, other_mfn * PAGE | KERNEL_PTE,
+                                                  0x1000 | UVMF_INVLPG));
+    say("va mapping, unaligned va", hypercall(update_va_mapping, window + 5, data_mfn * PAGE | KERNEL_PTE,
+                                              UVMF_INVLPG));
+    say("va mapping where no table is", hypercall(update_va_mapping, 0x1000, data_mfn * PAGE | KERNEL_PTE,
+                                                  UVMF_INVLPG));
+    say("va mapping in the hypervisor", hypercall(update_va_mapping, 0xffff800000000000, data_mfn * PAGE | KERNEL_PTE,
+                                                  UVMF_INVLPG));
+    say("va mapping at a non-canonical address", hypercall(update_va_mapping, 0x900000000000,
+                                                           data_mfn * PAGE | KERNEL_PTE, UVMF_INVLPG));
     say("va mapping of no frame", hypercall(update_va_mapping, window, 0x123456789 * PAGE | KERNEL_PTE, UVMF_INVLPG));
     say("va mapping of a page table", hypercall(update_va_mapping, window, l4_mfn() * PAGE | KERNEL_PTE, UVMF_INVLPG));
-    say("va mapping of a page table, read-only", hypercall(update_va_mapping, window, l4_mfn() * PAGE | PTE_P, UVMF_INVLPG));
+    say("va mapping of a page table, read-only", hypercall(update_va_mapping, window, l4_mfn() * PAGE | PTE_P,
+                                                           UVMF_INVLPG));
     say("va mapping, clear", hypercall(update_va_mapping, window, 0, UVMF_INVLPG));
-    say("other domain is self", hypercall(update_va_mapping_otherdomain, window, data_mfn * PAGE | KERNEL_PTE, UVMF_INVLPG, DOMID_SELF));
-    say("other domain 0", hypercall(update_va_mapping_otherdomain, window, data_mfn * PAGE | KERNEL_PTE, UVMF_INVLPG, 0));
-    say("other domain 77", hypercall(update_va_mapping_otherdomain, window, data_mfn * PAGE | KERNEL_PTE, UVMF_INVLPG, 77));
+    say("other domain is self", hypercall(update_va_mapping_otherdomain, window, data_mfn * PAGE | KERNEL_PTE,
+                                          UVMF_INVLPG, DOMID_SELF));
+    say("other domain 0", hypercall(update_va_mapping_otherdomain, window, data_mfn * PAGE | KERNEL_PTE, UVMF_INVLPG,
+                                    0));
+    say("other domain 77", hypercall(update_va_mapping_otherdomain, window, data_mfn * PAGE | KERNEL_PTE, UVMF_INVLPG,
+                                     77));
     mmu_update_one(entry, original);
 }

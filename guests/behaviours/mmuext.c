@@ -13,7 +13,8 @@ static void *table(void)
 void main(void)
 {
     u64 *l1 = table(), *writable = page_alloc(), *l2 = table(), *l3 = table(), *l4 = table();
-    u64 m1 = virt_to_mfn(l1), m2 = virt_to_mfn(l2), m3 = virt_to_mfn(l3), m4 = virt_to_mfn(l4), w = virt_to_mfn(writable);
+    u64 m1 = virt_to_mfn(l1), m2 = virt_to_mfn(l2), m3 = virt_to_mfn(l3), m4 = virt_to_mfn(l4),
+        w = virt_to_mfn(writable);
 
     say("pin L1, empty", mmuext(MMUEXT_PIN_L1_TABLE, m1, 0));
     say("pin L1 again", mmuext(MMUEXT_PIN_L1_TABLE, m1, 0));
@@ -85,7 +86,8 @@ void main(void)
     say("set ldt, none again", mmuext(MMUEXT_SET_LDT, 0, 0));
 
     struct mmuext_op ops[3] = {
-        { MMUEXT_TLB_FLUSH_LOCAL, { 0 }, { 0 } }, { MMUEXT_PIN_L1_TABLE, { 0 }, { 0 } }, { MMUEXT_TLB_FLUSH_LOCAL, { 0 }, { 0 } },
+        { MMUEXT_TLB_FLUSH_LOCAL, { 0 }, { 0 } }, { MMUEXT_PIN_L1_TABLE, { 0 }, { 0 } },
+        { MMUEXT_TLB_FLUSH_LOCAL, { 0 }, { 0 } },
     };
     u32 done = 99;
     say("three, the second refused", hypercall(mmuext_op, ops, 3, &done, DOMID_SELF));

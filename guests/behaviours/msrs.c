@@ -1,4 +1,5 @@
-/* Which model-specific registers there are: every index of the ranges that processors and Xen use is read and written. */
+/* Which model-specific registers there are: every index of the ranges that processors and Xen use is read and
+ * written. */
 #include "kit.h"
 
 struct answer { u32 readable, zero, ones, one; u64 before, after_ones, after_one; };
@@ -17,7 +18,8 @@ static int write(u32 msr, u64 value)
     return caught.vector == VECTOR_NONE;
 }
 
-static int differs_by_machine(u32 msr) { return msr == 0x10 || msr == 0x8b || msr == 0xce || msr == 0x10a || msr == 0x1a0; }
+static int differs_by_machine(u32 msr) { return msr == 0x10 || msr == 0x8b || msr == 0xce || msr == 0x10a
+                                         || msr == 0x1a0; }
 static int is_always_shown(u32 msr) { return msr == 0x10a || msr == 0x1d9; }
 
 static struct answer ask(u32 msr)
@@ -45,13 +47,15 @@ static void sweep(u32 from)
         answer = next;
         if (msr + 1 < from + 0x2000)
             next = ask(msr + 1);
-        if (msr + 1 < from + 0x2000 && !memcmp(&answer, &next, sizeof(answer)) && !is_always_shown(msr) && !is_always_shown(msr + 1))
+        if (msr + 1 < from + 0x2000 && !memcmp(&answer, &next, sizeof(answer)) && !is_always_shown(msr)
+            && !is_always_shown(msr + 1))
             continue;
         if (answer.readable || answer.zero || answer.ones || answer.one || is_always_shown(msr)) {
             printf("%x", first);
             if (first != msr)
                 printf(" to %x", msr);
-            printf(": %sreadable, takes%s%s%s", answer.readable ? "" : "not ", answer.zero ? " 0" : "", answer.ones ? " ~0" : "",
+            printf(": %sreadable, takes%s%s%s", answer.readable ? "" : "not ", answer.zero ? " 0" : "",
+                   answer.ones ? " ~0" : "",
                    answer.one ? " 1" : "");
             if (answer.readable && !differs_by_machine(msr))
                 printf(", holds %lx, then %lx %lx", answer.before, answer.after_ones, answer.after_one);

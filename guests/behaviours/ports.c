@@ -23,7 +23,8 @@ void main(void)
     read("clock's index at first", 0x70);
     read("clock at first", 0x71);
 
-    /* How Linux looks for a timer to calibrate the TSC with: gate on, speaker off, channel 2 in mode 0, counting down. */
+    /* How Linux looks for a timer to calibrate the TSC with: gate on, speaker off, channel 2 in mode 0, counting
+     * down. */
     out(0x61, (in(0x61) & ~2) | 1);
     read("speaker, gate on", 0x61);
     out(0x43, 0xb0);

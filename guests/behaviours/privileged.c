@@ -2,7 +2,8 @@
 #include "kit.h"
 
 static u64 value;
-#define test(name, instruction, ...) do { attempt(instruction, ##__VA_ARGS__); printf("%s: %s\n", name, outcome()); } while (0)
+#define test(name, instruction, ...) \
+    do { attempt(instruction, ##__VA_ARGS__); printf("%s: %s\n", name, outcome()); } while (0)
 #define read_u64(name, instruction) do { \
         value = 0; \
         attempt(instruction, : "=a"(value) : "0"(0ul)); \
@@ -51,7 +52,8 @@ void main(void)
     test("mov to cr3, same", "mov %0, %%cr3", : : "r"(cr3));
     test("mov to cr3, a data frame", "mov %0, %%cr3", : : "r"(virt_to_mfn(page_alloc()) << 12));
     attempt("mov %%cr4, %0", : "=r"(cr4));
-    printf("mov from cr4: %s, pae=%d osfxsr=%d osxmmexcpt=%d de=%d tsd=%d pge=%d\n", outcome(), !!(cr4 & 32), !!(cr4 & 512),
+    printf("mov from cr4: %s, pae=%d osfxsr=%d osxmmexcpt=%d de=%d tsd=%d pge=%d\n", outcome(), !!(cr4 & 32),
+           !!(cr4 & 512),
            !!(cr4 & 1024), !!(cr4 & 8), !!(cr4 & 4), !!(cr4 & 128));
     test("mov to cr4, same", "mov %0, %%cr4", : : "r"(cr4));
     test("mov to cr4, tsd", "mov %0, %%cr4", : : "r"(cr4 | 4));

@@ -7,13 +7,15 @@ static volatile u64 *entry;
 static void say(const char *name)
 {
     printf("%s: %s, flags %lx, %s\n", name, outcome(), *entry & (0xfff | PTE_NX) & ~(PTE_A | PTE_D | PTE_U | PTE_G),
-           (*entry & PTE_FRAME) >> 12 == virt_to_mfn(window) ? "own frame" : (*entry & PTE_FRAME) ? "other frame" : "no frame");
+           (*entry & PTE_FRAME) >> 12 == virt_to_mfn(window) ? "own frame" : (*entry & PTE_FRAME) ? "other frame"
+               : "no frame");
 }
 
 void main(void)
 {
     u64 original, good, other;
-    printf("enable writable page tables: %ld\n", hypercall(vm_assist, VMASST_CMD_enable, VMASST_TYPE_writable_pagetables));
+    printf("enable writable page tables: %ld\n", hypercall(vm_assist, VMASST_CMD_enable,
+                                                           VMASST_TYPE_writable_pagetables));
     entry = pte_of((u64)window, 1);
     original = *entry & ~(1ul << 52);
     good = original;

@@ -15,7 +15,8 @@ void main(void)
     u64 *gdt = page_alloc(), *ldt = page_alloc(), *writable = page_alloc();
     u64 gdt_mfn = virt_to_mfn(gdt), frame;
     /* type, with base 0 and limit 4 GB */
-    const u64 data3 = 0x00cff3000000ffff, data0 = 0x00cf93000000ffff, code3 = 0x00affb000000ffff, code0 = 0x00af9b000000ffff;
+    const u64 data3 = 0x00cff3000000ffff, data0 = 0x00cf93000000ffff, code3 = 0x00affb000000ffff,
+        code0 = 0x00af9b000000ffff;
 
     frame = virt_to_mfn(writable);
     say("set_gdt: a writable frame", hypercall(set_gdt, &frame, 512));
@@ -39,12 +40,17 @@ void main(void)
     frame = gdt_mfn;
 
     static const struct { const char *name; u64 value; } descriptors[] = {
-        { "zero", 0 }, { "data, ring 3", 0x00cff3000000ffff }, { "data, ring 0", 0x00cf93000000ffff }, { "data, ring 1", 0x00cfb3000000ffff },
-        { "code 64, ring 3", 0x00affb000000ffff }, { "code 64, ring 0", 0x00af9b000000ffff }, { "code 32, ring 3", 0x00cffb000000ffff },
-        { "code conforming, ring 0", 0x00cf9f000000ffff }, { "data, not accessed", 0x00cff2000000ffff }, { "data, not present", 0x00cf73000000ffff },
+        { "zero", 0 }, { "data, ring 3", 0x00cff3000000ffff }, { "data, ring 0", 0x00cf93000000ffff },
+        { "data, ring 1", 0x00cfb3000000ffff },
+        { "code 64, ring 3", 0x00affb000000ffff }, { "code 64, ring 0", 0x00af9b000000ffff },
+        { "code 32, ring 3", 0x00cffb000000ffff },
+        { "code conforming, ring 0", 0x00cf9f000000ffff }, { "data, not accessed", 0x00cff2000000ffff },
+        { "data, not present", 0x00cf73000000ffff },
         { "expand down", 0x00cff7000000ffff }, { "LDT", 0x0000e2000000ffff }, { "TSS", 0x0000e9000000ffff },
-        { "call gate", 0x0000ec000033ffff }, { "call gate to kernel", 0x0000ec00e0300000 }, { "interrupt gate", 0x0000ee00e0330000 },
-        { "trap gate", 0x0000ef00e0330000 }, { "task gate", 0x0000e50000000000 }, { "system, not present", 0x0000690000000000 },
+        { "call gate", 0x0000ec000033ffff }, { "call gate to kernel", 0x0000ec00e0300000 },
+        { "interrupt gate", 0x0000ee00e0330000 },
+        { "trap gate", 0x0000ef00e0330000 }, { "task gate", 0x0000e50000000000 },
+        { "system, not present", 0x0000690000000000 },
         { "code with L and D", 0x00effb000000ffff }, { "data, base in the hypervisor", 0xffcff30000ffffff },
     };
     for (unsigned i = 0; i < sizeof(descriptors) / sizeof(*descriptors); i++) {

@@ -1,4 +1,5 @@
-/* Selectors that a guest loads itself, from kernel and from user mode: segment registers, far jumps, iret; all as ring 3. */
+/* Selectors that a guest loads itself, from kernel and from user mode: segment registers, far jumps, iret; all as ring
+ * 3. */
 #include "kit.h"
 
 static const struct { const char *name; u64 descriptor; } table[] = {
@@ -131,7 +132,8 @@ static void compatibility(u32 selector, u32 inner)
     data[16] = USER_CODE + 0xc0;
     data[17] = inner;
     far_attempt("movq $77f, 0x600000; push %0; pushq $0x400000", "lretq", "r"((u64)selector));
-    printf("compatibility %x: %s, cs %x, ss %x, called %x, iret %x, back in %x\n", selector, outcome(), data[4], data[5], data[6], data[7], data[8]);
+    printf("compatibility %x: %s, cs %x, ss %x, called %x, iret %x, back in %x\n", selector, outcome(), data[4],
+           data[5], data[6], data[7], data[8]);
     asm volatile("mov %0, %%ds" : : "r"(0));
     flat_ss();
 }
@@ -141,7 +143,8 @@ user_code(u_ds, "mov %edi, %ds; mov %ds, %eax; ud2");
 user_code(u_lret, "push %rdi; pushq $0x400009; lretq; nop; nop; ud2");
 user_code(u_lcall, "mov $0x400010, %eax; mov %eax, 0x600000; mov %di, 0x600004; lcall *0x600000; ud2");
 user_code(u_iret, "push $0xe02b; push %rsp; pushf; push %rdi; push %rsi; iretq");
-user_code(u_lcall_stack, "mov $0x400010, %eax; mov %eax, 0x600000; mov %di, 0x600004; mov %rsi, %rsp; lcall *0x600000; ud2");
+user_code(u_lcall_stack,
+          "mov $0x400010, %eax; mov %eax, 0x600000; mov %di, 0x600004; mov %rsi, %rsp; lcall *0x600000; ud2");
 
 static void from_user(const char *name, const char *from, const char *end, u64 rdi, u64 rsi)
 {
@@ -150,7 +153,8 @@ static void from_user(const char *name, const char *from, const char *end, u64 r
     f.rdi = rdi;
     f.rsi = rsi;
     user_run(&f);
-    printf("user %s %lx: %s error=%lx rip=%lx cs=%lx ss=%lx\n", name, rdi, trap_name(f.vector), f.error, f.rip, f.cs, f.ss);
+    printf("user %s %lx: %s error=%lx rip=%lx cs=%lx ss=%lx\n", name, rdi, trap_name(f.vector), f.error, f.rip, f.cs,
+           f.ss);
 }
 #define USER(name, of, rdi, rsi) from_user(name, of, of##_end, rdi, rsi)
 
@@ -169,8 +173,10 @@ void main(void)
             jumps(table[i].name, i << 3 | 3);
     }
     static const struct { const char *name; u32 selector; } others[] = {
-        { "level 0", DATA & ~3 }, { "level 1", (DATA & ~3) | 1 }, { "in an LDT that is not there", DATA | 4 }, { "null, level 0", 0 },
-        { "past the end", 0xfff8 | 3 }, { "flat data", 0xe02b }, { "flat data, level 0", 0xe028 }, { "flat code", 0xe033 }, { "flat code, level 0", 0xe030 },
+        { "level 0", DATA & ~3 }, { "level 1", (DATA & ~3) | 1 }, { "in an LDT that is not there", DATA | 4 },
+        { "null, level 0", 0 },
+        { "past the end", 0xfff8 | 3 }, { "flat data", 0xe02b }, { "flat data, level 0", 0xe028 },
+        { "flat code", 0xe033 }, { "flat code, level 0", 0xe030 },
         { "code, level 0", CODE & ~3 }, { "code, level 1", (CODE & ~3) | 1 },
     };
     for (unsigned i = 0; i < sizeof(others) / sizeof(*others); i++) {

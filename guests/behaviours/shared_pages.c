@@ -1,4 +1,5 @@
-/* The pages that a guest shares with Xen and with the backends are its own memory, and nothing else while they are shared. */
+/* The pages that a guest shares with Xen and with the backends are its own memory, and nothing else while they are
+ * shared. */
 #include "kit.h"
 
 static const u64 window = 0xffffffffa0000000ul;
@@ -15,7 +16,8 @@ static void attack_at(void *va, const char *name, u64 mfn)
     long writable = hypercall(update_va_mapping, va, mfn * PAGE | KERNEL_PTE, UVMF_INVLPG | UVMF_LOCAL);
     /* it may be the console's: words can wait until here */
     printf("%s: read-only %ld, pinned as L1 %ld, L2 %ld, L3 %ld, L4 %ld, ", name, readonly, l1, l2, l3, l4);
-    printf("root %ld, user's root %ld, GDT %ld, below an L2 %ld, writable %ld\n", root, user, descriptors, hooked, writable);
+    printf("root %ld, user's root %ld, GDT %ld, below an L2 %ld, writable %ld\n", root, user, descriptors, hooked,
+           writable);
 }
 
 static void attack(const char *name, u64 mfn) { attack_at(mfn_to_virt(mfn), name, mfn); }

@@ -1,4 +1,5 @@
-/* Does whatever comes to its mind to the pages that it shares with Xen and with backends; the command line is the seed. */
+/* Does whatever comes to its mind to the pages that it shares with Xen and with backends; the command line is the
+ * seed. */
 #include "kit.h"
 
 enum { STEPS = 20000, MOST = 24, PHYSDEVOP_pirq_eoi_gmfn_v2 = 28 };
@@ -96,7 +97,8 @@ static void write_to_it(u64 mfn)
 
 static void use_it(void)
 {
-    hypercall(event_channel_op, EVTCHNOP_send, &(u32){ draw(2) ? start_info->store_evtchn : start_info->console.evtchn });
+    hypercall(event_channel_op, EVTCHNOP_send, &(u32){ draw(2) ? start_info->store_evtchn
+                                                       : start_info->console.evtchn });
 }
 
 void main(void)

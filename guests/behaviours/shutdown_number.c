@@ -1,4 +1,5 @@
-/* A reason that has no name.  The command line may choose how the guest ends: `call`, `code`, `compat`, `down` or `sleep`, and the number. */
+/* A reason that has no name.  The command line may choose how the guest ends: `call`, `code`, `compat`, `down` or
+ * `sleep`, and the number. */
 #include "kit.h"
 
 static int number(const char *text)
@@ -14,7 +15,8 @@ void main(void)
 {
     const char *how = (const char *)start_info->cmd_line;
     u32 why = *how ? (u32)number(how) : 252;
-    if (starts_with(how, "sleep")) {            /* for good: no timer, and what could wake it masked, but for one that `sleep 1` leaves */
+    /* for good: no timer, and what could wake it masked, but for one that `sleep 1` leaves */
+    if (starts_with(how, "sleep")) {
         hypercall(vcpu_op, VCPUOP_stop_periodic_timer, 0, 0);
         mask(start_info->store_evtchn);
         mask(start_info->console.evtchn);

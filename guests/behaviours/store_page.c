@@ -1,5 +1,5 @@
-/* Has the store write an entry of its choice: its page is to become a page table, with a request in it that nobody has answered yet.
- * The command line is the frame that the entry is to map, in hexadecimal. */
+/* Has the store write an entry of its choice: its page is to become a page table, with a request in it that nobody has
+ * answered yet.  The command line is the frame that the entry is to map, in hexadecimal. */
 #include "kit.h"
 
 struct ring {
@@ -28,7 +28,8 @@ static void wait_for(u32 bytes)
 
 void main(void)
 {
-    u64 pte = hex((u8 *)start_info->cmd_line) * PAGE | KERNEL_PTE, mfn = start_info->store_mfn, window = 0xffffffffa0000000ul;
+    u64 pte = hex((u8 *)start_info->cmd_line) * PAGE | KERNEL_PTE, mfn = start_info->store_mfn,
+        window = 0xffffffffa0000000ul;
     struct { struct request head; u64 entries[4]; } packed write = { { XS_WRITE, 0, 0, 39, "data/x" }, { 0 } };
     struct request read = { XS_READ, 0, 0, 7, "data/x" };
     u8 *value = (u8 *)write.entries - 1;

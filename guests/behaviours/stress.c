@@ -1,5 +1,6 @@
-/* Work whose result tells whether any instruction ran twice or not at all: read-modify-write of memory, string moves, locked
- * counters, calls, in kernel and in user mode.  The sums are the same on every host, however often the guest was stopped. */
+/* Work whose result tells whether any instruction ran twice or not at all: read-modify-write of memory, string moves,
+ * locked counters, calls, in kernel and in user mode.  The sums are the same on every host, however often the guest was
+ * stopped. */
 #include "kit.h"
 
 static u64 words[512];

@@ -97,7 +97,8 @@ void main(void)
     single = (struct vcpu_set_singleshot_timer){ now() + 2000000, 0 };
     hypercall(vcpu_op, VCPUOP_set_singleshot_timer, 0, &single);
     say("poll on the timer's port", hypercall(sched_op, SCHEDOP_poll, &poll));
-    printf("pending: %lu, upcall pending: %d\n", shared_info->evtchn_pending[port / 64] >> port % 64 & 1, vcpu_info->evtchn_upcall_pending);
+    printf("pending: %lu, upcall pending: %d\n", shared_info->evtchn_pending[port / 64] >> port % 64 & 1,
+           vcpu_info->evtchn_upcall_pending);
     say("poll on a pending port", hypercall(sched_op, SCHEDOP_poll, &poll));
     u32 bad = 5000;
     poll.ports = &bad;
@@ -119,7 +120,8 @@ void main(void)
 
     struct vcpu_runstate_info run;
     say("runstate", hypercall(vcpu_op, VCPUOP_get_runstate_info, 0, &run));
-    printf("state %d, ran %d, blocked %d, entered in the past %d, sums up %d\n", run.state, run.time[0] > 0, run.time[2] > 0,
+    printf("state %d, ran %d, blocked %d, entered in the past %d, sums up %d\n", run.state, run.time[0] > 0,
+           run.time[2] > 0,
            run.state_entry_time <= now(), run.time[0] + run.time[1] + run.time[2] + run.time[3] <= now() + 1000000000);
     static struct vcpu_runstate_info area aligned(64);
     struct vcpu_runstate_info *where = &area;
@@ -134,5 +136,6 @@ void main(void)
     struct vcpu_time_info *copy_at = &copy;
     say("register time area", hypercall(vcpu_op, VCPUOP_register_vcpu_time_memory_area, 0, &copy_at));
     printf("copy agrees: %d\n", copy.tsc_to_system_mul == vcpu_info->time.tsc_to_system_mul && copy.version);
-    say("block with nothing to wait for but a timer", (hypercall(set_timer_op, now() + 1000000), hypercall(sched_op, SCHEDOP_block, 0)));
+    say("block with nothing to wait for but a timer",
+        (hypercall(set_timer_op, now() + 1000000), hypercall(sched_op, SCHEDOP_block, 0)));
 }

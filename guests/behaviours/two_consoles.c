@@ -1,5 +1,6 @@
-/* What a guest says to the hypervisor and what it says on its console.  Its command line: `both` (each line both ways) or `crash` (after its
- * ring is in use, its last words go to the hypervisor alone), or `early` (no ring at all, and then a crash). */
+/* What a guest says to the hypervisor and what it says on its console.  Its command line: `both` (each line both ways)
+ * or `crash` (after its ring is in use, its last words go to the hypervisor alone), or `early` (no ring at all, and
+ * then a crash). */
 #include "kit.h"
 
 static void tell(const char *text) { hypercall(console_io, 0, strlen(text), text); }

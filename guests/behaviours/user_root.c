@@ -1,4 +1,5 @@
-/* User mode reaches what its own root maps, whatever the user bits say, and nothing else; also where that root is the kernel's. */
+/* User mode reaches what its own root maps, whatever the user bits say, and nothing else; also where that root is the
+ * kernel's. */
 #include "kit.h"
 
 #define ABOVE 0xffff900000000000ul     /* a page of the upper half */
@@ -58,7 +59,8 @@ static void calls(void)
     f.rip = code;
     for (int i = 0; i < 2; i++) {
         user_run(&f);
-        printf("private call %lx: %s error=%lx rip+%ld cs=%lx ss=%lx\n", f.rsi, trap_name(f.vector), f.error, f.rip - code, f.cs, f.ss);
+        printf("private call %lx: %s error=%lx rip+%ld cs=%lx ss=%lx\n", f.rsi, trap_name(f.vector), f.error,
+               f.rip - code, f.cs, f.ss);
     }
 }
 
@@ -67,7 +69,8 @@ void main(void)
     user_start();
     code = USER_CODE;
     /* The oracle's QEMU makes 0x60 of 0x30. */
-    struct trap_info private[] = { { 0x30, 3, FLAT_KERNEL_CS, (u64)trap_129 }, { 0x60, 3, FLAT_KERNEL_CS, (u64)trap_129 }, { 0, 0, 0, 0 } };
+    struct trap_info private[] = { { 0x30, 3, FLAT_KERNEL_CS, (u64)trap_129 },
+                                   { 0x60, 3, FLAT_KERNEL_CS, (u64)trap_129 }, { 0, 0, 0, 0 } };
     hypercall(set_trap_table, private);
     u64 *pages[5];
     for (int i = 0; i < 5; i++)

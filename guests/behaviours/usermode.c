@@ -3,7 +3,8 @@
 
 static void show(const char *name, const struct frame *f)
 {
-    printf("%s: %s error=%lx rip=%lx cs=%lx ss=%lx rsp=%lx rflags=%lx rax=%lx rcx=%lx r11=%lx", name, trap_name(f->vector),
+    printf("%s: %s error=%lx rip=%lx cs=%lx ss=%lx rsp=%lx rflags=%lx rax=%lx rcx=%lx r11=%lx", name,
+           trap_name(f->vector),
            f->error, f->rip, f->cs, f->ss, f->rsp, f->rflags & ~0x8d5ul, f->rax, f->rcx, f->r11);
     if (f->vector == 14)
         printf(" cr2=%lx", caught_cr2);
@@ -83,12 +84,14 @@ void main(void)
     one("data segments", BEGIN(u_ds));
 
     /* what iret makes of flags */
-    static const u64 flags[] = { 0, 2, 0x202, 0x1202, 0x3202, 0x4202, 0x10202, 0x20202, 0x40202, 0x80202, 0x100202, 0x200202, 0x400202 };
+    static const u64 flags[] = { 0, 2, 0x202, 0x1202, 0x3202, 0x4202, 0x10202, 0x20202, 0x40202, 0x80202, 0x100202,
+                                 0x200202, 0x400202 };
     for (unsigned i = 0; i < sizeof(flags) / sizeof(*flags); i++) {
         f = BEGIN(u_ud2);
         f.rflags = flags[i];
         user_run(&f);
-        printf("iret with rflags %lx: %s rip+%ld rflags=%lx mask=%d\n", flags[i], trap_name(f.vector), f.rip - USER_CODE, f.rflags & ~0x8d5ul,
+        printf("iret with rflags %lx: %s rip+%ld rflags=%lx mask=%d\n", flags[i], trap_name(f.vector),
+               f.rip - USER_CODE, f.rflags & ~0x8d5ul,
                vcpu_info->evtchn_upcall_mask);
     }
     f = BEGIN(u_step);
@@ -125,8 +128,10 @@ void main(void)
     /* bad frames: failsafe or #GP in the kernel */
     static const struct { const char *name; u64 rip, cs, ss; } bad[] = {
         { "cs null", USER_CODE, 3, FLAT_USER_SS }, { "cs beyond GDT", USER_CODE, 0x1233, FLAT_USER_SS },
-        { "cs is data", USER_CODE, FLAT_USER_SS, FLAT_USER_SS }, { "ss is code", USER_CODE, FLAT_USER_CS, FLAT_USER_CS },
-        { "ss beyond GDT", USER_CODE, FLAT_USER_CS, 0x1233 }, { "rip non-canonical", 1ul << 63, FLAT_USER_CS, FLAT_USER_SS },
+        { "cs is data", USER_CODE, FLAT_USER_SS, FLAT_USER_SS },
+        { "ss is code", USER_CODE, FLAT_USER_CS, FLAT_USER_CS },
+        { "ss beyond GDT", USER_CODE, FLAT_USER_CS, 0x1233 },
+        { "rip non-canonical", 1ul << 63, FLAT_USER_CS, FLAT_USER_SS },
         { "rip in the kernel", VIRT_BASE + 0x100000, FLAT_USER_CS, FLAT_USER_SS },
     };
     for (unsigned i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
@@ -135,9 +140,11 @@ void main(void)
         f.cs = bad[i].cs;
         f.ss = bad[i].ss;
         user_run(&f);
-        printf("iret to %s: %s error=%lx rip=%lx cs=%lx ss=%lx", bad[i].name, trap_name(f.vector), f.error, f.rip, f.cs, f.ss);
+        printf("iret to %s: %s error=%lx rip=%lx cs=%lx ss=%lx", bad[i].name, trap_name(f.vector), f.error, f.rip, f.cs,
+               f.ss);
         if (f.vector == VECTOR_FAILSAFE)
-            printf(" ds=%lx es=%lx fs=%lx gs=%lx", failsafe_selectors[0], failsafe_selectors[1], failsafe_selectors[2], failsafe_selectors[3]);
+            printf(" ds=%lx es=%lx fs=%lx gs=%lx", failsafe_selectors[0], failsafe_selectors[1], failsafe_selectors[2],
+                   failsafe_selectors[3]);
         printf("\n");
     }
 }

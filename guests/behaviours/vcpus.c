@@ -34,7 +34,8 @@ void main(void)
     vcpu_info->arch.cr2 = 0x77;
     say("register vcpu_info", hypercall(vcpu_op, VCPUOP_register_vcpu_info, 0, &place));
     struct vcpu_info *moved = (struct vcpu_info *)((u8 *)area + 64);
-    printf("moved: mask %d, pending %d, selector %lx, cr2 %lx, version even %d\n", moved->evtchn_upcall_mask, moved->evtchn_upcall_pending,
+    printf("moved: mask %d, pending %d, selector %lx, cr2 %lx, version even %d\n", moved->evtchn_upcall_mask,
+           moved->evtchn_upcall_pending,
            moved->evtchn_pending_sel, moved->arch.cr2, moved->time.version && !(moved->time.version & 1));
     printf("old place: mask %d, pending %d\n", vcpu_info->evtchn_upcall_mask, vcpu_info->evtchn_upcall_pending);
     say("register it again", hypercall(vcpu_op, VCPUOP_register_vcpu_info, 0, &place));

@@ -1,9 +1,9 @@
 /* A block frontend that behaves, and one that does not.
  *
  * "victim": write a disk and memory, then look at both again and again until a key is pressed.
- * "attack N": do to its own disk's backend what could reach domain N, or harm the backend, and print of each attempt what
- * came of it: the status in the ring, or "nothing" where no response came.  "slow N" is the same on a disk that takes its
- * time, so that pages are in use for long; "persistent N" lets the backend keep them. */
+ * "attack N": do to its own disk's backend what could reach domain N, or harm the backend, and print of each attempt
+ * what came of it: the status in the ring, or "nothing" where no response came.  "slow N" is the same on a disk that
+ * takes its time, so that pages are in use for long; "persistent N" lets the backend keep them. */
 #include "front.h"
 
 static struct front f;
@@ -178,7 +178,8 @@ static void attack_other_domain(void)
     u32 reached = 0;
     u8 *spare = page_alloc();
     for (u32 i = 0; i < NR_REFS; i++) {
-        struct gnttab_copy copy = { { { .ref = i }, other, 0 }, { { .gmfn = virt_to_mfn(spare) }, DOMID_SELF, 0 }, 16, 1, 99 };
+        struct gnttab_copy copy = { { { .ref = i }, other, 0 }, { { .gmfn = virt_to_mfn(spare) }, DOMID_SELF, 0 }, 16,
+                                    1, 99 };
         hypercall(grant_table_op, GNTTABOP_copy, &copy, 1);
         reached += !copy.status;
         struct gnttab_map_grant_ref map = { (u64)spare, 2, i, other, 99, 0, 0 };

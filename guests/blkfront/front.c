@@ -43,7 +43,8 @@ u32 grant(u64 mfn, int flags, u16 domid)
 int grant_end(u32 ref)
 {
     u16 flags = grants[ref].flags;
-    return !(flags & GRANT_IN_USE) && __atomic_compare_exchange_n(&grants[ref].flags, &flags, 0, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+    return !(flags & GRANT_IN_USE) && __atomic_compare_exchange_n(&grants[ref].flags, &flags, 0, 0, __ATOMIC_SEQ_CST,
+                                                                  __ATOMIC_SEQ_CST);
 }
 
 static void join(char *into, const char *a, const char *b)

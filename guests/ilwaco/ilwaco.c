@@ -1,5 +1,5 @@
-/* Ilwaco: the guest that boots when there is nothing else.  A prompt, and what a paravirtual machine looks like from inside.
- * The name is that of Denali's own little guest OS. */
+/* Ilwaco: the guest that boots when there is nothing else.  A prompt, and what a paravirtual machine looks like from
+ * inside.  The name is that of Denali's own little guest OS. */
 #include "kit.h"
 
 static u64 hypercalls_made, ticks, events_seen, started;
@@ -41,13 +41,17 @@ static void show_memory(const char *argument)
         runs += pfn_to_mfn(pfn) != pfn_to_mfn(pfn - 1) + 1;
     u16 domid = DOMID_SELF;
     hypercalls_made += 2;
-    printf("%lu pages of 4 KiB: %lu MiB (may grow to %ld pages, holds %ld)\n", start_info->nr_pages, start_info->nr_pages >> 8,
-           hypercall(memory_op, XENMEM_maximum_reservation, &domid), hypercall(memory_op, XENMEM_current_reservation, &domid));
+    printf("%lu pages of 4 KiB: %lu MiB (may grow to %ld pages, holds %ld)\n", start_info->nr_pages,
+           start_info->nr_pages >> 8,
+           hypercall(memory_op, XENMEM_maximum_reservation, &domid),
+               hypercall(memory_op, XENMEM_current_reservation, &domid));
     printf("pseudo-physical frame 0 is machine frame %lx; the machine gave us %lu run%s of frames\n", first, runs,
            runs == 1 ? "" : "s");
     for (u64 pfn = 0; pfn < 4; pfn++)
-        printf("  p2m[%lu] = %lx   m2p[%lx] = %lu\n", pfn, pfn_to_mfn(pfn), pfn_to_mfn(pfn), mfn_to_pfn(pfn_to_mfn(pfn)));
-    printf("start_info at %016lx, page tables at %016lx (%lu frames), p2m list at %016lx\n", (u64)start_info, start_info->pt_base,
+        printf("  p2m[%lu] = %lx   m2p[%lx] = %lu\n", pfn, pfn_to_mfn(pfn), pfn_to_mfn(pfn),
+               mfn_to_pfn(pfn_to_mfn(pfn)));
+    printf("start_info at %016lx, page tables at %016lx (%lu frames), p2m list at %016lx\n", (u64)start_info,
+           start_info->pt_base,
            start_info->nr_pt_frames, start_info->mfn_list);
 }
 
@@ -56,7 +60,8 @@ static void show_time(const char *argument)
     (void)argument;
     u64 ns = now(), seconds = wallclock() % 86400;
     struct vcpu_runstate_info run;
-    printf("system time %lu.%09lu s, version %u of the time record\n", ns / 1000000000, ns % 1000000000, vcpu_info->time.version);
+    printf("system time %lu.%09lu s, version %u of the time record\n", ns / 1000000000, ns % 1000000000,
+           vcpu_info->time.version);
     printf("wall clock  %02lu:%02lu:%02lu UTC\n", seconds / 3600, seconds / 60 % 60, seconds % 60);
     printf("tsc         %lu, scaled by %u / 2^32 after a shift of %d\n", rdtsc(), vcpu_info->time.tsc_to_system_mul,
            vcpu_info->time.tsc_shift);
@@ -111,7 +116,8 @@ static void show_pagetables(const char *argument)
     u64 va = *argument ? parse(argument) : (u64)show_pagetables;
     printf("walk of %016lx\n", va);
     if ((va >> 39 & 511) >= 256 && (va >> 39 & 511) < 272) {
-        printf("  L4 slots 256 to 271 are the hypervisor's: the machine-to-physical table begins at %016lx\n", (u64)MACH2PHYS);
+        printf("  L4 slots 256 to 271 are the hypervisor's: the machine-to-physical table begins at %016lx\n",
+               (u64)MACH2PHYS);
         return;
     }
     for (int level = 4; level; level--) {
@@ -127,7 +133,8 @@ static void show_pagetables(const char *argument)
         printf("  mfn %lx", mfn);
         if (mfn_to_pfn(mfn) < start_info->nr_pages)
             printf(" = pfn %lx", mfn_to_pfn(mfn));
-        printf("%s%s%s%s%s\n", pte & PTE_W ? " write" : " read-only", pte & PTE_U ? " user" : "", pte & PTE_A ? " accessed" : "",
+        printf("%s%s%s%s%s\n", pte & PTE_W ? " write" : " read-only", pte & PTE_U ? " user" : "",
+               pte & PTE_A ? " accessed" : "",
                pte & PTE_D ? " dirty" : "", pte & PTE_NX ? " no-execute" : "");
     }
 }

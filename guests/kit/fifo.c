@@ -12,7 +12,8 @@ void fifo_take(void (*handle)(u32 port))
         while (ready) {
             int queue = __builtin_ctz(ready);
             u32 port = heads[queue] ? heads[queue] : fifo_control->head[queue];
-            u32 old = __atomic_fetch_and(fifo_word(port), ~(EVTCHN_FIFO_LINKED | EVTCHN_FIFO_LINK_MASK), __ATOMIC_SEQ_CST);
+            u32 old = __atomic_fetch_and(fifo_word(port), ~(EVTCHN_FIFO_LINKED | EVTCHN_FIFO_LINK_MASK),
+                                         __ATOMIC_SEQ_CST);
             heads[queue] = old & EVTCHN_FIFO_LINK_MASK;
             if (!heads[queue])
                 ready &= ~(1u << queue);

@@ -57,7 +57,8 @@ extern u64 iret_flags;                  /* `flags` of the next iret: VGCF_* */
 /* A guest may take a trap itself: return non-zero when it is dealt with. */
 extern int (*trap_hook)(struct frame *frame);
 
-/* attempt("insn", : outputs : inputs): run one instruction; `caught` then tells what it raised (VECTOR_NONE: nothing). */
+/* attempt("insn", : outputs : inputs): run one instruction; `caught` then tells what it raised (VECTOR_NONE:
+ * nothing). */
 extern struct frame caught;
 extern u64 caught_cr2, attempt_at, attempt_next;
 #define attempt(instruction, ...) do { \

@@ -45,7 +45,8 @@ long pte_set(u64 va, int level, u64 value)
 
 long page_readonly(void *page)
 {
-    return hypercall(update_va_mapping, page, virt_to_mfn(page) * PAGE | PTE_P | PTE_A | PTE_D, UVMF_INVLPG | UVMF_LOCAL);
+    return hypercall(update_va_mapping, page, virt_to_mfn(page) * PAGE | PTE_P | PTE_A | PTE_D,
+                     UVMF_INVLPG | UVMF_LOCAL);
 }
 
 long page_writable(void *page)
@@ -85,7 +86,8 @@ void memory_start(void)
     hypercall(update_va_mapping, shared_info_window, start_info->shared_info | KERNEL_PTE, UVMF_INVLPG | UVMF_LOCAL);
     shared_info = (struct shared_info *)shared_info_window;
     vcpu_info = &shared_info->vcpu_info[0];
-    if (!(start_info->flags & SIF_INITDOMAIN)) {    /* nothing is masked at first; console and store are read by polling */
+    /* nothing is masked at first; console and store are read by polling */
+    if (!(start_info->flags & SIF_INITDOMAIN)) {
         mask(start_info->console.evtchn);
         mask(start_info->store_evtchn);
     }

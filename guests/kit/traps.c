@@ -39,7 +39,8 @@ void traps_start(void)
     for (int vector = 0; vector < 32; vector++) {
         if (vector == 2 || vector == 8 || vector == 15)     /* NMI, double fault: not a guest's to take */
             continue;
-        table[n++] = (struct trap_info){ vector, vector == 3 || vector == 4 ? 3 : 0, FLAT_KERNEL_CS, trap_stubs[vector] };
+        table[n++] = (struct trap_info){ vector, vector == 3 || vector == 4 ? 3 : 0, FLAT_KERNEL_CS,
+                                         trap_stubs[vector] };
     }
     table[n++] = (struct trap_info){ 128, 3, FLAT_KERNEL_CS, (u64)trap_128 };
     table[n++] = (struct trap_info){ 129, 1, FLAT_KERNEL_CS, (u64)trap_129 };
@@ -59,9 +60,11 @@ void traps_start(void)
 
 static void dump(const struct frame *f)
 {
-    printf("\nunexpected %s (vector %lu) error=%lx rip=%lx cs=%lx rflags=%lx rsp=%lx ss=%lx cr2=%lx\n", trap_name(f->vector),
+    printf("\nunexpected %s (vector %lu) error=%lx rip=%lx cs=%lx rflags=%lx rsp=%lx ss=%lx cr2=%lx\n",
+           trap_name(f->vector),
            f->vector, f->error, f->rip, f->cs, f->rflags, f->rsp, f->ss, vcpu_info->arch.cr2);
-    printf("rax=%lx rbx=%lx rcx=%lx rdx=%lx rsi=%lx rdi=%lx rbp=%lx r8=%lx r9=%lx r10=%lx r11=%lx r12=%lx r13=%lx\n", f->rax,
+    printf("rax=%lx rbx=%lx rcx=%lx rdx=%lx rsi=%lx rdi=%lx rbp=%lx r8=%lx r9=%lx r10=%lx r11=%lx r12=%lx r13=%lx\n",
+           f->rax,
            f->rbx, f->rcx, f->rdx, f->rsi, f->rdi, f->rbp, f->r8, f->r9, f->r10, f->r11, f->r12, f->r13);
 }
 

@@ -27,7 +27,8 @@ void user_load(const void *code, u64 length)
 
 struct frame user_frame(void)
 {
-    return (struct frame){ .rip = USER_CODE, .cs = FLAT_USER_CS, .rflags = 0x202, .rsp = USER_DATA + PAGE, .ss = FLAT_USER_SS };
+    return (struct frame){ .rip = USER_CODE, .cs = FLAT_USER_CS, .rflags = 0x202, .rsp = USER_DATA + PAGE,
+                           .ss = FLAT_USER_SS };
 }
 
 extern void user_enter(struct frame *frame);

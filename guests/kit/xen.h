@@ -184,7 +184,8 @@ struct evtchn_init_control { u64 control_gfn; u32 offset, vcpu; u8 link_bits, pa
 struct evtchn_expand_array { u64 array_gfn; };
 struct evtchn_set_priority { u32 port, priority; };
 struct evtchn_fifo_control_block { u32 ready, rsvd, head[16]; };
-enum { EVTCHN_FIFO_BUSY = 1u << 28, EVTCHN_FIFO_LINKED = 1u << 29, EVTCHN_FIFO_MASKED = 1u << 30, EVTCHN_FIFO_PENDING = 1u << 31 };
+enum { EVTCHN_FIFO_BUSY = 1u << 28, EVTCHN_FIFO_LINKED = 1u << 29, EVTCHN_FIFO_MASKED = 1u << 30,
+       EVTCHN_FIFO_PENDING = 1u << 31 };
 #define EVTCHN_FIFO_LINK_MASK ((1u << 17) - 1)
 struct evtchn_status {
     u16 dom;

@@ -23,7 +23,8 @@ static void fifo_start(void)
     struct evtchn_init_control init = { virt_to_mfn((void *)fifo_control), 0, 0, 0, { 0 } };
     struct evtchn_expand_array expand = { virt_to_mfn((void *)fifo_array[0]) };
     *fifo_word(start_info->console.evtchn) = *fifo_word(start_info->store_evtchn) = EVTCHN_FIFO_MASKED;
-    if (hypercall(event_channel_op, EVTCHNOP_init_control, &init) || hypercall(event_channel_op, EVTCHNOP_expand_array, &expand))
+    if (hypercall(event_channel_op, EVTCHNOP_init_control, &init)
+        || hypercall(event_channel_op, EVTCHNOP_expand_array, &expand))
         printf("no FIFO event channels\n");
     trap_hook = fifo_upcall;
 }
@@ -76,13 +77,15 @@ void main(void)
     measure("128 mmu_updates, by 16", 20, update_batches(16, 128));
     measure("128 mmu_updates, by 128", 20, update_batches(128, 128));
     measure("update_va_mapping", 5000, hypercall(update_va_mapping, windows[0], updates[0].val, UVMF_NONE));
-    measure("update_va_mapping and invlpg", 5000, hypercall(update_va_mapping, windows[0], updates[0].val, UVMF_INVLPG));
+    measure("update_va_mapping and invlpg", 5000, hypercall(update_va_mapping, windows[0], updates[0].val,
+                                                            UVMF_INVLPG));
     hypercall(vm_assist, VMASST_CMD_enable, VMASST_TYPE_writable_pagetables);
     volatile u64 *entry = pte_of((u64)windows[0], 1);
     measure("store to a page table", 3000, *entry = updates[0].val);
     u64 *table = page_alloc();
     page_readonly(table);
-    measure("pin and unpin an empty L1", 500, (mmuext(MMUEXT_PIN_L1_TABLE, virt_to_mfn(table), 0), mmuext(MMUEXT_UNPIN_TABLE, virt_to_mfn(table), 0)));
+    measure("pin and unpin an empty L1", 500, (mmuext(MMUEXT_PIN_L1_TABLE, virt_to_mfn(table), 0),
+                                               mmuext(MMUEXT_UNPIN_TABLE, virt_to_mfn(table), 0)));
     struct multicall_entry calls[16];
     for (int i = 0; i < 16; i++)
         calls[i] = (struct multicall_entry){ __HYPERVISOR_xen_version, 0, { XENVER_version } };

@@ -34,7 +34,8 @@ struct vcpu_guest_context {
     struct user_regs user_regs;
     struct trap_info traps[256];
     u64 ldt_base, ldt_ents, gdt_frames[16], gdt_ents, kernel_ss, kernel_sp, ctrlreg[8], debugreg[8];
-    u64 event_callback_eip, failsafe_callback_eip, syscall_callback_eip, vm_assist, fs_base, gs_base_kernel, gs_base_user;
+    u64 event_callback_eip, failsafe_callback_eip, syscall_callback_eip, vm_assist, fs_base, gs_base_kernel,
+        gs_base_user;
 };
 struct domctl {
     u32 cmd, interface_version;
@@ -49,7 +50,8 @@ struct domctl {
     } u;
 };
 
-struct elf { u8 ident[16]; u16 type, machine; u32 version; u64 entry, phoff, shoff; u32 flags; u16 ehsize, phentsize, phnum; };
+struct elf { u8 ident[16]; u16 type, machine; u32 version; u64 entry, phoff, shoff; u32 flags; u16 ehsize, phentsize,
+             phnum; };
 struct segment { u32 type, flags; u64 offset, vaddr, paddr, filesz, memsz, align; };
 
 static u64 p2m[1 << 18];
@@ -66,7 +68,8 @@ static long domctl(struct domain *d, u32 cmd, struct domctl *op)
 /* Map a frame of the domain, or give the window its own page back. */
 static void *window(struct domain *d, int n, u64 mfn)
 {
-    if (hypercall(update_va_mapping_otherdomain, windows[n], mfn * PAGE | KERNEL_PTE, UVMF_INVLPG | UVMF_LOCAL, d->domid))
+    if (hypercall(update_va_mapping_otherdomain, windows[n], mfn * PAGE | KERNEL_PTE, UVMF_INVLPG | UVMF_LOCAL,
+                  d->domid))
         printf("dom0: cannot map frame %lx\n", mfn);
     return windows[n];
 }
@@ -176,7 +179,8 @@ int build(struct domain *d, const struct file *kernel, const struct file *initrd
                 end = pa + segments[i].memsz;
         }
 
-    /* Pseudo-physical order, as the public header tells it: kernel, module, p2m, start_info, store, console, tables, stack. */
+    /* Pseudo-physical order, as the public header tells it: kernel, module, p2m, start_info, store, console, tables,
+     * stack. */
     u64 module = (end + PAGE - 1) / PAGE;
     u64 p2m_at = module + (initrd ? (initrd->size + PAGE - 1) / PAGE : 0);
     u64 start = p2m_at + (d->nr_pages * 8 + PAGE - 1) / PAGE;

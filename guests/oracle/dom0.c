@@ -5,8 +5,8 @@
  *     ...
  *     == end traps poweroff
  *
- * Beside `NAME` the archive may hold NAME.cmdline, NAME.initrd, NAME.pages (decimal) and NAME.seconds (decimal, the longest
- * it may run).  A kernel is an ELF with Xen notes.  xenstore answers, but knows nothing. */
+ * Beside `NAME` the archive may hold NAME.cmdline, NAME.initrd, NAME.pages (decimal) and NAME.seconds (decimal, the
+ * longest it may run).  A kernel is an ELF with Xen notes.  xenstore answers, but knows nothing. */
 #include "kit.h"
 #include "dom0.h"
 

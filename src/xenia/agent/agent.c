@@ -1,15 +1,16 @@
 /*
  * The guest agent: process 1 of a Linux guest that Xenia boots.
  *
- * It makes the usual mounts, loads the kernel modules it is told to, and then, as its configuration says, either gives a
- * shell on the console (mode=shell), or runs one command whose standard streams and exit status it carries over the
+ * It makes the usual mounts, loads the kernel modules it is told to, and then, as its configuration says, either gives
+ * a shell on the console (mode=shell), or runs one command whose standard streams and exit status it carries over the
  * console in records (mode=command); see agent/protocol.py for the protocol.  When that ends, it powers the guest off.
  *
  * Where the kernel's command line says root=, the file system there takes the place of the initial RAM disk (root.h).
  * A command then runs in it; instead of a shell, its own init takes over and nothing of the agent is left.
  *
  * The configuration is a file of NUL-terminated "key=value" strings: /xenia.conf, or argv[1] when the agent is not
- * process 1 (then it touches nothing but its standard input and output, which stand for the console: so it can be tested).
+ * process 1 (then it touches nothing but its standard input and output, which stand for the console: so it can be
+ * tested).
  *
  * Freestanding: no C library, x86-64 Linux system calls only, so that it is one small static file.
  */
@@ -282,7 +283,8 @@ __attribute__((noreturn, used)) static void start(u64 *stack)
     }
     if (is_command) {
         if (is_init) {
-            call3(SYS_syslog, SYSLOG_CONSOLE_LEVEL, 0, 1);      /* from here on the kernel speaks up in emergencies only */
+            /* from here on the kernel speaks up in emergencies only */
+            call3(SYS_syslog, SYSLOG_CONSOLE_LEVEL, 0, 1);
             console = (int)call2(SYS_open, "/dev/hvc0", O_RDWR | O_NOCTTY | O_CLOEXEC);
             if (console < 0)
                 console = 0;

@@ -78,7 +78,8 @@ static s64 forward(int console, u32 type, int pipe)
     return n;
 }
 
-/* When the command has ended, what it wrote is still in its pipes.  What its children go on to write is not waited for. */
+/* When the command has ended, what it wrote is still in its pipes.  What its children go on to write is not waited
+ * for. */
 static void drain(int console, u32 type, int pipe)
 {
     int left = 0;

@@ -98,7 +98,8 @@ static int has_number(const char *name, const char *wanted)
         return number > 1 && !end[number] && number_of(wanted) == major && number_of(end + 1) == number_of(minor);
     }
     number = hex_of(starts_with(wanted, "0x") ? wanted + 2 : wanted, &end);
-    return !*end && (number & 0xfff00) >> 8 == major && ((number & 0xff) | (number >> 12 & 0xfff00)) == number_of(minor);
+    return !*end && (number & 0xfff00) >> 8 == major
+        && ((number & 0xff) | (number >> 12 & 0xfff00)) == number_of(minor);
 }
 
 /* --- partitions */
@@ -113,7 +114,8 @@ static int table_has(s64 disk, u32 sector, u32 number, const char *uuid)
 {
     static const u8 order[16] = { 3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15 };
     u8 block[512], id[16];
-    if (call4(SYS_pread64, disk, block, sizeof block, sector) == sizeof block && starts_with((char *)block, "EFI PART")) {
+    if (call4(SYS_pread64, disk, block, sizeof block, sector) == sizeof block
+        && starts_with((char *)block, "EFI PART")) {
         u64 table = (u32_at(block + 72) | (u64)u32_at(block + 76) << 32) * sector;
         if (call4(SYS_pread64, disk, block, 32, table + (u64)(number - 1) * u32_at(block + 84)) != 32)
             return 0;

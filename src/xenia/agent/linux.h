@@ -10,23 +10,27 @@ typedef long s64;
 /* --- system calls */
 
 enum {
-    SYS_read = 0, SYS_write = 1, SYS_open = 2, SYS_close = 3, SYS_rt_sigprocmask = 14, SYS_rt_sigtimedwait = 128, SYS_ioctl = 16, SYS_dup2 = 33,
+    SYS_read = 0, SYS_write = 1, SYS_open = 2, SYS_close = 3, SYS_rt_sigprocmask = 14, SYS_rt_sigtimedwait = 128,
+        SYS_ioctl = 16, SYS_dup2 = 33,
     SYS_getpid = 39, SYS_socket = 41, SYS_fork = 57, SYS_execve = 59, SYS_exit = 60, SYS_wait4 = 61, SYS_kill = 62,
-    SYS_fcntl = 72, SYS_chdir = 80, SYS_mkdir = 83, SYS_symlink = 88, SYS_syslog = 103, SYS_setsid = 112, SYS_sync = 162,
+    SYS_fcntl = 72, SYS_chdir = 80, SYS_mkdir = 83, SYS_symlink = 88, SYS_syslog = 103, SYS_setsid = 112,
+        SYS_sync = 162,
     SYS_mount = 165, SYS_reboot = 169, SYS_sethostname = 170, SYS_signalfd4 = 289, SYS_pipe2 = 293,
     SYS_finit_module = 313, SYS_poll = 7, SYS_fstat = 5, SYS_bind = 49, SYS_chroot = 161, SYS_umount2 = 166,
     SYS_getdents64 = 217, SYS_openat = 257, SYS_unlinkat = 263, SYS_faccessat = 269, SYS_pread64 = 17,
     SYS_mmap = 9, SYS_readv = 19, SYS_writev = 20, SYS_prctl = 157, SYS_ftruncate = 77,
 };
 
-enum { O_RDONLY = 0, O_WRONLY = 1, O_RDWR = 2, O_CREAT = 0100, O_NOCTTY = 0400, O_NONBLOCK = 04000, O_CLOEXEC = 02000000 };
+enum { O_RDONLY = 0, O_WRONLY = 1, O_RDWR = 2, O_CREAT = 0100, O_NOCTTY = 0400, O_NONBLOCK = 04000,
+       O_CLOEXEC = 02000000 };
 enum { O_DIRECTORY = 0200000, O_NOFOLLOW = 0400000, AT_FDCWD = -100, AT_REMOVEDIR = 0x200 };
 enum { EINTR = 4, EAGAIN = 11, ENOENT = 2, EACCES = 13, ENOTDIR = 20, ENOEXEC = 8, EROFS = 30, EBUSY = 16 };
 enum { MS_RDONLY = 1, MS_REMOUNT = 32, MS_MOVE = 8192, MNT_DETACH = 2 };
 enum { SIGHUP = 1, SIGKILL = 9, SIGUSR1 = 10, SIGUSR2 = 12, SIGPIPE = 13, SIGTERM = 15, SIGCHLD = 17, SIG_SETMASK = 2 };
 enum { POLLIN = 1, POLLOUT = 4, POLLERR = 8, POLLHUP = 16 };
 enum { TCGETS = 0x5401, TCSETS = 0x5402, TIOCSCTTY = 0x540e, TIOCSWINSZ = 0x5414, TCSBRK = 0x5409, FIONREAD = 0x541b };
-enum { WNOHANG = 1, F_SETFL = 4, F_SETPIPE_SZ = 1031, PROT_READ = 1, PROT_WRITE = 2, MAP_SHARED = 1, SYSLOG_CONSOLE_LEVEL = 8 };
+enum { WNOHANG = 1, F_SETFL = 4, F_SETPIPE_SZ = 1031, PROT_READ = 1, PROT_WRITE = 2, MAP_SHARED = 1,
+       SYSLOG_CONSOLE_LEVEL = 8 };
 #define REBOOT_MAGIC1 0xfee1deadUL
 #define REBOOT_MAGIC2 672274793UL
 #define REBOOT_POWER_OFF 0x4321fedcUL

@@ -25,7 +25,8 @@ static void open_rings(void)
     s64 events = call2(SYS_open, "/dev/xen/evtchn", O_RDWR | O_CLOEXEC);
     grant.flags = GRANT_WRITABLE;
     grant.count = 1 + NR_RINGS * RING_PAGES;
-    if (call3(SYS_ioctl, grants, GRANT_ALLOC, &grant) < 0 || (port = call3(SYS_ioctl, events, BIND_UNBOUND_PORT, &host)) < 0)
+    if (call3(SYS_ioctl, grants, GRANT_ALLOC, &grant) < 0
+        || (port = call3(SYS_ioctl, events, BIND_UNBOUND_PORT, &host)) < 0)
         return;
     memory = syscall6(SYS_mmap, 0, grant.count * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, grants, (s64)grant.index);
     if (memory < 0 && memory > -PAGE)
@@ -90,7 +91,8 @@ static s64 move(s64 call, u32 i, int pipe, u32 index, u32 length)
     return call3(call, pipe, part, 2);
 }
 
-/* Move what one of the command's output pipes holds to its ring.  Precondition: that has room.  Answers as read does. */
+/* Move what one of the command's output pipes holds to its ring.  Precondition: that has room.  Answers as read
+ * does. */
 static s64 fill_ring(u32 i, int pipe)
 {
     volatile struct Ring *ring = &shared->ring[i];

@@ -74,7 +74,8 @@ static int read_kernel_words(void)
 
 enum { DIRECTORY = 4 };
 
-/* Delete what is in a directory of the initial RAM disk: its memory is free then.  Other file systems are left alone. */
+/* Delete what is in a directory of the initial RAM disk: its memory is free then.  Other file systems are left
+ * alone. */
 static void delete_contents(int directory, u64 device)
 {
     u64 status[18];                     /* struct stat, of which the device comes first */
@@ -143,7 +144,8 @@ static s64 mount_as(const char *path, char *types, s64 size, int writable)
     return error;
 }
 
-/* Mount with the types of rootfstype=, or else with those that modules are at hand for, and those that the kernel has. */
+/* Mount with the types of rootfstype=, or else with those that modules are at hand for, and those that the kernel
+ * has. */
 static s64 mount_root(const char *path, int writable)
 {
     static const char *const lists[] = { "/etc/filesystems", "/proc/filesystems" };
@@ -206,7 +208,8 @@ static int take_root(int has_command)
     return 1;
 }
 
-/* Run the root file system's own init on the console; comes back, with a line in `root_failure`, where there is none. */
+/* Run the root file system's own init on the console; comes back, with a line in `root_failure`, where there is
+ * none. */
 static void become_init(const char **argv, const char **envp)
 {
     static const char *const usual[] = { "/sbin/init", "/etc/init", "/bin/init", "/bin/sh" };

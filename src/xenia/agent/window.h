@@ -1,8 +1,9 @@
 /*
- * The size of the operator's window, as it changes: the host keeps it in xenstore, at console/window-size in the guest's
- * own home, as "ROWS COLUMNS".  A process of its own watches that and tells the console's tty, whose foreground then
- * gets SIGWINCH.  It outlives the agent where a root file system's init takes over, and ends with the guest.  There
- * others set the size that the kernel was started with anew at each login: /run/xenia-window tells those which it is.
+ * The size of the operator's window, as it changes: the host keeps it in xenstore, at console/window-size in the
+ * guest's own home, as "ROWS COLUMNS".  A process of its own watches that and tells the console's tty, whose foreground
+ * then gets SIGWINCH.  It outlives the agent where a root file system's init takes over, and ends with the guest.
+ * There others set the size that the kernel was started with anew at each login: /run/xenia-window tells those which it
+ * is.
  */
 enum { XS_READ = 2, XS_WATCH = 4, XS_WATCH_EVENT = 15, PR_SET_NAME = 15 };
 

@@ -25,31 +25,14 @@ from xenia.abi.xen cimport DOMID_SELF, NR_EVENT_CHANNELS_2L, NR_VIRQS, VIRQ_DEBU
 from xenia.domain.channels cimport channels_grow, event_channel, event_port_in_use, event_port_valid
 from xenia.domain.domain cimport NR_DOMIDS, Domain, Vcpu, domain_vcpu
 from xenia.domain.event_state cimport (
-    ECS_FREE,
-    ECS_INTERDOMAIN,
-    ECS_IPI,
-    ECS_PIRQ,
-    ECS_UNBOUND,
-    ECS_VIRQ,
-    ECS_XENIA,
-    EventBucket,
-    EventChannel,
-    EventState,
-    Listener,
+    ECS_FREE, ECS_INTERDOMAIN, ECS_IPI, ECS_PIRQ, ECS_UNBOUND, ECS_VIRQ, ECS_XENIA, EventBucket, EventChannel,
+    EventState, Listener,
 )
 from xenia.domain.fifo cimport (
-    fifo_clear_pending,
-    fifo_end,
-    fifo_is_linked,
-    fifo_is_pending,
-    fifo_set_pending,
-    fifo_unmask,
+    fifo_clear_pending, fifo_end, fifo_is_linked, fifo_is_pending, fifo_set_pending, fifo_unmask,
 )
 from xenia.domain.two_level cimport (
-    two_level_clear_pending,
-    two_level_is_pending,
-    two_level_set_pending,
-    two_level_unmask,
+    two_level_clear_pending, two_level_is_pending, two_level_set_pending, two_level_unmask,
 )
 from xenia.domain.upcall cimport vcpu_unblock
 from xenia.machine.atomic cimport count_add, flag_read, flag_set, flag_store, flag_swap, flag_take, word_or, word_take

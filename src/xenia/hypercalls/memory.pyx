@@ -69,6 +69,7 @@ cdef enum:
     PFN_BITS = 52
     M2P_SIZE = 0x4000000000     # MACH2PHYS_VIRT_END - MACH2PHYS_VIRT_START
 
+
 # First frame number above what XENMEMF_address_bits(bits) can reach; 0: no frame qualifies.
 cdef uint64_t frame_limit(uint32_t mem_flags) noexcept nogil:
     cdef uint32_t bits = mem_flags & XENMEMF_address_bits_mask

@@ -93,7 +93,8 @@ static int clocks(void)
             int64_t now = ns(kinds[i % 4]);
             asm volatile("lfence; rdtsc" : "=a"(low), "=d"(high));
             if (now < before[i % 4] || (high << 32 | low) < tsc) {
-                printf("FAILED: %s time went from %ld to %ld, the counter from %lu\n", names[i % 4], before[i % 4], now, tsc);
+                printf("FAILED: %s time went from %ld to %ld, the counter from %lu\n", names[i % 4], before[i % 4], now,
+                       tsc);
                 return 1;
             }
             before[i % 4] = now;

@@ -127,7 +127,8 @@ static int moved(void)
         EXPECT(((function *)page)() == i && ((function *)(page + PAGE))() == ~i);
         EXPECT(mremap(page, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, page + PAGE) == page + PAGE);
         EXPECT(((function *)(page + PAGE))() == i);
-        EXPECT(mmap(page, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == page);
+        EXPECT(mmap(page, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+                    0) == page);
     }
     return 1;
 }

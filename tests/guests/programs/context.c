@@ -110,7 +110,8 @@ static int segment_bases(void)
 static int descriptors_of_ones_own(void)
 {
     uint32_t *low = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0), word;
-    struct user_desc entry = { .entry_number = 3, .base_addr = (uintptr_t)low, .limit = 4095, .seg_32bit = 1, .useable = 1 };
+    struct user_desc entry = { .entry_number = 3, .base_addr = (uintptr_t)low, .limit = 4095, .seg_32bit = 1,
+                               .useable = 1 };
     low[1] = 0xabcd;
     EXPECT(syscall(SYS_modify_ldt, 1, &entry, sizeof(entry)) == 0);
     asm volatile("mov %1, %%gs; mov %%gs:4, %0" : "=r"(word) : "r"(3 << 3 | 7));

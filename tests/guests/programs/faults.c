@@ -5,7 +5,8 @@
 static int exceptions(void)
 {
     catch_all();
-    EXPECT(SIGNAL_OF(asm volatile("xor %%ecx, %%ecx; div %%ecx" ::: "rax", "rcx", "rdx")) == SIGFPE && caught_code == FPE_INTDIV);
+    EXPECT(SIGNAL_OF(asm volatile("xor %%ecx, %%ecx; div %%ecx" ::: "rax", "rcx", "rdx")) == SIGFPE
+           && caught_code == FPE_INTDIV);
     EXPECT(SIGNAL_OF(asm volatile("ud2")) == SIGILL);
     EXPECT(SIGNAL_OF(asm volatile("int3")) == SIGTRAP);
     EXPECT(SIGNAL_OF(asm volatile(".byte 0xcd, 3")) == SIGTRAP);     /* int $3 */

@@ -168,7 +168,8 @@ static int a_signal_and_its_return(void)
         double x = 1.5 + i, y;
         int result = KILL;
         handled = 0;
-        asm volatile("fldl %2; int $0x80; fstpl %0" : "=m"(y), "+a"(result) : "m"(x), "b"(call(GETPID, 0, 0, 0)), "c"(SIGUSR1)
+        asm volatile("fldl %2; int $0x80; fstpl %0" : "=m"(y), "+a"(result) : "m"(x), "b"(call(GETPID, 0, 0, 0)),
+                     "c"(SIGUSR1)
                      : "memory");
         EXPECT(handled == SIGUSR1 && y == x);
     }

@@ -95,7 +95,8 @@ static int a_model_of_mappings(void)
                 what[i] = GONE;
             break;
         case 1:
-            EXPECT(mmap(at, count * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == at);
+            EXPECT(mmap(at, count * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+                        0) == at);
             for (int i = first; i < first + count; i++)
                 what[i] = 0, protection[i] = 2;
             break;

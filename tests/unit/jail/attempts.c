@@ -1,7 +1,8 @@
 /* What code that broke in would try, for the tests alone: compiled by them, loaded by them, in no package.
  *
- * Each attempt answers 0 where it succeeded, the errno with which it was refused, or -1 where the filter stopped it.  A jail
- * leaves a handler of SIGSYS alone that was there before; this one makes the call fail, so that one process can try all. */
+ * Each attempt answers 0 where it succeeded, the errno with which it was refused, or -1 where the filter stopped it.  A
+ * jail leaves a handler of SIGSYS alone that was there before; this one makes the call fail, so that one process can
+ * try all. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -103,7 +104,8 @@ int attempt(const char *name, const char *path, long number)
     if (IS("read another's memory")) return peek(number, 0);
     if (IS("write another's memory")) return peek(number, 1);
     if (IS("write its own memory by name")) return TRY(syscall(SYS_openat, AT_FDCWD, "/proc/self/mem", O_RDWR));
-    if (IS("map code that is writable")) return map(PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+    if (IS("map code that is writable")) return map(PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS,
+                                                    -1);
     if (IS("map code")) return map(PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1);
     if (IS("map a file as code")) return map(PROT_READ | PROT_EXEC, MAP_SHARED, number);
     if (IS("make memory code")) return protect();

@@ -1,8 +1,8 @@
 /*
  * The FPU, MMX and SSE registers as a processor stores them with fxsave64.
  *
- * Unicorn keeps x87 registers by number and not by their distance from the top of the stack, an empty one as a tag of one
- * byte, and beside the two control words what its arithmetic makes of them.
+ * Unicorn keeps x87 registers by number and not by their distance from the top of the stack, an empty one as a tag of
+ * one byte, and beside the two control words what its arithmetic makes of them.
  */
 #include "interpose.h"
 

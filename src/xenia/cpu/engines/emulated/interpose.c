@@ -112,7 +112,8 @@ static uint32_t watched(CPUX86State *env, uint64_t va, uint64_t length, bool sto
     for (int n = 0; n < 4; n++) {
         unsigned kind = env->dr[7] >> (16 + 4 * n) & 3, extent = lengths[env->dr[7] >> (18 + 4 * n) & 3];
         uint64_t first = env->dr[n] & ~(uint64_t)(extent - 1);
-        if ((env->dr[7] >> 2 * n & 3) && (kind == 3 || (kind == 1 && store)) && first < va + length && va < first + extent)
+        if ((env->dr[7] >> 2 * n & 3) && (kind == 3 || (kind == 1 && store)) && first < va + length
+            && va < first + extent)
             hits |= 1 << n;
     }
     return hits;
@@ -312,16 +313,16 @@ DATA_STORE(w, uint16_t, uint32_t)
 DATA_STORE(l, uint32_t, uint32_t)
 DATA_STORE(q, uint64_t, uint64_t)
 
-#define LOAD_CODE(letter, type, result)                                                                                 \
-    extern result __real_cpu_ld##letter##_code_x86_64(CPUX86State *, uint64_t);                                         \
-    result __wrap_cpu_ld##letter##_code_x86_64(CPUX86State *env, uint64_t va)                                           \
-    {                                                                                                                   \
-        const TlbEntry *entry = tlb_entry(env, va);                                                                     \
-        type value;                                                                                                     \
-        if ((va & 0xfff) + sizeof value > 4096 || entry->addr_code != (va & ~0xfffull))                                 \
-            return __real_cpu_ld##letter##_code_x86_64(env, va);                                                        \
-        memcpy(&value, (const uint8_t *)(entry->addend + va), sizeof value);                                            \
-        return value;                                                                                                   \
+#define LOAD_CODE(letter, type, result) \
+    extern result __real_cpu_ld##letter##_code_x86_64(CPUX86State *, uint64_t); \
+    result __wrap_cpu_ld##letter##_code_x86_64(CPUX86State *env, uint64_t va) \
+    { \
+        const TlbEntry *entry = tlb_entry(env, va); \
+        type value; \
+        if ((va & 0xfff) + sizeof value > 4096 || entry->addr_code != (va & ~0xfffull)) \
+            return __real_cpu_ld##letter##_code_x86_64(env, va); \
+        memcpy(&value, (const uint8_t *)(entry->addend + va), sizeof value); \
+        return value; \
     }
 LOAD_CODE(ub, uint8_t, uint32_t)
 LOAD_CODE(uw, uint16_t, uint32_t)
@@ -345,8 +346,8 @@ uint8_t *interposed_walk(Interposed *engine, CPUX86State *env, uint64_t va)
 
 enum { WATCH_READ = 1, WATCH_WRITE = 2 };
 
-/* Before an access to a watched page.  Where it touches what is watched, the instruction is done again in a block of its
- * own, after which cpu_exec ends; the engine finds `watch_hits`. */
+/* Before an access to a watched page.  Where it touches what is watched, the instruction is done again in a block of
+ * its own, after which cpu_exec ends; the engine finds `watch_hits`. */
 void __wrap_cpu_check_watchpoint_x86_64(void *cpu, uint64_t va, uint64_t length, uint32_t attributes, int access,
                                         uintptr_t retaddr)
 {

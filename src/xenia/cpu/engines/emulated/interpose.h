@@ -50,7 +50,10 @@ static inline bool user_reaches(const Interposed *engine, uint64_t va, uint64_t 
     return va < HYPERVISOR_VIRT_END ? rights & PTE_U : engine->user_root;
 }
 
-static inline int mode_of(const CPUX86State *env) { return (env->hflags & HF_CPL) == 3 ? MMU_USER_IDX : MMU_KERNEL_IDX; }
+static inline int mode_of(const CPUX86State *env)
+{
+    return (env->hflags & HF_CPL) == 3 ? MMU_USER_IDX : MMU_KERNEL_IDX;
+}
 
 /* Where a translation for `va` is, in the current mode, if there is one. */
 static inline TlbEntry *tlb_entry(CPUX86State *env, uint64_t va)
@@ -75,7 +78,8 @@ Jumps *jumps_new(void);
 Links *links_new(uint64_t nr_frames);
 
 /* What the engine tells of page tables; a change counts from the next flush on. */
-void links_pte_changed(Interposed *engine, CPUX86State *env, uint64_t table, unsigned index, uint64_t old, uint64_t new);
+void links_pte_changed(Interposed *engine, CPUX86State *env, uint64_t table, unsigned index, uint64_t old,
+                       uint64_t new);
 void links_root_changed(Interposed *engine, uint64_t old, uint64_t new);
 void links_flush(Interposed *engine);
 uint64_t links_made(const Links *links);

@@ -1,11 +1,11 @@
 /*
  * Where translated code goes on after an indirect jump, a call, a return: the address it has for each guest address.
  *
- * QEMU's own cache (`tb_jmp_cache`) holds pointers to blocks, so that each jump misses the host's caches twice, once for
- * the pointer and once for the block that it compares with; blocks of one page share few places in it; and all of it is
- * forgotten when the TLB is flushed, which a guest kernel asks for at each context switch.  This one holds what is
- * compared beside what is wanted, and a flush is a new generation: an entry of an older one is good again once its page
- * turns out to be where it was.
+ * QEMU's own cache (`tb_jmp_cache`) holds pointers to blocks, so that each jump misses the host's caches twice, once
+ * for the pointer and once for the block that it compares with; blocks of one page share few places in it; and all of
+ * it is forgotten when the TLB is flushed, which a guest kernel asks for at each context switch.  This one holds what
+ * is compared beside what is wanted, and a flush is a new generation: an entry of an older one is good again once its
+ * page turns out to be where it was.
  *
  *   helper_lookup_tb_ptr      looks here first, and whether to stop (see stops.c)
  *   tlb_flush                 a new generation

@@ -1,5 +1,6 @@
 /*
- * Jumps and calls of a guest kernel to a known address on another page: from block to block, without looking anything up.
+ * Jumps and calls of a guest kernel to a known address on another page: from block to block, without looking anything
+ * up.
  *
  * QEMU patches such a jump only within a page, because what another page is mapped to may change under it.  Here mm/ is
  * the only writer of page tables and reports each change.  So blocks of the kernel (ring 1, the upper half of the
@@ -85,8 +86,8 @@ static void take_all_away(Interposed *engine)
     links->stale = false;
 }
 
-/* Watch the page tables that lead from `va` to the code in that frame.  False where they do not: the TLB, which said so, may
- * be behind them until the next flush. */
+/* Watch the page tables that lead from `va` to the code in that frame.  False where they do not: the TLB, which said
+ * so, may be behind them until the next flush. */
 static bool watch(Interposed *engine, CPUX86State *env, uint64_t va, uint64_t maddr)
 {
     uint64_t table = env->cr[3] & PTE_FRAME;

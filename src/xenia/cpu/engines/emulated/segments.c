@@ -1,8 +1,8 @@
 /*
- * Segment registers and far jumps, in ring 3 whichever mode the guest is in: its kernel believes itself there, as it is on
- * real Xen, while its code runs in ring 1 here.  Where QEMU compares privilege levels with the ring that it is in, these
- * take that for 3, and never change it.  There are no gates that lead anywhere, no TSS and no other ring to go to, so
- * little is left of what a processor does.
+ * Segment registers and far jumps, in ring 3 whichever mode the guest is in: its kernel believes itself there, as it is
+ * on real Xen, while its code runs in ring 1 here.  Where QEMU compares privilege levels with the ring that it is in,
+ * these take that for 3, and never change it.  There are no gates that lead anywhere, no TSS and no other ring to go
+ * to, so little is left of what a processor does.
  *
  *   load_seg                     mov, pop and the like to a segment register
  *   ljmp, lcall, lret, iret      in protected mode.  QEMU reaches the stack with the kernel's rights, and goes to

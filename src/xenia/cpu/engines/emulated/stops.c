@@ -3,9 +3,9 @@
  *
  * Unicorn calls a C helper at the start of every block.  QEMU's own way is two instructions there, a load and a branch.
  * Even these are not needed at most blocks.  Code that never stops comes back to where it was.  On the way it takes a
- * jump that is looked up (and the look-up looks, see jumps.c), or ends in the loop that runs blocks, which looks too; or
- * else all its jumps are patched ones, and one of them at least leads to its own block's address or to a lower one.  So
- * only blocks with such a jump look.  What that costs and brings is in docs/performance.md.
+ * jump that is looked up (and the look-up looks, see jumps.c), or ends in the loop that runs blocks, which looks too;
+ * or else all its jumps are patched ones, and one of them at least leads to its own block's address or to a lower one.
+ * So only blocks with such a jump look.  What that costs and brings is in docs/performance.md.
  *
  *   tcg_gen_callN     the call of the helper, which is the first thing that a block does, becomes the two instructions
  *   tcg_gen_exit_tb   the jumps that a block ends with, and last the exit that the branch leads to.  By then it is known

@@ -2,9 +2,9 @@
  * `rep movs` and `rep stos`, as a guest kernel copies and clears pages with them.
  *
  * QEMU does one element for each pass through a block of its own.  Here the translation of such an instruction begins
- * with a call that does at once what lies on one page in memory that the TLB knows, as plain memory, and leaves the rest
- * to QEMU: the element that meets a page for the first time, a page of translated code, a watchpoint, a fault, going
- * downwards.  That call never fails and never does what QEMU's translation would not have done.
+ * with a call that does at once what lies on one page in memory that the TLB knows, as plain memory, and leaves the
+ * rest to QEMU: the element that meets a page for the first time, a page of translated code, a watchpoint, a fault,
+ * going downwards.  That call never fails and never does what QEMU's translation would not have done.
  *
  *   translator_loop   lets us see each instruction before it is translated
  *   helper_vmload     what the call goes to: the name of a helper that QEMU knows and that no guest can reach, because
