@@ -205,3 +205,56 @@ def test_the_order_of_locks_is_the_one_that_is_checked() -> None:
     assert all((PACKAGE / place).is_file() for _, place in rows)
     tree = (PACKAGE / "machine" / "lock.pxd").read_text().split("from libc")[0]
     assert [name for name in re.findall(r"^# {3,}(\w+)  ", tree, re.MULTILINE) if name in NAMES] == [n for n, _ in rows]
+
+
+DEFINITION = re.compile(r"^(?:cdef )?(class|struct) (\w+)\b(?!\s*$)", re.MULTILINE)
+
+
+def names() -> list[list[set[str]]]:
+    """The rows of the table of names: C structs, Cython classes, Python classes."""
+    table = (ROOT / "ARCHITECTURE.md").read_text().split("<!-- names -->")[1].split("<!-- /names -->")[0]
+    rows = [row.split("|")[2:5] for row in table.strip().splitlines()[2:]]
+    return [[set(re.findall(r"`(\w+)`", cell)) for cell in row] for row in rows]
+
+
+@cache
+def definitions() -> dict[str, set[tuple[str, str]]]:
+    """Where each struct and class of the package is defined: (kind, module)."""
+    found: dict[str, set[tuple[str, str]]] = {}
+    for file in sources():
+        if file.suffix == ".pyi":
+            continue
+        for kind, name in DEFINITION.findall(file.read_text()):
+            kind = "python" if kind == "class" and file.suffix == ".py" else {"class": "cython"}.get(kind, kind)
+            found.setdefault(name, set()).add((kind, str(file.with_suffix("").relative_to(PACKAGE))))
+    return found
+
+
+def test_each_name_of_the_table_is_of_the_kind_that_it_says() -> None:
+    for row in names():
+        for kind, cell in zip(("struct", "cython", "python"), row, strict=True):
+            for name in cell:
+                assert kind in {found for found, _ in definitions().get(name, set())}, f"there is no {kind} {name}"
+
+
+def test_a_name_of_the_table_means_its_row_and_nothing_else() -> None:
+    meant: dict[str, set[str]] = {}
+    for row in names():
+        for kind, cell in zip(("struct", "cython", "python"), row, strict=True):
+            for name in cell:
+                meant.setdefault(name, set()).add(kind)
+    for name, kinds in meant.items():
+        bodies = sorted(definitions()[name])
+        assert [kind for kind, _ in bodies] == sorted(kinds), f"{name} is more than one thing: {bodies}"
+
+
+def test_nothing_is_renamed_on_its_way_into_another_file() -> None:
+    known = {name for row in names() for cell in row for name in cell}
+    for file in sources():
+        for old, new in re.findall(
+            r"\b(\w+) as (\w+)\b",
+            "\n".join(
+                line for line in file.read_text().splitlines() if re.match(r"\s*(from|cimport|import|    \w)", line)
+            ),
+        ):
+            assert old not in known or old == new, f"{file.relative_to(PACKAGE)} calls {old} {new}"

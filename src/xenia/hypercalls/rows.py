@@ -19,7 +19,7 @@ class RowLock(StrEnum):
     MMU = "mmu"  # PvMmu.lock: it is about the domain's frames and page tables
 
 
-class Guest(StrEnum):
+class GuestKind(StrEnum):
     """A kind of guest, which has an ABI of its own (GuestAbi of domain/domain.pxd)."""
 
     PV64 = "pv64"
@@ -33,6 +33,6 @@ class Row:
     name: str
     arguments: str
     lock: RowLock
-    guests: tuple[Guest, ...]
+    guests: tuple[GuestKind, ...]
     support: Support
     note: str = ""

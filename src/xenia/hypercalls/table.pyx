@@ -105,7 +105,7 @@ from xenia.hypercalls.vcpu cimport do_vcpu_op
 from xenia.hypercalls.version cimport do_vm_assist, do_xen_version
 from xenia.machine.lock cimport lock, unlock
 
-from xenia.hypercalls.rows import Guest, Row, RowLock, Support
+from xenia.hypercalls.rows import GuestKind, Row, RowLock, Support
 
 cdef struct Entry:
     hypercall_fn handlers[NR_GUESTS]
@@ -113,7 +113,7 @@ cdef struct Entry:
 
 cdef Entry table[NR_HYPERCALLS]
 cdef list documented = []
-cdef dict COLUMNS = {Guest.PV64: GUEST_PV64}
+cdef dict COLUMNS = {GuestKind.PV64: GUEST_PV64}
 
 cdef GuestAbi PV64
 PV64.column = GUEST_PV64
@@ -224,7 +224,7 @@ cdef fill():
     """Write every row.  Argument layouts are those of the public headers' comments."""
     full, partial, refused = Support.SUPPORTED, Support.PARTIAL, Support.REFUSED
     none, mmu = RowLock.NONE, RowLock.MMU
-    pv = (Guest.PV64,)
+    pv = (GuestKind.PV64,)
     row(HYPERVISOR_set_trap_table, "set_trap_table", do_set_trap_table, "traps", none, pv, full)
     row(HYPERVISOR_mmu_update, "mmu_update", do_mmu_update, "req, count, done, foreigndom", mmu, pv, partial,
         "the domain's own frames only")

@@ -1,7 +1,7 @@
 # A machine and its domains, for those above that reach into a domain: what backends use of it.
 from libc.stdint cimport uint64_t
 from xenia.cpu.engine cimport Engine
-from xenia.domain.domain cimport Directory, Domain as DomainState
+from xenia.domain.domain cimport Directory, Domain
 from xenia.machine.machine cimport MachineMemory
 from xenia.hypervisor.run_loop cimport RunLoop
 
@@ -22,7 +22,7 @@ cdef class DomainHandle:
     cdef readonly int log_fd        # and from then on
     cdef readonly uint64_t nr_pages
     cdef Engine engine
-    cdef DomainState *domain
+    cdef Domain *domain
     cdef RunLoop loop
     cdef object threads, ended, failure, on_end, stale, report
     cdef bint running

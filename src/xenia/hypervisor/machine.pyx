@@ -23,7 +23,7 @@ from xenia.domain.audit cimport audit_domain
 from xenia.domain.crash cimport crash_report
 from xenia.domain.create cimport domain_create, domain_destroy, domain_hold_rings, vcpu_begin_on
 from xenia.domain.directory cimport directory_create, directory_release, directory_reserve, domain_leave
-from xenia.domain.domain cimport SHUTDOWN_NONE, SHUTDOWN_crash, Domain as DomainState, DomainCounts, Vcpu
+from xenia.domain.domain cimport SHUTDOWN_NONE, SHUTDOWN_crash, Domain, DomainCounts, Vcpu
 from xenia.domain.events cimport event_alloc_unbound, event_post
 from xenia.domain.pv.exits cimport on_exit
 from xenia.domain.time cimport clock_start, system_time, time_update, wallclock_update
@@ -124,7 +124,7 @@ cdef class DomainHandle:
     """A domain with its vcpu and processor, and the host threads that run it."""
 
     def __cinit__(self, MachineHandle hypervisor, int domid, uint64_t nr_pages, bint warped):
-        cdef DomainState *domain = NULL
+        cdef Domain *domain = NULL
         cdef int rc
         self.emergency_fd = self.log_fd = self.loop.alarm_fd = -1
         self.hypervisor = hypervisor
@@ -170,7 +170,7 @@ cdef class DomainHandle:
 
         ConfigError when they are not to be had.
         """
-        cdef DomainState *domain = self.domain
+        cdef Domain *domain = self.domain
         frames = self.hypervisor.memory.allocate(self.domid, self.nr_pages)
         domain.memory.tot_pages = self.nr_pages
         domain.memory.max_pages = max_pages
@@ -181,7 +181,7 @@ cdef class DomainHandle:
 
     def load(self, kernel: ElfKernel, ramdisk: bytes, command_line: str) -> None:
         """Take the memory and build the start of day in it."""
-        cdef DomainState *domain = self.domain
+        cdef Domain *domain = self.domain
         cdef Vcpu *vcpu = domain.vcpus[0]
         cdef MachineMemory memory = self.hypervisor.memory
         cdef uint64_t root

@@ -43,7 +43,7 @@ modify_ldt 154 -, setrlimit 160 164
 
 
 @dataclass(frozen=True)
-class Processor:
+class HostProcessor:
     """A processor as the kernel's filters see it: AUDIT_ARCH of linux/audit.h, and the number of each call."""
 
     audit: int
@@ -55,4 +55,4 @@ def _numbers(column: int) -> dict[str, int]:
     return {row[0]: int(row[column]) for row in rows if row[column] != "-"}
 
 
-PROCESSORS = {"x86_64": Processor(0xC000003E, _numbers(1)), "aarch64": Processor(0xC00000B7, _numbers(2))}
+PROCESSORS = {"x86_64": HostProcessor(0xC000003E, _numbers(1)), "aarch64": HostProcessor(0xC00000B7, _numbers(2))}

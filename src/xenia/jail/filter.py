@@ -13,7 +13,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from xenia.jail.calls import Processor
+from xenia.jail.calls import HostProcessor
 
 # linux/seccomp.h
 KILL_PROCESS, TRAP, ERRNO, ALLOW = 0x80000000, 0x00030000, 0x00050000, 0x7FFF0000
@@ -55,7 +55,7 @@ class Filter:
     otherwise: int = TRAP
     unmet: int | None = None
 
-    def program(self, processor: Processor) -> bytes:
+    def program(self, processor: HostProcessor) -> bytes:
         """The instructions, an array of struct sock_filter.  Names that the processor does not have are left out."""
         code = [
             _instruction(_LOAD, _ARCHITECTURE),

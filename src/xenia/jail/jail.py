@@ -18,7 +18,7 @@ from pathlib import Path
 
 from xenia.errors import ConfigError, HypervisorBug
 from xenia.jail import kernel, landlock
-from xenia.jail.calls import PROCESSORS, Processor
+from xenia.jail.calls import PROCESSORS, HostProcessor
 from xenia.jail.kinds import PROBE, PROBE_ANSWER, Kind, forgiving, process
 from xenia.jail.landlock import Right
 
@@ -42,7 +42,7 @@ class Walls:
     """
 
     landlock: int
-    filters: Processor | None
+    filters: HostProcessor | None
 
     @property
     def lacking(self) -> list[str]:

@@ -15,7 +15,7 @@ from xenia.abi.version import (
 )
 from xenia.abi.xen import Hypercall
 from xenia.hypercalls.document import document
-from xenia.hypercalls.rows import Guest, RowLock, Support
+from xenia.hypercalls.rows import GuestKind, RowLock, Support
 from xenia.hypercalls.table import rows
 from xenia.testing.still import CONTINUE, DONE, StillDomain
 
@@ -57,7 +57,7 @@ def test_each_row_says_its_lock_and_its_guests() -> None:
     locks = {row.name: row.lock for row in rows()}
     assert locks["mmu_update"] is RowLock.MMU
     assert locks["xen_version"] is RowLock.NONE
-    assert all(row.guests == (Guest.PV64,) for row in rows())
+    assert all(row.guests == (GuestKind.PV64,) for row in rows())
 
 
 @pytest.mark.parametrize("number", [11, 38, 39, 43, 50, 63, 64, 1000, 0x100000011, (1 << 64) - 1])

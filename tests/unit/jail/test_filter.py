@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from xenia.jail.calls import PROCESSORS, Processor
+from xenia.jail.calls import PROCESSORS, HostProcessor
 from xenia.jail.filter import ALLOW, ENOSYS, EPERM, KILL_PROCESS, TRAP, Filter, When, refusal
 from xenia.jail.kinds import PROBE, PROBE_ANSWER, Kind, process
 
@@ -41,7 +41,7 @@ def ask(program: bytes, audit: int, number: int, *arguments: int) -> int:
 class Asked:
     """A filter on one processor."""
 
-    def __init__(self, filter_: Filter, processor: Processor) -> None:
+    def __init__(self, filter_: Filter, processor: HostProcessor) -> None:
         self.program, self.processor = filter_.program(processor), processor
 
     def __call__(self, name: str, *arguments: int) -> int:
@@ -49,16 +49,16 @@ class Asked:
 
 
 @pytest.fixture(params=sorted(PROCESSORS))
-def processor(request: pytest.FixtureRequest) -> Processor:
+def processor(request: pytest.FixtureRequest) -> HostProcessor:
     return PROCESSORS[request.param]
 
 
-def test_a_call_is_allowed_answered_or_something_else(processor: Processor) -> None:
+def test_a_call_is_allowed_answered_or_something_else(processor: HostProcessor) -> None:
     asked = Asked(Filter({"read": None}, {"openat": EPERM}, ENOSYS), processor)
     assert [asked(name) for name in ("read", "openat", "write")] == [ALLOW, EPERM, ENOSYS]
 
 
-def test_a_condition_looks_at_masked_bits_of_an_argument(processor: Processor) -> None:
+def test_a_condition_looks_at_masked_bits_of_an_argument(processor: HostProcessor) -> None:
     condition = When(1, (2, 3), mask=0xF)
     asked = Asked(Filter({"ioctl": condition, "read": None}, otherwise=TRAP, unmet=EPERM), processor)
     assert asked("ioctl", 0, 2) == asked("ioctl", 0, 0x13) == ALLOW
@@ -66,18 +66,18 @@ def test_a_condition_looks_at_masked_bits_of_an_argument(processor: Processor) -
     assert asked("read") == ALLOW
 
 
-def test_another_processors_calls_end_the_process(processor: Processor) -> None:
+def test_another_processors_calls_end_the_process(processor: HostProcessor) -> None:
     program = process().program(processor)
     i386 = 0x40000003
     assert ask(program, i386, 11) == KILL_PROCESS  # execve there
 
 
-def test_calls_of_the_x32_abi_are_none(processor: Processor) -> None:
+def test_calls_of_the_x32_abi_are_none(processor: HostProcessor) -> None:
     program = Filter({"read": None}).program(processor)
     assert ask(program, processor.audit, 0x40000000 | processor.numbers["read"]) == TRAP
 
 
-def test_no_kind_of_thread_maps_code_or_starts_a_process(processor: Processor) -> None:
+def test_no_kind_of_thread_maps_code_or_starts_a_process(processor: HostProcessor) -> None:
     for filter_ in (process(), *(kind.filter for kind in Kind)):
         asked = Asked(filter_, processor)
         assert asked("mmap", 0, 4096, 3) == ALLOW
@@ -91,7 +91,7 @@ def test_no_kind_of_thread_maps_code_or_starts_a_process(processor: Processor) -
         assert asked("clone3") == ENOSYS  # the C library then uses clone, which can be looked at
 
 
-def test_threads_that_run_a_guest_or_its_disks_start_no_threads_and_open_nothing(processor: Processor) -> None:
+def test_threads_that_run_a_guest_or_its_disks_start_no_threads_and_open_nothing(processor: HostProcessor) -> None:
     for kind in (Kind.VCPU, Kind.ALARM, Kind.WORKER):
         asked = Asked(kind.filter, processor)
         assert asked("clone", CLONE_THREAD) == TRAP
@@ -99,7 +99,7 @@ def test_threads_that_run_a_guest_or_its_disks_start_no_threads_and_open_nothing
         assert asked("kill", os.getpid()) == asked("tgkill", os.getpid()) == TRAP
 
 
-def test_a_jailed_process_signals_itself_only_and_types_into_no_terminal(processor: Processor) -> None:
+def test_a_jailed_process_signals_itself_only_and_types_into_no_terminal(processor: HostProcessor) -> None:
     asked = Asked(process(), processor)
     assert asked("kill", os.getpid()) == ALLOW
     assert asked("kill", os.getppid()) == EPERM
@@ -108,7 +108,7 @@ def test_a_jailed_process_signals_itself_only_and_types_into_no_terminal(process
     assert asked("prlimit64", 0, 7, 0x1000) == EPERM
 
 
-def test_the_kernel_tells_that_a_process_is_jailed(processor: Processor) -> None:
+def test_the_kernel_tells_that_a_process_is_jailed(processor: HostProcessor) -> None:
     for filter_ in (process(), Kind.SERVICE.filter):
         assert Asked(filter_, processor)("prctl", PROBE) == refusal(PROBE_ANSWER)
 
@@ -117,7 +117,7 @@ def test_a_vcpus_thread_needs_few_calls() -> None:
     assert len(Kind.VCPU.filter.allowed) <= 36
 
 
-def test_each_narrower_kind_allows_no_more_than_the_process(processor: Processor) -> None:
+def test_each_narrower_kind_allows_no_more_than_the_process(processor: HostProcessor) -> None:
     everything = process().allowed
     for kind in Kind:
         assert kind.filter.allowed.keys() <= everything.keys()

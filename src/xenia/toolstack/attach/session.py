@@ -32,7 +32,7 @@ _RETRY = 20
 _WATCHED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGWINCH, signal.SIGCONT)
 
 
-class Console(Protocol):
+class ConsoleInput(Protocol):
     """What a session needs of a domain's console."""
 
     def offer(self, data: bytes) -> int:
@@ -183,7 +183,7 @@ class Session:
     def __init__(
         self,
         terminal: Terminal,
-        console: Console,
+        console: ConsoleInput,
         line: Line,
         output: Output,
         waker: Waker,
