@@ -29,6 +29,9 @@ cdef enum:                  # segment registers in machine-encoding order
     SREG_ES, SREG_CS, SREG_SS, SREG_DS, SREG_FS, SREG_GS
 
 cdef enum:
+    CR0_TS = 1 << 3
+
+cdef enum:
     EFLAGS_CF = 1 << 0
     EFLAGS_PF = 1 << 2
     EFLAGS_AF = 1 << 4

@@ -68,7 +68,7 @@ cdef void begin(Domain *domain, Machine *machine, uint16_t domid, Processor *pro
     memory_add_processor(&domain.memory, processor)
     domain.memory.domid = domid
     domain.memory.preempt = &domain.links.preempt
-    pv_mmu_init(&domain.mmu, &domain.memory)
+    pv_mmu_init(&domain.mmu, &domain.memory, domain.abi.levels)
 
 
 cdef bint shared_info_create(Domain *domain) noexcept nogil:

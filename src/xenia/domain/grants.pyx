@@ -29,6 +29,7 @@ from xenia.domain.directory cimport domain_enter, domain_leave, domain_use
 from xenia.domain.written cimport frame_written
 from xenia.machine.lock cimport lock, unlock
 from xenia.machine.machine cimport frame_words
+from xenia.machine.paging cimport PAGE_SIZE
 from xenia.mm.references cimport get_granted, put_granted
 
 cdef extern from *:
@@ -52,7 +53,6 @@ cdef enum:
     RECORDS_SHIFT = 9
     RECORDS = 1 << RECORDS_SHIFT
     RETRIES = 5             # of an entry that changes while it is taken
-    PAGE_SIZE = 4096
 
 cdef struct Claim:          # what an entry said when its flags were set
     uint64_t mfn

@@ -56,11 +56,11 @@ from xenia.hypercalls.guest cimport from_guest, own_domain, to_guest
 from xenia.hypercalls.table cimport HYPERCALL_CONTINUE
 from xenia.machine.lock cimport lock, unlock
 from xenia.machine.machine cimport FRAME_WRITABLE
+from xenia.machine.paging cimport PAGE_SIZE
 from xenia.mm.memory cimport mm_wrote
 from xenia.mm.references cimport get_page, get_page_type, put_page, put_page_type
 
 cdef enum:
-    PAGE_SIZE = 4096
     DOM0 = 0                    # is there for every guest to see, with a table of one frame, and grants nothing
     DOM0_ENTRIES = 512
 

@@ -26,6 +26,7 @@ from xenia.machine.free_frames cimport (
     free_frames_end, free_frames_init, free_frames_put, free_frames_take, free_frames_take_extent,
 )
 from xenia.machine.lock cimport RANK_MACHINE, lock, lock_init, unlock
+from xenia.machine.paging cimport PAGE_ACCESSED, PAGE_NX, PAGE_PRESENT, PAGE_SIZE
 
 from xenia.errors import ConfigError
 
@@ -37,7 +38,6 @@ cdef extern from "<sys/mman.h>" nogil:
     int PROT_NONE, PROT_READ, PROT_WRITE, MAP_SHARED, MAP_PRIVATE, MAP_ANONYMOUS, MAP_NORESERVE, MAP_FIXED, MADV_REMOVE
 
 cdef enum:
-    PAGE_SIZE = 4096
     # From so many frames on, giving them back to the host is quicker than clearing them.
     LONG_RUN = 16
     MAX_RUN = 512
@@ -47,13 +47,13 @@ cdef enum:
     GUARD_BEFORE = 1 << 30
     LITTLE_GUARD = 1 << 20      # where the process may have only so much address space (ulimit -v)
     # M2P entries of page tables: present, accessed; supervisor, read-only, and never executed.
-    TABLE = 0x21
+    TABLE = PAGE_PRESENT | PAGE_ACCESSED
 
 # All that a frame number of 32 bits names: 16 TiB.  A process has 128: where it has no room for that any more, less is
 # better than nothing.
 cdef size_t[4] GUARDS_BEHIND = [<size_t>1 << 44, <size_t>1 << 40, <size_t>1 << 32, LITTLE_GUARD]
 
-cdef uint64_t LEAF = <uint64_t>1 << 63 | 0x21
+cdef uint64_t LEAF = PAGE_NX | TABLE
 
 
 cdef uint64_t machine_alloc(Machine *machine, uint16_t owner) noexcept nogil:

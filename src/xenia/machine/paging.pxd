@@ -23,6 +23,8 @@ cdef extern from *:
     """
     #define XENIA_PAGE_NX           (1ULL << 63)
     #define XENIA_LOWER_HALF_END    (1ULL << 47)    /* of the canonical addresses of four levels */
+    #define XENIA_UPPER_HALF_START  (~0ULL << 47)
     """
     const uint64_t PAGE_NX "XENIA_PAGE_NX"
     const uint64_t LOWER_HALF_END "XENIA_LOWER_HALF_END"
+    const uint64_t UPPER_HALF_START "XENIA_UPPER_HALF_START"

@@ -8,9 +8,7 @@ from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_FIXED, MAP_NORESERVE, MAP
 from posix.types cimport off_t
 from posix.mman cimport PROT_NONE, PROT_READ, PROT_WRITE, mmap, munmap
 
-cdef enum:
-    PAGE_SHIFT = 12
-    PAGE_SIZE = 4096
+from xenia.machine.paging cimport PAGE_SHIFT, PAGE_SIZE
 
 
 cdef class Window:

@@ -8,11 +8,11 @@ from posix.unistd cimport write
 
 from xenia.foreign.frames cimport Frames, Granted
 from xenia.machine.lock cimport Lock, lock, unlock
+from xenia.machine.paging cimport PAGE_SIZE
 
 cdef enum:
     NR_REFS = 4096
     NR_PORTS = 64
-    PAGE_SIZE = 4096
 
 cdef struct Grant:
     uint32_t frame

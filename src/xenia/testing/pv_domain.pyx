@@ -21,7 +21,7 @@ from xenia.machine.machine cimport (
 )
 from xenia.machine.lock cimport lock, unlock
 from xenia.mm.access cimport copy_from_guest, copy_to_guest
-from xenia.mm.memory cimport DomainMemory, memory_add_processor
+from xenia.mm.memory cimport DomainMemory, memory_add_processor, mm_dirty
 from xenia.mm.pv.audit cimport audit
 from xenia.mm.pv.descriptors cimport (
     find_descriptor, map_ldt_page, perdomain_create, perdomain_destroy, release_gdt, set_gdt, set_ldt,
@@ -66,17 +66,23 @@ class FrameState(NamedTuple):
     linear: int
 
 
+cdef void note_dirty(void *argument, uint64_t mfn) noexcept nogil:
+    (<unsigned char *>argument)[mfn] = 1
+
+
 cdef class PvDomain:
     """`pages` frames (at most 512) of `machine`, or of machine memory of its own."""
 
     cdef readonly MachineMemory machine
     cdef readonly RecordingProcessor processor
+    cdef readonly list processors  # type: list[RecordingProcessor]
     cdef readonly list frames  # type: list[int]
     cdef readonly int domid
     cdef DomainMemory memory
     cdef PvMmu mmu
     cdef VcpuMmu vcpu
     cdef bint dead
+    cdef bytearray log      # a byte for each frame of the machine: whether it was told of since the log began
     cdef dict held          # how often Xen holds which frame, to write to it
     cdef volatile bint writing
     cdef readonly int nr_written
@@ -86,12 +92,13 @@ cdef class PvDomain:
         self.machine = machine if machine is not None else MachineMemory((pages + 64) << 12, scatter)
         self.processor = RecordingProcessor()
         self.processor.attach(self.machine.machine)
+        self.processors = [self.processor]
         self.domid = domid
         self.memory.machine = self.machine.machine
         self.memory.domid = domid
         self.memory.max_pages = 1 << 20
         memory_add_processor(&self.memory, &self.processor.state.processor)
-        pv_mmu_init(&self.mmu, &self.memory)
+        pv_mmu_init(&self.mmu, &self.memory, NR_TABLES)
         self.mmu.writable_pagetables = True
         perdomain_create(&self.mmu)
         self.held = {}
@@ -106,6 +113,21 @@ cdef class PvDomain:
         self.processor.state.processor.ops.load_root(&self.processor.state.processor, self.vcpu.root_kernel, False)
         set_gdt(&self.mmu, &self.vcpu, NULL, 0)
         self.processor.forget()
+
+    def add_processor(self) -> RecordingProcessor:
+        """One more vcpu's, on the same page tables; its number is its place in `processors`."""
+        cdef RecordingProcessor processor = RecordingProcessor()
+        processor.attach(self.machine.machine)
+        memory_add_processor(&self.memory, &processor.state.processor)
+        processor.state.processor.ops.load_root(&processor.state.processor, self.vcpu.root_kernel, False)
+        processor.forget()
+        self.processors.append(processor)
+        return processor
+
+    def run_on(self, number: int) -> None:
+        """The hypercalls from here on are made by that processor's vcpu, and it is the one that touches."""
+        self.vcpu.number = number
+        self.processor = self.processors[number]
 
     cdef void build_tables(self) except *:
         cdef Machine *machine = self.machine.machine
@@ -125,6 +147,8 @@ cdef class PvDomain:
         mfns = list(self.machine.allocate(self.domid, count))
         self.frames += mfns
         self.memory.tot_pages += len(mfns)
+        for mfn in mfns:
+            mm_dirty(&self.memory, mfn)
         return mfns
 
     def release(self, mfn: int) -> bool:
@@ -185,7 +209,27 @@ cdef class PvDomain:
         """Every disagreement between the frame table and what holds frames, and every translation that is still cached
         and should not be."""
         held = {mfn: (times, times) for mfn, times in self.held.items()}
-        return audit(&self.mmu, &self.vcpu, held, {}) + self.processor.dangerous(self.domid)
+        found = audit(&self.mmu, &self.vcpu, held, {})
+        for processor in self.processors:
+            found += (<RecordingProcessor>processor).dangerous(self.domid)
+        return found
+
+    # --- what is written ---
+
+    def log_dirty(self) -> None:
+        """Begin the log of frames that are written to or may be."""
+        cdef unsigned char[::1] view
+        self.log = bytearray(self.machine.nr_frames)
+        view = self.log
+        self.memory.dirty_argument = &view[0]
+        self.memory.dirty = note_dirty
+
+    def logged(self) -> set[int]:
+        """The frames of the log; it begins anew."""
+        found = {mfn for mfn, told in enumerate(self.log) if told}
+        for mfn in found:
+            self.log[<Py_ssize_t>mfn] = 0
+        return found
 
     # --- what a guest does ---
 

@@ -3,7 +3,6 @@ from libc.stdint cimport uint64_t
 from xenia.domain.domain cimport Vcpu
 
 cdef enum:
-    CR0_TS = 1 << 3
     CR4_DE = 1 << 3
 
 cdef void taskswitch(Vcpu *vcpu, bint set) noexcept nogil               # the guest's CR0.TS

@@ -8,6 +8,7 @@ from libc.stdint cimport uint64_t
 
 from xenia.abi.errno cimport XEN_EINVAL, XEN_ENODEV, XEN_EPERM
 from xenia.abi.xen cimport HYPERVISOR_VIRT_END
+from xenia.cpu.context cimport CR0_TS
 from xenia.domain.domain cimport Vcpu
 from xenia.machine.lock cimport lock, unlock
 from xenia.mm.pv.update cimport new_base_pointer

@@ -2,10 +2,11 @@
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from xenia.cpu.context cimport SegmentDescriptor
 from xenia.domain.domain cimport Vcpu
+from xenia.machine.paging cimport LOWER_HALF_END, UPPER_HALF_START
 
 
 cdef inline bint is_canonical(uint64_t va) noexcept nogil:
-    return va < <uint64_t>1 << 47 or va >= <uint64_t>0xffff8 << 44
+    return va < LOWER_HALF_END or va >= UPPER_HALF_START
 
 
 # Whether an iret to ring 3 could load the context's CS, SS and RIP: 0, or the vector that it raises, with *error.

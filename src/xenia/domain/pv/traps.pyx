@@ -16,7 +16,7 @@ from xenia.abi.xen cimport (
     FLAT_RING3_CS32, FLAT_RING3_CS64, FLAT_RING3_SS, HYPERVISOR_VIRT_END, HYPERVISOR_VIRT_START, PERDOMAIN_VIRT_START,
     trap_info_t,
 )
-from xenia.cpu.context cimport CONTEXT_FLAGS, EFLAGS_DF, EFLAGS_RF, EFLAGS_TF, RSP, Context
+from xenia.cpu.context cimport CONTEXT_FLAGS, CR0_TS, EFLAGS_DF, EFLAGS_RF, EFLAGS_TF, RSP, Context
 from xenia.cpu.processor cimport (
     LEAVE, PFEC_FETCH, PFEC_PRESENT, PFEC_RESERVED, PFEC_USER, PFEC_WRITE, RESUME, TRAP_AC, TRAP_BP, TRAP_DB, TRAP_DF,
     TRAP_GP, TRAP_NM, TRAP_NMI, TRAP_NP, TRAP_OF, TRAP_PF, TRAP_SS, TRAP_TS, TRAP_UD,
@@ -24,7 +24,6 @@ from xenia.cpu.processor cimport (
 from xenia.domain.domain cimport SHUTDOWN_NONE, Vcpu
 from xenia.domain.lifecycle cimport domain_crash
 from xenia.domain.pv.bounce64 cimport BOUNCE_ERROR_CODE, BOUNCE_MASK_EVENTS, IRET_CRASHED
-from xenia.domain.pv.control cimport CR0_TS
 from xenia.domain.pv.cpuid cimport emulate_forced
 from xenia.domain.pv.emulate cimport emulate_privileged
 from xenia.domain.pv.instruction cimport EMULATE_DONE, EMULATE_FAULT, EMULATE_UNHANDLED, Fault

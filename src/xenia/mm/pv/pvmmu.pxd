@@ -39,7 +39,7 @@ cdef enum:
     LDT_PAGES = 16
 
 # The rules of PV page tables, hung into `memory`; it has its machine and number already, and no frames yet.
-cdef void pv_mmu_init(PvMmu *mmu, DomainMemory *memory) noexcept nogil
+cdef void pv_mmu_init(PvMmu *mmu, DomainMemory *memory, unsigned levels) noexcept nogil
 
 # --- what one entry of a validated table holds.  `level` is the table's, 1 to 4; `table` its mfn.
 cdef int get_entry(PvMmu *mmu, int level, uint64_t table, uint64_t entry) noexcept nogil

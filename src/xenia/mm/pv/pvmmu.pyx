@@ -40,7 +40,6 @@ from xenia.mm.references cimport (
 from xenia.mm.walk cimport pte_mfn
 
 cdef enum:
-    LEVELS = 4
     TABLE = PAGE_PRESENT | PAGE_ACCESSED    # of the hypervisor's own tables: supervisor, read-only
     CACHE_ATTRIBUTES = PAGE_PWT | PAGE_PCD
     # What no entry above L1 may carry; L1 entries may be global.
@@ -53,13 +52,13 @@ RULES.promote = promote
 RULES.demote = demote
 
 
-cdef void pv_mmu_init(PvMmu *mmu, DomainMemory *memory) noexcept nogil:
+cdef void pv_mmu_init(PvMmu *mmu, DomainMemory *memory, unsigned levels) noexcept nogil:
     mmu.memory = memory
     mmu.perdomain_l1 = mmu.perdomain_l2 = mmu.perdomain_l3 = INVALID_M2P_ENTRY
     mmu.gdt_null = mmu.gdt_reserved = INVALID_M2P_ENTRY
     memory.rules = &RULES
     memory.kind = mmu
-    memory.levels = LEVELS
+    memory.levels = levels
     memory.hole_start = LOWER_HALF_END
     memory.hole_end = HYPERVISOR_VIRT_END
 

@@ -4,8 +4,8 @@
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 from xenia.cpu.context cimport (
-    CONTEXT_FLAGS, CONTEXT_SEGMENTS, EFLAGS_RF, EFLAGS_TF, SREG_CS, SREG_SS, STATE_CONTROL, STATE_DEBUG, STATE_FPU,
-    STATE_GENERAL, STATE_SEGMENTS, STATE_TABLES, STATE_TSC, Context, SegmentDescriptor,
+    CONTEXT_FLAGS, CONTEXT_SEGMENTS, CR0_TS, EFLAGS_RF, EFLAGS_TF, SREG_CS, SREG_SS, STATE_CONTROL, STATE_DEBUG,
+    STATE_FPU, STATE_GENERAL, STATE_SEGMENTS, STATE_TABLES, STATE_TSC, Context, SegmentDescriptor,
 )
 from xenia.cpu.cpuid cimport cpuid_policy
 from xenia.cpu.engines.emulated.emulator cimport Emulator
@@ -21,7 +21,6 @@ cdef enum:
     DF = 0x400
     CR0_PE = 1
     CR0_MP = 2
-    CR0_TS = 8
     CR0_ET = 0x10
     CR0_NE = 0x20
     CR0_WP = 0x10000
