@@ -54,7 +54,7 @@ class Program:
         The program leaves with any exception, and with syscall eax=0; other calls go on: 1 to user mode, 2 to kernel
         mode, 3 entry edi of the page table becomes rsi, 4 the same without a flush, 5 byte esi is written to address
         rdi from outside, 6 nothing, 7 with edi as flags, 8 with the page tables of frame edi, 9 the same as user mode's
-        own.
+        own, 10 after all registers were pulled and pushed again.
         """
         ...
     def kick(self) -> None:

@@ -54,6 +54,7 @@ cdef enum:
     CALL_FLAGS = 7          # go on with rdi as flags
     CALL_ROOT = 8           # go on with the page tables of frame rdi
     CALL_USER_ROOT = 9      # the same, and they are user mode's own
+    CALL_REGISTERS = 10     # all registers are pulled, and pushed again
     L4 = 0x70               # frames of the page tables
     L3 = 0x71
     L2 = 0x72
@@ -96,6 +97,9 @@ cdef int on_exit(void *opaque, Exit *exit) noexcept nogil:
         context.dirty |= CONTEXT_FLAGS
     elif context.gpr[RAX] == CALL_ROOT or context.gpr[RAX] == CALL_USER_ROOT:
         run.processor.ops.load_root(run.processor, context.gpr[RDI], context.gpr[RAX] == CALL_USER_ROOT)
+    elif context.gpr[RAX] == CALL_REGISTERS:
+        run.processor.ops.pull(run.processor, STATE_ALL)
+        run.processor.ops.push(run.processor, STATE_ALL)
     elif context.gpr[RAX] == CALL_EXIT:
         return LEAVE
     return RESUME
@@ -155,7 +159,7 @@ cdef class Program:
         The program leaves with any exception, and with syscall eax=0; other calls go on: 1 to user mode, 2 to kernel
         mode, 3 entry edi of the page table becomes rsi, 4 the same without a flush, 5 byte esi is written to address
         rdi from outside, 6 nothing, 7 with edi as flags, 8 with the page tables of frame edi, 9 the same as user mode's
-        own.
+        own, 10 after all registers were pulled and pushed again.
         """
         cdef bint left
         with nogil:
