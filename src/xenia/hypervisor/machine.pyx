@@ -80,7 +80,7 @@ cdef class MachineHandle:
     engine      what runs guest code, by its name in cpu/registry
     """
 
-    def __cinit__(self, memory, scatter=None, check=False, confine=True):
+    def __cinit__(self, memory, scatter=None, check=False, confine=True, engine=DEFAULT):
         if check:
             watch_locks(True)
         self.directory = directory_create()
