@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
-from hypothesis import given, strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from tests.unit.backends.console.conftest import Frontend
 from tests.unit.backends.console.test_queue import Glass, notifications
@@ -80,6 +80,7 @@ class Bench:
         )  # fmt: skip
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(before=st.lists(_step, max_size=20), after=st.lists(_step, max_size=12))
 def test_a_console_that_was_made_anew_goes_on_as_it_was(
     before: list[tuple[str, Any]], after: list[tuple[str, Any]]

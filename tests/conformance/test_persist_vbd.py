@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from tests.unit.backends.vbd.conftest import Blkfront
 from xenia.abi.blkif import Operation
@@ -153,6 +153,7 @@ def benches(kind: str, **options: bool) -> Iterator[list[Bench]]:
         ("memory", {"listens": True, "persistent": True}),
     ],
 )
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(before=_batches, after=_batches)
 def test_a_disk_that_was_made_anew_goes_on_as_it_was(
     kind: str, options: dict[str, bool], before: list[list[Asked]], after: list[list[Asked]]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from tests.unit.xenstore.conftest import Speaker
 from tests.unit.xenstore.test_ring import Frontend
@@ -122,7 +122,7 @@ class Bench:
         return self.do([*asked, *last])
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(before=_steps, after=_steps)
 def test_a_store_that_was_made_anew_goes_on_as_it_was(before: list[Any], after: list[Any]) -> None:
     check(
@@ -299,7 +299,7 @@ class PageBench:
         return None
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(before=_pieces, after=_pieces)
 def test_a_guest_whose_messages_are_half_sent_goes_on_with_the_other_half(before: list[Any], after: list[Any]) -> None:
     check(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from xenia.rings.fault import RingFault
 from xenia.rings.pipe import Reader, Writer
@@ -30,6 +30,7 @@ class Ends:
         return self.memory[:16] == self.memory[-16:] == b"\xee" * 16
 
 
+@settings(deadline=None)
 @given(
     order=st.integers(0, 10),
     start=index,
@@ -53,6 +54,7 @@ def test_what_is_put_is_taken_in_order_from_any_index(order: int, start: int, pi
     assert ends.is_whole
 
 
+@settings(deadline=None)
 @given(order=st.integers(0, 10), cons=index, prod=index)
 def test_indices_that_cannot_be_are_a_fault_and_change_nothing(order: int, cons: int, prod: int) -> None:
     ends = Ends(1 << order, 0)
