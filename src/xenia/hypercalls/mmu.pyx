@@ -1,6 +1,6 @@
 """mmu_update, update_va_mapping, mmuext_op, set_gdt and update_descriptor (public/xen.h): the hypercalls' arguments.
 
-What they do is in mm/update and mm/descriptors.  A batch that was preempted is continued Xen's way: the array pointer
+What they do is in mm/pv/update and mm/pv/descriptors.  A batch that was preempted is continued Xen's way: the array pointer
 moves on, and the top bit of the count says that *done_out already holds what the earlier parts have done.
 """
 

@@ -162,7 +162,7 @@ cdef void put_entry(PvMmu *mmu, int level, uint64_t table, uint64_t entry) noexc
         return
     if level == FRAME_L1:
         if memory.machine.frames[mfn].owner != memory.domid:
-            return                  # another domain's, by a grant: its handle holds it (mm/foreign)
+            return                  # another domain's, by a grant: its handle holds it (mm/pv/foreign)
         if entry & PAGE_RW:
             put_page_type(memory, mfn)
         elif mmu.ldt_mapped and memory.machine.frames[mfn].type == FRAME_SEG_DESC:
