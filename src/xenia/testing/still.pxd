@@ -21,6 +21,7 @@ cdef class StillDomain:
     cdef Others others
     cdef Domain *domain
     cdef RecordingProcessor processor
+    cdef list more_processors       # of the vcpus beyond the first
     cdef Listener listener
     cdef bint sends_back
     cdef readonly int nr_heard      # events that the listener answered

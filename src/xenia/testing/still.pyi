@@ -81,6 +81,9 @@ class StillDomain:
     def destroy(self) -> int:
         """End it as the toolstack does; how many of its frames others still hold."""
         ...
+    def add_vcpu(self) -> int:
+        """One vcpu more, down; its number."""
+        ...
     def call(self, number: int, *arguments: int) -> int:
         """Make one hypercall: its result, CONTINUE or DONE."""
         ...

@@ -15,7 +15,7 @@ from xenia.cpu.processor cimport LEAVE
 from xenia.domain.audit cimport audit_domain
 from xenia.domain.channels cimport event_channel
 from xenia.domain.clock cimport RUNSTATE_running
-from xenia.domain.create cimport domain_create, domain_destroy, domain_hold_rings, vcpu_begin_on
+from xenia.domain.create cimport domain_create, domain_destroy, domain_hold_rings, vcpu_begin_on, vcpu_create
 from xenia.domain.directory cimport directory_create, directory_reserve, domain_leave
 from xenia.domain.domain cimport Domain, Vcpu
 from xenia.domain.events cimport (
@@ -196,6 +196,15 @@ cdef class StillDomain:
         with nogil:
             left = domain_destroy(self.domain)
         return left
+
+    def add_vcpu(self) -> int:
+        """One vcpu more, down; its number."""
+        cdef RecordingProcessor processor = RecordingProcessor()
+        processor.attach(self.memory.machine)
+        if vcpu_create(self.domain, &processor.state.processor) == NULL:
+            raise ValueError("there can be no vcpu more")
+        self.more_processors = [*(self.more_processors or ()), processor]
+        return self.domain.nr_vcpus - 1
 
     # --- hypercalls
 

@@ -61,6 +61,31 @@ def test_the_last_vcpu_that_goes_down_powers_off(domain: StillDomain) -> None:
     assert domain.shutdown == 0
 
 
+def test_vcpu_op_is_about_the_vcpu_that_it_names(domain: StillDomain) -> None:
+    other = domain.add_vcpu()
+    assert vcpu_op(domain, IS_UP, vcpu=other) == 0
+    assert vcpu_op(domain, UP, vcpu=other) == 0
+    assert vcpu_op(domain, IS_UP, vcpu=other) == 1
+    assert vcpu_op(domain, SEND_NMI, vcpu=other) == 0
+    assert not domain.nmi_pending
+    assert vcpu_op(domain, SET_PERIODIC, bytes(8), vcpu=other + 1) == -Errno.ENOENT
+
+
+def test_a_one_shot_timer_is_a_vcpus_own_affair(domain: StillDomain) -> None:
+    other = domain.add_vcpu()
+    assert vcpu_op(domain, SET_SINGLESHOT, struct.pack("=QII", 10**12, 0, 0), vcpu=other) == -Errno.EINVAL
+    assert vcpu_op(domain, STOP_SINGLESHOT, vcpu=other) == -Errno.EINVAL
+
+
+def test_a_vcpu_that_goes_down_leaves_the_domain_running_while_another_is_up(domain: StillDomain) -> None:
+    other = domain.add_vcpu()
+    assert vcpu_op(domain, UP, vcpu=other) == 0
+    assert vcpu_op(domain, DOWN) == 0
+    assert (domain.shutdown, vcpu_op(domain, IS_UP)) == (-1, 0)
+    assert vcpu_op(domain, DOWN, vcpu=other) == 0
+    assert domain.shutdown == 0
+
+
 def test_an_nmi_is_sent_without_an_argument(domain: StillDomain) -> None:
     assert vcpu_op(domain, SEND_NMI, b"x") == -Errno.EINVAL
     assert not domain.nmi_pending
