@@ -1,7 +1,7 @@
 """mmu_update, update_va_mapping, mmuext_op, set_gdt and update_descriptor (public/xen.h): the hypercalls' arguments.
 
-What they do is in mm/pv/update and mm/pv/descriptors.  A batch that was preempted is continued Xen's way: the array pointer
-moves on, and the top bit of the count says that *done_out already holds what the earlier parts have done.
+What they do is in mm/pv/update and mm/pv/descriptors.  A batch that was preempted is continued Xen's way: the array
+pointer moves on, and the top bit of the count says that *done_out already holds what the earlier parts have done.
 """
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
