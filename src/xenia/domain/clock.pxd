@@ -36,7 +36,7 @@ cdef struct Clock:
 
 # A vcpu's.  Times are ns of system time, 0: not set.
 #   lock    none: the domain's own thread.
-#   saved   singleshot and periodic; the guest registers its time_info again.
+#   saved   all.  A guest that suspends itself registers its time_info again.
 cdef struct VcpuTimers:
     uint64_t singleshot_expires     # VCPUOP_set_singleshot_timer, set_timer_op
     uint64_t periodic_period        # ns
@@ -47,7 +47,7 @@ cdef struct VcpuTimers:
 
 # A vcpu's: how long it has been in which state.
 #   lock    none: the domain's own thread.
-#   saved   all but `va`, which the guest registers again.
+#   saved   all.  A guest that suspends itself registers `va` again.
 cdef struct Runstate:
     int32_t state                   # RUNSTATE_*
     uint64_t since                  # ns of system time

@@ -29,7 +29,7 @@ cdef struct Directory:
     volatile uint8_t taken[NR_DOMIDS]   # numbers of domains whose state lives, here or no longer
 
 #   lock    none, but for what its nouns say: the domain's own thread.  `blocked` is read by whoever sends it an event.
-#   saved   context, is_up, what is in *info; the processor is a new one, and gets all from here.
+#   saved   context, is_up, blocked, info and where it is; the processor is a new one, and gets all from here.
 cdef struct Vcpu:
     Context context
     Domain *domain

@@ -42,7 +42,7 @@ cdef struct EventBucket:
 # A domain's.
 #   lock    the Directory's for what has two ends (state, remote*, notify_fd, listener); the rest is the domain's own
 #           thread's.
-#   saved   no: who is at the other end binds anew, and a guest that was suspended does as well.
+#   saved   all but who is at the other end, who binds anew.  A guest that suspends itself gives all of it up.
 cdef struct EventState:
     EventBucket *buckets[2048]
     volatile uint32_t valid_ports   # channels below exist; ports above are -EINVAL to everything
@@ -54,7 +54,7 @@ cdef struct EventState:
 
 # A vcpu's.
 #   lock    none: the domain's own thread.
-#   saved   no, as the domain's.
+#   saved   all, as the domain's.
 cdef struct VcpuEvents:
     uint32_t virq_port[24]
     evtchn_fifo_control_block_t *fifo_control       # in a frame that EVTCHNOP_init_control holds; NULL none

@@ -9,7 +9,7 @@ cdef struct GrantRecord:    # what others hold of one grant reference of the dom
     uint32_t writers
 
 #   lock    memory.lock.
-#   saved   no: a guest that was suspended sets its table up anew, and its backends let go of all before.
+#   saved   version and entries; nobody holds any then.  A guest that suspends itself sets its table up anew.
 cdef struct GrantState:
     uint32_t version
     uint64_t frames[64]

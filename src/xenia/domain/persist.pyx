@@ -9,12 +9,12 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from xenia.abi.memory cimport e820_entry_t
-from xenia.abi.xen cimport VMASST_TYPE_writable_pagetables, trap_info_t, vcpu_info_t
+from xenia.abi.xen cimport INVALID_M2P_ENTRY, VMASST_TYPE_writable_pagetables, trap_info_t, vcpu_info_t
 from xenia.cpu.persist cimport context_restore, context_save
 from xenia.domain.time cimport system_time
 from xenia.domain.vcpu_state cimport Callback
 from xenia.machine.lock cimport lock, unlock
-from xenia.machine.machine cimport FRAME_L4
+from xenia.machine.machine cimport FRAME_L4, FRAME_WRITABLE
 from xenia.mm.pv.descriptors cimport set_gdt, set_ldt
 from xenia.mm.references cimport get_page_and_type
 
@@ -80,18 +80,20 @@ cdef int clock_restore(Domain *domain, object saved) except -1:
     cdef Clock *clock = &domain.clock
     cdef uint64_t ns = saved.system_time, tsc = saved.tsc
     cdef uint64_t ticks = tsc - domain.vcpus[0].processor.ops.read_tsc(domain.vcpus[0].processor)
+    cdef uint64_t passed = clock.host_clock(clock.host_argument) - clock.host_base
     clock.tsc_offset += <int64_t>ticks
-    clock.warp += ns
-    clock.wall_base_ns -= ns
+    clock.warp = ns - passed
+    clock.wall_base_ns += passed - ns
     domain.vcpus[0].processor.ops.set_tsc_offset(domain.vcpus[0].processor, clock.tsc_offset)
     clock.version += 1
     fence_all()
-    clock.tsc_stamp += ticks
-    clock.stime_stamp += ns
+    clock.tsc_stamp = tsc
+    clock.stime_stamp = ns
     fence_all()
     clock.version += 1
-    clock.host_tsc += ticks
-    clock.calibrate_at += ns
+    clock.host_tsc = tsc
+    clock.host_stamp = clock.host_base + passed
+    clock.calibrate_at = ns + clock.interval
     return 0
 
 
@@ -131,12 +133,18 @@ cdef object vcpu_save(Vcpu *vcpu):
         pci_cf8=vcpu.ports.pci_cf8,
         cmos_index=vcpu.ports.cmos_index,
         info=bytes((<uint8_t *>vcpu.info)[:sizeof(vcpu_info_t)]),
+        info_frame=None if vcpu.info_mfn == INVALID_M2P_ENTRY else vcpu.info_mfn,
+        info_offset=0 if vcpu.info_mfn == INVALID_M2P_ENTRY else <uint64_t>vcpu.info & 0xfff,
+        blocked=vcpu.blocked,
         timer_expires=vcpu.timers.singleshot_expires,
         periodic_period=vcpu.timers.periodic_period,
         periodic_expires=vcpu.timers.periodic_expires,
+        poll_expires=vcpu.timers.poll_expires,
+        time_info_va=vcpu.timers.time_info_va,
         runstate=vcpu.runstate.state,
         runstate_entry=vcpu.runstate.since,
         runstate_time=tuple(vcpu.runstate.time[i] for i in range(4)),
+        runstate_va=vcpu.runstate.va,
         is_up=vcpu.is_up,
     )
 
@@ -166,14 +174,35 @@ cdef int vcpu_restore(Vcpu *vcpu, object saved) except -1:
     vcpu.ports.pci_cf8, vcpu.ports.cmos_index = saved.pci_cf8, saved.cmos_index
     for i in range(2):
         vcpu.control.mc_ctl2[i] = saved.mc_ctl2[i]
+    if saved.info_frame is not None:
+        place_info(vcpu, saved.info_frame, saved.info_offset)
     memcpy(vcpu.info, &info[0], sizeof(vcpu_info_t))
+    vcpu.blocked = saved.blocked
     vcpu.timers.singleshot_expires = saved.timer_expires
     vcpu.timers.periodic_period, vcpu.timers.periodic_expires = saved.periodic_period, saved.periodic_expires
+    vcpu.timers.poll_expires, vcpu.timers.time_info_va = saved.poll_expires, saved.time_info_va
+    vcpu.runstate.va = saved.runstate_va
     vcpu.runstate.state, vcpu.runstate.since = saved.runstate, saved.runstate_entry
     for i in range(4):
         vcpu.runstate.time[i] = saved.runstate_time[i]
     vcpu.is_up = saved.is_up
     context_restore(vcpu.processor, saved.context)
+    return 0
+
+
+cdef int place_info(Vcpu *vcpu, uint64_t mfn, uint64_t offset) except -1:
+    # Not as its guest would: nothing has to be told to it.
+    cdef int rc
+    if offset & 7 or offset > 4096 - sizeof(vcpu_info_t):
+        raise ConfigError("the saved guest is damaged: its vcpu_info cannot be")
+    with nogil:
+        lock(&vcpu.domain.memory.lock)
+        rc = get_page_and_type(&vcpu.domain.memory, mfn, FRAME_WRITABLE)
+        unlock(&vcpu.domain.memory.lock)
+    if rc:
+        raise ConfigError("the saved guest is damaged: its vcpu_info cannot be")
+    vcpu.info = <vcpu_info_t *>(vcpu.domain.machine.base + (mfn << 12) + offset)
+    vcpu.info_mfn = mfn
     return 0
 
 

@@ -66,6 +66,7 @@ def save(DomainHandle handle) -> SavedGuest:
             root_kernel=page_number(saved.root_kernel),
             root_user=page_number(saved.root_user) if saved.root_user else 0,
             gdt_frames=tuple(map(page_number, saved.gdt_frames)),
+            info_frame=None, info_offset=0, runstate_va=0, time_info_va=0,      # it registers them again
         ),
         memory=memory_save(&domain.memory, pages),
         start=start,

@@ -7,6 +7,7 @@ test's to move (`advance`).
 
 from xenia.machine.machine import MachineMemory
 from xenia.testing.lock import Asker
+from xenia.testing.saved import SavedStill
 
 PAGES: int
 STORE: int
@@ -29,6 +30,7 @@ class StillDomain:
     Data pages STORE and CONSOLE are the rings of the store and the console: held, as by their backends.
 
     beside      a domain on whose machine it is to be
+    saved       what `save` answered: it goes on as that one, of the same size, under the same frame numbers
     """
     @property
     def nr_heard(self) -> int: ...
@@ -39,7 +41,11 @@ class StillDomain:
         spare: int = 16,
         warped: bool = False,
         beside: StillDomain | None = None,
+        saved: SavedStill | None = None,
     ) -> None: ...
+    def save(self) -> SavedStill:
+        """All its nouns."""
+        ...
     def mfn(self, page: int) -> int:
         """The machine frame of data page `page` (from PAGES on: the L1, L2, L3 and L4 table)."""
         ...

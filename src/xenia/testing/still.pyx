@@ -5,6 +5,8 @@ PAGES data pages writable at BASE and, read-only after them, its own four page t
 test's to move (`advance`).
 """
 
+from array import array
+
 cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free
@@ -22,6 +24,10 @@ from xenia.domain.events cimport (
     event_alloc_unbound, event_connect, event_disconnect, event_ignore, event_listen, event_post, event_set_pending,
     events_apply_mailbox,
 )
+from xenia.domain.persist cimport (
+    clock_restore, clock_save, domain_restore, domain_save, vcpu_restore, vcpu_save,
+)
+from xenia.domain.persist_events cimport events_restore, events_save, grants_restore, grants_save
 from xenia.domain.time cimport (
     clock_start_with,
     clock_warp_to,
@@ -34,8 +40,11 @@ from xenia.domain.time cimport (
 )
 from xenia.hypercalls.table cimport HYPERCALL_CONTINUE, HYPERCALL_DONE, guest_pv64, hypercall64, hypercall_call
 from xenia.machine.machine cimport Machine, MachineMemory, frame_words, machine_alloc
+from xenia.mm.pv.persist cimport memory_pin, memory_restore, memory_save, pages_of
 from xenia.testing.lock cimport Asker, asker
 from xenia.testing.recorder cimport TSC_PER_US, RecordingProcessor, recorded_host_clock
+
+from xenia.testing.saved import SavedStill
 
 PAGES = 32
 STORE, CONSOLE = STORE_PAGE, CONSOLE_PAGE
@@ -72,10 +81,11 @@ cdef class StillDomain:
     Data pages STORE and CONSOLE are the rings of the store and the console: held, as by their backends.
 
     beside      a domain on whose machine it is to be
+    saved       what `save` answered: it goes on as that one, of the same size, under the same frame numbers
     """
 
     def __cinit__(self, domid: int = 1, memory: int = 1 << 20, spare: int = 16, warped: bool = False,
-                  beside: StillDomain | None = None):
+                  beside: StillDomain | None = None, saved: SavedStill | None = None):
         cdef int rc
         self.memory = MachineMemory(memory) if beside is None else (<StillDomain>beside).memory
         self.others = Others() if beside is None else (<StillDomain>beside).others
@@ -87,7 +97,7 @@ cdef class StillDomain:
             raise ValueError(f"there can be no domain {domid}: errno {-rc}")
 
     def __init__(self, domid: int = 1, memory: int = 1 << 20, spare: int = 16, warped: bool = False,
-                 beside: StillDomain | None = None) -> None:
+                 beside: StillDomain | None = None, saved: SavedStill | None = None) -> None:
         cdef Domain *domain = self.domain
         cdef Vcpu *vcpu = domain.vcpus[0]
         cdef Machine *machine = self.memory.machine
@@ -98,8 +108,11 @@ cdef class StillDomain:
         domain.memory.tot_pages = NR_PAGES + 4
         domain.memory.max_pages = NR_PAGES + 4 + <uint64_t>spare
         domain.shared_info.arch.max_pfn = NR_PAGES + 4
-        self.build_tables()
         domain.rings.store_mfn, domain.rings.console_mfn = self.frames[STORE_PAGE], self.frames[CONSOLE_PAGE]
+        if saved is not None:
+            restore(self, saved)
+            return
+        self.build_tables()
         if vcpu_begin_on(vcpu, self.frames[NR_PAGES + 3]) or domain_hold_rings(domain):
             raise AssertionError("the page tables do not validate")
         vcpu.is_up = 1
@@ -112,6 +125,15 @@ cdef class StillDomain:
         time_update(vcpu)
         runstate_change(vcpu, RUNSTATE_running, system_time(domain))
         vcpu.timers.changed = 0
+
+    def save(self) -> SavedStill:
+        """All its nouns."""
+        cdef Domain *domain = self.domain
+        pages = pages_of(&domain.memory)
+        return SavedStill(
+            domain_save(domain), clock_save(domain), vcpu_save(domain.vcpus[0]), events_save(domain),
+            grants_save(domain), memory_save(&domain.memory, pages), self.processor.state.host_ns,
+        )
 
     cdef void build_tables(self) noexcept:
         cdef Machine *machine = self.memory.machine
@@ -444,3 +466,22 @@ cdef class StillDomain:
 
 cdef bint heard(void *domain) noexcept nogil:
     return (<StillDomain>domain).hear()
+
+
+cdef restore(StillDomain still, object saved):
+    cdef Domain *domain = still.domain
+    cdef uint64_t i
+    frames = array("Q", [still.frames[i] for i in range(NR_PAGES + 4)])
+    memory_restore(&domain.memory, saved.memory, frames)
+    memory_pin(&domain.memory, saved.memory, frames)
+    domain_restore(domain, saved.domain)
+    vcpu_restore(domain.vcpus[0], saved.vcpu)
+    if domain_hold_rings(domain):
+        raise AssertionError("the rings cannot be held")
+    still.processor.state.step = 100_000
+    clock_start_with(domain, saved.clock.warped, recorded_host_clock, &still.processor.state, 0)
+    still.processor.state.step = 0
+    still.processor.state.host_ns = saved.host_ns
+    clock_restore(domain, saved.clock)
+    events_restore(domain, saved.events)
+    grants_restore(domain, saved.grants)

@@ -58,6 +58,7 @@ class Domain(DomainSite):
         self._life = threading.Lock()  # whether it is destroyed: it does not start then
         self._destroyed = False
         self._freezing = threading.Lock()  # held while it is asked to suspend itself, until it is gone or goes on
+        self._lives = 0  # how often it went on where it had suspended itself
         self.suspends_late = False
         self.reconnecting: list[Device] = []
 
@@ -102,7 +103,10 @@ class Domain(DomainSite):
         Xenia's own that ended it is raised here.
         """
         while True:
+            lives = self._lives
             shutdown = self.vm.wait(timeout)
+            if shutdown is None and lives != self._lives:
+                continue  # it went on before we looked
             if shutdown is None:
                 return None
             if shutdown.reason is not Reason.SUSPEND or shutdown.halted:
@@ -146,12 +150,26 @@ class Domain(DomainSite):
             self.console = self._console(console)
             self.console.start()
         self._house.store.resume(self.domid)
+        self._lives += 1
         resume(self.vm)
+
+    def expect_late_suspend(self) -> None:
+        """The guest has said that it suspends itself, and nobody waits for that any more: let it go on once it has."""
+        self.suspends_late = True
+        HostThread(self._wait_late, f"d{self.domid} resumes").start()
+
+    def _wait_late(self) -> None:
+        self.vm.wait()
+        self._resume_late()
 
     def _resume_late(self) -> None:
         with self._freezing:
-            if self.suspends_late and not self._destroyed and self.vm.shutdown is not None:
+            shutdown = self.vm.shutdown
+            if self.suspends_late and not self._destroyed and shutdown is not None:
                 self.suspends_late = False
+                if shutdown.reason is not Reason.SUSPEND or shutdown.halted:
+                    self._ended()
+                    return
                 self.resume()
 
     def destroy(self, *, keep_layers: bool = False) -> None:
@@ -208,9 +226,7 @@ class Domain(DomainSite):
 
     def _ended(self) -> None:
         """The vcpu stopped for good.  On its thread."""
-        if self.suspends_late:
-            HostThread(self._resume_late, f"d{self.domid} resumes").start()
-        elif self.shutdown is not None:
+        if self.shutdown is not None and not self.suspends_late:
             self._house.store.shutdown(self.domid)
 
     def _settle(self, timeout: float | None = None) -> None:

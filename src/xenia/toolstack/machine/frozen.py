@@ -132,7 +132,7 @@ def _suspend(domain: Domain, end: float, timeout: float) -> None:
     shutdown = domain.vm.wait(max(end - time.monotonic(), 0))
     if shutdown is None and domain.vm.shutdown is None:
         if not domain.xenstore.atomically(lambda keys: _take_back(keys, f"{control}/shutdown")):
-            domain.suspends_late = True
+            domain.expect_late_suspend()
         raise ConfigError(f"{what}: it did not suspend itself within {timeout:g} seconds, and goes on")
     if shutdown is None or shutdown.reason is not Reason.SUSPEND or shutdown.halted:
         raise ConfigError(f"{what}: it ended instead")
