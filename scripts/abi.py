@@ -1,4 +1,4 @@
-"""Writes src/xenia/abi/*.py from the .pxd beside each: `python scripts/abi.py`; with --check it only says which differ.
+"""Writes src/xenia/abi/*.py and machine/paging.py from the .pxd beside each: `python scripts/abi.py`; --check compares.
 
 The .pxd is what compiled code sees of a public header, and Python sees the same: numbers under Xen's own names, or as
 an enumeration where CLASSES says so, and the layout of each structure as a struct.Struct, padding and all.
@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-ABI = Path(__file__).parent.parent / "src" / "xenia" / "abi"
+PACKAGE = Path(__file__).parent.parent / "src" / "xenia"
+ABI = PACKAGE / "abi"
+SOURCES = [*sorted(ABI.glob("[!_]*.pxd")), PACKAGE / "machine" / "paging.pxd"]
 
 # Numbers that are an enumeration: their prefix, the class, and whether they are flags.
 CLASSES = {
@@ -70,7 +72,7 @@ def constants(text: str) -> dict[str, str]:
 
 def defined(text: str) -> dict[str, str]:
     """Each constant that is no int in C: a wide number or a string."""
-    defines = dict(re.findall(r"#define (XENIA_\w+)\s+(.+)", text))
+    defines = dict(re.findall(r"#define (XENIA_\w+)\s+(.*?)\s*(?:/\*.*)?$", text, re.MULTILINE))
     return {name: defines[alias] for name, alias in re.findall(r'const (?:uint64_t |char \*)(\w+) "(\w+)"', text)}
 
 
@@ -93,9 +95,9 @@ def layouts(text: str) -> Iterator[Layout]:
         yield Layout(name, kind, tuple(fields))
 
 
-def written(name: str) -> str:
-    """The text of NAME.py."""
-    text = (ABI / f"{name}.pxd").read_text()
+def written(source: Path) -> str:
+    """The text of the .py beside a .pxd."""
+    name, text = source.stem, source.read_text()
     head, _, _ = text.partition("\n")
     numbers, known = constants(text), {layout.name: layout for layout in layouts(text)}
     remarks = {key: f"  # {remark}" for key, remark in re.findall(r"^\s+(\w+) = [^#\n]+#\s*(.*)$", text, re.MULTILINE)}
@@ -167,6 +169,8 @@ def spelled(name: str, value: str) -> str:
     if value == "(~0ULL)":
         return "(1 << 64) - 1"
     number = value.replace("ULL", "").strip("()")
+    if number.startswith("~"):  # which has no end in Python
+        return f"{number} & (1 << 64) - 1"
     if number.lower().startswith("0x"):
         return f"0x{number[2:].upper()}"
     return number
@@ -227,8 +231,8 @@ def offsets(layout: Layout, known: dict[str, Layout]) -> Iterator[str]:
 
 def outdated() -> Iterator[tuple[Path, str]]:
     """Each file that is not what it should be, and that."""
-    for source in sorted(ABI.glob("[!_]*.pxd")):
-        path, text = source.with_suffix(".py"), written(source.stem)
+    for source in SOURCES:
+        path, text = source.with_suffix(".py"), written(source)
         if not path.exists() or path.read_text() != text:
             yield path, text
 

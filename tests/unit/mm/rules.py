@@ -3,6 +3,7 @@
 from enum import IntEnum
 
 from xenia.abi import xen
+from xenia.machine import paging
 from xenia.testing.pv_domain import FIRST_FREE, PvDomain
 
 NO_FRAME = 0x123456789
@@ -12,8 +13,9 @@ SCRATCH = FIRST_FREE  # the pfn whose mapping tests change
 class Pte:
     """Bits of an entry, and what kernels make of them."""
 
-    PRESENT, WRITABLE, USER, PWT, PCD, ACCESSED, DIRTY, PSE, GLOBAL = (1 << n for n in range(9))
-    NX = 1 << 63
+    PRESENT, WRITABLE, USER = paging.PAGE_PRESENT, paging.PAGE_RW, paging.PAGE_USER
+    PWT, PCD, ACCESSED, DIRTY = paging.PAGE_PWT, paging.PAGE_PCD, paging.PAGE_ACCESSED, paging.PAGE_DIRTY
+    PSE, GLOBAL, NX = paging.PAGE_PSE, paging.PAGE_GLOBAL, paging.PAGE_NX
     READ_ONLY = PRESENT | ACCESSED | DIRTY
     KERNEL = READ_ONLY | WRITABLE
     TABLE = KERNEL | USER

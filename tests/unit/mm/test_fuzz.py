@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.unit.mm.rules import Pte
 from xenia.abi.xen import (
     MMUEXT_CLEAR_PAGE as CLEAR,
     MMUEXT_COPY_PAGE as COPY,
@@ -23,7 +24,8 @@ from xenia.abi.xen import (
 from xenia.machine.machine import MachineMemory
 from xenia.testing.pv_domain import BASE, FIRST_FREE, L1, L2, L3, L4, REQUESTS, PvDomain
 
-PRESENT, WRITABLE, USER, ACCESSED, DIRTY, PSE, GLOBAL = 1, 2, 4, 32, 64, 128, 256
+PRESENT, WRITABLE, USER, ACCESSED = Pte.PRESENT, Pte.WRITABLE, Pte.USER, Pte.ACCESSED
+DIRTY, PSE, GLOBAL = Pte.DIRTY, Pte.PSE, Pte.GLOBAL
 WRITABLE_TYPE = 7
 LDT_AREA = 0xFFFF820000010000
 PAGES = 40

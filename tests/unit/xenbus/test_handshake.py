@@ -14,7 +14,7 @@ ALL = list(itertools.product(S, S, (True, False)))
 
 def path(own: XenbusState, frontend: XenbusState, online: bool = True) -> list[tuple[XenbusState, Action]]:
     """All steps until nothing more happens, the device is gone, or there are more than there can be."""
-    steps = []
+    steps: list[tuple[XenbusState, Action]] = []
     while len(steps) <= MOST_STEPS and (step := react(own, frontend, online)) is not None:
         steps.append((step.state, step.action))
         own = step.state
