@@ -8,7 +8,8 @@ import time
 import pytest
 
 from tests.guests.record_answers import text
-from tests.guests.tiny import ANSWERS, Running
+from tests.guests.tiny import ANSWERS, Running, kernel
+from xenia.hypervisor.machine import MachineHandle
 
 pytestmark = pytest.mark.guest
 
@@ -39,3 +40,26 @@ def test_work_comes_out_the_same_when_the_guest_is_interrupted_every_200_us() ->
             thread.join()
         assert guest.domain.statistics["entries"] not in range(100)
     assert text(answer) == (ANSWERS / "stress.txt").read_text()
+
+
+def alarm_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "alarms"]
+
+
+def test_one_thread_rings_the_timers_of_domains_that_come_and_go_and_ends_with_the_last() -> None:
+    memory = 4 << 20
+    hypervisor = MachineHandle(8 * memory)
+    steady, passing = kernel("timers"), kernel("spin")
+    before = alarm_threads()
+    for _ in range(5):
+        asked = hypervisor.create_domain(steady, memory=memory)
+        asked.start()  # it counts on its timers, whoever else's are there
+        while asked.wait(0) is None:
+            domains = [hypervisor.create_domain(passing, memory=memory) for _ in range(3)]
+            for domain in domains:
+                domain.start()
+            assert len(alarm_threads()) == len(before) + 1
+            for domain in domains:
+                domain.destroy()
+        asked.destroy()
+        assert alarm_threads() == before

@@ -3,7 +3,10 @@ from libc.stdint cimport uint64_t
 from xenia.cpu.engine cimport Engine
 from xenia.domain.domain cimport Directory, Domain
 from xenia.machine.machine cimport MachineMemory
-from xenia.hypervisor.run_loop cimport RunLoop
+from xenia.hypervisor.alarm cimport Alarms
+from xenia.hypervisor.pcpu cimport Pcpu, Seat
+from xenia.sched.null cimport NullPolicy
+from xenia.sched.policy cimport SchedVcpu
 
 
 cdef class MachineHandle:
@@ -13,6 +16,7 @@ cdef class MachineHandle:
     cdef readonly str engine
     cdef public int next_domid      # where the search for the next domain's number begins
     cdef Directory *directory
+    cdef Alarms alarms
 
 
 cdef class DomainHandle:
@@ -23,7 +27,9 @@ cdef class DomainHandle:
     cdef readonly uint64_t nr_pages
     cdef Engine engine
     cdef Domain *domain
-    cdef RunLoop loop
+    cdef Pcpu pcpu                  # its vcpu's own
+    cdef Seat seat
+    cdef NullPolicy policy
+    cdef SchedVcpu *places[1]
     cdef object threads, ended, failure, on_end, stale, report
     cdef bint running
-    cdef ring_alarm(self)

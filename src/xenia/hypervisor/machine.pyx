@@ -11,7 +11,6 @@ from array import array
 from collections.abc import Callable
 
 cimport cython
-from libc.errno cimport errno
 from libc.stdint cimport uint64_t
 from libc.stdlib cimport free
 from posix.unistd cimport close
@@ -31,7 +30,9 @@ from xenia.hypercalls.table cimport guest_pv64
 from xenia.machine.lock cimport locks_disordered
 from xenia.machine.machine cimport FRAME_SEG_DESC, Frame, MachineMemory
 from xenia.mm.pv.descriptors cimport set_gdt
-from xenia.hypervisor.run_loop cimport alarm_thread, run, wake
+from xenia.hypervisor.alarm cimport Alarms
+from xenia.hypervisor.pcpu cimport domain_wake, pcpu_close, pcpu_create, pcpu_run, pcpu_seat
+from xenia.sched.null cimport null_init
 
 from xenia.cpu.registry import DEFAULT, engine_kind, engines
 from xenia.domain.build.elf import ElfKernel
@@ -43,13 +44,6 @@ from xenia.jail.kinds import Kind
 from xenia.machine.lock import check_lock_order, watch_locks
 from xenia.machine.thread import HostThread
 from xenia.shutdown import Shutdown
-
-cdef extern from "<sys/timerfd.h>" nogil:
-    int timerfd_create(int clock, int flags)
-    int TFD_CLOEXEC
-
-cdef extern from "<time.h>" nogil:
-    int CLOCK_MONOTONIC
 
 cdef enum:
     SLACK_PAGES = 256   # that a domain may have beyond its memory, as xl sets it
@@ -95,6 +89,7 @@ cdef class MachineHandle:
         if check and not engine_kind(engine).capabilities.shows_translations:
             raise ConfigError(f"the debug mode needs an engine that shows what it has cached; {engine} does not")
         self.memory = MachineMemory(memory, scatter)
+        self.alarms = Alarms()
         self.engine = engine
         self.check = check
         self.confine = confine
@@ -126,7 +121,7 @@ cdef class DomainHandle:
     def __cinit__(self, MachineHandle hypervisor, int domid, uint64_t nr_pages, bint warped):
         cdef Domain *domain = NULL
         cdef int rc
-        self.emergency_fd = self.log_fd = self.loop.alarm_fd = -1
+        self.emergency_fd = self.log_fd = self.pcpu.alarm.fd = -1
         self.hypervisor = hypervisor
         self.domid = domid          # reserved in the directory
         self.nr_pages = nr_pages
@@ -142,13 +137,13 @@ cdef class DomainHandle:
             raise ConfigError("not enough machine memory for one more domain")
         self.domain = domain
         self.engine.processor.on_exit = on_exit
-        self.loop.domain = domain
         self.emergency_fd, domain.links.emergency_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self.log_fd, domain.links.log_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         domain.links.wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self.loop.alarm_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC)
-        if self.loop.alarm_fd < 0:
-            raise OSError(errno, os.strerror(errno))
+        null_init(&self.policy, self.places, 1)
+        rc = pcpu_create(&self.pcpu, &self.policy.ops, 0)
+        if rc:
+            raise OSError(rc, os.strerror(rc))
         with nogil:
             clock_start(domain, warped)
 
@@ -159,7 +154,8 @@ cdef class DomainHandle:
             return
         with nogil:
             domain_destroy(self.domain)
-        for fd in (self.emergency_fd, self.log_fd, self.loop.alarm_fd, self.domain.links.wake_fd,
+            pcpu_close(&self.pcpu)
+        for fd in (self.emergency_fd, self.log_fd, self.domain.links.wake_fd,
                    self.domain.links.emergency_fd, self.domain.links.log_fd):
             if fd >= 0:
                 close(fd)
@@ -223,18 +219,19 @@ cdef class DomainHandle:
             raise RuntimeError("a domain starts once")
         self.on_end = on_end
         if self.hypervisor.check:
-            self.loop.check = check_translations
-            self.loop.check_argument = <void *>self
-        self.threads = [
-            HostThread(self._alarm, f"d{self.domid}-alarm", Kind.ALARM),
-            HostThread(self._run, f"d{self.domid}v0", None),
-        ]
+            self.seat.check = check_translations
+            self.seat.check_argument = <void *>self
+        if not pcpu_seat(&self.pcpu, &self.seat, self.domain.vcpus[0]):
+            raise HypervisorBug("the policy has no place for a vcpu on a pcpu of its own")
+        self.threads = [HostThread(self._run, f"d{self.domid}v0", None)]
         self.running = True
         try:
-            for thread in self.threads:     # the guest runs with the last of them
-                thread.start()
+            self.hypervisor.alarms.watch(&self.pcpu.alarm)
+            self.threads[0].start()
         except BaseException:
             self.running = False
+            with nogil:
+                self.hypervisor.alarms.unwatch(&self.pcpu.alarm)
             self.stop()
             self.ended.set()
             raise
@@ -244,7 +241,7 @@ cdef class DomainHandle:
             if self.hypervisor.confine:
                 confine_in_any_process(Kind.VCPU)
             with nogil:
-                run(&self.loop)
+                pcpu_run(&self.pcpu)
             # while its memory is still there
             if self.domain.life.shutdown == SHUTDOWN_crash or self.domain.life.crash_reason[0]:
                 self.report = crash_report(self.domain)
@@ -256,18 +253,12 @@ cdef class DomainHandle:
             self.failure = failure
         finally:
             self.domain.links.stop = 1
-            self.ring_alarm()
+            with nogil:
+                self.hypervisor.alarms.unwatch(&self.pcpu.alarm)
             self.running = False
             self.ended.set()
             if self.on_end is not None:
                 self.on_end()
-
-    def _alarm(self) -> None:
-        with nogil:
-            alarm_thread(&self.loop)
-
-    cdef ring_alarm(self):
-        timerfd_ring(self.loop.alarm_fd)
 
     def wait(self, timeout: float | None = None) -> Shutdown | None:
         """Wait for the end; None when `timeout` seconds pass first, or it was stopped from outside."""
@@ -288,11 +279,11 @@ cdef class DomainHandle:
     def stop(self) -> None:
         """Stop the vcpu where it stands, for good, and wait until it has."""
         self.domain.links.stop = 1
-        wake(self.domain)
-        self.ring_alarm()
+        domain_wake(self.domain)
         for thread in self.threads:
             if thread is not threading.current_thread():
                 thread.end()
+        self.hypervisor.alarms.settle()
 
     # --- what backends need ---
 
@@ -356,8 +347,8 @@ cdef class DomainHandle:
             "exceptions": {i: counts.exceptions[i] for i in range(32) if counts.exceptions[i]},
             "mmu_updates": self.domain.mmu.nr_mmu_updates,
             "page_table_writes": self.domain.mmu.nr_ptwr,
-            "entries": self.loop.nr_entries,
-            "idle": self.loop.nr_idle,
+            "entries": self.pcpu.nr_entries,
+            "idle": self.pcpu.nr_idle,
             "frames": self.domain.memory.tot_pages,
             **self.engine.statistics,
         }
@@ -377,18 +368,6 @@ cdef class DomainHandle:
         with nogil:
             left = domain_destroy(self.domain)
         return left
-
-
-cdef extern from *:
-    """
-    #include <sys/timerfd.h>
-    static inline void timerfd_ring(int fd)
-    {
-        struct itimerspec soon = {{0, 0}, {0, 1}};
-        timerfd_settime(fd, 0, &soon, 0);
-    }
-    """
-    void timerfd_ring(int fd)
 
 
 cdef int check_translations(void *opaque) noexcept with gil:

@@ -62,7 +62,7 @@ _VCPU = _all(
 
 _ALARM = _all(
     """futex read write close munmap mremap madvise brk clock_gettime clock_nanosleep sched_yield rt_sigprocmask
-    rt_sigreturn restart_syscall gettid poll ppoll exit exit_group timerfd_settime"""
+    rt_sigreturn restart_syscall gettid epoll_wait epoll_pwait exit exit_group"""
 ) | _all("mmap mprotect", _NOT_CODE)
 
 # Disks: what is open already is read and written; a server's socket is talked to.
@@ -125,7 +125,7 @@ class Kind(Enum):
     """A kind of thread, and its filter."""
 
     VCPU = "vcpu"  # runs a guest's code
-    ALARM = "alarm"  # rings a vcpu's timer
+    ALARM = "alarm"  # rings the timers of all vcpus
     WORKER = "worker"  # reads and writes disks
     SERVICE = "service"  # the store, a console, a device's handshake
 

@@ -11,6 +11,7 @@
 #           directory       which domains there are, and event channels that have two ends
 #             domain        a domain's frames, page tables and grants
 #               machine     the frames that nobody has
+#                 alarms    whom the timers' thread may ring
 #
 # The debug mode checks it: a lock that is made while locks are watched knows its rank, and each thread what it holds.
 from libc.stdint cimport uint32_t
@@ -23,6 +24,7 @@ cdef enum:
     RANK_DIRECTORY
     RANK_DOMAIN
     RANK_MACHINE
+    RANK_ALARMS
     NR_RANKS
 
 cdef extern from *:

@@ -216,6 +216,7 @@ NAMES = {
     "directory": RANK_DIRECTORY,
     "domain": RANK_DOMAIN,
     "machine": RANK_MACHINE,
+    "alarms": RANK_ALARMS,
 }
 
 

@@ -1,0 +1,235 @@
+"""A pcpu: a host thread with a timer and a way to wake it, which runs the vcpus that a policy picks.
+
+Theory of operation.  The loop looks at each of its vcpus (what others left for it, which timers have run out, whether
+it can run), tells the policy of those that woke or fell asleep, and lets it pick.  The one that is picked is entered;
+nearly all its exits are answered where they are understood (domain/pv/exits), so that the guest goes on without coming
+back here.  It comes back for what needs the world outside: the guest blocks, shuts down, crashes, or somebody kicked
+it.  Where nobody is picked, the thread waits.
+
+A kick has two halves: `domain.links.preempt`, which the loop clears before it looks at what there is to do, and the
+processor's own stop request, which is obeyed at the next translated block and is never forgotten.  In that order, a
+request that arrives at any moment is either seen by the loop or ends the next entry at once.
+
+The alarm kicks whoever runs when the first deadline of any of the vcpus has come, or the slice that the policy gave is
+over.  While nobody runs, no alarm is needed: the loop itself waits, for the deadline or for somebody to write to
+`wake_fd`.
+
+Today a pcpu comes and goes with a domain and runs its one vcpu under the null policy: the host's scheduler shares the
+processors out.  What is missing for vcpus that share a pcpu is a kick that reaches who runs, not whom it is meant for.
+"""
+
+from libc.stdint cimport uint32_t, uint64_t
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+
+from xenia.cpu.processor cimport LEAVE
+from xenia.domain.clock cimport RUNSTATE_blocked, RUNSTATE_offline, RUNSTATE_runnable, RUNSTATE_running
+from xenia.domain.domain cimport SHUTDOWN_NONE, SHUTDOWN_suspend, Domain, Vcpu
+from xenia.domain.events cimport events_apply_mailbox, vcpu_nudge
+from xenia.domain.lifecycle cimport domain_shutdown
+from xenia.domain.pv.traps cimport deliver_pending
+from xenia.domain.sleep cimport sleeps_for_good
+from xenia.domain.time cimport clock_warp_to, runstate_change, system_time, time_update, timers_fire, timers_next
+from xenia.domain.upcall cimport events_pending, vcpu_unblock
+from xenia.domain.written cimport written_apply
+from xenia.hypervisor.alarm cimport alarm_close, alarm_create, alarm_set
+from xenia.machine.atomic cimport flag_store
+from xenia.sched.policy cimport DEFAULT_WEIGHT, Choice
+
+cdef extern from "<poll.h>" nogil:
+    struct pollfd:
+        int fd
+        short events
+        short revents
+    short POLLIN
+    int ppoll(pollfd *fds, unsigned long count, const timespec *timeout, void *sigmask)
+
+cdef extern from "<unistd.h>" nogil:
+    long read(int fd, void *buffer, size_t count)
+    long write(int fd, const void *buffer, size_t count)
+
+cdef enum:
+    NS = 1000000000
+
+
+cdef int pcpu_create(Pcpu *pcpu, Policy *policy, uint32_t id) noexcept nogil:
+    pcpu.policy = policy
+    pcpu.id = id
+    pcpu.wake_fd = -1
+    return alarm_create(&pcpu.alarm, ring, pcpu)
+
+
+cdef void pcpu_close(Pcpu *pcpu) noexcept nogil:
+    alarm_close(&pcpu.alarm)
+
+
+cdef bint pcpu_seat(Pcpu *pcpu, Seat *seat, Vcpu *vcpu) noexcept nogil:
+    seat.vcpu = vcpu
+    seat.domain.weight = DEFAULT_WEIGHT
+    seat.sched.domain = &seat.domain
+    seat.sched.owner = seat
+    if not pcpu.policy.add(pcpu.policy, &seat.sched):
+        return False
+    seat.next = pcpu.seats
+    pcpu.seats = seat
+    pcpu.entered = vcpu
+    pcpu.wake_fd = vcpu.domain.links.wake_fd
+    return True
+
+
+cdef void ring(void *opaque) noexcept nogil:
+    vcpu_nudge((<Pcpu *>opaque).entered)
+
+
+cdef void domain_wake(Domain *domain) noexcept nogil:
+    cdef uint64_t one = 1
+    cdef uint32_t id
+    for id in range(domain.nr_vcpus):
+        vcpu_nudge(domain.vcpus[id])
+    write(domain.links.wake_fd, &one, 8)
+
+
+cdef inline uint64_t host_time() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return <uint64_t>now.tv_sec * NS + <uint64_t>now.tv_nsec
+
+
+cdef void pcpu_run(Pcpu *pcpu) noexcept nogil:
+    cdef Seat *seat = pcpu.seats
+    cdef Choice choice
+    pcpu.alarm_at = 0
+    pcpu.alarm_of = NULL
+    while seat != NULL:
+        time_update(seat.vcpu)
+        seat = seat.next
+    while look_round(pcpu):
+        choice = pcpu.policy.pick(pcpu.policy, pcpu.id, host_time())
+        if choice.vcpu != NULL:
+            enter(pcpu, <Seat *>choice.vcpu.owner, choice.slice_ns)
+        else:
+            idle(pcpu, choice.slice_ns)
+
+
+cdef bint look_round(Pcpu *pcpu) noexcept nogil:
+    # Whether there is still somebody here.
+    cdef Seat **link = &pcpu.seats
+    cdef Seat *seat
+    while link[0] != NULL:
+        seat = link[0]
+        if look_at(pcpu, seat):
+            link = &seat.next
+        else:
+            link[0] = seat.next
+            leave(pcpu, seat)
+    return pcpu.seats != NULL
+
+
+cdef bint look_at(Pcpu *pcpu, Seat *seat) noexcept nogil:
+    # Whether it stays.
+    cdef Vcpu *vcpu = seat.vcpu
+    cdef Domain *domain = vcpu.domain
+    flag_store(&domain.links.preempt, 0)
+    if domain.links.stop or domain.life.shutdown != SHUTDOWN_NONE:
+        return False
+    if domain.written.nr:
+        written_apply(domain)
+    if domain.links.mailbox_any:
+        events_apply_mailbox(domain)
+    vcpu.yielded = 0
+    seat.now = system_time(domain)
+    timers_fire(vcpu, seat.now)
+    if vcpu.blocked and (events_pending(vcpu) or vcpu.traps.nmi_pending):
+        vcpu_unblock(vcpu)
+    if not vcpu.blocked:
+        pcpu.policy.wake(pcpu.policy, &seat.sched, host_time())
+        return True
+    pcpu.policy.sleep(pcpu.policy, &seat.sched, host_time())
+    return fall_asleep(seat)
+
+
+cdef bint fall_asleep(Seat *seat) noexcept nogil:
+    # False: for good.
+    cdef Vcpu *vcpu = seat.vcpu
+    if vcpu.runstate.state != RUNSTATE_blocked:
+        runstate_change(vcpu, RUNSTATE_blocked, seat.now)
+    if sleeps_for_good(vcpu, seat.now, timers_next(vcpu)):
+        vcpu.domain.life.halted = 1
+        domain_shutdown(vcpu.domain, SHUTDOWN_suspend)
+        return False
+    return True
+
+
+cdef void leave(Pcpu *pcpu, Seat *seat) noexcept nogil:
+    cdef Domain *domain = seat.vcpu.domain
+    pcpu.policy.remove(pcpu.policy, &seat.sched, host_time())
+    runstate_change(seat.vcpu, RUNSTATE_offline if domain.life.shutdown != SHUTDOWN_NONE else RUNSTATE_runnable,
+                    system_time(domain))
+
+
+cdef void enter(Pcpu *pcpu, Seat *seat, uint64_t slice_ns) noexcept nogil:
+    cdef Vcpu *vcpu = seat.vcpu
+    if vcpu.runstate.state != RUNSTATE_running:
+        runstate_change(vcpu, RUNSTATE_running, seat.now)
+    if deliver_pending(vcpu) == LEAVE:
+        return
+    pcpu.entered = vcpu
+    set_alarm(pcpu, seat, slice_ns)
+    if seat.check != NULL and seat.check(seat.check_argument):
+        vcpu.domain.links.stop = 1
+        return
+    pcpu.nr_entries += 1
+    vcpu.processor.ops.run(vcpu.processor)
+
+
+cdef Seat *first_due(Pcpu *pcpu, uint64_t *deadline, uint64_t *wait) noexcept nogil:
+    # Whose timer runs out first: at `deadline` of its domain, in `wait` ns.  NULL: nobody's.
+    cdef Seat *seat = pcpu.seats
+    cdef Seat *first = NULL
+    cdef uint64_t when, rest
+    deadline[0] = wait[0] = 0
+    while seat != NULL:
+        when = timers_next(seat.vcpu)
+        rest = when - seat.now if when > seat.now else 0
+        if when and (first == NULL or rest < wait[0]):
+            first = seat
+            deadline[0] = when
+            wait[0] = rest
+        seat = seat.next
+    return first
+
+
+cdef void set_alarm(Pcpu *pcpu, Seat *seat, uint64_t slice_ns) noexcept nogil:
+    cdef uint64_t deadline, wait
+    cdef Seat *due = first_due(pcpu, &deadline, &wait)
+    if slice_ns and (due == NULL or wait > slice_ns):
+        due = seat
+        wait = slice_ns
+        deadline = seat.now + slice_ns
+    if deadline == pcpu.alarm_at and due == pcpu.alarm_of:
+        return
+    pcpu.alarm_at = deadline
+    pcpu.alarm_of = due
+    alarm_set(&pcpu.alarm, 0 if due == NULL else wait if wait else 1)
+
+
+cdef void idle(Pcpu *pcpu, uint64_t slice_ns) noexcept nogil:
+    # Wait for a deadline or a wake-up; with warped time, jump to the deadline unless a wake-up is there already.
+    cdef uint64_t deadline, wait, drained
+    cdef Seat *due = first_due(pcpu, &deadline, &wait)
+    cdef bint warped = due != NULL and due.vcpu.domain.clock.warped
+    cdef timespec timeout
+    cdef pollfd waiting
+    pcpu.nr_idle += 1
+    if slice_ns and (due == NULL or wait > slice_ns):
+        wait = slice_ns
+    if warped:
+        wait = 0
+    timeout.tv_sec = wait // NS
+    timeout.tv_nsec = wait % NS
+    waiting.fd = pcpu.wake_fd
+    waiting.events = POLLIN
+    waiting.revents = 0
+    if ppoll(&waiting, 1, &timeout if due != NULL or slice_ns else NULL, NULL) > 0:
+        read(pcpu.wake_fd, &drained, 8)
+    elif warped:
+        clock_warp_to(due.vcpu.domain, deadline)

@@ -1,0 +1,55 @@
+# How it is decided which vcpu runs where, and for how long.  A policy is pure: it has no thread and no clock, and
+# knows nothing of what a vcpu is.  Whoever asks says what time it is, in ns of a clock that is the same for all who
+# ask; times do not go back.  The calls of one policy exclude one another: one pcpu of its own, or a lock of the
+# caller's.  No call enters the interpreter or waits.
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+
+cdef enum:
+    NO_PCPU = -1
+    DEFAULT_WEIGHT = 256    # Xen's: 1 to 65535
+
+cdef enum SchedState:
+    SCHED_ASLEEP = 0        # it has nothing to do
+    SCHED_WAITING = 1       # it could run
+    SCHED_RUNNING = 2
+    SCHED_PARKED = 3        # it could, if its domain had not used up what it is capped to
+
+# What a domain is entitled to; its owner's to set at any time, within the same exclusion.
+cdef struct SchedDomain:
+    uint32_t weight         # its share, relative to other domains'
+    uint32_t cap            # at most so many hundredths of one pcpu; 0 none
+    # the policy's own
+    uint32_t active         # vcpus that are not asleep
+    int64_t budget          # ns that it may still run in this period
+    uint64_t refill_at      # when the next one begins
+    SchedDomain *next_parked
+    SchedVcpu *parked
+
+# A vcpu, as a policy sees it.
+cdef struct SchedVcpu:
+    void *owner             # the caller's own
+    SchedDomain *domain
+    # the policy's own
+    SchedState state
+    int32_t pcpu            # where it runs; of the null policy: where it belongs
+    int64_t credit
+    uint64_t since          # the time up to which it has paid for running
+    uint64_t entered        # when it was picked after somebody else
+    uint64_t turn           # who came first
+    uint32_t place          # in the queue
+    SchedVcpu *next_parked
+
+cdef struct Choice:
+    SchedVcpu *vcpu         # NULL: none
+    uint64_t slice_ns       # choose again after so long, if nothing else happens; 0: not before
+    int32_t poke            # another pcpu that had better choose anew, or NO_PCPU
+
+cdef struct Policy:
+    # `domain` is set, the rest zeroed memory; it is asleep.  False: there is no place for it.
+    bint (*add)(Policy *policy, SchedVcpu *vcpu) noexcept nogil
+    void (*remove)(Policy *policy, SchedVcpu *vcpu, uint64_t now) noexcept nogil
+    # It has something to do, or nothing any more.  A pcpu that had better choose anew, or NO_PCPU.
+    int (*wake)(Policy *policy, SchedVcpu *vcpu, uint64_t now) noexcept nogil
+    void (*sleep)(Policy *policy, SchedVcpu *vcpu, uint64_t now) noexcept nogil
+    # Who runs on `pcpu` from `now` on, instead of who did.
+    Choice (*pick)(Policy *policy, uint32_t pcpu, uint64_t now) noexcept nogil
