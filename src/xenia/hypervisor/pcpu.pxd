@@ -16,6 +16,7 @@ cdef struct Seat:           # a vcpu's place on a pcpu
 cdef struct Pcpu:
     Policy *policy          # who chooses
     uint32_t id             # as which the policy knows it
+    uint64_t now            # ns of the host's clock, when it last looked round
     Seat *seats             # the vcpus that are run here; its own thread's, once it runs
     Vcpu *entered           # the last one that was
     int wake_fd             # eventfd that ends its wait: that of the domains whose vcpus it runs

@@ -19,7 +19,7 @@ processors out.  What is missing for vcpus that share a pcpu is a kick that reac
 """
 
 from libc.stdint cimport uint32_t, uint64_t
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+from posix.time cimport timespec
 
 from xenia.cpu.processor cimport LEAVE
 from xenia.domain.clock cimport RUNSTATE_blocked, RUNSTATE_offline, RUNSTATE_runnable, RUNSTATE_running
@@ -33,7 +33,7 @@ from xenia.domain.upcall cimport events_pending, vcpu_unblock
 from xenia.domain.written cimport written_apply
 from xenia.hypervisor.alarm cimport alarm_close, alarm_create, alarm_set
 from xenia.machine.atomic cimport flag_store
-from xenia.sched.policy cimport DEFAULT_WEIGHT, Choice
+from xenia.sched.policy cimport DEFAULT_WEIGHT, SCHED_ASLEEP, Choice
 
 cdef extern from "<poll.h>" nogil:
     struct pollfd:
@@ -88,12 +88,6 @@ cdef void domain_wake(Domain *domain) noexcept nogil:
     write(domain.links.wake_fd, &one, 8)
 
 
-cdef inline uint64_t host_time() noexcept nogil:
-    cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return <uint64_t>now.tv_sec * NS + <uint64_t>now.tv_nsec
-
-
 cdef void pcpu_run(Pcpu *pcpu) noexcept nogil:
     cdef Seat *seat = pcpu.seats
     cdef Choice choice
@@ -103,7 +97,7 @@ cdef void pcpu_run(Pcpu *pcpu) noexcept nogil:
         time_update(seat.vcpu)
         seat = seat.next
     while look_round(pcpu):
-        choice = pcpu.policy.pick(pcpu.policy, pcpu.id, host_time())
+        choice = pcpu.policy.pick(pcpu.policy, pcpu.id, pcpu.now)
         if choice.vcpu != NULL:
             enter(pcpu, <Seat *>choice.vcpu.owner, choice.slice_ns)
         else:
@@ -137,13 +131,16 @@ cdef bint look_at(Pcpu *pcpu, Seat *seat) noexcept nogil:
         events_apply_mailbox(domain)
     vcpu.yielded = 0
     seat.now = system_time(domain)
+    pcpu.now = max(pcpu.now, domain.clock.host_base + seat.now - domain.clock.warp)
     timers_fire(vcpu, seat.now)
     if vcpu.blocked and (events_pending(vcpu) or vcpu.traps.nmi_pending):
         vcpu_unblock(vcpu)
     if not vcpu.blocked:
-        pcpu.policy.wake(pcpu.policy, &seat.sched, host_time())
+        if seat.sched.state == SCHED_ASLEEP:
+            pcpu.policy.wake(pcpu.policy, &seat.sched, pcpu.now)
         return True
-    pcpu.policy.sleep(pcpu.policy, &seat.sched, host_time())
+    if seat.sched.state != SCHED_ASLEEP:
+        pcpu.policy.sleep(pcpu.policy, &seat.sched, pcpu.now)
     return fall_asleep(seat)
 
 
@@ -161,7 +158,7 @@ cdef bint fall_asleep(Seat *seat) noexcept nogil:
 
 cdef void leave(Pcpu *pcpu, Seat *seat) noexcept nogil:
     cdef Domain *domain = seat.vcpu.domain
-    pcpu.policy.remove(pcpu.policy, &seat.sched, host_time())
+    pcpu.policy.remove(pcpu.policy, &seat.sched, pcpu.now)
     runstate_change(seat.vcpu, RUNSTATE_offline if domain.life.shutdown != SHUTDOWN_NONE else RUNSTATE_runnable,
                     system_time(domain))
 
