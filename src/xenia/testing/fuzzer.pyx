@@ -22,7 +22,8 @@ from xenia.domain.upcall cimport vcpu_unblock
 from xenia.hypercalls.table cimport hypercall_call
 from xenia.machine.machine cimport frame_words
 from xenia.mm.access cimport copy_to_guest
-from xenia.testing.still cimport NR_PAGES, StillDomain
+from xenia.testing.still cimport StillDomain
+from xenia.testing.still_build cimport NR_PAGES
 
 from xenia.testing.still import BASE
 

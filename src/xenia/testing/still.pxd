@@ -5,12 +5,6 @@ from xenia.domain.event_state cimport Listener
 from xenia.machine.machine cimport MachineMemory
 from xenia.testing.recorder cimport RecordingProcessor
 
-cdef enum:
-    NR_PAGES = 32
-    STORE_PAGE = 22
-    CONSOLE_PAGE = 23
-    SLOT = 273
-
 
 cdef class Others:
     cdef Directory *directory
@@ -26,6 +20,5 @@ cdef class StillDomain:
     cdef bint sends_back
     cdef readonly int nr_heard      # events that the listener answered
     cdef uint64_t frames[64]
-    cdef void build_tables(self) noexcept
     cdef load(self, uint64_t *args, arguments)
     cdef bint hear(self) noexcept nogil

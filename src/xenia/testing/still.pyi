@@ -25,7 +25,7 @@ class Others:
         ...
 
 class StillDomain:
-    """One domain of 37 frames on `memory` bytes of machine memory of its own; `spare` more frames are its to ask for.
+    """One domain of 36 frames on `memory` bytes of machine memory of its own; `spare` more frames are its to ask for.
 
     Data pages STORE and CONSOLE are the rings of the store and the console: held, as by their backends.
 

@@ -5,8 +5,6 @@ PAGES data pages writable at BASE and, read-only after them, its own four page t
 test's to move (`advance`).
 """
 
-from array import array
-
 cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free
@@ -16,40 +14,27 @@ from xenia.cpu.context cimport R8, R9, R10, RAX, RDI, RDX, RSI, Context
 from xenia.cpu.processor cimport LEAVE
 from xenia.domain.audit cimport audit_domain
 from xenia.domain.channels cimport event_channel
-from xenia.domain.clock cimport RUNSTATE_running
-from xenia.domain.create cimport domain_create, domain_destroy, domain_hold_rings, vcpu_begin_on, vcpu_create
+from xenia.domain.create cimport domain_create, domain_destroy, vcpu_create
 from xenia.domain.directory cimport directory_create, directory_reserve, domain_leave
-from xenia.domain.domain cimport Domain, Vcpu
 from xenia.domain.events cimport (
     event_alloc_unbound, event_connect, event_disconnect, event_ignore, event_listen, event_post, event_set_pending,
     events_apply_mailbox,
 )
-from xenia.domain.persist cimport (
-    clock_restore, clock_save, domain_restore, domain_save, vcpu_restore, vcpu_save,
-)
-from xenia.domain.persist_events cimport events_restore, events_save, grants_restore, grants_save
-from xenia.domain.time cimport (
-    clock_start_with,
-    clock_warp_to,
-    runstate_change,
-    system_time,
-    time_update,
-    timers_fire,
-    timers_next,
-    wallclock_update,
-)
+from xenia.domain.time cimport clock_warp_to, runstate_change, system_time, timers_fire, timers_next
 from xenia.hypercalls.table cimport HYPERCALL_CONTINUE, HYPERCALL_DONE, guest_pv64, hypercall64, hypercall_call
-from xenia.machine.machine cimport Machine, MachineMemory, frame_words, machine_alloc
-from xenia.mm.pv.persist cimport memory_pin, memory_restore, memory_save, pages_of
+from xenia.machine.machine cimport MachineMemory
 from xenia.testing.lock cimport Asker, asker
-from xenia.testing.recorder cimport TSC_PER_US, RecordingProcessor, recorded_host_clock
+from xenia.testing.recorder cimport TSC_PER_US, RecordingProcessor
+from xenia.testing.still_build cimport (
+    CONSOLE_PAGE, NR_PAGES, SLOT, STORE_PAGE, still_build, still_restore, still_save, still_take_memory,
+)
 
 from xenia.testing.saved import SavedStill
 
-PAGES = 32
+PAGES = NR_PAGES
 STORE, CONSOLE = STORE_PAGE, CONSOLE_PAGE
 BASE = 0xffff888000000000
-L4_SLOT = 273
+L4_SLOT = SLOT
 
 CONTINUE = <int64_t>HYPERCALL_CONTINUE
 DONE = <int64_t>HYPERCALL_DONE
@@ -76,7 +61,7 @@ cdef class Others:
 
 @cython.no_gc_clear     # its end needs the machine's memory
 cdef class StillDomain:
-    """One domain of 37 frames on `memory` bytes of machine memory of its own; `spare` more frames are its to ask for.
+    """One domain of 36 frames on `memory` bytes of machine memory of its own; `spare` more frames are its to ask for.
 
     Data pages STORE and CONSOLE are the rings of the store and the console: held, as by their backends.
 
@@ -98,54 +83,15 @@ cdef class StillDomain:
 
     def __init__(self, domid: int = 1, memory: int = 1 << 20, spare: int = 16, warped: bool = False,
                  beside: StillDomain | None = None, saved: SavedStill | None = None) -> None:
-        cdef Domain *domain = self.domain
-        cdef Vcpu *vcpu = domain.vcpus[0]
-        cdef Machine *machine = self.memory.machine
-        cdef uint64_t i
-        for i in range(NR_PAGES + 4):
-            self.frames[i] = machine_alloc(machine, domid)
-            machine.m2p[self.frames[i]] = i
-        domain.memory.tot_pages = NR_PAGES + 4
-        domain.memory.max_pages = NR_PAGES + 4 + <uint64_t>spare
-        domain.shared_info.arch.max_pfn = NR_PAGES + 4
-        domain.rings.store_mfn, domain.rings.console_mfn = self.frames[STORE_PAGE], self.frames[CONSOLE_PAGE]
-        if saved is not None:
-            restore(self, saved)
-            return
-        self.build_tables()
-        if vcpu_begin_on(vcpu, self.frames[NR_PAGES + 3]) or domain_hold_rings(domain):
-            raise AssertionError("the page tables do not validate")
-        vcpu.is_up = 1
-        vcpu.context.kernel = 1
-        self.processor.state.host_ns = 1_000_000_000
-        self.processor.state.step = 100_000
-        clock_start_with(domain, warped, recorded_host_clock, &self.processor.state, 1_700_000_000_123_456_789)
-        self.processor.state.step = 0
-        wallclock_update(domain)
-        time_update(vcpu)
-        runstate_change(vcpu, RUNSTATE_running, system_time(domain))
-        vcpu.timers.changed = 0
+        still_take_memory(self.domain, self.frames, spare)
+        if saved is None:
+            still_build(self.domain, &self.processor.state, self.frames, warped)
+        else:
+            still_restore(self.domain, &self.processor.state, self.frames, saved)
 
     def save(self) -> SavedStill:
         """All its nouns."""
-        cdef Domain *domain = self.domain
-        pages = pages_of(&domain.memory)
-        return SavedStill(
-            domain_save(domain), clock_save(domain), vcpu_save(domain.vcpus[0]), events_save(domain),
-            grants_save(domain), memory_save(&domain.memory, pages), self.processor.state.host_ns,
-        )
-
-    cdef void build_tables(self) noexcept:
-        cdef Machine *machine = self.memory.machine
-        cdef uint64_t l1 = self.frames[NR_PAGES], l2 = self.frames[NR_PAGES + 1], l3 = self.frames[NR_PAGES + 2]
-        cdef uint64_t l4 = self.frames[NR_PAGES + 3], i
-        for i in range(NR_PAGES):
-            frame_words(machine, l1)[i] = self.frames[i] << 12 | 0x63
-        for i in range(NR_PAGES, NR_PAGES + 4):
-            frame_words(machine, l1)[i] = self.frames[i] << 12 | 0x21
-        frame_words(machine, l2)[0] = l1 << 12 | 0x63
-        frame_words(machine, l3)[0] = l2 << 12 | 0x63
-        frame_words(machine, l4)[SLOT] = l3 << 12 | 0x63
+        return still_save(self.domain, &self.processor.state)
 
     def __dealloc__(self):
         if self.domain != NULL:
@@ -466,22 +412,3 @@ cdef class StillDomain:
 
 cdef bint heard(void *domain) noexcept nogil:
     return (<StillDomain>domain).hear()
-
-
-cdef restore(StillDomain still, object saved):
-    cdef Domain *domain = still.domain
-    cdef uint64_t i
-    frames = array("Q", [still.frames[i] for i in range(NR_PAGES + 4)])
-    memory_restore(&domain.memory, saved.memory, frames)
-    memory_pin(&domain.memory, saved.memory, frames)
-    domain_restore(domain, saved.domain)
-    vcpu_restore(domain.vcpus[0], saved.vcpu)
-    if domain_hold_rings(domain):
-        raise AssertionError("the rings cannot be held")
-    still.processor.state.step = 100_000
-    clock_start_with(domain, saved.clock.warped, recorded_host_clock, &still.processor.state, 0)
-    still.processor.state.step = 0
-    still.processor.state.host_ns = saved.host_ns
-    clock_restore(domain, saved.clock)
-    events_restore(domain, saved.events)
-    grants_restore(domain, saved.grants)
