@@ -19,7 +19,6 @@ cdef enum:
     REX_X = 2
     REX_R = 4
     REX_W = 8
-    REX_PRESENT = 0x40
 
 cdef struct Instruction:
     uint8_t length

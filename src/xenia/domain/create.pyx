@@ -41,7 +41,7 @@ cdef int domain_create(Domain **created, Machine *machine, Directory *directory,
     if domain == NULL:
         return -XEN_ENOMEM
     domain.abi = abi
-    begin(domain, machine, domid, processor)
+    begin(domain, machine, domid)
     if (perdomain_create(&domain.mmu) or not shared_info_create(domain) or not grant_frames_grow(domain, 1)
             or not event_channels_create(domain) or vcpu_create(domain, processor) == NULL):
         rc = -XEN_ENOMEM
@@ -55,7 +55,7 @@ cdef int domain_create(Domain **created, Machine *machine, Directory *directory,
     return 0
 
 
-cdef void begin(Domain *domain, Machine *machine, uint16_t domid, Processor *processor) noexcept nogil:
+cdef void begin(Domain *domain, Machine *machine, uint16_t domid) noexcept nogil:
     domain.users = 1
     domain.machine = machine
     domain.domid = domid
@@ -65,7 +65,6 @@ cdef void begin(Domain *domain, Machine *machine, uint16_t domid, Processor *pro
     domain.grants.version = 1
     lock_init(&domain.memory.lock, RANK_DOMAIN)
     domain.memory.machine = machine
-    memory_add_processor(&domain.memory, processor)
     domain.memory.domid = domid
     domain.memory.preempt = &domain.links.preempt
     pv_mmu_init(&domain.mmu, &domain.memory, domain.abi.levels)
@@ -102,6 +101,8 @@ cdef Vcpu *vcpu_create(Domain *domain, Processor *processor) noexcept nogil:
         vcpu.processor = processor
         processor.context = &vcpu.context
         processor.vcpu = vcpu
+        processor.ops.set_tsc_offset(processor, domain.clock.tsc_offset)
+        memory_add_processor(&domain.memory, processor)
         vcpu.info = &domain.shared_info.vcpu_info[vcpu.id]
         vcpu.info.evtchn_upcall_mask = 1
         vcpu.info_mfn = INVALID_M2P_ENTRY

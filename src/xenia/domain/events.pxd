@@ -12,7 +12,6 @@ cdef void event_post(Domain *domain, uint32_t port) noexcept nogil
 cdef void vcpu_nudge(Vcpu *vcpu) noexcept nogil
 cdef void events_apply_mailbox(Domain *domain) noexcept nogil
 cdef void virq_send(Vcpu *vcpu, int virq) noexcept nogil                          # by the domain's own thread
-cdef void virq_post(Vcpu *vcpu, int virq) noexcept nogil                          # from any thread
 cdef int64_t event_send(Domain *domain, uint32_t port) noexcept nogil             # EVTCHNOP_send
 
 # The other EVTCHNOP_*: a port, 0 or -XEN_E*.

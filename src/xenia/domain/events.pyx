@@ -130,11 +130,6 @@ cdef void virq_send(Vcpu *vcpu, int virq) noexcept nogil:
         event_set_pending(vcpu.domain, vcpu.events.virq_port[virq])
 
 
-cdef void virq_post(Vcpu *vcpu, int virq) noexcept nogil:
-    if vcpu.events.virq_port[virq]:
-        event_post(vcpu.domain, vcpu.events.virq_port[virq])
-
-
 cdef bint event_port_pending(Domain *domain, uint32_t port) noexcept nogil:
     if not event_port_in_use(domain, port):
         return False

@@ -81,10 +81,12 @@ cdef int clock_restore(Domain *domain, object saved) except -1:
     cdef uint64_t ns = saved.system_time, tsc = saved.tsc
     cdef uint64_t ticks = tsc - domain.vcpus[0].processor.ops.read_tsc(domain.vcpus[0].processor)
     cdef uint64_t passed = clock.host_clock(clock.host_argument) - clock.host_base
+    cdef uint32_t id
     clock.tsc_offset += <int64_t>ticks
     clock.warp = ns - passed
     clock.wall_base_ns += passed - ns
-    domain.vcpus[0].processor.ops.set_tsc_offset(domain.vcpus[0].processor, clock.tsc_offset)
+    for id in range(domain.nr_vcpus):
+        domain.vcpus[id].processor.ops.set_tsc_offset(domain.vcpus[id].processor, clock.tsc_offset)
     clock.version += 1
     fence_all()
     clock.tsc_stamp = tsc

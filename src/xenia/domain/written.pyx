@@ -14,6 +14,7 @@ from xenia.cpu.processor cimport Processor
 from xenia.domain.domain cimport WRITTEN_ROOM
 from xenia.domain.events cimport vcpu_nudge
 from xenia.machine.lock cimport lock, unlock
+from xenia.machine.paging cimport PAGE_SIZE
 from xenia.mm.memory cimport mm_dirty
 
 
@@ -59,8 +60,8 @@ cdef void forget(Processor *processor, uint64_t *written, uint64_t count, uint64
     cdef uint64_t i
     if count <= WRITTEN_ROOM:
         for i in range(count):
-            processor.ops.code_dirty(processor, written[i] << 12, 4096)
+            processor.ops.code_dirty(processor, written[i] << 12, PAGE_SIZE)
     else:
         for i in range(nr_frames):
             if holds_code(processor, i):
-                processor.ops.code_dirty(processor, i << 12, 4096)
+                processor.ops.code_dirty(processor, i << 12, PAGE_SIZE)

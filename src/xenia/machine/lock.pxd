@@ -25,7 +25,6 @@ cdef enum:
     RANK_DOMAIN
     RANK_MACHINE
     RANK_ALARMS
-    NR_RANKS
 
 cdef extern from *:
     """

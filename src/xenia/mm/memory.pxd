@@ -8,6 +8,7 @@ from xenia.abi.xen cimport XEN_LEGACY_MAX_VCPUS
 from xenia.cpu.processor cimport Processor
 from xenia.machine.lock cimport Lock
 from xenia.machine.machine cimport Frame, Machine
+from xenia.machine.paging cimport PAGE_SIZE
 
 cdef enum:
     MAX_PROCESSORS = XEN_LEGACY_MAX_VCPUS
@@ -91,7 +92,7 @@ cdef inline void mm_forget_code(DomainMemory *memory, uint64_t maddr, uint64_t l
 # Everything that was cached of a frame which the domain has no longer.
 cdef inline void mm_forget_frame(DomainMemory *memory, uint64_t mfn) noexcept nogil:
     mm_flush_frame(memory, mfn)
-    mm_forget_code(memory, mfn << 12, 4096)
+    mm_forget_code(memory, mfn << 12, PAGE_SIZE)
 
 
 # --- what must be told

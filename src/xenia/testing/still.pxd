@@ -21,4 +21,5 @@ cdef class StillDomain:
     cdef readonly int nr_heard      # events that the listener answered
     cdef uint64_t frames[64]
     cdef load(self, uint64_t *args, arguments)
+    cdef RecordingProcessor recorder(self, int vcpu)
     cdef bint hear(self) noexcept nogil

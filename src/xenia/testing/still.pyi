@@ -90,6 +90,9 @@ class StillDomain:
     def add_vcpu(self) -> int:
         """One vcpu more, down; its number."""
         ...
+    def notes(self, vcpu: int) -> list[tuple[str | int, ...]]:
+        """What the processor of a vcpu was told (RecordingProcessor.notes)."""
+        ...
     def call(self, number: int, *arguments: int) -> int:
         """Make one hypercall: its result, CONTINUE or DONE."""
         ...
@@ -187,6 +190,9 @@ class StillDomain:
     @property
     def tsc(self) -> int:
         """What the guest's rdtsc reads."""
+        ...
+    def tsc_on(self, vcpu: int) -> int:
+        """What it reads on a vcpu."""
         ...
     @property
     def next_timer(self) -> int:

@@ -11,7 +11,7 @@ from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
 from xenia.cpu.context cimport R8, R9, R10, RAX, RDI, RDX, RSI, Context
-from xenia.cpu.processor cimport LEAVE
+from xenia.cpu.processor cimport LEAVE, Processor
 from xenia.domain.audit cimport audit_domain
 from xenia.domain.channels cimport event_channel
 from xenia.domain.create cimport domain_create, domain_destroy, vcpu_create
@@ -169,10 +169,18 @@ cdef class StillDomain:
         """One vcpu more, down; its number."""
         cdef RecordingProcessor processor = RecordingProcessor()
         processor.attach(self.memory.machine)
+        processor.state.host_ns = self.processor.state.host_ns
         if vcpu_create(self.domain, &processor.state.processor) == NULL:
             raise ValueError("there can be no vcpu more")
         self.more_processors = [*(self.more_processors or ()), processor]
         return self.domain.nr_vcpus - 1
+
+    def notes(self, vcpu: int) -> list[tuple[str | int, ...]]:
+        """What the processor of a vcpu was told (RecordingProcessor.notes)."""
+        return self.recorder(vcpu).notes
+
+    cdef RecordingProcessor recorder(self, int vcpu):
+        return self.processor if vcpu == 0 else self.more_processors[vcpu - 1]
 
     # --- hypercalls
 
@@ -346,7 +354,12 @@ cdef class StillDomain:
     @property
     def tsc(self) -> int:
         """What the guest's rdtsc reads."""
-        return self.domain.vcpus[0].processor.ops.read_tsc(self.domain.vcpus[0].processor)
+        return self.tsc_on(0)
+
+    def tsc_on(self, vcpu: int) -> int:
+        """What it reads on a vcpu."""
+        cdef Processor *processor = self.domain.vcpus[<int>vcpu].processor
+        return processor.ops.read_tsc(processor)
 
     @property
     def next_timer(self) -> int:

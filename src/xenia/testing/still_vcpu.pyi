@@ -11,6 +11,8 @@ Guest memory, by address:
 from collections.abc import Sequence
 from typing import Any
 
+from xenia.testing.recorder import RecordingProcessor
+
 USER: int
 KERNEL: int
 TABLES: int
@@ -108,6 +110,9 @@ class StillVcpu:
         ...
     def crash_report(self) -> list[str]:
         """crash_report: what the log gets, line by line."""
+        ...
+    def add_vcpu(self) -> RecordingProcessor:
+        """One vcpu more, down; its processor."""
         ...
     @property
     def processor(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from libc.stdint cimport int64_t, uint64_t
 from xenia.cpu.context cimport CONTEXT_FLAGS, CONTEXT_SEGMENTS, Context
 from xenia.cpu.processor cimport LEAVE
 from xenia.domain.crash cimport crash_report
-from xenia.domain.create cimport domain_create
+from xenia.domain.create cimport domain_create, vcpu_create
 from xenia.domain.directory cimport domain_leave
 from xenia.domain.domain cimport Domain, Vcpu
 from xenia.domain.pv.mode cimport switch_mode
@@ -280,6 +280,14 @@ cdef class StillVcpu:
     def crash_report(self) -> list[str]:
         """crash_report: what the log gets, line by line."""
         return crash_report(self.domain)
+
+    def add_vcpu(self) -> RecordingProcessor:
+        """One vcpu more, down; its processor."""
+        recorder = RecordingProcessor()
+        (<RecordingProcessor>recorder).attach(self.memory.machine)
+        if vcpu_create(self.domain, &(<RecordingProcessor>recorder).state.processor) == NULL:
+            raise ValueError("there can be no vcpu more")
+        return recorder
 
     @property
     def processor(self) -> dict[str, Any]:

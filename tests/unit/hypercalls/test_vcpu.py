@@ -23,7 +23,7 @@ from xenia.abi.vcpu import (
     VCPUOP_stop_singleshot_timer as STOP_SINGLESHOT,
     VCPUOP_up as UP,
 )
-from xenia.abi.xen import Hypercall
+from xenia.abi.xen import DOMID_SELF, MMUEXT_TLB_FLUSH_ALL, Hypercall
 from xenia.testing.still import BASE, PAGES, StillDomain
 
 RUNNING, RUNNABLE, BLOCKED, OFFLINE = range(4)
@@ -84,6 +84,22 @@ def test_a_vcpu_that_goes_down_leaves_the_domain_running_while_another_is_up(dom
     assert (domain.shutdown, vcpu_op(domain, IS_UP)) == (-1, 0)
     assert vcpu_op(domain, DOWN, vcpu=other) == 0
     assert domain.shutdown == 0
+
+
+def test_what_is_flushed_everywhere_is_flushed_by_every_vcpus_processor(domain: StillDomain) -> None:
+    other = domain.add_vcpu()
+    domain.write(ARGUMENT, struct.pack("=IIQQ", MMUEXT_TLB_FLUSH_ALL, 0, 0, 0))
+    assert domain.call(Hypercall.MMUEXT_OP, ARGUMENT, 1, 0, DOMID_SELF) == 0
+    assert domain.notes(0)[-1] == domain.notes(other)[-1] == ("flush_all",)
+
+
+def test_a_vcpu_that_comes_later_reads_the_same_counter() -> None:
+    domain = StillDomain(warped=True)
+    domain.warp_to(domain.now + 1000 * MS)
+    other = domain.add_vcpu()
+    assert domain.tsc_on(other) == domain.tsc
+    domain.warp_to(domain.now + 1000 * MS)
+    assert domain.tsc_on(other) == domain.tsc
 
 
 def test_an_nmi_is_sent_without_an_argument(domain: StillDomain) -> None:

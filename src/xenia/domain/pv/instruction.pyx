@@ -13,6 +13,7 @@ from xenia.cpu.processor cimport PFEC_FETCH, PFEC_USER, PFEC_WRITE, TRAP_GP, TRA
 from xenia.domain.domain cimport Vcpu
 from xenia.domain.pv.segments cimport code_mode, is_canonical
 from xenia.mm.access cimport guest_walk
+from xenia.mm.memory cimport mm_wrote
 
 cdef enum:
     LONGEST = 15
@@ -84,10 +85,10 @@ cdef int operand(Vcpu *vcpu, uint64_t va, uint8_t *bytes, int size, uint32_t acc
             return EMULATE_FAULT
     if access & PFEC_WRITE:
         memcpy(memory + maddr[0], bytes, first)
-        vcpu.processor.ops.code_dirty(vcpu.processor, maddr[0], first)
+        mm_wrote(&vcpu.domain.memory, maddr[0], first)
         if first < <uint64_t>size:
             memcpy(memory + maddr[1], bytes + first, size - first)
-            vcpu.processor.ops.code_dirty(vcpu.processor, maddr[1], size - first)
+            mm_wrote(&vcpu.domain.memory, maddr[1], size - first)
     else:
         memcpy(bytes, memory + maddr[0], first)
         if first < <uint64_t>size:

@@ -14,6 +14,8 @@ from xenia.domain.domain cimport Vcpu
 from xenia.domain.pv.segments cimport is_canonical
 from xenia.machine.lock cimport lock, unlock
 from xenia.machine.machine cimport FRAME_WRITABLE
+from xenia.machine.paging cimport PAGE_SIZE
+from xenia.mm.memory cimport mm_wrote
 from xenia.mm.references cimport get_page_and_type, put_page_and_type
 
 from xenia.domain.build.hypercall_page import hypercall_page
@@ -189,8 +191,8 @@ cdef bint fill_hypercall_page(Vcpu *vcpu, uint64_t value) noexcept nogil:
     unlock(&vcpu.domain.memory.lock)
     if not held:
         return False
-    memcpy(vcpu.domain.machine.base + value, HYPERCALL_PAGE, 4096)
-    vcpu.processor.ops.code_dirty(vcpu.processor, value, 4096)
+    memcpy(vcpu.domain.machine.base + value, HYPERCALL_PAGE, PAGE_SIZE)
+    mm_wrote(&vcpu.domain.memory, value, PAGE_SIZE)
     lock(&vcpu.domain.memory.lock)
     put_page_and_type(&vcpu.domain.memory, mfn)
     unlock(&vcpu.domain.memory.lock)

@@ -1,8 +1,8 @@
 """Segment selectors as a 64-bit guest may load them.
 
-Every descriptor in a GDT or LDT frame was checked when it was written (mm/descriptors), so only what depends on the way
-of loading is checked here.  Guest code runs on ring-3 descriptors, whichever mode it is in; the hypervisor's own flat
-ones, which nearly all code uses, are not looked up.
+Every descriptor in a GDT or LDT frame was checked when it was written (mm/pv/descriptors), so only what depends on the
+way of loading is checked here.  Guest code runs on ring-3 descriptors, whichever mode it is in; the hypervisor's own
+flat ones, which nearly all code uses, are not looked up.
 """
 
 from libc.stdint cimport uint16_t, uint32_t

@@ -1,9 +1,8 @@
 """Recounting the frame table from scratch.
 
 The counts of a frame are kept one step at a time, by the rules of mm/references and mm/pv/pvmmu.  Here they are worked
-out anew from what
-there is: every entry of every validated table, the pins, the base pointers, the GDT and LDT pages, the owner's own
-reference.  Any difference is a bug of ours; so is any entry that the rules would never have let in.
+out anew from what there is: every entry of every validated table, the pins, the base pointers, the GDT and LDT pages,
+the owner's own reference.  Any difference is a bug of ours; so is any entry that the rules would never have let in.
 """
 
 from libc.stdint cimport int32_t, uint32_t, uint64_t

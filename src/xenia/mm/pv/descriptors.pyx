@@ -38,7 +38,7 @@ from xenia.mm.walk cimport pte_mfn
 
 cdef enum:
     DESCRIPTORS_PER_PAGE = 512
-    GDT_LIMIT = (FIRST_RESERVED_GDT_PAGE + 1) * 4096 - 1
+    GDT_LIMIT = (FIRST_RESERVED_GDT_PAGE + 1) * PAGE_SIZE - 1
     MAX_LDT_ENTRIES = 8192
     SELECTOR_TI = 4
     DESCRIPTOR_G = 1 << 23

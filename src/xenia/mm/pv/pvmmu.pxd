@@ -23,7 +23,7 @@ cdef struct VcpuMmu:        # the memory state of one vcpu
     uint64_t root_kernel    # mfn of the kernel L4 (never 0 once started)
     uint64_t root_user      # mfn of the user L4, 0 none
     uint64_t root_loaded    # mfn in CR3 now
-    uint64_t compared_kernel    # the roots that domain/traps last compared, l4_changes then, and what it found
+    uint64_t compared_kernel    # the roots that domain/pv/mode last compared, l4_changes then, and what it found
     uint64_t compared_user
     uint64_t compared_at
     uint8_t compared_alike

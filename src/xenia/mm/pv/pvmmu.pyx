@@ -76,7 +76,7 @@ cdef int promote(void *kind, uint64_t mfn, int frame_type) noexcept nogil:
     give_way(&memory.lock)
     if frame_type == FRAME_SEG_DESC:
         rc = validate_segment_descriptors(words)
-        mm_wrote(memory, mfn << 12, 4096)
+        mm_wrote(memory, mfn << 12, PAGE_SIZE)
         return rc
     for i in range(TABLE_ENTRIES):
         if not words[i] & PAGE_PRESENT or (frame_type == FRAME_L4 and not is_guest_l4_slot(i)):

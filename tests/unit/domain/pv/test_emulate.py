@@ -237,6 +237,19 @@ def test_a_string_of_ports_goes_round_by_round_and_may_fault(vcpu: StillVcpu) ->
     assert vcpu.cr2 == 0x123456
 
 
+def test_every_processor_forgets_code_that_xen_wrote_over(vcpu: StillVcpu) -> None:
+    other = vcpu.add_vcpu()
+    mfn = vcpu.map_page(KERNEL + 0x100000, 0x63)
+    assert wrmsr(vcpu, HYPERCALL_PAGE, mfn << 12)
+    assert other.notes[-1] == ("code_dirty", mfn << 12, 4096)
+    other.forget()
+    vcpu.iopl = 1
+    vcpu["rip"], vcpu["rdx"], vcpu["rdi"] = KERNEL, 0x60, KERNEL + 0x100123
+    vcpu.write(KERNEL, b"\x6c")
+    assert vcpu.general_protection()
+    assert other.notes == [("code_dirty", mfn << 12 | 0x123, 1)]
+
+
 # --- the rest
 
 

@@ -9,7 +9,8 @@
  *                                addresses that are not canonical.
  *   lar, lsl, verr, verw         a selector of level 3 is never looked at with more rights than those of ring 3
  *
- * Descriptors were checked when the guest gave them (mm/descriptor_check): every present one has its accessed bit set.
+ * Descriptors were checked when the guest gave them (mm/pv/descriptor_check): every present one has its accessed bit
+ * set.
  */
 #include "interpose.h"
 
