@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xenia.domain.build.elf import ElfKernel
 from xenia.errors import ConfigError, HypervisorBug
@@ -26,11 +26,13 @@ from xenia.toolstack.config.device import Backing, DeviceConfig
 from xenia.toolstack.config.disk import parse_disk
 from xenia.toolstack.control.channel import Channel
 from xenia.toolstack.machine.domain import Domain
-from xenia.toolstack.machine.frozen import Frozen
 from xenia.toolstack.machine.machine import Machine, store_place
 from xenia.toolstack.machine.options import DomainOptions, MachineOptions
 from xenia.xenstore.client import Client
 from xenia.xenstore.server import listen
+
+if TYPE_CHECKING:
+    from xenia.toolstack.machine.frozen import Frozen
 
 _READ = 65536
 

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xenia.backends.console.device import Console
 from xenia.backends.console.persist import ConsoleState
 from xenia.backends.console.sink import Sink
 from xenia.errors import ConfigError
 from xenia.hypervisor.machine import DomainHandle
-from xenia.hypervisor.persist import resume
 from xenia.machine.thread import HostThread
 from xenia.shutdown import Reason, Shutdown
 from xenia.toolstack.devices.device import Device
 from xenia.toolstack.devices.kinds import listed
 from xenia.toolstack.machine.console import console_of
-from xenia.toolstack.machine.frozen import Frozen, freeze
 from xenia.toolstack.machine.house import House
 from xenia.toolstack.machine.site import DomainSite
 from xenia.toolstack.machine.store_layout import remove_home, write_backend_home, write_home, write_window_size
 from xenia.toolstack.releases import Releases
 from xenia.xenstore.client import Client
 from xenia.xenstore.error import StoreError
+
+if TYPE_CHECKING:  # loaded by who freezes a guest or lets it go on
+    from xenia.toolstack.machine.frozen import Frozen
 
 
 class Domain(DomainSite):
@@ -128,6 +129,8 @@ class Domain(DomainSite):
         ConfigError, and the guest goes on unharmed, where it does not suspend itself within so many seconds, or in a
         way that cannot be saved.
         """
+        from xenia.toolstack.machine.frozen import freeze
+
         with self._freezing:
             return freeze(self, timeout)
 
@@ -146,6 +149,8 @@ class Domain(DomainSite):
 
         console   with the state of the console that was paused; None: it goes on
         """
+        from xenia.hypervisor.persist import resume
+
         if console is not None:
             self.console = self._console(console)
             self.console.start()

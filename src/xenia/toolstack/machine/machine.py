@@ -6,7 +6,7 @@ import os
 import socket
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from xenia.domain.build.bzimage import load_image
 from xenia.domain.build.elf import ElfKernel, load_elf
@@ -14,11 +14,9 @@ from xenia.domain.build.image_file import read_image
 from xenia.errors import ConfigError
 from xenia.foreign.foreign import Foreign
 from xenia.hypervisor.machine import MachineHandle
-from xenia.hypervisor.persist import rebuild
 from xenia.toolstack.config.machine import MIB
 from xenia.toolstack.machine.console import sink_of
 from xenia.toolstack.machine.domain import Domain
-from xenia.toolstack.machine.frozen import Frozen, go_on
 from xenia.toolstack.machine.house import House
 from xenia.toolstack.machine.hypervisor_log import HypervisorLog
 from xenia.toolstack.machine.options import DomainOptions, MachineOptions, taking
@@ -26,6 +24,9 @@ from xenia.toolstack.releases import Releases
 from xenia.xenstore.client import Client
 from xenia.xenstore.server import Server, socket_path
 from xenia.xenstore.store import Store
+
+if TYPE_CHECKING:  # loaded by who freezes a guest or lets it go on
+    from xenia.toolstack.machine.frozen import Frozen
 
 # What a domain keeps outside of its own memory: page tables of Xen's, shared pages.
 _DOMAIN_OVERHEAD = MIB
@@ -124,6 +125,9 @@ class Machine:
         return self._rebuild(frozen)
 
     def _rebuild(self, frozen: Frozen) -> Domain:
+        from xenia.hypervisor.persist import rebuild
+        from xenia.toolstack.machine.frozen import go_on
+
         if frozen.used:
             raise ConfigError(f"the frozen guest '{frozen.state.name}' goes on already")
         state = frozen.state
