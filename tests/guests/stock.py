@@ -153,8 +153,8 @@ class Stock:
     def finish(self, timeout: float = 120) -> Report:
         """Wait for the guest's end, recount its frames, and destroy it."""
         shutdown = self.domain.wait(timeout)
-        self.domain.vm.stop()
-        audit = self.domain.vm.audit()
-        seconds = self.domain.vm.system_time / 1e9
+        self.domain.handle.stop()
+        audit = self.domain.handle.audit()
+        seconds = self.domain.handle.system_time / 1e9
         self.machine.close()
         return Report(self.console, shutdown, audit, self.free - self.machine.free_memory, seconds)

@@ -17,16 +17,16 @@ MIB = 1 << 20
 LAST = DOMID_FIRST_RESERVED - 1
 
 
-def create(hypervisor: MachineHandle) -> DomainHandle:
-    return hypervisor.create_domain(kernel("shutdown_reboot"), memory=8 * MIB)
+def create(machine: MachineHandle) -> DomainHandle:
+    return machine.create_domain(kernel("shutdown_reboot"), memory=8 * MIB)
 
 
 def test_after_the_last_number_comes_the_first_again() -> None:
-    hypervisor = MachineHandle(32 * MIB)
-    hypervisor.next_domid = LAST - 1
+    machine = MachineHandle(32 * MIB)
+    machine.next_domid = LAST - 1
     numbers = []
     for _ in range(4):
-        domain = create(hypervisor)
+        domain = create(machine)
         numbers.append(domain.domid)
         domain.start()
         domain.wait(20)
@@ -36,25 +36,25 @@ def test_after_the_last_number_comes_the_first_again() -> None:
 
 
 def test_a_number_that_somebody_has_is_passed_over() -> None:
-    hypervisor = MachineHandle(64 * MIB)
-    lives = create(hypervisor)
-    gone = create(hypervisor)
+    machine = MachineHandle(64 * MIB)
+    lives = create(machine)
+    gone = create(machine)
     gone.destroy()  # but for its object, which others may still hold frames by
-    hypervisor.next_domid = LAST
-    assert create(hypervisor).domid == LAST
-    after = create(hypervisor)
+    machine.next_domid = LAST
+    assert create(machine).domid == LAST
+    after = create(machine)
     assert (lives.domid, gone.domid, after.domid) == (1, 2, 3)
     del gone, after
     gc.collect()
-    hypervisor.next_domid = 1
-    assert create(hypervisor).domid == 2
+    machine.next_domid = 1
+    assert create(machine).domid == 2
 
 
 def test_a_domain_that_could_not_be_made_keeps_no_number() -> None:
-    hypervisor = MachineHandle(32 * MIB)
+    machine = MachineHandle(32 * MIB)
     for _ in range(3):
         with pytest.raises(ConfigError):
-            hypervisor.create_domain(kernel("shutdown_reboot"), memory=64 * MIB)
+            machine.create_domain(kernel("shutdown_reboot"), memory=64 * MIB)
     gc.collect()
-    hypervisor.next_domid = 1
-    assert create(hypervisor).domid == 1
+    machine.next_domid = 1
+    assert create(machine).domid == 1

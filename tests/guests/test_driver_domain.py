@@ -59,8 +59,8 @@ def with_loop_device(shell: Shell) -> Shell:
 
 def assert_sound(shell: Shell) -> None:
     """The recount of a domain's frames finds no difference.  It does not run any more afterwards."""
-    shell.domain.vm.stop()
-    assert shell.domain.vm.audit() == []
+    shell.domain.handle.stop()
+    assert shell.domain.handle.audit() == []
 
 
 def until(condition: Callable[[], bool]) -> None:

@@ -152,8 +152,8 @@ def test_a_hostile_frontend_gets_errors_and_reaches_nothing(how: str, tmp_path: 
             "connected: yes\nready\nwhole: yes\nlooked more than once: yes\nclosed: yes\n"
         )
         for domain in domains:
-            domain.vm.stop()
-            assert domain.vm.audit() == []
+            domain.handle.stop()
+            assert domain.handle.audit() == []
             domain.destroy()
         assert machine.free_memory == free
     held = (tmp_path / "victim").read_bytes()
@@ -210,8 +210,8 @@ def test_two_stock_guests_see_their_own_disks_only(tmp_path: Path) -> None:
         for domain in domains:
             assert domain.wait(LIMIT) is not None
         for domain in domains:
-            domain.vm.stop()
-            assert domain.vm.audit() == []
+            domain.handle.stop()
+            assert domain.handle.audit() == []
             domain.destroy()
         assert machine.free_memory == free
     for name, other in (names, names[::-1]):

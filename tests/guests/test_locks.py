@@ -79,7 +79,7 @@ def test_a_mapping_that_the_host_refuses_holds_nothing(monkeypatch: pytest.Monke
                 domain._foreign.map([20, 20])
         with pytest.raises(FrontendFault, match="grant reference 99 is not granted"):
             domain._foreign.map([20, 99])
-        assert domain.vm.destroy() == 0, "frames that somebody holds"
+        assert domain.handle.destroy() == 0, "frames that somebody holds"
 
 
 def test_another_guest_maps_a_grant_of_it_at_once() -> None:

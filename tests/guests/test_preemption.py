@@ -48,14 +48,14 @@ def alarm_threads() -> list[threading.Thread]:
 
 def test_one_thread_rings_the_timers_of_domains_that_come_and_go_and_ends_with_the_last() -> None:
     memory = 4 << 20
-    hypervisor = MachineHandle(8 * memory)
+    machine = MachineHandle(8 * memory)
     steady, passing = kernel("timers"), kernel("spin")
     before = alarm_threads()
     for _ in range(5):
-        asked = hypervisor.create_domain(steady, memory=memory)
+        asked = machine.create_domain(steady, memory=memory)
         asked.start()  # it counts on its timers, whoever else's are there
         while asked.wait(0) is None:
-            domains = [hypervisor.create_domain(passing, memory=memory) for _ in range(3)]
+            domains = [machine.create_domain(passing, memory=memory) for _ in range(3)]
             for domain in domains:
                 domain.start()
             assert len(alarm_threads()) == len(before) + 1

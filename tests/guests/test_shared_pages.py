@@ -25,7 +25,7 @@ class Neighbours:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self.victim = machine.create_domain(kernel("shutdown_reboot"), name="victim", memory=8 * MIB)
-        memory = self.victim.vm.hypervisor.memory
+        memory = self.victim.handle.machine.memory
         self.frames = [mfn for mfn, pfn in enumerate(memory.m2p) if pfn != NOBODY]
         memoryview(memory)[self.frames[-1] << 12 :][: len(SECRET)] = SECRET
         self.before = self.digest()
@@ -33,7 +33,7 @@ class Neighbours:
 
     def digest(self) -> bytes:
         """Of all that the victim has."""
-        memory = memoryview(self.victim.vm.hypervisor.memory)
+        memory = memoryview(self.victim.handle.machine.memory)
         return hashlib.sha256(b"".join(memory[mfn << 12 : (mfn + 1) << 12] for mfn in self.frames)).digest()
 
     def attack(self, program: str, cmdline: str) -> None:
@@ -44,10 +44,10 @@ class Neighbours:
         attacker.start()
         ended = attacker.wait(LIMIT)
         assert ended is not None and ended.reason is Reason.POWEROFF, (ended, self.output)
-        attacker.vm.stop()
+        attacker.handle.stop()
         assert self.digest() == self.before
-        assert attacker.vm.audit() == []
-        assert self.victim.vm.audit() == []
+        assert attacker.handle.audit() == []
+        assert self.victim.handle.audit() == []
         attacker.destroy()
 
 

@@ -47,8 +47,8 @@ class Running:
     """A tiny guest that runs, with what it wrote so far."""
 
     def __init__(self, name: str, *, memory: int = 16 << 20, scatter: int | None = None, check: bool = True) -> None:
-        self.hypervisor = MachineHandle(memory + (16 << 20), scatter, check)
-        self.domain: DomainHandle = self.hypervisor.create_domain(kernel(name), memory=memory)
+        self.machine = MachineHandle(memory + (16 << 20), scatter, check)
+        self.domain: DomainHandle = self.machine.create_domain(kernel(name), memory=memory)
         self.output = bytearray()
         foreign = DomainForeign(self.domain)
         # Its ring alone, without what it says to the hypervisor: so real Xen's answers were recorded.

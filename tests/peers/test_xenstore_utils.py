@@ -219,7 +219,7 @@ def library(machine: Machine, tmp_path: Path) -> Iterator[Library]:
 def test_a_running_guest_is_seen_with_its_tree(machine: Machine, machine_tools: Tools) -> None:
     domain = demo(machine)
     home = f"/local/domain/{domain.domid}"
-    assert machine_tools.output("read", f"{home}/name", f"{home}/store/port") == f"demo\n{domain.vm.store_port}\n"
+    assert machine_tools.output("read", f"{home}/name", f"{home}/store/port") == f"demo\n{domain.handle.store_port}\n"
     assert f'static-max = "{16 << 10}"' in machine_tools.output("ls", home)
     machine_tools.output("write", f"{home}/data/said", "from outside")
     assert f'{home}/data/said = "from outside"   (n{domain.domid})' in machine_tools.output("ls", "-fp", home)
@@ -241,13 +241,13 @@ def test_domains_are_heard_coming_and_going(machine: Machine, machine_tools: Too
 
 @needs_demo
 def test_a_domain_is_introduced_with_the_page_and_channel_that_are_its_own(machine: Machine, library: Library) -> None:
-    vm, other = demo(machine).vm, demo(machine).vm
-    assert library("is_domain_introduced", vm.domid) == 1
-    assert library("introduce_domain", vm.domid, vm.store_mfn, vm.store_port) == 1  # again
-    assert library("introduce_domain", vm.domid, other.store_mfn, vm.store_port) == -errno.EINVAL
-    assert library("introduce_domain", vm.domid, vm.store_mfn, vm.console_port) == -errno.EINVAL
-    assert library("introduce_domain", 99, vm.store_mfn, vm.store_port) == -errno.EINVAL
-    assert library("is_domain_introduced", vm.domid) == 1
+    handle, other = demo(machine).handle, demo(machine).handle
+    assert library("is_domain_introduced", handle.domid) == 1
+    assert library("introduce_domain", handle.domid, handle.store_mfn, handle.store_port) == 1  # again
+    assert library("introduce_domain", handle.domid, other.store_mfn, handle.store_port) == -errno.EINVAL
+    assert library("introduce_domain", handle.domid, handle.store_mfn, handle.console_port) == -errno.EINVAL
+    assert library("introduce_domain", 99, handle.store_mfn, handle.store_port) == -errno.EINVAL
+    assert library("is_domain_introduced", handle.domid) == 1
 
 
 @needs_demo
@@ -255,18 +255,18 @@ def test_a_domain_is_released_and_introduced_by_a_client(
     machine: Machine, machine_tools: Tools, library: Library
 ) -> None:
     domain = demo(machine)
-    vm = domain.vm
+    handle = domain.handle
     with watching(machine_tools, "@introduceDomain", "@releaseDomain") as heard:
-        assert library("release_domain", vm.domid) == 1
+        assert library("release_domain", handle.domid) == 1
         assert heard() == "@releaseDomain\n"
-        assert library("is_domain_introduced", vm.domid) == 0
-        assert library("release_domain", vm.domid) == -errno.ENOENT
-        assert library("introduce_domain", vm.domid, vm.store_mfn, vm.store_port) == 1
+        assert library("is_domain_introduced", handle.domid) == 0
+        assert library("release_domain", handle.domid) == -errno.ENOENT
+        assert library("introduce_domain", handle.domid, handle.store_mfn, handle.store_port) == 1
         assert heard() == "@introduceDomain\n"
-        assert library("is_domain_introduced", vm.domid) == 1
-        assert library("release_domain", vm.domid) == 1
+        assert library("is_domain_introduced", handle.domid) == 1
+        assert library("release_domain", handle.domid) == 1
     domain.destroy()  # which has nothing left to release
-    assert library("introduce_domain", vm.domid, vm.store_mfn, vm.store_port) == -errno.EINVAL
+    assert library("introduce_domain", handle.domid, handle.store_mfn, handle.store_port) == -errno.EINVAL
 
 
 @needs_demo

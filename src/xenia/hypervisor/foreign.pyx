@@ -35,14 +35,14 @@ if sizeof(GrantHold) > NOTES * sizeof(uint64_t):
 cdef class DomainFrames(Frames):
     """What the domain granted `holder`.  It may outlive the domain, which then grants nothing."""
 
-    cdef DomainHandle vm          # keeps the machine's memory
+    cdef DomainHandle handle        # keeps the machine's memory
     cdef Domain *domain
     cdef uint16_t holder
 
-    def __cinit__(self, DomainHandle vm, uint16_t holder):
-        self.vm = vm
+    def __cinit__(self, DomainHandle handle, uint16_t holder):
+        self.handle = handle
         self.holder = holder
-        self.domain = vm.domain
+        self.domain = handle.domain
         domain_use(self.domain)
 
     def __dealloc__(self):
@@ -142,16 +142,16 @@ cdef class Holds:
 class DomainForeign(Foreign):
     """A DomainHandle as its backends in domain `backend_domid` see it."""
 
-    __slots__ = ("_backend_domid", "_frames", "_vm")
+    __slots__ = ("_backend_domid", "_frames", "_handle")
 
-    def __init__(self, vm: DomainHandle, backend_domid: int = 0) -> None:
-        self._vm = vm
+    def __init__(self, handle: DomainHandle, backend_domid: int = 0) -> None:
+        self._handle = handle
         self._backend_domid = backend_domid
-        self._frames = DomainFrames(vm, backend_domid)
+        self._frames = DomainFrames(handle, backend_domid)
 
     @property
     def domid(self) -> int:
-        return self._vm.domid
+        return self._handle.domid
 
     @property
     def frames(self) -> Frames:
@@ -160,7 +160,7 @@ class DomainForeign(Foreign):
     def map(self, refs: Sequence[int], writable: bool = True) -> Mapping:
         holds = Holds(self._frames, refs, writable)
         try:
-            return DomainMapping(self._vm, holds, writable)
+            return DomainMapping(self._handle, holds, writable)
         except BaseException:
             holds.release()
             raise
@@ -169,10 +169,12 @@ class DomainForeign(Foreign):
         return DomainChannel(self._frames, self._backend_domid, port)
 
     def interface(self, service: Service) -> Interface:
-        vm = self._vm
-        mfn, port = (vm.console_mfn, vm.console_port) if service is Service.CONSOLE else (vm.store_mfn, vm.store_port)
+        handle = self._handle
+        mfn, port = handle.store_mfn, handle.store_port
+        if service is Service.CONSOLE:
+            mfn, port = handle.console_mfn, handle.console_port
         channel = self.bind(port)
-        return Interface(FrameView(vm, mfn), channel)
+        return Interface(FrameView(handle, mfn), channel)
 
 
 class DomainMapping(Mapping):
@@ -180,9 +182,9 @@ class DomainMapping(Mapping):
 
     __slots__ = ("_holds", "_memory", "_window")
 
-    def __init__(self, vm: DomainHandle, holds: Holds, writable: bool) -> None:
+    def __init__(self, handle: DomainHandle, holds: Holds, writable: bool) -> None:
         self._holds = holds
-        self._window = Window(vm.hypervisor.memory.fd, holds.mfns, writable)
+        self._window = Window(handle.machine.memory.fd, holds.mfns, writable)
         self._memory = memoryview(self._window)
 
     @property
@@ -202,8 +204,8 @@ class FrameView(Mapping):
 
     __slots__ = ("_memory",)
 
-    def __init__(self, vm: DomainHandle, mfn: int) -> None:
-        self._memory = vm.page(mfn)
+    def __init__(self, handle: DomainHandle, mfn: int) -> None:
+        self._memory = handle.page(mfn)
 
     @property
     def memory(self) -> memoryview:

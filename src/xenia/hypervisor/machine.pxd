@@ -20,7 +20,7 @@ cdef class MachineHandle:
 
 
 cdef class DomainHandle:
-    cdef readonly MachineHandle hypervisor
+    cdef readonly MachineHandle machine
     cdef readonly int domid
     cdef readonly int emergency_fd  # what the guest writes with CONSOLEIO_write before it uses its console ring,
     cdef readonly int log_fd        # and from then on

@@ -118,18 +118,18 @@ cdef class MachineHandle:
 cdef class DomainHandle:
     """A domain with its vcpu and processor, and the host threads that run it."""
 
-    def __cinit__(self, MachineHandle hypervisor, int domid, uint64_t nr_pages, bint warped):
+    def __cinit__(self, MachineHandle machine, int domid, uint64_t nr_pages, bint warped):
         cdef Domain *domain = NULL
         cdef int rc
         self.emergency_fd = self.log_fd = self.pcpu.alarm.fd = -1
-        self.hypervisor = hypervisor
+        self.machine = machine
         self.domid = domid          # reserved in the directory
         self.nr_pages = nr_pages
         self.threads = []
         self.ended = threading.Event()
-        self.engine = engine_new(hypervisor.engine, hypervisor.memory)
+        self.engine = engine_new(machine.engine, machine.memory)
         with nogil:
-            rc = domain_create(&domain, hypervisor.memory.machine, hypervisor.directory, domid, guest_pv64(),
+            rc = domain_create(&domain, machine.memory.machine, machine.directory, domid, guest_pv64(),
                                self.engine.processor)
         if rc == -XEN_EEXIST:
             raise HypervisorBug(f"domain number {domid} was given out, and somebody has it")
@@ -149,8 +149,8 @@ cdef class DomainHandle:
 
     def __dealloc__(self):
         if self.domain == NULL:
-            if self.hypervisor is not None:
-                directory_release(self.hypervisor.directory, self.domid)
+            if self.machine is not None:
+                directory_release(self.machine.directory, self.domid)
             return
         with nogil:
             domain_destroy(self.domain)
@@ -167,7 +167,7 @@ cdef class DomainHandle:
         ConfigError when they are not to be had.
         """
         cdef Domain *domain = self.domain
-        frames = self.hypervisor.memory.allocate(self.domid, self.nr_pages)
+        frames = self.machine.memory.allocate(self.domid, self.nr_pages)
         domain.memory.tot_pages = self.nr_pages
         domain.memory.max_pages = max_pages
         with nogil:
@@ -179,7 +179,7 @@ cdef class DomainHandle:
         """Take the memory and build the start of day in it."""
         cdef Domain *domain = self.domain
         cdef Vcpu *vcpu = domain.vcpus[0]
-        cdef MachineMemory memory = self.hypervisor.memory
+        cdef MachineMemory memory = self.machine.memory
         cdef uint64_t root
         cdef int rc
         where = plan(kernel, len(ramdisk), self.nr_pages)
@@ -218,7 +218,7 @@ cdef class DomainHandle:
         if self.threads:
             raise RuntimeError("a domain starts once")
         self.on_end = on_end
-        if self.hypervisor.check:
+        if self.machine.check:
             self.seat.check = check_translations
             self.seat.check_argument = <void *>self
         if not pcpu_seat(&self.pcpu, &self.seat, self.domain.vcpus[0]):
@@ -226,19 +226,19 @@ cdef class DomainHandle:
         self.threads = [HostThread(self._run, f"d{self.domid}v0", None)]
         self.running = True
         try:
-            self.hypervisor.alarms.watch(&self.pcpu.alarm)
+            self.machine.alarms.watch(&self.pcpu.alarm)
             self.threads[0].start()
         except BaseException:
             self.running = False
             with nogil:
-                self.hypervisor.alarms.unwatch(&self.pcpu.alarm)
+                self.machine.alarms.unwatch(&self.pcpu.alarm)
             self.stop()
             self.ended.set()
             raise
 
     def _run(self) -> None:
         try:
-            if self.hypervisor.confine:
+            if self.machine.confine:
                 confine_in_any_process(Kind.VCPU)
             with nogil:
                 pcpu_run(&self.pcpu)
@@ -254,7 +254,7 @@ cdef class DomainHandle:
         finally:
             self.domain.links.stop = 1
             with nogil:
-                self.hypervisor.alarms.unwatch(&self.pcpu.alarm)
+                self.machine.alarms.unwatch(&self.pcpu.alarm)
             self.running = False
             self.ended.set()
             if self.on_end is not None:
@@ -283,13 +283,13 @@ cdef class DomainHandle:
         for thread in self.threads:
             if thread is not threading.current_thread():
                 thread.end()
-        self.hypervisor.alarms.settle()
+        self.machine.alarms.settle()
 
     # --- what backends need ---
 
     def page(self, mfn: int) -> memoryview:
         """Machine frame `mfn` as writable memory."""
-        return memoryview(self.hypervisor.memory)[mfn << 12:(mfn + 1) << 12]
+        return memoryview(self.machine.memory)[mfn << 12:(mfn + 1) << 12]
 
     @property
     def store_port(self) -> int:

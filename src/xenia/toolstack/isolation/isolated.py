@@ -213,7 +213,7 @@ class IsolatedDevice:
 
 
 class IsolatedDomain(Domain):
-    """A domain in the other process: what can be asked of it.  What it is made of (`vm`, `disks`) is over there."""
+    """A domain in the other process: what can be asked of it.  What it is made of (`handle`, `disks`) is over there."""
 
     console: IsolatedConsole  # type: ignore[assignment]
     devices: list[IsolatedDevice]  # type: ignore[assignment]

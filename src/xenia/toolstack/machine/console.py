@@ -12,7 +12,7 @@ from xenia.hypervisor.machine import DomainHandle
 
 
 def console_of(
-    vm: DomainHandle,
+    handle: DomainHandle,
     foreign: Foreign,
     sink: Sink,
     log: Callable[[bytes], object] | None = None,
@@ -23,7 +23,9 @@ def console_of(
     log     gets what the domain says to the hypervisor (CONSOLEIO_write)
     state   of the console that goes on in this one
     """
-    return Console(f"d{vm.domid}", foreign, sink, state, emergency_fd=vm.emergency_fd, log_fd=vm.log_fd, log=log)
+    return Console(
+        f"d{handle.domid}", foreign, sink, state, emergency_fd=handle.emergency_fd, log_fd=handle.log_fd, log=log
+    )
 
 
 def sink_of(destination: int | Callable[[bytes], None] | None) -> Sink:

@@ -36,20 +36,20 @@ class Domain(DomainSite):
     sink            where the console's output goes
     suspends_late   whether it said that it suspends itself, and nobody waits for that any more: it goes on then
     reconnecting    devices that its frontends were connected to before it was frozen
-    vm              the virtual machine below it: registers, audit; changes without notice
+    handle          the compiled domain below it: registers, audit; changes without notice
     """
 
     def __init__(
         self,
         house: House,
-        vm: DomainHandle,
+        handle: DomainHandle,
         sink: Sink,
         name: str,
         memory: int,
         driver_domain: bool = False,
         console_state: ConsoleState | None = None,
     ) -> None:
-        super().__init__(house, vm, name, driver_domain)
+        super().__init__(house, handle, name, driver_domain)
         self.memory = memory
         self._keys = house.store.client()
         self.sink = sink
@@ -64,8 +64,8 @@ class Domain(DomainSite):
         self.reconnecting: list[Device] = []
 
     def _console(self, state: ConsoleState | None) -> Console:
-        vm, log = self.vm, self._house.log
-        return console_of(vm, self.foreign, self.sink, lambda data: log.said(vm.domid, data), state)
+        handle, log = self.handle, self._house.log
+        return console_of(handle, self.foreign, self.sink, lambda data: log.said(handle.domid, data), state)
 
     @property
     def destroyed(self) -> bool:
@@ -83,12 +83,12 @@ class Domain(DomainSite):
             if self._destroyed:
                 raise ConfigError(f"cannot start guest '{self.name}': it is destroyed")
             self.console.start()
-            self.vm.start(self._ended)
+            self.handle.start(self._ended)
 
     def introduce(self) -> None:
         """Write what a toolstack writes into xenstore for a PV domain, and serve its store page."""
         with self._keys.transaction() as keys:
-            write_home(keys, self.name, self.memory, self.vm)
+            write_home(keys, self.name, self.memory, self.handle)
             if self.driver_domain:
                 write_backend_home(keys, self.domid)
         self._house.store.attach(self.foreign)
@@ -105,7 +105,7 @@ class Domain(DomainSite):
         """
         while True:
             lives = self._lives
-            shutdown = self.vm.wait(timeout)
+            shutdown = self.handle.wait(timeout)
             if shutdown is None and lives != self._lives:
                 continue  # it went on before we looked
             if shutdown is None:
@@ -116,7 +116,7 @@ class Domain(DomainSite):
             with self._freezing:  # somebody may do so just now
                 if self._destroyed:
                     return None
-                if self.vm.shutdown is not None:
+                if self.handle.shutdown is not None:
                     break
         self._settle()
         return shutdown
@@ -141,7 +141,7 @@ class Domain(DomainSite):
 
     def pause_console(self) -> ConsoleState:
         """Let go of the console of a guest that suspended itself."""
-        self.vm.stop()
+        self.handle.stop()
         return self.console.suspend()
 
     def resume(self, console: ConsoleState | None = None) -> None:
@@ -156,7 +156,7 @@ class Domain(DomainSite):
             self.console.start()
         self._house.store.resume(self.domid)
         self._lives += 1
-        resume(self.vm)
+        resume(self.handle)
 
     def expect_late_suspend(self) -> None:
         """The guest has said that it suspends itself, and nobody waits for that any more: let it go on once it has."""
@@ -164,12 +164,12 @@ class Domain(DomainSite):
         HostThread(self._wait_late, f"d{self.domid} resumes").start()
 
     def _wait_late(self) -> None:
-        self.vm.wait()
+        self.handle.wait()
         self._resume_late()
 
     def _resume_late(self) -> None:
         with self._freezing:
-            shutdown = self.vm.shutdown
+            shutdown = self.handle.shutdown
             if self.suspends_late and not self._destroyed and shutdown is not None:
                 self.suspends_late = False
                 if shutdown.reason is not Reason.SUSPEND or shutdown.halted:
@@ -189,12 +189,12 @@ class Domain(DomainSite):
                 return
             self._destroyed = True
         with Releases() as releases:
-            releases.do(self.vm.stop)
+            releases.do(self.handle.stop)
             releases.do(self._settle, 0)
             for device in self.devices:
                 releases.do(device.remove, keep=keep_layers)
             releases.do(self._leave_store)
-            releases.do(self.vm.destroy)
+            releases.do(self.handle.destroy)
             for given in self._serves:
                 releases.do(given.abandon)
 
@@ -214,20 +214,20 @@ class Domain(DomainSite):
             "name": self.name,
             "domid": self.domid,
             "memory": self.memory,
-            "seconds": self.vm.system_time / 1e9,
-            **self.vm.statistics,
+            "seconds": self.handle.system_time / 1e9,
+            **self.handle.statistics,
             **listed(self.devices),
         }
 
     @property
     def shutdown(self) -> Shutdown | None:
         """How the guest ended, None while it has not."""
-        return self.vm.shutdown
+        return self.handle.shutdown
 
     @property
     def crash_report(self) -> str:
         """Registers, code and stack of a guest that was crashed, as lines of text."""
-        return "\n".join(self.vm.crash_report)
+        return "\n".join(self.handle.crash_report)
 
     def _ended(self) -> None:
         """The vcpu stopped for good.  On its thread."""
@@ -240,4 +240,4 @@ class Domain(DomainSite):
             if not self._settled:
                 self._settled = True
                 self.console.close(timeout)
-                self._house.log.ended(self.domid, self.shutdown, self.vm.crash_report)
+                self._house.log.ended(self.domid, self.shutdown, self.handle.crash_report)

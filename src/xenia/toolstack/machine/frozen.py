@@ -98,7 +98,7 @@ def freeze(domain: Domain, timeout: float) -> Frozen:
             domain.name,
             domain.memory,
             domain.driver_domain,
-            save(domain.vm),
+            save(domain.handle),
             console,
             domain.xenstore.atomically(lambda keys: save_home(keys, domain.domid)),
             tuple(_save_device(domain, device) for device in devices),
@@ -129,8 +129,8 @@ def _suspend(domain: Domain, end: float, timeout: float) -> None:
     if not _settle_devices(domain, end):
         raise ConfigError(f"{what}: its devices are still being connected after {timeout:g} seconds")
     domain.xenstore.write(f"{control}/shutdown", "suspend")
-    shutdown = domain.vm.wait(max(end - time.monotonic(), 0))
-    if shutdown is None and domain.vm.shutdown is None:
+    shutdown = domain.handle.wait(max(end - time.monotonic(), 0))
+    if shutdown is None and domain.handle.shutdown is None:
         if not domain.xenstore.atomically(lambda keys: _take_back(keys, f"{control}/shutdown")):
             domain.expect_late_suspend()
         raise ConfigError(f"{what}: it did not suspend itself within {timeout:g} seconds, and goes on")

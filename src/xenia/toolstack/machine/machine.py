@@ -63,7 +63,7 @@ class Machine:
         self._make(options)
 
     def _make(self, options: MachineOptions) -> None:
-        self._hypervisor = MachineHandle(options.memory, options.scatter, options.check, options.jail)
+        self._handle = MachineHandle(options.memory, options.scatter, options.check, options.jail)
         store = Server(Store(), store_place(options.xenstore_socket), self._find_guest)
         self._house = House(store, HypervisorLog())
         try:
@@ -94,7 +94,7 @@ class Machine:
 
     def _create(self, options: DomainOptions) -> Domain:
         elf = _kernel(options.kernel)
-        vm = self._hypervisor.create_domain(
+        handle = self._handle.create_domain(
             elf,
             memory=options.memory,
             ramdisk=_bytes(options.initrd, options.memory) if options.initrd is not None else b"",
@@ -103,10 +103,10 @@ class Machine:
         )
         try:
             domain = Domain(
-                self._house, vm, sink_of(options.console), options.name, options.memory, options.driver_domain
+                self._house, handle, sink_of(options.console), options.name, options.memory, options.driver_domain
             )
         except BaseException:
-            vm.destroy()
+            handle.destroy()
             raise
         try:
             domain.introduce()
@@ -131,11 +131,13 @@ class Machine:
         if frozen.used:
             raise ConfigError(f"the frozen guest '{frozen.state.name}' goes on already")
         state = frozen.state
-        vm = rebuild(self._hypervisor, state.guest)
+        handle = rebuild(self._handle, state.guest)
         try:
-            domain = Domain(self._house, vm, frozen.sink, state.name, state.memory, state.driver_domain, state.console)
+            domain = Domain(
+                self._house, handle, frozen.sink, state.name, state.memory, state.driver_domain, state.console
+            )
         except BaseException:
-            vm.destroy()
+            handle.destroy()
             raise
         try:
             go_on(domain, frozen)
@@ -165,7 +167,7 @@ class Machine:
     @property
     def free_memory(self) -> int:
         """Bytes of machine memory that no domain has."""
-        return self._hypervisor.memory.nr_free << 12
+        return self._handle.memory.nr_free << 12
 
     def close(self) -> None:
         """Destroy the domains and end the store.
@@ -188,7 +190,7 @@ class Machine:
     def _find_guest(self, domid: int, mfn: int, port: int) -> Foreign | None:
         """What a client of the store introduces: a domain, by the page and the channel that it was built with."""
         for domain in self._house.domains:
-            if (domain.domid, domain.vm.store_mfn, domain.vm.store_port) == (domid, mfn, port):
+            if (domain.domid, domain.handle.store_mfn, domain.handle.store_port) == (domid, mfn, port):
                 return None if domain.destroyed else domain.foreign
         return None
 

@@ -24,19 +24,19 @@ from xenia.xenstore.client import Client
 class DomainSite(ABC):
     """A domain, as far as devices are concerned."""
 
-    def __init__(self, house: House, vm: DomainHandle, name: str, driver_domain: bool) -> None:
+    def __init__(self, house: House, handle: DomainHandle, name: str, driver_domain: bool) -> None:
         self.name = name
         self.driver_domain = driver_domain
-        self.vm = vm
+        self.handle = handle
         self.devices: list[Device] = []
         self._house = house
-        self._foreign = DomainForeign(vm)
+        self._foreign = DomainForeign(handle)
         self._serves: list[Served] = []  # to others
 
     @property
     def domid(self) -> int:
         """The domain's number."""
-        return self.vm.domid
+        return self.handle.domid
 
     @property
     def foreign(self) -> Foreign:
@@ -145,7 +145,7 @@ class DomainSite(ABC):
 
     def foreign_to(self, driver: int) -> Foreign:
         """The domain as a backend in another one sees it."""
-        return DomainForeign(self.vm, driver)
+        return DomainForeign(self.handle, driver)
 
     def store_client(self) -> Client:
         """Another client of the machine's xenstore, with the rights of domain 0."""

@@ -21,22 +21,22 @@ def home(domid: int) -> str:
     return f"/local/domain/{domid}"
 
 
-def write_home(keys: Keys, name: str, memory: int, vm: DomainHandle) -> None:
+def write_home(keys: Keys, name: str, memory: int, handle: DomainHandle) -> None:
     """Make the home of a domain of `memory` bytes: what it reads, and what is its own."""
-    path = home(vm.domid)
-    guest_owns = Permissions(vm.domid, Access.NONE)
+    path = home(handle.domid)
+    guest_owns = Permissions(handle.domid, Access.NONE)
     for key, value in {
         "": "",
         "/name": name,
-        "/domid": str(vm.domid),
+        "/domid": str(handle.domid),
         "/memory": "",
         "/memory/static-max": str(memory >> 10),
         "/memory/target": str(memory >> 10),
         "/store": "",
-        "/store/port": str(vm.store_port),
-        "/store/ring-ref": str(vm.store_mfn),
+        "/store/port": str(handle.store_port),
+        "/store/ring-ref": str(handle.store_mfn),
         "/console": "",
-        "/console/port": str(vm.console_port),
+        "/console/port": str(handle.console_port),
         "/console/type": "xenconsoled",
         "/cpu": "",
         "/cpu/0": "",
@@ -44,7 +44,7 @@ def write_home(keys: Keys, name: str, memory: int, vm: DomainHandle) -> None:
         "/device": "",
     }.items():
         keys.write(path + key, value)
-        keys.set_permissions(path + key, _guest_reads(vm.domid))
+        keys.set_permissions(path + key, _guest_reads(handle.domid))
     for key in ("/control", "/control/shutdown", "/data", "/drivers", "/feature", "/attr", "/error"):
         keys.write(path + key, "")
         keys.set_permissions(path + key, guest_owns)

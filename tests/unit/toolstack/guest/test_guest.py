@@ -87,7 +87,7 @@ def test_two_disks_in_one_place_of_the_guest_are_refused(name: str, guest: Guest
 
 
 def test_the_next_life_has_the_next_number_and_after_the_last_comes_the_first(guest: Guest) -> None:
-    guest.require_domain().vm.hypervisor.next_domid = DOMID_FIRST_RESERVED - 1
+    guest.require_domain().handle.machine.next_domid = DOMID_FIRST_RESERVED - 1
     numbers = []
     for _ in range(3):
         numbers.append(guest.require_domain().domid)
