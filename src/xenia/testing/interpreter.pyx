@@ -1,8 +1,8 @@
 """A second engine, for tests alone: it interprets a few dozen instructions, one after the other, and caches nothing.
 
-It stands for every engine that is not Unicorn.  What a conformance case needs beyond it is a capability that it does
-not have; what it has, it does through the same boundary: its registers are a Context, it walks the guest's own page
-tables, answers every operation, makes the same exits and obeys a kick before any instruction.
+It stands for every engine but the one that guests run on.  What a conformance case needs beyond it is a capability
+that it does not have; what it has, it does through the same boundary: its registers are a Context, it walks the guest's
+own page tables, answers every operation, makes the same exits and obeys a kick before any instruction.
 
     instructions            interpreter_step.pyx
     memory and page walk    here
