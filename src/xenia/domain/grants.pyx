@@ -12,8 +12,8 @@ at once: an operation takes the hold under the granter's lock, lets go of it, an
 its own.  Giving back goes the other way round.  The lock of the Directory may be taken by nobody who holds a domain's
 lock.
 
-The flags are shared with the guest, which takes a grant back with a cmpxchg that an engine need not carry out atomically
-against other host threads.  A guest that takes a grant back while it is still being used may so not notice;
+The flags are shared with the guest, which takes a grant back with a cmpxchg that an engine need not carry out
+atomically against other host threads.  A guest that takes a grant back while it is still being used may so not notice;
 it then shares its own frame for longer than it knows, and nothing else.
 """
 
