@@ -10,6 +10,7 @@ A warped clock follows the host's too, until every vcpu is idle: then clock_warp
 timer, to system time and, in ticks, to the guest's TSC.
 """
 from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.string cimport memset
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
 from xenia.abi.errno cimport XEN_EINVAL, XEN_ENOSPC
 from xenia.abi.vcpu cimport XEN_RUNSTATE_UPDATE, vcpu_runstate_info_t
@@ -314,6 +315,7 @@ cdef void runstate_publish(Vcpu *vcpu) noexcept nogil:
     cdef Domain *domain = vcpu.domain
     cdef uint64_t entry_va = vcpu.runstate.va + 8        # state_entry_time
     cdef int i
+    memset(&info, 0, sizeof(info))      # its padding too
     info.state = vcpu.runstate.state
     info.state_entry_time = vcpu.runstate.since
     for i in range(4):

@@ -1,5 +1,6 @@
 """vcpu_op (public/vcpu.h): on any vcpu of the domain; only its one-shot timer is a vcpu's own affair."""
 from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.string cimport memset
 from xenia.abi.errno cimport XEN_EEXIST, XEN_EFAULT, XEN_EINVAL, XEN_ENOENT, XEN_ENOSYS
 from xenia.abi.vcpu cimport (
     VCPUOP_down,
@@ -51,6 +52,7 @@ cdef int64_t get_runstate_info(Vcpu *vcpu, Vcpu *target, uint64_t va) noexcept n
     cdef vcpu_runstate_info_t info
     cdef uint64_t now = system_time(target.domain)
     cdef int i
+    memset(&info, 0, sizeof(info))      # its padding too
     info.state = target.runstate.state
     info.state_entry_time = target.runstate.since
     for i in range(4):

@@ -166,6 +166,13 @@ def test_the_runstate_area_is_written_at_once_and_whenever_the_vcpu_runs_again(d
     assert after[2 + BLOCKED] == first[2 + BLOCKED] + 7 * MS
 
 
+def test_no_byte_of_the_runstate_is_what_the_hypervisor_had_there_before(domain: StillDomain) -> None:
+    for command, area, argument in (GET_RUNSTATE, ARGUMENT, b""), (REGISTER_RUNSTATE, AREA, struct.pack("=Q", AREA)):
+        domain.write(area, b"\xff" * 48)
+        assert vcpu_op(domain, command, argument) == 0
+        assert domain.read(area, 48)[4:8] == bytes(4)  # between `state` and `state_entry_time`
+
+
 def test_the_update_flag_is_gone_when_the_guest_looks(domain: StillDomain) -> None:
     assert domain.call(Hypercall.VM_ASSIST, 0, 5) == 0
     vcpu_op(domain, REGISTER_RUNSTATE, struct.pack("=Q", AREA))
