@@ -17,6 +17,7 @@ import time
 from guests import build as guests
 from xenia.abi.xen import DOMID_FIRST_RESERVED
 from xenia.domain.build.elf import load_elf
+from xenia.hypervisor.domain import create_domain
 from xenia.hypervisor.machine import MachineHandle
 from xenia.shutdown import Reason
 
@@ -37,11 +38,11 @@ def descriptors() -> int:
 def main() -> None:
     wanted = arguments().reboots
     kernel = load_elf(guests.build("shutdown_reboot", guests.OUTPUT / "shutdown_reboot").read_bytes(), "a tiny guest")
-    hypervisor = MachineHandle(16 * MIB)
-    hypervisor.next_domid = number = 1 if wanted > NUMBERS else NUMBERS - wanted // 2
-    begun, free, opened = time.monotonic(), hypervisor.memory.nr_free, None
+    machine = MachineHandle(16 * MIB)
+    machine.next_domid = number = 1 if wanted > NUMBERS else NUMBERS - wanted // 2
+    begun, free, opened = time.monotonic(), machine.memory.nr_free, None
     for done in range(1, wanted + 1):
-        domain = hypervisor.create_domain(kernel, memory=8 * MIB)
+        domain = create_domain(machine, kernel, memory=8 * MIB)
         if domain.domid != number:
             raise SystemExit(f"domain {number} was due, and {domain.domid} came")
         domain.start()
@@ -50,10 +51,10 @@ def main() -> None:
             raise SystemExit(f"domain {number} did not reboot: {ended}")
         domain.destroy()
         del domain
-        if hypervisor.memory.nr_free != free:
+        if machine.memory.nr_free != free:
             gc.collect()
-            if hypervisor.memory.nr_free != free:
-                raise SystemExit(f"domain {number} kept {free - hypervisor.memory.nr_free} frames")
+            if machine.memory.nr_free != free:
+                raise SystemExit(f"domain {number} kept {free - machine.memory.nr_free} frames")
         opened = opened if opened is not None else descriptors()
         if descriptors() > opened:
             raise SystemExit(f"domain {number} kept descriptors")

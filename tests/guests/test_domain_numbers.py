@@ -9,7 +9,8 @@ import pytest
 from tests.guests.tiny import kernel
 from xenia.abi.xen import DOMID_FIRST_RESERVED
 from xenia.errors import ConfigError
-from xenia.hypervisor.machine import DomainHandle, MachineHandle
+from xenia.hypervisor.domain import DomainHandle, create_domain
+from xenia.hypervisor.machine import MachineHandle
 
 pytestmark = pytest.mark.guest
 
@@ -18,7 +19,7 @@ LAST = DOMID_FIRST_RESERVED - 1
 
 
 def create(machine: MachineHandle) -> DomainHandle:
-    return machine.create_domain(kernel("shutdown_reboot"), memory=8 * MIB)
+    return create_domain(machine, kernel("shutdown_reboot"), memory=8 * MIB)
 
 
 def test_after_the_last_number_comes_the_first_again() -> None:
@@ -54,7 +55,7 @@ def test_a_domain_that_could_not_be_made_keeps_no_number() -> None:
     machine = MachineHandle(32 * MIB)
     for _ in range(3):
         with pytest.raises(ConfigError):
-            machine.create_domain(kernel("shutdown_reboot"), memory=64 * MIB)
+            create_domain(machine, kernel("shutdown_reboot"), memory=64 * MIB)
     gc.collect()
     machine.next_domid = 1
     assert create(machine).domid == 1

@@ -14,8 +14,9 @@ from xenia.backends.console.sink import CallbackSink
 from xenia.errors import ConfigError
 from xenia.foreign.foreign import Service
 from xenia.guests import embedded
+from xenia.hypervisor.domain import DomainHandle, create_domain
 from xenia.hypervisor.foreign import DomainForeign
-from xenia.hypervisor.machine import DomainHandle, MachineHandle
+from xenia.hypervisor.machine import MachineHandle
 from xenia.hypervisor.persist import rebuild, resume, save
 from xenia.hypervisor.saved import SavedGuest
 from xenia.shutdown import Reason
@@ -60,7 +61,7 @@ class Suspending:
 @pytest.mark.parametrize("scatter", [None, 1])
 def test_a_suspended_guest_goes_on_in_other_frames(scatter: int | None) -> None:
     machine = MachineHandle(MEMORY + (16 << 20), scatter, True)
-    domain = machine.create_domain(kernel("suspend"), memory=MEMORY)
+    domain = create_domain(machine, kernel("suspend"), memory=MEMORY)
     numbers = [domain.domid]
     guest = Suspending(machine, domain, bytearray())
     while guest.ends() is Reason.SUSPEND:
@@ -77,7 +78,7 @@ def test_a_suspended_guest_goes_on_in_other_frames(scatter: int | None) -> None:
 
 def test_a_suspend_that_is_cancelled_changes_nothing() -> None:
     machine = MachineHandle(MEMORY + (16 << 20), None, True)
-    guest = Suspending(machine, machine.create_domain(kernel("suspend"), memory=MEMORY), bytearray())
+    guest = Suspending(machine, create_domain(machine, kernel("suspend"), memory=MEMORY), bytearray())
     while guest.ends() is Reason.SUSPEND:
         resume(guest.domain)
     guest.let_go()
@@ -88,7 +89,7 @@ def test_a_suspend_that_is_cancelled_changes_nothing() -> None:
 
 def test_a_suspend_that_cannot_be_saved_is_refused_in_one_line_and_the_guest_goes_on() -> None:
     machine = MachineHandle(MEMORY + (16 << 20), 1, True)
-    guest = Suspending(machine, machine.create_domain(kernel("suspend_wrong"), memory=MEMORY), bytearray())
+    guest = Suspending(machine, create_domain(machine, kernel("suspend_wrong"), memory=MEMORY), bytearray())
     refused: dict[str, str] = {}
     while guest.ends() is Reason.SUSPEND:
         guest.domain.stop()
@@ -153,7 +154,7 @@ def damaged(state: SavedGuest) -> Iterator[tuple[str, SavedGuest]]:
 
 def test_a_damaged_state_is_refused_in_one_line_and_leaves_nothing() -> None:
     machine = MachineHandle(MEMORY + (16 << 20), 1, True)
-    guest = Suspending(machine, machine.create_domain(kernel("suspend"), memory=MEMORY), bytearray())
+    guest = Suspending(machine, create_domain(machine, kernel("suspend"), memory=MEMORY), bytearray())
     assert guest.ends() is Reason.SUSPEND
     state = guest.save()
     free = machine.memory.nr_free

@@ -9,6 +9,7 @@ import pytest
 
 from tests.guests.record_answers import text
 from tests.guests.tiny import ANSWERS, Running, kernel
+from xenia.hypervisor.domain import create_domain
 from xenia.hypervisor.machine import MachineHandle
 
 pytestmark = pytest.mark.guest
@@ -52,10 +53,10 @@ def test_one_thread_rings_the_timers_of_domains_that_come_and_go_and_ends_with_t
     steady, passing = kernel("timers"), kernel("spin")
     before = alarm_threads()
     for _ in range(5):
-        asked = machine.create_domain(steady, memory=memory)
+        asked = create_domain(machine, steady, memory=memory)
         asked.start()  # it counts on its timers, whoever else's are there
         while asked.wait(0) is None:
-            domains = [machine.create_domain(passing, memory=memory) for _ in range(3)]
+            domains = [create_domain(machine, passing, memory=memory) for _ in range(3)]
             for domain in domains:
                 domain.start()
             assert len(alarm_threads()) == len(before) + 1

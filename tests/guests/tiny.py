@@ -12,8 +12,9 @@ from xenia.backends.console.device import Console
 from xenia.backends.console.sink import CallbackSink
 from xenia.domain.build.elf import ElfKernel, load_elf
 from xenia.foreign.foreign import Service
+from xenia.hypervisor.domain import DomainHandle, create_domain
 from xenia.hypervisor.foreign import DomainForeign
-from xenia.hypervisor.machine import DomainHandle, MachineHandle
+from xenia.hypervisor.machine import MachineHandle
 from xenia.shutdown import Shutdown
 
 ANSWERS = Path(__file__).with_name("answers")
@@ -48,7 +49,7 @@ class Running:
 
     def __init__(self, name: str, *, memory: int = 16 << 20, scatter: int | None = None, check: bool = True) -> None:
         self.machine = MachineHandle(memory + (16 << 20), scatter, check)
-        self.domain: DomainHandle = self.machine.create_domain(kernel(name), memory=memory)
+        self.domain: DomainHandle = create_domain(self.machine, kernel(name), memory=memory)
         self.output = bytearray()
         foreign = DomainForeign(self.domain)
         # Its ring alone, without what it says to the hypervisor: so real Xen's answers were recorded.

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from xenia.foreign.foreign import Channel, Foreign, Interface, Mapping, Service
 from xenia.foreign.frames import Frames
-from xenia.hypervisor.machine import DomainHandle
+from xenia.hypervisor.domain import DomainHandle
 
 class DomainFrames(Frames):
     """What the domain granted `holder`.  It may outlive the domain, which then grants nothing."""

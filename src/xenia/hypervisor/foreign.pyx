@@ -19,7 +19,7 @@ from xenia.domain.event_state cimport Listener
 from xenia.domain.events cimport event_connect, event_disconnect, event_ignore, event_listen, event_post
 from xenia.domain.grants cimport GRANT_MAP, grant_hold, grant_release
 from xenia.domain.written cimport frame_written
-from xenia.hypervisor.machine cimport DomainHandle
+from xenia.hypervisor.domain cimport DomainHandle
 from xenia.machine.lock cimport lock, unlock
 
 from xenia.errors import HypervisorBug

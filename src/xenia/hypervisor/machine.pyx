@@ -1,53 +1,18 @@
-"""The hypervisor: a machine with its memory, and the domains that live in it.
+"""The hypervisor: a machine with its memory, its domains' numbers, and the timers of its pcpus.
 
-This wires what lies below (memory, page tables, processor, hypercalls, time) into a `Domain` that runs, and offers what
-a backend needs of one: a frame as memory, an event channel's other end as a file descriptor, a way to notify.  It knows
-no device.  A user wants `xenia.Machine`, which adds them.
+`hypervisor/domain` makes domains in it.  A user wants `xenia.Machine`, which adds a store and devices.
 """
 
-import os
-import threading
-from array import array
-from collections.abc import Callable
-
 cimport cython
-from libc.stdint cimport uint64_t
 from libc.stdlib cimport free
-from posix.unistd cimport close
 
-from xenia.abi.errno cimport XEN_EEXIST
-from xenia.cpu.context cimport CONTEXT_FLAGS, CONTEXT_SEGMENTS, RSI, RSP
-from xenia.cpu.engine cimport engine_new
-from xenia.domain.audit cimport audit_domain
-from xenia.domain.crash cimport crash_report
-from xenia.domain.create cimport domain_create, domain_destroy, domain_hold_rings, vcpu_begin_on
-from xenia.domain.directory cimport directory_create, directory_release, directory_reserve, domain_leave
-from xenia.domain.domain cimport SHUTDOWN_NONE, SHUTDOWN_crash, Domain, DomainCounts, Vcpu
-from xenia.domain.events cimport event_alloc_unbound, event_post
-from xenia.domain.pv.exits cimport on_exit
-from xenia.domain.time cimport clock_start, system_time, time_update, wallclock_update
-from xenia.hypercalls.table cimport guest_pv64
-from xenia.machine.lock cimport locks_disordered
-from xenia.machine.machine cimport FRAME_SEG_DESC, Frame, MachineMemory
-from xenia.mm.pv.descriptors cimport set_gdt
+from xenia.domain.directory cimport directory_create, directory_reserve
 from xenia.hypervisor.alarm cimport Alarms
-from xenia.hypervisor.pcpu cimport domain_wake, pcpu_close, pcpu_create, pcpu_run, pcpu_seat
-from xenia.sched.null cimport null_init
+from xenia.machine.machine cimport MachineMemory
 
 from xenia.cpu.registry import DEFAULT, engine_kind, engines
-from xenia.domain.build.elf import ElfKernel
-from xenia.domain.build.start_of_day import build, plan
-from xenia.errors import ConfigError, HypervisorBug
-from xenia.hypercalls.table import rows
-from xenia.jail.jail import confine_in_any_process
-from xenia.jail.kinds import Kind
-from xenia.machine.lock import check_lock_order, watch_locks
-from xenia.machine.thread import HostThread
-from xenia.shutdown import Shutdown
-
-cdef enum:
-    SLACK_PAGES = 256   # that a domain may have beyond its memory, as xl sets it
-    DOM0 = 0            # the remote end of the console's and the store's channel, as a guest sees it
+from xenia.errors import ConfigError
+from xenia.machine.lock import watch_locks
 
 
 def reserve_processors(nr: int) -> None:
@@ -64,6 +29,7 @@ def engine_self_test() -> str:
     return "; ".join(f"{kind.name}, {kind.load().self_test()}" for kind in engines() if kind.offered)
 
 
+@cython.no_gc_clear     # a domain's end needs all of it
 cdef class MachineHandle:
     """A machine of `memory` bytes, in which domains are created.
 
@@ -95,290 +61,17 @@ cdef class MachineHandle:
         self.confine = confine
         self.next_domid = 1
 
-    def create_domain(self, kernel: ElfKernel, *, memory: int, ramdisk: bytes = b"", command_line: str = "",
-                      warped: bool = False) -> DomainHandle:
-        """A domain of `memory` bytes with `kernel` loaded, ready to run.
+    def reserve_domid(self) -> int:
+        """The next domain number that is free, as Xen gives them out: below DOMID_FIRST_RESERVED, and then from 1
+        again.  It is the caller's.
 
-        Its number is the next that is free, as Xen gives them out: below DOMID_FIRST_RESERVED, and then from 1 again.
         A number is free once nothing of its last domain lives: its object, and frames that others hold by its grants.
-        ConfigError when the memory is not to be had or does not suffice for the kernel, or no number is free.
+        ConfigError when none is.
         """
-        cdef int domid
+        cdef int domid = self.next_domid
         with nogil:
-            domid = directory_reserve(self.directory, self.next_domid)
+            domid = directory_reserve(self.directory, domid)
         if domid < 0:
             raise ConfigError("every domain number is taken: destroy a domain, or let go of one that is destroyed")
         self.next_domid = domid + 1
-        domain = DomainHandle(self, domid, memory >> 12, warped)
-        domain.load(kernel, ramdisk, command_line)
-        return domain
-
-
-@cython.no_gc_clear     # the domain's end needs the machine's memory
-cdef class DomainHandle:
-    """A domain with its vcpu and processor, and the host threads that run it."""
-
-    def __cinit__(self, MachineHandle machine, int domid, uint64_t nr_pages, bint warped):
-        cdef Domain *domain = NULL
-        cdef int rc
-        self.emergency_fd = self.log_fd = self.pcpu.alarm.fd = -1
-        self.machine = machine
-        self.domid = domid          # reserved in the directory
-        self.nr_pages = nr_pages
-        self.threads = []
-        self.ended = threading.Event()
-        self.engine = engine_new(machine.engine, machine.memory)
-        with nogil:
-            rc = domain_create(&domain, machine.memory.machine, machine.directory, domid, guest_pv64(),
-                               self.engine.processor)
-        if rc == -XEN_EEXIST:
-            raise HypervisorBug(f"domain number {domid} was given out, and somebody has it")
-        if rc:
-            raise ConfigError("not enough machine memory for one more domain")
-        self.domain = domain
-        self.engine.processor.on_exit = on_exit
-        self.emergency_fd, domain.links.emergency_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self.log_fd, domain.links.log_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        domain.links.wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        null_init(&self.policy, self.places, 1)
-        rc = pcpu_create(&self.pcpu, &self.policy.ops, 0)
-        if rc:
-            raise OSError(rc, os.strerror(rc))
-        with nogil:
-            clock_start(domain, warped)
-
-    def __dealloc__(self):
-        if self.domain == NULL:
-            if self.machine is not None:
-                directory_release(self.machine.directory, self.domid)
-            return
-        with nogil:
-            domain_destroy(self.domain)
-            pcpu_close(&self.pcpu)
-        for fd in (self.emergency_fd, self.log_fd, self.domain.links.wake_fd,
-                   self.domain.links.emergency_fd, self.domain.links.log_fd):
-            if fd >= 0:
-                close(fd)
-        domain_leave(self.domain)
-
-    def take_memory(self, max_pages: int) -> array[int]:
-        """The domain's frames, as zeros, and the two channels of its store and console.
-
-        ConfigError when they are not to be had.
-        """
-        cdef Domain *domain = self.domain
-        frames = self.machine.memory.allocate(self.domid, self.nr_pages)
-        domain.memory.tot_pages = self.nr_pages
-        domain.memory.max_pages = max_pages
-        with nogil:
-            domain.rings.store_port = event_alloc_unbound(domain, DOM0)
-            domain.rings.console_port = event_alloc_unbound(domain, DOM0)
-        return frames
-
-    def load(self, kernel: ElfKernel, ramdisk: bytes, command_line: str) -> None:
-        """Take the memory and build the start of day in it."""
-        cdef Domain *domain = self.domain
-        cdef Vcpu *vcpu = domain.vcpus[0]
-        cdef MachineMemory memory = self.machine.memory
-        cdef uint64_t root
-        cdef int rc
-        where = plan(kernel, len(ramdisk), self.nr_pages)
-        frames = self.take_memory(self.nr_pages + SLACK_PAGES)
-        start = build(
-            kernel, where, frames, memoryview(memory), memory.m2p,
-            ramdisk=ramdisk, command_line=command_line, shared_info_maddr=domain.shared_info_mfn << 12,
-            store_port=domain.rings.store_port, console_port=domain.rings.console_port,
-        )
-        domain.rings.store_mfn = start.store_mfn
-        domain.rings.console_mfn = start.console_mfn
-        domain.is_linux = kernel.notes.guest_os == "linux"
-        root = start.root_mfn
-        with nogil:
-            rc = vcpu_begin_on(vcpu, root) or domain_hold_rings(domain)
-            set_gdt(&domain.mmu, &vcpu.mmu, NULL, 0)
-        if rc:
-            raise HypervisorBug(f"the start of day does not validate: errno {-rc}")
-        vcpu.context.rip = start.rip
-        vcpu.context.gpr[<int>RSP] = start.rsp
-        vcpu.context.gpr[<int>RSI] = start.rsi
-        vcpu.context.rflags = start.rflags | 2
-        vcpu.context.cs = start.cs
-        vcpu.context.ss = start.ss
-        vcpu.context.kernel = True
-        vcpu.context.dirty = CONTEXT_FLAGS | CONTEXT_SEGMENTS
-        vcpu.traps.kernel_sp = start.rsp
-        vcpu.is_up = True
-        wallclock_update(domain)
-        time_update(vcpu)
-
-    # --- running ---
-
-    def start(self, on_end: Callable[[], object] | None = None) -> None:
-        """Run the vcpu on a thread of its own; `on_end()` is called on that thread when it stops for good."""
-        if self.threads:
-            raise RuntimeError("a domain starts once")
-        self.on_end = on_end
-        if self.machine.check:
-            self.seat.check = check_translations
-            self.seat.check_argument = <void *>self
-        if not pcpu_seat(&self.pcpu, &self.seat, self.domain.vcpus[0]):
-            raise HypervisorBug("the policy has no place for a vcpu on a pcpu of its own")
-        self.threads = [HostThread(self._run, f"d{self.domid}v0", None)]
-        self.running = True
-        try:
-            self.machine.alarms.watch(&self.pcpu.alarm)
-            self.threads[0].start()
-        except BaseException:
-            self.running = False
-            with nogil:
-                self.machine.alarms.unwatch(&self.pcpu.alarm)
-            self.stop()
-            self.ended.set()
-            raise
-
-    def _run(self) -> None:
-        try:
-            if self.machine.confine:
-                confine_in_any_process(Kind.VCPU)
-            with nogil:
-                pcpu_run(&self.pcpu)
-            # while its memory is still there
-            if self.domain.life.shutdown == SHUTDOWN_crash or self.domain.life.crash_reason[0]:
-                self.report = crash_report(self.domain)
-            check_lock_order()
-            if self.stale:
-                raise HypervisorBug(
-                    f"the processor holds translations that the page tables do not give: {self.stale[:4]}")
-        except BaseException as failure:
-            self.failure = failure
-        finally:
-            self.domain.links.stop = 1
-            with nogil:
-                self.machine.alarms.unwatch(&self.pcpu.alarm)
-            self.running = False
-            self.ended.set()
-            if self.on_end is not None:
-                self.on_end()
-
-    def wait(self, timeout: float | None = None) -> Shutdown | None:
-        """Wait for the end; None when `timeout` seconds pass first, or it was stopped from outside."""
-        if not self.ended.wait(timeout):
-            return None
-        if self.failure is not None:
-            raise self.failure
-        return self.shutdown
-
-    @property
-    def shutdown(self) -> Shutdown | None:
-        """How the domain ended, None while it has not."""
-        if self.domain.life.shutdown == SHUTDOWN_NONE:
-            return None
-        return Shutdown.of(self.domain.life.shutdown, self.domain.life.crash_reason.decode("utf-8", "replace"),
-                           halted=bool(self.domain.life.halted))
-
-    def stop(self) -> None:
-        """Stop the vcpu where it stands, for good, and wait until it has."""
-        self.domain.links.stop = 1
-        domain_wake(self.domain)
-        for thread in self.threads:
-            if thread is not threading.current_thread():
-                thread.end()
-        self.machine.alarms.settle()
-
-    # --- what backends need ---
-
-    def page(self, mfn: int) -> memoryview:
-        """Machine frame `mfn` as writable memory."""
-        return memoryview(self.machine.memory)[mfn << 12:(mfn + 1) << 12]
-
-    @property
-    def store_port(self) -> int:
-        """The guest's end of the xenstore channel."""
-        return self.domain.rings.store_port
-
-    @property
-    def console_port(self) -> int:
-        """The guest's end of the console channel."""
-        return self.domain.rings.console_port
-
-    @property
-    def store_mfn(self) -> int:
-        """The frame of the xenstore ring."""
-        return self.domain.rings.store_mfn
-
-    @property
-    def console_mfn(self) -> int:
-        """The frame of the console ring."""
-        return self.domain.rings.console_mfn
-
-    def notify(self, port: int) -> None:
-        """Send the event that the guest has bound to `port`; from any thread."""
-        event_post(self.domain, port)
-
-    # --- looking in ---
-
-    @property
-    def system_time(self) -> int:
-        """Virtual time in ns since the domain was created."""
-        return system_time(self.domain)
-
-    @property
-    def registers(self) -> dict[str, int]:
-        """The vcpu's general registers; those of its last exit while it runs."""
-        names = "rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15".split()
-        registers = {name: self.domain.vcpus[0].context.gpr[i] for i, name in enumerate(names)}
-        return registers | {"rip": self.domain.vcpus[0].context.rip, "rflags": self.domain.vcpus[0].context.rflags}
-
-    @property
-    def crash_report(self) -> list[str]:
-        """Registers, code, stack and page-table walks of a domain that crashed, line by line."""
-        return list(self.report or ())
-
-    @property
-    def statistics(self) -> dict[str, object]:
-        """Counts since the domain was created."""
-        cdef int i
-        cdef DomainCounts *counts = &self.domain.counts
-        cdef dict names = {row.number: row.name for row in rows()}
-        return {
-            "hypercalls": {
-                names.get(i, str(i)): counts.hypercalls[i] for i in range(64) if counts.hypercalls[i]
-            },
-            "exceptions": {i: counts.exceptions[i] for i in range(32) if counts.exceptions[i]},
-            "mmu_updates": self.domain.mmu.nr_mmu_updates,
-            "page_table_writes": self.domain.mmu.nr_ptwr,
-            "entries": self.pcpu.nr_entries,
-            "idle": self.pcpu.nr_idle,
-            "frames": self.domain.memory.tot_pages,
-            **self.engine.statistics,
-        }
-
-    def stale_translations(self) -> list[tuple[int, int, str, bool]]:
-        """See Engine.stale_translations.  Precondition: the vcpu does not run."""
-        return self.engine.stale_translations()
-
-    def audit(self) -> list[str]:
-        """Every disagreement between the frame table and what holds the domain's frames.  Precondition: as above."""
-        return audit_domain(self.domain)
-
-    def destroy(self) -> int:
-        """Stop the domain and give its memory back.  The number of frames that others still hold."""
-        cdef uint64_t left
-        self.stop()
-        with nogil:
-            left = domain_destroy(self.domain)
-        return left
-
-
-cdef int check_translations(void *opaque) noexcept with gil:
-    # A guest may leave out a flush that only it would miss.  What it must never have, whatever it leaves out, is a way
-    # to memory that is not its own, or to write to what the processor takes for a page table or a descriptor.
-    cdef DomainHandle domain = <DomainHandle>opaque
-    cdef Frame *frame
-    domain.stale = []
-    for va, maddr, difference, writable in domain.engine.stale_translations():
-        frame = &domain.domain.machine.frames[<uint64_t>maddr >> 12]
-        if (frame.owner != domain.domid or frame.refs == 0
-                or writable and frame.type_refs and frame.type <= FRAME_SEG_DESC):
-            domain.stale.append((hex(va), hex(maddr), difference))
-    return 1 if domain.stale or locks_disordered() else 0
+        return domid

@@ -5,7 +5,8 @@ knows of them: base pointers, GDT frames, rdx.  Here they become page numbers on
 way back.
 """
 
-from xenia.hypervisor.machine import DomainHandle, MachineHandle
+from xenia.hypervisor.domain import DomainHandle
+from xenia.hypervisor.machine import MachineHandle
 from xenia.hypervisor.saved import SavedGuest
 
 def save(handle: DomainHandle) -> SavedGuest:

@@ -14,13 +14,13 @@ from libc.string cimport memcpy, memset
 from xenia.abi.xen cimport arch_shared_info_t
 from xenia.cpu.context cimport RAX, RDX
 from xenia.domain.create cimport domain_hold_rings
-from xenia.domain.directory cimport directory_reserve
 from xenia.domain.domain cimport SHUTDOWN_NONE, SHUTDOWN_suspend, Domain, Vcpu
 from xenia.domain.persist cimport (
     clock_restore, clock_save, domain_restore, domain_save, vcpu_restore, vcpu_save,
 )
 from xenia.domain.time cimport time_update, wallclock_update
-from xenia.hypervisor.machine cimport DomainHandle, MachineHandle
+from xenia.hypervisor.domain cimport DomainHandle
+from xenia.hypervisor.machine cimport MachineHandle
 from xenia.machine.machine cimport FRAME_L4, Frame, frame_exists
 from xenia.mm.access cimport guest_walk
 from xenia.mm.pv.persist cimport memory_pin, memory_restore, memory_save, pages_of
@@ -101,13 +101,7 @@ def rebuild(MachineHandle machine, saved: SavedGuest) -> DomainHandle:
 
     ConfigError where there is no number or not enough memory, or the state is damaged; nothing is left of it then.
     """
-    cdef int domid
-    with nogil:
-        domid = directory_reserve(machine.directory, machine.next_domid)
-    if domid < 0:
-        raise ConfigError("every domain number is taken: destroy a domain, or let go of one that is destroyed")
-    machine.next_domid = domid + 1
-    handle = DomainHandle(machine, domid, len(saved.memory.types), saved.clock.warped)
+    handle = DomainHandle(machine, machine.reserve_domid(), len(saved.memory.types), saved.clock.warped)
     try:
         restore(handle, saved)
     except BaseException:

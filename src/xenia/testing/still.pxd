@@ -1,18 +1,15 @@
 # A domain whose vcpu stands still, for other aids that act on it.
 from libc.stdint cimport uint64_t
-from xenia.domain.domain cimport Directory, Domain
+from xenia.domain.domain cimport Domain
 from xenia.domain.event_state cimport Listener
+from xenia.hypervisor.machine cimport MachineHandle
 from xenia.machine.machine cimport MachineMemory
 from xenia.testing.recorder cimport RecordingProcessor
 
 
-cdef class Others:
-    cdef Directory *directory
-
-
 cdef class StillDomain:
     cdef MachineMemory memory
-    cdef Others others
+    cdef MachineHandle home
     cdef Domain *domain
     cdef RecordingProcessor processor
     cdef list more_processors       # of the vcpus beyond the first

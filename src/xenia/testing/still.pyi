@@ -17,13 +17,6 @@ L4_SLOT: int
 CONTINUE: int
 DONE: int
 
-class Others:
-    """Who is on the same machine."""
-    def __init__(self) -> None: ...
-    def reserve(self, first: int) -> int:
-        """Take the next domain number from `first` on that nobody has; -1 where there is none."""
-        ...
-
 class StillDomain:
     """One domain of 36 frames on `memory` bytes of machine memory of its own; `spare` more frames are its to ask for.
 

@@ -7,7 +7,6 @@ test's to move (`advance`).
 
 cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
 from xenia.cpu.context cimport R8, R9, R10, RAX, RDI, RDX, RSI, Context
@@ -15,13 +14,14 @@ from xenia.cpu.processor cimport LEAVE, Processor
 from xenia.domain.audit cimport audit_domain
 from xenia.domain.channels cimport event_channel
 from xenia.domain.create cimport domain_create, domain_destroy, vcpu_create
-from xenia.domain.directory cimport directory_create, directory_reserve, domain_leave
+from xenia.domain.directory cimport domain_leave
 from xenia.domain.events cimport (
     event_alloc_unbound, event_connect, event_disconnect, event_ignore, event_listen, event_post, event_set_pending,
     events_apply_mailbox,
 )
 from xenia.domain.time cimport clock_warp_to, runstate_change, system_time, timers_fire, timers_next
 from xenia.hypercalls.table cimport HYPERCALL_CONTINUE, HYPERCALL_DONE, guest_pv64, hypercall64, hypercall_call
+from xenia.hypervisor.machine cimport MachineHandle
 from xenia.machine.machine cimport MachineMemory
 from xenia.testing.lock cimport Asker, asker
 from xenia.testing.recorder cimport TSC_PER_US, RecordingProcessor
@@ -40,25 +40,6 @@ CONTINUE = <int64_t>HYPERCALL_CONTINUE
 DONE = <int64_t>HYPERCALL_DONE
 
 
-cdef class Others:
-    """Who is on the same machine."""
-
-    def __cinit__(self):
-        self.directory = directory_create()
-        if self.directory == NULL:
-            raise MemoryError
-
-    def __dealloc__(self):
-        free(self.directory)
-
-    def reserve(self, first: int) -> int:
-        """Take the next domain number from `first` on that nobody has; -1 where there is none."""
-        cdef int number = first
-        with nogil:
-            number = directory_reserve(self.directory, number)
-        return number
-
-
 @cython.no_gc_clear     # its end needs the machine's memory
 cdef class StillDomain:
     """One domain of 36 frames on `memory` bytes of machine memory of its own; `spare` more frames are its to ask for.
@@ -72,11 +53,11 @@ cdef class StillDomain:
     def __cinit__(self, domid: int = 1, memory: int = 1 << 20, spare: int = 16, warped: bool = False,
                   beside: StillDomain | None = None, saved: SavedStill | None = None):
         cdef int rc
-        self.memory = MachineMemory(memory) if beside is None else (<StillDomain>beside).memory
-        self.others = Others() if beside is None else (<StillDomain>beside).others
+        self.home = MachineHandle(memory) if beside is None else (<StillDomain>beside).home
+        self.memory = self.home.memory
         self.processor = RecordingProcessor()
         self.processor.attach(self.memory.machine)
-        rc = domain_create(&self.domain, self.memory.machine, self.others.directory, domid, guest_pv64(),
+        rc = domain_create(&self.domain, self.memory.machine, self.home.directory, domid, guest_pv64(),
                            &self.processor.state.processor)
         if rc:
             raise ValueError(f"there can be no domain {domid}: errno {-rc}")

@@ -11,15 +11,16 @@ import pytest
 from tests.guests.tiny import kernel
 from xenia.foreign.fault import FrontendFault
 from xenia.foreign.foreign import Service
+from xenia.hypervisor.domain import DomainHandle, create_domain
 from xenia.hypervisor.foreign import DomainForeign
-from xenia.hypervisor.machine import DomainHandle, MachineHandle
+from xenia.hypervisor.machine import MachineHandle
 
 MEMORY = 8 << 20
 
 
 @pytest.fixture
 def domain() -> Iterator[DomainHandle]:
-    domain = MachineHandle(2 * MEMORY).create_domain(kernel("shutdown_reboot"), memory=MEMORY)
+    domain = create_domain(MachineHandle(2 * MEMORY), kernel("shutdown_reboot"), memory=MEMORY)
     yield domain
     domain.destroy()
 
@@ -66,7 +67,7 @@ def test_a_domain_that_is_destroyed_serves_nobody_and_who_has_it_may_let_go_late
 def test_a_ring_of_references_that_holds_a_domain_is_collected() -> None:
     """What uses the domain goes before the machine that it is in, whatever the collector begins with."""
     for _ in range(3):
-        domain = MachineHandle(2 * MEMORY).create_domain(kernel("shutdown_reboot"), memory=MEMORY)
+        domain = create_domain(MachineHandle(2 * MEMORY), kernel("shutdown_reboot"), memory=MEMORY)
         foreign = DomainForeign(domain)
         ring: list[object] = [foreign, foreign.interface(Service.STORE)]
         ring.append(ring)

@@ -8,7 +8,7 @@ from xenia.backends.console.device import Console
 from xenia.backends.console.persist import ConsoleState
 from xenia.backends.console.sink import CallbackSink, FdSink, Sink
 from xenia.foreign.foreign import Foreign
-from xenia.hypervisor.machine import DomainHandle
+from xenia.hypervisor.domain import DomainHandle
 
 
 def console_of(

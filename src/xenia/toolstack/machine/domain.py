@@ -10,7 +10,7 @@ from xenia.backends.console.device import Console
 from xenia.backends.console.persist import ConsoleState
 from xenia.backends.console.sink import Sink
 from xenia.errors import ConfigError
-from xenia.hypervisor.machine import DomainHandle
+from xenia.hypervisor.domain import DomainHandle
 from xenia.machine.thread import HostThread
 from xenia.shutdown import Reason, Shutdown
 from xenia.toolstack.devices.device import Device

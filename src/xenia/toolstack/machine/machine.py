@@ -13,6 +13,7 @@ from xenia.domain.build.elf import ElfKernel, load_elf
 from xenia.domain.build.image_file import read_image
 from xenia.errors import ConfigError
 from xenia.foreign.foreign import Foreign
+from xenia.hypervisor.domain import create_domain
 from xenia.hypervisor.machine import MachineHandle
 from xenia.toolstack.config.machine import MIB
 from xenia.toolstack.machine.console import sink_of
@@ -94,7 +95,8 @@ class Machine:
 
     def _create(self, options: DomainOptions) -> Domain:
         elf = _kernel(options.kernel)
-        handle = self._handle.create_domain(
+        handle = create_domain(
+            self._handle,
             elf,
             memory=options.memory,
             ramdisk=_bytes(options.initrd, options.memory) if options.initrd is not None else b"",

@@ -8,8 +8,8 @@ from contextlib import suppress
 from xenia.abi.blkif import BLKIF_SECTOR_SIZE
 from xenia.errors import ConfigError
 from xenia.foreign.foreign import Foreign
+from xenia.hypervisor.domain import DomainHandle
 from xenia.hypervisor.foreign import DomainForeign
-from xenia.hypervisor.machine import DomainHandle
 from xenia.storage.layer import Layer
 from xenia.toolstack.config.device import Backing, DeviceConfig
 from xenia.toolstack.config.disk import DiskConfig

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from xenia.hypervisor.machine import DomainHandle
+from xenia.hypervisor.domain import DomainHandle
 from xenia.persist import State
 from xenia.xenbus.attachment import remove_all
 from xenia.xenstore.client import Client, Keys

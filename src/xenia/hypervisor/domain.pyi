@@ -1,0 +1,112 @@
+"""A domain that lives in a machine: what lies below (memory, page tables, processor, hypercalls, time), wired into one
+that runs.
+
+It knows no device, only what a PV guest is told of at its start: a page and a port each for the store and the console,
+which whoever serves them asks for by `hypervisor/foreign`.  What a guest says to Xen itself (CONSOLEIO_write) is no
+device's either, and comes out of two pipes: `emergency_fd` until it has used its console's page, `log_fd` from then on.
+"""
+
+from array import array
+from collections.abc import Callable
+
+from xenia.domain.build.elf import ElfKernel
+from xenia.hypervisor.machine import MachineHandle
+from xenia.shutdown import Shutdown
+
+def create_domain(
+    machine: MachineHandle,
+    kernel: ElfKernel,
+    *,
+    memory: int,
+    ramdisk: bytes = b"",
+    command_line: str = "",
+    warped: bool = False,
+) -> DomainHandle:
+    """A domain of `memory` bytes with `kernel` loaded, ready to run, under the next number that is free.
+
+    ConfigError when the memory is not to be had or does not suffice for the kernel, or no number is free.
+    """
+    ...
+
+class DomainHandle:
+    """A domain with its vcpu and processor, and the host threads that run it."""
+    @property
+    def machine(self) -> MachineHandle: ...
+    @property
+    def domid(self) -> int: ...
+    @property
+    def emergency_fd(self) -> int: ...
+    @property
+    def log_fd(self) -> int: ...
+    @property
+    def nr_pages(self) -> int: ...
+    def __init__(self, machine: MachineHandle, domid: int, nr_pages: int, warped: bool) -> None: ...
+    def take_memory(self, max_pages: int) -> array[int]:
+        """The domain's frames, as zeros, and the two channels of its store and console.
+
+        ConfigError when they are not to be had.
+        """
+        ...
+    def load(self, kernel: ElfKernel, ramdisk: bytes, command_line: str) -> None:
+        """Take the memory and build the start of day in it."""
+        ...
+    def start(self, on_end: Callable[[], object] | None = None) -> None:
+        """Run the vcpu on a thread of its own; `on_end()` is called on that thread when it stops for good."""
+        ...
+    def wait(self, timeout: float | None = None) -> Shutdown | None:
+        """Wait for the end; None when `timeout` seconds pass first, or it was stopped from outside."""
+        ...
+    @property
+    def shutdown(self) -> Shutdown | None:
+        """How the domain ended, None while it has not."""
+        ...
+    def stop(self) -> None:
+        """Stop the vcpu where it stands, for good, and wait until it has."""
+        ...
+    def page(self, mfn: int) -> memoryview:
+        """Machine frame `mfn` as writable memory."""
+        ...
+    @property
+    def store_port(self) -> int:
+        """The guest's end of the xenstore channel."""
+        ...
+    @property
+    def console_port(self) -> int:
+        """The guest's end of the console channel."""
+        ...
+    @property
+    def store_mfn(self) -> int:
+        """The frame of the xenstore ring."""
+        ...
+    @property
+    def console_mfn(self) -> int:
+        """The frame of the console ring."""
+        ...
+    def notify(self, port: int) -> None:
+        """Send the event that the guest has bound to `port`; from any thread."""
+        ...
+    @property
+    def system_time(self) -> int:
+        """Virtual time in ns since the domain was created."""
+        ...
+    @property
+    def registers(self) -> dict[str, int]:
+        """The vcpu's general registers; those of its last exit while it runs."""
+        ...
+    @property
+    def crash_report(self) -> list[str]:
+        """Registers, code, stack and page-table walks of a domain that crashed, line by line."""
+        ...
+    @property
+    def statistics(self) -> dict[str, object]:
+        """Counts since the domain was created."""
+        ...
+    def stale_translations(self) -> list[tuple[int, int, str, bool]]:
+        """See Engine.stale_translations.  Precondition: the vcpu does not run."""
+        ...
+    def audit(self) -> list[str]:
+        """Every disagreement between the frame table and what holds the domain's frames.  Precondition: as above."""
+        ...
+    def destroy(self) -> int:
+        """Stop the domain and give its memory back.  The number of frames that others still hold."""
+        ...
