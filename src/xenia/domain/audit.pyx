@@ -66,7 +66,7 @@ cdef list audit_domain(Domain *domain):
             if record.readers or record.writers:
                 refs, type_refs = held.get(record.mfn, (0, 0))
                 held[record.mfn] = (refs + record.readers + record.writers, type_refs + record.writers)
-    return audit(&domain.mmu, &domain.vcpus[0].mmu, held, foreign(domain))
+    return audit(&domain.mmu, held, foreign(domain))
 
 
 cdef dict foreign(Domain *domain):

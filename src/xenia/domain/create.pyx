@@ -5,7 +5,7 @@ says by itself whether it is there.  Memory of the domain's own, and what its gu
 goes first.
 """
 from libc.stdint cimport uint32_t
-from libc.stdlib cimport calloc
+from libc.stdlib cimport calloc, free
 
 from xenia.abi.errno cimport XEN_EEXIST, XEN_ENOMEM
 from xenia.abi.xen cimport INVALID_M2P_ENTRY, shared_info_t
@@ -23,8 +23,7 @@ from xenia.machine.machine cimport (
     FRAME_L4, FRAME_PINNED, FRAME_SHARED, FRAME_VALIDATED, FRAME_WRITABLE, frame_words, machine_alloc, machine_free,
     machine_scrub,
 )
-from xenia.mm.memory cimport memory_add_processor
-from xenia.mm.pv.descriptors cimport perdomain_create, perdomain_destroy, release_gdt, set_ldt
+from xenia.mm.pv.descriptors cimport perdomain_add_vcpu, perdomain_create, perdomain_destroy, release_gdt, set_ldt
 from xenia.mm.pv.pvmmu cimport pv_mmu_init
 from xenia.mm.references cimport get_page_and_type, put_page_and_type
 from xenia.mm.reservation cimport relinquish
@@ -95,14 +94,16 @@ cdef Vcpu *vcpu_create(Domain *domain, Processor *processor) noexcept nogil:
     cdef Vcpu *vcpu = NULL
     if domain.nr_vcpus < MAX_VCPUS:
         vcpu = <Vcpu *>calloc(1, sizeof(Vcpu))
+    if vcpu != NULL and perdomain_add_vcpu(&domain.mmu, &vcpu.mmu, processor):
+        free(vcpu)
+        vcpu = NULL
     if vcpu != NULL:
         vcpu.domain = domain
-        vcpu.id = vcpu.mmu.number = domain.nr_vcpus
+        vcpu.id = vcpu.mmu.number
         vcpu.processor = processor
         processor.context = &vcpu.context
         processor.vcpu = vcpu
         processor.ops.set_tsc_offset(processor, domain.clock.tsc_offset)
-        memory_add_processor(&domain.memory, processor)
         vcpu.info = &domain.shared_info.vcpu_info[vcpu.id]
         vcpu.info.evtchn_upcall_mask = 1
         vcpu.info_mfn = INVALID_M2P_ENTRY
@@ -181,9 +182,9 @@ cdef void let_go_of_frames(Domain *domain) noexcept nogil:
 
 cdef void vcpu_let_go(Vcpu *vcpu) noexcept nogil:
     vcpu_info_release(vcpu)
+    set_ldt(&vcpu.domain.mmu, &vcpu.mmu, 0, 0)
+    release_gdt(&vcpu.domain.mmu, &vcpu.mmu)
     if vcpu.mmu.root_kernel:
-        set_ldt(&vcpu.domain.mmu, &vcpu.mmu, 0, 0)
-        release_gdt(&vcpu.domain.mmu, &vcpu.mmu)
         if vcpu.mmu.root_user:
             put_page_and_type(&vcpu.domain.memory, vcpu.mmu.root_user)
         put_page_and_type(&vcpu.domain.memory, vcpu.mmu.root_kernel)

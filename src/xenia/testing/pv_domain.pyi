@@ -178,7 +178,7 @@ class PvDomain:
         ...
     @property
     def perdomain_l1(self) -> int:
-        """The L1 of the GDT and LDT area."""
+        """The first L1 of the GDT and LDT area."""
         ...
     def relinquish(self) -> int:
         """End the domain and give all its frames back; how many stay."""

@@ -21,11 +21,11 @@ from xenia.machine.machine cimport (
 )
 from xenia.machine.lock cimport lock, unlock
 from xenia.mm.access cimport copy_from_guest, copy_to_guest
-from xenia.mm.memory cimport DomainMemory, memory_add_processor, mm_dirty
+from xenia.mm.memory cimport MAX_PROCESSORS, DomainMemory, mm_dirty
 from xenia.mm.pv.audit cimport audit
 from xenia.mm.pv.descriptors cimport (
-    find_descriptor, map_ldt_page, perdomain_create, perdomain_destroy, release_gdt, set_gdt, set_ldt,
-    update_descriptor,
+    find_descriptor, map_ldt_page, perdomain_add_vcpu, perdomain_create, perdomain_destroy, release_gdt, set_gdt,
+    set_ldt, update_descriptor,
 )
 from xenia.mm.pv.ptwr cimport ptwr_find, ptwr_write
 from xenia.mm.pv.pvmmu cimport PvMmu, VcpuMmu, pv_mmu_init
@@ -80,7 +80,8 @@ cdef class PvDomain:
     cdef readonly int domid
     cdef DomainMemory memory
     cdef PvMmu mmu
-    cdef VcpuMmu vcpu
+    cdef VcpuMmu[MAX_PROCESSORS] vcpus
+    cdef VcpuMmu *vcpu      # whose hypercalls are made
     cdef bint dead
     cdef bytearray log      # a byte for each frame of the machine: whether it was told of since the log began
     cdef dict held          # how often Xen holds which frame, to write to it
@@ -97,10 +98,11 @@ cdef class PvDomain:
         self.memory.machine = self.machine.machine
         self.memory.domid = domid
         self.memory.max_pages = 1 << 20
-        memory_add_processor(&self.memory, &self.processor.state.processor)
         pv_mmu_init(&self.mmu, &self.memory, NR_TABLES)
         self.mmu.writable_pagetables = True
         perdomain_create(&self.mmu)
+        self.vcpu = &self.vcpus[0]
+        perdomain_add_vcpu(&self.mmu, self.vcpu, &self.processor.state.processor)
         self.held = {}
         self.frames = []
         self.allocate(pages)
@@ -111,22 +113,28 @@ cdef class PvDomain:
         self.memory.machine.frames[<uint64_t>self.frames[L4]].flags |= FRAME_PINNED
         self.vcpu.root_kernel = self.vcpu.root_loaded = self.frames[L4]
         self.processor.state.processor.ops.load_root(&self.processor.state.processor, self.vcpu.root_kernel, False)
-        set_gdt(&self.mmu, &self.vcpu, NULL, 0)
+        set_gdt(&self.mmu, self.vcpu, NULL, 0)
         self.processor.forget()
 
     def add_processor(self) -> RecordingProcessor:
         """One more vcpu's, on the same page tables; its number is its place in `processors`."""
         cdef RecordingProcessor processor = RecordingProcessor()
+        cdef VcpuMmu *vcpu = &self.vcpus[self.memory.nr_processors]
         processor.attach(self.machine.machine)
-        memory_add_processor(&self.memory, &processor.state.processor)
-        processor.state.processor.ops.load_root(&processor.state.processor, self.vcpu.root_kernel, False)
+        if perdomain_add_vcpu(&self.mmu, vcpu, &processor.state.processor):
+            raise MemoryError
+        if get_page_and_type(&self.memory, self.vcpu.root_kernel, FRAME_L4):
+            raise AssertionError("the page tables are none any more")
+        vcpu.root_kernel = vcpu.root_loaded = self.vcpu.root_kernel
+        processor.state.processor.ops.load_root(&processor.state.processor, vcpu.root_kernel, False)
+        set_gdt(&self.mmu, vcpu, NULL, 0)
         processor.forget()
         self.processors.append(processor)
         return processor
 
     def run_on(self, number: int) -> None:
         """The hypercalls from here on are made by that processor's vcpu, and it is the one that touches."""
-        self.vcpu.number = number
+        self.vcpu = &self.vcpus[<int>number]
         self.processor = self.processors[number]
 
     cdef void build_tables(self) except *:
@@ -209,7 +217,7 @@ cdef class PvDomain:
         """Every disagreement between the frame table and what holds frames, and every translation that is still cached
         and should not be."""
         held = {mfn: (times, times) for mfn, times in self.held.items()}
-        found = audit(&self.mmu, &self.vcpu, held, {})
+        found = audit(&self.mmu, held, {})
         for processor in self.processors:
             found += (<RecordingProcessor>processor).dangerous(self.domid)
         return found
@@ -278,7 +286,7 @@ cdef class PvDomain:
         cdef int64_t rc
         self.load_requests([word for operation in operations for word in operation])
         with nogil:
-            rc = mmuext_op(&self.mmu, &self.vcpu, FIRST_REQUEST_VA, count, domid, &done)
+            rc = mmuext_op(&self.mmu, self.vcpu, FIRST_REQUEST_VA, count, domid, &done)
         return rc, done
 
     cdef void load_requests(self, list words) except *:
@@ -294,7 +302,7 @@ cdef class PvDomain:
         cdef uint64_t requests = va
         cdef int64_t rc
         with nogil:
-            rc = mmu_update(&self.mmu, &self.vcpu, requests, nr_requests, domid, &done)
+            rc = mmu_update(&self.mmu, self.vcpu, requests, nr_requests, domid, &done)
         return rc, done
 
     def update(self, mfn: int, index: int, value: int, command: int = 0) -> int:
@@ -307,7 +315,7 @@ cdef class PvDomain:
 
     def update_va_mapping(self, va: int, pte: int, flags: int = 0) -> int:
         """update_va_mapping."""
-        return update_va_mapping(&self.mmu, &self.vcpu, va, pte, flags)
+        return update_va_mapping(&self.mmu, self.vcpu, va, pte, flags)
 
     def map(self, pfn: int, pte: int) -> int:
         """update_va_mapping of the direct map's page `pfn`, with the flush that a kernel would ask for."""
@@ -323,7 +331,7 @@ cdef class PvDomain:
 
     def base_pointer(self, mfn: int) -> int:
         """MMUEXT_NEW_BASEPTR, whatever the guest has mapped."""
-        return new_base_pointer(&self.mmu, &self.vcpu, mfn)
+        return new_base_pointer(&self.mmu, self.vcpu, mfn)
 
     def set_gdt(self, mfns: Sequence[int], entries: int) -> int:
         """set_gdt."""
@@ -331,7 +339,7 @@ cdef class PvDomain:
         memset(frames, 0, sizeof(frames))
         for i, mfn in enumerate(mfns):
             frames[<int>i] = mfn
-        return set_gdt(&self.mmu, &self.vcpu, frames, entries)
+        return set_gdt(&self.mmu, self.vcpu, frames, entries)
 
     def update_descriptor(self, maddr: int, descriptor: int) -> int:
         """update_descriptor."""
@@ -339,12 +347,12 @@ cdef class PvDomain:
 
     def map_ldt_page(self, va: int) -> bool:
         """What a page fault in the LDT area asks for."""
-        return map_ldt_page(&self.mmu, &self.vcpu, va)
+        return map_ldt_page(&self.mmu, self.vcpu, va)
 
     def find_descriptor(self, selector: int) -> tuple[int, int, int] | int:
         """Base, limit and attributes of what a selector names, or -XEN_E*."""
         cdef SegmentDescriptor descriptor
-        rc = find_descriptor(&self.mmu, &self.vcpu, selector, &descriptor)
+        rc = find_descriptor(&self.mmu, self.vcpu, selector, &descriptor)
         if rc:
             return rc
         return descriptor.base, descriptor.limit, descriptor.attributes
@@ -414,8 +422,8 @@ cdef class PvDomain:
 
     @property
     def perdomain_l1(self) -> int:
-        """The L1 of the GDT and LDT area."""
-        return self.mmu.perdomain_l1
+        """The first L1 of the GDT and LDT area."""
+        return self.mmu.perdomain_l1[0]
 
     # --- the end ---
 
@@ -424,13 +432,15 @@ cdef class PvDomain:
         cdef uint64_t left
         self.dead = True
         self.memory.dying = True
-        set_ldt(&self.mmu, &self.vcpu, 0, 0)
-        release_gdt(&self.mmu, &self.vcpu)
-        if self.vcpu.root_user:
-            put_page_and_type(&self.memory, self.vcpu.root_user)
-        with nogil:
-            put_page_and_type(&self.memory, self.vcpu.root_kernel)
-        self.vcpu.root_kernel = self.vcpu.root_user = self.vcpu.root_loaded = 0
+        for number in range(len(self.processors)):
+            self.run_on(number)
+            set_ldt(&self.mmu, self.vcpu, 0, 0)
+            release_gdt(&self.mmu, self.vcpu)
+            if self.vcpu.root_user:
+                put_page_and_type(&self.memory, self.vcpu.root_user)
+            with nogil:
+                put_page_and_type(&self.memory, self.vcpu.root_kernel)
+            self.vcpu.root_kernel = self.vcpu.root_user = self.vcpu.root_loaded = 0
         with nogil:
             left = relinquish(&self.memory)
         perdomain_destroy(&self.mmu)

@@ -18,7 +18,7 @@ class SavedStill(State):
 
     domain: SavedDomain
     clock: SavedClock
-    vcpu: SavedVcpu
+    vcpus: tuple[SavedVcpu, ...]
     events: SavedEvents
     grants: SavedGrants
     memory: SavedMemory

@@ -1,6 +1,6 @@
 # A domain whose vcpu stands still, for other aids that act on it.
 from libc.stdint cimport uint64_t
-from xenia.domain.domain cimport Domain
+from xenia.domain.domain cimport Domain, Vcpu
 from xenia.domain.event_state cimport Listener
 from xenia.hypervisor.machine cimport MachineHandle
 from xenia.machine.machine cimport MachineMemory
@@ -11,6 +11,7 @@ cdef class StillDomain:
     cdef MachineMemory memory
     cdef MachineHandle home
     cdef Domain *domain
+    cdef int running                # the vcpu that makes hypercalls
     cdef RecordingProcessor processor
     cdef list more_processors       # of the vcpus beyond the first
     cdef Listener listener
@@ -20,3 +21,4 @@ cdef class StillDomain:
     cdef load(self, uint64_t *args, arguments)
     cdef RecordingProcessor recorder(self, int vcpu)
     cdef bint hear(self) noexcept nogil
+    cdef Vcpu *create_vcpu(self) except NULL

@@ -81,7 +81,10 @@ class StillDomain:
         """End it as the toolstack does; how many of its frames others still hold."""
         ...
     def add_vcpu(self) -> int:
-        """One vcpu more, down; its number."""
+        """One vcpu more, down, on the first one's page tables; its number."""
+        ...
+    def run_on(self, vcpu: int) -> None:
+        """`call` is that vcpu's from here on."""
         ...
     def notes(self, vcpu: int) -> list[tuple[str | int, ...]]:
         """What the processor of a vcpu was told (RecordingProcessor.notes)."""

@@ -26,7 +26,8 @@ from xenia.machine.machine cimport MachineMemory
 from xenia.testing.lock cimport Asker, asker
 from xenia.testing.recorder cimport TSC_PER_US, RecordingProcessor
 from xenia.testing.still_build cimport (
-    CONSOLE_PAGE, NR_PAGES, SLOT, STORE_PAGE, still_build, still_restore, still_save, still_take_memory,
+    CONSOLE_PAGE, NR_PAGES, SLOT, STORE_PAGE, still_begin_vcpu, still_build, still_restore, still_save,
+    still_take_memory,
 )
 
 from xenia.testing.saved import SavedStill
@@ -68,6 +69,8 @@ cdef class StillDomain:
         if saved is None:
             still_build(self.domain, &self.processor.state, self.frames, warped)
         else:
+            for _ in saved.vcpus[1:]:
+                self.create_vcpu()
             still_restore(self.domain, &self.processor.state, self.frames, saved)
 
     def save(self) -> SavedStill:
@@ -147,14 +150,26 @@ cdef class StillDomain:
         return left
 
     def add_vcpu(self) -> int:
-        """One vcpu more, down; its number."""
+        """One vcpu more, down, on the first one's page tables; its number."""
+        cdef Vcpu *vcpu = self.create_vcpu()
+        if still_begin_vcpu(vcpu):
+            raise AssertionError("the page tables do not validate")
+        return vcpu.id
+
+    cdef Vcpu *create_vcpu(self) except NULL:
         cdef RecordingProcessor processor = RecordingProcessor()
+        cdef Vcpu *vcpu
         processor.attach(self.memory.machine)
         processor.state.host_ns = self.processor.state.host_ns
-        if vcpu_create(self.domain, &processor.state.processor) == NULL:
+        vcpu = vcpu_create(self.domain, &processor.state.processor)
+        if vcpu == NULL:
             raise ValueError("there can be no vcpu more")
         self.more_processors = [*(self.more_processors or ()), processor]
-        return self.domain.nr_vcpus - 1
+        return vcpu
+
+    def run_on(self, vcpu: int) -> None:
+        """`call` is that vcpu's from here on."""
+        self.running = vcpu
 
     def notes(self, vcpu: int) -> list[tuple[str | int, ...]]:
         """What the processor of a vcpu was told (RecordingProcessor.notes)."""
@@ -172,7 +187,7 @@ cdef class StillDomain:
         cdef int64_t result
         self.load(args, arguments)
         with nogil:
-            result = hypercall_call(self.domain.vcpus[0], index, args)
+            result = hypercall_call(self.domain.vcpus[self.running], index, args)
         return result
 
     cdef load(self, uint64_t *args, arguments):

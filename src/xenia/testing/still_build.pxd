@@ -1,6 +1,6 @@
 # How a domain that stands still begins: anew, or as one that was saved.
 from libc.stdint cimport uint64_t
-from xenia.domain.domain cimport Domain
+from xenia.domain.domain cimport Domain, Vcpu
 from xenia.testing.recorder cimport RecordingState
 
 cdef enum:
@@ -14,7 +14,9 @@ cdef enum:
 cdef void still_take_memory(Domain *domain, uint64_t *frames, uint64_t spare) noexcept
 # Builds page tables in them, and starts vcpu and clock.
 cdef int still_build(Domain *domain, RecordingState *recorder, const uint64_t *frames, bint warped) except -1
+# Puts one vcpu more on the first one's page tables: 0 or -XEN_E*.
+cdef int still_begin_vcpu(Vcpu *vcpu) noexcept
 # SavedStill: all its nouns.
 cdef object still_save(Domain *domain, RecordingState *recorder)
-# In the place of `still_build`: it goes on as the one that was saved.
+# In the place of `still_build`: it goes on as the one that was saved.  It has as many vcpus already.
 cdef int still_restore(Domain *domain, RecordingState *recorder, const uint64_t *frames, object saved) except -1

@@ -5,14 +5,14 @@ from array import array
 
 from xenia.domain.clock cimport RUNSTATE_running
 from xenia.domain.create cimport domain_hold_rings, vcpu_begin_on
-from xenia.domain.domain cimport Vcpu
 from xenia.domain.persist cimport (
     clock_restore, clock_save, domain_restore, domain_save, vcpu_restore, vcpu_save,
 )
 from xenia.domain.persist_events cimport events_restore, events_save, grants_restore, grants_save
 from xenia.domain.time cimport clock_start_with, runstate_change, system_time, time_update, wallclock_update
-from xenia.machine.machine cimport Machine, frame_words, machine_alloc
+from xenia.machine.machine cimport FRAME_L4, Machine, frame_words, machine_alloc
 from xenia.mm.pv.persist cimport memory_pin, memory_restore, memory_save, pages_of
+from xenia.mm.references cimport get_page_and_type
 from xenia.testing.recorder cimport recorded_host_clock
 
 from xenia.testing.saved import SavedStill
@@ -61,11 +61,20 @@ cdef int still_build(Domain *domain, RecordingState *recorder, const uint64_t *f
     return 0
 
 
+cdef int still_begin_vcpu(Vcpu *vcpu) noexcept:
+    cdef uint64_t root = vcpu.domain.vcpus[0].mmu.root_kernel
+    cdef int rc = get_page_and_type(&vcpu.domain.memory, root, FRAME_L4)
+    if rc == 0:
+        vcpu.mmu.root_kernel = vcpu.mmu.root_loaded = root
+        vcpu.processor.ops.load_root(vcpu.processor, root, False)
+    return rc
+
+
 cdef object still_save(Domain *domain, RecordingState *recorder):
     pages = pages_of(&domain.memory)
     return SavedStill(
-        domain_save(domain), clock_save(domain), vcpu_save(domain.vcpus[0]), events_save(domain),
-        grants_save(domain), memory_save(&domain.memory, pages), recorder.host_ns,
+        domain_save(domain), clock_save(domain), tuple(vcpu_save(domain.vcpus[i]) for i in range(domain.nr_vcpus)),
+        events_save(domain), grants_save(domain), memory_save(&domain.memory, pages), recorder.host_ns,
     )
 
 
@@ -75,7 +84,8 @@ cdef int still_restore(Domain *domain, RecordingState *recorder, const uint64_t 
     memory_restore(&domain.memory, saved.memory, own)
     memory_pin(&domain.memory, saved.memory, own)
     domain_restore(domain, saved.domain)
-    vcpu_restore(domain.vcpus[0], saved.vcpu)
+    for i in range(len(saved.vcpus)):
+        vcpu_restore(domain.vcpus[i], saved.vcpus[i])
     if domain_hold_rings(domain):
         raise AssertionError("the rings cannot be held")
     start_clock(domain, recorder, saved.clock.warped, 0)

@@ -21,8 +21,11 @@ DOMID: int
 _REGISTERS: int
 
 class StillVcpu:
-    """The vcpu, in kernel mode at KERNEL with its stack at the end of KERNEL, events masked, nothing registered."""
-    def __init__(self) -> None: ...
+    """The vcpu, in kernel mode at KERNEL with its stack at the end of KERNEL, events masked, nothing registered.
+
+    It is number `id` of its domain, which has no others but those before it.
+    """
+    def __init__(self, id: int = 0) -> None: ...
     def read(self, va: int, length: int) -> bytes:
         """Guest memory at `va`, whatever its rights."""
         ...
@@ -40,6 +43,9 @@ class StillVcpu:
         ...
     def set_gdt(self, descriptors: Sequence[int]) -> None:
         """These descriptors (entry 0 first) become the guest's GDT, unchecked."""
+        ...
+    def set_ldt(self, va: int, entries: int) -> None:
+        """MMUEXT_SET_LDT."""
         ...
     def split_roots(self) -> None:
         """Make the user L4 differ from the kernel's in its lower half."""

@@ -32,7 +32,7 @@ from xenia.hypercalls.traps cimport (
 from xenia.machine.machine cimport (
     FRAME_L1, FRAME_L4, FRAME_SEG_DESC, FRAME_VALIDATED, FRAME_WRITABLE, MachineMemory, machine_alloc,
 )
-from xenia.mm.pv.descriptors cimport set_gdt
+from xenia.mm.pv.descriptors cimport set_gdt, set_ldt
 from xenia.testing.recorder cimport RecordingProcessor, RecordingState
 
 USER = 0x400000
@@ -46,28 +46,39 @@ _REGISTERS = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9"
 
 
 cdef class StillVcpu:
-    """The vcpu, in kernel mode at KERNEL with its stack at the end of KERNEL, events masked, nothing registered."""
+    """The vcpu, in kernel mode at KERNEL with its stack at the end of KERNEL, events masked, nothing registered.
+
+    It is number `id` of its domain, which has no others but those before it.
+    """
 
     cdef Domain *domain
     cdef Vcpu *vcpu
     cdef RecordingProcessor recorder
+    cdef list recorders     # of all its domain's vcpus
     cdef MachineMemory memory
     cdef dict tables
 
-    def __cinit__(self):
+    def __cinit__(self, id: int = 0):
         self.memory = MachineMemory(1 << 20)
         self.recorder = RecordingProcessor()
         self.recorder.attach(self.memory.machine)
+        self.recorders = [self.recorder]
         if domain_create(&self.domain, self.memory.machine, NULL, DOMID, guest_pv64(), &self.recorder.state.processor):
             raise MemoryError
-        self.vcpu = self.domain.vcpus[0]
+        for _ in range(id):
+            self.recorder = RecordingProcessor()
+            self.recorder.attach(self.memory.machine)
+            self.recorders.append(self.recorder)
+            if vcpu_create(self.domain, &self.recorder.state.processor) == NULL:
+                raise MemoryError
+        self.vcpu = self.domain.vcpus[<int>id]
 
     def __dealloc__(self):
         # The counts of its frames are made up, so they are not given back: machine memory goes as a whole.
         if self.domain != NULL:
             domain_leave(self.domain)
 
-    def __init__(self):
+    def __init__(self, id: int = 0) -> None:
         cdef Vcpu *vcpu = self.vcpu
         self.tables = {}
         vcpu.mmu.root_kernel = self.frame(FRAME_L4)
@@ -154,6 +165,11 @@ cdef class StillVcpu:
             raise ValueError(descriptors)
         for i, descriptor in enumerate(descriptors):
             self.words(mfn)[<uint64_t>i] = descriptor
+
+    def set_ldt(self, va: int, entries: int) -> None:
+        """MMUEXT_SET_LDT."""
+        if set_ldt(&self.domain.mmu, &self.vcpu.mmu, va, entries):
+            raise ValueError(va)
 
     def split_roots(self) -> None:
         """Make the user L4 differ from the kernel's in its lower half."""
@@ -297,7 +313,8 @@ cdef class StillVcpu:
                 "gs": state.inside.selectors[5],
                 "root": "user" if state.inside.root == self.vcpu.mmu.root_user else "kernel",
                 "root_loads": state.nr_root_loads, "ts": bool(state.inside.ts), "cr4": state.inside.cr4,
-                "dr": list(state.inside.dr)}
+                "dr": list(state.inside.dr), "gdt": (state.inside.gdt.base, state.inside.gdt.limit),
+                "ldt": (state.inside.ldt.base, state.inside.ldt.limit)}
 
     def set_segment(self, sreg: int, selector: int, base: int) -> None:
         """The guest loaded a segment register by itself."""

@@ -6,7 +6,12 @@ import pytest
 
 from tests.unit.hypercalls.hypercalls import ARGUMENT, HYPERVISOR, LIST, UNMAPPED
 from xenia.abi.errno import Errno
-from xenia.abi.xen import DOMID_SELF, MMUEXT_TLB_FLUSH_LOCAL as FLUSH_LOCAL, Hypercall
+from xenia.abi.xen import (
+    DOMID_SELF,
+    MMUEXT_SET_LDT as SET_LDT,
+    MMUEXT_TLB_FLUSH_LOCAL as FLUSH_LOCAL,
+    Hypercall,
+)
 from xenia.testing.fuzzer import fuzz
 from xenia.testing.still import BASE, CONTINUE, PAGES, StillDomain
 
@@ -119,6 +124,40 @@ def test_set_gdt_takes_a_list_of_frames(domain: StillDomain) -> None:
     assert domain.call(Hypercall.SET_GDT, LIST, 7169) == -Errno.EINVAL
     assert domain.call(Hypercall.SET_GDT, UNMAPPED, 0) == 0  # no frames, nothing to read
     assert domain.audit() == []
+
+
+def two_gdts(domain: StillDomain) -> None:
+    """Each of its two vcpus has one, and the second an LDT as well."""
+    second = domain.add_vcpu()
+    for number, page in ((0, WINDOW), (second, WINDOW - 1)):
+        domain.run_on(number)
+        assert domain.call(Hypercall.UPDATE_VA_MAPPING, BASE + 4096 * page, domain.mfn(page) << 12 | READ_ONLY, 2) == 0
+        domain.write(LIST, struct.pack("=Q", domain.mfn(page)))
+        assert domain.call(Hypercall.SET_GDT, LIST, 512) == 0
+    domain.write(LIST, struct.pack("=I4xQQ", SET_LDT, BASE + 4096 * (WINDOW - 2), 512))
+    assert domain.call(Hypercall.MMUEXT_OP, LIST, 1, 0, DOMID_SELF) == 0
+    domain.run_on(0)
+
+
+def test_every_vcpu_has_a_gdt_of_its_own_and_the_domains_end_lets_go_of_all(domain: StillDomain) -> None:
+    two_gdts(domain)
+    assert [domain.frame(domain.mfn(page))[1:3] for page in (WINDOW, WINDOW - 1)] == [(1, 5), (1, 5)]
+    assert domain.audit() == []
+    assert domain.call(Hypercall.SET_GDT, LIST, 0) == 0
+    assert [domain.frame(domain.mfn(page))[1] for page in (WINDOW, WINDOW - 1)] == [0, 1]
+    assert domain.audit() == []
+    assert domain.destroy() == 0
+
+
+def test_every_vcpus_tables_are_saved_and_restored(domain: StillDomain) -> None:
+    two_gdts(domain)
+    saved = domain.save()
+    assert [vcpu.gdt_frames for vcpu in saved.vcpus] == [(domain.mfn(WINDOW),), (domain.mfn(WINDOW - 1),)]
+    assert [vcpu.ldt_entries for vcpu in saved.vcpus] == [0, 512]
+    other = StillDomain(domid=7, saved=saved)
+    assert [other.frame(other.mfn(page))[1:3] for page in (WINDOW, WINDOW - 1)] == [(1, 5), (1, 5)]
+    assert other.audit() == []
+    assert other.save().vcpus == saved.vcpus
 
 
 def test_update_descriptor(domain: StillDomain) -> None:

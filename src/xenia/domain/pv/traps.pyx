@@ -34,7 +34,7 @@ from xenia.domain.vcpu_state cimport Callback
 from xenia.machine.lock cimport lock, unlock
 from xenia.mm.access cimport guest_walk
 from xenia.mm.pv.descriptors cimport map_ldt_page
-from xenia.mm.pv.pvmmu cimport PERDOMAIN_LDT_OFFSET
+from xenia.mm.pv.pvmmu cimport GDT_LDT_VCPU_VA_SHIFT, gdt_virt_start, ldt_virt_start
 
 cdef enum:
     TRAP_FLAGS_DPL = 3      # trap_info_t.flags
@@ -116,21 +116,22 @@ cdef bint user_tables_allow(Vcpu *vcpu, uint32_t *error, uint64_t va) noexcept n
 cdef int hypervisor_fault(Vcpu *vcpu, uint32_t error, uint64_t va) noexcept nogil:
     # The processor's own reads of the descriptor tables (never user accesses, never writes) come here when a GDT or
     # LDT page is missing: LDT pages are mapped on first use; the rest is told to the guest in its own terms.
-    cdef uint64_t offset = va - PERDOMAIN_VIRT_START
+    cdef uint64_t offset = va - gdt_virt_start(&vcpu.mmu)       # in the vcpu's own part of the per-domain area
+    cdef uint64_t ldt_start = ldt_virt_start(&vcpu.mmu)
     cdef bint mapped
     cdef uint64_t address
     if va < PERDOMAIN_VIRT_START and not vcpu.context.kernel and error & PFEC_USER:
         error &= ~<uint32_t>PFEC_PRESENT        # the M2P is not there for user mode
-    if error & (PFEC_USER | PFEC_WRITE | PFEC_FETCH | PFEC_RESERVED) or va < PERDOMAIN_VIRT_START or offset >= 0x20000:
+    if error & (PFEC_USER | PFEC_WRITE | PFEC_FETCH | PFEC_RESERVED) or offset >> GDT_LDT_VCPU_VA_SHIFT:
         return inject_exception(vcpu, TRAP_PF, error, va)
-    if offset < PERDOMAIN_LDT_OFFSET:
+    if va < ldt_start:
         return inject_exception(vcpu, TRAP_GP, <uint32_t>offset & 0xfff8, 0)
     lock(&vcpu.domain.memory.lock)
     mapped = map_ldt_page(&vcpu.domain.mmu, &vcpu.mmu, va)
     unlock(&vcpu.domain.memory.lock)
     if mapped:
         return RESUME
-    offset -= PERDOMAIN_LDT_OFFSET
+    offset = va - ldt_start
     address = vcpu.mmu.ldt_base + offset
     if not is_canonical(address):
         return inject_exception(vcpu, TRAP_GP, <uint32_t>offset & 0xfff8 | ERROR_TI, 0)

@@ -18,7 +18,10 @@ from xenia.machine.paging cimport (
 )
 from xenia.mm.memory cimport DomainMemory
 from xenia.mm.pv.descriptor_check cimport check_descriptor
-from xenia.mm.pv.pvmmu cimport LDT_FIRST_PAGE, LDT_PAGES, M2P_SLOT, PERDOMAIN_SLOT, is_guest_l4_slot
+from xenia.mm.pv.pvmmu cimport (
+    GDT_LDT_VCPU_SHIFT, LDT_FIRST_PAGE, LDT_PAGES, M2P_SLOT, PERDOMAIN_SLOT, PERDOMAIN_TABLES, VCPUS_PER_TABLE, VcpuMmu,
+    gdt_ldt_ptes, is_guest_l4_slot,
+)
 from xenia.mm.walk cimport pte_mfn
 
 cdef struct Count:          # what one frame should say
@@ -122,14 +125,30 @@ cdef class Recount:
                 self.found.append(f"{name}: level {level} entry {i} = {entry:#x} lets the guest in")
             if level > 1:
                 self.hypervisor_tree(pte_mfn(entry), level - 1, name)
-            elif name == "perdomain" and (i < FIRST_RESERVED_GDT_PAGE
-                                          or LDT_FIRST_PAGE <= i < LDT_FIRST_PAGE + LDT_PAGES):
+            elif name == "perdomain" and self.is_descriptor_page(mfn, i):
                 continue            # the guest's own descriptors: see descriptor_tables
             elif self.machine.frames[pte_mfn(entry)].owner != DOMID_XEN:
                 self.found.append(f"{name}: {entry:#x} shows a frame that is not Xen's")
 
+    cdef bint is_descriptor_page(self, uint64_t table, unsigned index):
+        # Whether an L1 entry of the per-domain area is of some vcpu's GDT or LDT.
+        cdef unsigned page = index & (1 << GDT_LDT_VCPU_SHIFT) - 1, number = index >> GDT_LDT_VCPU_SHIFT, i
+        for i in range(PERDOMAIN_TABLES):
+            if table == self.mmu.perdomain_l1[i]:
+                number += i * VCPUS_PER_TABLE
+        return number < self.memory.nr_processors and (page < FIRST_RESERVED_GDT_PAGE or page >= LDT_FIRST_PAGE)
+
+    cdef void vcpu(self, VcpuMmu *vcpu_mmu):
+        if vcpu_mmu.root_kernel:
+            self.typed(vcpu_mmu.root_kernel, FRAME_L4, "the kernel's base pointer")
+        if vcpu_mmu.root_user:
+            self.typed(vcpu_mmu.root_user, FRAME_L4, "the user's base pointer")
+        if vcpu_mmu.root_loaded not in (0, vcpu_mmu.root_kernel, vcpu_mmu.root_user):
+            self.found.append(f"the processor is on {vcpu_mmu.root_loaded:#x}, which is no base pointer")
+        self.descriptor_tables(vcpu_mmu)
+
     cdef void descriptor_tables(self, VcpuMmu *vcpu_mmu):
-        cdef uint64_t *area = frame_words(self.machine, self.mmu.perdomain_l1)
+        cdef uint64_t *area = gdt_ldt_ptes(self.mmu, vcpu_mmu)
         cdef unsigned gdt = (vcpu_mmu.gdt_entries + 511) // 512, page, mapped = 0
         for page in range(FIRST_RESERVED_GDT_PAGE):
             if page < gdt:
@@ -140,8 +159,8 @@ cdef class Recount:
             if area[LDT_FIRST_PAGE + page] & PAGE_PRESENT:
                 self.typed(pte_mfn(area[LDT_FIRST_PAGE + page]), FRAME_SEG_DESC, f"LDT page {page}")
                 mapped += 1
-        if mapped != self.mmu.ldt_mapped:
-            self.found.append(f"{mapped} LDT pages are mapped, and ldt_mapped says {self.mmu.ldt_mapped}")
+        if mapped != vcpu_mmu.ldt_mapped:
+            self.found.append(f"{mapped} LDT pages are mapped, and ldt_mapped says {vcpu_mmu.ldt_mapped}")
 
     cdef void descriptors(self, uint64_t mfn):
         cdef uint64_t word
@@ -151,9 +170,10 @@ cdef class Recount:
             if not check_descriptor(&word) or word != frame_words(self.machine, mfn)[i]:
                 self.found.append(f"descriptor {i} of frame {mfn:#x} is {frame_words(self.machine, mfn)[i]:#x}")
 
-    cdef void take_stock(self, VcpuMmu *vcpu_mmu, dict held):
+    cdef void take_stock(self, dict held):
         cdef Frame *frame
         cdef uint64_t mfn, pages = 0
+        cdef uint32_t i
         cdef bint is_table
         for mfn in range(self.machine.nr_frames):
             frame = &self.machine.frames[mfn]
@@ -182,13 +202,8 @@ cdef class Recount:
                 self.descriptors(mfn)
         if pages != self.memory.tot_pages:
             self.found.append(f"the domain has {pages} frames, and tot_pages says {self.memory.tot_pages}")
-        if vcpu_mmu.root_kernel:
-            self.typed(vcpu_mmu.root_kernel, FRAME_L4, "the kernel's base pointer")
-        if vcpu_mmu.root_user:
-            self.typed(vcpu_mmu.root_user, FRAME_L4, "the user's base pointer")
-        if vcpu_mmu.root_loaded not in (0, vcpu_mmu.root_kernel, vcpu_mmu.root_user):
-            self.found.append(f"the processor is on {vcpu_mmu.root_loaded:#x}, which is no base pointer")
-        self.descriptor_tables(vcpu_mmu)
+        for i in range(self.memory.nr_processors):
+            self.vcpu(self.mmu.vcpus[i])
         self.hypervisor_tree(self.machine.m2p_l3, 3, "m2p")
         self.hypervisor_tree(self.mmu.perdomain_l3, 3, "perdomain")
         for number, (references, type_references) in held.items():
@@ -216,7 +231,7 @@ cdef class Recount:
                 self.found.append(f"frame {mfn:#x} says {frame.linear} linear links, and there are {count.linear}")
 
 
-cdef list audit(PvMmu *mmu, VcpuMmu *vcpu_mmu, dict held, dict foreign):
+cdef list audit(PvMmu *mmu, dict held, dict foreign):
     recount = Recount()
     recount.foreign = dict(foreign)
     recount.mmu = mmu
@@ -226,6 +241,6 @@ cdef list audit(PvMmu *mmu, VcpuMmu *vcpu_mmu, dict held, dict foreign):
     recount.counts = <Count *>calloc(mmu.memory.machine.nr_frames, sizeof(Count))
     if recount.counts == NULL:
         raise MemoryError
-    recount.take_stock(vcpu_mmu, held)
+    recount.take_stock(held)
     recount.compare()
     return recount.found

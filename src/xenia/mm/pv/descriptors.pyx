@@ -1,7 +1,7 @@
 """The guest's GDT and LDT, as the processor sees them.
 
-Theory of operation.  Slot 260 of every L4 leads to the domain's own small tree (perdomain_l3, _l2, _l1), whose first 32
-pages are the descriptor tables, all read-only and supervisor:
+Theory of operation.  Slot 260 of every L4 leads to the domain's own small tree (perdomain_l3, _l2, _l1), with 32 pages
+for each vcpu, one vcpu's after the other's: its descriptor tables, all read-only and supervisor:
 
     pages 0 to 13       the GDT frames that the guest handed over (set_gdt); the null page where it gave none
     page 14             the hypervisor's reserved descriptors: the flat segments of ring 3
@@ -10,8 +10,8 @@ pages are the descriptor tables, all read-only and supervisor:
 A frame is mapped here only with a reference to it as FRAME_SEG_DESC, so every descriptor in it was checked
 (mm/pv/descriptor_check), the guest cannot write to it, and the only way to change one is update_descriptor.  The GDT's
 references end with the next set_gdt.  The LDT is named by guest address, so its pages are let go, all of them, whenever
-the address might mean something else: another LDT, another base pointer, or one of its frames unmapped anywhere
-(`unmap_ldt` in mm/pv/pvmmu); they come back one fault at a time.
+the address might mean something else: another LDT, another base pointer, or one of its frames unmapped anywhere, by
+whichever vcpu (`unmap_ldt` in mm/pv/pvmmu); they come back one fault at a time.
 """
 
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
@@ -19,7 +19,7 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from xenia.abi.errno cimport XEN_EFAULT, XEN_EINVAL, XEN_ENOMEM
 from xenia.abi.xen cimport (
     DOMID_XEN, FIRST_RESERVED_GDT_ENTRY, FIRST_RESERVED_GDT_PAGE, FLAT_RING3_CS32, FLAT_RING3_CS64, FLAT_RING3_SS,
-    HYPERVISOR_VIRT_END, INVALID_M2P_ENTRY, PERDOMAIN_VIRT_START,
+    HYPERVISOR_VIRT_END, INVALID_M2P_ENTRY,
 )
 from xenia.cpu.context cimport SegmentDescriptor
 from xenia.cpu.processor cimport Processor
@@ -28,9 +28,12 @@ from xenia.machine.machine cimport (
 )
 from xenia.machine.paging cimport LOWER_HALF_END, PAGE_ACCESSED, PAGE_DIRTY, PAGE_NX, PAGE_PRESENT, PAGE_SIZE
 from xenia.mm.access cimport guest_walk
-from xenia.mm.memory cimport ALL_PROCESSORS, DomainMemory, mm_flush_page, mm_pte_changed, mm_wrote
+from xenia.mm.memory cimport DomainMemory, memory_add_processor, mm_wrote
 from xenia.mm.pv.descriptor_check cimport check_descriptor
-from xenia.mm.pv.pvmmu cimport LDT_FIRST_PAGE, PERDOMAIN_LDT_OFFSET, unmap_ldt, vcpu_processor
+from xenia.mm.pv.pvmmu cimport (
+    LDT_FIRST_PAGE, PERDOMAIN_TABLES, VCPUS_PER_TABLE, gdt_ldt_ptes, gdt_virt_start, ldt_virt_start, perdomain_map,
+    unmap_ldt, vcpu_processor,
+)
 from xenia.mm.references cimport (
     get_page, get_page_and_type, get_page_type, put_page, put_page_and_type, put_page_type,
 )
@@ -58,21 +61,14 @@ cdef uint64_t FLAT_DATA = <uint64_t>0x00cff3000000ffff
 cdef int perdomain_create(PvMmu *mmu) noexcept nogil:
     cdef DomainMemory *memory = mmu.memory
     cdef uint64_t *reserved
-    cdef int page
-    mmu.ldt_mapped = 0
     mmu.perdomain_l3 = machine_alloc(memory.machine, DOMID_XEN)
     mmu.perdomain_l2 = machine_alloc(memory.machine, DOMID_XEN)
-    mmu.perdomain_l1 = machine_alloc(memory.machine, DOMID_XEN)
     mmu.gdt_null = machine_alloc(memory.machine, DOMID_XEN)
     mmu.gdt_reserved = machine_alloc(memory.machine, DOMID_XEN)
-    if INVALID_M2P_ENTRY in (mmu.perdomain_l3, mmu.perdomain_l2, mmu.perdomain_l1, mmu.gdt_null, mmu.gdt_reserved):
+    if INVALID_M2P_ENTRY in (mmu.perdomain_l3, mmu.perdomain_l2, mmu.gdt_null, mmu.gdt_reserved):
         perdomain_destroy(mmu)
         return -XEN_ENOMEM
     frame_words(memory.machine, mmu.perdomain_l3)[0] = mmu.perdomain_l2 << 12 | TABLE
-    frame_words(memory.machine, mmu.perdomain_l2)[0] = mmu.perdomain_l1 << 12 | TABLE
-    for page in range(FIRST_RESERVED_GDT_PAGE):
-        frame_words(memory.machine, mmu.perdomain_l1)[page] = mmu.gdt_null << 12 | LEAF
-    frame_words(memory.machine, mmu.perdomain_l1)[FIRST_RESERVED_GDT_PAGE] = mmu.gdt_reserved << 12 | LEAF
     reserved = frame_words(memory.machine, mmu.gdt_reserved)
     reserved[(FLAT_RING3_CS32 >> 3) - FIRST_RESERVED_GDT_ENTRY] = FLAT_CODE32
     reserved[(FLAT_RING3_SS >> 3) - FIRST_RESERVED_GDT_ENTRY] = FLAT_DATA
@@ -80,8 +76,28 @@ cdef int perdomain_create(PvMmu *mmu) noexcept nogil:
     return 0
 
 
+cdef int perdomain_add_vcpu(PvMmu *mmu, VcpuMmu *vcpu_mmu, Processor *processor) noexcept nogil:
+    cdef DomainMemory *memory = mmu.memory
+    cdef uint32_t number = memory.nr_processors
+    cdef unsigned table = number // VCPUS_PER_TABLE, page
+    if mmu.perdomain_l1[table] == INVALID_M2P_ENTRY:
+        mmu.perdomain_l1[table] = machine_alloc(memory.machine, DOMID_XEN)
+        if mmu.perdomain_l1[table] == INVALID_M2P_ENTRY:
+            return -XEN_ENOMEM
+        frame_words(memory.machine, mmu.perdomain_l2)[table] = mmu.perdomain_l1[table] << 12 | TABLE
+    vcpu_mmu.number = number
+    mmu.vcpus[number] = vcpu_mmu
+    memory_add_processor(memory, processor)
+    for page in range(FIRST_RESERVED_GDT_PAGE):
+        gdt_ldt_ptes(mmu, vcpu_mmu)[page] = mmu.gdt_null << 12 | LEAF
+    gdt_ldt_ptes(mmu, vcpu_mmu)[FIRST_RESERVED_GDT_PAGE] = mmu.gdt_reserved << 12 | LEAF
+    return 0
+
+
 cdef void perdomain_destroy(PvMmu *mmu) noexcept nogil:
-    free_frame(mmu, &mmu.perdomain_l1)
+    cdef unsigned table
+    for table in range(PERDOMAIN_TABLES):
+        free_frame(mmu, &mmu.perdomain_l1[table])
     free_frame(mmu, &mmu.perdomain_l2)
     free_frame(mmu, &mmu.perdomain_l3)
     free_frame(mmu, &mmu.gdt_null)
@@ -93,16 +109,6 @@ cdef inline void free_frame(PvMmu *mmu, uint64_t *mfn) noexcept nogil:
     if mfn[0] != INVALID_M2P_ENTRY:
         machine_free(memory.machine, mfn[0])
         mfn[0] = INVALID_M2P_ENTRY
-
-
-cdef inline void map_page(PvMmu *mmu, unsigned page, uint64_t pte) noexcept nogil:
-    cdef DomainMemory *memory = mmu.memory
-    cdef uint64_t *entry = &frame_words(memory.machine, mmu.perdomain_l1)[page]
-    cdef uint64_t old = entry[0]
-    if old != pte:
-        entry[0] = pte
-        mm_pte_changed(memory, mmu.perdomain_l1, page, old, pte)
-        mm_flush_page(memory, PERDOMAIN_VIRT_START + PAGE_SIZE * page, ALL_PROCESSORS)
 
 
 # --- the GDT ---
@@ -123,9 +129,9 @@ cdef int set_gdt(PvMmu *mmu, VcpuMmu *vcpu_mmu, const uint64_t *mfns, unsigned e
     release_gdt(mmu, vcpu_mmu)
     for page in range(nr_frames):
         vcpu_mmu.gdt_frames[page] = mfns[page]
-        map_page(mmu, page, mfns[page] << 12 | LEAF)
+        perdomain_map(mmu, vcpu_mmu, page, mfns[page] << 12 | LEAF)
     vcpu_mmu.gdt_entries = entries
-    processor.ops.set_gdt(processor, PERDOMAIN_VIRT_START, GDT_LIMIT)
+    processor.ops.set_gdt(processor, gdt_virt_start(vcpu_mmu), GDT_LIMIT)
     return 0
 
 
@@ -133,7 +139,7 @@ cdef void release_gdt(PvMmu *mmu, VcpuMmu *vcpu_mmu) noexcept nogil:
     cdef DomainMemory *memory = mmu.memory
     cdef unsigned page
     for page in range((vcpu_mmu.gdt_entries + DESCRIPTORS_PER_PAGE - 1) // DESCRIPTORS_PER_PAGE):
-        map_page(mmu, page, mmu.gdt_null << 12 | LEAF)
+        perdomain_map(mmu, vcpu_mmu, page, mmu.gdt_null << 12 | LEAF)
         put_page_and_type(memory, vcpu_mmu.gdt_frames[page])
         vcpu_mmu.gdt_frames[page] = 0
     vcpu_mmu.gdt_entries = 0
@@ -170,29 +176,28 @@ cdef int set_ldt(PvMmu *mmu, VcpuMmu *vcpu_mmu, uint64_t base, uint64_t entries)
         return -XEN_EINVAL
     if base == vcpu_mmu.ldt_base and count == vcpu_mmu.ldt_entries:
         return 0
-    unmap_ldt(mmu)
+    unmap_ldt(mmu, vcpu_mmu)
     vcpu_mmu.ldt_base = base
     vcpu_mmu.ldt_entries = count
-    processor.ops.set_ldt(processor, PERDOMAIN_VIRT_START + PERDOMAIN_LDT_OFFSET if count else 0,
-                          8 * count - 1 if count else 0)
+    processor.ops.set_ldt(processor, ldt_virt_start(vcpu_mmu) if count else 0, 8 * count - 1 if count else 0)
     return 0
 
 
 cdef bint map_ldt_page(PvMmu *mmu, VcpuMmu *vcpu_mmu, uint64_t va) noexcept nogil:
     cdef DomainMemory *memory = mmu.memory
-    cdef uint64_t offset = va - PERDOMAIN_VIRT_START - PERDOMAIN_LDT_OFFSET
+    cdef uint64_t offset = va - ldt_virt_start(vcpu_mmu)
     cdef uint64_t page = offset >> 12, maddr = 0
     cdef uint32_t error
     if offset >= 8 * <uint64_t>vcpu_mmu.ldt_entries:
         return False
-    if frame_words(memory.machine, mmu.perdomain_l1)[LDT_FIRST_PAGE + page] & PAGE_PRESENT:
+    if gdt_ldt_ptes(mmu, vcpu_mmu)[LDT_FIRST_PAGE + page] & PAGE_PRESENT:
         return True
     if guest_walk(memory, vcpu_mmu.root_kernel, vcpu_mmu.ldt_base + offset, 0, &maddr, &error):
         return False
     if get_page_and_type(memory, maddr >> 12, FRAME_SEG_DESC):
         return False
-    map_page(mmu, <unsigned>(LDT_FIRST_PAGE + page), (maddr >> 12) << 12 | LEAF)
-    mmu.ldt_mapped += 1
+    perdomain_map(mmu, vcpu_mmu, <unsigned>(LDT_FIRST_PAGE + page), (maddr >> 12) << 12 | LEAF)
+    vcpu_mmu.ldt_mapped += 1
     return True
 
 
@@ -202,18 +207,18 @@ cdef bint map_ldt_page(PvMmu *mmu, VcpuMmu *vcpu_mmu, uint64_t va) noexcept nogi
 cdef int find_descriptor(PvMmu *mmu, VcpuMmu *vcpu_mmu, uint16_t selector,
                          SegmentDescriptor *descriptor) noexcept nogil:
     cdef DomainMemory *memory = mmu.memory
-    cdef uint64_t offset = selector & 0xfff8, area = PERDOMAIN_VIRT_START
+    cdef uint64_t offset = selector & 0xfff8, page = offset >> 12
     cdef uint64_t entry, raw
     cdef uint32_t high
     if selector & SELECTOR_TI:
-        area += PERDOMAIN_LDT_OFFSET
         if offset >= 8 * <uint64_t>vcpu_mmu.ldt_entries:
             return -XEN_EINVAL
-        if not map_ldt_page(mmu, vcpu_mmu, area + offset):
+        if not map_ldt_page(mmu, vcpu_mmu, ldt_virt_start(vcpu_mmu) + offset):
             return -XEN_EFAULT
+        page += LDT_FIRST_PAGE
     elif offset == 0 or offset > GDT_LIMIT:
         return -XEN_EINVAL
-    entry = frame_words(memory.machine, mmu.perdomain_l1)[(area + offset >> 12) & 511]
+    entry = gdt_ldt_ptes(mmu, vcpu_mmu)[page]
     if not frame_exists(memory.machine, pte_mfn(entry)):
         return -XEN_EINVAL
     raw = frame_words(memory.machine, pte_mfn(entry))[(offset & 0xfff) >> 3]

@@ -19,7 +19,7 @@ only ever want frames that the domain granted them, to read or to write.
 from libc.stdint cimport INT32_MIN, UINT32_MAX, uint64_t
 
 from xenia.abi.errno cimport XEN_EBUSY, XEN_EINVAL, XEN_EPERM
-from xenia.abi.xen cimport DOMID_IO, HYPERVISOR_VIRT_END, INVALID_M2P_ENTRY, PERDOMAIN_VIRT_START
+from xenia.abi.xen cimport DOMID_IO, HYPERVISOR_VIRT_END, INVALID_M2P_ENTRY
 from xenia.machine.lock cimport give_way
 from xenia.machine.machine cimport (
     FRAME_L1, FRAME_L2, FRAME_L4, FRAME_NONE, FRAME_SEG_DESC, FRAME_VALIDATED, FRAME_WRITABLE, Frame, frame_exists,
@@ -53,8 +53,11 @@ RULES.demote = demote
 
 
 cdef void pv_mmu_init(PvMmu *mmu, DomainMemory *memory, unsigned levels) noexcept nogil:
+    cdef unsigned i
     mmu.memory = memory
-    mmu.perdomain_l1 = mmu.perdomain_l2 = mmu.perdomain_l3 = INVALID_M2P_ENTRY
+    for i in range(PERDOMAIN_TABLES):
+        mmu.perdomain_l1[i] = INVALID_M2P_ENTRY
+    mmu.perdomain_l2 = mmu.perdomain_l3 = INVALID_M2P_ENTRY
     mmu.gdt_null = mmu.gdt_reserved = INVALID_M2P_ENTRY
     memory.rules = &RULES
     memory.kind = mmu
@@ -165,8 +168,8 @@ cdef void put_entry(PvMmu *mmu, int level, uint64_t table, uint64_t entry) noexc
             return                  # another domain's, by a grant: its handle holds it (mm/pv/foreign)
         if entry & PAGE_RW:
             put_page_type(memory, mfn)
-        elif mmu.ldt_mapped and memory.machine.frames[mfn].type == FRAME_SEG_DESC:
-            unmap_ldt(mmu)      # it may have been the LDT's
+        elif memory.machine.frames[mfn].type == FRAME_SEG_DESC:
+            unmap_ldts(mmu)     # it may have been an LDT's
         put_page(memory, mfn)
     elif mfn != table:
         if memory.machine.frames[mfn].type == level:
@@ -197,21 +200,34 @@ cdef void put_linear(DomainMemory *memory, uint64_t table, uint64_t mfn) noexcep
     memory.machine.frames[table].linear -= 1
 
 
-# --- the LDT ---
+# --- the per-domain area ---
 
 
-cdef void unmap_ldt(PvMmu *mmu) noexcept nogil:
+cdef void perdomain_map(PvMmu *mmu, VcpuMmu *vcpu_mmu, unsigned page, uint64_t pte) noexcept nogil:
     cdef DomainMemory *memory = mmu.memory
-    cdef uint64_t *entries = frame_words(memory.machine, mmu.perdomain_l1)
+    cdef uint64_t *entry = gdt_ldt_ptes(mmu, vcpu_mmu) + page
+    cdef uint64_t old = entry[0]
+    if old != pte:
+        entry[0] = pte
+        mm_pte_changed(memory, gdt_ldt_table(mmu, vcpu_mmu), gdt_ldt_index(vcpu_mmu) + page, old, pte)
+        mm_flush_page(memory, gdt_virt_start(vcpu_mmu) + PAGE_SIZE * page, ALL_PROCESSORS)
+
+
+cdef void unmap_ldt(PvMmu *mmu, VcpuMmu *vcpu_mmu) noexcept nogil:
     cdef uint64_t old
     cdef unsigned page
-    if mmu.ldt_mapped == 0:
+    if vcpu_mmu.ldt_mapped == 0:
         return
-    mmu.ldt_mapped = 0
+    vcpu_mmu.ldt_mapped = 0
     for page in range(LDT_FIRST_PAGE, LDT_FIRST_PAGE + LDT_PAGES):
-        old = entries[page]
+        old = gdt_ldt_ptes(mmu, vcpu_mmu)[page]
         if old & PAGE_PRESENT:
-            entries[page] = 0
-            mm_pte_changed(memory, mmu.perdomain_l1, page, old, 0)
-            mm_flush_page(memory, PERDOMAIN_VIRT_START + PAGE_SIZE * page, ALL_PROCESSORS)
-            put_page_and_type(memory, pte_mfn(old))
+            perdomain_map(mmu, vcpu_mmu, page, 0)
+            put_page_and_type(mmu.memory, pte_mfn(old))
+
+
+cdef void unmap_ldts(PvMmu *mmu) noexcept nogil:
+    # Every vcpu's: what went may have been a page of any.
+    cdef uint32_t i
+    for i in range(mmu.memory.nr_processors):
+        unmap_ldt(mmu, mmu.vcpus[i])

@@ -298,7 +298,7 @@ cdef int new_base_pointer(PvMmu *mmu, VcpuMmu *vcpu_mmu, uint64_t mfn) noexcept 
             return rc
     vcpu_mmu.root_kernel = mfn
     vcpu_mmu.root_loaded = mfn
-    unmap_ldt(mmu)
+    unmap_ldt(mmu, vcpu_mmu)
     processor.ops.load_root(processor, mfn, mfn == vcpu_mmu.root_user)
     if mfn != old:
         put_page_and_type(memory, old)
