@@ -82,7 +82,8 @@ cdef enum:                  # DomainLife.shutdown: SHUTDOWN_* of public/sched.h;
 
 # How it goes on, or why not.
 #   lock    none: the domain's own thread; is_dying is set under memory.lock, `shutdown` read by anybody.
-#   saved   has_listened.  What is saved has suspended itself, and goes on as one that runs.
+#   saved   has_listened.  The rest begins anew, as of a domain that runs: what hypervisor/persist saves has suspended
+#           itself, and what it waits for without a channel it waits for from then on.
 cdef struct DomainLife:
     uint8_t is_dying
     int32_t shutdown        # SHUTDOWN_*

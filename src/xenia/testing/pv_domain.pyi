@@ -3,6 +3,9 @@
 It starts as a PV kernel does.  Every one of its frames is mapped at BASE + 4096 * pfn: the first four, which are the
 L4, L3, L2 and L1 of that mapping, read-only, the others writable.  Frames REQUESTS to REQUESTS + 3 hold the arguments
 of its hypercalls.
+
+There is no Domain around it, and so neither domain_create nor domain_destroy: the rules of mm/ are tried with nothing
+but mm/, which knows no domain.  What is tried with one stands still (still.pyx).
 """
 
 from collections.abc import Callable, Sequence

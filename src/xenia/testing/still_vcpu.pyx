@@ -11,12 +11,13 @@ Guest memory, by address:
 from collections.abc import Sequence
 from typing import Any
 
+cimport cython
 from libc.stdint cimport int64_t, uint64_t
 
 from xenia.cpu.context cimport CONTEXT_FLAGS, CONTEXT_SEGMENTS, Context
 from xenia.cpu.processor cimport LEAVE
 from xenia.domain.crash cimport crash_report
-from xenia.domain.create cimport domain_create, vcpu_create
+from xenia.domain.create cimport domain_create, domain_destroy, vcpu_create
 from xenia.domain.directory cimport domain_leave
 from xenia.domain.domain cimport Domain, Vcpu
 from xenia.domain.pv.mode cimport switch_mode
@@ -45,6 +46,7 @@ _REGISTERS = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9"
               "r15")
 
 
+@cython.no_gc_clear     # its end needs the machine's memory
 cdef class StillVcpu:
     """The vcpu, in kernel mode at KERNEL with its stack at the end of KERNEL, events masked, nothing registered.
 
@@ -74,8 +76,11 @@ cdef class StillVcpu:
         self.vcpu = self.domain.vcpus[<int>id]
 
     def __dealloc__(self):
-        # The counts of its frames are made up, so they are not given back: machine memory goes as a whole.
+        # The counts of its page tables are made up, so none is put: they stay, as if others held them.
         if self.domain != NULL:
+            self.vcpu.mmu.root_kernel = self.vcpu.mmu.root_user = 0
+            with nogil:
+                domain_destroy(self.domain)
             domain_leave(self.domain)
 
     def __init__(self, id: int = 0) -> None:
