@@ -12,8 +12,10 @@ again.  How both lie in a file is not said here, and is no promise yet.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar, get_args, get_type_hints
+from types import UnionType
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
 from xenia.errors import ConfigError
 
@@ -61,6 +63,7 @@ def decode(kind: type[S], encoded: Encoded) -> S:
     state = _decode(encoded.document, encoded.blobs, {known.__name__: known for known in _parts(kind, set())})
     if not isinstance(state, kind):
         raise ConfigError(f"no saved {kind.__name__}: it is a {type(state).__name__}")
+    check(state)
     return state
 
 
@@ -87,7 +90,8 @@ def _decode(document: Any, blobs: tuple[bytes, ...], kinds: dict[str, type[State
         case {"items": list(items)}:
             pairs = [_decode(item, blobs, kinds) for item in items]
             if all(isinstance(pair, tuple) and len(pair) == 2 for pair in pairs):
-                return dict(pairs)
+                with suppress(TypeError):  # a key that is none
+                    return dict(pairs)
         case {"bytes": int(place)} if 0 <= place < len(blobs):
             return blobs[place]
         case {"state": str(name), "version": version, "fields": dict(values)} if name in kinds:
@@ -99,10 +103,43 @@ def _decode(document: Any, blobs: tuple[bytes, ...], kinds: dict[str, type[State
 
 def _decode_state(kind: type[State], version: object, values: dict[str, Any]) -> State:
     if version != kind.VERSION:
-        raise ConfigError(f"{kind.__name__} was saved as version {version}; this Xenia knows version {kind.VERSION}")
+        raise ConfigError(f"{kind.__name__} was saved as version {version!r}; this Xenia knows version {kind.VERSION}")
     if values.keys() != {field.name for field in fields(kind)}:
-        raise ConfigError(f"a saved {kind.__name__} is damaged: it has the fields {', '.join(values)}"[:200])
+        names = ", ".join(map(ascii, values))
+        raise ConfigError(f"a saved {kind.__name__} is damaged: it has the fields {names}"[:200])
     return kind(**values)
+
+
+def check(state: State) -> None:
+    """Whether each field holds what its annotation says, and those of its parts.  ConfigError where one does not."""
+    for name, hint in get_type_hints(type(state)).items():
+        if get_origin(hint) is not ClassVar and not _is(getattr(state, name), hint):
+            raise ConfigError(f"a saved {type(state).__name__} is damaged: {name} cannot be")
+        for part in _states(getattr(state, name)):
+            check(part)
+
+
+def _is(value: object, hint: Any) -> bool:
+    """Whether a value is what a field's annotation says.  As in C, a truth value may be a number."""
+    kind, args = get_origin(hint) or hint, get_args(hint)
+    if kind is UnionType:
+        return any(_is(value, arg) for arg in args)
+    if kind is tuple and isinstance(value, tuple) and args:
+        kinds = args[:1] * len(value) if args[-1] is ... else args
+        return len(value) == len(kinds) and all(map(_is, value, kinds))
+    if kind is dict and isinstance(value, dict) and args:
+        return all(_is(key, args[0]) and _is(item, args[1]) for key, item in value.items())
+    return kind is Any or isinstance(value, {bool: int, float: (int, float)}.get(kind, kind))
+
+
+def _states(value: object) -> Iterator[State]:
+    match value:
+        case State():
+            yield value
+        case tuple():
+            yield from (part for item in value for part in _states(item))
+        case dict():
+            yield from (part for item in value.values() for part in _states(item))
 
 
 def _parts(kind: type[State], seen: set[type[State]]) -> Iterator[type[State]]:

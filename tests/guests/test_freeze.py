@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from array import array
 from collections.abc import Iterator
 from dataclasses import replace
@@ -123,6 +125,8 @@ def damaged(state: SavedGuest) -> Iterator[tuple[str, SavedGuest]]:
         "one page less": replace(memory, pfns=pfns[1:].tobytes()),
         "contents cut off": replace(memory, contents=memory.contents[:-1]),
         "a type that is none": replace(memory, types=bytes([7]) + memory.types[1:]),
+        "more pages than can be": replace(memory, max_pages=1 << 50),
+        "fewer pages than it has": replace(memory, max_pages=1),
         "pinned as no table": replace(memory, types=bytes([8]) + memory.types[1:]),
         "pinned as another level": replace(
             memory, types=bytes(kind ^ 1 if kind & 8 else kind for kind in memory.types)
@@ -139,6 +143,10 @@ def damaged(state: SavedGuest) -> Iterator[tuple[str, SavedGuest]]:
         "a runstate that is none": replace(vcpu, runstate=4),
         "half a trap table": replace(vcpu, traps=vcpu.traps[:128]),
         "registers missing": replace(vcpu, context=replace(vcpu.context, gpr=(0,))),
+        "debug registers missing": replace(vcpu, dr=()),
+        "a root below all pages": replace(vcpu, root_kernel=-1),
+        "a number that is none": replace(vcpu, kernel_sp="0"),  # type: ignore[arg-type]
+        "a number too large": replace(vcpu, cr2=1 << 64),
     }.items():
         yield what, replace(state, vcpu=registers)
     for what, places in {
@@ -168,6 +176,18 @@ def test_a_damaged_state_is_refused_in_one_line_and_leaves_nothing() -> None:
     assert guest.ends() is Reason.SUSPEND
     guest.let_go()
     guest.domain.destroy()
+
+
+def test_a_state_gives_its_guest_no_right_to_ports_or_to_interrupts() -> None:
+    machine = MachineHandle(MEMORY + (16 << 20), None, True)
+    guest = Suspending(machine, create_domain(machine, kernel("suspend"), memory=MEMORY), bytearray())
+    assert guest.ends() is Reason.SUSPEND
+    state = guest.save()
+    context = state.vcpu.context
+    forged = replace(context, rflags=(context.rflags | 3 << 12 | 1 << 17) & ~(1 << 9))  # IOPL, VM; IF
+    domain = rebuild(machine, replace(state, vcpu=replace(state.vcpu, context=forged)))
+    assert domain.registers["rflags"] == context.rflags
+    domain.destroy()
 
 
 @pytest.fixture
@@ -217,3 +237,51 @@ def test_a_guest_that_has_ended_cannot_be_frozen() -> None:
         domain.wait(30)
         with pytest.raises(ConfigError, match="it does not run"):
             domain.freeze()
+
+
+def test_a_frozen_guest_goes_on_once_whoever_asks() -> None:
+    outcomes: list[object] = []
+
+    def go_on() -> None:
+        try:
+            outcomes.append(machine.rebuild(frozen))
+        except ConfigError as refused:
+            outcomes.append(str(refused))
+
+    with Machine(Machine.memory_for(MEMORY, MEMORY)) as machine:
+        domain = machine.create_domain(kernel("suspend"), memory=MEMORY)
+        domain.xenstore.write(f"/local/domain/{domain.domid}/control/feature-suspend", "1")
+        threading.Timer(0.05, domain.start).start()
+        frozen = domain.freeze(30)
+        threads = [threading.Thread(target=go_on) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sum(isinstance(outcome, Domain) for outcome in outcomes) == 1
+        assert outcomes.count("the frozen guest 'guest' goes on already") == 3
+
+
+def test_a_guest_that_is_destroyed_while_it_is_asked_is_not_waited_for() -> None:
+    image = embedded()
+    assert image is not None
+    refused: list[str] = []
+
+    with Machine(Machine.memory_for(MEMORY)) as machine:
+        domain = machine.create_domain(image, memory=MEMORY)
+
+        def freeze() -> None:
+            with pytest.raises(ConfigError) as refusal:
+                domain.freeze(60)
+            refused.append(str(refusal.value))
+
+        domain.start()
+        control = f"/local/domain/{domain.domid}/control"
+        domain.xenstore.write(f"{control}/feature-suspend", "1")
+        thread = threading.Thread(target=freeze)
+        thread.start()
+        while domain.xenstore.get(f"{control}/shutdown") != "suspend":
+            time.sleep(0.001)
+        assert domain.destroy() and not domain.destroy()
+        thread.join(10)
+        assert refused == ["the guest 'guest' cannot be frozen: it was destroyed meanwhile"]

@@ -59,6 +59,11 @@ def test_another_kind_of_state_is_refused() -> None:
         {"state": "Inner", "version": 3, "fields": {"data": "", "more": 1}},
         {"state": "Stranger", "version": 1, "fields": {}},
         {},
+        "7",
+        None,
+        {"items": [[{"items": []}, 1]]},
+        {"state": "Inner", "version": "3\n", "fields": {}},
+        {"state": "Inner", "version": 3, "fields": {"a\nb": 1}},
     ],
 )
 def test_what_is_damaged_is_refused_in_one_line(damage: object) -> None:
@@ -67,6 +72,18 @@ def test_what_is_damaged_is_refused_in_one_line(damage: object) -> None:
     with pytest.raises(ConfigError) as refused:
         decode(Outer, Encoded(document, blobs))
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("name", 1), ("parts", [1]), ("parts", {"items": []}), ("by_key", []), ("by_key", {"items": [["x", [True, 0.5]]]}),
+     ("by_key", {"items": [[1, [True]]]})],
+)  # fmt: skip
+def test_a_field_that_holds_something_else_is_refused_in_one_line(field: str, value: object) -> None:
+    document, blobs = encode(STATE)
+    document["fields"][field] = value
+    with pytest.raises(ConfigError, match=f"^a saved Outer is damaged: {field} cannot be$"):
+        decode(Outer, Encoded(document, blobs))
 
 
 def test_only_plain_data_is_state() -> None:

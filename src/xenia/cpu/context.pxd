@@ -47,6 +47,8 @@ cdef enum:
     EFLAGS_VM = 1 << 17
     EFLAGS_AC = 1 << 18
     EFLAGS_ID = 1 << 21
+    # A guest's own: CF PF AF ZF SF TF DF OF NT RF AC ID.  The rest is forced: IF on, IOPL 0, VM off, bit 1 on.
+    EFLAGS_GUEST = 0x254dd5
 
 # What the core changed in the first part of the context, so that an engine writes back no more than that.
 cdef enum:

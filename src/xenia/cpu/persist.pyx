@@ -1,3 +1,5 @@
+# cython: boundscheck=True
+# What was saved may be shorter than it should be.
 """A vcpu's registers as a value, and back again."""
 
 from libc.stdint cimport uint8_t

@@ -1,3 +1,5 @@
+# cython: boundscheck=True
+# What was saved may be shorter than it should be.
 """The nouns of a domain as values, and back again.
 
 What is saved of each is what its struct says is saved (domain.pxd); what is rebuilt is made as for a new domain.  A

@@ -1,3 +1,5 @@
+# cython: boundscheck=True
+# What was saved may be shorter than it should be.
 """A domain's event channels and its grant table as values, and back again.
 
 Of a channel with two ends a domain has one.  The other, if it is Xenia's or another domain's, binds to it anew, as it

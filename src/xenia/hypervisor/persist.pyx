@@ -12,7 +12,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from xenia.abi.xen cimport arch_shared_info_t
-from xenia.cpu.context cimport RAX, RDX
+from xenia.cpu.context cimport EFLAGS_GUEST, EFLAGS_IF, RAX, RDX
 from xenia.domain.create cimport domain_hold_rings
 from xenia.domain.domain cimport SHUTDOWN_NONE, SHUTDOWN_suspend, Domain, Vcpu
 from xenia.domain.persist cimport (
@@ -28,6 +28,7 @@ from xenia.mm.pv.persist cimport memory_pin, memory_restore, memory_save, pages_
 from xenia.domain.build.persisted import SavedStart, check_p2m, check_start_info, write_p2m, write_start_info
 from xenia.errors import ConfigError
 from xenia.hypervisor.saved import SavedGuest
+from xenia.persist import check
 
 cdef uint64_t NONE = <uint64_t>-1
 
@@ -101,9 +102,13 @@ def rebuild(MachineHandle machine, saved: SavedGuest) -> DomainHandle:
 
     ConfigError where there is no number or not enough memory, or the state is damaged; nothing is left of it then.
     """
+    check(saved)
     handle = DomainHandle(machine, machine.reserve_domid(), len(saved.memory.types), saved.clock.warped)
     try:
         restore(handle, saved)
+    except (IndexError, OverflowError, ValueError) as wrong:
+        handle.destroy()
+        raise ConfigError(f"the saved guest is damaged: {wrong}") from wrong
     except BaseException:
         handle.destroy()
         raise
@@ -118,7 +123,7 @@ cdef int restore(DomainHandle handle, object saved) except -1:
     types = dict(zip(array("Q", saved.memory.pfns), saved.memory.types))
 
     def frame_of(pfn: int, table: bool = True) -> int:
-        if pfn >= len(pages) or not pages[pfn] or (types[pfn] & 7 and not table):
+        if not 0 <= pfn < len(pages) or not pages[pfn] or (types[pfn] & 7 and not table):
             raise ConfigError(f"the saved guest is damaged: there is no page {pfn:#x} for that")
         return pages[pfn]
 
@@ -136,6 +141,7 @@ cdef int restore(DomainHandle handle, object saved) except -1:
     domain_restore(domain, saved.domain)
     vcpu_restore(vcpu, replace(
         saved.vcpu,
+        context=replace(saved.vcpu.context, rflags=saved.vcpu.context.rflags & EFLAGS_GUEST | EFLAGS_IF | 2),
         root_kernel=frame_of(saved.vcpu.root_kernel),
         root_user=frame_of(saved.vcpu.root_user) if saved.vcpu.root_user else 0,
         gdt_frames=tuple(map(frame_of, saved.vcpu.gdt_frames)),

@@ -17,8 +17,8 @@ from xenia.abi.xen cimport (
     vcpu_info_t,
 )
 from xenia.cpu.context cimport (
-    CONTEXT_FLAGS, CONTEXT_SEGMENTS, EFLAGS_AC, EFLAGS_IF, EFLAGS_IOPL, EFLAGS_NT, EFLAGS_RF, EFLAGS_TF, EFLAGS_VM,
-    R11, RAX, RCX, RSP, Context,
+    CONTEXT_FLAGS, CONTEXT_SEGMENTS, EFLAGS_AC, EFLAGS_GUEST, EFLAGS_IF, EFLAGS_IOPL, EFLAGS_NT, EFLAGS_RF, EFLAGS_TF,
+    EFLAGS_VM, R11, RAX, RCX, RSP, Context,
 )
 from xenia.cpu.processor cimport LEAVE, RESUME
 from xenia.domain.domain cimport Vcpu
@@ -26,9 +26,6 @@ from xenia.domain.lifecycle cimport domain_crash
 from xenia.domain.pv.mode cimport switch_mode
 from xenia.domain.pv.segments cimport iret_fault, is_canonical
 from xenia.mm.access cimport copy_from_guest, copy_to_guest
-
-# What iret takes from a frame; the rest is forced: IF on, IOPL 0, VM off, reserved bits as the architecture has them.
-cdef uint64_t IRET_FLAGS = 0x254dd5     # CF PF AF ZF SF TF DF OF NT RF AC ID
 
 
 cdef int bounce64(Vcpu *vcpu, uint64_t handler, int how, uint32_t error) noexcept nogil:
@@ -104,7 +101,7 @@ cdef int iret64(Vcpu *vcpu, uint32_t *error) noexcept nogil:
     context.gpr[RAX] = frame.rax
     context.gpr[RSP] = frame.rsp
     context.rip = frame.rip
-    context.rflags = frame.rflags & IRET_FLAGS | EFLAGS_IF | 2
+    context.rflags = frame.rflags & EFLAGS_GUEST | EFLAGS_IF | 2
     context.cs = <uint16_t>frame.cs | 3
     context.ss = <uint16_t>frame.ss | 3
     context.dirty |= CONTEXT_FLAGS | CONTEXT_SEGMENTS

@@ -33,6 +33,7 @@ from xenia.mm.pv.saved import SavedMemory
 
 cdef uint64_t ADDRESS = <uint64_t>0xffffffffff << 12
 cdef uint64_t NONE = <uint64_t>-1
+cdef uint64_t MAX_PAGES = <uint64_t>1 << 28     # 1 TiB
 cdef uint8_t PINNED = _saved.PINNED
 cdef uint8_t ZEROES = _saved.ZEROES
 cdef uint64_t[TABLE_ENTRIES] ZERO_PAGE
@@ -148,11 +149,13 @@ cdef object memory_restore(DomainMemory *memory, object saved, uint64_t[::1] fra
     cdef const uint64_t[::1] pfns
     cdef const uint8_t[::1] types = saved.types, contents = saved.contents
     cdef uint64_t[::1] pages
-    cdef uint64_t i, count = frames.shape[0], filled = 0, limit = memory.machine.nr_frames + saved.max_pages, bad = NONE
+    cdef uint64_t i, count = frames.shape[0], filled = 0, limit, bad = NONE
     numbers = array("Q", saved.pfns)
-    if (len(numbers) != count or len(saved.types) != count or any(kind not in KINDS for kind in set(saved.types))
+    if (not count <= saved.max_pages <= MAX_PAGES or len(numbers) != count or len(saved.types) != count
+            or any(kind not in KINDS for kind in set(saved.types))
             or len(saved.contents) != PAGE_SIZE * sum(not kind & ZEROES for kind in saved.types)):
         raise ConfigError("the saved guest is damaged: its pages are not as it says")
+    limit = min(memory.machine.nr_frames + saved.max_pages, max(numbers, default=0) + 1)
     found = array("Q", bytes(8 * limit))
     if count == 0:
         return found

@@ -270,12 +270,14 @@ class IsolatedDomain(Domain):
         given = {name: value for name, value in options.items() if value is not None}
         return self.attach(replace(parse_disk(layer), **given))
 
-    def destroy(self, *, keep_layers: bool = False) -> None:
+    def destroy(self, *, keep_layers: bool = False) -> bool:
         if keep_layers:
             raise ConfigError("the disks of a machine in a process of its own end with their domain")
-        if not self._destroyed:
-            self._destroyed = True
-            self._remote.call("destroy", domid=self._domid)
+        if self._destroyed:
+            return False
+        self._destroyed = True
+        self._remote.call("destroy", domid=self._domid)
+        return True
 
     @property
     def statistics(self) -> dict[str, Any]:

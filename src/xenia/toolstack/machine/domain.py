@@ -58,7 +58,7 @@ class Domain(DomainSite):
         self._settled = False
         self._life = threading.Lock()  # whether it is destroyed: it does not start then
         self._destroyed = False
-        self._freezing = threading.Lock()  # held while it is asked to suspend itself, until it is gone or goes on
+        self._freezing = threading.RLock()  # held while it is asked to suspend itself, until it is gone or goes on
         self._lives = 0  # how often it went on where it had suspended itself
         self.suspends_late = False
         self.reconnecting: list[Device] = []
@@ -177,8 +177,9 @@ class Domain(DomainSite):
                     return
                 self.resume()
 
-    def destroy(self, *, keep_layers: bool = False) -> None:
-        """Stop the guest where it stands and give its memory back.  Destroying it again does nothing.
+    def destroy(self, *, keep_layers: bool = False) -> bool:
+        """Stop the guest where it stands and give its memory back.  Destroying it again does nothing.  Answers whether
+        it did.
 
         keep_layers   leave open what the devices stand on, the disks' layers: it is the caller's from now on
 
@@ -186,17 +187,20 @@ class Domain(DomainSite):
         """
         with self._life:
             if self._destroyed:
-                return
+                return False
             self._destroyed = True
         with Releases() as releases:
-            releases.do(self.handle.stop)
-            releases.do(self._settle, 0)
-            for device in self.devices:
-                releases.do(device.remove, keep=keep_layers)
-            releases.do(self._leave_store)
-            releases.do(self.handle.destroy)
-            for given in self._serves:
-                releases.do(given.abandon)
+            releases.do(self.handle.stop)  # so that nobody waits for it to suspend itself
+            with self._freezing:
+                releases.do(self.handle.stop)
+                releases.do(self._settle, 0)
+                for device in self.devices:
+                    releases.do(device.remove, keep=keep_layers)
+                releases.do(self._leave_store)
+                releases.do(self.handle.destroy)
+                for given in self._serves:
+                    releases.do(given.abandon)
+        return True
 
     def _leave_store(self) -> None:
         try:

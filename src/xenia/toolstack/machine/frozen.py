@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 # Seconds that a backend may take to be ready.
 _PATIENCE: Final = 60.0
+# Seconds after which it is seen that a domain was destroyed.
+_GLANCE: Final = 0.2
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class Frozen:
     """A frozen guest: `Machine.rebuild` lets it go on.  Once: what its devices stand on is then the new domain's.
 
     state   plain data
+    going   held by whoever lets it go on, or gives it up
     """
 
     def __init__(self, state: DomainState, behind: tuple[Backing, ...], sink: Sink) -> None:
@@ -77,12 +80,14 @@ class Frozen:
         self.behind = behind
         self.sink = sink
         self.used = False
+        self.going = threading.Lock()
 
     def discard(self) -> None:
         """It shall never go on: close what its devices stand on.  ConfigError where that does not go cleanly."""
-        if self.used:
-            return
-        self.used = True
+        with self.going:
+            if self.used:
+                return
+            self.used = True
         with Releases() as releases:
             for behind in self.behind:
                 releases.do(behind.close)
@@ -104,16 +109,18 @@ def freeze(domain: Domain, timeout: float) -> Frozen:
             tuple(_save_device(domain, device) for device in devices),
         )
     except BaseException:
-        domain.resume(console)
+        if not domain.destroyed:
+            domain.resume(console)
         raise
     frozen = Frozen(state, tuple(device.behind for device in devices), domain.sink)
     try:
-        domain.destroy(keep_layers=True)
+        if domain.destroy(keep_layers=True):
+            return frozen
     except BaseException:
         with suppress(ConfigError, OSError):
             frozen.discard()
         raise
-    return frozen
+    raise ConfigError(f"the guest '{domain.name}' cannot be frozen: it was destroyed meanwhile")
 
 
 def _suspend(domain: Domain, end: float, timeout: float) -> None:
@@ -130,6 +137,8 @@ def _suspend(domain: Domain, end: float, timeout: float) -> None:
         raise ConfigError(f"{what}: its devices are still being connected after {timeout:g} seconds")
     domain.xenstore.write(f"{control}/shutdown", "suspend")
     shutdown = domain.handle.wait(max(end - time.monotonic(), 0))
+    if domain.destroyed:
+        raise ConfigError(f"{what}: it was destroyed meanwhile")
     if shutdown is None and domain.handle.shutdown is None:
         if not domain.xenstore.atomically(lambda keys: _take_back(keys, f"{control}/shutdown")):
             domain.expect_late_suspend()
@@ -145,8 +154,9 @@ def _settle_devices(domain: Domain, end: float) -> bool:
     watch = domain.xenstore.watch(f"{home(domain.domid)}/device", lambda _: changed.set())
     try:
         while any(_is_half_connected(domain, device) for device in domain.devices if not device.removed):
-            if not changed.wait(max(end - time.monotonic(), 0)):
+            if time.monotonic() >= end or domain.destroyed:
                 return False
+            changed.wait(min(end - time.monotonic(), _GLANCE))
             changed.clear()
         domain.reconnecting = []
         return True

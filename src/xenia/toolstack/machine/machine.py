@@ -124,7 +124,8 @@ class Machine:
 
         ConfigError where the memory is not there, or one of its devices cannot be plugged in; it is still frozen then.
         """
-        return self._rebuild(frozen)
+        with frozen.going:
+            return self._rebuild(frozen)
 
     def _rebuild(self, frozen: Frozen) -> Domain:
         from xenia.hypervisor.persist import rebuild
