@@ -101,9 +101,14 @@ class Server(DomainControl):
         self._thread.start()
 
     def close(self) -> None:
-        """Stop serving, drop all clients, remove the socket.  A bug that ended the server's thread is raised here."""
+        """Stop serving, drop all clients, remove the socket.  Again does nothing.
+
+        A bug that ended the server's thread is raised here.
+        """
         with self._lock:
-            self._closing = True
+            closed, self._closing = self._closing, True
+        if closed:
+            return
         self._wake()
         self._thread.end()
         with self._held as held:

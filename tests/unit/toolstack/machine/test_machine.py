@@ -89,3 +89,9 @@ def test_layers_can_outlive_the_domain(domain: Domain) -> None:
     layer.pwrite(b"kept", 0)
     layer.resize(8192)
     layer.close()
+
+
+def test_a_machine_that_is_closed_may_be_closed_again() -> None:
+    machine = Machine(16 * MIB)
+    machine.close()
+    machine.close()
