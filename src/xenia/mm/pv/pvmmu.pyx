@@ -109,7 +109,7 @@ cdef void demote(void *kind, uint64_t mfn, int frame_type) noexcept nogil:
     if frame_type == FRAME_L4:
         mm_root_dropped(memory, mfn)
     for i in range(TABLE_ENTRIES):
-        if frame_type != FRAME_L4 or is_guest_l4_slot(i):
+        if words[i] & PAGE_PRESENT and (frame_type != FRAME_L4 or is_guest_l4_slot(i)):
             put_entry(mmu, frame_type, mfn, words[i])
     mm_table_untyped(memory, mfn, frame_type)
 
