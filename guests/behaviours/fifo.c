@@ -22,12 +22,6 @@ static long port_op(int cmd, u32 port)
 
 static long send(u32 port) { return port_op(EVTCHNOP_send, port); }
 
-static u32 bind_ipi(void)
-{
-    struct evtchn_bind_ipi bind = { 0, 0 };
-    return op(EVTCHNOP_bind_ipi, &bind) ? 0 : bind.port;
-}
-
 static long init_control(u64 mfn, u32 offset, u32 vcpu)
 {
     struct evtchn_init_control init = { mfn, offset, vcpu, 0xee, { 0 } };
@@ -68,10 +62,9 @@ static void show_control(const char *when)
 static void show(const char *name, u32 port)
 {
     u32 value = *fifo_word(port);
-    printf("%s:%s%s%s%s link %u\n", name, value & EVTCHN_FIFO_PENDING ? " pending" : "",
-           value & EVTCHN_FIFO_MASKED ? " masked" : "",
-           value & EVTCHN_FIFO_LINKED ? " linked" : "", value & EVTCHN_FIFO_BUSY ? " busy" : "",
-               value & EVTCHN_FIFO_LINK_MASK);
+    printf("%s:%s%s", name, value & EVTCHN_FIFO_PENDING ? " pending" : "", value & EVTCHN_FIFO_MASKED ? " masked" : "");
+    printf("%s%s", value & EVTCHN_FIFO_LINKED ? " linked" : "", value & EVTCHN_FIFO_BUSY ? " busy" : "");
+    printf(" link %u\n", value & EVTCHN_FIFO_LINK_MASK);
 }
 
 static void record(u32 port) { order[nr_order++ % 64] = port; }

@@ -4,11 +4,11 @@
  * "attack N": do to its own disk's backend what could reach domain N, or harm the backend, and print of each attempt
  * what came of it: the status in the ring, or "nothing" where no response came.  "slow N" is the same on a disk that
  * takes its time, so that pages are in use for long; "persistent N" lets the backend keep them. */
-#include "front.h"
+#include "blkfront.h"
 
-static struct front f;
-static u8 *page;            /* granted as `ref`, writable */
-static u32 ref;
+struct front f;
+u8 *page;
+u32 ref;
 static u16 other;           /* the other domain */
 static int slow;
 
@@ -24,57 +24,7 @@ static const char *status(long status)
 }
 
 static void say(const char *name, long result) { printf("%s: %s\n", name, status(result)); }
-static void tell(const char *name, int yes) { printf("%s: %s\n", name, yes ? "yes" : "no"); }
-
-static void fill(u8 *at, u64 seed)
-{
-    u64 *word = (u64 *)at;
-    for (u64 i = 0; i < PAGE / 8; i++)
-        word[i] = (seed + 1) * 0x9e3779b97f4a7c15ul + i * 0x0101010101010101ul;
-}
-
-static int holds(const u8 *at, u64 seed)
-{
-    static u8 expected[PAGE] aligned(8);
-    fill(expected, seed);
-    return !memcmp(at, expected, PAGE);
-}
-
-/* --- the victim */
-
-#define CANARIES 300
-#define BLOCKS 64
-
-static int whole(u8 **canary)
-{
-    for (u64 i = 0; i < CANARIES; i++)
-        if (!holds(canary[i], 1000 + i))
-            return 0;
-    for (u64 i = 0; i < BLOCKS; i++)
-        if (transfer(&f, OP_READ, 8 * i, ref, 0, 7) || !holds(page, i))
-            return 0;
-    return 1;
-}
-
-static void victim(void)
-{
-    static u8 *canary[CANARIES];
-    for (u64 i = 0; i < CANARIES; i++)
-        fill(canary[i] = page_alloc(), 1000 + i);
-    for (u64 i = 0; i < BLOCKS; i++) {
-        fill(page, i);
-        transfer(&f, OP_WRITE, 8 * i, ref, 0, 7);
-    }
-    printf("ready\n");
-    int good = 1, rounds = 0;
-    do {
-        good = good && whole(canary);
-        rounds++;
-    } while (console_read() != 'q');
-    tell("whole", good);
-    tell("looked more than once", rounds > 1);
-    tell("closed", front_close(&f));
-}
+void tell(const char *name, int yes) { printf("%s: %s\n", name, yes ? "yes" : "no"); }
 
 /* --- the attacker */
 

@@ -37,6 +37,12 @@ u32 bind_virq(u32 virq)
     return hypercall(event_channel_op, EVTCHNOP_bind_virq, &bind) ? 0 : bind.port;
 }
 
+u32 bind_ipi(void)
+{
+    struct evtchn_bind_ipi bind = { 0, 0 };
+    return hypercall(event_channel_op, EVTCHNOP_bind_ipi, &bind) ? 0 : bind.port;
+}
+
 void events_upcall(void)
 {
     while (__atomic_exchange_n(&vcpu_info->evtchn_upcall_pending, 0, __ATOMIC_SEQ_CST)) {

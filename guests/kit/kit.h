@@ -86,6 +86,7 @@ extern u64 user_l4_mfn;
 void events_on(void);
 void events_off(void);
 u32 bind_virq(u32 virq);
+u32 bind_ipi(void);
 void event_handler(u32 port, void (*handler)(u32 port));
 void mask(u32 port);
 void unmask(u32 port);

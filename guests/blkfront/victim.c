@@ -1,0 +1,50 @@
+/* The frontend that behaves: what it wrote, to its disk and to memory, is there. */
+#include "blkfront.h"
+
+void fill(u8 *at, u64 seed)
+{
+    u64 *word = (u64 *)at;
+    for (u64 i = 0; i < PAGE / 8; i++)
+        word[i] = (seed + 1) * 0x9e3779b97f4a7c15ul + i * 0x0101010101010101ul;
+}
+
+int holds(const u8 *at, u64 seed)
+{
+    static u8 expected[PAGE] aligned(8);
+    fill(expected, seed);
+    return !memcmp(at, expected, PAGE);
+}
+
+#define CANARIES 300
+#define BLOCKS 64
+
+static int whole(u8 **canary)
+{
+    for (u64 i = 0; i < CANARIES; i++)
+        if (!holds(canary[i], 1000 + i))
+            return 0;
+    for (u64 i = 0; i < BLOCKS; i++)
+        if (transfer(&f, OP_READ, 8 * i, ref, 0, 7) || !holds(page, i))
+            return 0;
+    return 1;
+}
+
+void victim(void)
+{
+    static u8 *canary[CANARIES];
+    for (u64 i = 0; i < CANARIES; i++)
+        fill(canary[i] = page_alloc(), 1000 + i);
+    for (u64 i = 0; i < BLOCKS; i++) {
+        fill(page, i);
+        transfer(&f, OP_WRITE, 8 * i, ref, 0, 7);
+    }
+    printf("ready\n");
+    int good = 1, rounds = 0;
+    do {
+        good = good && whole(canary);
+        rounds++;
+    } while (console_read() != 'q');
+    tell("whole", good);
+    tell("looked more than once", rounds > 1);
+    tell("closed", front_close(&f));
+}
