@@ -112,11 +112,19 @@ def _decode_state(kind: type[State], version: object, values: dict[str, Any]) ->
 
 def check(state: State) -> None:
     """Whether each field holds what its annotation says, and those of its parts.  ConfigError where one does not."""
-    for name, hint in get_type_hints(type(state)).items():
-        if get_origin(hint) is not ClassVar and not _is(getattr(state, name), hint):
-            raise ConfigError(f"a saved {type(state).__name__} is damaged: {name} cannot be")
-        for part in _states(getattr(state, name)):
+    if (name := misfit(state)) is not None:
+        raise ConfigError(f"a saved {type(state).__name__} is damaged: {name} cannot be")
+    for each in fields(state):
+        for part in _states(getattr(state, each.name)):
             check(part)
+
+
+def misfit(value: object) -> str | None:
+    """The first field of a dataclass that does not hold what its annotation says."""
+    for name, hint in get_type_hints(type(value)).items():
+        if get_origin(hint) is not ClassVar and not _is(getattr(value, name), hint):
+            return name
+    return None
 
 
 def _is(value: object, hint: Any) -> bool:

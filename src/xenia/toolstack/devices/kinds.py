@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from xenia.errors import ConfigError
+from xenia.persist import misfit
 
 if TYPE_CHECKING:
     from xenia.toolstack.config.device import DeviceConfig
@@ -75,7 +76,11 @@ def read_config(kind: str, values: Mapping[str, Any]) -> DeviceConfig:
     """The configuration of a device of that kind, from plain data that may come from anywhere.  ConfigError."""
     if kind not in KINDS:
         raise ConfigError(f"there is no kind of devices '{kind}' ({', '.join(KINDS)})")
+    config: DeviceConfig | None
     try:
-        return KINDS[kind].functions.read(values)
+        config = KINDS[kind].functions.read(values)
     except TypeError:
-        raise ConfigError(f"the request describes no {KINDS[kind].what}") from None
+        config = None
+    if config is None or misfit(config) is not None:
+        raise ConfigError(f"the request describes no {KINDS[kind].what}")
+    return config
