@@ -4,23 +4,37 @@
 # The order of all locks, outermost first: who holds one takes only such as stand further down, and so never two of the
 # same name.  It is told here because everybody may import this file; domain.pxd says what the locks of a domain guard.
 #
-#   store           the xenstore server: the store, and who is connected
-#     taking        a vbd's ring: who takes requests from it
-#       queue       its responses, and what is in flight
-#         workers   the device's list of requests that may take time
-#           directory       which domains there are, and event channels that have two ends
-#             domain        a domain's frames, page tables and grants
-#               machine     the frames that nobody has
-#                 alarms    whom the timers' thread may ring
+#   store                     the xenstore server: the store, and who is connected
+#     loop                    a thread that waits for links of a network: what it serves
+#       taking                a vbd's ring: who takes requests from it
+#         queue               its responses, and what is in flight
+#           workers           the device's list of requests that may take time
+#       transmit              a vif's queue: who takes frames from it
+#         layer               a layer of a network: what it knows and holds back
+#           bridge            a bridge's ports and addresses
+#             nat             a user-mode network's stack
+#               link          a link to elsewhere: what is written to it
+#                 receive     a vif's queue: who puts frames into it
+#                   directory         which domains there are, and event channels that have two ends
+#                     domain          a domain's frames, page tables and grants
+#                       machine       the frames that nobody has
+#                         alarms      whom the timers' thread may ring
 #
 # The debug mode checks it: a lock that is made while locks are watched knows its rank, and each thread what it holds.
 from libc.stdint cimport uint32_t
 
 cdef enum:
     RANK_STORE = 1
+    RANK_LOOP
     RANK_TAKING
     RANK_QUEUE
     RANK_WORKERS
+    RANK_TRANSMIT
+    RANK_LAYER
+    RANK_BRIDGE
+    RANK_NAT
+    RANK_LINK
+    RANK_RECEIVE
     RANK_DIRECTORY
     RANK_DOMAIN
     RANK_MACHINE

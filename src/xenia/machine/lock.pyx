@@ -210,9 +210,16 @@ cdef extern from *:
 
 NAMES = {
     "store": RANK_STORE,
+    "loop": RANK_LOOP,
     "taking": RANK_TAKING,
     "queue": RANK_QUEUE,
     "workers": RANK_WORKERS,
+    "transmit": RANK_TRANSMIT,
+    "layer": RANK_LAYER,
+    "bridge": RANK_BRIDGE,
+    "nat": RANK_NAT,
+    "link": RANK_LINK,
+    "receive": RANK_RECEIVE,
     "directory": RANK_DIRECTORY,
     "domain": RANK_DOMAIN,
     "machine": RANK_MACHINE,

@@ -1,0 +1,42 @@
+# A thread's wait for descriptors and times, compiled.  See loop.pyx.
+from libc.stdint cimport int64_t, uint32_t
+from xenia.machine.lock cimport Lock
+
+cdef extern from "<poll.h>" nogil:
+    struct pollfd:
+        int fd
+        short events
+        short revents
+    short POLLIN, POLLOUT, POLLERR, POLLHUP
+
+
+cdef class PollSet:
+    cdef pollfd *polls
+    cdef int count, room
+    cdef int64_t until              # CLOCK_MONOTONIC in ns at which to wake at the latest
+    cdef int add(self, int fd, short events) noexcept nogil     # its index in this round; -1: no memory
+    cdef short happened(self, int index) noexcept nogil         # of POLL*; 0 for index -1
+    cdef void wake_at(self, int64_t when) noexcept nogil
+
+
+# Something that waits.  Both are called on the loop's thread, with its lock held.
+cdef class Source:
+    cdef void fill(self, PollSet polls) noexcept nogil          # say what it waits for in this round
+    cdef void serve(self, PollSet polls) noexcept nogil         # look at what came
+
+
+cdef class Loop:
+    cdef Lock lock                  # guards what follows, and is held but while the thread sleeps
+    cdef list sources
+    cdef void **entries             # the same
+    cdef int count
+    cdef uint32_t changes
+    cdef bint stopping
+    cdef int wake_fd
+    cdef PollSet polls
+    cdef become(self, list sources)
+    cdef void serve_all(self) noexcept nogil
+    cdef void wake(self) noexcept nogil                         # have it ask its sources again; from any thread
+
+
+cdef int64_t monotonic() noexcept nogil
