@@ -1,0 +1,30 @@
+"""A thread's wait for descriptors and times, compiled: what links to the host's world stand on.
+
+In each round the loop asks its sources what they wait for, sleeps, and has each look at what came.  A source is added
+and removed from any other thread: the loop's lock is held but while it sleeps, so one that was removed is not being
+served, and a round that was asked for before a change is asked for again instead of served.
+"""
+
+class PollSet:
+    """What is waited for in one round."""
+
+class Source:
+    """Something that waits."""
+
+    ...
+
+class Loop:
+    """Serves sources on the thread that calls `run`."""
+    def __init__(self) -> None: ...
+    def add(self, source: Source) -> None:
+        """Serve it too, from the next round on."""
+        ...
+    def remove(self, source: Source) -> None:
+        """Serve it no more; it is not being served when this returns.  Not on the loop's thread."""
+        ...
+    def run(self) -> None:
+        """Serve until `stop`."""
+        ...
+    def stop(self) -> None:
+        """Have `run` return soon; on any thread."""
+        ...
