@@ -4,12 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from xenia.net.port import Port
-
-class Packet:
-    """A frame as a value: its bytes, and the fields of struct virtio_net_hdr (linux/virtio_net.h)."""
-
-    ...
-    data: bytes
+from xenia.testing.packet import Packet
 
 class Batch:
     """Packets as frames, each in two parts where it is longer than HEAD."""

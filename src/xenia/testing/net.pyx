@@ -1,25 +1,13 @@
 """Both sides of a port, for tests: a card that is at one, and a network that lies behind one."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from threading import Condition
 
 from libc.string cimport memset
 from xenia.net.frame cimport BATCH, HEAD, MOST_BYTES, MOST_PARTS, Frame, iovec
 from xenia.net.port cimport Port, Receiver
 
-
-@dataclass(frozen=True)
-class Packet:
-    """A frame as a value: its bytes, and the fields of struct virtio_net_hdr (linux/virtio_net.h)."""
-
-    data: bytes
-    flags: int = 0
-    gso_type: int = 0
-    hdr_len: int = 0
-    gso_size: int = 0
-    csum_start: int = 0
-    csum_offset: int = 0
+from xenia.testing.packet import Packet
 
 
 cdef object packet_of(const Frame *frame):

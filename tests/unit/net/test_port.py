@@ -1,5 +1,6 @@
 from xenia.net.port import Port
-from xenia.testing.net import Behind, Card, Packet
+from xenia.testing.net import Behind, Card
+from xenia.testing.packet import Packet
 
 LONG = Packet(bytes(range(256)) * 20, flags=1, gso_type=1, hdr_len=54, gso_size=1448, csum_start=34, csum_offset=16)
 
