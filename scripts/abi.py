@@ -22,6 +22,17 @@ CLASSES = {
     "elfnote": [("XEN_ELFNOTE_", "ElfNote", False)],
     "errno": [("XEN_", "Errno", False)],
     "features": [("XENFEAT_", "Feature", False)],
+    "netif": [
+        ("NETTXF_", "TxFlags", True),
+        ("NETRXF_", "RxFlags", True),
+        ("NETIF_RSP_", "Status", False),
+        ("XEN_NETIF_EXTRA_TYPE_", "ExtraType", False),
+        ("XEN_NETIF_GSO_TYPE_", "GsoType", False),
+        ("XEN_NETIF_CTRL_HASH_TYPE_", "HashTypes", True),
+        ("XEN_NETIF_CTRL_HASH_ALGORITHM_", "HashAlgorithm", False),
+        ("XEN_NETIF_CTRL_TYPE_", "ControlType", False),
+        ("XEN_NETIF_CTRL_STATUS_", "ControlStatus", False),
+    ],
     "xen": [("HYPERVISOR_", "Hypercall", False), ("SIF_", "StartFlags", True)],
     "xenbus": [("XenbusState", "XenbusState", False)],
     "xs_wire": [

@@ -99,7 +99,10 @@ FIELDS = {
     ("grant_entry_v2_transitive_t", "pad0"): "transitive.pad0",
     ("grant_entry_v2_transitive_t", "gref"): "transitive.gref",
 }
-ONLY_OURS = {"evtchn_status_interdomain_t", "evtchn_status_u", "gnttab_copy_u", "gnttab_copy_ptr_t", "e820_entry_t"}
+ONLY_OURS = {
+    "evtchn_status_interdomain_t", "evtchn_status_u", "gnttab_copy_u", "gnttab_copy_ptr_t", "e820_entry_t",
+    "netif_extra_gso_t", "netif_extra_mcast_t", "netif_extra_hash_t", "netif_extra_u",
+}  # fmt: skip
 
 TYPES = {"char": "char", "void": "void"}
 
