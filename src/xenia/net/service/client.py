@@ -1,0 +1,151 @@
+"""A network's process, as those see it who use it: start one, or find one that runs, and ask it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from xenia.errors import ConfigError
+from xenia.net.service.protocol import Wire
+
+PATIENCE = 10.0
+"""Seconds for an answer."""
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """What a network's process is started with.
+
+    name        what the network is called
+    nat         whether guests reach the host's world through it; else it only joins its ports
+    subnet      of its guests, IPv4
+    subnet6     the same for IPv6, of 64 bits; "": none
+    domain      under which guests know each other by name
+    mtu         the largest IP datagram on it, bytes
+    libraries   what libslirp needs, in the order of loading: empty, where the host's own is to be taken
+    flows       connections to the world that one guest may have at once
+    """
+
+    name: str = "user"
+    nat: bool = True
+    subnet: str = "10.0.2.0/24"
+    subnet6: str = "fd00:78:656e::/64"
+    domain: str = "xenia.internal"
+    mtu: int = 1500
+    libraries: tuple[str, ...] = ()
+    flows: int = 2048
+
+
+@dataclass(frozen=True)
+class Attached:
+    """A card's place in a network: its socket, which is the caller's, and what the network knows of it."""
+
+    descriptor: int
+    port: int
+    answer: Mapping[str, Any] = field(default_factory=dict)
+
+
+class NetworkClient:
+    """A connection to a network's process.  Any thread may ask.  Every failure is a ConfigError."""
+
+    def __init__(self, connection: socket.socket, process: subprocess.Popen[bytes] | None = None) -> None:
+        self.process = process
+        self._wire = Wire(connection)
+        self._lock = threading.Lock()
+        connection.settimeout(PATIENCE)
+
+    def fileno(self) -> int:
+        """The connection's descriptor; at its end the process has ended."""
+        return self._wire.socket.fileno()
+
+    def ask(self, verb: str, descriptors: Sequence[int] = (), **arguments: object) -> tuple[Any, list[int]]:
+        """The answer to a verb of `protocol`, and the files that came with it."""
+        with self._lock:
+            try:
+                self._wire.send({"verb": verb, **arguments}, descriptors)
+                received = self._wire.receive()
+            except OSError:
+                received = None
+        if received is None:
+            raise ConfigError("the network's process does not answer: it has ended, or was killed")
+        reply, files = received
+        if "answer" not in reply:
+            raise ConfigError(str(reply.get("error")))
+        return reply["answer"], files
+
+    def hello(self) -> Mapping[str, Any]:
+        """What the network is; returns once it works."""
+        return dict(self.ask("hello")[0])
+
+    def attach(self, name: str, mac: str, **options: Any) -> Attached:
+        """A port for a card.  Options are those of the verb."""
+        answer, (descriptor,) = self.ask("attach", name=name, mac=mac, **options)
+        return Attached(descriptor, answer["port"], answer)
+
+    def join(self, name: str, link: Mapping[str, Any], descriptors: Sequence[int]) -> int:
+        """Join a link to elsewhere; its port's number."""
+        return int(self.ask("join", descriptors, name=name, link=dict(link))[0]["port"])
+
+    def detach(self, port: int) -> None:
+        """Take a port away."""
+        self.ask("detach", port=port)
+
+    def show(self) -> dict[str, Any]:
+        """All there is to know of it."""
+        return dict(self.ask("show")[0])
+
+    def forward(self, port: int, **options: Any) -> Mapping[str, Any]:
+        """Have a port of the host lead to a guest.  Options are those of the verb."""
+        return dict(self.ask("forward", port=port, **options)[0])
+
+    def unforward(self, port: int, **options: Any) -> None:
+        """Take it away."""
+        self.ask("unforward", port=port, **options)
+
+    def close(self) -> None:
+        """Leave.  Where this is the owner, the process ends, and is waited for."""
+        self._wire.close()
+        if self.process is not None:
+            try:
+                self.process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+def start_network(config: NetworkConfig, listener: socket.socket | None = None, stay: bool = False) -> NetworkClient:
+    """Start a network's process, and return at once: `hello` waits until it works.
+
+    It ends with what is returned, unless it is to `stay`.  With a `listener` (a Unix socket that listens) others may
+    ask it too; the process takes its path away when it ends.
+    """
+    ours, theirs = socket.socketpair()
+    files = [theirs.fileno()] + ([listener.fileno()] if listener is not None else [])
+    arguments = json.dumps({"config": asdict(config), "files": files, "stay": stay})
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "xenia.net.service", arguments],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=files,
+            start_new_session=True,  # a Ctrl-C is not its to take
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )  # fmt: skip
+    return NetworkClient(ours, None if stay else process)
+
+
+def find_network(path: Path) -> NetworkClient:
+    """The process that listens at `path`.  ConfigError where none does."""
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.connect(str(path))
+    except OSError as error:
+        connection.close()
+        raise ConfigError(f"no network at {path}: {error.strerror}") from None
+    return NetworkClient(connection)
