@@ -1,0 +1,279 @@
+"""One card of a guest as the operator writes it: what it is plugged into, and words for the card and the way between.
+
+    user,forward=tcp:2222:22            the network that every guest has, with a port forward
+    bridge=lan,mac=00:16:3e:00:00:01    a network that `xenia net create lan` made
+    tap=tap0,delay=20ms,loss=1%         an interface of the host's, behind a bad line
+
+Words for the card are those of xl-network-configuration(5), so that what is written there for xl is understood here:
+
+    mac=00:16:3e:00:00:01, bridge=lan, rate=10Mb/s
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from xenia.errors import ConfigError
+from xenia.toolstack.config.device import DeviceConfig
+from xenia.toolstack.config.forward import Forward, parse_forward
+from xenia.toolstack.config.mac import parse_mac, stable_mac
+from xenia.toolstack.config.rate import parse_rate
+
+MOST_CARDS = 8  # of one guest
+MOST_QUEUES = 8
+LEAST_MTU, MOST_MTU = 68, 9000
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}")
+NETWORK_NAME = _NAME
+
+# What a card may be plugged into, and whether that has a name of the host's behind `=`; with the link's own options.
+LINKS: dict[str, tuple[bool, tuple[str, ...]]] = {
+    "user": (False, ("forward", "host", "subnet", "ipv6")),
+    "bridge": (True, ("forward",)),
+    "tap": (True, ()),
+    "macvtap": (True, ()),
+    "nic": (True, ()),
+    "socket": (True, ("vnet",)),
+    "vxlan": (True, ("vni", "local")),
+    "passt": (False, ("forward",)),
+    "null": (False, ()),
+    "network": (False, ()),  # one that a program made: its port comes with the card
+}
+NONE = "none"
+LAYERS = ("delay", "jitter", "loss", "reorder", "duplicate", "limit", "firewall", "capture", "spoof")
+_MANY = ("forward", "host")  # options that may be said more than once
+
+
+@dataclass(frozen=True, slots=True)
+class NetConfig(DeviceConfig):
+    """A card, and what it is plugged into.
+
+    link    user, bridge=lan, tap=tap0, ...
+    options of the link, each key=value
+    layers  what frames pass between the card and the link, each key=value, the card's end first
+    name    what it is called: vif0, say; None: by its number
+    number  the virtual device, from 0 on; None: the first that is free
+    mac     its address; None: one that comes of the guest's name
+    mtu     bytes of the largest datagram; None: the link's
+    rate    what it may send at the most, in xl's words
+    queues  how many the guest may use; None: as many as it has vcpus
+    ip      addresses, the only ones that it may send from
+    guest   the name of the guest whose it is
+    """
+
+    kind = "vif"
+
+    link: str = "user"
+    options: tuple[str, ...] = ()
+    layers: tuple[str, ...] = ()
+    name: str | None = None
+    number: int | None = None
+    mac: str | None = None
+    mtu: int | None = None
+    rate: str | None = None
+    queues: int | None = None
+    ip: tuple[str, ...] = ()
+    guest: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same by name, as plain data."""
+        return asdict(self)
+
+    def check(self) -> None:
+        """ConfigError where words that come from anywhere describe no card."""
+        said = replace(self, link="null") if self.link == "network" else self
+        if parse_card(said.words()) != replace(said, guest=None):
+            raise ConfigError("the request describes no network card")
+
+    def words(self) -> str:
+        """As an operator would write it."""
+        card = {"name": self.name, "devid": self.number, "mac": self.mac, "mtu": self.mtu, "rate": self.rate,
+                "queues": self.queues, "ip": " ".join(self.ip)}  # fmt: skip
+        said = [f"{key}={value}" for key, value in card.items() if value not in (None, "")]
+        return ",".join((self.link, *self.options, *said, *self.layers))
+
+    @property
+    def link_kind(self) -> str:
+        """The word of LINKS."""
+        return self.link.partition("=")[0]
+
+    @property
+    def link_name(self) -> str:
+        """What of the host's the link is: the network, the interface, the socket.  Empty where it has none."""
+        return self.link.partition("=")[2]
+
+    @property
+    def forwards(self) -> tuple[Forward, ...]:
+        """Ports of the host's that lead to the guest."""
+        return tuple(parse_forward(value) for value in self.values("forward"))
+
+    def values(self, option: str) -> list[str]:
+        """What was said of the link by that word."""
+        return [value for key, _, value in (word.partition("=") for word in self.options) if key == option]
+
+    def forwarding(self, forwards: Collection[Forward]) -> NetConfig:
+        """The same with more ports forwarded."""
+        return replace(self, options=(*self.options, *(f"forward={forward}" for forward in forwards)))
+
+    def for_guest(self, guest: str, number: int, taken: Collection[str] = ()) -> NetConfig:
+        """The same as the card of that guest, with a MAC: the one that comes of its name, or another where one of those
+        taken is it."""
+        place = "" if self.link_kind in ("user", "bridge", "network") else self.link
+        mac = self.mac if self.mac is not None else stable_mac(guest, number, place, taken)
+        return replace(self, guest=guest, number=number, mac=mac)
+
+
+def parse_net(text: str) -> NetConfig | None:
+    """What one --net says; None: no card.  ConfigError points at the word that it cannot understand."""
+    return None if text.strip() == NONE else _Reader(text).read()
+
+
+def parse_card(text: str) -> NetConfig:
+    """The same where `none` would say nothing."""
+    config = parse_net(text)
+    if config is None:
+        raise ConfigError(f"'{NONE}' is no network to plug a card into")
+    return config
+
+
+class _Reader:
+    """Sorts the words of one card into those for it, for its link and for the way between."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._config = NetConfig()
+        self._said: dict[str, str] = {}  # what was said, and by which word
+        self._options: list[tuple[str, str]] = []  # and the word
+
+    def read(self) -> NetConfig:
+        words = [word.strip() for word in self._text.split(",")]
+        for word in filter(None, words):
+            self._word(word)
+        kind = self._config.link_kind
+        for option, word in self._options:
+            if option.partition("=")[0] not in LINKS[kind][1]:
+                raise self._error(word, f"that goes with {_links_with(option.partition('=')[0])}, not with {kind}")
+        return replace(self._config, options=tuple(option for option, _ in self._options))
+
+    def _word(self, word: str) -> None:
+        key, equals, value = (part.strip() for part in word.partition("="))
+        if key in LINKS and key != "network":
+            self._link(word, key, value)
+        elif key in _KEYS and equals:
+            self._say(key, word)
+            if value:  # an empty one is the default
+                _KEYS[key](self, word, value)
+        elif key in LAYERS and equals:
+            if key != "firewall":
+                self._say(key, word)
+            self._config = replace(self._config, layers=(*self._config.layers, f"{key}={value}"))
+        elif equals and (key == "hostfwd" or any(key in options for _, options in LINKS.values())):
+            self._option(word, "forward" if key == "hostfwd" else key, value)
+        elif key == NONE:
+            raise self._error(word, "it stands alone: no network at all")
+        elif word not in _IGNORED:
+            known = ", ".join((*LINKS, *_KEYS, *LAYERS)).replace("network, ", "")
+            raise ConfigError(f"in the network '{self._text}': what is '{word}'? There are {known}")
+
+    def _link(self, word: str, kind: str, name: str) -> None:
+        self._say("link", word)
+        named, _ = LINKS[kind]
+        if named and not name:
+            raise self._error(word, f"it names nothing: {kind}=NAME")
+        if name and not named:
+            raise self._error(word, f"'{kind}' takes no value")
+        if kind == "bridge" and not NETWORK_NAME.fullmatch(name):
+            raise self._error(word, f"'{name}' is no network's name: letters, digits, _ . and -")
+        self._config = replace(self._config, link=f"{kind}={name}" if named else kind)
+
+    def _option(self, word: str, key: str, value: str) -> None:
+        if key not in _MANY:
+            self._say(key, word)
+        if key == "forward":
+            value = str(parse_forward(value))
+        elif key == "host" and not (value.isdecimal() and 0 < int(value) < 1 << 16):
+            raise self._error(word, f"'{value}' is no port of this host's")
+        self._options.append((f"{key}={value}", word))
+
+    def _say(self, what: str, word: str) -> None:
+        if what in self._said:
+            raise self._error(word, f"'{self._said[what]}' says that already")
+        self._said[what] = word
+
+    def _error(self, word: str, message: str) -> ConfigError:
+        return ConfigError(f"in '{word}' of the network '{self._text}': {message}")
+
+    def _set_mac(self, word: str, value: str) -> None:
+        self._config = replace(self._config, mac=parse_mac(value))
+
+    def _set_name(self, word: str, value: str) -> None:
+        if not _NAME.fullmatch(value):
+            raise self._error(word, f"'{value}' is no card's name: letters, digits, _ . and -")
+        self._config = replace(self._config, name=value)
+
+    def _set_number(self, word: str, value: str) -> None:
+        self._config = replace(self._config, number=self._whole(word, value, 0, 127))
+
+    def _set_mtu(self, word: str, value: str) -> None:
+        self._config = replace(self._config, mtu=self._whole(word, value, LEAST_MTU, MOST_MTU))
+
+    def _set_queues(self, word: str, value: str) -> None:
+        self._config = replace(self._config, queues=self._whole(word, value, 1, MOST_QUEUES))
+
+    def _set_rate(self, word: str, value: str) -> None:
+        parse_rate(value)
+        self._config = replace(self._config, rate=value)
+
+    def _set_ip(self, word: str, value: str) -> None:
+        from ipaddress import ip_address
+
+        try:
+            found = tuple(str(ip_address(one)) for one in value.split())
+        except ValueError:
+            raise self._error(word, f"'{value}' is no address: write 10.0.2.20, and spaces between more") from None
+        self._config = replace(self._config, ip=found)
+
+    def _set_backend(self, word: str, value: str) -> None:
+        if value not in ("0", "Domain-0"):
+            raise self._error(word, f"no domain '{value}' is there to serve it (see docs/driver-domains.md)")
+
+    def _set_type(self, word: str, value: str) -> None:
+        if value not in ("vif", "pv"):
+            raise self._error(word, f"a guest here has no other cards than vif, and no '{value}'")
+
+    def _refuse_script(self, word: str, value: str) -> None:
+        raise self._error(word, "no scripts are run here; name the network or interface itself")
+
+    def _ignore(self, word: str, value: str) -> None:
+        """What only an emulated card, or a script, would ask."""
+
+    def _whole(self, word: str, value: str, least: int, most: int) -> int:
+        if not value.isdecimal() or not least <= int(value) <= most:
+            raise self._error(word, f"'{value}' is no whole number from {least} to {most}")
+        return int(value)
+
+
+def _links_with(option: str) -> str:
+    return " and ".join(kind for kind, (_, options) in LINKS.items() if option in options)
+
+
+_KEYS: dict[str, Callable[[_Reader, str, str], None]] = {
+    "mac": _Reader._set_mac,
+    "name": _Reader._set_name,
+    "vifname": _Reader._set_name,
+    "devid": _Reader._set_number,
+    "mtu": _Reader._set_mtu,
+    "rate": _Reader._set_rate,
+    "queues": _Reader._set_queues,
+    "ip": _Reader._set_ip,
+    "backend": _Reader._set_backend,
+    "type": _Reader._set_type,
+    "script": _Reader._refuse_script,
+    "model": _Reader._ignore,
+    "gatewaydev": _Reader._ignore,
+    "accel": _Reader._ignore,
+}
+_IGNORED = ("trusted", "untrusted")

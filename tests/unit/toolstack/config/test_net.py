@@ -1,0 +1,170 @@
+"""What an operator writes after --net and -p."""
+
+import pytest
+
+from xenia.errors import ConfigError
+from xenia.toolstack.config.forward import Forward, parse_forward, parse_publish
+from xenia.toolstack.config.mac import parse_mac, stable_mac
+from xenia.toolstack.config.net import NetConfig, parse_card, parse_net
+from xenia.toolstack.config.rate import Rate, parse_rate
+
+
+@pytest.mark.parametrize(
+    ("text", "config"),
+    [
+        ("user", NetConfig()),
+        ("", NetConfig()),
+        ("bridge=lan", NetConfig("bridge=lan")),
+        ("bridge=lan,mac=00:16:3E:00:00:01,mtu=9000", NetConfig("bridge=lan", mac="00:16:3e:00:00:01", mtu=9000)),
+        ("tap=tap0,queues=2,name=wan", NetConfig("tap=tap0", queues=2, name="wan")),
+        ("macvtap=macvtap0", NetConfig("macvtap=macvtap0")),
+        ("nic=eth0", NetConfig("nic=eth0")),
+        ("socket=/run/x.sock,vnet=on", NetConfig("socket=/run/x.sock", ("vnet=on",))),
+        ("socket=10.0.0.1:4444", NetConfig("socket=10.0.0.1:4444")),
+        ("vxlan=192.0.2.7:4789,vni=12", NetConfig("vxlan=192.0.2.7:4789", ("vni=12",))),
+        ("passt", NetConfig("passt")),
+        ("null", NetConfig("null")),
+        ("user,forward=tcp:127.0.0.1:2222:22,host=8000", NetConfig(
+            options=("forward=tcp:127.0.0.1:2222:22", "host=8000"))),
+        ("user,hostfwd=tcp::2222-:22", NetConfig(options=("forward=tcp:127.0.0.1:2222:22",))),
+        ("user,subnet=192.168.7.0/24,ipv6=off", NetConfig(options=("subnet=192.168.7.0/24", "ipv6=off"))),
+        ("delay=20ms,jitter=5ms,bridge=lan,loss=1%", NetConfig(
+            "bridge=lan", layers=("delay=20ms", "jitter=5ms", "loss=1%"))),
+        ("spoof=allow,firewall=a,firewall=b", NetConfig(layers=("spoof=allow", "firewall=a", "firewall=b"))),
+        ("ip=10.0.2.20 fd00::5", NetConfig(ip=("10.0.2.20", "fd00::5"))),
+    ],
+)  # fmt: skip
+def test_a_link_and_words_for_the_card_and_the_way_between_stand_in_one_list(text: str, config: NetConfig) -> None:
+    assert parse_net(text) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "config"),
+    [  # what xl.cfg(5) and xl-network-configuration(5) show
+        ("mac=00:16:3E:74:3d:76,bridge=xenbr0", NetConfig("bridge=xenbr0", mac="00:16:3e:74:3d:76")),
+        ("bridge=xenbr0, ip=10.0.0.2", NetConfig("bridge=xenbr0", ip=("10.0.0.2",))),
+        ("mac=00:16:3e:01:01:01,bridge=mybridge,rate=10Mb/s@20ms,model=e1000", NetConfig(
+            "bridge=mybridge", mac="00:16:3e:01:01:01", rate="10Mb/s@20ms")),
+        ("vifname=web0,backend=0,type=vif,devid=2,mtu=1400,untrusted,gatewaydev=eth0", NetConfig(
+            name="web0", number=2, mtu=1400)),
+        ("mac=,bridge=", None),
+    ],
+)  # fmt: skip
+def test_what_is_written_for_xl_is_understood(text: str, config: NetConfig | None) -> None:
+    if config is None:
+        with pytest.raises(ConfigError, match="it names nothing: bridge=NAME"):
+            parse_net(text)
+    else:
+        assert parse_net(text) == config
+
+
+def test_none_is_no_card() -> None:
+    assert parse_net("none") is None
+    with pytest.raises(ConfigError, match="no network to plug a card into"):
+        parse_card("none")
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("brdge=lan", r"what is 'brdge=lan'\? There are user, bridge, tap"),
+        ("user,none", "in 'none' of the network 'user,none': it stands alone"),
+        ("user,bridge=lan", "in 'bridge=lan' .*: 'user' says that already"),
+        ("tap", "in 'tap' .*: it names nothing: tap=NAME"),
+        ("user=x", "'user' takes no value"),
+        ("bridge=../x", "'../x' is no network's name"),
+        ("mac=00:16:3e", "'00:16:3e' is no MAC: write six bytes"),
+        ("mac=01:00:5e:00:00:01", "it is a group's"),
+        ("mtu=9001", "'9001' is no whole number from 68 to 9000"),
+        ("queues=0", "from 1 to 8"),
+        ("rate=fast", "'fast' is no rate"),
+        ("ip=10.0.2", "'10.0.2' is no address"),
+        ("host=0", "'0' is no port"),
+        ("tap=tap0,forward=2222:22", "in 'forward=2222:22' .*: that goes with user and bridge and passt, not with tap"),
+        ("bridge=lan,subnet=10.0.0.0/8", "goes with user, not with bridge"),
+        ("loss=1%,loss=2%", "'loss=1%' says that already"),
+        ("script=vif-bridge", "no scripts are run here"),
+        ("backend=net", "no domain 'net' is there"),
+        ("type=ioemu", "no 'ioemu'"),
+        ("network", "what is 'network'"),
+    ],
+)
+def test_a_complaint_points_at_the_word(text: str, complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        parse_net(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "forward"),
+    [
+        ("2222:22", Forward(2222, 22)),
+        ("127.0.0.1:8080:80/tcp", Forward(8080, 80)),
+        ("53:53/udp", Forward(53, 53, "udp")),
+        ("0.0.0.0:80:8080", Forward(80, 8080, address="0.0.0.0")),
+        ("*:80:8080", Forward(80, 8080, address="0.0.0.0")),
+        ("[::1]:80:8080", Forward(80, 8080, address="::1")),
+    ],
+)
+def test_a_published_port_is_on_loopback_unless_an_address_is_given(text: str, forward: Forward) -> None:
+    assert parse_publish(text) == parse_forward(text) == parse_forward(str(forward)) == forward
+
+
+def test_a_card_is_written_as_it_is_read() -> None:
+    text = "bridge=lan,forward=2222:22,mac=00:16:3e:0:0:1".replace(":0:0:1", ":00:00:01")
+    config = parse_card(f"{text},mtu=1400,rate=1MB/s,queues=2,ip=10.0.0.1 fd00::1,loss=1%,name=a,devid=3")
+    assert parse_card(config.words()) == config
+    config.check()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"link": "bridge=/etc"}, {"link": "floppy"}, {"mac": "x"}, {"mtu": 1}, {"layers": ("a=b",)},
+        {"options": ("x=1",)}, {"name": "a,b"},
+    ],
+)  # fmt: skip
+def test_a_card_that_no_words_describe_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(ConfigError):
+        NetConfig(**change).check()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["22", "2222", "a:22", "1:2:3:4", "2222:22/sctp", "70000:22", "0:22", "1.2.3:1:2", ""])
+def test_what_is_no_forward_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="forward"):
+        parse_publish(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [  # the examples of xl-network-configuration(5), as libxlu works them out
+        ("10Mb/s", Rate(62500, 50000)),
+        ("250KB/s", Rate(12500, 50000)),
+        ("1MB/s@20ms", Rate(20000, 20000)),
+        ("1GB/s@1s", Rate(1000000000, 1000000)),
+        ("80000b/s@100us", Rate(1, 100)),
+    ],
+)
+def test_a_rate_is_read_as_xl_reads_it(text: str, rate: Rate) -> None:
+    assert parse_rate(text) == rate
+
+
+@pytest.mark.parametrize("text", ["10Mb", "10 Mb/s", "0B/s", "10mb/s", "1B/s@1us", "999999999GB/s@1s", "1MB/s@0ms"])
+def test_what_is_no_rate_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="rate"):
+        parse_rate(text)
+
+
+def test_a_mac_comes_of_the_name_and_is_nobody_elses() -> None:
+    mac = stable_mac("web", 0)
+    assert mac == stable_mac("web", 0) == parse_mac(mac)
+    assert mac.startswith("00:16:3e:")
+    others = {stable_mac("web", 1), stable_mac("db", 0), stable_mac("web", 0, "tap=tap0"), mac}
+    assert len(others) == 4
+    assert stable_mac("web", 0, taken=[mac]) not in (mac, stable_mac("web", 1))
+
+
+def test_a_card_of_a_guest_has_a_mac_and_keeps_the_one_that_was_given() -> None:
+    card = NetConfig().for_guest("web", 0)
+    assert card.mac == NetConfig("bridge=lan").for_guest("web", 0).mac == stable_mac("web", 0)
+    assert NetConfig(mac="00:16:3e:00:00:01").for_guest("web", 1).mac == "00:16:3e:00:00:01"
+    assert NetConfig("tap=tap0").for_guest("web", 0).mac != card.mac
