@@ -53,7 +53,8 @@ def _answered(names: str, answer: int) -> dict[str, int]:
     return dict.fromkeys(names.split(), answer)
 
 
-# What a vcpu's thread needs; the disks' requests that take no time are answered on it.
+# What a vcpu's thread needs; the disks' requests that take no time are answered on it, and a guest's frames written to
+# its links: to sockets too with pwritev2, which is writev there and, unlike sendmsg, hands no descriptors over.
 _VCPU = _all(
     """futex read write close munmap mremap madvise brk clock_gettime clock_nanosleep gettimeofday time sched_yield
     getrandom rt_sigprocmask rt_sigreturn restart_syscall gettid poll ppoll exit exit_group
@@ -76,6 +77,10 @@ _WORKER = (
     )
     | {"ioctl": When(1, _BLOCK_DEVICE), "prctl": When(0, (_PR_SET_NAME,))}
 )
+
+# Links to networks: descriptors that are open already. A frame that comes is put into a guest's memory on this thread,
+# as a vcpu's own would, and whoever connects to a socket that listens is taken there.
+_LINK = _VCPU | _all("accept4")
 
 # These start threads, which narrow themselves, and accept connections.
 _SERVICE = (
@@ -127,6 +132,7 @@ class Kind(Enum):
     VCPU = "vcpu"  # runs a guest's code
     ALARM = "alarm"  # rings the timers of all vcpus
     WORKER = "worker"  # reads and writes disks
+    LINK = "link"  # waits for a network's frames
     SERVICE = "service"  # the store, a console, a device's handshake
 
     @property
@@ -139,6 +145,7 @@ _FILTERS = {
     Kind.VCPU: Filter(_VCPU, _TRIED),
     Kind.ALARM: Filter(_ALARM, _TRIED),
     Kind.WORKER: Filter(_WORKER, _TRIED),
+    Kind.LINK: Filter(_LINK, _TRIED),
     Kind.SERVICE: Filter(_SERVICE, {name: answer for name, answer in _TRIED.items() if name not in _SERVICE}),
 }
 

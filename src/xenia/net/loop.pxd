@@ -19,10 +19,19 @@ cdef class PollSet:
     cdef void wake_at(self, int64_t when) noexcept nogil
 
 
-# Something that waits.  Both are called on the loop's thread, with its lock held.
+cdef class Loop
+
+
+# Something that waits.  `fill` and `serve` are called on the loop's thread, with its lock held.
 cdef class Source:
+    cdef Loop loop                                              # that it was last added to
+    cdef volatile uint32_t told
     cdef void fill(self, PollSet polls) noexcept nogil          # say what it waits for in this round
     cdef void serve(self, PollSet polls) noexcept nogil         # look at what came
+    cdef void wake(self) noexcept nogil                         # have the loop ask again; from any thread
+    cdef void tell(self) noexcept nogil                         # have `notice` called soon; from any thread
+    # Called on the loop's thread with no lock held but the interpreter's, perhaps once more after a removal.
+    cdef void notice(self) noexcept
 
 
 cdef class Loop:
@@ -31,10 +40,12 @@ cdef class Loop:
     cdef void **entries             # the same
     cdef int count
     cdef uint32_t changes
-    cdef bint stopping
+    cdef volatile bint stopping
+    cdef volatile uint32_t told     # a source has something to say to Python
     cdef int wake_fd
     cdef PollSet polls
     cdef become(self, list sources)
+    cdef notice_all(self)
     cdef void serve_all(self) noexcept nogil
     cdef void wake(self) noexcept nogil                         # have it ask its sources again; from any thread
 

@@ -3,6 +3,8 @@
 In each round the loop asks its sources what they wait for, sleeps, and has each look at what came.  A source is added
 and removed from any other thread: the loop's lock is held but while it sleeps, so one that was removed is not being
 served, and a round that was asked for before a change is asked for again instead of served.
+
+What a source has to say to Python waits until nothing is held (`tell`, `notice`).
 """
 
 class PollSet:

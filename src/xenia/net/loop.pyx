@@ -3,6 +3,8 @@
 In each round the loop asks its sources what they wait for, sleeps, and has each look at what came.  A source is added
 and removed from any other thread: the loop's lock is held but while it sleeps, so one that was removed is not being
 served, and a round that was asked for before a change is asked for again instead of served.
+
+What a source has to say to Python waits until nothing is held (`tell`, `notice`).
 """
 
 import os
@@ -19,6 +21,21 @@ cdef extern from *:
     #include <poll.h>
     """
     int ppoll(pollfd *fds, unsigned long count, const timespec *timeout, const void *mask) nogil
+
+cdef extern from *:
+    """
+    #include <stdint.h>
+    static inline uint32_t told_take(volatile uint32_t *told)
+    {
+        return __atomic_exchange_n(told, 0, __ATOMIC_ACQ_REL);
+    }
+    static inline void told_set(volatile uint32_t *told)
+    {
+        __atomic_store_n(told, 1, __ATOMIC_RELEASE);
+    }
+    """
+    uint32_t told_take(volatile uint32_t *told) noexcept nogil
+    void told_set(volatile uint32_t *told) noexcept nogil
 
 cdef enum:
     NS = 1000000000
@@ -65,6 +82,19 @@ cdef class Source:
     cdef void serve(self, PollSet polls) noexcept nogil:
         pass
 
+    cdef void wake(self) noexcept nogil:
+        if self.loop is not None:
+            self.loop.wake()
+
+    cdef void tell(self) noexcept nogil:
+        told_set(&self.told)
+        if self.loop is not None:
+            told_set(&self.loop.told)
+            self.loop.wake()
+
+    cdef void notice(self) noexcept:
+        pass
+
 
 cdef class Loop:
     """Serves sources on the thread that calls `run`."""
@@ -85,7 +115,10 @@ cdef class Loop:
 
     def add(self, Source source not None) -> None:
         """Serve it too, from the next round on."""
+        source.loop = self
         self.become([*self.sources, source])
+        if source.told:
+            source.tell()
 
     def remove(self, Source source not None) -> None:
         """Serve it no more; it is not being served when this returns.  Not on the loop's thread."""
@@ -121,6 +154,12 @@ cdef class Loop:
         self.sources = sources
         self.wake()
 
+    cdef notice_all(self):
+        cdef Source source
+        for source in list(self.sources):
+            if told_take(&source.told):
+                source.notice()
+
     cdef void wake(self) noexcept nogil:
         cdef uint64_t one = 1
         write(self.wake_fd, &one, 8)
@@ -144,9 +183,13 @@ cdef class Loop:
             timeout.tv_sec = left // NS
             timeout.tv_nsec = left % NS
             ppoll(self.polls.polls, self.polls.count, NULL if self.polls.until == INT64_MAX else &timeout, NULL)
-            read(self.wake_fd, &drained, 8)
+            if self.polls.happened(0):
+                read(self.wake_fd, &drained, 8)
             lock(&self.lock)
             if changes == self.changes:
                 for index in range(self.count):
                     (<Source>self.entries[index]).serve(self.polls)
             unlock(&self.lock)
+            if told_take(&self.told):
+                with gil:
+                    self.notice_all()

@@ -92,11 +92,17 @@ def test_no_kind_of_thread_maps_code_or_starts_a_process(processor: HostProcesso
 
 
 def test_threads_that_run_a_guest_or_its_disks_start_no_threads_and_open_nothing(processor: HostProcessor) -> None:
-    for kind in (Kind.VCPU, Kind.ALARM, Kind.WORKER):
+    for kind in (Kind.VCPU, Kind.ALARM, Kind.WORKER, Kind.LINK):
         asked = Asked(kind.filter, processor)
         assert asked("clone", CLONE_THREAD) == TRAP
         assert asked("openat") == EPERM
         assert asked("kill", os.getpid()) == asked("tgkill", os.getpid()) == TRAP
+
+
+def test_no_thread_that_sees_frames_hands_descriptors_over(processor: HostProcessor) -> None:
+    for kind in (Kind.VCPU, Kind.LINK):
+        for name in ("sendmsg", "recvmsg", "sendto", "connect", "ioctl"):
+            assert Asked(kind.filter, processor)(name) != ALLOW
 
 
 def test_a_jailed_process_signals_itself_only_and_types_into_no_terminal(processor: HostProcessor) -> None:
@@ -121,4 +127,5 @@ def test_each_narrower_kind_allows_no_more_than_the_process(processor: HostProce
     everything = process().allowed
     for kind in Kind:
         assert kind.filter.allowed.keys() <= everything.keys()
-    assert Kind.WORKER.filter.allowed.keys() <= Kind.SERVICE.filter.allowed.keys()  # which starts such threads
+    for kind in (Kind.WORKER, Kind.LINK):
+        assert kind.filter.allowed.keys() <= Kind.SERVICE.filter.allowed.keys()  # which starts such threads

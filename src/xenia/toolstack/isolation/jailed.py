@@ -34,7 +34,7 @@ def wall_in(violation_status: int, removable: Path | None = None) -> None:
 
     ConfigError when the host refuses.  Precondition: there is no other thread.
     """
-    for package in ("rings", "storage", "xenstore", "xenbus", "backends"):
+    for package in ("rings", "net", "storage", "xenstore", "xenbus", "backends"):
         folder = f"xenia.{package}"
         for module in pkgutil.walk_packages(importlib.import_module(folder).__path__, f"{folder}."):
             _load(module.name)

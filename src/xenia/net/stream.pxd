@@ -1,0 +1,23 @@
+# Frames over a stream of bytes.  See stream.pyx.
+from libc.stdint cimport uint8_t
+from xenia.net.frame cimport Frame, iovec
+from xenia.net.link cimport Link
+
+
+cdef class StreamLink(Link):
+    cdef int listener               # where the next peer comes from; -1: from nowhere
+    cdef int header_bytes           # before each frame, within its length
+    cdef int polled, listened       # indices of this round
+    cdef uint8_t *arrived           # what was read and is no whole frame yet
+    cdef size_t nr_arrived
+    cdef uint8_t *begun             # the rest of a frame that was half written
+    cdef size_t begun_first, begun_end
+    cdef int put(self, Frame *frames, int count) noexcept nogil
+    cdef int put_some(self, Frame *frames, int count) noexcept nogil
+    cdef void keep(self, iovec *parts, int count, size_t written) noexcept nogil
+    cdef bint finish(self) noexcept nogil
+    cdef void receive(self) noexcept nogil
+    cdef bint take_apart(self) noexcept nogil
+    cdef bint take(self, Frame *frame, iovec *part, uint8_t *data, size_t length) noexcept nogil
+    cdef void accept_peer(self) noexcept nogil
+    cdef void forget(self, const char *why, long number) noexcept nogil

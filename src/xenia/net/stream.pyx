@@ -1,0 +1,288 @@
+"""Frames over a stream socket, each after its length in 4 bytes, the most significant first.
+
+So speak QEMU (`-netdev stream`, `-netdev socket`), passt and gvproxy.  Between processes of ours struct virtio_net_hdr
+comes first within that length, in the host's order, so that a frame of 64 KB crosses in one piece and unsummed.
+
+A frame of which the socket took a part is finished before the next one; the rest is copied, for the frame is its
+sender's.  A peer whose lengths make no sense is let go, for nothing after them can be found.
+"""
+
+import os
+
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.stdint cimport uint8_t, uint32_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memmove, memset
+from posix.unistd cimport close, read
+from xenia.machine.lock cimport lock, unlock
+from xenia.net.frame cimport BATCH, LEAST_BYTES, MOST_BYTES, Frame, VnetHeader, iovec
+from xenia.net.link cimport Link, is_possible
+from xenia.net.loop cimport POLLIN, POLLOUT, PollSet
+
+cdef extern from *:
+    """
+    #define _GNU_SOURCE
+    #include <sys/socket.h>
+    #include <sys/uio.h>
+    """
+    ssize_t pwritev2(int fd, const iovec *parts, int count, long offset, int flags) nogil
+    int accept4(int fd, void *address, void *length, int flags) nogil
+    enum:
+        SOCK_NONBLOCK, SOCK_CLOEXEC
+
+cdef enum:
+    PREFIX = 4
+    LONGEST_HEAD = 14               # with a struct virtio_net_hdr
+    ARRIVED = 512 * 1024            # as much as a socket pair holds, and several frames of the greatest length
+    BEGUN = LONGEST_HEAD + MOST_BYTES
+    IOV_MAX = 1024                  # linux/uio.h: UIO_MAXIOV
+    READS = 8                       # in one round, before others have their turn
+
+
+cdef class StreamLink(Link):
+    """A link over a stream socket, which belongs to it.
+
+    descriptor   the socket, connected; -1: none yet
+    vnet         whether struct virtio_net_hdr comes before each frame
+    listener     a socket that listens: whoever connects is the peer, one after the other
+    """
+
+    def __cinit__(self):
+        self.listener = self.polled = self.listened = -1
+
+    def __init__(self, descriptor: int = -1, *, vnet: bool = False, listener: int = -1) -> None:
+        super().__init__(descriptor)
+        self.header_bytes = sizeof(VnetHeader) if vnet else 0
+        self.arrived, self.begun = <uint8_t *>malloc(ARRIVED), <uint8_t *>malloc(BEGUN)
+        if self.arrived == NULL or self.begun == NULL:
+            raise MemoryError
+        if listener >= 0:
+            os.set_blocking(listener, False)
+        self.listener = listener
+
+    def __dealloc__(self):
+        free(self.arrived)
+        free(self.begun)
+        if self.listener >= 0:
+            close(self.listener)
+
+    def close(self) -> None:
+        super().close()
+        if self.listener >= 0:
+            os.close(self.listener)
+            self.listener = -1
+
+    def resume(self, descriptor: int) -> None:
+        """Go on over another socket, after the peer of the last one is gone.  ValueError where there still is one."""
+        cdef int number = descriptor
+        cdef bint there
+        os.set_blocking(descriptor, False)
+        with nogil:
+            lock(&self.lock)
+            there = self.carries
+            if not there:
+                self.descriptor = number
+                self.carries, self.broken = True, False
+                self.source.tell()
+            unlock(&self.lock)
+        if there:
+            raise ValueError("the link has a peer")
+
+    cdef void fill(self, PollSet polls) noexcept nogil:
+        cdef short events = POLLIN
+        self.polled = self.listened = -1
+        if self.carries:
+            if self.blocked:
+                events |= POLLOUT
+            self.polled = polls.add(self.descriptor, events)
+        elif self.listener >= 0:
+            self.listened = polls.add(self.listener, POLLIN)
+
+    cdef void serve(self, PollSet polls) noexcept nogil:
+        cdef short happened = polls.happened(self.polled)
+        cdef bint unblocked = False
+        if happened & POLLOUT:
+            lock(&self.lock)
+            if self.finish():
+                unblocked = self.unblock()
+            unlock(&self.lock)
+            if unblocked:
+                self.ready()
+        if happened & ~POLLOUT:
+            self.receive()
+        if polls.happened(self.listened):
+            self.accept_peer()
+
+    cdef void accept_peer(self) noexcept nogil:
+        cdef int peer = accept4(self.listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)
+        if peer < 0:
+            return
+        lock(&self.lock)
+        self.descriptor = peer
+        self.carries, self.broken = True, False
+        unlock(&self.lock)
+        self.source.tell()
+
+    # --- sending: under the lock -------------------------------------------------------------------------------------
+
+    cdef int send(self, Frame *frames, int count) noexcept nogil:
+        cdef int taken
+        lock(&self.lock)
+        if not self.carries:
+            self.nr_dropped += count
+            taken = count
+        else:
+            taken = self.put(frames, count)
+            if taken < count:
+                self.blocked = True
+                self.source.wake()
+        unlock(&self.lock)
+        return taken
+
+    cdef int put(self, Frame *frames, int count) noexcept nogil:
+        cdef int taken = 0, more
+        while taken < count and self.finish():
+            more = self.put_some(frames + taken, count - taken)
+            taken += more
+            if more == 0:
+                break
+        return taken
+
+    cdef int put_some(self, Frame *frames, int count) noexcept nogil:
+        """Write as many as one call may be given: how many were taken, one that was half written among them."""
+        cdef iovec parts[IOV_MAX]
+        cdef uint8_t heads[BATCH][LONGEST_HEAD]
+        cdef int first[BATCH + 1]
+        cdef int index, end = 0
+        cdef size_t length
+        cdef ssize_t written
+        first[0] = 0
+        while end < min(count, <int>BATCH) and first[end] + 1 + frames[end].nr_parts <= IOV_MAX:
+            length = self.header_bytes + frames[end].length
+            heads[end][0], heads[end][1] = length >> 24 & 0xff, length >> 16 & 0xff
+            heads[end][2], heads[end][3] = length >> 8 & 0xff, length & 0xff
+            memcpy(&heads[end][PREFIX], &frames[end].header, self.header_bytes)
+            index = first[end]
+            parts[index].iov_base, parts[index].iov_len = &heads[end][0], PREFIX + self.header_bytes
+            memcpy(&parts[index + 1], frames[end].parts, frames[end].nr_parts * sizeof(iovec))
+            end += 1
+            first[end] = index + 1 + frames[end - 1].nr_parts
+        written = write_parts(self.descriptor, parts, first[end])
+        if written < 0:
+            if errno == EAGAIN:
+                return 0
+            self.nr_dropped += end      # the loop's thread will find out why
+            return end
+        for index in range(end):
+            length = PREFIX + self.header_bytes + frames[index].length
+            if written == 0:
+                return index
+            self.nr_sent += 1
+            self.sent_bytes += frames[index].length
+            if <size_t>written < length:
+                self.keep(&parts[first[index]], first[index + 1] - first[index], written)
+                return index + 1
+            written -= length
+        return end
+
+    cdef void keep(self, iovec *parts, int count, size_t written) noexcept nogil:
+        """What follows the first so many bytes of a frame."""
+        cdef int index
+        cdef size_t skipped
+        self.begun_first = self.begun_end = 0
+        for index in range(count):
+            skipped = min(written, parts[index].iov_len)
+            written -= skipped
+            memcpy(self.begun + self.begun_end, <uint8_t *>parts[index].iov_base + skipped,
+                   parts[index].iov_len - skipped)
+            self.begun_end += parts[index].iov_len - skipped
+
+    cdef bint finish(self) noexcept nogil:
+        """Write the rest of a frame that was half written; whether none is left."""
+        cdef iovec rest
+        cdef ssize_t written
+        while self.begun_first < self.begun_end:
+            rest.iov_base, rest.iov_len = self.begun + self.begun_first, self.begun_end - self.begun_first
+            written = write_parts(self.descriptor, &rest, 1)
+            if written < 0:
+                if errno == EAGAIN:
+                    return False
+                written = rest.iov_len
+            self.begun_first += written
+        return True
+
+    # --- what comes: on the loop's thread ----------------------------------------------------------------------------
+
+    cdef void receive(self) noexcept nogil:
+        cdef ssize_t count
+        for _ in range(READS):
+            count = read(self.descriptor, self.arrived + self.nr_arrived, ARRIVED - self.nr_arrived)
+            if count <= 0:
+                if count == 0:
+                    self.forget("the peer closed the connection", 0)
+                elif errno != EAGAIN and errno != EINTR:
+                    self.forget("the connection broke: {1}", errno)
+                return
+            self.nr_arrived += count
+            if not self.take_apart() or self.nr_arrived + count < ARRIVED:
+                return
+
+    cdef bint take_apart(self) noexcept nogil:
+        """Deliver all frames that are there; False where what came is no frame, and the peer was let go."""
+        cdef Frame frames[BATCH]
+        cdef iovec parts[BATCH]
+        cdef uint8_t *at = self.arrived
+        cdef uint8_t *end = at + self.nr_arrived
+        cdef size_t length = 0
+        cdef int count = 0
+        cdef bint sound = True
+        while at + PREFIX <= end:
+            length = <uint32_t>at[0] << 24 | at[1] << 16 | at[2] << 8 | at[3]
+            sound = self.header_bytes < length <= self.header_bytes + MOST_BYTES
+            if not sound or <size_t>(end - at) < PREFIX + length:
+                break
+            if self.take(&frames[count], &parts[count], at + PREFIX, length):
+                count += 1
+                if count == BATCH:
+                    self.deliver(frames, count)
+                    count = 0
+            at += PREFIX + length
+        if count:
+            self.deliver(frames, count)
+        if not sound:
+            self.forget("the peer sent a frame of {0} bytes", length)
+            return False
+        self.nr_arrived = end - at
+        memmove(self.arrived, at, self.nr_arrived)
+        return True
+
+    cdef bint take(self, Frame *frame, iovec *part, uint8_t *data, size_t length) noexcept nogil:
+        memset(&frame.header, 0, sizeof(VnetHeader))
+        memcpy(&frame.header, data, self.header_bytes)
+        frame.length = part.iov_len = length - self.header_bytes
+        part.iov_base = data + self.header_bytes
+        frame.nr_parts, frame.parts = 1, part
+        if frame.length < LEAST_BYTES or not is_possible(&frame.header, frame.length):
+            self.nr_refused += 1
+            return False
+        self.nr_received += 1
+        self.received_bytes += frame.length
+        return True
+
+    cdef void forget(self, const char *why, long number) noexcept nogil:
+        cdef bint unblocked
+        lock(&self.lock)
+        self.lose(why, number)
+        self.nr_arrived = self.begun_first = self.begun_end = 0
+        unblocked = self.unblock()
+        unlock(&self.lock)
+        if unblocked:
+            self.ready()
+
+
+cdef ssize_t write_parts(int descriptor, iovec *parts, int count) noexcept nogil:
+    """writev(2), under a name that the thread of a vcpu may call already."""
+    cdef ssize_t written = pwritev2(descriptor, parts, count, -1, 0)
+    while written < 0 and errno == EINTR:
+        written = pwritev2(descriptor, parts, count, -1, 0)
+    return written

@@ -1,0 +1,30 @@
+"""The thread on which frames come from the links of a process."""
+
+from __future__ import annotations
+
+from xenia.jail.kinds import Kind
+from xenia.machine.thread import HostThread
+from xenia.net.link import Link
+from xenia.net.loop import Loop
+
+
+class LinkThread:
+    """Serves links until it is closed, on a thread that begins with the first one.
+
+    Links that are there when it is closed are not: they are served no more.
+    """
+
+    def __init__(self, name: str = "links") -> None:
+        self.loop = Loop()
+        self._thread = HostThread(self.loop.run, name, Kind.LINK)
+
+    def add(self, link: Link) -> None:
+        """Serve it too.  OSError(EAGAIN) where the host gives no thread.  It leaves when it is closed."""
+        if self._thread.ident is None:
+            self._thread.start()
+        self.loop.add(link.source)
+
+    def close(self) -> None:
+        """End.  Again does nothing.  Not on the thread itself."""
+        self.loop.stop()
+        self._thread.end()

@@ -1,0 +1,218 @@
+"""Frames over a stream socket: what the wire looks like, and what becomes of a peer that is slow, rude or gone."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from queue import Queue
+
+import pytest
+
+from xenia.net.stream import StreamLink
+from xenia.net.thread import LinkThread
+from xenia.testing.net import Card
+from xenia.testing.packet import Packet
+
+MOST_BYTES = 65535 + 18
+SMALL = bytes(range(60))
+LARGE = Packet(bytes(range(256)) * 250, flags=1, gso_type=1, hdr_len=54, gso_size=1448, csum_start=34, csum_offset=16)
+
+
+class Ours:
+    """A link that is served, with a card at it, and what was said of its carrier."""
+
+    def __init__(self, link: StreamLink, thread: LinkThread) -> None:
+        self.link = link
+        self.card = Card(link)
+        self._carriers: Queue[bool] = Queue()
+        link.on_carrier(self._carriers.put)
+        thread.add(link)
+
+    def carrier(self) -> bool:
+        """What is said of it next."""
+        return self._carriers.get(timeout=10)
+
+    def close(self) -> None:
+        """Take it apart."""
+        self.card.close()
+        self.link.close()
+
+
+Serve = Callable[[StreamLink], Ours]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Serves a link until the test's end."""
+    with ExitStack() as stack:
+        thread = LinkThread()
+        stack.callback(thread.close)
+
+        def serve(link: StreamLink) -> Ours:
+            ours = Ours(link, thread)
+            stack.callback(ours.close)
+            return ours
+
+        yield serve
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[int, socket.socket]]:
+    """A descriptor for a link, and its peer's socket."""
+    one, other = socket.socketpair()
+    other.settimeout(10)
+    with other:
+        yield one.detach(), other
+
+
+def framed(*frames: bytes) -> bytes:
+    """As they are on the wire."""
+    return b"".join(len(frame).to_bytes(4, "big") + frame for frame in frames)
+
+
+def test_a_frame_is_its_length_and_its_bytes(serve: Serve, ends: tuple[int, socket.socket]) -> None:
+    descriptor, peer = ends
+    ours = serve(StreamLink(descriptor))
+    assert ours.card.send(SMALL, b"b" * 1514) == 2
+    wire = framed(SMALL, b"b" * 1514)
+    assert peer.recv(len(wire), socket.MSG_WAITALL) == wire
+    peer.sendall(wire)
+    assert ours.card.wait(2) == [Packet(SMALL), Packet(b"b" * 1514)]
+    assert ours.link.statistics == {
+        "sent": 2, "sent_bytes": 1574, "dropped": 0, "received": 2, "received_bytes": 1574, "refused": 0,
+    }  # fmt: skip
+
+
+def test_with_headers_what_a_frame_still_needs_crosses(serve: Serve) -> None:
+    one, other = socket.socketpair()
+    ours, theirs = (serve(StreamLink(end.detach(), vnet=True)) for end in (one, other))
+    assert ours.card.send(LARGE, SMALL) == 2
+    assert theirs.card.wait(2) == [LARGE, Packet(SMALL)]
+
+
+def test_a_frame_may_come_byte_by_byte_and_many_at_once(serve: Serve, ends: tuple[int, socket.socket]) -> None:
+    descriptor, peer = ends
+    ours = serve(StreamLink(descriptor))
+    for byte in framed(SMALL):
+        peer.send(bytes([byte]))
+    assert ours.card.wait() == [Packet(SMALL)]
+    peer.sendall(framed(*[SMALL] * 1000, bytes(MOST_BYTES)))
+    assert ours.card.wait(1001) == [Packet(SMALL)] * 1000 + [Packet(bytes(MOST_BYTES))]
+
+
+def test_a_slow_peer_gets_every_frame_whole_and_the_sender_is_told_when_it_may_go_on(
+    serve: Serve, ends: tuple[int, socket.socket]
+) -> None:
+    descriptor, peer = ends
+    ours = serve(StreamLink(descriptor))
+    frames = [bytes([number % 256]) * (60 + 977 * number % 9000) for number in range(2000)]
+    sent, wire, got = 0, framed(*frames), bytearray()
+    refusals = 0
+    while len(got) < len(wire):
+        while sent < len(frames):
+            taken = ours.card.send(*frames[sent : sent + 50])
+            sent += taken
+            if taken < 50 and sent < len(frames):
+                refusals += 1
+                break
+        before = ours.card.nr_ready
+        while len(got) < len(wire) and (sent == len(frames) or ours.card.nr_ready == before):
+            got += peer.recv(3001)
+    assert got == wire
+    assert refusals > 1
+    assert ours.link.statistics["sent"] == len(frames)
+    assert ours.link.statistics["dropped"] == 0
+
+
+@pytest.mark.parametrize(
+    ("length", "vnet"), [(0, False), (10, True), (MOST_BYTES + 1, False), (MOST_BYTES + 11, True), (0xFFFFFFFF, False)]
+)
+def test_a_peer_whose_lengths_make_no_sense_is_let_go(
+    serve: Serve, ends: tuple[int, socket.socket], length: int, vnet: bool
+) -> None:
+    descriptor, peer = ends
+    ours = serve(StreamLink(descriptor, vnet=vnet))
+    good = bytes(10 if vnet else 0) + SMALL
+    peer.sendall(framed(good) + length.to_bytes(4, "big") + framed(good))
+    assert ours.carrier() is False
+    assert not ours.link.carrier
+    assert ours.link.reason == f"the peer sent a frame of {length} bytes"
+    assert ours.card.received == [Packet(SMALL)]
+    assert peer.recv(1) == b""
+
+
+def test_frames_without_sense_are_refused_one_by_one(serve: Serve, ends: tuple[int, socket.socket]) -> None:
+    descriptor, peer = ends
+    ours = serve(StreamLink(descriptor, vnet=True))
+    nonsense = [
+        (0, 0, 0, 0, 0, 0, b"runt"),
+        (1, 0, 0, 0, 50, 9, SMALL),  # a checksum behind its end
+        (1, 0, 0, 0, 4, 0, SMALL),  # within the addresses
+        (1, 1, 54, 0, 34, 16, SMALL),  # segments of no bytes
+        (0, 1, 54, 1448, 0, 0, SMALL),  # that have no checksum
+        (1, 7, 54, 1448, 34, 16, SMALL),
+    ]
+    peer.sendall(framed(*[struct.pack("=BBHHHH", *header) + data for *header, data in nonsense], bytes(10) + SMALL))
+    assert ours.card.wait() == [Packet(SMALL)]
+    assert ours.link.statistics["refused"] == len(nonsense)
+
+
+def test_a_peer_that_goes_takes_the_carrier_along_and_what_is_sent_is_dropped(
+    serve: Serve, ends: tuple[int, socket.socket]
+) -> None:
+    descriptor, peer = ends
+    ours = serve(StreamLink(descriptor))
+    assert ours.link.carrier
+    while ours.card.send(bytes(60000)):
+        pass
+    peer.close()
+    assert ours.carrier() is False
+    assert ours.card.nr_ready == 1
+    assert ours.card.send(SMALL, SMALL) == 2
+    assert ours.link.statistics["dropped"] == 2
+    assert ours.link.reason in ("the peer closed the connection", "the connection broke: Connection reset by peer")
+
+
+def test_a_link_goes_on_over_another_socket(serve: Serve, ends: tuple[int, socket.socket]) -> None:
+    descriptor, peer = ends
+    ours = serve(StreamLink(descriptor))
+    peer.sendall(framed(SMALL)[:-1])
+    again, others = socket.socketpair()
+    with others:
+        with pytest.raises(ValueError, match="the link has a peer"):
+            ours.link.resume(again.fileno())
+        peer.close()
+        assert ours.carrier() is False
+        ours.link.resume(again.detach())
+        assert ours.carrier() is True
+        others.sendall(framed(SMALL))
+        assert ours.card.wait() == [Packet(SMALL)]
+        assert ours.link.reason is None
+
+
+def test_who_connects_is_the_peer_and_then_the_next(serve: Serve, tmp_path: Path) -> None:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "link"))
+    listener.listen()
+    ours = serve(StreamLink(listener=listener.detach()))
+    assert ours.card.send(SMALL) == 1
+    assert ours.link.statistics["dropped"] == 1
+    for _ in range(2):
+        with socket.socket(socket.AF_UNIX) as peer:
+            peer.connect(str(tmp_path / "link"))
+            assert ours.carrier() is True
+            peer.sendall(framed(SMALL))
+            assert ours.card.wait() == [Packet(SMALL)]
+        assert ours.carrier() is False
+
+
+def test_a_closed_link_leaves_no_descriptor(ends: tuple[int, socket.socket]) -> None:
+    descriptor, peer = ends
+    link = StreamLink(descriptor)
+    link.close()
+    link.close()
+    assert peer.recv(1) == b""
+    assert not link.carrier
