@@ -19,7 +19,7 @@ cdef enum:
     HEAD = 256
     MOST_BYTES = 65535 + 18         # an IP datagram of the greatest length, an Ethernet header, a VLAN tag
     LEAST_BYTES = 14                # an Ethernet header
-    MOST_PARTS = 24
+    MOST_PARTS = 48                 # 64 KB of segments that arrived one by one
     BATCH = 64                      # frames that are handed on in one call at the most
 
 cdef enum:                          # VnetHeader.flags
