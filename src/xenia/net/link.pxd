@@ -14,7 +14,7 @@ cdef class LinkSource(Source):
 
 cdef class Link(Port):
     cdef readonly LinkSource source     # for the loop on whose thread frames come
-    cdef object changed
+    cdef list listeners                 # to its carrier
     cdef Lock lock                      # "link": guards what `send` writes, and what follows
     cdef int descriptor                 # -1: none, now
     cdef volatile bint carries

@@ -23,8 +23,8 @@ class Link(Port):
     def close(self) -> None:
         """Leave the loop, and close.  Again does nothing.  Not on the loop's thread.  Precondition: nobody is at it."""
         ...
-    def on_carrier(self, call: Callable[[bool], object] | None) -> None:
-        """Have that called with what `carrier` is, soon after it changed.
+    def on_carrier(self, call: Callable[[bool], object]) -> None:
+        """Have that called, too, with what `carrier` is, soon after it changed.
 
         It is called on the loop's thread, which it must neither keep nor wait for, and which may ask the host for no
         more than its kind may.

@@ -34,8 +34,8 @@ cdef class LinkSource(Source):
         self.link.serve(polls)
 
     cdef void notice(self) noexcept:
-        if self.link.changed is not None:
-            self.link.changed(self.link.carries)
+        for call in list(self.link.listeners):
+            call(self.link.carries)
 
 
 cdef class Link(Port):
@@ -48,6 +48,7 @@ cdef class Link(Port):
     def __init__(self, descriptor: int = -1) -> None:
         self.source = LinkSource()
         self.source.link = self
+        self.listeners = []
         if descriptor >= 0:
             os.set_blocking(descriptor, False)
             self.carries = True
@@ -61,19 +62,19 @@ cdef class Link(Port):
         """Leave the loop, and close.  Again does nothing.  Not on the loop's thread.  Precondition: nobody is at it."""
         if self.source.loop is not None:
             self.source.loop.remove(self.source)
-        self.changed = None
+        self.listeners.clear()
         with nogil:
             lock(&self.lock)
             self.lose("it was closed", 0)
             unlock(&self.lock)
 
-    def on_carrier(self, call: Callable[[bool], object] | None) -> None:
-        """Have that called with what `carrier` is, soon after it changed.
+    def on_carrier(self, call: Callable[[bool], object]) -> None:
+        """Have that called, too, with what `carrier` is, soon after it changed.
 
         It is called on the loop's thread, which it must neither keep nor wait for, and which may ask the host for no
         more than its kind may.
         """
-        self.changed = call
+        self.listeners.append(call)
 
     @property
     def carrier(self) -> bool:

@@ -6,6 +6,7 @@ from xenia.jail.kinds import Kind
 from xenia.machine.thread import HostThread
 from xenia.net.link import Link
 from xenia.net.loop import Loop
+from xenia.net.port import Port
 
 
 class LinkThread:
@@ -18,11 +19,13 @@ class LinkThread:
         self.loop = Loop()
         self._thread = HostThread(self.loop.run, name, Kind.LINK)
 
-    def add(self, link: Link) -> None:
-        """Serve it too.  OSError(EAGAIN) where the host gives no thread.  It leaves when it is closed."""
+    def add(self, port: Port) -> None:
+        """Serve it too, if it is a link, until it is closed.  OSError(EAGAIN) where the host gives no thread."""
+        if not isinstance(port, Link):
+            return
         if self._thread.ident is None:
             self._thread.start()
-        self.loop.add(link.source)
+        self.loop.add(port.source)
 
     def close(self) -> None:
         """End.  Again does nothing.  Not on the thread itself."""

@@ -1,0 +1,161 @@
+"""Links by their words: opened with names and rights, made of descriptors alone."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from xenia.errors import ConfigError
+from xenia.net import passt, sockets
+from xenia.net.links import KINDS, LinkSpec, make_link, open_link, parse_link
+from xenia.net.thread import LinkThread
+from xenia.testing.net import Card
+from xenia.testing.packet import Packet
+
+FRAME = bytes(range(60))
+LARGE = Packet(bytes(range(256)) * 250, flags=1, gso_type=1, hdr_len=54, gso_size=1448, csum_start=34, csum_offset=16)
+Plug = Callable[..., Card]
+
+
+@pytest.fixture
+def plug() -> Iterator[Plug]:
+    """Makes a link by its words, served until the test's end, with a card at it."""
+    with ExitStack() as stack:
+        thread = LinkThread()
+        stack.callback(thread.close)
+
+        def plug(words: str, *options: str) -> Card:
+            opened = open_link(parse_link(words, options))
+            port = make_link(opened.spec, opened.descriptors)
+            card = Card(port)
+            stack.callback(port.close)
+            stack.callback(card.close)
+            thread.add(port)
+            return card
+
+        yield plug
+
+
+def unused_port() -> int:
+    """One of TCP's."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.mark.parametrize("options", [(), ("vnet=on",)])
+def test_two_links_meet_at_a_path(plug: Plug, tmp_path: Path, options: tuple[str, ...]) -> None:
+    one = plug(f"socket=listen:{tmp_path}/link", *options)
+    other = plug(f"socket={tmp_path}/link", *options)
+    sent = LARGE if options else Packet(FRAME)
+    assert other.send(sent) == 1
+    assert one.wait() == [sent]
+    assert one.send(sent) == 1
+    assert other.wait() == [sent]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "", "[::1]"])
+def test_two_links_meet_at_a_port(plug: Plug, host: str) -> None:
+    place = f"{host}:{unused_port()}"
+    one, other = plug(f"socket=listen:{place}"), plug(f"socket={place}")
+    assert other.send(FRAME) == 1
+    assert one.wait() == [Packet(FRAME)]
+
+
+def test_only_the_same_user_connects_and_a_socket_left_behind_is_in_nobodys_way(plug: Plug, tmp_path: Path) -> None:
+    path = tmp_path / "link"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    one = plug(f"socket=listen:{path}")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    with pytest.raises(ConfigError, match=r"cannot listen for a link at .*: Address already in use"):
+        open_link(parse_link(f"socket=listen:{path}"))
+    other = plug(f"socket={path}")
+    assert other.send(FRAME) == 1
+    assert one.wait() == [Packet(FRAME)]
+
+
+def test_where_nobody_listens_one_is_told_what_to_do(tmp_path: Path) -> None:
+    for place in (f"{tmp_path}/link", f"127.0.0.1:{unused_port()}"):
+        with pytest.raises(ConfigError, match=f"nobody listens there.*socket=listen:{place}"):
+            open_link(parse_link(f"socket={place}"))
+
+
+@pytest.mark.parametrize(
+    ("words", "options", "told"),
+    [
+        ("token-ring", (), "there is no link 'token-ring'; there are null, socket"),
+        ("socket", (), "'socket' names nothing: socket=NAME"),
+        ("null=x", (), "'null' takes no name"),
+        ("null", ("vnet=on",), "'null' knows no 'vnet=on'"),
+        ("socket=listen:", (), "names no place"),
+        ("socket=127.0.0.1:70000", (), "'70000' is no port"),
+        ("socket=no-such-host.invalid:7000", (), "no host is called 'no-such-host.invalid'"),
+        ("socket=/x", ("vnet=maybe",), "write on or off"),
+    ],
+)
+def test_words_without_sense_are_told_in_one_line(words: str, options: tuple[str, ...], told: str) -> None:
+    with pytest.raises(ConfigError, match=told) as error:
+        open_link(parse_link(words, options))
+    assert "\n" not in str(error.value)
+
+
+def test_a_null_link_takes_all(plug: Plug) -> None:
+    assert plug("null").send(FRAME) == 1
+
+
+def test_what_is_opened_may_be_given_up(tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    opened = open_link(parse_link(f"socket=listen:{tmp_path}/link"))
+    assert opened.spec == LinkSpec("socket", f"listen:{tmp_path}/link")
+    opened.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_passt_is_told_what_to_forward_and_nothing_else_of_the_host(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = tmp_path / "passt"
+    program.write_text(
+        f"#!{sys.executable}\nimport os, sys\nopen('{tmp_path}/told', 'w').write(' '.join(sys.argv[1:]))\n"
+        "os.write(int(sys.argv[2]), b'ready')\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    forwards = ("forward=tcp:127.0.0.1:2222:22", "forward=udp:[::1]:5353:53")
+    opened = open_link(parse_link("passt", forwards, mtu=1400))
+    with socket.socket(fileno=opened.descriptors[0]) as ours:
+        assert ours.recv(10) == b"ready"
+        assert ours.recv(10) == b""  # its end is its alone
+    told = (tmp_path / "told").read_text().split()[2:]
+    assert told == [
+        "--quiet", "--no-map-gw", "--mtu", "1400", "--tcp-ports", "127.0.0.1/2222:22", "--udp-ports", "::1/5353:53",
+    ]  # fmt: skip
+
+
+def test_passt_that_is_not_there_or_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigError, match="passt is not installed: install the package passt"):
+        passt.start([], 1500)
+    program = tmp_path / "passt"
+    program.write_text("#!/bin/sh\necho No interfaces with a default route >&2\nexit 1\n")
+    program.chmod(0o755)
+    with pytest.raises(ConfigError, match="passt does not start: No interfaces with a default route"):
+        passt.start([], 1500)
+
+
+def test_every_kind_is_parsed_by_its_word() -> None:
+    for word, kind in KINDS.items():
+        assert parse_link(f"{word}=x" if kind.named else word).kind == word
+
+
+def test_a_place_is_a_path_or_a_host_and_a_port() -> None:
+    assert not sockets.listens("/run/link")
+    assert sockets.listens("listen:/run/link")
