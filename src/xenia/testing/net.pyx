@@ -25,11 +25,6 @@ cdef object packet_of(const Frame *frame):
 cdef class Batch:
     """Packets as frames, each in two parts where it is longer than HEAD."""
 
-    cdef Frame frames[BATCH]
-    cdef iovec parts[2 * BATCH]
-    cdef list held
-    cdef int count
-
     def __init__(self, packets: Iterable[Packet | bytes]) -> None:
         cdef Frame *frame
         cdef iovec *parts
