@@ -55,6 +55,10 @@ class Door:
         """What gives another connection to that server later, on any thread; None where nothing does."""
         return lambda: self.connect(path)
 
+    def taken(self, names: Iterable[str]) -> dict[str, int] | None:
+        """What came from elsewhere under these names; None where nothing comes and all is to be opened."""
+        return None
+
     is_recording = False  # what is connected is for somebody else: it is not to be talked to
 
 
@@ -169,6 +173,9 @@ class Handed(Door):
         descriptor = self._take(NAMELESS)
         os.ftruncate(descriptor, 0)
         return descriptor
+
+    def taken(self, names: Iterable[str]) -> dict[str, int] | None:
+        return {name: self._take(name) for name in names}
 
     def close(self) -> None:
         """Close what nobody wanted."""

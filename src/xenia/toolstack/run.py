@@ -26,7 +26,8 @@ from xenia.toolstack.guest.verbs import Destroy, Start, Wait
 from xenia.toolstack.isolation.jailed import Janitor, wall_in
 from xenia.toolstack.machine.limits import cgroup_limit, check_limits
 from xenia.toolstack.machine.machine import store_place
-from xenia.toolstack.provision.boot import Words, prepare, screen_of
+from xenia.toolstack.networks.cards import Cards
+from xenia.toolstack.provision.boot import Boot, Words, prepare, screen_of
 from xenia.xenstore.server import listen
 
 
@@ -92,11 +93,10 @@ def run(config: MachineConfig, words: RunWords, *, verbose: bool = False, violat
     ConfigError: there is no such kernel, or it cannot boot, or the memory is not there.
     """
     terminal = Terminal(keys=not config.command)
-    screen = screen_of(terminal.size()) if terminal.is_tty else None
-    boot = prepare(config, words, screen=screen, quiet=bool(config.command) and not verbose)
-    _look_at_host(config, words)
-    guest = Guest(config)
     with ExitStack() as stack:
+        networks, boot = _prepare(config, words, terminal, verbose, stack)
+        _look_at_host(config, words)
+        guest = Guest(config)
         waker = stack.enter_context(closing(Waker()))
         output = stack.enter_context(closing(Output(1, waker.wake)))
         errors = stack.enter_context(closing(Output(2)))
@@ -121,7 +121,7 @@ def run(config: MachineConfig, words: RunWords, *, verbose: bool = False, violat
         store = _store(config, stack)
         sockets = control.path.parent if control is not None else None
         walls = (lambda: wall_in(violation_status, sockets)) if config.jail else _stay
-        guest.do(Build(boot, line.receive, store, walls))
+        guest.do(Build(boot, line.receive, store, walls, networks.finish))
         rebuild, reboots = None, Reboots()
         if config.on_reboot == "restart" or (config.on_reboot is None and terminal.is_tty and not config.command):
             rebuild = Rebuild(boot, line.receive)
@@ -141,6 +141,19 @@ def run(config: MachineConfig, words: RunWords, *, verbose: bool = False, violat
             _destroy(guest, words)
             session.close()
         return _outcome(ended, guest, line, output, reboots)
+
+
+def _prepare(
+    config: MachineConfig, words: RunWords, terminal: Terminal, verbose: bool, stack: ExitStack
+) -> tuple[Cards, Boot]:
+    """What to boot, and the networks of its cards: their processes come to be while the kernel is prepared."""
+    screen = screen_of(terminal.size()) if terminal.is_tty else None
+    networks = Cards(config.name, () if config.cards is None and config.is_demo else config.cards, words.warn)
+    stack.callback(networks.close)
+    boot = prepare(config, words, screen=screen, quiet=bool(config.command) and not verbose)
+    if boot.is_demo and config.cards is None:
+        networks.close()
+    return networks, boot
 
 
 def _look_at_host(config: MachineConfig, words: RunWords) -> None:

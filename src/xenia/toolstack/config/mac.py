@@ -24,7 +24,7 @@ def parse_mac(text: str) -> str:
     return mac
 
 
-def stable_mac(guest: str, card: int, place: str = "", taken: Collection[str] = ()) -> str:
+def stable_mac(guest: str, card: int, place: str = "", taken: Collection[str | None] = ()) -> str:
     """The address of a guest's card of that number: always the same one, but for those that others have already.
 
     place   on what network, where a guest of that name may be elsewhere, too

@@ -15,6 +15,7 @@ from xenia.storage.size import MIB, UNITS, parse_size
 if TYPE_CHECKING:
     from xenia.toolstack.config.device import DeviceConfig
     from xenia.toolstack.config.disk import DiskConfig
+    from xenia.toolstack.config.net import NetConfig
 
 __all__ = ["MIB", "MachineConfig", "format_size", "host_memory", "parse_size"]
 
@@ -24,6 +25,7 @@ OnReboot = Literal["restart", "end"]
 ON_REBOOT: tuple[str, ...] = get_args(OnReboot)
 
 DEMO = "demo"  # the kernel, and the flavour, that is built into Xenia
+NAME = "guest"  # of a guest that is given none
 FLAVOURS = ("amd64", "cloud-amd64", DEMO)
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}")
@@ -50,7 +52,8 @@ class MachineConfig:
 
     `kernel` None means the package of `flavour`; that one None, the usual flavour or, failing that, the demo guest.
     `modules` None means: beside the kernel, in its build tree or where it is installed. `machine_memory` None means
-    what the guest needs. Sizes are bytes. `devices`, of any kind, are what it gets besides `disks`. `on_reboot` None
+    what the guest needs. Sizes are bytes. `cards` are its network cards; None is one on a network of its own, where the
+    host can give that. `devices`, of any kind, are what it gets besides. `on_reboot` None
     means a restart where somebody looks at the console, and the end elsewhere. `environment` and `directory` are the
     command's or shell's: what it finds besides what all have. `timeout`: seconds that the guest may take. `xenstore` is
     Machine's `xenstore_socket`; `jail`, whether the process is to be walled in.
@@ -63,7 +66,7 @@ class MachineConfig:
     append: str = ""
     memory: int = 256 * MIB
     machine_memory: int | None = None
-    name: str = "guest"
+    name: str = NAME
     clock: Clock = "real"
     scatter: int | None = None
     flavour: str | None = None
@@ -71,6 +74,7 @@ class MachineConfig:
     environment: Mapping[str, str] = field(default_factory=dict)
     directory: str = "/"
     disks: tuple[DiskConfig, ...] = ()
+    cards: tuple[NetConfig, ...] | None = ()
     devices: tuple[DeviceConfig, ...] = ()
     on_reboot: OnReboot | None = None
     xenstore: str | bool | None = None

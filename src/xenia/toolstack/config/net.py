@@ -11,13 +11,19 @@ Words for the card are those of xl-network-configuration(5), so that what is wri
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable, Collection
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol, Self, cast
 
 from xenia.errors import ConfigError
-from xenia.toolstack.config.device import DeviceConfig
+from xenia.storage.door import door
+from xenia.toolstack.config.device import Backing, DeviceConfig
 from xenia.toolstack.config.forward import Forward, parse_forward
 from xenia.toolstack.config.mac import parse_mac, stable_mac
 from xenia.toolstack.config.rate import parse_rate
@@ -82,6 +88,33 @@ class NetConfig(DeviceConfig):
         """The same by name, as plain data."""
         return asdict(self)
 
+    def open(self) -> Backing:
+        """The way to the network.  Within `handed` it is made of what came, and elsewhere opened.  ConfigError."""
+        opening = _opening()
+        if (files := door().taken(opening.names(self))) is not None:
+            return cast(Backing, opening.assemble(self, files))
+        return cast(Backing, opening.begin(self).finish())
+
+    def begin(self) -> Begun:
+        """Begin what takes a while; see Begun."""
+        return cast(Begun, _opening().begin(self))
+
+    @contextmanager
+    def opened(self) -> Iterator[list[tuple[str, int]]]:
+        """What the way to the network needs.  A network of the guest's own is started."""
+        files = self.begin().files()
+        try:
+            yield list(files.items())
+        finally:
+            for descriptor in files.values():
+                os.close(descriptor)
+
+    def within(self, folder: Path) -> Self:
+        """The same for a process in another folder."""
+        if self.link_kind == "socket" and ("/" in self.link or ":" not in self.link):
+            return replace(self, link=f"socket={folder / self.link_name}")
+        return self
+
     def check(self) -> None:
         """ConfigError where words that come from anywhere describe no card."""
         said = replace(self, link="null") if self.link == "network" else self
@@ -118,12 +151,51 @@ class NetConfig(DeviceConfig):
         """The same with more ports forwarded."""
         return replace(self, options=(*self.options, *(f"forward={forward}" for forward in forwards)))
 
-    def for_guest(self, guest: str, number: int, taken: Collection[str] = ()) -> NetConfig:
+    def for_guest(self, guest: str, number: int, taken: Collection[str | None] = ()) -> NetConfig:
         """The same as the card of that guest, with a MAC: the one that comes of its name, or another where one of those
         taken is it."""
         place = "" if self.link_kind in ("user", "bridge", "network") else self.link
         mac = self.mac if self.mac is not None else stable_mac(guest, number, place, taken)
         return replace(self, guest=guest, number=number, mac=mac)
+
+
+class Begun(Protocol):
+    """A way to a network that was begun."""
+
+    def files(self) -> dict[str, int]:
+        """Wait until it is there; the descriptors that it is made of, which are the caller's.  ConfigError."""
+
+    def finish(self) -> Backing:
+        """Wait until it is there, and make it.  ConfigError."""
+
+    def close(self) -> None:
+        """Nobody wants it any more.  Again does nothing, and so it does after one of the others."""
+
+
+def _opening() -> Any:
+    """Who opens them stands above, on what it takes to have a network's process; words need none of that."""
+    return import_module("xenia.toolstack.networks.opening")
+
+
+def for_guest(cards: Sequence[NetConfig], guest: str) -> tuple[NetConfig, ...]:
+    """The cards of one guest, each with a number and a MAC of its own.  ConfigError where two want the same."""
+    if len(cards) > MOST_CARDS:
+        raise ConfigError(f"a guest has {MOST_CARDS} network cards at the most, not {len(cards)}")
+    if not cards:
+        return ()
+    numbers = {card.number for card in cards if card.number is not None}
+    free = (number for number in range(2 * MOST_CARDS) if number not in numbers)
+    taken = {card.mac for card in cards}
+    found: list[NetConfig] = []
+    for card in cards:
+        one = card.for_guest(guest, card.number if card.number is not None else next(free), taken)
+        taken |= {one.mac}
+        found.append(one)
+    for what, values in (("number", Counter(one.number for one in found)), ("MAC", Counter(one.mac for one in found))):
+        value, times = values.most_common(1)[0]
+        if times > 1:
+            raise ConfigError(f"two network cards of one guest have the {what} {value}")
+    return tuple(found)
 
 
 def parse_net(text: str) -> NetConfig | None:

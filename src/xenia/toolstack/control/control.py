@@ -13,7 +13,6 @@ import json
 import logging
 import os
 import socket
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -22,26 +21,13 @@ from typing import Any, NamedTuple
 
 from xenia.errors import ConfigError
 from xenia.toolstack.config.device import MOST_DESCRIPTORS
+from xenia.toolstack.runtime import runtime_directory
 
 _log = logging.getLogger(__name__)
 
 _LONGEST_REQUEST = 65536
 _PATIENCE = 5.0  # seconds for a client to say its line, and for a guest to answer
 _SHORT = 2.0  # seconds for each of many
-
-
-def runtime_directory() -> Path:
-    """Where the sockets are; made when it is not there.  ConfigError when it is somebody else's or cannot be made."""
-    base = os.environ.get("XDG_RUNTIME_DIR", "")
-    own = os.path.isabs(base) and os.access(base, os.W_OK)
-    path = Path(base, "xenia") if own else Path(tempfile.gettempdir(), f"xenia-run-{os.getuid()}")
-    try:
-        path.mkdir(mode=0o700, exist_ok=True)
-        if path.is_symlink() or path.stat().st_uid != os.getuid():
-            raise ConfigError(f"{path} belongs to someone else; set XDG_RUNTIME_DIR to a directory of yours")
-    except OSError as error:
-        raise ConfigError(f"cannot make {path}: {error.strerror} (set XDG_RUNTIME_DIR)") from None
-    return path
 
 
 Handler = Callable[[Mapping[str, Any]], object]

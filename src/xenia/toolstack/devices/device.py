@@ -72,6 +72,10 @@ class Device(ABC):
         assert self.config.name is not None
         return self.config.name
 
+    def is_called(self, name: str) -> bool:
+        """Whether an operator means it by that."""
+        return name == self.name
+
     @property
     @abstractmethod
     def state(self) -> XenbusState:
@@ -152,12 +156,20 @@ class Site(Protocol):
     def domid(self) -> int: ...
 
     @property
+    def name(self) -> str:
+        """What the guest is called."""
+
+    @property
     def driver_domain(self) -> bool:
         """Whether it serves devices itself."""
 
     @property
     def devices(self) -> Sequence[Device]:
         """What is plugged in; those that were removed may be among them."""
+
+    @property
+    def neighbours(self) -> Sequence[Device]:
+        """What is plugged into the other domains of its machine."""
 
     @property
     def foreign(self) -> Foreign:

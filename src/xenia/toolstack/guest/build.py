@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 
 from xenia.storage.door import leaving
 from xenia.toolstack.config.device import Backing, DeviceConfig
+from xenia.toolstack.config.net import NetConfig
 from xenia.toolstack.guest.guest import Guest
 from xenia.toolstack.guest.state import State
 from xenia.toolstack.guest.verbs import Verb
@@ -25,8 +26,10 @@ class Build(Verb[None]):
 
     store       where clients of the xenstore connect; else what the configuration says
     wall_in     called once all is open that has a name on the host
+    cards       waits for the networks that were begun, of which it needs nothing but what is open already: the
+                guest's network cards, in the place of those in its configuration, and what each stands on
 
-    Both are for a machine of the guest's own.  ConfigError: no such memory, a disk that cannot be opened, or a kernel
+    All are for a machine of the guest's own.  ConfigError: no such memory, a disk that cannot be opened, or a kernel
     that cannot boot as a PV guest.
     """
 
@@ -34,6 +37,7 @@ class Build(Verb[None]):
     sink: Callable[[bytes], None]
     store: socket.socket | None = None
     wall_in: Callable[[], None] = lambda: None
+    cards: Callable[[], Sequence[tuple[DeviceConfig, Backing]]] | None = None
 
     legal = frozenset({State.DEFINED})
     name = "build"
@@ -45,22 +49,24 @@ class Build(Verb[None]):
         config = guest.config
         memory = config.machine_memory or Machine.memory_for(config.memory)
         store = self.store if self.store is not None else config.xenstore
-        behind: list[Backing] = []
+        devices: list[tuple[DeviceConfig, Backing]] = []
         machine: Machine | None = None
         try:
             with leaving() if config.jail else nullcontext():
-                for device in _devices(guest):
-                    behind.append(device.open())
+                for device in _devices(guest) if self.cards is None else _but_cards(guest):
+                    devices.append((device, device.open()))
             self.wall_in()
             machine = Machine(memory, scatter=config.scatter, xenstore_socket=store, jail=config.jail)
             domain = _domain(guest, machine, self.boot, self.sink)
-            for device, opened in zip(_devices(guest), behind, strict=True):
+            if self.cards is not None:
+                devices += self.cards()
+            for device, opened in devices:
                 domain.attach(device, opened)
         except BaseException:
             with Releases() as releases:
                 if machine is not None:
                     releases.do(machine.close)
-                for opened in behind:
+                for _, opened in devices:
                     if not opened.closed:
                         releases.do(opened.close)
             raise
@@ -121,6 +127,11 @@ class Rebuild(Verb[None]):
 
 
 def _devices(guest: Guest) -> tuple[DeviceConfig, ...]:
+    cards = guest.config.cards
+    return (*_but_cards(guest), *((NetConfig().for_guest(guest.config.name, 0),) if cards is None else cards))
+
+
+def _but_cards(guest: Guest) -> tuple[DeviceConfig, ...]:
     return (*guest.config.disks, *guest.config.devices)
 
 

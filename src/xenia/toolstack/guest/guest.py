@@ -77,7 +77,7 @@ class Guest:
         """Its device of that kind and name.  ConfigError when there is none."""
         there = [device for device in self.require_domain().devices if device.kind == kind and not device.removed]
         for device in there:
-            if device.name == name:
+            if device.is_called(name):
                 return device
         what = KINDS[kind].what
         raise ConfigError(

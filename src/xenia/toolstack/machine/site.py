@@ -39,6 +39,11 @@ class DomainSite(ABC):
         return self.handle.domid
 
     @property
+    def neighbours(self) -> list[Device]:
+        """What is plugged into the other domains of the machine."""
+        return [device for other in self._house.domains if other is not self for device in other.devices]
+
+    @property
     def foreign(self) -> Foreign:
         """The domain as its backends see it: what it grants to domain 0, and the ports it opens for it."""
         return self._foreign

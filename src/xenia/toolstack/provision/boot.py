@@ -67,11 +67,15 @@ class Screen:
 
 @dataclass(frozen=True)
 class Boot:
-    """A kernel, resolved for loading or its bytes; its RAM disk, and its command line."""
+    """A kernel, resolved for loading or its bytes; its RAM disk, and its command line.
+
+    is_demo   whether it is the guest that is built in, which has no use for a network card
+    """
 
     kernel: ElfKernel | bytes
     ramdisk: bytes
     command_line: str
+    is_demo: bool = False
 
 
 def prepare(config: MachineConfig, words: Words, *, screen: Screen | None = None, quiet: bool = False) -> Boot:
@@ -174,7 +178,7 @@ def _demo(config: MachineConfig) -> Boot:
     image = embedded()
     if image is None:
         raise ConfigError(f"the '{DEMO}' guest is missing: building the package found no C compiler for x86-64")
-    return Boot(load_elf(image.read_bytes(), DEMO), b"", config.append)
+    return Boot(load_elf(image.read_bytes(), DEMO), b"", config.append, is_demo=True)
 
 
 def _agent_config(config: MachineConfig, modules: tuple[str, ...], screen: Screen | None) -> AgentConfig:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from xenia.errors import ConfigError
-from xenia.toolstack.control.control import ControlServer, ask, ask_all, runtime_directory
+from xenia.toolstack.control.control import ControlServer, ask, ask_all
+from xenia.toolstack.runtime import runtime_directory
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 import pytest
 
@@ -62,7 +63,9 @@ def test_a_disk_whose_requests_never_end_is_told_of_and_closed_once_they_have(mo
 class Desk:
     """What a disk has of its domain: see devices/device.py's Site."""
 
+    name = "guest"
     driver_domain = False
+    neighbours: Sequence[Device] = ()
 
     def __init__(self, server: Server, guest: MemoryGuest) -> None:
         self.foreign = MemoryForeign(guest)

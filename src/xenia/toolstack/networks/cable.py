@@ -1,0 +1,62 @@
+"""What a card is plugged into, open: the way from the card to its network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from xenia.net.link import Link
+from xenia.net.port import Port
+from xenia.net.service.client import NetworkClient
+from xenia.net.thread import LinkThread
+from xenia.toolstack.releases import Releases
+
+
+class Cable:
+    """A port, what lies behind it, and who serves that.  It outlives the card: a guest that reboots has the same one.
+
+    port        where the card is plugged in
+    network     the process behind it, where that is the cable's own and ends with it
+    """
+
+    def __init__(self, port: Port, link: Link | None = None, network: NetworkClient | None = None) -> None:
+        """link   what frames come from, where a thread has to wait for them"""
+        self.port = port
+        self.network = network
+        self._link = link
+        self._thread: LinkThread | None = None
+        self._closed = False
+
+    def begin(self, on_carrier: Callable[[bool], object]) -> None:
+        """Bring frames from now on, on a thread of its own, and say whether anybody is at the other end: now, and
+        whenever that changes.  Again tells the one who said so last.  OSError: the host gives no thread."""
+        if self._link is None:
+            return
+        self._link.on_carrier(on_carrier)
+        if self._thread is None:
+            thread = LinkThread()
+            thread.add(self._link)
+            self._thread = thread
+        on_carrier(self._link.carrier)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed
+
+    @property
+    def statistics(self) -> dict[str, Any]:
+        """What passed, as plain data."""
+        return dict(self._link.statistics) if self._link is not None else {}
+
+    def close(self) -> None:
+        """Let go of the network.  Again does nothing.  Precondition: no card is plugged in."""
+        if self._closed:
+            return
+        self._closed = True
+        with Releases() as releases:
+            releases.do(self.port.close)
+            if self._thread is not None:
+                releases.do(self._thread.close)
+            if self.network is not None:
+                releases.do(self.network.close)

@@ -1,0 +1,62 @@
+"""The network cards of a guest that is about to be built."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from xenia.errors import ConfigError
+from xenia.toolstack.config.net import NetConfig
+from xenia.toolstack.networks.cable import Cable
+from xenia.toolstack.networks.opening import Opening, begin
+
+
+class Cards:
+    """Begins their networks, so that they come to be while a kernel is prepared."""
+
+    def __init__(self, guest: str, cards: Sequence[NetConfig] | None, warn: Callable[[str], None]) -> None:
+        """cards   None: one, on a network of the guest's own, that nobody asked for.  Where that cannot be had there
+                   is a word to the operator, and none.
+
+        ConfigError.
+        """
+        self._asked = cards is not None
+        self._warn = warn
+        self._begun: list[tuple[NetConfig, Opening]] = []
+        try:
+            for card in cards if cards is not None else (NetConfig().for_guest(guest, 0),):
+                self._begun.append((card, begin(card)))
+        except ConfigError as failure:
+            self.close()
+            self._refuse(failure)
+        except BaseException:
+            self.close()
+            raise
+
+    def finish(self) -> list[tuple[NetConfig, Cable]]:
+        """Wait until they are there; each with what it stands on, which is the caller's.  ConfigError."""
+        begun, self._begun = self._begun, []
+        cables: list[tuple[NetConfig, Cable]] = []
+        try:
+            for card, opening in begun:
+                cables.append((card, opening.finish()))
+        except BaseException as failure:
+            for _, cable in cables:
+                cable.close()
+            for _, opening in begun:
+                opening.close()
+            if not isinstance(failure, ConfigError):
+                raise
+            self._refuse(failure)
+            return []
+        return cables
+
+    def close(self) -> None:
+        """Nobody wants them any more.  Again does nothing."""
+        begun, self._begun = self._begun, []
+        for _, opening in begun:
+            opening.close()
+
+    def _refuse(self, failure: ConfigError) -> None:
+        if self._asked:
+            raise failure
+        self._warn(f"the guest has no network: {failure} (--net none wants none)")
