@@ -36,6 +36,8 @@ cdef void back_put(BackRing *ring, const void *response, uint32_t size) noexcept
 cdef bint back_push(BackRing *ring) noexcept nogil              # publish responses; answers whether to notify
 # ask to be notified of the next request; requests that came meanwhile, or RING_FAULT
 cdef int back_rest(BackRing *ring) noexcept nogil
+# the same of the request with which so many wait
+cdef int back_want(BackRing *ring, uint32_t count) noexcept nogil
 
 # Front end.
 cdef void front_create(FrontRing *ring, void *pages, size_t size, uint32_t entry_size) noexcept nogil

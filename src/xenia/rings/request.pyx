@@ -98,9 +98,11 @@ cdef bint back_push(BackRing *ring) noexcept nogil:
 
 cdef int back_rest(BackRing *ring) noexcept nogil:
     cdef int waiting = back_waiting(ring)
-    if waiting:
-        return waiting
-    store(&ring.sring.req_event, ring.req_cons + 1)
+    return waiting if waiting else back_want(ring, 1)
+
+
+cdef int back_want(BackRing *ring, uint32_t count) noexcept nogil:
+    store(&ring.sring.req_event, ring.req_cons + count)
     mb()
     return back_waiting(ring)
 

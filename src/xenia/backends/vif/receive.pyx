@@ -1,0 +1,217 @@
+"""What a queue's guest is given: from the network into the pages that it posted.
+
+Whoever has a frame for the guest copies it, on its own thread, straight into the guest's pages.  Where there are too
+few of them, a bounded number of bytes is kept until the guest posts more; the rest is dropped, and whoever sends loses
+no time to a guest that does not take.
+"""
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
+from posix.unistd cimport write
+
+from xenia.abi.netif cimport (
+    NETIF_RSP_ERROR, NETRXF_csum_blank, NETRXF_data_validated, NETRXF_extra_info, NETRXF_more_data,
+    XEN_NETIF_CTRL_HASH_ALGORITHM_NONE, XEN_NETIF_EXTRA_FLAG_MORE, XEN_NETIF_EXTRA_TYPE_GSO, XEN_NETIF_EXTRA_TYPE_HASH,
+    XEN_NETIF_GSO_TYPE_TCPV4, XEN_NETIF_GSO_TYPE_TCPV6, netif_extra_info_t, netif_rx_request_t, netif_rx_response_t,
+)
+from xenia.foreign.frames cimport Granted
+from xenia.machine.lock cimport RANK_RECEIVE, lock, lock_init, unlock
+from xenia.machine.paging cimport PAGE_SIZE
+from xenia.net.frame cimport DATA_VALID, GSO_ECN, GSO_TCPV4, GSO_TCPV6, NEEDS_CSUM, Frame
+from xenia.rings.request cimport RING_FAULT, back_push, back_put, back_take, back_waiting, back_want
+
+
+cdef class Receive:
+    """One receive ring."""
+
+    def __cinit__(self):
+        self.wake_fd = -1
+        lock_init(&self.lock, RANK_RECEIVE)
+
+    def __dealloc__(self):
+        self.end()
+
+    cdef void deliver(self, const Frame *frames, const Hash *hashes, int count, int filtered) noexcept nogil:
+        cdef bint notify = False
+        cdef int index
+        lock(&self.lock)
+        self.counts.filtered += filtered
+        if self.fault == NULL:
+            if self.first_kept != NULL:
+                notify = self.drain()
+            for index in range(count):
+                self.take(&frames[index], &hashes[index])
+            notify |= self.push()
+        else:
+            self.counts.received_dropped += count
+        unlock(&self.lock)
+        if notify:
+            self.frames.notify(self.event_port)
+
+    cdef bint drain(self) noexcept nogil:
+        cdef Kept *kept
+        while self.first_kept != NULL and self.put(&self.first_kept.frame, &self.first_kept.hash):
+            kept = self.first_kept
+            self.first_kept = kept.next
+            self.kept_bytes -= sizeof(Kept) + kept.frame.length
+            self.counts.received_late += 1
+            free(kept)
+        return self.push()
+
+    cdef void end(self) noexcept nogil:
+        cdef Kept *kept
+        while self.first_kept != NULL:
+            kept = self.first_kept
+            self.first_kept = kept.next
+            self.counts.received_dropped += 1
+            free(kept)
+        self.kept_bytes = 0
+
+    cdef void take(self, const Frame *frame, const Hash *hash) noexcept nogil:
+        cdef uint8_t gso = frame.header.gso_type & ~GSO_ECN
+        if (gso and not (gso == GSO_TCPV4 and self.abilities.gso_tcpv4 or gso == GSO_TCPV6 and self.abilities.gso_tcpv6)
+                or frame.length > PAGE_SIZE and not self.abilities.sg):
+            self.counts.received_dropped += 1
+        elif self.first_kept != NULL or not self.put(frame, hash):
+            self.keep(frame, hash)
+
+    cdef void keep(self, const Frame *frame, const Hash *hash) noexcept nogil:
+        cdef uint32_t index, at = 0
+        cdef uint32_t room = sizeof(Kept) + frame.length
+        cdef Kept *kept = NULL
+        if self.fault == NULL and self.kept_bytes + room <= MOST_KEPT:
+            kept = <Kept *>malloc(room)
+        if kept == NULL:
+            self.counts.received_dropped += 1
+            return
+        kept.next = NULL
+        kept.frame = frame[0]
+        kept.hash = hash[0]
+        kept.part.iov_base = <uint8_t *>kept + sizeof(Kept)
+        kept.part.iov_len = frame.length
+        kept.frame.parts = &kept.part
+        kept.frame.nr_parts = 1
+        for index in range(frame.nr_parts):
+            memcpy(<uint8_t *>kept.part.iov_base + at, frame.parts[index].iov_base, frame.parts[index].iov_len)
+            at += frame.parts[index].iov_len
+        self.kept_bytes += room
+        if self.first_kept == NULL:
+            self.first_kept = kept
+        else:
+            self.last_kept.next = kept
+        self.last_kept = kept
+
+    # --- Into the guest's pages
+
+    cdef bint put(self, const Frame *frame, const Hash *hash) noexcept nogil:
+        # False: the guest has too few pages for it, and notifies when it has enough.
+        cdef netif_extra_info_t extras[2]
+        cdef uint32_t nr_extras = extra_infos(frame, hash, extras)
+        cdef int needed = nr_extras + (frame.length + PAGE_SIZE - 1) // PAGE_SIZE
+        cdef int waiting = back_waiting(&self.ring)
+        if waiting != RING_FAULT and waiting < needed:
+            waiting = back_want(&self.ring, needed)
+        if waiting == RING_FAULT:
+            self.fail("the receive ring has more requests than it can hold")
+        if waiting < needed:
+            return False
+        self.fill(frame, extras, nr_extras)
+        return True
+
+    cdef void fill(self, const Frame *frame, const netif_extra_info_t *extras, uint32_t nr_extras) noexcept nogil:
+        cdef netif_rx_response_t response
+        cdef netif_rx_request_t request
+        cdef Cursor cursor
+        cdef uint32_t left = frame.length
+        cdef uint32_t index, count
+        cdef bint failed = False
+        cursor.part = frame.parts
+        cursor.at = 0
+        response.offset = 0
+        response.flags = self.flags_of(frame)
+        if nr_extras:
+            response.flags |= NETRXF_extra_info
+        while left:
+            count = min(left, <uint32_t>PAGE_SIZE)
+            left -= count
+            back_take(&self.ring, &request, sizeof(request))
+            response.id = request.id
+            response.status = count
+            if left:
+                response.flags |= NETRXF_more_data
+            if not self.fill_page(request.gref, &cursor, count):
+                response.status = NETIF_RSP_ERROR
+                failed = True
+            back_put(&self.ring, &response, sizeof(response))
+            response.flags = 0
+            for index in range(nr_extras):      # each takes the place of a request
+                back_take(&self.ring, &request, sizeof(request))
+                back_put(&self.ring, &extras[index], sizeof(extras[index]))
+            nr_extras = 0
+        self.count(frame, failed)
+
+    cdef bint fill_page(self, uint32_t gref, Cursor *cursor, uint32_t count) noexcept nogil:
+        # The cursor moves on even where the guest did not grant its page.
+        cdef Granted granted
+        cdef bint held = self.frames.hold(gref, True, &granted) == 0
+        cdef uint32_t now, at = 0
+        while at < count:
+            now = min(count - at, <uint32_t>cursor.part.iov_len - cursor.at)
+            if held:
+                memcpy(granted.memory + at, <uint8_t *>cursor.part.iov_base + cursor.at, now)
+            at += now
+            cursor.at += now
+            if cursor.at == cursor.part.iov_len:
+                cursor.part += 1
+                cursor.at = 0
+        if held:
+            self.frames.release(&granted)
+        return held
+
+    cdef uint32_t flags_of(self, const Frame *frame) noexcept nogil:
+        if frame.header.flags & NEEDS_CSUM:
+            return NETRXF_csum_blank | NETRXF_data_validated
+        return NETRXF_data_validated if frame.header.flags & DATA_VALID else 0
+
+    cdef void count(self, const Frame *frame, bint failed) noexcept nogil:
+        if failed:
+            self.counts.received_errors += 1
+            return
+        self.counts.received += 1
+        self.counts.received_bytes += frame.length
+        self.counts.received_gso += frame.header.gso_type != 0
+        self.counts.received_blank += frame.header.flags & NEEDS_CSUM != 0
+
+    cdef bint push(self) noexcept nogil:
+        if self.ring.rsp_prod == self.ring.rsp_pushed or not back_push(&self.ring):
+            return False
+        self.counts.notifications += 1
+        return True
+
+    cdef void fail(self, const char *reason) noexcept nogil:
+        cdef uint64_t one = 1
+        self.fault = reason
+        write(self.wake_fd, &one, 8)
+
+
+cdef uint32_t extra_infos(const Frame *frame, const Hash *hash, netif_extra_info_t *extras) noexcept nogil:
+    # How many there are.
+    cdef uint32_t count = 0
+    if frame.header.gso_type:
+        memset(extras, 0, sizeof(netif_extra_info_t))
+        extras.type = XEN_NETIF_EXTRA_TYPE_GSO
+        extras.u.gso.size = frame.header.gso_size
+        extras.u.gso.type = (XEN_NETIF_GSO_TYPE_TCPV4 if frame.header.gso_type & ~GSO_ECN == GSO_TCPV4
+                             else XEN_NETIF_GSO_TYPE_TCPV6)
+        count = 1
+    if hash.algorithm != XEN_NETIF_CTRL_HASH_ALGORITHM_NONE:
+        if count:
+            extras.flags = XEN_NETIF_EXTRA_FLAG_MORE
+        memset(&extras[count], 0, sizeof(netif_extra_info_t))
+        extras[count].type = XEN_NETIF_EXTRA_TYPE_HASH
+        extras[count].u.hash.type = hash.type
+        extras[count].u.hash.algorithm = hash.algorithm
+        memcpy(extras[count].u.hash.value, &hash.value, 4)
+        count += 1
+    return count
