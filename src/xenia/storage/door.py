@@ -55,8 +55,8 @@ class Door:
         """What gives another connection to that server later, on any thread; None where nothing does."""
         return lambda: self.connect(path)
 
-    def taken(self, names: Iterable[str]) -> dict[str, int] | None:
-        """What came from elsewhere under these names; None where nothing comes and all is to be opened."""
+    def taken(self, name: str) -> list[int] | None:
+        """All that came from elsewhere under that name; None where nothing comes, and what is needed is opened."""
         return None
 
     is_recording = False  # what is connected is for somebody else: it is not to be talked to
@@ -174,8 +174,10 @@ class Handed(Door):
         os.ftruncate(descriptor, 0)
         return descriptor
 
-    def taken(self, names: Iterable[str]) -> dict[str, int] | None:
-        return {name: self._take(name) for name in names}
+    def taken(self, name: str) -> list[int]:
+        found = [descriptor for other, descriptor in self._left if other == name]
+        self._left = [(other, descriptor) for other, descriptor in self._left if other != name]
+        return found
 
     def close(self) -> None:
         """Close what nobody wanted."""

@@ -61,7 +61,7 @@ class DeviceConfig(ABC):
         return self
 
     @contextmanager
-    def opened(self) -> Iterator[list[tuple[str, int]]]:
+    def opened(self) -> Iterator[tuple[Self, list[tuple[str, int]]]]:
         """All that it needs of the host, by name, opened and locked; for another process, see storage/door.py's
-        `handed`.  MOST_DESCRIPTORS at the most.  ConfigError."""
-        yield []
+        `handed`.  MOST_DESCRIPTORS at the most.  Before that the device, with what was found there.  ConfigError."""
+        yield self, []

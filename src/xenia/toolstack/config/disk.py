@@ -61,7 +61,7 @@ class DiskConfig(DeviceConfig, VbdConfig):
         return replace(self, stack=absolute(self.stack, folder))
 
     @contextmanager
-    def opened(self) -> Iterator[list[tuple[str, int]]]:
+    def opened(self) -> Iterator[tuple[Self, list[tuple[str, int]]]]:
         """The disk is opened whole and closed again, for only what is in it tells what it is based on."""
         with recording() as found:
             try:
@@ -71,7 +71,7 @@ class DiskConfig(DeviceConfig, VbdConfig):
                     raise
             if len(found.opened) > MOST_DESCRIPTORS:
                 raise ConfigError(f"the disk '{self.stack}' has more than {MOST_DESCRIPTORS} files")
-            yield found.opened
+            yield self, found.opened
 
     def _in_sectors(self, layer: Layer) -> Layer:
         unit = self.sector_size

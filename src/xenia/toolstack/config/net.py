@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol, Self, cast
+from typing import Any, Self, cast
 
 from xenia.errors import ConfigError
 from xenia.storage.door import door
@@ -32,8 +32,11 @@ MOST_CARDS = 8  # of one guest
 MOST_QUEUES = 8
 LEAST_MTU, MOST_MTU = 68, 9000
 
+# Who opens them stands above, on what it takes to have a network's process; words need none of that.
+_OPENING = "xenia.toolstack.networks.opening"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}")
 NETWORK_NAME = _NAME
+_TCP = re.compile(r"(\[[^\]]*\]|[^:/]*):\d+")
 
 # What a card may be plugged into, and whether that has a name of the host's behind `=`; with the link's own options.
 LINKS: dict[str, tuple[bool, tuple[str, ...]]] = {
@@ -90,30 +93,33 @@ class NetConfig(DeviceConfig):
 
     def open(self) -> Backing:
         """The way to the network.  Within `handed` it is made of what came, and elsewhere opened.  ConfigError."""
-        opening = _opening()
-        if (files := door().taken(opening.names(self))) is not None:
+        opening = import_module(_OPENING)
+        if (files := door().taken(self.link)) is not None:
             return cast(Backing, opening.assemble(self, files))
-        return cast(Backing, opening.begin(self).finish())
-
-    def begin(self) -> Begun:
-        """Begin what takes a while; see Begun."""
-        return cast(Begun, _opening().begin(self))
+        return cast(Backing, opening.Opening(self).finish())
 
     @contextmanager
-    def opened(self) -> Iterator[list[tuple[str, int]]]:
-        """What the way to the network needs.  A network of the guest's own is started."""
-        files = self.begin().files()
+    def opened(self) -> Iterator[tuple[Self, list[tuple[str, int]]]]:
+        """What the way to the network needs.  A network of the guest's own is started, and is whose has this."""
+        opening = import_module(_OPENING).Opening(self)
         try:
-            yield list(files.items())
+            files = opening.files()
+        except BaseException:
+            opening.close()
+            raise
+        try:
+            yield opening.card, [(self.link, descriptor) for descriptor in files]
         finally:
-            for descriptor in files.values():
+            for descriptor in files:
                 os.close(descriptor)
 
     def within(self, folder: Path) -> Self:
         """The same for a process in another folder."""
-        if self.link_kind == "socket" and ("/" in self.link or ":" not in self.link):
-            return replace(self, link=f"socket={folder / self.link_name}")
-        return self
+        listens = "listen:" if self.link_name.startswith("listen:") else ""
+        place = self.link_name.removeprefix(listens)
+        if self.link_kind != "socket" or _TCP.fullmatch(place):
+            return self
+        return replace(self, link=f"socket={listens}{folder / place}")
 
     def check(self) -> None:
         """ConfigError where words that come from anywhere describe no card."""
@@ -157,24 +163,6 @@ class NetConfig(DeviceConfig):
         place = "" if self.link_kind in ("user", "bridge", "network") else self.link
         mac = self.mac if self.mac is not None else stable_mac(guest, number, place, taken)
         return replace(self, guest=guest, number=number, mac=mac)
-
-
-class Begun(Protocol):
-    """A way to a network that was begun."""
-
-    def files(self) -> dict[str, int]:
-        """Wait until it is there; the descriptors that it is made of, which are the caller's.  ConfigError."""
-
-    def finish(self) -> Backing:
-        """Wait until it is there, and make it.  ConfigError."""
-
-    def close(self) -> None:
-        """Nobody wants it any more.  Again does nothing, and so it does after one of the others."""
-
-
-def _opening() -> Any:
-    """Who opens them stands above, on what it takes to have a network's process; words need none of that."""
-    return import_module("xenia.toolstack.networks.opening")
 
 
 def for_guest(cards: Sequence[NetConfig], guest: str) -> tuple[NetConfig, ...]:

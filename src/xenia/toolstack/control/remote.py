@@ -48,6 +48,6 @@ def statistics(guest: str | None = None) -> list[dict[str, Any]]:
 def attach(guest: str, kind: str, words: str) -> str:
     """Plug a device, in an operator's words for its kind, into a guest that runs; its name there.  ConfigError."""
     config = KINDS[kind].functions.parse(words).within(Path.cwd())
-    with config.opened() as files:
+    with config.opened() as (config, files):
         handover = Handover([name for name, _ in files], [descriptor for _, descriptor in files])
         return call(guest, AttachDevice(config, handover))

@@ -201,6 +201,10 @@ class IsolatedDevice:
         self._which: dict[str, Any] = {"domid": domid, "kind": kind, "name": name}
         self.removed = False
 
+    def is_called(self, name: str) -> bool:
+        """Whether an operator means it by that."""
+        return name == self.name
+
     def unplug(self, timeout: float | None = None) -> bool:
         """Ask the guest to let go of it, and take it away once it has; whether it has within `timeout` seconds."""
         self.removed = bool(self._remote.call("unplug", **self._which, timeout=timeout))
@@ -254,7 +258,7 @@ class IsolatedDomain(Domain):
         """Plug a device in.  What it stands on is opened here."""
         if behind is not None:
             raise ConfigError("a machine in a process of its own has the devices opened that it is to have")
-        with config.opened() as files:
+        with config.opened() as (config, files):
             name = self._remote.call(
                 "attach", [descriptor for _, descriptor in files], domid=self._domid, kind=config.kind,
                 config=config.as_dict(), names=[path for path, _ in files],

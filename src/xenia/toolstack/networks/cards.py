@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from xenia.errors import ConfigError
 from xenia.toolstack.config.net import NetConfig
 from xenia.toolstack.networks.cable import Cable
-from xenia.toolstack.networks.opening import Opening, begin
+from xenia.toolstack.networks.opening import Opening
 
 
 class Cards:
@@ -21,10 +21,10 @@ class Cards:
         """
         self._asked = cards is not None
         self._warn = warn
-        self._begun: list[tuple[NetConfig, Opening]] = []
+        self._begun: list[Opening] = []
         try:
             for card in cards if cards is not None else (NetConfig().for_guest(guest, 0),):
-                self._begun.append((card, begin(card)))
+                self._begun.append(Opening(card))
         except ConfigError as failure:
             self.close()
             self._refuse(failure)
@@ -37,12 +37,12 @@ class Cards:
         begun, self._begun = self._begun, []
         cables: list[tuple[NetConfig, Cable]] = []
         try:
-            for card, opening in begun:
-                cables.append((card, opening.finish()))
+            for opening in begun:
+                cables.append((opening.card, opening.finish()))
         except BaseException as failure:
             for _, cable in cables:
                 cable.close()
-            for _, opening in begun:
+            for opening in begun:
                 opening.close()
             if not isinstance(failure, ConfigError):
                 raise
@@ -53,7 +53,7 @@ class Cards:
     def close(self) -> None:
         """Nobody wants them any more.  Again does nothing."""
         begun, self._begun = self._begun, []
-        for _, opening in begun:
+        for opening in begun:
             opening.close()
 
     def _refuse(self, failure: ConfigError) -> None:

@@ -12,10 +12,13 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 
 from xenia.errors import ConfigError
+from xenia.net.link import Link
+from xenia.net.links import make_link, open_link, parse_link
 from xenia.net.port import Port
 from xenia.net.service.client import NetworkClient, NetworkConfig, start_network
 from xenia.net.stream import StreamLink
@@ -23,63 +26,48 @@ from xenia.toolstack.config.net import NetConfig
 from xenia.toolstack.networks import registry
 from xenia.toolstack.networks.cable import Cable
 
-Files = Mapping[str, int]
-"""Descriptors by what they are, which are the holder's to close."""
-
-FRAMES, CONTROL = "frames", "control"
-_FILES = {"user": (CONTROL, FRAMES), "bridge": (FRAMES,), "socket": (FRAMES,), "null": ()}
-
-
-def names(card: NetConfig) -> list[str]:
-    """What its descriptors are called, where they are handed over."""
-    return [f"{card.link}#{card.mac}#{name}" for name in _FILES.get(card.link_kind, (FRAMES,))]
-
-
-def begin(card: NetConfig) -> Opening:
-    """Start what takes a while.  ConfigError."""
-    return Opening(card)
-
 
 class Opening:
-    """A card's link on its way."""
+    """A card's link on its way, begun.
+
+    card    the card; of some links its MTU, or its MAC, is found there
+    """
 
     def __init__(self, card: NetConfig) -> None:
         """ConfigError where it cannot be had."""
-        self._card = card
+        self.card = card
         self._client: NetworkClient | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._found: list[int] = []
-        self.process: subprocess.Popen[bytes] | None = None
         match card.link_kind:
             case "user":
                 self._client = _start(card)
             case "bridge":
                 self._found = [_attach_to(card)]
-            case "socket":
-                self._found = [_connect(card.link_name)]
-            case "null":
-                pass
-            case kind:
-                raise ConfigError(f"'{kind}' is no network to plug a card into here")
+            case _:
+                opened = open_link(parse_link(card.link, card.options, card.mtu))
+                self._found = list(opened.descriptors)
+                self.card = replace(card, mtu=opened.spec.mtu, mac=opened.spec.mac or card.mac)
 
-    def files(self) -> dict[str, int]:
-        """Wait until it is there; its descriptors, by `names`, which are the caller's.  ConfigError.
+    def files(self) -> list[int]:
+        """Wait until it is there; its descriptors, which are the caller's.  ConfigError.
 
-        A network of the guest's own lives on as long as one of them is open.
+        A network of the guest's own lives on as long as the first is open.
         """
         client = self._client
-        if client is None:
-            found, self._found = self._found, []
-            return dict(zip(names(self._card), found, strict=True))
-        frames = _attach(client, self._card)
-        control = os.dup(client.fileno())
-        self._client = None
-        self.process, client.process = client.process, None
-        client.close()
-        return dict(zip(names(self._card), (control, frames), strict=True))
+        if client is not None:
+            frames = _attach(client, self.card)
+            self._found = [os.dup(client.fileno()), frames]
+            self._client = None
+            self._process, client.process = client.process, None
+            client.close()
+        found, self._found = self._found, []
+        return found
 
     def finish(self) -> Cable:
         """Wait until it is there, and make it a cable.  ConfigError."""
-        return assemble(self._card, self.files(), self.process)
+        files = self.files()
+        return assemble(self.card, files, self._process)
 
     def close(self) -> None:
         """Nobody waits for it any more.  Again does nothing."""
@@ -90,27 +78,22 @@ class Opening:
             os.close(self._found.pop())
 
 
-def assemble(card: NetConfig, files: Files, process: subprocess.Popen[bytes] | None = None) -> Cable:
+def assemble(card: NetConfig, files: Sequence[int], process: subprocess.Popen[bytes] | None = None) -> Cable:
     """A cable of what was opened, which is the cable's from now on; the process, where it is a child of ours."""
+    network: NetworkClient | None = None
     with ExitStack() as undo:
-        for descriptor in files.values():
+        for descriptor in files:
             undo.callback(os.close, descriptor)
-        found = [files[name] for name in names(card)]
-        network: NetworkClient | None = None
-        link: StreamLink | None = None
-        port: Port
-        match card.link_kind:
-            case "user":
-                network = NetworkClient(socket.socket(fileno=found[0]), process)
-                link = port = StreamLink(found[1], vnet=True)
-            case "bridge":
-                link = port = StreamLink(found[0], vnet=True)
-            case "socket":
-                link = port = StreamLink(found[0], vnet="vnet=on" in card.options)
-            case _:
-                port = Port()
+        if card.link_kind == "user":
+            control, *files = files
+        if card.link_kind in ("user", "bridge"):
+            port: Port = StreamLink(files[0], vnet=True)
+        else:
+            port = make_link(parse_link(card.link, card.options, card.mtu), files)
+        if card.link_kind == "user":
+            network = NetworkClient(socket.socket(fileno=control), process)
         undo.pop_all()
-        return Cable(port, link, network)
+        return Cable(port, port if isinstance(port, Link) else None, network)
 
 
 def _start(card: NetConfig) -> NetworkClient:
@@ -162,21 +145,3 @@ def _attach(client: NetworkClient, card: NetConfig) -> int:
         os.close(attached.descriptor)
         raise
     return attached.descriptor
-
-
-def _connect(place: str) -> int:
-    """A connection to a stream socket: a path, or HOST:PORT.  ConfigError."""
-    host, colon, port = place.rpartition(":")
-    try:
-        if colon and "/" not in place and port.isdecimal():
-            connection = socket.create_connection((host.strip("[]"), int(port)), 10)
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        else:
-            connection = socket.socket(socket.AF_UNIX)
-            with ExitStack() as undo:
-                undo.callback(connection.close)
-                connection.connect(place)
-                undo.pop_all()
-    except OSError as error:
-        raise ConfigError(f"cannot connect to {place}: {error.strerror or error}") from None
-    return connection.detach()
