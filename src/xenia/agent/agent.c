@@ -19,6 +19,10 @@
 #include "rings.h"
 #include "window.h"
 
+static const char *hostname;
+
+#include "network.h"
+
 /* --- configuration */
 
 enum { MAX_ARGS = 4096, MAX_ENV = 1024, MAX_MODULES = 256, CONF_SIZE = 1 << 20 };
@@ -27,7 +31,7 @@ static char conf[CONF_SIZE + 1];
 static const char *args[MAX_ARGS + 1], *environment[MAX_ENV + 1];
 static char *modules[MAX_MODULES];      /* "PATH" or "PATH OPTIONS" */
 static u32 nr_args, nr_env, nr_modules;
-static const char *search_path = "/bin", *directory = "/", *hostname, *greeting;
+static const char *search_path = "/bin", *directory = "/", *greeting;
 static u32 is_command, rows, columns;
 
 static int read_conf(const char *path)
@@ -93,6 +97,30 @@ static void mount_all(void)
         call2(SYS_symlink, links[i][0], links[i][1]);
 }
 
+static void load_module(const char *path, const char *options)
+{
+    s64 fd = call2(SYS_open, path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || call3(SYS_finit_module, fd, options, 0) < 0) {
+        say(2, "xenia: cannot load ");
+        say(2, path);
+        say(2, "\n");
+    }
+    call1(SYS_close, fd);
+}
+
+/* Load the cards' module while others go on: it waits for their backends.  It is read at once, for the RAM disk may be
+ * gone soon. */
+static void load_aside(const char *path, const char *options)
+{
+    has_driver = 1;
+    s64 fd = call2(SYS_open, path, O_RDONLY | O_CLOEXEC);
+    if (call0(SYS_fork) == 0) {
+        call3(SYS_finit_module, fd, options, 0);
+        call1(SYS_exit, 0);
+    }
+    call1(SYS_close, fd);
+}
+
 static void load_modules(void)
 {
     for (u32 i = 0; i < nr_modules; i++) {
@@ -101,24 +129,10 @@ static void load_modules(void)
             options++;
         if (*options)
             *options++ = 0;
-        s64 fd = call2(SYS_open, modules[i], O_RDONLY | O_CLOEXEC);
-        if (fd < 0 || call3(SYS_finit_module, fd, options, 0) < 0) {
-            say(2, "xenia: cannot load ");
-            say(2, modules[i]);
-            say(2, "\n");
-        }
-        call1(SYS_close, fd);
-    }
-}
-
-static void loopback_up(void)
-{
-    enum { AF_INET = 2, SOCK_DGRAM = 2, SIOCSIFFLAGS = 0x8914, IFF_UP = 1 };
-    struct { char name[16]; short flags; char rest[22]; } request = { "lo", IFF_UP, { 0 } };
-    s64 fd = call3(SYS_socket, AF_INET, SOCK_DGRAM, 0);
-    if (fd >= 0) {
-        call3(SYS_ioctl, fd, SIOCSIFFLAGS, &request);
-        call1(SYS_close, fd);
+        if (nr_vifs && ends_with(modules[i], "/xen_netfront.ko"))
+            load_aside(modules[i], options);
+        else
+            load_module(modules[i], options);
     }
 }
 
@@ -258,7 +272,7 @@ static void __attribute__((noreturn)) fail_root(int console)
 
 __attribute__((noreturn, used)) static void start(u64 *stack)
 {
-    int is_init = call0(SYS_getpid) == 1, console = 0;
+    int is_init = call0(SYS_getpid) == 1, in_root = 0, console = 0;
     const char **argv = (const char **)stack + 1, **envp = argv + stack[0] + 1;
     const char *path = "/xenia.conf";
     if (!is_init) {
@@ -278,8 +292,11 @@ __attribute__((noreturn, used)) static void start(u64 *stack)
             say(2, "xenia: no /xenia.conf\n");
         if (hostname)
             call2(SYS_sethostname, hostname, length_of(hostname));
-        loopback_up();
+        prepare_network();
         load_modules();
+        in_root = read_kernel_words();
+        if (is_command || !in_root)
+            begin_network();
     }
     if (is_command) {
         if (is_init) {
@@ -292,13 +309,14 @@ __attribute__((noreturn, used)) static void start(u64 *stack)
         }
         make_raw(console);
     }
-    if (is_init && read_kernel_words() && !take_root(is_command))
+    if (in_root && !take_root(is_command))
         fail_root(console);
     if (is_init && !is_command && rows)
         follow_window();
+    await_network(in_root);
     if (is_command) {
         run_command(is_init, console);
-    } else if (is_init && root_device) {
+    } else if (in_root) {
         set_window_size(0, rows, columns);
         become_init(argv, envp);
         fail_root(console);

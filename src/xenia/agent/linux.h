@@ -18,14 +18,15 @@ enum {
     SYS_mount = 165, SYS_reboot = 169, SYS_sethostname = 170, SYS_signalfd4 = 289, SYS_pipe2 = 293,
     SYS_finit_module = 313, SYS_poll = 7, SYS_fstat = 5, SYS_bind = 49, SYS_chroot = 161, SYS_umount2 = 166,
     SYS_getdents64 = 217, SYS_openat = 257, SYS_unlinkat = 263, SYS_faccessat = 269, SYS_pread64 = 17,
+    SYS_sendto = 44, SYS_recvfrom = 45, SYS_setsockopt = 54, SYS_readlink = 89, SYS_clock_gettime = 228,
     SYS_mmap = 9, SYS_readv = 19, SYS_writev = 20, SYS_prctl = 157, SYS_ftruncate = 77,
 };
 
-enum { O_RDONLY = 0, O_WRONLY = 1, O_RDWR = 2, O_CREAT = 0100, O_NOCTTY = 0400, O_NONBLOCK = 04000,
+enum { O_RDONLY = 0, O_WRONLY = 1, O_RDWR = 2, O_CREAT = 0100, O_NOCTTY = 0400, O_TRUNC = 01000, O_NONBLOCK = 04000,
        O_CLOEXEC = 02000000 };
 enum { O_DIRECTORY = 0200000, O_NOFOLLOW = 0400000, AT_FDCWD = -100, AT_REMOVEDIR = 0x200 };
 enum { EINTR = 4, EAGAIN = 11, ENOENT = 2, EACCES = 13, ENOTDIR = 20, ENOEXEC = 8, EROFS = 30, EBUSY = 16 };
-enum { MS_RDONLY = 1, MS_REMOUNT = 32, MS_MOVE = 8192, MNT_DETACH = 2 };
+enum { MS_RDONLY = 1, MS_REMOUNT = 32, MS_BIND = 4096, MS_MOVE = 8192, MNT_DETACH = 2 };
 enum { SIGHUP = 1, SIGKILL = 9, SIGUSR1 = 10, SIGUSR2 = 12, SIGPIPE = 13, SIGTERM = 15, SIGCHLD = 17, SIG_SETMASK = 2 };
 enum { POLLIN = 1, POLLOUT = 4, POLLERR = 8, POLLHUP = 16 };
 enum { TCGETS = 0x5401, TCSETS = 0x5402, TIOCSCTTY = 0x540e, TIOCSWINSZ = 0x5414, TCSBRK = 0x5409, FIONREAD = 0x541b };
@@ -54,6 +55,7 @@ static s64 syscall6(s64 n, s64 a, s64 b, s64 c, s64 d, s64 e, s64 f)
 #define call3(n, a, b, c) syscall6(n, (s64)(a), (s64)(b), (s64)(c), 0, 0, 0)
 #define call4(n, a, b, c, d) syscall6(n, (s64)(a), (s64)(b), (s64)(c), (s64)(d), 0, 0)
 #define call5(n, a, b, c, d, e) syscall6(n, (s64)(a), (s64)(b), (s64)(c), (s64)(d), (s64)(e), 0)
+#define call6(n, a, b, c, d, e, f) syscall6(n, (s64)(a), (s64)(b), (s64)(c), (s64)(d), (s64)(e), (s64)(f))
 
 /* --- memory and strings; gcc may call the first two on its own */
 
@@ -91,6 +93,12 @@ static int starts_with(const char *text, const char *start)
     while (*start && *text == *start)
         text++, start++;
     return *start == 0;
+}
+
+static int ends_with(const char *text, const char *end)
+{
+    u64 length = length_of(text), wanted = length_of(end);
+    return length >= wanted && is_same(text + length - wanted, end);
 }
 
 /* The value if `text` is "key=value" with this key, else 0. */

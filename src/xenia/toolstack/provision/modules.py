@@ -17,12 +17,13 @@ DECODER_MEMORY = 128 << 20  # bytes that what a module is packed with may ask fo
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.,+-]*")
 SUFFIXES = (".ko", ".ko.xz", ".ko.zst", ".ko.gz")
 
-# What a PV guest may want of a distribution's kernel that is not built in: the frontends, and the backend of a driver
-# domain; file systems to mount and what they stand on; what systemd asks for.
+# What a PV guest may want of a distribution's kernel that is not built in: the frontends, and the backends of a driver
+# domain; file systems to mount and what they stand on; what systemd asks for; networks within a guest.
 GUEST_MODULES = (
-    "xen-blkfront", "xen-netfront", "xen-blkback", "xen-evtchn", "xen-gntalloc", "9pnet_xen", "9p", "af_packet",
-    "ext4", "btrfs", "xfs", "ntfs3", "ufs", "squashfs", "erofs", "isofs", "vfat", "exfat", "overlay", "fuse",
-    "nls_ascii", "nls_cp437", "nls_iso8859-1", "loop", "brd", "dm-mod", "dm-crypt", "autofs4", "configfs",
+    "xen-blkfront", "xen-netfront", "xen-blkback", "xen-netback", "xen-evtchn", "xen-gntalloc", "9pnet_xen", "9p",
+    "af_packet", "ext4", "btrfs", "xfs", "ntfs3", "ufs", "squashfs", "erofs", "isofs", "vfat", "exfat", "overlay",
+    "fuse", "nls_ascii", "nls_cp437", "nls_iso8859-1", "loop", "brd", "dm-mod", "dm-crypt", "autofs4",
+    "configfs", "bridge", "8021q", "tun", "veth",
 )  # fmt: skip
 
 

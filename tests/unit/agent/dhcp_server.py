@@ -1,0 +1,110 @@
+"""Makes a network namespace of its own with a card in it, and answers the DHCP client there as it is told.
+
+The script on standard input is a Python list of what to answer, message by message: None (nothing), or options by
+number.  What the client asked, and the state of its card in the end, go to standard output as JSON.
+"""
+
+from __future__ import annotations
+
+import ast
+import ctypes
+import fcntl
+import json
+import os
+import select
+import signal
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+TUNSETIFF, IFF_TAP, IFF_NO_PI = 0x400454CA, 2, 0x1000
+CLONE_NEWNET, CLONE_NEWNS = 0x40000000, 0x00020000
+SERVER = bytes((10, 9, 8, 1))
+MAC = bytes((2, 0, 0, 0, 0, 1))
+COOKIE = bytes((99, 130, 83, 99))
+
+
+def check(data: bytes) -> int:
+    """The Internet checksum."""
+    data += bytes(len(data) % 2)
+    total: int = sum(struct.unpack(f">{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def frame(payload: bytes, target: bytes) -> bytes:
+    """A UDP datagram of the server's, to everybody."""
+    udp = struct.pack(">HHHH", 67, 68, 8 + len(payload), 0) + payload
+    head = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0, SERVER, b"\xff" * 4)
+    head = head[:10] + struct.pack(">H", check(head)) + head[12:]
+    return target + MAC + b"\x08\0" + head + udp
+
+
+def parse(data: bytes) -> dict[int, bytes] | None:
+    """The options of a client's message, and under 0 the message; None: it is none."""
+    if data[12:14] != b"\x08\0" or data[23] != 17 or data[36:38] != b"\0C" or data[278:282] != COOKIE:
+        return None
+    options, at = {0: data[42:]}, 282
+    while data[at] != 255:
+        length = data[at + 1]
+        options[data[at]] = data[at + 2 : at + 2 + length]
+        at += 2 + length
+    return options
+
+
+def answer(asked: dict[int, bytes], options: dict[int, Any]) -> bytes:
+    """A reply; option 0 is the address, -1 another transaction's number."""
+    message = asked[0]
+    transaction = options.get(-1, message[4:8])
+    text = b"\2\1\6\0" + transaction + bytes(8) + bytes(options.get(0, (0, 0, 0, 0))) + bytes(8) + message[28:44]
+    text += bytes(192) + COOKIE
+    for number, value in options.items():
+        if number > 0:
+            text += bytes((number, len(value))) + bytes(value)
+    return frame(text + b"\xff", message[28:34])
+
+
+def main() -> None:
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET | CLONE_NEWNS):
+        raise PermissionError(ctypes.get_errno(), "no namespace of its own")
+    script = ast.literal_eval(sys.stdin.read())
+    for command in ("mount --make-rprivate /", "mount -t sysfs none /sys", "mount -t tmpfs none /etc"):
+        subprocess.run(command.split(), check=True)
+    tap = os.open("/dev/net/tun", os.O_RDWR)
+    fcntl.ioctl(tap, TUNSETIFF, struct.pack("16sH22x", b"card0", IFF_TAP | IFF_NO_PI))
+    heard: list[dict[Any, Any]] = []
+    with subprocess.Popen([sys.argv[1]], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as probe:
+        assert probe.stdout is not None and probe.stderr is not None
+        is_up, said = False, ""
+        while script or not is_up:
+            descriptors = [tap] if is_up else [tap, probe.stdout.fileno()]
+            readable = select.select(descriptors, [], [], 8)[0]
+            assert readable, (heard, said)
+            if probe.stdout.fileno() in readable:
+                is_up, said = True, os.read(probe.stdout.fileno(), 4096).decode()
+            data = os.read(tap, 2048) if tap in readable else bytes(14)
+            if data[12:14] == b"\x08\x06" and data[38:42] == SERVER:
+                os.write(tap, data[6:12] + MAC + data[12:21] + b"\2" + MAC + SERVER + data[22:32])
+            asked = parse(data)
+            if asked is not None:
+                told: dict[Any, Any] = {name: list(value) for name, value in asked.items() if name}
+                heard.append({**told, "client": list(asked[0][12:16]), "flags": asked[0][10]})
+                for options in script.pop(0) if script else ():
+                    os.write(tap, answer(asked, options))
+        addresses, routes = (
+            json.loads(subprocess.run(["ip", "-j", "-4", *words], capture_output=True, check=True).stdout)
+            for words in (["addr", "show", "dev", "card0"], ["route"])
+        )
+        for child in Path(f"/proc/{probe.pid}/task/{probe.pid}/children").read_text().split():
+            os.kill(int(child), signal.SIGKILL)
+        probe.kill()
+        complaints = probe.stderr.read().decode()
+    resolv = Path("/etc/resolv.conf")
+    found = {"resolv": resolv.read_text() if resolv.exists() else "", "card": addresses[0], "routes": routes}
+    print(json.dumps({"heard": heard, "said": said, "complaints": complaints, **found}))
+
+
+main()
