@@ -1,7 +1,7 @@
 # What all links to elsewhere have in common.  See link.pyx.
 from libc.stdint cimport uint64_t
 from xenia.machine.lock cimport Lock
-from xenia.net.frame cimport VnetHeader
+from xenia.net.frame cimport VnetHeader, iovec
 from xenia.net.loop cimport PollSet, Source
 from xenia.net.port cimport Port
 
@@ -26,11 +26,14 @@ cdef class Link(Port):
     cdef uint64_t nr_received, received_bytes, nr_refused       # of the loop's thread
     cdef void fill(self, PollSet polls) noexcept nogil          # for its source
     cdef void serve(self, PollSet polls) noexcept nogil
-    # With the lock held: who was refused may send again from now on, and is told so by whoever lets go of it.
-    cdef bint unblock(self) noexcept nogil
+    cdef void end_wait(self) noexcept nogil                     # who was refused may send again, and is told so
     # With the lock held: nothing comes or goes any more.
     cdef void lose(self, const char *why, long number) noexcept nogil
+    # The same without it, and who is refused may send again: it will be dropped.
+    cdef void forget(self, const char *why, long number) noexcept nogil
 
 
 # A peer's word on what a frame still needs: whether that is possible within so many bytes.
 cdef bint is_possible(const VnetHeader *header, size_t length) noexcept nogil
+# writev(2).
+cdef ssize_t write_parts(int descriptor, iovec *parts, int count) noexcept nogil

@@ -8,12 +8,27 @@ takes all, and drops it, as a cable that nobody plugged in.
 import os
 from collections.abc import Callable
 
+from libc.errno cimport EINTR, errno
 from libc.stdint cimport uint8_t
 from posix.unistd cimport close
 from xenia.machine.lock cimport RANK_LINK, lock, lock_init, unlock
-from xenia.net.frame cimport GSO_ECN, GSO_NONE, GSO_TCPV4, GSO_TCPV6, LEAST_BYTES, NEEDS_CSUM, VnetHeader
+from xenia.net.frame cimport GSO_ECN, GSO_NONE, GSO_TCPV4, GSO_TCPV6, LEAST_BYTES, NEEDS_CSUM, VnetHeader, iovec
 from xenia.net.loop cimport PollSet, Source
 from xenia.net.port cimport Port
+
+cdef extern from *:
+    """
+    #include <sys/uio.h>
+    """
+    ssize_t pwritev2(int fd, const iovec *parts, int count, long offset, int flags) nogil
+
+
+cdef ssize_t write_parts(int descriptor, iovec *parts, int count) noexcept nogil:
+    # Under the name that the thread of a vcpu may call already.
+    cdef ssize_t written = pwritev2(descriptor, parts, count, -1, 0)
+    while written < 0 and errno == EINTR:
+        written = pwritev2(descriptor, parts, count, -1, 0)
+    return written
 
 
 cdef bint is_possible(const VnetHeader *header, size_t length) noexcept nogil:
@@ -103,10 +118,20 @@ cdef class Link(Port):
     cdef void serve(self, PollSet polls) noexcept nogil:
         pass
 
-    cdef bint unblock(self) noexcept nogil:
-        cdef bint was = self.blocked
+    cdef void end_wait(self) noexcept nogil:
+        cdef bint waited
+        lock(&self.lock)
+        waited = self.blocked
         self.blocked = False
-        return was
+        unlock(&self.lock)
+        if waited:
+            self.ready()
+
+    cdef void forget(self, const char *why, long number) noexcept nogil:
+        lock(&self.lock)
+        self.lose(why, number)
+        unlock(&self.lock)
+        self.end_wait()
 
     cdef void lose(self, const char *why, long number) noexcept nogil:
         if self.descriptor >= 0:

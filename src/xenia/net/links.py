@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from xenia.errors import ConfigError
-from xenia.net import passt, sockets
+from xenia.net import interfaces, passt, sockets
+from xenia.net.packet import PacketLink
 from xenia.net.port import Port
 from xenia.net.stream import StreamLink
 
@@ -100,9 +101,22 @@ def _open_passt(spec: LinkSpec) -> OpenedLink:
     return OpenedLink(spec, (passt.start(spec.values("forward"), spec.mtu or 1500),))
 
 
+def _found(spec: LinkSpec, interface: interfaces.Interface) -> OpenedLink:
+    return OpenedLink(replace(spec, mtu=interface.mtu, mac=interface.mac), (interface.descriptor,))
+
+
+def _make_packets(_spec: LinkSpec, descriptors: Sequence[int]) -> Port:
+    return PacketLink(descriptors[0])
+
+
 KINDS: dict[str, LinkKind] = {
     "null": LinkKind(_open_null, lambda _spec, _descriptors: Port(), named=False),
     "socket": LinkKind(_open_socket, _make_socket, ("vnet",)),
+    "tap": LinkKind(
+        lambda spec: _found(spec, interfaces.open_tap(spec.name, spec.value("master"))), _make_packets, ("master",)
+    ),
+    "macvtap": LinkKind(lambda spec: _found(spec, interfaces.open_macvtap(spec.name)), _make_packets),
+    "nic": LinkKind(lambda spec: _found(spec, interfaces.open_nic(spec.name)), _make_packets),
     "passt": LinkKind(_open_passt, lambda _spec, found: StreamLink(found[0]), ("forward",), named=False),
 }
 

@@ -20,4 +20,3 @@ cdef class StreamLink(Link):
     cdef bint take_apart(self) noexcept nogil
     cdef bint take(self, Frame *frame, iovec *part, uint8_t *data, size_t length) noexcept nogil
     cdef void accept_peer(self) noexcept nogil
-    cdef void forget(self, const char *why, long number) noexcept nogil

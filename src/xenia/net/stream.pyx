@@ -16,16 +16,13 @@ from libc.string cimport memcpy, memmove, memset
 from posix.unistd cimport close, read
 from xenia.machine.lock cimport lock, unlock
 from xenia.net.frame cimport BATCH, LEAST_BYTES, MOST_BYTES, Frame, VnetHeader, iovec
-from xenia.net.link cimport Link, is_possible
+from xenia.net.link cimport Link, is_possible, write_parts
 from xenia.net.loop cimport POLLIN, POLLOUT, PollSet
 
 cdef extern from *:
     """
-    #define _GNU_SOURCE
     #include <sys/socket.h>
-    #include <sys/uio.h>
     """
-    ssize_t pwritev2(int fd, const iovec *parts, int count, long offset, int flags) nogil
     int accept4(int fd, void *address, void *length, int flags) nogil
     enum:
         SOCK_NONBLOCK, SOCK_CLOEXEC
@@ -82,6 +79,7 @@ cdef class StreamLink(Link):
             there = self.carries
             if not there:
                 self.descriptor = number
+                self.nr_arrived = self.begun_first = self.begun_end = 0
                 self.carries, self.broken = True, False
                 self.source.tell()
             unlock(&self.lock)
@@ -100,14 +98,13 @@ cdef class StreamLink(Link):
 
     cdef void serve(self, PollSet polls) noexcept nogil:
         cdef short happened = polls.happened(self.polled)
-        cdef bint unblocked = False
+        cdef bint finished
         if happened & POLLOUT:
             lock(&self.lock)
-            if self.finish():
-                unblocked = self.unblock()
+            finished = self.finish()
             unlock(&self.lock)
-            if unblocked:
-                self.ready()
+            if finished:
+                self.end_wait()
         if happened & ~POLLOUT:
             self.receive()
         if polls.happened(self.listened):
@@ -119,6 +116,7 @@ cdef class StreamLink(Link):
             return
         lock(&self.lock)
         self.descriptor = peer
+        self.nr_arrived = self.begun_first = self.begun_end = 0
         self.carries, self.broken = True, False
         unlock(&self.lock)
         self.source.tell()
@@ -268,21 +266,3 @@ cdef class StreamLink(Link):
         self.nr_received += 1
         self.received_bytes += frame.length
         return True
-
-    cdef void forget(self, const char *why, long number) noexcept nogil:
-        cdef bint unblocked
-        lock(&self.lock)
-        self.lose(why, number)
-        self.nr_arrived = self.begun_first = self.begun_end = 0
-        unblocked = self.unblock()
-        unlock(&self.lock)
-        if unblocked:
-            self.ready()
-
-
-cdef ssize_t write_parts(int descriptor, iovec *parts, int count) noexcept nogil:
-    """writev(2), under a name that the thread of a vcpu may call already."""
-    cdef ssize_t written = pwritev2(descriptor, parts, count, -1, 0)
-    while written < 0 and errno == EINTR:
-        written = pwritev2(descriptor, parts, count, -1, 0)
-    return written

@@ -42,7 +42,7 @@ _TCP = re.compile(r"(\[[^\]]*\]|[^:/]*):\d+")
 LINKS: dict[str, tuple[bool, tuple[str, ...]]] = {
     "user": (False, ("forward", "host", "subnet", "ipv6")),
     "bridge": (True, ("forward",)),
-    "tap": (True, ()),
+    "tap": (True, ("master",)),
     "macvtap": (True, ()),
     "nic": (True, ()),
     "socket": (True, ("vnet",)),
