@@ -1,0 +1,76 @@
+"""A guest sends under its own addresses only, and is nobody's router or DHCP server unless it is allowed to.
+
+Of a frame that a card sends, its own have to be: the Ethernet source; ARP's sender; IP's source, where the card's
+addresses are known; in neighbour discovery, the link-layer addresses and the target that is advertised; the hardware
+address in a DHCP request.  Addresses that are reserved (the gateway's, the name server's) are nobody's.  Dropped are
+also answers of DHCP servers, router advertisements and redirects, frames to a switch itself (01:80:c2:00:00:0x), and
+all that hides what it is: more than two VLAN tags, headers that are no headers, extension headers that do not end
+within a frame's head, neighbour discovery in fragments (RFC 6980, 7112, 7113).
+
+What is checked is what a receiver would act on, so tags are looked through; IP in SNAP is dropped.
+"""
+
+from collections.abc import Iterable
+from ipaddress import IPv4Network, IPv6Network
+from typing import Any
+
+from xenia.net.layer import Layer
+from xenia.net.port import Port
+
+REASONS: tuple[str, ...]
+
+class Guard(Layer):
+    """Over a port at which one card is."""
+    def __init__(
+        self,
+        lower: Port,
+        mac: str,
+        addresses: Iterable[str] = ...,
+        reserved: Iterable[str] = ...,
+        on: bool = True,
+        inward: bool = False,
+    ) -> None:
+        """mac         the card's
+        addresses   what it may have, each an address or a prefix; none of a family: any
+        reserved    what it may not have, the network's own
+        on          whether anything is dropped
+        inward      the card is below: frames that come from there are looked at
+        """
+        ...
+    @property
+    def kind(self) -> str:
+        """See Layer.kind."""
+        ...
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """See Layer.reasons."""
+        ...
+    @property
+    def enabled(self) -> bool:
+        """Whether anything is dropped."""
+        ...
+    @enabled.setter
+    def enabled(self, on: bool) -> None: ...
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """What the card may have; none of a family: any."""
+        ...
+    def allow(self, address: str) -> None:
+        """The card may have that one too, an address or a prefix: it was given it.
+
+        ConfigError where it has too many already.
+        """
+        ...
+    def forget(self, address: str) -> None:
+        """It may have it no more."""
+        ...
+    def change(self, addresses: Iterable[str], reserved: Iterable[str]) -> None:
+        """From now on those, and no others.  ConfigError."""
+        ...
+    def counts(self) -> dict[str, Any]:
+        """See Layer.counts; and its addresses, as far as they are known."""
+        ...
+
+def prefix_of(text: str) -> IPv4Network | IPv6Network:
+    """An address, or a prefix, as it is written.  ConfigError."""
+    ...
