@@ -86,7 +86,7 @@ cdef class Card:
         cdef int index, first = 0
         for index in range(count):
             address = <uint8_t *>frames[index].parts[0].iov_base
-            if address[0] & GROUP and not is_broadcast(address) and not self.steering.wants(address):
+            if address[0] & GROUP and not self.steering.wants(address):
                 self.give(to, frames, hashes, first, index, 1)
                 first = index + 1
                 continue
@@ -105,10 +105,6 @@ cdef class Card:
         cdef int index
         for index in range(self.nr_queues):
             (<Queue>self.entries[index]).ready()
-
-
-cdef bint is_broadcast(const uint8_t *address) noexcept nogil:
-    return address[0] & address[1] & address[2] & address[3] & address[4] & address[5] == 0xff
 
 
 cdef void card_deliver(void *card, Frame *frames, int count) noexcept nogil:

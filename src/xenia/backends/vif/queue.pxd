@@ -21,6 +21,7 @@ cdef class Queue:
     cdef attach(self, uint32_t tx_answered, uint32_t rx_answered)
     cdef let_go(self)
     cdef void serve_rings(self) noexcept nogil
+    cdef void shut(self) noexcept nogil
     cdef void sleep(self, pollfd *waiting) noexcept nogil
     cdef bint answer_transmit(self) noexcept nogil
     cdef bint answer_receive(self) noexcept nogil

@@ -199,6 +199,7 @@ cdef class Queue:
             if self.rx_event_fd != self.tx_event_fd:
                 read(self.rx_event_fd, &drained, 8)
             if self.closing or self.transmit.fault != NULL or self.receive.fault != NULL:
+                self.shut()
                 return
             notify = False
             lock(&self.transmit.lock)
@@ -213,6 +214,17 @@ cdef class Queue:
                 self.frames.notify(self.receive.event_port)
             if not found and self.transmit.fault == NULL:
                 self.sleep(waiting)
+
+    cdef void shut(self) noexcept nogil:
+        # A guest that is not believed on one ring is not on the other.
+        lock(&self.transmit.lock)
+        if self.transmit.fault == NULL:
+            self.transmit.fault = self.receive.fault
+        unlock(&self.transmit.lock)
+        lock(&self.receive.lock)
+        if self.receive.fault == NULL:
+            self.receive.fault = self.transmit.fault
+        unlock(&self.receive.lock)
 
     cdef void sleep(self, pollfd *waiting) noexcept nogil:
         # Until an event, or until the rate lets more pass.

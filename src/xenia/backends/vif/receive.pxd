@@ -24,9 +24,12 @@ cdef struct Kept:               # a frame that waits, its bytes after it
     iovec part
 
 
-cdef struct Cursor:             # a place in a frame
-    iovec *part
-    uint32_t at                 # bytes of that part
+cdef struct Cursor:             # a frame on its way into pages
+    iovec *part                 # the next byte's
+    uint32_t at                 # and its place there
+    uint32_t done               # bytes before it
+    uint32_t sum_at             # where a checksum is filled in, from the frame's first byte; 0: nowhere
+    uint8_t sum[2]
 
 
 cdef class Receive:
@@ -54,7 +57,7 @@ cdef class Receive:
     cdef bint put(self, const Frame *frame, const Hash *hash) noexcept nogil
     cdef void fill(self, const Frame *frame, const netif_extra_info_t *extras, uint32_t nr_extras) noexcept nogil
     cdef bint fill_page(self, uint32_t gref, Cursor *cursor, uint32_t count) noexcept nogil
-    cdef uint32_t flags_of(self, const Frame *frame) noexcept nogil
+    cdef bint can_sum(self, const Frame *frame) noexcept nogil
     cdef void count(self, const Frame *frame, bint failed) noexcept nogil
     cdef bint push(self) noexcept nogil
     cdef void fail(self, const char *reason) noexcept nogil

@@ -18,6 +18,7 @@ from xenia.abi.netif cimport (
 from xenia.backends.vif.request cimport NO_ID, take_chain
 from xenia.machine.atomic cimport flag_store, flag_take
 from xenia.machine.lock cimport RANK_TRANSMIT, lock_init
+from xenia.net.checksum cimport fold, sum_pseudo
 from xenia.net.frame cimport (
     BATCH, DATA_VALID, GSO_TCPV4, GSO_TCPV6, HEAD, LEAST_BYTES, NEEDS_CSUM, Frame, iovec,
 )
@@ -181,6 +182,7 @@ cdef class Transmit:
         # What is still to be done to it.  netif.h says no offsets, so they are found in its headers.
         cdef netif_extra_gso_t *gso = NULL
         cdef Headers headers
+        cdef uint16_t *place
         memset(&frame.header, 0, sizeof(frame.header))
         if self.chain.has_extra[XEN_NETIF_EXTRA_TYPE_GSO]:
             gso = &self.chain.extras[XEN_NETIF_EXTRA_TYPE_GSO].u.gso
@@ -199,8 +201,9 @@ cdef class Transmit:
         if (headers.protocol != PROTOCOL_TCP or gso.size < LEAST_SEGMENT
                 or gso.type != (XEN_NETIF_GSO_TYPE_TCPV4 if headers.kind == KIND_IPV4 else XEN_NETIF_GSO_TYPE_TCPV6)):
             return False
-        if not self.chain.first.flags & NETTXF_csum_blank:
-            return False
+        if not self.chain.first.flags & NETTXF_csum_blank:      # what it may leave out for a segment
+            place = <uint16_t *>(<uint8_t *>frame.parts[0].iov_base + headers.transport + TCP_CHECKSUM)
+            place[0] = fold(sum_pseudo(&headers, headers.end - headers.transport))
         if headers.end - headers.payload > gso.size:
             frame.header.gso_type = GSO_TCPV4 if headers.kind == KIND_IPV4 else GSO_TCPV6
             frame.header.gso_size = gso.size

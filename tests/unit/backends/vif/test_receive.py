@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import struct
+from itertools import pairwise
+
 import pytest
 
-from tests.unit.backends.vif.conftest import Wire
+from tests.unit.backends.vif.conftest import ALL, Wire
+from tests.unit.backends.vif.packets import DATA_VALID, ETHERNET, TCP, UDP, blank, frame
+from xenia.abi.netif import ExtraType, GsoType, RxFlags
+from xenia.backends.vif.features import Features
+from xenia.backends.vif.steering import Steering
 from xenia.testing.net import Behind
+from xenia.testing.netfront import Gso
+from xenia.testing.packet import Packet
 
-FRAME = bytes(range(6)) + b"\x00\x16\x3e\x00\x00\x01" + b"\x88\xb5" + bytes(range(256)) * 300
+FRAME = ETHERNET + b"\x88\xb5" + bytes(range(256)) * 300
+PAYLOAD = bytes(range(256)) * 20
+GROUP = bytes.fromhex("01005e000001")
+VALIDATED, BLANK = RxFlags.DATA_VALIDATED, RxFlags.CSUM_BLANK
+KEPT = 1 << 20  # bytes of frames that wait
 
 
 @pytest.mark.parametrize("split", [False, True])
@@ -17,4 +30,199 @@ def test_a_frame_comes_from_the_network_whole(wire: Wire, length: int, split: bo
     guest = wire(network, split=split).guest
     guest.post()
     network.come(FRAME[:length])
-    assert [frame.data for frame in guest.received()] == [FRAME[:length]]
+    assert [received.data for received in guest.received()] == [FRAME[:length]]
+
+
+def test_frames_come_in_their_order_and_take_one_event(wire: Wire) -> None:
+    network = Behind()
+    wired = wire(network)
+    wired.guest.post()
+    frames = [FRAME[: 20 + 100 * index] for index in range(64)]
+    network.come(*frames)
+    assert [received.data for received in wired.guest.received(64)] == frames
+    assert wired.card.counts["notifications"] == 1
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("protocol", [TCP, UDP])
+def test_a_checksum_that_is_to_be_filled_in_is_told(wire: Wire, protocol: int, version: int) -> None:
+    network = Behind()
+    guest = wire(network).guest
+    guest.post()
+    network.come(blank(b"hello", protocol=protocol, version=version), Packet(frame(b"x", summed=True), DATA_VALID))
+    first, second = guest.received(2)
+    assert first.data == frame(b"hello", protocol=protocol, version=version)
+    assert (first.flags, second.flags) == (VALIDATED | BLANK, VALIDATED)
+
+
+@pytest.mark.parametrize("length", [1, 5, 100, 4041, 5000, 60000])
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("protocol", [TCP, UDP])
+def test_a_guest_that_cannot_fill_checksums_in_gets_them_right(
+    wire: Wire, protocol: int, version: int, length: int
+) -> None:
+    network = Behind()
+    wired = wire(network, features=ALL._replace(checksum_ipv4=False, checksum_ipv6=False))
+    wired.guest.post()
+    payload = (PAYLOAD * 20)[:length]
+    network.come(blank(payload, protocol=protocol, version=version))
+    (received,) = wired.guest.received()
+    assert received.data == frame(payload, protocol=protocol, version=version, summed=True)
+    assert received.flags & (VALIDATED | BLANK) == VALIDATED
+    assert wired.card.counts["received_summed"] == 1
+
+
+def test_checksums_are_filled_in_for_the_version_that_the_guest_cannot(wire: Wire) -> None:
+    network = Behind()
+    guest = wire(network, features=Features(sg=True)).guest
+    guest.post()
+    network.come(blank(b"x", version=4), blank(b"x", version=6))
+    assert [received.flags for received in guest.received(2)] == [VALIDATED | BLANK, VALIDATED]
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_segment_that_is_to_be_cut_is_told_to_a_guest_that_can(wire: Wire, version: int) -> None:
+    network = Behind()
+    guest = wire(network).guest
+    guest.post()
+    network.come(blank(PAYLOAD, version=version, gso_size=1400), FRAME[:60])
+    first, second = guest.received(2)
+    assert first.data == frame(PAYLOAD, version=version)
+    assert first.gso == Gso(GsoType.TCPV4 if version == 4 else GsoType.TCPV6, 1400)
+    assert first.flags & (VALIDATED | BLANK) == VALIDATED | BLANK
+    assert second.gso is None
+
+
+def test_a_guest_that_sets_a_hash_is_told_it(wire: Wire) -> None:
+    network, steering = Behind(), Steering()
+    guest = wire(network, steering=steering).guest
+    steering.go_on(1, 0xF, bytes(range(40)), [])
+    _, told = steering.steer(frame(b"x"), 1)
+    guest.post()
+    network.come(Packet(frame(b"x")), blank(PAYLOAD, gso_size=1400))
+    first, second = guest.received(2)
+    assert told is not None
+    assert [struct.unpack("<BBBBI", info) for info in first.extras] == [(ExtraType.HASH, 0, told[0], 1, told[1])]
+    assert [info[0] for info in second.extras] == [ExtraType.GSO, ExtraType.HASH]
+
+
+# --- Frontends that can do less
+
+
+def test_a_guest_without_scatter_and_gather_gets_what_fits_into_a_page(wire: Wire) -> None:
+    network = Behind()
+    wired = wire(network, features=Features())
+    wired.guest.post()
+    network.come(FRAME[:4096], FRAME[:4097], FRAME[:60])
+    assert [len(received.data) for received in wired.guest.received(2)] == [4096, 60]
+    assert wired.card.counts["received_dropped"] == 1
+
+
+# --- Frontends that take nothing, or not at once
+
+
+@pytest.mark.parametrize("listens", [False, True])
+def test_what_there_is_no_page_for_comes_later(wire: Wire, listens: bool) -> None:
+    network = Behind()
+    wired = wire(network, listens=listens)
+    frames = [FRAME[: 1000 + index] for index in range(40)]
+    network.come(*frames[:10])
+    wired.guest.post(5)
+    network.come(*frames[10:])
+    wired.guest.post()
+    assert [received.data for received in wired.guest.received(40)] == frames
+    assert wired.card.counts["received_late"] == 40
+
+
+def test_a_frame_waits_until_there_are_pages_for_all_of_it(wire: Wire) -> None:
+    network = Behind()
+    guest = wire(network).guest
+    guest.post(15)
+    network.come(FRAME[:65535], FRAME[:60])
+    assert guest.received(1, timeout=0) == []
+    guest.post(2)
+    assert [len(received.data) for received in guest.received(2)] == [65535, 60]
+
+
+def test_a_guest_that_takes_nothing_costs_a_bounded_number_of_bytes(wire: Wire) -> None:
+    network = Behind()
+    wired = wire(network)
+    for _ in range(10):
+        network.come(*[FRAME[:65535]] * 64)
+    dropped = wired.card.counts["received_dropped"]
+    assert dropped >= 640 - KEPT // 65535
+    wired.guest.post()
+    kept = 640 - dropped
+    assert len(wired.guest.received(15)) == kept == 15
+
+
+def test_what_waits_is_forgotten_at_the_end(wire: Wire) -> None:
+    network = Behind()
+    wired = wire(network)
+    network.come(FRAME[:60], FRAME[:60])
+    wired.disconnect()
+    assert wired.card.counts["received_dropped"] == 2
+
+
+# --- Frontends that are not to be believed
+
+
+@pytest.mark.parametrize("forged", [257, 0x80000000, 0xFFFFFFFF])
+def test_an_index_that_cannot_be_shuts_the_queue(wire: Wire, forged: int) -> None:
+    network = Behind()
+    wired = wire(network)
+    struct.pack_into("<I", wired.guest.rx_ring.memory, 0, forged)
+    network.come(FRAME[:60])
+    assert wired.fault == "the receive ring has more requests than it can hold"
+
+
+def test_a_page_that_is_not_granted_for_writing_is_an_error_and_the_next_frame_comes(wire: Wire) -> None:
+    network = Behind()
+    wired = wire(network)
+    guest = wired.guest
+    read_only = wired.front.guest.share(writable=False)
+    guest.put_buffer(0, read_only.refs[0])
+    guest.put_buffer(1, 4000)
+    guest.put_buffer(2, guest.rx_pages.refs[2])
+    guest.put_buffer(3, 4000)
+    guest.put_buffer(4, guest.rx_pages.refs[4])
+    guest.rx.push()
+    network.come(FRAME[:60], FRAME[:60], FRAME[:5000], FRAME[:60])
+    received = guest.received(4)
+    assert [each.status for each in received] == [-1, -1, -1, 0]
+    assert received[3].data == FRAME[:60]
+    assert bytes(read_only.memory[:60]) == bytes(60)
+    assert wired.card.counts["received_errors"] == 3
+
+
+# --- Several queues, and addresses of groups
+
+
+def test_a_flow_stays_on_its_queue_and_flows_are_spread(wire: Wire) -> None:
+    network = Behind()
+    wired = wire(network, nr_queues=4)
+    for queue in wired.front.queues:
+        queue.post()
+    flows = [bytes([port]) for port in range(64)]
+    frames = [frame(b"x")[:34] + b"\x10" + flow + frame(b"x")[36:] for flow in flows]
+    for _ in range(3):
+        network.come(*frames)
+    received = [queue.received(0, timeout=0) for queue in wired.front.queues]
+    seen = [{each.data for each in frames} for frames in received]
+    assert sum(len(each) for each in received) == 192
+    assert all(len(each) > 5 for each in seen)
+    assert not any(one & other for one, other in pairwise(seen))
+
+
+def test_a_group_that_the_guest_did_not_ask_for_is_kept_from_it(wire: Wire) -> None:
+    network, steering = Behind(), Steering()
+    wired = wire(network, steering=steering)
+    steering.multicast.filter(True)
+    steering.multicast.fill([GROUP])
+    wired.guest.post()
+    other = bytes.fromhex("01005e000002") + FRAME[6:60]
+    broadcast = b"\xff" * 6 + FRAME[6:60]
+    wanted = GROUP + FRAME[6:60]
+    network.come(other, FRAME[:60], other, wanted, other, broadcast, other)
+    assert [each.data for each in wired.guest.received(3)] == [FRAME[:60], wanted, broadcast]
+    assert wired.card.counts["filtered"] == 4
