@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -218,27 +219,30 @@ def extra(kind: int, flags: int = 0, body: bytes = bytes(6)) -> bytes:
     return bytes([kind, flags]) + body + bytes(4)
 
 
-def request(guest: NetfrontQueue, offset: int, flags: int, size: int) -> None:
-    guest.put_request(guest.tx_pages.refs[0], offset, flags, 0, size)
+def requests(guest: NetfrontQueue, *entries: tuple[int, int, int]) -> None:
+    """Offset, flags and size of each."""
+    for offset, flags, size in entries:
+        guest.put_request(guest.tx_pages.refs[0], offset, flags, 0, size)
 
 
-def put_extras(guest: NetfrontQueue, *extras: bytes) -> None:
-    request(guest, 0, TxFlags.EXTRA_INFO, 100)
-    for info in extras:
+def extras(guest: NetfrontQueue, *infos: bytes) -> None:
+    requests(guest, (0, TxFlags.EXTRA_INFO, 100))
+    for info in infos:
         guest.tx.put(info)
 
 
-FAULTS = {
-    "a segment's size is 0": lambda guest: put_extras(guest, extra(1, body=bytes([0, 0, 1, 0, 0, 0]))),
-    "a segment is of no type": lambda guest: put_extras(guest, extra(1, body=bytes([9, 9, 3, 0, 0, 0]))),
-    "an extra info is of no type": lambda guest: put_extras(guest, extra(0)),
-    "info is of no type that there is": lambda guest: put_extras(guest, extra(5)),
-    "an extra info is missing": lambda guest: put_extras(guest),
-    "info is missing": lambda guest: put_extras(guest, *[extra(4, 1)] * 255),
-    "ends before its last one": lambda guest: request(guest, 0, TxFlags.MORE_DATA, 100),
-    "a chain of requests is too long": lambda guest: [request(guest, 0, TxFlags.MORE_DATA, 1) for _ in range(200)],
-    "past the end of its page": lambda guest: request(guest, 4000, 0, 97),
-    "the end of its page": lambda guest: [request(guest, 0, 4, 200), request(guest, 65535, 0, 65535)],
+MORE = TxFlags.MORE_DATA
+FAULTS: dict[str, Callable[[NetfrontQueue], None]] = {
+    "a segment's size is 0": lambda guest: extras(guest, extra(1, body=bytes([0, 0, 1, 0, 0, 0]))),
+    "a segment is of no type": lambda guest: extras(guest, extra(1, body=bytes([9, 9, 3, 0, 0, 0]))),
+    "an extra info is of no type": lambda guest: extras(guest, extra(0)),
+    "info is of no type that there is": lambda guest: extras(guest, extra(5)),
+    "an extra info is missing": lambda guest: extras(guest),
+    "info is missing": lambda guest: extras(guest, *[extra(4, 1)] * 255),
+    "ends before its last one": lambda guest: requests(guest, (0, MORE, 100)),
+    "a chain of requests is too long": lambda guest: requests(guest, *[(0, MORE, 1)] * 200),
+    "past the end of its page": lambda guest: requests(guest, (4000, 0, 97)),
+    "the end of its page": lambda guest: requests(guest, (0, MORE, 200), (65535, 0, 65535)),
 }
 
 
@@ -265,7 +269,7 @@ def test_an_index_that_cannot_be_shuts_the_queue(wire: Wire, forged: int) -> Non
 def test_a_queue_that_is_shut_serves_nothing_more(wire: Wire) -> None:
     network = Behind()
     wired = wire(network, listens=True)
-    request(wired.guest, 4000, 0, 97)
+    requests(wired.guest, (4000, 0, 97))
     wired.guest.push()
     assert wired.fault
     wired.guest.put(FRAME[:60])
