@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import NamedTuple
 
@@ -70,6 +70,14 @@ class Backend(ABC):
         frontend, as keys of the backend's directory.  Otherwise as `connect`.
         """
 
+    @property
+    def follows(self) -> Sequence[str]:
+        """Keys of the frontend's directory whose changes it is told of while it is connected."""
+        return ()
+
+    def follow(self, key: str, value: str | None) -> None:  # noqa: B027
+        """What one of them says now, None where it is not there; told as often as it may have changed, and again."""
+
 
 class Address(NamedTuple):
     """Where a device is: which kind, of which domain, served by which."""
@@ -122,6 +130,7 @@ class Attachment:
         self._resumes = resumes
         self._suspending = False
         self._forced = False  # taken away, whatever the store says of its frontend
+        self._fault: str | None = None  # why the backend cannot go on with this frontend
         self._complained = resumes is not None and resumes.complained
         self._woken = threading.Event()
         self._failure: BaseException | None = None
@@ -138,7 +147,8 @@ class Attachment:
         self._watches: list[Subscription] = []
         backend_path = address.backend_path
         try:
-            for path in (f"{address.frontend_path}/state", f"{backend_path}/online", f"{backend_path}/state"):
+            paths = [f"{address.frontend_path}/{key}" for key in ("state", *backend.follows)]
+            for path in (*paths, f"{backend_path}/online", f"{backend_path}/state"):
                 self._watches.append(client.watch(path, lambda _: self._woken.set()))
             self._thread = HostThread(self._run, f"{address.kind} {address.device}")
             self._thread.start()
@@ -180,6 +190,12 @@ class Attachment:
             self._client.atomically(lambda keys: remove_all(keys, self.address.frontend_path))
         finally:
             self._woken.set()
+
+    def shut(self, reason: str) -> None:
+        """The backend cannot serve its frontend any more: complain, let go of it, and ask it to close.  On any thread;
+        nothing happens where it is not connected."""
+        self._fault = reason
+        self._woken.set()
 
     def suspend(self) -> AttachmentState:
         """Serve it no more, and let go of everything of the frontend's, which does not hear of it; the answer lets one
@@ -261,13 +277,22 @@ class Attachment:
     def _go_on(self) -> None:
         if self._client.get(f"{self.address.backend_path}/state") == str(int(XenbusState.CLOSING)):
             self._ask_to_close()
+        if self._fault is not None and self._connected:
+            self._complain(self._fault)
+            self._disconnect()
+            self._become(XenbusState.CLOSING)
         while not self._removed:
             online = self._client.get(f"{self.address.backend_path}/online") == "1"
             frontend = state_at(self._client, self.address.frontend_path)
             step = react(self._state, XenbusState.UNKNOWN if self._forced else frontend, online)
             if step is None:
-                return
+                return self._follow()
             self._take(step.action, step.state)
+
+    def _follow(self) -> None:
+        if self._connected:
+            for key in self._backend.follows:
+                self._backend.follow(key, self._client.get(f"{self.address.frontend_path}/{key}"))
 
     def _ask_to_close(self) -> None:
         """Another toolstack unplugs by writing our state; take it over as our own."""
@@ -320,6 +345,7 @@ class Attachment:
         if self._connected:
             self._connected = False
             self._backend.disconnect()
+            self._fault = None
 
     def _frontend(self) -> Frontend:
         path = self.address.frontend_path

@@ -29,6 +29,9 @@ class Card:
     def forget(self) -> None:
         """Add the counts of its queues to those that remain, once they are closed."""
         ...
+    def go_on(self, counts: dict[str, int]) -> None:
+        """Count from there on.  Precondition: it was not connected yet."""
+        ...
     @property
     def counts(self) -> dict[str, int]:
         """Those of VifStats, since the card was made."""

@@ -64,13 +64,18 @@ cdef class Card:
 
     def forget(self) -> None:
         """Add the counts of its queues to those that remain, once they are closed."""
-        self.past = self.counts
+        self.past = {**self.counts, "no_carrier": self.past["no_carrier"]}      # the steering goes on counting
         self.queues = []
+
+    def go_on(self, counts: dict[str, int]) -> None:
+        """Count from there on.  Precondition: it was not connected yet."""
+        self.past = {name: counts.get(name, 0) for name in self.past}
 
     @property
     def counts(self) -> dict[str, int]:
         """Those of VifStats, since the card was made."""
         counts = dict(self.past)
+        counts["no_carrier"] += self.steering.swallowed
         for queue in self.queues:
             for name, value in queue.counts.items():
                 counts[name] += value
@@ -84,6 +89,8 @@ cdef class Card:
         cdef uint8_t *address
         cdef uint32_t number, to = 0
         cdef int index, first = 0
+        if self.steering.swallows(count):
+            return
         for index in range(count):
             address = <uint8_t *>frames[index].parts[0].iov_base
             if address[0] & GROUP and not self.steering.wants(address):

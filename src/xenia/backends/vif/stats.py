@@ -25,6 +25,7 @@ class VifStats:
     received_dropped: int = 0  # that it had no room for, or cannot take
     received_errors: int = 0  # that a page was not granted for
     filtered: int = 0  # to multicast addresses that the guest did not ask for
+    no_carrier: int = 0  # frames of either direction that went nowhere
     batches: int = 0  # times that frames to send were found in a ring
     held_up: int = 0  # times that the network took fewer than there were
     limited: int = 0  # times that the rate had them wait

@@ -1,5 +1,5 @@
 # Which frames of the network a card is given, and on which of its queues.  See steering.pyx.
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from xenia.backends.vif.multicast cimport Multicast
 from xenia.net.frame cimport Frame
 
@@ -23,6 +23,10 @@ cdef class Steering:
     cdef volatile uint8_t key[MOST_KEY_BYTES]
     cdef volatile uint32_t nr_mapped
     cdef volatile uint32_t mapping[MOST_MAPPED]
+    cdef volatile uint8_t down      # no carrier
+    cdef volatile uint64_t swallowed_frames
+    # Whether so many frames go nowhere, either way, for there is no carrier; they are counted then.
+    cdef bint swallows(self, int count) noexcept nogil
     # Whether the card takes frames to this multicast address.
     cdef bint wants(self, const uint8_t *address) noexcept nogil
     # The guest asks for them, or no more.  False: it cannot be had.

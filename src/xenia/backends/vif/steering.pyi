@@ -26,3 +26,13 @@ class Steering:
     def go_on(self, algorithm: int, types: int, key: bytes, mapping: list[int]) -> None:
         """Take `settings` up."""
         ...
+    @property
+    def carrier(self) -> bool:
+        """Whether frames go anywhere."""
+        ...
+    @carrier.setter
+    def carrier(self, up: bool) -> None: ...
+    @property
+    def swallowed(self) -> int:
+        """Frames that went nowhere."""
+        ...

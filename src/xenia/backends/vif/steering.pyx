@@ -14,6 +14,14 @@ from xenia.backends.vif.multicast cimport Multicast
 from xenia.net.frame cimport Frame, iovec
 from xenia.net.parse cimport FRAGMENT, KIND_IPV4, PROTOCOL_TCP, Headers, flow_hash, ip_source, parse_frame
 
+cdef extern from *:
+    """
+    #include <stdint.h>
+    static inline void frames_add(volatile uint64_t *frames, uint64_t count)
+    { __atomic_fetch_add(frames, count, __ATOMIC_RELAXED); }
+    """
+    void frames_add(volatile uint64_t *frames, uint64_t count) noexcept nogil
+
 cdef enum:
     MOST_HASHED = 36
 
@@ -73,6 +81,26 @@ cdef class Steering:
         self.nr_mapped = min(len(mapping), MOST_MAPPED)
         self.algorithm = algorithm
         self.types = types & ALL_HASH_TYPES
+
+    @property
+    def carrier(self) -> bool:
+        """Whether frames go anywhere."""
+        return not self.down
+
+    @carrier.setter
+    def carrier(self, up: bool) -> None:
+        self.down = not up
+
+    @property
+    def swallowed(self) -> int:
+        """Frames that went nowhere."""
+        return self.swallowed_frames
+
+    cdef bint swallows(self, int count) noexcept nogil:
+        if not self.down:
+            return False
+        frames_add(&self.swallowed_frames, count)
+        return True
 
     cdef bint wants(self, const uint8_t *address) noexcept nogil:
         return self.multicast.wants(address)

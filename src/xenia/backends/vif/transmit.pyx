@@ -218,6 +218,9 @@ cdef class Transmit:
             return
         # The network may say that it goes on before it has said that it does not.
         flag_store(&self.may_go_on, False)
+        if self.steering.swallows(count):
+            self.sent += count
+            return
         taken = self.port.send(&self.batch[self.sent], count)
         for index in range(self.sent, self.sent + taken):
             self.count(&self.batch[index])
