@@ -145,6 +145,10 @@ def dispatch(parser: argparse.ArgumentParser, options: argparse.Namespace, guest
             from xenia.cli.block import block
 
             return block(options, voice)
+        case "net":
+            from xenia.cli.net import net
+
+            return net(options, voice)
         case "stats":
             from xenia.cli.stats import stats
 

@@ -9,6 +9,7 @@ from xenia.cli.arguments import Parser, ShowVersion, add_json
 from xenia.cli.block import add_block
 from xenia.cli.disk import add_disk
 from xenia.cli.image import add_image
+from xenia.cli.net import add_net
 from xenia.cli.run_options import add_run
 
 SHELLS = ("bash", "zsh", "fish")
@@ -31,6 +32,7 @@ def build_parser() -> Parser:
     add_disk(commands)
     add_image(commands)
     add_block(commands)
+    add_net(commands)
     _add_looks(commands)
     _add_completion(commands)
     return parser
@@ -67,9 +69,10 @@ def _add_looks(commands: argparse._SubParsersAction[Any]) -> None:
     """What is said of guests that run."""
     stats = commands.add_parser(
         "stats",
-        help="show what running guests and their disks have done",
-        description="Show what the guests that you run have done: hypercalls, and for each disk its requests, how many "
-        "came together in a batch, and what its layers made of them.",
+        help="show what running guests, their disks and network cards have done",
+        description="Show what the guests that you run have done: hypercalls; for each network card what it sent, "
+        "received and dropped; for each disk its requests, how many came together in a batch, and what its layers made "
+        "of them.",
         allow_abbrev=False,
     )
     stats.add_argument("guest", metavar="GUEST", nargs="?", help="a guest's name, or its process (default: all)")

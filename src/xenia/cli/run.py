@@ -13,7 +13,9 @@ from xenia.cli.voice import Voice, VoiceHandler
 from xenia.errors import ConfigError
 from xenia.toolstack import run as toolstack
 from xenia.toolstack.config.disk import parse_disk
-from xenia.toolstack.config.machine import MachineConfig
+from xenia.toolstack.config.forward import parse_publish
+from xenia.toolstack.config.machine import NAME, MachineConfig
+from xenia.toolstack.config.net import LINKS, NetConfig, for_guest, parse_net
 from xenia.toolstack.control.control import process_of
 from xenia.toolstack.run import Ending, Outcome
 
@@ -63,7 +65,27 @@ def configuration(options: argparse.Namespace, command: list[str]) -> MachineCon
     environment = dict(map(_variable, options.env))
     if options.name is not None and (process := process_of(options.name)) is not None:
         raise ConfigError(f"--name {options.name}: a guest of that name is running, in process {process}")
-    return MachineConfig(**given, command=tuple(command), environment=environment, disks=disks)
+    cards = _cards(options, given.get("name", NAME))
+    return MachineConfig(**given, command=tuple(command), environment=environment, disks=disks, cards=cards)
+
+
+def _cards(options: argparse.Namespace, guest: str) -> tuple[NetConfig, ...] | None:
+    """What --net and -p ask for; None where neither says anything."""
+    asked = [parse_net(words) for words in options.net]
+    forwards = [parse_publish(words) for words in options.publish]
+    if None in asked and len(asked) > 1:
+        raise ConfigError("--net none goes with no other --net")
+    cards = [card for card in asked if card is not None]
+    if forwards:
+        if not asked:
+            cards.append(NetConfig())
+        able = [card for card in cards if "forward" in LINKS[card.link_kind][1]]
+        if not able:
+            raise ConfigError("-p needs a card on a network that forwards ports: --net user, bridge=NAME or passt")
+        cards[cards.index(able[0])] = able[0].forwarding(forwards)
+    elif not asked:
+        return ()
+    return for_guest(cards, guest)
 
 
 def _variable(text: str) -> tuple[str, str]:

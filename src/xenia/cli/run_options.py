@@ -40,6 +40,7 @@ def add_run(commands: argparse._SubParsersAction[Any]) -> None:
     _add_boot(run.add_argument_group("what to boot"))
     machine = run.add_argument_group("the machine")
     _add_machine(machine)
+    _add_net(machine)
     _add_command(machine)
     _add_ways(machine)
     words = run.add_argument_group("Xenia's own words, on standard error").add_mutually_exclusive_group()
@@ -86,6 +87,20 @@ def _add_machine(machine: argparse._ArgumentGroup) -> None:
     machine.add_argument(
         "--root", metavar="STACK[,ro]",
         help="a disk to boot from: it comes first, as xvda, with root=/dev/xvda on the kernel's command line",
+    )  # fmt: skip
+
+
+def _add_net(machine: argparse._ArgumentGroup) -> None:
+    """Network cards."""
+    machine.add_argument(
+        "--net", metavar="LINK[,WORD...]", action="append", default=[],
+        help="a network card: user (a network of the guest's own, the default), none, bridge=NAME (one that xenia net "
+        "create made), tap=IF, macvtap=IF, nic=IF, socket=PATH, passt and others, with words such as mac=, mtu=, rate= "
+        "or delay=20ms, and those of xl.cfg; again for more cards",
+    )  # fmt: skip
+    machine.add_argument(
+        "-p", "--publish", metavar="[ADDRESS:]PORT:GUESTPORT[/udp]", action="append", default=[],
+        help="who connects to this port of the host, on 127.0.0.1 unless an address is given, reaches the guest's",
     )  # fmt: skip
 
 

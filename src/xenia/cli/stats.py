@@ -52,6 +52,8 @@ def _print_guest(one: Mapping[str, Any]) -> None:
     calls = sorted(one["hypercalls"].items(), key=lambda call: -call[1])
     shown = ", ".join(f"{name} {count}" for name, count in calls[:_MOST])
     print(f"  hypercalls {sum(count for _, count in calls)}: {shown}")
+    if cards := one.get("cards"):
+        print_table(["  " + line[0], *line[1:]] for line in _card_lines(cards))
     if one["disks"]:
         print_table(["  " + line[0], *line[1:]] for line in _disk_lines(one["disks"]))
 
@@ -62,6 +64,20 @@ def _disk_lines(disks: Iterable[Mapping[str, Any]]) -> Iterable[Sequence[str]]:
         yield (*_counts(disk["name"], disk), str(disk["errors"]), str(disk["notifications"]))
         for layer in disk["layers"]:
             yield (*_counts(f"  {layer['layer']}", layer), "", "")
+
+
+def _card_lines(cards: Iterable[Mapping[str, Any]]) -> Iterable[Sequence[str]]:
+    yield "CARD", "ON", "SENT", "", "RECEIVED", "", "BATCHES", "DROPPED", "ERRORS", "EVENTS"
+    for card in cards:
+        dropped = card["sent_dropped"] + card["received_dropped"] + card["no_carrier"]
+        for layer in card["layers"]:
+            dropped += sum(count for reasons in layer["dropped"].values() for count in reasons.values())
+        errors = card["sent_errors"] + card["received_errors"]
+        yield (
+            card["name"], card["link"], str(card["sent"]), rough_size(card["sent_bytes"]), str(card["received"]),
+            rough_size(card["received_bytes"]), str(card["batches"]), str(dropped), str(errors),
+            str(card["notifications"]),
+        )  # fmt: skip
 
 
 def _counts(name: str, counts: Mapping[str, Any]) -> Sequence[str]:

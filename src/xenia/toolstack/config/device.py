@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
@@ -58,6 +58,10 @@ class DeviceConfig(ABC):
 
     def within(self, folder: Path) -> Self:
         """The same for a process in another folder than this one, which names begin in."""
+        return self
+
+    def among(self, ask: Callable[[], Mapping[str, Any]]) -> Self:
+        """The same for one guest that runs, where that makes a difference: `ask` gives its statistics."""
         return self
 
     @contextmanager

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Self, cast
 
 from xenia.errors import ConfigError
+from xenia.net.layers.words import WORDS as LAYERS, cut, parse_layers, plain, words_of
 from xenia.storage.door import door
 from xenia.toolstack.config.device import Backing, DeviceConfig
 from xenia.toolstack.config.forward import Forward, parse_forward
@@ -52,7 +53,6 @@ LINKS: dict[str, tuple[bool, tuple[str, ...]]] = {
     "network": (False, ()),  # one that a program made: its port comes with the card
 }
 NONE = "none"
-LAYERS = ("delay", "jitter", "loss", "reorder", "duplicate", "limit", "firewall", "capture", "spoof")
 _MANY = ("forward", "host")  # options that may be said more than once
 
 
@@ -121,6 +121,14 @@ class NetConfig(DeviceConfig):
             return self
         return replace(self, link=f"socket={listens}{folder / place}")
 
+    def among(self, ask: Callable[[], Mapping[str, Any]]) -> Self:
+        """The same for that guest, beside the cards that it has."""
+        guest = ask()
+        cards = guest.get("cards", [])
+        numbers = {card["number"] for card in cards}
+        number = self.number if self.number is not None else min(set(range(len(numbers) + 1)) - numbers)
+        return self.for_guest(guest["name"], number, [card["mac"] for card in cards])
+
     def check(self) -> None:
         """ConfigError where words that come from anywhere describe no card."""
         said = replace(self, link="null") if self.link == "network" else self
@@ -132,7 +140,7 @@ class NetConfig(DeviceConfig):
         card = {"name": self.name, "devid": self.number, "mac": self.mac, "mtu": self.mtu, "rate": self.rate,
                 "queues": self.queues, "ip": " ".join(self.ip)}  # fmt: skip
         said = [f"{key}={value}" for key, value in card.items() if value not in (None, "")]
-        return ",".join((self.link, *self.options, *said, *self.layers))
+        return ",".join(word.replace(",", "\\,") for word in (self.link, *self.options, *said, *self.layers))
 
     @property
     def link_kind(self) -> str:
@@ -157,7 +165,7 @@ class NetConfig(DeviceConfig):
         """The same with more ports forwarded."""
         return replace(self, options=(*self.options, *(f"forward={forward}" for forward in forwards)))
 
-    def for_guest(self, guest: str, number: int, taken: Collection[str | None] = ()) -> NetConfig:
+    def for_guest(self, guest: str, number: int, taken: Collection[str | None] = ()) -> Self:
         """The same as the card of that guest, with a MAC: the one that comes of its name, or another where one of those
         taken is it."""
         place = "" if self.link_kind in ("user", "bridge", "network") else self.link
@@ -207,16 +215,23 @@ class _Reader:
         self._config = NetConfig()
         self._said: dict[str, str] = {}  # what was said, and by which word
         self._options: list[tuple[str, str]] = []  # and the word
+        self._layers: list[tuple[str, str]] = []
 
     def read(self) -> NetConfig:
-        words = [word.strip() for word in self._text.split(",")]
+        words = [word.strip() for word in cut(self._text, ",")]
         for word in filter(None, words):
             self._word(word)
         kind = self._config.link_kind
         for option, word in self._options:
             if option.partition("=")[0] not in LINKS[kind][1]:
                 raise self._error(word, f"that goes with {_links_with(option.partition('=')[0])}, not with {kind}")
-        return replace(self._config, options=tuple(option for option, _ in self._options))
+        try:
+            layers = words_of(parse_layers(self._layers))
+        except ConfigError as error:
+            raise ConfigError(f"{error} (of the network '{self._text}')") from None
+        return replace(
+            self._config, options=tuple(option for option, _ in self._options), layers=tuple(map("=".join, layers))
+        )
 
     def _word(self, word: str) -> None:
         key, equals, value = (part.strip() for part in word.partition("="))
@@ -227,9 +242,7 @@ class _Reader:
             if value:  # an empty one is the default
                 _KEYS[key](self, word, value)
         elif key in LAYERS and equals:
-            if key != "firewall":
-                self._say(key, word)
-            self._config = replace(self._config, layers=(*self._config.layers, f"{key}={value}"))
+            self._layers.append((key, value))
         elif equals and (key == "hostfwd" or any(key in options for _, options in LINKS.values())):
             self._option(word, "forward" if key == "hostfwd" else key, value)
         elif key == NONE:
@@ -247,7 +260,7 @@ class _Reader:
             raise self._error(word, f"'{kind}' takes no value")
         if kind == "bridge" and not NETWORK_NAME.fullmatch(name):
             raise self._error(word, f"'{name}' is no network's name: letters, digits, _ . and -")
-        self._config = replace(self._config, link=f"{kind}={name}" if named else kind)
+        self._config = replace(self._config, link=f"{kind}={plain(name)}" if named else kind)
 
     def _option(self, word: str, key: str, value: str) -> None:
         if key not in _MANY:

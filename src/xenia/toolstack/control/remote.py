@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
+from xenia.errors import ConfigError
 from xenia.toolstack.control.control import Answers, Handler, ask, ask_all
 from xenia.toolstack.devices.kinds import KINDS
 from xenia.toolstack.guest.guest import Guest
 from xenia.toolstack.guest.verbs import REMOTE, AttachDevice, Handover, RemoteVerb, Request, Statistics
+from xenia.toolstack.networks import named
 
 R = TypeVar("R")
 
@@ -47,7 +51,65 @@ def statistics(guest: str | None = None) -> list[dict[str, Any]]:
 
 def attach(guest: str, kind: str, words: str) -> str:
     """Plug a device, in an operator's words for its kind, into a guest that runs; its name there.  ConfigError."""
-    config = KINDS[kind].functions.parse(words).within(Path.cwd())
+    config = KINDS[kind].functions.parse(words).within(Path.cwd()).among(lambda: call(guest, Statistics()))
     with config.opened() as (config, files):
         handover = Handover([name for name, _ in files], [descriptor for _, descriptor in files])
         return call(guest, AttachDevice(config, handover))
+
+
+class Cards(NamedTuple):
+    """Network cards of guests that run, and why others did not answer, in a line for each."""
+
+    found: list[dict[str, Any]]
+    silent: list[str]
+
+
+def cards(guest: str | None = None) -> Cards:
+    """Of each guest that runs, or those of one name or process number: the card's statistics, with `guest`, `pid` and
+    `domid`.  ConfigError when `guest` does not run."""
+    answers, silent = call_all(Statistics(), guest)
+    whose = ({"guest": one["name"], "pid": one["pid"], "domid": one["domid"]} for one in answers)
+    return Cards(
+        [{**who, **card} for who, one in zip(whose, answers, strict=True) for card in one.get("cards", [])], silent
+    )
+
+
+@contextmanager
+def capturing(what: str) -> Iterator[int]:
+    """What passes a card or a network's port, as pcapng, from a pipe that is read.
+
+    what    a card as an operator calls it, a guest with one card, GUEST/CARD or NETWORK/PORT
+
+    ConfigError where there is none, or more than one.
+    """
+    source, target = os.pipe2(os.O_CLOEXEC)
+    try:
+        try:
+            card = _card(what)
+            if card is not None:
+                raise ConfigError(f"what passes {what} cannot be captured yet")
+            else:
+                named.capture(what, target)
+        finally:
+            os.close(target)
+        yield source
+    finally:
+        os.close(source)
+
+
+def _card(what: str) -> dict[str, Any] | None:
+    """The card that is meant; None where none is."""
+    guest, slash, name = what.partition("/")
+    found = [card for card in cards().found if _is_meant(card, guest, name if slash else None)]
+    if len(found) > 1:
+        meant = ", ".join(f"{card['guest']}/{card['name']} (process {card['pid']})" for card in found)
+        raise ConfigError(f"more than one card is '{what}': say which of {meant}")
+    return found[0] if found else None
+
+
+def _is_meant(card: Mapping[str, Any], first: str, second: str | None) -> bool:
+    names = (card["name"], card["mac"], f"vif{card['domid']}.{card['number']}")
+    whose = (card["guest"], str(card["pid"]))
+    if second is not None:
+        return first in whose and second in (*names, str(card["number"]))
+    return first in (*whose, *names[1:])

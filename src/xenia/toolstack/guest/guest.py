@@ -15,6 +15,7 @@ from xenia.toolstack.guest.verbs import Verb
 if TYPE_CHECKING:
     from xenia.toolstack.devices.device import Device
     from xenia.toolstack.devices.disk import Disk
+    from xenia.toolstack.devices.vif import NetworkCard
     from xenia.toolstack.machine.domain import Domain
     from xenia.toolstack.machine.machine import Machine
 
@@ -87,6 +88,11 @@ class Guest:
     def disk(self, name: str) -> Disk:
         """Its disk of that name.  ConfigError when there is none."""
         device: Disk = self.device("disk", name)  # type: ignore[assignment]  # as the row of that kind has them
+        return device
+
+    def card(self, name: str) -> NetworkCard:
+        """Its network card of that name.  ConfigError when there is none."""
+        device: NetworkCard = self.device("vif", name)  # type: ignore[assignment]  # as the row of that kind has them
         return device
 
     def require_domain(self) -> Domain:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
+from xenia.errors import ConfigError
+from xenia.net.layers.stack import counts_of
 from xenia.net.link import Link
 from xenia.net.port import Port
 from xenia.net.service.client import NetworkClient
@@ -25,19 +28,41 @@ class Cable:
         self.network = network
         self._link = link
         self._thread: LinkThread | None = None
+        self._on_carrier: Callable[[bool], object] | None = None
         self._closed = False
 
     def begin(self, on_carrier: Callable[[bool], object]) -> None:
         """Bring frames from now on, on a thread of its own, and say whether anybody is at the other end: now, and
-        whenever that changes.  Again tells the one who said so last.  OSError: the host gives no thread."""
+        whenever that changes, until `pause`.  OSError: the host gives no thread."""
         if self._link is None:
             return
-        self._link.on_carrier(on_carrier)
+        self._on_carrier = on_carrier
         if self._thread is None:
             thread = LinkThread()
+            self._link.on_carrier(self._tell)
             thread.add(self._link)
             self._thread = thread
         on_carrier(self._link.carrier)
+
+    def pause(self) -> None:
+        """No card is plugged in, and nobody is told of the carrier."""
+        self._on_carrier = None
+
+    def _tell(self, up: bool) -> None:
+        on_carrier = self._on_carrier
+        if on_carrier is not None:
+            on_carrier(up)
+
+    def capture(self, descriptor: int, name: str) -> None:
+        """Write what passes the card there, as pcapng, until nobody reads it.  The descriptor is the cable's from now
+        on.  ConfigError where it is captured already."""
+        os.close(descriptor)
+        raise ConfigError(f"what passes {name} cannot be captured yet")
+
+    @property
+    def layers(self) -> list[dict[str, Any]]:
+        """What each layer between the card and the link has done, the card's end first."""
+        return counts_of(self.port)
 
     @property
     def closed(self) -> bool:

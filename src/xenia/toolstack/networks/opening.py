@@ -17,6 +17,8 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from xenia.errors import ConfigError
+from xenia.net.layers.stack import build
+from xenia.net.layers.words import parse_layers
 from xenia.net.link import Link
 from xenia.net.links import make_link, open_link, parse_link
 from xenia.net.port import Port
@@ -93,7 +95,19 @@ def assemble(card: NetConfig, files: Sequence[int], process: subprocess.Popen[by
         if card.link_kind == "user":
             network = NetworkClient(socket.socket(fileno=control), process)
         undo.pop_all()
-        return Cable(port, port if isinstance(port, Link) else None, network)
+        link = port if isinstance(port, Link) else None
+        undo.callback(port.close)
+        assert card.mac is not None
+        layers = parse_layers(pair_of(word) for word in card.layers)
+        port = build(layers, port, mac=card.mac, addresses=card.ip)
+        undo.pop_all()
+        return Cable(port, link, network)
+
+
+def pair_of(word: str) -> tuple[str, str]:
+    """A layer's word in two."""
+    key, _, value = word.partition("=")
+    return key, value
 
 
 def _start(card: NetConfig) -> NetworkClient:

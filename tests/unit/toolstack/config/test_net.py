@@ -30,7 +30,7 @@ from xenia.toolstack.config.rate import Rate, parse_rate
         ("user,subnet=192.168.7.0/24,ipv6=off", NetConfig(options=("subnet=192.168.7.0/24", "ipv6=off"))),
         ("delay=20ms,jitter=5ms,bridge=lan,loss=1%", NetConfig(
             "bridge=lan", layers=("delay=20ms", "jitter=5ms", "loss=1%"))),
-        ("spoof=allow,firewall=a,firewall=b", NetConfig(layers=("spoof=allow", "firewall=a", "firewall=b"))),
+        ("spoof=allow,firewall=in:deny", NetConfig(layers=("spoof=allow", "firewall=in:deny"))),
         ("ip=10.0.2.20 fd00::5", NetConfig(ip=("10.0.2.20", "fd00::5"))),
     ],
 )  # fmt: skip
@@ -82,7 +82,8 @@ def test_none_is_no_card() -> None:
         ("host=0", "'0' is no port"),
         ("tap=tap0,forward=2222:22", "in 'forward=2222:22' .*: that goes with user and bridge and passt, not with tap"),
         ("bridge=lan,subnet=10.0.0.0/8", "goes with user, not with bridge"),
-        ("loss=1%,loss=2%", "'loss=1%' says that already"),
+        ("loss=much", "in 'loss=much': 'much' is no share of the frames"),
+        ("jitter=5ms", r"wants a delay= to stand with it \(of the network 'jitter=5ms'\)"),
         ("script=vif-bridge", "no scripts are run here"),
         ("backend=net", "no domain 'net' is there"),
         ("type=ioemu", "no 'ioemu'"),

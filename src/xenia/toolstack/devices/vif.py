@@ -1,0 +1,237 @@
+"""Network cards of a guest: a cable to a network, and the device on the bus that serves it."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+from xenia.abi.xenbus import XenbusState
+from xenia.backends.vif.config import VifConfig
+from xenia.backends.vif.device import Vif
+from xenia.backends.vif.persist import VifState
+from xenia.errors import ConfigError
+from xenia.foreign.foreign import Foreign
+from xenia.persist import misfit
+from xenia.toolstack.config.mac import stable_mac
+from xenia.toolstack.config.net import MOST_CARDS, NetConfig, parse_card
+from xenia.toolstack.config.rate import parse_rate
+from xenia.toolstack.devices.device import Device, DeviceState, Site
+from xenia.toolstack.networks.cable import Cable
+from xenia.toolstack.releases import Releases
+from xenia.xenbus.attachment import Address, Attachment
+from xenia.xenbus.persist import AttachmentState
+from xenia.xenstore.client import Client
+
+_VIF = re.compile(r"vif([0-9]+)\.([0-9]+)")
+# What a frontend publishes of itself, by the keys that it may have for it.
+_PUBLISHED = {
+    "tx_ring_ref": ("tx-ring-ref", "queue-0/tx-ring-ref"),
+    "rx_ring_ref": ("rx-ring-ref", "queue-0/rx-ring-ref"),
+    "event_channel": (
+        "event-channel",
+        "event-channel-tx",
+        "queue-0/event-channel",
+        "queue-0/event-channel-tx",
+    ),
+}
+parse = parse_card
+
+
+def read(values: Mapping[str, Any]) -> NetConfig:
+    """See kinds.Module."""
+    lists = {name: tuple(values[name]) for name in ("options", "layers", "ip") if isinstance(values.get(name), list)}
+    config = NetConfig(**{**values, **lists})
+    if misfit(config) is None:
+        config.check()
+    return config
+
+
+def place(site: Site, config: NetConfig) -> NetConfig:
+    """The card with a number, a name and a MAC that no other has.  ConfigError where those that were asked for are
+    taken."""
+    here = [device for device in site.devices if isinstance(device, NetworkCard) and not device.removed]
+    if len(here) >= MOST_CARDS:
+        raise ConfigError(f"a guest has {MOST_CARDS} network cards at the most")
+    numbers = {card.address.device for card in here}
+    number = config.number if config.number is not None else next(n for n in range(128) if n not in numbers)
+    name = config.name if config.name is not None else f"vif{number}"
+    if number in numbers or any(card.is_called(name) for card in here):
+        raise ConfigError(f"there is a network card {name if number not in numbers else number} already")
+    others = [device for device in site.neighbours if isinstance(device, NetworkCard) and not device.removed]
+    taken = {card.mac for card in (*here, *others)}
+    mac = config.mac if config.mac is not None else stable_mac(site.name, number, taken=taken)
+    if mac in taken:
+        raise ConfigError(f"there is a network card with the MAC {mac} already")
+    return replace(config, name=name, number=number, mac=mac)
+
+
+def plug(site: Site, config: NetConfig, cable: Cable) -> NetworkCard:
+    """See kinds.Module."""
+    config = place(site, config)
+    vif = Vif(cable.port, _vif_config(config), device=_number(config))
+    return NetworkCard(site.store_client(), site.foreign, config, cable, vif)
+
+
+def resume(site: Site, state: DeviceState, cable: Cable) -> NetworkCard:
+    """See kinds.Module."""
+    vif = Vif.restore(cable.port, state.backend_of(VifState))
+    config = read(state.config)
+    return NetworkCard(site.store_client(), site.foreign, config, cable, vif, resumes=state.attachment)
+
+
+def _vif_config(config: NetConfig) -> VifConfig:
+    assert config.mac is not None
+    said: dict[str, int] = {}
+    if config.mtu is not None:
+        said["mtu"] = config.mtu
+    if config.queues is not None:
+        said["queues"] = config.queues
+    if config.rate is not None:
+        rate = parse_rate(config.rate)
+        said |= {"credit": rate.bytes, "period": rate.microseconds}
+    return VifConfig(mac=config.mac, **said)
+
+
+def _number(config: NetConfig) -> int:
+    assert config.number is not None
+    return config.number
+
+
+class NetworkCard(Device):
+    """A network card that is plugged into a domain, with the cable that is its own to close."""
+
+    config: NetConfig
+
+    def __init__(
+        self,
+        client: Client,
+        foreign: Foreign,
+        config: NetConfig,
+        cable: Cable,
+        vif: Vif,
+        *,
+        resumes: AttachmentState | None = None,
+        patience: float = 5.0,
+    ) -> None:
+        """Plug in `vif`, which is at the cable's port.
+
+        resumes    it is plugged in, as a card that was suspended left it
+        patience   seconds that its backend may take to let go of a guest that is gone
+        """
+        self.config = config
+        self.cable = self.behind = cable
+        self.address = Address("vif", foreign.domid, _number(config))
+        self._vif = vif
+        self._client = client
+        self._patience = patience
+        self._closing = threading.Lock()
+        self._closed = False
+        self._attachment = Attachment(
+            client, self.address, foreign, vif, vif.frontend_keys(), {**vif.backend_keys(), **self._keys()},
+            resumes=resumes,
+        )  # fmt: skip
+        vif.on_change(self._attachment.update, self._attachment.shut)
+        cable.begin(vif.set_carrier)
+
+    @property
+    def mac(self) -> str:
+        """Its address."""
+        assert self.config.mac is not None
+        return self.config.mac
+
+    @property
+    def attachment(self) -> Attachment:
+        """The device on the bus."""
+        return self._attachment
+
+    @property
+    def state(self) -> XenbusState:
+        """See Device.state."""
+        return self._attachment.state
+
+    @property
+    def removed(self) -> bool:
+        """Whether it was unplugged or removed."""
+        return self._closed
+
+    @property
+    def statistics(self) -> dict[str, Any]:
+        """What it (VifStats) and the way behind it have done, as plain data."""
+        return {
+            "name": self.name,
+            "number": self.address.device,
+            "mac": self.mac,
+            "link": self.config.link,
+            "state": self.state.name.lower(),
+            "carrier": self._vif.carrier,
+            "queues": self._vif.nr_queues,
+            "fault": self._vif.fault,
+            "backend_path": self.address.backend_path,
+            **self._frontend(),
+            **asdict(self._vif.stats),
+            "layers": self.cable.layers,
+            "behind": self.cable.statistics,
+        }
+
+    def _frontend(self) -> dict[str, int]:
+        """Rings and event channel of its frontend's first queue, as xl network-list tells them; none: no frontend."""
+        found: dict[str, int] = {}
+        for name, keys in _PUBLISHED.items():
+            for key in keys:
+                value = self._client.get(f"{self.address.frontend_path}/{key}")
+                if value is not None and value.isdecimal():
+                    found.setdefault(name, int(value))
+        return found
+
+    def is_called(self, name: str) -> bool:
+        """By its name, its number, its MAC, or as Xen's domain 0 calls its end: vif1.0."""
+        if known := _VIF.fullmatch(name):
+            return (int(known[1]), int(known[2])) == (self.address.domid, self.address.device)
+        return name in (self.name, str(self.address.device), self.mac)
+
+    def wait(self, state: XenbusState, timeout: float | None = None) -> bool:
+        """See Device.wait."""
+        return self._attachment.wait(state, timeout)
+
+    def unplug(self, timeout: float | None = None) -> bool:
+        """Ask the guest to let go of it, and close it once it has; answers whether it did within `timeout` seconds."""
+        try:
+            self._attachment.unplug()
+            if not self._attachment.wait_removed(timeout):
+                return False
+        except Exception:
+            self.remove()  # a fault of ours: it is over
+            raise
+        self._close()
+        return True
+
+    def remove(self, *, keep: bool = False) -> None:
+        """See Device.remove."""
+        if not self._closed:
+            with Releases() as releases:
+                releases.do(self._attachment.remove)
+                releases.do(self._attachment.wait_removed, self._patience)
+                releases.do(self._close, keep)
+
+    def suspend(self) -> DeviceState:
+        """See Device.suspend."""
+        attachment = self._attachment.suspend()
+        state = DeviceState.of(self.config, attachment, self._vif.save())
+        self._close(keep=True)
+        return state
+
+    def _close(self, keep: bool = False) -> None:
+        with self._closing:
+            if not self._closed:
+                self._closed = True
+                self.cable.pause()
+                if not keep:
+                    self.close_behind()
+
+    def _keys(self) -> dict[str, str]:
+        """What xl writes besides, for whoever looks for it."""
+        bridge = {"bridge": self.config.link_name} if self.config.link_kind == "bridge" else {}
+        return {"vifname": self.name, **bridge}

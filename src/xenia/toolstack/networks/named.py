@@ -1,0 +1,149 @@
+"""Networks that outlive who made them: `xenia net create` and its like."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from xenia.errors import ConfigError
+from xenia.net.service.client import NetworkClient, NetworkConfig, start_network
+from xenia.toolstack.config.forward import Forward
+from xenia.toolstack.config.net import LINKS, NETWORK_NAME, NONE
+from xenia.toolstack.networks import registry
+
+_ITSELF = ("uplink", "nat")  # kinds of ports that nobody plugged in
+
+
+def create(
+    name: str,
+    *,
+    subnet: str | None = None,
+    ipv6: bool = True,
+    nat: bool = True,
+    mtu: int | None = None,
+    hosts: Sequence[int] = (),
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Mapping[str, Any]:
+    """Make one, and wait until it works; what it says of itself.
+
+    hosts      ports of the host's loopback that its guests reach
+    progress   is told what is fetched
+
+    ConfigError where there is one of that name, or it cannot be had.
+    """
+    if not NETWORK_NAME.fullmatch(name) or name in LINKS or name == NONE:
+        raise ConfigError(
+            f"'{name}' is no network's name: up to 32 letters, digits, _ . and -, and none of --net's words"
+        )
+    config = NetworkConfig(name, nat=nat)
+    if subnet is not None:
+        config = replace(config, subnet=_subnet(subnet))
+    if not ipv6:
+        config = replace(config, subnet6="")
+    if mtu is not None:
+        config = replace(config, mtu=mtu)
+    with registry.listen(name) as listener:
+        client = start_network(config, listener, stay=True)
+    try:
+        about = client.hello()
+        for port in hosts:
+            client.ask("host", port=port)
+    except BaseException:
+        _stop(client)
+        raise
+    client.close()
+    return about
+
+
+def delete(name: str, *, force: bool = False) -> None:
+    """End one.  ConfigError where it is not there, or, without `force`, guests are on it."""
+    with _network(name) as client:
+        users = [port["name"] for port in client.show()["ports"] if port.get("kind") not in _ITSELF]
+        if users and not force:
+            raise ConfigError(f"the network '{name}' is in use by {', '.join(users)} (--force ends it all the same)")
+        client.ask("stop")
+
+
+def show(name: str) -> dict[str, Any]:
+    """All there is to know of it."""
+    with _network(name) as client:
+        return {**client.hello(), **client.show()}
+
+
+def describe_all() -> list[dict[str, Any]]:
+    """Those that run, in a few words each; `ports` is how many guests are on it."""
+    found = []
+    for name in registry.names():
+        try:
+            about = show(name)
+        except ConfigError:
+            continue  # ends just now
+        users = [port for port in about["ports"] if port.get("kind") not in _ITSELF]
+        found.append({
+            **{key: about.get(key) for key in ("name", "pid", "nat", "subnet", "gateway", "subnet6")},
+            "name": name, "ports": len(users),
+        })  # fmt: skip
+    return found
+
+
+def forward(name: str, wanted: Forward, *, to: str | None = None, remove: bool = False) -> dict[str, Any]:
+    """Have a port of the host lead to a guest of that network, or no longer; what it is.  ConfigError."""
+    about = {"protocol": wanted.protocol, "address": wanted.address}
+    with _network(name) as client:
+        if remove:
+            client.unforward(wanted.port, **about)
+            return {**about, "port": wanted.port, "to_port": wanted.to, "to": to}
+        guest = {} if to is None else {"to": to}
+        return dict(client.forward(wanted.port, to_port=wanted.to, **about, **guest))
+
+
+def capture(what: str, pipe: int) -> None:
+    """Write what passes a port of a network into a pipe, as pcapng, until nobody reads it any more.
+
+    what   NETWORK/PORT, its number or who is at it; or the network, where one guest is on it
+    """
+    name, _, which = what.partition("/")
+    try:
+        client = registry.find(name)
+    except ConfigError as none:
+        raise ConfigError(f"'{what}' is no card of a guest that runs, and {none}") from None
+    try:
+        ports = [port for port in client.show()["ports"] if port.get("kind") not in _ITSELF]
+        found = [port for port in ports if not which or which in (str(port["port"]), port["name"], port.get("mac"))]
+        if len(found) != 1:
+            known = ", ".join(f"{name}/{port['port']} ({port['name']})" for port in ports) or "none is there"
+            raise ConfigError(f"'{what}' is not one port: {known}")
+        client.ask("capture", [pipe], port=found[0]["port"])
+    finally:
+        client.close()
+
+
+@contextmanager
+def _network(name: str) -> Iterator[NetworkClient]:
+    client = registry.find(name)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def _subnet(text: str) -> str:
+    try:
+        found = ipaddress.IPv4Network(text)
+    except ValueError:
+        raise ConfigError(f"'{text}' is no subnet: write one such as 192.168.7.0/24") from None
+    if not 8 <= found.prefixlen <= 29:
+        raise ConfigError(f"the subnet '{text}' has to be from /8 to /29")
+    return str(found)
+
+
+def _stop(client: NetworkClient) -> None:
+    try:
+        client.ask("stop")
+    except ConfigError:
+        pass  # it never began, or is over
+    finally:
+        client.close()

@@ -1,0 +1,174 @@
+"""Networks by name: who finds which, and what becomes of those that were killed."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests.unit.toolstack.networks.network import Network
+from xenia.errors import ConfigError
+from xenia.toolstack.config.forward import Forward
+from xenia.toolstack.networks import named, registry
+from xenia.toolstack.networks.capture import Captured, relay
+
+GUEST = {"port": 2, "name": "web", "kind": "card", "mac": "00:16:3e:00:00:01"}
+UPLINK = {"port": 1, "name": "nat", "kind": "nat"}
+
+
+@pytest.fixture(autouse=True)
+def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    return tmp_path
+
+
+def test_a_network_is_found_by_its_name_for_its_user_alone(runtime: Path) -> None:
+    with Network("lan"), Network("dmz"):
+        assert registry.names() == ["dmz", "lan"]
+        assert named.show("lan")["subnet"] == "10.0.2.0/24"
+        folder = runtime / "xenia" / "net"
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        assert stat.S_IMODE((folder / "lan").stat().st_mode) == 0o600
+    assert registry.names() == []
+
+
+def test_two_networks_of_one_name_are_one_too_many() -> None:
+    with Network("lan"), pytest.raises(ConfigError, match=r"there is a network 'lan' already \(xenia net delete lan\)"):
+        registry.listen("lan")
+
+
+def test_the_socket_of_a_network_that_was_killed_is_taken_away(runtime: Path) -> None:
+    Network("lan").die()
+    assert (runtime / "xenia" / "net" / "lan").exists()
+    assert registry.names() == []
+    assert not (runtime / "xenia" / "net" / "lan").exists()
+    Network("lan").die()
+    Network("lan").close()  # another takes its place
+
+
+def test_a_network_that_is_not_there_is_told_with_those_that_are() -> None:
+    with pytest.raises(ConfigError, match=r"no network 'lan' is running \(none is running: xenia net create lan\)"):
+        registry.find("lan")
+    with Network("dmz"), pytest.raises(ConfigError, match=r"no network 'lan' is running \(running: dmz\)"):
+        registry.find("lan")
+
+
+def test_a_guests_own_network_is_found_by_the_guest_and_by_its_process() -> None:
+    with Network(registry.private_name("web", 77)), Network(registry.private_name("web", 78)):
+        assert registry.find("77").hello()["name"] == "web@77"
+        with pytest.raises(ConfigError, match=r"more than one guest 'web' has a network: say which \(web@77, web@78\)"):
+            registry.find("web")
+        with Network("web"):
+            assert registry.find("web").hello()["name"] == "web"
+
+
+def test_a_path_that_no_socket_can_have_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    deep = tmp_path / ("x" * 100)
+    deep.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(deep))
+    with pytest.raises(ConfigError, match="the path of a socket is too long"):
+        registry.listen("lan")
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "web@1", "user", "none", "-x", "x" * 40])
+def test_a_name_that_no_network_can_have_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="is no network's name"):
+        named.create(name)
+
+
+@pytest.mark.parametrize("subnet", ["10.0.2.1/24", "10.0.2.0/30", "fd00::/64", "lan", "0.0.0.0/0"])
+def test_a_subnet_that_cannot_be_is_refused(subnet: str) -> None:
+    with pytest.raises(ConfigError, match="subnet"):
+        named.create("lan", subnet=subnet)
+
+
+def test_a_network_in_use_is_deleted_by_force_alone() -> None:
+    with Network("lan", [UPLINK, GUEST]) as network:
+        with pytest.raises(ConfigError, match=r"the network 'lan' is in use by web \(--force"):
+            named.delete("lan")
+        assert {"verb": "stop"} not in network.asked
+        named.delete("lan", force=True)
+        assert {"verb": "stop"} in network.asked
+    with Network("lan", [UPLINK]) as network:
+        named.delete("lan")
+        assert {"verb": "stop"} in network.asked
+
+
+def test_networks_are_listed_with_how_many_guests_are_on_them() -> None:
+    with Network("lan", [UPLINK, GUEST]), Network("dmz"):
+        assert [(one["name"], one["ports"]) for one in named.describe_all()] == [("dmz", 0), ("lan", 1)]
+
+
+def test_ports_of_the_host_lead_to_guests_and_no_longer_do() -> None:
+    with Network("lan") as network:
+        assert named.forward("lan", Forward(2222, 22), to="web")["to_port"] == 22
+        assert network.asked[-1] == {
+            "verb": "forward", "port": 2222, "to_port": 22, "protocol": "tcp", "address": "127.0.0.1", "to": "web",
+        }  # fmt: skip
+        named.forward("lan", Forward(2222, 22), remove=True)
+        assert network.asked[-1] == {"verb": "unforward", "port": 2222, "protocol": "tcp", "address": "127.0.0.1"}
+        network.refuses = "port 2222 is taken"
+        with pytest.raises(ConfigError, match="port 2222 is taken"):
+            named.forward("lan", Forward(2222, 22))
+
+
+def test_a_port_is_captured_by_its_number_or_by_who_is_at_it(tmp_path: Path) -> None:
+    other = {**GUEST, "port": 3, "name": "db"}
+    with Network("lan", [UPLINK, GUEST, other]) as network, open(tmp_path / "x", "wb") as file:
+        for what in ("lan/2", "lan/web"):
+            named.capture(what, file.fileno())
+            assert network.asked[-1] == {"verb": "capture", "port": 2}
+        with pytest.raises(ConfigError, match=r"'lan' is not one port: lan/2 \(web\), lan/3 \(db\)"):
+            named.capture("lan", file.fileno())
+    with pytest.raises(ConfigError, match=r"'vif9\.0' is no card of a guest that runs, and no network 'vif9\.0'"):
+        named.capture("vif9.0", 0)
+
+
+def block(kind: int, length: int = 32) -> bytes:
+    size = length.to_bytes(4, "little")
+    return kind.to_bytes(4, "little") + size + bytes(length - 12) + size
+
+
+HEADER, FRAME = block(0x0A0D0D0A, 28), block(6, 128)
+
+
+def relayed(data: bytes, most: int | None, pieces: int = 1 << 16) -> tuple[bytes, int]:
+    """What comes out of it, and how many frames were counted."""
+    source, feed = os.pipe()
+    end, target = os.pipe()
+    frames = Captured()
+    try:
+        os.write(feed, data)
+        os.close(feed)
+        relay(source, target, frames, most)
+    finally:
+        for descriptor in (source, target):
+            os.close(descriptor)
+    with open(end, "rb") as file:
+        return file.read(), frames.count
+
+
+def test_what_is_captured_goes_on_in_whole_blocks_and_frames_are_counted() -> None:
+    whole = HEADER + block(1) + FRAME * 3
+    assert relayed(whole, None) == (whole, 3)
+    assert relayed(whole + FRAME[:50], None) == (whole, 3)
+    assert relayed(whole, 2) == (HEADER + block(1) + FRAME * 2, 2)
+    assert relayed(HEADER, None) == (HEADER, 0)
+
+
+@pytest.mark.parametrize("data", [b"no pcapng at all", block(6) + bytes(12), b"\xff" * 32])
+def test_what_is_no_pcapng_is_not_passed_on(data: bytes) -> None:
+    with pytest.raises(ConfigError, match="no pcapng"):
+        relayed(data, None)
+
+
+def test_a_full_disk_is_one_line() -> None:
+    source, feed = os.pipe()
+    full = os.open("/dev/full", os.O_WRONLY)
+    try:
+        os.write(feed, HEADER)
+        with pytest.raises(ConfigError, match="cannot write what was captured: No space left on device"):
+            relay(source, full, Captured())
+    finally:
+        for descriptor in (source, feed, full):
+            os.close(descriptor)
