@@ -14,6 +14,8 @@ cdef struct OwnFrame:
 
 # The frame's bytes from `start` to before `end` as parts, as many as there is room for; -1: not enough.
 cdef int slice_parts(const Frame *frame, uint32_t start, uint32_t end, iovec *parts, int room) noexcept nogil
+# Copies those bytes, which the frame has.
+cdef void copy_parts(const Frame *frame, uint32_t start, uint32_t end, uint8_t *to) noexcept nogil
 # Takes the head.  The other parts are the frame's.  False: it is a frame of too many parts for it.
 cdef bint own_frame(OwnFrame *own, const Frame *frame) noexcept nogil
 # Fills in the checksum that is asked for, if any.  False: it is asked for where the head is not.

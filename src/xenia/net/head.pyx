@@ -32,21 +32,23 @@ cdef int slice_parts(const Frame *frame, uint32_t start, uint32_t end, iovec *pa
     return count
 
 
+cdef void copy_parts(const Frame *frame, uint32_t start, uint32_t end, uint8_t *to) noexcept nogil:
+    cdef iovec parts[MOST_PARTS]
+    cdef int part
+    for part in range(slice_parts(frame, start, end, parts, MOST_PARTS)):
+        memcpy(to, parts[part].iov_base, parts[part].iov_len)
+        to += parts[part].iov_len
+
+
 cdef bint own_frame(OwnFrame *own, const Frame *frame) noexcept nogil:
-    cdef uint32_t size = min(frame.length, <uint32_t>(HEAD + TAG_BYTES)), at = 0, part
-    cdef int count
-    cdef iovec *first = own.parts
-    for part in range(frame.nr_parts):
-        if at >= size:
-            break
-        memcpy(own.bytes + TAG_BYTES + at, frame.parts[part].iov_base, min(frame.parts[part].iov_len, size - at))
-        at += min(<uint32_t>frame.parts[part].iov_len, size - at)
-    count = slice_parts(frame, size, frame.length, own.parts + 1, MOST_PARTS - 1)
-    if count < 0 or at < size:
+    cdef uint32_t size = min(frame.length, <uint32_t>(HEAD + TAG_BYTES))
+    cdef int count = slice_parts(frame, size, frame.length, own.parts + 1, MOST_PARTS - 1)
+    if count < 0:
         return False
+    copy_parts(frame, 0, size, own.bytes + TAG_BYTES)
     own.frame = frame[0]
     own.frame.parts, own.frame.nr_parts = own.parts, count + 1
-    first.iov_base, first.iov_len = own.bytes + TAG_BYTES, size
+    own.parts[0].iov_base, own.parts[0].iov_len = own.bytes + TAG_BYTES, size
     return True
 
 

@@ -17,6 +17,7 @@ from xenia.testing.packet import Packet  # noqa: E402
 from xenia.testing.sums import RIGHT, UNKNOWN, WRONG, Own, bytes_a_second, checksum, checksum_of, verified  # noqa: E402
 
 NEEDS_CSUM = 1
+ETHER = Ether(src="00:16:3e:00:00:01", dst="00:16:3e:00:00:02")
 FOUR, SIX = IP(src="10.0.2.15", dst="10.0.2.2"), IPv6(src="fec0::1", dst="fec0::2")
 EXTENDED = SIX / IPv6ExtHdrDestOpt(options=[PadN()])
 DATA = Raw(bytes(range(256)) * 5 + b"odd")
@@ -50,16 +51,16 @@ def asked(frame: Layers, transport: type[Layers], offset: int) -> tuple[Packet, 
 @pytest.mark.parametrize("ip", [FOUR, SIX, Dot1Q(vlan=3) / SIX, EXTENDED])
 @pytest.mark.parametrize(("transport", "offset"), [(TCP(dport=80), 16), (UDP(dport=80), 6)])
 def test_a_checksum_that_is_asked_for_is_filled_in(ip: Layers, transport: Layers, offset: int) -> None:
-    packet, whole = asked(Ether() / ip / transport / DATA, type(transport), offset)
+    packet, whole = asked(ETHER / ip / transport / DATA, type(transport), offset)
     own = Own(packet)
     assert own.fill()
     assert own.packet == Packet(whole, csum_start=packet.csum_start, csum_offset=offset)
 
 
 def test_a_udp_checksum_of_nothing_is_told_as_all_ones() -> None:
-    frame = Ether() / FOUR / UDP(dport=80) / b"\0\0"
+    frame = ETHER / FOUR / UDP(dport=80) / b"\0\0"
     bytes_then = int.from_bytes(bytes(frame)[40:42], "big")
-    packet, _ = asked(Ether() / FOUR / UDP(dport=80) / bytes_then.to_bytes(2, "big"), UDP, 6)
+    packet, _ = asked(ETHER / FOUR / UDP(dport=80) / bytes_then.to_bytes(2, "big"), UDP, 6)
     own = Own(packet)
     assert own.fill()
     assert own.packet.data[40:42] == b"\xff\xff"
@@ -79,7 +80,7 @@ def test_a_checksum_behind_the_head_is_refused() -> None:
 @pytest.mark.parametrize("ip", [FOUR, SIX, Dot1Q(vlan=3) / SIX, EXTENDED])
 @pytest.mark.parametrize("transport", [TCP(dport=80, options=[("MSS", 1460)]), UDP(dport=80)])
 def test_a_right_checksum_is_right_and_any_other_wrong(ip: Layers, transport: Layers) -> None:
-    whole = bytes(Ether() / ip / transport / DATA)
+    whole = bytes(ETHER / ip / transport / DATA)
     assert verified(Packet(whole)) == RIGHT
     assert verified(Packet(whole + b"padding")) == RIGHT
     for at in (30, 76, len(whole) - 1):
@@ -87,18 +88,18 @@ def test_a_right_checksum_is_right_and_any_other_wrong(ip: Layers, transport: La
 
 
 def test_a_udp_datagram_without_a_checksum_is_right_in_ipv4_only() -> None:
-    assert verified(Packet(bytes(Ether() / FOUR / UDP(chksum=0) / DATA))) == RIGHT
-    assert verified(Packet(bytes(Ether() / SIX / UDP(chksum=0) / DATA))) == WRONG
+    assert verified(Packet(bytes(ETHER / FOUR / UDP(chksum=0) / DATA))) == RIGHT
+    assert verified(Packet(bytes(ETHER / SIX / UDP(chksum=0) / DATA))) == WRONG
 
 
 @pytest.mark.parametrize("frame", [ARP(), FOUR / ICMP(), IP(flags="MF") / TCP(), IP(frag=3) / TCP(), FOUR / UDP(len=9)])
 def test_of_what_has_no_checksum_of_its_own_nothing_is_said(frame: Layers) -> None:
-    assert verified(Packet(bytes(Ether() / frame))) == UNKNOWN
+    assert verified(Packet(bytes(ETHER / frame))) == UNKNOWN
 
 
 def test_a_tag_comes_and_goes_and_what_is_asked_for_moves_with_it() -> None:
-    plain, _ = asked(Ether() / FOUR / TCP() / DATA, TCP, 16)
-    tagged, _ = asked(Ether() / Dot1Q(prio=1, vlan=7) / FOUR / TCP() / DATA, TCP, 16)
+    plain, _ = asked(ETHER / FOUR / TCP() / DATA, TCP, 16)
+    tagged, _ = asked(ETHER / Dot1Q(prio=1, vlan=7) / FOUR / TCP() / DATA, TCP, 16)
     own = Own(plain)
     own.tag(1 << 13 | 7)
     assert own.packet == tagged

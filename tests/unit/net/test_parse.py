@@ -25,6 +25,7 @@ from xenia.testing.headers import Cliff, Parsed  # noqa: E402
 HEAD = 256
 OTHER, ARP_KIND, IPV4, IPV6 = range(4)
 FRAGMENT, LATER_FRAGMENT, BROKEN, HIDDEN = 1, 2, 4, 8
+ETHER = Ether(src="00:16:3e:00:00:01", dst="00:16:3e:00:00:02")
 FOUR, SIX = IP(src="10.0.2.15", dst="10.0.2.2"), IPv6(src="fec0::1", dst="fec0::2")
 TRANSPORT = TCP(sport=1234, dport=80, flags="PA")
 
@@ -48,7 +49,7 @@ def parse(frame: Packet) -> Parsed:
 def test_a_transports_header_is_found_behind_tags_and_either_ip(
     tags: list[Packet], ip: Packet, transport: Packet, protocol: int, header: int
 ) -> None:
-    frame = Ether(src="00:16:3e:00:00:01", dst="00:16:3e:00:00:02")
+    frame = ETHER
     for tag in tags:
         frame = frame / tag
     found = parse(frame / ip / transport / Raw(b"x" * 300))
@@ -64,35 +65,35 @@ def test_a_transports_header_is_found_behind_tags_and_either_ip(
 
 
 def test_options_and_padding_are_not_the_payload() -> None:
-    frame = Ether() / IP(options=[b"\x01" * 8]) / UDP(sport=5, dport=6) / b"abc"
+    frame = ETHER / IP(options=[b"\x01" * 8]) / UDP(sport=5, dport=6) / b"abc"
     found = cliff.parse(bytes(frame) + b"\0" * 9)
     assert (found.transport, found.payload, found.end) == (42, 50, 53)
 
 
 def test_extension_headers_are_passed() -> None:
     extensions = IPv6ExtHdrHopByHop(options=[PadN()]) / IPv6ExtHdrRouting() / IPv6ExtHdrDestOpt(options=[PadN()])
-    found = parse(Ether() / SIX / extensions / UDP(sport=5, dport=6))
+    found = parse(ETHER / SIX / extensions / UDP(sport=5, dport=6))
     assert (found.flags, found.protocol, found.transport, found.target_port) == (0, 17, 14 + 40 + 24, 6)
 
 
 def test_icmp_is_found_in_both() -> None:
-    four, six = parse(Ether() / FOUR / ICMP()), parse(Ether() / SIX / ICMPv6EchoRequest())
+    four, six = parse(ETHER / FOUR / ICMP()), parse(ETHER / SIX / ICMPv6EchoRequest())
     assert (four.protocol, four.transport, four.payload) == (1, 34, 42)
     assert (six.protocol, six.transport, six.payload) == (58, 54, 62)
 
 
 def test_arp_is_whole_or_broken() -> None:
-    whole = bytes(Ether() / ARP(psrc="10.0.2.15"))
+    whole = bytes(ETHER / ARP(psrc="10.0.2.15"))
     assert (cliff.parse(whole).kind, cliff.parse(whole).flags) == (ARP_KIND, 0)
     assert cliff.parse(whole[:-1]).flags == BROKEN
-    assert parse(Ether() / ARP(hwlen=7)).flags == BROKEN
+    assert parse(ETHER / ARP(hwlen=7)).flags == BROKEN
 
 
 def test_a_first_fragment_has_ports_and_a_later_one_has_none() -> None:
-    first, later = parse(Ether() / IP(flags="MF") / TRANSPORT), parse(Ether() / IP(frag=185) / TRANSPORT)
+    first, later = parse(ETHER / IP(flags="MF") / TRANSPORT), parse(ETHER / IP(frag=185) / TRANSPORT)
     assert (first.flags, first.target_port) == (FRAGMENT, 80)
     assert (later.flags, later.target_port, later.transport) == (FRAGMENT | LATER_FRAGMENT, 0, 0)
-    first, later = (parse(Ether() / SIX / IPv6ExtHdrFragment(offset=at, m=1) / TRANSPORT) for at in (0, 181))
+    first, later = (parse(ETHER / SIX / IPv6ExtHdrFragment(offset=at, m=1) / TRANSPORT) for at in (0, 181))
     assert (first.flags, first.target_port) == (FRAGMENT, 80)
     assert (later.flags, later.protocol, later.transport) == (FRAGMENT | LATER_FRAGMENT, 6, 0)
 
@@ -100,18 +101,18 @@ def test_a_first_fragment_has_ports_and_a_later_one_has_none() -> None:
 @pytest.mark.parametrize(
     "frame",
     [
-        Ether() / IP(len=200) / TRANSPORT,
-        Ether() / IP(ihl=4) / TRANSPORT,
-        Ether() / IP(ihl=15, len=40) / TRANSPORT,
-        Ether() / IP(version=6) / TRANSPORT,
-        Ether() / IP(len=30) / TRANSPORT,
-        Ether() / FOUR / TCP(dataofs=4),
-        Ether() / FOUR / TCP(dataofs=6),
-        Ether() / IPv6(plen=100) / TRANSPORT,
-        Ether() / IPv6(plen=19) / TRANSPORT,
-        Ether() / IPv6(version=4) / TRANSPORT,
-        Ether() / IPv6(nh=60) / IPv6ExtHdrDestOpt(len=9),
-        Ether(type=0x8100),
+        ETHER / IP(len=200) / TRANSPORT,
+        ETHER / IP(ihl=4) / TRANSPORT,
+        ETHER / IP(ihl=15, len=40) / TRANSPORT,
+        ETHER / IP(version=6) / TRANSPORT,
+        ETHER / IP(len=30) / TRANSPORT,
+        ETHER / FOUR / TCP(dataofs=4),
+        ETHER / FOUR / TCP(dataofs=6),
+        ETHER / IPv6(plen=100) / TRANSPORT,
+        ETHER / IPv6(plen=19) / TRANSPORT,
+        ETHER / IPv6(version=4) / TRANSPORT,
+        ETHER / IPv6(nh=60) / IPv6ExtHdrDestOpt(len=9),
+        Ether(src="00:16:3e:00:00:01", dst="00:16:3e:00:00:02", type=0x8100),
     ],
 )
 def test_what_contradicts_the_frame_is_broken(frame: Packet) -> None:
@@ -122,16 +123,16 @@ def test_what_contradicts_the_frame_is_broken(frame: Packet) -> None:
 
 def test_what_lies_beyond_the_head_is_hidden() -> None:
     far = SIX / IPv6ExtHdrDestOpt(options=[PadN(optdata=b"\0" * 200)]) / TRANSPORT
-    found = parse(Ether() / far / Raw(b"x" * 100))
+    found = parse(ETHER / far / Raw(b"x" * 100))
     assert (found.flags, found.transport) == (HIDDEN, 0)
     many = IPv6(nh=60)
     for _ in range(9):
         many = many / IPv6ExtHdrDestOpt(nh=60, options=[PadN()])
-    assert parse(Ether() / many / TRANSPORT).flags == HIDDEN
+    assert parse(ETHER / many / TRANSPORT).flags == HIDDEN
 
 
 @given(
-    start=st.sampled_from([b"", *(bytes(frame) for frame in (Ether() / FOUR / TRANSPORT, Ether() / SIX / TRANSPORT))]),
+    start=st.sampled_from([b"", *(bytes(frame) for frame in (ETHER / FOUR / TRANSPORT, ETHER / SIX / TRANSPORT))]),
     changes=st.lists(st.tuples(st.integers(0, 100), st.integers(0, 255))),
     rest=st.binary(max_size=400),
     length=st.integers(0, 500),
@@ -162,14 +163,14 @@ def test_any_bytes_behind_an_ethertype_are_survived(data: bytes, ethertype: byte
 def test_a_flow_has_one_hash_in_both_directions_and_others_have_others(ip: Packet, other: Packet) -> None:
     back = ip.copy()
     back.src, back.dst = ip.dst, ip.src
-    flow = parse(Ether() / ip / TCP(sport=1, dport=2)).flow
-    assert parse(Ether() / back / TCP(sport=2, dport=1)).flow == flow
+    flow = parse(ETHER / ip / TCP(sport=1, dport=2)).flow
+    assert parse(ETHER / back / TCP(sport=2, dport=1)).flow == flow
     others = [ip / TCP(sport=1, dport=3), ip / TCP(sport=2, dport=1), other / TCP(sport=1, dport=2)]
-    assert flow not in [parse(Ether() / each).flow for each in [*others, ip / UDP(sport=1, dport=2)]]
-    frame = bytes(Ether() / ip / TCP(sport=1, dport=2))
+    assert flow not in [parse(ETHER / each).flow for each in [*others, ip / UDP(sport=1, dport=2)]]
+    frame = bytes(ETHER / ip / TCP(sport=1, dport=2))
     assert cliff.parse(frame, seed=1).flow != cliff.parse(frame, seed=2).flow
 
 
 def test_the_fragments_of_a_datagram_are_one_flow() -> None:
     fragments = [IP(src="1.2.3.4", flags="MF") / TRANSPORT, IP(src="1.2.3.4", frag=185, proto=6) / Raw(b"x" * 8)]
-    assert len({parse(Ether() / each).flow for each in fragments}) == 1
+    assert len({parse(ETHER / each).flow for each in fragments}) == 1
