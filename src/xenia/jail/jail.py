@@ -19,13 +19,13 @@ from pathlib import Path
 from xenia.errors import ConfigError, HypervisorBug
 from xenia.jail import kernel, landlock
 from xenia.jail.calls import PROCESSORS, HostProcessor
+from xenia.jail.filter import Filter
 from xenia.jail.kinds import PROBE, PROBE_ANSWER, Kind, forgiving, process
 from xenia.jail.landlock import Right
 
 _SET_DUMPABLE, _SET_NO_NEW_PRIVS = 4, 38  # linux/prctl.h
 _LIMITS = {
     resource.RLIMIT_CORE: 0,
-    resource.RLIMIT_NOFILE: 4096,
     resource.RLIMIT_MEMLOCK: 0,
     resource.RLIMIT_MSGQUEUE: 0,
     resource.RLIMIT_RTPRIO: 0,
@@ -65,8 +65,18 @@ def walls_of_host() -> Walls:
     return Walls(kernel.landlock_abi(), processor if kernel.filters_available() else None)
 
 
-def enter(paths: Mapping[Path, Right], violation_status: int) -> None:
+def enter(
+    paths: Mapping[Path, Right],
+    violation_status: int,
+    calls: Filter | None = None,
+    descriptors: int = 4096,
+    connects: bool = False,
+) -> None:
     """Close the jail around this process.  It can still open `paths`; a violation ends it with `violation_status`.
+
+    calls        what all its threads may ask of the kernel (`kinds.process`)
+    descriptors  how many it may have
+    connects     whether it may listen and connect over TCP, as far as its calls let it
 
     ConfigError when the host refuses a wall that it says it has.  Precondition: there is no other thread.
     """
@@ -74,22 +84,22 @@ def enter(paths: Mapping[Path, Right], violation_status: int) -> None:
         raise HypervisorBug("a jail is entered before threads are started")
     walls = walls_of_host()
     kernel.settle_allocator()
-    _limit()
+    _limit({**_LIMITS, resource.RLIMIT_NOFILE: descriptors})
     try:
         kernel.prctl(_SET_NO_NEW_PRIVS, 1)
         kernel.prctl(_SET_DUMPABLE, 0)
         kernel.drop_capabilities()
         if walls.landlock:
-            landlock.restrict(paths, walls.landlock)
+            landlock.restrict(paths, walls.landlock, connects)
         if walls.filters is not None:
             kernel.watch_violations(violation_status, walls.filters.numbers)
-            kernel.add_filter(process().program(walls.filters), kernel.ALL_THREADS)
+            kernel.add_filter((calls or process()).program(walls.filters), kernel.ALL_THREADS)
     except OSError as error:
         raise ConfigError(f"the jail cannot be closed: {error.strerror} (--no-jail does without)") from None
 
 
-def _limit() -> None:
-    for limit, most in _LIMITS.items():
+def _limit(limits: Mapping[int, int]) -> None:
+    for limit, most in limits.items():
         _, hard = resource.getrlimit(limit)
         least = most if hard == resource.RLIM_INFINITY else min(most, hard)
         with suppress(ValueError, OSError):

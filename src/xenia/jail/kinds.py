@@ -19,6 +19,8 @@ from xenia.jail.filter import ENOSYS, EPERM, TRAP, Filter, When, refusal
 _PROT_EXEC = 4  # asm-generic/mman.h
 _CLONE_THREAD = 0x10000
 _CLONE_NEW = 0x7E020080  # CLONE_NEWNS, _NEWCGROUP, _NEWUTS, _NEWIPC, _NEWUSER, _NEWPID, _NEWNET, _NEWTIME
+_SIOCATMARK = 0x8905  # asm-generic/sockios.h
+_AF_UNIX, _AF_INET, _AF_INET6 = 1, 2, 10  # linux/socket.h
 _PR_SET_NAME, _PR_SET_NO_NEW_PRIVS = 15, 38  # linux/prctl.h
 
 PROBE = 0x78656E69
@@ -43,6 +45,9 @@ _FCNTL = (
     fcntl.F_SETLK, fcntl.F_SETLKW, fcntl.F_OFD_GETLK, fcntl.F_OFD_SETLK, fcntl.F_OFD_SETLKW, fcntl.F_ADD_SEALS,
     fcntl.F_GET_SEALS,
 )  # fmt: skip
+
+
+_TO_READ = When(2, (os.O_RDONLY,), os.O_ACCMODE | os.O_CREAT | os.O_TRUNC)
 
 
 def _all(names: str, condition: When | None = None) -> dict[str, When | None]:
@@ -126,6 +131,38 @@ _TRIED = _answered(
 ) | _answered("clone3 membarrier epoll_pwait2", ENOSYS)
 
 
+# The thread of a network's process: links, and sockets of guests' connections to the world.
+_CONNECTIONS = (
+    _LINK
+    | _all(
+        """connect bind listen accept sendto recvfrom recvmsg shutdown getsockname getpeername getsockopt setsockopt
+        newfstatat stat fstat"""
+    )
+    | {
+        "socket": When(0, (_AF_INET, _AF_INET6)),
+        "openat": _TO_READ,
+        "ioctl": When(1, (termios.FIONBIO, termios.FIONREAD, _SIOCATMARK)),
+        "fcntl": When(1, _FCNTL),
+    }
+)
+
+# A network's process makes connections for guests, and has no guest: it opens to read, and what is Landlock's to judge.
+_NETWORK = (
+    _SERVICE
+    | _all(
+        """connect bind listen accept newfstatat stat lstat statx readlink readlinkat unlink unlinkat
+        rt_sigaction getppid getuid geteuid getgid getegid sysinfo getrusage close_range"""
+    )
+    | {
+        "socket": When(0, (_AF_INET, _AF_INET6)),
+        "socketpair": When(0, (_AF_UNIX,)),
+        "openat": _TO_READ,
+        "ioctl": When(1, (termios.FIONBIO, termios.FIONREAD, _SIOCATMARK)),
+        "prlimit64": When(2, (0,)),
+    }
+)
+
+
 class Kind(Enum):
     """A kind of thread, and its filter."""
 
@@ -133,6 +170,7 @@ class Kind(Enum):
     ALARM = "alarm"  # rings the timers of all vcpus
     WORKER = "worker"  # reads and writes disks
     LINK = "link"  # waits for a network's frames
+    NETWORK = "network"  # the same, and makes guests' connections: in a network's process
     SERVICE = "service"  # the store, a console, a device's handshake
 
     @property
@@ -146,6 +184,9 @@ _FILTERS = {
     Kind.ALARM: Filter(_ALARM, _TRIED),
     Kind.WORKER: Filter(_WORKER, _TRIED),
     Kind.LINK: Filter(_LINK, _TRIED),
+    Kind.NETWORK: Filter(
+        _CONNECTIONS, {name: answer for name, answer in _TRIED.items() if name not in _CONNECTIONS}, unmet=EPERM
+    ),
     Kind.SERVICE: Filter(_SERVICE, {name: answer for name, answer in _TRIED.items() if name not in _SERVICE}),
 }
 
@@ -166,3 +207,10 @@ def process() -> Filter:
     return Filter(
         _PROCESS | {"kill": own, "tgkill": own}, {**_ESCAPES, "clone3": ENOSYS}, otherwise=ENOSYS, unmet=EPERM
     )
+
+
+def network() -> Filter:
+    """What every thread of a network's process may call."""
+    own = When(0, (os.getpid(),))
+    answers = {name: answer for name, answer in _ESCAPES.items() if name not in _NETWORK}
+    return Filter(_NETWORK | {"kill": own, "tgkill": own}, {**answers, "clone3": ENOSYS}, otherwise=ENOSYS, unmet=EPERM)

@@ -43,8 +43,10 @@ _FILE_ONLY = Right.EXECUTE | Right.WRITE_FILE | Right.READ_FILE | Right.TRUNCATE
 VERSION_OF_TCP, VERSION_OF_SCOPES = 4, 6
 
 
-def restrict(paths: Mapping[Path, Right], version: int) -> None:
+def restrict(paths: Mapping[Path, Right], version: int, connects: bool = False) -> None:
     """Hold this thread, and those that it starts, to these paths; those that are not there are left out.
+
+    connects   whether TCP is left to them
 
     Precondition: no_new_privs is set, and the kernel has that version.  OSError.
     """
@@ -53,7 +55,9 @@ def restrict(paths: Mapping[Path, Right], version: int) -> None:
         if version >= since:
             handled |= rights
     rules = kernel.landlock_ruleset(
-        handled, _TCP if version >= VERSION_OF_TCP else 0, _SCOPES if version >= VERSION_OF_SCOPES else 0
+        handled,
+        _TCP if version >= VERSION_OF_TCP and not connects else 0,
+        _SCOPES if version >= VERSION_OF_SCOPES else 0,
     )
     try:
         for path, rights in paths.items():

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import socket
 import struct
 
 import pytest
 
 from xenia.jail.calls import PROCESSORS, HostProcessor
 from xenia.jail.filter import ALLOW, ENOSYS, EPERM, KILL_PROCESS, TRAP, Filter, When, refusal
-from xenia.jail.kinds import PROBE, PROBE_ANSWER, Kind, process
+from xenia.jail.kinds import PROBE, PROBE_ANSWER, Kind, network, process
 
 MMAP_CODE = 4  # PROT_EXEC
 CLONE_THREAD, CLONE_NEWUSER = 0x10000, 0x10000000
@@ -78,14 +79,17 @@ def test_calls_of_the_x32_abi_are_none(processor: HostProcessor) -> None:
 
 
 def test_no_kind_of_thread_maps_code_or_starts_a_process(processor: HostProcessor) -> None:
-    for filter_ in (process(), *(kind.filter for kind in Kind)):
+    for filter_ in (process(), network(), *(kind.filter for kind in Kind)):
         asked = Asked(filter_, processor)
+        connects = filter_.allowed.keys() >= {"socket"}  # a network's process
         assert asked("mmap", 0, 4096, 3) == ALLOW
         for protection in (MMAP_CODE, 7):
             assert asked("mmap", 0, 4096, protection) in (TRAP, EPERM)
             assert asked("mprotect", 0, 4096, protection) in (TRAP, EPERM)
-        for name in ("execve", "execveat", "ptrace", "socket", "connect", "bpf", "unshare", "io_uring_setup", "mount"):
+        for name in ("execve", "execveat", "ptrace", "bpf", "unshare", "io_uring_setup", "mount"):
             assert asked(name) == TRAP
+        for name in ("socket", "connect"):
+            assert asked(name, socket.AF_UNIX) == TRAP or connects
         assert asked("clone", 0) != ALLOW
         assert asked("clone", CLONE_THREAD | CLONE_NEWUSER) != ALLOW
         assert asked("clone3") == ENOSYS  # the C library then uses clone, which can be looked at
@@ -123,9 +127,27 @@ def test_a_vcpus_thread_needs_few_calls() -> None:
     assert len(Kind.VCPU.filter.allowed) <= 36
 
 
+def test_a_networks_process_makes_connections_of_the_internets_and_opens_to_read(processor: HostProcessor) -> None:
+    for filter_ in (network(), Kind.NETWORK.filter):
+        asked = Asked(filter_, processor)
+        assert asked("socket", socket.AF_INET) == asked("socket", socket.AF_INET6) == asked("connect") == ALLOW
+        assert asked("socket", socket.AF_UNIX) != ALLOW
+        assert asked("socket", socket.AF_NETLINK) != ALLOW
+        assert asked("socket", socket.AF_PACKET) != ALLOW
+        assert asked("openat", 0, 0, os.O_RDONLY | os.O_CLOEXEC) == ALLOW
+        for flags in (os.O_WRONLY, os.O_RDWR, os.O_CREAT, os.O_TRUNC):
+            assert asked("openat", 0, 0, flags) != ALLOW
+        for name in ("execve", "ptrace", "bpf", "unshare", "io_uring_setup", "mount"):
+            assert asked(name) == TRAP
+        assert asked("mmap", 0, 4096, MMAP_CODE) in (TRAP, EPERM)
+    assert Asked(network(), processor)("kill", os.getppid()) == EPERM
+    assert Asked(Kind.NETWORK.filter, processor)("sendmsg") == TRAP
+
+
 def test_each_narrower_kind_allows_no_more_than_the_process(processor: HostProcessor) -> None:
+    assert Kind.NETWORK.filter.allowed.keys() <= network().allowed.keys()
     everything = process().allowed
-    for kind in Kind:
+    for kind in set(Kind) - {Kind.NETWORK}:
         assert kind.filter.allowed.keys() <= everything.keys()
     for kind in (Kind.WORKER, Kind.LINK):
         assert kind.filter.allowed.keys() <= Kind.SERVICE.filter.allowed.keys()  # which starts such threads

@@ -1,0 +1,16 @@
+# Packets for our own servers, on their way to Python.  See asides.pyx.
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+cdef enum:
+    SLOTS = 256
+    SLOT_BYTES = 1600
+
+
+cdef class Asides:
+    cdef uint8_t (*slots)[SLOT_BYTES]
+    cdef uint32_t lengths[SLOTS]
+    cdef uint32_t first, count
+    cdef readonly int descriptor    # readable where there are any
+    cdef uint64_t nr_dropped
+    # With a lock held that `take` is called with too.
+    cdef void put(self, const uint8_t *frame, uint32_t length) noexcept nogil

@@ -1,0 +1,39 @@
+# The connections that guests have to the world.  See flows.pyx.
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from xenia.net.parse cimport Headers
+
+cdef enum:
+    GUESTS = 1024                   # that have any, and are told apart
+    BUCKETS = 16384
+
+
+cdef struct Flow:                   # of a socket, by its descriptor
+    uint8_t protocol                # 0: none is known
+    uint8_t size                    # of an address
+    uint16_t guest_port, remote_port
+    uint16_t owner
+    uint32_t bucket
+    uint8_t guest[16]
+    uint8_t remote[16]
+    int64_t since
+
+
+cdef struct Owner:
+    uint64_t mac                    # 0: nobody
+    uint32_t count
+
+
+cdef class Flows:
+    cdef Flow *flows
+    cdef int room                   # descriptors
+    cdef uint32_t most              # of one guest
+    cdef Owner owners[GUESTS]
+    cdef uint16_t buckets[BUCKETS]  # how many UDP sockets of guests there are whose address and port fall on each
+    cdef uint32_t count
+    # Whether what this packet is to begin, if anything, may be begun.
+    cdef bint admits(self, const Headers *headers) noexcept nogil
+    # A socket is there, because of this packet of a guest's; or NULL: somebody connected from outside.
+    cdef void begin(self, int fd, const Headers *headers, int64_t now) noexcept nogil
+    cdef void end(self, int fd) noexcept nogil
+    cdef int owner_of(self, const uint8_t *mac) noexcept nogil
+    cdef uint32_t bucket_of(self, const Headers *headers) noexcept nogil

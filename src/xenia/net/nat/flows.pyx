@@ -1,0 +1,129 @@
+"""The connections that guests have to the world: which there are, and how many one guest may have.
+
+Each is a socket of the host.  libslirp tells when it opens and closes one; a guest's packet that is being looked at
+meanwhile is what it was opened for.  So a guest that opens without end is stopped at its share, while all others go on.
+"""
+
+import socket
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+from xenia.net.loop cimport monotonic
+from xenia.net.parse cimport (
+    FRAGMENT, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP, TCP_ACK, TCP_SYN, KIND_IPV4, Headers,
+    ip_source, ip_target,
+)
+
+cdef enum:
+    NS = 1000000000
+
+PROTOCOLS = {PROTOCOL_TCP: "tcp", PROTOCOL_UDP: "udp", PROTOCOL_ICMP: "icmp", PROTOCOL_ICMPV6: "icmp"}
+
+
+cdef class Flows:
+    """What sockets there are.
+
+    room   descriptors of the process at the most
+    most   sockets of one guest
+    """
+
+    def __init__(self, room: int, most: int) -> None:
+        self.room, self.most = room, most
+        self.flows = <Flow *>calloc(room, sizeof(Flow))
+        if self.flows == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        free(self.flows)
+
+    def listed(self) -> list[dict[str, object]]:
+        """Each as its protocol, the guest's end, the other one, and its age in seconds."""
+        cdef int fd
+        cdef Flow *flow
+        cdef int64_t now = monotonic()
+        found = []
+        for fd in range(self.room):
+            flow = &self.flows[fd]
+            if flow.protocol:
+                family = socket.AF_INET if flow.size == 4 else socket.AF_INET6
+                found.append({
+                    "protocol": PROTOCOLS[flow.protocol],
+                    "guest": endpoint(family, flow.guest[:flow.size], flow.guest_port),
+                    "remote": endpoint(family, flow.remote[:flow.size], flow.remote_port),
+                    "age": (now - flow.since) // NS,
+                })
+        return found
+
+    cdef bint admits(self, const Headers *headers) noexcept nogil:
+        if headers.protocol == PROTOCOL_TCP:
+            if headers.tcp_flags & (TCP_SYN | TCP_ACK) != TCP_SYN:
+                return True
+        elif headers.protocol == PROTOCOL_UDP:
+            if headers.flags & FRAGMENT or self.buckets[self.bucket_of(headers)]:
+                return True
+        elif headers.protocol != PROTOCOL_ICMP:
+            return True
+        return self.owners[self.owner_of(headers.bytes + 6)].count < self.most
+
+    cdef int owner_of(self, const uint8_t *mac) noexcept nogil:
+        """Who has this address: a place of its own, or where all are taken that of others."""
+        cdef uint64_t key = 1 << 48
+        cdef int at, step
+        memcpy(&key, mac, 6)
+        at = (key * 0x9E3779B97F4A7C15ULL >> 40) % GUESTS
+        for step in range(GUESTS):
+            if self.owners[(at + step) % GUESTS].mac == key:
+                return (at + step) % GUESTS
+            if self.owners[(at + step) % GUESTS].count == 0:
+                self.owners[(at + step) % GUESTS].mac = key
+                return (at + step) % GUESTS
+        return at
+
+    cdef uint32_t bucket_of(self, const Headers *headers) noexcept nogil:
+        cdef int index, size = 4 if headers.kind == KIND_IPV4 else 16
+        cdef uint64_t hash = headers.source_port
+        for index in range(size):
+            hash = (hash ^ ip_source(headers)[index]) * 0x100000001B3ULL
+        return (hash ^ hash >> 32) % BUCKETS
+
+    cdef void begin(self, int fd, const Headers *headers, int64_t now) noexcept nogil:
+        cdef Flow *flow
+        if not 0 <= fd < self.room:
+            return
+        flow = &self.flows[fd]
+        if flow.protocol:
+            self.end(fd)
+        self.count += 1
+        memset(flow, 0, sizeof(Flow))
+        flow.owner = GUESTS
+        if headers == NULL:
+            return
+        flow.protocol, flow.size, flow.since = headers.protocol, 4 if headers.kind == KIND_IPV4 else 16, now
+        memcpy(flow.guest, ip_source(headers), flow.size)
+        memcpy(flow.remote, ip_target(headers), flow.size)
+        flow.guest_port, flow.remote_port = headers.source_port, headers.target_port
+        flow.owner = self.owner_of(headers.bytes + 6)
+        self.owners[flow.owner].count += 1
+        flow.bucket = BUCKETS
+        if flow.protocol == PROTOCOL_UDP:
+            flow.bucket = self.bucket_of(headers)
+            self.buckets[flow.bucket] += 1
+
+    cdef void end(self, int fd) noexcept nogil:
+        cdef Flow *flow
+        if not 0 <= fd < self.room:
+            return
+        flow = &self.flows[fd]
+        self.count -= 1
+        if flow.protocol:
+            self.owners[flow.owner].count -= 1
+            if flow.bucket < BUCKETS:
+                self.buckets[flow.bucket] -= 1
+            flow.protocol = 0
+
+
+def endpoint(int family, bytes address, int port) -> str:
+    """An address and a port as they are written."""
+    text = socket.inet_ntop(family, address)
+    return f"[{text}]:{port}" if ":" in text else f"{text}:{port}"

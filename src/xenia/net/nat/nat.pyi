@@ -1,0 +1,59 @@
+"""A user-mode network's way out: a port behind which libslirp carries TCP, UDP and echoes to the host's sockets.
+
+What is sent into the port is judged (`gate`), put in one piece, and given to the stack in the caller's thread.  What
+the stack makes waits in an outbox until its lock is let go, and is delivered in batches.  Its sockets and timers are a
+source of a loop's.
+
+A guest's segments are taken as long as it makes them, up to 64 KB; and the stack's are as long, for guests that take
+such (`segments`).  What addresses and names guests have is not the stack's to say: those packets go aside, to Python.
+"""
+
+from collections.abc import Mapping
+
+from xenia.net.loop import Source
+from xenia.net.nat.gate import Gate
+from xenia.net.nat.plan import Plan
+from xenia.net.port import Port
+
+class NatSource(Source):
+    """The network's sockets and timers."""
+
+    ...
+
+class Nat(Port):
+    """The way out of the network of this plan.  Precondition: libslirp is loaded (`slirp.load`).
+
+    room    descriptors that the process may have
+    flows   connections that one guest may have
+    """
+    @property
+    def source(self) -> NatSource: ...
+    @property
+    def gate(self) -> Gate: ...
+    def __init__(self, plan: Plan, room: int = 4096, flows: int = 2048) -> None: ...
+    def close(self) -> None:
+        """Reset all connections.  Again does nothing.  Precondition: nobody is at the port, and no loop serves it."""
+        ...
+    @property
+    def asides_descriptor(self) -> int:
+        """Readable where there are packets for our own servers."""
+        ...
+    def take_asides(self) -> list[bytes]:
+        """Those packets, each a frame."""
+        ...
+    def put(self, frame: bytes) -> None:
+        """Send a frame to the guests, whole and summed."""
+        ...
+    def forward(self, protocol: str, host: tuple[str, int], guest: tuple[str, int]) -> None:
+        """Have what connects to `host` reach `guest`: an address and a port each.  OSError where it cannot be had."""
+        ...
+    def unforward(self, protocol: str, host: tuple[str, int]) -> bool:
+        """Have it no more; whether it was."""
+        ...
+    def list_flows(self) -> list[dict[str, object]]:
+        """The connections that guests have."""
+        ...
+    @property
+    def statistics(self) -> Mapping[str, int]:
+        """What came and went, and what did not get through."""
+        ...

@@ -1,0 +1,62 @@
+"""libslirp, loaded when a network first needs it: from the host, or from files that were fetched.
+
+It is BSD licensed and nothing of it is built in: what is called is looked up by name, and the structures are ours
+(slirp.pxd).
+"""
+
+import os
+from collections.abc import Sequence
+
+from xenia.errors import ConfigError
+
+cdef extern from "<dlfcn.h>":
+    void *dlopen(const char *path, int flags)
+    void *dlsym(void *handle, const char *name)
+    const char *dlerror()
+    enum:
+        RTLD_NOW, RTLD_GLOBAL, RTLD_LOCAL
+
+NAME = "libslirp.so.0"
+"""What the host's own is called."""
+
+
+def load(libraries: Sequence[str] = ()) -> str:
+    """Load libslirp, where it is not loaded yet; its version.
+
+    libraries   files that are loaded in this order, the last one libslirp; none: the host's own
+    ConfigError where it cannot be had, or is too old.
+    """
+    cdef void *handle = NULL
+    cdef bytes path
+    if library.slirp_new == NULL:
+        for place in libraries or (NAME,):
+            path = os.fsencode(place)
+            handle = dlopen(path, RTLD_NOW | RTLD_GLOBAL)
+            if handle == NULL:
+                raise ConfigError(f"libslirp cannot be loaded: {dlerror().decode(errors='replace')}")
+        look_up(handle)
+    return library.slirp_version_string().decode()
+
+
+def is_there() -> bool:
+    """Whether the host has one of its own that can be loaded."""
+    return library.slirp_new != NULL or dlopen(NAME.encode(), RTLD_NOW | RTLD_LOCAL) != NULL
+
+
+cdef look_up(void *handle):
+    cdef Library found
+    cdef void **entries = <void **>&found
+    cdef int index = 0
+    for name in ("slirp_new", "slirp_cleanup", "slirp_pollfds_fill", "slirp_pollfds_poll", "slirp_input",
+                 "slirp_add_hostxfwd", "slirp_remove_hostxfwd", "slirp_version_string"):
+        entries[index] = dlsym(handle, name.encode())
+        if entries[index] == NULL:
+            raise ConfigError(f"libslirp is too old: it has no {name}, which came with version 4.5")
+        index += 1
+    global library
+    library = found
+
+
+cdef int configured():
+    version = tuple(int(part) for part in library.slirp_version_string().decode().split("-")[0].split(".")[:2])
+    return 4 if version >= (4, 7) else 3

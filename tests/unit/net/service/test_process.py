@@ -1,0 +1,139 @@
+"""A network's process: who asks it, what it answers, and when it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from scapy.layers.inet import ICMP, IP
+
+from tests.unit.net.service.wire import guest
+from xenia.errors import ConfigError
+from xenia.net.service.client import NetworkClient, NetworkConfig, find_network, start_network
+from xenia.net.service.protocol import Wire
+
+
+@pytest.fixture
+def client() -> Iterator[NetworkClient]:
+    network = start_network(NetworkConfig())
+    yield network
+    network.close()
+
+
+def test_a_card_is_attached_and_the_gateway_answers_its_echo(client: NetworkClient) -> None:
+    with guest(client) as one:
+        echo = one.ask(IP(src=one.ip, dst="10.0.2.2") / ICMP(id=7, seq=1) / b"hello", lambda got: ICMP in got)
+        assert (echo[IP].src, echo[IP].dst, echo[ICMP].type, echo[ICMP].id) == ("10.0.2.2", one.ip, 0, 7)
+        assert bytes(echo[ICMP].payload).startswith(b"hello")
+
+
+def test_it_says_what_it_is(client: NetworkClient) -> None:
+    hello = client.hello()
+    assert hello["nat"] is True
+    assert hello["version"].startswith("4.")
+    assert (hello["subnet"], hello["gateway"], hello["dns"]) == ("10.0.2.0/24", "10.0.2.2", "10.0.2.3")
+
+
+def test_a_port_is_gone_when_its_other_end_is_closed(client: NetworkClient) -> None:
+    with guest(client) as one:
+        assert [port["name"] for port in client.show()["ports"]] == [one.name]
+    while client.show()["ports"]:
+        pass
+
+
+def test_nonsense_is_answered_with_one_line(client: NetworkClient) -> None:
+    for verb, arguments, line in (
+        ("fly", {}, "no verb 'fly'"),
+        ("attach", {}, "'attach' cannot be done with these arguments"),
+        ("attach", {"name": "one", "mac": "01:00:00:00:00:00"}, "is no address of a card"),
+        ("detach", {"port": 77}, "no port 77"),
+        ("detach", {"port": "x"}, "no port x"),
+        ("forward", {"port": 22, "to": "nobody"}, "no guest 'nobody'"),
+        ("unforward", {"port": 22}, "is not forwarded"),
+        ("host", {"port": 70000}, "no port 70000"),
+    ):
+        with pytest.raises(ConfigError, match=line):
+            client.ask(verb, **arguments)
+    assert client.hello()
+
+
+def test_it_ends_with_its_owner_however_that_ended(client: NetworkClient) -> None:
+    program = """
+import os, sys
+from xenia.net.service.client import NetworkConfig, start_network
+client = start_network(NetworkConfig())
+print(client.hello()["pid"], flush=True)
+os.kill(os.getpid(), 9)
+"""
+    owner = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert owner.returncode == -signal.SIGKILL
+    watched = os.pidfd_open(int(owner.stdout)) if Path(f"/proc/{owner.stdout.strip()}").exists() else None
+    if watched is not None:
+        import select
+
+        assert select.select([watched], [], [], 10)[0]
+        os.close(watched)
+
+
+def test_an_interrupt_of_the_terminal_does_not_end_it(client: NetworkClient) -> None:
+    os.kill(client.hello()["pid"], signal.SIGINT)
+    assert client.hello()
+
+
+def test_others_ask_it_at_its_socket_and_it_takes_that_away(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "net"))
+        listener.listen()
+        start_network(NetworkConfig("lan"), listener, stay=True).close()
+    client = find_network(tmp_path / "net")
+    assert client.hello()["name"] == "lan"
+    client.ask("stop")
+    client.close()
+    for _ in range(1000):
+        if not (tmp_path / "net").exists():
+            break
+        os.sched_yield()
+    with pytest.raises(ConfigError, match="no network at"):
+        while True:
+            find_network(tmp_path / "net").close()
+
+
+def test_a_network_that_stays_outlives_who_made_it_until_its_last_owner_goes(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "net"))
+        listener.listen()
+        start_network(NetworkConfig("lan"), listener, stay=False)
+    with pytest.raises(ConfigError):
+        while True:
+            find_network(tmp_path / "net").close()
+
+
+def test_whoever_speaks_something_else_is_let_go(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "net"))
+        listener.listen()
+        owner = start_network(NetworkConfig("lan"), listener)
+    for line in (b"hello\n", b"[]\n", b"\xff\n", b"x" * 2_000_000):
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(tmp_path / "net"))
+            wire = Wire(connection)
+            try:
+                connection.sendall(line)
+            except BrokenPipeError:
+                continue
+            assert wire.receive() is None
+    assert owner.hello()
+    owner.close()
+
+
+def test_a_network_whose_library_cannot_be_had_says_so_in_one_line() -> None:
+    client = start_network(NetworkConfig(libraries=("/nowhere/libslirp.so.0",)))
+    with pytest.raises(ConfigError, match="libslirp cannot be loaded"):
+        client.hello()
+    client.close()
