@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from xenia.errors import ConfigError
 from xenia.net.layer import Layer
 from xenia.net.layers.capture import Capture
 from xenia.net.layers.guard import Guard
-from xenia.net.layers.words import GuardSpec, LayerSpec
+from xenia.net.layers.words import CaptureSpec, GuardSpec, LayerSpec
 from xenia.net.port import Port
 
 
@@ -18,14 +20,17 @@ def build(
     port: Port,
     *,
     mac: str,
+    name: str = "card",
     addresses: Iterable[str] = (),
     reserved: Iterable[str] = (),
+    opened: Mapping[str, int] = MappingProxyType({}),
 ) -> Capture:
     """What a card is to be at, instead of `port`, which is the stack's to close from now on.
 
-    mac         the card's
+    mac, name   the card's
     addresses   those that it may send under, where they are known; `guard_of` takes more later
     reserved    those of the network itself, which it may not have
+    opened      descriptors of `files_of(specs)`, each once, the stack's from now on; what is not there is made
 
     ConfigError; then the port is the caller's still.
     """
@@ -33,9 +38,9 @@ def build(
     below = port
     for spec in reversed(specs):
         if not isinstance(spec, GuardSpec):
-            below = _layer(spec, below)
+            below = _layer(spec, below, mac, name, opened)
     on = all(spec.on for spec in specs if isinstance(spec, GuardSpec))
-    return Capture(Guard(below, mac, addresses, reserved, on))
+    return Capture(Guard(below, mac, addresses, reserved, on), name, mac)
 
 
 def layers_of(port: Port) -> Iterator[Layer]:
@@ -55,5 +60,17 @@ def counts_of(port: Port) -> list[dict[str, Any]]:
     return [layer.counts() for layer in layers_of(port)]
 
 
-def _layer(spec: LayerSpec, below: Port) -> Layer:
+def _layer(spec: LayerSpec, below: Port, mac: str, name: str, opened: Mapping[str, int]) -> Layer:
+    if isinstance(spec, CaptureSpec):
+        layer = Capture(below, name, mac)
+        layer.start(opened[spec.file] if spec.file in opened else made(spec.file), spec.snaplen, spec.limit)
+        return layer
     raise ConfigError(f"no {type(spec).__name__} yet")
+
+
+def made(file: str) -> int:
+    """A descriptor of that file for a capture, new or empty.  ConfigError."""
+    try:
+        return os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigError(f"cannot capture into {file}: {error.strerror}") from None
