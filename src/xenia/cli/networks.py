@@ -60,7 +60,7 @@ def listing(options: argparse.Namespace, voice: Voice) -> Told:
     networks = named.describe_all() if options.guest is None else []
     for line in silent:
         voice.error(line)
-    if options.guest is None and not networks and not found:
+    if options.guest is None and not networks and not found and not options.json:
         voice.say("no network and no guest with a card is running")
     tables: list[Table] = []
     if networks:

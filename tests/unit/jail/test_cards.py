@@ -1,0 +1,87 @@
+"""A jailed guest's network cards: what they are plugged into is opened by who asks, and comes as descriptors."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.jail.test_attach import Jailed, guest, needs_guest
+
+__all__ = ["guest"]
+
+
+@pytest.fixture
+def peer(tmp_path: Path) -> Iterator[socket.socket]:
+    """What listens at `wire` for the other end of a link."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "wire"))
+        listener.listen()
+        listener.settimeout(10)
+        yield listener
+
+
+def cards(jailed: Jailed) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(jailed.ask("net", "list", "--json"))["cards"]
+    return found
+
+
+@needs_guest
+def test_cards_are_attached_to_a_jailed_guest_and_detached(guest: Jailed, peer: socket.socket) -> None:
+    assert guest.ask("net", "attach", "guest", "socket=wire,spoof=allow") == "vif0\n"
+    assert guest.ask("net", "attach", "guest", "null,name=spare,mac=00:16:3e:00:00:01") == "spare\n"
+    assert [(card["name"], card["number"], card["link"]) for card in cards(guest)] == [
+        ("vif0", 0, f"socket={peer.getsockname()}"), ("spare", 1, "null")
+    ]  # fmt: skip
+    assert "there is a network card with the MAC 00:16:3e:00:00:01 already" in guest.ask(
+        "net", "attach", "guest", "null,mac=00:16:3e:00:00:01"
+    )
+    assert guest.ask("net", "detach", "guest", "00:16:3e:00:00:01", "--force") == ""
+    assert [card["name"] for card in cards(guest)] == ["vif0"]
+    assert "there is no network card spare (vif0)" in guest.ask("net", "detach", "guest", "spare")
+
+
+@needs_guest
+def test_a_link_whose_other_end_goes_has_no_carrier_any_more(guest: Jailed, peer: socket.socket) -> None:
+    guest.ask("net", "attach", "guest", "socket=wire")
+    other, _ = peer.accept()
+    assert cards(guest)[0]["carrier"] is True
+    other.close()
+    assert any(not cards(guest)[0]["carrier"] for _ in range(50))
+
+
+@needs_guest
+def test_what_cannot_be_plugged_into_is_told_by_who_asked(guest: Jailed) -> None:
+    assert "cannot connect a link to" in guest.ask("net", "attach", "guest", "socket=nowhere")
+    assert "no network 'lan' is running" in guest.ask("net", "attach", "guest", "bridge=lan")
+    assert "what is 'floppy'?" in guest.ask("net", "attach", "guest", "floppy")
+    assert "no guest 'other' is running (running: guest)" in guest.ask("net", "attach", "other", "null")
+    assert cards(guest) == []
+
+
+@needs_guest
+def test_a_guest_that_reboots_keeps_its_cards_and_their_addresses(tmp_path: Path, peer: socket.socket) -> None:
+    jailed = Jailed(tmp_path, "--on-reboot", "restart", "--net", "socket=wire", "--net", "null,mtu=9000")
+    other, _ = peer.accept()
+    jailed.ask("net", "attach", "guest", "null")
+    before = cards(jailed)
+    assert len({card["mac"] for card in before}) == len(before) == 3
+    jailed.type(b"reboot\r")
+    jailed.prompt()
+    after = cards(jailed)
+    for card in (*before, *after):
+        card.pop("backend_path"), card.pop("domid")
+    assert after == before and after[0]["carrier"]
+    assert jailed.end() == 0
+    assert other.recv(1) == b""
+
+
+@needs_guest
+def test_a_guest_has_so_many_cards_and_no_more(tmp_path: Path) -> None:
+    jailed = Jailed(tmp_path, *["--net", "null"] * 8)
+    assert "a guest has 8 network cards at the most" in jailed.ask("net", "attach", "guest", "null")
+    assert jailed.end() == 0
