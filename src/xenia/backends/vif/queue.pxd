@@ -18,7 +18,7 @@ cdef class Queue:
     cdef int tx_event_fd, rx_event_fd
     cdef int wake_fd
     cdef volatile uint8_t closing
-    cdef attach(self, uint32_t tx_answered, uint32_t rx_answered)
+    cdef void attach_rings(self, uint32_t tx_answered, uint32_t rx_answered) noexcept nogil
     cdef let_go(self)
     cdef void serve_rings(self) noexcept nogil
     cdef void shut(self) noexcept nogil

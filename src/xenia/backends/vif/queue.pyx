@@ -79,7 +79,7 @@ cdef class Queue:
         self.has_tx_pages = True
         PyObject_GetBuffer(rx_pages, &self.rx_pages, PyBUF_CONTIG)
         self.has_rx_pages = True
-        self.attach(back_answered(self.tx_pages.buf), back_answered(self.rx_pages.buf))
+        self.attach_rings(back_answered(self.tx_pages.buf), back_answered(self.rx_pages.buf))
         if self.transmit.ring.nr_entries != NR_TX or self.receive.ring.nr_entries > NR_RX:
             raise HypervisorBug(f"rings of {self.tx_pages.len} and {self.rx_pages.len} bytes")
         self.wake_fd = self.receive.wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -91,9 +91,9 @@ cdef class Queue:
 
     def go_on(self, tx_answered: int, rx_answered: int) -> None:
         """Serve the rings from those indices on, whatever the guest says of it.  Precondition: before `start`."""
-        self.attach(tx_answered, rx_answered)
+        self.attach_rings(tx_answered, rx_answered)
 
-    cdef attach(self, uint32_t tx_answered, uint32_t rx_answered):
+    cdef void attach_rings(self, uint32_t tx_answered, uint32_t rx_answered) noexcept nogil:
         back_attach(&self.transmit.ring, self.tx_pages.buf, self.tx_pages.len, sizeof(netif_tx_request_t), tx_answered)
         back_attach(&self.receive.ring, self.rx_pages.buf, self.rx_pages.len, sizeof(netif_rx_request_t), rx_answered)
 

@@ -34,7 +34,9 @@ class Wired:
         split: bool = True,
         listens: bool = False,
         domid: int = 7,
+        serve: bool = True,
     ) -> None:
+        """`serve`: on threads of their own, and where the guest notifies."""
         self.front = Netfront(nr_queues, split=split, listens=listens, domid=domid)
         self.card = Card(port, steering, rate)
         self.queues: list[Queue] = []
@@ -62,7 +64,7 @@ class Wired:
                 )
             )
         self.threads = [HostThread(queue.serve, "vif queue") for queue in self.queues]
-        for thread, served in zip(self.threads, self.queues, strict=True):
+        for thread, served in zip(self.threads, self.queues, strict=True) if serve else ():
             thread.start()
             served.start()
         self.card.connect(self.queues)
@@ -86,8 +88,7 @@ class Wired:
             self.card.disconnect()
             for queue, thread in zip(self.queues, self.threads, strict=True):
                 queue.stop()
-                thread.join(20)
-                assert not thread.is_alive()
+                thread.end()
                 queue.close()
             self._held.close()
 

@@ -1,0 +1,66 @@
+"""Two guests back to back, as fast as their cards go.
+
+For figures: python -m tests.unit.backends.vif.test_flood
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.unit.backends.vif.conftest import Wired
+from tests.unit.backends.vif.packets import frame
+from xenia.testing.netfront_flood import Crossed, Flood, Flooded
+
+SIZES = [(60, 0), (1514, 0), (9014, 0), (65226, 1448)]  # bytes of a frame, and of its segments
+
+
+@contextmanager
+def pair() -> Iterator[tuple[Wired, Wired]]:
+    """Two cards, each of which is the other's network."""
+    one, other = Crossed(), Crossed()
+    one.join(other)
+    cards = Wired(one, domid=7, serve=False), Wired(other, domid=8, serve=False)
+    yield cards
+    for card in cards:
+        card.close()
+    one.part()
+
+
+def flood(sender: Wired, receiver: Wired, frames: int, length: int, segment: int = 0, batch: int = 32) -> Flooded:
+    head = frame(bytes(length - 54))[:54]
+    sends, takes = (Flood(card.queues[0], card.guest, head) for card in (sender, receiver))
+    for card in (sender, receiver):
+        card.queues[0].go_on(0, 0)
+    try:
+        return sends.run(takes, frames, length, segment, batch)
+    finally:
+        sends.close()
+        takes.close()
+
+
+def rate_of(flooded: Flooded) -> float:
+    """Frames in a second."""
+    return flooded.frames / flooded.seconds
+
+
+@pytest.mark.parametrize(("length", "segment"), SIZES)
+@pytest.mark.parametrize("batch", [1, 32])
+def test_all_that_one_guest_sends_comes_to_the_other(length: int, segment: int, batch: int) -> None:
+    with pair() as (sender, receiver):
+        flooded = flood(sender, receiver, 1000, length, segment, batch)
+        assert flooded.bytes == flooded.frames * length >= 1000 * length
+        counts = receiver.card.counts
+        assert counts["received"] == flooded.frames
+        assert counts["received_dropped"] == counts["received_errors"] == 0
+        assert counts["received_gso"] == (flooded.frames if segment else 0)
+
+
+if __name__ == "__main__":
+    with pair() as (one, other):
+        for batch in (1, 32):
+            for length, segment in SIZES:
+                rate = max(rate_of(flood(one, other, 50_000, length, segment, batch)) for _ in range(5))
+                print(f"{length:6} bytes, {batch:2} at once: {rate / 1e6:6.2f} M/s, {rate * length / 1e9:5.2f} GB/s")
