@@ -61,6 +61,7 @@ KINDS: dict[str, Kind] = {
     "disk": Kind("disk", "block", "disks", "xenia.toolstack.devices.disk"),
     "vif": Kind("network card", "network", "cards", "xenia.toolstack.devices.vif"),
     "served-disk": Kind("disk", "", "served_disks", "xenia.toolstack.devices.served_disk"),
+    "served-vif": Kind("network card", "", "served_vifs", "xenia.toolstack.devices.served_vif"),
 }
 
 

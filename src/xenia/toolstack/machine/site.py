@@ -17,6 +17,7 @@ from xenia.toolstack.devices.device import Device, DeviceState, Served
 from xenia.toolstack.devices.disk import Disk
 from xenia.toolstack.devices.kinds import KINDS
 from xenia.toolstack.devices.served_disk import ServedDisk, ServedDiskConfig
+from xenia.toolstack.devices.served_vif import ServedVif, ServedVifConfig
 from xenia.toolstack.machine.house import House
 from xenia.xenstore.client import Client
 
@@ -138,6 +139,30 @@ class DomainSite(ABC):
         assert isinstance(disk, ServedDisk)
         return disk
 
+    def attach_vif_of(
+        self,
+        driver: DomainSite,
+        *,
+        mac: str | None = None,
+        bridge: str = "",
+        number: int | None = None,
+        script: str | None = None,
+    ) -> ServedVif:
+        """Plug in a network card that another domain serves, with Linux's xen-netback: there it is an interface
+        `vifDOMID.NUMBER`, which somebody there has to bring up.
+
+        mac         its address; None: one that comes of the guest's name
+        bridge      what the driver domain's hotplug script is told to put it into
+        number      the virtual device; None: the first that is free
+        script      the driver domain runs this hotplug script, and the card comes up when that says so
+
+        ConfigError when `driver` is no driver domain of this machine, or number or MAC are taken.
+        """
+        self._check_driver(driver)
+        vif = self.attach(ServedVifConfig(driver.domid, number, mac, bridge, script))
+        assert isinstance(vif, ServedVif)
+        return vif
+
     @property
     def disks(self) -> list[Disk]:
         """Of the devices, the disks that we serve."""
@@ -166,7 +191,9 @@ class DomainSite(ABC):
 
     def _check_driver(self, driver: DomainSite) -> None:
         if not driver.driver_domain or driver._house is not self._house or driver is self:
-            raise ConfigError(f"'{driver.name}' serves no disks: create it in this machine, with driver_domain=True")
+            raise ConfigError(
+                f"'{driver.name}' serves no disks, nor cards: create it in this machine, with driver_domain=True"
+            )
         if driver.destroyed:
             raise ConfigError(f"the driver domain '{driver.name}' is gone")
 
