@@ -14,6 +14,7 @@ from xenia.agent import build
 from xenia.errors import ConfigError, HypervisorBug
 from xenia.toolstack.config.machine import MachineConfig
 from xenia.toolstack.machine.limits import cgroup_limit, cgroup_room
+from xenia.toolstack.provision import slirp
 from xenia.toolstack.provision.cache import Cache
 from xenia.toolstack.provision.inspect import inspect_kernel
 from xenia.toolstack.provision.packages import PackageClient
@@ -58,6 +59,7 @@ def examine(cache: Cache, boot: Path = Path("/boot")) -> list[Check]:
         check_memory(),
         check_cache(cache),
         check_package_client(),
+        check_network(cache),
         check_compiler(),
         *check_kernels(cache, boot),
         check_terminal(),
@@ -150,6 +152,18 @@ def check_package_client() -> Check:
         return Check("package client", Status.OK, str(shutil.which("apt-get")))
     remedy = "give a kernel and initrd of your own with --kernel and --initrd"
     return Check("package client", Status.WARN, "no apt-get, so no kernel can be fetched", remedy)
+
+
+def check_network(cache: Cache, host: Callable[[], Path | None] = slirp.of_host) -> Check:
+    """Whether guests reach the world without rights."""
+    own = host()
+    if own is not None:
+        return Check("network", Status.OK, f"libslirp: {own}")
+    if slirp.in_cache(cache) is not None:
+        return Check("network", Status.OK, f"libslirp: {cache.root / 'slirp'}")
+    if PackageClient.available():
+        return Check("network", Status.OK, "libslirp: none yet, `xenia run` fetches it")
+    return Check("network", Status.WARN, "no libslirp, so guests have no network of their own", "install libslirp0")
 
 
 def check_compiler() -> Check:

@@ -108,7 +108,7 @@ def test_an_examination_covers_all_of_it(tmp_path: Path) -> None:
     checks = doctor.examine(Cache(tmp_path / "cache"), tmp_path)
     names = [check.name for check in checks]
     assert names[:4] == ["python", "engine", "jail", "user"]
-    assert names[4:9] == ["memory", "cache", "package client", "guest agent", "kernel"]
+    assert names[4:10] == ["memory", "cache", "package client", "network", "guest agent", "kernel"]
 
 
 def test_the_walls_that_this_host_lacks_are_told_with_what_that_means() -> None:

@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from xenia.errors import ConfigError
 
 _GATEWAY, _NAMESERVER, _FIRST_GUEST = 2, 3, 15  # as libslirp and QEMU number them
+_FIRST_OF_FEW = 4  # in a network of less than 32 addresses
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,8 @@ class Plan:
             network = IPv4Network(subnet)
         except ValueError:
             raise ConfigError(f"{subnet} is no IPv4 subnet, such as 10.0.2.0/24") from None
-        if not 16 <= network.prefixlen <= 27:
-            raise ConfigError(f"{subnet}: a network of guests has between 16 and 27 bits, as 10.0.2.0/24 does")
+        if not 16 <= network.prefixlen <= 29:
+            raise ConfigError(f"{subnet}: a network of guests has between 16 and 29 bits, as 10.0.2.0/24 does")
         if network.is_loopback or network.is_multicast or network.is_link_local or network.is_reserved:
             raise ConfigError(f"{subnet}: guests cannot have such addresses; private ones are 10.0.2.0/24")
         try:
@@ -64,4 +65,5 @@ class Plan:
     @property
     def guests(self) -> range:
         """Which of the subnet's addresses are guests', by their place in it."""
-        return range(_FIRST_GUEST, self.subnet.num_addresses - 1)
+        first = _FIRST_GUEST if self.subnet.num_addresses >= 32 else _FIRST_OF_FEW
+        return range(first, self.subnet.num_addresses - 1)

@@ -16,6 +16,8 @@ cdef extern from "<dlfcn.h>":
     enum:
         RTLD_NOW, RTLD_GLOBAL, RTLD_LOCAL
 
+ctypedef void *(*Quieten)(void *handler, void *data)
+
 NAME = "libslirp.so.0"
 """What the host's own is called."""
 
@@ -43,6 +45,10 @@ def is_there() -> bool:
     return library.slirp_new != NULL or dlopen(NAME.encode(), RTLD_NOW | RTLD_LOCAL) != NULL
 
 
+cdef void say_nothing(const char *domain, int level, const char *message, void *nothing) noexcept nogil:
+    """What glib would print: a guest that does wrong makes libslirp complain, as often as it likes."""
+
+
 cdef look_up(void *handle):
     cdef Library found
     cdef void **entries = <void **>&found
@@ -53,6 +59,7 @@ cdef look_up(void *handle):
         if entries[index] == NULL:
             raise ConfigError(f"libslirp is too old: it has no {name}, which came with version 4.5")
         index += 1
+    (<Quieten>dlsym(handle, "g_log_set_default_handler"))(<void *>say_nothing, NULL)
     global library
     library = found
 

@@ -13,6 +13,7 @@ from typing import Any
 from xenia.errors import ConfigError
 from xenia.jail.kinds import Kind
 from xenia.machine.thread import HostThread
+from xenia.net.layers.guard import Guard
 from xenia.net.loop import Loop
 from xenia.net.nat import slirp
 from xenia.net.nat.book import AddressBook
@@ -36,6 +37,7 @@ class Card:
     name: str
     mac: bytes
     link: StreamLink
+    guard: Guard
     backlog: Backlog
     joint: Joint | None = None
 
@@ -125,7 +127,9 @@ class Network:
             for end in (ours, theirs):
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _DOMAIN_SOCKET_BYTES)
             link = StreamLink(ours.detach(), vnet=vnet)
-            card = Card(port, name, packed, link, Backlog(link))
+            own = [str(entry.address)] if self.nat is not None else []
+            guard = Guard(link, packed.hex(":"), own, self._reserved, on=not spoof, inward=True)
+            card = Card(port, name, packed, link, guard, Backlog(guard))
             self._plug_in(card)
             made.append(theirs.detach())
         self._cards[port] = card
@@ -209,8 +213,15 @@ class Network:
         return {
             "port": card.port, "name": card.name, "mac": card.mac.hex(":"), "kind": "card",
             "ip": str(entry.address) if entry is not None else None, **card.link.statistics,
-            "waiting": card.backlog.kept_bytes, "overflown": card.backlog.dropped,
+            "waiting": card.backlog.kept_bytes, "overflown": card.backlog.dropped, "guard": card.guard.counts(),
         }  # fmt: skip
+
+    @property
+    def _reserved(self) -> list[str]:
+        """The network's own addresses."""
+        plan = self._plan
+        own = (plan.gateway, plan.nameserver, plan.gateway6, plan.nameserver6) if self.nat is not None else ()
+        return [str(address) for address in own if address is not None]
 
     def _reach(self, port: int, reached: bool) -> None:
         if self.nat is None:

@@ -13,6 +13,8 @@ from xenia.net.service.client import NetworkClient, NetworkConfig, start_network
 from xenia.toolstack.config.forward import Forward
 from xenia.toolstack.config.net import LINKS, NETWORK_NAME, NONE
 from xenia.toolstack.networks import registry
+from xenia.toolstack.provision.cache import Cache, no_progress
+from xenia.toolstack.provision.slirp import libraries
 
 _ITSELF = ("uplink", "nat")  # kinds of ports that nobody plugged in
 
@@ -45,6 +47,8 @@ def create(
         config = replace(config, subnet6="")
     if mtu is not None:
         config = replace(config, mtu=mtu)
+    if nat:
+        config = replace(config, libraries=libraries(Cache(), progress or no_progress))
     with registry.listen(name) as listener:
         client = start_network(config, listener, stay=True)
     try:

@@ -27,6 +27,8 @@ from xenia.net.stream import StreamLink
 from xenia.toolstack.config.net import NetConfig
 from xenia.toolstack.networks import registry
 from xenia.toolstack.networks.cable import Cable
+from xenia.toolstack.provision.cache import Cache
+from xenia.toolstack.provision.slirp import libraries
 
 
 class Opening:
@@ -119,6 +121,7 @@ def _start(card: NetConfig) -> NetworkClient:
         name,
         subnet=subnet[0] if subnet else NetworkConfig.subnet,
         subnet6="" if card.values("ipv6") == ["off"] else NetworkConfig.subnet6,
+        libraries=libraries(Cache()),
     )
     try:
         listener = registry.listen(name)

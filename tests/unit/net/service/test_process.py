@@ -137,3 +137,23 @@ def test_a_network_whose_library_cannot_be_had_says_so_in_one_line() -> None:
     with pytest.raises(ConfigError, match="libslirp cannot be loaded"):
         client.hello()
     client.close()
+
+
+def test_a_guest_speaks_under_its_own_addresses_only_and_what_it_forges_is_counted(client: NetworkClient) -> None:
+    with guest(client) as one:
+        mac = one.mac
+        one.mac = "00:16:3e:ff:ff:ff"
+        one.send(IP(src=one.ip, dst="10.0.2.2") / ICMP(id=1) / b"another MAC")
+        one.mac = mac
+        for other in ("10.0.2.77", "10.0.2.2", "10.0.2.3"):
+            one.send(IP(src=other, dst="10.0.2.2") / ICMP(id=2) / b"another IP")
+        echo = one.ask(IP(src=one.ip, dst="10.0.2.2") / ICMP(id=3) / b"its own", lambda got: ICMP in got)
+        assert echo[ICMP].id == 3
+        (port,) = client.show()["ports"]
+        assert sum(count for reasons in port["guard"]["dropped"].values() for count in reasons.values()) == 4
+
+
+def test_a_guest_that_is_let_use_others_addresses(client: NetworkClient) -> None:
+    with guest(client, spoof=True) as one:
+        one.send(IP(src="10.0.2.77", dst="10.0.2.2") / ICMP(id=2) / b"another IP")
+        assert one.expect(lambda got: ICMP in got)[IP].dst == "10.0.2.77"
