@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import array
 import ctypes
+import fcntl
 import hashlib
 import os
 import socket
+import struct
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -15,6 +18,7 @@ from pathlib import Path
 import pytest
 
 _CLONE_NEWNET = 0x40000000
+_SIOCETHTOOL, _ETHTOOL_STXCSUM = 0x8946, 0x17  # linux/sockios.h, linux/ethtool.h
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -60,6 +64,13 @@ class Host:
         finally:
             assert _libc.setns(own, _CLONE_NEWNET) == 0
             os.close(own)
+
+    def sum_by_itself(self, interface: str) -> None:
+        """Have it fill in checksums before frames leave by that interface, as one without offloads has to."""
+        value = array.array("I", [_ETHTOOL_STXCSUM, 0])
+        request = struct.pack("=16sQ16x", interface.encode(), value.buffer_info()[0])
+        with self.entered(), socket.socket() as asking:
+            fcntl.ioctl(asking, _SIOCETHTOOL, request)
 
     def close(self) -> None:
         """Let it end, with its interfaces."""

@@ -7,18 +7,13 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from tests.peers.lab import Lab, a_lab, per_frame
 from tests.peers.namespaces import Host, exchange
 from xenia.errors import ConfigError
-from xenia.net.link import Link
-from xenia.net.links import OpenedLink, make_link, open_link, parse_link
-from xenia.net.thread import LinkThread
-from xenia.testing.net import Card
-from xenia.testing.tie import Tie
 
 pytestmark = [
     pytest.mark.peer,
@@ -28,74 +23,15 @@ pytestmark = [
 MB = 1 << 20
 
 
-class Lab:
-    """Hosts, links that were opened on them, and ties between those."""
-
-    def __init__(self, stack: ExitStack) -> None:
-        self._stack = stack
-        self._thread = LinkThread()
-        stack.callback(self._thread.close)
-
-    def host(self, *commands: str) -> Host:
-        """One where that was run."""
-        host = Host()
-        self._stack.callback(host.close)
-        host.run(*commands)
-        return host
-
-    def opened(self, host: Host, words: str, *options: str) -> OpenedLink:
-        """A link of that host's, opened."""
-        with host.entered():
-            return open_link(parse_link(words, options))
-
-    def made(self, opened: OpenedLink) -> Link:
-        """The link of that."""
-        link = make_link(opened.spec, opened.descriptors)
-        assert isinstance(link, Link)
-        self._stack.callback(link.close)
-        return link
-
-    def link(self, host: Host, words: str, *options: str) -> Link:
-        """Both."""
-        return self.made(self.opened(host, words, *options))
-
-    def tie(self, one: Link, other: Link) -> None:
-        """What comes out of one goes into the other."""
-        tie = Tie(one, other)
-        self._stack.callback(tie.close)
-        self._thread.add(one)
-        self._thread.add(other)
-
-    def serve(self, link: Link) -> Card:
-        """A card that is at it."""
-        card = Card(link)
-        self._stack.callback(card.close)
-        self._thread.add(link)
-        return card
-
-
 @pytest.fixture
 def lab() -> Iterator[Lab]:
     """One for each test."""
-    with ExitStack() as stack:
-        yield Lab(stack)
-
-
-def tap(lab: Lab, address: str, mac: str | None = None) -> tuple[Host, Link]:
-    """A host with a TAP of that address, and the link to it."""
-    host = lab.host("ip tuntap add tap0 mode tap" + (f" && ip link set tap0 address {mac}" if mac else ""))
-    link = lab.link(host, "tap=tap0")
-    host.run(f"ip addr add {address} dev tap0{' nodad' if ':' in address else ''} && ip link set tap0 up")
-    return host, link
-
-
-def per_frame(link: Link) -> float:
-    """Bytes of a frame that came, on average."""
-    return link.statistics["received_bytes"] / link.statistics["received"]
+    with a_lab() as lab:
+        yield lab
 
 
 def test_two_hosts_with_taps_talk_in_frames_of_many_segments(lab: Lab) -> None:
-    (one, here), (other, there) = tap(lab, "10.1.0.1/24"), tap(lab, "10.1.0.2/24")
+    (one, here), (other, there) = lab.tap("10.1.0.1/24"), lab.tap("10.1.0.2/24")
     lab.tie(here, there)
     exchange(one, other, "10.1.0.2", 50 * MB)
     assert max(per_frame(here), per_frame(there)) > 3000
@@ -103,13 +39,13 @@ def test_two_hosts_with_taps_talk_in_frames_of_many_segments(lab: Lab) -> None:
 
 
 def test_two_hosts_talk_ipv6(lab: Lab) -> None:
-    (one, here), (other, there) = tap(lab, "fd00:1::1/64"), tap(lab, "fd00:1::2/64")
+    (one, here), (other, there) = lab.tap("fd00:1::1/64"), lab.tap("fd00:1::2/64")
     lab.tie(here, there)
     exchange(one, other, "fd00:1::2", 20 * MB)
 
 
 def test_a_tap_joins_a_bridge_of_the_host(lab: Lab) -> None:
-    other, there = tap(lab, "10.1.0.2/24")
+    other, there = lab.tap("10.1.0.2/24")
     one = lab.host("ip link add br0 type bridge && ip addr add 10.1.0.1/24 dev br0 && ip link set br0 up")
     here = lab.link(one, "tap=new0", "master=br0")
     assert "new0" in one.run("ip link show master br0 up")
@@ -126,7 +62,7 @@ def test_a_tap_that_was_made_for_the_link_goes_with_it(lab: Lab) -> None:
 
 
 def test_a_link_whose_interface_goes_has_no_carrier(lab: Lab) -> None:
-    host, link = tap(lab, "10.1.0.1/24")
+    host, link = lab.tap("10.1.0.1/24")
     lab.serve(link)
     host.run("ip link del tap0")
     for _ in range(100):
@@ -148,7 +84,7 @@ def veth(lab: Lab) -> tuple[Host, Host]:
 def test_a_raw_socket_is_on_the_interfaces_network(lab: Lab) -> None:
     near, far = veth(lab)
     here = lab.link(near, "nic=v0")
-    guest, there = tap(lab, "10.1.0.2/24")
+    guest, there = lab.tap("10.1.0.2/24")
     lab.tie(here, there)
     exchange(guest, far, "10.1.0.1", 50 * MB)
     assert per_frame(here) > 3000
@@ -178,7 +114,7 @@ def test_a_macvtap_is_on_the_interfaces_network(lab: Lab) -> None:
         pytest.skip(f"this host makes no /dev/tap{index} for a macvtap")
     opened = lab.opened(near, "macvtap=mv0")
     assert opened.spec.mac is not None
-    guest, there = tap(lab, "10.1.0.2/24", opened.spec.mac)
+    guest, there = lab.tap("10.1.0.2/24", opened.spec.mac)
     lab.tie(lab.made(opened), there)
     exchange(guest, far, "10.1.0.1", 20 * MB)
 

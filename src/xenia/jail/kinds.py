@@ -84,8 +84,8 @@ _WORKER = (
 )
 
 # Links to networks: descriptors that are open already. A frame that comes is put into a guest's memory on this thread,
-# as a vcpu's own would, and whoever connects to a socket that listens is taken there.
-_LINK = _VCPU | _all("accept4")
+# as a vcpu's own would. Who connects to a socket that listens is taken there, and a datagram is asked for its sender.
+_LINK = _VCPU | _all("accept4 recvfrom")
 
 # These start threads, which narrow themselves, and accept connections.
 _SERVICE = (

@@ -10,12 +10,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import overload
 
 from xenia.errors import ConfigError
-from xenia.net import interfaces, passt, sockets
+from xenia.net import interfaces, passt, sockets, vxlan
 from xenia.net.packet import PacketLink
 from xenia.net.port import Port
 from xenia.net.stream import StreamLink
+from xenia.net.tunnel import TunnelLink
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +37,14 @@ class LinkSpec:
     mtu: int | None = None
     mac: str | None = None
 
+    @overload
+    def value(self, option: str) -> str | None: ...
+
+    @overload
+    def value(self, option: str, default: str) -> str: ...
+
     def value(self, option: str, default: str | None = None) -> str | None:
-        """What was said by that word, if anything."""
+        """What was said by that word, or the default."""
         found = self.values(option)
         return found[0] if found else default
 
@@ -109,6 +117,17 @@ def _make_packets(_spec: LinkSpec, descriptors: Sequence[int]) -> Port:
     return PacketLink(descriptors[0])
 
 
+def _open_tunnel(spec: LinkSpec) -> OpenedLink:
+    vxlan.parse_vni(spec.value("vni", "1"))
+    found, mtu = vxlan.open_tunnel(spec.name, spec.value("local"), spec.value("port", str(vxlan.PORT)))
+    return OpenedLink(replace(spec, mtu=mtu), tuple(found))
+
+
+def _make_tunnel(spec: LinkSpec, descriptors: Sequence[int]) -> Port:
+    assert spec.mtu is not None
+    return TunnelLink(descriptors[0], descriptors[1:], vni=vxlan.parse_vni(spec.value("vni", "1")), mtu=spec.mtu)
+
+
 KINDS: dict[str, LinkKind] = {
     "null": LinkKind(_open_null, lambda _spec, _descriptors: Port(), named=False),
     "socket": LinkKind(_open_socket, _make_socket, ("vnet",)),
@@ -117,6 +136,7 @@ KINDS: dict[str, LinkKind] = {
     ),
     "macvtap": LinkKind(lambda spec: _found(spec, interfaces.open_macvtap(spec.name)), _make_packets),
     "nic": LinkKind(lambda spec: _found(spec, interfaces.open_nic(spec.name)), _make_packets),
+    "vxlan": LinkKind(_open_tunnel, _make_tunnel, ("vni", "local", "port")),
     "passt": LinkKind(_open_passt, lambda _spec, found: StreamLink(found[0]), ("forward",), named=False),
 }
 

@@ -2,6 +2,7 @@
 from libc.stdint cimport uint8_t
 from xenia.net.frame cimport Frame, iovec
 from xenia.net.link cimport Link
+from xenia.net.segment cimport Segments
 
 
 cdef class StreamLink(Link):
@@ -12,8 +13,11 @@ cdef class StreamLink(Link):
     cdef size_t nr_arrived
     cdef uint8_t *begun             # the rest of a frame that was half written
     cdef size_t begun_first, begun_end
+    cdef Segments *cut
     cdef int put(self, Frame *frames, int count) noexcept nogil
+    cdef int put_cut(self, Frame *frame) noexcept nogil
     cdef int put_some(self, Frame *frames, int count) noexcept nogil
+    cdef void keep_all(self, Frame *frames, int count) noexcept nogil
     cdef void keep(self, iovec *parts, int count, size_t written) noexcept nogil
     cdef bint finish(self) noexcept nogil
     cdef void receive(self) noexcept nogil

@@ -3,6 +3,8 @@
 So speak QEMU (`-netdev stream`, `-netdev socket`), passt and gvproxy.  Between processes of ours struct virtio_net_hdr
 comes first within that length, in the host's order, so that a frame of 64 KB crosses in one piece and unsummed.
 
+Elsewhere frames are cut and summed first.
+
 A frame of which the socket took a part is finished before the next one; the rest is copied, for the frame is its
 sender's.  A peer whose lengths make no sense is let go, for nothing after them can be found.
 """
@@ -18,6 +20,8 @@ from xenia.machine.lock cimport lock, unlock
 from xenia.net.frame cimport BATCH, LEAST_BYTES, MOST_BYTES, Frame, VnetHeader, iovec
 from xenia.net.link cimport Link, is_possible, write_parts
 from xenia.net.loop cimport POLLIN, POLLOUT, PollSet
+from xenia.net.parse cimport big32, put32
+from xenia.net.segment cimport Segments, is_plain, segment_begin, segment_next
 
 cdef extern from *:
     """
@@ -31,7 +35,7 @@ cdef enum:
     PREFIX = 4
     LONGEST_HEAD = 14               # with a struct virtio_net_hdr
     ARRIVED = 512 * 1024            # as much as a socket pair holds, and several frames of the greatest length
-    BEGUN = LONGEST_HEAD + MOST_BYTES
+    BEGUN = 512 * 1024              # the segments of a frame, with their headers
     IOV_MAX = 1024                  # linux/uio.h: UIO_MAXIOV
     READS = 8                       # in one round, before others have their turn
 
@@ -51,7 +55,8 @@ cdef class StreamLink(Link):
         super().__init__(descriptor)
         self.header_bytes = sizeof(VnetHeader) if vnet else 0
         self.arrived, self.begun = <uint8_t *>malloc(ARRIVED), <uint8_t *>malloc(BEGUN)
-        if self.arrived == NULL or self.begun == NULL:
+        self.cut = <Segments *>malloc(sizeof(Segments))
+        if self.arrived == NULL or self.begun == NULL or self.cut == NULL:
             raise MemoryError
         if listener >= 0:
             os.set_blocking(listener, False)
@@ -60,6 +65,7 @@ cdef class StreamLink(Link):
     def __dealloc__(self):
         free(self.arrived)
         free(self.begun)
+        free(self.cut)
         if self.listener >= 0:
             close(self.listener)
 
@@ -138,13 +144,36 @@ cdef class StreamLink(Link):
         return taken
 
     cdef int put(self, Frame *frames, int count) noexcept nogil:
-        cdef int taken = 0, more
+        cdef int taken = 0, run, more
         while taken < count and self.finish():
-            more = self.put_some(frames + taken, count - taken)
+            run = 0
+            while taken + run < count and (self.header_bytes or is_plain(&frames[taken + run])):
+                run += 1
+            more = self.put_some(frames + taken, run) if run else self.put_cut(frames + taken)
             taken += more
             if more == 0:
                 break
         return taken
+
+    cdef int put_cut(self, Frame *frame) noexcept nogil:
+        """Write the segments of one frame; where some are written, all are, or kept."""
+        cdef int done, more
+        cdef bint any_written = False
+        if not segment_begin(self.cut, frame, 0, 0):
+            self.nr_dropped += 1
+            return 1
+        while segment_next(self.cut):
+            done = 0
+            while done < self.cut.count:
+                more = self.put_some(self.cut.frames + done, self.cut.count - done) if self.finish() else 0
+                if more == 0 and not any_written:
+                    return 0
+                if more == 0:
+                    self.keep_all(self.cut.frames + done, self.cut.count - done)
+                    more = self.cut.count - done
+                any_written = True
+                done += more
+        return 1
 
     cdef int put_some(self, Frame *frames, int count) noexcept nogil:
         """Write as many as one call may be given: how many were taken, one that was half written among them."""
@@ -157,8 +186,7 @@ cdef class StreamLink(Link):
         first[0] = 0
         while end < min(count, <int>BATCH) and first[end] + 1 + frames[end].nr_parts <= IOV_MAX:
             length = self.header_bytes + frames[end].length
-            heads[end][0], heads[end][1] = length >> 24 & 0xff, length >> 16 & 0xff
-            heads[end][2], heads[end][3] = length >> 8 & 0xff, length & 0xff
+            put32(heads[end], length)
             memcpy(&heads[end][PREFIX], &frames[end].header, self.header_bytes)
             index = first[end]
             parts[index].iov_base, parts[index].iov_len = &heads[end][0], PREFIX + self.header_bytes
@@ -183,11 +211,28 @@ cdef class StreamLink(Link):
             written -= length
         return end
 
+    cdef void keep_all(self, Frame *frames, int count) noexcept nogil:
+        """Behind what is kept already."""
+        cdef int index, part
+        cdef uint32_t length
+        for index in range(count):
+            length = frames[index].length
+            if self.begun_end + PREFIX + length > BEGUN:
+                self.nr_dropped += 1
+                continue
+            put32(self.begun + self.begun_end, length)
+            self.begun_end += PREFIX
+            for part in range(<int>frames[index].nr_parts):
+                memcpy(self.begun + self.begun_end, frames[index].parts[part].iov_base,
+                       frames[index].parts[part].iov_len)
+                self.begun_end += frames[index].parts[part].iov_len
+            self.nr_sent += 1
+            self.sent_bytes += length
+
     cdef void keep(self, iovec *parts, int count, size_t written) noexcept nogil:
         """What follows the first so many bytes of a frame."""
         cdef int index
         cdef size_t skipped
-        self.begun_first = self.begun_end = 0
         for index in range(count):
             skipped = min(written, parts[index].iov_len)
             written -= skipped
@@ -207,6 +252,7 @@ cdef class StreamLink(Link):
                     return False
                 written = rest.iov_len
             self.begun_first += written
+        self.begun_first = self.begun_end = 0
         return True
 
     # --- what comes: on the loop's thread ----------------------------------------------------------------------------
@@ -235,7 +281,7 @@ cdef class StreamLink(Link):
         cdef int count = 0
         cdef bint sound = True
         while at + PREFIX <= end:
-            length = <uint32_t>at[0] << 24 | at[1] << 16 | at[2] << 8 | at[3]
+            length = big32(at)
             sound = self.header_bytes < length <= self.header_bytes + MOST_BYTES
             if not sound or <size_t>(end - at) < PREFIX + length:
                 break

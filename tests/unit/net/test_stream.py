@@ -112,19 +112,49 @@ def test_a_slow_peer_gets_every_frame_whole_and_the_sender_is_told_when_it_may_g
     sent, wire, got = 0, framed(*frames), bytearray()
     refusals = 0
     while len(got) < len(wire):
+        before = ours.card.nr_ready
         while sent < len(frames):
             taken = ours.card.send(*frames[sent : sent + 50])
             sent += taken
             if taken < 50 and sent < len(frames):
                 refusals += 1
                 break
-        before = ours.card.nr_ready
         while len(got) < len(wire) and (sent == len(frames) or ours.card.nr_ready == before):
             got += peer.recv(3001)
     assert got == wire
     assert refusals > 1
     assert ours.link.statistics["sent"] == len(frames)
     assert ours.link.statistics["dropped"] == 0
+
+
+def segments_of(payload: bytes) -> Packet:
+    """One TCP segment of many, unsummed, as a guest sends it: IPv4, no options."""
+    ip = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 40 + len(payload), 7, 0, 64, 6, 0, b"\x0a\0\0\1", b"\x0a\0\0\2")
+    tcp = struct.pack(">HHIIBBHHH", 1, 2, 1000, 1, 0x50, 0x18, 65535, 0, 0)
+    data = bytes(range(12)) + b"\x08\0" + ip + tcp + payload
+    return Packet(data, flags=1, gso_type=1, hdr_len=54, gso_size=1000, csum_start=34, csum_offset=16)
+
+
+def test_without_headers_segments_are_cut_and_summed_also_where_the_peer_is_slow(
+    serve: Serve, ends: tuple[int, socket.socket]
+) -> None:
+    descriptor, peer = ends
+    ours = serve(StreamLink(descriptor))
+    payload = bytes(range(250)) * 240
+    sent = 0
+    while ours.card.send(segments_of(payload)):
+        sent += 1
+    assert sent > 1
+    for number in range(60 * sent):
+        (length,) = struct.unpack(">I", peer.recv(4, socket.MSG_WAITALL))
+        frame = peer.recv(length, socket.MSG_WAITALL)
+        at = number % 60 * 1000
+        assert length == 1054
+        assert frame[54:] == payload[at : at + 1000]
+        assert struct.unpack_from(">I", frame, 38) == (1000 + at,)
+        pseudo = frame[26:34] + struct.pack(">HH", 6, length - 34)
+        assert sum(struct.unpack(f">{(length - 34 + 12) // 2}H", pseudo + frame[34:])) % 0xFFFF == 0
+    assert ours.link.statistics["sent"] == 60 * sent
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ LINKS: dict[str, tuple[bool, tuple[str, ...]]] = {
     "macvtap": (True, ()),
     "nic": (True, ()),
     "socket": (True, ("vnet",)),
-    "vxlan": (True, ("vni", "local")),
+    "vxlan": (True, ("vni", "local", "port")),
     "passt": (False, ("forward",)),
     "null": (False, ()),
     "network": (False, ()),  # one that a program made: its port comes with the card
