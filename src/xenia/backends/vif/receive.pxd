@@ -1,10 +1,11 @@
 # What a queue's guest is given.
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from xenia.abi.netif cimport netif_extra_info_t
 from xenia.backends.vif.steering cimport Hash
 from xenia.foreign.frames cimport Frames
 from xenia.machine.lock cimport Lock
 from xenia.net.frame cimport Frame, iovec
+from xenia.net.segment cimport Segments
 from xenia.rings.request cimport BackRing
 
 cdef enum:
@@ -27,9 +28,6 @@ cdef struct Kept:               # a frame that waits, its bytes after it
 cdef struct Cursor:             # a frame on its way into pages
     iovec *part                 # the next byte's
     uint32_t at                 # and its place there
-    uint32_t done               # bytes before it
-    uint32_t sum_at             # where a checksum is filled in, from the frame's first byte; 0: nowhere
-    uint8_t sum[2]
 
 
 cdef class Receive:
@@ -44,6 +42,7 @@ cdef class Receive:
     cdef Kept *first_kept
     cdef Kept *last_kept
     cdef uint32_t kept_bytes
+    cdef Segments segments      # of a frame that the guest cannot take as it is
 
     # From the network, on any thread.  `filtered`: how many more the card was not given.
     cdef void deliver(self, const Frame *frames, const Hash *hashes, int count, int filtered) noexcept nogil
@@ -53,6 +52,8 @@ cdef class Receive:
     # Forget what waits.
     cdef void end(self) noexcept nogil
     cdef void take(self, const Frame *frame, const Hash *hash) noexcept nogil
+    cdef void cut(self, const Frame *frame, const Hash *hash) noexcept nogil
+    cdef void put_or_keep(self, const Frame *frame, const Hash *hash) noexcept nogil
     cdef void keep(self, const Frame *frame, const Hash *hash) noexcept nogil
     cdef bint put(self, const Frame *frame, const Hash *hash) noexcept nogil
     cdef void fill(self, const Frame *frame, const netif_extra_info_t *extras, uint32_t nr_extras) noexcept nogil

@@ -5,7 +5,7 @@ few of them, a bounded number of bytes is kept until the guest posts more; the r
 no time to a guest that does not take.
 """
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 from posix.unistd cimport write
@@ -18,9 +18,9 @@ from xenia.abi.netif cimport (
 from xenia.foreign.frames cimport Granted
 from xenia.machine.lock cimport RANK_RECEIVE, lock, lock_init, unlock
 from xenia.machine.paging cimport PAGE_SIZE
-from xenia.net.checksum cimport checksum_asked
-from xenia.net.frame cimport DATA_VALID, GSO_ECN, GSO_TCPV4, GSO_TCPV6, NEEDS_CSUM, Frame
+from xenia.net.frame cimport DATA_VALID, GSO_ECN, GSO_NONE, GSO_TCPV4, GSO_TCPV6, NEEDS_CSUM, Frame
 from xenia.net.parse cimport KIND_IPV4, Headers, parse_frame
+from xenia.net.segment cimport segment_begin, segment_next
 from xenia.rings.request cimport RING_FAULT, back_push, back_put, back_take, back_waiting, back_want
 
 
@@ -70,12 +70,44 @@ cdef class Receive:
             free(kept)
         self.kept_bytes = 0
 
+    # --- What the guest can take
+
     cdef void take(self, const Frame *frame, const Hash *hash) noexcept nogil:
         cdef uint8_t gso = frame.header.gso_type & ~GSO_ECN
-        if (gso and not (gso == GSO_TCPV4 and self.abilities.gso_tcpv4 or gso == GSO_TCPV6 and self.abilities.gso_tcpv6)
-                or frame.length > PAGE_SIZE and not self.abilities.sg):
+        if ((gso == GSO_NONE or gso == GSO_TCPV4 and self.abilities.gso_tcpv4
+                or gso == GSO_TCPV6 and self.abilities.gso_tcpv6)
+                and (frame.length <= PAGE_SIZE or self.abilities.sg)
+                and (not frame.header.flags & NEEDS_CSUM or self.can_sum(frame))):
+            self.put_or_keep(frame, hash)
+        else:
+            self.cut(frame, hash)
+
+    cdef bint can_sum(self, const Frame *frame) noexcept nogil:
+        # Whether the guest takes the frame without its checksum.
+        cdef Headers headers
+        if self.abilities.checksum_ipv4 and self.abilities.checksum_ipv6:
+            return True
+        parse_frame(frame, &headers)
+        return self.abilities.checksum_ipv4 if headers.kind == KIND_IPV4 else self.abilities.checksum_ipv6
+
+    cdef void cut(self, const Frame *frame, const Hash *hash) noexcept nogil:
+        cdef bint is_segment = frame.header.gso_type != GSO_NONE
+        cdef int index
+        if not segment_begin(&self.segments, frame, 0 if self.abilities.sg else PAGE_SIZE, 0):
             self.counts.received_dropped += 1
-        elif self.first_kept != NULL or not self.put(frame, hash):
+            return
+        while segment_next(&self.segments):
+            if is_segment:
+                self.counts.received_cut += self.segments.count
+            else:
+                self.counts.received_summed += 1
+            for index in range(self.segments.count):
+                if frame.header.flags & NEEDS_CSUM:     # it was filled in
+                    self.segments.frames[index].header.flags |= DATA_VALID
+                self.put_or_keep(&self.segments.frames[index], hash)
+
+    cdef void put_or_keep(self, const Frame *frame, const Hash *hash) noexcept nogil:
+        if self.first_kept != NULL or not self.put(frame, hash):
             self.keep(frame, hash)
 
     cdef void keep(self, const Frame *frame, const Hash *hash) noexcept nogil:
@@ -128,15 +160,12 @@ cdef class Receive:
         cdef uint32_t left = frame.length
         cdef uint32_t index, count
         cdef bint failed = False
-        memset(&cursor, 0, sizeof(cursor))
         cursor.part = frame.parts
+        cursor.at = 0
         response.offset = 0
         response.flags = NETRXF_data_validated if frame.header.flags & (NEEDS_CSUM | DATA_VALID) else 0
-        if frame.header.flags & NEEDS_CSUM and self.can_sum(frame):
+        if frame.header.flags & NEEDS_CSUM:
             response.flags |= NETRXF_csum_blank
-            self.counts.received_blank += 1
-        elif checksum_asked(frame, <uint16_t *>cursor.sum, &cursor.sum_at):
-            self.counts.received_summed += 1
         if nr_extras:
             response.flags |= NETRXF_extra_info
         while left:
@@ -162,7 +191,7 @@ cdef class Receive:
         # The cursor moves on even where the guest did not grant its page.
         cdef Granted granted
         cdef bint held = self.frames.hold(gref, True, &granted) == 0
-        cdef uint32_t now, index, at = 0
+        cdef uint32_t now, at = 0
         while at < count:
             now = min(count - at, <uint32_t>cursor.part.iov_len - cursor.at)
             if held:
@@ -172,24 +201,9 @@ cdef class Receive:
             if cursor.at == cursor.part.iov_len:
                 cursor.part += 1
                 cursor.at = 0
-        if not held:
-            cursor.done += count
-            return False
-        if cursor.sum_at:
-            for index in range(2):
-                if cursor.done <= cursor.sum_at + index < cursor.done + count:
-                    granted.memory[cursor.sum_at + index - cursor.done] = cursor.sum[index]
-        cursor.done += count
-        self.frames.release(&granted)
-        return True
-
-    cdef bint can_sum(self, const Frame *frame) noexcept nogil:
-        # Whether the guest takes the frame without its checksum.
-        cdef Headers headers
-        if self.abilities.checksum_ipv4 and self.abilities.checksum_ipv6:
-            return True
-        parse_frame(frame, &headers)
-        return self.abilities.checksum_ipv4 if headers.kind == KIND_IPV4 else self.abilities.checksum_ipv6
+        if held:
+            self.frames.release(&granted)
+        return held
 
     cdef void count(self, const Frame *frame, bint failed) noexcept nogil:
         if failed:
@@ -197,7 +211,8 @@ cdef class Receive:
             return
         self.counts.received += 1
         self.counts.received_bytes += frame.length
-        self.counts.received_gso += frame.header.gso_type != 0
+        self.counts.received_gso += frame.header.gso_type != GSO_NONE
+        self.counts.received_blank += frame.header.flags & NEEDS_CSUM != 0
 
     cdef bint push(self) noexcept nogil:
         if self.ring.rsp_prod == self.ring.rsp_pushed or not back_push(&self.ring):

@@ -24,12 +24,12 @@ from xenia.net.frame cimport (
 )
 from xenia.net.loop cimport monotonic
 from xenia.net.parse cimport FRAGMENT, KIND_IPV4, PROTOCOL_TCP, PROTOCOL_UDP, Headers, parse_frame
+from xenia.net.segment cimport LEAST_MSS
 from xenia.rings.request cimport RING_FAULT, back_push, back_put, back_rest, back_take
 
 cdef enum:
     TCP_CHECKSUM = 16
     UDP_CHECKSUM = 6
-    LEAST_SEGMENT = 8           # payload bytes: with all of TCP's options, Linux's TCP_MIN_SND_MSS
 
 
 cdef class Transmit:
@@ -198,7 +198,7 @@ cdef class Transmit:
         frame.header.csum_offset = TCP_CHECKSUM if headers.protocol == PROTOCOL_TCP else UDP_CHECKSUM
         if gso == NULL:
             return True
-        if (headers.protocol != PROTOCOL_TCP or gso.size < LEAST_SEGMENT
+        if (headers.protocol != PROTOCOL_TCP or gso.size < LEAST_MSS
                 or gso.type != (XEN_NETIF_GSO_TYPE_TCPV4 if headers.kind == KIND_IPV4 else XEN_NETIF_GSO_TYPE_TCPV6)):
             return False
         if not self.chain.first.flags & NETTXF_csum_blank:      # what it may leave out for a segment

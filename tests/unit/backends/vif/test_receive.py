@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
 from tests.unit.backends.vif.conftest import ALL, Wire
-from tests.unit.backends.vif.packets import DATA_VALID, ETHERNET, TCP, UDP, blank, frame
+from tests.unit.backends.vif.packets import DATA_VALID, ETHERNET, GSO_TCPV6, TCP, UDP, blank, frame, transport_of
 from xenia.abi.netif import ExtraType, GsoType, RxFlags
 from xenia.backends.vif.features import Features
 from xenia.backends.vif.steering import Steering
@@ -115,6 +116,42 @@ def test_a_guest_without_scatter_and_gather_gets_what_fits_into_a_page(wire: Wir
     wired.guest.post()
     network.come(FRAME[:4096], FRAME[:4097], FRAME[:60])
     assert [len(received.data) for received in wired.guest.received(2)] == [4096, 60]
+    assert wired.card.counts["received_dropped"] == 1
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("features", [Features(sg=True), Features(), Features(sg=True, checksum_ipv4=False)])
+def test_a_segment_is_cut_for_a_guest_that_cannot(wire: Wire, version: int, features: Features) -> None:
+    network = Behind()
+    wired = wire(network, features=features)
+    wired.guest.post()
+    network.come(blank(PAYLOAD, version=version, gso_size=1400), FRAME[:60])
+    *segments, last = wired.guest.received(5)
+    head = transport_of(version) + 20
+    assert b"".join(segment.data[head:] for segment in segments) == PAYLOAD
+    assert [len(segment.data) - head for segment in segments] == [1400, 1400, 1400, 920]
+    assert all(segment.gso is None and segment.flags == VALIDATED for segment in segments)
+    assert last.data == FRAME[:60]
+    assert wired.card.counts["received_cut"] == 4
+
+
+def test_what_is_cut_waits_for_pages_in_its_order(wire: Wire) -> None:
+    network = Behind()
+    guest = wire(network, features=Features(sg=True)).guest
+    guest.post(2)
+    network.come(blank(PAYLOAD, gso_size=1400), FRAME[:60])
+    guest.post()
+    received = guest.received(5)
+    assert b"".join(each.data[54:] for each in received[:4]) == PAYLOAD
+    assert received[4].data == FRAME[:60]
+
+
+def test_a_segment_that_contradicts_itself_is_dropped_where_it_would_be_cut(wire: Wire) -> None:
+    network = Behind()
+    wired = wire(network, features=Features(sg=True))
+    wired.guest.post()
+    network.come(replace(blank(PAYLOAD, gso_size=1400), gso_type=GSO_TCPV6), FRAME[:60])
+    assert [each.data for each in wired.guest.received(1)] == [FRAME[:60]]
     assert wired.card.counts["received_dropped"] == 1
 
 
