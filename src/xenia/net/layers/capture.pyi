@@ -25,11 +25,12 @@ class Capture(Layer):
     def capturing(self) -> bool:
         """Whether what goes by is taken: one was started, and neither was it stopped nor has it ended of itself."""
         ...
-    def start(self, descriptor: int, snaplen: int = ..., limit: Any | None = None) -> None:
+    def start(self, descriptor: int, snaplen: int = ..., limit: int | None = None, name: str | None = None) -> None:
         """Capture into `descriptor`, which is the capture's own to close from now on.
 
         snaplen   bytes that are kept of each frame
         limit     bytes after which it ends; None: none
+        name      of the interface; None: the layer's
 
         ConfigError where one is under way; then the descriptor is the caller's still.
         """

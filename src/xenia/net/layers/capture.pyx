@@ -40,18 +40,19 @@ cdef class Capture(Layer):
         """Whether what goes by is taken: one was started, and neither was it stopped nor has it ended of itself."""
         return self.into != NULL and not self.recording.over
 
-    def start(self, int descriptor, int snaplen=SNAPLEN, object limit=None) -> None:
+    def start(self, int descriptor, snaplen: int = SNAPLEN, limit: int | None = None, name: str | None = None) -> None:
         """Capture into `descriptor`, which is the capture's own to close from now on.
 
         snaplen   bytes that are kept of each frame
         limit     bytes after which it ends; None: none
+        name      of the interface; None: the layer's
 
         ConfigError where one is under way; then the descriptor is the caller's still.
         """
         if self.capturing:
             raise ConfigError(f"{self.name} is being captured already; stop that first")
         self.stop()
-        recording = Recording(descriptor, self.name, snaplen, limit, self.mac)
+        recording = Recording(descriptor, name or self.name, snaplen, limit, self.mac)
         recording.start(self, &self.lock)
         self.recording = recording
         with nogil:

@@ -11,7 +11,8 @@ from xenia.errors import ConfigError
 from xenia.net.layer import Layer
 from xenia.net.layers.capture import Capture
 from xenia.net.layers.guard import Guard
-from xenia.net.layers.words import CaptureSpec, GuardSpec, LayerSpec
+from xenia.net.layers.netem import Netem
+from xenia.net.layers.words import CaptureSpec, GuardSpec, LayerSpec, NetemSpec
 from xenia.net.port import Port
 
 
@@ -65,6 +66,8 @@ def _layer(spec: LayerSpec, below: Port, mac: str, name: str, opened: Mapping[st
         layer = Capture(below, name, mac)
         layer.start(opened[spec.file] if spec.file in opened else made(spec.file), spec.snaplen, spec.limit)
         return layer
+    if isinstance(spec, NetemSpec):
+        return Netem(below, spec)
     raise ConfigError(f"no {type(spec).__name__} yet")
 
 

@@ -54,7 +54,8 @@ class Shape:
     loss, loss_run   share of the frames, and how many are lost in a row in the mean
     reorder          share of those that overtake what is delayed
     duplicate        share of those that come twice
-    rate             bits a second, 0: any; `burst` bytes may go at once; `queue` bytes wait at the most
+    rate             bits a second, 0: any; `burst` bytes may go at once
+    queue            bytes that wait at the most; 0: as many as go in 100 ms
     """
 
     delay: int = 0
@@ -65,8 +66,8 @@ class Shape:
     reorder: float = 0.0
     duplicate: float = 0.0
     rate: int = 0
-    burst: int = 128 << 10
-    queue: int = 4 << 20
+    burst: int = 64 << 10
+    queue: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from xenia.errors import ConfigError
+from xenia.net.layers.capture import Capture
 from xenia.net.layers.stack import counts_of
 from xenia.net.link import Link
 from xenia.net.port import Port
@@ -56,8 +56,13 @@ class Cable:
     def capture(self, descriptor: int, name: str) -> None:
         """Write what passes the card there, as pcapng, until nobody reads it.  The descriptor is the cable's from now
         on.  ConfigError where it is captured already."""
-        os.close(descriptor)
-        raise ConfigError(f"what passes {name} cannot be captured yet")
+        top = self.port
+        assert isinstance(top, Capture)
+        try:
+            top.start(descriptor, name=name)
+        except BaseException:
+            os.close(descriptor)
+            raise
 
     @property
     def layers(self) -> list[dict[str, Any]]:

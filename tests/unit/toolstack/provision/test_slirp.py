@@ -67,7 +67,7 @@ def test_a_package_without_its_library_is_one_line(tmp_path: Path) -> None:
 def test_where_it_cannot_be_had_one_line_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slirp, "of_host", lambda: None)
     monkeypatch.setattr(PackageClient, "available", staticmethod(lambda: False))
-    with pytest.raises(ConfigError, match="no libslirp for a network: .*; install libslirp0, or give --net none"):
+    with pytest.raises(ConfigError, match=r"no libslirp for a network: .*; install libslirp0, or give --net none"):
         slirp.libraries(Cache(tmp_path))
     check = check_network(Cache(tmp_path), lambda: None)
     assert (check.status, check.remedy) == (Status.WARN, "install libslirp0")
