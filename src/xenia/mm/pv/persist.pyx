@@ -81,30 +81,40 @@ cdef object pages_of(DomainMemory *memory):
 
 
 cdef object memory_save(DomainMemory *memory, uint64_t[::1] pages):
+    # Backends may write to pages that the guest granted them all the while: what is a page of zeroes is decided once.
     cdef uint64_t pfn, count = 0, filled = 0, bad = NONE
     cdef uint64_t[::1] numbers
     cdef uint8_t[::1] types, contents
     with nogil:
         for pfn in range(<uint64_t>pages.shape[0]):
-            if pages[pfn]:
-                count += 1
-                filled += memcmp(frame_words(memory.machine, pages[pfn]), ZERO_PAGE, PAGE_SIZE) != 0
-    pfns, kinds, stored = array("Q", bytes(8 * count)), bytearray(count), bytearray(filled * PAGE_SIZE)
+            count += pages[pfn] != 0
     if count == 0:
         return SavedMemory(memory.max_pages, b"", b"", b"")
-    numbers, types, contents = pfns, kinds, stored
+    pfns, kinds = array("Q", bytes(8 * count)), bytearray(count)
+    numbers, types = pfns, kinds
+    count = 0
+    with nogil:
+        for pfn in range(<uint64_t>pages.shape[0]):
+            if pages[pfn]:
+                numbers[count] = pfn
+                if memcmp(frame_words(memory.machine, pages[pfn]), ZERO_PAGE, PAGE_SIZE) == 0:
+                    types[count] = ZEROES
+                else:
+                    filled += 1
+                count += 1
+    stored = bytearray(filled * PAGE_SIZE)
+    contents = stored
     count = filled = 0
     with nogil:
         lock(&memory.lock)
         for pfn in range(<uint64_t>pages.shape[0]):
             if not pages[pfn]:
                 continue
-            numbers[count] = pfn
-            types[count] = level_of(memory, pages[pfn])
+            types[count] |= level_of(memory, pages[pfn])
             if memory.machine.frames[pages[pfn]].flags & FRAME_PINNED:
                 types[count] |= PINNED
-            if memcmp(frame_words(memory.machine, pages[pfn]), ZERO_PAGE, PAGE_SIZE) == 0:
-                types[count] |= ZEROES
+            if types[count] & ZEROES:
+                pass
             elif not save_page(memory, pages[pfn], types[count] & 7, pages, <uint64_t *>&contents[filled * PAGE_SIZE]):
                 bad = pfn
                 break
