@@ -6,43 +6,7 @@ another port.  Whoever attached itself is told by no lock but by a count of the 
 chained in any order, and nothing is held while frames are delivered but what the sender holds itself.
 """
 
-from libc.stdint cimport uint32_t
 from xenia.net.frame cimport Frame
-
-cdef extern from *:
-    """
-    #include <sched.h>
-    #include <stdint.h>
-    enum { PORT_CLOSED = 0x80000000u };
-    static inline int port_enter(volatile uint32_t *inside)
-    {
-        uint32_t now = __atomic_load_n(inside, __ATOMIC_ACQUIRE);
-        while (!(now & PORT_CLOSED))
-            if (__atomic_compare_exchange_n(inside, &now, now + 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_ACQUIRE))
-                return 1;
-        return 0;
-    }
-    static inline void port_leave(volatile uint32_t *inside)
-    {
-        __atomic_fetch_sub(inside, 1, __ATOMIC_RELEASE);
-    }
-    static inline void port_close(volatile uint32_t *inside)
-    {
-        __atomic_fetch_or(inside, PORT_CLOSED, __ATOMIC_ACQ_REL);
-        while (__atomic_load_n(inside, __ATOMIC_ACQUIRE) != PORT_CLOSED)
-            sched_yield();
-    }
-    static inline void port_open(volatile uint32_t *inside)
-    {
-        __atomic_store_n(inside, 0, __ATOMIC_RELEASE);
-    }
-    """
-    bint port_enter(volatile uint32_t *inside) noexcept nogil
-    void port_leave(volatile uint32_t *inside) noexcept nogil
-    void port_close(volatile uint32_t *inside) noexcept nogil
-    void port_open(volatile uint32_t *inside) noexcept nogil
-    enum:
-        PORT_CLOSED
 
 
 cdef class Port:

@@ -78,7 +78,7 @@ def test_a_frame_is_its_length_and_its_bytes(serve: Serve, ends: tuple[int, sock
     ours = serve(StreamLink(descriptor))
     assert ours.card.send(SMALL, b"b" * 1514) == 2
     wire = framed(SMALL, b"b" * 1514)
-    assert peer.recv(len(wire), socket.MSG_WAITALL) == wire
+    assert received(peer, len(wire)) == wire
     peer.sendall(wire)
     assert ours.card.wait(2) == [Packet(SMALL), Packet(b"b" * 1514)]
     assert ours.link.statistics == {
@@ -127,6 +127,14 @@ def test_a_slow_peer_gets_every_frame_whole_and_the_sender_is_told_when_it_may_g
     assert ours.link.statistics["dropped"] == 0
 
 
+def received(peer: socket.socket, count: int) -> bytes:
+    """So many bytes; with a timeout, MSG_WAITALL does not wait for all."""
+    data = b""
+    while len(data) < count:
+        data += peer.recv(count - len(data))
+    return data
+
+
 def segments_of(payload: bytes) -> Packet:
     """One TCP segment of many, unsummed, as a guest sends it: IPv4, no options."""
     ip = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 40 + len(payload), 7, 0, 64, 6, 0, b"\x0a\0\0\1", b"\x0a\0\0\2")
@@ -146,8 +154,8 @@ def test_without_headers_segments_are_cut_and_summed_also_where_the_peer_is_slow
         sent += 1
     assert sent > 1
     for number in range(60 * sent):
-        (length,) = struct.unpack(">I", peer.recv(4, socket.MSG_WAITALL))
-        frame = peer.recv(length, socket.MSG_WAITALL)
+        (length,) = struct.unpack(">I", received(peer, 4))
+        frame = received(peer, length)
         at = number % 60 * 1000
         assert length == 1054
         assert frame[54:] == payload[at : at + 1000]

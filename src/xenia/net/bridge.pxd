@@ -1,0 +1,25 @@
+# A switch in this process.  See bridge.pyx.
+from libc.stdint cimport uint32_t
+from xenia.net.forwarding cimport Member, Switch
+from xenia.net.port cimport Port
+
+cdef class Bridge
+
+
+cdef class BridgePort(Port):
+    cdef readonly str name
+    cdef Bridge bridge
+    cdef Member member
+    cdef uint32_t promised          # addresses that it may have
+
+
+cdef class Bridge(Switch):
+    cdef dict members_by_name       # type: dict[str, BridgePort]
+    cdef uint32_t promised          # addresses that all may have
+    cdef enter(self, BridgePort port, list fixed)
+    cdef leave(self, BridgePort port)
+
+
+cdef class Joint:
+    cdef readonly BridgePort inner
+    cdef readonly Port outer
