@@ -1,5 +1,6 @@
 # Frames over a stream of bytes.  See stream.pyx.
 from libc.stdint cimport uint8_t
+from xenia.net.coalesce cimport Coalesced
 from xenia.net.frame cimport Frame, iovec
 from xenia.net.link cimport Link
 from xenia.net.segment cimport Segments
@@ -14,6 +15,8 @@ cdef class StreamLink(Link):
     cdef uint8_t *begun             # the rest of a frame that was half written
     cdef size_t begun_first, begun_end
     cdef Segments *cut
+    cdef Coalesced *joined          # of a batch without headers
+    cdef void come(self, Frame *frames, int count) noexcept nogil
     cdef int put(self, Frame *frames, int count) noexcept nogil
     cdef int put_cut(self, Frame *frame) noexcept nogil
     cdef int put_some(self, Frame *frames, int count) noexcept nogil

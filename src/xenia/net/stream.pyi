@@ -3,7 +3,7 @@
 So speak QEMU (`-netdev stream`, `-netdev socket`), passt and gvproxy.  Between processes of ours struct virtio_net_hdr
 comes first within that length, in the host's order, so that a frame of 64 KB crosses in one piece and unsummed.
 
-Elsewhere frames are cut and summed first.
+Elsewhere frames are cut and summed first, and segments that came are made one again, and verified (coalesce.pyx).
 
 A frame of which the socket took a part is finished before the next one; the rest is copied, for the frame is its
 sender's.  A peer whose lengths make no sense is let go, for nothing after them can be found.

@@ -3,7 +3,7 @@
 So speak QEMU (`-netdev stream`, `-netdev socket`), passt and gvproxy.  Between processes of ours struct virtio_net_hdr
 comes first within that length, in the host's order, so that a frame of 64 KB crosses in one piece and unsummed.
 
-Elsewhere frames are cut and summed first.
+Elsewhere frames are cut and summed first, and segments that came are made one again, and verified (coalesce.pyx).
 
 A frame of which the socket took a part is finished before the next one; the rest is copied, for the frame is its
 sender's.  A peer whose lengths make no sense is let go, for nothing after them can be found.
@@ -17,6 +17,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memmove, memset
 from posix.unistd cimport close, read
 from xenia.machine.lock cimport lock, unlock
+from xenia.net.coalesce cimport Coalesced, coalesce
 from xenia.net.frame cimport BATCH, LEAST_BYTES, MOST_BYTES, Frame, VnetHeader, iovec
 from xenia.net.link cimport Link, is_possible, write_parts
 from xenia.net.loop cimport POLLIN, POLLOUT, PollSet
@@ -56,7 +57,8 @@ cdef class StreamLink(Link):
         self.header_bytes = sizeof(VnetHeader) if vnet else 0
         self.arrived, self.begun = <uint8_t *>malloc(ARRIVED), <uint8_t *>malloc(BEGUN)
         self.cut = <Segments *>malloc(sizeof(Segments))
-        if self.arrived == NULL or self.begun == NULL or self.cut == NULL:
+        self.joined = <Coalesced *>malloc(sizeof(Coalesced))
+        if self.arrived == NULL or self.begun == NULL or self.cut == NULL or self.joined == NULL:
             raise MemoryError
         if listener >= 0:
             os.set_blocking(listener, False)
@@ -66,6 +68,7 @@ cdef class StreamLink(Link):
         free(self.arrived)
         free(self.begun)
         free(self.cut)
+        free(self.joined)
         if self.listener >= 0:
             close(self.listener)
 
@@ -288,17 +291,24 @@ cdef class StreamLink(Link):
             if self.take(&frames[count], &parts[count], at + PREFIX, length):
                 count += 1
                 if count == BATCH:
-                    self.deliver(frames, count)
+                    self.come(frames, count)
                     count = 0
             at += PREFIX + length
         if count:
-            self.deliver(frames, count)
+            self.come(frames, count)
         if not sound:
             self.forget("the peer sent a frame of {0} bytes", length)
             return False
         self.nr_arrived = end - at
         memmove(self.arrived, at, self.nr_arrived)
         return True
+
+    cdef void come(self, Frame *frames, int count) noexcept nogil:
+        if self.header_bytes:
+            self.deliver(frames, count)
+        else:
+            coalesce(self.joined, frames, count)
+            self.deliver(self.joined.frames, self.joined.count)
 
     cdef bint take(self, Frame *frame, iovec *part, uint8_t *data, size_t length) noexcept nogil:
         memset(&frame.header, 0, sizeof(VnetHeader))

@@ -15,6 +15,7 @@ from xenia.net.stream import StreamLink
 from xenia.net.thread import LinkThread
 from xenia.testing.net import Card
 from xenia.testing.packet import Packet
+from xenia.testing.segments import segmented
 
 MOST_BYTES = 65535 + 18
 SMALL = bytes(range(60))
@@ -141,6 +142,17 @@ def segments_of(payload: bytes) -> Packet:
     tcp = struct.pack(">HHIIBBHHH", 1, 2, 1000, 1, 0x50, 0x18, 65535, 0, 0)
     data = bytes(range(12)) + b"\x08\0" + ip + tcp + payload
     return Packet(data, flags=1, gso_type=1, hdr_len=54, gso_size=1000, csum_start=34, csum_offset=16)
+
+
+def test_without_headers_segments_that_came_are_one_frame_again(serve: Serve, ends: tuple[int, socket.socket]) -> None:
+    descriptor, peer = ends
+    ours = serve(StreamLink(descriptor))
+    sent = segments_of(bytes(range(250)) * 80)
+    cut = [each.data for each in segmented(sent, 1514) or []]
+    peer.sendall(framed(*cut))
+    (received,) = ours.card.wait(1)
+    assert (received.flags, received.gso_type, received.gso_size) == (1, 1, 1000)
+    assert [each.data for each in segmented(received, 1514) or []] == cut
 
 
 def test_without_headers_segments_are_cut_and_summed_also_where_the_peer_is_slow(
