@@ -12,7 +12,7 @@ from xenia.errors import ConfigError
 PROTOCOLS = {"icmp": 1, "igmp": 2, "tcp": 6, "udp": 17, "gre": 47, "esp": 50, "icmpv6": 58, "sctp": 132}
 ANY = -1
 ARP = 256  # beside IP's protocols
-WITH_PORTS = (6, 17, 132)
+WITH_PORTS = (6, 17)
 MOST_RULES = 256
 _MAC = re.compile("[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
 _PARTS = re.compile(r"(?:\[[^]]*\]|[^\s:\[])+")
@@ -84,7 +84,7 @@ def parse_rule(text: str) -> Rule:
             raise _wrong(text, f"'{part}' has no place there")
     source_ports = _ports(text, named["sport"]) if "sport" in named else None
     if (ports or source_ports) and protocol not in WITH_PORTS:
-        raise _wrong(text, "only tcp, udp and sctp have ports")
+        raise _wrong(text, "only tcp and udp have ports")
     ends = [_end(text, named[name]) if name in named else None for name in ("from", "to")]
     if len({":" in end for end in ends if end and not _MAC.fullmatch(end)}) > 1:
         raise _wrong(text, "no packet is from IPv4 to IPv6")

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from xenia.errors import ConfigError
+from xenia.errors import ConfigError, HypervisorBug
 from xenia.net.layer import Layer
 from xenia.net.layers.capture import Capture
+from xenia.net.layers.firewall import Firewall
 from xenia.net.layers.guard import Guard
 from xenia.net.layers.netem import Netem
-from xenia.net.layers.words import CaptureSpec, GuardSpec, LayerSpec, NetemSpec
+from xenia.net.layers.words import CaptureSpec, FirewallSpec, GuardSpec, LayerSpec, NetemSpec
 from xenia.net.port import Port
 
 
@@ -68,7 +69,9 @@ def _layer(spec: LayerSpec, below: Port, mac: str, name: str, opened: Mapping[st
         return layer
     if isinstance(spec, NetemSpec):
         return Netem(below, spec)
-    raise ConfigError(f"no {type(spec).__name__} yet")
+    if isinstance(spec, FirewallSpec):
+        return Firewall(below, spec.rules)
+    raise HypervisorBug(f"a {type(spec).__name__} is no layer between the guard and the link")
 
 
 def made(file: str) -> int:
