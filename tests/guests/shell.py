@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 
@@ -21,7 +21,14 @@ class Shell:
     """A guest that does what it is told, once its domain is started."""
 
     def __init__(
-        self, machine: Machine, name: str, modules: Sequence[str], *, memory: int = 128, driver_domain: bool = False
+        self,
+        machine: Machine,
+        name: str,
+        modules: Sequence[str],
+        *,
+        memory: int = 128,
+        driver_domain: bool = False,
+        files: Mapping[str, bytes] | None = None,
     ) -> None:
         skip_without("amd64", modules)
         self._heard = bytearray()
@@ -37,6 +44,7 @@ class Shell:
             name=name,
             console=self._hear,
             driver_domain=driver_domain,
+            files=files,
         )
 
     def _hear(self, data: bytes) -> None:

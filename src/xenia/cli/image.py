@@ -51,6 +51,14 @@ def add_image(commands: argparse._SubParsersAction[Any]) -> None:
         help="root's password, or the file that has it, which no list of processes shows (default: none, so that "
         "'root' is all there is to type)",
     )  # fmt: skip
+    build.add_argument(
+        "--ssh", action="store_true",
+        help="include openssh-server, and let root in with your public keys (~/.ssh/*.pub): see 'xenia ssh'",
+    )  # fmt: skip
+    build.add_argument(
+        "--ssh-key", metavar="FILE", action="append", default=[], help="the same with the public keys in a file"
+    )
+    build.add_argument("--mirror", metavar="URL", help="where its apt finds packages (default: where this host's does)")
     build.add_argument("--force", action="store_true", help="take the place of a file that exists")
     build.add_argument("--json", action="store_true", help="print JSON")
     build.add_argument("-q", "--quiet", action="store_true", help="say nothing but warnings and errors")
@@ -70,6 +78,8 @@ def image(options: argparse.Namespace, voice: Voice) -> int:
         hostname=options.hostname,
         root_password=_password(options.root_password),
         replace=options.force,
+        ssh_keys=_keys(options),
+        mirror=options.mirror,
     )
     built = build(config, voice)
     voice.clear()
@@ -78,6 +88,13 @@ def image(options: argparse.Namespace, voice: Voice) -> int:
     else:
         voice.say(_summary(built))
     return ExitStatus.OK
+
+
+def _keys(options: argparse.Namespace) -> tuple[str, ...]:
+    from xenia.toolstack.image.network import own_keys, read_keys
+
+    keys = [key for path in options.ssh_key for key in read_keys(Path(path))]
+    return (*keys, *(own_keys(Path.home()) if options.ssh else ()))
 
 
 def _summary(built: Built) -> str:

@@ -56,8 +56,8 @@ def command(arguments: list[str]) -> int:
         hint = " (a command for the guest goes after '--')" if options.verb == "run" else ""
         parser.error(f"what is {shlex.quote(unknown[0])}?{hint}")
     voice = Voice(quiet=getattr(options, "quiet", False))
-    if guests is not None and options.verb != "run":
-        parser.error(f"'--' and a command go with 'run' only, not with {options.verb or 'no command at all'}")
+    if guests is not None and options.verb not in ("run", "ssh"):
+        parser.error(f"'--' and a command go with 'run' and 'ssh' only, not with {options.verb or 'no command at all'}")
     try:
         return dispatch(parser, options, guests or [], voice)
     except ConfigError as error:
@@ -137,6 +137,10 @@ def dispatch(parser: argparse.ArgumentParser, options: argparse.Namespace, guest
             from xenia.cli.disk import disk
 
             return disk(options, voice)
+        case "ssh":
+            from xenia.cli.ssh import ssh
+
+            ssh(options, guests, voice)
         case "image":
             from xenia.cli.image import image
 

@@ -11,6 +11,7 @@ from xenia.cli.disk import add_disk
 from xenia.cli.image import add_image
 from xenia.cli.net import add_net
 from xenia.cli.run_options import add_run
+from xenia.cli.ssh import add_ssh
 
 SHELLS = ("bash", "zsh", "fish")
 # metavars of arguments that are file names
@@ -33,6 +34,7 @@ def build_parser() -> Parser:
     add_image(commands)
     add_block(commands)
     add_net(commands)
+    add_ssh(commands)
     _add_looks(commands)
     _add_completion(commands)
     return parser

@@ -72,7 +72,10 @@ def linux(
     debian = Debian()
     base = debian.base(flavour, modules, on_demand)
     agent = AgentConfig(
-        args=("/bin/sh", "-c", script), environment=environment, modules=base.modules if load_modules else ()
+        args=("/bin/sh", "-c", script),
+        environment=environment,
+        modules=base.modules if load_modules else (),
+        hostname=options.get("name") or "",
     )
     words = (*COMMAND_LINE, *(SMALL_COMMAND_LINE if memory < SMALL_MEMORY else ()), append)
     return machine.create_domain(

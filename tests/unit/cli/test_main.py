@@ -69,7 +69,7 @@ def test_help_of_run_shows_examples_and_the_leave_key() -> None:
         (["run", "--memory", "512M", "--machine-memory", "256M"], "does not fit"),
         (["run", "--memory", "64T"], "more than this host has"),
         (["run", "--kernel", "demo", "--", "ls"], "takes no command"),
-        (["doctor", "--", "ls"], "go with 'run' only"),
+        (["doctor", "--", "ls"], "go with 'run' and 'ssh' only"),
         (["inspect"], "KERNEL"),
         (["completion", "tcl"], "tcl"),
         (["image", "build", "debian"], "-o/--output"),

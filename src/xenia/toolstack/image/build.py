@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from xenia.toolstack.disks.new_disk import new_disk, refuse_overlays
 from xenia.toolstack.image.config import ImageConfig, module_files
 from xenia.toolstack.image.installation import BuildWords, Installation, install, installer
 from xenia.toolstack.image.package import read_package
+from xenia.toolstack.image.repositories import APT_PROXIES, repositories
 from xenia.toolstack.image.system import SystemArchive
 from xenia.toolstack.image.tools import tool_files
 from xenia.toolstack.provision.cache import Cache
@@ -48,7 +50,8 @@ def build(config: ImageConfig, words: BuildWords) -> Built:
         with cache.scratch_file() as file:
             with SystemArchive(file) as archive:
                 left = archive.add_packages(packages, words.progress)
-                for path, data in (config.files() | module_files(kernel)).items():
+                found = repositories(client.sources(), client.settings(*APT_PROXIES), os.environ, config.mirror)
+                for path, data in {**config.files(), **found.files, **module_files(kernel)}.items():
                     archive.add_file(path, data)
             file.flush()
             needed = file.tell() * 3 // 2 // MIB
@@ -58,5 +61,8 @@ def build(config: ImageConfig, words: BuildWords) -> Built:
             boot = installer(base, kernel, tools, begins_as_zeroes(words_of(disk)), cache)
             installation = Installation(len(left), len(packages))
             install(boot, disk, f"file:/proc/self/fd/{file.fileno()}", installation, words)
+    if found.host_ports:
+        hosts = ",".join(f"host={port}" for port in found.host_ports)
+        words.say(f"apt goes through a port of this host's own, which guests reach with: xenia run --net user,{hosts}")
     names = {package.name: package.fields["Version"] for package in packages}
     return Built(config.output, config.size, kernel.release, dict(sorted(names.items())), time.monotonic() - start)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from xenia.errors import ConfigError
 from xenia.toolstack.config.machine import format_size
+from xenia.toolstack.image import network
 from xenia.toolstack.provision.kernels import Kernel
 
 # What apt is asked for: all that is essential, apt itself, an init, and what one misses at once on a machine without.
@@ -21,6 +22,7 @@ LEAST_SIZE = (
 LABEL = "root"
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+")
+_MIRROR = re.compile(r"https?://[!-~]+")
 _HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 
 _FSTAB = f"""\
@@ -33,7 +35,7 @@ _HOSTS = """\
 ::1 localhost ip6-localhost ip6-loopback
 """
 _SOURCES = """\
-# Where apt finds packages; nothing yet. A mirror, or a repository on a disk that is mounted at /mnt:
+# Where apt finds packages; the host that this was built on did not say. A mirror, or a repository on a disk at /mnt:
 #   deb URL SUITE main
 #   deb [trusted=yes] file:/mnt ./
 """
@@ -61,6 +63,9 @@ fi
 class ImageConfig:
     """One image.  `size` is in bytes, and of the whole disk; `root_password` "" means that none is asked for.
 
+    ssh_keys    the public keys that may log in as root; without any there is no sshd
+    mirror      where its apt finds packages; None: where the host's does
+
     ConfigError for values that can never be had.
     """
 
@@ -70,6 +75,8 @@ class ImageConfig:
     hostname: str = "debian"
     root_password: str = ""
     replace: bool = False
+    ssh_keys: tuple[str, ...] = ()
+    mirror: str | None = None
 
     def __post_init__(self) -> None:
         for name in self.include:
@@ -82,13 +89,15 @@ class ImageConfig:
         if self.size < LEAST_SIZE:
             least = format_size(LEAST_SIZE)
             raise ConfigError(f"a disk of {format_size(self.size)} is too small: no system fits into less than {least}")
+        if self.mirror is not None and not _MIRROR.fullmatch(self.mirror):
+            raise ConfigError(f"'{self.mirror}' is no mirror: write its address, beginning with http:// or https://")
         if not self.root_password.isprintable():
             raise ConfigError("a password is one line of characters that can be typed")
 
     @property
     def wanted(self) -> tuple[str, ...]:
         """What the package client is asked for."""
-        return *PACKAGES, *self.include
+        return *PACKAGES, *network.PACKAGES, *(network.SSH_PACKAGES if self.ssh_keys else ()), *self.include
 
     def files(self) -> dict[str, bytes]:
         """The files, by path, that make a system of packages this one."""
@@ -100,7 +109,7 @@ class ImageConfig:
             "etc/apt/sources.list": _SOURCES,
             "etc/profile.d/hvc0.sh": _PROFILE,
         }
-        return {path: text.encode() for path, text in texts.items()}
+        return {path: text.encode() for path, text in texts.items()} | network.network_files(self.ssh_keys)
 
 
 def module_files(kernel: Kernel) -> dict[str, bytes]:

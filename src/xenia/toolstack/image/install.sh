@@ -58,6 +58,9 @@ run_dpkg --configure -a
 stage "finishing"
 # A guest has no screen for a second login, and no LVM whose snapshots are to be looked for at each boot.
 inside systemctl -q disable getty@tty1.service e2scrub_reap.service e2scrub_all.timer 2>>$log || :
+inside systemctl -q enable systemd-networkd.service systemd-resolved.service 2>>$log
+# Nobody's clone is to be taken for another: the keys are made when they are needed first.
+rm -f $target/etc/ssh/ssh_host_*
 inside depmod "$KERNEL" 2>/dev/null
 if [ -s /tools/password ]; then
     inside chpasswd </tools/password

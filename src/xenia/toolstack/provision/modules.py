@@ -23,7 +23,7 @@ GUEST_MODULES = (
     "xen-blkfront", "xen-netfront", "xen-blkback", "xen-netback", "xen-evtchn", "xen-gntalloc", "9pnet_xen", "9p",
     "af_packet", "ext4", "btrfs", "xfs", "ntfs3", "ufs", "squashfs", "erofs", "isofs", "vfat", "exfat", "overlay",
     "fuse", "nls_ascii", "nls_cp437", "nls_iso8859-1", "loop", "brd", "dm-mod", "dm-crypt", "autofs4",
-    "configfs", "bridge", "8021q", "tun", "veth",
+    "configfs", "binfmt_misc", "bridge", "8021q", "tun", "veth",
 )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ lists are fetched into a state directory of our own in the cache.  Nothing is in
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -27,6 +28,17 @@ class Package:
     version: str
     size: int
     depends: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where packages are found, as apt is configured: an archive's address, its suite and one component of it, and whom
+    its own list says that it is from ("Debian"; empty where that is not known)."""
+
+    uri: str
+    suite: str
+    component: str
+    origin: str
 
 
 class PackageClient:
@@ -93,6 +105,26 @@ class PackageClient:
             if paths and all(_has_size(path, archives[path.name]) for path in paths):
                 return paths
         raise ConfigError(f"cannot fetch the packages of a system{self._because()}")
+
+    def sources(self) -> list[Source]:
+        """Where apt finds packages on this host; none where that is not configured, or no list was ever fetched."""
+        target = "|".join(f"$({name})" for name in ("REPO_URI", "RELEASE", "COMPONENT", "ORIGIN"))
+        for options in self._sources() if self.available() else ():
+            command = ["apt-get", *options, "indextargets", "--format", target, "Created-By: Packages"]
+            answer = subprocess.run(command, capture_output=True, text=True, env=_environment(), check=False)
+            found = [line.split("|") for line in answer.stdout.splitlines()]
+            if any(len(fields) == 4 for fields in found):
+                return [Source(*fields) for fields in found if len(fields) == 4]
+        return []
+
+    def settings(self, *names: str) -> dict[str, str]:
+        """What apt is configured to, of these names (Acquire::http::Proxy); those that are not are left out."""
+        if not self.available():
+            return {}
+        command = ["apt-config", "shell", *(word for at, name in enumerate(names) for word in (f"v{at}", name))]
+        answer = subprocess.run(command, capture_output=True, text=True, env=_environment(), check=False)
+        said = dict(word.partition("=")[::2] for word in shlex.split(answer.stdout))
+        return {name: said[f"v{at}"] for at, name in enumerate(names) if said.get(f"v{at}")}
 
     def _archives(self, command: list[str]) -> dict[str, int]:
         """The files, and their sizes, that apt-get would fetch; none where it cannot do what it is told."""

@@ -1,0 +1,50 @@
+"""`xenia ssh`: its grammar, and how it becomes the host's ssh."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+from typing import Any, NoReturn
+
+from xenia.cli.arguments import checked, seconds
+from xenia.cli.voice import Voice
+from xenia.errors import ConfigError
+
+USAGE = "xenia ssh [option ...] [GUEST] [-- command [argument ...]]"
+
+
+def add_ssh(commands: argparse._SubParsersAction[Any]) -> None:
+    """The grammar of the verb."""
+    parser = commands.add_parser(
+        "ssh",
+        help="log in to a running guest, or run a command there",
+        usage=USAGE,
+        description="Log in to a guest that runs, with the host's ssh, or run a command there. A port of the host's "
+        "loopback that leads to the guest is taken where -p made one, and made else. The guest needs an sshd and your "
+        "key: xenia image build debian --ssh.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "guest", metavar="GUEST", nargs="?", default="guest", help="the guest's name, or its process (default: guest)"
+    )
+    parser.add_argument("-l", "--user", metavar="USER", default="root", help="who to be there (default: root)")
+    parser.add_argument("-i", "--identity", metavar="FILE", default=None, help="the private key to show")
+    parser.add_argument(
+        "--wait", metavar="SECONDS", type=checked(seconds), default=60.0,
+        help="how long the guest may take until it answers (default: 60)",
+    )  # fmt: skip
+
+
+def ssh(options: argparse.Namespace, command: list[str], voice: Voice) -> NoReturn:
+    """Become the host's ssh.  ConfigError where something is missing."""
+    from xenia.toolstack.ssh import await_sshd, find_way
+
+    program = shutil.which("ssh")
+    if program is None:
+        raise ConfigError("there is no ssh on this host (Debian's package openssh-client)")
+    way = find_way(options.guest)
+    voice.busy("waiting for the guest's sshd")
+    await_sshd(way, options.wait)
+    voice.clear()
+    os.execv(program, way.command(options.user, command, options.identity))

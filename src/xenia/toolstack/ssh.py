@@ -1,0 +1,91 @@
+"""The way to a running guest's sshd: a port of the host's loopback that leads there, found or made."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xenia.errors import ConfigError
+from xenia.toolstack.config.forward import LOOPBACK, Forward
+from xenia.toolstack.control import remote
+from xenia.toolstack.networks import named
+from xenia.toolstack.networks.registry import private_name
+from xenia.toolstack.runtime import runtime_directory
+
+SSH = 22
+_LOOK = 0.2  # seconds between two looks
+_FORWARDS = ("user", "bridge")  # links whose networks forward ports
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Where to connect to, and the file in which the guest's host key is remembered as long as it runs: another guest
+    of that name, or the same one on another disk, has another key."""
+
+    address: str
+    port: int
+    alias: str
+    known_hosts: Path
+
+    def command(self, user: str, words: list[str], identity: str | None = None) -> list[str]:
+        """The host's ssh, with all that it needs to know."""
+        options = {
+            "Port": self.port,
+            "User": user,
+            "HostKeyAlias": self.alias,
+            "UserKnownHostsFile": self.known_hosts,
+            "StrictHostKeyChecking": "accept-new",
+            "LogLevel": "ERROR",
+        }
+        known = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+        return ["ssh", *known, *(["-i", identity] if identity is not None else []), self.address, *words]
+
+
+def find_way(guest: str) -> Way:
+    """The way to a guest, by name or process number.  ConfigError: it does not run, or nothing leads there."""
+    cards, silent = remote.cards(guest)
+    if silent and not cards:
+        raise ConfigError(silent[0])
+    if len({card["pid"] for card in cards}) > 1:
+        raise ConfigError(f"more than one guest is '{guest}': say which process")
+    able = [card for card in cards if card["link"].partition("=")[0] in _FORWARDS]
+    if not able:
+        what = f"its card is on {cards[0]['link']}: ssh to its address there" if cards else "it has no network card"
+        raise ConfigError(f"nothing here leads to '{guest}': {what}")
+    found = _forward(able[0])
+    name = f"{able[0]['guest']}.{able[0]['pid']}"
+    return Way(LOOPBACK, found["port"], name, runtime_directory("ssh") / name)
+
+
+def _forward(card: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A forward to port 22 of a card's guest; made where there is none."""
+    kind, _, name = card["link"].partition("=")
+    network = private_name(card["guest"], card["pid"]) if kind == "user" else name
+    about = named.show(network)
+    own = {card["guest"]} | {port.get("ip") for port in about["ports"] if port.get("mac") == card["mac"]}
+    for forward in about["forwards"]:
+        here = forward["address"] in (LOOPBACK, "0.0.0.0")
+        if here and forward["protocol"] == "tcp" and forward["to_port"] == SSH and forward["to"] in own:
+            return dict(forward)
+    with socket.create_server((LOOPBACK, 0)) as free:
+        port = free.getsockname()[1]
+    return named.forward(network, Forward(port, SSH), to=card["guest"])
+
+
+def await_sshd(way: Way, patience: float) -> None:
+    """Wait until sshd answers there.  ConfigError where it does not within so many seconds."""
+    end = time.monotonic() + patience
+    while time.monotonic() < end:
+        with suppress(OSError), socket.create_connection((way.address, way.port), timeout=patience) as connection:
+            connection.settimeout(max(_LOOK, min(patience, 5.0)))
+            if connection.recv(4) == b"SSH-":
+                return
+        time.sleep(_LOOK)
+    raise ConfigError(
+        f"no sshd answers in the guest within {patience:.0f} seconds: 'xenia image build --ssh' makes disks with one"
+    )
