@@ -84,7 +84,7 @@ def _cards(options: argparse.Namespace, guest: str) -> tuple[NetConfig, ...] | N
             raise ConfigError("-p needs a card on a network that forwards ports: --net user, bridge=NAME or passt")
         cards[cards.index(able[0])] = able[0].forwarding(forwards)
     elif not asked:
-        return ()
+        return None
     return for_guest(cards, guest)
 
 

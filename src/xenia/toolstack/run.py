@@ -148,7 +148,8 @@ def _prepare(
 ) -> tuple[Cards, Boot]:
     """What to boot, and the networks of its cards: their processes come to be while the kernel is prepared."""
     screen = screen_of(terminal.size()) if terminal.is_tty else None
-    networks = Cards(config.name, () if config.cards is None and config.is_demo else config.cards, words.warn)
+    cards = () if config.cards is None and config.is_demo else config.cards
+    networks = Cards(config.name, cards, words.warn, words.progress)
     stack.callback(networks.close)
     boot = prepare(config, words, screen=screen, quiet=bool(config.command) and not verbose)
     if boot.is_demo and config.cards is None:

@@ -8,14 +8,22 @@ from xenia.errors import ConfigError
 from xenia.toolstack.config.net import NetConfig
 from xenia.toolstack.networks.cable import Cable
 from xenia.toolstack.networks.opening import Opening
+from xenia.toolstack.provision.cache import Progress, no_progress
 
 
 class Cards:
     """Begins their networks, so that they come to be while a kernel is prepared."""
 
-    def __init__(self, guest: str, cards: Sequence[NetConfig] | None, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        guest: str,
+        cards: Sequence[NetConfig] | None,
+        warn: Callable[[str], None],
+        progress: Progress = no_progress,
+    ) -> None:
         """cards   None: one, on a network of the guest's own, that nobody asked for.  Where that cannot be had there
                    is a word to the operator, and none.
+        warn, progress   hear that word, and what is fetched
 
         ConfigError.
         """
@@ -24,7 +32,7 @@ class Cards:
         self._begun: list[Opening] = []
         try:
             for card in cards if cards is not None else (NetConfig().for_guest(guest, 0),):
-                self._begun.append(Opening(card))
+                self._begun.append(Opening(card, progress))
         except ConfigError as failure:
             self.close()
             self._refuse(failure)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -13,7 +13,7 @@ from xenia.net.service.client import NetworkClient, NetworkConfig, start_network
 from xenia.toolstack.config.forward import Forward
 from xenia.toolstack.config.net import LINKS, NETWORK_NAME, NONE
 from xenia.toolstack.networks import registry
-from xenia.toolstack.provision.cache import Cache, no_progress
+from xenia.toolstack.provision.cache import Cache, Progress, no_progress
 from xenia.toolstack.provision.slirp import libraries
 
 _ITSELF = ("uplink", "nat")  # kinds of ports that nobody plugged in
@@ -27,7 +27,7 @@ def create(
     nat: bool = True,
     mtu: int | None = None,
     hosts: Sequence[int] = (),
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> Mapping[str, Any]:
     """Make one, and wait until it works; what it says of itself.
 
@@ -40,15 +40,13 @@ def create(
         raise ConfigError(
             f"'{name}' is no network's name: up to 32 letters, digits, _ . and -, and none of --net's words"
         )
-    config = NetworkConfig(name, nat=nat)
+    config = NetworkConfig(name, nat=nat, libraries=libraries(Cache(), progress) if nat else ())
     if subnet is not None:
         config = replace(config, subnet=_subnet(subnet))
     if not ipv6:
         config = replace(config, subnet6="")
     if mtu is not None:
         config = replace(config, mtu=mtu)
-    if nat:
-        config = replace(config, libraries=libraries(Cache(), progress or no_progress))
     with registry.listen(name) as listener:
         client = start_network(config, listener, stay=True)
     try:

@@ -27,7 +27,7 @@ from xenia.net.stream import StreamLink
 from xenia.toolstack.config.net import NetConfig
 from xenia.toolstack.networks import registry
 from xenia.toolstack.networks.cable import Cable
-from xenia.toolstack.provision.cache import Cache
+from xenia.toolstack.provision.cache import Cache, Progress, no_progress
 from xenia.toolstack.provision.slirp import libraries
 
 
@@ -37,15 +37,15 @@ class Opening:
     card    the card; of some links its MTU, or its MAC, is found there
     """
 
-    def __init__(self, card: NetConfig) -> None:
-        """ConfigError where it cannot be had."""
+    def __init__(self, card: NetConfig, progress: Progress = no_progress) -> None:
+        """progress is told what is fetched.  ConfigError where it cannot be had."""
         self.card = card
         self._client: NetworkClient | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._found: list[int] = []
         match card.link_kind:
             case "user":
-                self._client = _start(card)
+                self._client = _start(card, libraries(Cache(), progress))
             case "bridge":
                 self._found = [_attach_to(card)]
             case _:
@@ -112,7 +112,7 @@ def pair_of(word: str) -> tuple[str, str]:
     return key, value
 
 
-def _start(card: NetConfig) -> NetworkClient:
+def _start(card: NetConfig, slirp: tuple[str, ...]) -> NetworkClient:
     """The network of the guest's own."""
     assert card.guest is not None
     name = registry.private_name(card.guest, os.getpid())
@@ -121,7 +121,7 @@ def _start(card: NetConfig) -> NetworkClient:
         name,
         subnet=subnet[0] if subnet else NetworkConfig.subnet,
         subnet6="" if card.values("ipv6") == ["off"] else NetworkConfig.subnet6,
-        libraries=libraries(Cache()),
+        libraries=slirp,
     )
     try:
         listener = registry.listen(name)
