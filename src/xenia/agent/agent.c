@@ -311,9 +311,9 @@ __attribute__((noreturn, used)) static void start(u64 *stack)
     }
     if (in_root && !take_root(is_command))
         fail_root(console);
+    await_network(in_root);
     if (is_init && !is_command && rows)
         follow_window();
-    await_network(in_root);
     if (is_command) {
         run_command(is_init, console);
     } else if (in_root) {

@@ -71,7 +71,7 @@ def _card_lines(cards: Iterable[Mapping[str, Any]]) -> Iterable[Sequence[str]]:
     for card in cards:
         dropped = card["sent_dropped"] + card["received_dropped"] + card["no_carrier"]
         for layer in card["layers"]:
-            dropped += sum(count for reasons in layer["dropped"].values() for count in reasons.values())
+            dropped += sum(count for reasons in layer.get("dropped", {}).values() for count in reasons.values())
         errors = card["sent_errors"] + card["received_errors"]
         yield (
             card["name"], card["link"], str(card["sent"]), rough_size(card["sent_bytes"]), str(card["received"]),
