@@ -61,9 +61,7 @@ class AddressBook:
             raise ConfigError(f"{known.name} is in the network with the address {mac.hex(':')} already")
         if wish is not None and wish not in self._plan.subnet:
             raise ConfigError(f"ip={wish} is not of the network, which is {self._plan.subnet}")
-        if wish is not None and (
-            wish in (self._plan.gateway, self._plan.nameserver) or int(wish) - int(self._plan.subnet[0]) == 0
-        ):
+        if wish in (self._plan.gateway, self._plan.nameserver, self._plan.subnet[0], self._plan.subnet[-1]):
             raise ConfigError(f"ip={wish} is the network's own")
         holder = None if wish is None else self._by_address.get(wish)
         if holder is not None and holder.mac != mac and holder.port is not None:

@@ -91,13 +91,15 @@ class NameServer:
 
     def __init__(
         self, plan: Plan, book: AddressBook, waiter: Waiter, send: Callable[[Datagram], object],
-        resolv_conf: Path = RESOLV_CONF,
+        resolv_conf: Path = RESOLV_CONF, port: int = PORT,
     ) -> None:  # fmt: skip
+        """resolv_conf, port   where the host's name servers are named, and where they listen"""
         self._plan = plan
         self._book = book
         self._waiter = waiter
         self._send = send
         self._upstream = Upstream(resolv_conf)
+        self._port = port
         self._forwarded: dict[int, Forwarded] = {}
         self.dropped = 0
 
@@ -162,7 +164,7 @@ class NameServer:
     def _try(self, waiting: Forwarded) -> None:
         """Ask the next name server, or tell the guest that none answered."""
         while waiting.servers:
-            connection = waiting.begin()
+            connection = waiting.begin(self._port)
             if connection is None:
                 continue
             self._wait(waiting, connection)
@@ -211,8 +213,8 @@ class Forwarded:
         self.connection: socket.socket | None = None
         self._number = 0
 
-    def begin(self) -> socket.socket | None:
-        """Ask the next one; None where it cannot be."""
+    def begin(self, port: int) -> socket.socket | None:
+        """Ask the next one at that port; None where it cannot be."""
         server = self.servers.pop(0)
         self._number = secrets.randbits(16)
         try:
@@ -221,7 +223,7 @@ class Forwarded:
         except OSError:
             return None
         try:
-            connection.connect(_place(server))
+            connection.connect(_place(server, port))
             connection.send(struct.pack(">H", self._number) + self.asked.data[2:])
         except OSError:
             connection.close()
@@ -278,15 +280,15 @@ def _name_servers(text: str) -> list[str]:
     return found[:3]
 
 
-def _place(server: str) -> tuple[str, int] | tuple[str, int, int, int]:
+def _place(server: str, port: int) -> tuple[str, int] | tuple[str, int, int, int]:
     address, _, scope = server.partition("%")
     if ":" not in address:
-        return address, PORT
+        return address, port
     try:
         number = int(scope) if scope.isdigit() else socket.if_nametoindex(scope) if scope else 0
     except OSError:
         number = 0
-    return address, PORT, 0, number
+    return address, port, 0, number
 
 
 def _record(kind: int, data: bytes) -> bytes:

@@ -1,6 +1,7 @@
 # What becomes of each packet of a guest's at the edge of a user-mode network.  See gate.pyx.
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from xenia.net.nat.guard cimport HostGuard
+from xenia.net.nat.invitations cimport Invitations
 from xenia.net.parse cimport Headers
 
 cdef enum Verdict:
@@ -14,6 +15,7 @@ cdef enum Verdict:
 
 cdef class Gate:
     cdef readonly HostGuard guard
+    cdef Invitations invitations
     cdef uint8_t network[4]
     cdef uint8_t mask[4]
     cdef uint8_t gateway[4]
@@ -25,6 +27,9 @@ cdef class Gate:
     cdef uint8_t tcp_ports[8192]    # of the host's loopback that guests may reach, a bit each
     cdef uint8_t udp_ports[8192]
     cdef Verdict judge(self, const Headers *headers, int64_t now) noexcept nogil
+    # UDP that is sent to a guest: where it comes from the host, the guest may answer.
+    cdef void notice(self, const Headers *headers, int64_t now) noexcept nogil
+    cdef bint is_answer(self, const Headers *headers, int64_t now) noexcept nogil
     cdef Verdict judge4(self, const Headers *headers, int64_t now) noexcept nogil
     cdef Verdict judge6(self, const Headers *headers, int64_t now) noexcept nogil
     cdef Verdict to_nameserver(self, const Headers *headers) noexcept nogil

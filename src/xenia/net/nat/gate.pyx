@@ -10,9 +10,10 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 from libc.string cimport memcmp, memcpy
 from xenia.net.nat.guard cimport HostGuard
+from xenia.net.nat.invitations cimport Invitations
 from xenia.net.parse cimport (
     BROKEN, FRAGMENT, HIDDEN, KIND_ARP, KIND_IPV4, KIND_IPV6, LATER_FRAGMENT, PROTOCOL_ICMP, PROTOCOL_ICMPV6,
-    PROTOCOL_TCP, PROTOCOL_UDP, Headers, big32, ip_source, ip_target,
+    PROTOCOL_TCP, PROTOCOL_UDP, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, TCP_URG, Headers, big32, ip_source, ip_target,
 )
 
 cdef enum:
@@ -34,6 +35,7 @@ cdef class Gate:
     def __init__(self, subnet: IPv4Network, gateway: IPv4Address, nameserver: IPv4Address,
                  subnet6: IPv6Network | None, gateway6: IPv6Address | None, nameserver6: IPv6Address | None) -> None:
         self.guard = HostGuard()
+        self.invitations = Invitations()
         put(self.network, subnet.network_address.packed)
         put(self.mask, subnet.netmask.packed)
         put(self.gateway, gateway.packed)
@@ -61,15 +63,35 @@ cdef class Gate:
         return [port for port in range(65536) if self.tcp_ports[port >> 3] >> (port & 7) & 1]
 
     cdef Verdict judge(self, const Headers *headers, int64_t now) noexcept nogil:
+        cdef Verdict verdict
         if headers.flags & (BROKEN | HIDDEN) or headers.nr_tags:
             return DROPPED
         if not (headers.bytes[0] & 1 or headers.bytes[0] == 0x52 and headers.bytes[1] == 0x55):
             return DROPPED
         if headers.kind == KIND_IPV4:
-            return self.judge4(headers, now)
-        if headers.kind == KIND_IPV6 and self.has6:
-            return self.judge6(headers, now)
-        return PASSED if headers.kind == KIND_ARP else DROPPED
+            verdict = self.judge4(headers, now)
+        elif headers.kind == KIND_IPV6 and self.has6:
+            verdict = self.judge6(headers, now)
+        else:
+            verdict = PASSED if headers.kind == KIND_ARP else DROPPED
+        return PASSED if verdict == REFUSED and self.is_answer(headers, now) else verdict
+
+    cdef bint is_answer(self, const Headers *headers, int64_t now) noexcept nogil:
+        """Whether a packet for the host begins nothing: what the stack does not know of, it refuses itself."""
+        if headers.transport == 0 or headers.flags & FRAGMENT:
+            return False
+        if headers.protocol == PROTOCOL_TCP:
+            return headers.tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST | TCP_URG | TCP_ACK) != TCP_SYN
+        return headers.protocol == PROTOCOL_UDP and self.invitations.has(headers, now)
+
+    cdef void notice(self, const Headers *headers, int64_t now) noexcept nogil:
+        cdef int size = 4 if headers.kind == KIND_IPV4 else 16
+        cdef const uint8_t *source = ip_source(headers)
+        cdef const uint8_t *gateway = self.gateway6
+        if size == 4:
+            gateway = self.gateway
+        if memcmp(source, gateway, size) == 0 or self.guard.forbids(source, size, now):
+            self.invitations.note(headers, now)
 
     cdef bint is_ours(self, const uint8_t *address) noexcept nogil:
         cdef int index
@@ -87,7 +109,7 @@ cdef class Gate:
         if headers.protocol == PROTOCOL_UDP and headers.target_port == DHCP_SERVER and not headers.flags & FRAGMENT:
             if target[0] == 0xFF and memcmp(target, target + 1, 3) == 0 or memcmp(target, self.gateway, 4) == 0:
                 return ASIDE
-        if group or target[0] >= 224:
+        if group or target[0] >> 4 == 14 or big32(target) == 0xFFFFFFFFU:
             return DROPPED
         if not self.is_ours(ip_source(headers)):
             return SPOOFED

@@ -20,7 +20,7 @@ from xenia.net.loop cimport POLLERR, POLLHUP, POLLIN, POLLOUT, PollSet, Source, 
 from xenia.net.nat.answer cimport LONGEST_ANSWER, fill_in, refusal
 from xenia.net.nat.asides cimport Asides
 from xenia.net.nat.flows cimport Flows
-from xenia.net.nat.gate cimport ASIDE, DROPPED, PASSED, SPOOFED, Gate, Verdict
+from xenia.net.nat.gate cimport ASIDE, DROPPED, ECHOED, PASSED, SPOOFED, Gate, Verdict
 from xenia.net.nat.outbox cimport Parcel, outbox_add, outbox_clear, outbox_fragment, outbox_init, outbox_take
 from xenia.net.nat.segments cimport SegmentSizes
 from xenia.net.nat.slirp cimport (
@@ -28,7 +28,7 @@ from xenia.net.nat.slirp cimport (
     configured, library, sockaddr, socklen_t,
 )
 from xenia.net.parse cimport (
-    ETHERTYPE_ARP, KIND_IPV4, PROTOCOL_TCP, PROTOCOL_UDP, TCP_SYN, Headers, big16, ip_source, parse_frame,
+    ETHERTYPE_ARP, ETHERTYPE_IPV4, KIND_IPV4, PROTOCOL_TCP, PROTOCOL_UDP, TCP_SYN, Headers, big16, ip_source, parse_frame,
 )
 from xenia.net.port cimport Port
 
@@ -239,7 +239,7 @@ cdef class Nat(Port):
             memcpy(self.whole + at, frame.parts[part].iov_base, frame.parts[part].iov_len)
             at += frame.parts[part].iov_len
         headers.bytes, headers.nr_bytes = self.whole, frame.length
-        if verdict == ASIDE:
+        if verdict == ASIDE or verdict == ECHOED:
             self.asides.put(self.whole, headers.end)
         elif verdict == PASSED:
             self.take_in(&headers, frame, now)
@@ -305,10 +305,12 @@ cdef class Nat(Port):
         cdef iovec part
         cdef Parcel *parcel
         headers.protocol = 0
-        if length > SMALL:
+        if length > SMALL or is_udp(bytes, length):
             part.iov_base, part.iov_len = <void *>bytes, length
             frame.length, frame.nr_parts, frame.parts = length, 1, &part
             parse_frame(&frame, &headers)
+            if headers.protocol == PROTOCOL_UDP and headers.transport:
+                self.gate.notice(&headers, monotonic())
         if length > <uint32_t>self.mtu + ETHERNET and headers.protocol != PROTOCOL_TCP:
             self.identification += 1
             outbox_fragment(&self.outbox, bytes, length, self.mtu, self.identification)
@@ -379,6 +381,12 @@ cdef class Nat(Port):
             if self.timers[index].taken and self.timers[index].when <= now:
                 self.timers[index].when = INT64_MAX
                 self.timers[index].callback(self.timers[index].opaque)
+
+
+cdef bint is_udp(const uint8_t *frame, uint32_t length) noexcept nogil:
+    if length < ETHERNET + 20:
+        return False
+    return frame[ETHERNET + 9 if big16(frame + 12) == ETHERTYPE_IPV4 else ETHERNET + 6] == PROTOCOL_UDP
 
 
 # --- what the stack calls: with the lock held ------------------------------------------------------------------------

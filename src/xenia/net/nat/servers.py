@@ -6,6 +6,7 @@ from xenia.net.nat import dhcp
 from xenia.net.nat.book import AddressBook
 from xenia.net.nat.datagram import Datagram, read_datagram
 from xenia.net.nat.dns import NameServer, Waiter
+from xenia.net.nat.echo import Echoes, is_request
 from xenia.net.nat.nat import Nat
 from xenia.net.nat.plan import Plan
 
@@ -17,6 +18,7 @@ class Servers:
         self._nat = nat
         self._dhcp = dhcp.DhcpServer(plan, book)
         self._names = NameServer(plan, book, waiter, self._send)
+        self._echoes = Echoes(waiter, nat.put)
         waiter.add(nat.asides_descriptor, self._serve)
 
     @property
@@ -26,6 +28,9 @@ class Servers:
 
     def _serve(self) -> None:
         for frame in self._nat.take_asides():
+            if is_request(frame):
+                self._echoes.ask(frame)
+                continue
             asked = read_datagram(frame)
             if asked is None:
                 continue

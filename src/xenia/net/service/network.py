@@ -6,8 +6,8 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from ipaddress import IPv4Address
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
 from xenia.errors import ConfigError
@@ -117,7 +117,7 @@ class Network:
         """A port for a card."""
         packed = _mac(mac)
         port = self._next_port
-        entry = self.book.reserve(packed, name, port, None if ip is None else _address(ip))
+        entry = self.book.reserve(packed, name, port, None if ip is None else _address4(ip))
         try:
             ours, theirs = socket.socketpair()
         except OSError as error:
@@ -165,15 +165,15 @@ class Network:
             raise ConfigError(f"the network '{self._config.name}' has no way out, and so no port leads into it")
         if protocol not in ("tcp", "udp"):
             raise ConfigError(f"there is no forward for '{protocol}': it is tcp or udp")
-        forward = Forward(protocol, address, port, self._guest(to), port if to_port is None else to_port)
+        forward = Forward(protocol, address, port, self._guest(to, address), to_port or port)
         try:
-            self.nat.forward(protocol, (address, port), (forward.to, forward.to_port))
-        except ValueError:
-            raise ConfigError(f"{address} is no address") from None
+            if port == 0:
+                forward = replace(forward, port=_free_port(protocol, address))
+            self.nat.forward(protocol, (address, forward.port), (forward.to, forward.to_port))
         except OSError as error:
             why = "another program listens there" if error.errno == errno.EADDRINUSE else error.strerror
             raise ConfigError(f"port {port}/{protocol} of {address} cannot be forwarded: {why}") from None
-        self._forwards[protocol, address, port] = forward
+        self._forwards[protocol, address, forward.port] = forward
         return forward.as_dict()
 
     def unforward(self, _: list[int], port: int, protocol: str = "tcp", address: str = "127.0.0.1") -> None:
@@ -230,22 +230,41 @@ class Network:
             raise ConfigError(f"there is no port {port}")
         self.nat.gate.reach_host(port, reached)
 
-    def _guest(self, to: str | None) -> str:
-        """The address of a guest by its name, or its address; None: of the only one."""
+    def _guest(self, to: str | None, address: str) -> str:
+        """The address of a guest by its name, or its address; None: of the only one.  Of the family of `address`."""
+        family = _address(address).version
         if to is None:
             if len(self._cards) != 1:
                 raise ConfigError("say which guest a port is to lead to: there is not exactly one in the network")
             to = next(iter(self._cards.values())).name
-        found = self.book.find(to)
-        if found:
-            return str(found[0])
-        try:
-            address = IPv4Address(to)
-        except ValueError:
-            raise ConfigError(f"the network '{self._config.name}' has no guest '{to}'") from None
-        if address not in self._plan.subnet:
-            raise ConfigError(f"{address} is not of the network, which is {self._plan.subnet}")
-        return str(address)
+        entries = [entry for entry in self.book if entry.name.lower() == to.lower()]
+        if entries:
+            found: IPv4Address | IPv6Address | None = entries[0].address
+            if family == 6:
+                found = None if self._plan.subnet6 is None else _stateless(self._plan.subnet6, entries[0].mac)
+        else:
+            try:
+                found = ip_address(to)
+            except ValueError:
+                raise ConfigError(f"the network '{self._config.name}' has no guest '{to}'") from None
+        subnet = self._plan.subnet if family == 4 else self._plan.subnet6
+        if found is None or subnet is None or found not in subnet:
+            raise ConfigError(f"{to} has no address of the network that {address} can lead to: that is in {subnet}")
+        return str(found)
+
+
+def _free_port(protocol: str, address: str) -> int:
+    """One that nobody has right now.  OSError."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM if protocol == "udp" else socket.SOCK_STREAM) as probe:
+        probe.bind((address, 0))
+        return int(probe.getsockname()[1])
+
+
+def _stateless(subnet: IPv6Network, mac: bytes) -> IPv6Address:
+    """The address that a guest gives itself of its MAC (RFC 4862, and RFC 2464, 4)."""
+    interface = bytes([mac[0] ^ 2]) + mac[1:3] + b"\xff\xfe" + mac[3:]
+    return subnet[int.from_bytes(interface, "big")]
 
 
 def _mac(text: str) -> bytes:
@@ -258,11 +277,18 @@ def _mac(text: str) -> bytes:
     return packed
 
 
-def _address(text: str) -> IPv4Address:
+def _address4(text: str) -> IPv4Address:
     try:
         return IPv4Address(text)
     except ValueError:
         raise ConfigError(f"ip={text} is no IPv4 address") from None
+
+
+def _address(text: str) -> IPv4Address | IPv6Address:
+    try:
+        return ip_address(text)
+    except ValueError:
+        raise ConfigError(f"{text} is no address") from None
 
 
 def _text(thing: object) -> str | None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6NDOptDstLLAddr, IPv6
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet as Layers
 
@@ -14,6 +15,7 @@ from xenia.net.service.client import Attached, NetworkClient
 from xenia.net.stream import StreamLink
 from xenia.net.thread import LinkThread
 from xenia.testing.net import Card
+from xenia.testing.packet import Packet
 
 GATEWAY_MAC = "52:55:0a:00:02:02"
 _numbers = itertools.count(1)
@@ -29,7 +31,8 @@ class Guest:
         self._thread = LinkThread()
         self._thread.add(self.link)
         self.card = Card(self.link)
-        self._kept: list[Layers] = []
+        self.ip6 = f"fd00:78:656e::{number_of(mac):x}"
+        self._kept: list[Packet] = []
 
     def send(self, *layers: Layers) -> None:
         """Send packets, each in an Ethernet frame from this card to the gateway, if it is not one."""
@@ -37,17 +40,27 @@ class Guest:
             frame = packet if isinstance(packet, Ether) else Ether(src=self.mac, dst=GATEWAY_MAC) / packet
             assert self.card.send(bytes(frame)) == 1
 
-    def expect(self, wanted: Callable[[Layers], object], timeout: float = 10) -> Layers:
-        """The first packet that is wanted; others are kept for later."""
+    def next_frame(self, wanted: Callable[[Layers], object], timeout: float = 10) -> Packet:
+        """The first frame that is wanted; others are kept, and whoever asks for its MAC is told it."""
         until = time.monotonic() + timeout
         while True:
-            for packet in self._kept:
-                if wanted(packet):
-                    self._kept.remove(packet)
-                    return packet
+            for frame in self._kept:
+                if wanted(Ether(frame.data)):
+                    self._kept.remove(frame)
+                    return frame
             left = until - time.monotonic()
-            assert left > 0, f"not among {[packet.summary() for packet in self._kept]}"
-            self._kept += [Ether(packet.data) for packet in self.card.wait(1, left)]
+            assert left > 0, f"not among {[Ether(frame.data).summary() for frame in self._kept]}"
+            for frame in self.card.wait(1, left):
+                packet = Ether(frame.data)
+                if ICMPv6ND_NS in packet and packet[ICMPv6ND_NS].tgt == self.ip6:
+                    advertised = ICMPv6ND_NA(tgt=self.ip6, S=1, O=1) / ICMPv6NDOptDstLLAddr(lladdr=self.mac)
+                    self.send(IPv6(src=self.ip6, dst=packet[IPv6].src, hlim=255) / advertised)
+                else:
+                    self._kept.append(frame)
+
+    def expect(self, wanted: Callable[[Layers], object], timeout: float = 10) -> Layers:
+        """The same as a packet."""
+        return Ether(self.next_frame(wanted, timeout).data)
 
     def ask(self, packet: Layers, wanted: Callable[[Layers], object]) -> Layers:
         """What is answered."""
@@ -59,6 +72,11 @@ class Guest:
         self.card.close()
         self.link.close()
         self._thread.close()
+
+
+def number_of(mac: str) -> int:
+    """What makes an address of this guest's differ from those of others."""
+    return 0x100 + int(mac.replace(":", "")[-4:], 16)
 
 
 @contextmanager

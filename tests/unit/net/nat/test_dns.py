@@ -1,0 +1,190 @@
+"""Names of a network's guests, and those that the host's name server is asked for."""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections.abc import Callable, Iterator
+from ipaddress import IPv4Address, ip_address
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings, strategies as st
+from scapy.layers.dns import DNS, DNSQR, DNSRR
+
+from xenia.net.nat import dns
+from xenia.net.nat.book import AddressBook
+from xenia.net.nat.datagram import Datagram
+from xenia.net.nat.dns import MOST_OF_ONE, NameServer
+from xenia.net.nat.plan import Plan
+
+
+class Waiter:
+    """What the servers' thread waits with, a step at a time."""
+
+    def __init__(self) -> None:
+        self.calls: dict[int, Callable[[], object]] = {}
+        self.later: list[Callable[[], object]] = []
+
+    def add(self, descriptor: int, call: Callable[[], object]) -> None:
+        self.calls[descriptor] = call
+
+    def remove(self, descriptor: int) -> None:
+        del self.calls[descriptor]
+
+    def after(self, seconds: float, call: Callable[[], object]) -> None:
+        self.later.append(call)
+
+    def wait(self) -> None:
+        """Until there is something, which is seen to."""
+        for descriptor in select.select(list(self.calls), [], [], 10)[0]:
+            self.calls[descriptor]()
+
+    def time_passes(self) -> None:
+        """All that waited for its time is called."""
+        later, self.later = self.later, []
+        for call in later:
+            call()
+
+
+class World:
+    """A name server with a guest, and a name server of the host's."""
+
+    def __init__(self, folder: Path) -> None:
+        self.upstream = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.upstream.bind(("127.0.0.1", 0))
+        self.upstream.settimeout(10)
+        self.resolv_conf = folder / "resolv.conf"
+        self.resolv_conf.write_text("search example.org\nnameserver 127.0.0.1\n")
+        self.waiter = Waiter()
+        self.sent: list[Datagram] = []
+        plan = Plan.read("10.0.2.0/24", "", "xenia.internal", 1500)
+        self.book = AddressBook(plan, in_order=True)
+        self.book.reserve(bytes.fromhex("00163e000001"), "Alpha", 1)
+        port = self.upstream.getsockname()[1]
+        self.server = NameServer(plan, self.book, self.waiter, self.sent.append, self.resolv_conf, port)
+
+    def ask(self, name: str, kind: str = "A", source: str = "10.0.2.15") -> None:
+        """A guest asks."""
+        self.send(bytes(DNS(id=4711, rd=1, qd=DNSQR(qname=name, qtype=kind))), source)
+
+    def send(self, data: bytes, source: str = "10.0.2.15") -> None:
+        """A guest sends."""
+        self.server.ask(
+            Datagram(b"\x52\x55" + bytes(4), bytes(6), ip_address(source), ip_address("10.0.2.3"), 5353, 53, data)
+        )
+
+    def answer(self) -> Any:
+        """What it gets."""
+        (datagram,) = self.sent
+        self.sent.clear()
+        assert (datagram.source_port, datagram.target_port, str(datagram.target)) == (53, 5353, "10.0.2.15")
+        answer = DNS(datagram.data)
+        assert (answer.id, answer.qr) == (4711, 1)
+        return answer
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path)
+    yield made
+    made.upstream.close()
+
+
+@pytest.mark.parametrize("name", ["alpha.xenia.internal", "ALPHA", "alpha", "aLpHa.Xenia.internal."])
+def test_guests_know_each_other_by_name(world: World, name: str) -> None:
+    world.ask(name)
+    answer = world.answer()
+    assert [record.rdata for record in answer.an] == ["10.0.2.15"]
+    assert (answer.rcode, answer.aa) == (0, 1)
+
+
+@pytest.mark.parametrize("name", ["host.xenia.internal", "gateway.xenia.internal"])
+def test_the_host_is_behind_the_gateway(world: World, name: str) -> None:
+    world.ask(name)
+    assert [record.rdata for record in world.answer().an] == ["10.0.2.2"]
+
+
+def test_an_address_is_a_guests_name(world: World) -> None:
+    for address, name in (("15.2.0.10", b"Alpha.xenia.internal."), ("2.2.0.10", b"gateway.xenia.internal.")):
+        world.ask(f"{address}.in-addr.arpa", "PTR")
+        assert [record.rdata for record in world.answer().an] == [name]
+    world.ask("200.2.0.10.in-addr.arpa", "PTR")
+    assert world.answer().rcode == 3
+
+
+def test_a_name_of_the_domain_that_nobody_has_is_not_asked_elsewhere(world: World) -> None:
+    world.ask("beta.xenia.internal")
+    assert (world.answer().rcode, world.waiter.calls) == (3, {})
+    world.ask("alpha.xenia.internal", "AAAA")
+    answer = world.answer()
+    assert (answer.rcode, answer.ancount, answer.ns[0].type) == (0, 0, 6)
+
+
+def test_all_other_names_are_the_hosts_name_servers_to_answer(world: World) -> None:
+    world.ask("www.example.org")
+    query, place = world.upstream.recvfrom(4096)
+    asked = DNS(query)
+    assert asked.qd[0].qname == b"www.example.org."
+    record = DNSRR(rrname="www.example.org", rdata="192.0.2.7", ttl=30)
+    world.upstream.sendto(bytes(DNS(id=asked.id ^ 1, qr=1, qd=asked.qd, an=record)), place)
+    world.upstream.sendto(bytes(DNS(id=asked.id, qr=1, qd=DNSQR(qname="www.example.com"), an=record)), place)
+    world.waiter.wait()
+    world.waiter.wait()
+    assert not world.sent, "a forged answer"
+    world.upstream.sendto(bytes(DNS(id=asked.id, qr=1, qd=asked.qd, an=record)), place)
+    world.waiter.wait()
+    assert [record.rdata for record in world.answer().an] == ["192.0.2.7"]
+    assert not world.waiter.calls
+
+
+def test_the_next_name_server_is_asked_where_one_does_not_answer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dns, "_READ_AGAIN", 0)
+    world.resolv_conf.write_text("nameserver nonsense\nnameserver 127.0.0.1\nnameserver 127.0.0.1\n")
+    world.ask("www.example.org")
+    world.upstream.recvfrom(4096)
+    world.waiter.time_passes()
+    world.upstream.recvfrom(4096)
+    world.waiter.time_passes()
+    assert (world.answer().rcode, world.waiter.calls) == (2, {})
+
+
+def test_a_name_server_that_is_not_there_is_a_failure_at_once(world: World) -> None:
+    world.upstream.close()
+    world.ask("www.example.org")
+    while not world.sent:
+        world.waiter.wait()
+    assert world.answer().rcode == 2
+
+
+def test_queries_without_end_are_bounded_for_each_guest(world: World) -> None:
+    for number in range(2 * MOST_OF_ONE):
+        world.ask(f"{number}.example.org")
+    assert len(world.waiter.calls) == MOST_OF_ONE
+    assert world.server.dropped == MOST_OF_ONE
+    world.ask("another.example.org", source="10.0.2.16")
+    assert len(world.waiter.calls) == MOST_OF_ONE + 1
+    world.waiter.time_passes()
+    assert not world.waiter.calls
+
+
+def test_what_is_no_query_is_not_answered(world: World) -> None:
+    world.send(bytes(DNS(id=4711, qr=1, qd=DNSQR(qname="alpha"))))
+    world.send(b"")
+    assert not world.sent
+    world.send(bytes(DNS(id=4711, opcode=5, qd=DNSQR(qname="alpha"))))
+    assert world.answer().rcode == 4
+
+
+@given(st.binary(max_size=300))
+@settings(max_examples=300, deadline=None)
+def test_whatever_is_sent_nothing_raises(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    world = World(tmp_path_factory.getbasetemp())
+    world.book.reserve(bytes(6), "beta", 2, IPv4Address("10.0.2.17"))
+    for message in (data, b"\0\1\1\0\0\1" + bytes(6) + data, bytes(DNS(qd=DNSQR(qname="beta"))) + data):
+        world.send(message)
+    for connection in list(world.waiter.calls):
+        world.waiter.remove(connection)
+    world.waiter.time_passes()
+    world.upstream.close()
