@@ -27,7 +27,7 @@ class LinkSpec:
     kind     a word of KINDS
     name     what of the host's it is; empty where it needs none
     options  each key=value
-    mtu      bytes of the largest datagram that crosses it whole; None: not known, or any
+    mtu      bytes of the largest datagram that is to cross it whole, and that does; None: not known, or any
     mac      the address that its other end takes for whoever is here; None: any
     """
 
@@ -110,7 +110,11 @@ def _open_passt(spec: LinkSpec) -> OpenedLink:
 
 
 def _found(spec: LinkSpec, interface: interfaces.Interface) -> OpenedLink:
-    return OpenedLink(replace(spec, mtu=interface.mtu, mac=interface.mac), (interface.descriptor,))
+    return OpenedLink(replace(spec, mtu=_smaller(spec.mtu, interface.mtu), mac=interface.mac), (interface.descriptor,))
+
+
+def _smaller(wanted: int | None, found: int) -> int:
+    return found if wanted is None else min(wanted, found)
 
 
 def _make_packets(_spec: LinkSpec, descriptors: Sequence[int]) -> Port:
@@ -120,7 +124,7 @@ def _make_packets(_spec: LinkSpec, descriptors: Sequence[int]) -> Port:
 def _open_tunnel(spec: LinkSpec) -> OpenedLink:
     vxlan.parse_vni(spec.value("vni", "1"))
     found, mtu = vxlan.open_tunnel(spec.name, spec.value("local"), spec.value("port", str(vxlan.PORT)))
-    return OpenedLink(replace(spec, mtu=mtu), tuple(found))
+    return OpenedLink(replace(spec, mtu=_smaller(spec.mtu, mtu)), tuple(found))
 
 
 def _make_tunnel(spec: LinkSpec, descriptors: Sequence[int]) -> Port:

@@ -1,5 +1,6 @@
 # Frames within UDP datagrams, to other hosts.  See tunnel.pyx.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from xenia.net.coalesce cimport Coalesced
 from xenia.net.frame cimport Frame
 from xenia.net.link cimport Link
 from xenia.net.segment cimport Segments
@@ -27,7 +28,8 @@ cdef class TunnelLink(Link):
     cdef uint32_t most_bytes        # of a frame that is cut; longer ones leave as several IP fragments
     cdef Place *places
     cdef uint8_t *arrived
-    cdef Segments *cut
+    cdef Segments *cut              # of a frame that leaves
+    cdef Coalesced *joined          # of frames that came
     cdef int polled                 # index of this round
     cdef bint put(self, Frame *frame) noexcept nogil
     cdef bint put_to(self, Frame *frame, Remote *remote) noexcept nogil

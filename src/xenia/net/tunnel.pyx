@@ -18,6 +18,7 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memset
 from posix.unistd cimport close
 from xenia.machine.lock cimport lock, unlock
+from xenia.net.coalesce cimport Coalesced, coalesce
 from xenia.net.frame cimport BATCH, LEAST_BYTES, MOST_PARTS, Frame, iovec
 from xenia.net.link cimport Link, write_parts
 from xenia.net.loop cimport POLLIN, POLLOUT, PollSet
@@ -74,7 +75,8 @@ cdef class TunnelLink(Link):
         self.places = <Place *>calloc(LEARNED, sizeof(Place))
         self.arrived = <uint8_t *>malloc(ARRIVED)
         self.cut = <Segments *>malloc(sizeof(Segments))
-        if self.places == NULL or self.arrived == NULL or self.cut == NULL:
+        self.joined = <Coalesced *>malloc(sizeof(Coalesced))
+        if self.places == NULL or self.arrived == NULL or self.cut == NULL or self.joined == NULL:
             raise MemoryError
         for index, remote in enumerate(remotes):
             os.set_blocking(remote, False)
@@ -92,6 +94,7 @@ cdef class TunnelLink(Link):
         free(self.places)
         free(self.arrived)
         free(self.cut)
+        free(self.joined)
 
     # --- sending -----------------------------------------------------------------------------------------------------
 
@@ -210,7 +213,8 @@ cdef class TunnelLink(Link):
             self.learn(<uint8_t *>parts[index].iov_base, remotes[index])
         unlock(&self.lock)
         if nr_frames:
-            self.deliver(frames, nr_frames)
+            coalesce(self.joined, frames, nr_frames)
+            self.deliver(self.joined.frames, self.joined.count)
         return count >= 0
 
     cdef ssize_t take_datagram(self, uint8_t *at, int *remote) noexcept nogil:

@@ -177,6 +177,18 @@ def test_without_headers_segments_are_cut_and_summed_also_where_the_peer_is_slow
     assert ours.link.statistics["sent"] == 60 * sent
 
 
+def test_segments_that_come_without_headers_become_one_frame_again(serve: Serve) -> None:
+    one, other = socket.socketpair()
+    ours, theirs = (serve(StreamLink(end.detach())) for end in (one, other))
+    payload = bytes(range(250)) * 240
+    assert ours.card.send(segments_of(payload)) == 1
+    got: list[Packet] = []
+    while sum(len(packet.data) - 54 for packet in got) < len(payload):
+        got += theirs.card.wait()
+    assert b"".join(packet.data[54:] for packet in got) == payload
+    assert len(got) < theirs.link.statistics["received"] == 60
+
+
 @pytest.mark.parametrize(
     ("length", "vnet"), [(0, False), (10, True), (MOST_BYTES + 1, False), (MOST_BYTES + 11, True), (0xFFFFFFFF, False)]
 )
