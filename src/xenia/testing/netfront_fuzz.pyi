@@ -39,6 +39,9 @@ class Fuzz:
     def close(self) -> None:
         """Let go of the pages."""
         ...
+    def scribble(self) -> None:
+        """Change words of both rings, on a thread of its own, until `run` ends, which is called once then."""
+        ...
     def run(self, seed: int, rounds: int, calm: int = 30) -> Fuzzed:
         """So many rounds, each with some requests and some frames.  One of `calm` decisions is a wild one.
 

@@ -115,6 +115,7 @@ cdef class Fuzz:
     cdef iovec parts[MOST_COME][3]
     cdef uint8_t heads[MOST_COME][HEAD]
     cdef uint8_t body[MOST_BYTES]
+    cdef volatile bint scribbling, ended
     cdef const char *wrong
 
     def __init__(self, Queue queue not None, Judge network not None, front: NetfrontQueue, refs: list[int],
@@ -144,6 +145,17 @@ cdef class Fuzz:
         PyBuffer_Release(&self.rx_ring)
         PyBuffer_Release(&self.tx_pages)
 
+    def scribble(self) -> None:
+        """Change words of both rings, on a thread of its own, until `run` ends, which is called once then."""
+        cdef Chance chance = Chance()
+        cdef volatile uint32_t *word
+        chance.state = 1
+        self.scribbling = True
+        with nogil:
+            while not self.ended:
+                word = <volatile uint32_t *>(self.tx if chance.below(2) else self.rx) + 16 + chance.below(900)
+                word[0] ^= <uint32_t>1 << chance.below(32)
+
     def run(self, seed: int, rounds: int, calm: int = 30) -> Fuzzed:
         """So many rounds, each with some requests and some frames.  One of `calm` decisions is a wild one.
 
@@ -160,6 +172,7 @@ cdef class Fuzz:
                 left -= 1
             self.queue.transmit.end()
             self.queue.receive.end()
+            self.ended = True
         if self.wrong == NULL:
             self.wrong = self.network.wrong
         if self.wrong != NULL:
@@ -329,6 +342,8 @@ cdef class Fuzz:
         cdef uint32_t end = sring.rsp_prod
         cdef const uint8_t *entry
         cdef int status
+        if self.scribbling:         # a frame may have been put into a ring
+            return end if end - cons <= prod - cons else prod
         if end - cons > prod - cons:
             self.wrong = "more responses than requests"
         while cons != end and self.wrong == NULL:

@@ -5,6 +5,7 @@ For figures: python -m tests.unit.backends.vif.test_flood
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -56,6 +57,25 @@ def test_all_that_one_guest_sends_comes_to_the_other(length: int, segment: int, 
         assert counts["received"] == flooded.frames
         assert counts["received_dropped"] == counts["received_errors"] == 0
         assert counts["received_gso"] == (flooded.frames if segment else 0)
+
+
+@pytest.mark.parametrize("lies", [False, True])
+@pytest.mark.parametrize("length", [60, 65226])
+def test_a_guest_that_takes_nothing_or_lies_holds_up_no_other(length: int, lies: bool) -> None:
+    one, other = Crossed(), Crossed()
+    one.join(other)
+    sender, receiver = Wired(one, domid=7, listens=True), Wired(other, domid=8)
+    data = (frame(bytes(1000)) * 70)[:length]
+    if lies:
+        struct.pack_into("<I", receiver.guest.rx_ring.memory, 0, 0x80000000)
+    for _ in range(100):
+        assert set(sender.guest.send(*[data] * 10)) == {0}
+    assert sender.card.counts["sent"] == 1000
+    assert receiver.card.counts["received_dropped"] == 1000 if lies else receiver.card.counts["received"] == 0
+    assert (receiver.queues[0].fault != "") == lies
+    for card in (sender, receiver):
+        card.close()
+    one.part()
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from hypothesis import given, settings, strategies as st
 from tests.unit.backends.vif.conftest import ALL, Wired
 from tests.unit.backends.vif.packets import ICMP, UDP, frame
 from xenia.backends.vif.features import Features
+from xenia.machine.thread import HostThread
 from xenia.testing.netfront_fuzz import Fuzz, Fuzzed, Judge
 
 BODY = bytes(range(256))
@@ -22,16 +23,20 @@ HEADERS = [
 ]  # fmt: skip
 
 
-def fuzz(seed: int, rounds: int, calm: int, features: Features) -> Fuzzed:
+def fuzz(seed: int, rounds: int, calm: int, features: Features, *, scribble: bool = False) -> Fuzzed:
     """What came of it; nothing is held afterwards."""
     network = Judge()
     wired = Wired(network, features=features, serve=False)
     read_only = wired.front.guest.share(2, writable=False)
     refs = [*wired.guest.tx_pages.refs[:8], *wired.guest.rx_pages.refs[:6], *read_only.refs]
     run = Fuzz(wired.queues[0], network, wired.guest, refs, HEADERS)
+    scribbler = HostThread(run.scribble, "scribbler")
     try:
+        if scribble:
+            scribbler.start()
         return run.run(seed, rounds, calm)
     finally:
+        scribbler.end()
         run.close()
         wired.close()
 
@@ -54,9 +59,16 @@ def test_a_million_requests_and_frames() -> None:
     assert min(each.sent for each in fuzzed) > 1000
 
 
+def test_rings_that_change_while_they_are_looked_at() -> None:
+    fuzzed = fuzz(1, 20_000, 1000, ALL, scribble=True)
+    assert fuzzed.sent > 1000
+    assert fuzzed.faults > 0
+
+
 if __name__ == "__main__":
     first, rounds = int(sys.argv[1]), int(sys.argv[2])
     for seed in range(first, first + rounds):
         began = time.monotonic()
-        done = fuzz(seed, 50_000, [1, 5, 30, 1000][seed % 4], Features(*[bool(seed >> bit & 1) for bit in range(5)]))
+        features = Features(*[bool(seed >> bit & 1) for bit in range(5)])
+        done = fuzz(seed, 50_000, [1, 5, 30, 1000][seed % 4], features, scribble=bool(seed & 32))
         print(f"seed {seed}: {done} in {time.monotonic() - began:.1f} s", flush=True)
