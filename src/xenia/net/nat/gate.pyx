@@ -25,8 +25,6 @@ cdef enum:
     DHCP_SERVER = 67                # ports
     DHCPV6_SERVER = 547
     DNS = 53
-    TCP_SYN = 0x02                  # RFC 9293, 3.1
-    TCP_ACK = 0x10
 
 
 cdef class Gate:
@@ -166,8 +164,6 @@ cdef class Gate:
         if headers.flags & FRAGMENT:
             return DROPPED
         if headers.protocol == PROTOCOL_TCP:
-            if headers.tcp_flags & (TCP_SYN | TCP_ACK) != TCP_SYN:
-                return PASSED       # an answer on a port forward, say; the stack resets what belongs to no connection
             return PASSED if self.tcp_ports[port >> 3] >> (port & 7) & 1 else REFUSED
         if headers.protocol == PROTOCOL_UDP:
             return PASSED if self.udp_ports[port >> 3] >> (port & 7) & 1 else REFUSED
