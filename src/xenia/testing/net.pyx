@@ -3,8 +3,10 @@
 from collections.abc import Iterable
 from threading import Condition
 
+from libc.stdint cimport int64_t
 from libc.string cimport memset
 from xenia.net.frame cimport BATCH, HEAD, MOST_BYTES, MOST_PARTS, Frame, iovec
+from xenia.net.loop cimport monotonic
 from xenia.net.port cimport Port, Receiver
 
 from xenia.testing.packet import Packet
@@ -71,6 +73,16 @@ cdef class Card:
         with nogil:
             taken = self.port.send(batch.frames, batch.count)
         return taken
+
+    def measure(self, int rounds, *packets: Packet | bytes) -> float:
+        """Nanoseconds that sending one of these frames takes, of so many rounds with all of them."""
+        cdef Batch batch = Batch(packets)
+        cdef int64_t began = monotonic()
+        cdef int _
+        with nogil:
+            for _ in range(rounds):
+                self.port.send(batch.frames, batch.count)
+        return <double>(monotonic() - began) / (rounds * batch.count)
 
     @property
     def received(self) -> list[Packet]:

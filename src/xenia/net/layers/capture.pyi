@@ -23,7 +23,7 @@ class Capture(Layer):
         ...
     @property
     def capturing(self) -> bool:
-        """Whether what goes by is taken: one was started, and neither was it stopped nor has it ended of itself."""
+        """Whether what goes by is taken: one was started, it has not ended, and its reader has not left."""
         ...
     def start(self, descriptor: int, snaplen: int = ..., limit: int | None = None, name: str | None = None) -> None:
         """Capture into `descriptor`, which is the capture's own to close from now on.

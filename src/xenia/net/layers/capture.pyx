@@ -37,8 +37,8 @@ cdef class Capture(Layer):
 
     @property
     def capturing(self) -> bool:
-        """Whether what goes by is taken: one was started, and neither was it stopped nor has it ended of itself."""
-        return self.into != NULL and not self.recording.over
+        """Whether what goes by is taken: one was started, it has not ended, and its reader has not left."""
+        return self.into != NULL and not self.recording.over and not self.recording.is_left()
 
     def start(self, int descriptor, snaplen: int = SNAPLEN, limit: int | None = None, name: str | None = None) -> None:
         """Capture into `descriptor`, which is the capture's own to close from now on.

@@ -49,6 +49,7 @@ cdef class Recording:
     cdef void put(self, Frame *frame, int direction, int64_t now, uint32_t *at) noexcept nogil
     # Without it: of the batch so many were sent.
     cdef void settle(self, Claim *claim, int count, int taken) noexcept nogil
+    cdef bint is_left(self)
     cdef start(self, object layer, Lock *its_lock)
     cdef void write_all(self) noexcept nogil
     cdef void write_chunk(self, Chunk *chunk) noexcept nogil

@@ -20,7 +20,7 @@ from posix.unistd cimport SEEK_SET, ftruncate, lseek, write
 from xenia.machine.lock cimport Lock, condition_signal_and_unlock, condition_wait, lock, unlock
 from xenia.net.frame cimport Frame
 from xenia.net.layer cimport INWARD
-from xenia.net.loop cimport POLLOUT, pollfd
+from xenia.net.loop cimport POLLERR, POLLHUP, POLLOUT, pollfd
 
 from xenia.jail.kinds import Kind
 from xenia.machine.thread import HostThread
@@ -117,6 +117,14 @@ cdef class Recording:
             self.over = self.stopping = True
             condition_signal_and_unlock(&self.waits, True, self.lock)
         self.thread.join(PATIENCE)
+
+    cdef bint is_left(self):
+        """Whether it goes into a pipe that nobody reads any more."""
+        cdef pollfd end
+        end.fd, end.events, end.revents = self.fd, 0, 0
+        with nogil:
+            poll(&end, 1, 0)
+        return end.revents & (POLLERR | POLLHUP) != 0
 
     def counts(self) -> dict[str, Any]:
         """Frames that came by, that are written, and that are lost; why a write failed, if one did."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from xenia.errors import ConfigError, HypervisorBug
@@ -25,22 +24,22 @@ def build(
     name: str = "card",
     addresses: Iterable[str] = (),
     reserved: Iterable[str] = (),
-    opened: Mapping[str, int] = MappingProxyType({}),
+    opened: Sequence[int] = (),
 ) -> Capture:
     """What a card is to be at, instead of `port`, which is the stack's to close from now on.
 
     mac, name   the card's
     addresses   those that it may send under, where they are known; `guard_of` takes more later
     reserved    those of the network itself, which it may not have
-    opened      descriptors of `files_of(specs)`, each once, the stack's from now on; what is not there is made
+    opened      a descriptor for each of `files_of(specs)`, the stack's from now on; none: they are made here
 
     ConfigError; then the port is the caller's still.
     """
-    specs = tuple(specs)
+    specs, files = tuple(specs), list(opened)
     below = port
     for spec in reversed(specs):
         if not isinstance(spec, GuardSpec):
-            below = _layer(spec, below, mac, name, opened)
+            below = _layer(spec, below, mac, name, files)
     on = all(spec.on for spec in specs if isinstance(spec, GuardSpec))
     return Capture(Guard(below, mac, addresses, reserved, on), name, mac)
 
@@ -62,10 +61,10 @@ def counts_of(port: Port) -> list[dict[str, Any]]:
     return [layer.counts() for layer in layers_of(port)]
 
 
-def _layer(spec: LayerSpec, below: Port, mac: str, name: str, opened: Mapping[str, int]) -> Layer:
+def _layer(spec: LayerSpec, below: Port, mac: str, name: str, files: list[int]) -> Layer:
     if isinstance(spec, CaptureSpec):
         layer = Capture(below, name, mac)
-        layer.start(opened[spec.file] if spec.file in opened else made(spec.file), spec.snaplen, spec.limit)
+        layer.start(files.pop() if files else made(spec.file), spec.snaplen, spec.limit)
         return layer
     if isinstance(spec, NetemSpec):
         return Netem(below, spec)

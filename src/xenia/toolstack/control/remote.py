@@ -12,7 +12,7 @@ from xenia.errors import ConfigError
 from xenia.toolstack.control.control import Answers, Handler, ask, ask_all
 from xenia.toolstack.devices.kinds import KINDS
 from xenia.toolstack.guest.guest import Guest
-from xenia.toolstack.guest.verbs import REMOTE, AttachDevice, Handover, RemoteVerb, Request, Statistics
+from xenia.toolstack.guest.verbs import REMOTE, AttachDevice, CaptureCard, Handover, RemoteVerb, Request, Statistics
 from xenia.toolstack.networks import named
 
 R = TypeVar("R")
@@ -87,7 +87,7 @@ def capturing(what: str) -> Iterator[int]:
         try:
             card = _card(what)
             if card is not None:
-                raise ConfigError(f"what passes {what} cannot be captured yet")
+                call(str(card["pid"]), CaptureCard(card["name"], [target]))
             else:
                 named.capture(what, target)
         finally:

@@ -23,6 +23,7 @@ from xenia.toolstack.guest.state import State
 from xenia.toolstack.releases import Releases
 
 if TYPE_CHECKING:
+    from xenia.toolstack.devices.vif import NetworkCard
     from xenia.toolstack.guest.guest import Guest
 
 R = TypeVar("R")
@@ -367,7 +368,46 @@ class ResizeDisk(RemoteVerb[int]):
         return cls(argument(request, "name", str), size, request.get("shrink") is True)
 
 
-REMOTE: tuple[type[RemoteVerb[Any]], ...] = (Statistics, Dmesg, AttachDevice, DetachDevice, ResizeDisk)
+@dataclass(frozen=True)
+class CaptureCard(RemoteVerb[None]):
+    """Write what passes a network card, as pcapng, to `into`, the only one of its descriptors, until nobody reads it.
+
+    Legal when built or running.  ConfigError where somebody does so already.
+    """
+
+    card: str
+    into: list[int]
+
+    legal = frozenset({State.BUILT, State.RUNNING})
+    name = "capture at a network card of"
+    word = "network-capture"
+
+    def begin(self, guest: Guest) -> Callable[[], None]:
+        card: NetworkCard = guest.device("vif", self.card)  # type: ignore[assignment]  # as the row of that kind has them
+        return lambda: card.cable.capture(self.into.pop(), card.name)
+
+    def request(self) -> dict[str, Any]:
+        return {"name": self.card}
+
+    @property
+    def descriptors(self) -> Sequence[int]:
+        return self.into
+
+    @classmethod
+    def readers(cls) -> dict[str, Callable[[Request], Self]]:
+        return {"network-capture": cls._read}
+
+    @classmethod
+    def _read(cls, request: Request) -> Self:
+        descriptors = argument(request, "descriptors", list)
+        if len(descriptors) != 1:
+            raise ConfigError("the request has not one descriptor to capture into")
+        return cls(argument(request, "name", str), descriptors)
+
+
+REMOTE: tuple[type[RemoteVerb[Any]], ...] = (
+    Statistics, Dmesg, AttachDevice, DetachDevice, ResizeDisk, CaptureCard
+)  # fmt: skip
 
 
 def argument(request: Request, name: str, kind: type[T]) -> T:

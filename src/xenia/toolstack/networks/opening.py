@@ -17,8 +17,8 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from xenia.errors import ConfigError
-from xenia.net.layers.stack import build
-from xenia.net.layers.words import parse_layers
+from xenia.net.layers.stack import build, made
+from xenia.net.layers.words import LayerSpec, files_of, parse_layers
 from xenia.net.link import Link
 from xenia.net.links import make_link, open_link, parse_link
 from xenia.net.port import Port
@@ -54,10 +54,12 @@ class Opening:
                 self.card = replace(card, mtu=opened.spec.mtu, mac=opened.spec.mac or card.mac)
 
     def files(self) -> list[int]:
-        """Wait until it is there; its descriptors, which are the caller's.  ConfigError.
+        """Wait until it is there; its descriptors, and those of the files that its layers write, which are the
+        caller's.  ConfigError.
 
         A network of the guest's own lives on as long as the first is open.
         """
+        written: list[int] = []
         client = self._client
         if client is not None:
             frames = _attach(client, self.card)
@@ -66,7 +68,14 @@ class Opening:
             self._process, client.process = client.process, None
             client.close()
         found, self._found = self._found, []
-        return found
+        try:
+            for file in files_of(layers_of(self.card)):
+                written.append(made(file))
+        except BaseException:
+            for descriptor in (*found, *written):
+                os.close(descriptor)
+            raise
+        return [*found, *written]
 
     def finish(self) -> Cable:
         """Wait until it is there, and make it a cable.  ConfigError."""
@@ -85,9 +94,12 @@ class Opening:
 def assemble(card: NetConfig, files: Sequence[int], process: subprocess.Popen[bytes] | None = None) -> Cable:
     """A cable of what was opened, which is the cable's from now on; the process, where it is a child of ours."""
     network: NetworkClient | None = None
+    layers = layers_of(card)
+    nr_found = len(files) - len(files_of(layers))
     with ExitStack() as undo:
         for descriptor in files:
             undo.callback(os.close, descriptor)
+        files, written = files[:nr_found], files[nr_found:]
         if card.link_kind == "user":
             control, *files = files
         if card.link_kind in ("user", "bridge"):
@@ -100,10 +112,14 @@ def assemble(card: NetConfig, files: Sequence[int], process: subprocess.Popen[by
         link = port if isinstance(port, Link) else None
         undo.callback(port.close)
         assert card.mac is not None
-        layers = parse_layers(pair_of(word) for word in card.layers)
-        port = build(layers, port, mac=card.mac, addresses=card.ip)
+        port = build(layers, port, mac=card.mac, name=card.name or "card", addresses=card.ip, opened=written)
         undo.pop_all()
         return Cable(port, link, network)
+
+
+def layers_of(card: NetConfig) -> tuple[LayerSpec, ...]:
+    """The layers that it has by its words."""
+    return parse_layers(pair_of(word) for word in card.layers)
 
 
 def pair_of(word: str) -> tuple[str, str]:

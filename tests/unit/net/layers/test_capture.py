@@ -231,8 +231,9 @@ def test_a_reader_that_goes_ends_it(card: Card, layer: Capture) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     layer.start(writer)
-    until(lambda: not layer.capturing)
+    assert not layer.capturing, "even before anything goes by"
     assert card.send(frame(1)) == 1
+    until(lambda: "error" in layer.counts()["capture"])
     assert "pipe" in layer.counts()["capture"]["error"]
 
 
@@ -254,6 +255,19 @@ def test_a_word_captures_where_it_stands(tmp_path: Path) -> None:
     card.close()
     stack.close()
     assert packets(tmp_path / "x.pcapng") == packets(tmp_path / "y.pcapng") == [frame(1)]
+
+
+def test_files_may_be_opened_by_somebody_else(tmp_path: Path) -> None:
+    specs = parse_layers([("capture", "/nowhere/x"), ("capture", "/nowhere/y:snaplen=64")])
+    opened = [os.open(tmp_path / name, os.O_RDWR | os.O_CREAT) for name in ("x", "y")]
+    stack = build(specs, Behind(), mac=MAC, opened=opened)
+    card = Card(stack)
+    card.send(frame(1))
+    card.close()
+    stack.close()
+    assert packets(tmp_path / "x") == [frame(1)] and packets(tmp_path / "y") == [frame(1)[:64]]
+    with pytest.raises(ConfigError, match="cannot capture into /nowhere/y: No such file or directory"):
+        build(specs, Behind(), mac=MAC)
 
 
 @settings(max_examples=40, deadline=None)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -15,12 +16,14 @@ from xenia.guests import embedded
 from xenia.shutdown import Reason
 from xenia.toolstack.config.disk import DiskConfig, parse_disk
 from xenia.toolstack.config.machine import MIB, MachineConfig
+from xenia.toolstack.config.net import parse_card
 from xenia.toolstack.guest.build import Build, Rebuild
 from xenia.toolstack.guest.guest import Guest
 from xenia.toolstack.guest.state import State
 from xenia.toolstack.guest.verbs import (
     REMOTE,
     AttachDevice,
+    CaptureCard,
     Destroy,
     DetachDevice,
     Dmesg,
@@ -49,6 +52,8 @@ def verb_of(kind: type[Verb[Any]]) -> Verb[Any]:
         return AttachDevice(parse_disk("memory:1M"))
     if kind is DetachDevice:
         return DetachDevice("disk", "xvda", LIMIT)
+    if kind is CaptureCard:
+        return CaptureCard("vif0", [os.open(os.devnull, os.O_WRONLY)])
     return ResizeDisk("xvda", 2 * MIB) if kind is ResizeDisk else kind()
 
 
@@ -82,6 +87,7 @@ LEGAL: dict[type[Verb[Any]], dict[State, State | None]] = {
     AttachDevice: {S.BUILT: SAME, S.RUNNING: SAME},
     DetachDevice: {S.BUILT: SAME, S.RUNNING: SAME},
     ResizeDisk: {S.BUILT: SAME, S.RUNNING: SAME},
+    CaptureCard: {S.BUILT: SAME, S.RUNNING: SAME},
     Statistics: dict.fromkeys(S),
     Dmesg: dict.fromkeys(S),
     Destroy: dict.fromkeys(S, S.DESTROYED),
@@ -96,7 +102,8 @@ NOTHING_THERE: dict[tuple[type[Verb[Any]], State], str] = {  # legal, and there 
 @pytest.mark.parametrize("state", S, ids=lambda state: state.value)
 @pytest.mark.parametrize("kind", LEGAL, ids=lambda kind: kind.__name__)
 def test_a_verb_is_done_where_it_is_legal_and_refused_elsewhere(kind: type[Verb[Any]], state: State) -> None:
-    guest = Guest(configuration("memory:1M"))
+    config = replace(configuration("memory:1M"), cards=(parse_card("null").for_guest("guest", 0),))
+    guest = Guest(config)
     try:
         bring(guest, state)
         verb = verb_of(kind)
@@ -131,7 +138,8 @@ def test_the_table_has_every_verb() -> None:
 @pytest.mark.parametrize("kind", REMOTE, ids=lambda kind: kind.__name__)
 def test_a_verb_over_the_control_socket_is_the_same_at_the_other_end(kind: type[Any]) -> None:
     verb = verb_of(kind)
-    read = kind.readers()[verb.word]({**verb.request(), "descriptors": []})  # type: ignore[attr-defined]
+    descriptors = list(verb.descriptors)  # type: ignore[attr-defined]
+    read = kind.readers()[verb.word]({**verb.request(), "descriptors": descriptors})  # type: ignore[attr-defined]
     assert read.request() == verb.request() and read.word == verb.word  # type: ignore[attr-defined]
 
 
