@@ -16,6 +16,7 @@ from xenia.errors import ConfigError
 from xenia.net import interfaces, passt, sockets, vxlan
 from xenia.net.packet import PacketLink
 from xenia.net.port import Port
+from xenia.net.reconnecting import ReconnectingLink
 from xenia.net.stream import StreamLink
 from xenia.net.tunnel import TunnelLink
 
@@ -102,7 +103,7 @@ def _make_socket(spec: LinkSpec, descriptors: Sequence[int]) -> Port:
     vnet = spec.flag("vnet")
     if sockets.listens(spec.name):
         return StreamLink(listener=descriptors[0], vnet=vnet)
-    return StreamLink(descriptors[0], vnet=vnet)
+    return ReconnectingLink(descriptors[0], spec.name, vnet=vnet)
 
 
 def _open_passt(spec: LinkSpec) -> OpenedLink:

@@ -6,6 +6,7 @@ import os
 import socket
 import stat
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from xenia.errors import ConfigError
-from xenia.net import passt, sockets
+from xenia.net import passt, reconnecting, sockets
+from xenia.net.link import Link
 from xenia.net.links import KINDS, LinkSpec, make_link, open_link, parse_link
 from xenia.net.thread import LinkThread
 from xenia.testing.net import Card
@@ -59,6 +61,50 @@ def test_two_links_meet_at_a_path(plug: Plug, tmp_path: Path, options: tuple[str
     assert one.wait() == [sent]
     assert one.send(sent) == 1
     assert other.wait() == [sent]
+
+
+def test_a_link_connects_again_as_soon_as_somebody_listens(plug: Plug, tmp_path: Path) -> None:
+    path = tmp_path / "link"
+
+    def listen() -> socket.socket:
+        path.unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(path))
+        listener.listen()
+        listener.settimeout(10)
+        return listener
+
+    with listen() as first:
+        card = plug(f"socket={path}")
+        first.accept()[0].close()
+    with listen() as second, second.accept()[0] as peer:
+        peer.sendall(len(FRAME).to_bytes(4, "big") + FRAME)
+        assert card.wait() == [Packet(FRAME)]
+
+
+def test_a_closed_link_connects_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconnecting, "FIRST_WAIT", 60.0)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{tmp_path}/link")
+        listener.listen()
+        opened = open_link(parse_link(f"socket={tmp_path}/link"))
+        link = make_link(opened.spec, opened.descriptors)
+        assert isinstance(link, Link)
+        changed = threading.Event()
+        link.on_carrier(lambda _: changed.set())
+        thread = LinkThread()
+        thread.add(link)
+        listener.accept()[0].close()
+        assert changed.wait(10)
+        link.close()
+        thread.close()
+        for other in threading.enumerate():
+            if other.name == "link again":
+                other.join(10)
+                assert not other.is_alive()
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "", "[::1]"])

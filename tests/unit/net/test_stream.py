@@ -13,6 +13,7 @@ import pytest
 
 from xenia.net.stream import StreamLink
 from xenia.net.thread import LinkThread
+from xenia.testing.flood import Flood
 from xenia.testing.net import Card
 from xenia.testing.packet import Packet
 from xenia.testing.segments import segmented
@@ -236,6 +237,23 @@ def test_a_peer_that_goes_takes_the_carrier_along_and_what_is_sent_is_dropped(
     assert ours.card.send(SMALL, SMALL) == 2
     assert ours.link.statistics["dropped"] == 2
     assert ours.link.reason in ("the peer closed the connection", "the connection broke: Connection reset by peer")
+
+
+@pytest.mark.parametrize("vnet", [False, True])
+def test_a_million_frames_cross_in_their_order(vnet: bool) -> None:
+    ends = socket.socketpair()
+    one, other = (StreamLink(end.detach(), vnet=vnet) for end in ends)
+    with ExitStack() as stack:
+        thread = LinkThread()
+        stack.callback(thread.close)
+        for link in (one, other):
+            stack.callback(link.close)
+            thread.add(link)
+        flood = Flood(one, other)
+        stack.callback(flood.close)
+        flood.send(1_000_000, 60)
+        assert flood.wrong == 0
+    assert one.statistics["sent"] == other.statistics["received"] == 1_000_000
 
 
 def test_a_link_goes_on_over_another_socket(serve: Serve, ends: tuple[int, socket.socket]) -> None:
