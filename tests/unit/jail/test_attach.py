@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -60,6 +62,18 @@ class Jailed:
             cwd=self._environment["XDG_RUNTIME_DIR"],
         )  # fmt: skip
         return ended.stdout + ended.stderr
+
+    def interrupt(self, *arguments: str, once: Path) -> tuple[int, str]:
+        """How a command of ours ends at a Ctrl-C, once that file has bytes."""
+        command = subprocess.Popen(
+            [*XENIA, *arguments], stderr=subprocess.PIPE, text=True, env=self._environment,
+            cwd=self._environment["XDG_RUNTIME_DIR"],
+        )  # fmt: skip
+        while command.poll() is None and not (once.exists() and once.stat().st_size):
+            time.sleep(0.01)
+        command.send_signal(signal.SIGINT)
+        said = command.communicate(timeout=60)[1]
+        return command.returncode, said
 
     def end(self) -> int:
         self.type(b"halt\r")

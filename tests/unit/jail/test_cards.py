@@ -85,3 +85,16 @@ def test_a_guest_has_so_many_cards_and_no_more(tmp_path: Path) -> None:
     jailed = Jailed(tmp_path, *["--net", "null"] * 8)
     assert "a guest has 8 network cards at the most" in jailed.ask("net", "attach", "guest", "null")
     assert jailed.end() == 0
+
+
+@needs_guest
+def test_what_passes_a_card_is_captured_into_a_file(guest: Jailed, peer: socket.socket, tmp_path: Path) -> None:
+    guest.ask("net", "attach", "guest", "null")
+    assert "'one' is no count" in guest.ask("net", "capture", "guest", "--count", "one")
+    for _ in range(2):  # who has enough leaves it as it was
+        ended = guest.interrupt("net", "capture", "vif1.0", "-o", "x.pcapng", once=tmp_path / "x.pcapng")
+        assert ended == (0, "xenia: 0 frames\n")
+        assert (tmp_path / "x.pcapng").read_bytes()[:4] == b"\n\r\r\n"
+        (tmp_path / "x.pcapng").unlink()
+    guest.ask("net", "attach", "guest", "null")
+    assert "more than one card is 'guest'" in guest.ask("net", "capture", "guest", "-o", "x.pcapng")

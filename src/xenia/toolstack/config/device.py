@@ -61,7 +61,8 @@ class DeviceConfig(ABC):
         return self
 
     def among(self, ask: Callable[[], Mapping[str, Any]]) -> Self:
-        """The same for one guest that runs, where that makes a difference: `ask` gives its statistics."""
+        """The same for one guest, where that makes a difference.  `ask` gives its statistics, and by `macs` addresses
+        that others have."""
         return self
 
     @contextmanager

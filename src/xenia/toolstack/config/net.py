@@ -122,12 +122,12 @@ class NetConfig(DeviceConfig):
         return replace(self, link=f"socket={listens}{folder / place}")
 
     def among(self, ask: Callable[[], Mapping[str, Any]]) -> Self:
-        """The same for that guest, beside the cards that it has."""
+        """The same for that guest, beside the cards that it and its neighbours have."""
         guest = ask()
         cards = guest.get("cards", [])
         numbers = {card["number"] for card in cards}
         number = self.number if self.number is not None else min(set(range(len(numbers) + 1)) - numbers)
-        return self.for_guest(guest["name"], number, [card["mac"] for card in cards])
+        return self.for_guest(guest["name"], number, [*(card["mac"] for card in cards), *guest.get("macs", [])])
 
     def check(self) -> None:
         """ConfigError where words that come from anywhere describe no card."""
@@ -169,7 +169,9 @@ class NetConfig(DeviceConfig):
         """The same as the card of that guest, with a MAC: the one that comes of its name, or another where one of those
         taken is it."""
         place = "" if self.link_kind in ("user", "bridge", "network") else self.link
-        mac = self.mac if self.mac is not None else stable_mac(guest, number, place, taken)
+        mac = self.mac
+        if mac is None or (mac in taken and mac == stable_mac(guest, number, place)):
+            mac = stable_mac(guest, number, place, taken)
         return replace(self, guest=guest, number=number, mac=mac)
 
 

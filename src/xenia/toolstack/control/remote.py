@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -83,18 +84,23 @@ def capturing(what: str) -> Iterator[int]:
     ConfigError where there is none, or more than one.
     """
     source, target = os.pipe2(os.O_CLOEXEC)
+    end: Callable[[], object] | None = None
     try:
         try:
             card = _card(what)
-            if card is not None:
-                call(str(card["pid"]), CaptureCard(card["name"], [target]))
+            if card is None:
+                end = named.capture(what, target)
             else:
-                named.capture(what, target)
+                call(str(card["pid"]), CaptureCard(card["name"], [target]))
+                end = partial(call, str(card["pid"]), CaptureCard(card["name"], []))
         finally:
             os.close(target)
         yield source
     finally:
         os.close(source)
+        with suppress(ConfigError):  # who has ended writes no more
+            if end is not None:
+                end()
 
 
 def _card(what: str) -> dict[str, Any] | None:

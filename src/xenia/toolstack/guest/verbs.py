@@ -23,7 +23,6 @@ from xenia.toolstack.guest.state import State
 from xenia.toolstack.releases import Releases
 
 if TYPE_CHECKING:
-    from xenia.toolstack.devices.vif import NetworkCard
     from xenia.toolstack.guest.guest import Guest
 
 R = TypeVar("R")
@@ -369,29 +368,39 @@ class ResizeDisk(RemoteVerb[int]):
 
 
 @dataclass(frozen=True)
-class CaptureCard(RemoteVerb[None]):
-    """Write what passes a network card, as pcapng, to `into`, the only one of its descriptors, until nobody reads it.
+class CaptureCard(RemoteVerb[str]):
+    """Write what passes a network card into a pipe, as pcapng, until nobody reads it any more or the card is gone.
 
-    Legal when built or running.  ConfigError where somebody does so already.
+    pipe    its end to write to; none: write no more
+
+    Legal when built or running.  Returns the card's name.  ConfigError where somebody looks at it already.
     """
 
     card: str
-    into: list[int]
+    pipe: list[int]
 
     legal = frozenset({State.BUILT, State.RUNNING})
-    name = "capture at a network card of"
+    name = "look at the network of"
     word = "network-capture"
 
-    def begin(self, guest: Guest) -> Callable[[], None]:
-        card: NetworkCard = guest.device("vif", self.card)  # type: ignore[assignment]  # as the row of that kind has them
-        return lambda: card.cable.capture(self.into.pop(), card.name)
+    def begin(self, guest: Guest) -> Callable[[], str]:
+        return partial(self._capture, guest)
+
+    def _capture(self, guest: Guest) -> str:
+        card = guest.card(self.card)
+        if self.pipe:
+            card.cable.capture(self.pipe[0])
+            self.pipe.clear()
+        else:
+            card.cable.end_capture()
+        return card.name
 
     def request(self) -> dict[str, Any]:
         return {"name": self.card}
 
     @property
     def descriptors(self) -> Sequence[int]:
-        return self.into
+        return self.pipe
 
     @classmethod
     def readers(cls) -> dict[str, Callable[[Request], Self]]:
@@ -399,15 +408,13 @@ class CaptureCard(RemoteVerb[None]):
 
     @classmethod
     def _read(cls, request: Request) -> Self:
-        descriptors = argument(request, "descriptors", list)
-        if len(descriptors) != 1:
-            raise ConfigError("the request has not one descriptor to capture into")
+        descriptors = request.get("descriptors", [])
+        if len(descriptors) > 1:
+            raise ConfigError("the request comes with more than one pipe to write to")
         return cls(argument(request, "name", str), descriptors)
 
 
-REMOTE: tuple[type[RemoteVerb[Any]], ...] = (
-    Statistics, Dmesg, AttachDevice, DetachDevice, ResizeDisk, CaptureCard
-)  # fmt: skip
+REMOTE: tuple[type[RemoteVerb[Any]], ...] = (Statistics, Dmesg, AttachDevice, DetachDevice, ResizeDisk, CaptureCard)
 
 
 def argument(request: Request, name: str, kind: type[T]) -> T:

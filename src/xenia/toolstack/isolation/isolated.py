@@ -258,7 +258,7 @@ class IsolatedDomain(Domain):
         """Plug a device in.  What it stands on is opened here."""
         if behind is not None:
             raise ConfigError("a machine in a process of its own has the devices opened that it is to have")
-        with config.opened() as (config, files):
+        with config.among(lambda: self.statistics).opened() as (config, files):
             name = self._remote.call(
                 "attach", [descriptor for _, descriptor in files], domid=self._domid, kind=config.kind,
                 config=config.as_dict(), names=[path for path, _ in files],

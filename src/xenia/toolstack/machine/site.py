@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import suppress
+from typing import Any
 
 from xenia.abi.blkif import BLKIF_SECTOR_SIZE
 from xenia.errors import ConfigError
@@ -15,9 +16,10 @@ from xenia.toolstack.config.device import Backing, DeviceConfig
 from xenia.toolstack.config.disk import DiskConfig
 from xenia.toolstack.devices.device import Device, DeviceState, Served
 from xenia.toolstack.devices.disk import Disk
-from xenia.toolstack.devices.kinds import KINDS
+from xenia.toolstack.devices.kinds import KINDS, listed
 from xenia.toolstack.devices.served_disk import ServedDisk, ServedDiskConfig
 from xenia.toolstack.devices.served_vif import ServedVif, ServedVifConfig
+from xenia.toolstack.devices.vif import NetworkCard
 from xenia.toolstack.machine.house import House
 from xenia.xenstore.client import Client
 
@@ -67,6 +69,8 @@ class DomainSite(ABC):
 
         ConfigError when that cannot be opened, or its name is taken.
         """
+        if behind is None:
+            config = config.among(self._about)
         opened = config.open() if behind is None else behind
         try:
             device = KINDS[config.kind].functions.plug(self, config, opened)
@@ -77,6 +81,11 @@ class DomainSite(ABC):
             raise
         self.devices.append(device)
         return device
+
+    def _about(self) -> dict[str, Any]:
+        """What a device's configuration may depend on (DeviceConfig.among)."""
+        macs = [device.mac for device in self.neighbours if isinstance(device, NetworkCard) and not device.removed]
+        return {"name": self.name, "macs": macs, **listed(self.devices)}
 
     def resume_device(self, state: DeviceState, behind: Backing) -> Device:
         """Go on with a device that another domain had (`Device.suspend`), on what it stood on, which stays the caller's

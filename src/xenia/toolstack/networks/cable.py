@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
 from xenia.net.layers.capture import Capture
 from xenia.net.layers.stack import counts_of
 from xenia.net.link import Link
-from xenia.net.port import Port
 from xenia.net.service.client import NetworkClient
 from xenia.net.thread import LinkThread
 from xenia.toolstack.releases import Releases
@@ -22,7 +20,7 @@ class Cable:
     network     the process behind it, where that is the cable's own and ends with it
     """
 
-    def __init__(self, port: Port, link: Link | None = None, network: NetworkClient | None = None) -> None:
+    def __init__(self, port: Capture, link: Link | None = None, network: NetworkClient | None = None) -> None:
         """link   what frames come from, where a thread has to wait for them"""
         self.port = port
         self.network = network
@@ -53,16 +51,14 @@ class Cable:
         if on_carrier is not None:
             on_carrier(up)
 
-    def capture(self, descriptor: int, name: str) -> None:
+    def capture(self, descriptor: int) -> None:
         """Write what passes the card there, as pcapng, until nobody reads it.  The descriptor is the cable's from now
-        on.  ConfigError where it is captured already."""
-        top = self.port
-        assert isinstance(top, Capture)
-        try:
-            top.start(descriptor, name=name)
-        except BaseException:
-            os.close(descriptor)
-            raise
+        on; ConfigError, and it is the caller's still, where somebody does so already."""
+        self.port.start(descriptor)
+
+    def end_capture(self) -> None:
+        """Write no more.  Again does nothing."""
+        self.port.stop()
 
     @property
     def layers(self) -> list[dict[str, Any]]:

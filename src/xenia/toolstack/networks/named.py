@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -102,8 +102,9 @@ def forward(name: str, wanted: Forward, *, to: str | None = None, remove: bool =
         return dict(client.forward(wanted.port, to_port=wanted.to, **about, **guest))
 
 
-def capture(what: str, pipe: int) -> None:
-    """Write what passes a port of a network into a pipe, as pcapng, until nobody reads it any more.
+def capture(what: str, pipe: int) -> Callable[[], object]:
+    """Write what passes a port of a network into a pipe, as pcapng, until nobody reads it any more, or what is returned
+    is called.
 
     what   NETWORK/PORT, its number or who is at it; or the network, where one guest is on it
     """
@@ -118,9 +119,16 @@ def capture(what: str, pipe: int) -> None:
         if len(found) != 1:
             known = ", ".join(f"{name}/{port['port']} ({port['name']})" for port in ports) or "none is there"
             raise ConfigError(f"'{what}' is not one port: {known}")
-        client.ask("capture", [pipe], port=found[0]["port"])
-    finally:
+        answer, _ = client.ask("capture", [pipe], port=found[0]["port"])
+    except BaseException:
         client.close()
+        raise
+
+    def end() -> None:
+        with closing(client):
+            client.ask("uncapture", **(answer or {}))
+
+    return end
 
 
 @contextmanager

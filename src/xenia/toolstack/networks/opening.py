@@ -17,6 +17,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from xenia.errors import ConfigError
+from xenia.net.layers.capture import Capture
 from xenia.net.layers.stack import build, made
 from xenia.net.layers.words import LayerSpec, files_of, parse_layers
 from xenia.net.link import Link
@@ -24,6 +25,7 @@ from xenia.net.links import make_link, open_link, parse_link
 from xenia.net.port import Port
 from xenia.net.service.client import NetworkClient, NetworkConfig, start_network
 from xenia.net.stream import StreamLink
+from xenia.toolstack.config.mac import stable_mac
 from xenia.toolstack.config.net import NetConfig
 from xenia.toolstack.networks import registry
 from xenia.toolstack.networks.cable import Cable
@@ -43,23 +45,27 @@ class Opening:
         self._client: NetworkClient | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._found: list[int] = []
-        match card.link_kind:
-            case "user":
-                self._client = _start(card, libraries(Cache(), progress))
-            case "bridge":
-                self._found = [_attach_to(card)]
-            case _:
-                opened = open_link(parse_link(card.link, card.options, card.mtu))
-                self._found = list(opened.descriptors)
-                self.card = replace(card, mtu=opened.spec.mtu, mac=opened.spec.mac or card.mac)
+        self._written: list[int] = []
+        try:
+            self._written = [made(file) for file in files_of(layers_of(card))]
+            match card.link_kind:
+                case "user":
+                    self._client = _start(card, libraries(Cache(), progress))
+                case "bridge":
+                    self._attach_to(registry.find(card.link_name))
+                case _:
+                    opened = open_link(parse_link(card.link, card.options, card.mtu))
+                    self._found = list(opened.descriptors)
+                    self.card = replace(card, mtu=opened.spec.mtu, mac=opened.spec.mac or card.mac)
+        except BaseException:
+            self.close()
+            raise
 
     def files(self) -> list[int]:
-        """Wait until it is there; its descriptors, and those of the files that its layers write, which are the
-        caller's.  ConfigError.
+        """Wait until it is there; its descriptors, which are the caller's.  ConfigError.
 
         A network of the guest's own lives on as long as the first is open.
         """
-        written: list[int] = []
         client = self._client
         if client is not None:
             frames = _attach(client, self.card)
@@ -67,15 +73,8 @@ class Opening:
             self._client = None
             self._process, client.process = client.process, None
             client.close()
-        found, self._found = self._found, []
-        try:
-            for file in files_of(layers_of(self.card)):
-                written.append(made(file))
-        except BaseException:
-            for descriptor in (*found, *written):
-                os.close(descriptor)
-            raise
-        return [*found, *written]
+        found, self._found, self._written = [*self._found, *self._written], [], []
+        return found
 
     def finish(self) -> Cable:
         """Wait until it is there, and make it a cable.  ConfigError."""
@@ -87,18 +86,32 @@ class Opening:
         client, self._client = self._client, None
         if client is not None:
             client.close()
-        while self._found:
-            os.close(self._found.pop())
+        for descriptor in (*self._found, *self._written):
+            os.close(descriptor)
+        self._found, self._written = [], []
+
+    def _attach_to(self, client: NetworkClient) -> None:
+        """Take a port of a network that runs.  Of two guests of one name there the later one has another MAC."""
+        card = self.card
+        assert card.guest is not None and card.number is not None
+        try:
+            taken = {port.get("mac") for port in client.show()["ports"]}
+            if card.mac in taken and card.mac == stable_mac(card.guest, card.number):
+                self.card = replace(card, mac=stable_mac(card.guest, card.number, taken=taken))
+            self._found = [_attach(client, self.card)]
+        finally:
+            client.close()
 
 
 def assemble(card: NetConfig, files: Sequence[int], process: subprocess.Popen[bytes] | None = None) -> Cable:
     """A cable of what was opened, which is the cable's from now on; the process, where it is a child of ours."""
     network: NetworkClient | None = None
     layers = layers_of(card)
-    nr_found = len(files) - len(files_of(layers))
+    assert card.mac is not None
     with ExitStack() as undo:
         for descriptor in files:
             undo.callback(os.close, descriptor)
+        nr_found = len(files) - len(files_of(layers))
         files, written = files[:nr_found], files[nr_found:]
         if card.link_kind == "user":
             control, *files = files
@@ -109,16 +122,26 @@ def assemble(card: NetConfig, files: Sequence[int], process: subprocess.Popen[by
         if card.link_kind == "user":
             network = NetworkClient(socket.socket(fileno=control), process)
         undo.pop_all()
-        link = port if isinstance(port, Link) else None
         undo.callback(port.close)
-        assert card.mac is not None
-        port = build(layers, port, mac=card.mac, name=card.name or "card", addresses=card.ip, opened=written)
+        for descriptor in written:
+            undo.callback(os.close, descriptor)
+        stack = stacked(card, port, written)
         undo.pop_all()
-        return Cable(port, link, network)
+        return Cable(stack, port if isinstance(port, Link) else None, network)
+
+
+def stacked(card: NetConfig, port: Port, written: Sequence[int] = ()) -> Capture:
+    """The card's layers over that port, which is theirs to close from now on.
+
+    written   descriptors of the files that they write to
+    """
+    assert card.mac is not None
+    name = f"{card.guest or 'guest'} {card.name or f'vif{card.number}'}"
+    return build(layers_of(card), port, mac=card.mac, name=name, addresses=card.ip, opened=written)
 
 
 def layers_of(card: NetConfig) -> tuple[LayerSpec, ...]:
-    """The layers that it has by its words."""
+    """What its words for layers mean."""
     return parse_layers(pair_of(word) for word in card.layers)
 
 
@@ -145,15 +168,6 @@ def _start(card: NetConfig, slirp: tuple[str, ...]) -> NetworkClient:
         return start_network(config)  # one that nobody can ask is a network all the same
     with listener:
         return start_network(config, listener)
-
-
-def _attach_to(card: NetConfig) -> int:
-    """A port of a network that runs."""
-    client = registry.find(card.link_name)
-    try:
-        return _attach(client, card)
-    finally:
-        client.close()
 
 
 def _attach(client: NetworkClient, card: NetConfig) -> int:

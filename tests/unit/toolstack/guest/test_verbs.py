@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -41,7 +41,8 @@ MEMORY = 8 * MIB
 
 
 def configuration(*disks: str) -> MachineConfig:
-    return MachineConfig(kernel="demo", memory=MEMORY, disks=tuple(map(parse_disk, disks)))
+    cards = (parse_card("null").for_guest("guest", 0),)
+    return MachineConfig(kernel="demo", memory=MEMORY, disks=tuple(map(parse_disk, disks)), cards=cards)
 
 
 def verb_of(kind: type[Verb[Any]]) -> Verb[Any]:
@@ -102,8 +103,7 @@ NOTHING_THERE: dict[tuple[type[Verb[Any]], State], str] = {  # legal, and there 
 @pytest.mark.parametrize("state", S, ids=lambda state: state.value)
 @pytest.mark.parametrize("kind", LEGAL, ids=lambda kind: kind.__name__)
 def test_a_verb_is_done_where_it_is_legal_and_refused_elsewhere(kind: type[Verb[Any]], state: State) -> None:
-    config = replace(configuration("memory:1M"), cards=(parse_card("null").for_guest("guest", 0),))
-    guest = Guest(config)
+    guest = Guest(configuration("memory:1M"))
     try:
         bring(guest, state)
         verb = verb_of(kind)
@@ -138,8 +138,7 @@ def test_the_table_has_every_verb() -> None:
 @pytest.mark.parametrize("kind", REMOTE, ids=lambda kind: kind.__name__)
 def test_a_verb_over_the_control_socket_is_the_same_at_the_other_end(kind: type[Any]) -> None:
     verb = verb_of(kind)
-    descriptors = list(verb.descriptors)  # type: ignore[attr-defined]
-    read = kind.readers()[verb.word]({**verb.request(), "descriptors": descriptors})  # type: ignore[attr-defined]
+    read = kind.readers()[verb.word]({**verb.request(), "descriptors": list(verb.descriptors)})  # type: ignore[attr-defined]
     assert read.request() == verb.request() and read.word == verb.word  # type: ignore[attr-defined]
 
 

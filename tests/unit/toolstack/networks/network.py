@@ -75,6 +75,8 @@ class Network:
                 return {"answer": {"name": self.name, "ports": self.ports, "forwards": [], "leases": []}}
             case _ if self.refuses:
                 return {"error": self.refuses}
+            case "capture":
+                return {"answer": {"capture": 7}}
             case "forward":
                 return {"answer": {"to": "10.0.2.15", **{k: v for k, v in request.items() if k != "verb"}}}
             case _:

@@ -116,8 +116,10 @@ def test_a_port_is_captured_by_its_number_or_by_who_is_at_it(tmp_path: Path) -> 
     other = {**GUEST, "port": 3, "name": "db"}
     with Network("lan", [UPLINK, GUEST, other]) as network, open(tmp_path / "x", "wb") as file:
         for what in ("lan/2", "lan/web"):
-            named.capture(what, file.fileno())
+            end = named.capture(what, file.fileno())
             assert network.asked[-1] == {"verb": "capture", "port": 2}
+            end()
+            assert network.asked[-1] == {"verb": "uncapture", "capture": 7}
         with pytest.raises(ConfigError, match=r"'lan' is not one port: lan/2 \(web\), lan/3 \(db\)"):
             named.capture("lan", file.fileno())
     with pytest.raises(ConfigError, match=r"'vif9\.0' is no card of a guest that runs, and no network 'vif9\.0'"):
