@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from tests.peers.namespaces import Host
+from tests.peers.ours import Ours
 from xenia.net.link import Link
 from xenia.net.links import OpenedLink, make_link, open_link, parse_link
 from xenia.net.thread import LinkThread
@@ -57,6 +58,12 @@ class Lab:
         self._stack.callback(card.close)
         self._thread.add(link)
         return card
+
+    def guest(self, host: Host, script: str, *nets: str) -> Ours:
+        """A guest of ours on that host."""
+        guest = Ours(script, *nets, within=host.within)
+        self._stack.callback(guest.close)
+        return guest
 
     def tap(self, address: str, mac: str | None = None) -> tuple[Host, Link]:
         """A host with a TAP of that address, and the link to it."""

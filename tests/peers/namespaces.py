@@ -43,11 +43,16 @@ class Host:
         """Of a process within."""
         return self._process.pid
 
+    @property
+    def within(self) -> list[str]:
+        """What to write before a command that is to run within."""
+        return ["nsenter", "-t", str(self.pid), "-n"]
+
     def run(self, *commands: str) -> str:
         """Run them within; what they say."""
         return "".join(
             subprocess.run(
-                ["nsenter", "-t", str(self.pid), "-n", "sh", "-ec", command],
+                [*self.within, "sh", "-ec", command],
                 check=True, stdout=subprocess.PIPE, text=True, timeout=30,
             ).stdout
             for command in commands

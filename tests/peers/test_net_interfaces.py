@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.peers.lab import Lab, a_lab, per_frame
-from tests.peers.namespaces import Host, exchange
+from tests.peers.namespaces import End, Host, exchange
 from xenia.errors import ConfigError
 
 pytestmark = [
@@ -119,6 +119,40 @@ def test_a_macvtap_is_on_the_interfaces_network(lab: Lab) -> None:
     exchange(guest, far, "10.1.0.1", 20 * MB)
 
 
+# Gives back what it is sent, on whatever card.
+ECHO = """
+for card in eth0/10.1.0.2 eth1/10.2.0.2 eth2/10.3.0.2; do
+    ip addr add ${card#*/}/24 dev ${card%/*}; ip link set ${card%/*} up
+done
+nc -ll -p 4000 -e cat &
+until netstat -lnt | grep -q :4000; do sleep 0.1; done
+echo serving; sleep 1000
+"""
+
+
+def test_a_jailed_guest_has_cards_on_a_tap_an_interface_and_a_tunnel(lab: Lab) -> None:
+    near, far = veth(lab)
+    near.run(
+        "ip tuntap add tap0 mode tap && ip addr add 10.1.0.1/24 dev tap0 && ip link set tap0 up",
+        "ip addr add 192.168.7.1/24 dev v0",
+    )
+    far.sum_by_itself("v1")  # or veth would leave the sums within a datagram to whoever opens it
+    far.run(
+        "ip addr add 10.2.0.1/24 dev v1 && ip addr add 192.168.7.2/24 dev v1",
+        "ip link add vx0 type vxlan id 7 local 192.168.7.2 remote 192.168.7.1 dstport 4789",
+        "ip addr add 10.3.0.1/24 dev vx0 && ip link set vx0 up",
+    )
+    guest = lab.guest(near, ECHO, "tap=tap0", "nic=v0", "vxlan=192.168.7.2,vni=7")
+    guest.wait_for(b"serving")
+    for host, address in ((near, "10.1.0.2"), (far, "10.2.0.2"), (far, "10.3.0.2")):
+        with host.entered():
+            connection = socket.create_connection((address, 4000), timeout=60)
+        with connection:
+            end = End(connection, 20 * MB)
+            end.join(120)
+        assert end.received == end.sent
+
+
 def as_nobody(host: Host, words: str, tmp_path: Path) -> str:
     """What somebody without rights is told who opens that link there; /dev/net/tun is everybody's, as it usually is."""
     script = tmp_path / "open.sh"
@@ -126,7 +160,7 @@ def as_nobody(host: Host, words: str, tmp_path: Path) -> str:
         "mount -t tmpfs none $1 && mknod $1/tun c 10 200 && chmod 666 $1/tun && mount --bind $1/tun /dev/net/tun\n"
         f"exec setpriv --reuid 65534 --clear-groups --no-new-privs {sys.executable} -c '{OPEN}' {words}\n"
     )
-    command = ["nsenter", "-t", str(host.pid), "-n", "unshare", "--mount", "sh", "-e", str(script), str(tmp_path)]
+    command = [*host.within, "unshare", "--mount", "sh", "-e", str(script), str(tmp_path)]
     told = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     if "mount:" in told.stderr or "mknod:" in told.stderr:
         pytest.skip(f"this host gives us no device for TAPs: {told.stderr.strip()}")

@@ -6,12 +6,9 @@ Each side sends 100 MB and takes as much at the same time; the MD5 sum of what c
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.peers.namespaces import End
+from tests.peers.ours import Ours
 from tests.peers.qemu import MISSING, QEMU, QemuGuest
 
 pytestmark = pytest.mark.peer
@@ -86,29 +84,6 @@ def address(last: int) -> str:
     return f"\nip link set eth0 up; ip addr add 10.1.0.{last}/24 dev eth0\n"
 
 
-class Ours:
-    """A guest of ours in its jail, as the command runs it."""
-
-    def __init__(self, net: str, script: str) -> None:
-        command = [sys.executable, "-m", "xenia", "run", "--memory", "192M", "--net", net, "--", "sh", "-c", script]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE)
-        self.output = b""
-
-    def wait_for(self, word: bytes) -> bytes:
-        """All that it has written as soon as that is in it."""
-        assert self.process.stdout is not None
-        while word not in self.output:
-            data = os.read(self.process.stdout.fileno(), 65536)
-            assert data, self.output
-            self.output += data
-        return self.output
-
-    def close(self) -> None:
-        """Let it end."""
-        self.process.kill()
-        self.process.communicate()
-
-
 @pytest.fixture
 def closing() -> Iterator[ExitStack]:
     """What ends with the test."""
@@ -119,7 +94,7 @@ def closing() -> Iterator[ExitStack]:
 @pytest.mark.skipif(MISSING, reason=f"{QEMU} is not installed")
 def test_a_guest_of_qemus_and_one_of_ours_exchange_100_mb_both_ways(closing: ExitStack, tmp_path: Path) -> None:
     link = tmp_path / "link"
-    guest = Ours(f"socket=listen:{link}", "first=1000000" + address(2) + CLIENT)
+    guest = Ours("first=1000000" + address(2) + CLIENT, f"socket=listen:{link}")
     closing.callback(guest.close)
     while not link.is_socket():
         assert guest.process.poll() is None
@@ -133,7 +108,7 @@ def test_a_guest_of_qemus_and_one_of_ours_exchange_100_mb_both_ways(closing: Exi
 def test_a_guest_behind_passt_exchanges_100_mb_both_ways_through_ports_that_lead_to_it(closing: ExitStack) -> None:
     ports = [unused_port(), unused_port()]
     forwards = ",".join(f"forward=tcp:127.0.0.1:{port}:{to}" for port, to in zip(ports, (5000, 5001), strict=True))
-    guest = Ours(f"passt,{forwards}", "first=1" + LEASE + SERVER)
+    guest = Ours("first=1" + LEASE + SERVER, f"passt,{forwards}")
     closing.callback(guest.close)
     guest.wait_for(b"serving")
     taking, giving = (socket.create_connection(("127.0.0.1", port), timeout=60) for port in ports)
