@@ -19,7 +19,7 @@ cdef class Queue:
     cdef int wake_fd
     cdef volatile uint8_t closing
     cdef void attach_rings(self, uint32_t tx_answered, uint32_t rx_answered) noexcept nogil
-    cdef let_go(self)
+    cdef release_pages(self)
     cdef void serve_rings(self) noexcept nogil
     cdef void shut(self) noexcept nogil
     cdef void sleep(self, pollfd *waiting) noexcept nogil

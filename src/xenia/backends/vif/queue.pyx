@@ -85,7 +85,7 @@ cdef class Queue:
         self.wake_fd = self.receive.wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
     def __dealloc__(self):
-        self.let_go()
+        self.release_pages()
         if self.wake_fd >= 0:
             close(self.wake_fd)
 
@@ -144,17 +144,18 @@ cdef class Queue:
 
     def close(self) -> None:
         """Rest, and let go of the frontend's pages.  Again does nothing.  Precondition: `serve` has returned."""
+        if not self.has_tx_pages:
+            return
         self.rest()
-        self.let_go()
+        self.transmit.ring.sring = self.receive.ring.sring = NULL
+        self.release_pages()
 
-    cdef let_go(self):
+    cdef release_pages(self):
         if self.has_tx_pages:
             self.has_tx_pages = False
-            self.transmit.ring.sring = NULL
             PyBuffer_Release(&self.tx_pages)
         if self.has_rx_pages:
             self.has_rx_pages = False
-            self.receive.ring.sring = NULL
             PyBuffer_Release(&self.rx_pages)
 
     @property
