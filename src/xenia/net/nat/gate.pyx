@@ -64,7 +64,7 @@ cdef class Gate:
         cdef Verdict verdict
         if headers.flags & (BROKEN | HIDDEN) or headers.nr_tags:
             return DROPPED
-        if not (headers.bytes[0] & 1 or headers.bytes[0] == 0x52 and headers.bytes[1] == 0x55):
+        if not (headers.bytes[0] & 1 or headers.bytes[0] == 0x52 and headers.bytes[1] in (0x55, 0x56)):
             return DROPPED
         if headers.kind == KIND_IPV4:
             verdict = self.judge4(headers, now)

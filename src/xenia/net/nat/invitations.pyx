@@ -6,7 +6,7 @@ needs no such memory: only a SYN begins something.
 
 import os
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint64_t
 from xenia.net.parse cimport Headers, flow_hash
 
 cdef enum:

@@ -48,7 +48,7 @@ class Nat(Port):
         """Have what connects to `host` reach `guest`: an address and a port each.  OSError where it cannot be had."""
         ...
     def unforward(self, protocol: str, host: tuple[str, int]) -> bool:
-        """Have it no more; whether it was."""
+        """Have it no more, nor what is connected by it; whether it was."""
         ...
     def list_flows(self) -> list[dict[str, object]]:
         """The connections that guests have."""

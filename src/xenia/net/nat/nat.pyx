@@ -28,7 +28,8 @@ from xenia.net.nat.slirp cimport (
     configured, library, sockaddr, socklen_t,
 )
 from xenia.net.parse cimport (
-    ETHERTYPE_ARP, ETHERTYPE_IPV4, KIND_IPV4, PROTOCOL_TCP, PROTOCOL_UDP, TCP_SYN, Headers, big16, ip_source, parse_frame,
+    ETHERTYPE_ARP, ETHERTYPE_IPV4, KIND_IPV4, PROTOCOL_TCP, PROTOCOL_UDP, TCP_SYN, Headers, big16, ip_source,
+    parse_frame,
 )
 from xenia.net.port cimport Port
 
@@ -156,17 +157,18 @@ cdef class Nat(Port):
         self.source.wake()
 
     def unforward(self, protocol: str, host: tuple[str, int]) -> bool:
-        """Have it no more; whether it was."""
+        """Have it no more, nor what is connected by it; whether it was."""
         cdef bytes here = socket_address(*host)
         cdef const char *host_bytes = here
         cdef socklen_t host_size = len(here)
-        cdef int failed, flags = HOSTFWD_UDP if protocol == "udp" else 0
+        cdef int ended = 0, flags = HOSTFWD_UDP if protocol == "udp" else 0
         with nogil:
-            lock(&self.lock)
-            failed = library.slirp_remove_hostxfwd(self.slirp, <const sockaddr *>host_bytes, host_size, flags)
+            lock(&self.lock)        # it takes the first socket with this address, which a connection's is too
+            while library.slirp_remove_hostxfwd(self.slirp, <const sockaddr *>host_bytes, host_size, flags) == 0:
+                ended += 1
             unlock(&self.lock)
         self.source.wake()
-        return failed == 0
+        return ended > 0
 
     def list_flows(self) -> list[dict[str, object]]:
         """The connections that guests have."""

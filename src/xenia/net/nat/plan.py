@@ -63,6 +63,13 @@ class Plan:
         return None if self.subnet6 is None else self.subnet6[_NAMESERVER]
 
     @property
+    def macs(self) -> list[str]:
+        """Of the gateway and the name server, which libslirp makes of their addresses."""
+        own = (b"\x52\x55" + address.packed for address in (self.gateway, self.nameserver))
+        own6 = (b"\x52\x56" + it.packed[12:] for it in (self.gateway6, self.nameserver6) if it is not None)
+        return [mac.hex(":") for mac in (*own, *own6)]
+
+    @property
     def guests(self) -> range:
         """Which of the subnet's addresses are guests', by their place in it."""
         first = _FIRST_GUEST if self.subnet.num_addresses >= 32 else _FIRST_OF_FEW

@@ -13,7 +13,11 @@ from typing import Any
 from xenia.errors import ConfigError
 from xenia.jail.kinds import Kind
 from xenia.machine.thread import HostThread
+from xenia.net.bridge import Bridge, Joint
+from xenia.net.layers.capture import Capture
 from xenia.net.layers.guard import Guard
+from xenia.net.link import Link
+from xenia.net.links import LinkSpec, make_link
 from xenia.net.loop import Loop
 from xenia.net.nat import slirp
 from xenia.net.nat.book import AddressBook
@@ -21,25 +25,29 @@ from xenia.net.nat.dns import Waiter
 from xenia.net.nat.nat import Nat
 from xenia.net.nat.plan import Plan
 from xenia.net.nat.servers import Servers
+from xenia.net.port import Port
 from xenia.net.service.backlog import Backlog
 from xenia.net.service.client import NetworkConfig
-from xenia.net.service.joint import Joint
 from xenia.net.stream import StreamLink
 
 _DOMAIN_SOCKET_BYTES = 4 << 20  # of which the host gives an unprivileged user what net.core.wmem_max says
 
 
 @dataclass
-class Card:
-    """A port with a guest's card at it."""
+class Member:
+    """A port of the network with somebody at it: a guest's card, with its MAC and a guard, or a link to elsewhere.
 
-    port: int
+    The bridge's port, a backlog, the guard, a capture and the link are plugged into each other in this order.
+    """
+
+    number: int
     name: str
-    mac: bytes
-    link: StreamLink
-    guard: Guard
+    link: Port
+    capture: Capture
     backlog: Backlog
-    joint: Joint | None = None
+    joint: Joint
+    mac: bytes | None = None
+    guard: Guard | None = None
 
 
 @dataclass(frozen=True)
@@ -64,23 +72,27 @@ class Network:
         """ConfigError where it cannot be had."""
         self._config = config
         self._plan = Plan.read(config.subnet, config.subnet6, config.domain, config.mtu)
-        self._cards: dict[int, Card] = {}
+        self._members: dict[int, Member] = {}
+        self._bridge = Bridge()
         self._forwards: dict[tuple[str, str, int], Forward] = {}
         self._next_port = 1
         self._version: str | None = None
         self.book = AddressBook(self._plan, in_order)
         self.nat: Nat | None = None
+        self._way_out: Joint | None = None
         self.servers: Servers | None = None
         if config.nat:
             self._version = slirp.load(config.libraries)
             self.nat = Nat(self._plan, descriptors, config.flows)
             self.servers = Servers(self._plan, self.book, self.nat, waiter)
+            self._way_out = self._bridge.join(self.nat, "nat", macs=self._plan.macs)
         self._loop = Loop()
         self._thread = HostThread(self._loop.run, "network", Kind.NETWORK)
         self.gone: Callable[[int], object] = lambda port: None
         self.verbs: Mapping[str, Callable[..., Any]] = {
             "hello": self.hello, "attach": self.attach, "detach": self.detach, "show": self.show,
             "forward": self.forward, "unforward": self.unforward, "host": self.host, "unhost": self.unhost,
+            "join": self.join, "capture": self.capture, "uncapture": self.uncapture,
         }  # fmt: skip
 
     def start(self) -> None:
@@ -91,10 +103,12 @@ class Network:
 
     def close(self) -> None:
         """End all of it."""
-        for port in list(self._cards):
+        for port in list(self._members):
             self.detach([], port)
         self._loop.stop()
         self._thread.end()
+        if self._way_out is not None:
+            self._way_out.close()
         if self.nat is not None:
             self.nat.close()
 
@@ -128,33 +142,66 @@ class Network:
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _DOMAIN_SOCKET_BYTES)
             link = StreamLink(ours.detach(), vnet=vnet)
             own = [str(entry.address)] if self.nat is not None else []
-            guard = Guard(link, packed.hex(":"), own, self._reserved, on=not spoof, inward=True)
-            card = Card(port, name, packed, link, guard, Backlog(guard))
-            self._plug_in(card)
+            capture = Capture(link, name, packed.hex(":"))
+            guard = Guard(capture, packed.hex(":"), own, self._reserved, on=not spoof, inward=True)
+            backlog = Backlog(guard)
+            joint = self._bridge.join(backlog, str(port), macs=[] if spoof else [packed.hex(":")], isolated=isolated)
+            self._enter(Member(port, name, link, capture, backlog, joint, packed, guard))
             made.append(theirs.detach())
-        self._cards[port] = card
-        self._next_port += 1
-        link.on_carrier(lambda carries: None if carries else self.gone(port))
-        self._loop.add(link.source)
         plan = self._plan
         return {
             "port": port, "ip": str(entry.address), "gateway": str(plan.gateway), "dns": str(plan.nameserver),
             "domain": plan.domain,
         }  # fmt: skip
 
-    def _plug_in(self, card: Card) -> None:
-        if self.nat is not None and not self._cards:
-            card.joint = Joint(card.backlog, self.nat)
+    def join(self, files: list[int], name: str, link: Mapping[str, Any]) -> dict[str, Any]:
+        """A port for a link to elsewhere."""
+        given = dict(link)
+        try:
+            spec = LinkSpec(**{**given, "options": tuple(given.get("options", ()))})
+            made = make_link(spec, tuple(files))
+        except (TypeError, KeyError, IndexError) as error:
+            raise ConfigError(f"that is no link: {error}") from None
+        files.clear()
+        port = self._next_port
+        capture = Capture(made, name)
+        backlog = Backlog(capture)
+        self._enter(Member(port, name, made, capture, backlog, self._bridge.join(backlog, str(port))))
+        return {"port": port}
+
+    def _enter(self, member: Member) -> None:
+        self._members[member.number] = member
+        self._next_port += 1
+        if isinstance(member.link, Link):
+            if member.mac is not None:
+                member.link.on_carrier(lambda carries: None if carries else self.gone(member.number))
+            self._loop.add(member.link.source)
 
     def detach(self, _: list[int], port: int) -> None:
         """Take a port away."""
-        card = self._cards.pop(port, None)
-        if card is None:
+        member = self._members.pop(port, None)
+        if member is None:
             raise ConfigError(f"the network '{self._config.name}' has no port {port}")
-        if card.joint is not None:
-            card.joint.close()
-        card.backlog.close()
+        member.joint.close()
+        member.backlog.close()
         self.book.leave(port)
+
+    def capture(self, files: list[int], port: int) -> dict[str, Any]:
+        """Write what passes a port into a file."""
+        if len(files) != 1:
+            raise ConfigError("a capture is written into one open file")
+        self._member(port).capture.start(files[0])
+        files.clear()
+        return {"capture": port}
+
+    def uncapture(self, _: list[int], capture: int) -> None:
+        """No more."""
+        self._member(capture).capture.stop()
+
+    def _member(self, port: int) -> Member:
+        if port not in self._members:
+            raise ConfigError(f"the network '{self._config.name}' has no port {port}")
+        return self._members[port]
 
     def forward(
         self, _: list[int], port: int, protocol: str = "tcp", address: str = "127.0.0.1", to: str | None = None,
@@ -197,7 +244,10 @@ class Network:
             "name": self._config.name,
             "hello": self.hello([]),
             "nat": dict(nat.statistics) if nat is not None else {},
-            "ports": [self._shown(card) for card in self._cards.values()],
+            "ports": [self._shown(member) for member in self._members.values()],
+            "addresses": [
+                {"mac": known.mac, "port": known.port, "age": known.age} for known in self._bridge.addresses()
+            ],
             "leases": [
                 {"mac": entry.mac.hex(":"), "ip": str(entry.address), "name": entry.name, "port": entry.port,
                  "leased": entry.leased, "left": self.book.left(entry)}
@@ -208,12 +258,17 @@ class Network:
             "flows": nat.list_flows() if nat is not None else [],
         }  # fmt: skip
 
-    def _shown(self, card: Card) -> dict[str, Any]:
-        entry = self.book.of(card.mac)
+    def _shown(self, member: Member) -> dict[str, Any]:
+        entry = None if member.mac is None else self.book.of(member.mac)
+        switch = member.joint.inner.statistics()
         return {
-            "port": card.port, "name": card.name, "mac": card.mac.hex(":"), "kind": "card",
-            "ip": str(entry.address) if entry is not None else None, **card.link.statistics,
-            "waiting": card.backlog.kept_bytes, "overflown": card.backlog.dropped, "guard": card.guard.counts(),
+            "port": member.number, "name": member.name, "kind": "uplink" if member.mac is None else "card",
+            "mac": None if member.mac is None else member.mac.hex(":"),
+            "ip": None if entry is None else str(entry.address),
+            **(member.link.statistics if isinstance(member.link, Link) else {}),
+            "waiting": member.backlog.kept_bytes, "overflown": member.backlog.dropped,
+            "guard": None if member.guard is None else member.guard.counts(),
+            "flooded": switch.flooded, "undelivered": switch.dropped,
         }  # fmt: skip
 
     @property
@@ -234,9 +289,10 @@ class Network:
         """The address of a guest by its name, or its address; None: of the only one.  Of the family of `address`."""
         family = _address(address).version
         if to is None:
-            if len(self._cards) != 1:
+            guests = [member.name for member in self._members.values() if member.mac is not None]
+            if len(guests) != 1:
                 raise ConfigError("say which guest a port is to lead to: there is not exactly one in the network")
-            to = next(iter(self._cards.values())).name
+            (to,) = guests
         entries = [entry for entry in self.book if entry.name.lower() == to.lower()]
         if entries:
             found: IPv4Address | IPv6Address | None = entries[0].address

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import struct
+from typing import Any
 
 from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
@@ -29,7 +30,7 @@ class Connection:
         self.data = b""
         self.frames: list[Packet] = []
 
-    def segment(self, flags: str, data: bytes = b"", **fields: object) -> Layers:
+    def segment(self, flags: str, data: bytes = b"", **fields: Any) -> Layers:
         """One, with what it knows filled in."""
         tcp = TCP(
             sport=self.own, dport=self.port, seq=self.sent, ack=self.received, flags=flags, window=65535, **fields

@@ -8,12 +8,15 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
-from scapy.layers.inet import ICMP, IP
+from scapy.layers.inet import ICMP, IP, UDP
+from scapy.layers.l2 import Ether
+from scapy.utils import rdpcap
 
-from tests.unit.net.service.wire import guest
+from tests.unit.net.service.wire import Wired, guest
 from xenia.errors import ConfigError
 from xenia.net.service.client import NetworkClient, NetworkConfig, find_network, start_network
 from xenia.net.service.protocol import Wire
@@ -157,3 +160,64 @@ def test_a_guest_that_is_let_use_others_addresses(client: NetworkClient) -> None
     with guest(client, spoof=True) as one:
         one.send(IP(src="10.0.2.77", dst="10.0.2.2") / ICMP(id=2) / b"another IP")
         assert one.expect(lambda got: ICMP in got)[IP].dst == "10.0.2.77"
+
+
+def test_guests_of_one_network_reach_each_other_and_isolated_ones_do_not(client: NetworkClient) -> None:
+    with (
+        guest(client) as one,
+        guest(client) as two,
+        guest(client, isolated=True) as three,
+        guest(client, isolated=True) as four,
+    ):
+        one.send(Ether(src=one.mac, dst=two.mac) / IP(src=one.ip, dst=two.ip) / UDP(dport=7) / b"to two")
+        assert two.expect(lambda got: UDP in got)[Ether].src == one.mac
+        three.send(Ether(src=three.mac, dst=four.mac) / IP(src=three.ip, dst=four.ip) / UDP(dport=7) / b"to four")
+        three.send(Ether(src=three.mac, dst=one.mac) / IP(src=three.ip, dst=one.ip) / UDP(dport=7) / b"to one")
+        assert one.expect(lambda got: UDP in got)[Ether].src == three.mac
+        assert not four.card.received
+        assert three.ask(IP(src=three.ip, dst="10.0.2.2") / ICMP(), lambda got: ICMP in got)
+        addresses = {known["mac"]: known["port"] for known in client.show()["addresses"]}
+        assert addresses[one.mac] == str(one.port)
+
+
+def test_forty_guests_have_the_gateway_at_once(client: NetworkClient) -> None:
+    with ExitStack() as stack:
+        guests = [stack.enter_context(guest(client)) for _ in range(40)]
+        assert len({one.ip for one in guests}) == 40
+        for round_ in range(2):
+            for one in guests:
+                echo = one.ask(IP(src=one.ip, dst="10.0.2.2") / ICMP(id=round_), lambda got: ICMP in got)
+                assert (echo[IP].dst, echo[ICMP].id) == (one.ip, round_)
+
+
+def test_a_link_to_elsewhere_joins_guests_and_gateway(client: NetworkClient) -> None:
+    ours, theirs = socket.socketpair()
+    port = client.join("elsewhere", {"kind": "socket", "name": "x", "options": ["vnet=on"]}, [theirs.fileno()])
+    theirs.close()
+    with guest(client) as one, closing(Wired(ours.detach())) as far:
+        frame = Ether(src="00:16:3e:aa:aa:aa", dst=one.mac) / IP(src="10.0.2.200", dst=one.ip) / UDP(dport=7) / b"far"
+        far.card.send(bytes(frame))
+        assert one.expect(lambda got: UDP in got)[Ether].src == "00:16:3e:aa:aa:aa"
+        (shown,) = [shown for shown in client.show()["ports"] if shown["port"] == port]
+        assert (shown["kind"], shown["name"], shown["received"]) == ("uplink", "elsewhere", 1)
+        client.detach(port)
+
+
+def test_what_passes_a_port_is_captured_into_a_descriptor(client: NetworkClient, tmp_path: Path) -> None:
+    with guest(client) as one, (tmp_path / "x.pcapng").open("w+b") as file:
+        answer, _ = client.ask("capture", [file.fileno()], port=one.port)
+        one.ask(IP(src=one.ip, dst="10.0.2.2") / ICMP() / b"captured", lambda got: ICMP in got)
+        client.ask("uncapture", capture=answer["capture"])
+        packets = [packet for packet in rdpcap(str(tmp_path / "x.pcapng")) if ICMP in packet]
+        assert [packet[ICMP].type for packet in packets] == [8, 0]
+
+
+def test_a_card_that_goes_leaves_its_address_to_others(client: NetworkClient) -> None:
+    with guest(client, ip="10.0.2.50") as one:
+        with pytest.raises(ConfigError, match=r"ip=10\.0\.2\.50 is .*'s already"):
+            client.attach("another", "00:16:3e:bb:bb:bb", ip="10.0.2.50")
+        assert one.ip == "10.0.2.50"
+    while client.show()["ports"]:
+        pass
+    with guest(client, ip="10.0.2.50"):
+        pass

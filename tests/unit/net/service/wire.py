@@ -17,27 +17,44 @@ from xenia.net.thread import LinkThread
 from xenia.testing.net import Card
 from xenia.testing.packet import Packet
 
-GATEWAY_MAC = "52:55:0a:00:02:02"
+GATEWAY_MAC, GATEWAY_MAC6 = "52:55:0a:00:02:02", "52:56:00:00:00:02"
 _numbers = itertools.count(1)
 
 
-class Guest:
+class Wired:
+    """A card at a stream socket."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.link = StreamLink(descriptor, vnet=True)
+        self._thread = LinkThread()
+        self._thread.add(self.link)
+        self.card = Card(self.link)
+
+    def close(self) -> None:
+        """Pull it out."""
+        self.card.close()
+        self.link.close()
+        self._thread.close()
+
+
+class Guest(Wired):
     """A card, and what a guest would know of its network."""
 
     def __init__(self, client: NetworkClient, attached: Attached, name: str, mac: str) -> None:
         self.attached, self.name, self.mac = attached, name, mac
         self.ip, self.port = str(attached.answer["ip"]), attached.port
-        self.link = StreamLink(attached.descriptor, vnet=True)
-        self._thread = LinkThread()
-        self._thread.add(self.link)
-        self.card = Card(self.link)
+        super().__init__(attached.descriptor)
         self.ip6 = f"fd00:78:656e::{number_of(mac):x}"
         self._kept: list[Packet] = []
 
     def send(self, *layers: Layers) -> None:
         """Send packets, each in an Ethernet frame from this card to the gateway, if it is not one."""
         for packet in layers:
-            frame = packet if isinstance(packet, Ether) else Ether(src=self.mac, dst=GATEWAY_MAC) / packet
+            frame = (
+                packet
+                if isinstance(packet, Ether)
+                else Ether(src=self.mac, dst=GATEWAY_MAC6 if IPv6 in packet else GATEWAY_MAC) / packet
+            )
             assert self.card.send(bytes(frame)) == 1
 
     def next_frame(self, wanted: Callable[[Layers], object], timeout: float = 10) -> Packet:
@@ -66,12 +83,6 @@ class Guest:
         """What is answered."""
         self.send(packet)
         return self.expect(wanted)
-
-    def close(self) -> None:
-        """Leave the network."""
-        self.card.close()
-        self.link.close()
-        self._thread.close()
 
 
 def number_of(mac: str) -> int:
