@@ -47,7 +47,9 @@ def compiler() -> str:
 
 def programs() -> dict[str, list[Path]]:
     """Every guest by name, with its own sources: a folder with main in it, or a file under behaviours/."""
-    found = {name: sorted((HERE / name).glob("*.c")) for name in ("ilwaco", "oracle", "micro", "blkfront")}
+    found = {name: sorted((HERE / name).glob("*.c")) for name in ("ilwaco", "oracle", "micro")}
+    common = sorted((HERE / "frontend").glob("*.c"))
+    found.update({name: sorted((HERE / name).glob("*.c")) + common for name in ("blkfront", "netfront")})
     found.update({path.stem: [path] for path in sorted((HERE / "behaviours").glob("*.c"))})
     return {name: sources for name, sources in found.items() if sources}
 
@@ -56,7 +58,8 @@ def build(name: str, target: Path) -> Path:
     """Compile and link one guest with the kit; nothing is done where the target is newer than its sources."""
     kit = [*sorted((HERE / "kit").glob("*.c")), HERE / "kit" / "start.S"]
     sources = programs()[name]
-    inputs = [*kit, *sources, HERE / "kit" / "link.ld", *(HERE / "kit").glob("*.h"), *sources[0].parent.glob("*.h")]
+    headers = [path for folder in {HERE / "kit", *(source.parent for source in sources)} for path in folder.glob("*.h")]
+    inputs = [*kit, *sources, HERE / "kit" / "link.ld", *headers]
     if target.exists() and target.stat().st_mtime > max(path.stat().st_mtime for path in inputs):
         return target
     target.parent.mkdir(parents=True, exist_ok=True)

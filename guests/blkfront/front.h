@@ -1,8 +1,8 @@
 /* A block frontend by hand (public/io/blkif.h): grants, the handshake, the ring. */
 #pragma once
-#include "store.h"
+#include "../frontend/grants.h"
+#include "../frontend/store.h"
 
-#define NR_REFS 1024
 #define SECTOR 512
 
 enum { INITIALISING = 1, INIT_WAIT, INITIALISED, CONNECTED, CLOSING, CLOSED };
@@ -45,15 +45,6 @@ struct front {
     u64 sectors;
     int persistent;             /* ask for it when connecting */
 };
-
-void grants_start(void);
-extern volatile struct grant_entry_v1 *grants;
-u32 grant(u64 mfn, int flags, u16 domid);       /* a new reference */
-void grant_again(u32 ref, u64 mfn, int flags, u16 domid);
-int grant_end(u32 ref);                         /* 0 while it is in use */
-#define GRANT_WRITABLE 1
-#define GRANT_READ_ONLY 5
-#define GRANT_IN_USE 0x18
 
 void front_find(struct front *f);               /* the domain's only disk */
 const char *front_write(struct front *f, const char *key, const char *value);
