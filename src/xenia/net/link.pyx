@@ -43,14 +43,18 @@ cdef class LinkSource(Source):
     """A link as what a loop serves."""
 
     cdef void fill(self, PollSet polls) noexcept nogil:
-        self.link.fill(polls)
+        if self.link is not None:
+            self.link.fill(polls)
 
     cdef void serve(self, PollSet polls) noexcept nogil:
-        self.link.serve(polls)
+        if self.link is not None:
+            self.link.serve(polls)
 
     cdef void notice(self) noexcept:
-        for call in list(self.link.listeners):
-            call(self.link.carries)
+        cdef Link link = self.link
+        if link is not None:
+            for call in list(link.listeners):
+                call(link.carries)
 
 
 cdef class Link(Port):
@@ -77,11 +81,13 @@ cdef class Link(Port):
         """Leave the loop, and close.  Again does nothing.  Not on the loop's thread.  Precondition: nobody is at it."""
         if self.source.loop is not None:
             self.source.loop.remove(self.source)
+            self.source.loop = None
         self.listeners.clear()
         with nogil:
             lock(&self.lock)
             self.lose("it was closed", 0)
             unlock(&self.lock)
+        self.source.link = None
 
     def on_carrier(self, call: Callable[[bool], object]) -> None:
         """Have that called, too, with what `carrier` is, soon after it changed.

@@ -116,12 +116,17 @@ cdef class TunnelLink(Link):
         """With the lock held; False where it is not taken now."""
         cdef const uint8_t *target = <const uint8_t *>frame.parts[0].iov_base
         cdef Place *place = self.places + place_of(target)
-        cdef int index
+        cdef int index, lost = 0
         cdef bint went = False
         if place.mac == mac_at(target):
             return self.put_to(frame, &self.remotes[place.remote])
         for index in range(self.nr_remotes):
-            went |= self.put_to(frame, &self.remotes[index])
+            if self.put_to(frame, &self.remotes[index]):
+                went = True
+            else:
+                lost += 1
+        if went:
+            self.nr_dropped += lost
         return went
 
     cdef bint put_to(self, Frame *frame, Remote *remote) noexcept nogil:

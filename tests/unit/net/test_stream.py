@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -287,6 +289,41 @@ def test_who_connects_is_the_peer_and_then_the_next(serve: Serve, tmp_path: Path
             peer.sendall(framed(SMALL))
             assert ours.card.wait() == [Packet(SMALL)]
         assert ours.carrier() is False
+
+
+def test_peers_that_go_and_links_that_are_closed_while_several_send_leave_nothing() -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(100):
+        send_and_go(vnet=number % 2 == 0, is_first=number % 3 == 0)
+    assert len(os.listdir("/proc/self/fd")) <= before
+
+
+def send_and_go(vnet: bool, is_first: bool) -> None:
+    """Several threads send, and the peer goes; or the link is closed first."""
+    one, other = socket.socketpair()
+    thread = LinkThread()
+    ours = Ours(StreamLink(one.detach(), vnet=vnet), thread)
+    ended = threading.Event()
+    senders = [threading.Thread(target=send_until, args=(ours.card, ended)) for _ in range(3)]
+    for sender in senders:
+        sender.start()
+    with other:
+        other.recv(100000)
+        if not is_first:
+            other.close()
+            assert ours.carrier() is False
+        ended.set()
+        for sender in senders:
+            sender.join(10)
+            assert not sender.is_alive()
+        ours.close()
+        thread.close()
+
+
+def send_until(card: Card, ended: threading.Event) -> None:
+    """Send, whether it is taken or not."""
+    while not ended.is_set():
+        card.send(*[LARGE, SMALL] * 8)
 
 
 def test_a_closed_link_leaves_no_descriptor(ends: tuple[int, socket.socket]) -> None:
