@@ -280,3 +280,9 @@ def plain(text: str) -> str:
         escaped = character == "\\" and not escaped
         meant += "" if escaped else character
     return meant
+
+
+def table() -> str:
+    """What docs/networks.md says of each word."""
+    lines = ["| Word | |", "|---|---|", *(f"| `{word}=` | {meaning} |" for word, meaning in WORDS.items())]
+    return "\n".join(lines) + "\n"
