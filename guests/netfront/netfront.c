@@ -1,6 +1,7 @@
 /* A network frontend that behaves, and one that does not.
  *
  * "echo": send every frame back to where it came from, until a key is pressed; its memory must stay what it is.
+ * "measure": how long a frame and its echo take, and how many are sent while nobody waits for an echo.
  * "attack N": do to its own card's backend what could reach domain N, or harm the backend, and print of each attempt
  * what came of it. */
 #include "netfront.h"
@@ -54,6 +55,32 @@ static void echo(void)
     }
     tell("whole", good);
     tell("closed", card_close(&card));
+}
+
+/* --- the one that measures */
+
+#define ROUNDS 20000
+
+static void measure(void)
+{
+    u8 *data;
+    fill(page, 1);
+    page[0] = page[6] = 2;
+    u64 began = now();
+    for (int i = 0; i < ROUNDS; i++) {
+        send(&card, ref, SHORT);
+        receive(&card, WHILE, &data);
+        post_buffer(&card);
+    }
+    printf("a frame and its echo: %lu ns\n", (now() - began) / ROUNDS);
+    began = now();
+    for (int i = 0; i < ROUNDS; i++)
+        send(&card, ref, SHORT);
+    printf("a frame that is sent: %lu ns\n", (now() - began) / ROUNDS);
+    began = now();
+    for (int i = 0; i < ROUNDS; i++)
+        send(&card, ref, PAGE);
+    printf("a page that is sent: %lu ns\n", (now() - began) / ROUNDS);
 }
 
 /* --- the attacker */
@@ -212,6 +239,10 @@ void main(void)
     tell("connected", card_connect(&card));
     if (start_info->cmd_line[0] == 'e') {
         echo();
+        return;
+    }
+    if (start_info->cmd_line[0] == 'm') {
+        measure();
         return;
     }
     u16 other = start_info->cmd_line[strlen(start_info->cmd_line) - 1] - '0';

@@ -3,9 +3,14 @@ nothing else happens.
 
 The tiny guest guests/netfront makes every attempt while another domain of the same machine sends back what it is sent,
 and looks at its memory in the end.
+
+For figures: python -m tests.guests.test_hostile_cards
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -58,37 +63,50 @@ closed: yes
 """
 
 
-def test_a_hostile_card_gets_errors_or_is_shut_and_reaches_nothing() -> None:
-    said = {"echo": bytearray(), "attack": bytearray()}
+@contextmanager
+def pair(machine: Machine, role: str) -> Iterator[tuple[dict[str, bytearray], list[Domain], list[NetworkCard]]]:
+    """The domain that sends everything back, begun, and one that is told what to do; each the other's network."""
+    said = {"echo": bytearray(), role: bytearray()}
     one, other = Crossed(), Crossed()
     one.join(other)
+    domains: list[Domain] = []
+    cards: list[NetworkCard] = []
+    for (name, output), port in zip(said.items(), (one, other), strict=True):
+        command = f"{name} {1 + (name == 'echo')}"
+        domain = machine.create_domain(kernel("netfront"), memory=16 * MIB, cmdline=command, console=output.extend)
+        card = domain.attach(parse_card("null"), Cable(Capture(port)))
+        assert isinstance(card, NetworkCard)
+        cards.append(card)
+        domains.append(domain)
+    assert [domain.domid for domain in domains] == [1, 2]  # as they were told
+    domains[0].start()
+    while b"ready" not in said["echo"]:
+        assert domains[0].wait(0.02) is None, said
+    domains[1].start()
+    yield said, domains, cards
+    one.part()
+
+
+def test_a_hostile_card_gets_errors_or_is_shut_and_reaches_nothing() -> None:
     with Machine(Machine.memory_for(16 * MIB, 16 * MIB), check=True) as machine:
         free = machine.free_memory
-        domains: list[Domain] = []
-        cards: list[NetworkCard] = []
-        for (role, output), port in zip(said.items(), (one, other), strict=True):
-            command = f"{role} {1 + (role == 'echo')}"
-            domain = machine.create_domain(kernel("netfront"), memory=16 * MIB, cmdline=command, console=output.extend)
-            card = domain.attach(parse_card("null"), Cable(Capture(port)))
-            assert isinstance(card, NetworkCard)
-            cards.append(card)
-            domains.append(domain)
-        victim, attacker = domains
-        assert (victim.domid, attacker.domid) == (1, 2)  # as they were told
-        victim.start()
-        while b"ready" not in said["echo"]:
-            assert victim.wait(0.02) is None, said
-        attacker.start()
-        ended = attacker.wait(LIMIT)
-        assert said["attack"].decode().replace("\r", "") == EXPECTED
-        assert ended is not None and ended.reason is Reason.POWEROFF
-        victim.console.offer(b"q")
-        assert victim.wait(LIMIT) is not None
-        assert said["echo"].decode().replace("\r", "") == "connected: yes\nready\nwhole: yes\nclosed: yes\n"
-        assert cards[0].statistics["sent_errors"] == cards[0].statistics["received_errors"] == 0
-        for domain in domains:
-            domain.handle.stop()
-            assert domain.handle.audit() == []
-            domain.destroy()
+        with pair(machine, "attack") as (said, domains, cards):
+            victim, attacker = domains
+            ended = attacker.wait(LIMIT)
+            assert said["attack"].decode().replace("\r", "") == EXPECTED
+            assert ended is not None and ended.reason is Reason.POWEROFF
+            victim.console.offer(b"q")
+            assert victim.wait(LIMIT) is not None
+            assert said["echo"].decode().replace("\r", "") == "connected: yes\nready\nwhole: yes\nclosed: yes\n"
+            assert cards[0].statistics["sent_errors"] == cards[0].statistics["received_errors"] == 0
+            for domain in domains:
+                domain.handle.stop()
+                assert domain.handle.audit() == []
+                domain.destroy()
         assert machine.free_memory == free
-    one.part()
+
+
+if __name__ == "__main__":
+    with Machine(Machine.memory_for(16 * MIB, 16 * MIB)) as machine, pair(machine, "measure") as (said, domains, _):
+        domains[1].wait(LIMIT)
+        print(said["measure"].decode().replace("\r", ""), end="")
