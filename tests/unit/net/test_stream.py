@@ -322,8 +322,9 @@ def send_and_go(vnet: bool, is_first: bool) -> None:
 
 def send_until(card: Card, ended: threading.Event) -> None:
     """Send, whether it is taken or not."""
+    packets: list[Packet | bytes] = [LARGE, SMALL]
     while not ended.is_set():
-        card.send(*[LARGE, SMALL] * 8)
+        card.send(*packets * 8)
 
 
 def test_a_closed_link_leaves_no_descriptor(ends: tuple[int, socket.socket]) -> None:
