@@ -258,9 +258,12 @@ def test_what_differs_in_a_header_is_not_joined(ip: Layers, layer: type[Layers],
     assert coalesced([first, odd]) == [replace(each, flags=DATA_VALID) for each in (first, odd)]
 
 
-def test_segments_of_one_identification_are_joined_where_nobody_may_fragment() -> None:
-    first, second, third = (changed(each, IP, id=0) for each in segments(gso(FOUR, 3 * 1448)))
-    assert [each.gso_size for each in coalesced([first, second, third])] == [1448]
+@pytest.mark.parametrize(("number", "flags", "joined"), [(7, "DF", True), (0, 0, True), (7, 0, False)])
+def test_segments_of_one_identification_are_joined_where_nobody_fragments(
+    number: int, flags: str | int, joined: bool
+) -> None:
+    packets = [changed(each, IP, id=number, flags=flags) for each in segments(gso(FOUR, 3 * 1448))]
+    assert [each.gso_size for each in coalesced(packets)] == ([1448] if joined else [0, 0, 0])
 
 
 def test_a_wrong_checksum_is_left_to_the_guest() -> None:
