@@ -4,7 +4,7 @@ from xenia.net.parse cimport Headers
 
 cdef enum:
     GUESTS = 1024                   # that have any, and are told apart
-    BUCKETS = 16384
+    BUCKETS = 131072
 
 
 cdef struct Flow:                   # of a socket, by its descriptor

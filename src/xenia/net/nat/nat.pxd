@@ -4,29 +4,21 @@ from xenia.machine.lock cimport Lock
 from xenia.net.frame cimport Frame
 from xenia.net.loop cimport PollSet, Source
 from xenia.net.nat.asides cimport Asides
+from xenia.net.nat.endings cimport Endings
 from xenia.net.nat.flows cimport Flows
 from xenia.net.nat.gate cimport Gate
 from xenia.net.nat.outbox cimport Outbox
 from xenia.net.nat.segments cimport SegmentSizes
-from xenia.net.nat.slirp cimport Slirp, SlirpCb, SlirpConfig, TimerCallback
+from xenia.net.nat.slirp cimport Slirp, SlirpCb, SlirpConfig
+from xenia.net.nat.timers cimport TIMERS, Timer
 from xenia.net.parse cimport Headers
 from xenia.net.port cimport Port
-
-cdef enum:
-    TIMERS = 8
 
 cdef class Nat
 
 
 cdef class NatSource(Source):
     cdef Nat nat
-
-
-cdef struct Timer:
-    TimerCallback callback
-    void *opaque
-    int64_t when                    # CLOCK_MONOTONIC in ms; INT64_MAX: it does not run
-    bint taken
 
 
 cdef struct Counters:
@@ -40,6 +32,7 @@ cdef class Nat(Port):
     cdef Flows flows
     cdef Asides asides
     cdef SegmentSizes segments
+    cdef Endings endings
     cdef Lock lock                  # "nat": guards all that follows, and the stack
     cdef Slirp *slirp
     cdef SlirpCb callbacks
@@ -59,9 +52,9 @@ cdef class Nat(Port):
     cdef void take_in(self, Headers *headers, const Frame *frame, int64_t now) noexcept nogil
     cdef bint resolve(self, const uint8_t *request, uint32_t length) noexcept nogil
     cdef void send_unsent(self) noexcept nogil
+    cdef void let_end(self, const Headers *headers) noexcept nogil
     cdef void refuse(self, const Headers *headers) noexcept nogil
     cdef void emit(self, const uint8_t *bytes, uint32_t length) noexcept nogil
     cdef void leave(self) noexcept nogil
     cdef void fill(self, PollSet polls) noexcept nogil
     cdef void serve(self, PollSet polls) noexcept nogil
-    cdef void fire(self) noexcept nogil

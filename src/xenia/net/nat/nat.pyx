@@ -11,7 +11,7 @@ such (`segments`).  What addresses and names guests have is not the stack's to s
 from collections.abc import Mapping
 
 from libc.errno cimport errno
-from libc.stdint cimport INT64_MAX, UINT32_MAX, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport UINT32_MAX, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 from xenia.machine.lock cimport RANK_NAT, lock, lock_init, unlock
@@ -19,17 +19,20 @@ from xenia.net.frame cimport BATCH, DATA_VALID, MOST_BYTES, NEEDS_CSUM, Frame, i
 from xenia.net.loop cimport POLLERR, POLLHUP, POLLIN, POLLOUT, PollSet, Source, monotonic
 from xenia.net.nat.answer cimport LONGEST_ANSWER, fill_in, refusal
 from xenia.net.nat.asides cimport Asides
+from xenia.net.nat.endings cimport RESET_BYTES, Endings
 from xenia.net.nat.flows cimport Flows
 from xenia.net.nat.gate cimport ASIDE, DROPPED, ECHOED, PASSED, SPOOFED, Gate, Verdict
 from xenia.net.nat.outbox cimport Parcel, outbox_add, outbox_clear, outbox_fragment, outbox_init, outbox_take
+from xenia.net.nat.peek cimport ETHERNET, is_fin, is_udp
 from xenia.net.nat.segments cimport SegmentSizes
 from xenia.net.nat.slirp cimport (
     HOSTFWD_UDP, IF_MTU_MAX, SLIRP_ERR, SLIRP_HUP, SLIRP_IN, SLIRP_OUT, SLIRP_PRI, SlirpConfig, TimerCallback,
     configured, library, sockaddr, socklen_t,
 )
+from xenia.net.nat.timers cimport timer_free, timer_mod, timer_new, timers_fill, timers_fire
 from xenia.net.parse cimport (
-    ETHERTYPE_ARP, ETHERTYPE_IPV4, KIND_IPV4, PROTOCOL_TCP, PROTOCOL_UDP, TCP_SYN, Headers, big16, ip_source,
-    parse_frame,
+    ETHERTYPE_ARP, KIND_IPV4, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP, TCP_FIN, TCP_SYN, Headers, big16,
+    ip_source, ip_target, parse_frame,
 )
 from xenia.net.port cimport Port
 
@@ -45,7 +48,6 @@ cdef extern from "<poll.h>" nogil:
     short POLLPRI
 
 cdef enum:
-    ETHERNET = 14
     ARP_BYTES = 42                  # RFC 826, over Ethernet for IPv4
     ARP_REQUEST = 1
     ARP_REPLY = 2
@@ -82,6 +84,7 @@ cdef class Nat(Port):
         self.flows = Flows(room, flows)
         self.asides = Asides()
         self.segments = SegmentSizes()
+        self.endings = Endings()
         self.mtu = plan.mtu
         self.identification = int.from_bytes(os.urandom(4), "little")
         self.whole = <uint8_t *>malloc(MOST_BYTES)
@@ -204,8 +207,8 @@ cdef class Nat(Port):
         self.callbacks.guest_error = on_guest_error
         self.callbacks.clock_get_ns = on_clock
         self.callbacks.timer_new = on_timer_new
-        self.callbacks.timer_free = on_timer_free
-        self.callbacks.timer_mod = on_timer_mod
+        self.callbacks.timer_free = timer_free
+        self.callbacks.timer_mod = timer_mod
         self.callbacks.register_poll_fd = on_socket
         self.callbacks.unregister_poll_fd = on_socket_gone
         self.callbacks.notify = on_notify
@@ -250,7 +253,8 @@ cdef class Nat(Port):
             self.refuse(&headers)
 
     cdef void take_in(self, Headers *headers, const Frame *frame, int64_t now) noexcept nogil:
-        if not self.flows.admits(headers):
+        cdef bint within = headers.protocol == PROTOCOL_ICMP and self.gate.is_ours(ip_target(headers))
+        if not within and not self.flows.admits(headers):
             self.counters.full += 1
             self.refuse(headers)
             return
@@ -266,6 +270,16 @@ cdef class Nat(Port):
         library.slirp_input(self.slirp, self.whole, headers.end)
         self.looked_at = NULL
         self.send_unsent()
+        if headers.protocol == PROTOCOL_TCP and headers.transport and headers.payload == headers.end:
+            self.let_end(headers)
+
+    cdef void let_end(self, const Headers *headers) noexcept nogil:
+        cdef uint8_t reset[RESET_BYTES]
+        cdef uint32_t length = 0
+        if headers.transport + 20 <= RESET_BYTES:
+            length = self.endings.follow(headers, reset)
+        if length:
+            library.slirp_input(self.slirp, reset, length)
 
     cdef void refuse(self, const Headers *headers) noexcept nogil:
         cdef uint8_t answer[LONGEST_ANSWER]
@@ -307,12 +321,14 @@ cdef class Nat(Port):
         cdef iovec part
         cdef Parcel *parcel
         headers.protocol = 0
-        if length > SMALL or is_udp(bytes, length):
+        if length > SMALL or is_udp(bytes, length) or is_fin(bytes, length):
             part.iov_base, part.iov_len = <void *>bytes, length
             frame.length, frame.nr_parts, frame.parts = length, 1, &part
             parse_frame(&frame, &headers)
             if headers.protocol == PROTOCOL_UDP and headers.transport:
                 self.gate.notice(&headers, monotonic())
+            if headers.protocol == PROTOCOL_TCP and headers.tcp_flags & TCP_FIN:
+                self.endings.begin(&headers)
         if length > <uint32_t>self.mtu + ETHERNET and headers.protocol != PROTOCOL_TCP:
             self.identification += 1
             outbox_fragment(&self.outbox, bytes, length, self.mtu, self.identification)
@@ -355,40 +371,23 @@ cdef class Nat(Port):
 
     cdef void fill(self, PollSet polls) noexcept nogil:
         cdef uint32_t timeout = UINT32_MAX
-        cdef int index
         lock(&self.lock)
         self.thread = pthread_self()
         if self.slirp != NULL:
             library.slirp_pollfds_fill(self.slirp, &timeout, on_add_poll, <void *>polls)
             if timeout < IDLE:
                 polls.wake_at(monotonic() + <int64_t>timeout * MS)
-            for index in range(TIMERS):
-                if self.timers[index].taken and self.timers[index].when != INT64_MAX:
-                    polls.wake_at(self.timers[index].when * MS)
+            timers_fill(self.timers, polls)
         unlock(&self.lock)
 
     cdef void serve(self, PollSet polls) noexcept nogil:
         lock(&self.lock)
         if self.slirp != NULL:
-            self.fire()
+            timers_fire(self.timers)
             library.slirp_pollfds_poll(self.slirp, False, on_get_events, <void *>polls)
             self.send_unsent()
         unlock(&self.lock)
         self.leave()
-
-    cdef void fire(self) noexcept nogil:
-        cdef int index
-        cdef int64_t now = monotonic() // MS
-        for index in range(TIMERS):
-            if self.timers[index].taken and self.timers[index].when <= now:
-                self.timers[index].when = INT64_MAX
-                self.timers[index].callback(self.timers[index].opaque)
-
-
-cdef bint is_udp(const uint8_t *frame, uint32_t length) noexcept nogil:
-    if length < ETHERNET + 20:
-        return False
-    return frame[ETHERNET + 9 if big16(frame + 12) == ETHERTYPE_IPV4 else ETHERNET + 6] == PROTOCOL_UDP
 
 
 # --- what the stack calls: with the lock held ------------------------------------------------------------------------
@@ -408,21 +407,7 @@ cdef int64_t on_clock(void *opaque) noexcept nogil:
 
 
 cdef void *on_timer_new(TimerCallback callback, void *cb_opaque, void *opaque) noexcept nogil:
-    cdef Timer *timers = (<Nat>opaque).timers
-    cdef int index
-    for index in range(TIMERS):
-        if not timers[index].taken:
-            timers[index] = Timer(callback, cb_opaque, INT64_MAX, True)
-            return &timers[index]
-    return NULL
-
-
-cdef void on_timer_free(void *timer, void *opaque) noexcept nogil:
-    (<Timer *>timer).taken = False
-
-
-cdef void on_timer_mod(void *timer, int64_t expire_time, void *opaque) noexcept nogil:
-    (<Timer *>timer).when = expire_time
+    return timer_new((<Nat>opaque).timers, callback, cb_opaque)
 
 
 cdef void on_socket(int fd, void *opaque) noexcept nogil:
