@@ -7,11 +7,12 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from queue import Queue
 
 import pytest
+from hypothesis import given, settings, strategies as st
 
 from xenia.net.stream import StreamLink
 from xenia.net.thread import LinkThread
@@ -223,6 +224,47 @@ def test_frames_without_sense_are_refused_one_by_one(serve: Serve, ends: tuple[i
     peer.sendall(framed(*[struct.pack("=BBHHHH", *header) + data for *header, data in nonsense], bytes(10) + SMALL))
     assert ours.card.wait() == [Packet(SMALL)]
     assert ours.link.statistics["refused"] == len(nonsense)
+
+
+header = st.tuples(
+    st.sampled_from([0, 1, 2]), st.sampled_from([0, 1, 4, 3, 0x81]), st.integers(0, 200), st.sampled_from([0, 1, 1448]),
+    st.integers(0, 100), st.integers(0, 30),
+)  # fmt: skip
+frames = st.lists(st.tuples(header, st.integers(0, 200)), max_size=30)
+
+
+def is_possible(header: tuple[int, ...], size: int) -> bool:
+    """What a frame may say of itself, in other words than the link's."""
+    flags, gso, _, gso_size, start, offset = header
+    if size < 14 or (flags & 1 and not (start >= 14 and start + offset + 2 <= size)):
+        return False
+    return gso & ~0x80 == 0 or (gso & ~0x80 in (1, 4) and flags & 1 == 1 and gso_size > 0)
+
+
+@settings(max_examples=200, deadline=None)
+@given(frames, st.lists(st.integers(1, 300), max_size=20), st.sampled_from([None, 0, 10, MOST_BYTES + 11, 1 << 31]))
+def test_whatever_a_peer_writes_and_in_whatever_pieces_frames_come_whole_or_not_at_all(
+    sent: list[tuple[tuple[int, ...], int]], cuts: list[int], end: int | None
+) -> None:
+    frames = [(header, bytes([number]) * size) for number, (header, size) in enumerate(sent) if size]
+    wire = framed(*[struct.pack("=BBHHHH", *header) + data for header, data in frames])
+    wire += b"" if end is None else end.to_bytes(4, "big") + framed(bytes(10) + SMALL)
+    one, other = socket.socketpair()
+    thread = LinkThread()
+    ours = Ours(StreamLink(one.detach(), vnet=True), thread)
+    with other, suppress(ConnectionError):
+        for cut in cuts:
+            other.sendall(wire[:cut])
+            wire = wire[cut:]
+        other.sendall(wire)
+    assert ours.carrier() is False
+    expected = [Packet(data, *header) for header, data in frames if is_possible(header, len(data))]
+    assert ours.card.received == expected
+    assert ours.link.statistics["refused"] == len(frames) - len(expected)
+    if end is not None:
+        assert ours.link.reason == f"the peer sent a frame of {end} bytes"
+    ours.close()
+    thread.close()
 
 
 def test_a_peer_that_goes_takes_the_carrier_along_and_what_is_sent_is_dropped(
