@@ -17,6 +17,7 @@ from scapy.utils import PcapNgReader
 
 from tests.guests.shell import LIMIT, Shell
 from xenia.abi.xenbus import XenbusState
+from xenia.net.layers.words import parse_layers
 from xenia.toolstack.config.machine import MIB
 from xenia.toolstack.config.net import parse_card
 from xenia.toolstack.devices.vif import NetworkCard
@@ -104,6 +105,9 @@ def test_a_firewall_lets_one_port_in_and_the_guest_out_and_a_delay_is_felt(guest
     round_trip = re.search(r"min/avg/max = ([0-9.]+)", beta.do(f"ping -c 3 -i 0.2 -W 5 {ALPHA}"))
     assert round_trip is not None and float(round_trip[1]) >= 30
     assert dropped(beta, "firewall")["in"]["rule"] >= 2
+    card_of(beta).cable.change(parse_layers([("firewall", "in:allow:icmp;in:deny"), ("delay", "0ms")]))
+    alpha.do(f"ping -c 1 -W 5 {BETA}")
+    assert "port" not in alpha.run(f"nc -w 1 {BETA} 22 < /dev/null")[1]
 
 
 def test_what_passes_a_card_is_captured_while_it_passes(guests: tuple[Shell, Shell, Shell], folder: Path) -> None:

@@ -160,6 +160,12 @@ def capture(options: argparse.Namespace, voice: Voice) -> Told:
     return {"frames": frames.count, "file": options.output}, []
 
 
+def change(options: argparse.Namespace, voice: Voice) -> Told:
+    """Its filters do something else."""
+    name = remote.change_layers(options.what, options.words)
+    return {"name": name}, [[(name,)]]
+
+
 def _whole(text: str, what: str, least: int, most: int) -> int:
     if not text.isdecimal() or not least <= int(text) <= most:
         raise ConfigError(
@@ -176,5 +182,5 @@ def _cell(value: object) -> str:
 
 ACTIONS = {
     "create": create, "delete": delete, "list": listing, "show": show, "forward": forward,
-    "attach": attach, "detach": detach, "capture": capture,
+    "attach": attach, "detach": detach, "capture": capture, "set": change,
 }  # fmt: skip

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 from xenia.errors import ConfigError, HypervisorBug
 from xenia.net.layer import Layer
@@ -14,6 +15,8 @@ from xenia.net.layers.guard import Guard
 from xenia.net.layers.netem import Netem
 from xenia.net.layers.words import CaptureSpec, FirewallSpec, GuardSpec, LayerSpec, NetemSpec
 from xenia.net.port import Port
+
+L = TypeVar("L", bound=Layer)
 
 
 def build(
@@ -54,6 +57,40 @@ def layers_of(port: Port) -> Iterator[Layer]:
 def guard_of(port: Port) -> Guard:
     """The guard among the layers from `port` down.  Precondition: there is one."""
     return next(layer for layer in layers_of(port) if isinstance(layer, Guard))
+
+
+def change(port: Port, specs: Iterable[LayerSpec]) -> None:
+    """Have the layers from `port` down do what `specs` say from now on, the first of a kind what the first says.
+
+    What no spec is about stays as it is.  ConfigError, with nothing changed: there is no such layer, or its kind does
+    not change.
+    """
+    left = list(layers_of(port))
+    found: list[Callable[[], None]] = []
+    for spec in specs:
+        match spec:
+            case NetemSpec():
+                netem = _next(left, Netem, spec)
+                found.append(partial(netem.configure, spec))
+            case FirewallSpec():
+                firewall = _next(left, Firewall, spec)
+                found.append(partial(firewall.configure, spec.rules))
+            case _:
+                raise ConfigError(f"{spec.words[0][0]}= is said when a card is plugged in, and stays")
+    for configure in found:
+        configure()
+
+
+def _next(left: list[Layer], kind: type[L], spec: LayerSpec) -> L:
+    """The next layer of that kind, which is left no more."""
+    for layer in left:
+        if isinstance(layer, kind):
+            left.remove(layer)
+            return layer
+    words = ", ".join(f"{word}=" for word, _ in spec.words)
+    raise ConfigError(
+        f"the card was plugged in without a layer for {words}: one that does nothing, such as delay=0ms, can be"
+    )
 
 
 def counts_of(port: Port) -> list[dict[str, Any]]:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
 
 from xenia.errors import ConfigError
+from xenia.net.layers.words import parse_layers, words_of
 from xenia.toolstack.control.control import Answers, Handler, ask, ask_all
 from xenia.toolstack.devices.kinds import KINDS
+from xenia.toolstack.guest.card_verbs import ChangeLayers
 from xenia.toolstack.guest.guest import Guest
 from xenia.toolstack.guest.verbs import REMOTE, AttachDevice, CaptureCard, Handover, RemoteVerb, Request, Statistics
-from xenia.toolstack.networks import named
+from xenia.toolstack.networks import named, opening
 
 R = TypeVar("R")
 
@@ -25,7 +27,8 @@ def handlers(guest: Guest) -> Mapping[str, Handler]:
     def handler(read: Callable[[Request], RemoteVerb[Any]]) -> Handler:
         return lambda request: guest.do(read(request))
 
-    return {word: handler(read) for kind in REMOTE for word, read in kind.readers().items()}
+    kinds: tuple[type[RemoteVerb[Any]], ...] = (*REMOTE, ChangeLayers)
+    return {word: handler(read) for kind in kinds for word, read in kind.readers().items()}
 
 
 def call(guest: str, verb: RemoteVerb[R]) -> R:
@@ -101,6 +104,20 @@ def capturing(what: str) -> Iterator[int]:
         with suppress(ConfigError):  # who has ended writes no more
             if end is not None:
                 end()
+
+
+def change_layers(what: str, words: Iterable[str]) -> str:
+    """Have the layers of a card do what these words say from now on; the card's name.
+
+    what    as for `capturing`, a guest's card
+
+    ConfigError where there is none, more than one, or the card has no such layers.
+    """
+    pairs = words_of(parse_layers(opening.pair_of(word) for word in words))
+    card = _card(what)
+    if card is None:
+        raise ConfigError(f"'{what}' is no card of a guest that runs")
+    return call(str(card["pid"]), ChangeLayers(card["name"], pairs))
 
 
 def _card(what: str) -> dict[str, Any] | None:

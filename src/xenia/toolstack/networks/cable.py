@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from xenia.net.layers.capture import Capture
-from xenia.net.layers.stack import counts_of
+from xenia.net.layers.stack import change, counts_of
+from xenia.net.layers.words import LayerSpec
 from xenia.net.link import Link
 from xenia.net.service.client import NetworkClient
 from xenia.net.thread import LinkThread
@@ -55,6 +56,10 @@ class Cable:
         """Write what passes the card there, as pcapng, until nobody reads it.  The descriptor is the cable's from now
         on; ConfigError, and it is the caller's still, where somebody does so already."""
         self.port.start(descriptor)
+
+    def change(self, specs: Iterable[LayerSpec]) -> None:
+        """Have the layers do what these say from now on.  ConfigError where there are no such."""
+        change(self.port, specs)
 
     def end_capture(self) -> None:
         """Write no more.  Again does nothing."""

@@ -1,8 +1,11 @@
 """What every layer does, shown by the guard."""
 
+import pytest
+
+from xenia.errors import ConfigError
 from xenia.net.layer import Layer
 from xenia.net.layers.guard import Guard
-from xenia.net.layers.stack import build, counts_of, guard_of, layers_of
+from xenia.net.layers.stack import build, change, counts_of, guard_of, layers_of
 from xenia.net.layers.words import parse_layers
 from xenia.testing.net import Behind, Card
 
@@ -75,3 +78,26 @@ def test_a_guest_may_be_allowed_to_spoof() -> None:
     stack = build(parse_layers([("spoof", "allow")]), network, mac=MAC)
     assert Card(stack).send(BAD) == 1
     assert [packet.data for packet in network.sent] == [BAD]
+
+
+def test_layers_that_are_there_are_changed_while_frames_go_by() -> None:
+    network = Behind()
+    stack = build(parse_layers([("loss", "0%"), ("firewall", "out:allow"), ("loss", "0%")]), network, mac=MAC)
+    card = Card(stack)
+    change(stack, parse_layers([("firewall", "out:deny")]))
+    assert card.send(good(1)) == 1
+    change(stack, parse_layers([("firewall", "out:allow"), ("loss", "100%")]))
+    assert card.send(good(1)) == 1
+    change(stack, parse_layers([("loss", "0%")]))
+    assert card.send(good(2)) == 1
+    assert [packet.data for packet in network.sent] == [good(2)]
+    first, firewall, _ = list(layers_of(stack))[2:]
+    assert firewall.counts()["dropped"] == {"out": {"rule": 1}} and first.counts()["dropped"] == {"out": {"loss": 1}}
+    for words, complaint in (
+        ([("delay", "1ms"), ("delay", "1ms"), ("delay", "1ms")], "without a layer for delay="),
+        ([("spoof", "allow")], "spoof= is said when a card is plugged in"),
+    ):
+        with pytest.raises(ConfigError, match=complaint):
+            change(stack, parse_layers(words))
+    card.close()
+    stack.close()

@@ -1,0 +1,58 @@
+"""What can be done with a network card of a guest that runs, besides plugging it in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
+
+from xenia.errors import ConfigError
+from xenia.net.layers.words import Words, parse_layers, words_of
+from xenia.toolstack.guest.state import State
+from xenia.toolstack.guest.verbs import RemoteVerb, Request, argument
+
+if TYPE_CHECKING:
+    from xenia.toolstack.guest.guest import Guest
+
+
+@dataclass(frozen=True)
+class ChangeLayers(RemoteVerb[str]):
+    """Have a network card's layers do what these words say from now on.
+
+    Legal when built or running.  Returns the card's name.  ConfigError where it has no such layers.
+    """
+
+    card: str
+    words: Words
+
+    legal = frozenset({State.BUILT, State.RUNNING})
+    name = "change a network card of"
+    word = "network-set"
+
+    def begin(self, guest: Guest) -> Callable[[], str]:
+        return partial(self._change, guest)
+
+    def _change(self, guest: Guest) -> str:
+        card = guest.card(self.card)
+        card.cable.change(parse_layers(self.words))
+        return card.name
+
+    def request(self) -> dict[str, Any]:
+        return {"name": self.card, "words": [list(pair) for pair in self.words]}
+
+    @classmethod
+    def readers(cls) -> dict[str, Callable[[Request], Self]]:
+        return {"network-set": cls._read}
+
+    @classmethod
+    def _read(cls, request: Request) -> Self:
+        pairs = argument(request, "words", list)
+        if not all(
+            isinstance(pair, list) and len(pair) == 2 and all(isinstance(each, str) for each in pair) for pair in pairs
+        ):
+            raise ConfigError("the request's words are not pairs of a word and its value")
+        words = tuple((word, value) for word, value in pairs)
+        if any(value.startswith("@") for _, value in words):
+            raise ConfigError("a file is read by who asks")
+        return cls(argument(request, "name", str), words_of(parse_layers(words)))
