@@ -20,6 +20,8 @@ from xenia.net.reconnecting import ReconnectingLink
 from xenia.net.stream import StreamLink
 from xenia.net.tunnel import TunnelLink
 
+MOST_MTU = 9000  # of a card, on whatever link; larger frames are segments of many
+
 
 @dataclass(frozen=True, slots=True)
 class LinkSpec:
@@ -115,7 +117,7 @@ def _found(spec: LinkSpec, interface: interfaces.Interface) -> OpenedLink:
 
 
 def _smaller(wanted: int | None, found: int) -> int:
-    return found if wanted is None else min(wanted, found)
+    return min(MOST_MTU if wanted is None else wanted, found)
 
 
 def _make_packets(_spec: LinkSpec, descriptors: Sequence[int]) -> Port:

@@ -153,6 +153,27 @@ def test_words_without_sense_are_told_in_one_line(words: str, options: tuple[str
     assert "\n" not in str(error.value)
 
 
+def test_two_tunnels_of_one_host_meet(plug: Plug) -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = f"port={probe.getsockname()[1]}"
+    one = plug("vxlan=127.0.0.2", "local=127.0.0.1", port)
+    other = plug("vxlan=127.0.0.1", "local=127.0.0.2", port)
+    stranger = plug("vxlan=127.0.0.1", "local=127.0.0.3", port)
+    assert stranger.send(FRAME) == 1
+    assert one.send(FRAME) == 1
+    assert other.wait() == [Packet(FRAME)]
+    assert other.send(FRAME[::-1]) == 1
+    assert one.wait() == [Packet(FRAME[::-1])]
+
+
+def test_a_tunnel_says_what_crosses_it_in_one_packet_and_a_card_may_want_less() -> None:
+    for wanted, found in ((None, 9000), (1400, 1400), (1 << 17, 65535 - 50)):  # the loopback has more than a card
+        opened = open_link(parse_link("vxlan=127.0.0.1", ("local=127.0.0.9",), wanted))
+        assert opened.spec.mtu == found
+        opened.close()
+
+
 def test_a_null_link_takes_all(plug: Plug) -> None:
     assert plug("null").send(FRAME) == 1
 
