@@ -192,6 +192,10 @@ class NetworkCard(Device):
             return (int(known[1]), int(known[2])) == (self.address.domid, self.address.device)
         return name in (self.name, str(self.address.device), self.mac)
 
+    def set_carrier(self, up: bool) -> None:
+        """Plug the cable in, or pull it out, as far as the guest's card is concerned: see `Vif.set_carrier`."""
+        self._vif.set_carrier(up)
+
     def wait(self, state: XenbusState, timeout: float | None = None) -> bool:
         """See Device.wait."""
         return self._attachment.wait(state, timeout)

@@ -1,0 +1,151 @@
+"""Stock kernels' netfront on cards of ours: two guests in one machine, each the other's network."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.guests.shell import Shell
+from xenia.abi.xenbus import XenbusState
+from xenia.testing.netfront_flood import Crossed
+from xenia.toolstack.config.machine import MIB
+from xenia.toolstack.config.net import NetConfig
+from xenia.toolstack.devices.vif import NetworkCard
+from xenia.toolstack.machine.machine import Machine
+from xenia.toolstack.networks.cable import Cable
+from xenia.toolstack.provision.packages import PackageClient
+
+pytestmark = [
+    pytest.mark.guest,
+    pytest.mark.skipif(not PackageClient.available(), reason="no apt-get on this host to fetch Debian's kernel with"),
+]
+
+QUEUES = 4
+TIMES = 20
+LIMIT = 60.0  # seconds
+NUMBERS = 500_000
+MANY = 3_000_000  # bytes that they are at least, each in a line
+
+
+class Wired:
+    """A guest, and its port."""
+
+    def __init__(self, machine: Machine, number: int) -> None:
+        self.machine, self.number = machine, number
+        self.port = Crossed()
+        self.shell = Shell(machine, f"guest{number}", ("xen-netfront",))
+        self.do, self.run = self.shell.do, self.shell.run
+
+    def plug(self) -> None:
+        """A card that comes while it runs.  Linux has as many queues as vcpus, unless its module is told otherwise."""
+        self.do(f"echo {QUEUES} >/sys/module/xen_netfront/parameters/max_queues")
+        self.shell.domain.attach(NetConfig(link="network", queues=QUEUES), Cable(self.port))
+        self.address()
+
+    def address(self) -> None:
+        """Have the card in use."""
+        self.do("while ! [ -e /sys/class/net/eth0 ]; do sleep 0.05; done")
+        self.do(f"ip link set eth0 mtu 9000; ip addr add 10.0.0.{self.number}/24 dev eth0; ip link set eth0 up")
+        assert self.card.wait(XenbusState.CONNECTED, LIMIT)
+
+    @property
+    def card(self) -> NetworkCard:
+        """The one that was plugged in last."""
+        card = self.shell.domain.devices[-1]
+        assert isinstance(card, NetworkCard)
+        return card
+
+    def reaches(self, other: Wired) -> bool:
+        """Whether it gets an answer to a large datagram within a second."""
+        return self.run(f"ping -c 1 -W 1 -s 8900 10.0.0.{other.number}")[0] == 0
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[tuple[Wired, Wired]]:
+    machine = Machine(2 * 128 * MIB + 96 * MIB, scatter=1)
+    free = machine.free_memory
+    try:
+        one, other = Wired(machine, 1), Wired(machine, 2)
+        one.port.join(other.port)
+        for wired in (one, other):
+            wired.shell.domain.start()
+        for wired in (one, other):
+            wired.plug()
+        yield one, other
+        for wired in (one, other):
+            wired.shell.domain.handle.stop()
+            assert wired.shell.domain.handle.audit() == []
+            assert wired.shell.domain.destroy()
+        assert machine.free_memory == free
+    finally:
+        machine.close()
+        one.port.part()
+
+
+def test_stock_guests_have_four_queues_frames_of_9000_bytes_and_segments_to_cut(pair: tuple[Wired, Wired]) -> None:
+    one, other = pair
+    assert one.reaches(other)
+    for sender, receiver in ((one, other), (other, one)):
+        before = receiver.card.statistics
+        number = receiver.shell.begin("nc -l -p 5000 | md5sum")
+        told = sender.do(f"seq {NUMBERS} >/tmp/data; md5sum </tmp/data")
+        sender.do(f"nc 10.0.0.{receiver.number} 5000 </tmp/data")
+        assert receiver.shell.finish(number) == (0, told)
+        after = receiver.card.statistics
+        assert after["received_gso"] > before["received_gso"]
+        assert after["received_bytes"] - before["received_bytes"] > MANY
+        assert not after["received_errors"] and not sender.card.statistics["sent_errors"]
+    # One flow is one queue's; forty are everybody's.
+    one.do("for port in $(seq 40); do nc 10.0.0.2 $port </dev/null 2>/dev/null; done; true")
+    for wired in pair:
+        interrupts = re.findall(r"(\d+) .*vif0-q\d-rx", wired.do("cat /proc/interrupts"))
+        assert len(interrupts) == wired.card.statistics["queues"] == QUEUES and "0" not in interrupts
+
+
+def test_a_card_is_cut_off_let_go_and_taken_up_again_and_unplugged_and_plugged_in(pair: tuple[Wired, Wired]) -> None:
+    one, other = pair
+    other.card.set_carrier(False)
+    assert not one.reaches(other)
+    assert other.card.statistics["no_carrier"] > 0
+    assert other.do("cat /sys/class/net/eth0/carrier") == "1\n"  # Linux's netfront does not look at the key
+    other.card.set_carrier(True)
+    assert one.reaches(other)
+    other.do("echo vif-0 >/sys/bus/xen/drivers/vif/unbind")
+    assert not one.reaches(other)
+    other.do("echo vif-0 >/sys/bus/xen/drivers/vif/bind")
+    other.address()
+    assert one.reaches(other)
+    assert other.card.unplug(LIMIT)
+    other.do("while [ -e /sys/class/net/eth0 ]; do sleep 0.05; done")
+    other.plug()
+    assert one.reaches(other)
+
+
+def test_guests_are_frozen_20_times_while_one_sends_to_the_other(pair: tuple[Wired, Wired]) -> None:
+    one, other = pair
+    for wired in pair:
+        # Debian's netfront loses the pages that it had posted, a megabyte for each queue, whenever it is connected
+        # anew; with netback at the other end, too.
+        wired.do("echo 1 >/sys/module/xen_netfront/parameters/max_queues")
+    check = "awk '$1 != NR { wrong++ } END { print NR, wrong + 0 >\"/tmp/result\" }'"
+    other.do(f"(sleep 1000 | nc -l -p 5001 | {check} &)")
+    lines = "i=1; while ! [ -e /tmp/stop ]; do seq $i $((i + 999)); i=$((i + 1000)); done"
+    one.do(f"sleep 0.5; ({{ {lines}; echo $i >/tmp/sent; }} | nc 10.0.0.2 5001 &)")
+    for number in range(TIMES):
+        frozen_one = pair[number % 2]
+        domain = frozen_one.shell.domain
+        before = frozen_one.card.statistics
+        domain = frozen_one.shell.domain = frozen_one.machine.rebuild(domain.freeze(LIMIT))
+        domain.start()
+        end = time.monotonic() + LIMIT
+        while frozen_one.card.statistics["received"] < 10:
+            assert time.monotonic() < end and domain.runs, "no traffic after a freeze"
+            time.sleep(0.01)
+        after = frozen_one.card.statistics
+        assert after["queues"] == 1 and all(after[name] == before[name] for name in ("mac", "fault", "name"))
+    sent = int(one.do("touch /tmp/stop; until [ -s /tmp/sent ]; do sleep 0.1; done; cat /tmp/sent")) - 1
+    assert sent > TIMES * 100
+    assert other.do("until [ -s /tmp/result ]; do sleep 0.1; done; cat /tmp/result") == f"{sent} 0\n"
