@@ -18,6 +18,6 @@ cdef class Endings:
     cdef uint32_t seed
     # The stack sends a FIN.
     cdef void begin(self, const Headers *headers) noexcept nogil
-    # A guest sent this, and the stack has seen it: the reset that is to follow, as if the guest sent it; its length, or 0.
+    # A guest sent this, and the stack has seen it: the reset that is to follow, as if from the guest; its length, or 0.
     cdef uint32_t follow(self, const Headers *headers, uint8_t *reset) noexcept nogil
     cdef uint64_t flow_of(self, const Headers *headers) noexcept nogil
