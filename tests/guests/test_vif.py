@@ -10,6 +10,7 @@ import pytest
 
 from tests.guests.shell import Shell
 from xenia.abi.xenbus import XenbusState
+from xenia.net.layers.capture import Capture
 from xenia.testing.netfront_flood import Crossed
 from xenia.toolstack.config.machine import MIB
 from xenia.toolstack.config.net import NetConfig
@@ -42,7 +43,9 @@ class Wired:
     def plug(self) -> None:
         """A card that comes while it runs.  Linux has as many queues as vcpus, unless its module is told otherwise."""
         self.do(f"echo {QUEUES} >/sys/module/xen_netfront/parameters/max_queues")
-        self.shell.domain.attach(NetConfig(link="network", queues=QUEUES), Cable(self.port))
+        self.shell.domain.attach(
+            NetConfig(link="network", queues=QUEUES), Cable(Capture(self.port, f"guest{self.number}"))
+        )
         self.address()
 
     def address(self) -> None:
