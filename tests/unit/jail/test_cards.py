@@ -98,3 +98,18 @@ def test_what_passes_a_card_is_captured_into_a_file(guest: Jailed, peer: socket.
         (tmp_path / "x.pcapng").unlink()
     guest.ask("net", "attach", "guest", "null")
     assert "more than one card is 'guest'" in guest.ask("net", "capture", "guest", "-o", "x.pcapng")
+
+
+@needs_guest
+def test_a_cards_filters_work_and_change_within_the_walls(guest: Jailed, peer: socket.socket, tmp_path: Path) -> None:
+    words = "delay=1ms,loss=1%,firewall=in:allow:tcp:22;in:deny,capture=y.pcapng"
+    assert guest.ask("net", "attach", "guest", f"socket=wire,{words}") == "vif0\n"
+    assert guest.ask("net", "set", "guest", "delay=2ms", "firewall=in:deny") == "vif0\n"
+    assert "is no time" in guest.ask("net", "set", "guest", "delay=2")
+    assert "spoof= is said when a card is plugged in" in guest.ask("net", "set", "guest/vif0", "spoof=allow")
+    assert "'other' is no card of a guest that runs" in guest.ask("net", "set", "other", "delay=2ms")
+    layers = cards(guest)[0]["layers"]
+    assert [layer["layer"] for layer in layers] == ["capture", "guard", "netem", "firewall", "capture"]
+    assert layers[2]["words"] == {"delay": "2ms"} and layers[3]["rules"] == 1
+    assert guest.ask("net", "detach", "guest", "vif0", "--force") == ""
+    assert (tmp_path / "y.pcapng").read_bytes()[:4] == b"\n\r\r\n"
