@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -187,3 +188,31 @@ def test_a_guest_with_its_verbs_may_live_in_the_other_process(
     guest.do(Destroy())
     assert machine.domains == []
     open_file(tmp_path / "disk.img").close()
+
+
+def test_a_network_card_is_opened_here_and_used_there(machine: IsolatedMachine, domain: Domain, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "wire"))
+        listener.listen()
+        domain.attach_vif(f"socket={tmp_path}/wire", mtu=9000)
+        other, _ = listener.accept()
+    with other:
+        card = domain.attach_vif("null", mac="00:16:3E:00:00:01")
+        cards = domain.statistics["cards"]
+        assert [(one["name"], one["link"]) for one in cards] == [("vif0", f"socket={tmp_path}/wire"), ("vif1", "null")]
+        assert cards[1]["mac"] == "00:16:3e:00:00:01" and cards[0]["carrier"]
+        with pytest.raises(ConfigError, match="there is a network card with the MAC 00:16:3e:00:00:01 already"):
+            domain.attach_vif("null", mac="00:16:3e:00:00:01")
+        card.remove()
+        assert [one["name"] for one in domain.statistics["cards"]] == ["vif0"]
+        machine.close()
+        assert other.recv(1) == b""
+
+
+def test_networks_of_a_machine_in_another_process_are_processes_too(machine: IsolatedMachine, domain: Domain) -> None:
+    network = machine.create_network("lan", nat=False)
+    domain.attach_vif(network)  # type: ignore[arg-type]  # as this kind of machine makes them
+    [card] = domain.statistics["cards"]
+    assert [(port["name"], port["mac"]) for port in network.show()["ports"]] == [("inside", card["mac"])]
+    network.close()
+    assert any(not domain.statistics["cards"][0]["carrier"] for _ in range(1000))

@@ -134,6 +134,7 @@ def start_network(config: NetworkConfig, listener: socket.socket | None = None, 
         process = subprocess.Popen(
             [sys.executable, "-m", "xenia.net.service", arguments],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=files,
+            stderr=subprocess.DEVNULL if stay else None,  # who outlives a command keeps nobody's pipe
             start_new_session=True,  # a Ctrl-C is not its to take
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )  # fmt: skip

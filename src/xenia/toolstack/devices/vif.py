@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -66,6 +66,15 @@ def place(site: Site, config: NetConfig) -> NetConfig:
     if mac in taken:
         raise ConfigError(f"there is a network card with the MAC {mac} already")
     return replace(config, name=name, number=number, mac=mac)
+
+
+def card_config(network: object, *, layers: Sequence[str] = (), **card: Any) -> NetConfig:
+    """A card as a program asks for it: on a network, in words or one that it made, with words for the card by name.
+    ConfigError."""
+    words = parse_card(network if isinstance(network, str) else "null")
+    said = {name: value for name, value in card.items() if value is not None}
+    config = parse_card(replace(words, **said, layers=(*words.layers, *layers)).words())
+    return config if isinstance(network, str) else replace(config, link="network")
 
 
 def plug(site: Site, config: NetConfig, cable: Cable) -> NetworkCard:

@@ -20,14 +20,19 @@ from typing import TYPE_CHECKING, Any
 
 from xenia.domain.build.elf import ElfKernel
 from xenia.errors import ConfigError, HypervisorBug
+from xenia.net.service.client import start_network
 from xenia.shutdown import Reason, Shutdown
 from xenia.storage.layer import Layer
 from xenia.toolstack.config.device import Backing, DeviceConfig
 from xenia.toolstack.config.disk import parse_disk
 from xenia.toolstack.control.channel import Channel
+from xenia.toolstack.devices.vif import card_config
 from xenia.toolstack.machine.domain import Domain
 from xenia.toolstack.machine.machine import Machine, store_place
 from xenia.toolstack.machine.options import DomainOptions, MachineOptions
+from xenia.toolstack.networks.network import ProcessNetwork, network_config
+from xenia.toolstack.networks.opening import attach_port
+from xenia.toolstack.releases import Releases
 from xenia.xenstore.client import Client
 from xenia.xenstore.server import listen
 
@@ -114,6 +119,7 @@ class IsolatedMachine(Machine):
         self._socket = listen(place) if isinstance(place, Path) else place
         self._place = place if isinstance(place, Path) else None
         self._created: list[IsolatedDomain] = []
+        self._networks: list[ProcessNetwork] = []
         self._remote = Remote()
         try:
             sockets = [self._socket.fileno()] if self._socket is not None else []
@@ -148,6 +154,15 @@ class IsolatedMachine(Machine):
         self._created = [*(other for other in self._created if not other.destroyed), domain]
         return domain
 
+    def create_network(  # type: ignore[override]
+        self, name: str = "network", *, nat: bool = True, subnet: str | None = None, ipv6: bool = True
+    ) -> ProcessNetwork:
+        """As in Machine; the switch is in the network's own process, which is not this machine's."""
+        network = ProcessNetwork(name, start_network(network_config(name, nat, subnet, ipv6)))
+        self._networks.append(network)
+        network.client.hello()
+        return network
+
     @property
     def domains(self) -> list[Domain]:
         return [domain for domain in self._created if not domain.destroyed]
@@ -170,7 +185,10 @@ class IsolatedMachine(Machine):
     def close(self) -> None:
         """End the process, and with it the domains and the store."""
         try:
-            self._remote.close()
+            with Releases() as releases:
+                releases.do(self._remote.close)
+                for network in self._networks:
+                    releases.do(network.close)
         finally:
             if self._socket is not None:
                 self._socket.close()
@@ -259,13 +277,27 @@ class IsolatedDomain(Domain):
         if behind is not None:
             raise ConfigError("a machine in a process of its own has the devices opened that it is to have")
         with config.among(lambda: self.statistics).opened() as (config, files):
-            name = self._remote.call(
-                "attach", [descriptor for _, descriptor in files], domid=self._domid, kind=config.kind,
-                config=config.as_dict(), names=[path for path, _ in files],
-            )  # fmt: skip
+            return self._hand_over(config, files)
+
+    def _hand_over(self, config: DeviceConfig, files: Sequence[tuple[str, int]]) -> IsolatedDevice:
+        name = self._remote.call(
+            "attach", [descriptor for _, descriptor in files], domid=self._domid, kind=config.kind,
+            config=config.as_dict(), names=[path for path, _ in files],
+        )  # fmt: skip
         device = IsolatedDevice(self._remote, self._domid, config.kind, name)
         self.devices = [*(other for other in self.devices if not other.removed), device]
         return device
+
+    def attach_vif(self, network: ProcessNetwork | str = "user", *, layers: Sequence[str] = (), **card: Any) -> Any:  # type: ignore[override]
+        """See Domain.attach_vif: a network that `create_network` of this machine made, or words.  It is opened here."""
+        if isinstance(network, str):
+            return self.attach(card_config(network, layers=layers, **card))
+        config = card_config(f"bridge={network.name}", layers=layers, **card).among(lambda: self.statistics)
+        frames = attach_port(network.client, config)
+        try:
+            return self._hand_over(config, [(config.link, frames)])
+        finally:
+            os.close(frames)
 
     def attach_disk(self, layer: Layer | str, **options: Any) -> Any:
         """Plug a disk in, which is named by its words as in `xenia run --disk`.  It is opened here."""

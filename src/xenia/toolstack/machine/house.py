@@ -10,6 +10,7 @@ from xenia.xenstore.server import Server
 
 if TYPE_CHECKING:
     from xenia.toolstack.machine.domain import Domain
+    from xenia.toolstack.networks.network import Network
 
 
 @dataclass
@@ -18,4 +19,5 @@ class House:
 
     store: Server
     log: HypervisorLog
+    networks: list[Network] = field(default_factory=list)
     domains: list[Domain] = field(default_factory=list)  # replaced, never changed: others look at it meanwhile

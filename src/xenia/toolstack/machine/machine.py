@@ -28,6 +28,7 @@ from xenia.xenstore.store import Store
 
 if TYPE_CHECKING:  # loaded by who freezes a guest or lets it go on
     from xenia.toolstack.machine.frozen import Frozen
+    from xenia.toolstack.networks.network import Network
 
 # What a domain keeps outside of its own memory: page tables of Xen's, shared pages.
 _DOMAIN_OVERHEAD = MIB
@@ -118,6 +119,23 @@ class Machine:
         self._house.domains = [*self.domains, domain]
         return domain
 
+    def create_network(
+        self, name: str = "network", *, nat: bool = True, subnet: str | None = None, ipv6: bool = True
+    ) -> Network:
+        """A network for domains of this machine (`Domain.attach_vif`), which ends with it.
+
+        nat      whether they reach the world, over a process of its own that needs no rights (docs/networks.md)
+        subnet   their addresses, then: 10.0.2.0/24 unless another one is given
+        ipv6     whether they have IPv6 addresses, too
+
+        ConfigError where the way to the world cannot be had.
+        """
+        from xenia.toolstack.networks.network import Network, network_config
+
+        network = Network(name, network_config(name, True, subnet, ipv6) if nat else None)
+        self._house.networks.append(network)
+        return network
+
     def rebuild(self, frozen: Frozen) -> Domain:
         """A domain that goes on where a frozen guest (`Domain.freeze`) was, ready to `start`: with other frames, under
         the next number.
@@ -180,6 +198,8 @@ class Machine:
         with Releases() as releases:
             for domain in reversed(self._house.domains):  # those that are served before those that serve
                 releases.do(domain.destroy)
+            for network in self._house.networks:
+                releases.do(network.close)
             releases.do(self._house.store.close)
 
     def __enter__(self) -> Self:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xenia.abi.blkif import BLKIF_SECTOR_SIZE
 from xenia.errors import ConfigError
@@ -19,9 +20,12 @@ from xenia.toolstack.devices.disk import Disk
 from xenia.toolstack.devices.kinds import KINDS, listed
 from xenia.toolstack.devices.served_disk import ServedDisk, ServedDiskConfig
 from xenia.toolstack.devices.served_vif import ServedVif, ServedVifConfig
-from xenia.toolstack.devices.vif import NetworkCard
+from xenia.toolstack.devices.vif import NetworkCard, card_config, place
 from xenia.toolstack.machine.house import House
 from xenia.xenstore.client import Client
+
+if TYPE_CHECKING:  # loaded by who makes one
+    from xenia.toolstack.networks.network import Network
 
 
 class DomainSite(ABC):
@@ -120,6 +124,49 @@ class DomainSite(ABC):
         disk = self.attach(config, layer)
         assert isinstance(disk, Disk)
         return disk
+
+    def attach_vif(
+        self,
+        network: Network | str = "user",
+        *,
+        name: str | None = None,
+        mac: str | None = None,
+        mtu: int | None = None,
+        rate: str | None = None,
+        queues: int | None = None,
+        layers: Sequence[str] = (),
+    ) -> NetworkCard:
+        """Plug in a network card, before the guest starts or while it runs.
+
+        network   one that `Machine.create_network` made, or what `xenia run --net` takes: "user", a network of its own;
+                  "bridge=lan", one that `xenia net create` made; "tap=tap0" and others
+        name      what it is called: vif0, vif1, ... unless told
+        mac       its address; None: one that comes of the guest's name, and is nobody else's
+        mtu       bytes of the largest datagram
+        rate      what it may send at the most, in xl's words: "10Mb/s"
+        queues    how many the guest may use
+        layers    what its frames pass on the way, the card's end first: "delay=20ms", "loss=1%", "spoof=allow"
+
+        ConfigError where it cannot be plugged in there, or its name or MAC is taken.
+        """
+        config = card_config(network, name=name, mac=mac, mtu=mtu, rate=rate, queues=queues, layers=layers)
+        if isinstance(network, str):
+            card = self.attach(config)
+        else:
+            config = place(self, config.among(self._about))
+            cable = network.cable(config)
+            try:
+                card = self.attach(config, cable)
+            except BaseException:
+                cable.close()
+                raise
+        assert isinstance(card, NetworkCard)
+        return card
+
+    @property
+    def cards(self) -> list[NetworkCard]:
+        """Of the devices, the network cards."""
+        return [device for device in self.devices if isinstance(device, NetworkCard)]
 
     def attach_disk_of(
         self,

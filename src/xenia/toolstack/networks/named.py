@@ -63,7 +63,7 @@ def create(
 def delete(name: str, *, force: bool = False) -> None:
     """End one.  ConfigError where it is not there, or, without `force`, guests are on it."""
     with _network(name) as client:
-        users = [port["name"] for port in client.show()["ports"] if port.get("kind") not in _ITSELF]
+        users = sorted(port["name"] for port in client.show()["ports"] if port.get("kind") not in _ITSELF)
         if users and not force:
             raise ConfigError(f"the network '{name}' is in use by {', '.join(users)} (--force ends it all the same)")
         client.ask("stop")

@@ -68,7 +68,7 @@ class Opening:
         """
         client = self._client
         if client is not None:
-            frames = _attach(client, self.card)
+            frames = attach_port(client, self.card)
             self._found = [os.dup(client.fileno()), frames]
             self._client = None
             self._process, client.process = client.process, None
@@ -98,7 +98,7 @@ class Opening:
             taken = {port.get("mac") for port in client.show()["ports"]}
             if card.mac in taken and card.mac == stable_mac(card.guest, card.number):
                 self.card = replace(card, mac=stable_mac(card.guest, card.number, taken=taken))
-            self._found = [_attach(client, self.card)]
+            self._found = [attach_port(client, self.card)]
         finally:
             client.close()
 
@@ -170,7 +170,7 @@ def _start(card: NetConfig, slirp: tuple[str, ...]) -> NetworkClient:
         return start_network(config, listener)
 
 
-def _attach(client: NetworkClient, card: NetConfig) -> int:
+def attach_port(client: NetworkClient, card: NetConfig) -> int:
     """The socket of a port for the card, with what is to lead to the guest."""
     assert card.guest is not None and card.mac is not None
     options: dict[str, object] = {}

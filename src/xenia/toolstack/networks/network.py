@@ -1,0 +1,131 @@
+"""Networks that a program makes: of one machine's domains, a switch in this process; and what leads to the world."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import replace
+from typing import Any
+
+from xenia.errors import ConfigError
+from xenia.net.bridge import Bridge
+from xenia.net.service.client import NetworkClient, NetworkConfig, start_network
+from xenia.net.stream import StreamLink
+from xenia.net.thread import LinkThread
+from xenia.toolstack.config.forward import parse_publish
+from xenia.toolstack.config.net import NetConfig
+from xenia.toolstack.networks.cable import Cable
+from xenia.toolstack.networks.opening import stacked
+from xenia.toolstack.provision.cache import Cache
+from xenia.toolstack.provision.slirp import libraries
+from xenia.toolstack.releases import Releases
+
+UPLINK = "uplink"  # the port of a switch behind which the world is
+
+
+def network_config(name: str, nat: bool = True, subnet: str | None = None, ipv6: bool = True) -> NetworkConfig:
+    """What the process of such a network is to be.  ConfigError where it cannot be had."""
+    config = NetworkConfig(name, nat=nat, libraries=libraries(Cache()) if nat else ())
+    if subnet is not None:
+        config = replace(config, subnet=subnet)
+    return config if ipv6 else replace(config, subnet6="")
+
+
+class ProcessNetwork:
+    """A network that lies in a process of its own, as long as this is open.
+
+    name    what it is called
+    client  asks the process
+    """
+
+    def __init__(self, name: str, client: NetworkClient) -> None:
+        self.name = name
+        self.client = client
+
+    def forward(self, words: str, *, to: str | None = None) -> dict[str, Any]:
+        """Have a port of the host lead to a guest: `2222:22`, `0.0.0.0:53:53/udp`, as `xenia run -p`; what it is.
+
+        to   the guest, by name or address; None: the only one
+
+        ConfigError: the port is taken, or there is no such guest.
+        """
+        wanted = parse_publish(words)
+        guest = {} if to is None else {"to": to}
+        return dict(
+            self.client.forward(
+                wanted.port, protocol=wanted.protocol, address=wanted.address, to_port=wanted.to, **guest
+            )
+        )
+
+    def show(self) -> dict[str, Any]:
+        """All there is to know of it, as plain data: ports, leases, forwards, counters."""
+        return self.client.show()
+
+    def close(self) -> None:
+        """End it.  Cards on it have no carrier then."""
+        self.client.close()
+
+
+class Network:
+    """A network of one machine's domains: `Machine.create_network` makes it, `Domain.attach_vif` plugs cards into it.
+
+    What a guest sends another is copied once, by this process.  To the world there leads another one (`outside`), which
+    ends with the network.
+
+    name      what it is called
+    bridge    the switch: its ports, its addresses, what they have done
+    outside   None: there is no way out
+    """
+
+    def __init__(self, name: str, config: NetworkConfig | None = None) -> None:
+        """config   of the way out; None: there is none.  ConfigError where it cannot be had."""
+        self.name = name
+        self.bridge = Bridge()
+        self.outside = ProcessNetwork(name, start_network(config)) if config is not None else None
+        self._closed = False
+        self._thread = LinkThread(f"network {name}")
+        self._link: StreamLink | None = None
+        if self.outside is not None:
+            try:
+                self._join(self.outside.client)
+            except BaseException:
+                self.close()
+                raise
+
+    def cable(self, card: NetConfig) -> Cable:
+        """What a card of that MAC is plugged into.  ConfigError where somebody else has it."""
+        assert card.mac is not None
+        if self._closed:
+            raise ConfigError(f"the network '{self.name}' is closed")
+        port = self.bridge.port(f"{card.guest} {card.mac}", macs=[card.mac])
+        try:
+            return Cable(stacked(card, port))
+        except BaseException:
+            port.close()
+            raise
+
+    def forward(self, words: str, *, to: str | None = None) -> dict[str, Any]:
+        """See ProcessNetwork.forward.  ConfigError where there is no way out."""
+        if self.outside is None:
+            raise ConfigError(f"the network '{self.name}' has no way out, so no port of the host leads into it")
+        return self.outside.forward(words, to=to)
+
+    def close(self) -> None:
+        """End it: the machine does so once its domains are gone.  Again does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        with Releases() as releases:
+            if self._link is not None:
+                releases.do(self._link.close)
+            releases.do(self._thread.close)
+            if self.outside is not None:
+                releases.do(self.outside.close)
+
+    def _join(self, client: NetworkClient) -> None:
+        """Plug the process into a port of the switch."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._link = StreamLink(ours.detach(), vnet=True)
+            client.join(self.name, {"kind": "socket", "name": self.name, "options": ["vnet=on"]}, [theirs.fileno()])
+        self.bridge.join(self._link, UPLINK)
+        self._thread.add(self._link)

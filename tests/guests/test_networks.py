@@ -1,0 +1,136 @@
+"""Stock guests on networks: those that a program makes, and those that `xenia run` and `xenia net` make."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from xenia import ConfigError, Machine
+from xenia.testing.guests import linux
+
+SOURCE = Path(__file__).parents[2] / "src"
+MIB = 1 << 20
+LIMIT = 120.0
+SIZE = 128 * MIB
+XENIA = [sys.executable, "-m", "xenia"]
+
+
+class Output:
+    """What a guest says."""
+
+    def __init__(self) -> None:
+        self._said = b""
+        self._changed = threading.Condition()
+
+    def __call__(self, data: bytes) -> None:
+        with self._changed:
+            self._said += data
+            self._changed.notify_all()
+
+    def expect(self, pattern: bytes) -> re.Match[bytes]:
+        """Wait until it has said that."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: re.search(pattern, self._said), LIMIT), self._said
+        found = re.search(pattern, self._said)
+        assert found is not None
+        return found
+
+
+def test_guests_of_one_machine_reach_each_other_over_its_network_and_one_that_leaves_is_gone() -> None:
+    said = Output()
+    with Machine(Machine.memory_for(SIZE, SIZE)) as machine:
+        network = machine.create_network("lan", nat=False)
+        listens = linux(machine, "ip addr add 10.9.0.1/24 dev eth0; while :; do nc -l -p 7 -e cat; done",
+                        name="a", memory=SIZE)  # fmt: skip
+        asks = linux(
+            machine,
+            "ip addr add 10.9.0.2/24 dev eth0; until echo hello you | nc -w 2 10.9.0.1 7; do :; done; read line; "
+            "ping -c 1 -W 1 10.9.0.1 || echo nobody there",
+            name="b", memory=SIZE, console=said,
+        )  # fmt: skip
+        cards = [domain.attach_vif(network, mtu=9000) for domain in (listens, asks)]
+        assert len({card.mac for card in cards}) == 2
+        with pytest.raises(ConfigError, match="there is a network card with the MAC"):
+            asks.attach_vif(network, mac=cards[0].mac)
+        listens.start()
+        asks.start()
+        said.expect(b"hello you")
+        assert {address.mac for address in network.bridge.addresses()} == {card.mac for card in cards}
+        assert cards[0].unplug(LIMIT)
+        assert [address.mac for address in network.bridge.addresses()] == [cards[1].mac]
+        asks.console.send(b"\n")
+        said.expect(b"nobody there")
+        with pytest.raises(ConfigError, match="the network 'lan' has no way out"):
+            network.forward("2222:22")
+    with pytest.raises(ConfigError, match="the network 'lan' is closed"):
+        network.cable(cards[0].config)
+
+
+def run(directory: Path, *arguments: str, script: str) -> subprocess.Popen[str]:
+    """A guest of `xenia run`, which runs that."""
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE), "XDG_RUNTIME_DIR": str(directory)}
+    return subprocess.Popen(
+        [*XENIA, "run", "-q", *arguments, "--", "sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        text=True, env=environment,
+    )  # fmt: skip
+
+
+def ask(directory: Path, *arguments: str) -> str:
+    """What a command says; its complaint where it has one."""
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE), "XDG_RUNTIME_DIR": str(directory)}
+    ended = subprocess.run(
+        [*XENIA, "net", *arguments], capture_output=True, text=True, env=environment, check=False, timeout=LIMIT
+    )
+    return ended.stdout + ended.stderr
+
+
+def test_a_guest_is_on_the_net_without_a_word_and_a_port_leads_to_it(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    guest = run(
+        tmp_path, "--name", "web", "-p", f"{port}:80",
+        script="ip -4 -o addr show eth0; ip route; cat /etc/resolv.conf; echo served > /x; nc -l -p 80 < /x; cat",
+    )  # fmt: skip
+    assert guest.stdout is not None
+    said = [guest.stdout.readline() for _ in range(5)]
+    assert "10.0.2.15/24" in said[0] and "default via 10.0.2.2" in said[1] and "nameserver 10.0.2.3" in said[4]
+    shown = json.loads(ask(tmp_path, "show", "web", "--json"))
+    assert [(one["port"], one["to_port"]) for one in shown["forwards"]] == [(port, 80)]
+    with socket.create_connection(("127.0.0.1", port), LIMIT) as connection:
+        assert connection.makefile().readline() == "served\n"
+    guest.communicate(timeout=LIMIT)
+    assert guest.returncode == 0
+    assert list((tmp_path / "xenia" / "net").iterdir()) == []
+
+
+def test_guests_meet_on_a_network_that_was_made_for_them(tmp_path: Path) -> None:
+    assert ask(tmp_path, "create", "lan", "--subnet", "192.168.7.0/24") == "lan\n"
+    try:
+        assert "there is a network 'lan' already" in ask(tmp_path, "create", "lan")
+        first = run(tmp_path, "--net", "bridge=lan", script="nc -l -p 7 -e cat; cat")
+        second = run(
+            tmp_path, "--name", "b", "--net", "bridge=lan",
+            script="until echo hello you | nc -w 2 guest 7; do sleep 1; done; ip -4 -o addr show eth0; cat",
+        )  # fmt: skip
+        assert second.stdout is not None
+        assert second.stdout.readline() == "hello you\n" and "192.168.7." in second.stdout.readline()
+        assert "in use by b, guest (--force" in ask(tmp_path, "delete", "lan")
+        listed = json.loads(ask(tmp_path, "list", "--json"))
+        assert [(one["name"], one["ports"]) for one in listed["networks"]] == [("lan", 2)]
+        assert {card["link"] for card in listed["cards"]} == {"bridge=lan"}
+        assert len({card["mac"] for card in listed["cards"]}) == 2
+        for guest in (first, second):
+            guest.communicate(timeout=LIMIT)
+            assert guest.returncode == 0
+    finally:
+        assert ask(tmp_path, "delete", "lan", "--force") == ""
+    assert json.loads(ask(tmp_path, "list", "--json")) == {"networks": [], "cards": []}
