@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from hashlib import blake2s
 from ipaddress import IPv4Address
+from zlib import crc32
 
 from xenia.errors import ConfigError
 from xenia.net.nat.plan import Plan
@@ -136,7 +136,7 @@ class AddressBook:
 
     def _free(self, mac: bytes) -> IPv4Address | None:
         guests = self._plan.guests
-        start = 0 if self._in_order else int.from_bytes(blake2s(mac).digest()[:4], "big") % len(guests)
+        start = 0 if self._in_order else crc32(mac) % len(guests)
         now = self._clock()
         for step in range(len(guests)):
             address = self._plan.subnet[guests[(start + step) % len(guests)]]

@@ -8,7 +8,6 @@ and it goes from a port of its own, so that an answer is hard to forge (RFC 5452
 from __future__ import annotations
 
 import os
-import secrets
 import socket
 import struct
 import time
@@ -216,7 +215,7 @@ class Forwarded:
     def begin(self, port: int) -> socket.socket | None:
         """Ask the next one at that port; None where it cannot be."""
         server = self.servers.pop(0)
-        self._number = secrets.randbits(16)
+        self._number = int.from_bytes(os.urandom(2), "big")
         try:
             family = socket.AF_INET6 if ":" in server else socket.AF_INET
             connection = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)

@@ -16,6 +16,8 @@ from typing import Any
 from xenia.errors import ConfigError
 from xenia.net.service.protocol import Wire
 
+_PACKAGES = str(Path(__file__).parents[3])
+
 PATIENCE = 10.0
 """Seconds for an answer."""
 
@@ -132,11 +134,11 @@ def start_network(config: NetworkConfig, listener: socket.socket | None = None, 
     arguments = json.dumps({"config": asdict(config), "files": files, "stay": stay})
     with theirs:
         process = subprocess.Popen(
-            [sys.executable, "-m", "xenia.net.service", arguments],
+            [sys.executable, "-S", "-m", "xenia.net.service", arguments],  # our own path has what `site` would find
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=files,
             stderr=subprocess.DEVNULL if stay else None,  # who outlives a command keeps nobody's pipe
             start_new_session=True,  # a Ctrl-C is not its to take
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [_PACKAGES, *sys.path]))},
         )  # fmt: skip
     return NetworkClient(ours, None if stay else process)
 
