@@ -36,7 +36,18 @@ def test_help_is_on_standard_output_and_names_every_command() -> None:
     ended = xenia("--help")
     assert ended.returncode == 0
     assert ended.stderr == ""
-    for verb in ("run", "doctor", "inspect", "hypercalls", "disk", "image", "block-attach", "stats", "completion"):
+    for verb in (
+        "run",
+        "doctor",
+        "inspect",
+        "hypercalls",
+        "disk",
+        "image",
+        "block-attach",
+        "net",
+        "stats",
+        "completion",
+    ):
         assert verb in ended.stdout
 
 
@@ -69,6 +80,18 @@ def test_help_of_run_shows_examples_and_the_leave_key() -> None:
         (["run", "--memory", "512M", "--machine-memory", "256M"], "does not fit"),
         (["run", "--memory", "64T"], "more than this host has"),
         (["run", "--kernel", "demo", "--", "ls"], "takes no command"),
+        (["run", "--net", "brdge=lan"], "what is 'brdge=lan'? There are user, bridge, tap"),
+        (["run", "--net", "none", "--net", "user"], "--net none goes with no other --net"),
+        (["run", "--net", "null", "-p", "22:22"], "-p needs a card on a network that forwards ports"),
+        (["run", "-p", "22"], "'22' is no port forward: write 2222:22"),
+        (["run", *["--net", "null"] * 9], "a guest has 8 network cards at the most, not 9"),
+        (["run", "--net", "null,devid=1", "--net", "null,devid=1"], "two network cards of one guest have the number 1"),
+        (["run", "--net", "bridge=no-such-network"], "no network 'no-such-network' is running"),
+        (["net"], "ACTION"),
+        (["net", "create", "a/b"], "'a/b' is no network's name"),
+        (["net", "show", "no-such-network"], "no network 'no-such-network' is running"),
+        (["net", "detach", "no-such-guest", "vif0"], "no guest 'no-such-guest' is running"),
+        (["net", "capture", "vif99.0", "-o", "/dev/null"], "'vif99.0' is no card of a guest that runs"),
         (["doctor", "--", "ls"], "go with 'run' and 'ssh' only"),
         (["inspect"], "KERNEL"),
         (["completion", "tcl"], "tcl"),
