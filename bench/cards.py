@@ -202,6 +202,12 @@ def tap(name: str, address: str) -> str:
     return name
 
 
+def remove_taps() -> None:
+    """Those that were made here."""
+    for number in range(3):
+        subprocess.run(f"ip link del xbench{number} 2>/dev/null", shell=True, check=False)
+
+
 def xenia_tap(files: Files) -> Card:
     name = tap("xbench0", "10.77.1.1")
     initrd = files.initrd("xenia-tap", "eth0", XEN, measure("10.77.1.1", files.port), "10.77.1.2")

@@ -102,6 +102,7 @@ def measure(running: dict[str, Card], tests: list[str], rounds: int, millisecond
 
 def measure_link(files: Files, starts: dict[str, tuple[str, Start]], tests: list[str], rounds: int, ms: int) -> Samples:
     """All that can be had of a link."""
+    from bench.cards import remove_taps
     from bench.contenders import Failed
     from bench.peers import Missing
 
@@ -119,6 +120,7 @@ def measure_link(files: Files, starts: dict[str, tuple[str, Start]], tests: list
     finally:
         for card in running.values():
             card.close()
+        remove_taps()
 
 
 def show(title: str, samples: Samples, titles: dict[str, str]) -> None:
