@@ -5,6 +5,7 @@ The tests share one image and one guest.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -12,8 +13,10 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pexpect
@@ -26,6 +29,8 @@ from xenia.toolstack.provision.deb import read_control
 from xenia.toolstack.provision.packages import PackageClient
 
 SOURCE = Path(__file__).parents[2] / "src"
+NAME = "debian-root"
+OVER_THE_NET = "tree"  # a package
 LIMIT = 280  # seconds for the slowest step on the slowest machine
 
 pytestmark = [
@@ -62,10 +67,21 @@ class Built:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A key that opens the system's sshd."""
+    if not shutil.which("ssh-keygen"):
+        pytest.skip("this host has no ssh (Debian's package openssh-client)")
+    path = tmp_path_factory.mktemp("key") / "id"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
+    return path
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, key: Path) -> Built:
     path = tmp_path_factory.mktemp("image") / "root.qcow2"
     with subprocess.Popen(
-        [sys.executable, "-m", "xenia", "image", "build", "debian", "-o", str(path), "--size", "1G", "--json"],
+        [sys.executable, "-m", "xenia", "image", "build", "debian", "-o", str(path), "--size", "1G", "--json",
+         "--ssh-key", f"{key}.pub"],
         env={**os.environ, "PYTHONPATH": str(SOURCE)}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True,
     ) as builder:  # fmt: skip
@@ -102,10 +118,11 @@ def image(built: Built) -> Path:
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A disk with a package repository on it: hello, and xenstore-utils with the libraries it needs."""
+    """A disk with a package repository on it: hello, and xenstore-utils with the libraries it needs.  Beside it is the
+    folder that the disk was made of."""
     tree = tmp_path_factory.mktemp("repository")
     client = PackageClient(Cache())
-    names = ["hello", "xenstore-utils"]
+    names = ["hello", "xenstore-utils", OVER_THE_NET]
     stanzas = []
     try:
         for name in names:
@@ -126,11 +143,25 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return disk
 
 
+@pytest.fixture(scope="module")
+def web(repository: Path) -> Iterator[int]:
+    """The port of the host's loopback where the repository is to be had over HTTP."""
+
+    class Files(SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None: ...
+
+    folder = next(path.parent for path in repository.parent.glob("*/Packages"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Files, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
 class Console:
     """The console of a guest that boots from a disk, with root logged in."""
 
-    def __init__(self, image: Path, *disks: str) -> None:
-        options = [word for disk in disks for word in ("--disk", disk)]
+    def __init__(self, image: Path, *disks: str, net: str = "user") -> None:
+        options = [word for disk in disks for word in ("--disk", disk)] + ["--net", net, "--name", NAME]
         self.guest = pexpect.spawn(
             sys.executable,
             ["-m", "xenia", "run", "--root", str(image), *options, "--append", "quiet"],
@@ -177,8 +208,8 @@ class Console:
 
 
 @pytest.fixture(scope="module")
-def first_boot(image: Path, repository: Path) -> Iterator[Console]:
-    console = Console(image, f"{repository},ro")
+def first_boot(image: Path, repository: Path, web: int) -> Iterator[Console]:
+    console = Console(image, f"{repository},ro", net=f"user,host={web}")
     yield console
     console.close()
 
@@ -228,10 +259,32 @@ def test_a_package_is_installed_from_a_repository_on_a_disk(installed: Console) 
     assert "ii  hello" in installed.run("dpkg --list hello")
 
 
+def test_a_package_is_installed_over_the_network_from_a_service_of_the_hosts(installed: Console, web: int) -> None:
+    before = installed.run("mv /etc/apt/sources.list /etc/apt/sources.list.before; cat /etc/apt/sources.list.before")
+    installed.run(f"echo 'deb [trusted=yes] http://host.xenia.internal:{web} ./' > /etc/apt/sources.list")
+    assert f"host.xenia.internal:{web}" in installed.run("apt-get -q update")
+    installed.run(f"apt-get -q -y install {OVER_THE_NET}")
+    assert installed.run(f"{OVER_THE_NET} --version") != "" and "deb" in before
+
+
+def test_ssh_leads_into_the_guest_with_a_host_key_of_its_own(installed: Console, key: Path) -> None:
+    def ssh(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "xenia", "ssh", NAME, "-i", str(key), "--", *words],
+            env={**os.environ, "PYTHONPATH": str(SOURCE)}, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=LIMIT, check=False,
+        )  # fmt: skip
+
+    done = ssh("hostname; exit 3")
+    assert (done.returncode, done.stdout) == (3, "debian\n"), done.stderr
+    assert ssh("cat /sys/class/net/*/operstate").stdout.split().count("up") == 1
+    assert installed.run("ls /etc/ssh/ssh_host_*_key") == "/etc/ssh/ssh_host_ed25519_key\n"
+
+
 def test_debians_xenstore_tools_work_inside_through_the_xenbus_device(installed: Console) -> None:
     assert installed.run("ls -l /dev/xen/xenbus").startswith("c")
     domid = installed.run("xenstore-read domid").strip()
-    assert installed.run("xenstore-read name") == "guest\n"
+    assert installed.run("xenstore-read name") == f"{NAME}\n"
     installed.run("xenstore-write data/note 'a b' data/other c")
     assert installed.run("xenstore-read data/note") == "a b\n"
     assert installed.run("xenstore-list data").split() == ["note", "other"]
