@@ -39,6 +39,7 @@ class Process:
         self._watch = Watch()
         self._wires: dict[int, Wire] = {}
         self._owners: set[int] = set()
+        self._silent: set[int] = set()
         self._network: Network | None = None
         self._refusal = ""
         self._events = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -120,7 +121,12 @@ class Process:
         verb = request.pop("verb", None) if isinstance(request.get("verb"), str) else None
         request["verb"] = verb
         arguments = {name: value for name, value in request.items() if name != "verb"}
+        if descriptor in self._silent:
+            return {"error": "this connection asks nothing any more"}
         if verb == "stop":
+            return {"answer": None}
+        if verb == "hush":
+            self._silent.add(descriptor)
             return {"answer": None}
         if verb == "own":
             self._owners.add(descriptor)
@@ -129,7 +135,7 @@ class Process:
             return {"error": self._refusal}
         call = self._network.verbs.get(verb or "")
         if call is None:
-            return {"error": f"there is no verb '{verb}'; there are {', '.join(self._network.verbs)}, own, stop"}
+            return {"error": f"there is no verb '{verb}'; there are {', '.join(self._network.verbs)}, own, hush, stop"}
         try:
             return {"answer": call(made if verb == "attach" else files, **arguments)}
         except ConfigError as error:
@@ -142,6 +148,7 @@ class Process:
         self._wires.pop(descriptor).close()
         owned = descriptor in self._owners
         self._owners.discard(descriptor)
+        self._silent.discard(descriptor)
         if owned and not self._owners and not self._stay:
             self._watch.stop()
 

@@ -32,6 +32,7 @@ unhost    {"port": (required)}
 capture   {"port": (required)} and a descriptor to write pcapng to -> {"capture": a number}
 uncapture {"capture": (required)}
 own       {}: this connection is an owner's too; the process ends when the last owner has gone
+hush      {}: whatever this connection asks from now on is refused: it only lasts, for whoever is not trusted with more
 stop      {}: answered, and then the process ends
 """
 

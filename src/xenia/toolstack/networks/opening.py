@@ -70,6 +70,7 @@ class Opening:
         if client is not None:
             frames = attach_port(client, self.card)
             self._found = [os.dup(client.fileno()), frames]
+            client.ask("hush")  # who runs a guest keeps the connection, and is not to open ports of the host's by it
             self._client = None
             self._process, client.process = client.process, None
             client.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -78,10 +79,19 @@ os.kill(os.getpid(), 9)
     assert owner.returncode == -signal.SIGKILL
     watched = os.pidfd_open(int(owner.stdout)) if Path(f"/proc/{owner.stdout.strip()}").exists() else None
     if watched is not None:
-        import select
-
         assert select.select([watched], [], [], 10)[0]
         os.close(watched)
+
+
+def test_a_connection_that_was_hushed_opens_nothing_and_still_ends_the_process(client: NetworkClient) -> None:
+    pid = os.pidfd_open(client.hello()["pid"])
+    client.ask("hush")
+    for verb in ("host", "own", "stop", "hush", "show"):
+        with pytest.raises(ConfigError, match="asks nothing any more"):
+            client.ask(verb, port=22)
+    client.close()
+    assert select.select([pid], [], [], 10)[0]
+    os.close(pid)
 
 
 def test_an_interrupt_of_the_terminal_does_not_end_it(client: NetworkClient) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,10 @@ import pytest
 from tests.unit.toolstack.networks.network import Network
 from xenia.errors import ConfigError
 from xenia.toolstack.config.forward import Forward
+from xenia.toolstack.config.net import NetConfig
 from xenia.toolstack.networks import named, registry
 from xenia.toolstack.networks.capture import Captured, relay
+from xenia.toolstack.networks.opening import Opening
 
 GUEST = {"port": 2, "name": "web", "kind": "card", "mac": "00:16:3e:00:00:01"}
 UPLINK = {"port": 1, "name": "nat", "kind": "nat"}
@@ -174,3 +177,10 @@ def test_a_full_disk_is_one_line() -> None:
     finally:
         for descriptor in (source, feed, full):
             os.close(descriptor)
+
+
+def test_what_runs_a_guest_holds_its_network_and_opens_no_port_of_the_host_by_it() -> None:
+    with closing(Opening(NetConfig(options=("host=8000",)).for_guest("web", 0)).finish()) as cable:
+        assert cable.network is not None
+        with pytest.raises(ConfigError, match="asks nothing any more"):
+            cable.network.ask("host", port=22)
