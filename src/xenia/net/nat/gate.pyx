@@ -26,6 +26,9 @@ cdef enum:
     DHCPV6_SERVER = 547
     DNS = 53
 
+# All DHCP relay agents and servers (RFC 8415, 7.1).
+cdef const uint8_t *DHCPV6_SERVERS = [0xFF, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2]
+
 
 cdef class Gate:
     """The rules of one network."""
@@ -132,8 +135,9 @@ cdef class Gate:
             return DROPPED          # the stack puts no fragments together and knows no extensions
         if control and kind in (ROUTER_SOLICITATION, NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT):
             return PASSED
-        if headers.protocol == PROTOCOL_UDP and headers.target_port == DHCPV6_SERVER and target[0] == 0xFF:
-            return PASSED
+        if headers.protocol == PROTOCOL_UDP and headers.target_port == DHCPV6_SERVER:
+            if memcmp(target, DHCPV6_SERVERS, 16) == 0:
+                return PASSED       # what goes to other groups, the stack would hand to the host's
         if headers.bytes[0] & 1 or target[0] == 0xFF or control and kind != ECHO6:
             return DROPPED
         if target[0] == 0xFE and target[1] >> 6 == 2:

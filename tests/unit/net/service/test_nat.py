@@ -124,6 +124,15 @@ def test_fragments_to_the_host_are_dropped_whatever_they_say(client: NetworkClie
     assert client.show()["nat"]["sockets"] == before["sockets"]
 
 
+@pytest.mark.parametrize("group", ["ff01::1", "ff02::1", "ff05::1:3"])
+def test_groups_of_the_host_are_not_reached_at_the_port_of_dhcp(client: NetworkClient, one: Guest, group: str) -> None:
+    before = client.show()["nat"]
+    one.send(IPv6(src=one.ip6, dst=group) / UDP(sport=700, dport=547) / b"x")
+    one.ask(IP(src=one.ip, dst="10.0.2.2") / ICMP(id=6), lambda got: ICMP in got)
+    after = client.show()["nat"]
+    assert (after["dropped"] - before["dropped"], after["sockets"]) == (1, before["sockets"])
+
+
 def test_a_port_of_the_host_that_was_named_is_reached_at_the_gateway(client: NetworkClient, one: Guest) -> None:
     with server(client) as loopback:
         connection = Connection(one, "10.0.2.2", loopback.getsockname()[1]).open()
