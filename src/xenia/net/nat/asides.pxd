@@ -4,6 +4,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 cdef enum:
     SLOTS = 256
     SLOT_BYTES = 1600
+    SHARE = SLOTS // 4              # of one guest
 
 
 cdef class Asides:
@@ -14,3 +15,4 @@ cdef class Asides:
     cdef uint64_t nr_dropped
     # With a lock held that `take` is called with too.
     cdef void put(self, const uint8_t *frame, uint32_t length) noexcept nogil
+    cdef uint32_t waiting_of(self, const uint8_t *mac) noexcept nogil

@@ -1,4 +1,4 @@
-"""Packets for our own servers, on their way to Python: few at a time, and those that are too many are dropped."""
+"""Packets for our own servers, on their way to Python: few at a time, fewer of one guest; too many are dropped."""
 
 class Asides:
     """What waits, oldest first."""

@@ -1,10 +1,10 @@
-"""Packets for our own servers, on their way to Python: few at a time, and those that are too many are dropped."""
+"""Packets for our own servers, on their way to Python: few at a time, fewer of one guest; too many are dropped."""
 
 import os
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 from posix.unistd cimport close, read, write
 
 
@@ -28,13 +28,19 @@ cdef class Asides:
     cdef void put(self, const uint8_t *frame, uint32_t length) noexcept nogil:
         cdef uint32_t slot = (self.first + self.count) % SLOTS
         cdef uint64_t one = 1
-        if self.count == SLOTS or length > SLOT_BYTES:
+        if self.count == SLOTS or length > SLOT_BYTES or self.waiting_of(frame + 6) >= SHARE:
             self.nr_dropped += 1
             return
         memcpy(self.slots[slot], frame, length)
         self.lengths[slot] = length
         self.count += 1
         write(self.descriptor, &one, 8)
+
+    cdef uint32_t waiting_of(self, const uint8_t *mac) noexcept nogil:
+        cdef uint32_t index, found = 0
+        for index in range(self.count):
+            found += memcmp(self.slots[(self.first + index) % SLOTS] + 6, mac, 6) == 0
+        return found
 
     def take(self) -> list[bytes]:
         """All of them, each a frame."""

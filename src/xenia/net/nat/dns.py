@@ -154,7 +154,7 @@ class NameServer:
         return name_bytes(self._plan.domain) + struct.pack(">HHIH", _SOA, _IN, _TTL, len(data)) + data
 
     def _forward(self, asked: Datagram, question: Question) -> None:
-        own = sum(waiting.asked.source == asked.source for waiting in self._forwarded.values())
+        own = sum(waiting.asked.source_mac == asked.source_mac for waiting in self._forwarded.values())
         if len(self._forwarded) >= MOST_FORWARDED or own >= MOST_OF_ONE:
             self.dropped += 1
             return

@@ -14,6 +14,8 @@ from xenia.net.nat.dns import Waiter
 
 MOST = 64
 """Guests' programs that may wait for echoes at once."""
+MOST_OF_ONE = 16
+"""Of them, those of one guest."""
 PATIENCE = 20.0
 """Seconds after the last request for which answers are waited for."""
 
@@ -58,7 +60,8 @@ class Echoes:
             self._send(_unreachable(frame))
 
     def _begin(self, key: tuple[bytes, bytes], frame: bytes) -> _Asked | None:
-        if len(self._asked) >= MOST:
+        own = sum(asked.frame[6:12] == frame[6:12] for asked in self._asked.values())
+        if len(self._asked) >= MOST or own >= MOST_OF_ONE:
             return None
         try:
             connection = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, socket.IPPROTO_ICMPV6)

@@ -11,7 +11,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from xenia.net.loop cimport monotonic
 from xenia.net.parse cimport (
-    FRAGMENT, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP, TCP_ACK, TCP_SYN, KIND_IPV4, Headers,
+    PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP, TCP_ACK, TCP_SYN, KIND_IPV4, Headers,
     ip_source, ip_target,
 )
 
@@ -60,7 +60,7 @@ cdef class Flows:
             if headers.tcp_flags & (TCP_SYN | TCP_ACK) != TCP_SYN:
                 return True
         elif headers.protocol == PROTOCOL_UDP:
-            if headers.flags & FRAGMENT or self.buckets[self.bucket_of(headers)]:
+            if self.buckets[self.bucket_of(headers)]:
                 return True
         elif headers.protocol != PROTOCOL_ICMP:
             return True

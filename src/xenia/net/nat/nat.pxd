@@ -6,6 +6,7 @@ from xenia.net.loop cimport PollSet, Source
 from xenia.net.nat.asides cimport Asides
 from xenia.net.nat.endings cimport Endings
 from xenia.net.nat.flows cimport Flows
+from xenia.net.nat.fragments cimport Fragments
 from xenia.net.nat.gate cimport Gate
 from xenia.net.nat.outbox cimport Outbox
 from xenia.net.nat.segments cimport SegmentSizes
@@ -30,6 +31,7 @@ cdef class Nat(Port):
     cdef readonly NatSource source
     cdef readonly Gate gate
     cdef Flows flows
+    cdef Fragments fragments
     cdef Asides asides
     cdef SegmentSizes segments
     cdef Endings endings
@@ -49,6 +51,7 @@ cdef class Nat(Port):
     cdef unsigned long thread       # the loop's
     cdef void configure(self, SlirpConfig *config) noexcept nogil
     cdef void take(self, Frame *frame, int64_t now) noexcept nogil
+    cdef void take_fragment(self, const Headers *headers, int64_t now) noexcept nogil
     cdef void take_in(self, Headers *headers, const Frame *frame, int64_t now) noexcept nogil
     cdef bint resolve(self, const uint8_t *request, uint32_t length) noexcept nogil
     cdef void send_unsent(self) noexcept nogil

@@ -21,6 +21,7 @@ from xenia.net.nat.answer cimport LONGEST_ANSWER, fill_in, refusal
 from xenia.net.nat.asides cimport Asides
 from xenia.net.nat.endings cimport RESET_BYTES, Endings
 from xenia.net.nat.flows cimport Flows
+from xenia.net.nat.fragments cimport Fragments
 from xenia.net.nat.gate cimport ASIDE, DROPPED, ECHOED, PASSED, SPOOFED, Gate, Verdict
 from xenia.net.nat.outbox cimport Parcel, outbox_add, outbox_clear, outbox_fragment, outbox_init, outbox_take
 from xenia.net.nat.peek cimport ETHERNET, is_fin, is_udp
@@ -31,7 +32,7 @@ from xenia.net.nat.slirp cimport (
 )
 from xenia.net.nat.timers cimport timer_free, timer_mod, timer_new, timers_fill, timers_fire
 from xenia.net.parse cimport (
-    ETHERTYPE_ARP, KIND_IPV4, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP, TCP_FIN, TCP_SYN, Headers, big16,
+    ETHERTYPE_ARP, FRAGMENT, KIND_IPV4, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP, TCP_FIN, TCP_SYN, Headers, big16,
     ip_source, ip_target, parse_frame,
 )
 from xenia.net.port cimport Port
@@ -82,6 +83,7 @@ cdef class Nat(Port):
         cdef SlirpConfig config
         self.gate = Gate(plan.subnet, plan.gateway, plan.nameserver, plan.subnet6, plan.gateway6, plan.nameserver6)
         self.flows = Flows(room, flows)
+        self.fragments = Fragments()
         self.asides = Asides()
         self.segments = SegmentSizes()
         self.endings = Endings()
@@ -221,6 +223,8 @@ cdef class Nat(Port):
         lock(&self.lock)
         if self.slirp != NULL:
             for index in range(count):
+                self.counters.frames_in += 1
+                self.counters.bytes_in += frames[index].length
                 self.take(&frames[index], now)
         unlock(&self.lock)
         self.leave()
@@ -234,8 +238,6 @@ cdef class Nat(Port):
         cdef uint32_t part, at = 0
         parse_frame(frame, &headers)
         verdict = self.gate.judge(&headers, now)
-        self.counters.frames_in += 1
-        self.counters.bytes_in += frame.length
         if verdict == DROPPED or verdict == SPOOFED or frame.length > MOST_BYTES:
             self.counters.dropped += verdict == DROPPED
             self.counters.spoofed += verdict == SPOOFED
@@ -246,11 +248,23 @@ cdef class Nat(Port):
         headers.bytes, headers.nr_bytes = self.whole, frame.length
         if verdict == ASIDE or verdict == ECHOED:
             self.asides.put(self.whole, headers.end)
+        elif verdict == PASSED and headers.flags & FRAGMENT:
+            self.take_fragment(&headers, now)
         elif verdict == PASSED:
             self.take_in(&headers, frame, now)
         else:
             self.counters.refused += 1
             self.refuse(&headers)
+
+    cdef void take_fragment(self, const Headers *headers, int64_t now) noexcept nogil:
+        cdef Frame frame
+        cdef iovec part
+        part.iov_base = <void *>self.fragments.take(headers, now, &frame.length)
+        if part.iov_base != NULL:
+            part.iov_len = frame.length
+            memset(&frame.header, 0, sizeof(frame.header))
+            frame.nr_parts, frame.parts = 1, &part
+            self.take(&frame, now)
 
     cdef void take_in(self, Headers *headers, const Frame *frame, int64_t now) noexcept nogil:
         cdef bint within = headers.protocol == PROTOCOL_ICMP and self.gate.is_ours(ip_target(headers))

@@ -71,9 +71,8 @@ class World:
 
     def send(self, data: bytes, source: str = "10.0.2.15") -> None:
         """A guest sends."""
-        self.server.ask(
-            Datagram(b"\x52\x55" + bytes(4), bytes(6), ip_address(source), ip_address("10.0.2.3"), 5353, 53, data)
-        )
+        guest, mac = ip_address(source), b"\x02\x00" + ip_address(source).packed[-4:]
+        self.server.ask(Datagram(b"\x52\x55" + bytes(4), mac, guest, ip_address("10.0.2.3"), 5353, 53, data))
 
     def answer(self) -> Any:
         """What it gets."""
