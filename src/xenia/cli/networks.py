@@ -161,8 +161,8 @@ def capture(options: argparse.Namespace, voice: Voice) -> Told:
 
 
 def change(options: argparse.Namespace, voice: Voice) -> Told:
-    """Its filters do something else."""
-    name = remote.change_layers(options.what, options.words)
+    """Its filters do something else, or its cable is pulled out."""
+    name = remote.change_card(options.what, options.words)
     return {"name": name}, [[(name,)]]
 
 

@@ -111,5 +111,9 @@ def test_a_cards_filters_work_and_change_within_the_walls(guest: Jailed, peer: s
     layers = cards(guest)[0]["layers"]
     assert [layer["layer"] for layer in layers] == ["capture", "guard", "netem", "firewall", "capture"]
     assert layers[2]["words"] == {"delay": "2ms"} and layers[3]["rules"] == 1
+    for said, carrier in (("down", False), ("up", True)):
+        assert guest.ask("net", "set", "guest", f"carrier={said}") == "vif0\n"
+        assert cards(guest)[0]["carrier"] is carrier
+    assert "the carrier is up or down" in guest.ask("net", "set", "guest", "carrier=sideways")
     assert guest.ask("net", "detach", "guest", "vif0", "--force") == ""
     assert (tmp_path / "y.pcapng").read_bytes()[:4] == b"\n\r\r\n"

@@ -13,7 +13,7 @@ from xenia.errors import ConfigError
 from xenia.net.layers.words import parse_layers, words_of
 from xenia.toolstack.control.control import Answers, Handler, ask, ask_all
 from xenia.toolstack.devices.kinds import KINDS
-from xenia.toolstack.guest.card_verbs import ChangeLayers
+from xenia.toolstack.guest.card_verbs import ChangeCard
 from xenia.toolstack.guest.guest import Guest
 from xenia.toolstack.guest.verbs import REMOTE, AttachDevice, CaptureCard, Handover, RemoteVerb, Request, Statistics
 from xenia.toolstack.networks import named, opening
@@ -27,7 +27,7 @@ def handlers(guest: Guest) -> Mapping[str, Handler]:
     def handler(read: Callable[[Request], RemoteVerb[Any]]) -> Handler:
         return lambda request: guest.do(read(request))
 
-    kinds: tuple[type[RemoteVerb[Any]], ...] = (*REMOTE, ChangeLayers)
+    kinds: tuple[type[RemoteVerb[Any]], ...] = (*REMOTE, ChangeCard)
     return {word: handler(read) for kind in kinds for word, read in kind.readers().items()}
 
 
@@ -106,18 +106,23 @@ def capturing(what: str) -> Iterator[int]:
                 end()
 
 
-def change_layers(what: str, words: Iterable[str]) -> str:
+def change_card(what: str, words: Iterable[str]) -> str:
     """Have the layers of a card do what these words say from now on; the card's name.
 
     what    as for `capturing`, a guest's card
+    words   of layers; and carrier=down, which pulls its cable out, or carrier=up
 
     ConfigError where there is none, more than one, or the card has no such layers.
     """
-    pairs = words_of(parse_layers(opening.pair_of(word) for word in words))
+    said = [opening.pair_of(word) for word in words]
+    pairs = words_of(parse_layers(pair for pair in said if pair[0] != "carrier"))
+    carriers = [value for word, value in said if word == "carrier"]
+    if carriers not in ([], ["up"], ["down"]):
+        raise ConfigError(f"'carrier={carriers[-1]}': the carrier is up or down, and said once")
     card = _card(what)
     if card is None:
         raise ConfigError(f"'{what}' is no card of a guest that runs")
-    return call(str(card["pid"]), ChangeLayers(card["name"], pairs))
+    return call(str(card["pid"]), ChangeCard(card["name"], pairs, carriers == ["up"] if carriers else None))
 
 
 def _card(what: str) -> dict[str, Any] | None:

@@ -17,14 +17,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ChangeLayers(RemoteVerb[str]):
-    """Have a network card's layers do what these words say from now on.
+class ChangeCard(RemoteVerb[str]):
+    """Have a network card's layers do what these words say from now on, and pull its cable out or put it in.
+
+    carrier   whether it is in; None: as it is
 
     Legal when built or running.  Returns the card's name.  ConfigError where it has no such layers.
     """
 
     card: str
     words: Words
+    carrier: bool | None = None
 
     legal = frozenset({State.BUILT, State.RUNNING})
     name = "change a network card of"
@@ -36,10 +39,12 @@ class ChangeLayers(RemoteVerb[str]):
     def _change(self, guest: Guest) -> str:
         card = guest.card(self.card)
         card.cable.change(parse_layers(self.words))
+        if self.carrier is not None:
+            card.cable.pull(not self.carrier)
         return card.name
 
     def request(self) -> dict[str, Any]:
-        return {"name": self.card, "words": [list(pair) for pair in self.words]}
+        return {"name": self.card, "words": [list(pair) for pair in self.words], "carrier": self.carrier}
 
     @classmethod
     def readers(cls) -> dict[str, Callable[[Request], Self]]:
@@ -55,4 +60,5 @@ class ChangeLayers(RemoteVerb[str]):
         words = tuple((word, value) for word, value in pairs)
         if any(value.startswith("@") for _, value in words):
             raise ConfigError("a file is read by who asks")
-        return cls(argument(request, "name", str), words_of(parse_layers(words)))
+        carrier = None if request.get("carrier") is None else argument(request, "carrier", bool)
+        return cls(argument(request, "name", str), words_of(parse_layers(words)), carrier)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -28,29 +29,35 @@ class Cable:
         self._link = link
         self._thread: LinkThread | None = None
         self._on_carrier: Callable[[bool], object] | None = None
+        self._pulled = False
+        self._telling = threading.Lock()
         self._closed = False
 
     def begin(self, on_carrier: Callable[[bool], object]) -> None:
-        """Bring frames from now on, on a thread of its own, and say whether anybody is at the other end: now, and
-        whenever that changes, until `pause`.  OSError: the host gives no thread."""
-        if self._link is None:
-            return
+        """Bring frames from now on, on a thread of its own, and say whether there is a carrier, which takes somebody at
+        the other end: now, and whenever that changes, until `pause`.  OSError: the host gives no thread."""
         self._on_carrier = on_carrier
-        if self._thread is None:
+        if self._link is not None and self._thread is None:
             thread = LinkThread()
-            self._link.on_carrier(self._tell)
+            self._link.on_carrier(lambda _: self._tell())
             thread.add(self._link)
             self._thread = thread
-        on_carrier(self._link.carrier)
+        self._tell()
 
     def pause(self) -> None:
         """No card is plugged in, and nobody is told of the carrier."""
         self._on_carrier = None
 
-    def _tell(self, up: bool) -> None:
-        on_carrier = self._on_carrier
-        if on_carrier is not None:
-            on_carrier(up)
+    def pull(self, out: bool) -> None:
+        """Pull the cable out, or put it in again.  While it is out there is no carrier, whoever is at the other end,
+        whatever card is plugged in."""
+        self._pulled = out
+        self._tell()
+
+    def _tell(self) -> None:
+        with self._telling:  # who comes last tells what is true by then
+            if (on_carrier := self._on_carrier) is not None:
+                on_carrier(not self._pulled and (self._link is None or self._link.carrier))
 
     def capture(self, descriptor: int) -> None:
         """Write what passes the card there, as pcapng, until nobody reads it.  The descriptor is the cable's from now
