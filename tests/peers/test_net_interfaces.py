@@ -7,13 +7,17 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from scapy.layers.l2 import ARP, Ether
 
 from tests.peers.lab import Lab, a_lab, per_frame
 from tests.peers.namespaces import End, Host, exchange
+from tests.unit.net.service.wire import guest
 from xenia.errors import ConfigError
+from xenia.net.service.client import find_network
 
 pytestmark = [
     pytest.mark.peer,
@@ -51,6 +55,29 @@ def test_a_tap_joins_a_bridge_of_the_host(lab: Lab) -> None:
     assert "new0" in one.run("ip link show master br0 up")
     lab.tie(here, there)
     exchange(other, one, "10.1.0.1", 20 * MB)
+
+
+def test_a_network_of_guests_joins_interfaces_of_the_host(lab: Lab, tmp_path: Path) -> None:
+    host = lab.host("ip link add veth0 type veth peer name veth1 && ip link set veth0 up && ip link set veth1 up")
+    host.run("ip addr add 10.1.0.2/24 dev veth1")
+
+    def xenia(*words: str) -> None:
+        command = [*host.within, sys.executable, "-m", "xenia", "net", *words]
+        subprocess.run(command, check=True, env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}, timeout=60)
+
+    xenia("create", "lan", "--no-nat")
+    try:
+        for link, address in (("tap=new0", "10.2.0.2"), ("nic=veth0", "10.1.0.2")):
+            xenia("join", "lan", link)
+            if link == "tap=new0":
+                host.run("ip addr add 10.2.0.2/24 dev new0")
+            with closing(find_network(tmp_path / "xenia" / "net" / "lan")) as client, guest(client) as one:
+                asked = Ether(src=one.mac, dst="ff:ff:ff:ff:ff:ff") / ARP(hwsrc=one.mac, psrc=one.ip, pdst=address)
+                assert one.ask(asked, lambda got: ARP in got and got[ARP].op == 2)[ARP].psrc == address
+            xenia("join", "lan", link, "--remove")
+        assert "new0" not in host.run("ip link show")
+    finally:
+        xenia("delete", "lan", "--force")
 
 
 def test_a_tap_that_was_made_for_the_link_goes_with_it(lab: Lab) -> None:

@@ -70,7 +70,15 @@ def _add_networks(add: Any) -> Sequence[argparse.ArgumentParser]:
     forward.add_argument("forward", metavar="[ADDRESS:]PORT:GUESTPORT[/udp]", help="which port leads where")
     forward.add_argument("--to", metavar="GUEST", help="the guest, by name or address (default: the only one there)")
     forward.add_argument("--remove", action="store_true", help="end that forward instead")
-    return create, delete, listing, show, forward
+    join = add(
+        "join", "join a network with an interface of the host's, or another host",
+        "Plug what a card could be plugged into, such as tap=tap0, nic=eth0, vxlan=HOST or socket=listen:PATH, into a "
+        "network: its guests and those beyond are on one. Prints the port's number.",
+    )  # fmt: skip
+    join.add_argument("name", metavar="NAME", help="the network's name")
+    join.add_argument("words", metavar="LINK[,OPTION...]", help="what is joined, in the words of 'xenia run --net'")
+    join.add_argument("--remove", action="store_true", help="take it out again")
+    return create, delete, listing, show, forward, join
 
 
 def _add_cards(add: Any) -> Sequence[argparse.ArgumentParser]:
@@ -106,7 +114,9 @@ def _add_cards(add: Any) -> Sequence[argparse.ArgumentParser]:
         "anew. carrier=down pulls the card's cable out, carrier=up puts it in. Prints the card's name.",
     )  # fmt: skip
     change.add_argument("what", metavar="CARD", help="a card (vif1.0, its MAC), a guest with one card, or GUEST/CARD")
-    change.add_argument("words", metavar="WORD=VALUE", nargs="+", help="such as delay=50ms, loss=1%%, firewall=RULES or carrier=down")
+    change.add_argument(
+        "words", metavar="WORD=VALUE", nargs="+", help="such as delay=50ms, loss=1%%, firewall=RULES or carrier=down"
+    )
     return attach, detach, capture, change
 
 

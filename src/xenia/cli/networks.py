@@ -101,7 +101,8 @@ def show(options: argparse.Namespace, voice: Voice) -> Told:
 
 
 _SHOWN = {
-    "ports": ("port", "name", "kind", "mac", "ip", "sent", "received", "dropped"),
+    "ports": ("port", "name", "kind", "words", "mac", "ip", "sent", "received", "dropped"),
+    "addresses": ("mac", "port", "vlan", "age"),
     "leases": ("name", "ip", "mac", "left"),
     "forwards": ("protocol", "address", "port", "to", "to_port"),
 }
@@ -113,6 +114,12 @@ def forward(options: argparse.Namespace, voice: Voice) -> Told:
     found = named.forward(options.name, wanted, to=options.to, remove=options.remove)
     where = f"{found['protocol']} {found['address']}:{found['port']}"
     return found, [] if options.remove else [[(f"{where} -> {found['to']}:{found['to_port']}",)]]
+
+
+def join(options: argparse.Namespace, voice: Voice) -> Told:
+    """A way elsewhere for a network, or no longer."""
+    found = named.join(options.name, options.words, remove=options.remove)
+    return found, [] if options.remove else [[(f"port {found['port']}",)]]
 
 
 def attach(options: argparse.Namespace, voice: Voice) -> Told:
@@ -177,10 +184,14 @@ def _whole(text: str, what: str, least: int, most: int) -> int:
 def _cell(value: object) -> str:
     if value is None or value == "":
         return "-"
+    if isinstance(value, float):
+        return f"{value:.0f}"
+    if isinstance(value, list):
+        return printable(" ".join(map(str, value))) or "-"
     return rough_size(value) if isinstance(value, int) and value >= 1 << 20 else printable(str(value))
 
 
 ACTIONS = {
     "create": create, "delete": delete, "list": listing, "show": show, "forward": forward,
-    "attach": attach, "detach": detach, "capture": capture, "set": change,
+    "join": join, "attach": attach, "detach": detach, "capture": capture, "set": change,
 }  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any
@@ -48,6 +48,7 @@ class Member:
     joint: Joint
     mac: bytes | None = None
     guard: Guard | None = None
+    words: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,8 @@ class Network:
 
     def attach(
         self, made: list[int], name: str, mac: str, vnet: bool = True, mtu: int | None = None, ip: str | None = None,
-        spoof: bool = False, isolated: bool = False,
+        spoof: bool = False, isolated: bool = False, mirror: bool = False, vlan: int = 0,
+        trunk: list[int] | None = None,
     ) -> dict[str, Any]:  # fmt: skip
         """A port for a card."""
         packed = _mac(mac)
@@ -141,12 +143,18 @@ class Network:
             for end in (ours, theirs):
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _DOMAIN_SOCKET_BYTES)
             link = StreamLink(ours.detach(), vnet=vnet)
-            own = [str(entry.address)] if self.nat is not None else []
+            elsewhere = vlan or trunk is not None  # the way out, which gives addresses, is in no VLAN
+            own = [str(entry.address)] if self.nat is not None and not elsewhere else []
             capture = Capture(link, name, packed.hex(":"))
             guard = Guard(capture, packed.hex(":"), own, self._reserved, on=not spoof, inward=True)
             backlog = Backlog(guard)
-            joint = self._bridge.join(backlog, str(port), macs=[] if spoof else [packed.hex(":")], isolated=isolated)
-            self._enter(Member(port, name, link, capture, backlog, joint, packed, guard))
+            place = {"isolated": isolated, "mirror": mirror, "vlan": vlan, "trunk": trunk}
+            try:
+                joint = self._bridge.join(backlog, str(port), macs=[] if spoof else [packed.hex(":")], **place)
+            except BaseException:
+                self.book.leave(port)
+                raise
+            self._enter(Member(port, name, link, capture, backlog, joint, packed, guard, _words(place)))
             made.append(theirs.detach())
         plan = self._plan
         return {
@@ -246,7 +254,8 @@ class Network:
             "nat": dict(nat.statistics) if nat is not None else {},
             "ports": [self._shown(member) for member in self._members.values()],
             "addresses": [
-                {"mac": known.mac, "port": known.port, "age": known.age} for known in self._bridge.addresses()
+                {"mac": known.mac, "vlan": known.vlan, "port": known.port, "age": known.age}
+                for known in self._bridge.addresses()
             ],
             "leases": [
                 {"mac": entry.mac.hex(":"), "ip": str(entry.address), "name": entry.name, "port": entry.port,
@@ -263,7 +272,7 @@ class Network:
         switch = member.joint.inner.statistics()
         return {
             "port": member.number, "name": member.name, "kind": "uplink" if member.mac is None else "card",
-            "mac": None if member.mac is None else member.mac.hex(":"),
+            "words": list(member.words), "mac": None if member.mac is None else member.mac.hex(":"),
             "ip": None if entry is None else str(entry.address),
             **(member.link.statistics if isinstance(member.link, Link) else {}),
             "waiting": member.backlog.kept_bytes, "overflown": member.backlog.dropped,
@@ -345,6 +354,12 @@ def _address(text: str) -> IPv4Address | IPv6Address:
         return ip_address(text)
     except ValueError:
         raise ConfigError(f"{text} is no address") from None
+
+
+def _words(place: Mapping[str, Any]) -> list[str]:
+    """What a port of the bridge is, as an operator says it."""
+    numbers = {key: value if isinstance(value, list) else [value] for key, value in place.items() if value}
+    return [f"{key}={'+'.join('on' if one is True else str(one) for one in each)}" for key, each in numbers.items()]
 
 
 def _text(thing: object) -> str | None:

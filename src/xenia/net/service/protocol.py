@@ -13,7 +13,9 @@ hello     {}
 attach    {"name": what the guest is called (required), "mac": "00:16:3e:..." (required),
            "vnet": whether a struct virtio_net_hdr stands before each frame (true), "mtu": 1500,
            "ip": the IPv4 address that it is to have, "spoof": whether it may use others' addresses (false),
-           "isolated": whether it reaches only the gateway and what lies behind (false)}
+           "isolated": whether it reaches only the gateway and what lies behind (false),
+           "mirror": whether it is sent whatever the others send, and sends nothing (false),
+           "vlan": its VLAN (0: none), "trunk": those that it tags (null: all; none where "vlan" is given)}
           -> {"port": a number, "ip", "gateway", "dns", "domain"} and one descriptor: a stream socket, whose frames each
              have their length before them, four bytes in the network's order (with the header counted).  The port is
              gone when its other end is closed.
@@ -21,7 +23,7 @@ join      {"name": (required), "link": the fields of a link's spec (required)} a
           -> {"port"}: a link to elsewhere, on which any address may be
 detach    {"port": (required)}
 show      {} -> {"name", "nat": counters, "ports": [{"port", "name", "mac", "ip", "kind", counters...}],
-             "addresses": [{"mac", "port", "age"}], "leases": [{"mac", "ip", "name", "left"}],
+             "addresses": [{"mac", "vlan", "port", "age"}], "leases": [{"mac", "ip", "name", "left"}],
              "forwards": [{"protocol", "address", "port", "to", "to_port"}], "host": [ports], "flows": [{"protocol",
              "guest", "remote", "state"}], "counters": {...}}: ages and times in seconds
 forward   {"protocol": "tcp" or "udp" ("tcp"), "address": where the host listens ("127.0.0.1"), "port": (required),

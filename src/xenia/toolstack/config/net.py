@@ -32,6 +32,7 @@ from xenia.toolstack.config.rate import parse_rate
 MOST_CARDS = 8  # of one guest
 MOST_QUEUES = 8
 LEAST_MTU, MOST_MTU = 68, 9000
+MOST_VLAN = 4094
 
 # Who opens them stands above, on what it takes to have a network's process; words need none of that.
 _OPENING = "xenia.toolstack.networks.opening"
@@ -39,10 +40,12 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}")
 NETWORK_NAME = _NAME
 _TCP = re.compile(r"(\[[^\]]*\]|[^:/]*):\d+")
 
+PORT_WORDS = ("vlan", "trunk", "isolated", "mirror")  # of a port of a switch
+
 # What a card may be plugged into, and whether that has a name of the host's behind `=`; with the link's own options.
 LINKS: dict[str, tuple[bool, tuple[str, ...]]] = {
     "user": (False, ("forward", "host", "subnet", "ipv6")),
-    "bridge": (True, ("forward",)),
+    "bridge": (True, ("forward", *PORT_WORDS)),
     "tap": (True, ("master",)),
     "macvtap": (True, ()),
     "nic": (True, ()),
@@ -50,7 +53,7 @@ LINKS: dict[str, tuple[bool, tuple[str, ...]]] = {
     "vxlan": (True, ("vni", "local", "port")),
     "passt": (False, ("forward",)),
     "null": (False, ()),
-    "network": (False, ()),  # one that a program made: its port comes with the card
+    "network": (False, PORT_WORDS),  # one that a program made: its port comes with the card
 }
 NONE = "none"
 _MANY = ("forward", "host")  # options that may be said more than once
@@ -131,7 +134,7 @@ class NetConfig(DeviceConfig):
 
     def check(self) -> None:
         """ConfigError where words that come from anywhere describe no card."""
-        said = replace(self, link="null") if self.link == "network" else self
+        said = replace(self, link="bridge=network") if self.link == "network" else self
         if parse_card(said.words()) != replace(said, guest=None):
             raise ConfigError("the request describes no network card")
 
@@ -160,6 +163,16 @@ class NetConfig(DeviceConfig):
     def values(self, option: str) -> list[str]:
         """What was said of the link by that word."""
         return [value for key, _, value in (word.partition("=") for word in self.options) if key == option]
+
+    @property
+    def port(self) -> dict[str, Any]:
+        """What its port of a switch is to be, by the names of `Bridge.port`."""
+        said: dict[str, Any] = {word: True for word in ("isolated", "mirror") if self.values(word) == ["on"]}
+        for number in self.values("vlan"):
+            said["vlan"] = int(number)
+        for numbers in self.values("trunk"):
+            said["trunk"] = [int(number) for number in numbers.split("+")]
+        return said
 
     def forwarding(self, forwards: Collection[Forward]) -> NetConfig:
         """The same with more ports forwarded."""
@@ -271,6 +284,13 @@ class _Reader:
             value = str(parse_forward(value))
         elif key == "host" and not (value.isdecimal() and 0 < int(value) < 1 << 16):
             raise self._error(word, f"'{value}' is no port of this host's")
+        elif key == "vlan":
+            self._whole(word, value, 1, MOST_VLAN)
+        elif key == "trunk":
+            for number in value.split("+"):
+                self._whole(word, number, 1, MOST_VLAN)
+        elif key in ("isolated", "mirror") and value not in ("on", "off"):
+            raise self._error(word, f"'{value}' is neither on nor off")
         self._options.append((f"{key}={value}", word))
 
     def _say(self, what: str, word: str) -> None:
@@ -332,7 +352,7 @@ class _Reader:
 
 
 def _links_with(option: str) -> str:
-    return " and ".join(kind for kind, (_, options) in LINKS.items() if option in options)
+    return " and ".join(kind for kind, (_, options) in LINKS.items() if option in options and kind != "network")
 
 
 _KEYS: dict[str, Callable[[_Reader, str, str], None]] = {

@@ -68,12 +68,13 @@ def place(site: Site, config: NetConfig) -> NetConfig:
     return replace(config, name=name, number=number, mac=mac)
 
 
-def card_config(network: object, *, layers: Sequence[str] = (), **card: Any) -> NetConfig:
+def card_config(network: object, *, layers: Sequence[str] = (), port: Sequence[str] = (), **card: Any) -> NetConfig:
     """A card as a program asks for it: on a network, in words or one that it made, with words for the card by name.
     ConfigError."""
-    words = parse_card(network if isinstance(network, str) else "null")
+    words = parse_card(network if isinstance(network, str) else "bridge=network")
     said = {name: value for name, value in card.items() if value is not None}
-    config = parse_card(replace(words, **said, layers=(*words.layers, *layers)).words())
+    words = replace(words, **said, options=(*words.options, *port), layers=(*words.layers, *layers))
+    config = parse_card(words.words())
     return config if isinstance(network, str) else replace(config, link="network")
 
 

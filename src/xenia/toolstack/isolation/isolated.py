@@ -288,11 +288,18 @@ class IsolatedDomain(Domain):
         self.devices = [*(other for other in self.devices if not other.removed), device]
         return device
 
-    def attach_vif(self, network: ProcessNetwork | str = "user", *, layers: Sequence[str] = (), **card: Any) -> Any:  # type: ignore[override]
+    def attach_vif(  # type: ignore[override]
+        self,
+        network: ProcessNetwork | str = "user",
+        *,
+        layers: Sequence[str] = (),
+        port: Sequence[str] = (),
+        **card: Any,
+    ) -> Any:
         """See Domain.attach_vif: a network that `create_network` of this machine made, or words.  It is opened here."""
         if isinstance(network, str):
-            return self.attach(card_config(network, layers=layers, **card))
-        config = card_config(f"bridge={network.name}", layers=layers, **card).among(lambda: self.statistics)
+            return self.attach(card_config(network, layers=layers, port=port, **card))
+        config = card_config(f"bridge={network.name}", layers=layers, port=port, **card).among(lambda: self.statistics)
         frames = attach_port(network.client, config)
         try:
             return self._hand_over(config, [(config.link, frames)])

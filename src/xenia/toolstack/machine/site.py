@@ -135,6 +135,7 @@ class DomainSite(ABC):
         rate: str | None = None,
         queues: int | None = None,
         layers: Sequence[str] = (),
+        port: Sequence[str] = (),
     ) -> NetworkCard:
         """Plug in a network card, before the guest starts or while it runs.
 
@@ -146,10 +147,11 @@ class DomainSite(ABC):
         rate      what it may send at the most, in xl's words: "10Mb/s"
         queues    how many the guest may use
         layers    what its frames pass on the way, the card's end first: "delay=20ms", "loss=1%", "spoof=allow"
+        port      what its port of that network's switch is: "vlan=10", "trunk=10+20", "isolated=on", "mirror=on"
 
         ConfigError where it cannot be plugged in there, or its name or MAC is taken.
         """
-        config = card_config(network, name=name, mac=mac, mtu=mtu, rate=rate, queues=queues, layers=layers)
+        config = card_config(network, name=name, mac=mac, mtu=mtu, rate=rate, queues=queues, layers=layers, port=port)
         if isinstance(network, str):
             card = self.attach(config)
         else:

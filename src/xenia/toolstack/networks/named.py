@@ -5,13 +5,15 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 from xenia.errors import ConfigError
+from xenia.net.links import open_link, parse_link
 from xenia.net.service.client import NetworkClient, NetworkConfig, start_network
 from xenia.toolstack.config.forward import Forward
-from xenia.toolstack.config.net import LINKS, NETWORK_NAME, NONE
+from xenia.toolstack.config.net import LINKS, NETWORK_NAME, NONE, NetConfig, parse_card
 from xenia.toolstack.networks import registry
 from xenia.toolstack.provision.cache import Cache, Progress, no_progress
 from xenia.toolstack.provision.slirp import libraries
@@ -100,6 +102,35 @@ def forward(name: str, wanted: Forward, *, to: str | None = None, remove: bool =
             return {**about, "port": wanted.port, "to_port": wanted.to, "to": to}
         guest = {} if to is None else {"to": to}
         return dict(client.forward(wanted.port, to_port=wanted.to, **about, **guest))
+
+
+def join(name: str, words: str, *, remove: bool = False) -> dict[str, Any]:
+    """Plug what a card could be plugged into, an interface of the host's say, into that network, or take it out again;
+    its port's number and name.
+
+    words   as of --net, of a link that leads elsewhere
+
+    ConfigError where it cannot be had, or is there already.
+    """
+    card = parse_card(words).within(Path.cwd())
+    if card.link_kind in ("user", "bridge", "null"):
+        raise ConfigError(f"'{card.link}' leads nowhere else: a network joins tap=, nic=, vxlan= and the like")
+    if replace(card, mtu=None) != NetConfig(link=card.link, options=card.options):
+        raise ConfigError(f"in '{words}': only a card has such words, a network's link has options and mtu=")
+    with _network(name) as client:
+        there = [port for port in client.show()["ports"] if port.get("kind") == "uplink" and port["name"] == card.link]
+        if remove:
+            if not there:
+                raise ConfigError(f"the network '{name}' has not joined {card.link}")
+            client.detach(there[0]["port"])
+            return {"port": there[0]["port"], "name": card.link}
+        if there:
+            raise ConfigError(f"the network '{name}' has joined {card.link} already")
+        opened = open_link(parse_link(card.link, card.options, card.mtu))
+        try:
+            return {"port": client.join(card.link, asdict(opened.spec), opened.descriptors), "name": card.link}
+        finally:
+            opened.close()
 
 
 def capture(what: str, pipe: int) -> Callable[[], object]:

@@ -96,7 +96,7 @@ class Network:
         assert card.mac is not None
         if self._closed:
             raise ConfigError(f"the network '{self.name}' is closed")
-        port = self.bridge.port(f"{card.guest} {card.mac}", macs=[card.mac])
+        port = self.bridge.port(f"{card.guest} {card.mac}", macs=[card.mac], **card.port)
         try:
             return Cable(stacked(card, port))
         except BaseException:

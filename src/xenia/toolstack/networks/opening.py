@@ -175,13 +175,14 @@ def attach_port(client: NetworkClient, card: NetConfig) -> int:
     """The socket of a port for the card, with what is to lead to the guest."""
     assert card.guest is not None and card.mac is not None
     options: dict[str, object] = {}
-    if fixed := [ip for ip in card.ip if ":" not in ip]:
+    place = card.port
+    if (fixed := [ip for ip in card.ip if ":" not in ip]) and not place.keys() & {"vlan", "trunk"}:
         options["ip"] = fixed[0]
     if card.mtu is not None:
         options["mtu"] = card.mtu
     if "spoof=allow" in card.layers:
         options["spoof"] = True
-    attached = client.attach(card.guest, card.mac, **options)
+    attached = client.attach(card.guest, card.mac, **options, **place)
     try:
         for port in card.values("host"):
             client.ask("host", port=int(port))

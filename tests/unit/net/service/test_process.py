@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from scapy.layers.inet import ICMP, IP, UDP
-from scapy.layers.l2 import Ether
+from scapy.layers.l2 import Dot1Q, Ether
 from scapy.utils import rdpcap
 
 from tests.unit.net.service.wire import Wired, guest
@@ -188,6 +188,33 @@ def test_guests_of_one_network_reach_each_other_and_isolated_ones_do_not(client:
         assert three.ask(IP(src=three.ip, dst="10.0.2.2") / ICMP(), lambda got: ICMP in got)
         addresses = {known["mac"]: known["port"] for known in client.show()["addresses"]}
         assert addresses[one.mac] == str(one.port)
+
+
+def test_guests_in_vlans_do_not_meet_and_a_mirror_sees_them_all(client: NetworkClient) -> None:
+    with (
+        guest(client, vlan=10) as one,
+        guest(client, vlan=10) as two,
+        guest(client, vlan=20) as three,
+        guest(client, trunk=[10, 20]) as router,
+        guest(client, mirror=True) as sniffer,
+    ):
+        own = IP(src="192.168.10.1", dst="192.168.10.255") / UDP(dport=7) / b"to all"  # what the network did not give
+        one.send(Ether(src=one.mac, dst="ff:ff:ff:ff:ff:ff") / own)
+        assert two.expect(lambda got: UDP in got)[IP].src == "192.168.10.1"
+        assert router.expect(lambda got: UDP in got)[Dot1Q].vlan == 10
+        router.send(Ether(src=router.mac, dst=three.mac) / Dot1Q(vlan=20) / own)
+        assert Dot1Q not in three.expect(lambda got: UDP in got)
+        seen = [sniffer.expect(lambda got: UDP in got) for _ in range(2)]
+        assert [got.src for got in seen] == [one.mac, router.mac]
+        sniffer.send(Ether(src=sniffer.mac, dst="ff:ff:ff:ff:ff:ff") / IP() / UDP(dport=8))
+        two.send(Ether(src=two.mac, dst=one.mac) / IP() / UDP(dport=9))
+        assert one.expect(lambda got: UDP in got)[UDP].dport == 9
+        shown = client.show()
+        words = [["vlan=10"], ["vlan=10"], ["vlan=20"], ["trunk=10+20"], ["mirror=on"]]
+        assert [port["words"] for port in shown["ports"]] == words
+        assert {known["vlan"] for known in shown["addresses"] if known["mac"] == three.mac} == {20}
+    with pytest.raises(ConfigError, match="there is no VLAN 4095"):
+        client.attach("late", "00:16:3e:00:77:77", vlan=4095)
 
 
 def test_forty_guests_have_the_gateway_at_once(client: NetworkClient) -> None:

@@ -82,6 +82,10 @@ def test_none_is_no_card() -> None:
         ("host=0", "'0' is no port"),
         ("tap=tap0,forward=2222:22", "in 'forward=2222:22' .*: that goes with user and bridge and passt, not with tap"),
         ("bridge=lan,subnet=10.0.0.0/8", "goes with user, not with bridge"),
+        ("bridge=lan,vlan=4095", "in 'vlan=4095' .*: '4095' is no whole number from 1 to 4094"),
+        ("bridge=lan,trunk=10+x", "in 'trunk=10[+]x' .*: 'x' is no whole number"),
+        ("bridge=lan,mirror=yes", "'yes' is neither on nor off"),
+        ("user,vlan=10", "that goes with bridge, not with user"),
         ("loss=much", "in 'loss=much': 'much' is no share of the frames"),
         ("jitter=5ms", r"wants a delay= to stand with it \(of the network 'jitter=5ms'\)"),
         ("script=vif-bridge", "no scripts are run here"),
@@ -108,6 +112,11 @@ def test_a_complaint_points_at_the_word(text: str, complaint: str) -> None:
 )
 def test_a_published_port_is_on_loopback_unless_an_address_is_given(text: str, forward: Forward) -> None:
     assert parse_publish(text) == parse_forward(text) == parse_forward(str(forward)) == forward
+
+
+def test_a_port_of_a_network_is_what_its_words_say() -> None:
+    port = parse_card("bridge=lan,vlan=10,trunk=20+30,isolated=on,mirror=off").port
+    assert port == {"vlan": 10, "trunk": [20, 30], "isolated": True}
 
 
 def test_a_card_is_written_as_it_is_read() -> None:

@@ -6,7 +6,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from scapy.layers.inet import IP, UDP
+from scapy.layers.l2 import Ether
 
+from tests.unit.net.service.wire import guest
 from tests.unit.toolstack.networks.network import Network
 from xenia.errors import ConfigError
 from xenia.toolstack.config.forward import Forward
@@ -127,6 +130,33 @@ def test_a_port_is_captured_by_its_number_or_by_who_is_at_it(tmp_path: Path) -> 
             named.capture("lan", file.fileno())
     with pytest.raises(ConfigError, match=r"'vif9\.0' is no card of a guest that runs, and no network 'vif9\.0'"):
         named.capture("vif9.0", 0)
+
+
+def test_networks_are_joined_with_each_other_by_tunnels_and_sockets_in_a_commands_words(runtime: Path) -> None:
+    one, other = (named.create(name, nat=False)["name"] for name in ("one", "other"))
+    try:
+        for word in ("socket=listen:{0}", "vxlan=127.0.0.2,local=127.0.0.1,port=47890"):
+            named.join(one, word.format(runtime / "wire"))
+            peer = word.replace("listen:", "").replace("127.0.0.2,local=127.0.0.1", "127.0.0.1,local=127.0.0.2")
+            made = named.join(other, peer.format(runtime / "wire"))
+            assert made["name"] in [port["name"] for port in named.show(other)["ports"]]
+            with (
+                closing(registry.find(one)) as here, closing(registry.find(other)) as there,
+                guest(here) as near, guest(there) as far,
+            ):  # fmt: skip
+                near.send(Ether(src=near.mac, dst="ff:ff:ff:ff:ff:ff") / IP(src=near.ip) / UDP(dport=7) / b"hello")
+                assert far.expect(lambda got: UDP in got)[Ether].src == near.mac
+                far.send(Ether(src=far.mac, dst=near.mac) / IP(src=far.ip) / UDP(dport=8) / b"hello you")
+                assert near.expect(lambda got: UDP in got)[Ether].src == far.mac
+            with pytest.raises(ConfigError, match=r"the network 'other' has joined .* already"):
+                named.join(other, peer.format(runtime / "wire"))
+            named.join(other, peer.format(runtime / "wire"), remove=True)
+            with pytest.raises(ConfigError, match="the network 'other' has not joined"):
+                named.join(other, peer.format(runtime / "wire"), remove=True)
+            named.join(one, word.format(runtime / "wire"), remove=True)
+    finally:
+        named.delete("one", force=True)
+        named.delete("other")
 
 
 def block(kind: int, length: int = 32) -> bytes:
