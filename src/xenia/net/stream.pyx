@@ -12,7 +12,7 @@ sender's.  A peer whose lengths make no sense is let go, for nothing after them 
 import os
 
 from libc.errno cimport EAGAIN, EINTR, errno
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memmove, memset
 from posix.unistd cimport close, read
@@ -38,7 +38,9 @@ cdef enum:
     ARRIVED = 512 * 1024            # as much as a socket pair holds, and several frames of the greatest length
     BEGUN = 512 * 1024              # the segments of a frame, with their headers
     IOV_MAX = 1024                  # linux/uio.h: UIO_MAXIOV
-    READS = 8                       # in one round, before others have their turn
+    READS = 32                      # in one round, before others have their turn
+    MOST_READ = 128 * 1024          # bytes of one of them: a few thousand of the shortest frames
+    TURN = 1024                     # frames, after which it ends with the one it has begun
 
 
 cdef class StreamLink(Link):
@@ -262,8 +264,11 @@ cdef class StreamLink(Link):
 
     cdef void receive(self) noexcept nogil:
         cdef ssize_t count
+        cdef size_t room
+        cdef uint64_t last = self.nr_received + self.nr_refused + TURN
         for _ in range(READS):
-            count = read(self.descriptor, self.arrived + self.nr_arrived, ARRIVED - self.nr_arrived)
+            room = min(ARRIVED - self.nr_arrived, <size_t>MOST_READ)
+            count = read(self.descriptor, self.arrived + self.nr_arrived, room)
             if count <= 0:
                 if count == 0:
                     self.forget("the peer closed the connection", 0)
@@ -271,7 +276,7 @@ cdef class StreamLink(Link):
                     self.forget("the connection broke: {1}", errno)
                 return
             self.nr_arrived += count
-            if not self.take_apart() or self.nr_arrived + count < ARRIVED:
+            if not self.take_apart() or <size_t>count < room or self.nr_received + self.nr_refused >= last:
                 return
 
     cdef bint take_apart(self) noexcept nogil:
