@@ -26,6 +26,7 @@ from xenia.net.layers.words import WORDS as LAYERS, cut, parse_layers, plain, wo
 from xenia.storage.door import door
 from xenia.toolstack.config.device import Backing, DeviceConfig
 from xenia.toolstack.config.forward import Forward, parse_forward
+from xenia.toolstack.config.host_id import host_id
 from xenia.toolstack.config.mac import parse_mac, stable_mac
 from xenia.toolstack.config.rate import parse_rate
 
@@ -181,7 +182,8 @@ class NetConfig(DeviceConfig):
     def for_guest(self, guest: str, number: int, taken: Collection[str | None] = ()) -> Self:
         """The same as the card of that guest, with a MAC: the one that comes of its name, or another where one of those
         taken is it."""
-        place = "" if self.link_kind in ("user", "bridge", "network") else self.link
+        outside = self.link_kind not in ("user", "bridge", "network")  # where other hosts' guests may be
+        place = f"{self.link} of {host_id()}" if outside else ""
         mac = self.mac
         if mac is None or (mac in taken and mac == stable_mac(guest, number, place)):
             mac = stable_mac(guest, number, place, taken)

@@ -1,8 +1,11 @@
 """What an operator writes after --net and -p."""
 
+from pathlib import Path
+
 import pytest
 
 from xenia.errors import ConfigError
+from xenia.toolstack.config import host_id
 from xenia.toolstack.config.forward import Forward, parse_forward, parse_publish
 from xenia.toolstack.config.mac import parse_mac, stable_mac
 from xenia.toolstack.config.net import NetConfig, parse_card, parse_net
@@ -178,3 +181,41 @@ def test_a_card_of_a_guest_has_a_mac_and_keeps_the_one_that_was_given() -> None:
     assert card.mac == NetConfig("bridge=lan").for_guest("web", 0).mac == stable_mac("web", 0)
     assert NetConfig(mac="00:16:3e:00:00:01").for_guest("web", 1).mac == "00:16:3e:00:00:01"
     assert NetConfig("tap=tap0").for_guest("web", 0).mac != card.mac
+
+
+LEADING_OUT = ("tap=tap0", "macvtap=mv0", "nic=eth0", "socket=h:1", "socket=listen:/x", "vxlan=192.0.2.1", "passt")
+
+
+def test_two_hosts_guests_of_one_name_have_two_macs_on_what_leads_out_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    def macs(host: str, *links: str) -> list[str | None]:
+        monkeypatch.setattr("xenia.toolstack.config.net.host_id", lambda: host)
+        return [NetConfig(link).for_guest("web", 0).mac for link in links]
+
+    one, two = macs("one", *LEADING_OUT), macs("two", *LEADING_OUT)
+    assert one == macs("one", *LEADING_OUT)
+    assert len({*one, *two}) == 2 * len(LEADING_OUT)
+    private = ("user", "bridge=lan", "network")
+    assert macs("one", *private) == macs("two", *private)
+
+
+def test_a_host_without_an_id_of_its_own_draws_one_and_keeps_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def read() -> str:
+        host_id.host_id.cache_clear()
+        return host_id.host_id()
+
+    monkeypatch.setattr(host_id, "_MACHINE_ID", tmp_path / "machine-id")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    drawn = read()
+    assert len(drawn) == 32 and read() == drawn
+    assert [path.name for path in (tmp_path / "state" / "xenia").iterdir()] == ["host-id"]
+    (tmp_path / "machine-id").write_text("uninitialized\n")
+    assert read() == drawn
+    (tmp_path / "machine-id").write_text("0123456789abcdef\n")
+    assert read() == "0123456789abcdef"
+    (tmp_path / "machine-id").unlink()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "machine-id-file" / "x"))
+    (tmp_path / "machine-id-file").touch()  # where nothing can be kept
+    assert len(read()) == 32
+    host_id.host_id.cache_clear()
