@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.guests.net_host import services
+from tests.guests.shell import Shell
 from xenia import ConfigError, Machine
 from xenia.testing.guests import linux
 
@@ -72,6 +74,64 @@ def test_guests_of_one_machine_reach_each_other_over_its_network_and_one_that_le
             network.forward("2222:22")
     with pytest.raises(ConfigError, match="the network 'lan' is closed"):
         network.cable(cards[0].config)
+
+
+def children() -> int:
+    """Processes that this one started and has not waited for."""
+    return sum(len((task / "children").read_text().split()) for task in Path("/proc/self/task").iterdir())
+
+
+def held() -> tuple[int, int, int]:
+    """Descriptors, threads and processes."""
+    return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task")), children()
+
+
+def test_guests_of_one_machine_know_each_other_and_the_world_until_its_network_is_closed() -> None:
+    with services() as ports, Machine(Machine.memory_for(SIZE, SIZE)) as machine:
+        network = machine.create_network("lan", hosts=[ports["word"], ports["sink"]])
+        alpha, beta = (Shell(machine, name, ("xen-netfront",)) for name in ("alpha", "beta"))
+        cards = [guest.domain.attach_vif(network) for guest in (alpha, beta)]
+        assert network.outside is not None
+        leases = {lease["name"]: lease["ip"] for lease in network.outside.show()["leases"]}
+        for guest in (alpha, beta):
+            guest.domain.start()
+        for guest, name, other in ((alpha, "alpha", "beta"), (beta, "beta", "alpha")):
+            assert f"inet {leases[name]}/24" in guest.do("ip -4 -o addr show eth0")
+            guest.do(f"ping -c 1 -W 5 {other} && ping -c 1 -W 5 {other}.xenia.internal")
+        assert alpha.do(f"nc -w 10 host.xenia.internal {ports['word']}") == "word"
+        assert "refused" in alpha.run(f"nc -w 10 host.xenia.internal {ports['secret']}")[1]
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        assert network.forward(f"{port}:2000", to="beta")["to"] == leases["beta"]
+        beta.do("echo over the forward > /tmp/word; nc -ll -p 2000 -e cat /tmp/word &")
+        alpha.do("until nc -w 5 beta 2000 | grep -q forward; do :; done")
+        with socket.create_connection(("127.0.0.1", port), LIMIT) as connection:
+            assert connection.makefile().readline() == "over the forward\n"
+        alpha.run("ip addr add 10.0.2.77/24 dev eth0; ping -c 1 -W 1 -I 10.0.2.77 beta")
+        assert cards[0].cable.layers[1]["dropped"]["out"]["ipv4"] >= 1
+        alpha.do(f"nc host.xenia.internal {ports['sink']} < /dev/zero > /dev/null &")
+        alpha.do("until [ $(cat /sys/class/net/eth0/statistics/tx_packets) -gt 500 ]; do :; done")
+        network.close()
+        assert children() == 0
+        assert network.bridge.ports == []
+        assert beta.run("ping -c 1 -W 1 alpha")[0] != 0
+        beta.domain.destroy()
+        alpha.domain.destroy()
+
+
+def test_networks_of_a_program_that_come_and_go_leave_nothing() -> None:
+    with Machine(Machine.memory_for(SIZE)) as machine:
+        machine.create_network("first").close()
+        before = held()
+        for number in range(10):
+            network = machine.create_network(f"net{number}", hosts=[1])
+            assert children() == before[2] + 1
+            network.close()
+            network.close()
+        assert held() == before
+        with pytest.raises(ConfigError, match="no way out"):
+            machine.create_network("closed", nat=False, hosts=[1])
+        assert held() == before
 
 
 def run(directory: Path, *arguments: str, script: str) -> subprocess.Popen[str]:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 import subprocess
 import sys
 import textwrap
@@ -29,6 +30,8 @@ def test_an_example_of_the_documents_runs(document: str, number: int, code: str,
     assert kernel is not None
     (tmp_path / "vmlinuz").write_bytes(kernel.read_bytes())  # which knows no `poweroff`
     (tmp_path / "initrd.img").touch()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        code = code.replace('"2222:', f'"{free.getsockname()[1]}:')
     code = code.replace("domain.wait(timeout=60)", "domain.wait(timeout=1)").replace("domain.wait()", "domain.wait(1)")
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT / "src")},

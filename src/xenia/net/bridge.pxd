@@ -4,11 +4,13 @@ from xenia.net.forwarding cimport Member, Switch
 from xenia.net.port cimport Port
 
 cdef class Bridge
+cdef class Joint
 
 
 cdef class BridgePort(Port):
     cdef readonly str name
     cdef Bridge bridge
+    cdef Joint joint                # what is plugged in, if that is another port
     cdef Member member
     cdef uint32_t promised          # addresses that it may have
 

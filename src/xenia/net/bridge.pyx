@@ -217,6 +217,7 @@ cdef class Joint:
         inner.attach(&receiver)
         receiver.deliver = come_in
         outer.attach(&receiver)
+        inner.joint = self
 
     def close(self) -> None:
         """Unplug them; both may be used again or closed, but the bridge's is closed here.  Again does nothing."""
@@ -224,7 +225,7 @@ cdef class Joint:
             with nogil:
                 self.outer.detach()
             self.inner.close()
-            self.outer = None
+            self.outer = self.inner.joint = None
 
 
 cdef void go_out(void *joint, Frame *frames, int count) noexcept nogil:

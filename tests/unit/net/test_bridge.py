@@ -1,5 +1,6 @@
 """A switch, with a card at each of its ports."""
 
+import gc
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -311,6 +312,15 @@ def test_another_port_is_joined_and_its_frames_are_the_bridges(net: Net) -> None
     uplink.come(frame(EVERYBODY, B))
     assert not net.cards["a"].received
     assert Card(uplink).send(frame(B, A)) == 1
+
+
+def test_a_port_that_was_joined_stays_joined_whoever_keeps_the_joint(net: Net) -> None:
+    uplink = Behind()
+    net.bridge.join(uplink, "uplink")
+    gc.collect()
+    uplink.come(frame(EVERYBODY, B))
+    net.cards["a"].send(frame(B, A))
+    assert [packet.data for packet in uplink.sent] == [frame(B, A)]
 
 
 def test_a_joined_port_that_is_full_loses_frames_and_delays_nobody(net: Net) -> None:

@@ -78,11 +78,12 @@ class AddressBook:
             raise ConfigError(f"the network {self._plan.subnet} has no address left for {name}")
         return self._enter(Entry(mac, address, name, port))
 
-    def leave(self, port: int) -> None:
-        """A card is no longer there."""
-        for entry in self:
-            if entry.port == port:
-                self._forget(entry)
+    def leave(self, port: int) -> bool:
+        """A card is no longer there; whether it was."""
+        found = [entry for entry in self if entry.port == port]
+        for entry in found:
+            self._forget(entry)
+        return bool(found)
 
     def offer(self, mac: bytes, name: str = "") -> Entry | None:
         """An address for who asks; None where there is none left."""

@@ -93,7 +93,7 @@ class Network:
         self.verbs: Mapping[str, Callable[..., Any]] = {
             "hello": self.hello, "attach": self.attach, "detach": self.detach, "show": self.show,
             "forward": self.forward, "unforward": self.unforward, "host": self.host, "unhost": self.unhost,
-            "join": self.join, "capture": self.capture, "uncapture": self.uncapture,
+            "expect": self.expect, "join": self.join, "capture": self.capture, "uncapture": self.uncapture,
         }  # fmt: skip
 
     def start(self) -> None:
@@ -162,6 +162,13 @@ class Network:
             "domain": plan.domain,
         }  # fmt: skip
 
+    def expect(self, _: list[int], name: str, mac: str, ip: str | None = None) -> dict[str, Any]:
+        """A card that is behind a joined link: its address and its name are its own."""
+        port = self._next_port
+        entry = self.book.reserve(_mac(mac), name, port, None if ip is None else _address4(ip))
+        self._next_port += 1
+        return {"port": port, "ip": str(entry.address)}
+
     def join(self, files: list[int], name: str, link: Mapping[str, Any]) -> dict[str, Any]:
         """A port for a link to elsewhere."""
         given = dict(link)
@@ -188,11 +195,11 @@ class Network:
     def detach(self, _: list[int], port: int) -> None:
         """Take a port away."""
         member = self._members.pop(port, None)
-        if member is None:
+        if not self.book.leave(port) and member is None:
             raise ConfigError(f"the network '{self._config.name}' has no port {port}")
-        member.joint.close()
-        member.backlog.close()
-        self.book.leave(port)
+        if member is not None:
+            member.joint.close()
+            member.backlog.close()
 
     def capture(self, files: list[int], port: int) -> dict[str, Any]:
         """Write what passes a port into a file."""
@@ -298,7 +305,7 @@ class Network:
         """The address of a guest by its name, or its address; None: of the only one.  Of the family of `address`."""
         family = _address(address).version
         if to is None:
-            guests = [member.name for member in self._members.values() if member.mac is not None]
+            guests = [entry.name for entry in self.book if entry.port is not None]
             if len(guests) != 1:
                 raise ConfigError("say which guest a port is to lead to: there is not exactly one in the network")
             (to,) = guests

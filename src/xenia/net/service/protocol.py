@@ -19,6 +19,8 @@ attach    {"name": what the guest is called (required), "mac": "00:16:3e:..." (r
           -> {"port": a number, "ip", "gateway", "dns", "domain"} and one descriptor: a stream socket, whose frames each
              have their length before them, four bytes in the network's order (with the header counted).  The port is
              gone when its other end is closed.
+expect    {"name", "mac", "ip": as for attach} -> {"port", "ip"}: a card that comes by a joined link has this name and
+             address, until `detach`
 join      {"name": (required), "link": the fields of a link's spec (required)} and the descriptors that the link needs
           -> {"port"}: a link to elsewhere, on which any address may be
 detach    {"port": (required)}

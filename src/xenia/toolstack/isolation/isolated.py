@@ -155,12 +155,17 @@ class IsolatedMachine(Machine):
         return domain
 
     def create_network(  # type: ignore[override]
-        self, name: str = "network", *, nat: bool = True, subnet: str | None = None, ipv6: bool = True
+        self,
+        name: str = "network",
+        *,
+        nat: bool = True,
+        subnet: str | None = None,
+        ipv6: bool = True,
+        hosts: Sequence[int] = (),
     ) -> ProcessNetwork:
         """As in Machine; the switch is in the network's own process, which is not this machine's."""
-        network = ProcessNetwork(name, start_network(network_config(name, nat, subnet, ipv6)))
+        network = ProcessNetwork(name, start_network(network_config(name, nat, subnet, ipv6)), hosts)
         self._networks.append(network)
-        network.client.hello()
         return network
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -120,20 +121,27 @@ class Machine:
         return domain
 
     def create_network(
-        self, name: str = "network", *, nat: bool = True, subnet: str | None = None, ipv6: bool = True
+        self,
+        name: str = "network",
+        *,
+        nat: bool = True,
+        subnet: str | None = None,
+        ipv6: bool = True,
+        hosts: Sequence[int] = (),
     ) -> Network:
         """A network for domains of this machine (`Domain.attach_vif`), which ends with it.
 
         nat      whether they reach the world, over a process of its own that needs no rights (docs/networks.md)
         subnet   their addresses, then: 10.0.2.0/24 unless another one is given
         ipv6     whether they have IPv6 addresses, too
+        hosts    ports of the host's loopback that they reach, at host.xenia.internal
 
         ConfigError where the way to the world cannot be had.
         """
         from xenia.toolstack.networks.network import Network, network_config
 
-        network = Network(name, network_config(name, True, subnet, ipv6) if nat else None)
-        self._house.networks.append(network)
+        network = Network(name, network_config(name, True, subnet, ipv6) if nat else None, hosts)
+        self._house.networks = [*(other for other in self._house.networks if not other.closed), network]
         return network
 
     def rebuild(self, frozen: Frozen) -> Domain:

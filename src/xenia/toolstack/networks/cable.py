@@ -22,11 +22,20 @@ class Cable:
     network     the process behind it, where that is the cable's own and ends with it
     """
 
-    def __init__(self, port: Capture, link: Link | None = None, network: NetworkClient | None = None) -> None:
-        """link   what frames come from, where a thread has to wait for them"""
+    def __init__(
+        self,
+        port: Capture,
+        link: Link | None = None,
+        network: NetworkClient | None = None,
+        at_end: Callable[[], object] | None = None,
+    ) -> None:
+        """link    what frames come from, where a thread has to wait for them
+        at_end  called when it is closed
+        """
         self.port = port
         self.network = network
         self._link = link
+        self._at_end = at_end
         self._thread: LinkThread | None = None
         self._on_carrier: Callable[[bool], object] | None = None
         self._pulled = False
@@ -98,3 +107,5 @@ class Cable:
                 releases.do(self._thread.close)
             if self.network is not None:
                 releases.do(self.network.close)
+            if self._at_end is not None:
+                releases.do(self._at_end)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterable
+from contextlib import ExitStack, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from xenia.errors import ConfigError
-from xenia.net.bridge import Bridge
+from xenia.net.bridge import Bridge, Joint
 from xenia.net.service.client import NetworkClient, NetworkConfig, start_network
 from xenia.net.stream import StreamLink
 from xenia.net.thread import LinkThread
@@ -35,11 +38,20 @@ class ProcessNetwork:
 
     name    what it is called
     client  asks the process
+    about   what it is: its addresses, as text
     """
 
-    def __init__(self, name: str, client: NetworkClient) -> None:
+    def __init__(self, name: str, client: NetworkClient, hosts: Iterable[int] = ()) -> None:
+        """hosts   ports of the host's loopback that guests reach.  ConfigError, and the process has ended."""
         self.name = name
         self.client = client
+        try:
+            self.about = client.hello()
+            for port in hosts:
+                client.ask("host", port=port)
+        except BaseException:
+            client.close()
+            raise
 
     def forward(self, words: str, *, to: str | None = None) -> dict[str, Any]:
         """Have a port of the host lead to a guest: `2222:22`, `0.0.0.0:53:53/udp`, as `xenia run -p`; what it is.
@@ -76,17 +88,26 @@ class Network:
     outside   None: there is no way out
     """
 
-    def __init__(self, name: str, config: NetworkConfig | None = None) -> None:
-        """config   of the way out; None: there is none.  ConfigError where it cannot be had."""
+    def __init__(self, name: str, config: NetworkConfig | None = None, hosts: Iterable[int] = ()) -> None:
+        """config   of the way out; None: there is none
+        hosts    ports of the host's loopback that guests reach
+
+        ConfigError where it cannot be had.
+        """
+        if config is None and tuple(hosts):
+            raise ConfigError(f"the network '{name}' is to have no way out (nat), and so none to ports of the host's")
         self.name = name
         self.bridge = Bridge()
-        self.outside = ProcessNetwork(name, start_network(config)) if config is not None else None
+        self.outside = ProcessNetwork(name, start_network(config), hosts) if config is not None else None
         self._closed = False
+        about = self.outside.about if self.outside is not None else {}
+        self._reserved = [about[key] for key in ("gateway", "dns", "gateway6", "dns6") if about.get(key)]
         self._thread = LinkThread(f"network {name}")
         self._link: StreamLink | None = None
+        self._uplink: Joint | None = None
         if self.outside is not None:
             try:
-                self._join(self.outside.client)
+                self._join(self.outside)
             except BaseException:
                 self.close()
                 raise
@@ -96,12 +117,17 @@ class Network:
         assert card.mac is not None
         if self._closed:
             raise ConfigError(f"the network '{self.name}' is closed")
-        port = self.bridge.port(f"{card.guest} {card.mac}", macs=[card.mac], **card.port)
-        try:
-            return Cable(stacked(card, port))
-        except BaseException:
-            port.close()
-            raise
+        with ExitStack() as undo:
+            port = self.bridge.port(f"{card.guest} {card.mac}", macs=[card.mac], **card.port)
+            undo.callback(port.close)
+            place = self._expect(card)
+            undo.callback(self._forget, place)
+            given = () if place is None else (place["ip"],)
+            cable = Cable(
+                stacked(card, port, addresses=given, reserved=self._reserved), at_end=partial(self._forget, place)
+            )
+            undo.pop_all()
+            return cable
 
     def forward(self, words: str, *, to: str | None = None) -> dict[str, Any]:
         """See ProcessNetwork.forward.  ConfigError where there is no way out."""
@@ -109,23 +135,46 @@ class Network:
             raise ConfigError(f"the network '{self.name}' has no way out, so no port of the host leads into it")
         return self.outside.forward(words, to=to)
 
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed
+
     def close(self) -> None:
-        """End it: the machine does so once its domains are gone.  Again does nothing."""
+        """End it: the machine does so once its domains are gone.  Cards on it reach nobody.  Again does nothing."""
         if self._closed:
             return
         self._closed = True
         with Releases() as releases:
+            for port in self.bridge.ports:
+                releases.do(port.close)
+            if self._uplink is not None:
+                releases.do(self._uplink.close)
             if self._link is not None:
                 releases.do(self._link.close)
             releases.do(self._thread.close)
             if self.outside is not None:
                 releases.do(self.outside.close)
 
-    def _join(self, client: NetworkClient) -> None:
+    def _expect(self, card: NetConfig) -> dict[str, Any] | None:
+        """Have the way out know the guest by its name, and give it an address; None where there is none."""
+        if self.outside is None:
+            return None
+        wish = next((ip for ip in card.ip if ":" not in ip), None)
+        return dict(self.outside.client.ask("expect", name=card.guest, mac=card.mac, ip=wish)[0])
+
+    def _forget(self, place: dict[str, Any] | None) -> None:
+        """The guest is no longer there."""
+        if place is not None and self.outside is not None:
+            with suppress(ConfigError):  # whose process was killed, or closed
+                self.outside.client.detach(place["port"])
+
+    def _join(self, outside: ProcessNetwork) -> None:
         """Plug the process into a port of the switch."""
         ours, theirs = socket.socketpair()
         with theirs:
             self._link = StreamLink(ours.detach(), vnet=True)
-            client.join(self.name, {"kind": "socket", "name": self.name, "options": ["vnet=on"]}, [theirs.fileno()])
-        self.bridge.join(self._link, UPLINK)
+            link = {"kind": "socket", "name": self.name, "options": ["vnet=on"]}
+            outside.client.join(self.name, link, [theirs.fileno()])
+        self._uplink = self.bridge.join(self._link, UPLINK)
         self._thread.add(self._link)

@@ -131,14 +131,25 @@ def assemble(card: NetConfig, files: Sequence[int], process: subprocess.Popen[by
         return Cable(stack, port if isinstance(port, Link) else None, network)
 
 
-def stacked(card: NetConfig, port: Port, written: Sequence[int] = ()) -> Capture:
+def stacked(
+    card: NetConfig,
+    port: Port,
+    written: Sequence[int] = (),
+    addresses: Sequence[str] = (),
+    reserved: Sequence[str] = (),
+) -> Capture:
     """The card's layers over that port, which is theirs to close from now on.
 
-    written   descriptors of the files that they write to
+    written     descriptors of the files that they write to
+    addresses   that the network gave it, besides those of its words
+    reserved    that are the network's own
     """
     assert card.mac is not None
     name = f"{card.guest or 'guest'} {card.name or f'vif{card.number}'}"
-    return build(layers_of(card), port, mac=card.mac, name=name, addresses=card.ip, opened=written)
+    return build(
+        layers_of(card), port, mac=card.mac, name=name, addresses=(*card.ip, *addresses), reserved=reserved,
+        opened=written,
+    )  # fmt: skip
 
 
 def layers_of(card: NetConfig) -> tuple[LayerSpec, ...]:
