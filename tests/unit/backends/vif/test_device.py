@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import struct
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -401,7 +402,8 @@ def test_a_frontend_that_flaps_a_thousand_times_leaves_nothing_behind(bus: OnBus
 
 
 def test_a_frontend_may_close_in_the_middle_of_traffic(bus: OnBus) -> None:
-    stop = threading.Event()
+    stop, switch = threading.Event(), sys.getswitchinterval()
+    sys.setswitchinterval(0.0002)  # who only sends lets the handshake's threads run
 
     def traffic() -> None:
         while not stop.is_set():
@@ -426,6 +428,7 @@ def test_a_frontend_may_close_in_the_middle_of_traffic(bus: OnBus) -> None:
     finally:
         stop.set()
         busy.join()
+        sys.setswitchinterval(switch)
 
 
 def test_unplugged_it_is_gone_once_the_frontend_let_go(bus: OnBus) -> None:
