@@ -2,9 +2,12 @@
  * A client of DHCP (RFC 2131, options of RFC 2132) for one network card: what it asks, and what it makes of the answer.
  *
  * One socket for a card, bound to it, serves before there is an address as well: answers are asked for as broadcasts.
+ * Some servers send them to the address that they offer all the same (RFC 2131, 4.1), which Linux does not take before
+ * it is the card's: until then a second socket hears whatever comes in IPv4.
  * Times are milliseconds of the monotonic clock; addresses are kept as they stand in the messages.
  */
-enum { AF_INET = 2, SOCK_DGRAM = 2, SOCK_RAW = 3, MSG_DONTWAIT = 0x40, SOL_SOCKET = 1, SO_REUSEADDR = 2,
+enum { AF_INET = 2, AF_PACKET = 17, ETH_P_IP = 0x0800, IPPROTO_UDP = 17, SOCK_DGRAM = 2,
+       SOCK_RAW = 3, MSG_DONTWAIT = 0x40, SOL_SOCKET = 1, SO_REUSEADDR = 2,
        SO_BROADCAST = 6, SO_BINDTODEVICE = 25, CLOCK_MONOTONIC = 1 };
 enum { SIOCADDRT = 0x890b, SIOCGIFFLAGS = 0x8913, SIOCSIFFLAGS = 0x8914, SIOCSIFADDR = 0x8916,
        SIOCSIFBRDADDR = 0x891a, SIOCSIFNETMASK = 0x891c, SIOCSIFMTU = 0x8922, SIOCGIFHWADDR = 0x8927,
@@ -26,6 +29,7 @@ struct Dhcp {
 };
 
 struct InternetAddress { u16 family, port; u32 address; u8 zero[8]; };
+struct PacketAddress { u16 family, protocol; int index; u8 rest[12]; };
 struct InterfaceRequest { char name[16]; union { struct InternetAddress address; short flags; int number;
                           struct { u16 family; u8 bytes[14]; } hardware; u8 rest[24]; }; };
 struct Route { u64 pad1; struct InternetAddress target, gateway, mask; u16 flags; short pad2; u64 pad3; void *pad4;
@@ -45,7 +49,7 @@ enum State { NOBODY, SELECTING, REQUESTING, BOUND, RENEWING };
 
 struct Card {
     enum State state;
-    int socket, index;
+    int socket, packets, index;         /* packets: -1 once it has an address */
     u32 transaction, tries;
     u64 next, renew, rebind, end;       /* when to do something; of the lease */
     u8 hardware[6];
@@ -169,6 +173,34 @@ static int read_answer(const struct Card *card, const struct Dhcp *message, u64 
     return lease->type != 0;
 }
 
+/* The next message to a client; its size, or 0.  Of IPv4 packets those that are none are passed over. */
+static u64 next_message(const struct Card *card, struct Dhcp *message)
+{
+    static u8 packet[60 + 8 + sizeof *message];
+    s64 size = call6(SYS_recvfrom, card->socket, message, sizeof *message, MSG_DONTWAIT, 0, 0);
+    if (size > 0)
+        return (u64)size;
+    while ((size = call6(SYS_recvfrom, card->packets, packet, sizeof packet, MSG_DONTWAIT, 0, 0)) > 0) {
+        u64 head = (packet[0] & 15) * 4UL + 8;
+        u8 *udp = packet + head - 8;
+        if (size < 28 || packet[9] != IPPROTO_UDP || (packet[6] & 0x3f) || packet[7] || head < 28 || (u64)size <= head
+            || load32(udp) != (67 << 16 | 68))
+            continue;
+        u64 length = (u64)(udp[4] << 8 | udp[5]) - 8, there = (u64)size - head;
+        length = length < there ? length : there;
+        memcpy(message, packet + head, length);
+        return length;
+    }
+    return 0;
+}
+
+static void close_packets(struct Card *card)
+{
+    if (card->packets >= 0)
+        call1(SYS_close, card->packets);
+    card->packets = -1;
+}
+
 /* --- what a card gets */
 
 static void set_address(int socket, struct InterfaceRequest *request, u32 what, u32 address)
@@ -248,10 +280,16 @@ static void apply(struct Card *card, const struct Lease *lease)
 
 static void begin_dhcp(struct Card *card)
 {
+    struct PacketAddress address = { AF_PACKET, swap16(ETH_P_IP), card->index, { 0 } };
+    if (card->packets < 0) {
+        card->packets = (int)call3(SYS_socket, AF_PACKET, SOCK_DGRAM | O_CLOEXEC | O_NONBLOCK, 0);
+        if (call3(SYS_bind, card->packets, &address, sizeof address) < 0)
+            close_packets(card);        /* broadcasts it is */
+    }
     card->state = SELECTING;
     card->tries = 0;
     card->next = 0;
-    card->transaction = (u32)now() * 2654435761u ^ copy32(card->hardware + 2);
+    card->transaction += ((u32)now() * 2654435761u ^ copy32(card->hardware + 2)) | 1;   /* never the one before */
     memset(&card->lease, 0, sizeof card->lease);
 }
 
@@ -291,9 +329,9 @@ static void hear(struct Card *card)
 {
     struct Dhcp message;
     struct Lease lease;
-    s64 size;
-    while ((size = call6(SYS_recvfrom, card->socket, &message, sizeof message, 0, 0, 0)) > 0) {
-        if (!read_answer(card, &message, (u64)size, &lease))
+    u64 size;
+    while ((size = next_message(card, &message)) > 0) {
+        if (!read_answer(card, &message, size, &lease))
             continue;
         if (lease.type == OFFER && card->state == SELECTING) {
             card->lease = lease;

@@ -123,6 +123,7 @@ static void take_card(const char *name)
     memcpy(card->name, request.name, sizeof card->name);
     memcpy(card->hardware, request.hardware.bytes, 6);
     card->socket = (int)fd;
+    card->packets = -1;
     card->index = index;
     interface_up(name);
     call5(SYS_setsockopt, fd, SOL_SOCKET, SO_BINDTODEVICE, card->name, sizeof card->name);
@@ -140,6 +141,7 @@ static void drop_cards(void)
         append(path, sizeof path, card->name);
         if (card->state != NOBODY && call4(SYS_faccessat, AT_FDCWD, path, 0, 0) < 0) {
             call1(SYS_close, card->socket);
+            close_packets(card);
             card->state = NOBODY;
         }
     }
@@ -240,17 +242,21 @@ static void give_news(int news)
 static void __attribute__((noreturn)) keep_network(int links, int news, u32 expected)
 {
     static u8 message[8192];
-    struct { int fd; short events, revents; } wait[MOST_CARDS + 1];
+    enum { LINKS = 2 * MOST_CARDS };
+    struct { int fd; short events, revents; } wait[LINKS + 1];
     u64 limit = now() + CARD_PATIENCE;
     names_in("/sys/class/net", "", take_card);
     for (;;) {
         u64 time = now(), next = news >= 0 ? limit : ~0UL;
-        wait[MOST_CARDS].fd = links, wait[MOST_CARDS].events = POLLIN;
+        wait[LINKS].fd = links, wait[LINKS].events = POLLIN;
         for (u32 i = 0; i < MOST_CARDS; i++) {
             struct Card *card = &cards[i];
+            if (card->state >= BOUND && news < 0)
+                close_packets(card);    /* which waits for the kernel's other processors: the agent does not */
             if (card->state != NOBODY && time >= card->next)
                 go_on(card, time);
-            wait[i].fd = card->state == NOBODY ? -1 : card->socket, wait[i].events = POLLIN;
+            wait[2 * i].fd = card->state == NOBODY ? -1 : card->socket, wait[2 * i].events = POLLIN;
+            wait[2 * i + 1].fd = card->state == NOBODY ? -1 : card->packets, wait[2 * i + 1].events = POLLIN;
             if (card->state != NOBODY && card->next < next)
                 next = card->next;
         }
@@ -260,15 +266,15 @@ static void __attribute__((noreturn)) keep_network(int links, int news, u32 expe
             continue;
         }
         u64 left = next > time ? next - time : 0;
-        call3(SYS_poll, wait, MOST_CARDS + 1, next == ~0UL ? -1 : (int)(left < 1000000 ? left : 1000000));
-        if (wait[MOST_CARDS].revents) {
+        call3(SYS_poll, wait, LINKS + 1, next == ~0UL ? -1 : (int)(left < 1000000 ? left : 1000000));
+        if (wait[LINKS].revents) {
             while (call6(SYS_recvfrom, links, message, sizeof message, MSG_DONTWAIT, 0, 0) > 0)
                 ;
             drop_cards();
             names_in("/sys/class/net", "", take_card);
         }
         for (u32 i = 0; i < MOST_CARDS; i++)
-            if (cards[i].state != NOBODY && wait[i].revents) {
+            if (cards[i].state != NOBODY && (wait[2 * i].revents || wait[2 * i + 1].revents)) {
                 enum State before = cards[i].state;
                 hear(&cards[i]);
                 if (cards[i].state == BOUND && before != BOUND)

@@ -141,30 +141,34 @@ def capture(options: argparse.Namespace, voice: Voice) -> Told:
     from xenia.toolstack.networks.capture import Captured, relay
 
     count = None if options.count is None else _whole(options.count, "count", 1, 1 << 62)
-    if options.output in (None, "-"):
-        if sys.stdout.isatty():
-            raise ConfigError("pcapng is nothing for a terminal: give a file (-o) or a pipe, such as | tcpdump -nr -")
-        output = os.dup(1)
-    else:
-        try:
-            output = os.open(options.output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            raise ConfigError(f"{options.output}: {error.strerror}") from None
+    if options.output in (None, "-") and sys.stdout.isatty():
+        raise ConfigError("pcapng is nothing for a terminal: give a file (-o) or a pipe, such as | tcpdump -nr -")
     frames, gone = Captured(), False
-    try:
-        with remote.capturing(options.what) as source:
-            voice.busy(f"capturing {options.what}; Ctrl-C ends it")
-            try:
-                relay(source, output, frames, count)
-                gone = count is None or frames.count < count
-            except EndedBySignal as ended:
-                if ended.number is not signal.SIGINT:
-                    raise
-            voice.clear()
-    finally:
-        os.close(output)
+    with remote.capturing(options.what) as source:
+        output = _capture_output(options.output)
+        voice.busy(f"capturing {options.what}; Ctrl-C ends it")
+        try:
+            relay(source, output, frames, count)
+            gone = count is None or frames.count < count
+        except EndedBySignal as ended:
+            if ended.number is not signal.SIGINT:
+                raise
+        finally:
+            os.close(output)
+        voice.clear()
     voice.say(f"{frames.count} frames" + ": nothing more comes from there" * gone)
     return {"frames": frames.count, "file": options.output}, []
+
+
+def _capture_output(path: str | None) -> int:
+    """Where captured frames go, once there is something to capture: what a file had in it is lost."""
+    if path in (None, "-"):
+        return os.dup(1)
+    assert path is not None
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
 
 
 def change(options: argparse.Namespace, voice: Voice) -> Told:

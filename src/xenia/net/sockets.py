@@ -26,6 +26,9 @@ def open_socket(name: str) -> int:
     place = name.removeprefix(_LISTEN)
     if not place:
         raise ConfigError(f"'socket={name}' names no place: write socket={name}PATH or socket={name}HOST:PORT")
+    if place.isdecimal():
+        listen = _LISTEN * listens(name)
+        raise ConfigError(f"socket={name}: for a port write socket={listen}:{place}; for a path ./{place}")
     if not listens(name):
         try:
             return connect(place)

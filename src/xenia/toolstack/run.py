@@ -109,7 +109,7 @@ def run(config: MachineConfig, words: RunWords, *, verbose: bool = False, violat
                 output,
                 errors,
                 waker.wake,
-                on_started=words.clear,
+                on_started=lambda: _started(line, words),
                 verbose=verbose,
                 foreign=lambda: guest.require_domain().foreign,
                 stdin=terminal.stdin,
@@ -143,6 +143,14 @@ def run(config: MachineConfig, words: RunWords, *, verbose: bool = False, violat
         return _outcome(ended, guest, line, output, reboots)
 
 
+def _started(line: Line, words: RunWords) -> None:
+    """The command runs.  Say what the agent said before, about a card without an address for example."""
+    words.clear()
+    assert isinstance(line, CommandLine)
+    for word in line.agent_words():
+        words.warn(f"the guest says: {word}")
+
+
 def _prepare(
     config: MachineConfig, words: RunWords, terminal: Terminal, verbose: bool, stack: ExitStack
 ) -> tuple[Cards, Boot]:
@@ -151,6 +159,8 @@ def _prepare(
     cards = () if config.cards is None and config.is_demo else config.cards
     networks = Cards(config.name, cards, words.warn, words.progress)
     stack.callback(networks.close)
+    for socket_made in filter(None, (card.socket_made for card in cards or ())):
+        stack.enter_context(closing(Janitor(socket_made)))
     boot = prepare(config, words, screen=screen, quiet=bool(config.command) and not verbose)
     if boot.is_demo and config.cards is None:
         networks.close()

@@ -35,10 +35,10 @@ def check(data: bytes) -> int:
     return ~total & 0xFFFF
 
 
-def frame(payload: bytes, target: bytes) -> bytes:
-    """A UDP datagram of the server's, to everybody."""
+def frame(payload: bytes, target: bytes, to: bytes) -> bytes:
+    """A UDP datagram of the server's."""
     udp = struct.pack(">HHHH", 67, 68, 8 + len(payload), 0) + payload
-    head = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0, SERVER, b"\xff" * 4)
+    head = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0, SERVER, to)
     head = head[:10] + struct.pack(">H", check(head)) + head[12:]
     return target + MAC + b"\x08\0" + head + udp
 
@@ -56,7 +56,7 @@ def parse(data: bytes) -> dict[int, bytes] | None:
 
 
 def answer(asked: dict[int, bytes], options: dict[int, Any]) -> bytes:
-    """A reply; option 0 is the address, -1 another transaction's number."""
+    """A reply; option 0 is the address, -1 another transaction's number, -2 whom it is sent to instead of everybody."""
     message = asked[0]
     transaction = options.get(-1, message[4:8])
     text = b"\2\1\6\0" + transaction + bytes(8) + bytes(options.get(0, (0, 0, 0, 0))) + bytes(8) + message[28:44]
@@ -64,7 +64,7 @@ def answer(asked: dict[int, bytes], options: dict[int, Any]) -> bytes:
     for number, value in options.items():
         if number > 0:
             text += bytes((number, len(value))) + bytes(value)
-    return frame(text + b"\xff", message[28:34])
+    return frame(text + b"\xff", message[28:34], bytes(options.get(-2, b"\xff" * 4)))
 
 
 def main() -> None:
@@ -94,6 +94,11 @@ def main() -> None:
                 heard.append({**told, "client": list(asked[0][12:16]), "flags": asked[0][10]})
                 for options in script.pop(0) if script else ():
                     os.write(tap, answer(asked, options))
+        resolv = Path("/etc/resolv.conf")
+        for _ in range(200):  # the last answer was sent a moment ago
+            if resolv.exists():
+                break
+            select.select([], [], [], 0.01)
         addresses, routes = (
             json.loads(subprocess.run(["ip", "-j", "-4", *words], capture_output=True, check=True).stdout)
             for words in (["addr", "show", "dev", "card0"], ["route"])
@@ -102,7 +107,6 @@ def main() -> None:
             os.kill(int(child), signal.SIGKILL)
         probe.kill()
         complaints = probe.stderr.read().decode()
-    resolv = Path("/etc/resolv.conf")
     found = {"resolv": resolv.read_text() if resolv.exists() else "", "card": addresses[0], "routes": routes}
     print(json.dumps({"heard": heard, "said": said, "complaints": complaints, **found}))
 

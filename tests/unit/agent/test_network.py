@@ -70,6 +70,12 @@ def test_a_card_gets_its_address_route_and_name_servers_in_four_messages(probe: 
     assert end["said"] == f"up\n{end['resolv']}" and end["complaints"] == ""
 
 
+def test_answers_to_the_address_that_is_offered_are_taken_as_broadcasts_are(probe: Path) -> None:
+    end = ask(probe, [{**OFFERS, -2: ADDRESS}], [{53: NAK, -2: ADDRESS}], [OFFERS], [{**ACKS, -2: ADDRESS}])
+    assert [one["53"] for one in end["heard"]] == [DISCOVER, REQUEST, DISCOVER, REQUEST]
+    assert addresses(end) == ["10.9.8.7/24"] and end["complaints"] == ""
+
+
 def test_what_is_lost_is_asked_for_again_and_what_is_not_for_it_is_not_taken(probe: Path) -> None:
     junk = [{**OFFERS, -1: b"none"}, {**OFFERS, 53: ACK, 0: (6, 6, 6, 6)}, {0: ADDRESS}]
     end = ask(probe, [], junk, [OFFERS, OFFERS], [], [ACKS])

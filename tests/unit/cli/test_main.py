@@ -112,6 +112,13 @@ def test_wrong_input_is_answered_in_one_line_and_with_status_2(arguments: list[s
     assert "Traceback" not in ended.stderr
 
 
+def test_a_capture_of_nothing_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "old.pcapng").write_text("kept")
+    for name in ("old.pcapng", "new.pcapng"):
+        assert xenia("net", "capture", "no-such-guest", "-o", str(tmp_path / name)).returncode == 2
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("old.pcapng", "kept")]
+
+
 def test_version() -> None:
     ended = xenia("--version")
     assert ended.returncode == 0

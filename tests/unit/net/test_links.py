@@ -142,6 +142,8 @@ def test_where_nobody_listens_one_is_told_what_to_do(tmp_path: Path) -> None:
         ("null=x", (), "'null' takes no name"),
         ("null", ("vnet=on",), "'null' knows no 'vnet=on'"),
         ("socket=listen:", (), "names no place"),
+        ("socket=listen:80", (), "write socket=listen::80; for a path ./80"),
+        ("socket=80", (), "write socket=:80; for a path ./80"),
         ("socket=127.0.0.1:70000", (), "'70000' is no port"),
         ("socket=no-such-host.invalid:7000", (), "no host is called 'no-such-host.invalid'"),
         ("socket=/x", ("vnet=maybe",), "write on or off"),

@@ -30,6 +30,11 @@ from xenia.net.service.backlog import Backlog
 from xenia.net.service.client import NetworkConfig
 from xenia.net.stream import StreamLink
 
+_REFUSALS = {
+    errno.EADDRINUSE: "another program listens there",
+    errno.EACCES: "ports up to 1023 are the system's: take a higher one, such as 8080",
+    errno.EADDRNOTAVAIL: "this host has no such address",
+}
 _DOMAIN_SOCKET_BYTES = 4 << 20  # of which the host gives an unprivileged user what net.core.wmem_max says
 
 
@@ -227,13 +232,15 @@ class Network:
             raise ConfigError(f"the network '{self._config.name}' has no way out, and so no port leads into it")
         if protocol not in ("tcp", "udp"):
             raise ConfigError(f"there is no forward for '{protocol}': it is tcp or udp")
+        if (there := self._forwards.get((protocol, address, port))) is not None:
+            raise ConfigError(f"port {port}/{protocol} of {address} leads to {there.to}:{there.to_port} already")
         forward = Forward(protocol, address, port, self._guest(to, address), to_port or port)
         try:
             if port == 0:
                 forward = replace(forward, port=_free_port(protocol, address))
             self.nat.forward(protocol, (address, forward.port), (forward.to, forward.to_port))
         except OSError as error:
-            why = "another program listens there" if error.errno == errno.EADDRINUSE else error.strerror
+            why = _REFUSALS.get(error.errno or 0, error.strerror)
             raise ConfigError(f"port {port}/{protocol} of {address} cannot be forwarded: {why}") from None
         self._forwards[protocol, address, forward.port] = forward
         return forward.as_dict()

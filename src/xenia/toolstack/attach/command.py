@@ -22,6 +22,8 @@ from xenia.foreign.foreign import Foreign
 from xenia.toolstack.attach.session import Line
 from xenia.toolstack.attach.terminal import Output
 
+_AGENT = "xenia: "
+
 
 class CommandLine(Line):
     """Carries a command's streams over the console in the agent's records, or where the guest can share memory,
@@ -35,6 +37,7 @@ class CommandLine(Line):
     """
 
     _KEPT = 16384  # bytes of console text
+    _MOST_WORDS = 4
 
     def __init__(
         self,
@@ -101,6 +104,12 @@ class CommandLine(Line):
         """The newest of what the guest's kernel said, in whole lines."""
         text = bytes(self._console)
         return text if len(text) < self._KEPT else text[text.find(b"\n") + 1 :]
+
+    def agent_words(self) -> list[str]:
+        """The newest lines on the console that are the agent's own, or claim to be."""
+        lines = (line.strip() for line in self.console_text().decode("utf-8", "replace").split("\n"))
+        said = [line.removeprefix(_AGENT) for line in lines if line.startswith(_AGENT)]
+        return said[-self._MOST_WORDS :]
 
     def _take(self, event: Event) -> None:
         match event:

@@ -39,6 +39,7 @@ MOST_VLAN = 4094
 _OPENING = "xenia.toolstack.networks.opening"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}")
 NETWORK_NAME = _NAME
+_XL = re.compile(r"(?:(?:vif\s*=\s*)?\[\s*)?(['\"])(.*)\1(?:\s*,?\s*\])?")  # vif = ['bridge=lan']
 _TCP = re.compile(r"(\[[^\]]*\]|[^:/]*):\d+")
 
 PORT_WORDS = ("vlan", "trunk", "isolated", "mirror")  # of a port of a switch
@@ -157,6 +158,12 @@ class NetConfig(DeviceConfig):
         return self.link.partition("=")[2]
 
     @property
+    def socket_made(self) -> Path | None:
+        """The socket in the file system that whoever opens it makes, for others to connect to."""
+        _, listens, place = self.link.partition("socket=listen:")
+        return Path(place) if listens and not _TCP.fullmatch(place) else None
+
+    @property
     def forwards(self) -> tuple[Forward, ...]:
         """Ports of the host's that lead to the guest."""
         return tuple(parse_forward(value) for value in self.values("forward"))
@@ -213,6 +220,10 @@ def for_guest(cards: Sequence[NetConfig], guest: str) -> tuple[NetConfig, ...]:
 
 def parse_net(text: str) -> NetConfig | None:
     """What one --net says; None: no card.  ConfigError points at the word that it cannot understand."""
+    if said := _XL.fullmatch(text.strip()):
+        text = said[2]
+        if said[1] in text:
+            raise ConfigError(f"'vif = [{said[1]}{text}{said[1]}]' is more than one card: give each a --net of its own")
     return None if text.strip() == NONE else _Reader(text).read()
 
 
@@ -264,9 +275,14 @@ class _Reader:
             self._option(word, "forward" if key == "hostfwd" else key, value)
         elif key == NONE:
             raise self._error(word, "it stands alone: no network at all")
+        elif not equals and key in _VALUED:
+            raise self._error(word, f"it says nothing: {key}=...")
         elif word not in _IGNORED:
-            known = ", ".join((*LINKS, *_KEYS, *LAYERS)).replace("network, ", "")
-            raise ConfigError(f"in the network '{self._text}': what is '{word}'? There are {known}")
+            from difflib import get_close_matches
+
+            close = get_close_matches(_OF_OTHERS.get(key, key).lower(), _KNOWN, 1)
+            hint = f"; did you mean {close[0]}{'=' * (close[0] in _VALUED)}?" if close else ""
+            raise ConfigError(f"in the network '{self._text}': what is '{word}'? There are {', '.join(_KNOWN)}{hint}")
 
     def _link(self, word: str, kind: str, name: str) -> None:
         self._say("link", word)
@@ -291,7 +307,7 @@ class _Reader:
         elif key == "trunk":
             for number in value.split("+"):
                 self._whole(word, number, 1, MOST_VLAN)
-        elif key in ("isolated", "mirror") and value not in ("on", "off"):
+        elif key in ("isolated", "mirror", "ipv6", "vnet") and value not in ("on", "off"):
             raise self._error(word, f"'{value}' is neither on nor off")
         self._options.append((f"{key}={value}", word))
 
@@ -342,6 +358,9 @@ class _Reader:
             raise self._error(word, f"a guest here has no other cards than vif, and no '{value}'")
 
     def _refuse_script(self, word: str, value: str) -> None:
+        bridges = any(one.strip().startswith("bridge=") for one in cut(self._text, ","))
+        if value.rpartition("/")[2] == "vif-bridge" and bridges:
+            return  # xl's default; it does what bridge= says
         raise self._error(word, "no scripts are run here; name the network or interface itself")
 
     def _ignore(self, word: str, value: str) -> None:
@@ -374,3 +393,7 @@ _KEYS: dict[str, Callable[[_Reader, str, str], None]] = {
     "accel": _Reader._ignore,
 }
 _IGNORED = ("trusted", "untrusted")
+_KNOWN = tuple(dict.fromkeys((*LINKS, *(key for _, keys in LINKS.values() for key in keys), *_KEYS, *LAYERS)))
+_KNOWN = tuple(key for key in _KNOWN if key != "network")
+_VALUED = {*_KNOWN} - {kind for kind, (named, _) in LINKS.items() if not named}
+_OF_OTHERS = {"nat": "user", "slirp": "user", "br": "bridge", "macaddr": "mac", "bandwidth": "limit"}

@@ -296,6 +296,12 @@ def test_a_port_that_is_taken_is_one_line_that_names_it(client: NetworkClient, o
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=f"port {port}/tcp of 127.0.0.1 cannot be forwarded: another program"):
             client.forward(port, to=one.name)
+    forward = client.forward(0, to=one.name, to_port=22)
+    with pytest.raises(ConfigError, match=f"port {forward['port']}/tcp of 127.0.0.1 leads to {one.ip}:22 already"):
+        client.forward(forward["port"], to=one.name, to_port=23)
+    client.unforward(forward["port"])
+    with pytest.raises(ConfigError, match=r"of 192\.0\.2\.1 cannot be forwarded: this host has no such address"):
+        client.forward(2222, to=one.name, address="192.0.2.1")
 
 
 def test_a_guest_has_so_many_connections_and_others_have_theirs(client: NetworkClient, one: Guest) -> None:

@@ -53,6 +53,15 @@ def null() -> Iterator[int]:
     os.close(descriptor)
 
 
+def test_what_the_agent_said_before_the_command_is_told_and_bounded() -> None:
+    pipes = Pipes()
+    pipes.line.receive(b"[    0.0] Linux\r\nxenia: eth0: no DHCP server answers\r\nxenia: not yet a li")
+    assert pipes.line.agent_words() == ["eth0: no DHCP server answers", "not yet a li"]
+    pipes.line.receive(b"\r\nxenia: \xff" * 9999)
+    assert len(pipes.line.agent_words()) == 4
+    pipes.close()
+
+
 def test_the_streams_stay_apart_and_the_kernels_messages_reach_neither() -> None:
     pipes = Pipes()
     pipes.line.receive(b"[    0.0] Linux\r\n" + HELLO)

@@ -61,6 +61,29 @@ def test_what_is_written_for_xl_is_understood(text: str, config: NetConfig | Non
         assert parse_net(text) == config
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "vif = ['mac=00:16:3e:00:00:01,bridge=lan']",
+        'vif=[ "mac=00:16:3e:00:00:01, bridge=lan", ]',
+        "['mac=00-16-3E-00-00-01,bridge=lan']",
+        "'bridge=lan,mac=00:16:3e:00:00:01'",
+        "type=vif,mac=00:16:3e:00:00:01,script=/etc/xen/scripts/vif-bridge,bridge=lan",
+        "mac=00:16:3e:00:00:01,model=e1000,bridge=lan,gatewaydev=eth0",
+    ],
+)
+def test_lines_of_an_xl_cfg_are_understood_as_they_stand(text: str) -> None:
+    assert parse_net(text) == NetConfig("bridge=lan", mac="00:16:3e:00:00:01")
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [("socket=listen:a/b", "a/b"), ("socket=listen::80", None), ("socket=a", None), ("user", None)],
+)
+def test_a_listening_link_makes_a_socket_that_is_to_be_taken_away(text: str, path: str | None) -> None:
+    assert parse_card(text).socket_made == (Path(path) if path else None)
+
+
 def test_none_is_no_card() -> None:
     assert parse_net("none") is None
     with pytest.raises(ConfigError, match="no network to plug a card into"):
@@ -71,6 +94,15 @@ def test_none_is_no_card() -> None:
     ("text", "complaint"),
     [
         ("brdge=lan", r"what is 'brdge=lan'\? There are user, bridge, tap"),
+        ("vif = ['bridge=a', 'bridge=b']", "is more than one card: give each a --net of its own"),
+        ("bridge=lan,script=vif-route", "no scripts are run here"),
+        ("brdge=lan", "; did you mean bridge=\\?$"),
+        ("User", "; did you mean user\\?$"),
+        ("slirp", "; did you mean user\\?$"),
+        ("user,dely=3ms", "forward, host, .*; did you mean delay=\\?$"),
+        ("floppy", "capture$"),
+        ("user,host", "in 'host' .*: it says nothing: host="),
+        ("user,ipv6=no", "'no' is neither on nor off"),
         ("user,none", "in 'none' of the network 'user,none': it stands alone"),
         ("user,bridge=lan", "in 'bridge=lan' .*: 'user' says that already"),
         ("tap", "in 'tap' .*: it names nothing: tap=NAME"),
