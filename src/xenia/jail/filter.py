@@ -1,8 +1,8 @@
 """Filters of system calls, assembled for seccomp(2) from tables of names.
 
 A filter is a program of classic BPF.  It looks at the processor and the call's number, compares that with one name
-after the other, and where a name has a condition, with an argument.  Each comparison is followed by its own answer, so
-that no jump is long; the kernel keeps in a bitmap which calls are let through whatever their arguments are, and does
+after the other, and where a name has a condition, with arguments.  Each name is followed by its own answer, so that no
+jump is long; the kernel keeps in a bitmap which calls are let through whatever their arguments are, and does
 not run the program for those.
 """
 
@@ -27,12 +27,13 @@ _X32 = 0x40000000  # calls of x86-64's third ABI have this bit
 @dataclass(frozen=True)
 class When:
     """A condition: the low word of an argument, masked, is one of these values.  `otherwise`: what is answered where
-    it is not, if that is something else than the filter says."""
+    it is not, if that is something else than the filter says.  `also`: a further one, that has to hold too."""
 
     argument: int
     values: tuple[int, ...]
     mask: int = 0xFFFFFFFF
     otherwise: int | None = None
+    also: When | None = None
 
 
 def refusal(number: int) -> int:
@@ -77,11 +78,15 @@ class Filter:
     def _allow(self, number: int, condition: When | None) -> list[bytes]:
         if condition is None:
             return _answer(number, ALLOW)
-        body = [_instruction(_LOAD, _ARGUMENTS + 8 * condition.argument), _instruction(_AND, condition.mask)]
-        for value in condition.values:
-            body += _answer(value, ALLOW)
-        refused = (condition.otherwise, self.unmet, self.otherwise)
-        body.append(_instruction(_RETURN, next(answer for answer in refused if answer is not None)))
+        body = []
+        while condition is not None:
+            body += [_instruction(_LOAD, _ARGUMENTS + 8 * condition.argument), _instruction(_AND, condition.mask)]
+            left = len(condition.values)
+            body += [_instruction(_EQUAL, value, left - i) for i, value in enumerate(condition.values)]
+            refused = (condition.otherwise, self.unmet, self.otherwise)
+            body.append(_instruction(_RETURN, next(answer for answer in refused if answer is not None)))
+            condition = condition.also
+        body.append(_instruction(_RETURN, ALLOW))
         return [_instruction(_EQUAL, number, 0, len(body)), *body]
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import socket
 import termios
 from enum import Enum
 
@@ -21,6 +22,7 @@ _CLONE_THREAD = 0x10000
 _CLONE_NEW = 0x7E020080  # CLONE_NEWNS, _NEWCGROUP, _NEWUTS, _NEWIPC, _NEWUSER, _NEWPID, _NEWNET, _NEWTIME
 _SIOCATMARK = 0x8905  # asm-generic/sockios.h
 _AF_UNIX, _AF_INET, _AF_INET6 = 1, 2, 10  # linux/socket.h
+_SOCK_TYPE_MASK = 0xF  # linux/net.h
 _PR_SET_NAME, _PR_SET_NO_NEW_PRIVS = 15, 38  # linux/prctl.h
 
 PROBE = 0x78656E69
@@ -131,6 +133,17 @@ _TRIED = _answered(
 ) | _answered("clone3 membarrier epoll_pwait2", ENOSYS)
 
 
+# TCP, UDP and echoes: no raw socket whoever the user is, and no protocol for which the kernel would load a module.
+_INTERNET = When(
+    0, (_AF_INET, _AF_INET6),
+    also=When(
+        1, (socket.SOCK_STREAM, socket.SOCK_DGRAM), _SOCK_TYPE_MASK,
+        also=When(2, (0, socket.IPPROTO_TCP, socket.IPPROTO_UDP, socket.IPPROTO_ICMP, socket.IPPROTO_ICMPV6)),
+    ),
+)  # fmt: skip
+# Ends that are each other's for good: a datagram socket could be pointed at any server of the host's.
+_PAIR = When(0, (_AF_UNIX,), also=When(1, (socket.SOCK_STREAM,), _SOCK_TYPE_MASK))
+
 # The thread of a network's process: links, and sockets of guests' connections to the world.
 _CONNECTIONS = (
     _LINK
@@ -139,7 +152,7 @@ _CONNECTIONS = (
         newfstatat stat fstat"""
     )
     | {
-        "socket": When(0, (_AF_INET, _AF_INET6)),
+        "socket": _INTERNET,
         "openat": _TO_READ,
         "ioctl": When(1, (termios.FIONBIO, termios.FIONREAD, _SIOCATMARK)),
         "fcntl": When(1, _FCNTL),
@@ -154,8 +167,8 @@ _NETWORK = (
         rt_sigaction getppid getuid geteuid getgid getegid sysinfo getrusage close_range"""
     )
     | {
-        "socket": When(0, (_AF_INET, _AF_INET6)),
-        "socketpair": When(0, (_AF_UNIX,)),
+        "socket": _INTERNET,
+        "socketpair": _PAIR,
         "openat": _TO_READ,
         "ioctl": When(1, (termios.FIONBIO, termios.FIONREAD, _SIOCATMARK)),
         "prlimit64": When(2, (0,)),

@@ -77,6 +77,7 @@ static int peek(int pid, int writing)
 int attempt(const char *name, const char *path, long number)
 {
     char *none[] = {NULL};
+    int pair[2];
     struct rlimit limit = {1 << 20, 1 << 20};
 #define IS(text) (strcmp(name, text) == 0)
     if (IS("open for reading")) return TRY(syscall(SYS_openat, AT_FDCWD, path, O_RDONLY));
@@ -89,6 +90,12 @@ int attempt(const char *name, const char *path, long number)
     if (IS("symlink")) return TRY(syscall(SYS_symlinkat, "x", AT_FDCWD, path));
     if (IS("open by handle")) return TRY(syscall(SYS_open_by_handle_at, AT_FDCWD, path, 0));
     if (IS("socket")) return TRY(syscall(SYS_socket, AF_UNIX, SOCK_STREAM, 0));
+    if (IS("raw socket")) return TRY(syscall(SYS_socket, AF_INET, SOCK_RAW, IPPROTO_ICMP));
+    if (IS("packet socket")) return TRY(syscall(SYS_socket, AF_PACKET, SOCK_RAW, 0));
+    if (IS("netlink socket")) return TRY(syscall(SYS_socket, AF_NETLINK, SOCK_RAW, 0));
+    if (IS("socket of a protocol that is a module")) return TRY(syscall(SYS_socket, AF_INET, SOCK_STREAM,
+                                                                        IPPROTO_SCTP));
+    if (IS("pair of datagram sockets")) return TRY(syscall(SYS_socketpair, AF_UNIX, SOCK_DGRAM, 0, pair));
     if (IS("connect over TCP")) return tcp(number);
     if (IS("bind")) return TRY(syscall(SYS_bind, 0, path, 16));
     if (IS("socketpair")) return TRY(syscall(SYS_socketpair, AF_UNIX, SOCK_STREAM, 0, none));

@@ -67,6 +67,12 @@ def test_a_condition_looks_at_masked_bits_of_an_argument(processor: HostProcesso
     assert asked("read") == ALLOW
 
 
+def test_every_one_of_several_conditions_has_to_hold(processor: HostProcessor) -> None:
+    asked = Asked(Filter({"ioctl": When(0, (1, 2), also=When(1, (7, 8, 9), otherwise=ENOSYS))}, unmet=EPERM), processor)
+    assert [asked("ioctl", 1, word) for word in (6, 7, 8, 9, 10)] == [ENOSYS, ALLOW, ALLOW, ALLOW, ENOSYS]
+    assert [asked("ioctl", first, 7) for first in (0, 1, 2, 3)] == [EPERM, ALLOW, ALLOW, EPERM]
+
+
 def test_another_processors_calls_end_the_process(processor: HostProcessor) -> None:
     program = process().program(processor)
     i386 = 0x40000003
@@ -130,10 +136,15 @@ def test_a_vcpus_thread_needs_few_calls() -> None:
 def test_a_networks_process_makes_connections_of_the_internets_and_opens_to_read(processor: HostProcessor) -> None:
     for filter_ in (network(), Kind.NETWORK.filter):
         asked = Asked(filter_, processor)
-        assert asked("socket", socket.AF_INET) == asked("socket", socket.AF_INET6) == asked("connect") == ALLOW
-        assert asked("socket", socket.AF_UNIX) != ALLOW
-        assert asked("socket", socket.AF_NETLINK) != ALLOW
-        assert asked("socket", socket.AF_PACKET) != ALLOW
+        assert asked("connect") == ALLOW
+        for family in (socket.AF_INET, socket.AF_INET6):
+            assert asked("socket", family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) == ALLOW
+            assert asked("socket", family, socket.SOCK_DGRAM, socket.IPPROTO_ICMP) == ALLOW
+            assert asked("socket", family, socket.SOCK_RAW, socket.IPPROTO_ICMP) != ALLOW
+            assert asked("socket", family, socket.SOCK_STREAM, socket.IPPROTO_SCTP) != ALLOW
+        for family in (socket.AF_UNIX, socket.AF_NETLINK, socket.AF_PACKET):
+            assert asked("socket", family, socket.SOCK_STREAM) != ALLOW
+            assert asked("socket", family, socket.SOCK_DGRAM) != ALLOW
         assert asked("openat", 0, 0, os.O_RDONLY | os.O_CLOEXEC) == ALLOW
         for flags in (os.O_WRONLY, os.O_RDWR, os.O_CREAT, os.O_TRUNC):
             assert asked("openat", 0, 0, flags) != ALLOW
@@ -141,6 +152,9 @@ def test_a_networks_process_makes_connections_of_the_internets_and_opens_to_read
             assert asked(name) == TRAP
         assert asked("mmap", 0, 4096, MMAP_CODE) in (TRAP, EPERM)
     assert Asked(network(), processor)("kill", os.getppid()) == EPERM
+    assert Asked(network(), processor)("socketpair", socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) == ALLOW
+    assert Asked(network(), processor)("socketpair", socket.AF_UNIX, socket.SOCK_DGRAM) == EPERM
+    assert Asked(network(), processor)("socketpair", socket.AF_TIPC, socket.SOCK_STREAM) == EPERM
     assert Asked(Kind.NETWORK.filter, processor)("sendmsg") == TRAP
 
 

@@ -26,7 +26,8 @@ PROCESS_WIDE = {
     "write another's memory", "map code that is writable", "map code", "map a file as code", "make memory code",
     "signal another", "signal another's thread", "signal through a descriptor", "signal through an owner",
     "type into the terminal", "raise a limit", "be dumpable", "unshare", "mount", "chroot", "bpf", "keyctl", "io_uring",
-    "userfaultfd", "perf_event_open", "setuid", "mknod",
+    "userfaultfd", "perf_event_open", "setuid", "mknod", "raw socket", "packet socket", "netlink socket",
+    "socket of a protocol that is a module", "pair of datagram sockets",
 }  # fmt: skip
 BY_NAME = {"open for reading", "open for writing", "create", "unlink", "write its own memory by name"}
 
@@ -89,6 +90,27 @@ def test_code_that_broke_in_is_refused_everything(broken_in: Breaking, where: st
     tried = PROCESS_WIDE | BY_NAME if LANDLOCK or where != "main" else PROCESS_WIDE
     assert {name for name in tried if found.get(name, 1) == 0} == set()
     assert found.keys() == PROCESS_WIDE | BY_NAME
+
+
+@pytest.mark.parametrize("where", ["main", "network"])
+def test_code_that_broke_into_a_networks_process_has_connections_and_nothing_else(
+    library: Path, port: int, tmp_path: Path, where: str
+) -> None:
+    secret, report = tmp_path / "secret", tmp_path / "report"
+    secret.write_text("the operator's")
+    ended = subprocess.run(
+        [sys.executable, str(HERE / "broken_network.py"), str(library), str(report), where],
+        env={**os.environ, "PYTHONPATH": str(SOURCE), "SECRET": str(secret), "PORT": str(port)},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(report.read_text())
+    assert found.pop("thread") == ("MainThread" if where == "main" else "network")
+    assert found["connect over TCP"] == 0
+    refused = PROCESS_WIDE | (BY_NAME if LANDLOCK or where != "main" else set())
+    refused -= {"connect over TCP", "bind", "listen"} | ({"socketpair"} if where == "main" else set())
+    assert {name for name in refused if found[name] == 0} == set()
+    assert secret.read_text() == "the operator's"
 
 
 def test_without_the_jail_the_same_code_has_what_the_operator_has(broken_in: Breaking) -> None:

@@ -26,6 +26,9 @@ _LOADED_LATE = """
     cryptography.hazmat.primitives.ciphers.algorithms cryptography.hazmat.primitives.kdf.pbkdf2
     cryptography.hazmat.primitives.kdf.argon2"""
 
+# Of these is loaded what is used by now: a network is served by a process of its own.
+_OF_A_NETWORK = ("xenia.net.nat", "xenia.net.service")
+
 
 def wall_in(violation_status: int, removable: Path | None = None) -> None:
     """Close the jail around this process, in which a machine will be made.  What it needs by name is open by now.
@@ -37,7 +40,8 @@ def wall_in(violation_status: int, removable: Path | None = None) -> None:
     for package in ("rings", "net", "storage", "xenstore", "xenbus", "backends"):
         folder = f"xenia.{package}"
         for module in pkgutil.walk_packages(importlib.import_module(folder).__path__, f"{folder}."):
-            _load(module.name)
+            if not module.name.startswith(_OF_A_NETWORK):
+                _load(module.name)
     for name in _LOADED_LATE.split():
         _load(name)
     with suppress(OSError):
