@@ -12,10 +12,13 @@ from scapy.layers.l2 import Ether
 from tests.unit.net.service.wire import guest
 from tests.unit.toolstack.networks.network import Network
 from xenia.errors import ConfigError
+from xenia.testing.net import Card
 from xenia.toolstack.config.forward import Forward
 from xenia.toolstack.config.net import NetConfig
+from xenia.toolstack.devices.vif import card_config
 from xenia.toolstack.networks import named, registry
 from xenia.toolstack.networks.capture import Captured, relay
+from xenia.toolstack.networks.network import Network as ProgramsNetwork
 from xenia.toolstack.networks.opening import Opening
 
 GUEST = {"port": 2, "name": "web", "kind": "card", "mac": "00:16:3e:00:00:01"}
@@ -157,6 +160,21 @@ def test_networks_are_joined_with_each_other_by_tunnels_and_sockets_in_a_command
     finally:
         named.delete("one", force=True)
         named.delete("other")
+
+
+def test_a_programs_cards_are_in_vlans_by_the_words_of_their_port() -> None:
+    with closing(ProgramsNetwork("lan")) as lan:
+        made = [
+            card_config(lan, port=[f"vlan={vlan}"]).for_guest(f"g{vlan}{n}", n) for vlan in (10, 20) for n in (0, 1)
+        ]
+        cables = [lan.cable(config) for config in made]
+        cards = [Card(cable.port) for cable in cables]
+        mac = bytes.fromhex((made[0].mac or "").replace(":", ""))
+        assert cards[0].send(b"\xff" * 6 + mac + b"\x88\xb5" + bytes(50)) == 1
+        assert [len(card.received) for card in cards] == [0, 1, 0, 0]
+        for card, cable in zip(cards, cables, strict=True):
+            card.close()
+            cable.close()
 
 
 def block(kind: int, length: int = 32) -> bytes:
