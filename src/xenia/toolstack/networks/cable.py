@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -13,6 +14,8 @@ from xenia.net.link import Link
 from xenia.net.service.client import NetworkClient
 from xenia.net.thread import LinkThread
 from xenia.toolstack.releases import Releases
+
+_log = logging.getLogger(__name__)
 
 
 class Cable:
@@ -48,7 +51,7 @@ class Cable:
         self._on_carrier = on_carrier
         if self._link is not None and self._thread is None:
             thread = LinkThread()
-            self._link.on_carrier(lambda _: self._tell())
+            self._link.on_carrier(self._turned)
             thread.add(self._link)
             self._thread = thread
         self._tell()
@@ -61,6 +64,11 @@ class Cable:
         """Pull the cable out, or put it in again.  While it is out there is no carrier, whoever is at the other end,
         whatever card is plugged in."""
         self._pulled = out
+        self._tell()
+
+    def _turned(self, up: bool) -> None:
+        if not up and self._on_carrier is not None and self._link is not None:
+            _log.warning("a network card lost its carrier: %s", self._link.reason)
         self._tell()
 
     def _tell(self) -> None:

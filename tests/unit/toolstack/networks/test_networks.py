@@ -4,6 +4,7 @@ import os
 import stat
 from contextlib import closing
 from pathlib import Path
+from queue import Queue
 
 import pytest
 from scapy.layers.inet import IP, UDP
@@ -232,3 +233,16 @@ def test_what_runs_a_guest_holds_its_network_and_opens_no_port_of_the_host_by_it
         assert cable.network is not None
         with pytest.raises(ConfigError, match="asks nothing any more"):
             cable.network.ask("host", port=22)
+
+
+def test_a_network_that_is_killed_is_one_line_for_the_operator(caplog: pytest.LogCaptureFixture) -> None:
+    carriers: Queue[bool] = Queue()
+    with closing(Opening(NetConfig().for_guest("web", 0)).finish()) as cable:
+        assert cable.network is not None and cable.network.process is not None
+        cable.begin(carriers.put)
+        assert carriers.get(timeout=10)
+        cable.network.process.kill()
+        while carriers.get(timeout=10):  # told twice where the link is there already
+            pass
+        cable.pause()
+    assert caplog.messages == ["a network card lost its carrier: the peer closed the connection"]
