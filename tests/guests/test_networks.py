@@ -134,6 +134,18 @@ def test_networks_of_a_program_that_come_and_go_leave_nothing() -> None:
         assert held() == before
 
 
+def test_a_card_that_is_plugged_into_a_guest_that_began_without_one_gets_an_address_each_time() -> None:
+    with Machine(Machine.memory_for(SIZE)) as machine:
+        guest = Shell(machine, "web", ("xen-netfront",))
+        guest.domain.start()
+        guest.do("true")
+        for _ in range(2):
+            card = guest.domain.attach_vif("user")
+            guest.do("until ip -4 -o addr show | grep -q 10.0.2.15; do :; done; nslookup host.xenia.internal")
+            assert card.unplug(LIMIT)
+        assert "eth" not in guest.do("ip link")
+
+
 def run(directory: Path, *arguments: str, script: str) -> subprocess.Popen[str]:
     """A guest of `xenia run`, which runs that."""
     environment = {**os.environ, "PYTHONPATH": str(SOURCE), "XDG_RUNTIME_DIR": str(directory)}

@@ -3,9 +3,9 @@
  * shell or command starts.
  *
  * A process of its own does it, and goes on to renew leases and to take cards that are plugged in later (dhcp.h).  It
- * is there only where a card is; the module of the cards, which waits a tenth of a second for their backends when it is
- * loaded, is loaded by another, and both meanwhile.  What they know of name servers they tell the agent through a pipe,
- * for they stay in the RAM disk where the agent goes to another root.
+ * is there where a card is, or may be plugged in; the module of the cards, which waits a tenth of a second for their
+ * backends when it is loaded, is loaded by another, and both meanwhile.  What they know of name servers they tell the
+ * agent through a pipe, for they stay in the RAM disk where the agent goes to another root.
  *
  * IPv6 is the kernel's: it asks for a router as soon as a card is up, because it is told that there are no duplicates
  * to look for first.  Addresses are made of the MAC, and of those no two are alike.
@@ -300,7 +300,7 @@ static void begin_network(void)
     u32 expected = has_driver ? nr_vifs : 0;
     if (nr_vifs && !has_driver)
         say(2, "xenia: this kernel has no driver for its network card (xen-netfront)\n");
-    if (!expected && names_in("/sys/class/net", "", 0) < 2)
+    if (!expected && names_in("/sys/class/net", "", 0) < 2 && call4(SYS_faccessat, AT_FDCWD, "/sys/bus/xen", 0, 0) < 0)
         return;
     s64 links = call3(SYS_socket, AF_NETLINK, SOCK_RAW | O_CLOEXEC, NETLINK_ROUTE);
     call3(SYS_bind, links, &address, sizeof address);
