@@ -24,6 +24,10 @@ class Loop:
     def remove(self, source: Source) -> None:
         """Serve it no more; it is not being served when this returns.  Not on the loop's thread."""
         ...
+    def close(self) -> None:
+        """Give its descriptor back.  Again does nothing.  Preconditions: `run` has returned or was never called, and
+        nobody wakes it any more."""
+        ...
     def run(self) -> None:
         """Serve until `stop`."""
         ...

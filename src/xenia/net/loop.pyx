@@ -124,6 +124,13 @@ cdef class Loop:
         """Serve it no more; it is not being served when this returns.  Not on the loop's thread."""
         self.become([other for other in self.sources if other is not source])
 
+    def close(self) -> None:
+        """Give its descriptor back.  Again does nothing.  Preconditions: `run` has returned or was never called, and
+        nobody wakes it any more."""
+        if self.wake_fd >= 0:
+            close(self.wake_fd)
+            self.wake_fd = -1
+
     def run(self) -> None:
         """Serve until `stop`."""
         with nogil:

@@ -28,6 +28,7 @@ class LinkThread:
         self.loop.add(port.source)
 
     def close(self) -> None:
-        """End.  Again does nothing.  Not on the thread itself."""
+        """End.  Again does nothing.  Not on the thread itself.  Precondition: nobody sends to its links any more."""
         self.loop.stop()
         self._thread.end()
+        self.loop.close()

@@ -1,6 +1,8 @@
+import os
 import threading
 
 from xenia.net.loop import Loop, Source
+from xenia.net.thread import LinkThread
 
 
 def test_a_loop_ends_when_it_is_told_to() -> None:
@@ -13,3 +15,11 @@ def test_a_loop_ends_when_it_is_told_to() -> None:
     loop.stop()
     thread.join(10)
     assert not thread.is_alive()
+
+
+def test_a_links_thread_that_is_closed_gives_its_descriptor_back_whoever_still_knows_it() -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    thread = LinkThread()
+    thread.close()
+    thread.close()
+    assert len(os.listdir("/proc/self/fd")) == before
