@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -142,6 +143,7 @@ def main() -> int:
     from bench.cards import LINKS
 
     options = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     tests = options.tests.split(",") if options.tests else list(TESTS)
     rounds = options.rounds or (2 if options.quick else 4)
     everything: dict[str, Samples] = {}
