@@ -148,7 +148,7 @@ def _started(line: Line, words: RunWords) -> None:
     words.clear()
     assert isinstance(line, CommandLine)
     for word in line.agent_words():
-        words.warn(f"the guest says: {word}")
+        words.say(f"the guest says: {word}")
 
 
 def _prepare(
