@@ -233,7 +233,8 @@ static void run_shell(int is_init)
                 call2(SYS_dup2, console, fd);
             if (console > 2)
                 call1(SYS_close, console);
-            set_window_size(0, rows, columns);
+            if (!has_window_size(0))      /* else what follows the window was here first, and knows better */
+                set_window_size(0, rows, columns);
         }
         call3(SYS_ioctl, 0, TIOCSCTTY, 1);
         if (greeting)

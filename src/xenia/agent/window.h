@@ -51,6 +51,12 @@ static void set_window_size(int console, u32 new_rows, u32 new_columns)
         call3(SYS_ioctl, console, TIOCSWINSZ, &size);
 }
 
+static int has_window_size(int console)
+{
+    struct { u16 rows, columns, x, y; } size = { 0 };
+    return call3(SYS_ioctl, console, TIOCGWINSZ, &size) == 0 && size.rows;
+}
+
 /* Keep the size for those who log in later. */
 static void note_window_size(const char *text)
 {
