@@ -54,7 +54,7 @@ def test_guests_of_one_machine_reach_each_other_over_its_network_and_one_that_le
                         name="a", memory=SIZE)  # fmt: skip
         asks = linux(
             machine,
-            "ip addr add 10.9.0.2/24 dev eth0; until echo hello you | nc -w 2 10.9.0.1 7; do :; done; read line; "
+            "ip addr add 10.9.0.2/24 dev eth0; until echo hello you | nc -w 2 10.9.0.1 7; do :; done; echo all said; read line; "
             "ping -c 1 -W 1 10.9.0.1 || echo nobody there",
             name="b", memory=SIZE, console=said,
         )  # fmt: skip
@@ -64,7 +64,7 @@ def test_guests_of_one_machine_reach_each_other_over_its_network_and_one_that_le
             asks.attach_vif(network, mac=cards[0].mac)
         listens.start()
         asks.start()
-        said.expect(b"hello you")
+        said.expect(b"hello you\r\nall said")
         assert {address.mac for address in network.bridge.addresses()} == {card.mac for card in cards}
         assert cards[0].unplug(LIMIT)
         assert [address.mac for address in network.bridge.addresses()] == [cards[1].mac]
