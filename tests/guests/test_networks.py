@@ -54,8 +54,8 @@ def test_guests_of_one_machine_reach_each_other_over_its_network_and_one_that_le
                         name="a", memory=SIZE)  # fmt: skip
         asks = linux(
             machine,
-            "ip addr add 10.9.0.2/24 dev eth0; until echo hello you | nc -w 2 10.9.0.1 7; do :; done; echo all said; read line; "
-            "ping -c 1 -W 1 10.9.0.1 || echo nobody there",
+            "ip addr add 10.9.0.2/24 dev eth0; until echo hello you | nc -w 2 10.9.0.1 7; do :; done; "
+            "echo all said; read line; ping -c 1 -W 1 10.9.0.1 || echo nobody there",
             name="b", memory=SIZE, console=said,
         )  # fmt: skip
         cards = [domain.attach_vif(network, mtu=9000) for domain in (listens, asks)]
