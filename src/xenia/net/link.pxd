@@ -1,7 +1,7 @@
 # What all links to elsewhere have in common.  See link.pyx.
 from libc.stdint cimport uint64_t
 from xenia.machine.lock cimport Lock
-from xenia.net.frame cimport VnetHeader, iovec
+from xenia.net.frame cimport Frame, VnetHeader, iovec
 from xenia.net.loop cimport PollSet, Source
 from xenia.net.port cimport Port
 
@@ -24,6 +24,8 @@ cdef class Link(Port):
     cdef long number
     cdef uint64_t nr_sent, sent_bytes, nr_dropped
     cdef uint64_t nr_received, received_bytes, nr_refused       # of the loop's thread
+    # With the lock held, and a carrier: how many the kernel takes, from the first on; the others are blocked.
+    cdef int put(self, Frame *frames, int count) noexcept nogil
     cdef void fill(self, PollSet polls) noexcept nogil          # for its source
     cdef void serve(self, PollSet polls) noexcept nogil
     cdef void end_wait(self) noexcept nogil                     # who was refused may send again, and is told so

@@ -12,7 +12,9 @@ from libc.errno cimport EINTR, errno
 from libc.stdint cimport uint8_t
 from posix.unistd cimport close
 from xenia.machine.lock cimport RANK_LINK, lock, lock_init, unlock
-from xenia.net.frame cimport GSO_ECN, GSO_NONE, GSO_TCPV4, GSO_TCPV6, LEAST_BYTES, NEEDS_CSUM, VnetHeader, iovec
+from xenia.net.frame cimport (
+    GSO_ECN, GSO_NONE, GSO_TCPV4, GSO_TCPV6, LEAST_BYTES, NEEDS_CSUM, Frame, VnetHeader, iovec,
+)
 from xenia.net.loop cimport PollSet, Source
 from xenia.net.port cimport Port
 
@@ -117,6 +119,23 @@ cdef class Link(Port):
             "sent": self.nr_sent, "sent_bytes": self.sent_bytes, "dropped": self.nr_dropped,
             "received": self.nr_received, "received_bytes": self.received_bytes, "refused": self.nr_refused,
         }
+
+    cdef int send(self, Frame *frames, int count) noexcept nogil:
+        cdef int taken
+        lock(&self.lock)
+        if not self.carries:
+            self.nr_dropped += count
+            taken = count
+        else:
+            taken = self.put(frames, count)
+            if taken < count:
+                self.blocked = True
+                self.source.wake()
+        unlock(&self.lock)
+        return taken
+
+    cdef int put(self, Frame *frames, int count) noexcept nogil:
+        return count
 
     cdef void fill(self, PollSet polls) noexcept nogil:
         pass

@@ -7,5 +7,4 @@ from xenia.net.link cimport Link
 cdef class PacketLink(Link):
     cdef int polled                 # index of this round
     cdef uint8_t *arrived
-    cdef int put(self, Frame *frames, int count) noexcept nogil
     cdef bint receive(self) noexcept nogil

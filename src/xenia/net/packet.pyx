@@ -10,7 +10,6 @@ from libc.stdint cimport uint8_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 from posix.unistd cimport read
-from xenia.machine.lock cimport lock, unlock
 from xenia.net.frame cimport BATCH, LEAST_BYTES, MOST_BYTES, MOST_PARTS, Frame, VnetHeader, iovec
 from xenia.net.link cimport Link, is_possible, write_parts
 from xenia.net.loop cimport POLLIN, POLLOUT, PollSet
@@ -32,20 +31,6 @@ cdef class PacketLink(Link):
 
     def __dealloc__(self):
         free(self.arrived)
-
-    cdef int send(self, Frame *frames, int count) noexcept nogil:
-        cdef int taken
-        lock(&self.lock)
-        if not self.carries:
-            self.nr_dropped += count
-            taken = count
-        else:
-            taken = self.put(frames, count)
-            if taken < count:
-                self.blocked = True
-                self.source.wake()
-        unlock(&self.lock)
-        return taken
 
     cdef int put(self, Frame *frames, int count) noexcept nogil:
         cdef iovec parts[1 + MOST_PARTS]

@@ -17,7 +17,6 @@ cdef class StreamLink(Link):
     cdef Segments *cut
     cdef Coalesced *joined          # of a batch without headers
     cdef void come(self, Frame *frames, int count) noexcept nogil
-    cdef int put(self, Frame *frames, int count) noexcept nogil
     cdef int put_cut(self, Frame *frame) noexcept nogil
     cdef int put_some(self, Frame *frames, int count) noexcept nogil
     cdef void keep_all(self, Frame *frames, int count) noexcept nogil

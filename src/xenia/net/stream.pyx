@@ -134,20 +134,6 @@ cdef class StreamLink(Link):
 
     # --- sending: under the lock -------------------------------------------------------------------------------------
 
-    cdef int send(self, Frame *frames, int count) noexcept nogil:
-        cdef int taken
-        lock(&self.lock)
-        if not self.carries:
-            self.nr_dropped += count
-            taken = count
-        else:
-            taken = self.put(frames, count)
-            if taken < count:
-                self.blocked = True
-                self.source.wake()
-        unlock(&self.lock)
-        return taken
-
     cdef int put(self, Frame *frames, int count) noexcept nogil:
         cdef int taken = 0, run, more
         while taken < count and self.finish():

@@ -31,7 +31,7 @@ cdef class TunnelLink(Link):
     cdef Segments *cut              # of a frame that leaves
     cdef Coalesced *joined          # of frames that came
     cdef int polled                 # index of this round
-    cdef bint put(self, Frame *frame) noexcept nogil
+    cdef bint put_one(self, Frame *frame) noexcept nogil
     cdef bint put_to(self, Frame *frame, Remote *remote) noexcept nogil
     cdef int write_datagram(self, Frame *frame, Remote *remote) noexcept nogil
     cdef int find_remote(self, const uint8_t *address) noexcept nogil

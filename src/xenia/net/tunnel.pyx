@@ -98,22 +98,14 @@ cdef class TunnelLink(Link):
 
     # --- sending -----------------------------------------------------------------------------------------------------
 
-    cdef int send(self, Frame *frames, int count) noexcept nogil:
+    cdef int put(self, Frame *frames, int count) noexcept nogil:
         cdef int taken = 0
-        lock(&self.lock)
-        if not self.carries:
-            self.nr_dropped += count
-            taken = count
-        while taken < count and self.put(&frames[taken]):
+        while taken < count and self.put_one(&frames[taken]):
             taken += 1
-        if taken < count:
-            self.blocked = True
-            self.source.wake()
-        unlock(&self.lock)
         return taken
 
-    cdef bint put(self, Frame *frame) noexcept nogil:
-        """With the lock held; False where it is not taken now."""
+    cdef bint put_one(self, Frame *frame) noexcept nogil:
+        """False where it is not taken now."""
         cdef const uint8_t *target = <const uint8_t *>frame.parts[0].iov_base
         cdef Place *place = self.places + place_of(target)
         cdef int index, lost = 0
