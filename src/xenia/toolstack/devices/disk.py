@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from string import ascii_lowercase
 from typing import Any
 
-from xenia.abi.xenbus import XenbusState
 from xenia.backends.vbd.device import Vbd
 from xenia.backends.vbd.name import device_number, in_one_place
 from xenia.backends.vbd.persist import VbdState
@@ -18,7 +16,8 @@ from xenia.foreign.foreign import Foreign
 from xenia.machine.thread import HostThread
 from xenia.storage.layer import Layer
 from xenia.toolstack.config.disk import DiskConfig, parse_disk
-from xenia.toolstack.devices.device import Device, DeviceState, Site
+from xenia.toolstack.devices.attached import AttachedDevice
+from xenia.toolstack.devices.device import DeviceState, Site
 from xenia.toolstack.releases import Releases
 from xenia.xenbus.attachment import Address, Attachment
 from xenia.xenbus.persist import AttachmentState
@@ -87,7 +86,7 @@ def resume(site: Site, state: DeviceState, layer: Layer) -> Disk:
         raise
 
 
-class Disk(Device):
+class Disk(AttachedDevice):
     """A disk that is plugged into a domain, with the layer that is its own to close."""
 
     config: DiskConfig
@@ -109,40 +108,26 @@ class Disk(Device):
         resumes    it is plugged in, as a disk that was suspended left it
         patience   seconds without an answer that its requests may take when its guest is gone
         """
+        super().__init__(vbd)
         self.config = config
         self.device = device
         self.layer = self.behind = layer
         self.address = Address("vbd", foreign.domid, device)
         self._vbd = vbd
         self._patience = patience
-        self._attachment = Attachment(
-            client,
-            self.address,
-            foreign,
-            vbd,
-            vbd.frontend_keys(),
-            {"dev": self.name, **vbd.backend_keys()},
-            resumes=resumes,
+        self.attached(
+            Attachment(
+                client,
+                self.address,
+                foreign,
+                vbd,
+                vbd.frontend_keys(),
+                {"dev": self.name, **vbd.backend_keys()},
+                resumes=resumes,
+            )
         )
         vbd.on_resize(self._attachment.update)
-        self._closing = threading.Lock()
-        self._closed = False
         self._stuck: HostThread | None = None
-
-    @property
-    def attachment(self) -> Attachment:
-        """The device on the bus."""
-        return self._attachment
-
-    @property
-    def state(self) -> XenbusState:
-        """See Device.state."""
-        return self._attachment.state
-
-    @property
-    def removed(self) -> bool:
-        """Whether it was unplugged or removed, so that its layer serves it no more."""
-        return self._closed
 
     @property
     def statistics(self) -> dict[str, Any]:
@@ -150,22 +135,6 @@ class Disk(Device):
         layers = [{"layer": layer.name, **asdict(layer.counts())} for layer in self.layer.stack()]
         state = self.state.name.lower()
         return {"name": self.name, "size": self.layer.size, "state": state, **asdict(self._vbd.stats), "layers": layers}
-
-    def wait(self, state: XenbusState, timeout: float | None = None) -> bool:
-        """See Device.wait."""
-        return self._attachment.wait(state, timeout)
-
-    def unplug(self, timeout: float | None = None) -> bool:
-        """Ask the guest to let go of it, and close it once it has; answers whether it did within `timeout` seconds."""
-        try:
-            self._attachment.unplug()
-            if not self._attachment.wait_removed(timeout):
-                return False
-        except Exception:
-            self.remove()  # a fault of ours: it is over
-            raise
-        self._close()
-        return True
 
     def remove(self, *, keep: bool = False) -> None:
         """Take it away, whatever the guest does; its requests are finished first.  Again does nothing.
@@ -181,13 +150,6 @@ class Disk(Device):
                 releases.do(self._wait_removed)
                 if self._stuck is None:
                     releases.do(self._close, keep)
-
-    def suspend(self) -> DeviceState:
-        """See Device.suspend."""
-        attachment = self._attachment.suspend()
-        state = DeviceState.of(self.config, attachment, self._vbd.save())
-        self._close(keep=True)
-        return state
 
     def _wait_removed(self) -> None:
         """Wait as long as requests end; then leave what is there to a thread that has all the time of the world."""
@@ -206,14 +168,11 @@ class Disk(Device):
             self._attachment.wait_removed()
             self._close()
 
-    def _close(self, keep: bool = False) -> None:
-        with self._closing:
-            if not self._closed:
-                self._closed = True
-                with Releases() as releases:
-                    releases.do(self._vbd.close)
-                    if not keep:
-                        releases.do(self.close_behind)
+    def _let_go(self, keep: bool) -> None:
+        with Releases() as releases:
+            releases.do(self._vbd.close)
+            if not keep:
+                releases.do(self.close_behind)
 
     def close_behind(self) -> None:
         """Close the layer of a disk that was removed without it.  ConfigError, naming the disk, where it does not close

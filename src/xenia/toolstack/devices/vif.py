@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from xenia.abi.xenbus import XenbusState
 from xenia.backends.vif.config import VifConfig
 from xenia.backends.vif.device import Vif
 from xenia.backends.vif.persist import VifState
@@ -18,7 +16,8 @@ from xenia.persist import misfit
 from xenia.toolstack.config.mac import stable_mac
 from xenia.toolstack.config.net import MOST_CARDS, NetConfig, parse_card
 from xenia.toolstack.config.rate import parse_rate
-from xenia.toolstack.devices.device import Device, DeviceState, Site
+from xenia.toolstack.devices.attached import AttachedDevice
+from xenia.toolstack.devices.device import DeviceState, Site
 from xenia.toolstack.networks.cable import Cable
 from xenia.toolstack.releases import Releases
 from xenia.xenbus.attachment import Address, Attachment
@@ -110,7 +109,7 @@ def _number(config: NetConfig) -> int:
     return config.number
 
 
-class NetworkCard(Device):
+class NetworkCard(AttachedDevice):
     """A network card that is plugged into a domain, with the cable that is its own to close."""
 
     config: NetConfig
@@ -131,41 +130,30 @@ class NetworkCard(Device):
         resumes    it is plugged in, as a card that was suspended left it
         patience   seconds that its backend may take to let go of a guest that is gone
         """
+        super().__init__(vif)
         self.config = config
         self.cable = self.behind = cable
         self.address = Address("vif", foreign.domid, _number(config))
         self._vif = vif
         self._client = client
         self._patience = patience
-        self._closing = threading.Lock()
-        self._closed = False
-        self._attachment = Attachment(
+        attachment = Attachment(
             client, self.address, foreign, vif, vif.frontend_keys(), {**vif.backend_keys(), **self._keys()},
             resumes=resumes,
         )  # fmt: skip
-        vif.on_change(self._attachment.update, self._attachment.shut)
-        cable.begin(vif.set_carrier)
+        self.attached(attachment)
+        vif.on_change(attachment.update, attachment.shut)
+        try:
+            cable.begin(vif.set_carrier)
+        except BaseException:
+            self.remove(keep=True)
+            raise
 
     @property
     def mac(self) -> str:
         """Its address."""
         assert self.config.mac is not None
         return self.config.mac
-
-    @property
-    def attachment(self) -> Attachment:
-        """The device on the bus."""
-        return self._attachment
-
-    @property
-    def state(self) -> XenbusState:
-        """See Device.state."""
-        return self._attachment.state
-
-    @property
-    def removed(self) -> bool:
-        """Whether it was unplugged or removed."""
-        return self._closed
 
     @property
     def statistics(self) -> dict[str, Any]:
@@ -206,22 +194,6 @@ class NetworkCard(Device):
         """Plug the cable in, or pull it out, as far as the guest's card is concerned: see `Vif.set_carrier`."""
         self._vif.set_carrier(up)
 
-    def wait(self, state: XenbusState, timeout: float | None = None) -> bool:
-        """See Device.wait."""
-        return self._attachment.wait(state, timeout)
-
-    def unplug(self, timeout: float | None = None) -> bool:
-        """Ask the guest to let go of it, and close it once it has; answers whether it did within `timeout` seconds."""
-        try:
-            self._attachment.unplug()
-            if not self._attachment.wait_removed(timeout):
-                return False
-        except Exception:
-            self.remove()  # a fault of ours: it is over
-            raise
-        self._close()
-        return True
-
     def remove(self, *, keep: bool = False) -> None:
         """See Device.remove."""
         if not self._closed:
@@ -230,20 +202,10 @@ class NetworkCard(Device):
                 releases.do(self._attachment.wait_removed, self._patience)
                 releases.do(self._close, keep)
 
-    def suspend(self) -> DeviceState:
-        """See Device.suspend."""
-        attachment = self._attachment.suspend()
-        state = DeviceState.of(self.config, attachment, self._vif.save())
-        self._close(keep=True)
-        return state
-
-    def _close(self, keep: bool = False) -> None:
-        with self._closing:
-            if not self._closed:
-                self._closed = True
-                self.cable.pause()
-                if not keep:
-                    self.close_behind()
+    def _let_go(self, keep: bool) -> None:
+        self.cable.pause()
+        if not keep:
+            self.close_behind()
 
     def _keys(self) -> dict[str, str]:
         """What xl writes besides, for whoever looks for it."""
