@@ -133,34 +133,28 @@ class Network:
     def attach(
         self, made: list[int], name: str, mac: str, vnet: bool = True, mtu: int | None = None, ip: str | None = None,
         spoof: bool = False, isolated: bool = False, mirror: bool = False, vlan: int = 0,
-        trunk: list[int] | None = None,
+        trunk: list[int] | None = None, also: list[str] | None = None,
     ) -> dict[str, Any]:  # fmt: skip
         """A port for a card."""
         packed = _mac(mac)
         port = self._next_port
         entry = self.book.reserve(packed, name, port, None if ip is None else _address4(ip))
+        elsewhere = vlan or trunk is not None  # the way out, which gives addresses, is in no VLAN
+        own = [str(entry.address), *(also or ())] if self.nat is not None and not elsewhere else []
+        place = {"isolated": isolated, "mirror": mirror, "vlan": vlan, "trunk": trunk}
         try:
-            ours, theirs = socket.socketpair()
-        except OSError as error:
-            self.book.leave(port)
-            raise ConfigError(f"no socket for {name}: {error.strerror}") from None
-        with ours, theirs:
-            for end in (ours, theirs):
-                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _DOMAIN_SOCKET_BYTES)
-            link = StreamLink(ours.detach(), vnet=vnet)
-            elsewhere = vlan or trunk is not None  # the way out, which gives addresses, is in no VLAN
-            own = [str(entry.address)] if self.nat is not None and not elsewhere else []
-            capture = Capture(link, name, packed.hex(":"))
-            guard = Guard(capture, packed.hex(":"), own, self._reserved, on=not spoof, inward=True)
-            backlog = Backlog(guard)
-            place = {"isolated": isolated, "mirror": mirror, "vlan": vlan, "trunk": trunk}
-            try:
+            ours, theirs = _pair(name)
+            with ours, theirs:
+                link = StreamLink(ours.detach(), vnet=vnet)
+                capture = Capture(link, name, packed.hex(":"))
+                guard = Guard(capture, packed.hex(":"), own, self._reserved, on=not spoof, inward=True)
+                backlog = Backlog(guard)
                 joint = self._bridge.join(backlog, str(port), macs=[] if spoof else [packed.hex(":")], **place)
-            except BaseException:
-                self.book.leave(port)
-                raise
-            self._enter(Member(port, name, link, capture, backlog, joint, packed, guard, _words(place)))
-            made.append(theirs.detach())
+                made.append(theirs.detach())
+        except BaseException:
+            self.book.leave(port)
+            raise
+        self._enter(Member(port, name, link, capture, backlog, joint, packed, guard, _words(place)))
         plan = self._plan
         return {
             "port": port, "ip": str(entry.address), "gateway": str(plan.gateway), "dns": str(plan.nameserver),
@@ -330,6 +324,17 @@ class Network:
         if found is None or subnet is None or found not in subnet:
             raise ConfigError(f"{to} has no address of the network that {address} can lead to: that is in {subnet}")
         return str(found)
+
+
+def _pair(name: str) -> tuple[socket.socket, socket.socket]:
+    """Both ends of a card's stream.  ConfigError."""
+    try:
+        ends = socket.socketpair()
+    except OSError as error:
+        raise ConfigError(f"no socket for {name}: {error.strerror}") from None
+    for end in ends:
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _DOMAIN_SOCKET_BYTES)
+    return ends
 
 
 def _free_port(protocol: str, address: str) -> int:

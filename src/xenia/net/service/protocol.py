@@ -12,7 +12,8 @@ hello     {}
               "gateway", "dns", "subnet", "gateway6", "dns6", "subnet6", "domain"}: addresses as text, or null
 attach    {"name": what the guest is called (required), "mac": "00:16:3e:..." (required),
            "vnet": whether a struct virtio_net_hdr stands before each frame (true), "mtu": 1500,
-           "ip": the IPv4 address that it is to have, "spoof": whether it may use others' addresses (false),
+           "ip": the IPv4 address that it is to have, "also": others that it may use,
+           "spoof": whether it may use anybody's (false),
            "isolated": whether it reaches only the gateway and what lies behind (false),
            "mirror": whether it is sent whatever the others send, and sends nothing (false),
            "vlan": its VLAN (0: none), "trunk": those that it tags (null: all; none where "vlan" is given)}

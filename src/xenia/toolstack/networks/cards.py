@@ -9,6 +9,7 @@ from xenia.toolstack.config.net import NetConfig
 from xenia.toolstack.networks.cable import Cable
 from xenia.toolstack.networks.opening import Opening
 from xenia.toolstack.provision.cache import Progress, no_progress
+from xenia.toolstack.releases import Releases
 
 
 class Cards:
@@ -48,10 +49,11 @@ class Cards:
             for opening in begun:
                 cables.append((opening.card, opening.finish()))
         except BaseException as failure:
-            for _, cable in cables:
-                cable.close()
-            for opening in begun:
-                opening.close()
+            with Releases() as releases:
+                for _, cable in cables:
+                    releases.do(cable.close)
+                for opening in begun:
+                    releases.do(opening.close)
             if not isinstance(failure, ConfigError):
                 raise
             self._refuse(failure)
@@ -61,8 +63,9 @@ class Cards:
     def close(self) -> None:
         """Nobody wants them any more.  Again does nothing."""
         begun, self._begun = self._begun, []
-        for opening in begun:
-            opening.close()
+        with Releases() as releases:
+            for opening in begun:
+                releases.do(opening.close)
 
     def _refuse(self, failure: ConfigError) -> None:
         if self._asked:

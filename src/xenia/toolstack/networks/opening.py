@@ -189,6 +189,7 @@ def attach_port(client: NetworkClient, card: NetConfig) -> int:
     place = card.port
     if (fixed := [ip for ip in card.ip if ":" not in ip]) and not place.keys() & {"vlan", "trunk"}:
         options["ip"] = fixed[0]
+        options["also"] = [ip for ip in card.ip if ip != fixed[0]]
     if card.mtu is not None:
         options["mtu"] = card.mtu
     if "spoof=allow" in card.layers:

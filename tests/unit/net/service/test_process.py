@@ -166,6 +166,24 @@ def test_a_guest_speaks_under_its_own_addresses_only_and_what_it_forges_is_count
         assert sum(count for reasons in port["guard"]["dropped"].values() for count in reasons.values()) == 4
 
 
+def test_a_guest_may_use_all_addresses_that_it_was_given(client: NetworkClient) -> None:
+    with guest(client, ip="10.0.2.20", also=["10.0.2.21"]) as one:
+        one.send(IP(src="10.0.2.22", dst="10.0.2.2") / ICMP(id=1) / b"another IP")
+        for address in ("10.0.2.20", "10.0.2.21"):
+            one.send(IP(src=address, dst="10.0.2.2") / ICMP(id=2) / b"its own")
+            assert one.expect(lambda got: ICMP in got)[IP].dst == address
+        (port,) = client.show()["ports"]
+        assert sum(count for reasons in port["guard"]["dropped"].values() for count in reasons.values()) == 1
+
+
+def test_an_address_that_is_none_leaves_the_name_and_the_address_free(client: NetworkClient) -> None:
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=r"10\.0\.2"):
+            client.attach("one", "00:16:3e:00:00:01", ip="10.0.2.20", also=["10.0.2"])
+    with guest(client, ip="10.0.2.20") as other:
+        assert other.ip == "10.0.2.20"
+
+
 def test_a_guest_that_is_let_use_others_addresses(client: NetworkClient) -> None:
     with guest(client, spoof=True) as one:
         one.send(IP(src="10.0.2.77", dst="10.0.2.2") / ICMP(id=2) / b"another IP")
