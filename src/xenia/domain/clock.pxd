@@ -10,8 +10,7 @@ cdef enum:                  # Runstate.state: RUNSTATE_* of public/vcpu.h
     RUNSTATE_offline = 3
 
 # A domain's: real or warped, in ns of system time since the domain was created.
-#   lock    version: readers of any thread go round again while it is odd, or has changed.  The domain's own thread
-#           writes.
+#   lock    version: readers of any thread go round again while it is odd, or has changed.  Who has the turn writes.
 #   saved   system time, the counter that the guest reads, warped; the scale and the calibration are the new host's.
 cdef struct Clock:
     bint warped             # when every vcpu is idle, time jumps to the next timer
@@ -35,7 +34,7 @@ cdef struct Clock:
     uint64_t wall_base_ns           # wallclock (ns since the epoch) at system time 0
 
 # A vcpu's.  Times are ns of system time, 0: not set.
-#   lock    none: the domain's own thread.
+#   lock    the turn.
 #   saved   all.  A guest that suspends itself registers its time_info again.
 cdef struct VcpuTimers:
     uint64_t singleshot_expires     # VCPUOP_set_singleshot_timer, set_timer_op
@@ -46,7 +45,7 @@ cdef struct VcpuTimers:
     uint8_t changed                 # a running vcpu's deadlines may have come nearer: the run loop has to look
 
 # A vcpu's: how long it has been in which state.
-#   lock    none: the domain's own thread.
+#   lock    the turn.
 #   saved   all.  A guest that suspends itself registers `va` again.
 cdef struct Runstate:
     int32_t state                   # RUNSTATE_*

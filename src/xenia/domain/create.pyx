@@ -18,7 +18,7 @@ from xenia.domain.events cimport event_reset
 from xenia.domain.grant_frames cimport grant_frames_grow, grant_frames_release
 from xenia.domain.grant_maps cimport grant_maps_release
 from xenia.domain.vcpu_info cimport vcpu_info_release
-from xenia.machine.lock cimport RANK_DOMAIN, lock, lock_init, unlock
+from xenia.machine.lock cimport RANK_DOMAIN, RANK_TURN, lock, lock_init, unlock
 from xenia.machine.machine cimport (
     FRAME_L4, FRAME_PINNED, FRAME_SHARED, FRAME_VALIDATED, FRAME_WRITABLE, frame_words, machine_alloc, machine_free,
     machine_scrub,
@@ -59,13 +59,13 @@ cdef void begin(Domain *domain, Machine *machine, uint16_t domid) noexcept nogil
     domain.machine = machine
     domain.domid = domid
     domain.life.shutdown = domain.life.shutdown_code = SHUTDOWN_NONE
-    domain.links.wake_fd = domain.links.emergency_fd = domain.links.log_fd = -1
+    domain.links.emergency_fd = domain.links.log_fd = -1
     domain.shared_info_mfn = INVALID_M2P_ENTRY
     domain.grants.version = 1
+    lock_init(&domain.turn.lock, RANK_TURN)
     lock_init(&domain.memory.lock, RANK_DOMAIN)
     domain.memory.machine = machine
     domain.memory.domid = domid
-    domain.memory.preempt = &domain.links.preempt
     pv_mmu_init(&domain.mmu, &domain.memory, domain.abi.levels)
 
 
@@ -110,6 +110,8 @@ cdef Vcpu *vcpu_create(Domain *domain, Processor *processor) noexcept nogil:
         vcpu.runstate.state = RUNSTATE_offline
         vcpu.timers.periodic_period = DEFAULT_PERIOD_NS
         domain.vcpus[vcpu.id] = vcpu
+        if domain.memory.preempt == NULL:
+            domain.memory.preempt = &vcpu.preempt
         domain.nr_vcpus += 1
     return vcpu
 

@@ -1,8 +1,9 @@
 # A domain and its vcpus as plain data, noun by noun.  The rules that act on them live in domain/ and hypercalls/.
 #
 # Each noun says by what it is guarded, and whether it belongs to what a saved domain consists of or is made anew.
-# `the domain's own thread` is the one that runs it; while it does not run, whoever has stopped it.  The order of the
-# locks is that of machine/lock.pxd: a machine's directory, then one domain's, then the machine's frames.
+# `turn` is Domain.turn, by which the vcpus of a domain exclude one another in Xenia (turn.pxd); while none runs, whoever
+# has stopped them has it.  The order of the locks is that of machine/lock.pxd: a domain's turn, the machine's directory,
+# a domain's memory, the machine's frames.
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from xenia.abi.memory cimport e820_entry_t
 from xenia.abi.xen cimport XEN_LEGACY_MAX_VCPUS, shared_info_t, vcpu_info_t
@@ -28,16 +29,33 @@ cdef struct Directory:
     Domain *domains[NR_DOMIDS]
     volatile uint8_t taken[NR_DOMIDS]   # numbers of domains whose state lives, here or no longer
 
-#   lock    none, but for what its nouns say: the domain's own thread.  `blocked` is read by whoever sends it an event.
+# Which vcpu of a domain acts in Xenia: see turn.pxd.
+cdef struct Turn:
+    Lock lock
+    Vcpu *holder            # NULL: none
+
+#   lock    none: the vcpu's own thread counts, anybody reads.
+#   saved   no.
+cdef struct VcpuCounts:
+    uint64_t hypercalls[64]
+    uint64_t exceptions[32]
+
+#   lock    context, traps, control, ports: none, the vcpu's own thread, or while it is down the turn.  The rest: the
+#           turn.  `blocked`, `is_up` are read, `preempt` is set by anybody.
 #   saved   context, is_up, blocked, info and where it is; the processor is a new one, and gets all from here.
 cdef struct Vcpu:
     Context context
     Domain *domain
     Processor *processor
     uint32_t id
-    uint8_t is_up
-    uint8_t blocked         # SCHEDOP_block or poll
+    uint8_t initialised     # it has a context to start with
+    volatile uint8_t is_up
+    volatile uint8_t blocked    # SCHEDOP_block or poll
     uint8_t yielded
+    volatile uint8_t preempt    # somebody wants it to look round
+    # from any thread: have its pcpu look at it soon, though it does not run; of whoever runs it, NULL none
+    void (*wake)(void *argument) noexcept nogil
+    void *wake_argument
     VcpuMmu mmu             # page-table roots, GDT, LDT
     vcpu_info_t *info       # in shared_info, or where VCPUOP_register_vcpu_info put it
     uint64_t info_mfn       # frame held by register_vcpu_info, INVALID_M2P_ENTRY none
@@ -47,6 +65,7 @@ cdef struct Vcpu:
     VcpuEvents events
     VcpuTimers timers
     Runstate runstate
+    VcpuCounts counts
 
 # a granted frame that somebody holds: a handle of another domain's, a backend, an operation under way
 cdef struct GrantHold:
@@ -64,7 +83,7 @@ cdef struct GrantMap:       # a handle: what map_grant_ref gave out
     uint32_t next_free
 
 # The handles of frames that others granted it.
-#   lock    none: the domain's own thread.
+#   lock    the turn.
 #   saved   no: a domain that maps others' frames (a driver domain) is not saved.
 cdef struct Maptrack:
     GrantMap *maps
@@ -81,20 +100,22 @@ cdef enum:                  # DomainLife.shutdown: SHUTDOWN_* of public/sched.h;
     SHUTDOWN_soft_reset = 5
 
 # How it goes on, or why not.
-#   lock    none: the domain's own thread; is_dying is set under memory.lock, `shutdown` read by anybody.
+#   lock    the turn; is_dying is set under memory.lock; shutdown, shutdown_code and the reason are set once, by
+#           domain_shutdown and domain_crash of any thread, and read by anybody.
 #   saved   has_listened.  The rest begins anew, as of a domain that runs: what hypervisor/persist saves has suspended
 #           itself, and what it waits for without a channel it waits for from then on.
 cdef struct DomainLife:
     uint8_t is_dying
-    int32_t shutdown        # SHUTDOWN_*
-    int32_t shutdown_code   # first reason given (SCHEDOP_shutdown_code or a shutdown); SHUTDOWN_NONE none.  It sticks.
+    volatile int32_t shutdown       # SHUTDOWN_*
+    volatile int32_t shutdown_code  # first reason given (SCHEDOP_shutdown_code or a shutdown); SHUTDOWN_NONE none.  It sticks.
+    volatile uint8_t has_reason
     char crash_reason[256]
     uint8_t halted          # it shut down without a word: its last vcpu went down, or sleeps for good
     uint8_t has_listened    # it blocked with a channel open to the outside
     uint64_t deaf_since     # system time since when it blocks without one; 0 when it does not
 
 # XENMEM_memory_map.
-#   lock    none: the domain's own thread.
+#   lock    memory.lock.
 #   saved   all.
 cdef struct MemoryMap:
     e820_entry_t entries[128]
@@ -122,20 +143,12 @@ cdef struct WrittenFrames:
 #   lock    none: each is one word, or a file descriptor for as long as the domain lives.
 #   saved   no.
 cdef struct DomainLinks:
-    volatile uint8_t preempt    # someone kicked
     volatile uint8_t stop       # leave run() at the next chance: pause, destroy, Ctrl-C
     volatile uint8_t mailbox_any
     volatile uint64_t mailbox[32]   # which buckets' mailboxes have something: set after those, before mailbox_any
-    int wake_fd             # eventfd that ends a blocked vcpu's wait
     # pipes (not blocking) that CONSOLEIO_write fills, before the guest uses its console ring and after; <= 0 none
     int emergency_fd
     int log_fd
-
-#   lock    none: the domain's own thread counts, anybody reads.
-#   saved   no.
-cdef struct DomainCounts:
-    uint64_t hypercalls[64]
-    uint64_t exceptions[32]
 
 cdef enum:                  # GuestAbi.column
     GUEST_PV64 = 0
@@ -154,11 +167,11 @@ cdef struct GuestAbi:
     # go where such a frame says.  0, IRET_CRASHED, or the vector of what the guest did wrong, with `error`
     int (*iret)(Vcpu *vcpu, uint32_t *error) noexcept nogil
 
-#   lock    what its nouns say; the rest does not change after it was made, but for vm_assist (the domain's own thread),
-#           users (atomic).
+#   lock    what its nouns say; the rest does not change after it was made, but for vm_assist (the turn), users (atomic).
 #   saved   handle, is_linux, vm_assist, what is in shared_info; it gets another domid, and is in another directory.
 cdef struct Domain:
     const GuestAbi *abi
+    Turn turn
     DomainMemory memory     # its lock guards the grant table as well
     PvMmu mmu
     Machine *machine
@@ -173,7 +186,7 @@ cdef struct Domain:
     uint64_t vm_assist      # bit per VMASST_TYPE_*
     uint64_t shared_info_mfn
     shared_info_t *shared_info
-    uint64_t watchdog_expires[2]    # ns of system time, 0 not set.  The domain's own thread; saved
+    uint64_t watchdog_expires[2]    # ns of system time, 0 not set.  The turn; saved
     DomainLife life
     DomainLinks links
     Clock clock
@@ -183,7 +196,6 @@ cdef struct Domain:
     MemoryMap memory_map
     StartRings rings
     WrittenFrames written
-    DomainCounts counts
 
 
 # NULL: it has no such vcpu.

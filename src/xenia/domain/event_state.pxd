@@ -40,8 +40,7 @@ cdef struct EventBucket:
     EventChannel channels[64]
 
 # A domain's.
-#   lock    the Directory's for what has two ends (state, remote*, notify_fd, listener); the rest is the domain's own
-#           thread's.
+#   lock    the Directory's for what has two ends (state, remote*, notify_fd, listener); the rest the turn.
 #   saved   all but who is at the other end, who binds anew.  A guest that suspends itself gives all of it up.
 cdef struct EventState:
     EventBucket *buckets[2048]
@@ -53,7 +52,7 @@ cdef struct EventState:
     uint64_t pirq_eoi_mfn   # frame held by PHYSDEVOP_pirq_eoi_gmfn, 0 none
 
 # A vcpu's.
-#   lock    none: the domain's own thread.
+#   lock    the turn.
 #   saved   all, as the domain's.
 cdef struct VcpuEvents:
     uint32_t virq_port[24]

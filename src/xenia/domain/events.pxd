@@ -1,17 +1,15 @@
-# Event channels.  Only the thread that runs the domain changes its shared words; others use the mailbox.
+# Event channels.  Only who has the domain's turn changes its shared words; others use the mailbox.
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 from xenia.domain.domain cimport Domain, Vcpu
 from xenia.domain.event_state cimport EventChannel, Listener
 
-cdef void event_set_pending(Domain *domain, uint32_t port) noexcept nogil         # by the domain's own thread
+cdef void event_set_pending(Domain *domain, uint32_t port) noexcept nogil         # by who has the turn
 # from any thread: mailbox, then kick and wake
 cdef void event_post(Domain *domain, uint32_t port) noexcept nogil
-# The thread that runs the domain calls it before it enters the guest, and between marking a vcpu blocked and waiting on
-# wake_fd: that order, with event_post's, is what loses no wake-up.
-# from any thread: look round soon, if it runs
-cdef void vcpu_nudge(Vcpu *vcpu) noexcept nogil
+# Who runs a vcpu calls it, with the turn, before it enters the guest, and between marking the vcpu blocked and waiting to
+# be woken: that order, with event_post's, is what loses no wake-up.
 cdef void events_apply_mailbox(Domain *domain) noexcept nogil
-cdef void virq_send(Vcpu *vcpu, int virq) noexcept nogil                          # by the domain's own thread
+cdef void virq_send(Vcpu *vcpu, int virq) noexcept nogil                          # by who has the turn
 cdef int64_t event_send(Domain *domain, uint32_t port) noexcept nogil             # EVTCHNOP_send
 
 # The other EVTCHNOP_*: a port, 0 or -XEN_E*.
@@ -34,7 +32,7 @@ cdef int64_t event_connect(Domain *domain, uint32_t port, uint16_t remote_domid,
 # Unless the guest closed it meanwhile: `notify_fd` says which channel is meant.  Nobody writes to it afterwards.
 cdef void event_disconnect(Domain *domain, uint32_t port, int notify_fd) noexcept nogil
 # Let a listener answer what the guest sends, instead of `notify_fd`, which says which channel is meant.  It is called
-# on the thread that runs the domain, without any lock; it must not wait for the guest, nor for long.  After
+# on the thread of the vcpu that sent it, without any lock; it must not wait for the guest, nor for long.  After
 # event_ignore it is not called any more, nor under way.
 cdef bint event_listen(Domain *domain, uint32_t port, int notify_fd, Listener *listener) noexcept nogil
 cdef void event_ignore(Domain *domain, uint32_t port, Listener *listener) noexcept nogil

@@ -1,10 +1,10 @@
 """Event channels (public/event_channel.h): what is bound to what, and how an event gets from one end to the other.
 
 What the guest sees of an event has two ABIs: bits in shared_info (domain/two_level), or queues in pages of its own
-(domain/fifo) once it has set them up.  Those words are changed by the thread that runs the domain, and by nobody else,
-so they need no atomic operation.  Any other thread that has something to tell (a backend, another domain) sets the
-port's bit in the domain's mailbox and sees to it that the domain's thread looks: a vcpu that runs is kicked out of the
-engine, one that is blocked is woken through wake_fd.  Poster and sleeper each write their own word first and read the
+(domain/fifo) once it has set them up.  On Xenia's side those words are changed by who has the domain's turn, and by
+nobody else; the guest's vcpus change them at the same time, so it is done by atomic operations.  Any other thread that
+has something to tell (a backend, another domain) sets the port's bit in the domain's mailbox and sees to it that a
+thread of the domain's looks: a vcpu that runs is kicked out of the engine, one that is blocked is woken.  Poster and sleeper each write their own word first and read the
 other's afterwards, both in sequentially consistent order, so one of them sees the other: the poster writes mailbox then
 reads `blocked`, the sleeper writes `blocked` then reads mailbox.
 
@@ -13,7 +13,7 @@ in that order and taken in the other, so that nothing is left in a word that no 
 
 A channel with two ends is changed by either of two threads: bound, closed, and sent through, all under the Directory's
 lock, so that nobody sends to a domain, or to a backend's eventfd, that is gone.  A backend that can answer at once has
-a listener instead, which is called without that lock; who takes it away waits until nobody is inside.
+a listener instead, which is called without any lock and without the turn; who takes it away waits until nobody is inside.
 """
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from posix.unistd cimport write
@@ -34,8 +34,9 @@ from xenia.domain.fifo cimport (
 from xenia.domain.two_level cimport (
     two_level_clear_pending, two_level_is_pending, two_level_set_pending, two_level_unmask,
 )
-from xenia.domain.upcall cimport vcpu_unblock
-from xenia.machine.atomic cimport count_add, flag_read, flag_set, flag_store, flag_swap, flag_take, word_or, word_take
+from xenia.domain.turn cimport turn_back, turn_lend
+from xenia.domain.upcall cimport vcpu_rouse, vcpu_unblock
+from xenia.machine.atomic cimport count_add, flag_set, flag_store, flag_swap, flag_take, word_or, word_take
 from xenia.machine.lock cimport lock, unlock
 
 cdef extern from *:
@@ -66,27 +67,15 @@ cdef void event_set_pending(Domain *domain, uint32_t port) noexcept nogil:
                 break
 
 
-cdef void vcpu_nudge(Vcpu *vcpu) noexcept nogil:
-    flag_set(&vcpu.domain.links.preempt)
-    if vcpu.processor != NULL:
-        vcpu.processor.ops.kick(vcpu.processor)
-
-
 cdef void event_post(Domain *domain, uint32_t port) noexcept nogil:
     cdef EventBucket *bucket
-    cdef Vcpu *vcpu
-    cdef uint64_t one = 1
     if not event_port_valid(domain, port):
         return
     bucket = domain.events.buckets[port >> 6]
     word_or(&bucket.mailbox, <uint64_t>1 << (port & 63))
     word_or(&domain.links.mailbox[port >> 12], <uint64_t>1 << (port >> 6 & 63))
     flag_set(&domain.links.mailbox_any)
-    vcpu = domain.vcpus[bucket.channels[port & 63].notify_vcpu]
-    if flag_read(&vcpu.blocked):
-        write(domain.links.wake_fd, &one, sizeof(one))
-    else:
-        vcpu_nudge(vcpu)
+    vcpu_rouse(domain.vcpus[bucket.channels[port & 63].notify_vcpu])
 
 
 # Of who is about to wait, a plain look at the flag is not enough.
@@ -139,6 +128,8 @@ cdef bint event_port_pending(Domain *domain, uint32_t port) noexcept nogil:
 cdef int64_t event_send(Domain *domain, uint32_t port) noexcept nogil:
     cdef EventChannel *channel
     cdef Listener *listener
+    cdef Vcpu *holder
+    cdef bint answered
     cdef int64_t result = 0
     if not event_port_valid(domain, port):
         return -XEN_EINVAL
@@ -154,7 +145,10 @@ cdef int64_t event_send(Domain *domain, uint32_t port) noexcept nogil:
         count_add(&listener.inside, 1)
     drop_channels(domain)
     if listener != NULL:
-        if listener.answer(listener.argument):
+        holder = turn_lend(domain)
+        answered = listener.answer(listener.argument)
+        turn_back(holder)
+        if answered and channel.listener == listener:
             event_set_pending(domain, port)
         count_add(&listener.inside, -1)
     return result

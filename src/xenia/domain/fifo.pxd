@@ -1,4 +1,4 @@
-# Event queues in the guest's own pages: the FIFO ABI.  By the domain's own thread.
+# Event queues in the guest's own pages: the FIFO ABI.  By who has the turn.
 from libc.stdint cimport uint32_t, uint64_t
 from xenia.domain.domain cimport Domain, Vcpu
 

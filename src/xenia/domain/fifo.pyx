@@ -36,12 +36,14 @@ from xenia.domain.channels cimport event_channel
 from xenia.domain.event_state cimport EventChannel
 from xenia.domain.two_level cimport two_level_is_pending
 from xenia.domain.upcall cimport mark_events_pending
+from xenia.machine.atomic cimport half_and, half_or, half_read, half_swap
 from xenia.machine.lock cimport lock, unlock
 from xenia.machine.machine cimport FRAME_WRITABLE, frame_words
 from xenia.mm.references cimport get_page_and_type, put_page_and_type
 
 cdef enum:
     WORDS_PER_PAGE = 1024
+    LINK_ATTEMPTS = 8
     MAX_PAGES = EVTCHN_FIFO_NR_CHANNELS // WORDS_PER_PAGE
 
 cdef uint32_t PENDING = <uint32_t>1 << EVTCHN_FIFO_PENDING
@@ -137,10 +139,9 @@ cdef bint fifo_set_pending(Domain *domain, uint32_t port) noexcept nogil:
     if word == NULL:
         channel.unplaced = 1
         return False
-    before = word[0]
-    word[0] = before | PENDING
-    if not before & (MASKED | LINKED) and domain.vcpus[channel.notify_vcpu].events.fifo_control != NULL:
-        word[0] = before | PENDING | LINKED
+    before = half_or(word, PENDING)
+    if (not before & (MASKED | LINKED) and domain.vcpus[channel.notify_vcpu].events.fifo_control != NULL
+            and not half_or(word, LINKED) & LINKED):
         enqueue(domain, channel, port)
     return not before & PENDING
 
@@ -156,23 +157,30 @@ cdef void enqueue(Domain *domain, EventChannel *channel, uint32_t port) noexcept
     tail = &vcpu.events.fifo_tail[channel.priority]
     if not append(domain, tail[0], port):
         vcpu.events.fifo_control.head[channel.priority] = port
-        if not vcpu.events.fifo_control.ready & bit:
-            vcpu.events.fifo_control.ready |= bit
+        if not half_or(&vcpu.events.fifo_control.ready, bit) & bit:
             mark_events_pending(vcpu)
     tail[0] = port
 
 
-# False: `tail` is on no queue any more.
+# False: `tail` is on no queue any more.  A guest takes it off at the same time, which BUSY asks it to wait with; one that
+# changes its word again and again loses the event.
 cdef bint append(Domain *domain, uint32_t tail, uint32_t port) noexcept nogil:
     cdef uint32_t *word
     cdef uint32_t before
+    cdef int attempt
     if tail == 0:
         return False
     word = event_word(domain, tail)
-    before = word[0]
-    if not before & LINKED:
-        return False
-    word[0] = before & ~(BUSY | EVTCHN_FIFO_LINK_MASK) | port
+    for attempt in range(LINK_ATTEMPTS):
+        if attempt == LINK_ATTEMPTS // 2:
+            half_or(word, BUSY)
+        before = half_read(word)
+        if not before & LINKED:
+            half_and(word, ~BUSY)
+            return False
+        if half_swap(word, before, before & ~(BUSY | EVTCHN_FIFO_LINK_MASK) | port):
+            return True
+    half_and(word, ~BUSY)
     return True
 
 
@@ -180,15 +188,14 @@ cdef void fifo_clear_pending(Domain *domain, uint32_t port) noexcept nogil:
     cdef uint32_t *word = event_word(domain, port)
     event_channel(domain, port).unplaced = 0
     if word != NULL:
-        word[0] &= ~PENDING
+        half_and(word, ~PENDING)
 
 
 cdef void fifo_unmask(Domain *domain, uint32_t port) noexcept nogil:
     cdef uint32_t *word = event_word(domain, port)
     if word == NULL:
         return
-    word[0] &= ~MASKED
-    if word[0] & PENDING:
+    if half_and(word, ~MASKED) & PENDING:
         fifo_set_pending(domain, port)
 
 

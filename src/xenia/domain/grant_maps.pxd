@@ -5,7 +5,7 @@ from xenia.domain.domain cimport Domain, GrantMap, Vcpu
 cdef enum:
     NO_HANDLE = 0xffffffff
 
-# All by the domain's own thread, with no lock held.  GNTST_*.
+# All by who has the turn, with no other lock held.  GNTST_*.
 cdef int grant_map(Vcpu *vcpu, Domain *granter, uint32_t ref, uint32_t flags, uint64_t host_addr, uint32_t *handle,
                    uint64_t *maddr) noexcept nogil
 # `host_addr` and `dev_bus_addr` 0: that mapping stays.  `new_addr` not 0: host_addr takes over what is mapped there.

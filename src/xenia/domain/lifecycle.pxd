@@ -1,4 +1,4 @@
-# How a domain ends.
+# How a domain ends.  From any thread, whatever it holds of the domain's.
 from xenia.domain.domain cimport Domain
 
 # Ends the domain for `reason` (SHUTDOWN_*), unless the guest had given another with SCHEDOP_shutdown_code.

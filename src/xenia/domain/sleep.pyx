@@ -1,4 +1,4 @@
-"""A domain that sleeps for good: its vcpu blocks, and every channel that could bring it an event from outside is
+"""A domain that sleeps for good: its vcpus block or are down, and every channel that could bring it an event from outside is
 masked.
 
 Without a timer there is no more to say.  With one, Linux is known to sleep so: when it is told to suspend to memory
@@ -9,7 +9,7 @@ it.
 """
 from libc.stdint cimport uint32_t
 from xenia.domain.channels cimport event_channel
-from xenia.domain.domain cimport Domain
+from xenia.domain.domain cimport Vcpu
 from xenia.domain.event_state cimport ECS_INTERDOMAIN, ECS_UNBOUND, ECS_XENIA
 from xenia.domain.fifo cimport fifo_is_masked
 from xenia.domain.two_level cimport two_level_is_masked
@@ -18,9 +18,31 @@ cdef enum:
     DEAF_NS = 3_000_000_000
 
 
-cdef bint sleeps_for_good(Vcpu *vcpu, uint64_t now, uint64_t deadline) noexcept nogil:
-    cdef Domain *domain = vcpu.domain
-    if vcpu.events.poll_nr or vcpu.traps.nmi_pending or listens(domain):     # a poll looks at masked ports too
+cdef bint domain_idle(Domain *domain) noexcept nogil:
+    cdef Vcpu *vcpu
+    cdef uint32_t id
+    if domain.links.mailbox_any:
+        return False
+    for id in range(domain.nr_vcpus):
+        vcpu = domain.vcpus[id]
+        if vcpu.is_up and not vcpu.blocked:
+            return False
+    return True
+
+
+cdef bint expects(Domain *domain) noexcept nogil:
+    # One of them polls, which looks at masked ports too, or has an NMI to come.
+    cdef Vcpu *vcpu
+    cdef uint32_t id
+    for id in range(domain.nr_vcpus):
+        vcpu = domain.vcpus[id]
+        if vcpu.is_up and (vcpu.events.poll_nr or vcpu.traps.nmi_pending):
+            return True
+    return False
+
+
+cdef bint sleeps_for_good(Domain *domain, uint64_t now, uint64_t deadline) noexcept nogil:
+    if expects(domain) or listens(domain):
         domain.life.has_listened = 1
         domain.life.deaf_since = 0
     elif deadline == 0:

@@ -16,6 +16,7 @@ cdef void wallclock_update(Domain *domain) noexcept nogil      # write shared_in
 # Singleshot, periodic, poll timeout and watchdog whose time has come, and calibration about once a second.
 cdef void timers_fire(Vcpu *vcpu, uint64_t now) noexcept nogil
 cdef uint64_t timers_next(Vcpu *vcpu) noexcept nogil           # earliest deadline in ns of system time, 0 none
+cdef uint64_t domain_timers_next(Domain *domain) noexcept nogil     # of all its vcpus
 cdef void clock_warp_to(Domain *domain, uint64_t when) noexcept nogil
 cdef void timer_set_singleshot(Vcpu *vcpu, uint64_t when, uint64_t now) noexcept nogil    # a time gone by fires at once
 cdef void timer_set_periodic(Vcpu *vcpu, uint64_t period, uint64_t now) noexcept nogil    # 0 stops

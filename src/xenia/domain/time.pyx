@@ -250,7 +250,7 @@ cdef void timers_fire(Vcpu *vcpu, uint64_t now) noexcept nogil:
     if vcpu.timers.poll_expires and vcpu.timers.poll_expires <= now:
         vcpu_unblock(vcpu)
     # The periodic timer belongs to a vcpu that runs: it wakes nobody.
-    if vcpu.timers.periodic_period and not vcpu.blocked and vcpu.timers.periodic_expires <= now:
+    if vcpu.timers.periodic_period and vcpu.is_up and not vcpu.blocked and vcpu.timers.periodic_expires <= now:
         vcpu.timers.periodic_expires = now + vcpu.timers.periodic_period
         virq_send(vcpu, VIRQ_TIMER)
     for i in range(2):
@@ -267,10 +267,18 @@ cdef uint64_t timers_next(Vcpu *vcpu) noexcept nogil:
     cdef uint64_t when = earlier(vcpu.timers.singleshot_expires, vcpu.timers.poll_expires)
     when = earlier(when, vcpu.domain.watchdog_expires[0])
     when = earlier(when, vcpu.domain.watchdog_expires[1])
-    if not vcpu.blocked:
+    if vcpu.is_up and not vcpu.blocked:
         when = earlier(when, vcpu.domain.clock.calibrate_at)
         if vcpu.timers.periodic_period:
             when = earlier(when, vcpu.timers.periodic_expires)
+    return when
+
+
+cdef uint64_t domain_timers_next(Domain *domain) noexcept nogil:
+    cdef uint64_t when = 0
+    cdef uint32_t id
+    for id in range(domain.nr_vcpus):
+        when = earlier(when, timers_next(domain.vcpus[id]))
     return when
 
 

@@ -1,4 +1,4 @@
-# Event bits in shared_info: the two-level ABI.  By the domain's own thread, for ports below NR_EVENT_CHANNELS_2L.
+# Event bits in shared_info: the two-level ABI.  By who has the turn, for ports below NR_EVENT_CHANNELS_2L.
 from libc.stdint cimport uint32_t
 from xenia.domain.domain cimport Domain
 

@@ -12,7 +12,7 @@ from libc.string cimport memcpy
 
 from xenia.cpu.processor cimport Processor
 from xenia.domain.domain cimport WRITTEN_ROOM
-from xenia.domain.events cimport vcpu_nudge
+from xenia.domain.upcall cimport vcpu_nudge
 from xenia.machine.lock cimport lock, unlock
 from xenia.machine.paging cimport PAGE_SIZE
 from xenia.mm.memory cimport mm_dirty

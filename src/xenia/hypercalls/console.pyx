@@ -40,7 +40,7 @@ cdef int64_t console_write(Vcpu *vcpu, uint64_t *args) noexcept nogil:
         count -= length
         args[1] = count
         args[2] += length
-        if count and vcpu.domain.links.preempt:
+        if count and vcpu.preempt:
             return HYPERCALL_CONTINUE
     return 0
 

@@ -352,7 +352,7 @@ cdef int64_t each(Vcpu *vcpu, uint64_t *args, element_fn carry_out, uint64_t siz
     cdef int64_t result
     cdef bint first = True
     while <uint32_t>args[2]:
-        if not first and vcpu.domain.links.preempt:
+        if not first and vcpu.preempt:
             return HYPERCALL_CONTINUE
         first = False
         result = carry_out(vcpu, args[1])

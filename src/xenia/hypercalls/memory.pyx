@@ -94,7 +94,7 @@ cdef int64_t adjust_reservation(Vcpu *vcpu, uint64_t *args, uint32_t op, uint64_
     if reservation.extent_order > MAX_ORDER:
         return <int64_t>start
     while i < reservation.nr_extents:
-        if i != start and vcpu.domain.links.preempt:
+        if i != start and vcpu.preempt:
             args[0] = i << EXTENT_SHIFT | op
             return HYPERCALL_CONTINUE
         give_way(&memory.lock)
@@ -158,7 +158,7 @@ cdef int64_t exchange(Vcpu *vcpu, uint64_t *args) noexcept nogil:
     chunk.nr_out = 1 << (op.in_.extent_order - op.out.extent_order) if op.in_.extent_order > op.out.extent_order else 1
     i = op.nr_exchanged // chunk.nr_in
     while i < op.in_.nr_extents // chunk.nr_in:
-        if i != op.nr_exchanged // chunk.nr_in and vcpu.domain.links.preempt:
+        if i != op.nr_exchanged // chunk.nr_in and vcpu.preempt:
             result = HYPERCALL_CONTINUE
             break
         give_way(&vcpu.domain.memory.lock)

@@ -15,8 +15,9 @@ class Support(StrEnum):
 class RowLock(StrEnum):
     """What is held while a hypercall is carried out."""
 
-    NONE = "none"
-    MMU = "mmu"  # PvMmu.lock: it is about the domain's frames and page tables
+    VCPU = "vcpu"  # nothing: it touches only what is the vcpu's own, and the guest's memory
+    TURN = "turn"  # Domain.turn: no other vcpu of the domain is in Xenia meanwhile
+    MMU = "mmu"  # and DomainMemory.lock: it is about the domain's frames and page tables
 
 
 class GuestKind(StrEnum):

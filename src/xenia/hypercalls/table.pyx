@@ -59,6 +59,7 @@ from xenia.cpu.context cimport CONTEXT_SEGMENTS, R8, R9, R10, RAX, RDI, RDX, RSI
 from xenia.cpu.processor cimport LEAVE, RESUME
 from xenia.domain.domain cimport GUEST_PV64, NR_GUESTS, SHUTDOWN_NONE, Domain, GuestAbi, Vcpu
 from xenia.domain.pv.bounce64 cimport bounce64, iret64
+from xenia.domain.turn cimport turn_pass, turn_take
 from xenia.domain.upcall cimport events_pending
 from xenia.hypercalls.console cimport do_console_io
 from xenia.hypercalls.event cimport do_event_channel_op, do_event_channel_op_compat
@@ -109,6 +110,7 @@ from xenia.hypercalls.rows import GuestKind, Row, RowLock, Support
 
 cdef struct Entry:
     hypercall_fn handlers[NR_GUESTS]
+    bint turn               # RowLock.TURN and MMU
     bint memory             # RowLock.MMU
 
 cdef Entry table[NR_HYPERCALLS]
@@ -135,12 +137,17 @@ cdef int64_t hypercall_call(Vcpu *vcpu, uint64_t number, uint64_t *args) noexcep
     handler = table[number].handlers[vcpu.domain.abi.column]
     if handler == NULL:
         return -XEN_ENOSYS
-    vcpu.domain.counts.hypercalls[number] += 1
-    if not table[number].memory:
+    vcpu.counts.hypercalls[number] += 1
+    if not table[number].turn:
         return handler(vcpu, args)
-    lock(&vcpu.domain.memory.lock)
-    result = handler(vcpu, args)
-    unlock(&vcpu.domain.memory.lock)
+    turn_take(vcpu)
+    if table[number].memory:
+        lock(&vcpu.domain.memory.lock)
+        result = handler(vcpu, args)
+        unlock(&vcpu.domain.memory.lock)
+    else:
+        result = handler(vcpu, args)
+    turn_pass(vcpu)
     return result
 
 
@@ -173,7 +180,7 @@ cdef int hypercall64(Vcpu *vcpu) noexcept nogil:
     if vcpu.timers.changed:
         vcpu.timers.changed = 0
         return LEAVE
-    if vcpu.blocked or vcpu.yielded or domain.links.preempt or domain.links.stop:
+    if vcpu.blocked or vcpu.yielded or not vcpu.is_up or vcpu.preempt or domain.links.stop:
         return LEAVE
     if domain.life.shutdown != SHUTDOWN_NONE:
         return LEAVE
@@ -187,7 +194,7 @@ cdef int64_t do_multicall(Vcpu *vcpu, uint64_t *args) noexcept nogil:
     cdef unsigned int remaining = <unsigned int>args[1]
     cdef bint first = True
     while remaining:
-        if not first and (vcpu.domain.links.preempt or events_pending(vcpu)):
+        if not first and (vcpu.preempt or events_pending(vcpu)):
             args[1] = remaining
             return HYPERCALL_CONTINUE
         first = False
@@ -216,6 +223,7 @@ cdef int64_t do_multicall(Vcpu *vcpu, uint64_t *args) noexcept nogil:
 cdef row(int number, str name, hypercall_fn handler, str arguments, lock, tuple guests, support, str note=""):
     for guest in guests:
         table[number].handlers[<int>COLUMNS[guest]] = handler
+    table[number].turn = lock is not RowLock.VCPU
     table[number].memory = lock is RowLock.MMU
     documented.append(Row(number, name, arguments, lock, guests, support, note))
 
@@ -223,69 +231,69 @@ cdef row(int number, str name, hypercall_fn handler, str arguments, lock, tuple 
 cdef fill():
     """Write every row.  Argument layouts are those of the public headers' comments."""
     full, partial, refused = Support.SUPPORTED, Support.PARTIAL, Support.REFUSED
-    none, mmu = RowLock.NONE, RowLock.MMU
+    own, turn, mmu = RowLock.VCPU, RowLock.TURN, RowLock.MMU
     pv = (GuestKind.PV64,)
-    row(HYPERVISOR_set_trap_table, "set_trap_table", do_set_trap_table, "traps", none, pv, full)
+    row(HYPERVISOR_set_trap_table, "set_trap_table", do_set_trap_table, "traps", own, pv, full)
     row(HYPERVISOR_mmu_update, "mmu_update", do_mmu_update, "req, count, done, foreigndom", mmu, pv, partial,
         "the domain's own frames only")
     row(HYPERVISOR_set_gdt, "set_gdt", do_set_gdt, "frame_list, entries", mmu, pv, full)
-    row(HYPERVISOR_stack_switch, "stack_switch", do_stack_switch, "ss, esp", none, pv, full)
-    row(HYPERVISOR_set_callbacks, "set_callbacks", do_set_callbacks, "event, failsafe, syscall", none, pv, full)
-    row(HYPERVISOR_fpu_taskswitch, "fpu_taskswitch", do_fpu_taskswitch, "set", none, pv, full)
-    row(HYPERVISOR_sched_op_compat, "sched_op_compat", do_sched_op_compat, "cmd, arg", none, pv, full,
+    row(HYPERVISOR_stack_switch, "stack_switch", do_stack_switch, "ss, esp", own, pv, full)
+    row(HYPERVISOR_set_callbacks, "set_callbacks", do_set_callbacks, "event, failsafe, syscall", own, pv, full)
+    row(HYPERVISOR_fpu_taskswitch, "fpu_taskswitch", do_fpu_taskswitch, "set", own, pv, full)
+    row(HYPERVISOR_sched_op_compat, "sched_op_compat", do_sched_op_compat, "cmd, arg", turn, pv, full,
         "yield, block, shutdown")
-    row(HYPERVISOR_platform_op, "platform_op", do_platform_op, "op", none, pv, refused,
+    row(HYPERVISOR_platform_op, "platform_op", do_platform_op, "op", own, pv, refused,
         "EPERM: belongs to the control domain")
-    row(HYPERVISOR_set_debugreg, "set_debugreg", do_set_debugreg, "reg, value", none, pv, full)
-    row(HYPERVISOR_get_debugreg, "get_debugreg", do_get_debugreg, "reg", none, pv, full)
+    row(HYPERVISOR_set_debugreg, "set_debugreg", do_set_debugreg, "reg, value", own, pv, full)
+    row(HYPERVISOR_get_debugreg, "get_debugreg", do_get_debugreg, "reg", own, pv, full)
     row(HYPERVISOR_update_descriptor, "update_descriptor", do_update_descriptor, "ma, desc", mmu, pv, full)
     row(HYPERVISOR_memory_op, "memory_op", do_memory_op, "cmd, arg", mmu, pv, partial,
         "no populate-on-demand, sharing, paging or vNUMA; add_to_physmap is for translated guests (EACCES)")
-    row(HYPERVISOR_multicall, "multicall", do_multicall, "call_list, nr_calls", none, pv, full)
+    row(HYPERVISOR_multicall, "multicall", do_multicall, "call_list, nr_calls", own, pv, full)
     row(HYPERVISOR_update_va_mapping, "update_va_mapping", do_update_va_mapping, "va, val, flags", mmu, pv, full)
-    row(HYPERVISOR_set_timer_op, "set_timer_op", do_set_timer_op, "timeout", none, pv, full)
-    row(HYPERVISOR_event_channel_op_compat, "event_channel_op_compat", do_event_channel_op_compat, "op", none, pv, full)
-    row(HYPERVISOR_xen_version, "xen_version", do_xen_version, "cmd, arg", none, pv, full,
+    row(HYPERVISOR_set_timer_op, "set_timer_op", do_set_timer_op, "timeout", turn, pv, full)
+    row(HYPERVISOR_event_channel_op_compat, "event_channel_op_compat", do_event_channel_op_compat, "op", turn, pv, full)
+    row(HYPERVISOR_xen_version, "xen_version", do_xen_version, "cmd, arg", own, pv, full,
         "build_id is refused (EPERM), the command line reads <denied>")
-    row(HYPERVISOR_console_io, "console_io", do_console_io, "cmd, count, buffer", none, pv, full,
+    row(HYPERVISOR_console_io, "console_io", do_console_io, "cmd, count, buffer", turn, pv, full,
         "write; a read finds nothing")
     row(HYPERVISOR_physdev_op_compat, "physdev_op_compat", do_physdev_op_compat, "op", mmu, pv, partial,
         "as physdev_op")
-    row(HYPERVISOR_grant_table_op, "grant_table_op", do_grant_table_op, "cmd, uop, count", none, pv, full,
+    row(HYPERVISOR_grant_table_op, "grant_table_op", do_grant_table_op, "cmd, uop, count", turn, pv, full,
         "versions 1 and 2; dump_table is refused (ENOSYS)")
-    row(HYPERVISOR_vm_assist, "vm_assist", do_vm_assist, "cmd, type", none, pv, full)
+    row(HYPERVISOR_vm_assist, "vm_assist", do_vm_assist, "cmd, type", turn, pv, full)
     row(HYPERVISOR_update_va_mapping_otherdomain, "update_va_mapping_otherdomain", do_update_va_mapping_otherdomain,
         "va, val, flags, domid", mmu, pv, partial, "the domain's own frames only")
-    row(HYPERVISOR_iret, "iret", do_iret, "", none, pv, full, "arguments on the kernel stack: struct iret_context")
+    row(HYPERVISOR_iret, "iret", do_iret, "", own, pv, full, "arguments on the kernel stack: struct iret_context")
     row(HYPERVISOR_vcpu_op, "vcpu_op", do_vcpu_op, "cmd, vcpuid, extra_args", mmu, pv, partial,
         "one vcpu: others are ENOENT")
-    row(HYPERVISOR_set_segment_base, "set_segment_base", do_set_segment_base, "which, base", none, pv, full)
+    row(HYPERVISOR_set_segment_base, "set_segment_base", do_set_segment_base, "which, base", own, pv, full)
     row(HYPERVISOR_mmuext_op, "mmuext_op", do_mmuext_op, "op, count, done, foreigndom", mmu, pv, partial,
         "the domain's own frames only")
-    row(HYPERVISOR_xsm_op, "xsm_op", do_xsm_op, "op", none, pv, refused,
+    row(HYPERVISOR_xsm_op, "xsm_op", do_xsm_op, "op", own, pv, refused,
         "ENOSYS: built without a security module, as Debian's Xen is")
-    row(HYPERVISOR_nmi_op, "nmi_op", do_nmi_op, "cmd, arg", none, pv, full)
-    row(HYPERVISOR_sched_op, "sched_op", do_sched_op, "cmd, arg", none, pv, full,
+    row(HYPERVISOR_nmi_op, "nmi_op", do_nmi_op, "cmd, arg", own, pv, full)
+    row(HYPERVISOR_sched_op, "sched_op", do_sched_op, "cmd, arg", turn, pv, full,
         "pin_override and remote_shutdown are refused (EPERM)")
-    row(HYPERVISOR_callback_op, "callback_op", do_callback_op, "cmd, arg", none, pv, full)
-    row(HYPERVISOR_xenoprof_op, "xenoprof_op", do_xenoprof_op, "op, arg", none, pv, refused, "EPERM")
-    row(HYPERVISOR_event_channel_op, "event_channel_op", do_event_channel_op, "cmd, arg", none, pv, full,
+    row(HYPERVISOR_callback_op, "callback_op", do_callback_op, "cmd, arg", own, pv, full)
+    row(HYPERVISOR_xenoprof_op, "xenoprof_op", do_xenoprof_op, "op, arg", own, pv, refused, "EPERM")
+    row(HYPERVISOR_event_channel_op, "event_channel_op", do_event_channel_op, "cmd, arg", turn, pv, full,
         "two-level and FIFO; bind_pirq is refused (EPERM)")
     row(HYPERVISOR_physdev_op, "physdev_op", do_physdev_op, "cmd, arg", mmu, pv, partial,
         "I/O privilege only: no interrupt lines, no PCI (EPERM)")
-    row(HYPERVISOR_hvm_op, "hvm_op", do_hvm_op, "op, arg", none, pv, refused, "EINVAL: for HVM domains")
-    row(HYPERVISOR_sysctl, "sysctl", do_sysctl, "op", none, pv, refused, "EPERM: belongs to the control domain")
-    row(HYPERVISOR_domctl, "domctl", do_domctl, "op", none, pv, refused, "EPERM: belongs to the control domain")
-    row(HYPERVISOR_kexec_op, "kexec_op", do_kexec_op, "op, arg", none, pv, refused,
+    row(HYPERVISOR_hvm_op, "hvm_op", do_hvm_op, "op, arg", own, pv, refused, "EINVAL: for HVM domains")
+    row(HYPERVISOR_sysctl, "sysctl", do_sysctl, "op", own, pv, refused, "EPERM: belongs to the control domain")
+    row(HYPERVISOR_domctl, "domctl", do_domctl, "op", own, pv, refused, "EPERM: belongs to the control domain")
+    row(HYPERVISOR_kexec_op, "kexec_op", do_kexec_op, "op, arg", own, pv, refused,
         "EPERM: belongs to the control domain")
-    row(HYPERVISOR_xenpmu_op, "xenpmu_op", do_xenpmu_op, "op, arg", none, pv, refused,
+    row(HYPERVISOR_xenpmu_op, "xenpmu_op", do_xenpmu_op, "op, arg", own, pv, refused,
         "EOPNOTSUPP: no virtual performance counters")
-    row(HYPERVISOR_dm_op, "dm_op", do_dm_op, "domid, nr_bufs, bufs", none, pv, refused,
+    row(HYPERVISOR_dm_op, "dm_op", do_dm_op, "domid, nr_bufs, bufs", own, pv, refused,
         "EPERM: belongs to device models")
-    row(HYPERVISOR_hypfs_op, "hypfs_op", do_hypfs_op, "cmd, arg1, arg2, arg3, arg4", none, pv, refused,
+    row(HYPERVISOR_hypfs_op, "hypfs_op", do_hypfs_op, "cmd, arg1, arg2, arg3, arg4", own, pv, refused,
         "EPERM: belongs to the control domain")
-    row(HYPERVISOR_mca, "mca", do_mca, "op", none, pv, refused, "EPERM: belongs to the control domain")
-    row(HYPERVISOR_paging_domctl_cont, "paging_domctl_cont", do_paging_domctl_cont, "op", none, pv, refused,
+    row(HYPERVISOR_mca, "mca", do_mca, "op", own, pv, refused, "EPERM: belongs to the control domain")
+    row(HYPERVISOR_paging_domctl_cont, "paging_domctl_cont", do_paging_domctl_cont, "op", own, pv, refused,
         "EINVAL: belongs to the control domain")
 
 

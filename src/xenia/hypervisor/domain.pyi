@@ -21,15 +21,20 @@ def create_domain(
     ramdisk: bytes = b"",
     command_line: str = "",
     warped: bool = False,
+    vcpus: int = 1,
+    max_vcpus: int | None = None,
 ) -> DomainHandle:
     """A domain of `memory` bytes with `kernel` loaded, ready to run, under the next number that is free.
+
+    It has `max_vcpus` vcpus (None: `vcpus`); the kernel is asked to use the first `vcpus`, and runs on number 0
+    until it brings others up.
 
     ConfigError when the memory is not to be had or does not suffice for the kernel, or no number is free.
     """
     ...
 
 class DomainHandle:
-    """A domain with its vcpu and processor, and the host threads that run it."""
+    """A domain with its vcpus, a processor for each, and the host threads that run them."""
     @property
     def machine(self) -> MachineHandle: ...
     @property
@@ -40,7 +45,9 @@ class DomainHandle:
     def log_fd(self) -> int: ...
     @property
     def nr_pages(self) -> int: ...
-    def __init__(self, machine: MachineHandle, domid: int, nr_pages: int, warped: bool) -> None: ...
+    @property
+    def max_vcpus(self) -> int: ...
+    def __init__(self, machine: MachineHandle, domid: int, nr_pages: int, warped: bool, max_vcpus: int = 1) -> None: ...
     def take_memory(self, max_pages: int) -> array[int]:
         """The domain's frames, as zeros, and the two channels of its store and console.
 
@@ -51,7 +58,7 @@ class DomainHandle:
         """Take the memory and build the start of day in it."""
         ...
     def start(self, on_end: Callable[[], object] | None = None) -> None:
-        """Run the vcpu on a thread of its own; `on_end()` is called on that thread when it stops for good."""
+        """Run each vcpu on a thread of its own; `on_end()` is called on the last of them, when all stop for good."""
         ...
     def wait(self, timeout: float | None = None) -> Shutdown | None:
         """Wait for the end; None when `timeout` seconds pass first, or it was stopped from outside."""
@@ -61,7 +68,7 @@ class DomainHandle:
         """How the domain ended, None while it has not."""
         ...
     def stop(self) -> None:
-        """Stop the vcpu where it stands, for good, and wait until it has."""
+        """Stop the vcpus where they stand, for good, and wait until they have."""
         ...
     def page(self, mfn: int) -> memoryview:
         """Machine frame `mfn` as writable memory."""
@@ -91,7 +98,10 @@ class DomainHandle:
         ...
     @property
     def registers(self) -> dict[str, int]:
-        """The vcpu's general registers; those of its last exit while it runs."""
+        """The first vcpu's general registers; those of its last exit while it runs."""
+        ...
+    def registers_of(self, vcpu: int) -> dict[str, int]:
+        """The same of any vcpu.  IndexError where it has no such vcpu."""
         ...
     @property
     def crash_report(self) -> list[str]:
@@ -99,10 +109,10 @@ class DomainHandle:
         ...
     @property
     def statistics(self) -> dict[str, object]:
-        """Counts since the domain was created."""
+        """Counts since the domain was created, of all its vcpus."""
         ...
     def stale_translations(self) -> list[tuple[int, int, str, bool]]:
-        """See Engine.stale_translations.  Precondition: the vcpu does not run."""
+        """See Engine.stale_translations, of all vcpus.  Precondition: none of them runs."""
         ...
     def audit(self) -> list[str]:
         """Every disagreement between the frame table and what holds the domain's frames.  Precondition: as above."""

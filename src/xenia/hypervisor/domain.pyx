@@ -10,25 +10,28 @@ import os
 import threading
 from array import array
 from collections.abc import Callable
+from functools import partial
 
 cimport cython
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
 from posix.unistd cimport close
 
 from xenia.abi.errno cimport XEN_EEXIST
 from xenia.cpu.context cimport CONTEXT_FLAGS, CONTEXT_SEGMENTS, RSI, RSP
-from xenia.cpu.engine cimport engine_new
+from xenia.cpu.engine cimport Engine, engine_new
 from xenia.domain.audit cimport audit_domain
 from xenia.domain.crash cimport crash_report
-from xenia.domain.create cimport domain_create, domain_destroy, domain_hold_rings, vcpu_begin_on
+from xenia.domain.create cimport domain_create, domain_destroy, domain_hold_rings, vcpu_begin_on, vcpu_create
 from xenia.domain.directory cimport directory_release, domain_leave
-from xenia.domain.domain cimport SHUTDOWN_NONE, SHUTDOWN_crash, Domain, DomainCounts, Vcpu
+from xenia.domain.domain cimport MAX_VCPUS, SHUTDOWN_NONE, SHUTDOWN_crash, Domain, Vcpu
 from xenia.domain.events cimport event_alloc_unbound, event_post
 from xenia.domain.pv.exits cimport on_exit
 from xenia.domain.time cimport clock_start, system_time, time_update, wallclock_update
 from xenia.hypercalls.table cimport guest_pv64
 from xenia.hypervisor.machine cimport MachineHandle
 from xenia.hypervisor.pcpu cimport domain_wake, pcpu_close, pcpu_create, pcpu_run, pcpu_seat
+from xenia.machine.atomic cimport count_add
 from xenia.machine.lock cimport locks_disordered
 from xenia.machine.machine cimport FRAME_SEG_DESC, Frame, MachineMemory
 from xenia.mm.pv.descriptors cimport set_gdt
@@ -50,59 +53,85 @@ cdef enum:
 
 
 def create_domain(MachineHandle machine, kernel: ElfKernel, *, memory: int, ramdisk: bytes = b"",
-                  command_line: str = "", warped: bool = False) -> DomainHandle:
+                  command_line: str = "", warped: bool = False, vcpus: int = 1,
+                  max_vcpus: int | None = None) -> DomainHandle:
     """A domain of `memory` bytes with `kernel` loaded, ready to run, under the next number that is free.
+
+    It has `max_vcpus` vcpus (None: `vcpus`); the kernel is asked to use the first `vcpus`, and runs on number 0
+    until it brings others up.
 
     ConfigError when the memory is not to be had or does not suffice for the kernel, or no number is free.
     """
-    domain = DomainHandle(machine, machine.reserve_domid(), memory >> 12, warped)
+    domain = DomainHandle(machine, machine.reserve_domid(), memory >> 12, warped, max_vcpus or vcpus)
     domain.load(kernel, ramdisk, command_line)
     return domain
 
 
 @cython.no_gc_clear     # the domain's end needs the machine's memory
 cdef class DomainHandle:
-    """A domain with its vcpu and processor, and the host threads that run it."""
+    """A domain with its vcpus, a processor for each, and the host threads that run them."""
 
-    def __cinit__(self, MachineHandle machine, int domid, uint64_t nr_pages, bint warped):
+    def __cinit__(self, MachineHandle machine, int domid, uint64_t nr_pages, bint warped, int max_vcpus=1):
         cdef Domain *domain = NULL
-        cdef int rc
-        self.emergency_fd = self.log_fd = self.pcpu.alarm.fd = -1
+        cdef Engine engine
+        cdef int rc, i
+        self.emergency_fd = self.log_fd = -1
         self.machine = machine
         self.domid = domid          # reserved in the directory
         self.nr_pages = nr_pages
         self.threads = []
+        self.stale = []
         self.ended = threading.Event()
-        self.engine = engine_new(machine.engine, machine.memory)
+        if not 1 <= max_vcpus <= MAX_VCPUS:
+            raise HypervisorBug(f"a domain with {max_vcpus} vcpus")
+        self.max_vcpus = max_vcpus
+        self.places = <Place *>calloc(max_vcpus, sizeof(Place))
+        if self.places == NULL:
+            raise MemoryError
+        for i in range(max_vcpus):
+            self.places[i].pcpu.alarm.fd = self.places[i].pcpu.wake_fd = -1
+        self.engines = [engine_new(machine.engine, machine.memory) for _ in range(max_vcpus)]
+        engine = self.engines[0]
         with nogil:
             rc = domain_create(&domain, machine.memory.machine, machine.directory, domid, guest_pv64(),
-                               self.engine.processor)
+                               engine.processor)
         if rc == -XEN_EEXIST:
             raise HypervisorBug(f"domain number {domid} was given out, and somebody has it")
         if rc:
             raise ConfigError("not enough machine memory for one more domain")
         self.domain = domain
-        self.engine.processor.on_exit = on_exit
+        for engine in self.engines[1:]:
+            with nogil:
+                rc = vcpu_create(domain, engine.processor) == NULL
+            if rc:
+                raise ConfigError("not enough machine memory for one more vcpu")
+        for engine in self.engines:
+            engine.processor.on_exit = on_exit
         self.emergency_fd, domain.links.emergency_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self.log_fd, domain.links.log_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        domain.links.wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        null_init(&self.policy, self.places, 1)
-        rc = pcpu_create(&self.pcpu, &self.policy.ops, 0)
-        if rc:
-            raise OSError(rc, os.strerror(rc))
+        for i in range(max_vcpus):
+            self.places[i].handle = <void *>self
+            self.places[i].number = i
+            null_init(&self.places[i].policy, self.places[i].seats, 1)
+            rc = pcpu_create(&self.places[i].pcpu, &self.places[i].policy.ops, 0)
+            if rc:
+                raise OSError(rc, os.strerror(rc))
         with nogil:
             clock_start(domain, warped)
 
     def __dealloc__(self):
+        cdef int i
         if self.domain == NULL:
             if self.machine is not None:
                 directory_release(self.machine.directory, self.domid)
+            free(self.places)
             return
         with nogil:
             domain_destroy(self.domain)
-            pcpu_close(&self.pcpu)
-        for fd in (self.emergency_fd, self.log_fd, self.domain.links.wake_fd,
-                   self.domain.links.emergency_fd, self.domain.links.log_fd):
+            for i in range(self.max_vcpus):
+                pcpu_close(&self.places[i].pcpu)
+        free(self.places)
+        for fd in (self.emergency_fd, self.log_fd, self.domain.links.emergency_fd, self.domain.links.log_fd):
             if fd >= 0:
                 close(fd)
         domain_leave(self.domain)
@@ -128,6 +157,7 @@ cdef class DomainHandle:
         cdef MachineMemory memory = self.machine.memory
         cdef uint64_t root
         cdef int rc
+        cdef uint32_t i
         where = plan(kernel, len(ramdisk), self.nr_pages)
         frames = self.take_memory(self.nr_pages + SLACK_PAGES)
         start = build(
@@ -153,41 +183,59 @@ cdef class DomainHandle:
         vcpu.context.kernel = True
         vcpu.context.dirty = CONTEXT_FLAGS | CONTEXT_SEGMENTS
         vcpu.traps.kernel_sp = start.rsp
-        vcpu.is_up = True
+        vcpu.initialised = vcpu.is_up = True
         wallclock_update(domain)
-        time_update(vcpu)
+        for i in range(domain.nr_vcpus):
+            time_update(domain.vcpus[i])
 
     # --- running ---
 
     def start(self, on_end: Callable[[], object] | None = None) -> None:
-        """Run the vcpu on a thread of its own; `on_end()` is called on that thread when it stops for good."""
+        """Run each vcpu on a thread of its own; `on_end()` is called on the last of them, when all stop for good."""
+        cdef int i
         if self.threads:
             raise RuntimeError("a domain starts once")
         self.on_end = on_end
-        if self.machine.check:
-            self.seat.check = check_translations
-            self.seat.check_argument = <void *>self
-        if not pcpu_seat(&self.pcpu, &self.seat, self.domain.vcpus[0]):
-            raise HypervisorBug("the policy has no place for a vcpu on a pcpu of its own")
-        self.threads = [HostThread(self._run, f"d{self.domid}v0", None)]
-        self.running = True
-        try:
-            self.machine.alarms.watch(&self.pcpu.alarm)
-            self.threads[0].start()
-        except BaseException:
-            self.running = False
-            with nogil:
-                self.machine.alarms.unwatch(&self.pcpu.alarm)
-            self.stop()
-            self.ended.set()
-            raise
+        for i in range(self.max_vcpus):
+            if self.machine.check:
+                self.places[i].seat.check = check_translations
+                self.places[i].seat.check_argument = &self.places[i]
+            if not pcpu_seat(&self.places[i].pcpu, &self.places[i].seat, self.domain.vcpus[i]):
+                raise HypervisorBug("the policy has no place for a vcpu on a pcpu of its own")
+        self.threads = [HostThread(partial(self._run, i), f"d{self.domid}v{i}", None) for i in range(self.max_vcpus)]
+        self.running = self.max_vcpus
+        for i in range(self.max_vcpus):
+            try:
+                self.machine.alarms.watch(&self.places[i].pcpu.alarm)
+                self.threads[i].start()
+            except BaseException:
+                with nogil:
+                    self.machine.alarms.unwatch(&self.places[i].pcpu.alarm)
+                self.stop()
+                self.on_end = None
+                self.count_out(self.max_vcpus - i)
+                raise
 
-    def _run(self) -> None:
+    def _run(self, int number) -> None:
         try:
             if self.machine.confine:
                 confine_in_any_process(Kind.VCPU)
             with nogil:
-                pcpu_run(&self.pcpu)
+                pcpu_run(&self.places[number].pcpu)
+        except BaseException as failure:
+            self.failure = failure
+        finally:
+            self.domain.links.stop = 1
+            domain_wake(self.domain)
+            with nogil:
+                self.machine.alarms.unwatch(&self.places[number].pcpu.alarm)
+            self.count_out(1)
+
+    cdef count_out(self, int nr):
+        # So many threads run no more.  The last one tells of the end.
+        if count_add(&self.running, -nr):
+            return
+        try:
             # while its memory is still there
             if self.domain.life.shutdown == SHUTDOWN_crash or self.domain.life.crash_reason[0]:
                 self.report = crash_report(self.domain)
@@ -198,10 +246,6 @@ cdef class DomainHandle:
         except BaseException as failure:
             self.failure = failure
         finally:
-            self.domain.links.stop = 1
-            with nogil:
-                self.machine.alarms.unwatch(&self.pcpu.alarm)
-            self.running = False
             self.ended.set()
             if self.on_end is not None:
                 self.on_end()
@@ -223,7 +267,7 @@ cdef class DomainHandle:
                            halted=bool(self.domain.life.halted))
 
     def stop(self) -> None:
-        """Stop the vcpu where it stands, for good, and wait until it has."""
+        """Stop the vcpus where they stand, for good, and wait until they have."""
         self.domain.links.stop = 1
         domain_wake(self.domain)
         for thread in self.threads:
@@ -270,10 +314,17 @@ cdef class DomainHandle:
 
     @property
     def registers(self) -> dict[str, int]:
-        """The vcpu's general registers; those of its last exit while it runs."""
+        """The first vcpu's general registers; those of its last exit while it runs."""
+        return self.registers_of(0)
+
+    def registers_of(self, vcpu: int) -> dict[str, int]:
+        """The same of any vcpu.  IndexError where it has no such vcpu."""
+        if not 0 <= vcpu < self.max_vcpus:
+            raise IndexError(f"the domain has no vcpu {vcpu}")
+        cdef Vcpu *it = self.domain.vcpus[<int>vcpu]
         names = "rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15".split()
-        registers = {name: self.domain.vcpus[0].context.gpr[i] for i, name in enumerate(names)}
-        return registers | {"rip": self.domain.vcpus[0].context.rip, "rflags": self.domain.vcpus[0].context.rflags}
+        registers = {name: it.context.gpr[i] for i, name in enumerate(names)}
+        return registers | {"rip": it.context.rip, "rflags": it.context.rflags}
 
     @property
     def crash_report(self) -> list[str]:
@@ -282,26 +333,31 @@ cdef class DomainHandle:
 
     @property
     def statistics(self) -> dict[str, object]:
-        """Counts since the domain was created."""
-        cdef int i
-        cdef DomainCounts *counts = &self.domain.counts
+        """Counts since the domain was created, of all its vcpus."""
+        cdef int i, vcpu
         cdef dict names = {row.number: row.name for row in rows()}
+        hypercalls = [0] * 64
+        exceptions = [0] * 32
+        for vcpu in range(self.max_vcpus):
+            for i in range(64):
+                hypercalls[i] += self.domain.vcpus[vcpu].counts.hypercalls[i]
+            for i in range(32):
+                exceptions[i] += self.domain.vcpus[vcpu].counts.exceptions[i]
+        processors = [engine.statistics for engine in self.engines]
         return {
-            "hypercalls": {
-                names.get(i, str(i)): counts.hypercalls[i] for i in range(64) if counts.hypercalls[i]
-            },
-            "exceptions": {i: counts.exceptions[i] for i in range(32) if counts.exceptions[i]},
+            "hypercalls": {names.get(i, str(i)): count for i, count in enumerate(hypercalls) if count},
+            "exceptions": {i: count for i, count in enumerate(exceptions) if count},
             "mmu_updates": self.domain.mmu.nr_mmu_updates,
             "page_table_writes": self.domain.mmu.nr_ptwr,
-            "entries": self.pcpu.nr_entries,
-            "idle": self.pcpu.nr_idle,
+            "entries": sum(self.places[vcpu].pcpu.nr_entries for vcpu in range(self.max_vcpus)),
+            "idle": sum(self.places[vcpu].pcpu.nr_idle for vcpu in range(self.max_vcpus)),
             "frames": self.domain.memory.tot_pages,
-            **self.engine.statistics,
+            **{name: sum(each[name] for each in processors) for name in processors[0]},
         }
 
     def stale_translations(self) -> list[tuple[int, int, str, bool]]:
-        """See Engine.stale_translations.  Precondition: the vcpu does not run."""
-        return self.engine.stale_translations()
+        """See Engine.stale_translations, of all vcpus.  Precondition: none of them runs."""
+        return [stale for engine in self.engines for stale in engine.stale_translations()]
 
     def audit(self) -> list[str]:
         """Every disagreement between the frame table and what holds the domain's frames.  Precondition: as above."""
@@ -319,12 +375,12 @@ cdef class DomainHandle:
 cdef int check_translations(void *opaque) noexcept with gil:
     # A guest may leave out a flush that only it would miss.  What it must never have, whatever it leaves out, is a way
     # to memory that is not its own, or to write to what the processor takes for a page table or a descriptor.
-    cdef DomainHandle domain = <DomainHandle>opaque
+    cdef Place *place = <Place *>opaque
+    cdef DomainHandle domain = <DomainHandle>place.handle
     cdef Frame *frame
-    domain.stale = []
-    for va, maddr, difference, writable in domain.engine.stale_translations():
+    for va, maddr, difference, writable in domain.engines[place.number].stale_translations():
         frame = &domain.domain.machine.frames[<uint64_t>maddr >> 12]
         if (frame.owner != domain.domid or frame.refs == 0
                 or writable and frame.type_refs and frame.type <= FRAME_SEG_DESC):
-            domain.stale.append((hex(va), hex(maddr), difference))
+            domain.stale.append((place.number, hex(va), hex(maddr), difference))
     return 1 if domain.stale or locks_disordered() else 0

@@ -19,7 +19,7 @@ cdef struct Pcpu:
     uint64_t now            # ns of the host's clock, when it last looked round
     Seat *seats             # the vcpus that are run here; its own thread's, once it runs
     Vcpu *entered           # the last one that was
-    int wake_fd             # eventfd that ends its wait: that of the domains whose vcpus it runs
+    int wake_fd             # eventfd that ends its wait
     Alarm alarm             # kicks it when a timer of a vcpu, or its slice, has run out
     uint64_t alarm_at       # what it is set to, in ns of alarm_of's domain; 0 off
     Seat *alarm_of
@@ -33,5 +33,5 @@ cdef void pcpu_close(Pcpu *pcpu) noexcept nogil
 cdef bint pcpu_seat(Pcpu *pcpu, Seat *seat, Vcpu *vcpu) noexcept nogil
 # What its thread does, until none of its vcpus has anything left to do: their domains have shut down, or are to stop.
 cdef void pcpu_run(Pcpu *pcpu) noexcept nogil
-# From any thread: have its pcpu look at the domain soon, whether it runs or waits.
+# From any thread: have their pcpus look at all its vcpus soon, whether they run or wait.
 cdef void domain_wake(Domain *domain) noexcept nogil

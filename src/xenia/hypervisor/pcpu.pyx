@@ -6,7 +6,7 @@ nearly all its exits are answered where they are understood (domain/pv/exits), s
 back here.  It comes back for what needs the world outside: the guest blocks, shuts down, crashes, or somebody kicked
 it.  Where nobody is picked, the thread waits.
 
-A kick has two halves: `domain.links.preempt`, which the loop clears before it looks at what there is to do, and the
+A kick has two halves: `vcpu.preempt`, which the loop clears before it looks at what there is to do, and the
 processor's own stop request, which is obeyed at the next translated block and is never forgotten.  In that order, a
 request that arrives at any moment is either seen by the loop or ends the next entry at once.
 
@@ -14,22 +14,26 @@ The alarm kicks whoever runs when the first deadline of any of the vcpus has com
 over.  While nobody runs, no alarm is needed: the loop itself waits, for the deadline or for somebody to write to
 `wake_fd`.
 
-Today a pcpu comes and goes with a domain and runs its one vcpu under the null policy: the host's scheduler shares the
-processors out.  What is missing for vcpus that share a pcpu is a kick that reaches who runs, not whom it is meant for.
+The loop has the turn of the domain at whose vcpus it looks (domain/turn), and none while it waits or the guest runs.
+
+Today a pcpu comes and goes with a vcpu and runs it under the null policy: the host's scheduler shares the processors
+out.  What is missing for vcpus that share a pcpu is a kick that reaches who runs, not whom it is meant for.
 """
 
+from libc.errno cimport errno
 from libc.stdint cimport uint32_t, uint64_t
 from posix.time cimport timespec
 
-from xenia.cpu.processor cimport LEAVE
+from xenia.cpu.processor cimport LEAVE, RESUME
 from xenia.domain.clock cimport RUNSTATE_blocked, RUNSTATE_offline, RUNSTATE_runnable, RUNSTATE_running
 from xenia.domain.domain cimport SHUTDOWN_NONE, SHUTDOWN_suspend, Domain, Vcpu
-from xenia.domain.events cimport events_apply_mailbox, vcpu_nudge
+from xenia.domain.events cimport events_apply_mailbox
 from xenia.domain.lifecycle cimport domain_shutdown
 from xenia.domain.pv.traps cimport deliver_pending
-from xenia.domain.sleep cimport sleeps_for_good
-from xenia.domain.time cimport clock_warp_to, runstate_change, system_time, time_update, timers_fire, timers_next
-from xenia.domain.upcall cimport events_pending, vcpu_unblock
+from xenia.domain.sleep cimport domain_idle, sleeps_for_good
+from xenia.domain.time cimport clock_warp_to, domain_timers_next, runstate_change, system_time, time_update, timers_fire, timers_next
+from xenia.domain.turn cimport turn_drop, turn_hold
+from xenia.domain.upcall cimport events_pending, vcpu_nudge, vcpu_unblock, vcpu_wake
 from xenia.domain.written cimport written_apply
 from xenia.hypervisor.alarm cimport alarm_close, alarm_create, alarm_set
 from xenia.machine.atomic cimport flag_store
@@ -43,7 +47,12 @@ cdef extern from "<poll.h>" nogil:
     short POLLIN
     int ppoll(pollfd *fds, unsigned long count, const timespec *timeout, void *sigmask)
 
+cdef extern from "<sys/eventfd.h>" nogil:
+    int EFD_CLOEXEC, EFD_NONBLOCK
+    int eventfd(unsigned int value, int flags)
+
 cdef extern from "<unistd.h>" nogil:
+    int close(int fd)
     long read(int fd, void *buffer, size_t count)
     long write(int fd, const void *buffer, size_t count)
 
@@ -54,12 +63,19 @@ cdef enum:
 cdef int pcpu_create(Pcpu *pcpu, Policy *policy, uint32_t id) noexcept nogil:
     pcpu.policy = policy
     pcpu.id = id
+    cdef int rc = alarm_create(&pcpu.alarm, ring, pcpu)
     pcpu.wake_fd = -1
-    return alarm_create(&pcpu.alarm, ring, pcpu)
+    if rc == 0:
+        pcpu.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
+        rc = errno if pcpu.wake_fd < 0 else 0
+    return rc
 
 
 cdef void pcpu_close(Pcpu *pcpu) noexcept nogil:
     alarm_close(&pcpu.alarm)
+    if pcpu.wake_fd >= 0:
+        close(pcpu.wake_fd)
+        pcpu.wake_fd = -1
 
 
 cdef bint pcpu_seat(Pcpu *pcpu, Seat *seat, Vcpu *vcpu) noexcept nogil:
@@ -72,7 +88,8 @@ cdef bint pcpu_seat(Pcpu *pcpu, Seat *seat, Vcpu *vcpu) noexcept nogil:
     seat.next = pcpu.seats
     pcpu.seats = seat
     pcpu.entered = vcpu
-    pcpu.wake_fd = vcpu.domain.links.wake_fd
+    vcpu.wake = poke
+    vcpu.wake_argument = pcpu
     return True
 
 
@@ -80,12 +97,16 @@ cdef void ring(void *opaque) noexcept nogil:
     vcpu_nudge((<Pcpu *>opaque).entered)
 
 
-cdef void domain_wake(Domain *domain) noexcept nogil:
+cdef void poke(void *opaque) noexcept nogil:
     cdef uint64_t one = 1
+    write((<Pcpu *>opaque).wake_fd, &one, 8)
+
+
+cdef void domain_wake(Domain *domain) noexcept nogil:
     cdef uint32_t id
     for id in range(domain.nr_vcpus):
         vcpu_nudge(domain.vcpus[id])
-    write(domain.links.wake_fd, &one, 8)
+        vcpu_wake(domain.vcpus[id])
 
 
 cdef void pcpu_run(Pcpu *pcpu) noexcept nogil:
@@ -94,7 +115,9 @@ cdef void pcpu_run(Pcpu *pcpu) noexcept nogil:
     pcpu.alarm_at = 0
     pcpu.alarm_of = NULL
     while seat != NULL:
+        turn_hold(seat.vcpu)
         time_update(seat.vcpu)
+        turn_drop(seat.vcpu)
         seat = seat.next
     while look_round(pcpu):
         choice = pcpu.policy.pick(pcpu.policy, pcpu.id, pcpu.now)
@@ -110,11 +133,13 @@ cdef bint look_round(Pcpu *pcpu) noexcept nogil:
     cdef Seat *seat
     while link[0] != NULL:
         seat = link[0]
+        turn_hold(seat.vcpu)
         if look_at(pcpu, seat):
             link = &seat.next
         else:
             link[0] = seat.next
             leave(pcpu, seat)
+        turn_drop(seat.vcpu)
     return pcpu.seats != NULL
 
 
@@ -122,7 +147,7 @@ cdef bint look_at(Pcpu *pcpu, Seat *seat) noexcept nogil:
     # Whether it stays.
     cdef Vcpu *vcpu = seat.vcpu
     cdef Domain *domain = vcpu.domain
-    flag_store(&domain.links.preempt, 0)
+    flag_store(&vcpu.preempt, 0)
     if domain.links.stop or domain.life.shutdown != SHUTDOWN_NONE:
         return False
     if domain.written.nr:
@@ -135,7 +160,7 @@ cdef bint look_at(Pcpu *pcpu, Seat *seat) noexcept nogil:
     timers_fire(vcpu, seat.now)
     if vcpu.blocked and (events_pending(vcpu) or vcpu.traps.nmi_pending):
         vcpu_unblock(vcpu)
-    if not vcpu.blocked:
+    if vcpu.is_up and not vcpu.blocked:
         if seat.sched.state == SCHED_ASLEEP:
             pcpu.policy.wake(pcpu.policy, &seat.sched, pcpu.now)
         return True
@@ -147,9 +172,10 @@ cdef bint look_at(Pcpu *pcpu, Seat *seat) noexcept nogil:
 cdef bint fall_asleep(Seat *seat) noexcept nogil:
     # False: for good.
     cdef Vcpu *vcpu = seat.vcpu
-    if vcpu.runstate.state != RUNSTATE_blocked:
-        runstate_change(vcpu, RUNSTATE_blocked, seat.now)
-    if sleeps_for_good(vcpu, seat.now, timers_next(vcpu)):
+    cdef int state = RUNSTATE_blocked if vcpu.is_up else RUNSTATE_offline
+    if vcpu.runstate.state != state:
+        runstate_change(vcpu, state, seat.now)
+    if domain_idle(vcpu.domain) and sleeps_for_good(vcpu.domain, seat.now, domain_timers_next(vcpu.domain)):
         vcpu.domain.life.halted = 1
         domain_shutdown(vcpu.domain, SHUTDOWN_suspend)
         return False
@@ -165,15 +191,19 @@ cdef void leave(Pcpu *pcpu, Seat *seat) noexcept nogil:
 
 cdef void enter(Pcpu *pcpu, Seat *seat, uint64_t slice_ns) noexcept nogil:
     cdef Vcpu *vcpu = seat.vcpu
+    cdef int verdict
+    turn_hold(vcpu)
     if vcpu.runstate.state != RUNSTATE_running:
         runstate_change(vcpu, RUNSTATE_running, seat.now)
-    if deliver_pending(vcpu) == LEAVE:
+    verdict = deliver_pending(vcpu)
+    if verdict == RESUME and seat.check != NULL and seat.check(seat.check_argument):
+        vcpu.domain.links.stop = 1
+        verdict = LEAVE
+    turn_drop(vcpu)
+    if verdict == LEAVE:
         return
     pcpu.entered = vcpu
     set_alarm(pcpu, seat, slice_ns)
-    if seat.check != NULL and seat.check(seat.check_argument):
-        vcpu.domain.links.stop = 1
-        return
     pcpu.nr_entries += 1
     vcpu.processor.ops.run(vcpu.processor)
 
@@ -213,7 +243,7 @@ cdef void idle(Pcpu *pcpu, uint64_t slice_ns) noexcept nogil:
     # Wait for a deadline or a wake-up; with warped time, jump to the deadline unless a wake-up is there already.
     cdef uint64_t deadline, wait, drained
     cdef Seat *due = first_due(pcpu, &deadline, &wait)
-    cdef bint warped = due != NULL and due.vcpu.domain.clock.warped
+    cdef bint warped = due != NULL and due.vcpu.domain.clock.warped and may_warp(due.vcpu)
     cdef timespec timeout
     cdef pollfd waiting
     pcpu.nr_idle += 1
@@ -229,4 +259,25 @@ cdef void idle(Pcpu *pcpu, uint64_t slice_ns) noexcept nogil:
     if ppoll(&waiting, 1, &timeout if due != NULL or slice_ns else NULL, NULL) > 0:
         read(pcpu.wake_fd, &drained, 8)
     elif warped:
-        clock_warp_to(due.vcpu.domain, deadline)
+        warp(due.vcpu)
+
+
+cdef bint may_warp(Vcpu *vcpu) noexcept nogil:
+    cdef bint idle
+    turn_hold(vcpu)
+    idle = domain_idle(vcpu.domain)
+    turn_drop(vcpu)
+    return idle
+
+
+cdef void warp(Vcpu *vcpu) noexcept nogil:
+    # To the first timer of all its domain's vcpus, unless one of them has something to do meanwhile.
+    cdef Domain *domain = vcpu.domain
+    cdef uint32_t id
+    turn_hold(vcpu)
+    if domain_idle(domain):
+        clock_warp_to(domain, domain_timers_next(domain))
+        for id in range(domain.nr_vcpus):
+            if domain.vcpus[id] != vcpu:
+                vcpu_wake(domain.vcpus[id])
+    turn_drop(vcpu)

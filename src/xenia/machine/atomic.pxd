@@ -7,6 +7,22 @@ cdef extern from *:
     static inline void word_or(volatile uint64_t *word, uint64_t bits) {
         __atomic_fetch_or(word, bits, __ATOMIC_SEQ_CST);
     }
+    static inline int word_test_set(volatile uint64_t *word, uint64_t bits) {
+        return (__atomic_fetch_or(word, bits, __ATOMIC_SEQ_CST) & bits) != 0;
+    }
+    static inline int word_test_clear(volatile uint64_t *word, uint64_t bits) {
+        return (__atomic_fetch_and(word, ~bits, __ATOMIC_SEQ_CST) & bits) != 0;
+    }
+    static inline uint64_t word_read(volatile uint64_t *word) { return __atomic_load_n(word, __ATOMIC_SEQ_CST); }
+    static inline uint32_t half_or(volatile uint32_t *half, uint32_t bits) {
+        return __atomic_fetch_or(half, bits, __ATOMIC_SEQ_CST);
+    }
+    static inline uint32_t half_and(volatile uint32_t *half, uint32_t bits) {
+        return __atomic_fetch_and(half, bits, __ATOMIC_SEQ_CST);
+    }
+    static inline uint32_t half_read(volatile uint32_t *half) { return __atomic_load_n(half, __ATOMIC_SEQ_CST); }
+    static inline int half_swap(volatile uint32_t *half, uint32_t expected, uint32_t value)
+    { return __atomic_compare_exchange_n(half, &expected, value, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); }
     static inline uint64_t word_take(volatile uint64_t *word) { return __atomic_exchange_n(word, 0, __ATOMIC_SEQ_CST); }
     static inline void count_store(volatile uint32_t *count, uint32_t value) {
         __atomic_store_n(count, value, __ATOMIC_SEQ_CST);
@@ -22,8 +38,17 @@ cdef extern from *:
     }
     static inline int flag_swap(volatile uint8_t *flag, uint8_t expected, uint8_t value)
     { return __atomic_compare_exchange_n(flag, &expected, value, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); }
+    static inline int number_swap(volatile int32_t *number, int32_t expected, int32_t value)
+    { return __atomic_compare_exchange_n(number, &expected, value, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); }
     """
     void word_or(volatile uint64_t *word, uint64_t bits) noexcept nogil
+    bint word_test_set(volatile uint64_t *word, uint64_t bits) noexcept nogil       # whether any was set
+    bint word_test_clear(volatile uint64_t *word, uint64_t bits) noexcept nogil
+    uint64_t word_read(volatile uint64_t *word) noexcept nogil
+    uint32_t half_or(volatile uint32_t *half, uint32_t bits) noexcept nogil         # what it was
+    uint32_t half_and(volatile uint32_t *half, uint32_t bits) noexcept nogil
+    uint32_t half_read(volatile uint32_t *half) noexcept nogil
+    bint half_swap(volatile uint32_t *half, uint32_t expected, uint32_t value) noexcept nogil
     uint64_t word_take(volatile uint64_t *word) noexcept nogil
     void count_store(volatile uint32_t *count, uint32_t value) noexcept nogil
     int32_t count_add(volatile int32_t *count, int32_t n) noexcept nogil
@@ -31,4 +56,5 @@ cdef extern from *:
     uint8_t flag_take(volatile uint8_t *flag) noexcept nogil
     uint8_t flag_read(volatile uint8_t *flag) noexcept nogil
     void flag_store(volatile uint8_t *flag, uint8_t value) noexcept nogil
+    bint number_swap(volatile int32_t *number, int32_t expected, int32_t value) noexcept nogil
     bint flag_swap(volatile uint8_t *flag, uint8_t expected, uint8_t value) noexcept nogil

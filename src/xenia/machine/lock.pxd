@@ -15,10 +15,11 @@
 #             nat             a user-mode network's stack
 #               link          a link to elsewhere: what is written to it
 #                 receive     a vif's queue: who puts frames into it
-#                   directory         which domains there are, and event channels that have two ends
-#                     domain          a domain's frames, page tables and grants
-#                       machine       the frames that nobody has
-#                         alarms      whom the timers' thread may ring
+#                   turn      which vcpu of a domain acts in Xenia (domain/turn.pxd)
+#                     directory       which domains there are, and event channels that have two ends
+#                       domain        a domain's frames, page tables and grants
+#                         machine     the frames that nobody has
+#                           alarms    whom the timers' thread may ring
 #
 # The debug mode checks it: a lock that is made while locks are watched knows its rank, and each thread what it holds.
 from libc.stdint cimport uint32_t
@@ -35,6 +36,7 @@ cdef enum:
     RANK_NAT
     RANK_LINK
     RANK_RECEIVE
+    RANK_TURN
     RANK_DIRECTORY
     RANK_DOMAIN
     RANK_MACHINE

@@ -220,6 +220,7 @@ NAMES = {
     "nat": RANK_NAT,
     "link": RANK_LINK,
     "receive": RANK_RECEIVE,
+    "turn": RANK_TURN,
     "directory": RANK_DIRECTORY,
     "domain": RANK_DOMAIN,
     "machine": RANK_MACHINE,

@@ -89,7 +89,7 @@ cdef class Fuzzer:
         if number == HYPERVISOR_vcpu_op:
             args[2] = args[1]
             args[1] = draw(state) % 8 == 0
-        self.domain.links.preempt = draw(state) % 16 == 0
+        vcpu.preempt = draw(state) % 16 == 0
         self.succeeded[number] += hypercall_call(vcpu, number, args) >= 0
         self.still.processor.state.host_ns += draw(state) % 100_000
         if draw(state) % 64 == 0:

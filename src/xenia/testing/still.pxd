@@ -11,6 +11,7 @@ cdef class StillDomain:
     cdef MachineMemory memory
     cdef MachineHandle home
     cdef Domain *domain
+    cdef int wake_fd
     cdef int running                # the vcpu that makes hypercalls
     cdef RecordingProcessor processor
     cdef list more_processors       # of the vcpus beyond the first

@@ -8,6 +8,7 @@ test's to move (`advance`).
 cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
+from posix.unistd cimport write
 
 from xenia.cpu.context cimport R8, R9, R10, RAX, RDI, RDX, RSI, Context
 from xenia.cpu.processor cimport LEAVE, Processor
@@ -39,6 +40,11 @@ L4_SLOT = SLOT
 
 CONTINUE = <int64_t>HYPERCALL_CONTINUE
 DONE = <int64_t>HYPERCALL_DONE
+
+
+cdef void wake_by_fd(void *fd) noexcept nogil:
+    cdef uint64_t one = 1
+    write((<int *>fd)[0], &one, sizeof(one))
 
 
 @cython.no_gc_clear     # its end needs the machine's memory
@@ -217,7 +223,7 @@ cdef class StillDomain:
 
     def count(self, number: int) -> int:
         """How often a hypercall was made."""
-        return self.domain.counts.hypercalls[<int>number]
+        return self.domain.vcpus[0].counts.hypercalls[<int>number]
 
     # --- events
 
@@ -314,15 +320,17 @@ cdef class StillDomain:
     @property
     def preempt(self) -> bool:
         """Somebody wants it off the processor."""
-        return self.domain.links.preempt
+        return self.domain.vcpus[0].preempt
 
     @preempt.setter
     def preempt(self, value: bool) -> None:
-        self.domain.links.preempt = value
+        self.domain.vcpus[0].preempt = value
 
     def set_wake_fd(self, fd: int) -> None:
         """The eventfd that wakes a blocked vcpu."""
-        self.domain.links.wake_fd = fd
+        self.wake_fd = fd
+        self.domain.vcpus[0].wake = wake_by_fd
+        self.domain.vcpus[0].wake_argument = &self.wake_fd
 
     # --- time and scheduling
 

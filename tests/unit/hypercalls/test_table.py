@@ -56,7 +56,8 @@ def test_numbers_are_unique_and_every_reservation_has_a_note() -> None:
 def test_each_row_says_its_lock_and_its_guests() -> None:
     locks = {row.name: row.lock for row in rows()}
     assert locks["mmu_update"] is RowLock.MMU
-    assert locks["xen_version"] is RowLock.NONE
+    assert locks["xen_version"] is RowLock.VCPU
+    assert locks["event_channel_op"] is RowLock.TURN
     assert all(row.guests == (GuestKind.PV64,) for row in rows())
 
 

@@ -22,7 +22,7 @@ cdef int on_exit(void *opaque, Exit *exit) noexcept nogil:
     if exit.kind == EXIT_SYSCALL:
         verdict = vcpu.domain.abi.hypercall(vcpu) if vcpu.context.kernel else syscall_from_user(vcpu, False)
     elif exit.kind == EXIT_EXCEPTION:
-        domain.counts.exceptions[exit.vector & 31] += 1
+        vcpu.counts.exceptions[exit.vector & 31] += 1
         if exit.vector == TRAP_PF:
             verdict = page_fault(vcpu, exit.error, exit.address)
         elif exit.vector == TRAP_GP:
@@ -37,6 +37,6 @@ cdef int on_exit(void *opaque, Exit *exit) noexcept nogil:
         verdict = syscall_from_user(vcpu, True)
     else:
         return LEAVE
-    if verdict == LEAVE or domain.links.preempt or domain.life.shutdown != SHUTDOWN_NONE or vcpu.blocked:
+    if verdict == LEAVE or vcpu.preempt or domain.life.shutdown != SHUTDOWN_NONE or vcpu.blocked:
         return LEAVE
     return deliver_pending(vcpu)
