@@ -1,7 +1,9 @@
 # The boundary to whatever runs guest code: the exits it makes, and the calls the core makes on it.  The vcpu's
-# registers are context.pxd.  Nothing above cpu/ knows which engine runs.
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+# registers are context.pxd.  Nothing above cpu/ knows which engine runs.  What several processors over the same memory
+# ask of each other is processor.pyx.
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from xenia.cpu.context cimport Context, SegmentDescriptor
+from xenia.machine.lock cimport Condition, Lock
 
 cdef enum:
     TRAP_DE = 0
@@ -54,20 +56,26 @@ ctypedef int (*exit_fn)(void *vcpu, Exit *exit) noexcept nogil
 cdef struct ProcessorOps:
     # Run the vcpu from its context until the core answers LEAVE (True) or someone kicks (False).
     bint (*run)(Processor *) noexcept nogil
+    # From here on others run over the same memory (Processor.siblings), and it is asked by its mailbox.  Before it runs.
+    # NULL: it never runs, and its operations may be called by any thread.
+    void (*share)(Processor *) noexcept nogil
     # --- MMU notifications, called by mm/ only, which is the only writer of PTEs.  An engine that walks the guest's own
     # tables needs little of them; one that keeps shadows of them, to run guest code on the host's processor, needs them
-    # all.
+    # all.  These four come on any thread, with the memory's lock held, and count from the next flush on.
     void (*pte_changed)(Processor *, uint64_t table_mfn, unsigned index, uint64_t old, uint64_t new) noexcept nogil
     # frame became a page table / LDT / GDT
     void (*table_typed)(Processor *, uint64_t mfn, int level) noexcept nogil
     void (*table_untyped)(Processor *, uint64_t mfn, int level) noexcept nogil
     void (*root_dropped)(Processor *, uint64_t root_mfn) noexcept nogil
+    # On its own thread, or while it is outside and not shared: see processor_apply.
     void (*flush_page)(Processor *, uint64_t va) noexcept nogil
     void (*flush_all)(Processor *) noexcept nogil       # also advances Processor.flush_clock
     # every cached translation to this frame, at whatever address
     void (*flush_frame)(Processor *, uint64_t mfn) noexcept nogil
-    # someone else wrote machine memory: drop translations of it
+    # someone else wrote machine memory: drop translations of it; of length 0: of all memory
     void (*code_dirty)(Processor *, uint64_t maddr, uint64_t length) noexcept nogil
+    # another processor is about to translate code from this frame: tell it of stores there, from now on
+    void (*watch_code)(Processor *, uint64_t mfn) noexcept nogil
     # --- the vcpu's own state, called from inside an exit or while not running.
     # All of it, by parts (STATE_* of context.pxd, which says what both promise).
     void (*pull)(Processor *, int what) noexcept nogil
@@ -88,6 +96,34 @@ cdef struct ProcessorOps:
     void (*set_tsc_offset)(Processor *, int64_t offset) noexcept nogil
     # --- from any thread.
     void (*kick)(Processor *) noexcept nogil            # make run() return soon, without an exit
+    void (*look)(Processor *) noexcept nogil            # make it look into its mailbox soon
+
+cdef enum:                  # what processors are asked
+    ASK_FLUSH_ALL
+    ASK_FLUSH_PAGE          # at: an address
+    ASK_FLUSH_FRAME         # at: a frame
+    ASK_WATCH_CODE          # at: a frame
+    ASK_FORGET_CODE         # at: a machine address; length
+
+cdef enum:
+    MAILBOX_ROOM = 16
+
+cdef struct Request:
+    int what
+    uint64_t at
+    uint64_t length
+
+cdef struct Mailbox:
+    Lock lock                       # guards what was asked
+    Request requests[MAILBOX_ROOM]
+    uint32_t nr_requests
+    uint8_t all_translations        # more was asked than there is room for
+    uint8_t all_code
+    volatile uint32_t posted        # counts what was asked, and applied is how far it was done
+    volatile uint32_t applied
+    volatile uint32_t state         # odd: inside; it changes when the processor goes in or out
+    volatile int32_t awaited        # who waits for it
+    Condition progress
 
 cdef struct Processor:      # first member of an engine's own struct
     ProcessorOps *ops
@@ -99,6 +135,13 @@ cdef struct Processor:      # first member of an engine's own struct
     uint32_t flush_clock    # counts full flushes (Xen's tlbflush clock)
     uint64_t nr_flush_all
     uint64_t nr_flush_page
+    # --- of several
+    bint shared             # it has a mailbox, and siblings
+    Processor **siblings    # all that run over the same memory, and itself
+    uint32_t *nr_siblings
+    void *thread            # that is in run(); NULL none
+    volatile uint8_t kicked
+    Mailbox mailbox
 
 
 # Whose registers it runs with, and who answers its exits.
@@ -106,3 +149,89 @@ cdef inline void processor_bind(Processor *processor, Context *context, void *vc
     processor.context = context
     processor.vcpu = vcpu
     processor.on_exit = on_exit
+
+
+# --- inside and outside (processor.pyx).  A processor is inside while its thread may use translations or walked page
+# tables without a lock: in guest code, and in exits that take no lock.  Who takes a lock, waits or sleeps is outside.
+
+cdef extern from *:
+    """
+    #ifndef XENIA_PROCESSOR
+    #define XENIA_PROCESSOR
+    static inline void processor_step(volatile uint32_t *state) { __atomic_fetch_add(state, 1, __ATOMIC_SEQ_CST); }
+    static inline void full_barrier(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+    static inline void *this_thread(void) { return __builtin_thread_pointer(); }
+    #endif
+    """
+    void processor_step(volatile uint32_t *state) noexcept nogil
+    void full_barrier() noexcept nogil
+    void *this_thread() noexcept nogil
+
+
+# One thing that is asked, done.  On its own thread, or before it runs.
+cdef inline void processor_apply(Processor *processor, int what, uint64_t at, uint64_t length) noexcept nogil:
+    if what == ASK_FLUSH_PAGE:
+        processor.ops.flush_page(processor, at)
+    elif what == ASK_FLUSH_ALL:
+        processor.ops.flush_all(processor)
+    elif what == ASK_FLUSH_FRAME:
+        processor.ops.flush_frame(processor, at)
+    elif what == ASK_FORGET_CODE:
+        processor.ops.code_dirty(processor, at, length)
+    else:
+        processor.ops.watch_code(processor, at)
+
+
+# Did it translate code from any frame of these bytes?
+cdef inline bint processor_has_code(const Processor *processor, uint64_t maddr, uint64_t length) noexcept nogil:
+    cdef uint64_t mfn = maddr >> 12
+    if processor.code_frames == NULL:
+        return True
+    while mfn <= (maddr + length - 1) >> 12:
+        if processor.code_frames[mfn >> 3] >> (mfn & 7) & 1:
+            return True
+        mfn += 1
+    return False
+
+
+# Is this the thread that runs it?
+cdef inline bint processor_is_mine(const Processor *processor) noexcept nogil:
+    return processor.thread == this_thread()
+
+
+cdef inline bint processor_is_inside(const Processor *processor) noexcept nogil:
+    return processor.mailbox.state & 1
+
+
+# Outside from now on: before its thread waits for a lock, or for anything.
+cdef inline void processor_leave(Processor *processor) noexcept nogil:
+    if processor.shared:
+        processor_step(&processor.mailbox.state)
+        if processor.mailbox.awaited:
+            processor_tell(processor)
+
+
+# Inside from now on, with all done that was asked of it meanwhile.  It holds no lock then.
+cdef inline void processor_enter(Processor *processor) noexcept nogil:
+    if processor.shared:
+        processor_step(&processor.mailbox.state)
+        if processor.mailbox.posted != processor.mailbox.applied:
+            processor_obey(processor)
+
+
+cdef void processor_tell(Processor *processor) noexcept nogil
+# What its mailbox asks.  On its own thread, inside.
+cdef void processor_obey(Processor *processor) noexcept nogil
+
+# Its run(): it is inside between the two, but for where the core leaves.
+cdef void processor_begin(Processor *processor) noexcept nogil
+cdef void processor_end(Processor *processor) noexcept nogil
+
+# Others run over the same memory.
+cdef void processor_share(Processor *processor, Processor **siblings, uint32_t *nr_siblings) noexcept nogil
+
+# Ask the processors of `which` (a bit for each, by number) for that, and, unless it is to forget code, wait until each
+# has done so or is outside, where it does so before it comes in.  On any thread; the caller's own processor does it
+# at once.
+cdef void processors_ask(Processor **processors, uint32_t count, uint64_t which, int what, uint64_t at,
+                         uint64_t length) noexcept nogil

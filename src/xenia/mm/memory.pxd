@@ -5,7 +5,9 @@
 # mm/paged.  Each hangs its rules in (`MemoryRules`) and reaches this structure by a pointer.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from xenia.abi.xen cimport XEN_LEGACY_MAX_VCPUS
-from xenia.cpu.processor cimport Processor
+from xenia.cpu.processor cimport (
+    ASK_FLUSH_ALL, ASK_FLUSH_FRAME, ASK_FLUSH_PAGE, ASK_FORGET_CODE, Processor, processor_apply, processors_ask,
+)
 from xenia.machine.lock cimport Lock
 from xenia.machine.machine cimport Frame, Machine
 from xenia.machine.paging cimport PAGE_SIZE
@@ -55,38 +57,38 @@ cdef struct DomainMemory:
 cdef void memory_add_processor(DomainMemory *memory, Processor *processor) noexcept nogil
 
 
-# --- what must be dropped.  Precondition of all: the lock is held (or nobody else can know the domain yet), and no
-# processor but the caller's own is inside the guest, or its engine's operations may be called meanwhile.
+# --- what must be dropped.  On any thread, with the lock held (or before anybody else can know the domain).  It is done
+# on every processor when these return, or before the processor that is outside comes in; the caller's own does it at
+# once.  See cpu/processor.pyx.
+
+
+cdef inline void memory_ask(DomainMemory *memory, uint64_t which, int what, uint64_t at, uint64_t length) noexcept nogil:
+    if memory.nr_processors == 1:
+        if which & 1:
+            processor_apply(memory.processors[0], what, at, length)
+    else:
+        processors_ask(memory.processors, memory.nr_processors, which, what, at, length)
 
 
 # Translations of this address, by the processors of `which`.
 cdef inline void mm_flush_page(DomainMemory *memory, uint64_t va, uint64_t which) noexcept nogil:
-    cdef uint32_t i
-    for i in range(memory.nr_processors):
-        if which >> i & 1:
-            memory.processors[i].ops.flush_page(memory.processors[i], va)
+    memory_ask(memory, which, ASK_FLUSH_PAGE, va, 0)
 
 
 # All translations.
 cdef inline void mm_flush_all(DomainMemory *memory, uint64_t which) noexcept nogil:
-    cdef uint32_t i
-    for i in range(memory.nr_processors):
-        if which >> i & 1:
-            memory.processors[i].ops.flush_all(memory.processors[i])
+    memory_ask(memory, which, ASK_FLUSH_ALL, 0, 0)
 
 
 # Translations to this frame, at whatever address.
 cdef inline void mm_flush_frame(DomainMemory *memory, uint64_t mfn) noexcept nogil:
-    cdef uint32_t i
-    for i in range(memory.nr_processors):
-        memory.processors[i].ops.flush_frame(memory.processors[i], mfn)
+    memory_ask(memory, ALL_PROCESSORS, ASK_FLUSH_FRAME, mfn, 0)
 
 
-# What was translated from code in these bytes.
+# What was translated from code in these bytes, which were written already.  With the lock or without.  Other processors
+# do it by the next time they look: before they can know of it by a serialising instruction.
 cdef inline void mm_forget_code(DomainMemory *memory, uint64_t maddr, uint64_t length) noexcept nogil:
-    cdef uint32_t i
-    for i in range(memory.nr_processors):
-        memory.processors[i].ops.code_dirty(memory.processors[i], maddr, length)
+    memory_ask(memory, ALL_PROCESSORS, ASK_FORGET_CODE, maddr, length)
 
 
 # Everything that was cached of a frame which the domain has no longer.

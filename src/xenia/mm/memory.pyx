@@ -20,12 +20,12 @@ an entry and the reading of a count that is old means that a flush to come will 
 
 from libc.stdint cimport uint32_t
 
+from xenia.cpu.processor cimport full_barrier, processor_share
+
 cdef extern from *:
     """
-    static inline void full_barrier(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
     static inline uint32_t clock_load(uint32_t *clock) { return __atomic_load_n(clock, __ATOMIC_SEQ_CST); }
     """
-    void full_barrier() noexcept nogil
     uint32_t clock_load(uint32_t *clock) noexcept nogil
 
 
@@ -33,9 +33,12 @@ cdef void memory_add_processor(DomainMemory *memory, Processor *processor) noexc
     if memory.nr_processors == 1:       # stamps of the one so far are as old in the new reckoning
         memory.epoch = memory.processors[0].flush_clock
         memory.seen[0] = memory.processors[0].flush_clock
+        processor_share(memory.processors[0], memory.processors, &memory.nr_processors)
     memory.processors[memory.nr_processors] = processor
     memory.seen[memory.nr_processors] = processor.flush_clock
     memory.nr_processors += 1
+    if memory.nr_processors > 1:
+        processor_share(processor, memory.processors, &memory.nr_processors)
 
 
 cdef uint32_t epoch_of_many(DomainMemory *memory) noexcept nogil:

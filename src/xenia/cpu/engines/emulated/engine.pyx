@@ -41,8 +41,9 @@ from xenia.cpu.engines.emulated.unicorn cimport (
 )
 from xenia.cpu.processor cimport (
     EXIT_EXCEPTION, EXIT_SOFT_INTERRUPT, EXIT_SYSCALL, EXIT_SYSENTER, LEAVE, TRAP_DB, TRAP_GP, TRAP_PF, TRAP_SS,
-    TRAP_UD, Exit, Processor, ProcessorOps,
+    TRAP_UD, Exit, Processor, ProcessorOps, full_barrier, processor_begin, processor_end, processor_obey,
 )
+from xenia.machine.atomic cimport flag_store, flag_take
 from xenia.machine.machine cimport MachineMemory
 
 from xenia.cpu.capabilities import Capabilities
@@ -173,6 +174,7 @@ cdef bint op_run(Processor *processor) noexcept nogil:
     # cpu_exec clears a stop request only when it obeys it, so a kick that lands before it is not lost.
     cdef Emulator *engine = <Emulator *>processor
     engine.left = 0
+    processor_begin(processor)
     # A stop may have come between a watchpoint's first look and the instruction's own block: look again.
     forget_watchpoint(engine)
     put_int(engine.cpu, CPU_CFLAGS_NEXT_TB, -1)
@@ -184,7 +186,9 @@ cdef bint op_run(Processor *processor) noexcept nogil:
         engine.env.eflags |= computed_flags(engine.env)     # cpu_exec begins and ends with all flags there
         cpu_exec_x86_64(engine.uc, engine.cpu)
         if not engine.interposed.watch_hits:
-            break
+            if engine.left or not processor.shared or is_kicked(processor):
+                break
+            continue
         if engine.env.hflags & HF_INHIBIT_IRQ:      # what loads SS is one with the next instruction
             engine.deferred = engine.interposed.watch_hits
             forget_watchpoint(engine)
@@ -194,7 +198,16 @@ cdef bint op_run(Processor *processor) noexcept nogil:
         if engine.left:
             break
     pull(engine)
+    processor_end(processor)
     return engine.left
+
+
+cdef inline bint is_kicked(Processor *processor) noexcept nogil:
+    # Or was it only told to look?  The barrier is between the stop request that was taken back and what it was for.
+    full_barrier()
+    if processor.mailbox.posted != processor.mailbox.applied:
+        processor_obey(processor)
+    return flag_take(&processor.kicked)
 
 
 cdef void on_watchpoint(Emulator *engine) noexcept nogil:
@@ -257,17 +270,43 @@ cdef void op_code_dirty(Processor *processor, uint64_t maddr, uint64_t length) n
     cdef Emulator *engine = <Emulator *>processor
     cdef uint64_t first = maddr >> 12, last = (maddr + length - 1) >> 12
     cdef uint8_t *code = engine.interposed.code_frames
-    if (code[first >> 3] >> (first & 7) | code[last >> 3] >> (last & 7)) & 1 or last > first + 1:
+    if length == 0:
+        forget_all_code(engine)
+    elif (code[first >> 3] >> (first & 7) | code[last >> 3] >> (last & 7)) & 1 or last > first + 1:
         interposed_enter(&engine.interposed)
         tb_invalidate_phys_range_x86_64(engine.uc, maddr, maddr + length)
 
 
+cdef void forget_all_code(Emulator *engine) noexcept nogil:
+    cdef uint64_t mfn
+    interposed_enter(&engine.interposed)
+    for mfn in range(engine.interposed.machine_bytes >> 12):
+        if engine.interposed.code_frames[mfn >> 3] >> (mfn & 7) & 1:
+            tb_invalidate_phys_range_x86_64(engine.uc, mfn << 12, (mfn + 1) << 12)
+
+
+cdef void op_watch_code(Processor *processor, uint64_t mfn) noexcept nogil:
+    pass
+
+
+cdef void op_share(Processor *processor) noexcept nogil:
+    pass
+
+
+cdef void op_look(Processor *processor) noexcept nogil:
+    STOP_TRANSLATED((<Emulator *>processor).cpu)
+
+
 cdef void op_kick(Processor *processor) noexcept nogil:
+    flag_store(&processor.kicked, 1)
     STOP_TRANSLATED((<Emulator *>processor).cpu)
 
 
 cdef ProcessorOps OPS
 OPS.run = op_run
+OPS.share = op_share
+OPS.watch_code = op_watch_code
+OPS.look = op_look
 OPS.pte_changed = op_pte_changed
 OPS.table_typed = op_table_changed
 OPS.table_untyped = op_table_changed
