@@ -10,7 +10,7 @@ is one atomic operation each; with one processor, none.
 
 Who asks puts the request into the processor's mailbox and then looks whether it is inside.  Who goes in says so and
 then looks into the mailbox.  With a full barrier between the two on either side, one of them sees the other: so a
-processor that is seen outside does what was asked of it before it uses anything again, and needs not be waited for.  One
+processor that is seen outside does what was asked of it before it uses anything again, and need not be waited for.  One
 that is inside is told to look (`ops.look`); it does so at the next translated block, or at the end of the exit without
 a lock, and needs nobody for that.  So whoever waits, waits for a few microseconds of guest code, and there is no
 deadlock: who waits for anything is outside, also who waits here.  (That is a rule for all that run on a vcpu's thread:

@@ -10,6 +10,7 @@
 # long.  Who has it takes further locks, in the order of machine/lock.pxd; who has one of those does not take it.
 #
 # `holder` says who has it, so that what concerns another vcpu wakes or kicks that one (upcall.pxd).
+from xenia.cpu.processor cimport processor_enter, processor_leave
 from xenia.domain.domain cimport Domain, Vcpu
 from xenia.machine.lock cimport lock, unlock
 
@@ -27,13 +28,15 @@ cdef inline void turn_drop(Vcpu *vcpu) noexcept nogil:
     unlock(&vcpu.domain.turn.lock)
 
 
-# The same from inside an exit of the vcpu's, and back into it.
+# The same from inside an exit of the vcpu's, and back into it.  Its processor is outside meanwhile (cpu/processor).
 cdef inline void turn_take(Vcpu *vcpu) noexcept nogil:
+    processor_leave(vcpu.processor)
     turn_hold(vcpu)
 
 
 cdef inline void turn_pass(Vcpu *vcpu) noexcept nogil:
     turn_drop(vcpu)
+    processor_enter(vcpu.processor)
 
 
 # Let others have it meanwhile, if anybody has it: whatever it guards may be different afterwards.
