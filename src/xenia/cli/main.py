@@ -9,8 +9,11 @@ import re
 import shlex
 import signal
 import sys
+from collections.abc import Callable
+from importlib import import_module
 from typing import NoReturn
 
+from xenia.cli.domain_grammar import DOMAIN_VERBS
 from xenia.cli.exit_status import EndedBySignal, ExitStatus
 from xenia.cli.parser import build_parser
 from xenia.cli.signals import fill_standard_descriptors, raise_the_first
@@ -133,26 +136,10 @@ def dispatch(parser: argparse.ArgumentParser, options: argparse.Namespace, guest
             from xenia.cli.reports import hypercalls
 
             return hypercalls(options.json)
-        case "disk":
-            from xenia.cli.disk import disk
-
-            return disk(options, voice)
         case "ssh":
             from xenia.cli.ssh import ssh
 
             ssh(options, guests, voice)
-        case "image":
-            from xenia.cli.image import image
-
-            return image(options, voice)
-        case "block-attach" | "block-detach" | "block-list" | "block-resize":
-            from xenia.cli.block import block
-
-            return block(options, voice)
-        case "net":
-            from xenia.cli.net import net
-
-            return net(options, voice)
         case "stats":
             from xenia.cli.stats import stats
 
@@ -166,8 +153,20 @@ def dispatch(parser: argparse.ArgumentParser, options: argparse.Namespace, guest
 
             print(script(options.shell))
             return ExitStatus.OK
+    if options.verb in _CARRY_OUT:
+        module = _CARRY_OUT[options.verb]
+        function: Callable[[argparse.Namespace, Voice], int] = getattr(import_module(f"xenia.cli.{module}"), module)
+        return function(options, voice)
     parser.print_help(sys.stderr)
     return ExitStatus.USAGE
+
+
+# By verb: the module of `cli` with the function of its name that carries it out.
+_CARRY_OUT = {
+    "create": "create", "daemon": "daemon", "disk": "disk", "image": "image", "net": "net",
+    **dict.fromkeys(("block-attach", "block-detach", "block-list", "block-resize"), "block"),
+    **dict.fromkeys(DOMAIN_VERBS, "domains"),
+}  # fmt: skip
 
 
 def die_by(number: signal.Signals) -> NoReturn:

@@ -7,7 +7,9 @@ from typing import Any
 
 from xenia.cli.arguments import Parser, ShowVersion, add_json
 from xenia.cli.block import add_block
+from xenia.cli.daemon import add_daemon
 from xenia.cli.disk import add_disk
+from xenia.cli.domain_grammar import add_domains
 from xenia.cli.image import add_image
 from xenia.cli.net import add_net
 from xenia.cli.run_options import add_run
@@ -29,6 +31,8 @@ def build_parser() -> Parser:
     parser.add_argument("--version", action=ShowVersion, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(title="commands", dest="verb", metavar="COMMAND", parser_class=Parser)
     add_run(commands)
+    add_domains(commands)
+    add_daemon(commands)
     _add_reports(commands)
     add_disk(commands)
     add_image(commands)

@@ -16,7 +16,7 @@ from xenia.toolstack.config.disk import parse_disk
 from xenia.toolstack.config.forward import parse_publish
 from xenia.toolstack.config.machine import NAME, MachineConfig
 from xenia.toolstack.config.net import LINKS, NetConfig, for_guest, parse_net
-from xenia.toolstack.control.control import process_of
+from xenia.toolstack.control.client import process_of
 from xenia.toolstack.run import Ending, Outcome
 
 ROOT = "xvda"  # the first disk

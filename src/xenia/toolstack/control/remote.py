@@ -11,7 +11,8 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 from xenia.errors import ConfigError
 from xenia.net.layers.words import parse_layers, words_of
-from xenia.toolstack.control.control import Answers, Handler, ask, ask_all
+from xenia.toolstack.control.client import Answers, ask, ask_all
+from xenia.toolstack.control.control import Handler
 from xenia.toolstack.devices.kinds import KINDS
 from xenia.toolstack.guest.card_verbs import ChangeCard
 from xenia.toolstack.guest.guest import Guest
@@ -20,6 +21,8 @@ from xenia.toolstack.networks import named, opening
 
 R = TypeVar("R")
 
+_VERBS: tuple[type[RemoteVerb[Any]], ...] = (*REMOTE, ChangeCard)
+
 
 def handlers(guest: Guest) -> Mapping[str, Handler]:
     """What `guest` can be asked, by the word for it."""
@@ -27,8 +30,12 @@ def handlers(guest: Guest) -> Mapping[str, Handler]:
     def handler(read: Callable[[Request], RemoteVerb[Any]]) -> Handler:
         return lambda request: guest.do(read(request))
 
-    kinds: tuple[type[RemoteVerb[Any]], ...] = (*REMOTE, ChangeCard)
-    return {word: handler(read) for kind in kinds for word, read in kind.readers().items()}
+    return {word: handler(read) for kind in _VERBS for word, read in kind.readers().items()}
+
+
+def words() -> list[str]:
+    """The words for what a guest can be asked."""
+    return [word for kind in _VERBS for word in kind.readers()]
 
 
 def call(guest: str, verb: RemoteVerb[R]) -> R:
@@ -72,7 +79,9 @@ def cards(guest: str | None = None) -> Cards:
     """Of each guest that runs, or those of one name or process number: the card's statistics, with `guest`, `pid` and
     `domid`.  ConfigError when `guest` does not run."""
     answers, silent = call_all(Statistics(), guest)
-    whose = ({"guest": one["name"], "pid": one["pid"], "domid": one["domid"]} for one in answers)
+    whose = (
+        {"guest": one["name"], "pid": one["pid"], "number": one["number"], "domid": one["domid"]} for one in answers
+    )
     return Cards(
         [{**who, **card} for who, one in zip(whose, answers, strict=True) for card in one.get("cards", [])], silent
     )
@@ -94,8 +103,8 @@ def capturing(what: str) -> Iterator[int]:
             if card is None:
                 end = named.capture(what, target)
             else:
-                call(str(card["pid"]), CaptureCard(card["name"], [target]))
-                end = partial(call, str(card["pid"]), CaptureCard(card["name"], []))
+                call(str(card["number"]), CaptureCard(card["name"], [target]))
+                end = partial(call, str(card["number"]), CaptureCard(card["name"], []))
         finally:
             os.close(target)
         yield source
@@ -122,7 +131,7 @@ def change_card(what: str, words: Iterable[str]) -> str:
     card = _card(what)
     if card is None:
         raise ConfigError(f"'{what}' is no card of a guest that runs")
-    return call(str(card["pid"]), ChangeCard(card["name"], pairs, carriers == ["up"] if carriers else None))
+    return call(str(card["number"]), ChangeCard(card["name"], pairs, carriers == ["up"] if carriers else None))
 
 
 def _card(what: str) -> dict[str, Any] | None:
@@ -137,7 +146,7 @@ def _card(what: str) -> dict[str, Any] | None:
 
 def _is_meant(card: Mapping[str, Any], first: str, second: str | None) -> bool:
     names = (card["name"], card["mac"], f"vif{card['domid']}.{card['number']}")
-    whose = (card["guest"], str(card["pid"]))
+    whose = (card["guest"], str(card["pid"]), str(card["number"]))
     if second is not None:
         return first in whose and second in (*names, str(card["number"]))
     return first in (*whose, *names[1:])

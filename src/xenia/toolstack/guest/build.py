@@ -19,6 +19,9 @@ from xenia.toolstack.machine.machine import Machine
 from xenia.toolstack.provision.boot import Boot
 from xenia.toolstack.releases import Releases
 
+Destination = int | Callable[[bytes], None]
+"""Where a console goes: an open file, or who is called with what comes."""
+
 
 @dataclass(frozen=True)
 class Build(Verb[None]):
@@ -34,7 +37,7 @@ class Build(Verb[None]):
     """
 
     boot: Boot
-    sink: Callable[[bytes], None]
+    sink: Destination
     store: socket.socket | None = None
     wall_in: Callable[[], None] = lambda: None
     cards: Callable[[], Sequence[tuple[DeviceConfig, Backing]]] | None = None
@@ -93,7 +96,7 @@ class Rebuild(Verb[None]):
     """
 
     boot: Boot
-    sink: Callable[[bytes], None]
+    sink: Destination
 
     legal = frozenset({State.SHUTDOWN})
     name = "rebuild"
@@ -135,7 +138,7 @@ def _but_cards(guest: Guest) -> tuple[DeviceConfig, ...]:
     return (*guest.config.disks, *guest.config.devices)
 
 
-def _domain(guest: Guest, machine: Machine, boot: Boot, sink: Callable[[bytes], None]) -> Domain:
+def _domain(guest: Guest, machine: Machine, boot: Boot, sink: Destination) -> Domain:
     return machine.create_domain(
         boot.kernel,
         name=guest.config.name,

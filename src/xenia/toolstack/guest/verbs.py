@@ -172,6 +172,26 @@ class Statistics(RemoteVerb[dict[str, Any]]):
 
 
 @dataclass(frozen=True)
+class Summary(RemoteVerb[dict[str, Any]]):
+    """Domain.summary.  ConfigError while there is no domain."""
+
+    legal = frozenset(State)
+    name = "look at"
+    word = "domain"
+    alone = False
+
+    def begin(self, guest: Guest) -> Callable[[], dict[str, Any]]:
+        domain = guest.domain
+        if domain is None or domain.destroyed:
+            raise ConfigError("it has no domain just now")
+        return lambda: domain.summary
+
+    @classmethod
+    def readers(cls) -> dict[str, Callable[[Request], Self]]:
+        return {"domain": lambda _: cls()}
+
+
+@dataclass(frozen=True)
 class Dmesg(RemoteVerb[dict[str, Any]]):
     """Machine.dmesg, with the guest's name.  ConfigError before there is a machine."""
 
@@ -414,7 +434,9 @@ class CaptureCard(RemoteVerb[str]):
         return cls(argument(request, "name", str), descriptors)
 
 
-REMOTE: tuple[type[RemoteVerb[Any]], ...] = (Statistics, Dmesg, AttachDevice, DetachDevice, ResizeDisk, CaptureCard)
+REMOTE: tuple[type[RemoteVerb[Any]], ...] = (
+    Statistics, Summary, Dmesg, AttachDevice, DetachDevice, ResizeDisk, CaptureCard,
+)  # fmt: skip
 
 
 def argument(request: Request, name: str, kind: type[T]) -> T:

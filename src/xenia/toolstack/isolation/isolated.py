@@ -45,11 +45,12 @@ _READ = 65536
 class Remote:
     """The process, and what it has not answered yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, program: str = "xenia.toolstack.isolation.isolated_process") -> None:
+        """program   what it runs, a module that takes its end of the channel as its argument"""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "xenia.toolstack.isolation.isolated_process", str(theirs.fileno())],
+                [sys.executable, "-m", program, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=[theirs.fileno()],
                 start_new_session=True,  # a Ctrl-C is the program's to take
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
@@ -182,6 +183,10 @@ class IsolatedMachine(Machine):
     @property
     def free_memory(self) -> int:
         return int(self._remote.call("free_memory"))
+
+    @property
+    def total_memory(self) -> int:
+        return int(self._remote.call("total_memory"))
 
     @property
     def xenstore(self) -> Client:

@@ -22,7 +22,7 @@ from xenia.storage.door import handed
 from xenia.toolstack.control.channel import Channel
 from xenia.toolstack.devices.device import Device
 from xenia.toolstack.devices.kinds import read_config
-from xenia.toolstack.isolation.jailed import wall_in
+from xenia.toolstack.isolation.jailed import NR_PROCESSORS, wall_in
 from xenia.toolstack.machine.domain import Domain
 from xenia.toolstack.machine.machine import Machine
 
@@ -31,6 +31,8 @@ VIOLATION_STATUS = 118
 
 class Process:
     """The machine, and what it is asked."""
+
+    nr_processors = NR_PROCESSORS  # that its domains may have at once
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
@@ -70,15 +72,15 @@ class Process:
 
     def _make(self, descriptors: list[int], **options: Any) -> None:
         store = socket.socket(fileno=descriptors.pop()) if descriptors else None
-        wall_in(VIOLATION_STATUS)
+        wall_in(VIOLATION_STATUS, nr_processors=self.nr_processors)
         self._machine = Machine(**options, xenstore_socket=store)
 
     def _do_create(self, descriptors: list[int], kernel: str, initrd: bool, console: bool, **options: Any) -> int:
         assert self._machine is not None
         files = iter(descriptors)
-        image = _read(next(files))
+        image = contents(next(files))
         elf = load_elf(unpack(read_kernel_file(image, kernel), kernel), kernel)
-        ramdisk = _read(next(files)) if initrd else None
+        ramdisk = contents(next(files)) if initrd else None
         sink = os.dup(next(files)) if console else -1
         domain = self._machine.create_domain(elf, initrd=ramdisk, console=sink if console else None, **options)
         if console:
@@ -133,6 +135,10 @@ class Process:
         assert self._machine is not None
         return self._machine.free_memory
 
+    def _do_total_memory(self, _: list[int]) -> int:
+        assert self._machine is not None
+        return self._machine.total_memory
+
     def _device(self, domid: int, kind: str, name: str) -> Device:
         """The newest of that name."""
         devices = self._domains[domid].devices
@@ -145,8 +151,10 @@ class Process:
             os.close(descriptor)
 
 
-def _read(descriptor: int) -> bytes:
+def contents(descriptor: int) -> bytes:
+    """All that is in an open file."""
     with open(os.dup(descriptor), "rb") as file:
+        file.seek(0)
         return file.read()
 
 

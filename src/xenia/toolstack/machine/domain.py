@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ from xenia.xenstore.error import StoreError
 
 if TYPE_CHECKING:  # loaded by who freezes a guest or lets it go on
     from xenia.toolstack.machine.frozen import Frozen
+
+_RUNNING, _BLOCKED = 0, 2  # RUNSTATE_* of public/vcpu.h
 
 
 class Domain(DomainSite):
@@ -58,6 +61,8 @@ class Domain(DomainSite):
         self._settled = False
         self._life = threading.Lock()  # whether it is destroyed: it does not start then
         self._destroyed = False
+        self._started = False
+        self._created = time.monotonic()
         self._freezing = threading.RLock()  # held while it is asked to suspend itself, until it is gone or goes on
         self._lives = 0  # how often it went on where it had suspended itself
         self.suspends_late = False
@@ -84,6 +89,7 @@ class Domain(DomainSite):
                 raise ConfigError(f"cannot start guest '{self.name}': it is destroyed")
             self.console.start()
             self.handle.start(self._ended)
+            self._started = True
 
     def introduce(self) -> None:
         """Write what a toolstack writes into xenstore for a PV domain, and serve its store page."""
@@ -221,6 +227,26 @@ class Domain(DomainSite):
             "seconds": self.handle.system_time / 1e9,
             **self.handle.statistics,
             **listed(self.devices),
+        }
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What `xl list` says of a domain, as plain data: memory in bytes, times in seconds, and of a domain that has
+        ended the reason (SHUTDOWN_*)."""
+        runstates, shutdown = self.handle.runstates, self.shutdown
+        states = {state for state, _ in runstates}
+        return {
+            "name": self.name,
+            "domid": self.domid,
+            "memory": self.handle.tot_pages << 12,
+            "vcpus": len(runstates),
+            "running": _RUNNING in states and self.runs,
+            "blocked": states == {_BLOCKED} and self.runs,
+            "paused": not self._started and self.runs,
+            "shutdown": None if shutdown is None else int(shutdown.reason),
+            "dying": self._destroyed,
+            "cpu_time": sum(ran for _, ran in runstates) / 1e9,
+            "uptime": time.monotonic() - self._created,
         }
 
     @property

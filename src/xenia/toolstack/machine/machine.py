@@ -198,6 +198,11 @@ class Machine:
         """Bytes of machine memory that no domain has."""
         return self._handle.memory.nr_free << 12
 
+    @property
+    def total_memory(self) -> int:
+        """Bytes of machine memory in all."""
+        return self._handle.memory.nr_frames << 12
+
     def close(self) -> None:
         """Destroy the domains and end the store.
 

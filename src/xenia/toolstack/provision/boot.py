@@ -25,7 +25,7 @@ from xenia.toolstack.provision.initramfs import (
     base_initramfs,
     initramfs,
 )
-from xenia.toolstack.provision.kernels import Kernel, Kernels, unpacked_image
+from xenia.toolstack.provision.kernels import Kernel, Kernels, unpacked
 from xenia.toolstack.provision.module_tree import find_modules, has_driver, release_of
 from xenia.toolstack.provision.packages import PackageClient
 
@@ -69,13 +69,15 @@ class Screen:
 class Boot:
     """A kernel, resolved for loading or its bytes; its RAM disk, and its command line.
 
-    is_demo   whether it is the guest that is built in, which has no use for a network card
+    is_demo       whether it is the guest that is built in, which has no use for a network card
+    kernel_file   where another process gets the kernel from; None: nowhere
     """
 
     kernel: ElfKernel | bytes
     ramdisk: bytes
     command_line: str
     is_demo: bool = False
+    kernel_file: Path | None = None
 
 
 def prepare(config: MachineConfig, words: Words, *, screen: Screen | None = None, quiet: bool = False) -> Boot:
@@ -90,7 +92,7 @@ def prepare(config: MachineConfig, words: Words, *, screen: Screen | None = None
     if kernel is None and (config.kernel is None or config.is_demo):
         return _demo(config)
     image = Path(config.kernel) if kernel is None and config.kernel is not None else _image(kernel)
-    raw = unpacked_image(image, cache)
+    raw, kernel_file = unpacked(image, cache)
     elf = load_elf(raw, str(image))
     words.clear()
     if config.initrd is not None:
@@ -104,7 +106,7 @@ def prepare(config: MachineConfig, words: Words, *, screen: Screen | None = None
     else:
         ramdisk = b""
     own_words = _own_words(config, quiet, screen) if elf.notes.guest_os == "linux" else ()
-    return Boot(elf, ramdisk, " ".join((*own_words, config.append)).strip())
+    return Boot(elf, ramdisk, " ".join((*own_words, config.append)).strip(), kernel_file=kernel_file)
 
 
 def _initrd(path: Path, memory: int) -> bytes:
@@ -178,7 +180,7 @@ def _demo(config: MachineConfig) -> Boot:
     image = embedded()
     if image is None:
         raise ConfigError(f"the '{DEMO}' guest is missing: building the package found no C compiler for x86-64")
-    return Boot(load_elf(image.read_bytes(), DEMO), b"", config.append, is_demo=True)
+    return Boot(load_elf(image.read_bytes(), DEMO), b"", config.append, is_demo=True, kernel_file=image)
 
 
 def _agent_config(config: MachineConfig, modules: tuple[str, ...], screen: Screen | None) -> AgentConfig:

@@ -179,18 +179,26 @@ def _kernel(image: Path) -> Kernel:
 
 
 def unpacked_image(path: Path, cache: Cache) -> memoryview:
-    """The ELF image in a kernel file.  Unpacking takes a second, so it is kept in the cache, by the file's contents."""
+    """The ELF image in a kernel file: see `unpacked`."""
+    return unpacked(path, cache)[0]
+
+
+def unpacked(path: Path, cache: Cache) -> tuple[memoryview, Path]:
+    """The ELF image in a kernel file, and a file that it can be had from again at once.
+
+    Unpacking takes a second, so it is kept in the cache, by the file's contents.
+    """
     data = read_image(path, MAX_IMAGE)
     file = read_kernel_file(data, str(path))
     if file.packing is Packing.NONE:
-        return memoryview(unpack(file, str(path)))
+        return memoryview(unpack(file, str(path))), path
     target = cache.path("images", hashlib.sha256(data).hexdigest())
     if not target.exists():
         image = memoryview(unpack(file, str(path)))
         with cache.new_file(target) as new:
             _write_sparse(new, image)
     with target.open("rb") as stored:
-        return memoryview(mmap.mmap(stored.fileno(), 0, access=mmap.ACCESS_READ))
+        return memoryview(mmap.mmap(stored.fileno(), 0, access=mmap.ACCESS_READ)), target
 
 
 def _write_sparse(path: Path, image: memoryview) -> None:

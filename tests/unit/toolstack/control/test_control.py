@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from xenia.errors import ConfigError
-from xenia.toolstack.control.control import ControlServer, ask, ask_all
+from xenia.toolstack.control.client import ask, ask_all
+from xenia.toolstack.control.control import ControlServer
 from xenia.toolstack.runtime import runtime_directory
 
 
@@ -37,7 +38,7 @@ def server() -> Iterator[ControlServer]:
 
 
 def test_a_guest_answers_by_its_name_and_by_its_process(server: ControlServer) -> None:
-    answer = [{"pid": os.getpid(), "requests": 3}]
+    answer = [{"pid": os.getpid(), "number": os.getpid(), "requests": 3}]
     assert ask_all("statistics").answers == answer
     assert ask_all("statistics", "web").answers == answer
     assert ask_all("statistics", str(os.getpid())).answers == answer

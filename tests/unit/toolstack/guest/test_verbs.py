@@ -31,6 +31,7 @@ from xenia.toolstack.guest.verbs import (
     ResizeDisk,
     Start,
     Statistics,
+    Summary,
     Verb,
     Wait,
 )
@@ -94,12 +95,15 @@ LEGAL: dict[type[Verb[Any]], dict[State, State | None]] = {
     ChangeCard: {S.BUILT: SAME, S.RUNNING: SAME},
     CaptureCard: {S.BUILT: SAME, S.RUNNING: SAME},
     Statistics: dict.fromkeys(S),
+    Summary: dict.fromkeys(S),
     Dmesg: dict.fromkeys(S),
     Destroy: dict.fromkeys(S, S.DESTROYED),
 }
 NOTHING_THERE: dict[tuple[type[Verb[Any]], State], str] = {  # legal, and there is nothing to look at
     (Statistics, S.DEFINED): "it has no domain just now",
     (Statistics, S.DESTROYED): "it has no domain just now",
+    (Summary, S.DEFINED): "it has no domain just now",
+    (Summary, S.DESTROYED): "it has no domain just now",
     (Dmesg, S.DEFINED): "it has no machine yet",
 }
 

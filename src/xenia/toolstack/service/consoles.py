@@ -1,0 +1,216 @@
+"""The consoles of the daemon's domains, each with any number of readers.
+
+One thread carries the bytes of all.  What a domain writes goes to everybody who is attached, and is kept where nobody
+is: the next one sees it, as xenconsoled does it.  A reader that is slow loses the oldest of what it has not taken, so
+that it holds up neither the domain nor the others; keys go to the domain from all, and are read while it takes them.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import socket
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+KEPT: Final = 256 << 10  # bytes that wait for a reader: for the first, or for one that is slow
+_PIECE: Final = 65536
+_KEYS: Final = 4096
+
+
+class Reader:
+    """Somebody who is attached."""
+
+    def __init__(self, connection: socket.socket, unseen: bytes) -> None:
+        connection.setblocking(False)
+        self.connection = connection
+        self.unsent = bytearray(unseen)
+
+    def show(self, data: bytes) -> None:
+        """Put it behind what waits."""
+        self.unsent += data
+        del self.unsent[:-KEPT]
+
+
+class SharedConsole:
+    """One domain's: `guest` is the socket that leads to its machine."""
+
+    def __init__(self, guest: socket.socket) -> None:
+        guest.setblocking(False)
+        self.guest = guest
+        self.readers: list[Reader] = []
+        self.unseen = bytearray()
+        self.keys = b""
+        self.over = False
+
+
+class Consoles:
+    """All of them.  Any thread may call."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._consoles: list[SharedConsole] = []
+        self._selector = selectors.DefaultSelector()
+        self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._selector.register(self._wake_read, selectors.EVENT_READ)
+        self._closed = False
+        self._thread = threading.Thread(target=self._carry, name="consoles", daemon=True)
+        self._thread.start()
+
+    def add(self, guest: socket.socket) -> SharedConsole:
+        """One more; the socket is ours from now on."""
+        console = SharedConsole(guest)
+        with self._lock:
+            self._consoles.append(console)
+        self._wake()
+        return console
+
+    def attach(self, console: SharedConsole, connection: socket.socket) -> None:
+        """Let somebody read and type; the connection is ours from now on, and ends with the console."""
+        with self._lock:
+            if console.over:
+                connection.close()
+                return
+            console.readers.append(Reader(connection, bytes(console.unseen)))
+            console.unseen.clear()
+        self._wake()
+
+    def nr_readers(self, console: SharedConsole) -> int:
+        """How many are attached."""
+        with self._lock:
+            return len(console.readers)
+
+    def end(self, console: SharedConsole) -> None:
+        """The domain is gone: its readers get what is left, and then the end."""
+        with suppress(OSError):
+            console.guest.shutdown(socket.SHUT_WR)
+        with self._lock:
+            console.over = True
+        self._wake()
+
+    def close(self) -> None:
+        """End them all."""
+        with self._lock:
+            self._closed = True
+        self._wake()
+        self._thread.join()
+        for console in self._consoles:
+            for reader in console.readers:
+                reader.connection.close()
+            console.guest.close()
+        self._selector.close()
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+
+    def _wake(self) -> None:
+        with suppress(BlockingIOError):
+            os.write(self._wake_write, b"w")
+
+    def _carry(self) -> None:
+        while True:
+            with self._lock:
+                if self._closed:
+                    return
+                self._watch()
+            ready = {key.fileobj: events for key, events in self._selector.select()}
+            with suppress(BlockingIOError):
+                os.read(self._wake_read, _PIECE)
+            with self._lock:
+                for console in list(self._consoles):
+                    self._serve(console, ready)
+
+    def _watch(self) -> None:
+        """Wait for what concerns each socket now."""
+        wanted: dict[socket.socket, int] = {}
+        for console in self._consoles:
+            wanted[console.guest] = selectors.EVENT_READ | (selectors.EVENT_WRITE if console.keys else 0)
+            for reader in console.readers:
+                events = 0 if console.keys else selectors.EVENT_READ
+                events |= selectors.EVENT_WRITE if reader.unsent else 0
+                if events:
+                    wanted[reader.connection] = events
+        for key in list(self._selector.get_map().values()):
+            if isinstance(key.fileobj, socket.socket) and wanted.get(key.fileobj) != key.events:
+                self._selector.unregister(key.fileobj)
+            elif isinstance(key.fileobj, socket.socket):
+                wanted.pop(key.fileobj)
+        for one, events in wanted.items():
+            self._selector.register(one, events)
+
+    def _serve(self, console: SharedConsole, ready: Mapping[Any, int]) -> None:
+        over = False
+        if ready.get(console.guest, 0) & selectors.EVENT_READ:
+            over = not self._bring(console)
+        for reader in list(console.readers):
+            is_there = True
+            if ready.get(reader.connection, 0) & selectors.EVENT_READ:
+                is_there = self._take_keys(console, reader)
+            if reader.unsent:
+                is_there = _send(reader) and is_there
+            if not is_there:
+                console.readers.remove(reader)
+                self._forget(reader.connection)
+        if console.keys:
+            try:
+                console.keys = console.keys[console.guest.send(console.keys) :]
+            except BlockingIOError:
+                pass
+            except OSError:
+                console.keys = b""
+        if over:
+            self._remove(console)
+
+    def _bring(self, console: SharedConsole) -> bool:
+        """What the domain wrote, to everybody; False where nothing will come any more."""
+        try:
+            data = console.guest.recv(_PIECE)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        if not console.readers:
+            console.unseen += data
+            del console.unseen[:-KEPT]
+        for reader in console.readers:
+            reader.show(data)
+        return bool(data)
+
+    def _take_keys(self, console: SharedConsole, reader: Reader) -> bool:
+        try:
+            data = reader.connection.recv(_KEYS)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        console.keys += data
+        return bool(data)
+
+    def _remove(self, console: SharedConsole) -> None:
+        console.over = True
+        for reader in console.readers:
+            reader.connection.setblocking(True)
+            reader.connection.settimeout(1)
+            with suppress(OSError):
+                reader.connection.sendall(reader.unsent)
+            self._forget(reader.connection)
+        console.readers.clear()
+        self._consoles.remove(console)
+        self._forget(console.guest)
+
+    def _forget(self, one: socket.socket) -> None:
+        with suppress(KeyError):
+            self._selector.unregister(one)
+        one.close()
+
+
+def _send(reader: Reader) -> bool:
+    """What it takes now; False where nobody is there any more."""
+    try:
+        del reader.unsent[: reader.connection.send(reader.unsent)]
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return True

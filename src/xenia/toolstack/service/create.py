@@ -1,0 +1,88 @@
+"""Creating a domain of the daemon's.
+
+All that has a name on the host is opened here, by who asks, with his rights and in his folder: kernel, RAM disk, disks,
+networks.  The daemon gets them open.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from xenia.errors import ConfigError
+from xenia.toolstack.config.device import MOST_DESCRIPTORS, DeviceConfig
+from xenia.toolstack.config.domain import DomainConfig
+from xenia.toolstack.config.machine import MachineConfig
+from xenia.toolstack.config.net import for_guest
+from xenia.toolstack.control.client import Place, ask_daemon, process_of
+from xenia.toolstack.control.control import daemon_path
+from xenia.toolstack.provision.boot import Screen, Words, prepare
+from xenia.toolstack.service import start
+
+_PATIENCE = 120.0  # seconds: its memory is written once
+
+
+def create(domain: DomainConfig, guest: MachineConfig, words: Words, screen: Screen) -> Place:
+    """A domain that does not run yet; where it answers.
+
+    domain   as the daemon is told of it
+    guest    what it boots and has
+    screen   of who will look at its console
+
+    ConfigError where something cannot be had, or there is a domain of that name.
+    """
+    if (process := process_of(domain.name)) is not None:
+        raise ConfigError(f"a domain with name '{domain.name}' already exists (process {process})")
+    boot = prepare(guest, words, screen=screen)
+    if boot.kernel_file is None:
+        raise ConfigError("the kernel is in no file")
+    start.ensure()
+    words.clear()
+    with ExitStack() as stack:
+        files = [_opened(boot.kernel_file, stack)]
+        if boot.ramdisk:
+            files.append(_memory(boot.ramdisk, stack))
+        devices: list[dict[str, Any]] = []
+        for config in _devices(guest):
+            config, found = stack.enter_context(config.within(Path.cwd()).opened())
+            devices.append({
+                "kind": config.kind, "config": config.as_dict(), "names": [name for name, _ in found],
+            })  # fmt: skip
+            files += [descriptor for _, descriptor in found]
+        if len(files) > MOST_DESCRIPTORS:
+            raise ConfigError(f"the domain has more than {MOST_DESCRIPTORS} files in all: plug some in later")
+        build = {
+            "kernel_name": str(boot.kernel_file), "nr_ramdisks": 1 if boot.ramdisk else 0,
+            "command_line": boot.command_line, "devices": devices,
+        }  # fmt: skip
+        made = ask_daemon("create", patience=_PATIENCE, descriptors=files, config=domain.as_dict(), build=build)
+    return Place(daemon_path(), made["name"], 0, made["domid"])
+
+
+def _devices(guest: MachineConfig) -> tuple[DeviceConfig, ...]:
+    return (*guest.disks, *guest.devices, *for_guest(guest.cards or (), guest.name))
+
+
+def _opened(path: Path, stack: ExitStack) -> int:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    stack.callback(os.close, descriptor)
+    return descriptor
+
+
+def _memory(data: bytes, stack: ExitStack) -> int:
+    """An open file that has this in it, and no name."""
+    descriptor = os.memfd_create("xenia-ramdisk")
+    stack.callback(os.close, descriptor)
+    with open(os.dup(descriptor), "wb") as file:
+        file.write(data)
+    return descriptor
+
+
+def of_guest(guest: MachineConfig, **more: Any) -> DomainConfig:
+    """What the daemon is told of it."""
+    return DomainConfig(name=guest.name, memory=guest.memory, clock=guest.clock, **more)

@@ -1,0 +1,213 @@
+"""The daemon: one machine with many domains, which belongs to no command.
+
+Two processes.  This one has the socket at which clients ask, and decides: which domains there are, what becomes of one
+that ends, who reads which console.  It opens nothing for a domain, for whoever asks hands over what it needs, open.
+The other (`machine_process`) is walled in, and has the machine with all domains in it.  Where this one dies, that one
+closes its disks and ends; where that one does, its domains are gone and the next that is created begins a new one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from xenia.errors import ConfigError, HypervisorBug
+from xenia.toolstack.config.domain import DomainConfig
+from xenia.toolstack.control.control import ControlServer, Handler, daemon_path
+from xenia.toolstack.control.remote import words
+from xenia.toolstack.guest.verbs import argument
+from xenia.toolstack.isolation.isolated import Remote
+from xenia.toolstack.releases import Releases
+from xenia.toolstack.service import place
+from xenia.toolstack.service.consoles import Consoles
+from xenia.toolstack.service.member import Member
+
+_log = logging.getLogger(__name__)
+
+_PROGRAM = "xenia.toolstack.service.machine_process"
+_DAEMON = "Domain-0"
+
+Request = Mapping[str, Any]
+
+
+class Daemon:
+    """From `start` until it is told to stop, or closed."""
+
+    def __init__(self, memory: int) -> None:
+        """memory   bytes that its machine has for domains.  ConfigError where the user has one already."""
+        self._lock = threading.RLock()
+        self._held = place.hold()
+        self._memory = memory
+        self._members: dict[int, Member] = {}
+        self._reserved: set[str] = set()
+        self._keys = itertools.count(1)
+        self._machine: Remote | None = None
+        self._since = time.time()
+        self.stopping = threading.Event()
+        if (lost := place.left()) is not None:
+            _log.warning("%s", lost)
+        place.note([])
+        self._consoles = Consoles()
+        try:
+            self._server = ControlServer("daemon", self._verbs(), daemon_path())
+        except BaseException:
+            self._consoles.close()
+            place.forget()
+            os.close(self._held)
+            raise
+
+    def start(self) -> None:
+        """Answer clients."""
+        self._server.start()
+
+    def close(self) -> None:
+        """End all domains, and the machine."""
+        with Releases() as releases:
+            releases.do(self._server.close)
+            for member in self._all():
+                releases.do(member.end)
+            if self._machine is not None:
+                releases.do(self._machine.close)
+            releases.do(self._consoles.close)
+            place.forget()
+            os.close(self._held)
+
+    # --- What it is asked
+
+    def _verbs(self) -> dict[str, Handler]:
+        def of_a_domain(word: str) -> Handler:
+            return lambda request: self._member(request).ask(word, _without_address(request))
+
+        return {
+            **{word: of_a_domain(word) for word in words()},
+            "domains": lambda _: self._rows(),
+            "create": self._create,
+            "begin": lambda request: self._member(request).begin(),
+            "destroy": lambda request: self._member(request).end(),
+            "console": self._console,
+            "window": self._window,
+            "configuration": lambda request: self._member(request).config.as_dict(),
+            "about": lambda _: self._about(),
+            "stop": self._stop,
+        }
+
+    def _rows(self) -> list[dict[str, Any]]:
+        """What `xl list` says of each domain."""
+        machine = self._machine
+        summaries: dict[str, Any] = {}
+        if machine is not None:
+            with suppress(HypervisorBug):
+                summaries = machine.call("summaries")
+        return [
+            {**summaries[str(member.key)], "name": member.name, "pid": os.getpid(), "uuid": member.config.uuid}
+            for member in self._all() if str(member.key) in summaries
+        ]  # fmt: skip
+
+    def _about(self) -> dict[str, Any]:
+        machine = self._running_machine()
+        return {
+            "pid": os.getpid(), "since": self._since, "domains": len(self._members), "memory": self._memory,
+            "free_memory": machine.call("free_memory"), "total_memory": machine.call("total_memory"),
+            "dmesg": machine.call("dmesg"),
+        }  # fmt: skip
+
+    def _create(self, request: Request) -> dict[str, Any]:
+        """A domain that does not run yet, of files that come with the request."""
+        config = DomainConfig.read(argument(request, "config", dict))
+        build = argument(request, "build", dict)
+        files = argument(request, "descriptors", list)
+        with self._lock:
+            if config.name in self._reserved or any(member.name == config.name for member in self._all()):
+                raise ConfigError(f"a domain with name '{config.name}' already exists")
+            self._reserved.add(config.name)
+            machine = self._running_machine()
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                key = next(self._keys)
+                domid = machine.call("build", [theirs.fileno(), *files], key=key, config=config.guest, **build)
+            member = Member(key, domid, config, machine, self._consoles.add(ours), self._forget, self._note)
+            with self._lock:
+                self._members[key] = member
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            self._reserved.discard(config.name)
+        self._note()
+        _log.info("domain %s (%d) is created", config.name, domid)
+        return {"name": config.name, "domid": domid}
+
+    def _console(self, request: Request) -> None:
+        """Attach the socket that comes with the request."""
+        member = self._member(request)
+        descriptors = argument(request, "descriptors", list)
+        if len(descriptors) != 1:
+            raise ConfigError("the request comes with no socket to attach")
+        self._consoles.attach(member.console, socket.socket(fileno=descriptors.pop()))
+
+    def _window(self, request: Request) -> None:
+        member = self._member(request)
+        member.machine.call(
+            "window", key=member.key, rows=argument(request, "rows", int), columns=argument(request, "columns", int)
+        )
+
+    def _stop(self, request: Request) -> list[str]:
+        """End, once this is answered; which domains end with it."""
+        names = [member.name for member in self._all()]
+        if names and not argument(request, "force", bool):
+            raise ConfigError(f"it has domains: {', '.join(names)} (--force destroys them)")
+        self.stopping.set()
+        return names
+
+    # --- Its domains
+
+    def _all(self) -> list[Member]:
+        with self._lock:
+            return list(self._members.values())
+
+    def _member(self, request: Request) -> Member:
+        domid = argument(request, "domain", int)
+        for member in self._all():
+            if member.domid == domid:
+                return member
+        raise ConfigError(f"there is no domain {domid} any more")
+
+    def _running_machine(self) -> Remote:
+        with self._lock:
+            machine = self._machine
+            if machine is not None and machine.process.poll() is not None:
+                _log.error("the machine's process has ended, and its domains with it")
+                machine.close()
+                machine = None
+            if machine is None:
+                machine = Remote(_PROGRAM)
+                try:
+                    machine.call("make", memory=self._memory)
+                except BaseException:
+                    machine.close()
+                    raise
+                self._machine = machine
+            return machine
+
+    def _forget(self, member: Member) -> None:
+        with self._lock:
+            self._members.pop(member.key, None)
+        self._consoles.end(member.console)
+        _log.info("domain %s (%d) is gone", member.name, member.domid)
+        self._note()
+
+    def _note(self) -> None:
+        with self._lock:
+            place.note([{"name": member.name, "domid": member.domid} for member in self._members.values()])
+
+
+def _without_address(request: Request) -> dict[str, Any]:
+    return {name: value for name, value in request.items() if name not in ("domain", "verb")}

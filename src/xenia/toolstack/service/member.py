@@ -1,0 +1,116 @@
+"""A domain of the daemon's, from its creation until it is gone: what becomes of it each time that it ends."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from xenia.errors import ConfigError, HypervisorBug
+from xenia.shutdown import Reason
+from xenia.toolstack.config.domain import Action, DomainConfig
+from xenia.toolstack.guest.reboots import Reboots
+from xenia.toolstack.isolation.isolated import Remote
+from xenia.toolstack.service.consoles import SharedConsole
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class Member:
+    """One.
+
+    key       its number in the machine's process, which it keeps when it reboots
+    domid     the number of its life of now
+    machine   that process
+    console   where its readers are attached
+    gone      called once it is destroyed, and nothing of it is left
+    """
+
+    key: int
+    domid: int
+    config: DomainConfig
+    machine: Remote
+    console: SharedConsole
+    gone: Callable[[Member], None]
+    moved: Callable[[], None]
+
+    def __post_init__(self) -> None:
+        self.name = self.config.name
+        self.over = threading.Event()
+        self._reboots = Reboots()
+        self._ending = threading.Lock()
+
+    def begin(self) -> None:
+        """Let it run."""
+        self.machine.call("begin", key=self.key)
+        self._reboots.started()
+        threading.Thread(target=self._live, name=f"life of {self.name}", daemon=True).start()
+
+    def ask(self, word: str, request: dict[str, Any]) -> Any:
+        """Have its guest do what others may ask of one."""
+        descriptors = request.pop("descriptors", [])
+        return self.machine.call("guest", descriptors, key=self.key, word=word, request=request)
+
+    def end(self) -> None:
+        """Destroy it.  Again does nothing.  ConfigError where a disk did not close cleanly."""
+        with self._ending:
+            if self.over.is_set():
+                return
+            try:
+                self.machine.call("end", key=self.key)
+            except HypervisorBug as bug:
+                _log.error("%s: %s", self.name, bug)  # it went with its machine
+            finally:
+                self.over.set()
+                self.gone(self)
+
+    def _live(self) -> None:
+        try:
+            while self._once():
+                pass
+        except (ConfigError, HypervisorBug) as failure:
+            if not self.over.is_set():
+                _log.error("domain %s: %s", self.name, failure)
+                self._quietly_end()
+
+    def _once(self) -> bool:
+        """Wait for its end, and do what was asked for that; whether it lives again."""
+        ended = self.machine.call("await", key=self.key)
+        if ended is None:
+            return False
+        reason = Reason(ended["reason"])
+        action = self._action(reason)
+        how = ended["detail"] or f"{reason.name.lower()}"
+        _log.info("domain %s (%d) ended: %s; on that, %s", self.name, self.domid, how, action.value)
+        if action is Action.RESTART:
+            if self._reboots.allowed():
+                self.domid = self.machine.call("rebuild", key=self.key)
+                self.machine.call("begin", key=self.key)
+                self._reboots.started()
+                self.moved()
+                return True
+            _log.error("domain %s reboots too fast (%s); it is not started again", self.name, self._reboots.too_fast)
+        if action is not Action.PRESERVE:
+            self._quietly_end()
+        return False
+
+    def _quietly_end(self) -> None:
+        try:
+            self.end()
+        except ConfigError as failure:
+            _log.error("domain %s: %s", self.name, failure)
+
+    def _action(self, reason: Reason) -> Action:
+        match reason:
+            case Reason.REBOOT | Reason.SOFT_RESET:
+                return self.config.on_reboot
+            case Reason.CRASH:
+                return self.config.on_crash
+            case Reason.WATCHDOG:
+                return self.config.on_watchdog
+            case Reason.SUSPEND:
+                return Action.PRESERVE
+        return self.config.on_poweroff
