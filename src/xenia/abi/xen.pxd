@@ -100,6 +100,11 @@ cdef enum:
     SEGBASE_GS_KERNEL = 2
     SEGBASE_GS_USER_SEL = 3
 
+    VGCF_i387_valid = 1 << 0
+    VGCF_in_kernel = 1 << 2
+    VGCF_failsafe_disables_events = 1 << 3
+    VGCF_syscall_disables_events = 1 << 4
+    VGCF_online = 1 << 5
     VGCF_in_syscall = 1 << 8
 
     FLAT_RING3_CS64 = 0xe033
@@ -154,6 +159,42 @@ cdef struct trap_info_t:
     uint16_t cs
     uint32_t _pad
     uint64_t address
+
+cdef struct cpu_user_regs_t:       # 200 bytes
+    uint64_t r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi
+    uint32_t error_code, entry_vector
+    uint64_t rip
+    uint16_t cs
+    uint16_t _pad0
+    uint8_t saved_upcall_mask
+    uint8_t _pad1[3]
+    uint64_t rflags
+    uint64_t rsp
+    uint16_t ss
+    uint16_t _pad2[3]
+    uint16_t es
+    uint16_t _pad3[3]
+    uint16_t ds
+    uint16_t _pad4[3]
+    uint16_t fs
+    uint16_t _pad5[3]
+    uint16_t gs
+    uint16_t _pad6[3]
+
+cdef struct vcpu_guest_context_t:  # 5168 bytes
+    uint8_t fpu_ctxt[512]          # as fxsave stores it
+    uint64_t flags                 # VGCF_*
+    cpu_user_regs_t user_regs
+    trap_info_t trap_ctxt[256]
+    uint64_t ldt_base, ldt_ents
+    uint64_t gdt_frames[16]
+    uint64_t gdt_ents
+    uint64_t kernel_ss, kernel_sp
+    uint64_t ctrlreg[8]            # 3 the kernel's page tables, 1 user mode's
+    uint64_t debugreg[8]
+    uint64_t event_callback_eip, failsafe_callback_eip, syscall_callback_eip
+    uint64_t vm_assist
+    uint64_t fs_base, gs_base_kernel, gs_base_user
 
 cdef struct mmu_update_t:
     uint64_t ptr

@@ -110,6 +110,11 @@ SEGBASE_FS: Final = 0
 SEGBASE_GS_USER: Final = 1
 SEGBASE_GS_KERNEL: Final = 2
 SEGBASE_GS_USER_SEL: Final = 3
+VGCF_i387_valid: Final = 1 << 0
+VGCF_in_kernel: Final = 1 << 2
+VGCF_failsafe_disables_events: Final = 1 << 3
+VGCF_syscall_disables_events: Final = 1 << 4
+VGCF_online: Final = 1 << 5
 VGCF_in_syscall: Final = 1 << 8
 FLAT_RING3_CS64: Final = 0xE033
 FLAT_RING3_CS32: Final = 0xE023
@@ -137,6 +142,13 @@ PERDOMAIN_VIRT_START: Final = 0xFFFF820000000000
 INVALID_M2P_ENTRY: Final = (1 << 64) - 1
 
 TRAP_INFO: Final = Struct("<BBHIQ")  # vector, flags, cs, _pad, address
+# r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi, error_code, entry_vector, rip, cs, _pad0,
+# saved_upcall_mask, _pad1, rflags, rsp, ss, _pad2, es, _pad3, ds, _pad4, fs, _pad5, gs, _pad6
+CPU_USER_REGS: Final = Struct("<QQQQQQQQQQQQQQQIIQHHB3sQQH3HH3HH3HH3HH3H")
+# fpu_ctxt, flags, user_regs, trap_ctxt, ldt_base, ldt_ents, gdt_frames, gdt_ents, kernel_ss, kernel_sp, ctrlreg,
+# debugreg, event_callback_eip, failsafe_callback_eip, syscall_callback_eip, vm_assist, fs_base, gs_base_kernel,
+# gs_base_user
+VCPU_GUEST_CONTEXT: Final = Struct("<512sQQQQQQQQQQQQQQQQIIQHHB3sQQH3HH3HH3HH3HH3H4096sQQ16QQQQ8Q8QQQQQQQQ")
 MMU_UPDATE: Final = Struct("<QQ")  # ptr, val
 MMUEXT_OP: Final = Struct("<IIQQ")  # cmd, _pad, arg1, arg2
 MULTICALL_ENTRY: Final = Struct("<QQ6Q")  # op, result, args

@@ -54,6 +54,8 @@ def run(options: argparse.Namespace, command: list[str], voice: Voice) -> int:
 def configuration(options: argparse.Namespace, command: list[str]) -> MachineConfig:
     """The configuration that the options ask for.  ConfigError where they contradict each other."""
     given = {name: value for name in _OPTIONS if (value := getattr(options, name)) is not None}
+    if options.vcpus is not None:
+        given["vcpus"], given["max_vcpus"] = options.vcpus
     disks = tuple(map(parse_disk, options.disk))
     if options.root is not None:
         root = parse_disk(options.root)

@@ -7,6 +7,7 @@ from typing import Any
 
 from xenia.cli.arguments import checked, number, seconds
 from xenia.toolstack.config.machine import CLOCKS, FLAVOURS, ON_REBOOT, parse_size
+from xenia.toolstack.config.vcpus import parse_vcpus
 
 RUN_USAGE = "xenia run [option ...] [-- command [argument ...]]"
 RUN_HELP = "boot a Linux kernel as a paravirtualised guest"
@@ -78,6 +79,10 @@ def _add_machine(machine: argparse._ArgumentGroup) -> None:
     machine.add_argument(
         "--machine-memory", metavar="SIZE", type=size, default=None,
         help="the whole machine's memory, Xen's own included (default: what the guest needs)",
+    )  # fmt: skip
+    machine.add_argument(
+        "--vcpus", metavar="N[,maxvcpus=M]", type=checked(parse_vcpus), default=None,
+        help="how many processors the guest has, 1 to 16, and how many it can be given later (default: 1)",
     )  # fmt: skip
     machine.add_argument(
         "--disk", metavar="STACK[,WORD...]", action="append", default=[],

@@ -23,7 +23,9 @@ cdef list crash_report(Domain *domain):
     lines = [f"Domain {domain.domid} crashed: {domain.life.crash_reason.decode('utf-8', 'replace')}"]
     for i in range(domain.nr_vcpus):
         if domain.nr_vcpus > 1:
-            lines.append(f"vcpu {i}:")
+            lines.append(f"vcpu {i}:" if domain.vcpus[<int>i].initialised else f"vcpu {i} was never brought up")
+            if not domain.vcpus[<int>i].initialised:
+                continue
         lines += vcpu_report(domain.vcpus[<int>i])
     return lines
 

@@ -1,9 +1,9 @@
 # A domain and its vcpus as plain data, noun by noun.  The rules that act on them live in domain/ and hypercalls/.
 #
 # Each noun says by what it is guarded, and whether it belongs to what a saved domain consists of or is made anew.
-# `turn` is Domain.turn, by which the vcpus of a domain exclude one another in Xenia (turn.pxd); while none runs, whoever
-# has stopped them has it.  The order of the locks is that of machine/lock.pxd: a domain's turn, the machine's directory,
-# a domain's memory, the machine's frames.
+# `turn` is Domain.turn, by which the vcpus of a domain exclude one another in Xenia (turn.pxd); while none runs,
+# whoever has stopped them has it.  The order of the locks is that of machine/lock.pxd: a domain's turn, the machine's
+# directory, a domain's memory, the machine's frames.
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from xenia.abi.memory cimport e820_entry_t
 from xenia.abi.xen cimport XEN_LEGACY_MAX_VCPUS, shared_info_t, vcpu_info_t
@@ -107,7 +107,8 @@ cdef enum:                  # DomainLife.shutdown: SHUTDOWN_* of public/sched.h;
 cdef struct DomainLife:
     uint8_t is_dying
     volatile int32_t shutdown       # SHUTDOWN_*
-    volatile int32_t shutdown_code  # first reason given (SCHEDOP_shutdown_code or a shutdown); SHUTDOWN_NONE none.  It sticks.
+    # the first reason given (SCHEDOP_shutdown_code or a shutdown); SHUTDOWN_NONE none.  It sticks.
+    volatile int32_t shutdown_code
     volatile uint8_t has_reason
     char crash_reason[256]
     uint8_t halted          # it shut down without a word: its last vcpu went down, or sleeps for good
@@ -167,7 +168,8 @@ cdef struct GuestAbi:
     # go where such a frame says.  0, IRET_CRASHED, or the vector of what the guest did wrong, with `error`
     int (*iret)(Vcpu *vcpu, uint32_t *error) noexcept nogil
 
-#   lock    what its nouns say; the rest does not change after it was made, but for vm_assist (the turn), users (atomic).
+#   lock    what its nouns say; the rest does not change after it was made, but for vm_assist (the turn) and users
+#           (atomic).
 #   saved   handle, is_linux, vm_assist, what is in shared_info; it gets another domid, and is in another directory.
 cdef struct Domain:
     const GuestAbi *abi

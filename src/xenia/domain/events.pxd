@@ -6,8 +6,8 @@ from xenia.domain.event_state cimport EventChannel, Listener
 cdef void event_set_pending(Domain *domain, uint32_t port) noexcept nogil         # by who has the turn
 # from any thread: mailbox, then kick and wake
 cdef void event_post(Domain *domain, uint32_t port) noexcept nogil
-# Who runs a vcpu calls it, with the turn, before it enters the guest, and between marking the vcpu blocked and waiting to
-# be woken: that order, with event_post's, is what loses no wake-up.
+# Who runs a vcpu calls it, with the turn, before it enters the guest, and between marking the vcpu blocked and waiting
+# to be woken: that order, with event_post's, is what loses no wake-up.
 cdef void events_apply_mailbox(Domain *domain) noexcept nogil
 cdef void virq_send(Vcpu *vcpu, int virq) noexcept nogil                          # by who has the turn
 cdef int64_t event_send(Domain *domain, uint32_t port) noexcept nogil             # EVTCHNOP_send

@@ -4,16 +4,17 @@ What the guest sees of an event has two ABIs: bits in shared_info (domain/two_le
 (domain/fifo) once it has set them up.  On Xenia's side those words are changed by who has the domain's turn, and by
 nobody else; the guest's vcpus change them at the same time, so it is done by atomic operations.  Any other thread that
 has something to tell (a backend, another domain) sets the port's bit in the domain's mailbox and sees to it that a
-thread of the domain's looks: a vcpu that runs is kicked out of the engine, one that is blocked is woken.  Poster and sleeper each write their own word first and read the
-other's afterwards, both in sequentially consistent order, so one of them sees the other: the poster writes mailbox then
-reads `blocked`, the sleeper writes `blocked` then reads mailbox.
+thread of the domain's looks: a vcpu that runs is kicked out of the engine, one that is blocked is woken.  Poster and
+sleeper each write their own word first and read the other's afterwards, both in sequentially consistent order, so one
+of them sees the other: the poster writes mailbox then reads `blocked`, the sleeper writes `blocked` then reads mailbox.
 
 The mailbox has three levels: a word in each bucket of 64 ports, a bit for each bucket, a flag for all.  It is written
 in that order and taken in the other, so that nothing is left in a word that no flag tells of.
 
 A channel with two ends is changed by either of two threads: bound, closed, and sent through, all under the Directory's
 lock, so that nobody sends to a domain, or to a backend's eventfd, that is gone.  A backend that can answer at once has
-a listener instead, which is called without any lock and without the turn; who takes it away waits until nobody is inside.
+a listener instead, which is called without any lock and without the turn; who takes it away waits until nobody is
+inside.
 """
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from posix.unistd cimport write

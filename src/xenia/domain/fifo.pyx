@@ -162,8 +162,8 @@ cdef void enqueue(Domain *domain, EventChannel *channel, uint32_t port) noexcept
     tail[0] = port
 
 
-# False: `tail` is on no queue any more.  A guest takes it off at the same time, which BUSY asks it to wait with; one that
-# changes its word again and again loses the event.
+# False: `tail` is on no queue any more.  A guest takes it off at the same time, which BUSY asks it to wait with; one
+# that changes its word again and again loses the event.
 cdef bint append(Domain *domain, uint32_t tail, uint32_t port) noexcept nogil:
     cdef uint32_t *word
     cdef uint32_t before

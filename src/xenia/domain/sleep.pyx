@@ -1,5 +1,5 @@
-"""A domain that sleeps for good: its vcpus block or are down, and every channel that could bring it an event from outside is
-masked.
+"""A domain that sleeps for good: its vcpus block or are down, and every channel that could bring it an event from
+outside is masked.
 
 Without a timer there is no more to say.  With one, Linux is known to sleep so: when it is told to suspend to memory
 (`echo mem >/sys/power/state`), it turns its interrupts off and idles until a device that is marked for it wakes it, and

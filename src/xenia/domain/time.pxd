@@ -12,6 +12,8 @@ cdef void clock_start_with(Domain *domain, bint warped, host_clock_fn host_clock
 cdef uint64_t system_time(Domain *domain) noexcept nogil       # from any thread
 # write vcpu_time_info (and the secondary copy) with pvclock's version protocol
 cdef void time_update(Vcpu *vcpu) noexcept nogil
+# the copy by another vcpu's page tables: `root`
+cdef void time_update_by(Vcpu *vcpu, uint64_t root) noexcept nogil
 cdef void wallclock_update(Domain *domain) noexcept nogil      # write shared_info's wallclock
 # Singleshot, periodic, poll timeout and watchdog whose time has come, and calibration about once a second.
 cdef void timers_fire(Vcpu *vcpu, uint64_t now) noexcept nogil
@@ -22,4 +24,5 @@ cdef void timer_set_singleshot(Vcpu *vcpu, uint64_t when, uint64_t now) noexcept
 cdef void timer_set_periodic(Vcpu *vcpu, uint64_t period, uint64_t now) noexcept nogil    # 0 stops
 cdef int64_t watchdog_set(Domain *domain, uint32_t number, uint32_t seconds) noexcept nogil   # SCHEDOP_watchdog
 cdef void runstate_change(Vcpu *vcpu, int state, uint64_t now) noexcept nogil
-cdef void runstate_publish(Vcpu *vcpu) noexcept nogil          # copy to the registered area
+# copy to the registered area, by the page tables `root`
+cdef void runstate_publish(Vcpu *vcpu, uint64_t root) noexcept nogil

@@ -172,6 +172,10 @@ cdef void write_time(Clock *clock, vcpu_time_info_t *info, uint32_t version) noe
 
 
 cdef void time_update(Vcpu *vcpu) noexcept nogil:
+    time_update_by(vcpu, vcpu.mmu.root_kernel)
+
+
+cdef void time_update_by(Vcpu *vcpu, uint64_t root) noexcept nogil:
     cdef Clock *clock = &vcpu.domain.clock
     cdef vcpu_time_info_t *info = &vcpu.info.time
     cdef vcpu_time_info_t copy
@@ -179,12 +183,11 @@ cdef void time_update(Vcpu *vcpu) noexcept nogil:
     write_time(clock, info, version - 1)
     fence()
     info.version = version
-    if vcpu.timers.time_info_va:
+    if vcpu.timers.time_info_va and root:        # a vcpu without page tables is not up yet
         copy = info[0]
         copy.version = version - 1
-        if copy_to_guest(&vcpu.domain.memory, vcpu.mmu.root_kernel, vcpu.timers.time_info_va, &copy, sizeof(copy)) == 0:
-            copy_to_guest(&vcpu.domain.memory, vcpu.mmu.root_kernel, vcpu.timers.time_info_va, &version,
-                          sizeof(version))
+        if copy_to_guest(&vcpu.domain.memory, root, vcpu.timers.time_info_va, &copy, sizeof(copy)) == 0:
+            copy_to_guest(&vcpu.domain.memory, root, vcpu.timers.time_info_va, &version, sizeof(version))
 
 
 cdef void time_update_all(Domain *domain) noexcept nogil:
@@ -315,10 +318,10 @@ cdef void runstate_change(Vcpu *vcpu, int state, uint64_t now) noexcept nogil:
     vcpu.runstate.state = state
     # Only a guest that runs can look.
     if vcpu.runstate.va and state == RUNSTATE_running:
-        runstate_publish(vcpu)
+        runstate_publish(vcpu, vcpu.mmu.root_kernel)
 
 
-cdef void runstate_publish(Vcpu *vcpu) noexcept nogil:
+cdef void runstate_publish(Vcpu *vcpu, uint64_t root) noexcept nogil:
     cdef vcpu_runstate_info_t info
     cdef Domain *domain = vcpu.domain
     cdef uint64_t entry_va = vcpu.runstate.va + 8        # state_entry_time
@@ -330,10 +333,10 @@ cdef void runstate_publish(Vcpu *vcpu) noexcept nogil:
         info.time[i] = vcpu.runstate.time[i]
     if domain.vm_assist & (<uint64_t>1 << VMASST_TYPE_runstate_update_flag):
         info.state_entry_time |= XEN_RUNSTATE_UPDATE
-        if copy_to_guest(&domain.memory, vcpu.mmu.root_kernel, entry_va, &info.state_entry_time, 8):
+        if copy_to_guest(&domain.memory, root, entry_va, &info.state_entry_time, 8):
             return
-        copy_to_guest(&domain.memory, vcpu.mmu.root_kernel, vcpu.runstate.va, &info, sizeof(info))
+        copy_to_guest(&domain.memory, root, vcpu.runstate.va, &info, sizeof(info))
         info.state_entry_time &= ~XEN_RUNSTATE_UPDATE
-        copy_to_guest(&domain.memory, vcpu.mmu.root_kernel, entry_va, &info.state_entry_time, 8)
+        copy_to_guest(&domain.memory, root, entry_va, &info.state_entry_time, 8)
     else:
-        copy_to_guest(&domain.memory, vcpu.mmu.root_kernel, vcpu.runstate.va, &info, sizeof(info))
+        copy_to_guest(&domain.memory, root, vcpu.runstate.va, &info, sizeof(info))

@@ -1,13 +1,13 @@
 # Domain.turn: the lock by which the vcpus of a domain exclude one another in Xenia.
 #
 # Guest code of several vcpus runs at once, on a host thread each.  What an exit, a hypercall or the run loop changes of
-# the domain belongs to whoever has the domain's turn: event channels, grants, timers, states of vcpus, page tables (those
-# with memory.lock as well, because backends and other domains come to them too).  A few exits work without it, because they
-# touch only what is the vcpu's own, and the guest's memory: bounces, iret, the hypercalls that RowLock.VCPU names,
-# instructions that are emulated.
+# the domain belongs to whoever has the domain's turn: event channels, grants, timers, states of vcpus, page tables
+# (those with memory.lock as well, because backends and other domains come to them too).  A few exits work without it,
+# because they touch only what is the vcpu's own, and the guest's memory: bounces, iret, the hypercalls that
+# RowLock.VCPU names, instructions that are emulated.
 #
-# It is passed on wherever a vcpu waits: for events, and while a listener answers what it sent (events.pyx), which may take
-# long.  Who has it takes further locks, in the order of machine/lock.pxd; who has one of those does not take it.
+# It is passed on wherever a vcpu waits: for events, and while a listener answers what it sent (events.pyx), which may
+# take long.  Who has it takes further locks, in the order of machine/lock.pxd; who has one of those does not take it.
 #
 # `holder` says who has it, so that what concerns another vcpu wakes or kicks that one (upcall.pxd).
 from xenia.cpu.processor cimport processor_enter, processor_leave

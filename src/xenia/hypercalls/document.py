@@ -10,8 +10,8 @@ HEAD = """\
 
 Generated from the hypercall table by `python -m xenia.hypercalls.document`; do not edit.
 
-Answers follow Xen 4.17 as an ordinary, unprivileged 64-bit PV domain sees it. *supported* is everything a domain with
-one vcpu may use; *partial* says what is missing; *refused* says what Xen answers such a domain. Numbers that are not
+Answers follow Xen 4.17 as an ordinary, unprivileged 64-bit PV domain sees it. *supported* is everything such a domain
+may use; *partial* says what is missing; *refused* says what Xen answers such a domain. Numbers that are not
 listed are `-ENOSYS`. *Lock* is what is held while one is carried out: `vcpu` nothing, because it touches only what is
 the vcpu's own, and the guest's memory; `turn` the domain's turn, which excludes its other vcpus; `mmu` also the lock of
 the domain's frames and page tables. *Guests* are those whose ABI has it: `pv64`, 64-bit PV.

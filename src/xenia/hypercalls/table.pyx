@@ -1,6 +1,6 @@
 """The hypercall table: dispatch, multicall, and what docs/hypercalls.md is generated from.
 
-A row is Supported (all of it that a PV domain with one vcpu may use), Partial (the note says what is missing) or
+A row is Supported (all of it that a PV domain may use), Partial (the note says what is missing) or
 Refused (the note says what Xen answers an ordinary domain).  A number without a row is -XEN_ENOSYS.
 
 A continuation is Xen's: the handler leaves its arguments at what remains to be done, they go back into the registers,
@@ -265,8 +265,8 @@ cdef fill():
     row(HYPERVISOR_update_va_mapping_otherdomain, "update_va_mapping_otherdomain", do_update_va_mapping_otherdomain,
         "va, val, flags, domid", mmu, pv, partial, "the domain's own frames only")
     row(HYPERVISOR_iret, "iret", do_iret, "", own, pv, full, "arguments on the kernel stack: struct iret_context")
-    row(HYPERVISOR_vcpu_op, "vcpu_op", do_vcpu_op, "cmd, vcpuid, extra_args", mmu, pv, partial,
-        "one vcpu: others are ENOENT")
+    row(HYPERVISOR_vcpu_op, "vcpu_op", do_vcpu_op, "cmd, vcpuid, extra_args", mmu, pv, full,
+        "get_physid is refused (EINVAL)")
     row(HYPERVISOR_set_segment_base, "set_segment_base", do_set_segment_base, "which, base", own, pv, full)
     row(HYPERVISOR_mmuext_op, "mmuext_op", do_mmuext_op, "op, count, done, foreigndom", mmu, pv, partial,
         "the domain's own frames only")

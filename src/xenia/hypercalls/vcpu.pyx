@@ -1,4 +1,6 @@
-"""vcpu_op (public/vcpu.h): on any vcpu of the domain; only its one-shot timer is a vcpu's own affair."""
+"""vcpu_op (public/vcpu.h): on any vcpu of the domain.  Its one-shot timer is a vcpu's own affair, and one that is up
+places its vcpu_info itself.
+"""
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 from xenia.abi.errno cimport XEN_EEXIST, XEN_EFAULT, XEN_EINVAL, XEN_ENOENT, XEN_ENOSYS
@@ -21,15 +23,19 @@ from xenia.abi.vcpu cimport (
     vcpu_runstate_info_t,
     vcpu_set_singleshot_timer_t,
 )
-from xenia.abi.xen cimport HYPERVISOR_VIRT_END, HYPERVISOR_VIRT_START
+from xenia.abi.xen cimport HYPERVISOR_VIRT_END, HYPERVISOR_VIRT_START, vcpu_guest_context_t, vcpu_info_t
 from xenia.domain.domain cimport SHUTDOWN_NONE, SHUTDOWN_poweroff, Domain, Vcpu, domain_vcpu
 from xenia.domain.lifecycle cimport domain_shutdown
-from xenia.domain.time cimport runstate_publish, system_time, time_update, timer_set_periodic, timer_set_singleshot
+from xenia.domain.pv.guest_context cimport guest_context_take
+from xenia.domain.time cimport (
+    runstate_publish, system_time, time_update_by, timer_set_periodic, timer_set_singleshot,
+)
+from xenia.domain.upcall cimport vcpu_nudge, vcpu_rouse, vcpu_unblock, vcpu_wake
 from xenia.domain.vcpu_info cimport vcpu_info_register
 from xenia.hypercalls.guest cimport from_guest, to_guest
+from xenia.machine.atomic cimport flag_store
 
 cdef enum:
-    GUEST_CONTEXT_SIZE = 5168       # struct vcpu_guest_context
     MIN_PERIOD_NS = 1_000_000
     MAX_DELTA_SHIFT = 62            # longer periods than 2^62 ns are refused
 
@@ -41,11 +47,20 @@ cdef bint in_hypervisor(uint64_t va) noexcept nogil:
 # `vcpu` is who calls, and whose memory the argument is in; `target` is whom it is about.
 
 
-cdef int64_t initialise(Vcpu *vcpu, uint64_t va) noexcept nogil:
-    cdef unsigned char context[GUEST_CONTEXT_SIZE]
-    if from_guest(vcpu, context, va, sizeof(context)):
+cdef int64_t initialise(Vcpu *vcpu, Vcpu *target, uint64_t va) noexcept nogil:
+    cdef vcpu_guest_context_t given
+    if from_guest(vcpu, &given, va, sizeof(given)):
         return -XEN_EFAULT
-    return -XEN_EEXIST              # all have been since the domain was built
+    return -XEN_EEXIST if target.initialised else guest_context_take(target, &given)
+
+
+cdef int64_t up(Vcpu *target) noexcept nogil:
+    if not target.initialised:
+        return -XEN_EINVAL
+    if not target.is_up:
+        flag_store(&target.is_up, 1)
+        vcpu_wake(target)
+    return 0
 
 
 cdef int64_t get_runstate_info(Vcpu *vcpu, Vcpu *target, uint64_t va) noexcept nogil:
@@ -68,7 +83,7 @@ cdef int64_t register_runstate_memory_area(Vcpu *vcpu, Vcpu *target, uint64_t va
         return -XEN_EFAULT
     target.runstate.va = area
     if area:
-        runstate_publish(target)
+        runstate_publish(target, vcpu.mmu.root_kernel)
     return 0
 
 
@@ -77,7 +92,7 @@ cdef int64_t register_vcpu_time_memory_area(Vcpu *vcpu, Vcpu *target, uint64_t v
     if from_guest(vcpu, &area, va, sizeof(area)) or in_hypervisor(area):
         return -XEN_EFAULT
     target.timers.time_info_va = area
-    time_update(target)
+    time_update_by(target, vcpu.mmu.root_kernel)
     return 0
 
 
@@ -88,6 +103,8 @@ cdef int64_t set_periodic_timer(Vcpu *vcpu, Vcpu *target, uint64_t va) noexcept 
     if period < MIN_PERIOD_NS or period >> MAX_DELTA_SHIFT:
         return -XEN_EINVAL
     timer_set_periodic(target, period, system_time(target.domain))
+    if target != vcpu:
+        vcpu_rouse(target)
     return 0
 
 
@@ -104,16 +121,20 @@ cdef int64_t register_vcpu_info(Vcpu *vcpu, Vcpu *target, uint64_t va) noexcept 
     cdef vcpu_register_vcpu_info_t op
     if from_guest(vcpu, &op, va, sizeof(op)):
         return -XEN_EFAULT
+    if target != vcpu and target.is_up and op.offset <= 4096 - sizeof(vcpu_info_t) and op.offset & 7 == 0:
+        return -XEN_EINVAL
     return vcpu_info_register(target, op.mfn, op.offset)
 
 
 # The last one that is up takes the domain with it.
-cdef int64_t down(Vcpu *target) noexcept nogil:
+cdef int64_t down(Vcpu *vcpu, Vcpu *target) noexcept nogil:
     cdef Domain *domain = target.domain
     cdef uint32_t id
     for id in range(domain.nr_vcpus):
         if id != target.id and domain.vcpus[id].is_up:
-            target.is_up = 0
+            flag_store(&target.is_up, 0)
+            if target != vcpu:
+                vcpu_nudge(target)
             return 0
     domain.life.halted = domain.life.shutdown_code == SHUTDOWN_NONE
     domain_shutdown(domain, SHUTDOWN_poweroff)
@@ -134,12 +155,11 @@ cdef int64_t do_vcpu_op(Vcpu *vcpu, uint64_t *args) noexcept nogil:
         vcpu.timers.singleshot_expires = 0
         return 0
     if cmd == VCPUOP_initialise:
-        return initialise(vcpu, va)
+        return initialise(vcpu, target, va)
     if cmd == VCPUOP_up:
-        target.is_up = 1
-        return 0
+        return up(target)
     if cmd == VCPUOP_down:
-        return down(target)
+        return down(vcpu, target)
     if cmd == VCPUOP_is_up:
         return target.is_up
     if cmd == VCPUOP_get_runstate_info:
@@ -158,6 +178,9 @@ cdef int64_t do_vcpu_op(Vcpu *vcpu, uint64_t *args) noexcept nogil:
     if cmd == VCPUOP_send_nmi:
         if va:
             return -XEN_EINVAL
-        target.traps.nmi_pending = 1
+        flag_store(&target.traps.nmi_pending, 1)
+        if target != vcpu:
+            vcpu_unblock(target)
+            vcpu_rouse(target)
         return 0
     return -XEN_EINVAL if cmd == VCPUOP_get_physid else -XEN_ENOSYS

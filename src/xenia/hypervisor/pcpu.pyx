@@ -31,7 +31,9 @@ from xenia.domain.events cimport events_apply_mailbox
 from xenia.domain.lifecycle cimport domain_shutdown
 from xenia.domain.pv.traps cimport deliver_pending
 from xenia.domain.sleep cimport domain_idle, sleeps_for_good
-from xenia.domain.time cimport clock_warp_to, domain_timers_next, runstate_change, system_time, time_update, timers_fire, timers_next
+from xenia.domain.time cimport (
+    clock_warp_to, domain_timers_next, runstate_change, system_time, time_update, timers_fire, timers_next,
+)
 from xenia.domain.turn cimport turn_drop, turn_hold
 from xenia.domain.upcall cimport events_pending, vcpu_nudge, vcpu_unblock, vcpu_wake
 from xenia.domain.written cimport written_apply

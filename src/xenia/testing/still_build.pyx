@@ -50,7 +50,7 @@ cdef int still_build(Domain *domain, RecordingState *recorder, const uint64_t *f
     build_tables(domain.machine, frames)
     if vcpu_begin_on(vcpu, frames[NR_PAGES + 3]) or domain_hold_rings(domain):
         raise AssertionError("the page tables do not validate")
-    vcpu.is_up = 1
+    vcpu.initialised = vcpu.is_up = 1
     vcpu.context.kernel = 1
     recorder.host_ns = 1_000_000_000
     start_clock(domain, recorder, warped, 1_700_000_000_123_456_789)
@@ -65,6 +65,7 @@ cdef int still_begin_vcpu(Vcpu *vcpu) noexcept:
     cdef uint64_t root = vcpu.domain.vcpus[0].mmu.root_kernel
     cdef int rc = get_page_and_type(&vcpu.domain.memory, root, FRAME_L4)
     if rc == 0:
+        vcpu.initialised = 1
         vcpu.mmu.root_kernel = vcpu.mmu.root_loaded = root
         vcpu.processor.ops.load_root(vcpu.processor, root, False)
     return rc

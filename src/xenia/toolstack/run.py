@@ -23,7 +23,7 @@ from xenia.toolstack.guest.build import Build, Rebuild
 from xenia.toolstack.guest.guest import Guest
 from xenia.toolstack.guest.reboots import Reboots
 from xenia.toolstack.guest.verbs import Destroy, Start, Wait
-from xenia.toolstack.isolation.jailed import Janitor, wall_in
+from xenia.toolstack.isolation.jailed import NR_PROCESSORS, Janitor, wall_in
 from xenia.toolstack.machine.limits import cgroup_limit, check_limits
 from xenia.toolstack.machine.machine import store_place
 from xenia.toolstack.networks.cards import Cards
@@ -120,7 +120,8 @@ def run(config: MachineConfig, words: RunWords, *, verbose: bool = False, violat
         control = _control(guest, stack)
         store = _store(config, stack)
         sockets = control.path.parent if control is not None else None
-        walls = (lambda: wall_in(violation_status, sockets)) if config.jail else _stay
+        nr_processors = NR_PROCESSORS * (config.max_vcpus or config.vcpus)
+        walls = (lambda: wall_in(violation_status, sockets, nr_processors)) if config.jail else _stay
         guest.do(Build(boot, line.receive, store, walls, networks.finish))
         rebuild, reboots = None, Reboots()
         if config.on_reboot == "restart" or (config.on_reboot is None and terminal.is_tty and not config.command):

@@ -10,6 +10,7 @@ from xenia.abi.errno cimport XEN_EINVAL, XEN_ENODEV, XEN_EPERM
 from xenia.abi.xen cimport HYPERVISOR_VIRT_END
 from xenia.cpu.context cimport CR0_TS
 from xenia.domain.domain cimport Vcpu
+from xenia.domain.turn cimport turn_pass, turn_take
 from xenia.machine.lock cimport lock, unlock
 from xenia.mm.pv.update cimport new_base_pointer
 
@@ -65,9 +66,11 @@ cdef bint control_write(Vcpu *vcpu, int n, uint64_t value) noexcept nogil:
         vcpu.control.cr2 = value
         vcpu.info.arch.cr2 = value
     elif n == 3:
+        turn_take(vcpu)
         lock(&vcpu.domain.memory.lock)
         refused = new_base_pointer(&vcpu.domain.mmu, &vcpu.mmu, value >> 12)
         unlock(&vcpu.domain.memory.lock)
+        turn_pass(vcpu)
         return refused == 0
     elif n == 4:
         vcpu.control.cr4 = value & CR4_GUEST

@@ -13,5 +13,7 @@ cdef inline bint is_canonical(uint64_t va) noexcept nogil:
 cdef int iret_fault(Vcpu *vcpu, uint32_t *error) noexcept nogil
 # Whether a data segment register may take the selector in ring 3; the descriptor as loaded (zeroes where null).
 cdef bint data_segment(Vcpu *vcpu, uint16_t selector, SegmentDescriptor *descriptor) noexcept nogil
+# The same, by who has the turn and memory.lock.
+cdef bint data_segment_held(Vcpu *vcpu, uint16_t selector, SegmentDescriptor *descriptor) noexcept nogil
 # 64, 32 or 16: what the context's CS makes of the code at rip.
 cdef int code_mode(Vcpu *vcpu) noexcept nogil

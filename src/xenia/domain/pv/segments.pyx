@@ -12,7 +12,12 @@ from xenia.abi.xen cimport FLAT_RING3_CS64, FLAT_RING3_SS
 from xenia.cpu.context cimport SegmentDescriptor
 from xenia.cpu.processor cimport TRAP_GP, TRAP_NP, TRAP_SS
 from xenia.domain.domain cimport Vcpu
+from xenia.domain.turn cimport turn_pass, turn_take
+from xenia.machine.lock cimport lock, unlock
 from xenia.mm.pv.descriptors cimport find_descriptor
+
+cdef enum:
+    SELECTOR_TI = 4
 
 cdef enum:                  # SegmentDescriptor.attributes
     TYPE_WRITABLE = 1 << 9      # of data
@@ -27,7 +32,20 @@ cdef enum:                  # SegmentDescriptor.attributes
     STACK = DESCRIPTOR_S | TYPE_WRITABLE
 
 
-cdef inline bint find(Vcpu *vcpu, uint16_t selector, SegmentDescriptor *descriptor) noexcept nogil:
+cdef bint find(Vcpu *vcpu, uint16_t selector, SegmentDescriptor *descriptor) noexcept nogil:
+    # The GDT's pages are the vcpu's own to look at.  Those of the LDT are mapped on first use.
+    cdef bint found
+    if not selector & SELECTOR_TI:
+        return find_held(vcpu, selector, descriptor)
+    turn_take(vcpu)
+    lock(&vcpu.domain.memory.lock)
+    found = find_held(vcpu, selector, descriptor)
+    unlock(&vcpu.domain.memory.lock)
+    turn_pass(vcpu)
+    return found
+
+
+cdef inline bint find_held(Vcpu *vcpu, uint16_t selector, SegmentDescriptor *descriptor) noexcept nogil:
     return find_descriptor(&vcpu.domain.mmu, &vcpu.mmu, selector, descriptor) == 0
 
 
@@ -64,11 +82,22 @@ cdef int iret_fault(Vcpu *vcpu, uint32_t *error) noexcept nogil:
 
 
 cdef bint data_segment(Vcpu *vcpu, uint16_t selector, SegmentDescriptor *descriptor) noexcept nogil:
-    cdef uint32_t need = DESCRIPTOR_P | DESCRIPTOR_S
     if selector & 0xfffc == 0:
         memset(descriptor, 0, sizeof(SegmentDescriptor))
         return True
-    if not find(vcpu, selector, descriptor) or descriptor.attributes & need != need:
+    return find(vcpu, selector, descriptor) and is_data(descriptor)
+
+
+cdef bint data_segment_held(Vcpu *vcpu, uint16_t selector, SegmentDescriptor *descriptor) noexcept nogil:
+    if selector & 0xfffc == 0:
+        memset(descriptor, 0, sizeof(SegmentDescriptor))
+        return True
+    return find_held(vcpu, selector, descriptor) and is_data(descriptor)
+
+
+cdef bint is_data(SegmentDescriptor *descriptor) noexcept nogil:
+    cdef uint32_t need = DESCRIPTOR_P | DESCRIPTOR_S
+    if descriptor.attributes & need != need:
         return False
     if descriptor.attributes & TYPE_CODE:
         if not descriptor.attributes & TYPE_READABLE:

@@ -30,7 +30,9 @@ from xenia.domain.pv.instruction cimport EMULATE_DONE, EMULATE_FAULT, EMULATE_UN
 from xenia.domain.pv.mode cimport virtual_ring
 from xenia.domain.pv.segments cimport code_mode, is_canonical
 from xenia.domain.pv.table_write cimport emulate_table_write
+from xenia.domain.turn cimport turn_pass, turn_take
 from xenia.domain.vcpu_state cimport Callback
+from xenia.machine.atomic cimport flag_store
 from xenia.machine.lock cimport lock, unlock
 from xenia.mm.access cimport guest_walk
 from xenia.mm.pv.descriptors cimport map_ldt_page
@@ -95,7 +97,9 @@ cdef int page_fault(Vcpu *vcpu, uint32_t error, uint64_t va) noexcept nogil:
         if vcpu.mmu.root_loaded != vcpu.mmu.root_user and user_tables_allow(vcpu, &error, va):
             return RESUME
     elif error & (PFEC_PRESENT | PFEC_WRITE | PFEC_RESERVED) == PFEC_PRESENT | PFEC_WRITE:
+        turn_take(vcpu)
         outcome = emulate_table_write(vcpu, va, &fault)
+        turn_pass(vcpu)
         if outcome != EMULATE_UNHANDLED:
             return finish(vcpu, outcome, &fault)
     return inject_exception(vcpu, TRAP_PF, error, va)
@@ -126,9 +130,11 @@ cdef int hypervisor_fault(Vcpu *vcpu, uint32_t error, uint64_t va) noexcept nogi
         return inject_exception(vcpu, TRAP_PF, error, va)
     if va < ldt_start:
         return inject_exception(vcpu, TRAP_GP, <uint32_t>offset & 0xfff8, 0)
+    turn_take(vcpu)
     lock(&vcpu.domain.memory.lock)
     mapped = map_ldt_page(&vcpu.domain.mmu, &vcpu.mmu, va)
     unlock(&vcpu.domain.memory.lock)
+    turn_pass(vcpu)
     if mapped:
         return RESUME
     offset = va - ldt_start
@@ -236,7 +242,7 @@ cdef int hypercall_iret(Vcpu *vcpu) noexcept nogil:
 
 cdef int deliver_pending(Vcpu *vcpu) noexcept nogil:
     if vcpu.traps.nmi_pending and not vcpu.traps.nmi_masked and vcpu.traps.table[TRAP_NMI].address:
-        vcpu.traps.nmi_pending = False
+        flag_store(&vcpu.traps.nmi_pending, 0)
         vcpu.traps.nmi_masked = True
         if bounce_trap(vcpu, TRAP_NMI, 0, 0) == LEAVE:
             return LEAVE

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from xenia.errors import ConfigError
 from xenia.storage.size import MIB, UNITS, parse_size
+from xenia.toolstack.config.vcpus import check_vcpus
 
 if TYPE_CHECKING:
     from xenia.toolstack.config.device import DeviceConfig
@@ -52,7 +53,8 @@ class MachineConfig:
 
     `kernel` None means the package of `flavour`; that one None, the usual flavour or, failing that, the demo guest.
     `modules` None means: beside the kernel, in its build tree or where it is installed. `machine_memory` None means
-    what the guest needs. Sizes are bytes. `cards` are its network cards; None is one on a network of its own, where the
+    what the guest needs. Sizes are bytes. `max_vcpus` None is as many as
+    `vcpus`. `cards` are its network cards; None is one on a network of its own, where the
     host can give that. `devices`, of any kind, are what it gets besides. `on_reboot` None
     means a restart where somebody looks at the console, and the end elsewhere. `environment` and `directory` are the
     command's or shell's: what it finds besides what all have. `timeout`: seconds that the guest may take. `xenstore` is
@@ -66,6 +68,8 @@ class MachineConfig:
     append: str = ""
     memory: int = 256 * MIB
     machine_memory: int | None = None
+    vcpus: int = 1
+    max_vcpus: int | None = None
     name: str = NAME
     clock: Clock = "real"
     scatter: int | None = None
@@ -94,6 +98,7 @@ class MachineConfig:
         largest = max(self.memory, self.machine_memory or 0)
         if largest > host_memory():
             raise ConfigError(f"memory {format_size(largest)} is more than this host has ({host_memory() // MIB}M)")
+        check_vcpus(self.vcpus, self.max_vcpus)
         if not _NAME.fullmatch(self.name):
             raise ConfigError(
                 f"name '{self.name}': use 1 to 64 letters, digits, or any of _ . + -, and begin with a letter or digit"

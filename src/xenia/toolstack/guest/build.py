@@ -145,6 +145,8 @@ def _domain(guest: Guest, machine: Machine, boot: Boot, sink: Destination) -> Do
         initrd=boot.ramdisk,
         cmdline=boot.command_line,
         memory=guest.config.memory,
+        vcpus=guest.config.vcpus,
+        max_vcpus=guest.config.max_vcpus,
         clock=guest.config.clock,
         console=sink,
     )

@@ -15,7 +15,7 @@ from xenia.hypervisor.machine import reserve_processors
 from xenia.jail.jail import enter
 from xenia.jail.landlock import READ, Right
 
-# A guest that reboots has the next one's processor made before its own is given up, and that waits for its last user.
+# Of each vcpu: a guest that reboots has the next one's made before its own is given up, which waits for its last user.
 NR_PROCESSORS = 4
 
 # Compiled modules that others load when they first need them.  In a jail no code is mapped any more.

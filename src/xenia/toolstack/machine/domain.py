@@ -19,7 +19,13 @@ from xenia.toolstack.devices.kinds import listed
 from xenia.toolstack.machine.console import console_of
 from xenia.toolstack.machine.house import House
 from xenia.toolstack.machine.site import DomainSite
-from xenia.toolstack.machine.store_layout import remove_home, write_backend_home, write_home, write_window_size
+from xenia.toolstack.machine.store_layout import (
+    remove_home,
+    write_backend_home,
+    write_home,
+    write_vcpus,
+    write_window_size,
+)
 from xenia.toolstack.releases import Releases
 from xenia.xenstore.client import Client
 from xenia.xenstore.error import StoreError
@@ -34,6 +40,7 @@ class Domain(DomainSite):
     """One guest, made by `Machine.create_domain`.
 
     name, memory, driver_domain    as it was created; memory in bytes
+    vcpus           how many vcpus it is asked to use (`set_vcpus`)
     console         `send` and `offer` give it input
     devices         what was plugged in, those since removed included
     sink            where the console's output goes
@@ -54,6 +61,7 @@ class Domain(DomainSite):
     ) -> None:
         super().__init__(house, handle, name, driver_domain)
         self.memory = memory
+        self.vcpus = handle.max_vcpus
         self._keys = house.store.client()
         self.sink = sink
         self.console = self._console(console_state)
@@ -94,10 +102,25 @@ class Domain(DomainSite):
     def introduce(self) -> None:
         """Write what a toolstack writes into xenstore for a PV domain, and serve its store page."""
         with self._keys.transaction() as keys:
-            write_home(keys, self.name, self.memory, self.handle)
+            write_home(keys, self.name, self.memory, self.vcpus, self.handle)
             if self.driver_domain:
                 write_backend_home(keys, self.domid)
         self._house.store.attach(self.foreign)
+
+    @property
+    def max_vcpus(self) -> int:
+        """How many vcpus it has, those that it is asked not to use included."""
+        return self.handle.max_vcpus
+
+    def set_vcpus(self, vcpus: int) -> None:
+        """Ask the guest to use so many vcpus, as `xl vcpu-set` does: it brings others up, or takes them down, soon.
+
+        ConfigError where it has fewer.
+        """
+        if not 1 <= vcpus <= self.max_vcpus:
+            raise ConfigError(f"guest '{self.name}' can have 1 to {self.max_vcpus} vcpus, not {vcpus}")
+        self._keys.atomically(lambda keys: write_vcpus(keys, self.domid, vcpus, self.max_vcpus))
+        self.vcpus = vcpus
 
     def set_window_size(self, rows: int, columns: int) -> None:
         """Tell the guest how large the window is that shows its console, where Xenia's agent looks for it."""
@@ -224,6 +247,7 @@ class Domain(DomainSite):
             "name": self.name,
             "domid": self.domid,
             "memory": self.memory,
+            "vcpus": self.vcpus,
             "seconds": self.handle.system_time / 1e9,
             **self.handle.statistics,
             **listed(self.devices),

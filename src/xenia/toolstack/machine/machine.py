@@ -17,6 +17,7 @@ from xenia.foreign.foreign import Foreign
 from xenia.hypervisor.domain import create_domain
 from xenia.hypervisor.machine import MachineHandle
 from xenia.toolstack.config.machine import MIB
+from xenia.toolstack.config.vcpus import check_vcpus
 from xenia.toolstack.machine.console import sink_of
 from xenia.toolstack.machine.domain import Domain
 from xenia.toolstack.machine.house import House
@@ -89,6 +90,8 @@ class Machine:
         kernel      a file (bzImage or ELF), its bytes, or a kernel resolved already
         console     where the guest's console goes: a file descriptor, or a function that is called with bytes, on the
                     console's thread, and may wait; None discards it
+        vcpus, max_vcpus    with how many vcpus it begins, and how many it can be given (`Domain.set_vcpus`); None is as
+                    many.  Each runs on a thread of its own
         driver_domain   whether it may serve devices to others, see `Domain.attach_disk_of`
 
         ConfigError when a file cannot be read, the kernel cannot boot as a PV guest, or the memory is not there.
@@ -96,6 +99,7 @@ class Machine:
         return self._create(options)
 
     def _create(self, options: DomainOptions) -> Domain:
+        max_vcpus = check_vcpus(options.vcpus, options.max_vcpus)
         elf = _kernel(options.kernel)
         handle = create_domain(
             self._handle,
@@ -104,11 +108,14 @@ class Machine:
             ramdisk=_bytes(options.initrd, options.memory) if options.initrd is not None else b"",
             command_line=options.cmdline,
             warped=options.clock == "warped",
+            vcpus=options.vcpus,
+            max_vcpus=max_vcpus,
         )
         try:
             domain = Domain(
                 self._house, handle, sink_of(options.console), options.name, options.memory, options.driver_domain
             )
+            domain.vcpus = options.vcpus
         except BaseException:
             handle.destroy()
             raise

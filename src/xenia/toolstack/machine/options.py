@@ -46,6 +46,8 @@ class DomainOptions:
     initrd: str | os.PathLike[str] | bytes | None = None
     cmdline: str = ""
     memory: int = 256 * MIB
+    vcpus: int = 1
+    max_vcpus: int | None = None
     clock: Clock = "real"
     console: int | Callable[[bytes], None] | None = None
     driver_domain: bool = False

@@ -21,8 +21,9 @@ def home(domid: int) -> str:
     return f"/local/domain/{domid}"
 
 
-def write_home(keys: Keys, name: str, memory: int, handle: DomainHandle) -> None:
-    """Make the home of a domain of `memory` bytes: what it reads, and what is its own."""
+def write_home(keys: Keys, name: str, memory: int, vcpus: int, handle: DomainHandle) -> None:
+    """Make the home of a domain of `memory` bytes that is to use `vcpus` of its vcpus: what it reads, and what is its
+    own."""
     path = home(handle.domid)
     guest_owns = Permissions(handle.domid, Access.NONE)
     for key, value in {
@@ -39,15 +40,23 @@ def write_home(keys: Keys, name: str, memory: int, handle: DomainHandle) -> None
         "/console/port": str(handle.console_port),
         "/console/type": "xenconsoled",
         "/cpu": "",
-        "/cpu/0": "",
-        "/cpu/0/availability": "online",
         "/device": "",
     }.items():
         keys.write(path + key, value)
         keys.set_permissions(path + key, _guest_reads(handle.domid))
+    write_vcpus(keys, handle.domid, vcpus, handle.max_vcpus)
     for key in ("/control", "/control/shutdown", "/data", "/drivers", "/feature", "/attr", "/error"):
         keys.write(path + key, "")
         keys.set_permissions(path + key, guest_owns)
+
+
+def write_vcpus(keys: Keys, domid: int, vcpus: int, max_vcpus: int) -> None:
+    """Say which vcpus a domain is to use: the first `vcpus` of `max_vcpus`.  It watches that."""
+    for number in range(max_vcpus):
+        path = f"{home(domid)}/cpu/{number}"
+        for key, value in ((path, ""), (f"{path}/availability", "online" if number < vcpus else "offline")):
+            keys.write(key, value)
+            keys.set_permissions(key, _guest_reads(domid))
 
 
 def write_backend_home(keys: Keys, domid: int) -> None:

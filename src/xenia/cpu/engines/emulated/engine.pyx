@@ -31,9 +31,9 @@ from xenia.cpu.engines.emulated.registers cimport (
 )
 from xenia.cpu.engines.emulated.unicorn cimport (
     CPU_CFLAGS_NEXT_TB, CPU_ENV_PTR, CPU_EXCEPTION_INDEX, CPU_EXIT_REQUEST, CPU_HALTED, CPU_OPAQUE, CPUX86State,
-    HF_INHIBIT_IRQ, NB_MMU_MODES, POINTER_AT, STOP_TRANSLATED, StaleTranslation, TLB_DESCRIPTOR, TLB_ENTRIES,
+    HF_INHIBIT_IRQ, Interposed, POINTER_AT, STOP_TRANSLATED, StaleTranslation, TLB_DESCRIPTOR, TLB_ENTRIES,
     TLB_TABLE, TlbEntry, UC_ARCH_X86, UC_CPU, UC_CPU_X86_EPYC_ROME, UC_HOOK_INSN_INVALID, UC_HOOK_INTR, UC_MODE_64,
-    UC_NESTED_LEVEL, UC_NO_EXIT_REQUEST, UC_PROT_ALL, VICTIM_ENTRIES, cpu_exec_x86_64, interposed_enter,
+    NB_MMU_MODES, UC_NESTED_LEVEL, UC_NO_EXIT_REQUEST, UC_PROT_ALL, VICTIM_ENTRIES, cpu_exec_x86_64, interposed_enter,
     interposed_walk, jumps_new, layout_fault, links_flush, links_made, links_new, links_pte_changed, put_byte, put_int,
     put_pointer, tb_invalidate_phys_range_x86_64, tlb_flush_page_x86_64, translations_stale, uc_close,
     uc_ctl_exits_enable, uc_ctl_set_cpu_model, uc_ctl_set_tcg_buffer_size, uc_engine, uc_hook_add, uc_mem_map_ptr,
@@ -270,19 +270,22 @@ cdef void op_code_dirty(Processor *processor, uint64_t maddr, uint64_t length) n
     cdef Emulator *engine = <Emulator *>processor
     cdef uint64_t first = maddr >> 12, last = (maddr + length - 1) >> 12
     cdef uint8_t *code = engine.interposed.code_frames
+    cdef Interposed *before
     if length == 0:
         forget_all_code(engine)
     elif (code[first >> 3] >> (first & 7) | code[last >> 3] >> (last & 7)) & 1 or last > first + 1:
-        interposed_enter(&engine.interposed)
+        before = interposed_enter(&engine.interposed)
         tb_invalidate_phys_range_x86_64(engine.uc, maddr, maddr + length)
+        interposed_enter(before)
 
 
 cdef void forget_all_code(Emulator *engine) noexcept nogil:
     cdef uint64_t mfn
-    interposed_enter(&engine.interposed)
+    cdef Interposed *before = interposed_enter(&engine.interposed)
     for mfn in range(engine.interposed.machine_bytes >> 12):
         if engine.interposed.code_frames[mfn >> 3] >> (mfn & 7) & 1:
             tb_invalidate_phys_range_x86_64(engine.uc, mfn << 12, (mfn + 1) << 12)
+    interposed_enter(before)
 
 
 cdef void op_watch_code(Processor *processor, uint64_t mfn) noexcept nogil:

@@ -29,7 +29,12 @@
 THREAD_LOCAL Interposed *interposed_current;
 #define current interposed_current
 
-void interposed_enter(Interposed *engine) { current = engine; }
+Interposed *interposed_enter(Interposed *engine)
+{
+    Interposed *before = current;
+    current = engine;
+    return before;
+}
 
 /* ---- system calls and cpuid ---- */
 

@@ -71,7 +71,8 @@ static inline bool leads_to(uint64_t address, uint64_t va)
 #define THREAD_LOCAL __attribute__((tls_model("initial-exec"), visibility("hidden"))) __thread
 extern THREAD_LOCAL Interposed *interposed_current;
 
-void interposed_enter(Interposed *engine); /* before this thread calls into that engine's Unicorn */
+/* Before this thread calls into that engine's Unicorn.  Answers whose it was: who runs one goes back to it. */
+Interposed *interposed_enter(Interposed *engine);
 
 /* NULL without memory; to be freed with free(). */
 Jumps *jumps_new(void);

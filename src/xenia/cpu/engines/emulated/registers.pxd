@@ -11,8 +11,9 @@ from xenia.cpu.cpuid cimport cpuid_policy
 from xenia.cpu.engines.emulated.emulator cimport Emulator
 from xenia.cpu.engines.emulated.unicorn cimport (
     CC_OP_EFLAGS, CPUX86State, HF_CS32, HF_CS64, HF_INHIBIT_IRQ, HF_LMA, HF_MP, HF_OSFXSR, HF_PE, HF_SS32, HF_TS,
-    SegmentCache, __rdtsc, cpu_cc_compute_all_x86_64, cpu_x86_update_cr4_x86_64, cpu_x86_update_dr7_x86_64, fpu_load,
-    fpu_save, interposed_enter, links_flush, links_root_changed, segments_enter, segments_ring, tlb_flush_x86_64,
+    Interposed, SegmentCache, __rdtsc, cpu_cc_compute_all_x86_64, cpu_x86_update_cr4_x86_64,
+    cpu_x86_update_dr7_x86_64, fpu_load, fpu_save, interposed_enter, links_flush, links_root_changed, segments_enter,
+    segments_ring, tlb_flush_x86_64,
 )
 from xenia.cpu.processor cimport TRAP_DB, Processor
 
@@ -225,8 +226,8 @@ cdef inline void op_push(Processor *processor, int what) noexcept nogil:
     cdef Emulator *engine = <Emulator *>processor
     cdef CPUX86State *env = engine.env
     cdef Context *context = processor.context
+    cdef Interposed *before = interposed_enter(&engine.interposed)
     cdef int n
-    interposed_enter(&engine.interposed)
     if what & STATE_CONTROL:
         op_set_ts(processor, context.ts)
         op_set_cr4(processor, context.cr4)
@@ -254,6 +255,7 @@ cdef inline void op_push(Processor *processor, int what) noexcept nogil:
     push(engine)
     if what & STATE_GENERAL:
         env.hflags = env.hflags & ~HF_INHIBIT_IRQ | (HF_INHIBIT_IRQ if context.after_ss else 0)
+    interposed_enter(before)
 
 
 cdef inline void reset(Emulator *engine) noexcept nogil:

@@ -101,7 +101,7 @@ cdef extern from "interpose.h" nogil:
     void segments_ring(CPUX86State *env, bint kernel)
     void segments_enter(Interposed *engine, CPUX86State *env, unsigned cs, unsigned ss, bint kernel)
     uint8_t *interposed_walk(Interposed *current, CPUX86State *env, uint64_t va)
-    void interposed_enter(Interposed *engine)
+    Interposed *interposed_enter(Interposed *engine)
     Jumps *jumps_new()
     Links *links_new(uint64_t nr_frames)
     void links_pte_changed(Interposed *engine, CPUX86State *env, uint64_t table, unsigned index, uint64_t old,
