@@ -165,6 +165,7 @@ def dispatch(parser: argparse.ArgumentParser, options: argparse.Namespace, guest
 _CARRY_OUT = {
     "create": "create", "daemon": "daemon", "disk": "disk", "image": "image", "net": "net",
     **dict.fromkeys(("block-attach", "block-detach", "block-list", "block-resize"), "block"),
+    **dict.fromkeys(("mem-set", "mem-max"), "memory"),
     **dict.fromkeys(DOMAIN_VERBS, "domains"),
 }  # fmt: skip
 

@@ -11,6 +11,7 @@ from xenia.cli.daemon import add_daemon
 from xenia.cli.disk import add_disk
 from xenia.cli.domain_grammar import add_domains
 from xenia.cli.image import add_image
+from xenia.cli.memory import add_memory
 from xenia.cli.net import add_net
 from xenia.cli.run_options import add_run
 from xenia.cli.ssh import add_ssh
@@ -37,6 +38,7 @@ def build_parser() -> Parser:
     add_disk(commands)
     add_image(commands)
     add_block(commands)
+    add_memory(commands)
     add_net(commands)
     add_ssh(commands)
     _add_looks(commands)

@@ -35,8 +35,8 @@ _STATUSES = {
 
 
 _OPTIONS = (
-    "kernel", "initrd", "modules", "append", "memory", "machine_memory", "name", "clock", "scatter", "flavour",
-    "xenstore", "on_reboot", "timeout", "jail",
+    "kernel", "initrd", "modules", "append", "memory", "max_memory", "machine_memory", "name", "clock", "scatter",
+    "flavour", "xenstore", "on_reboot", "timeout", "jail",
 )  # fmt: skip
 
 

@@ -77,6 +77,10 @@ def _add_machine(machine: argparse._ArgumentGroup) -> None:
         help="the guest's memory: 64M, 1G, or a bare number of bytes (default: 256M)",
     )  # fmt: skip
     machine.add_argument(
+        "--maxmem", metavar="SIZE", type=size, default=None, dest="max_memory",
+        help="what the guest can be given while it runs, by 'xenia mem-set' (default: what it has)",
+    )  # fmt: skip
+    machine.add_argument(
         "--machine-memory", metavar="SIZE", type=size, default=None,
         help="the whole machine's memory, Xen's own included (default: what the guest needs)",
     )  # fmt: skip

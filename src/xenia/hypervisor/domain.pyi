@@ -23,11 +23,14 @@ def create_domain(
     warped: bool = False,
     vcpus: int = 1,
     max_vcpus: int | None = None,
+    max_memory: int = 0,
 ) -> DomainHandle:
     """A domain of `memory` bytes with `kernel` loaded, ready to run, under the next number that is free.
 
     It has `max_vcpus` vcpus (None: `vcpus`); the kernel is asked to use the first `vcpus`, and runs on number 0
     until it brings others up.
+
+    max_memory      bytes that it can be given later; its memory map reaches so far.  0: as much as it has
 
     ConfigError when the memory is not to be had or does not suffice for the kernel, or no number is free.
     """
@@ -52,6 +55,16 @@ class DomainHandle:
         """The domain's frames, as zeros, and the two channels of its store and console.
 
         ConfigError when they are not to be had.
+        """
+        ...
+    def map_memory(self, size: int) -> None:
+        """What XENMEM_memory_map tells the guest: so many bytes of memory, though it has fewer yet.  Before it runs."""
+        ...
+    def set_maximum(self, nr_pages: int) -> None:
+        """Let the domain have so many frames, and the slack: it keeps what it has beyond that, and gets no more
+        (XEN_DOMCTL_max_mem).
+
+        ConfigError where the machine has not that many for it.
         """
         ...
     def load(self, kernel: ElfKernel, ramdisk: bytes, command_line: str) -> None:

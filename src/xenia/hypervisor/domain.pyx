@@ -30,10 +30,10 @@ from xenia.domain.events cimport event_alloc_unbound, event_post
 from xenia.domain.pv.exits cimport on_exit
 from xenia.domain.time cimport clock_start, system_time, time_update, wallclock_update
 from xenia.hypercalls.table cimport guest_pv64
-from xenia.hypervisor.machine cimport MachineHandle
+from xenia.hypervisor.machine cimport SLACK_PAGES, MachineHandle
 from xenia.hypervisor.pcpu cimport domain_wake, pcpu_close, pcpu_create, pcpu_run, pcpu_seat
 from xenia.machine.atomic cimport count_add
-from xenia.machine.lock cimport locks_disordered
+from xenia.machine.lock cimport lock, locks_disordered, unlock
 from xenia.machine.machine cimport FRAME_SEG_DESC, Frame, MachineMemory
 from xenia.mm.pv.descriptors cimport set_gdt
 from xenia.sched.null cimport null_init
@@ -49,21 +49,25 @@ from xenia.machine.thread import HostThread
 from xenia.shutdown import Shutdown
 
 cdef enum:
-    SLACK_PAGES = 256   # that a domain may have beyond its memory, as xl sets it
+    E820_RAM = 1
     DOM0 = 0            # the remote end of the console's and the store's channel, as a guest sees it
 
 
 def create_domain(MachineHandle machine, kernel: ElfKernel, *, memory: int, ramdisk: bytes = b"",
-                  command_line: str = "", warped: bool = False, vcpus: int = 1,
-                  max_vcpus: int | None = None) -> DomainHandle:
+                  command_line: str = "", warped: bool = False, vcpus: int = 1, max_vcpus: int | None = None,
+                  max_memory: int = 0) -> DomainHandle:
     """A domain of `memory` bytes with `kernel` loaded, ready to run, under the next number that is free.
 
     It has `max_vcpus` vcpus (None: `vcpus`); the kernel is asked to use the first `vcpus`, and runs on number 0
     until it brings others up.
 
+    max_memory      bytes that it can be given later; its memory map reaches so far.  0: as much as it has
+
     ConfigError when the memory is not to be had or does not suffice for the kernel, or no number is free.
     """
     domain = DomainHandle(machine, machine.reserve_domid(), memory >> 12, warped, max_vcpus or vcpus)
+    if max_memory > memory:
+        domain.map_memory(max_memory)
     domain.load(kernel, ramdisk, command_line)
     return domain
 
@@ -143,6 +147,10 @@ cdef class DomainHandle:
         ConfigError when they are not to be had.
         """
         cdef Domain *domain = self.domain
+        left = self.machine.nr_left
+        if self.nr_pages > left:
+            raise ConfigError(
+                f"not enough machine memory: {self.nr_pages >> 8} MiB asked for, {left >> 8} MiB free")
         frames = self.machine.memory.allocate(self.domid, self.nr_pages)
         domain.memory.tot_pages = self.nr_pages
         domain.memory.max_pages = max_pages
@@ -150,6 +158,32 @@ cdef class DomainHandle:
             domain.rings.store_port = event_alloc_unbound(domain, DOM0)
             domain.rings.console_port = event_alloc_unbound(domain, DOM0)
         return frames
+
+    def map_memory(self, size: int) -> None:
+        """What XENMEM_memory_map tells the guest: so many bytes of memory, though it has fewer yet.  Before it runs."""
+        cdef Domain *domain = self.domain
+        domain.memory_map.nr = 1
+        domain.memory_map.entries[0].addr = 0
+        domain.memory_map.entries[0].size = size
+        domain.memory_map.entries[0].type = E820_RAM
+
+    def set_maximum(self, nr_pages: int) -> None:
+        """Let the domain have so many frames, and the slack: it keeps what it has beyond that, and gets no more
+        (XEN_DOMCTL_max_mem).
+
+        ConfigError where the machine has not that many for it.
+        """
+        cdef Domain *domain = self.domain
+        cdef uint64_t wanted = nr_pages, most
+        with nogil:
+            most = self.machine.left_for(domain) + domain.memory.tot_pages
+        if wanted > most:
+            raise ConfigError(
+                f"not enough machine memory: {wanted >> 8} MiB asked for, {most >> 8} MiB can be had")
+        with nogil:
+            lock(&domain.memory.lock)
+            domain.memory.max_pages = wanted + SLACK_PAGES
+            unlock(&domain.memory.lock)
 
     def load(self, kernel: ElfKernel, ramdisk: bytes, command_line: str) -> None:
         """Take the memory and build the start of day in it."""

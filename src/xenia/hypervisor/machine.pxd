@@ -1,7 +1,11 @@
 # A machine, in which domains live.
-from xenia.domain.domain cimport Directory
+from libc.stdint cimport uint64_t
+from xenia.domain.domain cimport Directory, Domain
 from xenia.hypervisor.alarm cimport Alarms
 from xenia.machine.machine cimport MachineMemory
+
+cdef enum:
+    SLACK_PAGES = 256   # that a domain may have beyond its memory, as xl sets it
 
 
 cdef class MachineHandle:
@@ -12,3 +16,5 @@ cdef class MachineHandle:
     cdef public int next_domid      # where the search for the next domain's number begins
     cdef Directory *directory
     cdef Alarms alarms
+    # Frames that this domain may have more (NULL: a new one): those that are free, and nobody else's to ask for.
+    cdef uint64_t left_for(self, Domain *domain) noexcept nogil

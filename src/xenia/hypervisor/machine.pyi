@@ -1,6 +1,10 @@
 """The hypervisor: a machine with its memory, its domains' numbers, and the timers of its pcpus.
 
 `hypervisor/domain` makes domains in it.  A user wants `xenia.Machine`, which adds a store and devices.
+
+Its memory is not overcommitted: what a domain may have at most (`max_pages`) it gets as soon as it asks for it.  So a
+maximum is raised, and a domain created, only where the free frames suffice for what all others may still ask for as
+well.  The slack is not promised: it is there for the frames that a kernel has more for a moment, or not.
 """
 
 from xenia.machine.machine import MachineMemory
@@ -44,4 +48,8 @@ class MachineHandle:
         A number is free once nothing of its last domain lives: its object, and frames that others hold by its grants.
         ConfigError when none is.
         """
+        ...
+    @property
+    def nr_left(self) -> int:
+        """Frames that no domain has, or may still ask for."""
         ...

@@ -1,13 +1,20 @@
 """The hypervisor: a machine with its memory, its domains' numbers, and the timers of its pcpus.
 
 `hypervisor/domain` makes domains in it.  A user wants `xenia.Machine`, which adds a store and devices.
+
+Its memory is not overcommitted: what a domain may have at most (`max_pages`) it gets as soon as it asks for it.  So a
+maximum is raised, and a domain created, only where the free frames suffice for what all others may still ask for as
+well.  The slack is not promised: it is there for the frames that a kernel has more for a moment, or not.
 """
 
 cimport cython
+from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free
 
 from xenia.domain.directory cimport directory_create, directory_reserve
+from xenia.domain.domain cimport NR_DOMIDS, Directory, Domain
 from xenia.hypervisor.alarm cimport Alarms
+from xenia.machine.lock cimport lock, unlock
 from xenia.machine.machine cimport MachineMemory
 
 from xenia.cpu.registry import DEFAULT, engine_kind, engines
@@ -75,3 +82,28 @@ cdef class MachineHandle:
             raise ConfigError("every domain number is taken: destroy a domain, or let go of one that is destroyed")
         self.next_domid = domid + 1
         return domid
+
+    cdef uint64_t left_for(self, Domain *domain) noexcept nogil:
+        cdef uint64_t others = promised(self.directory, domain), unused = self.memory.machine.free.count
+        return unused - others if unused > others else 0
+
+    @property
+    def nr_left(self) -> int:
+        """Frames that no domain has, or may still ask for."""
+        cdef uint64_t left
+        with nogil:
+            left = self.left_for(NULL)
+        return left
+
+
+cdef uint64_t promised(Directory *directory, Domain *but) noexcept nogil:
+    cdef Domain *domain
+    cdef uint64_t total = 0
+    cdef uint32_t domid
+    lock(&directory.lock)
+    for domid in range(NR_DOMIDS):
+        domain = directory.domains[domid]
+        if domain != NULL and domain != but and domain.memory.max_pages > domain.memory.tot_pages + SLACK_PAGES:
+            total += domain.memory.max_pages - SLACK_PAGES - domain.memory.tot_pages
+    unlock(&directory.lock)
+    return total

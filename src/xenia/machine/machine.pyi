@@ -40,6 +40,10 @@ class MachineMemory:
         """Frames that nobody has."""
         ...
     @property
+    def resident(self) -> int:
+        """Bytes that the host has given to it by now: what was written to, and not given back since."""
+        ...
+    @property
     def fd(self) -> int:
         """The memfd."""
         ...

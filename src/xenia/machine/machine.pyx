@@ -38,8 +38,6 @@ cdef extern from "<sys/mman.h>" nogil:
     int PROT_NONE, PROT_READ, PROT_WRITE, MAP_SHARED, MAP_PRIVATE, MAP_ANONYMOUS, MAP_NORESERVE, MAP_FIXED, MADV_REMOVE
 
 cdef enum:
-    # From so many frames on, giving them back to the host is quicker than clearing them.
-    LONG_RUN = 16
     MAX_RUN = 512
     # So many frames at the bottom are handed out last, in machines that have as many again.
     LOW = 4096
@@ -72,14 +70,16 @@ cdef uint64_t machine_alloc_extent(Machine *machine, uint16_t owner, unsigned or
     return first if first else INVALID_M2P_ENTRY
 
 
-# Frames are scrubbed not one by one but in runs of adjacent ones: a domain of 8 GB has used little of it, perhaps, and
-# to clear what nobody touched would be the first thing to fill the host's memory with it.  Others wait for memory
-# meanwhile, so no run is longer than MAX_RUN.
+# A frame is scrubbed by punching a hole into the machine's memory file: what a domain has given back is the host's, and
+# reads as zeros when somebody gets it.  That is a system call, so it is done not one by one but in runs of adjacent
+# frames, up and down: kernels give their memory back in either order.  Others wait for memory meanwhile, so no run is
+# longer than MAX_RUN.
 cdef void machine_free(Machine *machine, uint64_t mfn) noexcept nogil:
     machine.m2p[mfn] = INVALID_M2P_ENTRY
     lock(&machine.lock)
-    if mfn != machine.run + machine.nr_run or machine.nr_run == MAX_RUN:
+    if machine.nr_run == MAX_RUN or mfn != machine.run + machine.nr_run and mfn + 1 != machine.run:
         scrub_run(machine)
+    if machine.nr_run == 0 or mfn < machine.run:
         machine.run = mfn
     machine.nr_run += 1
     memset(&machine.frames[mfn], 0, sizeof(Frame))
@@ -96,7 +96,7 @@ cdef void machine_scrub(Machine *machine) noexcept nogil:
 cdef inline void scrub_run(Machine *machine) noexcept nogil:
     cdef uint8_t *start = machine.base + (machine.run << 12)
     cdef size_t length = machine.nr_run << 12
-    if machine.nr_run and (machine.nr_run < LONG_RUN or madvise(start, length, MADV_REMOVE)):
+    if machine.nr_run and madvise(start, length, MADV_REMOVE):
         memset(start, 0, length)
     machine.nr_run = 0
 
@@ -184,18 +184,24 @@ cdef class MachineMemory:
 
         ConfigError if not all are to be had; then none is taken.
         """
-        cdef uint64_t i, wanted = count
+        cdef uint64_t i, got = 0, wanted = count
         cdef uint16_t domid = owner
         cdef uint64_t[::1] view
         frames = array("Q", bytes(8 * count))
         if count == 0:
             return frames
-        if wanted > self.machine.free.count:
-            raise ConfigError(f"not enough machine memory: {count >> 8} MiB asked for, {self.nr_free >> 8} MiB free")
         view = frames
         with nogil:
-            for i in range(wanted):
-                view[i] = machine_alloc(self.machine, domid)
+            while got < wanted <= self.machine.free.count + got:
+                view[got] = machine_alloc(self.machine, domid)
+                if view[got] == INVALID_M2P_ENTRY:      # a guest was quicker
+                    break
+                got += 1
+            if got < wanted:
+                for i in range(got):
+                    machine_free(self.machine, view[i])
+        if got < wanted:
+            raise ConfigError(f"not enough machine memory: {count >> 8} MiB asked for, {self.nr_free >> 8} MiB free")
         return frames
 
     @property
@@ -213,6 +219,11 @@ cdef class MachineMemory:
     def nr_free(self) -> int:
         """Frames that nobody has."""
         return self.machine.free.count
+
+    @property
+    def resident(self) -> int:
+        """Bytes that the host has given to it by now: what was written to, and not given back since."""
+        return os.fstat(self.machine.memfd).st_blocks * 512
 
     @property
     def fd(self) -> int:

@@ -53,12 +53,12 @@ class MachineConfig:
 
     `kernel` None means the package of `flavour`; that one None, the usual flavour or, failing that, the demo guest.
     `modules` None means: beside the kernel, in its build tree or where it is installed. `machine_memory` None means
-    what the guest needs. Sizes are bytes. `max_vcpus` None is as many as
-    `vcpus`. `cards` are its network cards; None is one on a network of its own, where the
-    host can give that. `devices`, of any kind, are what it gets besides. `on_reboot` None
-    means a restart where somebody looks at the console, and the end elsewhere. `environment` and `directory` are the
-    command's or shell's: what it finds besides what all have. `timeout`: seconds that the guest may take. `xenstore` is
-    Machine's `xenstore_socket`; `jail`, whether the process is to be walled in.
+    what the guest needs; `max_memory`, what it can be given while it runs, as much as `memory`; `max_vcpus`, as many as
+    `vcpus`. Sizes are bytes. `cards` are its network cards; None is one on a network of its own, where the host can
+    give that. `devices`, of any kind, are what it gets besides. `on_reboot` None means a restart where somebody looks
+    at the console, and the end elsewhere. `environment` and `directory` are the command's or shell's: what it finds
+    besides what all have. `timeout`: seconds that the guest may take. `xenstore` is Machine's `xenstore_socket`;
+    `jail`, whether the process is to be walled in.
     ConfigError for values that can never be had.
     """
 
@@ -70,6 +70,7 @@ class MachineConfig:
     machine_memory: int | None = None
     vcpus: int = 1
     max_vcpus: int | None = None
+    max_memory: int | None = None
     name: str = NAME
     clock: Clock = "real"
     scatter: int | None = None
@@ -90,12 +91,17 @@ class MachineConfig:
             hint = f" (a bare number is bytes; {self.memory} MiB are {self.memory}M)" if self.memory < 1 << 20 else ""
             least = format_size(MINIMUM_MEMORY)
             raise ConfigError(f"memory {format_size(self.memory)}: a guest needs {least} at the very least{hint}")
+        if self.max_memory is not None and self.max_memory < self.memory:
+            raise ConfigError(
+                f"a maximum of {format_size(self.max_memory)} (--maxmem) is less than the guest's "
+                f"{format_size(self.memory)} of memory (--memory)"
+            )
         if self.machine_memory is not None and self.memory > self.machine_memory:
             raise ConfigError(
                 f"memory {format_size(self.memory)} does not fit into "
                 f"the machine's {format_size(self.machine_memory)} (--machine-memory)"
             )
-        largest = max(self.memory, self.machine_memory or 0)
+        largest = max(self.most_memory, self.machine_memory or 0)
         if largest > host_memory():
             raise ConfigError(f"memory {format_size(largest)} is more than this host has ({host_memory() // MIB}M)")
         check_vcpus(self.vcpus, self.max_vcpus)
@@ -129,6 +135,11 @@ class MachineConfig:
                 f"the command '{shlex.join(self.command)}' runs in Xenia's own initramfs; leave --initrd out, or "
                 "name a program of your initrd with --append 'rdinit=...'"
             )
+
+    @property
+    def most_memory(self) -> int:
+        """Bytes that the guest may ever have."""
+        return self.max_memory or self.memory
 
     @property
     def is_demo(self) -> bool:

@@ -50,7 +50,7 @@ class Build(Verb[None]):
 
     def _build_alone(self, guest: Guest) -> None:
         config = guest.config
-        memory = config.machine_memory or Machine.memory_for(config.memory)
+        memory = config.machine_memory or Machine.memory_for(config.most_memory)
         store = self.store if self.store is not None else config.xenstore
         devices: list[tuple[DeviceConfig, Backing]] = []
         machine: Machine | None = None
@@ -147,6 +147,7 @@ def _domain(guest: Guest, machine: Machine, boot: Boot, sink: Destination) -> Do
         memory=guest.config.memory,
         vcpus=guest.config.vcpus,
         max_vcpus=guest.config.max_vcpus,
+        max_memory=guest.config.max_memory,
         clock=guest.config.clock,
         console=sink,
     )

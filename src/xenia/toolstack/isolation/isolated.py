@@ -189,6 +189,10 @@ class IsolatedMachine(Machine):
         return int(self._remote.call("total_memory"))
 
     @property
+    def resident_memory(self) -> int:
+        return int(self._remote.call("resident_memory"))
+
+    @property
     def xenstore(self) -> Client:
         raise ConfigError("the xenstore of a machine in a process of its own is reached at its socket: xenstore_socket")
 
@@ -268,6 +272,20 @@ class IsolatedDomain(Domain):
 
     def start(self) -> None:
         self._remote.call("start", domid=self._domid)
+
+    @property
+    def memory_target(self) -> int:
+        return int(self._remote.call("memory", domid=self._domid)[0])
+
+    @property
+    def max_memory(self) -> int:
+        return int(self._remote.call("memory", domid=self._domid)[1])
+
+    def set_memory(self, size: int) -> None:
+        self._remote.call("set_memory", domid=self._domid, size=size)
+
+    def set_max_memory(self, size: int) -> None:
+        self._remote.call("set_max_memory", domid=self._domid, size=size)
 
     def freeze(self, timeout: float = 60.0) -> Frozen:
         raise ConfigError("a guest of a machine in a process of its own cannot be frozen yet")

@@ -139,6 +139,20 @@ class Process:
         assert self._machine is not None
         return self._machine.total_memory
 
+    def _do_resident_memory(self, _: list[int]) -> int:
+        assert self._machine is not None
+        return self._machine.resident_memory
+
+    def _do_memory(self, _: list[int], domid: int) -> list[int]:
+        domain = self._domains[domid]
+        return [domain.memory_target, domain.max_memory]
+
+    def _do_set_memory(self, _: list[int], domid: int, size: int) -> None:
+        self._domains[domid].set_memory(size)
+
+    def _do_set_max_memory(self, _: list[int], domid: int, size: int) -> None:
+        self._domains[domid].set_max_memory(size)
+
     def _device(self, domid: int, kind: str, name: str) -> Device:
         """The newest of that name."""
         devices = self._domains[domid].devices

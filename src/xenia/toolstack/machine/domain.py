@@ -14,12 +14,14 @@ from xenia.errors import ConfigError
 from xenia.hypervisor.domain import DomainHandle
 from xenia.machine.thread import HostThread
 from xenia.shutdown import Reason, Shutdown
+from xenia.toolstack.config.machine import MINIMUM_MEMORY, format_size
 from xenia.toolstack.devices.device import Device
 from xenia.toolstack.devices.kinds import listed
 from xenia.toolstack.machine.console import console_of
 from xenia.toolstack.machine.house import House
 from xenia.toolstack.machine.site import DomainSite
 from xenia.toolstack.machine.store_layout import (
+    MemoryKeys,
     remove_home,
     write_backend_home,
     write_home,
@@ -99,10 +101,10 @@ class Domain(DomainSite):
             self.handle.start(self._ended)
             self._started = True
 
-    def introduce(self) -> None:
+    def introduce(self, max_memory: int | None = None) -> None:
         """Write what a toolstack writes into xenstore for a PV domain, and serve its store page."""
         with self._keys.transaction() as keys:
-            write_home(keys, self.name, self.memory, self.vcpus, self.handle)
+            write_home(keys, self.name, self.memory, max(self.memory, max_memory or 0), self.vcpus, self.handle)
             if self.driver_domain:
                 write_backend_home(keys, self.domid)
         self._house.store.attach(self.foreign)
@@ -125,6 +127,48 @@ class Domain(DomainSite):
     def set_window_size(self, rows: int, columns: int) -> None:
         """Tell the guest how large the window is that shows its console, where Xenia's agent looks for it."""
         write_window_size(self._keys, self.domid, rows, columns)
+
+    @property
+    def memory_target(self) -> int:
+        """Bytes of memory that the guest is asked to have."""
+        return MemoryKeys(self._keys, self.domid)["target"]
+
+    @property
+    def max_memory(self) -> int:
+        """Bytes that it can be given."""
+        return MemoryKeys(self._keys, self.domid)["static-max"]
+
+    def set_memory(self, size: int) -> None:
+        """Ask the guest to have `size` bytes of memory, as `xl mem-set` does: its balloon driver gives back what it has
+        beyond that, or takes more.  It gets no more than that from now on.  `statistics["frames"]` says how far it is.
+
+        ConfigError where it is more than `max_memory`, or than the machine has for it.
+        """
+        if size < MINIMUM_MEMORY:
+            least = format_size(MINIMUM_MEMORY)
+            raise ConfigError(f"memory {format_size(size)}: a guest needs {least} at the very least")
+        with self._life:
+            if size > self.max_memory:
+                raise ConfigError(
+                    f"memory {format_size(size)} is more than the {format_size(self.max_memory)} that guest "
+                    f"'{self.name}' may have: raise that first (mem-max)"
+                )
+            self.handle.set_maximum(size >> 12)
+            MemoryKeys(self._keys, self.domid)["target"] = size
+
+    def set_max_memory(self, size: int) -> None:
+        """Let the guest be given up to `size` bytes, as `xl mem-max` does.  A kernel uses more than the maximum that it
+        was started with only where it can be given memory while it runs.
+
+        ConfigError where that is less than it is asked to have now.
+        """
+        with self._life:
+            if size < self.memory_target:
+                raise ConfigError(
+                    f"a maximum of {format_size(size)} is less than the {format_size(self.memory_target)} that guest "
+                    f"'{self.name}' is to have: ask it to have less first (mem-set)"
+                )
+            MemoryKeys(self._keys, self.domid)["static-max"] = size
 
     def wait(self, timeout: float | None = None) -> Shutdown | None:
         """Wait until the guest has ended and its console has brought everything; how it ended.
@@ -248,6 +292,8 @@ class Domain(DomainSite):
             "domid": self.domid,
             "memory": self.memory,
             "vcpus": self.vcpus,
+            "memory_target": self.memory_target,
+            "max_memory": self.max_memory,
             "seconds": self.handle.system_time / 1e9,
             **self.handle.statistics,
             **listed(self.devices),

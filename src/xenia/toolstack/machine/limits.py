@@ -41,7 +41,7 @@ def _check_address_space(config: MachineConfig) -> None:
         return
     stack, _ = resource.getrlimit(resource.RLIMIT_STACK)
     stack = _DEFAULT_STACK if stack == resource.RLIM_INFINITY else stack
-    machine = config.machine_memory or Machine.memory_for(config.memory)
+    machine = config.machine_memory or Machine.memory_for(config.most_memory)
     needed = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     needed += machine + _TRANSLATOR + _ARENAS + stack * (_THREADS + _DISK_THREADS * len(config.disks))
     if limit < needed:

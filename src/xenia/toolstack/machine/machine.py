@@ -88,6 +88,8 @@ class Machine:
         """A domain with `kernel` loaded into `memory` bytes, ready to `start`.
 
         kernel      a file (bzImage or ELF), its bytes, or a kernel resolved already
+        max_memory  bytes that it can be given later (`Domain.set_memory`): the guest's memory map reaches so far; None:
+                    as many as it has from the start
         console     where the guest's console goes: a file descriptor, or a function that is called with bytes, on the
                     console's thread, and may wait; None discards it
         vcpus, max_vcpus    with how many vcpus it begins, and how many it can be given (`Domain.set_vcpus`); None is as
@@ -105,6 +107,7 @@ class Machine:
             self._handle,
             elf,
             memory=options.memory,
+            max_memory=options.max_memory or 0,
             ramdisk=_bytes(options.initrd, options.memory) if options.initrd is not None else b"",
             command_line=options.cmdline,
             warped=options.clock == "warped",
@@ -120,7 +123,7 @@ class Machine:
             handle.destroy()
             raise
         try:
-            domain.introduce()
+            domain.introduce(options.max_memory)
         except BaseException:
             domain.destroy()
             raise
@@ -202,8 +205,13 @@ class Machine:
 
     @property
     def free_memory(self) -> int:
-        """Bytes of machine memory that no domain has."""
-        return self._handle.memory.nr_free << 12
+        """Bytes of machine memory that no domain has, or may still ask for."""
+        return self._handle.nr_left << 12
+
+    @property
+    def resident_memory(self) -> int:
+        """Bytes of machine memory that the host has given so far: what guests used, and have not given back since."""
+        return self._handle.memory.resident
 
     @property
     def total_memory(self) -> int:

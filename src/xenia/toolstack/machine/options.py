@@ -48,6 +48,7 @@ class DomainOptions:
     memory: int = 256 * MIB
     vcpus: int = 1
     max_vcpus: int | None = None
+    max_memory: int | None = None
     clock: Clock = "real"
     console: int | Callable[[bytes], None] | None = None
     driver_domain: bool = False

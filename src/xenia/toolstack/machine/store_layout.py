@@ -21,9 +21,9 @@ def home(domid: int) -> str:
     return f"/local/domain/{domid}"
 
 
-def write_home(keys: Keys, name: str, memory: int, vcpus: int, handle: DomainHandle) -> None:
-    """Make the home of a domain of `memory` bytes that is to use `vcpus` of its vcpus: what it reads, and what is its
-    own."""
+def write_home(keys: Keys, name: str, memory: int, max_memory: int, vcpus: int, handle: DomainHandle) -> None:
+    """Make the home of a domain of `memory` bytes, and at most `max_memory`, that is to use `vcpus` of its vcpus: what
+    it reads, and what is its own."""
     path = home(handle.domid)
     guest_owns = Permissions(handle.domid, Access.NONE)
     for key, value in {
@@ -31,7 +31,7 @@ def write_home(keys: Keys, name: str, memory: int, vcpus: int, handle: DomainHan
         "/name": name,
         "/domid": str(handle.domid),
         "/memory": "",
-        "/memory/static-max": str(memory >> 10),
+        "/memory/static-max": str(max_memory >> 10),
         "/memory/target": str(memory >> 10),
         "/store": "",
         "/store/port": str(handle.store_port),
@@ -64,6 +64,25 @@ def write_backend_home(keys: Keys, domid: int) -> None:
     path = f"{home(domid)}/backend"
     keys.mkdir(path)
     keys.set_permissions(path, Permissions(domid, Access.NONE))
+
+
+class MemoryKeys:
+    """What a guest's balloon driver is told: how much memory it is to have, and how much at most; in bytes here."""
+
+    def __init__(self, client: Client, domid: int) -> None:
+        self._client = client
+        self._path = f"{home(domid)}/memory"
+
+    def __getitem__(self, key: str) -> int:
+        """`target` or `static-max`; 0 where the domain is gone."""
+        return int(self._client.get(f"{self._path}/{key}") or 0) << 10
+
+    def __setitem__(self, key: str, size: int) -> None:
+        self._client.atomically(lambda keys: self._write(keys, key, size))
+
+    def _write(self, keys: Keys, key: str, size: int) -> None:
+        if keys.exists(f"{self._path}/{key}"):
+            keys.write(f"{self._path}/{key}", str(size >> 10))
 
 
 def write_window_size(client: Client, domid: int, rows: int, columns: int) -> None:

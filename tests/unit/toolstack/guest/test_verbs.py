@@ -20,6 +20,7 @@ from xenia.toolstack.config.net import parse_card
 from xenia.toolstack.guest.build import Build, Rebuild
 from xenia.toolstack.guest.card_verbs import ChangeCard
 from xenia.toolstack.guest.guest import Guest
+from xenia.toolstack.guest.memory_verbs import SetMemory
 from xenia.toolstack.guest.state import State
 from xenia.toolstack.guest.verbs import (
     REMOTE,
@@ -57,6 +58,8 @@ def verb_of(kind: type[Verb[Any]]) -> Verb[Any]:
         return DetachDevice("disk", "xvda", LIMIT)
     if kind is ChangeCard:
         return ChangeCard("vif0", (("delay", "1ms"),), carrier=False)
+    if kind is SetMemory:
+        return SetMemory(MEMORY)
     if kind is CaptureCard:
         return CaptureCard("vif0", [os.open(os.devnull, os.O_WRONLY)])
     return ResizeDisk("xvda", 2 * MIB) if kind is ResizeDisk else kind()
@@ -93,6 +96,7 @@ LEGAL: dict[type[Verb[Any]], dict[State, State | None]] = {
     DetachDevice: {S.BUILT: SAME, S.RUNNING: SAME},
     ResizeDisk: {S.BUILT: SAME, S.RUNNING: SAME},
     ChangeCard: {S.BUILT: SAME, S.RUNNING: SAME},
+    SetMemory: {S.BUILT: SAME, S.RUNNING: SAME},
     CaptureCard: {S.BUILT: SAME, S.RUNNING: SAME},
     Statistics: dict.fromkeys(S),
     Summary: dict.fromkeys(S),
@@ -143,7 +147,7 @@ def test_the_table_has_every_verb() -> None:
     assert all(kind.legal == LEGAL[kind].keys() for kind in LEGAL)
 
 
-@pytest.mark.parametrize("kind", [*REMOTE, ChangeCard], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", [*REMOTE, ChangeCard, SetMemory], ids=lambda kind: kind.__name__)
 def test_a_verb_over_the_control_socket_is_the_same_at_the_other_end(kind: type[Any]) -> None:
     verb = verb_of(kind)
     read = kind.readers()[verb.word]({**verb.request(), "descriptors": list(verb.descriptors)})  # type: ignore[attr-defined]
