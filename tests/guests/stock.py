@@ -107,6 +107,8 @@ class Stock:
         disks: Iterable[Attached] = (),
         files: Mapping[str, bytes] | None = None,
         load_modules: bool = True,
+        vcpus: int = 1,
+        max_vcpus: int | None = None,
     ) -> None:
         """load_modules    otherwise the script has to, with `modprobe`"""
         disks = tuple(disks)
@@ -127,6 +129,8 @@ class Stock:
                 append=append,
                 memory=memory * MIB,
                 clock=clock,
+                vcpus=vcpus,
+                max_vcpus=max_vcpus,
                 console=self._output.extend,
             )
             for disk in disks:

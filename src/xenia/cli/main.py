@@ -166,6 +166,7 @@ _CARRY_OUT = {
     "create": "create", "daemon": "daemon", "disk": "disk", "image": "image", "net": "net",
     **dict.fromkeys(("block-attach", "block-detach", "block-list", "block-resize"), "block"),
     **dict.fromkeys(("mem-set", "mem-max"), "memory"),
+    "vcpu-set": "vcpu",
     **dict.fromkeys(DOMAIN_VERBS, "domains"),
 }  # fmt: skip
 

@@ -15,6 +15,7 @@ from xenia.cli.memory import add_memory
 from xenia.cli.net import add_net
 from xenia.cli.run_options import add_run
 from xenia.cli.ssh import add_ssh
+from xenia.cli.vcpu import add_vcpu
 
 SHELLS = ("bash", "zsh", "fish")
 # metavars of arguments that are file names
@@ -39,6 +40,7 @@ def build_parser() -> Parser:
     add_image(commands)
     add_block(commands)
     add_memory(commands)
+    add_vcpu(commands)
     add_net(commands)
     add_ssh(commands)
     _add_looks(commands)

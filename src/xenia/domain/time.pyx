@@ -164,6 +164,7 @@ cdef void calibrate(Domain *domain) noexcept nogil:
 
 cdef void write_time(Clock *clock, vcpu_time_info_t *info, uint32_t version) noexcept nogil:
     info.version = version
+    fence()                     # its other vcpus may read
     info.tsc_timestamp = clock.tsc_stamp
     info.system_time = clock.stime_stamp
     info.tsc_to_system_mul = clock.mul_frac

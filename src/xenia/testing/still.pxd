@@ -12,6 +12,7 @@ cdef class StillDomain:
     cdef MachineHandle home
     cdef Domain *domain
     cdef int wake_fd
+    cdef int nr_wakes[32]           # of each vcpu beyond the first
     cdef int running                # the vcpu that makes hypercalls
     cdef RecordingProcessor processor
     cdef list more_processors       # of the vcpus beyond the first

@@ -80,8 +80,14 @@ class StillDomain:
     def destroy(self) -> int:
         """End it as the toolstack does; how many of its frames others still hold."""
         ...
-    def add_vcpu(self) -> int:
-        """One vcpu more, down, on the first one's page tables; its number."""
+    def add_vcpu(self, begun: bool = True) -> int:
+        """One vcpu more, down, on the first one's page tables, or not initialised; its number."""
+        ...
+    def wakes(self, vcpu: int) -> int:
+        """How often a vcpu was woken, whose pcpu has nothing to run."""
+        ...
+    def kicks_of(self, vcpu: int) -> int:
+        """How often a vcpu's processor was kicked."""
         ...
     def run_on(self, vcpu: int) -> None:
         """`call` is that vcpu's from here on."""

@@ -42,6 +42,10 @@ CONTINUE = <int64_t>HYPERCALL_CONTINUE
 DONE = <int64_t>HYPERCALL_DONE
 
 
+cdef void count_wake(void *count) noexcept nogil:
+    (<int *>count)[0] += 1
+
+
 cdef void wake_by_fd(void *fd) noexcept nogil:
     cdef uint64_t one = 1
     write((<int *>fd)[0], &one, sizeof(one))
@@ -155,10 +159,12 @@ cdef class StillDomain:
             left = domain_destroy(self.domain)
         return left
 
-    def add_vcpu(self) -> int:
-        """One vcpu more, down, on the first one's page tables; its number."""
+    def add_vcpu(self, begun: bool = True) -> int:
+        """One vcpu more, down, on the first one's page tables, or not initialised; its number."""
         cdef Vcpu *vcpu = self.create_vcpu()
-        if still_begin_vcpu(vcpu):
+        vcpu.wake = count_wake
+        vcpu.wake_argument = &self.nr_wakes[vcpu.id]
+        if begun and still_begin_vcpu(vcpu):
             raise AssertionError("the page tables do not validate")
         return vcpu.id
 
@@ -172,6 +178,14 @@ cdef class StillDomain:
             raise ValueError("there can be no vcpu more")
         self.more_processors = [*(self.more_processors or ()), processor]
         return vcpu
+
+    def wakes(self, vcpu: int) -> int:
+        """How often a vcpu was woken, whose pcpu has nothing to run."""
+        return self.nr_wakes[<int>vcpu]
+
+    def kicks_of(self, vcpu: int) -> int:
+        """How often a vcpu's processor was kicked."""
+        return self.recorder(vcpu).state.kicks
 
     def run_on(self, vcpu: int) -> None:
         """`call` is that vcpu's from here on."""

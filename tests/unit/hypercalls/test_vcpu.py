@@ -1,4 +1,4 @@
-"""vcpu_op, as Xen 4.17 answers a PV domain with one vcpu (public/vcpu.h)."""
+"""vcpu_op, as Xen 4.17 answers a PV domain (public/vcpu.h)."""
 
 import struct
 

@@ -95,6 +95,8 @@ class Frozen:
 
 def freeze(domain: Domain, timeout: float) -> Frozen:
     """See Domain.freeze, which holds the domain's own lock for it."""
+    if domain.max_vcpus > 1:
+        raise ConfigError(f"the guest '{domain.name}' cannot be frozen: it has {domain.max_vcpus} vcpus, not one")
     _suspend(domain, time.monotonic() + timeout, timeout)
     console = domain.pause_console()
     try:

@@ -1,0 +1,36 @@
+"""`xenia vcpu-set`: the vcpus of a guest that runs, as xl's."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from xenia.cli.arguments import add_json, checked, number
+from xenia.cli.exit_status import ExitStatus
+from xenia.cli.voice import Voice
+
+
+def add_vcpu(commands: argparse._SubParsersAction[Any]) -> None:
+    """The grammar of the verb."""
+    vcpu_set = commands.add_parser(
+        "vcpu-set",
+        help="give a running guest more vcpus, or fewer",
+        description="Ask a guest that runs to use so many vcpus, up to its maxvcpus.  It brings others up, or takes "
+        "them down, soon.",
+        allow_abbrev=False,
+    )
+    vcpu_set.add_argument("guest", metavar="GUEST", help="the guest's name, or its process")
+    vcpu_set.add_argument("vcpus", metavar="N", type=checked(number), help="how many")
+    add_json(vcpu_set)
+
+
+def vcpu(options: argparse.Namespace, voice: Voice) -> int:
+    """Carry it out."""
+    from xenia.toolstack.control import remote
+    from xenia.toolstack.guest.vcpu_verbs import SetVcpus
+
+    vcpus = remote.call(options.guest, SetVcpus(options.vcpus))
+    if options.json:
+        print(json.dumps({"vcpus": vcpus}))
+    return ExitStatus.OK
