@@ -27,6 +27,7 @@ NOT_ASKED = {
     "store_page",
     "suspend",
     "suspend_wrong",
+    "races",
 }  # they never end, or are not alone
 
 
@@ -47,9 +48,11 @@ def kernel(name: str) -> ElfKernel:
 class Running:
     """A tiny guest that runs, with what it wrote so far."""
 
-    def __init__(self, name: str, *, memory: int = 16 << 20, scatter: int | None = None, check: bool = True) -> None:
+    def __init__(
+        self, name: str, *, memory: int = 16 << 20, scatter: int | None = None, check: bool = True, vcpus: int = 1
+    ) -> None:
         self.machine = MachineHandle(memory + (16 << 20), scatter, check)
-        self.domain: DomainHandle = create_domain(self.machine, kernel(name), memory=memory)
+        self.domain: DomainHandle = create_domain(self.machine, kernel(name), memory=memory, vcpus=vcpus)
         self.output = bytearray()
         foreign = DomainForeign(self.domain)
         # Its ring alone, without what it says to the hypervisor: so real Xen's answers were recorded.
