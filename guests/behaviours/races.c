@@ -1,13 +1,13 @@
-/* Two vcpus that do the same to the same things at the same moment: page tables, frames, grants, channels, a third vcpu.
- * Every call is refused or done whole, whoever comes first; the sums that must be are told, and the rest is the audit's.
+/* Two vcpus that do the same to the same things at once: page tables, frames, grants, channels, a third vcpu.
+ * Every call is refused or done whole, whoever comes first; the sums that must be are told, the rest is the audit's.
  * Then events from one to the other, each of which ends a wait. */
 #include "kit.h"
 
 struct vcpu_guest_context {
     u8 fpu[512];
     u64 flags;
-    u64 r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi, error, rip, cs, rflags, rsp, ss, es, ds,
-        fs, gs;
+    u64 r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi, error, rip, cs, rflags, rsp, ss, es,
+        ds, fs, gs;
     struct trap_info traps[256];
     u64 ldt_base, ldt_ents, gdt_frames[16], gdt_ents, kernel_ss, kernel_sp, ctrlreg[8], debugreg[8], callbacks[3],
         vm_assist, fs_base, gs_base_kernel, gs_base_user;
