@@ -56,7 +56,7 @@ ctypedef int (*exit_fn)(void *vcpu, Exit *exit) noexcept nogil
 cdef struct ProcessorOps:
     # Run the vcpu from its context until the core answers LEAVE (True) or someone kicks (False).
     bint (*run)(Processor *) noexcept nogil
-    # From here on others run over the same memory (Processor.siblings), and it is asked by its mailbox.  Before it runs.
+    # From now on others run over the same memory (Processor.siblings), and it is asked by mailbox.  Before it runs.
     # NULL: it never runs, and its operations may be called by any thread.
     void (*share)(Processor *) noexcept nogil
     # --- MMU notifications, called by mm/ only, which is the only writer of PTEs.  An engine that walks the guest's own
@@ -104,6 +104,7 @@ cdef enum:                  # what processors are asked
     ASK_FLUSH_FRAME         # at: a frame
     ASK_WATCH_CODE          # at: a frame
     ASK_FORGET_CODE         # at: a machine address; length
+    ASK_STAND               # stay outside while another one is alone
 
 cdef enum:
     MAILBOX_ROOM = 16
@@ -119,6 +120,7 @@ cdef struct Mailbox:
     uint32_t nr_requests
     uint8_t all_translations        # more was asked than there is room for
     uint8_t all_code
+    uint8_t stand
     volatile uint32_t posted        # counts what was asked, and applied is how far it was done
     volatile uint32_t applied
     volatile uint32_t state         # odd: inside; it changes when the processor goes in or out
@@ -141,7 +143,9 @@ cdef struct Processor:      # first member of an engine's own struct
     uint32_t *nr_siblings
     void *thread            # that is in run(); NULL none
     volatile uint8_t kicked
+    bint alone              # no other is inside
     Mailbox mailbox
+    Lock exclusion          # of the first of several, for all: who runs alone
 
 
 # Whose registers it runs with, and who answers its exits.
@@ -226,6 +230,21 @@ cdef void processor_obey(Processor *processor) noexcept nogil
 # Its run(): it is inside between the two, but for where the core leaves.
 cdef void processor_begin(Processor *processor) noexcept nogil
 cdef void processor_end(Processor *processor) noexcept nogil
+
+# None of the others is inside between the two.  Called inside; what others asked meanwhile is done when the first
+# returns.
+cdef void processor_begin_alone(Processor *processor) noexcept nogil
+cdef void processor_end_alone(Processor *processor) noexcept nogil
+
+
+# A bit for each of its siblings but itself.
+cdef inline uint64_t processor_others(const Processor *processor) noexcept nogil:
+    cdef uint32_t i
+    for i in range(processor.nr_siblings[0]):
+        if processor.siblings[i] == processor:
+            return ~(<uint64_t>1 << i)
+    return ~<uint64_t>0
+
 
 # Others run over the same memory.
 cdef void processor_share(Processor *processor, Processor **siblings, uint32_t *nr_siblings) noexcept nogil

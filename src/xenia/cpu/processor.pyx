@@ -31,7 +31,7 @@ from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from xenia.machine.atomic cimport count_add
-from xenia.machine.lock cimport condition_signal_and_unlock, condition_wait, lock, unlock
+from xenia.machine.lock cimport Lock, condition_signal_and_unlock, condition_wait, lock, unlock
 
 cdef enum:
     MOST = 64               # bits of `which`
@@ -83,7 +83,7 @@ cdef void processor_obey(Processor *processor) noexcept nogil:
     cdef Mailbox *mailbox = &processor.mailbox
     cdef Request requests[MAILBOX_ROOM]
     cdef uint32_t count, ticket, i
-    cdef bint all_translations, all_code
+    cdef bint all_translations, all_code, stand
     while mailbox.posted != mailbox.applied:
         lock(&mailbox.lock)
         count = mailbox.nr_requests
@@ -91,7 +91,8 @@ cdef void processor_obey(Processor *processor) noexcept nogil:
         all_translations = mailbox.all_translations
         all_code = mailbox.all_code
         mailbox.nr_requests = 0
-        mailbox.all_translations = mailbox.all_code = False
+        stand = mailbox.stand
+        mailbox.all_translations = mailbox.all_code = mailbox.stand = False
         ticket = mailbox.posted
         unlock(&mailbox.lock)
         if all_translations:
@@ -103,6 +104,31 @@ cdef void processor_obey(Processor *processor) noexcept nogil:
         processor_applied(&mailbox.applied, ticket)
         if mailbox.awaited:
             processor_tell(processor)
+        if stand:
+            stand_outside(processor)
+
+
+cdef void stand_outside(Processor *processor) noexcept nogil:
+    cdef Lock *exclusion = &processor.siblings[0].exclusion
+    if processor.alone:         # what another one asked, which has ended since
+        return
+    processor_leave(processor)
+    lock(exclusion)
+    unlock(exclusion)
+    processor_step(&processor.mailbox.state)
+
+
+cdef void processor_begin_alone(Processor *processor) noexcept nogil:
+    processor_leave(processor)
+    lock(&processor.siblings[0].exclusion)
+    processor.alone = True
+    processors_ask(processor.siblings, processor.nr_siblings[0], processor_others(processor), ASK_STAND, 0, 0)
+    processor_enter(processor)
+
+
+cdef void processor_end_alone(Processor *processor) noexcept nogil:
+    processor.alone = False
+    unlock(&processor.siblings[0].exclusion)
 
 
 cdef void processor_tell(Processor *processor) noexcept nogil:
@@ -119,6 +145,9 @@ cdef inline bint is_translation(int what) noexcept nogil:
 
 cdef void put_request(Mailbox *mailbox, int what, uint64_t at, uint64_t length) noexcept nogil:
     cdef uint32_t i, kept = 0
+    if what == ASK_STAND:
+        mailbox.stand = True
+        return
     if mailbox.all_translations if is_translation(what) else mailbox.all_code:
         return
     if what != ASK_FLUSH_ALL and mailbox.nr_requests < MAILBOX_ROOM:
@@ -155,8 +184,7 @@ cdef inline bint is_done(Processor *processor, uint32_t ticket) noexcept nogil:
 
 cdef void await_done(Processor *processor, uint32_t ticket) noexcept nogil:
     cdef Mailbox *mailbox = &processor.mailbox
-    cdef uint32_t i
-    for i in range(PATIENCE):
+    for _ in range(PATIENCE):
         if is_done(processor, ticket):
             return
         relax()

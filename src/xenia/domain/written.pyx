@@ -15,7 +15,7 @@ from xenia.domain.domain cimport WRITTEN_ROOM
 from xenia.domain.upcall cimport vcpu_nudge
 from xenia.machine.lock cimport lock, unlock
 from xenia.machine.paging cimport PAGE_SIZE
-from xenia.mm.memory cimport mm_dirty
+from xenia.mm.memory cimport mm_dirty, mm_forget_code
 
 
 cdef void frame_written(Domain *domain, uint64_t mfn) noexcept nogil:
@@ -45,23 +45,16 @@ cdef inline bint holds_code(Processor *processor, uint64_t mfn) noexcept nogil:
 
 cdef void written_apply(Domain *domain) noexcept nogil:
     cdef uint64_t written[WRITTEN_ROOM]
-    cdef uint64_t count
-    cdef uint32_t id
+    cdef uint64_t count, i
     lock(&domain.memory.lock)
     count = domain.written.nr
     memcpy(written, domain.written.frames, sizeof(written))
     domain.written.nr = 0
     unlock(&domain.memory.lock)
-    for id in range(domain.nr_vcpus):
-        forget(domain.vcpus[id].processor, written, count, domain.machine.nr_frames)
-
-
-cdef void forget(Processor *processor, uint64_t *written, uint64_t count, uint64_t nr_frames) noexcept nogil:
-    cdef uint64_t i
     if count <= WRITTEN_ROOM:
         for i in range(count):
-            processor.ops.code_dirty(processor, written[i] << 12, PAGE_SIZE)
+            mm_forget_code(&domain.memory, written[i] << 12, PAGE_SIZE)
     else:
-        for i in range(nr_frames):
-            if holds_code(processor, i):
-                processor.ops.code_dirty(processor, i << 12, PAGE_SIZE)
+        for i in range(domain.machine.nr_frames):
+            if is_code(domain, i):
+                mm_forget_code(&domain.memory, i << 12, PAGE_SIZE)

@@ -22,6 +22,7 @@ cdef enum:                  # Frame.flags
     FRAME_PINNED = 1        # holds one reference and one type reference for the guest
     FRAME_VALIDATED = 2     # entries checked and their references taken
     FRAME_ALLOCATED = 4     # PGC_allocated: the owner's own reference
+    FRAME_WALKED = 8        # was a table, and some processor may still be walking it: see mm/references
 
 cdef struct Frame:          # 20 bytes, one per machine frame
     uint32_t refs           # general references: mappings, pins, grants, in-flight use

@@ -62,7 +62,8 @@ cdef void memory_add_processor(DomainMemory *memory, Processor *processor) noexc
 # once.  See cpu/processor.pyx.
 
 
-cdef inline void memory_ask(DomainMemory *memory, uint64_t which, int what, uint64_t at, uint64_t length) noexcept nogil:
+cdef inline void memory_ask(DomainMemory *memory, uint64_t which, int what, uint64_t at,
+                            uint64_t length) noexcept nogil:
     if memory.nr_processors == 1:
         if which & 1:
             processor_apply(memory.processors[0], what, at, length)

@@ -75,6 +75,6 @@ cdef inline void put_page_and_type(DomainMemory *memory, uint64_t mfn) noexcept 
 
 
 # What a grant holds, taken and given back by other threads than the domain's.  No translation of the domain's own
-# processors is left behind by them, so they touch no processor.
+# processors is left behind by them.
 cdef bint get_granted(DomainMemory *memory, uint64_t mfn, bint writable) noexcept nogil
 cdef void put_granted(DomainMemory *memory, uint64_t mfn, bint writable) noexcept nogil

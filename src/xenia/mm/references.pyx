@@ -19,6 +19,10 @@ that was writable becomes something else, and when a frame is handed back.  At b
 frame is dropped; nothing else needs a flush from here.  A frame's `stamp` says when it last lost a writable reference,
 on the clock that counts full flushes (mm/memory): none since, none needed.
 
+Where a domain has several processors, one of them may be in the middle of walking a page table that is none any more.
+It must not find there what a guest, or another domain, has written; so a frame that was a table (FRAME_WALKED) is
+written by nobody before every processor has flushed, or was asked to, as above.
+
 A count that is at its end refuses whoever wants one more, as Xen does: each entry of eight bytes is one, so a guest of
 32 GB gets there.
 """
@@ -27,7 +31,7 @@ from libc.stdint cimport UINT32_MAX, uint64_t
 
 from xenia.abi.errno cimport XEN_EINVAL
 from xenia.machine.machine cimport (
-    FRAME_NONE, FRAME_SHARED, FRAME_VALIDATED, FRAME_WRITABLE, Frame, machine_free,
+    FRAME_NONE, FRAME_SHARED, FRAME_VALIDATED, FRAME_WALKED, FRAME_WRITABLE, Frame, machine_free,
 )
 from xenia.mm.memory cimport mm_dirty, mm_flush_frame, mm_forget_frame, mm_needs_flush, mm_stamp
 
@@ -57,6 +61,8 @@ cdef int get_other_type(DomainMemory *memory, uint64_t mfn, int frame_type) noex
     if frame.type != frame_type:
         if frame_type != FRAME_WRITABLE and mm_needs_flush(memory, frame):
             mm_flush_frame(memory, mfn)
+            frame.flags &= ~FRAME_WALKED
+        await_walks(memory, mfn)
         frame.type = frame_type
         frame.flags &= ~FRAME_VALIDATED
     frame.type_refs = 1
@@ -78,6 +84,17 @@ cdef void put_last_type(DomainMemory *memory, uint64_t mfn) noexcept nogil:
         memory.rules.demote(memory.kind, mfn, frame.type)
     frame.type = FRAME_NONE
     frame.type_refs -= 1
+    if memory.nr_processors > 1:
+        frame.flags |= FRAME_WALKED
+        mm_stamp(memory, frame)
+
+
+cdef inline void await_walks(DomainMemory *memory, uint64_t mfn) noexcept nogil:
+    cdef Frame *frame = &memory.machine.frames[mfn]
+    if frame.flags & FRAME_WALKED:
+        frame.flags &= ~FRAME_WALKED
+        if mm_needs_flush(memory, frame) and not memory.dying:
+            mm_flush_frame(memory, mfn)
 
 
 cdef bint get_granted(DomainMemory *memory, uint64_t mfn, bint writable) noexcept nogil:
@@ -93,6 +110,7 @@ cdef bint get_granted(DomainMemory *memory, uint64_t mfn, bint writable) noexcep
     if writable and frame.type_refs:
         frame.type_refs += 1
     elif writable:
+        await_walks(memory, mfn)
         frame.type = FRAME_WRITABLE
         frame.flags &= ~FRAME_VALIDATED
         frame.type_refs = 1

@@ -35,7 +35,8 @@ class Program:
     """Machine code, loaded at CODE of a fresh machine, on an engine of its own.
 
     upper     it starts at its address in the upper half, with its stack there too
-    beside    the memory is that program's, and what is at CODE and STACK there is NEXT bytes further on here
+    beside    the memory is that program's, and what is at CODE and STACK there is NEXT bytes further on here, times
+              `place`
     engine    the name of what runs it; by default `ENGINE`
     """
     @property
@@ -47,6 +48,7 @@ class Program:
         beside: Program | None = None,
         upper: bool = False,
         engine: str | None = None,
+        place: int = 1,
     ) -> None: ...
     def run(self) -> bool:
         """Run until the program leaves (True) or is kicked (False).
@@ -124,4 +126,28 @@ class Program:
     @property
     def last(self) -> tuple[str, int, int, int]:
         """The last exit: what it was, vector, error code, address."""
+        ...
+
+class Siblings:
+    """Programs in the same memory, made with `beside`, as the processors of one domain; before any of them runs.
+
+    retries    page faults are tried again
+    """
+    def __init__(self, programs: list[Program], retries: bool = False) -> None: ...
+    def flush(self, page: int) -> None:
+        """All of them drop their translations of that page, and have when this returns."""
+        ...
+    def flush_all(self) -> None:
+        """All translations."""
+        ...
+    def forget_code(self, address: int, length: int) -> None:
+        """Code that was written there from outside."""
+        ...
+    def protect(self, page: int, times: int, by_frame: bool = False) -> int:
+        """Take away the right to write to that page, flush, look whether its first word still changes, and give the
+        right back; so many times, while they run.  How often it changed."""
+        ...
+    def clean(self, page: int, times: int) -> int:
+        """Take the accessed and dirty bits from that page's entry and flush, so many times, while they run.  How often
+        its first word changed from one flush to the next, and no dirty bit tells of it."""
         ...

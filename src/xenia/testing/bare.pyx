@@ -13,17 +13,28 @@ and all of it once more in the upper half, from UPPER on, by the same page table
 `syscall` is the program's way out: eax says what it wants, see `Program.run`.
 """
 
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from xenia.cpu.context cimport CONTEXT_FLAGS, CONTEXT_SEGMENTS, RAX, RDI, RSI, RSP, STATE_ALL, Context
 from xenia.cpu.engine cimport Engine, engine_new
 from xenia.cpu.processor cimport (
-    EXIT_EXCEPTION, EXIT_SOFT_INTERRUPT, EXIT_SYSCALL, EXIT_SYSENTER, LEAVE, RESUME, Exit, Processor, processor_bind,
+    ASK_FLUSH_ALL, ASK_FLUSH_FRAME, ASK_FLUSH_PAGE, ASK_FORGET_CODE, EXIT_EXCEPTION, EXIT_SOFT_INTERRUPT, EXIT_SYSCALL,
+    EXIT_SYSENTER, LEAVE, RESUME, TRAP_PF, Exit, Processor, processor_bind, processor_share, processors_ask,
 )
 from xenia.machine.machine cimport MachineMemory
+from xenia.machine.paging cimport PAGE_DIRTY
+from xenia.mm.walk cimport entry_exchange, entry_read
 
 from xenia.cpu.registry import DEFAULT
+
+cdef extern from *:
+    """
+    static inline void bits_set(uint64_t *word, uint64_t bits) { __atomic_fetch_or(word, bits, __ATOMIC_SEQ_CST); }
+    static inline void bits_clear(uint64_t *word, uint64_t bits) { __atomic_fetch_and(word, ~bits, __ATOMIC_SEQ_CST); }
+    """
+    void bits_set(uint64_t *word, uint64_t bits) noexcept nogil
+    void bits_clear(uint64_t *word, uint64_t bits) noexcept nogil
 
 CODE = 0x40000
 STACK = 0x50000
@@ -66,6 +77,7 @@ cdef struct Run:
     uint8_t *memory
     Exit last
     uint64_t exits
+    bint retries            # an instruction that a page fault ended is tried again, for others change the page tables
 
 
 cdef int on_exit(void *opaque, Exit *exit) noexcept nogil:
@@ -74,6 +86,8 @@ cdef int on_exit(void *opaque, Exit *exit) noexcept nogil:
     cdef uint64_t *table = <uint64_t *>(run.memory + (L1 << 12))
     cdef uint64_t old
     run.exits += 1
+    if run.retries and exit.kind == EXIT_EXCEPTION and exit.vector == TRAP_PF:
+        return RESUME
     if exit.kind != EXIT_SYSCALL:
         run.last = exit[0]
         return LEAVE
@@ -109,7 +123,8 @@ cdef class Program:
     """Machine code, loaded at CODE of a fresh machine, on an engine of its own.
 
     upper     it starts at its address in the upper half, with its stack there too
-    beside    the memory is that program's, and what is at CODE and STACK there is NEXT bytes further on here
+    beside    the memory is that program's, and what is at CODE and STACK there is NEXT bytes further on here, times
+              `place`
     engine    the name of what runs it; by default `ENGINE`
     """
 
@@ -119,11 +134,11 @@ cdef class Program:
     cdef readonly str engine_name
 
     def __init__(self, code: bytes, user: bool = False, Program beside = None, bint upper = False,
-                 engine: str | None = None) -> None:
+                 engine: str | None = None, place: int = 1) -> None:
         cdef uint64_t *words
         cdef uint64_t page
         cdef const uint8_t *source = code
-        cdef uint64_t start = CODE if beside is None else CODE + NEXT
+        cdef uint64_t start = CODE if beside is None else CODE + NEXT * <uint64_t>place
         self.memory = MachineMemory(SIZE) if beside is None else beside.memory
         self.engine_name = engine or ENGINE
         self.engine = engine_new(self.engine_name, self.memory)
@@ -265,3 +280,87 @@ cdef class Program:
         kind = {EXIT_SYSCALL: "syscall", EXIT_SYSENTER: "sysenter", EXIT_SOFT_INTERRUPT: "interrupt",
                 EXIT_EXCEPTION: "exception"}[self.state.last.kind]
         return kind, self.state.last.vector, self.state.last.error, self.state.last.address
+
+
+cdef enum:
+    MOST_SIBLINGS = 16
+    PTE_W = 2
+
+
+cdef class Siblings:
+    """Programs in the same memory, made with `beside`, as the processors of one domain; before any of them runs.
+
+    retries    page faults are tried again
+    """
+
+    cdef list programs
+    cdef Processor *processors[MOST_SIBLINGS]
+    cdef uint32_t count
+    cdef uint8_t *memory
+
+    def __init__(self, programs: list[Program], retries: bool = False) -> None:
+        cdef Program program
+        self.programs = list(programs)
+        for program in programs:
+            self.processors[self.count] = program.engine.processor
+            self.memory = program.state.memory
+            self.count += 1
+        for program in programs:
+            program.state.retries = retries
+            processor_share(program.engine.processor, self.processors, &self.count)
+
+    def flush(self, page: int) -> None:
+        """All of them drop their translations of that page, and have when this returns."""
+        cdef uint64_t va = <uint64_t>page << 12
+        with nogil:
+            processors_ask(self.processors, self.count, ~<uint64_t>0, ASK_FLUSH_PAGE, va, 0)
+            processors_ask(self.processors, self.count, ~<uint64_t>0, ASK_FLUSH_PAGE, upper_half + va, 0)
+
+    def flush_all(self) -> None:
+        """All translations."""
+        with nogil:
+            processors_ask(self.processors, self.count, ~<uint64_t>0, ASK_FLUSH_ALL, 0, 0)
+
+    def forget_code(self, address: int, length: int) -> None:
+        """Code that was written there from outside."""
+        cdef uint64_t maddr = address, size = length
+        with nogil:
+            processors_ask(self.processors, self.count, ~<uint64_t>0, ASK_FORGET_CODE, maddr, size)
+
+    def protect(self, page: int, times: int, by_frame: bool = False) -> int:
+        """Take away the right to write to that page, flush, look whether its first word still changes, and give the
+        right back; so many times, while they run.  How often it changed."""
+        cdef uint64_t *entry = &(<uint64_t *>(self.memory + (L1 << 12)))[page]
+        cdef volatile uint64_t *word = <volatile uint64_t *>(self.memory + (<uint64_t>page << 12))
+        cdef uint64_t mfn = page, seen, wrong = 0, count = times, before
+        cdef bint frame = by_frame
+        with nogil:
+            for _ in range(count):
+                before = word[0]
+                while word[0] == before:    # it is written to
+                    pass
+                bits_clear(entry, PTE_W)
+                if frame:
+                    processors_ask(self.processors, self.count, ~<uint64_t>0, ASK_FLUSH_FRAME, mfn, 0)
+                else:
+                    processors_ask(self.processors, self.count, ~<uint64_t>0, ASK_FLUSH_PAGE, mfn << 12, 0)
+                seen = word[0]
+                for _ in range(100):
+                    wrong += word[0] != seen
+                bits_set(entry, PTE_W)
+        return wrong
+
+    def clean(self, page: int, times: int) -> int:
+        """Take the accessed and dirty bits from that page's entry and flush, so many times, while they run.  How often
+        its first word changed from one flush to the next, and no dirty bit tells of it."""
+        cdef uint64_t *entry = &(<uint64_t *>(self.memory + (L1 << 12)))[page]
+        cdef volatile uint64_t *word = <volatile uint64_t *>(self.memory + (<uint64_t>page << 12))
+        cdef uint64_t old, now, last = word[0], wrong = 0, count = times, va = <uint64_t>page << 12
+        with nogil:
+            for _ in range(count):
+                old = entry_exchange(entry, va | 7)
+                processors_ask(self.processors, self.count, ~<uint64_t>0, ASK_FLUSH_PAGE, va, 0)
+                now = word[0]
+                wrong += now != last and not (old | entry_read(entry)) & PAGE_DIRTY
+                last = now
+        return wrong

@@ -252,14 +252,14 @@ cdef class PvDomain:
     def store(self, va: int, value: int, size: int = 8) -> int | None:
         """A store by the guest's kernel: None when it simply happens; else it faults, and ptwr's answer: 1 not a page
         table of ours, 0 done, or -XEN_E*."""
-        cdef uint64_t maddr = self.processor.touch(va, True)
+        cdef uint64_t maddr = self.processor.touch(va, True), seen = 0
         if maddr != ~<uint64_t>0:
-            place = memoryview(self.machine)[maddr:maddr + size]
-            place[:] = (value & (1 << 8 * size) - 1).to_bytes(size, "little")
+            memoryview(self.machine)[maddr:maddr + size] = (value & (1 << 8 * size) - 1).to_bytes(size, "little")
             return None
         if not ptwr_find(&self.mmu, self.vcpu.root_loaded, va, size, &maddr):
             return 1
-        return ptwr_write(&self.mmu, maddr, size, value)
+        memcpy(&seen, self.machine.machine.base + maddr, size)
+        return ptwr_write(&self.mmu, maddr, size, seen, value)
 
     def writable_pagetables(self, on: bool) -> None:
         """The vm_assist."""

@@ -18,6 +18,7 @@ from xenia.domain.pv.instruction cimport (
 )
 from xenia.machine.lock cimport lock, unlock
 from xenia.mm.pv.ptwr cimport ptwr_find, ptwr_write
+from xenia.mm.pv.update cimport MMU_CHANGED
 
 
 cdef int emulate_table_write(Vcpu *vcpu, uint64_t va, Fault *fault) noexcept nogil:
@@ -25,7 +26,7 @@ cdef int emulate_table_write(Vcpu *vcpu, uint64_t va, Fault *fault) noexcept nog
     cdef Store store
     cdef Context after
     cdef uint64_t target, maddr
-    cdef int refused
+    cdef int refused = MMU_CHANGED
     if not instruction_fetch(vcpu, &insn) or not store_prepare(&insn, &vcpu.context, &store):
         return EMULATE_UNHANDLED
     target = linear_address(vcpu, &insn, store.segment, store.offset)
@@ -35,12 +36,14 @@ cdef int emulate_table_write(Vcpu *vcpu, uint64_t va, Fault *fault) noexcept nog
         if operand_read(vcpu, linear_address(vcpu, &insn, store.source_segment, store.source_offset), &store.source,
                         store.source_size, fault) != EMULATE_DONE:
             return EMULATE_FAULT
-    memcpy(&store.old, vcpu.domain.machine.base + maddr, store.size)
-    context_copy_first_part(&after, &vcpu.context)
-    store_execute(&insn, &after, &store)
-    lock(&vcpu.domain.memory.lock)
-    refused = ptwr_write(&vcpu.domain.mmu, maddr, store.size, store.new[0])
-    unlock(&vcpu.domain.memory.lock)
+    while refused == MMU_CHANGED:
+        store.old[0] = 0
+        memcpy(&store.old, vcpu.domain.machine.base + maddr, store.size)
+        context_copy_first_part(&after, &vcpu.context)
+        store_execute(&insn, &after, &store)
+        lock(&vcpu.domain.memory.lock)
+        refused = ptwr_write(&vcpu.domain.mmu, maddr, store.size, store.old[0], store.new[0])
+        unlock(&vcpu.domain.memory.lock)
     if refused:
         return EMULATE_UNHANDLED
     context_copy_first_part(&vcpu.context, &after)

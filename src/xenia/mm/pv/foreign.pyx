@@ -14,7 +14,7 @@ from xenia.machine.machine cimport FRAME_L1, Frame, frame_exists, frame_words
 from xenia.machine.paging cimport LOWER_HALF_END, PAGE_PRESENT, PAGE_RW
 from xenia.mm.memory cimport ALL_PROCESSORS, DomainMemory, mm_flush_frame, mm_flush_page, mm_pte_changed
 from xenia.mm.pv.pvmmu cimport put_entry
-from xenia.mm.walk cimport Walk, pte_mfn, walk_index, walk_start, walk_step
+from xenia.mm.walk cimport Walk, entry_exchange, pte_mfn, walk_index, walk_start, walk_step
 
 
 cdef bint place_of_va(PvMmu *mmu, uint64_t root, uint64_t va, EntryPlace *place) noexcept nogil:
@@ -63,8 +63,7 @@ cdef void unmap_foreign(PvMmu *mmu, EntryPlace *place) noexcept nogil:
 cdef void replace(PvMmu *mmu, EntryPlace *place, uint64_t entry) noexcept nogil:
     cdef DomainMemory *memory = mmu.memory
     cdef uint64_t *where = &frame_words(memory.machine, place.table)[place.index]
-    cdef uint64_t old = where[0]
-    where[0] = entry
+    cdef uint64_t old = entry_exchange(where, entry)
     mm_pte_changed(memory, place.table, place.index, old, entry)
     if old & PAGE_PRESENT:
         if place.va:

@@ -11,6 +11,9 @@ stepped on.  That paid where entries changed by the hundred, but left a table ha
 batch their changes (mmu_update, multicall), and Xen gave unhooking up for the emulation of single stores.  The assist's
 name and number stayed, and what a guest can observe is the same: after a store, the entry reads back as stored.
 
+The instruction is carried out on what the entry held, and then compared and swapped: a locked one is atomic, and an
+accessed or dirty bit that a processor has set since is not lost.  Where there is one, the instruction is done again.
+
 A store of a whole entry is checked as it is.  A smaller one is merged with what the entry holds, so that every
 intermediate state of an entry written in halves must be one the guest may have.
 """
@@ -21,8 +24,8 @@ from libc.string cimport memcpy
 from xenia.machine.machine cimport FRAME_L1, Frame, frame_exists, frame_words
 from xenia.machine.paging cimport PAGE_OFFSET, PAGE_RW
 from xenia.mm.memory cimport DomainMemory
-from xenia.mm.pv.update cimport mod_entry
-from xenia.mm.walk cimport Walk, walk_start, walk_step
+from xenia.mm.pv.update cimport MMU_CHANGED, mod_entry
+from xenia.mm.walk cimport Walk, entry_read, walk_start, walk_step
 
 
 cdef bint ptwr_find(PvMmu *mmu, uint64_t root, uint64_t va, unsigned bytes, uint64_t *maddr) noexcept nogil:
@@ -44,12 +47,16 @@ cdef bint ptwr_find(PvMmu *mmu, uint64_t root, uint64_t va, unsigned bytes, uint
     return frame.owner == memory.domid and frame.type == FRAME_L1 and frame.type_refs != 0
 
 
-cdef int ptwr_write(PvMmu *mmu, uint64_t maddr, unsigned bytes, uint64_t value) noexcept nogil:
+cdef int ptwr_write(PvMmu *mmu, uint64_t maddr, unsigned bytes, uint64_t seen, uint64_t value) noexcept nogil:
     cdef unsigned index = (maddr & PAGE_OFFSET) >> 3
-    cdef uint64_t entry = frame_words(mmu.memory.machine, maddr >> 12)[index]
+    cdef uint64_t old = entry_read(&frame_words(mmu.memory.machine, maddr >> 12)[index]), entry = old
+    cdef uint64_t found = 0
     cdef int rc
+    memcpy(&found, <uint8_t *>&old + (maddr & 7), bytes)
+    if found != seen:
+        return MMU_CHANGED
     memcpy(<uint8_t *>&entry + (maddr & 7), &value, bytes)
-    rc = mod_entry(mmu, FRAME_L1, maddr >> 12, index, entry, False)
+    rc = mod_entry(mmu, FRAME_L1, maddr >> 12, index, entry, False, False, &old)
     if rc == 0:
         mmu.nr_ptwr += 1
     return rc

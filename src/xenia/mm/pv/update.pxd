@@ -4,10 +4,12 @@ from xenia.mm.pv.pvmmu cimport PvMmu, VcpuMmu
 
 cdef enum:
     MMU_PREEMPTED = 1       # not finished: *done entries are; call again from there
+    MMU_CHANGED = 2         # the entry is not as expected
 
-# One entry of a validated table of `level` := new.  0, or -XEN_E* and the table unchanged.
+# One entry of a validated table of `level` := new.  0, or -XEN_E* and the table unchanged; with `expected`, MMU_CHANGED
+# where the entry was not that.
 cdef int mod_entry(PvMmu *mmu, int level, uint64_t table, unsigned index, uint64_t new, bint preserve_ad,
-                   bint of_io=*) noexcept nogil
+                   bint of_io=*, const uint64_t *expected=*) noexcept nogil
 
 # What a domain without privilege may name as the owner of frames: itself, as DOMID_SELF.  0, -XEN_ESRCH or -XEN_EPERM.
 cdef int foreign_domain(PvMmu *mmu, uint32_t domid) noexcept nogil

@@ -1,9 +1,11 @@
 """Changing validated page tables: mmu_update, update_va_mapping and mmuext_op (public/xen.h).
 
 Each change of an entry is a transaction: take what the new entry needs, write it, give back what the old one held; a
-refusal leaves everything as it was.  Requests come in batches, and a batch stops where a request is refused, with the
-number carried out told to the guest; a long batch stops where the vcpu is wanted elsewhere (MMU_PREEMPTED).  Between
-any two requests, and two tables of a tree that is validated or let go, others may have the domain's lock.
+refusal leaves everything as it was.  Processors set accessed and dirty bits meanwhile, so an entry is exchanged, or
+compared and swapped, and what the old one was is known exactly.  Requests come in batches, and a batch stops where a
+request is refused, with the number carried out told to the guest; a long batch stops where the vcpu is wanted elsewhere
+(MMU_PREEMPTED).  Between any two requests, and two tables of a tree that is validated or let go, others may have the
+domain's lock.
 """
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
@@ -35,7 +37,9 @@ from xenia.mm.pv.pvmmu cimport get_entry, is_guest_l4_slot, put_entry, unmap_ldt
 from xenia.mm.references cimport (
     get_page, get_page_and_type, get_page_type, put_page, put_page_and_type, put_page_type,
 )
-from xenia.mm.walk cimport Walk, walk_index, walk_start, walk_step
+from xenia.mm.walk cimport (
+    Walk, entry_exchange, entry_read, entry_swap, walk_index, walk_start, walk_step,
+)
 
 # A change of nothing but these needs no new references: no-execute, the guest's own bits, A, D, user, global.
 cdef uint64_t HARMLESS = (<uint64_t>0xfff << 52 | 0x7 << 9 | PAGE_ACCESSED | PAGE_DIRTY | PAGE_USER | PAGE_GLOBAL)
@@ -45,32 +49,52 @@ cdef uint64_t HARMLESS = (<uint64_t>0xfff << 52 | 0x7 << 9 | PAGE_ACCESSED | PAG
 
 
 cdef int mod_entry(PvMmu *mmu, int level, uint64_t table, unsigned index, uint64_t new, bint preserve_ad,
-                   bint of_io=False) noexcept nogil:
+                   bint of_io=False, const uint64_t *expected=NULL) noexcept nogil:
     cdef DomainMemory *memory = mmu.memory
     cdef uint64_t *entry = &frame_words(memory.machine, table)[index]
-    cdef uint64_t old = entry[0]
+    cdef uint64_t old = entry_read(entry)
+    cdef bint counted
     cdef int rc
     mmu.nr_mmu_updates += 1
     if level == FRAME_L4 and not is_guest_l4_slot(index):
         return -XEN_EINVAL
     if level == FRAME_L4:
         mmu.l4_changes += 1
+    if expected != NULL and old != expected[0]:
+        return MMU_CHANGED
     if preserve_ad:
         new |= old & (PAGE_ACCESSED | PAGE_DIRTY)
-    if not new & old & PAGE_PRESENT or (new ^ old) & ~HARMLESS or (level > FRAME_L1 and new & PAGE_GLOBAL):
+    counted = not new & old & PAGE_PRESENT or (new ^ old) & ~HARMLESS or (level > FRAME_L1 and new & PAGE_GLOBAL)
+    if counted:
         rc = get_entry(mmu, level, table, new)
         if rc:
             return rc
         if of_io and level == FRAME_L1 and new & PAGE_PRESENT:
             put_entry(mmu, level, table, new)       # ordinary memory, and so not the I/O domain's
             return -XEN_EBUSY
-        entry[0] = new
-        mm_pte_changed(memory, table, index, old, new)
+    elif new == old:
+        return 0
+    if not write_entry(entry, &old, &new, preserve_ad, expected != NULL):
+        if counted:
+            put_entry(mmu, level, table, new)
+        return MMU_CHANGED
+    mm_pte_changed(memory, table, index, old, new)
+    if counted:
         put_entry(mmu, level, table, old)
-    elif new != old:
-        entry[0] = new
-        mm_pte_changed(memory, table, index, old, new)
     return 0
+
+
+cdef inline bint write_entry(uint64_t *entry, uint64_t *old, uint64_t *new, bint preserve_ad,
+                             bint exact) noexcept nogil:
+    # `old` is what it then was; nothing but accessed and dirty bits can differ from what was read.  False: they do.
+    if exact:
+        return entry_swap(entry, old, new[0])
+    if preserve_ad:
+        while not entry_swap(entry, old, new[0]):
+            new[0] |= old[0] & (PAGE_ACCESSED | PAGE_DIRTY)
+    else:
+        old[0] = entry_exchange(entry, new[0])
+    return True
 
 
 cdef int foreign_domain(PvMmu *mmu, uint32_t domid) noexcept nogil:

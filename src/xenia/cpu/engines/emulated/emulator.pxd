@@ -1,7 +1,8 @@
 # One emulated processor: the boundary's struct, Unicorn's objects, and the little that the engine has to remember.
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from xenia.cpu.engines.emulated.unicorn cimport CPUX86State, Interposed, uc_engine
 from xenia.cpu.processor cimport Processor
+from xenia.machine.lock cimport Lock
 
 cdef struct Emulator:
     Processor processor
@@ -13,3 +14,6 @@ cdef struct Emulator:
     bint resuming           # one instruction runs past its breakpoint, or past one that loaded SS: see step
     uint64_t resumed_dr6    # dr6 before it
     uint32_t deferred       # watchpoints (dr6 bits) that the one that loaded SS touched
+    # Of the first of several, for all: frames that any has translations from (see code.c).
+    uint8_t *watched
+    Lock announcing         # who is about to translate from a frame that is new to it

@@ -23,6 +23,7 @@ from xenia.cpu.context cimport CONTEXT_FLAGS, EFLAGS_RF, R11, RAX, RBX, RCX, RDX
 from xenia.cpu.cpuid cimport cpuid_policy
 from xenia.cpu.decode cimport DECODE_OK, Instruction, decode, is_stack_access
 from xenia.cpu.engine cimport Engine
+from xenia.cpu.engines.emulated.code cimport is_kicked, op_code_dirty, op_watch_code, share
 from xenia.cpu.engines.emulated.emulator cimport Emulator
 from xenia.cpu.engines.emulated.registers cimport (
     computed_flags, op_flush_all, op_get_segment, op_load_root, op_pull, op_push, op_read_tsc, op_set_cr4,
@@ -31,19 +32,20 @@ from xenia.cpu.engines.emulated.registers cimport (
 )
 from xenia.cpu.engines.emulated.unicorn cimport (
     CPU_CFLAGS_NEXT_TB, CPU_ENV_PTR, CPU_EXCEPTION_INDEX, CPU_EXIT_REQUEST, CPU_HALTED, CPU_OPAQUE, CPUX86State,
-    HF_INHIBIT_IRQ, Interposed, POINTER_AT, STOP_TRANSLATED, StaleTranslation, TLB_DESCRIPTOR, TLB_ENTRIES,
+    HF_INHIBIT_IRQ, POINTER_AT, STOP_TRANSLATED, StaleTranslation, TLB_DESCRIPTOR, TLB_ENTRIES,
     TLB_TABLE, TlbEntry, UC_ARCH_X86, UC_CPU, UC_CPU_X86_EPYC_ROME, UC_HOOK_INSN_INVALID, UC_HOOK_INTR, UC_MODE_64,
-    NB_MMU_MODES, UC_NESTED_LEVEL, UC_NO_EXIT_REQUEST, UC_PROT_ALL, VICTIM_ENTRIES, cpu_exec_x86_64, interposed_enter,
+    NB_MMU_MODES, UC_NESTED_LEVEL, UC_NO_EXIT_REQUEST, UC_PROT_ALL, VICTIM_ENTRIES, cpu_exec_x86_64,
+    interposed_enter,
     interposed_walk, jumps_new, layout_fault, links_flush, links_made, links_new, links_pte_changed, put_byte, put_int,
-    put_pointer, tb_invalidate_phys_range_x86_64, tlb_flush_page_x86_64, translations_stale, uc_close,
+    put_pointer, tlb_flush_page_x86_64, translations_stale, uc_close,
     uc_ctl_exits_enable, uc_ctl_set_cpu_model, uc_ctl_set_tcg_buffer_size, uc_engine, uc_hook_add, uc_mem_map_ptr,
     uc_open, uc_version,
 )
 from xenia.cpu.processor cimport (
     EXIT_EXCEPTION, EXIT_SOFT_INTERRUPT, EXIT_SYSCALL, EXIT_SYSENTER, LEAVE, TRAP_DB, TRAP_GP, TRAP_PF, TRAP_SS,
-    TRAP_UD, Exit, Processor, ProcessorOps, full_barrier, processor_begin, processor_end, processor_obey,
+    TRAP_UD, Exit, Processor, ProcessorOps, processor_begin, processor_end, processor_enter, processor_leave,
 )
-from xenia.machine.atomic cimport flag_store, flag_take
+from xenia.machine.atomic cimport flag_store
 from xenia.machine.machine cimport MachineMemory
 
 from xenia.cpu.capabilities import Capabilities
@@ -202,14 +204,6 @@ cdef bint op_run(Processor *processor) noexcept nogil:
     return engine.left
 
 
-cdef inline bint is_kicked(Processor *processor) noexcept nogil:
-    # Or was it only told to look?  The barrier is between the stop request that was taken back and what it was for.
-    full_barrier()
-    if processor.mailbox.posted != processor.mailbox.applied:
-        processor_obey(processor)
-    return flag_take(&processor.kicked)
-
-
 cdef void on_watchpoint(Emulator *engine) noexcept nogil:
     cdef Exit exit
     engine.env.dr[6] |= engine.interposed.watch_hits
@@ -266,34 +260,11 @@ cdef inline void forget_frame(TlbEntry *entries, uint64_t count, uint64_t maddr)
             entries[i].addr_read = entries[i].addr_write = entries[i].addr_code = <uint64_t>-1
 
 
-cdef void op_code_dirty(Processor *processor, uint64_t maddr, uint64_t length) noexcept nogil:
-    cdef Emulator *engine = <Emulator *>processor
-    cdef uint64_t first = maddr >> 12, last = (maddr + length - 1) >> 12
-    cdef uint8_t *code = engine.interposed.code_frames
-    cdef Interposed *before
-    if length == 0:
-        forget_all_code(engine)
-    elif (code[first >> 3] >> (first & 7) | code[last >> 3] >> (last & 7)) & 1 or last > first + 1:
-        before = interposed_enter(&engine.interposed)
-        tb_invalidate_phys_range_x86_64(engine.uc, maddr, maddr + length)
-        interposed_enter(before)
-
-
-cdef void forget_all_code(Emulator *engine) noexcept nogil:
-    cdef uint64_t mfn
-    cdef Interposed *before = interposed_enter(&engine.interposed)
-    for mfn in range(engine.interposed.machine_bytes >> 12):
-        if engine.interposed.code_frames[mfn >> 3] >> (mfn & 7) & 1:
-            tb_invalidate_phys_range_x86_64(engine.uc, mfn << 12, (mfn + 1) << 12)
-    interposed_enter(before)
-
-
-cdef void op_watch_code(Processor *processor, uint64_t mfn) noexcept nogil:
-    pass
+# --- any thread
 
 
 cdef void op_share(Processor *processor) noexcept nogil:
-    pass
+    share(<Emulator *>processor)
 
 
 cdef void op_look(Processor *processor) noexcept nogil:
@@ -385,6 +356,9 @@ cdef class EmulatedEngine(Engine):
         engine.interposed.code_frames = <uint8_t *>calloc(memory.machine.nr_frames // 8 + 1, 1)
         if engine.interposed.code_frames == NULL:
             raise MemoryError
+        engine.watched = <uint8_t *>calloc(memory.machine.nr_frames // 8 + 1, 1)
+        if engine.watched == NULL:
+            raise MemoryError
         engine.processor.code_frames = engine.interposed.code_frames
         engine.interposed.on_syscall = on_syscall
         engine.interposed.on_cpuid = on_cpuid
@@ -401,6 +375,7 @@ cdef class EmulatedEngine(Engine):
                 uc_close(engine.uc)
             interposed_enter(NULL)
             free(engine.interposed.code_frames)
+            free(engine.watched)
             free(engine.interposed.jumps)
             free(engine.interposed.links)
             free(engine)
@@ -409,7 +384,10 @@ cdef class EmulatedEngine(Engine):
         """Compares each entry of the TLB with a walk of the current page tables; the first 64 that differ."""
         cdef Emulator *engine = <Emulator *>self.processor
         cdef StaleTranslation found[64]
-        cdef unsigned i, count = translations_stale(&engine.interposed, engine.cpu, found, 64)
+        cdef unsigned i, count
+        processor_enter(self.processor)         # which drops what it was asked to drop
+        processor_leave(self.processor)
+        count = translations_stale(&engine.interposed, engine.cpu, found, 64)
         return [(found[i].va, found[i].maddr, found[i].difference.decode(), found[i].writable) for i in range(count)]
 
     @property

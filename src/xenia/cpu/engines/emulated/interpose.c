@@ -7,22 +7,18 @@
  *                                     rip and the condition codes).
  *   helper_rechecking_single_step     the flags after a system call are those of where the core goes on: a trap flag
  *                                     there stops after the first instruction, not before it.
- *   helper_cpuid                      CPUID is the core's policy, the same for every engine.
+ *   helper_cpuid                      CPUID is the core's policy, the same for every engine.  It serialises: what others asked
+ *                                     this processor to forget is forgotten before it.
  *   helper_pause                      QEMU leaves its execution loop so that another processor may run.  There is none.
  *   helper_in*, helper_out*           Unicorn lets every ring do port I/O; here each is a #GP for the core to judge.
  *   x86_cpu_tlb_fill                  the page walk reads machine memory directly, and fills the TLB directly, instead of
  *                                     through QEMU's address spaces; a page is executable there only once it was
  *                                     executed, so that writes to it need no watching; faults never turn into double
  *                                     faults (that is the core's business).
- *   tlb_protect_code,                 a frame that holds translated code must be watched through every address it is
- *   tb_invalidate_phys_page_fast,     mapped at, and no other frame need be.  Unicorn watches each address until its first
- *   tlb_reset_dirty_by_vaddr          write, and again whenever it translates anything at that address.
  *   cpu_check_watchpoint              Unicorn left data watchpoints out.
  *   helper_rdpmc                      privileged, not unknown.
- *   tcg_gen_mb, tcg_gen_atomic_*      QEMU leaves a guest's barriers out where it runs one processor at a time.  Domains run
- *                                     at the same time, and talk over shared rings.
  *
- * And, in files of their own: bases.c, host.c, jumps.c, links.c, segments.c, stops.c and strings.c.
+ * And, in files of their own: atomics.c, bases.c, code.c, host.c, jumps.c, links.c, segments.c, stops.c and strings.c.
  */
 #include "interpose.h"
 
@@ -54,7 +50,11 @@ void __wrap_helper_rechecking_single_step_x86_64(CPUX86State *env) { (void)env; 
 
 void __wrap_helper_cpuid_x86_64(CPUX86State *env)
 {
-    (void)env;
+    if (current->shared) {
+        __atomic_thread_fence(__ATOMIC_SEQ_CST);
+        if (FIELD(env, ENV_ICOUNT_DECR, int32_t) < 0) /* here once more, afterwards */
+            cpu_loop_exit_noexc_x86_64((uint8_t *)env - CPU_ENV);
+    }
     current->on_cpuid(current->engine);
 }
 
@@ -100,8 +100,20 @@ PORT(l)
 #define PFEC_RSVD 8
 #define PFEC_I 16
 
-enum { ACCESS_LOAD, ACCESS_STORE, ACCESS_FETCH };
 enum { PROT_R = 1, PROT_W = 2, PROT_X = 4 };
+
+static inline uint64_t read_entry(const uint64_t *entry) { return __atomic_load_n(entry, __ATOMIC_RELAXED); }
+
+/* Accessed and dirty, as long as the entry is still what was read; others change it at the same time. */
+static inline bool set_bits(uint64_t *entry, uint64_t *pte, uint64_t bits)
+{
+    if ((*pte & bits) == bits)
+        return true;
+    if (!__atomic_compare_exchange_n(entry, pte, *pte | bits, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+        return false;
+    *pte |= bits;
+    return true;
+}
 
 static inline bool is_entry_of(TlbEntry *entry, uint64_t va)
 {
@@ -131,7 +143,7 @@ static void fill(Interposed *engine, CPUX86State *env, uint64_t va, uint64_t mad
     TlbDescriptor *descriptor = TLB_DESCRIPTOR(cpu, mode);
     uint64_t index = (va >> 12) & (table->mask >> 6), frame = maddr >> 12;
     TlbEntry *entry = &table->entries[index];
-    uint64_t writable = va | (engine->code_frames[frame >> 3] >> (frame & 7) & 1 ? TLB_NOTDIRTY_BIT : 0);
+    uint64_t writable = va | (is_code(engine, frame) ? TLB_NOTDIRTY_BIT : 0);
 
     FIELD(cpu, CPU_TLB_DIRTY, uint16_t) |= 1 << mode;
     for (int i = 0; i < VICTIM_ENTRIES; i++)
@@ -166,9 +178,8 @@ bool __wrap_x86_cpu_tlb_fill_x86_64(void *cpu, uint64_t va, int size, int access
     CPUX86State *env = (CPUX86State *)((uint8_t *)cpu + CPU_ENV);
     Interposed *engine = current;
     int64_t canonical = (int64_t)va >> 47;
-    uint64_t table = env->cr[3], rights = PTE_U | PTE_W, nx = 0, maddr;
-    uint64_t *entry;
-    int error = 0, prot;
+    uint64_t table, rights, nx, maddr, pte, *entry;
+    int error, prot;
     bool user = mmu_idx == MMU_USER_IDX, store = access == ACCESS_STORE;
 
     (void)size;
@@ -180,23 +191,25 @@ bool __wrap_x86_cpu_tlb_fill_x86_64(void *cpu, uint64_t va, int size, int access
         engine->noncanonical = va;
         raise_exception_err_ra_x86_64(env, 13, 0, retaddr);
     }
+again:
+    table = env->cr[3], rights = PTE_U | PTE_W, nx = 0, error = 0;
     for (int level = 3;; level--) {
         entry = entry_at(engine, table, (va >> (12 + 9 * level)) & 511);
-        if (entry == NULL || !(*entry & PTE_P))
+        if (entry == NULL || !((pte = read_entry(entry)) & PTE_P))
             goto fault;
-        rights &= *entry;
-        nx |= *entry & PTE_NX;
-        if (!(*entry & PTE_A) && level)
-            *entry |= PTE_A;
+        rights &= pte;
+        nx |= pte & PTE_NX;
+        if (level && !set_bits(entry, &pte, PTE_A))
+            goto again;
         if (level == 0) {
-            maddr = *entry & PTE_FRAME;
+            maddr = pte & PTE_FRAME;
             break;
         }
-        if (level == 1 && (*entry & PTE_PS)) {
-            maddr = (*entry & PTE_FRAME & ~0x1fffffull) | (va & 0x1ff000);
+        if (level == 1 && (pte & PTE_PS)) {
+            maddr = (pte & PTE_FRAME & ~0x1fffffull) | (va & 0x1ff000);
             break;
         }
-        table = *entry;
+        table = pte;
     }
     error = PFEC_P;
     if (maddr >= engine->machine_bytes) { /* mm/ lets no such entry be: a second wall */
@@ -205,12 +218,12 @@ bool __wrap_x86_cpu_tlb_fill_x86_64(void *cpu, uint64_t va, int size, int access
     }
     if ((user && !user_reaches(engine, va, rights)) || (store && !(rights & PTE_W)) || (access == ACCESS_FETCH && nx))
         goto fault;
-    if (!(*entry & PTE_A) || (store && !(*entry & PTE_D)))
-        *entry |= PTE_A | (store ? PTE_D : 0);
+    if (!set_bits(entry, &pte, PTE_A | (store ? PTE_D : 0)))
+        goto again;
     if (access == ACCESS_FETCH)
         prot = PROT_R | PROT_X;
     else
-        prot = (rights & PTE_W) && (*entry & PTE_D) ? PROT_R | PROT_W : PROT_R;
+        prot = (rights & PTE_W) && (pte & PTE_D) ? PROT_R | PROT_W : PROT_R;
     fill(engine, env, va & ~0xfffull, maddr, prot, mmu_idx);
     return true;
 
@@ -226,11 +239,9 @@ fault:
 
 /* ---- what translated code calls when it finds no entry ---- */
 
-#define MODE(oi) ((oi) & 15)
 #define ALIGNED(oi) ((oi) & 0x700) /* the access faults where it is not aligned */
 
-/* Exchange the entry for `va` with the one that it was displaced by. */
-static bool bring_back(void *cpu, int mode, TlbEntry *entry, uint64_t va, int access)
+bool interposed_bring_back(void *cpu, int mode, TlbEntry *entry, uint64_t va, int access)
 {
     TlbDescriptor *descriptor = TLB_DESCRIPTOR(cpu, mode);
     for (int i = 0; i < VICTIM_ENTRIES; i++) {
@@ -254,7 +265,7 @@ static inline uint8_t *reach(CPUX86State *env, uint64_t va, unsigned size, uint3
     uint64_t *address = access == ACCESS_STORE ? &entry->addr_write : &entry->addr_read;
     if ((va & 0xfff) + size > 4096 || ALIGNED(oi))
         return NULL;
-    if (!leads_to(*address, va) && !bring_back(cpu, MODE(oi), entry, va, access))
+    if (!leads_to(*address, va) && !interposed_bring_back(cpu, MODE(oi), entry, va, access))
         __wrap_x86_cpu_tlb_fill_x86_64(cpu, va, size, access, MODE(oi), false, retaddr);
     return *address == (va & ~0xfffull) ? (uint8_t *)(entry->addend + va) : NULL;
 }
@@ -277,10 +288,12 @@ static inline uint8_t *reach(CPUX86State *env, uint64_t va, unsigned size, uint3
     {                                                                                            \
         uint8_t *memory = reach(env, va, sizeof(type), mode, ACCESS_STORE, retaddr);             \
         type narrow = value;                                                                     \
-        if (memory == NULL)                                                                      \
-            __real_##function arguments;                                                         \
-        else                                                                                     \
+        if (memory != NULL) {                                                                    \
             memcpy(memory, &narrow, sizeof narrow);                                              \
+            return;                                                                              \
+        }                                                                                        \
+        __real_##function arguments;                                                             \
+        code_written(current, env, va, sizeof narrow, MODE(mode));                               \
     }
 
 #define JIT_LOAD(name, type)                                                                     \
@@ -324,6 +337,8 @@ DATA_STORE(q, uint64_t, uint64_t)
     { \
         const TlbEntry *entry = tlb_entry(env, va); \
         type value; \
+        if (current->shared) \
+            code_read(current, env, va, sizeof value); \
         if ((va & 0xfff) + sizeof value > 4096 || entry->addr_code != (va & ~0xfffull)) \
             return __real_cpu_ld##letter##_code_x86_64(env, va); \
         memcpy(&value, (const uint8_t *)(entry->addend + va), sizeof value); \
@@ -339,17 +354,17 @@ uint8_t *interposed_walk(Interposed *engine, CPUX86State *env, uint64_t va)
     uint64_t table = env->cr[3];
     for (int level = 3; level >= 0; level--) {
         uint64_t *entry = entry_at(engine, table, (va >> (12 + 9 * level)) & 511);
-        if (entry == NULL || !(*entry & PTE_P) || (level == 1 && (*entry & PTE_PS)))
+        if (entry == NULL)
             return NULL;
-        table = *entry;
+        table = read_entry(entry);
+        if (!(table & PTE_P) || (level == 1 && (table & PTE_PS)))
+            return NULL;
     }
     table = (table & PTE_FRAME) + (va & 0xfff);
     return table < engine->machine_bytes ? engine->machine_memory + table : NULL;
 }
 
 /* ---- data watchpoints: a trap after the instruction that touches the data ---- */
-
-enum { WATCH_READ = 1, WATCH_WRITE = 2 };
 
 /* Before an access to a watched page.  Where it touches what is watched, the instruction is done again in a block of
  * its own, after which cpu_exec ends; the engine finds `watch_hits`. */
@@ -368,81 +383,4 @@ void __wrap_cpu_check_watchpoint_x86_64(void *cpu, uint64_t va, uint64_t length,
     current->watch_armed = true;
     FIELD(cpu, CPU_CFLAGS_NEXT_TB, uint32_t) = 1; /* instructions */
     cpu_loop_exit_restore_x86_64(cpu, retaddr);
-}
-
-/* ---- translated code that is written to ---- */
-
-extern void __real_tb_invalidate_phys_page_fast_x86_64(uc_engine *uc, void *pages, uint64_t start, int length,
-                                                       uintptr_t retaddr);
-extern void tb_invalidate_phys_page_range_x86_64(uc_engine *uc, uint64_t start, uint64_t end);
-
-static void watch_writes(TlbEntry *entries, uint64_t count, uint64_t maddr)
-{
-    for (uint64_t i = 0; i < count; i++)
-        if (entries[i].paddr == maddr && entries[i].addr_write != UINT64_MAX)
-            entries[i].addr_write |= TLB_NOTDIRTY_BIT;
-}
-
-/* The first translation from a page: from now on every write to it, at whatever address, must be seen. */
-void __wrap_tlb_protect_code_x86_64(uc_engine *uc, uint64_t maddr)
-{
-    void *cpu = FIELD(uc, UC_CPU, void *);
-    current->code_frames[maddr >> 15] |= 1 << (maddr >> 12 & 7);
-    for (int mode = 0; mode < NB_MMU_MODES; mode++) {
-        watch_writes(TLB_TABLE(cpu, mode)->entries, TLB_ENTRIES(TLB_TABLE(cpu, mode)), maddr);
-        watch_writes(TLB_DESCRIPTOR(cpu, mode)->victims, VICTIM_ENTRIES, maddr);
-    }
-}
-
-/* A watched write.  Unicorn then stops watching the address, so no translation from the page may be left.  The real
- * function comes first: where the write changes the very block that runs, it does not return. */
-void __wrap_tb_invalidate_phys_page_fast_x86_64(uc_engine *uc, void *pages, uint64_t start, int length,
-                                                uintptr_t retaddr)
-{
-    __real_tb_invalidate_phys_page_fast_x86_64(uc, pages, start, length, retaddr);
-    tb_invalidate_phys_page_range_x86_64(uc, start & ~0xfffull, (start & ~0xfffull) + 4096);
-    current->code_frames[start >> 15] &= ~(1 << (start >> 12 & 7));
-}
-
-void __wrap_tlb_reset_dirty_by_vaddr_x86_64(void *cpu, uint64_t start, uint64_t length)
-{
-    (void)cpu, (void)start, (void)length;
-}
-
-/* ---- barriers, and the locked instructions that are barriers too, both ways ---- */
-
-#define INDEX_OP_MB 4
-#define TCG_MO_ALL_BAR_SC 0x3f
-
-extern void tcg_gen_op1_x86_64(TcgContext *tcg, int opcode, TcgArg a);
-
-void __wrap_tcg_gen_mb_x86_64(TcgContext *tcg, unsigned kind) { tcg_gen_op1_x86_64(tcg, INDEX_OP_MB, kind); }
-
-#define LOCKED(name)                                                                                                  \
-    extern void __real_tcg_gen_atomic_##name##_i64_x86_64(TcgContext *, TcgArg, TcgArg, TcgArg, TcgArg, unsigned);     \
-    void __wrap_tcg_gen_atomic_##name##_i64_x86_64(TcgContext *tcg, TcgArg old, TcgArg va, TcgArg value, TcgArg mode, \
-                                                   unsigned kind)                                                     \
-    {                                                                                                                 \
-        tcg_gen_op1_x86_64(tcg, INDEX_OP_MB, TCG_MO_ALL_BAR_SC);                                                      \
-        __real_tcg_gen_atomic_##name##_i64_x86_64(tcg, old, va, value, mode, kind);                                   \
-        tcg_gen_op1_x86_64(tcg, INDEX_OP_MB, TCG_MO_ALL_BAR_SC);                                                      \
-    }
-LOCKED(xchg)
-LOCKED(fetch_add)
-LOCKED(fetch_and)
-LOCKED(fetch_or)
-LOCKED(fetch_xor)
-LOCKED(add_fetch)
-LOCKED(and_fetch)
-LOCKED(or_fetch)
-LOCKED(xor_fetch)
-
-extern void __real_tcg_gen_atomic_cmpxchg_i64_x86_64(TcgContext *, TcgArg, TcgArg, TcgArg, TcgArg, TcgArg, unsigned);
-
-void __wrap_tcg_gen_atomic_cmpxchg_i64_x86_64(TcgContext *tcg, TcgArg old, TcgArg va, TcgArg expected, TcgArg value,
-                                              TcgArg mode, unsigned kind)
-{
-    tcg_gen_op1_x86_64(tcg, INDEX_OP_MB, TCG_MO_ALL_BAR_SC);
-    __real_tcg_gen_atomic_cmpxchg_i64_x86_64(tcg, old, va, expected, value, mode, kind);
-    tcg_gen_op1_x86_64(tcg, INDEX_OP_MB, TCG_MO_ALL_BAR_SC);
 }

@@ -34,7 +34,21 @@ typedef struct {
     bool user_root;      /* the root is user mode's own, which reaches all of it; else no more than its lower half */
     Jumps *jumps;
     Links *links;
+    /* --- where several processors run over the same memory */
+    bool shared;
+    uint8_t *watched;      /* of all of them: a bit for each frame that any of them may have translations from */
+    uint64_t unannounced;  /* a frame, + 1, that is about to be translated from and that the others do not watch yet */
+    void (*on_code_written)(void *engine, uint64_t maddr); /* the others are to forget what is in that frame */
+    void (*alone)(void *engine, bool begin);               /* none of the others runs between the two */
 } Interposed;
+
+static inline bool is_code(const Interposed *engine, uint64_t frame)
+{
+    uint8_t bits = engine->code_frames[frame >> 3];
+    if (engine->shared)
+        bits |= __atomic_load_n(&engine->watched[frame >> 3], __ATOMIC_RELAXED);
+    return bits >> (frame & 7) & 1;
+}
 
 static inline uint64_t *entry_at(Interposed *engine, uint64_t table, unsigned index)
 {
@@ -67,6 +81,17 @@ static inline bool leads_to(uint64_t address, uint64_t va)
 {
     return (address & ~(0xfffull & ~TLB_INVALID_BIT)) == (va & ~0xfffull);
 }
+
+enum { ACCESS_LOAD, ACCESS_STORE, ACCESS_FETCH };
+enum { WATCH_READ = 1, WATCH_WRITE = 2 };
+#define MODE(oi) ((oi) & 15) /* of what translated code gives its helpers */
+
+/* Exchange the entry for `va` with the one that it was displaced by. */
+bool interposed_bring_back(void *cpu, int mode, TlbEntry *entry, uint64_t va, int access);
+bool __wrap_x86_cpu_tlb_fill_x86_64(void *cpu, uint64_t va, int size, int access, int mmu_idx, bool probe,
+                                    uintptr_t retaddr);
+void __wrap_cpu_check_watchpoint_x86_64(void *cpu, uint64_t va, uint64_t length, uint32_t attributes, int access,
+                                        uintptr_t retaddr);
 
 #define THREAD_LOCAL __attribute__((tls_model("initial-exec"), visibility("hidden"))) __thread
 extern THREAD_LOCAL Interposed *interposed_current;
@@ -110,6 +135,13 @@ void bases_translate(CPUX86State *env, TcgContext *tcg, uint64_t pc);
 /* CS, SS and the ring; the ring alone, where both are loaded. */
 void segments_enter(Interposed *engine, CPUX86State *env, unsigned cs, unsigned ss, bool kernel);
 void segments_ring(CPUX86State *env, bool kernel);
+
+/* Code and several processors: see code.c.  Before bytes are translated, which may begin the block anew; after bytes
+ * were written the slow way; a store to watched code, before it is made; from now on stores to that frame are told. */
+void code_read(Interposed *engine, CPUX86State *env, uint64_t va, unsigned size);
+void code_written(Interposed *engine, CPUX86State *env, uint64_t va, unsigned size, int mode);
+void code_store(void *cpu, TlbEntry *entry, uint64_t va, unsigned size, uintptr_t retaddr);
+void code_watch(void *cpu, uint64_t maddr);
 
 /* From and to the 512 bytes of fxsave64. */
 void fpu_save(const CPUX86State *env, uint8_t *area);

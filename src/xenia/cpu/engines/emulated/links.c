@@ -79,28 +79,36 @@ static void take_away(uintptr_t site)
 static void take_all_away(Interposed *engine)
 {
     Links *links = engine->links;
+    links->stale = false; /* first: what another thread reports from here on counts for the links to come */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
     while (links->count)
         take_away(links->sites[--links->count]);
     memset(links->tables, 0, (engine->machine_bytes >> 15) + 1);
     memset(links->slots, 0, sizeof links->slots);
-    links->stale = false;
 }
 
 /* Watch the page tables that lead from `va` to the code in that frame.  False where they do not: the TLB, which said
- * so, may be behind them until the next flush. */
+ * so, may be behind them until the next flush.  Who changes an entry looks afterwards whether it is watched; so it is
+ * watched before it is read. */
 static bool watch(Interposed *engine, CPUX86State *env, uint64_t va, uint64_t maddr)
 {
     uint64_t table = env->cr[3] & PTE_FRAME;
     unsigned slot = (va >> 39 & 511) - UPPER_SLOTS;
     for (int level = 3; level >= 0; level--) {
-        uint64_t *entry = entry_at(engine, table, va >> (12 + 9 * level) & 511);
-        if (entry == NULL || !(*entry & PTE_P) || *entry & PTE_NX || (level == 1 && *entry & PTE_PS))
+        uint64_t *entry = entry_at(engine, table, va >> (12 + 9 * level) & 511), pte;
+        if (entry == NULL)
             return false;
         if (level != 3)
             engine->links->tables[table >> 15] |= 1 << (table >> 12 & 7);
-        table = *entry & PTE_FRAME;
+        else
+            engine->links->slots[slot / 64] |= 1ull << slot % 64;
+        if (engine->shared)
+            __atomic_thread_fence(__ATOMIC_SEQ_CST);
+        pte = __atomic_load_n(entry, __ATOMIC_RELAXED);
+        if (!(pte & PTE_P) || pte & PTE_NX || (level == 1 && pte & PTE_PS))
+            return false;
+        table = pte & PTE_FRAME;
     }
-    engine->links->slots[slot / 64] |= 1ull << slot % 64;
     return table == maddr;
 }
 
@@ -145,9 +153,12 @@ void links_pte_changed(Interposed *engine, CPUX86State *env, uint64_t table, uns
     Links *links = engine->links;
     if (!(old & PTE_P) || old & PTE_NX || !((old ^ new) & PTE_MOVED))
         return;
+    if (engine->shared)
+        __atomic_thread_fence(__ATOMIC_SEQ_CST);
     if (links->tables[table >> 3] >> (table & 7) & 1)
         links->stale = true;
-    if (table == env->cr[3] >> 12 && index >= UPPER_SLOTS &&
+    /* Which L4 a processor uses is known to its own thread alone. */
+    if ((engine->shared || table == env->cr[3] >> 12) && index >= UPPER_SLOTS &&
         links->slots[(index - UPPER_SLOTS) / 64] >> (index - UPPER_SLOTS) % 64 & 1)
         links->stale = true;
 }

@@ -108,9 +108,10 @@ cdef inline void op_flush_all(Processor *processor) noexcept nogil:
 
 
 cdef inline void op_load_root(Processor *processor, uint64_t root, bint is_user) noexcept nogil:
-    (<Emulator *>processor).interposed.user_root = is_user
-    links_root_changed(&(<Emulator *>processor).interposed, (<Emulator *>processor).env.cr[3], root << 12)
-    (<Emulator *>processor).env.cr[3] = root << 12
+    cdef Emulator *engine = <Emulator *>processor
+    engine.interposed.user_root = is_user
+    links_root_changed(&engine.interposed, engine.env.cr[3], root << 12)
+    engine.env.cr[3] = root << 12
     op_flush_all(processor)
 
 

@@ -62,6 +62,11 @@ cdef extern from "interpose.h" nogil:
         bint user_root
         Jumps *jumps
         Links *links
+        bint shared
+        uint8_t *watched
+        uint64_t unannounced
+        void (*on_code_written)(void *engine, uint64_t maddr) noexcept nogil
+        void (*alone)(void *engine, bint begin) noexcept nogil
 
     int UC_ARCH_X86
     int UC_MODE_64
@@ -96,6 +101,7 @@ cdef extern from "interpose.h" nogil:
 
     unsigned translations_stale(Interposed *engine, void *cpu, StaleTranslation *found, unsigned room)
     const char *layout_fault(uc_engine *uc)
+    void code_watch(void *cpu, uint64_t maddr)
     void fpu_save(const CPUX86State *env, uint8_t *area)
     void fpu_load(CPUX86State *env, const uint8_t *area)
     void segments_ring(CPUX86State *env, bint kernel)

@@ -32,6 +32,7 @@ typedef struct {
     TcgArg args[12];
 } TcgOp;
 #define TCG_CONTEXT_NR_OPS 0x38
+#define TCG_CONTEXT_CFLAGS 0x64 /* of the block that is being translated */
 #define TCG_CONTEXT_EPILOGUE 0x98
 #define TCG_CONTEXT_LAST_OP 0x7390 /* where that has its `next` */
 #define TCG_CPU_ENV(tcg) ((TcgTemp *)(FIELD(tcg, 0x98f0, uintptr_t) + (uintptr_t)(tcg)))
@@ -201,6 +202,7 @@ _Static_assert(offsetof(TranslatedBlock, jmp_dest) == 0x88, "TranslatedBlock");
 #define CF_COUNT_MASK 0x7fffu
 #define CF_NOCACHE 0x10000u
 #define CF_INVALID 0x40000u
+#define CF_PARALLEL 0x80000u
 
 #define TLB_INVALID_BIT (1u << 11)
 #define TLB_NOTDIRTY_BIT (1u << 10)
