@@ -1,7 +1,8 @@
 """A row of the hypercall table as the documentation shows it."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from xenia.dataclasses import dataclass
 
 
 class Support(StrEnum):

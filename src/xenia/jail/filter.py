@@ -11,8 +11,9 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from xenia.dataclasses import dataclass
 from xenia.jail.calls import HostProcessor
 
 # linux/seccomp.h

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import overload
 
+from xenia.dataclasses import dataclass
 from xenia.errors import ConfigError
 from xenia.net import interfaces, passt, sockets, vxlan
 from xenia.net.packet import PacketLink
@@ -23,7 +24,7 @@ from xenia.net.tunnel import TunnelLink
 MOST_MTU = 9000  # of a card, on whatever link; larger frames are segments of many
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LinkSpec:
     """A link as it was asked for, and as it was found.
 
@@ -63,7 +64,7 @@ class LinkSpec:
         return said == "on"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class OpenedLink:
     """A link whose descriptors are there: whoever has it closes them, or makes it, once."""
 
@@ -76,7 +77,7 @@ class OpenedLink:
             os.close(descriptor)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LinkKind:
     """What one word means.
 

@@ -7,9 +7,10 @@ import logging
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from xenia.dataclasses import dataclass
 from xenia.errors import ConfigError
 from xenia.storage.aligned import fine
 from xenia.storage.cache import Cache
@@ -37,7 +38,7 @@ _log = logging.getLogger(__name__)
 MOST_KEY = 8 << 20  # bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Place:
     """Where in a stack a word is being opened."""
 
@@ -47,7 +48,7 @@ class Place:
     bases: Bases = Bases.BESIDE
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Kind:
     """A layer by its name."""
 

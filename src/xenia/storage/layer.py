@@ -18,10 +18,11 @@ import errno
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from enum import Enum, Flag, auto
 from typing import Any, ClassVar
 
+from xenia.dataclasses import dataclass
 from xenia.storage.buffers import ZEROES, Buffer, Buffers
 
 MERGED_BUFFERS = 1024  # buffers in one call to a layer: IOV_MAX
@@ -39,7 +40,7 @@ class Capability(Flag):
     RESIZE = auto()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class BlockSize:
     """Units of a layer, in bytes, powers of two.  Offsets and lengths are multiples of `minimum`."""
 
@@ -47,7 +48,7 @@ class BlockSize:
     preferred: int = 4096
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Extent:
     """A stretch of a layer.  `zero`: it reads as zeroes.  `hole`: nothing is stored for it, here or below."""
 
@@ -68,7 +69,7 @@ class Operation(Enum):
     WRITE_ZEROES = auto()
 
 
-@dataclass(slots=True)
+@dataclass
 class Request:
     """One request of a batch.  `length` is always given; `buffers`, of that length, for reads and writes.
 
@@ -82,7 +83,7 @@ class Request:
     error: int = 0
 
 
-@dataclass(slots=True)
+@dataclass
 class Statistics:
     """What a layer has been asked to do.  Threads count without a lock: close, not exact."""
 

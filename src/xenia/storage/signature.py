@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from xenia.dataclasses import dataclass
 
 LENGTH = 512  # bytes at either end in which the signatures are
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Signature:
     """A format by the bytes at an offset; a negative one counts from the end."""
 

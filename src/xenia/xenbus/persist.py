@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from xenia.dataclasses import dataclass
 from xenia.persist import State
 
 

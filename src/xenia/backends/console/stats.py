@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from xenia.dataclasses import dataclass
 
 
-@dataclass(slots=True)
+@dataclass
 class ConsoleStats:
     """Counters since the console was made."""
 

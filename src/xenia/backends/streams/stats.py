@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from xenia.dataclasses import dataclass
 
 
-@dataclass(slots=True)
+@dataclass
 class StreamsStats:
     """Counters since the streams were made."""
 

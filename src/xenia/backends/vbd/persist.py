@@ -7,9 +7,10 @@ memory, where they are and by which port they are reached is said in the store, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from xenia.backends.vbd.config import VbdConfig
+from xenia.dataclasses import dataclass
 from xenia.persist import State
 
 

@@ -11,7 +11,6 @@ it states, or MAX_IMAGE.
 import bz2
 import lzma
 import zlib
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from struct import unpack_from
@@ -19,6 +18,7 @@ from struct import unpack_from
 import lz4.block
 import zstandard
 
+from xenia.dataclasses import dataclass
 from xenia.domain.build.image_file import read_image
 from xenia.errors import ConfigError
 

@@ -6,10 +6,11 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
+from xenia.dataclasses import dataclass
 from xenia.errors import ConfigError
 from xenia.jail.kinds import Kind
 from xenia.machine.thread import HostThread

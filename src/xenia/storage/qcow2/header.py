@@ -6,8 +6,9 @@ The format is QEMU's, described in its docs/interop/qcow2.txt.  All numbers are 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from xenia.dataclasses import dataclass
 from xenia.errors import ConfigError
 from xenia.storage.layer import Layer
 

@@ -11,9 +11,10 @@ When the driver domain is gone, the card is too: frames that were under way are 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
+from xenia.dataclasses import dataclass
 from xenia.errors import ConfigError
 from xenia.toolstack.config.device import Backing, DeviceConfig
 from xenia.toolstack.config.mac import parse_mac, stable_mac
@@ -22,7 +23,7 @@ from xenia.toolstack.devices.served import ServedDevice
 from xenia.xenbus.attachment import Address
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ServedVifConfig(DeviceConfig):
     """A card, and who serves it.
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
+from xenia.dataclasses import dataclass
 from xenia.toolstack.machine.hypervisor_log import HypervisorLog
 from xenia.xenstore.server import Server
 
