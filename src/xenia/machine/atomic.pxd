@@ -8,6 +8,7 @@ cdef extern from *:
         __atomic_fetch_or(word, bits, __ATOMIC_SEQ_CST);
     }
     static inline uint64_t word_take(volatile uint64_t *word) { return __atomic_exchange_n(word, 0, __ATOMIC_SEQ_CST); }
+    static inline uint64_t word_read(volatile uint64_t *word) { return __atomic_load_n(word, __ATOMIC_SEQ_CST); }
     static inline void count_store(volatile uint32_t *count, uint32_t value) {
         __atomic_store_n(count, value, __ATOMIC_SEQ_CST);
     }
@@ -25,6 +26,7 @@ cdef extern from *:
     """
     void word_or(volatile uint64_t *word, uint64_t bits) noexcept nogil
     uint64_t word_take(volatile uint64_t *word) noexcept nogil
+    uint64_t word_read(volatile uint64_t *word) noexcept nogil
     void count_store(volatile uint32_t *count, uint32_t value) noexcept nogil
     int32_t count_add(volatile int32_t *count, int32_t n) noexcept nogil
     void flag_set(volatile uint8_t *flag) noexcept nogil

@@ -73,6 +73,8 @@ cdef class StreamLink(Link):
             os.set_blocking(listener, False)
         self.listener = listener
         self.share = share
+        # A vcpu's thread accepts nobody, and counts nobody's time.
+        self.source.lendable = listener < 0 and share is None
 
     def __dealloc__(self):
         free(self.arrived)
