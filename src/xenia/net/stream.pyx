@@ -45,7 +45,7 @@ cdef enum:
     READS = 32                      # in one round, before others have their turn
     MOST_READ = 128 * 1024          # bytes of one of them: a few thousand of the shortest frames
     TURN = 1024                     # frames, after which it ends with the one it has begun
-    FEW = 4                         # frames that are handed on at once where there is a share
+    FEW = 4                         # frames that are handed on at once where others wait
 
 
 cdef class StreamLink(Link):
@@ -302,7 +302,7 @@ cdef class StreamLink(Link):
         cdef uint8_t *at = self.arrived + self.looked_at
         cdef uint8_t *end = self.arrived + self.nr_arrived
         cdef size_t length = 0
-        cdef int count = 0, most = BATCH if until == INT64_MAX else FEW
+        cdef int count = 0, most = BATCH if until == INT64_MAX or self.share.others() == 0 else FEW
         cdef bint sound = True
         self.whole = False
         while at + PREFIX <= end:
