@@ -15,7 +15,7 @@ from xenia.machine.lock import NAMES
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "xenia"
-FOR_ALL = {"errors", "dataclasses", "abi"}
+FOR_ALL = {"errors", "abi"}
 
 # Cython's forms: `from xenia.a.b cimport c`, `cimport xenia.a.b`, and the Python ones.
 CYTHON_FROM = re.compile(r"^\s*from\s+(xenia[\w.]*)\s+c?import\s+\(?\s*([\w, \t*]*)", re.MULTILINE)

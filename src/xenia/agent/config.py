@@ -1,11 +1,10 @@
 """What the agent is told at boot: the file that the host writes into its initial RAM disk."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from xenia.dataclasses import dataclass
 from xenia.errors import ConfigError
 
 MAX_CONFIG: Final = 1 << 20  # the agent reads no more

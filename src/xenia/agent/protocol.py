@@ -22,11 +22,10 @@ anything else is the guest's own writing, and console text.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from enum import IntEnum
 from struct import Struct
 from typing import Final
-
-from xenia.dataclasses import dataclass
 
 MAGIC: Final = b"\x10\xf5X"
 VERSION: Final = 1

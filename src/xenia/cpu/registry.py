@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
 
 from xenia.cpu.capabilities import Capabilities
-from xenia.dataclasses import dataclass
 from xenia.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ page numbers there on the way.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 from xenia.cpu.saved import SavedContext
-from xenia.dataclasses import dataclass
 from xenia.persist import State
 
 

@@ -1,8 +1,7 @@
 """A row of the hypercall table as the documentation shows it."""
 
+from dataclasses import dataclass
 from enum import StrEnum
-
-from xenia.dataclasses import dataclass
 
 
 class Support(StrEnum):

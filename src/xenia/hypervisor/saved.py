@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
-from xenia.dataclasses import dataclass
 from xenia.domain.build.persisted import SavedStart
 from xenia.domain.saved import SavedClock, SavedDomain, SavedVcpu
 from xenia.mm.pv.saved import SavedMemory

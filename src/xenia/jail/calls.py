@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xenia.dataclasses import dataclass
+from dataclasses import dataclass
 
 # A name, its number on x86-64, and its number on arm64 ("-": it has none).
 _TABLE = """

@@ -11,9 +11,8 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from xenia.dataclasses import dataclass
 from xenia.jail.calls import HostProcessor
 
 # linux/seccomp.h

@@ -13,9 +13,9 @@ import resource
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from xenia.dataclasses import dataclass
 from xenia.errors import ConfigError, HypervisorBug
 from xenia.jail import kernel, landlock
 from xenia.jail.calls import PROCESSORS, HostProcessor

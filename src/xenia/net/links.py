@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import overload
 
-from xenia.dataclasses import dataclass
 from xenia.errors import ConfigError
 from xenia.net import interfaces, passt, sockets, vxlan
 from xenia.net.packet import PacketLink
@@ -24,7 +23,7 @@ from xenia.net.tunnel import TunnelLink
 MOST_MTU = 9000  # of a card, on whatever link; larger frames are segments of many
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LinkSpec:
     """A link as it was asked for, and as it was found.
 
@@ -64,7 +63,7 @@ class LinkSpec:
         return said == "on"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class OpenedLink:
     """A link whose descriptors are there: whoever has it closes them, or makes it, once."""
 
@@ -77,7 +76,7 @@ class OpenedLink:
             os.close(descriptor)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LinkKind:
     """What one word means.
 

@@ -13,11 +13,10 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from xenia.dataclasses import dataclass
 from xenia.errors import ConfigError
 from xenia.storage.buffers import Buffers
 from xenia.storage.cow import Overlay, create_overlay, sync_directory
@@ -63,7 +62,7 @@ class Tree:
         sync_directory(path.parent)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Named:
     """A checkpoint: its name, that of the nearest one it stands on, and when it was made."""
 

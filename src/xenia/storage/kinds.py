@@ -7,10 +7,9 @@ import logging
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from xenia.dataclasses import dataclass
 from xenia.errors import ConfigError
 from xenia.storage.aligned import fine
 from xenia.storage.cache import Cache
@@ -38,7 +37,7 @@ _log = logging.getLogger(__name__)
 MOST_KEY = 8 << 20  # bytes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Place:
     """Where in a stack a word is being opened."""
 
@@ -48,7 +47,7 @@ class Place:
     bases: Bases = Bases.BESIDE
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Kind:
     """A layer by its name."""
 

@@ -18,11 +18,10 @@ import errno
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from enum import Enum, Flag, auto
 from typing import Any, ClassVar
 
-from xenia.dataclasses import dataclass
 from xenia.storage.buffers import ZEROES, Buffer, Buffers
 
 MERGED_BUFFERS = 1024  # buffers in one call to a layer: IOV_MAX
@@ -40,7 +39,7 @@ class Capability(Flag):
     RESIZE = auto()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class BlockSize:
     """Units of a layer, in bytes, powers of two.  Offsets and lengths are multiples of `minimum`."""
 
@@ -48,7 +47,7 @@ class BlockSize:
     preferred: int = 4096
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Extent:
     """A stretch of a layer.  `zero`: it reads as zeroes.  `hole`: nothing is stored for it, here or below."""
 
@@ -69,7 +68,7 @@ class Operation(Enum):
     WRITE_ZEROES = auto()
 
 
-@dataclass
+@dataclass(slots=True)
 class Request:
     """One request of a batch.  `length` is always given; `buffers`, of that length, for reads and writes.
 
@@ -83,7 +82,7 @@ class Request:
     error: int = 0
 
 
-@dataclass
+@dataclass(slots=True)
 class Statistics:
     """What a layer has been asked to do.  Threads count without a lock: close, not exact."""
 

@@ -14,9 +14,9 @@ import os
 import struct
 import sys
 import uuid
+from dataclasses import dataclass
 from typing import Any
 
-from xenia.dataclasses import dataclass
 from xenia.errors import ConfigError
 from xenia.storage.cipher import XtsCipher, need_cryptography
 from xenia.storage.layer import Layer
@@ -39,7 +39,7 @@ MOST_MEMORY = 4 << 20  # KiB
 MOST_WORK = 100_000_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Cost:
     """How much work it is to try a passphrase, and then whether the key is right.  `memory` is in KiB; 0 stands for
     PBKDF2."""
@@ -50,7 +50,7 @@ class Cost:
     digest: int = 100_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Luks:
     """An unlocked disk: where its data is, and the key."""
 

@@ -21,11 +21,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from xenia.dataclasses import dataclass
 from xenia.errors import ConfigError
 from xenia.storage.buffers import Buffers, Cursor, after, zero
 from xenia.storage.door import door

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from xenia.dataclasses import dataclass
+from dataclasses import dataclass
 
 LENGTH = 512  # bytes at either end in which the signatures are
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Signature:
     """A format by the bytes at an offset; a negative one counts from the end."""
 

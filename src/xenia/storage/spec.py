@@ -6,13 +6,12 @@ one.
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from xenia.dataclasses import dataclass
 from xenia.errors import ConfigError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Word:
     """One layer as it was written."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar
 
-from xenia.dataclasses import dataclass
 from xenia.storage.buffers import Buffers
 from xenia.storage.layer import Extent, Filter, Layer
 
@@ -22,7 +22,7 @@ class Event(Enum):
     RESIZE = "resize"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Record:
     """One request that ended well.  `data` is what was written; for a resize, `length` is the new size."""
 

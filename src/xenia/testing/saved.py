@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
-from xenia.dataclasses import dataclass
 from xenia.domain.saved import SavedClock, SavedDomain, SavedEvents, SavedGrants, SavedVcpu
 from xenia.mm.pv.saved import SavedMemory
 from xenia.persist import State

@@ -5,12 +5,12 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xenia.agent import build
-from xenia.dataclasses import dataclass
 from xenia.errors import ConfigError, HypervisorBug
 from xenia.toolstack.config.machine import MachineConfig
 from xenia.toolstack.machine.limits import cgroup_limit, cgroup_room

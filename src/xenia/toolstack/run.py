@@ -6,12 +6,11 @@ import os
 import signal
 import socket
 from contextlib import ExitStack, closing, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from pathlib import Path
 from typing import Protocol
 
-from xenia.dataclasses import dataclass
 from xenia.errors import ConfigError
 from xenia.shutdown import Reason
 from xenia.toolstack.attach.command import CommandLine

@@ -6,10 +6,10 @@ import socket
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xenia.dataclasses import dataclass
 from xenia.errors import ConfigError
 from xenia.toolstack.config.forward import LOOPBACK, Forward
 from xenia.toolstack.control import remote
@@ -22,7 +22,7 @@ _LOOK = 0.2  # seconds between two looks
 _FORWARDS = ("user", "bridge")  # links whose networks forward ports
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Way:
     """Where to connect to, and the file in which the guest's host key is remembered as long as it runs: another guest
     of that name, or the same one on another disk, has another key."""

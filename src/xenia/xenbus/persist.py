@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from xenia.dataclasses import dataclass
+from dataclasses import dataclass
+
 from xenia.persist import State
 
 

@@ -7,11 +7,11 @@ may be set on is wider, a `Name`: a path, or a `Special` such as @introduceDomai
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from functools import total_ordering
 from typing import Final
 
 from xenia.abi.xs_wire import XENSTORE_ABS_PATH_MAX, XENSTORE_REL_PATH_MAX, XsdError
-from xenia.dataclasses import dataclass
 from xenia.xenstore.error import StoreError
 
 _ABSOLUTE: Final = re.compile(rb"(?:/[-_@A-Za-z0-9]+)+")
@@ -20,7 +20,7 @@ _SPECIAL: Final = re.compile(rb"@[-_@A-Za-z0-9/]+")
 
 
 @total_ordering
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Path:
     """An absolute path: the names from the root down, none for the root itself."""
 
@@ -66,7 +66,7 @@ class Path:
         return self.names < other.names
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Special:
     """A watchable name that is no path; the store itself makes its events."""
 

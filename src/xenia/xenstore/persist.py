@@ -9,8 +9,8 @@ process.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from xenia.dataclasses import dataclass
 from xenia.persist import State
 from xenia.xenstore.permissions import Permissions
 from xenia.xenstore.tree import NO_CHILDREN, Node

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from xenia.dataclasses import dataclass
+from dataclasses import dataclass
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Quota:
     """Limits per domain.  Xen's own numbers are the defaults."""
 

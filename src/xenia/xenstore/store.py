@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import count
 
 from xenia.abi.xen import DOMID_SELF
 from xenia.abi.xs_wire import XsdError
-from xenia.dataclasses import dataclass
 from xenia.xenstore.connection import Connection
 from xenia.xenstore.error import StoreError
 from xenia.xenstore.path import INTRODUCE_DOMAIN, RELEASE_DOMAIN, ROOT, Name, Path, Special, parse_name
@@ -39,7 +39,7 @@ class DomainControl(ABC):
         """Serve the domain no more."""
 
 
-@dataclass
+@dataclass(slots=True)
 class IntroducedDomain:
     """A domain the store talks to."""
 

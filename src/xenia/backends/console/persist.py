@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from xenia.dataclasses import dataclass
 from xenia.persist import State
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from xenia.dataclasses import dataclass
+from dataclasses import dataclass
 
 
-@dataclass
+@dataclass(slots=True)
 class ConsoleStats:
     """Counters since the console was made."""
 

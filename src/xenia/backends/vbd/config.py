@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from xenia.abi.blkif import BLKIF_SECTOR_SIZE
-from xenia.dataclasses import dataclass
 from xenia.errors import ConfigError
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VbdConfig:
     """What a block device is like.
 

@@ -7,10 +7,9 @@ memory, where they are and by which port they are reached is said in the store, 
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from xenia.backends.vbd.config import VbdConfig
-from xenia.dataclasses import dataclass
 from xenia.persist import State
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Final
 
-from xenia.dataclasses import dataclass
 from xenia.errors import ConfigError
 
 MOST_QUEUES: Final = 8
@@ -15,7 +15,7 @@ _PERIOD: Final = 50_000  # libxlu's
 _MAC: Final = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VifConfig:
     """What a network card is like.  ConfigError where there can be none such.
 

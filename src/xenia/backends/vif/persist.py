@@ -6,10 +6,9 @@ are lost, as frames are.  The rings themselves are the guest's memory; where the
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from xenia.backends.vif.config import VifConfig
-from xenia.dataclasses import dataclass
 from xenia.persist import State
 
 

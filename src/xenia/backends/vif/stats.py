@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from xenia.dataclasses import dataclass
+from dataclasses import dataclass
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class VifStats:
     """Counters since the card was made.  What is sent, is sent by the guest."""
 

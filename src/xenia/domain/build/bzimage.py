@@ -11,6 +11,7 @@ it states, or MAX_IMAGE.
 import bz2
 import lzma
 import zlib
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from struct import unpack_from
@@ -18,7 +19,6 @@ from struct import unpack_from
 import lz4.block
 import zstandard
 
-from xenia.dataclasses import dataclass
 from xenia.domain.build.image_file import read_image
 from xenia.errors import ConfigError
 

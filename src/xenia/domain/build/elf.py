@@ -5,11 +5,11 @@ frames one to one.  A segment's place in it is its p_paddr less PADDR_OFFSET (no
 data is 0).
 """
 
+from dataclasses import dataclass
 from struct import Struct
 from typing import Final
 
 from xenia.abi.elfnote import LEGACY_SECTION
-from xenia.dataclasses import dataclass
 from xenia.domain.build.notes import KernelNotes, parse_legacy_section, parse_note_segments
 from xenia.domain.build.other import describe_32bit, describe_silent
 from xenia.errors import ConfigError

@@ -1,12 +1,11 @@
 """What a kernel image says to Xen: its notes, or the __xen_guest string of older kernels."""
 
 from collections.abc import Iterator
-from dataclasses import field
+from dataclasses import dataclass, field
 from struct import unpack_from
 
 from xenia.abi.elfnote import NOTE_NAME, ElfNote
 from xenia.abi.features import Feature
-from xenia.dataclasses import dataclass
 from xenia.errors import ConfigError
 
 # What Xen grants a PV guest on request.  A kernel that requires anything else cannot run as one.

@@ -12,11 +12,11 @@ pages that the guest has must be those pages' frames; others are its own busines
 from __future__ import annotations
 
 from array import array
+from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from xenia.abi.start_info import MAGIC, START_INFO
 from xenia.abi.xen import StartFlags
-from xenia.dataclasses import dataclass
 from xenia.errors import ConfigError
 from xenia.persist import State
 

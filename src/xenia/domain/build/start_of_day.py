@@ -22,11 +22,11 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from xenia.abi.start_info import MAGIC, MAX_GUEST_CMDLINE, START_INFO
 from xenia.abi.xen import FLAT_RING3_CS64, FLAT_RING3_SS, StartFlags
-from xenia.dataclasses import dataclass
 from xenia.domain.build.elf import ElfKernel
 from xenia.domain.build.hypercall_page import hypercall_page
 from xenia.domain.build.p2m import fill_m2p

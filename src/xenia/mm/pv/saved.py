@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from xenia.dataclasses import dataclass
 from xenia.persist import State
 
 # SavedMemory.types: the level of a page table, 1 to 4, or 0; and

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from ipaddress import ip_network
 
-from xenia.dataclasses import dataclass
 from xenia.errors import ConfigError
 
 PROTOCOLS = {"icmp": 1, "igmp": 2, "tcp": 6, "udp": 17, "gre": 47, "esp": 50, "icmpv6": 58, "sctp": 132}
@@ -18,7 +18,7 @@ _MAC = re.compile("[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
 _PARTS = re.compile(r"(?:\[[^]]*\]|[^\s:\[])+")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Rule:
     """Of frames that go `direction` (in: to the guest; out: from it; any), those that are all of this are allowed.
 
@@ -34,7 +34,7 @@ class Rule:
     destination: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Rules:
     """All of a firewall.  What no rule matches is allowed.
 

@@ -6,10 +6,9 @@ What is parsed is plain data. `build` (stack.py) makes layers of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from xenia.dataclasses import dataclass
 from xenia.errors import ConfigError
 from xenia.net.layers.quantities import parse_bytes, parse_chance, parse_count, parse_rate, parse_time
 from xenia.net.layers.rules import Rules, parse_rules
@@ -20,7 +19,7 @@ SNAPLEN = 262144  # more than any frame has
 MOST_QUEUE = 64 << 20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class GuardSpec:
     """`spoof=allow`, or `deny`."""
 
@@ -28,7 +27,7 @@ class GuardSpec:
     words: Words = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CaptureSpec:
     """`capture=FILE`: into that file, so many bytes of each frame, until it has `limit` bytes."""
 
@@ -38,7 +37,7 @@ class CaptureSpec:
     words: Words = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FirewallSpec:
     """`firewall=RULE;RULE` or `firewall=@FILE`."""
 
@@ -46,7 +45,7 @@ class FirewallSpec:
     words: Words = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Shape:
     """What becomes of the frames of one direction.
 
@@ -71,7 +70,7 @@ class Shape:
     queue: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class NetemSpec:
     """`delay=`, `jitter=`, `loss=`, `reorder=`, `duplicate=`, `limit=`, `seed=`, as they stand together."""
 

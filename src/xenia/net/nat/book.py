@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from ipaddress import IPv4Address
 from zlib import crc32
 
-from xenia.dataclasses import dataclass
 from xenia.errors import ConfigError
 from xenia.net.nat.plan import Plan
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
-
-from xenia.dataclasses import dataclass
 
 Address = IPv4Address | IPv6Address
 

@@ -7,9 +7,9 @@ and after every reboot.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from xenia.dataclasses import dataclass
 from xenia.net.nat.book import LEASED, AddressBook, Entry
 from xenia.net.nat.datagram import Datagram, name_bytes
 from xenia.net.nat.plan import Plan

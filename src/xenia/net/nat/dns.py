@@ -12,11 +12,11 @@ import socket
 import struct
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import Protocol
 
-from xenia.dataclasses import dataclass
 from xenia.net.nat.book import AddressBook
 from xenia.net.nat.datagram import Datagram, name_bytes
 from xenia.net.nat.plan import Plan

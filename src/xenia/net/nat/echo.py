@@ -6,9 +6,9 @@ import socket
 import struct
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from ipaddress import IPv6Address
 
-from xenia.dataclasses import dataclass
 from xenia.net.nat.datagram import internet_checksum
 from xenia.net.nat.dns import Waiter
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
-from xenia.dataclasses import dataclass
 from xenia.errors import ConfigError
 
 _GATEWAY, _NAMESERVER, _FIRST_GUEST = 2, 3, 15  # as libslirp and QEMU number them

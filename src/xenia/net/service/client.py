@@ -11,11 +11,10 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from xenia.dataclasses import dataclass
 from xenia.errors import ConfigError
 from xenia.net.service.protocol import Wire
 

@@ -7,11 +7,10 @@ import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
-from xenia.dataclasses import dataclass
 from xenia.errors import ConfigError
 from xenia.jail.kinds import Kind
 from xenia.machine.thread import HostThread

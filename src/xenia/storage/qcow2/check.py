@@ -9,9 +9,8 @@ from __future__ import annotations
 import errno
 from array import array
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from xenia.dataclasses import dataclass
 from xenia.storage.aligned import fine
 from xenia.storage.layer import Layer
 from xenia.storage.qcow2.compression import COMPRESSED, Codec

@@ -6,9 +6,8 @@ The format is QEMU's, described in its docs/interop/qcow2.txt.  All numbers are 
 from __future__ import annotations
 
 import struct
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from xenia.dataclasses import dataclass
 from xenia.errors import ConfigError
 from xenia.storage.layer import Layer
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import struct
+from dataclasses import dataclass
 
-from xenia.dataclasses import dataclass
 from xenia.storage.layer import Layer
 from xenia.storage.qcow2.header import Header
 
@@ -15,7 +15,7 @@ MOST_BYTES = 64 << 20  # of the whole table
 _ENTRY = struct.Struct(">QIHHIIQII")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """One snapshot: its name, when it was made (seconds since 1970), and its L1 table."""
 

@@ -17,10 +17,10 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from xenia.dataclasses import dataclass
 from xenia.toolstack.attach.signals import Signals
 from xenia.toolstack.attach.terminal import Output, Terminal, leave_key
 

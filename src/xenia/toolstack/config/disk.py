@@ -16,13 +16,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 from xenia.backends.vbd.config import VbdConfig
 from xenia.backends.vbd.name import device_number
-from xenia.dataclasses import dataclass
 from xenia.errors import ConfigError
 from xenia.storage.door import recording
 from xenia.storage.kinds import KINDS
@@ -33,7 +32,7 @@ from xenia.storage.stack import absolute, open_stack, words_of
 from xenia.toolstack.config.device import MOST_DESCRIPTORS, DeviceConfig
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class DiskConfig(DeviceConfig, VbdConfig):
     """A stack of storage layers, and how the guest sees it: as VbdConfig, and
 

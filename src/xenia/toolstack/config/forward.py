@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from dataclasses import dataclass
 
-from xenia.dataclasses import dataclass
 from xenia.errors import ConfigError
 
 PROTOCOLS = ("tcp", "udp")
@@ -17,7 +17,7 @@ _LONG = re.compile(rf"([a-z]*):(?:({_ADDRESS}):)?([0-9]+):([0-9]+)")
 _QEMU = re.compile(rf"([a-z]*):({_ADDRESS}):([0-9]+)-({_ADDRESS}):([0-9]+)")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Forward:
     """Who connects to `port` of the host at `address` is connected with the guest's `to`."""
 

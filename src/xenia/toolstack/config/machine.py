@@ -6,10 +6,9 @@ import os
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, get_args
 
-from xenia.dataclasses import dataclass
 from xenia.errors import ConfigError
 from xenia.storage.size import MIB, UNITS, parse_size
 
@@ -47,7 +46,7 @@ def host_memory() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MachineConfig:
     """One guest, and the machine it gets.
 

@@ -16,12 +16,11 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Self, cast
 
-from xenia.dataclasses import dataclass
 from xenia.errors import ConfigError
 from xenia.net.layers.words import WORDS as LAYERS, cut, parse_layers, plain, words_of
 from xenia.storage.door import door
@@ -62,7 +61,7 @@ NONE = "none"
 _MANY = ("forward", "host")  # options that may be said more than once
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class NetConfig(DeviceConfig):
     """A card, and what it is plugged into.
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
-from xenia.dataclasses import dataclass
 from xenia.errors import ConfigError
 
 _RATE = re.compile(r"([0-9]{1,9})([GMK]?)([Bb])/s(?:@([0-9]{1,9})(us|ms|s))?")
@@ -14,7 +14,7 @@ _INTERVAL = 50_000  # libxlu's
 _MOST = (1 << 32) - 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Rate:
     """So many bytes in so many microseconds, as netback is told by the key `rate`."""
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from xenia.abi.xenbus import XenbusState
-from xenia.dataclasses import dataclass
 from xenia.errors import ConfigError
 from xenia.foreign.foreign import Foreign
 from xenia.persist import Encoded, State, decode, encode

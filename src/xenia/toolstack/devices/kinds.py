@@ -6,10 +6,10 @@ A new device is a module with the functions of `Module` and a row here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from xenia.dataclasses import dataclass
 from xenia.errors import ConfigError
 from xenia.persist import misfit
 

@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from xenia.abi.xenbus import XenbusState
-from xenia.dataclasses import dataclass
 from xenia.errors import ConfigError
 from xenia.foreign.foreign import Foreign
 from xenia.toolstack.config.device import Backing, DeviceConfig
@@ -31,7 +30,7 @@ from xenia.xenstore.client import Client, Subscription
 _SECTORS = re.compile("[0-9]{1,15}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ServedDiskConfig(DeviceConfig):
     """A block device of a driver domain, and how the guest sees it.
 

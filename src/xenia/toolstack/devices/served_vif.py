@@ -11,10 +11,9 @@ When the driver domain is gone, the card is too: frames that were under way are 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from xenia.dataclasses import dataclass
 from xenia.errors import ConfigError
 from xenia.toolstack.config.device import Backing, DeviceConfig
 from xenia.toolstack.config.mac import parse_mac, stable_mac
@@ -23,7 +22,7 @@ from xenia.toolstack.devices.served import ServedDevice
 from xenia.xenbus.attachment import Address
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ServedVifConfig(DeviceConfig):
     """A card, and who serves it.
 

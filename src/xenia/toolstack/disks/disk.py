@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from xenia.abi.blkif import BLKIF_SECTOR_SIZE
-from xenia.dataclasses import dataclass
 from xenia.errors import ConfigError
 from xenia.storage.buffers import is_zero
 from xenia.storage.checkpoint import Named
@@ -27,7 +26,7 @@ from xenia.toolstack.provision.cache import Progress, no_progress
 STEP = 2 << 20  # bytes copied at a time
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Checked:
     """What the check of one image found."""
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
 
-from xenia.dataclasses import dataclass
 from xenia.storage.door import leaving
 from xenia.toolstack.config.device import Backing, DeviceConfig
 from xenia.toolstack.config.net import NetConfig

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-from xenia.dataclasses import dataclass
 from xenia.errors import ConfigError
 from xenia.net.layers.words import Words, parse_layers, words_of
 from xenia.toolstack.guest.state import State

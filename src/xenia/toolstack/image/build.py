@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import dataclass
 
-from xenia.dataclasses import dataclass
 from xenia.errors import ConfigError
 from xenia.storage.size import MIB
 from xenia.storage.stack import begins_as_zeroes, words_of
@@ -22,7 +22,7 @@ from xenia.toolstack.provision.kernels import Kernels
 from xenia.toolstack.provision.packages import PackageClient
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Built:
     """An image that was built.  `packages` are versions by name; `kernel` is the release it has modules for."""
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
-from xenia.dataclasses import dataclass
 from xenia.errors import ConfigError
 from xenia.toolstack.config.machine import format_size
 from xenia.toolstack.image import network
@@ -59,7 +59,7 @@ fi
 """
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ImageConfig:
     """One image.  `size` is in bytes, and of the whole disk; `root_password` "" means that none is asked for.
 

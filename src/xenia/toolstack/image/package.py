@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from xenia.dataclasses import dataclass
 from xenia.errors import ConfigError
 from xenia.toolstack.provision.deb import ControlFile, read_control
 

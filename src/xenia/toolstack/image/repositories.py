@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from xenia.dataclasses import dataclass
 from xenia.toolstack.provision.packages import Source
 
 HOST = "host.xenia.internal"  # what guests call this host

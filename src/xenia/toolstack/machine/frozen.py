@@ -10,12 +10,12 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from xenia.abi.xenbus import XenbusState
 from xenia.backends.console.persist import ConsoleState
 from xenia.backends.console.sink import Sink
-from xenia.dataclasses import dataclass
 from xenia.errors import ConfigError
 from xenia.hypervisor.persist import save
 from xenia.hypervisor.saved import SavedGuest

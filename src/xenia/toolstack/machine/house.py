@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from xenia.dataclasses import dataclass
 from xenia.toolstack.machine.hypervisor_log import HypervisorLog
 from xenia.xenstore.server import Server
 

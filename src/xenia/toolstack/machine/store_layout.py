@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from xenia.dataclasses import dataclass
 from xenia.hypervisor.domain import DomainHandle
 from xenia.persist import State
 from xenia.xenbus.attachment import remove_all

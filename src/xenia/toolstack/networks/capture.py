@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 
-from xenia.dataclasses import dataclass
 from xenia.errors import ConfigError
 
 _ENHANCED_PACKET = 6  # pcapng: the block that a frame is in

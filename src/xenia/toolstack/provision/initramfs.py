@@ -7,11 +7,11 @@ at two megabytes that makes no difference to a boot that could be measured, and 
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from xenia.agent import build
 from xenia.agent.config import AgentConfig
-from xenia.dataclasses import dataclass
 from xenia.errors import ConfigError
 from xenia.toolstack.provision.cache import Cache
 from xenia.toolstack.provision.cpio import CpioArchive

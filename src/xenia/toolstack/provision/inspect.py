@@ -2,12 +2,11 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from xenia.dataclasses import dataclass
 from xenia.domain.build.bzimage import MAX_IMAGE, KernelFile, read_kernel_file, unpack
 from xenia.domain.build.elf import ElfFile, load_elf, read_notes, why_not_pv
 from xenia.domain.build.image_file import read_image

@@ -5,9 +5,9 @@ import json
 import mmap
 import tempfile
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
-from xenia.dataclasses import dataclass
 from xenia.domain.build.bzimage import MAX_IMAGE, Packing, read_kernel_file, unpack
 from xenia.domain.build.image_file import read_image
 from xenia.errors import ConfigError

@@ -4,11 +4,11 @@ import lzma
 import re
 import zlib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import zstandard
 
-from xenia.dataclasses import dataclass
 from xenia.domain.build.elf import ElfFile
 from xenia.errors import ConfigError
 

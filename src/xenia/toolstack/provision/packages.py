@@ -11,9 +11,9 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from xenia.dataclasses import dataclass
 from xenia.errors import ConfigError
 from xenia.toolstack.provision.cache import Cache, Progress, no_progress
 
