@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from tests.assembler import assemble
-from xenia.testing.bare import CODE, DATA, READ_ONLY, SIZE, Program
+from xenia.testing.bare import CODE, DATA, READ_ONLY, SIZE, TABLE, Program
 
 pytestmark = pytest.mark.usefixtures("engine")
 
@@ -136,3 +136,49 @@ def test_code_that_is_copied_over_runs_as_copied() -> None:
     assert program.run()
     assert (program.gpr[5], program.gpr[3]) == (1, 2)
     assert program.rip > CODE
+
+
+@pytest.mark.parametrize("apart", [1 << 18, 1 << 19, 1 << 20])
+@pytest.mark.parametrize("offset", [0, 3])
+def test_pages_that_are_far_apart_are_copied_and_back(apart: int, offset: int) -> None:
+    """However an engine finds translations, some of these want the same place."""
+    first, second = DATA + apart, DATA + apart // 2
+    copy = "mov $0x3000, %ecx; mov ${}, %esi; mov ${}, %edi; rep movsb;"
+    program = Program(
+        assemble(
+            copy.format(DATA, first) + copy.format(first, second + offset) + copy.format(second + offset, DATA) + LEAVE
+        )
+    )
+    data = random.Random(2).randbytes(0x3000)
+    program.write(DATA, data)
+    assert program.run()
+    assert program.read(first, 0x3000) == program.read(second + offset, 0x3000) == program.read(DATA, 0x3000) == data
+    assert program.stale_translations() == []
+
+
+@pytest.mark.parametrize(
+    ("count", "source", "destination"),
+    [(0, 0, 0), (0x1000, 0, 0), (0x1001, 0, 0), (0x1000, 0, 1), (0x800, 0x800, 0), (0x1800, 0x800, 0)],
+)
+def test_only_pages_that_are_touched_are_accessed_and_dirty(count: int, source: int, destination: int) -> None:
+    start, end = DATA, DATA + (1 << 20)
+    program = execute("movsb", count, start + source, end + destination, down=False, user=False)
+
+    def bits(page: int) -> int:
+        return program.read(4096 * TABLE + 8 * (page >> 12), 1)[0] & 0x60
+
+    def touched(offset: int) -> int:
+        return (offset + count + 0xFFF) >> 12 if count else 0
+
+    assert [bits(start + 4096 * page) for page in range(4)] == [
+        0x20 if page < touched(source) else 0 for page in range(4)
+    ]
+    assert [bits(end + 4096 * page) for page in range(4)] == [
+        0x60 if page < touched(destination) else 0 for page in range(4)
+    ]
+
+
+def test_a_source_that_faults_leaves_the_destination_untouched() -> None:
+    program = execute("movsb", 10, SIZE // 8, DATA + 0x3000, down=False, user=False)
+    assert program.last == ("exception", 14, 0, SIZE // 8)
+    assert program.read(4096 * TABLE + 8 * ((DATA + 0x3000) >> 12), 1)[0] & 0x60 == 0

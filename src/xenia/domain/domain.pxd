@@ -13,6 +13,7 @@ from xenia.domain.clock cimport Clock, Runstate, VcpuTimers
 from xenia.domain.event_state cimport EventState, VcpuEvents
 from xenia.domain.grant_state cimport GrantState
 from xenia.domain.vcpu_state cimport VcpuControl, VcpuPorts, VcpuTraps
+from xenia.machine.errand cimport Errands
 from xenia.machine.lock cimport Lock
 from xenia.machine.machine cimport Machine
 from xenia.mm.memory cimport DomainMemory
@@ -147,6 +148,7 @@ cdef struct DomainLinks:
     volatile uint8_t stop       # leave run() at the next chance: pause, destroy, Ctrl-C
     volatile uint8_t mailbox_any
     volatile uint64_t mailbox[32]   # which buckets' mailboxes have something: set after those, before mailbox_any
+    Errands errands         # of its idle vcpus' threads
     # pipes (not blocking) that CONSOLEIO_write fills, before the guest uses its console ring and after; <= 0 none
     int emergency_fd
     int log_fd

@@ -1,6 +1,7 @@
 """A domain's granted frames and event channels, for compiled backends."""
 
 from libc.stdint cimport uint32_t
+from xenia.machine.errand cimport Errand
 
 
 cdef class Frames:
@@ -24,3 +25,10 @@ cdef class Frames:
 
     cdef void ignore(self, uint32_t port, void *listening) noexcept nogil:
         pass
+
+    def lend(self, Errand errand not None) -> None:
+        """Have it done on the threads of the domain's vcpus too, while they are idle, where there is room for it.  It
+        is the caller's to keep until it is taken back."""
+
+    def take_back(self, Errand errand not None) -> None:
+        """It is neither begun nor under way there any more.  Again does nothing."""

@@ -9,10 +9,17 @@ from collections.abc import Sequence
 from xenia.foreign.foreign import Channel, Foreign, Interface, Mapping, Service
 from xenia.foreign.frames import Frames
 from xenia.hypervisor.domain import DomainHandle
+from xenia.machine.errand import Errand
 
 class DomainFrames(Frames):
     """What the domain granted `holder`.  It may outlive the domain, which then grants nothing."""
     def __init__(self, handle: DomainHandle, holder: int) -> None: ...
+    def lend(self, errand: Errand) -> None:
+        """See Frames.lend."""
+        ...
+    def take_back(self, errand: Errand) -> None:
+        """See Frames.take_back."""
+        ...
 
 class Holds:
     """Frames held by their references, until `release`."""

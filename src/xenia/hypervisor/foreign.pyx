@@ -20,12 +20,18 @@ from xenia.domain.events cimport event_connect, event_disconnect, event_ignore, 
 from xenia.domain.grants cimport GRANT_MAP, grant_hold, grant_release
 from xenia.domain.written cimport frame_written
 from xenia.hypervisor.domain cimport DomainHandle
+from xenia.hypervisor.pcpu cimport domain_wake
+from xenia.machine.atomic cimport count_add
+from xenia.machine.errand cimport Errand, ErrandSlot, errands_add, errands_remove
 from xenia.machine.lock cimport lock, unlock
 
 from xenia.errors import HypervisorBug
 from xenia.foreign.fault import FrontendFault
 from xenia.foreign.foreign import Channel, Foreign, Interface, Mapping, Service
 from xenia.machine.window import Window
+
+cdef extern from "<sched.h>" nogil:
+    int sched_yield()
 
 if sizeof(GrantHold) > NOTES * sizeof(uint64_t):
     raise HypervisorBug("a hold does not fit into the notes of its frame")
@@ -85,6 +91,25 @@ cdef class DomainFrames(Frames):
     cdef void ignore(self, uint32_t port, void *listening) noexcept nogil:
         event_ignore(self.domain, port, <Listener *>listening)
         free(listening)
+
+    def lend(self, Errand errand not None) -> None:
+        """See Frames.lend."""
+        errands_add(&self.domain.links.errands, errand)
+
+    def take_back(self, Errand errand not None) -> None:
+        """See Frames.take_back."""
+        cdef ErrandSlot *slot = errands_remove(&self.domain.links.errands, errand)
+        if slot != NULL:
+            with nogil:
+                self.wake()
+                while count_add(&slot.inside, 0):
+                    sched_yield()
+
+    cdef void wake(self) noexcept nogil:
+        lock(&self.domain.directory.lock)
+        if self.domain.directory.domains[self.domain.domid] == self.domain:
+            domain_wake(self.domain)
+        unlock(&self.domain.directory.lock)
 
     # The same for who holds the interpreter's lock.
 

@@ -2,6 +2,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 from xenia.domain.domain cimport Domain, Vcpu
 from xenia.hypervisor.alarm cimport Alarm
+from xenia.machine.waiting cimport Waiting
 from xenia.sched.policy cimport Policy, SchedDomain, SchedVcpu
 
 cdef struct Seat:           # a vcpu's place on a pcpu
@@ -23,6 +24,7 @@ cdef struct Pcpu:
     Alarm alarm             # kicks it when a timer of a vcpu, or its slice, has run out
     uint64_t alarm_at       # what it is set to, in ns of alarm_of's domain; 0 off
     Seat *alarm_of
+    Waiting waiting         # of when nothing runs
     uint64_t nr_entries
     uint64_t nr_idle
 

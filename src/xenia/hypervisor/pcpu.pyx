@@ -12,7 +12,7 @@ request that arrives at any moment is either seen by the loop or ends the next e
 
 The alarm kicks whoever runs when the first deadline of any of the vcpus has come, or the slice that the policy gave is
 over.  While nobody runs, no alarm is needed: the loop itself waits, for the deadline or for somebody to write to
-`wake_fd`.
+`wake_fd`; and for what others have to wait for and left to it, as an errand (machine/errand).
 
 The loop has the turn of the domain at whose vcpus it looks (domain/turn), and none while it waits or the guest runs.
 
@@ -21,8 +21,7 @@ out.  What is missing for vcpus that share a pcpu is a kick that reaches who run
 """
 
 from libc.errno cimport errno
-from libc.stdint cimport uint32_t, uint64_t
-from posix.time cimport timespec
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from xenia.cpu.processor cimport LEAVE, RESUME
 from xenia.domain.clock cimport RUNSTATE_blocked, RUNSTATE_offline, RUNSTATE_runnable, RUNSTATE_running
@@ -39,15 +38,9 @@ from xenia.domain.upcall cimport events_pending, vcpu_nudge, vcpu_unblock, vcpu_
 from xenia.domain.written cimport written_apply
 from xenia.hypervisor.alarm cimport alarm_close, alarm_create, alarm_set
 from xenia.machine.atomic cimport flag_store
+from xenia.machine.errand cimport Sleeper, errands_begin, errands_end, sleeper_init
+from xenia.machine.waiting cimport sleep_for, wait_for, waiting_init
 from xenia.sched.policy cimport DEFAULT_WEIGHT, SCHED_ASLEEP, Choice
-
-cdef extern from "<poll.h>" nogil:
-    struct pollfd:
-        int fd
-        short events
-        short revents
-    short POLLIN
-    int ppoll(pollfd *fds, unsigned long count, const timespec *timeout, void *sigmask)
 
 cdef extern from "<sys/eventfd.h>" nogil:
     int EFD_CLOEXEC, EFD_NONBLOCK
@@ -58,15 +51,13 @@ cdef extern from "<unistd.h>" nogil:
     long read(int fd, void *buffer, size_t count)
     long write(int fd, const void *buffer, size_t count)
 
-cdef enum:
-    NS = 1000000000
-
 
 cdef int pcpu_create(Pcpu *pcpu, Policy *policy, uint32_t id) noexcept nogil:
     pcpu.policy = policy
     pcpu.id = id
     cdef int rc = alarm_create(&pcpu.alarm, ring, pcpu)
     pcpu.wake_fd = -1
+    waiting_init(&pcpu.waiting)
     if rc == 0:
         pcpu.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
         rc = errno if pcpu.wake_fd < 0 else 0
@@ -246,19 +237,27 @@ cdef void idle(Pcpu *pcpu, uint64_t slice_ns) noexcept nogil:
     cdef uint64_t deadline, wait, drained
     cdef Seat *due = first_due(pcpu, &deadline, &wait)
     cdef bint warped = due != NULL and due.vcpu.domain.clock.warped and may_warp(due.vcpu)
-    cdef timespec timeout
-    cdef pollfd waiting
+    cdef Sleeper sleeper
+    cdef Seat *seat = pcpu.seats
+    cdef int64_t left
+    cdef bint woken
     pcpu.nr_idle += 1
     if slice_ns and (due == NULL or wait > slice_ns):
         wait = slice_ns
     if warped:
         wait = 0
-    timeout.tv_sec = wait // NS
-    timeout.tv_nsec = wait % NS
-    waiting.fd = pcpu.wake_fd
-    waiting.events = POLLIN
-    waiting.revents = 0
-    if ppoll(&waiting, 1, &timeout if due != NULL or slice_ns else NULL, NULL) > 0:
+    sleeper_init(&sleeper, pcpu.wake_fd)
+    while seat != NULL and not warped:
+        errands_begin(&seat.vcpu.domain.links.errands, &sleeper)
+        seat = seat.next
+    left = <int64_t>wait if due != NULL or slice_ns else -1
+    if sleeper.nr_begun:
+        woken = wait_for(&pcpu.waiting, sleeper.polls, sleeper.nr_polls, left) > 0
+    else:
+        woken = sleep_for(sleeper.polls, sleeper.nr_polls, left) > 0
+    errands_end(&sleeper)
+    if woken:
+        # After the errands, of which what comes for the vcpus wakes this thread too.
         read(pcpu.wake_fd, &drained, 8)
     elif warped:
         warp(due.vcpu)

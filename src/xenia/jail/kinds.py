@@ -149,7 +149,7 @@ _CONNECTIONS = (
     _LINK
     | _all(
         """connect bind listen accept sendto recvfrom recvmsg shutdown getsockname getpeername getsockopt setsockopt
-        newfstatat stat fstat"""
+        newfstatat stat fstat epoll_ctl epoll_wait epoll_pwait"""
     )
     | {
         "socket": _INTERNET,

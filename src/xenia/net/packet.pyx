@@ -25,6 +25,7 @@ cdef class PacketLink(Link):
 
     def __init__(self, descriptor: int) -> None:
         super().__init__(descriptor)
+        self.source.lendable = True
         self.arrived = <uint8_t *>malloc(ARRIVED)
         if self.arrived == NULL:
             raise MemoryError

@@ -5,6 +5,9 @@ comes first within that length, in the host's order, so that a frame of 64 KB cr
 
 Elsewhere frames are cut and summed first, and segments that came are made one again, and verified (coalesce.pyx).
 
+Who has a share of the loop's time (share.pyx) is read for so long in one turn, and then waits, with what it sent, until
+it may again.
+
 A frame of which the socket took a part is finished before the next one; the rest is copied, for the frame is its
 sender's.  A peer whose lengths make no sense is let go, for nothing after them can be found.
 """
@@ -12,7 +15,7 @@ sender's.  A peer whose lengths make no sense is let go, for nothing after them 
 import os
 
 from libc.errno cimport EAGAIN, EINTR, errno
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memmove, memset
 from posix.unistd cimport close, read
@@ -20,9 +23,10 @@ from xenia.machine.lock cimport lock, unlock
 from xenia.net.coalesce cimport Coalesced, coalesce
 from xenia.net.frame cimport BATCH, LEAST_BYTES, MOST_BYTES, Frame, VnetHeader, iovec
 from xenia.net.link cimport Link, is_possible, write_parts
-from xenia.net.loop cimport POLLIN, POLLOUT, PollSet
+from xenia.net.loop cimport POLLIN, POLLOUT, PollSet, monotonic
 from xenia.net.parse cimport big32, put32
 from xenia.net.segment cimport Segments, is_plain, segment_begin, segment_next
+from xenia.net.share cimport Share
 
 cdef extern from *:
     """
@@ -41,6 +45,7 @@ cdef enum:
     READS = 32                      # in one round, before others have their turn
     MOST_READ = 128 * 1024          # bytes of one of them: a few thousand of the shortest frames
     TURN = 1024                     # frames, after which it ends with the one it has begun
+    FEW = 4                         # frames that are handed on at once where others wait
 
 
 cdef class StreamLink(Link):
@@ -49,12 +54,14 @@ cdef class StreamLink(Link):
     descriptor   the socket, connected; -1: none yet
     vnet         whether struct virtio_net_hdr comes before each frame
     listener     a socket that listens: whoever connects is the peer, one after the other
+    share        of the time of the loop that serves it; None: as much as it likes
     """
 
     def __cinit__(self):
         self.listener = self.polled = self.listened = -1
 
-    def __init__(self, descriptor: int = -1, *, vnet: bool = False, listener: int = -1) -> None:
+    def __init__(self, descriptor: int = -1, *, vnet: bool = False, listener: int = -1,
+                 Share share = None) -> None:
         super().__init__(descriptor)
         self.header_bytes = sizeof(VnetHeader) if vnet else 0
         self.arrived, self.begun = <uint8_t *>malloc(ARRIVED), <uint8_t *>malloc(BEGUN)
@@ -65,6 +72,9 @@ cdef class StreamLink(Link):
         if listener >= 0:
             os.set_blocking(listener, False)
         self.listener = listener
+        self.share = share
+        # A vcpu's thread accepts nobody, and counts nobody's time.
+        self.source.lendable = listener < 0 and share is None
 
     def __dealloc__(self):
         free(self.arrived)
@@ -90,7 +100,7 @@ cdef class StreamLink(Link):
             there = self.carries
             if not there:
                 self.descriptor = number
-                self.nr_arrived = self.begun_first = self.begun_end = 0
+                self.nr_arrived = self.looked_at = self.whole = self.begun_first = self.begun_end = 0
                 self.carries, self.broken = True, False
                 self.source.tell()
             unlock(&self.lock)
@@ -101,6 +111,11 @@ cdef class StreamLink(Link):
         cdef short events = POLLIN
         self.polled = self.listened = -1
         if self.carries:
+            if self.share is not None and not self.share.earn(monotonic()):
+                events = 0
+                polls.wake_at(self.share.due())
+            elif self.whole:
+                polls.wake_at(0)
             if self.blocked:
                 events |= POLLOUT
             self.polled = polls.add(self.descriptor, events)
@@ -116,7 +131,7 @@ cdef class StreamLink(Link):
             unlock(&self.lock)
             if finished:
                 self.end_wait()
-        if happened & ~POLLOUT:
+        if happened & ~POLLOUT or self.carries and self.whole:
             self.receive()
         if polls.happened(self.listened):
             self.accept_peer()
@@ -127,7 +142,7 @@ cdef class StreamLink(Link):
             return
         lock(&self.lock)
         self.descriptor = peer
-        self.nr_arrived = self.begun_first = self.begun_end = 0
+        self.nr_arrived = self.looked_at = self.whole = self.begun_first = self.begun_end = 0
         self.carries, self.broken = True, False
         unlock(&self.lock)
         self.source.tell()
@@ -249,10 +264,25 @@ cdef class StreamLink(Link):
     # --- what comes: on the loop's thread ----------------------------------------------------------------------------
 
     cdef void receive(self) noexcept nogil:
+        cdef int64_t now, allowed
+        if self.share is None:
+            self.read_on(INT64_MAX)
+            return
+        now = monotonic()
+        allowed = self.share.begin(now)
+        if allowed:
+            self.read_on(now + allowed)
+            self.share.charge(monotonic() - now)
+
+    cdef void read_on(self, int64_t until) noexcept nogil:
         cdef ssize_t count
         cdef size_t room
         cdef uint64_t last = self.nr_received + self.nr_refused + TURN
+        if self.whole and not self.take_apart(until):
+            return
         for _ in range(READS):
+            if self.whole or self.nr_received + self.nr_refused >= last or until != INT64_MAX and monotonic() >= until:
+                return
             room = min(ARRIVED - self.nr_arrived, <size_t>MOST_READ)
             count = read(self.descriptor, self.arrived + self.nr_arrived, room)
             if count <= 0:
@@ -262,26 +292,30 @@ cdef class StreamLink(Link):
                     self.forget("the connection broke: {1}", errno)
                 return
             self.nr_arrived += count
-            if not self.take_apart() or <size_t>count < room or self.nr_received + self.nr_refused >= last:
+            if not self.take_apart(until) or <size_t>count < room:
                 return
 
-    cdef bint take_apart(self) noexcept nogil:
-        """Deliver all frames that are there; False where what came is no frame, and the peer was let go."""
+    cdef bint take_apart(self, int64_t until) noexcept nogil:
+        """Deliver the frames that are there; False where what came is no frame, and the peer was let go."""
         cdef Frame frames[BATCH]
         cdef iovec parts[BATCH]
-        cdef uint8_t *at = self.arrived
-        cdef uint8_t *end = at + self.nr_arrived
+        cdef uint8_t *at = self.arrived + self.looked_at
+        cdef uint8_t *end = self.arrived + self.nr_arrived
         cdef size_t length = 0
-        cdef int count = 0
+        cdef int count = 0, most = BATCH if until == INT64_MAX or self.share.others() == 0 else FEW
         cdef bint sound = True
+        self.whole = False
         while at + PREFIX <= end:
             length = big32(at)
             sound = self.header_bytes < length <= self.header_bytes + MOST_BYTES
             if not sound or <size_t>(end - at) < PREFIX + length:
                 break
+            if count == 0 and until != INT64_MAX and monotonic() >= until:
+                self.whole = True
+                break
             if self.take(&frames[count], &parts[count], at + PREFIX, length):
                 count += 1
-                if count == BATCH:
+                if count == most:
                     self.come(frames, count)
                     count = 0
             at += PREFIX + length
@@ -290,8 +324,11 @@ cdef class StreamLink(Link):
         if not sound:
             self.forget("the peer sent a frame of {0} bytes", length)
             return False
-        self.nr_arrived = end - at
-        memmove(self.arrived, at, self.nr_arrived)
+        self.looked_at = at - self.arrived
+        if not self.whole:
+            self.nr_arrived = end - at
+            memmove(self.arrived, at, self.nr_arrived)
+            self.looked_at = 0
         return True
 
     cdef void come(self, Frame *frames, int count) noexcept nogil:

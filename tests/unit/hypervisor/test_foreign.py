@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gc
 import os
+import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
+from select import select
 
 import pytest
 
@@ -14,6 +17,7 @@ from xenia.foreign.foreign import Service
 from xenia.hypervisor.domain import DomainHandle, create_domain
 from xenia.hypervisor.foreign import DomainForeign
 from xenia.hypervisor.machine import MachineHandle
+from xenia.testing.idler import Chore
 
 MEMORY = 8 << 20
 
@@ -74,3 +78,29 @@ def test_a_ring_of_references_that_holds_a_domain_is_collected() -> None:
         domain.destroy()
         del domain, foreign, ring
         gc.collect()
+
+
+def test_what_is_lent_to_a_domain_is_done_on_its_idle_vcpus_thread_until_it_is_taken_back() -> None:
+    with ExitStack() as stack:
+        machine = MachineHandle(2 * MEMORY)
+        sleeper = create_domain(machine, kernel("shutdown_number"), command_line="sleep 1", memory=MEMORY)
+        stack.callback(sleeper.destroy)
+        chore = Chore()
+        stack.callback(chore.close)
+        foreign = DomainForeign(sleeper)
+        interface = foreign.interface(Service.CONSOLE)
+        stack.callback(interface.close)
+        foreign.frames.lend(chore)
+        sleeper.start()
+        stack.callback(sleeper.stop)
+        for _ in range(3):
+            os.eventfd_write(chore.descriptor, 1)
+            assert select([chore.done], [], [], 10)[0]
+            os.eventfd_read(chore.done)
+            assert chore.thread in {thread.native_id for thread in threading.enumerate() if thread.name == "d1v0"}
+        foreign.frames.take_back(chore)
+        foreign.frames.take_back(chore)
+        os.eventfd_write(chore.descriptor, 1)
+        interface.notify()  # which it waits for, to end
+        assert sleeper.wait(10) is not None
+        assert not select([chore.done], [], [], 0)[0]

@@ -3,7 +3,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from xenia.net.parse cimport Headers
 
 cdef enum:
-    ENDINGS = 4096
+    ENDINGS = 1024
     RESET_BYTES = 14 + 40 + 20
 
 

@@ -1,7 +1,8 @@
 """The connections that guests have to the world: which there are, and how many one guest may have.
 
 Each is a socket of the host.  libslirp tells when it opens and closes one; a guest's packet that is being looked at
-meanwhile is what it was opened for.  So a guest that opens without end is stopped at its share, while all others go on.
+meanwhile is what it was opened for.  So a guest that opens without end is stopped at its share, while all others go on;
+and one that opens faster than is of use, or without waiting for answers, sends again, later.
 """
 
 from typing import Any

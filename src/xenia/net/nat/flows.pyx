@@ -1,7 +1,8 @@
 """The connections that guests have to the world: which there are, and how many one guest may have.
 
 Each is a socket of the host.  libslirp tells when it opens and closes one; a guest's packet that is being looked at
-meanwhile is what it was opened for.  So a guest that opens without end is stopped at its share, while all others go on.
+meanwhile is what it was opened for.  So a guest that opens without end is stopped at its share, while all others go on;
+and one that opens faster than is of use, or without waiting for answers, sends again, later.
 """
 
 import socket
@@ -55,16 +56,23 @@ cdef class Flows:
                 })
         return found
 
-    cdef bint admits(self, const Headers *headers) noexcept nogil:
+    cdef Admission admits(self, const Headers *headers, int64_t now) noexcept nogil:
+        cdef Owner *owner
         if headers.protocol == PROTOCOL_TCP:
             if headers.tcp_flags & (TCP_SYN | TCP_ACK) != TCP_SYN:
-                return True
+                return ADMITTED
         elif headers.protocol == PROTOCOL_UDP:
             if self.buckets[self.bucket_of(headers)]:
-                return True
+                return ADMITTED
         elif headers.protocol != PROTOCOL_ICMP:
-            return True
-        return self.owners[self.owner_of(headers.bytes + 6)].count < self.most
+            return ADMITTED
+        owner = &self.owners[self.owner_of(headers.bytes + 6)]
+        if owner.count >= self.most:
+            return FULL
+        if owner.next > now or headers.protocol == PROTOCOL_TCP and owner.half >= HALF_OPEN:
+            return HURRIED
+        owner.next = max(owner.next, now - BURST * <int64_t>INTERVAL) + INTERVAL
+        return ADMITTED
 
     cdef int owner_of(self, const uint8_t *mac) noexcept nogil:
         """Who has this address: a place of its own, or where all are taken that of others."""
@@ -105,6 +113,8 @@ cdef class Flows:
         flow.guest_port, flow.remote_port = headers.source_port, headers.target_port
         flow.owner = self.owner_of(headers.bytes + 6)
         self.owners[flow.owner].count += 1
+        flow.half = flow.protocol == PROTOCOL_TCP
+        self.owners[flow.owner].half += flow.half
         flow.bucket = BUCKETS
         if flow.protocol == PROTOCOL_UDP:
             flow.bucket = self.bucket_of(headers)
@@ -117,10 +127,19 @@ cdef class Flows:
         flow = &self.flows[fd]
         self.count -= 1
         if flow.protocol:
+            self.connected(fd)
             self.owners[flow.owner].count -= 1
             if flow.bucket < BUCKETS:
                 self.buckets[flow.bucket] -= 1
             flow.protocol = 0
+
+    cdef void connected(self, int fd) noexcept nogil:
+        if 0 <= fd < self.room and self.flows[fd].half:
+            self.flows[fd].half = False
+            self.owners[self.flows[fd].owner].half -= 1
+
+    cdef Flow *of(self, int fd) noexcept nogil:
+        return &self.flows[fd] if 0 <= fd < self.room else NULL
 
 
 def endpoint(int family, bytes address, int port) -> str:

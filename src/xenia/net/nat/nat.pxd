@@ -1,19 +1,21 @@
 # A user-mode network's way out: a port behind which libslirp is.  See nat.pyx.
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 from xenia.machine.lock cimport Lock
 from xenia.net.frame cimport Frame
 from xenia.net.loop cimport PollSet, Source
 from xenia.net.nat.asides cimport Asides
-from xenia.net.nat.endings cimport Endings
 from xenia.net.nat.flows cimport Flows
 from xenia.net.nat.fragments cimport Fragments
 from xenia.net.nat.gate cimport Gate
-from xenia.net.nat.outbox cimport Outbox
-from xenia.net.nat.segments cimport SegmentSizes
-from xenia.net.nat.slirp cimport Slirp, SlirpCb, SlirpConfig
-from xenia.net.nat.timers cimport TIMERS, Timer
+from xenia.net.nat.stack cimport Common, Stack
 from xenia.net.parse cimport Headers
 from xenia.net.port cimport Port
+from xenia.net.share cimport Share
+
+cdef enum:
+    PLACES = 4096
+    MOST_STACKS = 1024
+
 
 cdef class Nat
 
@@ -24,7 +26,7 @@ cdef class NatSource(Source):
 
 cdef struct Counters:
     uint64_t frames_in, bytes_in, frames_out, bytes_out
-    uint64_t dropped, spoofed, refused, full
+    uint64_t dropped, spoofed, refused, full, hurried
 
 
 cdef class Nat(Port):
@@ -33,31 +35,25 @@ cdef class Nat(Port):
     cdef Flows flows
     cdef Fragments fragments
     cdef Asides asides
-    cdef SegmentSizes segments
-    cdef Endings endings
-    cdef Lock lock                  # "nat": guards all that follows, and the stack
-    cdef Slirp *slirp
-    cdef SlirpCb callbacks
-    cdef Timer timers[TIMERS]
-    cdef Outbox outbox
+    cdef Lock lock                  # "nat": guards all that follows, and the stacks
+    cdef dict stacks_by_mac
+    cdef void **stacks              # the same; the first one is of all others
+    cdef int nr_stacks
+    cdef void *places[PLACES]       # the same, by their MACs' hashes
+    cdef Common common
     cdef bint leaving               # somebody delivers what is in the outbox
-    cdef const Headers *looked_at   # of the packet that the stack is given right now
-    cdef uint8_t *whole             # that packet, in one piece
-    cdef uint64_t *macs             # of who sent from an address, by its place in the subnet; 0: nobody did
-    cdef bint unsent                # the stack has packets for a guest whose MAC it was just told
-    cdef uint16_t mtu
-    cdef uint32_t identification
+    cdef uint8_t *whole             # the packet that is looked at right now, in one piece
     cdef Counters counters
     cdef unsigned long thread       # the loop's
-    cdef void configure(self, SlirpConfig *config) noexcept nogil
+    cdef new_stack(self, uint64_t mac, Share share)
+    cdef become(self, dict stacks)
+    cdef Stack stack_of(self, bytes mac, str address)
+    cdef void *place_of(self, const Headers *headers) noexcept nogil
+    cdef pin(self, str address, bint pinned)
     cdef void take(self, Frame *frame, int64_t now) noexcept nogil
     cdef void take_fragment(self, const Headers *headers, int64_t now) noexcept nogil
     cdef void take_in(self, Headers *headers, const Frame *frame, int64_t now) noexcept nogil
-    cdef bint resolve(self, const uint8_t *request, uint32_t length) noexcept nogil
-    cdef void send_unsent(self) noexcept nogil
-    cdef void let_end(self, const Headers *headers) noexcept nogil
     cdef void refuse(self, const Headers *headers) noexcept nogil
-    cdef void emit(self, const uint8_t *bytes, uint32_t length) noexcept nogil
     cdef void leave(self) noexcept nogil
     cdef void fill(self, PollSet polls) noexcept nogil
     cdef void serve(self, PollSet polls) noexcept nogil

@@ -1,11 +1,11 @@
 """A user-mode network's way out: a port behind which libslirp carries TCP, UDP and echoes to the host's sockets.
 
-What is sent into the port is judged (`gate`), put in one piece, and given to the stack in the caller's thread.  What
-the stack makes waits in an outbox until its lock is let go, and is delivered in batches.  Its sockets and timers are a
-source of a loop's.
+What is sent into the port is judged (`gate`), put in one piece, and given to the stack of the guest that it came from
+(`stack`), in the caller's thread.  What stacks make waits in an outbox until the lock is let go, and is delivered in
+batches.  Their sockets and timers are a source of a loop's.
 
-A guest's segments are taken as long as it makes them, up to 64 KB; and the stack's are as long, for guests that take
-such (`segments`).  What addresses and names guests have is not the stack's to say: those packets go aside, to Python.
+A guest's segments are taken as long as it makes them, up to 64 KB; and a stack's are as long, for guests that take such
+(`segments`).  What addresses and names guests have is not the stacks' to say: those packets go aside, to Python.
 """
 
 from collections.abc import Mapping
@@ -14,6 +14,7 @@ from xenia.net.loop import Source
 from xenia.net.nat.gate import Gate
 from xenia.net.nat.plan import Plan
 from xenia.net.port import Port
+from xenia.net.share import Share
 
 class NatSource(Source):
     """The network's sockets and timers."""
@@ -34,6 +35,12 @@ class Nat(Port):
     def close(self) -> None:
         """Reset all connections.  Again does nothing.  Precondition: nobody is at the port, and no loop serves it."""
         ...
+    def enter(self, mac: bytes, share: Share | None = None) -> None:
+        """Have a guest with a stack, and a share of the loop's time, of its own; those beyond 1023 share one."""
+        ...
+    def forget(self, mac: bytes) -> None:
+        """It is gone: end its connections, and the forwards to it."""
+        ...
     @property
     def asides_descriptor(self) -> int:
         """Readable where there are packets for our own servers."""
@@ -44,8 +51,9 @@ class Nat(Port):
     def put(self, frame: bytes) -> None:
         """Send a frame to the guests, whole and summed."""
         ...
-    def forward(self, protocol: str, host: tuple[str, int], guest: tuple[str, int]) -> None:
-        """Have what connects to `host` reach `guest`: an address and a port each.  OSError where it cannot be had."""
+    def forward(self, protocol: str, host: tuple[str, int], guest: tuple[str, int], mac: bytes | None = None) -> None:
+        """Have what connects to `host` reach `guest`: an address and a port each; it has that MAC, where that is known.
+        OSError where it cannot be had."""
         ...
     def unforward(self, protocol: str, host: tuple[str, int]) -> bool:
         """Have it no more, nor what is connected by it; whether it was."""

@@ -4,7 +4,7 @@ from xenia.net.frame cimport Frame
 from xenia.net.parse cimport Headers
 
 cdef enum:
-    SETS = 2048
+    SETS = 512
     WAYS = 4
 
 

@@ -1,7 +1,7 @@
 """The timers that libslirp asks for: one, so far, for its router's advertisements."""
 
 from libc.stdint cimport INT64_MAX, int64_t
-from xenia.net.loop cimport PollSet, monotonic
+from xenia.net.loop cimport monotonic
 from xenia.net.nat.slirp cimport TimerCallback
 
 cdef int64_t MS = 1000000           # in ns
@@ -24,11 +24,13 @@ cdef void timer_mod(void *timer, int64_t when, void *opaque) noexcept nogil:
     (<Timer *>timer).when = when
 
 
-cdef void timers_fill(const Timer *timers, PollSet polls) noexcept nogil:
+cdef int64_t timers_next(const Timer *timers) noexcept nogil:
     cdef int index
+    cdef int64_t when = INT64_MAX // MS
     for index in range(TIMERS):
-        if timers[index].taken and timers[index].when != INT64_MAX:
-            polls.wake_at(timers[index].when * MS)
+        if timers[index].taken:
+            when = min(when, timers[index].when)
+    return when * MS
 
 
 cdef void timers_fire(Timer *timers) noexcept nogil:

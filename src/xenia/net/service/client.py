@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,6 +55,34 @@ class Attached:
     descriptor: int
     port: int
     answer: Mapping[str, Any] = field(default_factory=dict)
+
+
+class _Process(subprocess.Popen[bytes]):
+    """A child whose end is waited for by the kernel's word, not by looking now and then: also where the jail lets
+    nobody ask for that any more."""
+
+    _end: int | None = None
+
+    def __init__(self, command: list[str], **options: Any) -> None:
+        super().__init__(command, **options)
+        with suppress(OSError):  # a host that has none
+            self._end = os.pidfd_open(self.pid)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """As Popen's."""
+        if self._end is not None:
+            ends = select.poll()
+            ends.register(self._end, select.POLLIN)
+            if not ends.poll(None if timeout is None else 1000 * timeout):
+                raise subprocess.TimeoutExpired(self.args, timeout or 0)
+            os.close(self._end)
+            self._end = None
+        return super().wait(timeout)
+
+    def __del__(self, *arguments: Any) -> None:
+        if self._end is not None:
+            os.close(self._end)
+        super().__del__(*arguments)
 
 
 class NetworkClient:
@@ -133,7 +163,7 @@ def start_network(config: NetworkConfig, listener: socket.socket | None = None, 
     files = [theirs.fileno()] + ([listener.fileno()] if listener is not None else [])
     arguments = json.dumps({"config": asdict(config), "files": files, "stay": stay})
     with theirs:
-        process = subprocess.Popen(
+        process = _Process(
             [sys.executable, "-S", "-m", "xenia.net.service", arguments],  # our own path has what `site` would find
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=files,
             stderr=subprocess.DEVNULL if stay else None,  # who outlives a command keeps nobody's pipe

@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any
@@ -28,6 +29,7 @@ from xenia.net.nat.servers import Servers
 from xenia.net.port import Port
 from xenia.net.service.backlog import Backlog
 from xenia.net.service.client import NetworkConfig
+from xenia.net.share import Share, Shares
 from xenia.net.stream import StreamLink
 
 _REFUSALS = {
@@ -54,6 +56,8 @@ class Member:
     mac: bytes | None = None
     guard: Guard | None = None
     words: Sequence[str] = ()
+    share: Share | None = None
+    addresses: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,7 @@ class Network:
             self.servers = Servers(self._plan, self.book, self.nat, waiter)
             self._way_out = self._bridge.join(self.nat, "nat", macs=self._plan.macs)
         self._loop = Loop()
+        self._shares = Shares(self._loop)
         self._thread = HostThread(self._loop.run, "network", Kind.NETWORK)
         self.gone: Callable[[int], object] = lambda port: None
         self.verbs: Mapping[str, Callable[..., Any]] = {
@@ -142,10 +147,11 @@ class Network:
         elsewhere = vlan or trunk is not None  # the way out, which gives addresses, is in no VLAN
         own = [str(entry.address), *(also or ())] if self.nat is not None and not elsewhere else []
         place = {"isolated": isolated, "mirror": mirror, "vlan": vlan, "trunk": trunk}
+        share = self._shares.enter()
         try:
             ours, theirs = _pair(name)
             with ours, theirs:
-                link = StreamLink(ours.detach(), vnet=vnet)
+                link = StreamLink(ours.detach(), vnet=vnet, share=share)
                 capture = Capture(link, name, packed.hex(":"))
                 guard = Guard(capture, packed.hex(":"), own, self._reserved, on=not spoof, inward=True)
                 backlog = Backlog(guard)
@@ -153,8 +159,10 @@ class Network:
                 made.append(theirs.detach())
         except BaseException:
             self.book.leave(port)
+            self._shares.leave(share)
             raise
-        self._enter(Member(port, name, link, capture, backlog, joint, packed, guard, _words(place)))
+        addresses = [*own, *([str(_stateless(self._plan.subnet6, packed))] if self._plan.subnet6 is not None else ())]
+        self._enter(Member(port, name, link, capture, backlog, joint, packed, guard, _words(place), share, addresses))
         plan = self._plan
         return {
             "port": port, "ip": str(entry.address), "gateway": str(plan.gateway), "dns": str(plan.nameserver),
@@ -189,6 +197,9 @@ class Network:
         if isinstance(member.link, Link):
             if member.mac is not None:
                 member.link.on_carrier(lambda carries: None if carries else self.gone(member.number))
+                if self.nat is not None:
+                    self.nat.enter(member.mac, member.share)
+                    self._lead(member.addresses, member.mac)
             self._loop.add(member.link.source)
 
     def detach(self, _: list[int], port: int) -> None:
@@ -199,6 +210,21 @@ class Network:
         if member is not None:
             member.joint.close()
             member.backlog.close()
+            if member.share is not None:
+                self._shares.leave(member.share)
+            if self.nat is not None and member.mac is not None:
+                self.nat.forget(member.mac)
+                self._lead(member.addresses, None)
+
+    def _lead(self, addresses: Sequence[str], mac: bytes | None) -> None:
+        """Have the forwards to these addresses lead to that card; None: to whoever will have them."""
+        assert self.nat is not None
+        for forward in self._forwards.values():
+            if forward.to in addresses:
+                host = (forward.address, forward.port)
+                self.nat.unforward(forward.protocol, host)
+                with suppress(OSError):  # somebody else was faster
+                    self.nat.forward(forward.protocol, host, (forward.to, forward.to_port), mac)
 
     def capture(self, files: list[int], port: int) -> dict[str, Any]:
         """Write what passes a port into a file."""
@@ -232,7 +258,8 @@ class Network:
         try:
             if port == 0:
                 forward = replace(forward, port=_free_port(protocol, address))
-            self.nat.forward(protocol, (address, forward.port), (forward.to, forward.to_port))
+            mac = next((each.mac for each in self._members.values() if forward.to in each.addresses), None)
+            self.nat.forward(protocol, (address, forward.port), (forward.to, forward.to_port), mac)
         except OSError as error:
             why = _REFUSALS.get(error.errno or 0, error.strerror)
             raise ConfigError(f"port {port}/{protocol} of {address} cannot be forwarded: {why}") from None
@@ -285,6 +312,7 @@ class Network:
             **(member.link.statistics if isinstance(member.link, Link) else {}),
             "waiting": member.backlog.kept_bytes, "overflown": member.backlog.dropped,
             "guard": None if member.guard is None else member.guard.counts(),
+            "share": None if member.share is None else {"spent": member.share.total, "waits": member.share.nr_waits},
             "flooded": switch.flooded, "undelivered": switch.dropped,
         }  # fmt: skip
 

@@ -136,6 +136,7 @@ class NetworkCard(AttachedDevice):
         self.address = Address("vif", foreign.domid, _number(config))
         self._vif = vif
         self._client = client
+        self._frames = foreign.frames
         self._patience = patience
         attachment = Attachment(
             client, self.address, foreign, vif, vif.frontend_keys(), {**vif.backend_keys(), **self._keys()},
@@ -145,6 +146,8 @@ class NetworkCard(AttachedDevice):
         vif.on_change(attachment.update, attachment.shut)
         try:
             cable.begin(vif.set_carrier)
+            if cable.errand is not None:
+                foreign.frames.lend(cable.errand)
         except BaseException:
             self.remove(keep=True)
             raise
@@ -203,6 +206,8 @@ class NetworkCard(AttachedDevice):
                 releases.do(self._close, keep)
 
     def _let_go(self, keep: bool) -> None:
+        if self.cable.errand is not None:
+            self._frames.take_back(self.cable.errand)
         self.cable.pause()
         if not keep:
             self.close_behind()

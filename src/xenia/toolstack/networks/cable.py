@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from xenia.machine.errand import Errand
 from xenia.net.layers.capture import Capture
 from xenia.net.layers.stack import change, counts_of
 from xenia.net.layers.words import LayerSpec
@@ -55,6 +56,11 @@ class Cable:
             thread.add(self._link)
             self._thread = thread
         self._tell()
+
+    @property
+    def errand(self) -> Errand | None:
+        """What idle vcpus of the card's domain may do for it, from `begin` to `close`; None: nothing."""
+        return self._thread.loop if self._thread is not None else None
 
     def pause(self) -> None:
         """No card is plugged in, and nobody is told of the carrier."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import socket
+from collections.abc import Callable, Iterator
 
 import pytest
 from scapy.layers.dns import DNS, DNSQR
-from scapy.layers.inet import ICMP, IP, UDP
+from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet as Layers
 
-from tests.unit.net.service.wire import Guest, guest
+from tests.unit.net.service.wire import GATEWAY_MAC, Guest, guest
 from xenia.net.service.client import NetworkClient, NetworkConfig, start_network
 
 FLOWS = 64
@@ -82,3 +83,44 @@ def test_who_floods_the_name_server_leaves_room_for_others(client: NetworkClient
             asked = IP(src=two.ip, dst="10.0.2.3") / UDP(sport=port, dport=53) / query
             assert two.ask(asked, lambda got: UDP in got)[UDP].dport == port
         assert client.show()["nat"]["asides_dropped"] > 0
+
+
+def test_connections_of_a_guest_that_left_end_at_once_and_the_forwards_to_it_wait_for_another(
+    client: NetworkClient,
+) -> None:
+    with guest(client) as two:
+        with guest(client) as one:
+            one.send(*(IP(src=one.ip, dst="198.51.100.1") / UDP(sport=port, dport=9) for port in range(7000, 7010)))
+            two.send(IP(src=two.ip, dst="198.51.100.1") / UDP(sport=7000, dport=9))
+            seen(one)
+            seen(two)
+            assert len(client.show()["flows"]) == 11
+            forward = client.forward(0, to=one.ip, to_port=80)
+            client.detach(one.port)
+            shown = client.show()
+            assert [flow["guest"] for flow in shown["flows"]] == [f"{two.ip}:7000"]
+            assert [kept["port"] for kept in shown["forwards"]] == [forward["port"]]
+            address = one.ip
+        with guest(client, ip=address) as heir, socket.create_connection(("127.0.0.1", forward["port"])):
+            heir.expect(lambda got: TCP in got and got[TCP].flags == "S" and got[TCP].dport == 80)
+
+
+@pytest.mark.parametrize("kind", ["connections", "datagrams", "echoes"])
+def test_whatever_one_floods_another_is_answered(client: NetworkClient, kind: str) -> None:
+    with guest(client) as one, guest(client) as two:
+        head = Ether(src=one.mac, dst=GATEWAY_MAC) / IP(src=one.ip, dst="10.0.2.2")
+        each: dict[str, Callable[[int], Layers]] = {
+            "connections": lambda number: head / TCP(sport=1024 + number, dport=9, flags="S"),
+            "datagrams": lambda number: head / UDP(sport=1024 + number, dport=9),
+            "echoes": lambda number: head / ICMP(id=number),
+        }
+        flood = [bytes(each[kind](number)) for number in range(64)]
+        for number in range(50):
+            for _ in range(20):
+                one.card.send(*flood)
+            own = 1000 + number
+            two.send(IP(src=two.ip, dst="10.0.2.2") / ICMP(id=own))
+            while two.expect(lambda got: ICMP in got and got[ICMP].type == 0)[ICMP].id != own:
+                pass
+        ports = {port["name"]: port for port in client.show()["ports"]}
+        assert ports[one.name]["share"]["spent"] > ports[two.name]["share"]["spent"] > 0

@@ -2,9 +2,10 @@
  * `rep movs` and `rep stos`, as a guest kernel copies and clears pages with them.
  *
  * QEMU does one element for each pass through a block of its own.  Here the translation of such an instruction begins
- * with a call that does at once what lies on one page in memory that the TLB knows, as plain memory, and leaves the
- * rest to QEMU: the element that meets a page for the first time, a page of translated code, a watchpoint, a fault,
- * going downwards.  That call never fails and never does what QEMU's translation would not have done.
+ * with a call that does at once, a page after the other, what lies in plain memory, and leaves the rest to QEMU: an
+ * element across two pages, a page of translated code, a watchpoint, a fault, going downwards.  That call never fails
+ * and never does what QEMU's translation would not have done.  Of two pages that have one place in the TLB, one is in
+ * the victims: both are found where they are.
  *
  *   translator_loop   lets us see each instruction before it is translated
  *   helper_vmload     what the call goes to: the name of a helper that QEMU knows and that no guest can reach, because
@@ -18,6 +19,8 @@
 
 /* The argument of the call: the width of an element, and with STOS, rax is stored. */
 #define STOS 16
+
+#define AT_ONCE (64 << 10) /* bytes, between two looks at whether to stop */
 
 typedef struct {
     void *init_disas_context, *tb_start, *insn_start, *breakpoint_check;
@@ -34,6 +37,8 @@ extern void __real_translator_loop_x86_64(const TranslatorOps *ops, Translation 
                                           TranslatedBlock *block, int max_insns);
 extern void helper_vmload_x86_64(CPUX86State *env, int kind);
 extern void tcg_gen_callN_x86_64(TcgContext *tcg, void *function, TcgTemp *result, int count, TcgTemp **args);
+extern bool __wrap_x86_cpu_tlb_fill_x86_64(void *cpu, uint64_t va, int size, int access, int mode, bool probe,
+                                           uintptr_t retaddr);
 extern uintptr_t tcg_const_i32_x86_64(TcgContext *tcg, int32_t value);
 extern void tcg_temp_free_internal_x86_64(TcgContext *tcg, TcgTemp *temp);
 
@@ -47,30 +52,57 @@ static void fill(uint8_t *to, uint64_t value, unsigned width, uint64_t length)
         memcpy(to + at, &value, width);
 }
 
-void __wrap_helper_vmload_x86_64(CPUX86State *env, int kind)
+/* The plain memory at `va`, whose page the TLB now knows; NULL for an element that is QEMU's to do, or to fault at. */
+static uint8_t *reach(CPUX86State *env, uint64_t va, bool store)
 {
-    unsigned width = kind & 15;
+    void *cpu = (uint8_t *)env - CPU_ENV;
+    uint64_t page = va & ~0xfffull;
+    const TlbEntry *entry = tlb_entry(env, va);
+    const TlbEntry *victims = TLB_DESCRIPTOR(cpu, mode_of(env))->victims;
+    for (int i = 0; !leads_to(store ? entry->addr_write : entry->addr_read, va); i++) {
+        if (i == VICTIM_ENTRIES) {
+            if (!__wrap_x86_cpu_tlb_fill_x86_64(cpu, va, 1, store, mode_of(env), true, 0))
+                return NULL;
+            entry = tlb_entry(env, va);
+            break;
+        }
+        entry = &victims[i];
+    }
+    return (store ? entry->addr_write : entry->addr_read) == page ? (uint8_t *)(entry->addend + va) : NULL;
+}
+
+/* Elements up to the next end of a page; how many bytes, 0 when there are none to be done here. */
+static uint64_t do_page(CPUX86State *env, unsigned width, bool stos)
+{
     uint64_t destination = env->regs[RDI], source = env->regs[RSI], count = env->regs[RCX];
     uint64_t length = 4096 - (destination & 0xfff);
-    TlbEntry *entry = tlb_entry(env, destination);
-    if (env->df != 1 || entry->addr_write != (destination & ~0xfffull))
-        return;
-    uint8_t *to = (uint8_t *)(entry->addend + destination);
-    if (!(kind & STOS) && 4096 - (source & 0xfff) < length)
+    if (!stos && 4096 - (source & 0xfff) < length)
         length = 4096 - (source & 0xfff);
     length = (count < length / width ? count : length / width) * width;
-    if (kind & STOS) {
+    if (length == 0)
+        return 0;
+    const uint8_t *from = stos ? NULL : reach(env, source, false);
+    uint8_t *to = stos || from ? reach(env, destination, true) : NULL;
+    if (to == NULL || (from && to > from && to < from + length))
+        return 0; /* where they overlap so, what is copied is read again */
+    if (stos) {
         fill(to, env->regs[0], width, length);
     } else {
-        entry = tlb_entry(env, source);
-        const uint8_t *from = (uint8_t *)(entry->addend + source);
-        if (entry->addr_read != (source & ~0xfffull) || (to > from && to < from + length))
-            return; /* where they overlap so, what is copied is read again */
         memmove(to, from, length);
         env->regs[RSI] += length;
     }
     env->regs[RDI] += length;
     env->regs[RCX] -= length / width;
+    return length;
+}
+
+void __wrap_helper_vmload_x86_64(CPUX86State *env, int kind)
+{
+    if (env->df != 1)
+        return;
+    for (uint64_t done = 0, length; done < AT_ONCE; done += length)
+        if ((length = do_page(env, kind & 15, kind & STOS)) == 0)
+            return;
 }
 
 /* What the call is to do for the instruction at `pc`; 0 for any other instruction. */
