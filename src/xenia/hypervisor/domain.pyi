@@ -13,6 +13,8 @@ from xenia.domain.build.elf import ElfKernel
 from xenia.hypervisor.machine import MachineHandle
 from xenia.shutdown import Shutdown
 
+_GLANCE: int
+
 def create_domain(
     machine: MachineHandle,
     kernel: ElfKernel,
@@ -82,6 +84,19 @@ class DomainHandle:
         ...
     def stop(self) -> None:
         """Stop the vcpus where they stand, for good, and wait until they have."""
+        ...
+    def pause(self) -> None:
+        """Let no vcpu enter the guest, and wait until none is there.  Its time goes on.  Again does nothing."""
+        ...
+    def unpause(self) -> None:
+        """Let them go on."""
+        ...
+    @property
+    def paused(self) -> bool:
+        """Whether it is paused."""
+        ...
+    def send_nmi(self, number: int) -> None:
+        """Send a vcpu the interrupt that cannot be masked.  Precondition: there is one of that number."""
         ...
     def page(self, mfn: int) -> memoryview:
         """Machine frame `mfn` as writable memory."""

@@ -8,6 +8,7 @@ device's either, and comes out of two pipes: `emergency_fd` until it has used it
 
 import os
 import threading
+import time
 from array import array
 from collections.abc import Callable
 from functools import partial
@@ -51,6 +52,8 @@ from xenia.shutdown import Shutdown
 cdef enum:
     E820_RAM = 1
     DOM0 = 0            # the remote end of the console's and the store's channel, as a guest sees it
+
+_GLANCE = 0.0005  # seconds until it is looked again whether a vcpu has left the guest
 
 
 def create_domain(MachineHandle machine, kernel: ElfKernel, *, memory: int, ramdisk: bytes = b"",
@@ -309,6 +312,29 @@ cdef class DomainHandle:
             if thread is not threading.current_thread():
                 thread.end()
         self.machine.alarms.settle()
+
+    def pause(self) -> None:
+        """Let no vcpu enter the guest, and wait until none is there.  Its time goes on.  Again does nothing."""
+        self.domain.links.paused = 1
+        domain_wake(self.domain)
+        while self.running and any(state == RUNSTATE_running for state, _ in self.runstates):
+            time.sleep(_GLANCE)
+
+    def unpause(self) -> None:
+        """Let them go on."""
+        self.domain.links.paused = 0
+        domain_wake(self.domain)
+
+    @property
+    def paused(self) -> bool:
+        """Whether it is paused."""
+        return bool(self.domain.links.paused)
+
+    def send_nmi(self, number: int) -> None:
+        """Send a vcpu the interrupt that cannot be masked.  Precondition: there is one of that number."""
+        cdef Vcpu *vcpu = self.domain.vcpus[number]
+        vcpu.traps.nmi_pending = 1
+        domain_wake(self.domain)
 
     # --- what backends need ---
 

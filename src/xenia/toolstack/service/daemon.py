@@ -89,11 +89,16 @@ class Daemon:
             **{word: of_a_domain(word) for word in words()},
             "domains": lambda _: self._rows(),
             "create": self._create,
-            "begin": lambda request: self._member(request).begin(),
+            "unpause": lambda request: self._member(request).unpause(),
+            "rename": self._rename,
+            "await": self._await,
             "destroy": lambda request: self._member(request).end(),
             "console": self._console,
             "window": self._window,
             "configuration": lambda request: self._member(request).config.as_dict(),
+            "configure": lambda request: self._member(request).configure(
+                DomainConfig.read(argument(request, "config", dict))
+            ),
             "about": lambda _: self._about(),
             "stop": self._stop,
         }
@@ -144,6 +149,26 @@ class Daemon:
         self._note()
         _log.info("domain %s (%d) is created", config.name, domid)
         return {"name": config.name, "domid": domid}
+
+    def _rename(self, request: Request) -> None:
+        name = argument(request, "to", str)
+        member = self._member(request)
+        with self._lock:
+            if name in self._reserved or any(other.name == name for other in self._all() if other is not member):
+                raise ConfigError(f"a domain with name '{name}' already exists")
+            self._reserved.add(name)
+        try:
+            member.rename(name)
+        finally:
+            self._reserved.discard(name)
+
+    def _await(self, request: Request) -> bool:
+        """Whether the life of that number has ended, in the time that the client waits."""
+        try:
+            member = self._member(request)
+        except ConfigError:
+            return True
+        return member.await_end(member.domid, argument(request, "timeout", float))
 
     def _console(self, request: Request) -> None:
         """Attach the socket that comes with the request."""
