@@ -90,7 +90,8 @@ class _Reader:
             append=self._command_line(), disks=self._disks(), cards=self._cards(), **self._processors(),
         )  # fmt: skip
         domain = DomainConfig(
-            name=name, memory=size, vcpus=guest.vcpus, max_vcpus=guest.max_vcpus, uuid=self._uuid(), **self._scheduling(),
+            name=name, memory=size, vcpus=guest.vcpus, max_vcpus=guest.max_vcpus, uuid=self._uuid(),
+            **self._scheduling(),
             on_poweroff=self._action("on_poweroff", Action.DESTROY),
             on_reboot=self._action("on_reboot", Action.RESTART),
             on_crash=self._action("on_crash", Action.DESTROY), on_watchdog=self._action("on_watchdog", Action.DESTROY),
@@ -158,7 +159,7 @@ class _Reader:
             except ConfigError as error:
                 raise ConfigError(f"{self._source}:{one.line}: {error}") from None
 
-    def _processors(self) -> dict[str, int | None]:
+    def _processors(self) -> dict[str, Any]:
         vcpus, most = self._number("vcpus"), self._number("maxvcpus")
         return {"vcpus": vcpus or most or 1, "max_vcpus": most}
 
