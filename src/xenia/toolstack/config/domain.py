@@ -21,7 +21,7 @@ class Action(Enum):
 class DomainConfig:
     """Plain data, of which some is for the machine and some for whoever looks after it.
 
-    name, memory, clock, vcpus, max_vcpus    as in MachineConfig
+    name, memory, max_memory, clock, vcpus, max_vcpus    as in MachineConfig
     uuid                    the domain's, in xl's form
     weight, cap             its share of the processors beside others', and hundredths of one that it may have at most
     cpus, cpus_soft         which processors its vcpus may and should have, in xl's words; of several, with ; between
@@ -34,6 +34,7 @@ class DomainConfig:
     clock: str = "real"
     vcpus: int = 1
     max_vcpus: int | None = None
+    max_memory: int | None = None
     uuid: str = ""
     weight: int = 256
     cap: int = 0
@@ -48,7 +49,7 @@ class DomainConfig:
     @property
     def guest(self) -> dict[str, Any]:
         """What the guest's own configuration takes."""
-        return {name: getattr(self, name) for name in ("name", "memory", "clock", "vcpus", "max_vcpus")}
+        return {name: getattr(self, name) for name in ("name", "memory", "clock", "vcpus", "max_vcpus", "max_memory")}
 
     def as_dict(self) -> dict[str, Any]:
         """The same by name, as JSON can say it."""

@@ -87,10 +87,11 @@ class _Reader:
             raise self._error("maxmem", f"{maximum // MIB} is below memory, which is {size // MIB}")
         guest = MachineConfig(
             name=name, memory=size, kernel=self._text("kernel") or None, initrd=self._text("ramdisk") or None,
+            max_memory=maximum,
             append=self._command_line(), disks=self._disks(), cards=self._cards(), **self._processors(),
         )  # fmt: skip
         domain = DomainConfig(
-            name=name, memory=size, vcpus=guest.vcpus, max_vcpus=guest.max_vcpus, uuid=self._uuid(),
+            name=name, memory=size, vcpus=guest.vcpus, max_vcpus=guest.max_vcpus, max_memory=maximum, uuid=self._uuid(),
             **self._scheduling(),
             on_poweroff=self._action("on_poweroff", Action.DESTROY),
             on_reboot=self._action("on_reboot", Action.RESTART),

@@ -69,6 +69,7 @@ class Daemon:
 
     def close(self) -> None:
         """End all domains, and the machine."""
+        self.stopping.set()
         with Releases() as releases:
             releases.do(self._server.close)
             for member in self._all():
@@ -207,12 +208,7 @@ class Daemon:
 
     def _running_machine(self) -> Remote:
         with self._lock:
-            machine = self._machine
-            if machine is not None and machine.process.poll() is not None:
-                _log.error("the machine's process has ended, and its domains with it")
-                machine.close()
-                machine = None
-            if machine is None:
+            if self._machine is None:
                 machine = Remote(_PROGRAM)
                 try:
                     machine.call("make", memory=self._memory)
@@ -220,7 +216,21 @@ class Daemon:
                     machine.close()
                     raise
                 self._machine = machine
-            return machine
+                threading.Thread(target=self._watch, args=(machine,), name="machine's end", daemon=True).start()
+            return self._machine
+
+    def _watch(self, machine: Remote) -> None:
+        """Its process has ended, and its domains with it: the next domain gets another."""
+        status = machine.process.wait()
+        with self._lock:
+            if self.stopping.is_set():
+                return
+            self._machine = None
+        _log.error("the machine's process has ended with status %d, and its domains with it", status)
+        for member in self._all():
+            if member.machine is machine:
+                member.end()
+        machine.close()
 
     def _forget(self, member: Member) -> None:
         with self._lock:
