@@ -13,8 +13,6 @@ from xenia.domain.build.elf import ElfKernel
 from xenia.hypervisor.machine import MachineHandle
 from xenia.shutdown import Shutdown
 
-_GLANCE: int
-
 def create_domain(
     machine: MachineHandle,
     kernel: ElfKernel,
@@ -85,19 +83,6 @@ class DomainHandle:
     def stop(self) -> None:
         """Stop the vcpus where they stand, for good, and wait until they have."""
         ...
-    def pause(self) -> None:
-        """Let no vcpu enter the guest, and wait until none is there.  Its time goes on.  Again does nothing."""
-        ...
-    def unpause(self) -> None:
-        """Let them go on."""
-        ...
-    @property
-    def paused(self) -> bool:
-        """Whether it is paused."""
-        ...
-    def send_nmi(self, number: int) -> None:
-        """Send a vcpu the interrupt that cannot be masked.  Precondition: there is one of that number."""
-        ...
     def page(self, mfn: int) -> memoryview:
         """Machine frame `mfn` as writable memory."""
         ...
@@ -130,14 +115,6 @@ class DomainHandle:
         ...
     def registers_of(self, vcpu: int) -> dict[str, int]:
         """The same of any vcpu.  IndexError where it has no such vcpu."""
-        ...
-    @property
-    def tot_pages(self) -> int:
-        """Frames that it has now."""
-        ...
-    @property
-    def runstates(self) -> list[tuple[int, int]]:
-        """Of each vcpu, what it does now (RUNSTATE_* of public/vcpu.h), and for how many ns it has run."""
         ...
     @property
     def crash_report(self) -> list[str]:

@@ -8,7 +8,6 @@ device's either, and comes out of two pipes: `emergency_fd` until it has used it
 
 import os
 import threading
-import time
 from array import array
 from collections.abc import Callable
 from functools import partial
@@ -22,7 +21,6 @@ from xenia.abi.errno cimport XEN_EEXIST
 from xenia.cpu.context cimport CONTEXT_FLAGS, CONTEXT_SEGMENTS, RSI, RSP
 from xenia.cpu.engine cimport Engine, engine_new
 from xenia.domain.audit cimport audit_domain
-from xenia.domain.clock cimport RUNSTATE_running
 from xenia.domain.crash cimport crash_report
 from xenia.domain.create cimport domain_create, domain_destroy, domain_hold_rings, vcpu_begin_on, vcpu_create
 from xenia.domain.directory cimport directory_release, domain_leave
@@ -52,9 +50,6 @@ from xenia.shutdown import Shutdown
 cdef enum:
     E820_RAM = 1
     DOM0 = 0            # the remote end of the console's and the store's channel, as a guest sees it
-
-_GLANCE = 0.0005  # seconds until it is looked again whether a vcpu has left the guest
-
 
 def create_domain(MachineHandle machine, kernel: ElfKernel, *, memory: int, ramdisk: bytes = b"",
                   command_line: str = "", warped: bool = False, vcpus: int = 1, max_vcpus: int | None = None,
@@ -313,29 +308,6 @@ cdef class DomainHandle:
                 thread.end()
         self.machine.alarms.settle()
 
-    def pause(self) -> None:
-        """Let no vcpu enter the guest, and wait until none is there.  Its time goes on.  Again does nothing."""
-        self.domain.links.paused = 1
-        domain_wake(self.domain)
-        while self.running and any(state == RUNSTATE_running for state, _ in self.runstates):
-            time.sleep(_GLANCE)
-
-    def unpause(self) -> None:
-        """Let them go on."""
-        self.domain.links.paused = 0
-        domain_wake(self.domain)
-
-    @property
-    def paused(self) -> bool:
-        """Whether it is paused."""
-        return bool(self.domain.links.paused)
-
-    def send_nmi(self, number: int) -> None:
-        """Send a vcpu the interrupt that cannot be masked.  Precondition: there is one of that number."""
-        cdef Vcpu *vcpu = self.domain.vcpus[number]
-        vcpu.traps.nmi_pending = 1
-        domain_wake(self.domain)
-
     # --- what backends need ---
 
     def page(self, mfn: int) -> memoryview:
@@ -386,25 +358,6 @@ cdef class DomainHandle:
         names = "rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15".split()
         registers = {name: it.context.gpr[i] for i, name in enumerate(names)}
         return registers | {"rip": it.context.rip, "rflags": it.context.rflags}
-
-    @property
-    def tot_pages(self) -> int:
-        """Frames that it has now."""
-        return self.domain.memory.tot_pages
-
-    @property
-    def runstates(self) -> list[tuple[int, int]]:
-        """Of each vcpu, what it does now (RUNSTATE_* of public/vcpu.h), and for how many ns it has run."""
-        cdef Vcpu *vcpu
-        cdef uint64_t id, ran, now = system_time(self.domain)
-        found = []
-        for id in range(self.domain.nr_vcpus):
-            vcpu = self.domain.vcpus[id]
-            ran = vcpu.runstate.time[<int>RUNSTATE_running]
-            if vcpu.runstate.state == RUNSTATE_running and now > vcpu.runstate.since:
-                ran += now - vcpu.runstate.since
-            found.append((vcpu.runstate.state, ran))
-        return found
 
     @property
     def crash_report(self) -> list[str]:

@@ -11,6 +11,7 @@ from xenia.backends.console.device import Console
 from xenia.backends.console.persist import ConsoleState
 from xenia.backends.console.sink import Sink
 from xenia.errors import ConfigError
+from xenia.hypervisor import life
 from xenia.hypervisor.domain import DomainHandle
 from xenia.machine.thread import HostThread
 from xenia.shutdown import Reason, Shutdown
@@ -132,11 +133,11 @@ class Domain(DomainSite):
 
     def pause(self) -> None:
         """Let the guest not go on, until `unpause`.  Its time does."""
-        self.handle.pause()
+        life.pause(self.handle)
 
     def unpause(self) -> None:
         """Let it go on."""
-        self.handle.unpause()
+        life.unpause(self.handle)
 
     def ask(self, key: str, value: str) -> None:
         """Ask the guest for something, by a key of its control directory: to shut down, for example."""
@@ -146,7 +147,7 @@ class Domain(DomainSite):
         """Send a vcpu the interrupt that cannot be masked.  ConfigError where there is none of that number."""
         if not 0 <= vcpu < self.handle.max_vcpus:
             raise ConfigError(f"it has no vcpu {vcpu}")
-        self.handle.send_nmi(vcpu)
+        life.send_nmi(self.handle, vcpu)
 
     def rename(self, name: str) -> None:
         """Give it another name."""
@@ -332,18 +333,18 @@ class Domain(DomainSite):
     def summary(self) -> dict[str, Any]:
         """What `xl list`, `vcpu-list` and `top` say of a domain, as plain data: memory in bytes, times in seconds, and
         of a domain that has ended the reason (SHUTDOWN_*)."""
-        runstates, shutdown = self.handle.runstates, self.shutdown
+        runstates, shutdown = life.runstates(self.handle), self.shutdown
         states = {state for state, _ in runstates if state != _OFFLINE}
         lists = listed(self.devices)
         return {
             "name": self.name,
             "domid": self.domid,
-            "memory": self.handle.tot_pages << 12,
+            "memory": life.nr_frames(self.handle) << 12,
             "vcpus": sum(state != _OFFLINE for state, _ in runstates) or self.vcpus,
             "max_vcpus": len(runstates),
             "running": _RUNNING in states and self._started and self.runs,
             "blocked": states == {_BLOCKED} and self.runs,
-            "paused": (not self._started or self.handle.paused) and self.runs,
+            "paused": (not self._started or life.is_paused(self.handle)) and self.runs,
             "shutdown": None if shutdown is None else int(shutdown.reason),
             "dying": self._destroyed,
             "cpu_time": sum(ran for _, ran in runstates) / 1e9,
