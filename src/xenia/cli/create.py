@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 
 from xenia.cli.exit_status import ExitStatus
@@ -14,23 +15,41 @@ _SIZE = (24, 80)  # of a terminal that nobody has seen yet
 
 def create(options: argparse.Namespace, voice: Voice) -> int:
     """Make it, and let it run.  What fails is one line, and status 1, as in xl."""
-    from xenia.cli.domains import attached
-    from xenia.toolstack.attach.terminal import Terminal
-    from xenia.toolstack.config.machine import MachineConfig
-    from xenia.toolstack.provision.boot import Screen
-    from xenia.toolstack.service.attach import AttachedConsole
-    from xenia.toolstack.service.create import create as create_domain, of_guest
-
     try:
-        guest = MachineConfig(name=options.words[0])
-        size = Terminal().size() or _SIZE
-        place = create_domain(of_guest(guest), guest, voice, Screen(os.environ.get("TERM", "linux"), *size))
-        seat = AttachedConsole(place) if options.console else None
-        if not options.paused:
-            place.ask("begin")
-        if seat is not None:
-            return attached(seat, voice)
+        return _create(options, voice)
     except ConfigError as error:
         voice.error(str(error))
         return ExitStatus.PROBLEM
-    return ExitStatus.OK
+
+
+def _create(options: argparse.Namespace, voice: Voice) -> int:
+    from xenia.toolstack.config.xl import read, read_file, words_of
+
+    words = list(options.words)
+    path = options.defconfig
+    if path is None and words and "=" not in words[0]:
+        path = words.pop(0)
+    if not words and path is None:
+        raise ConfigError("no configuration file specified")
+    text = read_file(path) if path is not None else ""
+    asked = read(f"{text}\n{words_of(words)}", path if path is not None else "config")
+    for warning in asked.warnings:
+        voice.warn(warning)
+    if options.dryrun:
+        print(json.dumps({"domid": None, "config": asked.domain.said}, indent=4))
+        return ExitStatus.OK
+    if path is not None:
+        voice.say(f"Parsing config from {path}")
+
+    from xenia.cli.domains import attached
+    from xenia.toolstack.attach.terminal import Terminal
+    from xenia.toolstack.provision.boot import Screen
+    from xenia.toolstack.service.attach import AttachedConsole
+    from xenia.toolstack.service.create import create as create_domain
+
+    size = Terminal().size() or _SIZE
+    place = create_domain(asked.domain, asked.guest, voice, Screen(os.environ.get("TERM", "linux"), *size))
+    seat = AttachedConsole(place) if options.console else None
+    if not options.paused:
+        place.ask("unpause")
+    return ExitStatus.OK if seat is None else attached(seat, voice)

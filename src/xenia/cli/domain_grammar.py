@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from xenia.cli.arguments import add_json
+from xenia.cli.arguments import add_json, checked, number, seconds
 
-DOMAIN_VERBS = ("list", "console", "destroy")
+DOMAIN_VERBS = (
+    "list", "vcpu-list", "vm-list", "uptime", "info", "domid", "domname", "top", "console", "destroy", "shutdown",
+    "reboot", "pause", "unpause", "rename", "sysrq", "trigger", "config-update",
+)  # fmt: skip
 _DOMAIN = "DOMAIN"  # the metavar of arguments that name a domain: see cli/completion
 
 
@@ -48,11 +51,57 @@ def _add_looks(commands: argparse._SubParsersAction[Any]) -> None:
     _add_domain(listing, nargs="*")
     listing.add_argument("-l", "--long", action="store_true", help="print how each is configured, as JSON")
     listing.add_argument("-v", "--verbose", action="store_true", help="print UUIDs and reasons of an end, too")
-    add_json(listing)
+    vcpus = _add(commands, "vcpu-list", "list the vcpus of domains")
+    _add_domain(vcpus, nargs="*")
+    uptime = _add(commands, "uptime", "say how long domains have been there")
+    _add_domain(uptime, nargs="*")
+    uptime.add_argument("-s", dest="short", action="store_true", help="in the short form")
+    vms = _add(commands, "vm-list", "list domains by their UUIDs")
+    info = _add(commands, "info", "say what host and machine there are")
+    info.add_argument("name", metavar="NAME", nargs="?", help="only what is called so: free_memory, say")
+    for parser in (listing, vcpus, uptime, vms, info):
+        add_json(parser)
+    _add(commands, "domid", "print the number of a domain").add_argument(
+        "domain", metavar=_DOMAIN, help="the domain's name"
+    )
+    _add(commands, "domname", "print the name of a domain").add_argument(
+        "domid", metavar="NUMBER", help="the domain's number"
+    )
+    top = _add(commands, "top", "show live what domains take of the host", "q leaves it.")
+    top.add_argument("-b", "--batch", action="store_true", help="print lines instead; so it does where no terminal is")
+    top.add_argument("-d", "--delay", metavar="SECONDS", type=checked(seconds), default=3.0, help="between two looks")
+    top.add_argument("-i", "--iterations", metavar="N", type=checked(number), help="how many looks")
 
 
 def _add_lives(commands: argparse._SubParsersAction[Any]) -> None:
     """What changes a domain's life."""
-    _add_domain(_add(commands, "console", "attach to a domain's console", "Ctrl-] leaves it."))
+    console = _add(
+        commands, "console", "attach to a domain's console", "Ctrl-] leaves it; others may be attached, too."
+    )
+    _add_domain(console)
+    console.add_argument("-t", dest="type", metavar="TYPE", help="the type of console: pv, the only one there is")
+    console.add_argument("-n", dest="number", metavar="N", type=checked(number), help="its number: 0")
     destroy = _add(commands, "destroy", "end a domain where it stands")
     _add_domain(destroy)
+    for name, what in (("shutdown", "ask a domain to power off"), ("reboot", "ask a domain to reboot")):
+        parser = _add(commands, name, what)
+        _add_domain(parser, nargs="?")
+        parser.add_argument("-a", "--all", action="store_true", help="all domains of the daemon")
+        parser.add_argument("-w", "--wait", action="store_true", help="wait until it has ended")
+        parser.add_argument("-F", dest="fallback", action="store_true", help="taken for xl's sake: PV guests need none")
+    _add_domain(_add(commands, "pause", "let a domain not go on"))
+    _add_domain(_add(commands, "unpause", "let a paused domain go on"))
+    rename = _add(commands, "rename", "give a domain another name")
+    _add_domain(rename)
+    rename.add_argument("name", metavar="NAME", help="the new one")
+    sysrq = _add(commands, "sysrq", "press a key of a domain's magic SysRq")
+    _add_domain(sysrq)
+    sysrq.add_argument("letter", metavar="LETTER", help="the key: t, say")
+    trigger = _add(commands, "trigger", "send a domain a trigger")
+    _add_domain(trigger)
+    trigger.add_argument("trigger", metavar="nmi|reset|init|power|sleep|s3resume", help="which; a PV guest takes nmi")
+    trigger.add_argument("vcpu", metavar="VCPU", nargs="?", type=checked(number), default=0, help="whose (default: 0)")
+    update = _add(commands, "config-update", "change what becomes of a domain when it ends", "That is all it changes.")
+    _add_domain(update)
+    update.add_argument("words", metavar="FILE|KEY=VALUE", nargs="*", help="as for create")
+    update.add_argument("-f", "--defconfig", metavar="PATH", help="the configuration's file, likewise")

@@ -1,21 +1,30 @@
-"""xl's verbs for domains: the daemon's, and as far as that goes the guests of `xenia run`."""
+"""xl's verbs that change a domain's life: the daemon's, and as far as that goes the guests of `xenia run`."""
 
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from xenia.cli.exit_status import ExitStatus
-from xenia.cli.printable import printable
+from xenia.cli.exit_status import EndedBySignal, ExitStatus
+from xenia.cli.signals import raise_no_more
 from xenia.cli.voice import Voice
 from xenia.errors import ConfigError
-from xenia.toolstack.control.client import NoSuchGuest, Place, find
-from xenia.toolstack.service import listing, place
+from xenia.toolstack.control.client import NoSuchGuest, Place, find, places
+
+if TYPE_CHECKING:
+    from xenia.toolstack.service.attach import AttachedConsole
 
 _INVALID = -6  # ERROR_INVAL of libxl
-_REASONS = "-rscwS"
+_GLANCE = 0.1  # seconds until it is looked again whether a process has ended
+_LONG = 3.0  # seconds that one request waits for an end
+_END = 60.0  # seconds for a domain to give back what it has
+_TRIGGERS = ("nmi", "reset", "init", "power", "sleep", "s3resume")
 
 Options = argparse.Namespace
 
@@ -23,10 +32,19 @@ Options = argparse.Namespace
 def domains(options: Options, voice: Voice) -> int:
     """Carry out one verb.  What fails is one line, and status 1, as in xl."""
     try:
-        return _VERBS[options.verb](options, voice)
+        return _verb(options.verb)(options, voice)
     except ConfigError as error:
         voice.error(str(error))
         return ExitStatus.PROBLEM
+
+
+def _verb(name: str) -> Callable[[Options, Voice], int]:
+    if name in _ELSEWHERE:
+        function: Callable[[Options, Voice], int] = getattr(
+            import_module(f"xenia.cli.{_ELSEWHERE[name]}"), f"show_{name.replace('-', '_')}"
+        )
+        return function
+    return _VERBS[name]
 
 
 def find_domain(name: str) -> Place:
@@ -41,51 +59,94 @@ def find_domain(name: str) -> Place:
     return found[0]
 
 
-def list_domains(options: Options, voice: Voice) -> int:
-    """`list`."""
-    if (killed := place.killed()) is not None:
-        voice.warn(str(killed))
-    rows = listing.rows()
-    if options.domain:
-        wanted = {(one.path, one.number) for one in map(find_domain, options.domain)}
-        rows = [row for row in rows if (row.place.path, row.place.number) in wanted] if wanted else rows
-    elif not options.json and not options.long:
-        rows = [listing.domain0(), *rows]
-    if options.long or options.json:
-        details = listing.configurations(rows) if options.long else [row.as_dict() for row in rows]
-        print(json.dumps(details, indent=4 if options.long else 2))
-        return ExitStatus.OK
-    for line in list_lines((row.summary for row in rows), verbose=options.verbose):
-        print(line)
+def destroy(options: Options, _: Voice) -> int:
+    """`destroy`: a guest of `xenia run` ends as by a signal."""
+    place = find_domain(options.domain)
+    if place.domid is not None:
+        place.ask("destroy", patience=_END)
+    else:
+        with suppress(ProcessLookupError):
+            os.kill(place.pid, signal.SIGTERM)
+        _await_end([place])
     return ExitStatus.OK
 
 
-def list_lines(rows: Iterable[Mapping[str, Any]], *, verbose: bool = False) -> Iterable[str]:
-    """As xl prints them, column by column."""
-    head = "Name                                        ID   Mem VCPUs\tState\tTime(s)"
-    yield head + "   UUID                            Reason-Code\tSecurity Label" * verbose
-    for row in rows:
-        line = (
-            f"{printable(row['name']):<40} {row['number']:5} {row['memory'] >> 20:5} {row['vcpus']:5}     "
-            f"{state_letters(row)}  {row['cpu_time']:8.1f}"
+def shutdown(options: Options, voice: Voice) -> int:
+    """`shutdown` and `reboot`."""
+    if not options.domain and not options.all:
+        raise ConfigError("You must specify -a or a domain id.")
+    wish, doing = ("reboot", "Rebooting") if options.verb == "reboot" else ("poweroff", "Shutting down")
+    asked = [one for one in places() if one.domid is not None] if options.all else [find_domain(options.domain)]
+    failed = False
+    for place in asked:
+        voice.say(f"{doing} domain {place.number}")
+        try:
+            place.ask("shutdown", wish=wish)
+        except ConfigError as error:
+            if not options.all:
+                raise
+            failed = True
+            voice.error(str(error))
+    if options.wait:
+        _await_end(asked, voice)
+    return ExitStatus.PROBLEM if failed else ExitStatus.OK
+
+
+def _await_end(waited: Sequence[Place], voice: Voice | None = None) -> None:
+    """Until none of these lives goes on."""
+    left = list(waited)
+    while left:
+        for place in list(left):
+            if place.domid is None:
+                over = not place.is_answered()
+                time.sleep(0 if over else _GLANCE)
+            else:
+                try:
+                    over = place.ask("await", patience=_LONG + _LONG, timeout=_LONG)
+                except ConfigError:
+                    over = True  # with the daemon
+            if over:
+                left.remove(place)
+                if voice is not None:
+                    voice.say(f"Domain {place.number} has been shut down")
+
+
+def pause(options: Options, _: Voice) -> int:
+    """`pause` and `unpause`."""
+    find_domain(options.domain).ask(options.verb)
+    return ExitStatus.OK
+
+
+def rename(options: Options, _: Voice) -> int:
+    """`rename`: a guest of `xenia run` is found by its socket's name, which goes with it."""
+    place = find_domain(options.domain)
+    if any(one.name == options.name for one in places()):
+        raise ConfigError(
+            f"Can't rename domain '{options.domain}'. A domain with name '{options.name}' already exists."
         )
-        if verbose:
-            reason = row["shutdown"]
-            line += f" {row['uuid']:36} {'-' if reason is None else format(reason, 'x'):>8} {'-':>16}"
-        yield line
+    place.ask("rename", to=options.name)
+    if place.domid is None:
+        with suppress(OSError):
+            place.path.rename(place.path.with_name(f"{options.name}.{place.pid}"))
+    return ExitStatus.OK
 
 
-def state_letters(row: Mapping[str, Any]) -> str:
-    """xl's six letters: running, blocked, paused, shut down, why it did, dying."""
-    reason = row["shutdown"]
-    why = "-" if reason is None else _REASONS[reason] if reason < len(_REASONS) else "?"
-    flags = ((row["running"], "r"), (row["blocked"], "b"), (row["paused"], "p"), (reason is not None, "s"))
-    return "".join(letter if is_so else "-" for is_so, letter in flags) + why + ("d" if row["dying"] else "-")
+def sysrq(options: Options, _: Voice) -> int:
+    """`sysrq`."""
+    if len(options.letter) != 1:
+        raise ConfigError(f"Invalid sysrq: '{options.letter}' is no letter")
+    find_domain(options.domain).ask("sysrq", key=options.letter)
+    return ExitStatus.OK
 
 
-def destroy(options: Options, _: Voice) -> int:
-    """`destroy`."""
-    find_domain(options.domain).ask("destroy", patience=30)
+def trigger(options: Options, _: Voice) -> int:
+    """`trigger`."""
+    place = find_domain(options.domain)
+    if options.trigger not in _TRIGGERS:
+        raise ConfigError(f"Invalid trigger '{options.trigger}'; there are {', '.join(_TRIGGERS)}")
+    if options.trigger != "nmi":
+        raise ConfigError(f"a PV guest has nothing that could be told '{options.trigger}' (xenia shutdown, reboot)")
+    place.ask("nmi", vcpu=options.vcpu)
     return ExitStatus.OK
 
 
@@ -93,28 +154,57 @@ def console(options: Options, voice: Voice) -> int:
     """`console`."""
     from xenia.toolstack.service.attach import AttachedConsole
 
+    if options.type not in (None, "pv") or options.number not in (None, 0):
+        raise ConfigError("a domain has one console, which is pv and number 0")
     return attached(AttachedConsole(find_domain(options.domain)), voice)
 
 
-def attached(console: Any, voice: Voice) -> int:
+def attached(seat: AttachedConsole, voice: Voice) -> int:
     """Stay at a console until it ends or is left."""
-    from xenia.cli.exit_status import EndedBySignal
-    from xenia.cli.signals import raise_no_more
     from xenia.toolstack.attach.session import Why
 
-    ended = console.run()
-    if ended.why is Why.SIGNAL:
-        raise_no_more()
-        raise EndedBySignal(ended.signal)
-    if ended.why is Why.OUTPUT:
-        raise BrokenPipeError
-    if ended.why is Why.SHUTDOWN:
-        voice.say("the domain is gone")
+    ended = seat.run()
+    match ended.why:
+        case Why.SIGNAL:
+            assert ended.signal is not None
+            raise_no_more()
+            raise EndedBySignal(ended.signal)
+        case Why.OUTPUT:
+            raise BrokenPipeError
+        case Why.SHUTDOWN:
+            voice.say("the domain is gone")
+    return ExitStatus.OK
+
+
+def config_update(options: Options, voice: Voice) -> int:
+    """`config-update`: what a domain does when it ends, from its next end on."""
+    from xenia.toolstack.config.xl import read, read_file, words_of
+
+    place = find_domain(options.domain)
+    files = [word for word in options.words if "=" not in word][:1]
+    path = options.defconfig or (files[0] if files else None)
+    if path is None:
+        raise ConfigError("no configuration file specified")
+    asked = read(read_file(path) + "\n" + words_of(word for word in options.words if "=" in word), path)
+    for warning in asked.warnings:
+        voice.warn(warning)
+    place.ask("configure", config=asked.domain.as_dict())
     return ExitStatus.OK
 
 
 _VERBS: dict[str, Callable[[Options, Voice], int]] = {
-    "list": list_domains,
     "destroy": destroy,
+    "shutdown": shutdown,
+    "reboot": shutdown,
+    "pause": pause,
+    "unpause": pause,
+    "rename": rename,
+    "sysrq": sysrq,
+    "trigger": trigger,
     "console": console,
+    "config-update": config_update,
+}
+_ELSEWHERE = {
+    **dict.fromkeys(("list", "vm-list", "vcpu-list", "uptime", "domid", "domname", "info"), "listings"),
+    "top": "top",
 }

@@ -22,6 +22,7 @@ def add_vcpu(commands: argparse._SubParsersAction[Any]) -> None:
     )
     vcpu_set.add_argument("guest", metavar="GUEST", help="the guest's name, or its process")
     vcpu_set.add_argument("vcpus", metavar="N", type=checked(number), help="how many")
+    vcpu_set.add_argument("-i", "--ignore-host", action="store_true", help="for xl's sake")
     add_json(vcpu_set)
 
 

@@ -117,14 +117,6 @@ class DomainHandle:
         """The same of any vcpu.  IndexError where it has no such vcpu."""
         ...
     @property
-    def tot_pages(self) -> int:
-        """Frames that it has now."""
-        ...
-    @property
-    def runstates(self) -> list[tuple[int, int]]:
-        """Of each vcpu, what it does now (RUNSTATE_* of public/vcpu.h), and for how many ns it has run."""
-        ...
-    @property
     def crash_report(self) -> list[str]:
         """Registers, code, stack and page-table walks of a domain that crashed, line by line."""
         ...

@@ -21,7 +21,6 @@ from xenia.abi.errno cimport XEN_EEXIST
 from xenia.cpu.context cimport CONTEXT_FLAGS, CONTEXT_SEGMENTS, RSI, RSP
 from xenia.cpu.engine cimport Engine, engine_new
 from xenia.domain.audit cimport audit_domain
-from xenia.domain.clock cimport RUNSTATE_running
 from xenia.domain.crash cimport crash_report
 from xenia.domain.create cimport domain_create, domain_destroy, domain_hold_rings, vcpu_begin_on, vcpu_create
 from xenia.domain.directory cimport directory_release, domain_leave
@@ -51,7 +50,6 @@ from xenia.shutdown import Shutdown
 cdef enum:
     E820_RAM = 1
     DOM0 = 0            # the remote end of the console's and the store's channel, as a guest sees it
-
 
 def create_domain(MachineHandle machine, kernel: ElfKernel, *, memory: int, ramdisk: bytes = b"",
                   command_line: str = "", warped: bool = False, vcpus: int = 1, max_vcpus: int | None = None,
@@ -360,25 +358,6 @@ cdef class DomainHandle:
         names = "rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15".split()
         registers = {name: it.context.gpr[i] for i, name in enumerate(names)}
         return registers | {"rip": it.context.rip, "rflags": it.context.rflags}
-
-    @property
-    def tot_pages(self) -> int:
-        """Frames that it has now."""
-        return self.domain.memory.tot_pages
-
-    @property
-    def runstates(self) -> list[tuple[int, int]]:
-        """Of each vcpu, what it does now (RUNSTATE_* of public/vcpu.h), and for how many ns it has run."""
-        cdef Vcpu *vcpu
-        cdef uint64_t id, ran, now = system_time(self.domain)
-        found = []
-        for id in range(self.domain.nr_vcpus):
-            vcpu = self.domain.vcpus[id]
-            ran = vcpu.runstate.time[<int>RUNSTATE_running]
-            if vcpu.runstate.state == RUNSTATE_running and now > vcpu.runstate.since:
-                ran += now - vcpu.runstate.since
-            found.append((vcpu.runstate.state, ran))
-        return found
 
     @property
     def crash_report(self) -> list[str]:

@@ -143,6 +143,9 @@ cdef bint look_at(Pcpu *pcpu, Seat *seat) noexcept nogil:
     flag_store(&vcpu.preempt, 0)
     if domain.links.stop or domain.life.shutdown != SHUTDOWN_NONE:
         return False
+    if domain.links.paused:
+        rest(pcpu, seat)
+        return True
     if domain.written.nr:
         written_apply(domain)
     if domain.links.mailbox_any:
@@ -160,6 +163,16 @@ cdef bint look_at(Pcpu *pcpu, Seat *seat) noexcept nogil:
     if seat.sched.state != SCHED_ASLEEP:
         pcpu.policy.sleep(pcpu.policy, &seat.sched, pcpu.now)
     return fall_asleep(seat)
+
+
+cdef void rest(Pcpu *pcpu, Seat *seat) noexcept nogil:
+    # Its domain is paused: whatever happens to it waits.
+    cdef Vcpu *vcpu = seat.vcpu
+    cdef int state = RUNSTATE_blocked if vcpu.is_up and vcpu.blocked else RUNSTATE_offline
+    if seat.sched.state != SCHED_ASLEEP:
+        pcpu.policy.sleep(pcpu.policy, &seat.sched, pcpu.now)
+    if vcpu.runstate.state != state:
+        runstate_change(vcpu, state, system_time(vcpu.domain))
 
 
 cdef bint fall_asleep(Seat *seat) noexcept nogil:
@@ -205,15 +218,15 @@ cdef Seat *first_due(Pcpu *pcpu, uint64_t *deadline, uint64_t *wait) noexcept no
     # Whose timer runs out first: at `deadline` of its domain, in `wait` ns.  NULL: nobody's.
     cdef Seat *seat = pcpu.seats
     cdef Seat *first = NULL
-    cdef uint64_t when, rest
+    cdef uint64_t when, left
     deadline[0] = wait[0] = 0
     while seat != NULL:
-        when = timers_next(seat.vcpu)
-        rest = when - seat.now if when > seat.now else 0
-        if when and (first == NULL or rest < wait[0]):
+        when = 0 if seat.vcpu.domain.links.paused else timers_next(seat.vcpu)
+        left = when - seat.now if when > seat.now else 0
+        if when and (first == NULL or left < wait[0]):
             first = seat
             deadline[0] = when
-            wait[0] = rest
+            wait[0] = left
         seat = seat.next
     return first
 

@@ -21,8 +21,10 @@ class Action(Enum):
 class DomainConfig:
     """Plain data, of which some is for the machine and some for whoever looks after it.
 
-    name, memory, clock     as in MachineConfig
+    name, memory, max_memory, clock, vcpus, max_vcpus    as in MachineConfig
     uuid                    the domain's, in xl's form
+    weight, cap             its share of the processors beside others', and hundredths of one that it may have at most
+    cpus, cpus_soft         which processors its vcpus may and should have, in xl's words; of several, with ; between
     on_*                    what becomes of it when it ends so
     said                    the configuration in xl's words, for who asks what the domain is
     """
@@ -30,7 +32,14 @@ class DomainConfig:
     name: str
     memory: int
     clock: str = "real"
+    vcpus: int = 1
+    max_vcpus: int | None = None
+    max_memory: int | None = None
     uuid: str = ""
+    weight: int = 256
+    cap: int = 0
+    cpus: str = ""
+    cpus_soft: str = ""
     on_poweroff: Action = Action.DESTROY
     on_reboot: Action = Action.RESTART
     on_crash: Action = Action.DESTROY
@@ -40,7 +49,7 @@ class DomainConfig:
     @property
     def guest(self) -> dict[str, Any]:
         """What the guest's own configuration takes."""
-        return {"name": self.name, "memory": self.memory, "clock": self.clock}
+        return {name: getattr(self, name) for name in ("name", "memory", "clock", "vcpus", "max_vcpus", "max_memory")}
 
     def as_dict(self) -> dict[str, Any]:
         """The same by name, as JSON can say it."""

@@ -87,7 +87,8 @@ def _exchange(path: Path, request: Mapping[str, object], patience: float, descri
         client.connect(str(path))
         line = json.dumps(request).encode() + b"\n"
         sent = socket.send_fds(client, [line], descriptors) if descriptors else 0
-        client.sendall(line[sent:])
+        if sent < len(line):  # who has it all may have answered, and be gone
+            client.sendall(line[sent:])
         with client.makefile("rb") as answer:
             return json.loads(answer.readline())
 

@@ -16,6 +16,7 @@ from xenia.toolstack.control.control import Handler
 from xenia.toolstack.devices.kinds import KINDS
 from xenia.toolstack.guest.card_verbs import ChangeCard
 from xenia.toolstack.guest.guest import Guest
+from xenia.toolstack.guest.life_verbs import LIFE
 from xenia.toolstack.guest.memory_verbs import SetMemory
 from xenia.toolstack.guest.vcpu_verbs import SetVcpus
 from xenia.toolstack.guest.verbs import REMOTE, AttachDevice, CaptureCard, Handover, RemoteVerb, Request, Statistics
@@ -23,7 +24,7 @@ from xenia.toolstack.networks import named, opening
 
 R = TypeVar("R")
 
-_VERBS: tuple[type[RemoteVerb[Any]], ...] = (*REMOTE, ChangeCard, SetMemory, SetVcpus)
+_VERBS: tuple[type[RemoteVerb[Any]], ...] = (*REMOTE, *LIFE, ChangeCard, SetMemory, SetVcpus)
 
 
 def handlers(guest: Guest) -> Mapping[str, Handler]:

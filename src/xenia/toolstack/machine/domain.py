@@ -11,6 +11,7 @@ from xenia.backends.console.device import Console
 from xenia.backends.console.persist import ConsoleState
 from xenia.backends.console.sink import Sink
 from xenia.errors import ConfigError
+from xenia.hypervisor import life
 from xenia.hypervisor.domain import DomainHandle
 from xenia.machine.thread import HostThread
 from xenia.shutdown import Reason, Shutdown
@@ -22,6 +23,7 @@ from xenia.toolstack.machine.house import House
 from xenia.toolstack.machine.site import DomainSite
 from xenia.toolstack.machine.store_layout import (
     MemoryKeys,
+    home,
     remove_home,
     write_backend_home,
     write_home,
@@ -35,7 +37,12 @@ from xenia.xenstore.error import StoreError
 if TYPE_CHECKING:  # loaded by who freezes a guest or lets it go on
     from xenia.toolstack.machine.frozen import Frozen
 
-_RUNNING, _BLOCKED = 0, 2  # RUNSTATE_* of public/vcpu.h
+_RUNNING, _BLOCKED, _OFFLINE = 0, 2, 3  # RUNSTATE_* of public/vcpu.h
+
+
+def _totals(devices: list[dict[str, Any]], *counts: str) -> dict[str, int]:
+    """How many there are, and what they have done together."""
+    return {"nr": len(devices), **{name: sum(device[name] for device in devices) for name in counts}}
 
 
 class Domain(DomainSite):
@@ -123,6 +130,29 @@ class Domain(DomainSite):
             raise ConfigError(f"guest '{self.name}' can have 1 to {self.max_vcpus} vcpus, not {vcpus}")
         self._keys.atomically(lambda keys: write_vcpus(keys, self.domid, vcpus, self.max_vcpus))
         self.vcpus = vcpus
+
+    def pause(self) -> None:
+        """Let the guest not go on, until `unpause`.  Its time does."""
+        life.pause(self.handle)
+
+    def unpause(self) -> None:
+        """Let it go on."""
+        life.unpause(self.handle)
+
+    def ask(self, key: str, value: str) -> None:
+        """Ask the guest for something, by a key of its control directory: to shut down, for example."""
+        self._keys.write(f"{home(self.domid)}/control/{key}", value)
+
+    def send_nmi(self, vcpu: int = 0) -> None:
+        """Send a vcpu the interrupt that cannot be masked.  ConfigError where there is none of that number."""
+        if not 0 <= vcpu < self.handle.max_vcpus:
+            raise ConfigError(f"it has no vcpu {vcpu}")
+        life.send_nmi(self.handle, vcpu)
+
+    def rename(self, name: str) -> None:
+        """Give it another name."""
+        self.name = name
+        self._keys.write(f"{home(self.domid)}/name", name)
 
     def set_window_size(self, rows: int, columns: int) -> None:
         """Tell the guest how large the window is that shows its console, where Xenia's agent looks for it."""
@@ -301,23 +331,32 @@ class Domain(DomainSite):
 
     @property
     def summary(self) -> dict[str, Any]:
-        """What `xl list` says of a domain, as plain data: memory in bytes, times in seconds, and of a domain that has
-        ended the reason (SHUTDOWN_*)."""
-        runstates, shutdown = self.handle.runstates, self.shutdown
-        states = {state for state, _ in runstates}
+        """What `xl list`, `vcpu-list` and `top` say of a domain, as plain data: memory in bytes, times in seconds, and
+        of a domain that has ended the reason (SHUTDOWN_*)."""
+        runstates, shutdown = life.runstates(self.handle), self.shutdown
+        states = {state for state, _ in runstates if state != _OFFLINE}
+        lists = listed(self.devices)
         return {
             "name": self.name,
             "domid": self.domid,
-            "memory": self.handle.tot_pages << 12,
-            "vcpus": len(runstates),
-            "running": _RUNNING in states and self.runs,
+            "memory": life.nr_frames(self.handle) << 12,
+            "vcpus": sum(state != _OFFLINE for state, _ in runstates) or self.vcpus,
+            "max_vcpus": len(runstates),
+            "running": _RUNNING in states and self._started and self.runs,
             "blocked": states == {_BLOCKED} and self.runs,
-            "paused": not self._started and self.runs,
+            "paused": (not self._started or life.is_paused(self.handle)) and self.runs,
             "shutdown": None if shutdown is None else int(shutdown.reason),
             "dying": self._destroyed,
             "cpu_time": sum(ran for _, ran in runstates) / 1e9,
             "uptime": time.monotonic() - self._created,
-        }
+            "vcpu_list": [
+                {"number": number, "online": state != _OFFLINE, "running": state == _RUNNING and self.runs,
+                 "blocked": state == _BLOCKED, "cpu": None, "time": ran / 1e9, "hard": "all", "soft": "all"}
+                for number, (state, ran) in enumerate(runstates)
+            ],
+            "disks": _totals(lists["disks"], "reads", "writes", "bytes_read", "bytes_written"),
+            "cards": _totals(lists.get("cards", []), "sent_bytes", "received_bytes"),
+        }  # fmt: skip
 
     @property
     def shutdown(self) -> Shutdown | None:

@@ -81,8 +81,3 @@ def _memory(data: bytes, stack: ExitStack) -> int:
     with open(os.dup(descriptor), "wb") as file:
         file.write(data)
     return descriptor
-
-
-def of_guest(guest: MachineConfig, **more: Any) -> DomainConfig:
-    """What the daemon is told of it."""
-    return DomainConfig(name=guest.name, memory=guest.memory, clock=guest.clock, **more)

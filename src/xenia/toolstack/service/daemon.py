@@ -69,6 +69,7 @@ class Daemon:
 
     def close(self) -> None:
         """End all domains, and the machine."""
+        self.stopping.set()
         with Releases() as releases:
             releases.do(self._server.close)
             for member in self._all():
@@ -89,11 +90,16 @@ class Daemon:
             **{word: of_a_domain(word) for word in words()},
             "domains": lambda _: self._rows(),
             "create": self._create,
-            "begin": lambda request: self._member(request).begin(),
+            "unpause": lambda request: self._member(request).unpause(),
+            "rename": self._rename,
+            "await": self._await,
             "destroy": lambda request: self._member(request).end(),
             "console": self._console,
             "window": self._window,
             "configuration": lambda request: self._member(request).config.as_dict(),
+            "configure": lambda request: self._member(request).configure(
+                DomainConfig.read(argument(request, "config", dict))
+            ),
             "about": lambda _: self._about(),
             "stop": self._stop,
         }
@@ -145,6 +151,26 @@ class Daemon:
         _log.info("domain %s (%d) is created", config.name, domid)
         return {"name": config.name, "domid": domid}
 
+    def _rename(self, request: Request) -> None:
+        name = argument(request, "to", str)
+        member = self._member(request)
+        with self._lock:
+            if name in self._reserved or any(other.name == name for other in self._all() if other is not member):
+                raise ConfigError(f"a domain with name '{name}' already exists")
+            self._reserved.add(name)
+        try:
+            member.rename(name)
+        finally:
+            self._reserved.discard(name)
+
+    def _await(self, request: Request) -> bool:
+        """Whether the life of that number has ended, in the time that the client waits."""
+        try:
+            member = self._member(request)
+        except ConfigError:
+            return True
+        return member.await_end(member.domid, argument(request, "timeout", float))
+
     def _console(self, request: Request) -> None:
         """Attach the socket that comes with the request."""
         member = self._member(request)
@@ -182,12 +208,7 @@ class Daemon:
 
     def _running_machine(self) -> Remote:
         with self._lock:
-            machine = self._machine
-            if machine is not None and machine.process.poll() is not None:
-                _log.error("the machine's process has ended, and its domains with it")
-                machine.close()
-                machine = None
-            if machine is None:
+            if self._machine is None:
                 machine = Remote(_PROGRAM)
                 try:
                     machine.call("make", memory=self._memory)
@@ -195,7 +216,21 @@ class Daemon:
                     machine.close()
                     raise
                 self._machine = machine
-            return machine
+                threading.Thread(target=self._watch, args=(machine,), name="machine's end", daemon=True).start()
+            return self._machine
+
+    def _watch(self, machine: Remote) -> None:
+        """Its process has ended, and its domains with it: the next domain gets another."""
+        status = machine.process.wait()
+        with self._lock:
+            if self.stopping.is_set():
+                return
+            self._machine = None
+        _log.error("the machine's process has ended with status %d, and its domains with it", status)
+        for member in self._all():
+            if member.machine is machine:
+                member.end()
+        machine.close()
 
     def _forget(self, member: Member) -> None:
         with self._lock:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from xenia.errors import ConfigError, HypervisorBug
@@ -42,12 +42,45 @@ class Member:
         self.over = threading.Event()
         self._reboots = Reboots()
         self._ending = threading.Lock()
+        self._changed = threading.Condition()
+        self._begun = False
+        self.ended = False  # and is kept as it ended
 
     def begin(self) -> None:
-        """Let it run."""
+        """Let it run, once."""
+        self._begun = True
         self.machine.call("begin", key=self.key)
         self._reboots.started()
         threading.Thread(target=self._live, name=f"life of {self.name}", daemon=True).start()
+
+    def unpause(self) -> None:
+        """Let it go on, or begin."""
+        with self._ending:
+            begun, self._begun = self._begun, True
+        if begun:
+            self.ask("unpause", {})
+        else:
+            self.begin()
+
+    def configure(self, config: DomainConfig) -> None:
+        """What becomes of it at its next ends is another from now on; it stays what it is."""
+        said = {**self.config.said, **{name: config.said[name] for name in config.said if name.startswith("on_")}}
+        self.config = replace(
+            self.config, on_poweroff=config.on_poweroff, on_reboot=config.on_reboot, on_crash=config.on_crash,
+            on_watchdog=config.on_watchdog, said=said,
+        )  # fmt: skip
+
+    def rename(self, name: str) -> None:
+        """Give it another name.  ConfigError where that is none."""
+        self.ask("rename", {"to": name})
+        self.config = replace(self.config, name=name)
+        self.name = name
+        self.moved()
+
+    def await_end(self, domid: int, timeout: float) -> bool:
+        """Wait until the life of that number has ended, or has been destroyed; whether it has in so many seconds."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self.domid != domid or self.ended or self.over.is_set(), timeout)
 
     def ask(self, word: str, request: dict[str, Any]) -> Any:
         """Have its guest do what others may ask of one."""
@@ -65,6 +98,7 @@ class Member:
                 _log.error("%s: %s", self.name, bug)  # it went with its machine
             finally:
                 self.over.set()
+                self._tell()
                 self.gone(self)
 
     def _live(self) -> None:
@@ -90,12 +124,20 @@ class Member:
                 self.domid = self.machine.call("rebuild", key=self.key)
                 self.machine.call("begin", key=self.key)
                 self._reboots.started()
+                self._tell()
                 self.moved()
                 return True
             _log.error("domain %s reboots too fast (%s); it is not started again", self.name, self._reboots.too_fast)
         if action is not Action.PRESERVE:
             self._quietly_end()
+            return False
+        self.ended = True
+        self._tell()
         return False
+
+    def _tell(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
 
     def _quietly_end(self) -> None:
         try:

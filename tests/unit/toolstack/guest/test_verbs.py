@@ -20,8 +20,10 @@ from xenia.toolstack.config.net import parse_card
 from xenia.toolstack.guest.build import Build, Rebuild
 from xenia.toolstack.guest.card_verbs import ChangeCard
 from xenia.toolstack.guest.guest import Guest
+from xenia.toolstack.guest.life_verbs import LIFE, AskToEnd, Pause, Rename, SendNmi, Sysrq, Unpause
 from xenia.toolstack.guest.memory_verbs import SetMemory
 from xenia.toolstack.guest.state import State
+from xenia.toolstack.guest.vcpu_verbs import SetVcpus
 from xenia.toolstack.guest.verbs import (
     REMOTE,
     AttachDevice,
@@ -48,6 +50,9 @@ def configuration(*disks: str) -> MachineConfig:
     return MachineConfig(kernel="demo", memory=MEMORY, disks=tuple(map(parse_disk, disks)), cards=cards)
 
 
+WITH_A_WORD: dict[type[Verb[Any]], Any] = {AskToEnd: "poweroff", Sysrq: "h", Rename: "another", SetVcpus: 1}
+
+
 def verb_of(kind: type[Verb[Any]]) -> Verb[Any]:
     """One that goes well wherever it is legal."""
     if kind is Build or kind is Rebuild:
@@ -62,6 +67,8 @@ def verb_of(kind: type[Verb[Any]]) -> Verb[Any]:
         return SetMemory(MEMORY)
     if kind is CaptureCard:
         return CaptureCard("vif0", [os.open(os.devnull, os.O_WRONLY)])
+    if kind in WITH_A_WORD:
+        return kind(WITH_A_WORD[kind])  # type: ignore[call-arg]
     return ResizeDisk("xvda", 2 * MIB) if kind is ResizeDisk else kind()
 
 
@@ -98,6 +105,13 @@ LEGAL: dict[type[Verb[Any]], dict[State, State | None]] = {
     ChangeCard: {S.BUILT: SAME, S.RUNNING: SAME},
     SetMemory: {S.BUILT: SAME, S.RUNNING: SAME},
     CaptureCard: {S.BUILT: SAME, S.RUNNING: SAME},
+    AskToEnd: {S.RUNNING: SAME},
+    Pause: {S.BUILT: SAME, S.RUNNING: SAME},
+    Unpause: {S.BUILT: SAME, S.RUNNING: SAME},
+    Sysrq: {S.RUNNING: SAME},
+    SendNmi: {S.RUNNING: SAME},
+    SetVcpus: {S.BUILT: SAME, S.RUNNING: SAME},
+    Rename: {S.BUILT: SAME, S.RUNNING: SAME, S.SHUTDOWN: SAME},
     Statistics: dict.fromkeys(S),
     Summary: dict.fromkeys(S),
     Dmesg: dict.fromkeys(S),
@@ -147,7 +161,7 @@ def test_the_table_has_every_verb() -> None:
     assert all(kind.legal == LEGAL[kind].keys() for kind in LEGAL)
 
 
-@pytest.mark.parametrize("kind", [*REMOTE, ChangeCard, SetMemory], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", [*REMOTE, *LIFE, ChangeCard, SetMemory, SetVcpus], ids=lambda kind: kind.__name__)
 def test_a_verb_over_the_control_socket_is_the_same_at_the_other_end(kind: type[Any]) -> None:
     verb = verb_of(kind)
     read = kind.readers()[verb.word]({**verb.request(), "descriptors": list(verb.descriptors)})  # type: ignore[attr-defined]

@@ -1,0 +1,187 @@
+"""xl's verbs that only look: list, vm-list, vcpu-list, uptime, domid, domname, info.  Columns are those of xl."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from xenia.cli.domains import find_domain
+from xenia.cli.exit_status import ExitStatus
+from xenia.cli.printable import printable
+from xenia.cli.voice import Voice
+from xenia.errors import ConfigError
+from xenia.toolstack.control.client import ask_daemon
+from xenia.toolstack.service import listing, place
+from xenia.toolstack.service.facts import facts
+
+_REASONS = "-rscwS"
+
+Options = argparse.Namespace
+Summary = Mapping[str, Any]
+
+
+def show_list(options: Options, voice: Voice) -> int:
+    """`list`."""
+    if (killed := place.killed()) is not None:
+        voice.warn(str(killed))
+    rows = _wanted(options.domain)
+    if options.long:
+        print(json.dumps(listing.configurations(rows), indent=4))
+    elif options.json:
+        print(json.dumps([row.as_dict() for row in rows], indent=2))
+    else:
+        shown = rows if options.domain else [listing.domain0(), *rows]
+        _print(list_lines((row.summary for row in shown), verbose=options.verbose))
+    return ExitStatus.OK
+
+
+def show_vm_list(options: Options, _: Voice) -> int:
+    """`vm-list`."""
+    rows = listing.rows()
+    if options.json:
+        print(json.dumps([row.as_dict() for row in rows], indent=2))
+        return ExitStatus.OK
+    print("UUID                                  ID    name")
+    for row in rows:
+        print(f"{row.summary['uuid']}  {row.summary['number']}    {printable(row.summary['name']):<30}")
+    return ExitStatus.OK
+
+
+def show_vcpu_list(options: Options, _: Voice) -> int:
+    """`vcpu-list`."""
+    rows = _wanted(options.domain)
+    if options.json:
+        print(json.dumps([{**row.as_dict(), "vcpu_list": row.summary["vcpu_list"]} for row in rows], indent=2))
+    else:
+        _print(vcpu_lines(row.summary for row in rows))
+    return ExitStatus.OK
+
+
+def show_uptime(options: Options, _: Voice) -> int:
+    """`uptime`."""
+    rows = _wanted(options.domain)
+    if options.json:
+        print(json.dumps([{key: row.summary[key] for key in ("name", "number", "uptime")} for row in rows], indent=2))
+        return ExitStatus.OK
+    host = {"name": "Domain-0", "number": 0, "uptime": float(Path("/proc/uptime").read_text().split()[0])}
+    shown = [row.summary for row in rows] if options.domain else [host, *(row.summary for row in rows)]
+    _print(uptime_lines(shown, time.strftime("%H:%M:%S"), short=options.short))
+    return ExitStatus.OK
+
+
+def show_domid(options: Options, _: Voice) -> int:
+    """`domid`."""
+    for row in [listing.domain0(), *listing.rows()]:
+        if row.summary["name"] == options.domain:
+            print(row.summary["number"])
+            return ExitStatus.OK
+    raise ConfigError(f"Can't get domid of domain name '{options.domain}', maybe this domain does not exist.")
+
+
+def show_domname(options: Options, _: Voice) -> int:
+    """`domname`."""
+    if not options.domid.isdecimal():
+        raise ConfigError("Invalid domain id.")
+    for row in [listing.domain0(), *listing.rows()]:
+        if row.summary["number"] == int(options.domid):
+            print(printable(row.summary["name"]))
+            return ExitStatus.OK
+    raise ConfigError(f"Can't get domain name of domain id '{options.domid}', maybe this domain does not exist.")
+
+
+def show_info(options: Options, _: Voice) -> int:
+    """`info`: the machine of the daemon, or what it would have."""
+    from xenia.toolstack.service.start import default_memory
+
+    try:
+        about = ask_daemon("about")
+    except ConfigError:
+        memory = default_memory()
+        about = {"total_memory": memory, "free_memory": memory}
+    said = facts(about["total_memory"], about["free_memory"])
+    if options.json:
+        print(json.dumps(said, indent=2))
+    elif options.name is not None:
+        for name, value in said.items():
+            if name.startswith(options.name):
+                print(value)
+    else:
+        for name, value in said.items():
+            print(f"{name:<23}:{'' if name == 'virt_caps' else ' '}{value}")
+    return ExitStatus.OK
+
+
+def list_lines(rows: Iterable[Summary], *, verbose: bool = False) -> Iterable[str]:
+    """What `list` prints."""
+    head = "Name                                        ID   Mem VCPUs\tState\tTime(s)"
+    yield head + "   UUID                            Reason-Code\tSecurity Label" * verbose
+    for row in rows:
+        line = (
+            f"{printable(row['name']):<40} {row['number']:5} {row['memory'] >> 20:5} {row['vcpus']:5}     "
+            f"{state_letters(row)}  {row['cpu_time']:8.1f}"
+        )
+        if verbose:
+            reason = row["shutdown"]
+            line += f" {row['uuid']} {'-' if reason is None else format(reason, 'x'):>8} {'-':>16}"
+        yield line
+
+
+def state_letters(row: Summary) -> str:
+    """xl's six letters: running, blocked, paused, shut down, why it did, dying."""
+    reason = row["shutdown"]
+    why = "-" if reason is None else _REASONS[reason] if reason < len(_REASONS) else "?"
+    flags = ((row["running"], "r"), (row["blocked"], "b"), (row["paused"], "p"), (reason is not None, "s"))
+    return "".join(letter if is_so else "-" for is_so, letter in flags) + why + ("d" if row["dying"] else "-")
+
+
+def vcpu_lines(rows: Iterable[Summary]) -> Iterable[str]:
+    """What `vcpu-list` prints."""
+    yield f"{'Name':<32} {'ID':>5} {'VCPU':>5} {'CPU':>5} {'State':>5} {'Time(s)':>9} Affinity (Hard / Soft)"
+    for row in rows:
+        for vcpu in row["vcpu_list"]:
+            where = "    -   --p " if not vcpu["online"] else _where(vcpu)
+            whose = f"{printable(row['name']):<32} {row['number']:5} {vcpu['number']:5}"
+            yield f"{whose}{where}{vcpu['time']:9.1f}  {vcpu['hard']} / {vcpu['soft']}"
+
+
+def _where(vcpu: Summary) -> str:
+    cpu = "-" if vcpu["cpu"] is None else vcpu["cpu"]
+    return f"{cpu:>5} {'r' if vcpu['running'] else '-':>3}{'b' if vcpu['blocked'] else '-'}- "
+
+
+def uptime_lines(rows: Iterable[Summary], now: str, *, short: bool = False) -> Iterable[str]:
+    """What `uptime` prints."""
+    if not short:
+        yield f"{'Name':<33} {'ID':>4} Uptime"
+    for row in rows:
+        name, number = printable(row["name"]), row["number"]
+        if short:
+            yield f" {now} up {_elapsed(row['uptime'], short=True)}, {name} ({number})"
+        else:
+            yield f"{name:<33} {number:4} {_elapsed(row['uptime'])}"
+
+
+def _elapsed(seconds: float, *, short: bool = False) -> str:
+    minutes, second = divmod(int(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    days, hour = divmod(hours, 24)
+    before = f"{days} day{'s' if days > 1 else ''}, " if days else ""
+    return f"{before}{hour:2}:{minute:02}" + ("" if short else f":{second:02}")
+
+
+def _wanted(names: Sequence[str]) -> list[listing.Row]:
+    """The domains of these names or numbers; all where none are given."""
+    wanted = [find_domain(name) for name in names]
+    rows = listing.rows()
+    if not wanted:
+        return rows
+    return [row for one in wanted for row in rows if (row.place.path, row.place.number) == (one.path, one.number)]
+
+
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line)

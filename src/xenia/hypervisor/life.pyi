@@ -1,0 +1,29 @@
+"""What an operator sees of a domain's life, and does to it while it runs: pause, go on, an NMI."""
+
+from xenia.hypervisor.domain import DomainHandle
+
+_GLANCE: int
+
+def pause(handle: DomainHandle) -> None:
+    """Let no vcpu enter the guest, and wait until none is there.  Its time goes on.  Again does nothing."""
+    ...
+
+def unpause(handle: DomainHandle) -> None:
+    """Let them go on."""
+    ...
+
+def is_paused(handle: DomainHandle) -> bool:
+    """Whether it is paused."""
+    ...
+
+def send_nmi(handle: DomainHandle, number: int) -> None:
+    """Send a vcpu the interrupt that cannot be masked.  Precondition: there is one of that number."""
+    ...
+
+def nr_frames(handle: DomainHandle) -> int:
+    """Frames that it has now."""
+    ...
+
+def runstates(handle: DomainHandle) -> list[tuple[int, int]]:
+    """Of each vcpu, what it does now (RUNSTATE_* of public/vcpu.h), and for how many ns it has run."""
+    ...
