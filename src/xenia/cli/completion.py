@@ -9,10 +9,12 @@ import shtab
 
 from xenia.cli.parser import FILES, build_parser
 
-GUESTS = "GUEST"  # the metavar of arguments that name a guest that runs
-# Where `toolstack.control` has the sockets, each NAME.PROCESS.
+GUESTS = ("GUEST", "DOMAIN")  # the metavars of arguments that name a guest that runs
+# Where `toolstack.control` has the sockets, each NAME.PROCESS, and `toolstack.service.place` the daemon's domains.
 _NAMES = (
-    'ls "$XDG_RUNTIME_DIR/xenia" "${TMPDIR:-/tmp}/xenia-run-$(id -u)" 2>/dev/null | sed -n \'s/\\.[0-9][0-9]*$//p\''
+    'for d in "$XDG_RUNTIME_DIR/xenia" "${TMPDIR:-/tmp}/xenia-run-$(id -u)"; do ls "$d" 2>/dev/null | '
+    "sed -n 's/\\.[0-9][0-9]*$//p'; "
+    'grep -o \'"name": "[^"]*"\' "$d/daemon.json" 2>/dev/null | cut -d \'"\' -f 4; done'
 )
 _PREAMBLE = {
     "bash": f'_xenia_guests() {{\n  compgen -W "$({_NAMES})" -- "$1"\n}}\n',
@@ -35,7 +37,7 @@ def _mark(parser: argparse.ArgumentParser) -> None:
     for action in parser._actions:
         if action.metavar in FILES:
             vars(action)["complete"] = shtab.FILE
-        if action.metavar == GUESTS:
+        if action.metavar in GUESTS:
             vars(action)["complete"] = _CALLS
         if isinstance(action, argparse._SubParsersAction):
             for command in action.choices.values():
