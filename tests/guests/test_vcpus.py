@@ -1,4 +1,4 @@
-"""Debian's kernels with several vcpus, which run at once: they share work, take each other's interrupts, come and go."""
+"""Debian's kernels with several vcpus that run at once: they share work, interrupt each other, come and go."""
 
 from __future__ import annotations
 
