@@ -303,6 +303,7 @@ class Domain(DomainSite):
                 releases.do(self.handle.destroy)
                 for given in self._serves:
                     releases.do(given.abandon)
+                self._house.let_go(self)
         return True
 
     def _leave_store(self) -> None:

@@ -127,7 +127,7 @@ class Machine:
         except BaseException:
             domain.destroy()
             raise
-        self._house.domains = [*self.domains, domain]
+        self._house.take_in(domain)
         return domain
 
     def create_network(
@@ -184,7 +184,7 @@ class Machine:
             domain.destroy(keep_layers=True)
             raise
         frozen.used = True
-        self._house.domains = [*self.domains, domain]
+        self._house.take_in(domain)
         return domain
 
     @property

@@ -7,6 +7,7 @@ number of the daemon's, which it keeps when it reboots.
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import sys
@@ -75,6 +76,10 @@ class MachineProcess(Process):
         super().__init__(channel)
         self._places: dict[int, Place] = {}
 
+    def _make(self, descriptors: list[int], **options: Any) -> None:
+        super()._make(descriptors, **options)
+        gc.freeze()  # all that is there by now stays: the collector need not look at it again
+
     def _do_build(
         self, descriptors: list[int], key: int, config: dict[str, Any], kernel_name: str, nr_ramdisks: int,
         command_line: str, devices: list[dict[str, Any]],
@@ -114,6 +119,7 @@ class MachineProcess(Process):
         """The next life of a guest that has ended; its domain's number."""
         place = self._places[key]
         place.guest.do(Rebuild(place.boot(), place.console.fileno()))
+        gc.collect()
         return place.guest.require_domain().domid
 
     def _do_end(self, _: list[int], key: int) -> None:
@@ -123,6 +129,8 @@ class MachineProcess(Process):
         finally:
             self._places.pop(key, None)
             place.close()
+            del place
+            gc.collect()  # a domain and its devices know each other; what they hold of the host goes with them
 
     def _do_guest(self, descriptors: list[int], key: int, word: str, request: dict[str, Any]) -> object:
         """What others may ask of a guest: the verbs of `toolstack/guest`."""
