@@ -22,6 +22,7 @@
 static const char *hostname;
 
 #include "network.h"
+#include "cpus.h"
 
 /* --- configuration */
 
@@ -313,6 +314,8 @@ __attribute__((noreturn, used)) static void start(u64 *stack)
     if (in_root && !take_root(is_command))
         fail_root(console);
     await_network(in_root);
+    if (is_init)
+        follow_cpus();
     if (is_init && !is_command && rows)
         follow_window();
     if (is_command) {
