@@ -79,11 +79,11 @@ class Cards(NamedTuple):
 
 
 def cards(guest: str | None = None) -> Cards:
-    """Of each guest that runs, or those of one name or process number: the card's statistics, with `guest`, `pid` and
-    `domid`.  ConfigError when `guest` does not run."""
+    """Of each guest that runs, or those of one name or process number: the card's statistics, with `guest`, `pid`, `who`
+    (the guest, as it is asked) and `domid`.  ConfigError when `guest` does not run."""
     answers, silent = call_all(Statistics(), guest)
     whose = (
-        {"guest": one["name"], "pid": one["pid"], "number": one["number"], "domid": one["domid"]} for one in answers
+        {"guest": one["name"], "pid": one["pid"], "who": str(one["number"]), "domid": one["domid"]} for one in answers
     )
     return Cards(
         [{**who, **card} for who, one in zip(whose, answers, strict=True) for card in one.get("cards", [])], silent
@@ -106,8 +106,8 @@ def capturing(what: str) -> Iterator[int]:
             if card is None:
                 end = named.capture(what, target)
             else:
-                call(str(card["number"]), CaptureCard(card["name"], [target]))
-                end = partial(call, str(card["number"]), CaptureCard(card["name"], []))
+                call(card["who"], CaptureCard(card["name"], [target]))
+                end = partial(call, card["who"], CaptureCard(card["name"], []))
         finally:
             os.close(target)
         yield source
@@ -134,7 +134,7 @@ def change_card(what: str, words: Iterable[str]) -> str:
     card = _card(what)
     if card is None:
         raise ConfigError(f"'{what}' is no card of a guest that runs")
-    return call(str(card["number"]), ChangeCard(card["name"], pairs, carriers == ["up"] if carriers else None))
+    return call(card["who"], ChangeCard(card["name"], pairs, carriers == ["up"] if carriers else None))
 
 
 def _card(what: str) -> dict[str, Any] | None:
@@ -149,7 +149,7 @@ def _card(what: str) -> dict[str, Any] | None:
 
 def _is_meant(card: Mapping[str, Any], first: str, second: str | None) -> bool:
     names = (card["name"], card["mac"], f"vif{card['domid']}.{card['number']}")
-    whose = (card["guest"], str(card["pid"]), str(card["number"]))
+    whose = (card["guest"], str(card["pid"]), card["who"])
     if second is not None:
         return first in whose and second in (*names, str(card["number"]))
     return first in (*whose, *names[1:])
