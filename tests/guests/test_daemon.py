@@ -12,6 +12,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +22,11 @@ import pytest
 
 from tests.guests.stock import skip_without
 from tests.guests.test_run import LIMIT, XENIA, environment
-from xenia.toolstack.control.client import ask_daemon
+from xenia.cli.voice import Voice
+from xenia.toolstack.config.xl import read
+from xenia.toolstack.control.client import Place, ask_daemon
+from xenia.toolstack.provision.boot import Screen
+from xenia.toolstack.service.create import create as make
 
 pytestmark = pytest.mark.guest
 
@@ -161,6 +167,34 @@ def test_each_end_comes_to_what_was_asked_for_it_and_a_crash_harms_no_other(home
     other.expect("up")
     other.close(force=True)
     assert list(listed()) == ["other"]
+
+
+def test_sixty_four_domains_live_at_once_and_leave_nothing(home: Path) -> None:
+    asked = read("name = 'one'\nkernel = 'demo'\nmemory = 8\n")
+
+    def begin(number: int) -> Place:
+        domain, guest = (replace(one, name=f"g{number}") for one in (asked.domain, asked.guest))
+        place = make(domain, guest, Voice(quiet=True), Screen("dumb", 24, 80))  # type: ignore[arg-type]
+        place.ask("unpause")
+        return place
+
+    begin(0).ask("destroy")
+    about = ask_daemon("about")
+    processes = [about["pid"], *children(about["pid"])]
+
+    def held() -> list[int]:
+        return [len(list(Path(f"/proc/{pid}/{what}").iterdir())) for pid in processes for what in ("fd", "task")]
+
+    before = held()
+    with ThreadPoolExecutor(4) as pool:
+        places = list(pool.map(begin, range(1, 65)))
+    until(lambda: all(row["blocked"] for row in ask_daemon("domains")))  # each at its prompt
+    assert len(ask_daemon("domains")) == 64
+    assert sorted(row["domid"] for row in ask_daemon("domains")) == list(range(2, 66))
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda place: place.ask("destroy", patience=LIMIT), places))
+    assert ask_daemon("about")["free_memory"] == about["free_memory"]
+    until(lambda: all(now <= then for now, then in zip(held(), before, strict=True)))
 
 
 def test_a_daemon_that_is_killed_leaves_its_disks_and_a_clear_state(home: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from xenia.cli.arguments import add_json, checked, number, seconds
 DOMAIN_VERBS = (
     "list", "vcpu-list", "vm-list", "uptime", "info", "domid", "domname", "top", "console", "destroy", "shutdown",
     "reboot", "pause", "unpause", "rename", "sysrq", "trigger", "config-update",
+    "network-attach", "network-detach", "network-list",
 )  # fmt: skip
 _DOMAIN = "DOMAIN"  # the metavar of arguments that name a domain: see cli/completion
 
@@ -19,6 +20,7 @@ def add_domains(commands: argparse._SubParsersAction[Any]) -> None:
     _add_create(commands)
     _add_looks(commands)
     _add_lives(commands)
+    _add_cards(commands)
 
 
 def _add(commands: argparse._SubParsersAction[Any], name: str, what: str, more: str = "") -> argparse.ArgumentParser:
@@ -71,6 +73,19 @@ def _add_looks(commands: argparse._SubParsersAction[Any]) -> None:
     top.add_argument("-b", "--batch", action="store_true", help="print lines instead; so it does where no terminal is")
     top.add_argument("-d", "--delay", metavar="SECONDS", type=checked(seconds), default=3.0, help="between two looks")
     top.add_argument("-i", "--iterations", metavar="N", type=checked(number), help="how many looks")
+
+
+def _add_cards(commands: argparse._SubParsersAction[Any]) -> None:
+    """xl's words for network cards; `xenia net` has more."""
+    attach = _add(commands, "network-attach", "plug a network card into a domain", "Prints its name.")
+    _add_domain(attach)
+    attach.add_argument("words", metavar="KEY=VALUE", nargs="*", help="as in vif= of xl.cfg, or 'xenia run --net'")
+    detach = _add(commands, "network-detach", "take a network card out of a domain")
+    _add_domain(detach)
+    detach.add_argument("card", metavar="CARD", help="its number, MAC or name")
+    listing = _add(commands, "network-list", "list the network cards of domains")
+    _add_domain(listing, nargs="+")
+    add_json(listing)
 
 
 def _add_lives(commands: argparse._SubParsersAction[Any]) -> None:

@@ -176,6 +176,21 @@ def attached(seat: AttachedConsole, voice: Voice) -> int:
     return ExitStatus.OK
 
 
+def network(options: Options, voice: Voice) -> int:
+    """`network-attach` and `network-detach`."""
+    from xenia.toolstack.control import remote
+    from xenia.toolstack.guest.verbs import DetachDevice
+
+    place = find_domain(options.domain)
+    if options.verb == "network-attach":
+        print(remote.attach(str(place.number), "vif", ",".join(options.words) or "user"))
+    else:
+        voice.busy(f"waiting for the guest to let go of {options.card}")
+        remote.call(str(place.number), DetachDevice("vif", options.card))
+        voice.clear()
+    return ExitStatus.OK
+
+
 def config_update(options: Options, voice: Voice) -> int:
     """`config-update`: what a domain does when it ends, from its next end on."""
     from xenia.toolstack.config.xl import read, read_file, words_of
@@ -202,9 +217,11 @@ _VERBS: dict[str, Callable[[Options, Voice], int]] = {
     "sysrq": sysrq,
     "trigger": trigger,
     "console": console,
+    "network-attach": network,
+    "network-detach": network,
     "config-update": config_update,
 }
 _ELSEWHERE = {
-    **dict.fromkeys(("list", "vm-list", "vcpu-list", "uptime", "domid", "domname", "info"), "listings"),
+    **dict.fromkeys(("list", "vm-list", "vcpu-list", "uptime", "domid", "domname", "info", "network-list"), "listings"),
     "top": "top",
 }

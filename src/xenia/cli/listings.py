@@ -15,6 +15,7 @@ from xenia.cli.printable import printable
 from xenia.cli.voice import Voice
 from xenia.errors import ConfigError
 from xenia.toolstack.control.client import ask_daemon
+from xenia.toolstack.control.remote import cards
 from xenia.toolstack.service import listing, place
 from xenia.toolstack.service.facts import facts
 
@@ -113,6 +114,26 @@ def show_info(options: Options, _: Voice) -> int:
         for name, value in said.items():
             print(f"{name:<23}:{'' if name == 'virt_caps' else ' '}{value}")
     return ExitStatus.OK
+
+
+def show_network_list(options: Options, _: Voice) -> int:
+    """`network-list`."""
+    found = [card for name in options.domain for card in cards(str(find_domain(name).number)).found]
+    if options.json:
+        print(json.dumps(found, indent=2))
+    else:
+        _print(card_lines(found))
+    return ExitStatus.OK
+
+
+def card_lines(found: Iterable[Summary]) -> Iterable[str]:
+    """What `network-list` prints; of a card, its event channels and rings are Xenia's own affair: -1, as in xl."""
+    head = f"{'Idx':<3} {'BE':<2} {'Mac Addr.':<17} {'handle':<6} {'state':<5} {'evt-ch':<6}"
+    yield f"{head} {'tx-':>5}/{'rx-ring-ref':<5} {'BE-path':<30}"
+    for card in found:
+        number, path = card["number"], f"/local/domain/0/backend/vif/{card['domid']}/{card['number']}"
+        state = {"connected": 4, "closed": 6}.get(card["state"], 2)
+        yield f"{number:<3} {0:<2} {card['mac']:<17} {number:<6} {state:<5} {-1:<6} {-1:>5}/{-1:<11} {path:<30}"
 
 
 def list_lines(rows: Iterable[Summary], *, verbose: bool = False) -> Iterable[str]:

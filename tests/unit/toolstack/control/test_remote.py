@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from xenia.errors import ConfigError
 from xenia.toolstack.config.machine import MachineConfig
-from xenia.toolstack.control.remote import handlers
+from xenia.toolstack.control.control import ControlServer
+from xenia.toolstack.control.remote import change_card, handlers
 from xenia.toolstack.guest.guest import Guest
 
 
@@ -33,3 +35,17 @@ from xenia.toolstack.guest.guest import Guest
 def test_a_request_that_cannot_be_is_refused_in_one_line(verb: str, request_: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):
         handlers(Guest(MachineConfig()))[verb](request_)
+
+
+def test_a_card_is_changed_where_its_guest_runs_whatever_its_own_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    card = {"name": "vif0", "number": 0, "mac": "00:16:3e:00:00:01"}
+    guest = {"name": "web", "domid": 1, "cards": [card]}
+    server = ControlServer("web", {"statistics": lambda _: guest, "network-set": lambda request: request["name"]})
+    server.start()
+    try:
+        assert change_card("web", ["carrier=down"]) == change_card("vif1.0", ["carrier=up"]) == "vif0"
+    finally:
+        server.close()
