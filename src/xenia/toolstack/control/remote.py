@@ -79,8 +79,8 @@ class Cards(NamedTuple):
 
 
 def cards(guest: str | None = None) -> Cards:
-    """Of each guest that runs, or those of one name or process number: the card's statistics, with `guest`, `pid`, `who`
-    (the guest, as it is asked) and `domid`.  ConfigError when `guest` does not run."""
+    """Of each guest that runs, or those of one name or process number: the card's statistics, with `guest`, `pid`,
+    `who` (the guest, as it is asked) and `domid`.  ConfigError when `guest` does not run."""
     answers, silent = call_all(Statistics(), guest)
     whose = (
         {"guest": one["name"], "pid": one["pid"], "who": str(one["number"]), "domid": one["domid"]} for one in answers
