@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 
@@ -81,4 +82,15 @@ def test_a_guest_is_given_vcpus_and_has_some_taken_away_while_it_runs() -> None:
     domain.set_vcpus(2)
     report = guest.finish()
     assert re.findall("now ([0-9])", report.console) == ["1", "3", "2"]
+    assert_clean(report)
+
+
+def test_time_jumps_when_all_vcpus_are_idle() -> None:
+    script = "for i in 1 2 3; do sleep 600 & done; wait; echo cpus $(nproc)"
+    started = time.monotonic()
+    report = Stock(script, flavour="cloud-amd64", vcpus=3, clock="warped").start().finish()
+    assert "cpus 3" in report.console
+    assert report.virtual_seconds > 600
+    assert time.monotonic() - started < 100
+    assert report.shutdown is not None and report.shutdown.reason is Reason.POWEROFF
     assert_clean(report)

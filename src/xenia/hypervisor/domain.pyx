@@ -51,6 +51,7 @@ cdef enum:
     E820_RAM = 1
     DOM0 = 0            # the remote end of the console's and the store's channel, as a guest sees it
 
+
 def create_domain(MachineHandle machine, kernel: ElfKernel, *, memory: int, ramdisk: bytes = b"",
                   command_line: str = "", warped: bool = False, vcpus: int = 1, max_vcpus: int | None = None,
                   max_memory: int = 0) -> DomainHandle:

@@ -249,7 +249,7 @@ cdef void idle(Pcpu *pcpu, uint64_t slice_ns) noexcept nogil:
     # Wait for a deadline or a wake-up; with warped time, jump to the deadline unless a wake-up is there already.
     cdef uint64_t deadline, wait, drained
     cdef Seat *due = first_due(pcpu, &deadline, &wait)
-    cdef bint warped = due != NULL and due.vcpu.domain.clock.warped and may_warp(due.vcpu)
+    cdef Vcpu *warped = one_to_warp(pcpu)
     cdef Sleeper sleeper
     cdef Seat *seat = pcpu.seats
     cdef int64_t left
@@ -257,13 +257,11 @@ cdef void idle(Pcpu *pcpu, uint64_t slice_ns) noexcept nogil:
     pcpu.nr_idle += 1
     if slice_ns and (due == NULL or wait > slice_ns):
         wait = slice_ns
-    if warped:
-        wait = 0
     sleeper_init(&sleeper, pcpu.wake_fd)
-    while seat != NULL and not warped:
+    while seat != NULL and warped == NULL:
         errands_begin(&seat.vcpu.domain.links.errands, &sleeper)
         seat = seat.next
-    left = <int64_t>wait if due != NULL or slice_ns else -1
+    left = 0 if warped != NULL else <int64_t>wait if due != NULL or slice_ns else -1
     if sleeper.nr_begun:
         woken = wait_for(&pcpu.waiting, sleeper.polls, sleeper.nr_polls, left) > 0
     else:
@@ -272,16 +270,24 @@ cdef void idle(Pcpu *pcpu, uint64_t slice_ns) noexcept nogil:
     if woken:
         # After the errands, of which what comes for the vcpus wakes this thread too.
         read(pcpu.wake_fd, &drained, 8)
-    elif warped:
-        warp(due.vcpu)
+    elif warped != NULL:
+        warp(warped)
 
 
-cdef bint may_warp(Vcpu *vcpu) noexcept nogil:
-    cdef bint idle
-    turn_hold(vcpu)
-    idle = domain_idle(vcpu.domain)
-    turn_drop(vcpu)
-    return idle
+cdef Vcpu *one_to_warp(Pcpu *pcpu) noexcept nogil:
+    # A vcpu of a domain whose time jumps: nobody there has anything to do before a timer that is still to come.
+    cdef Seat *seat = pcpu.seats
+    cdef Vcpu *found = NULL
+    cdef Domain *domain
+    while seat != NULL and found == NULL:
+        domain = seat.vcpu.domain
+        if domain.clock.warped and not domain.links.paused:
+            turn_hold(seat.vcpu)
+            if domain_idle(domain) and domain_timers_next(domain) > system_time(domain):
+                found = seat.vcpu
+            turn_drop(seat.vcpu)
+        seat = seat.next
+    return found
 
 
 cdef void warp(Vcpu *vcpu) noexcept nogil:
