@@ -66,6 +66,22 @@ def domain(machine: IsolatedMachine, output: Output) -> Domain:
     return machine.create_domain(image, memory=SIZE, console=output, name="inside")
 
 
+def test_its_life_is_looked_at_and_changed_from_here(domain: Domain, output: Output) -> None:
+    assert domain.summary["paused"]  # for it has not begun
+    domain.start()
+    output.expect(b"> ")
+    domain.pause()
+    domain.rename("other")
+    found = domain.summary
+    assert (found["name"], found["paused"], found["running"], found["vcpus"]) == ("other", True, False, 1)
+    domain.console.send(b"uptime\r")
+    domain.unpause()
+    output.expect(b"uptime")
+    assert not domain.summary["paused"]
+    with pytest.raises(ConfigError, match="it has no vcpu 7"):
+        domain.send_nmi(7)
+
+
 def test_a_guest_runs_in_the_other_process_and_is_talked_to(domain: Domain, output: Output) -> None:
     domain.start()
     output.expect(b"> ")

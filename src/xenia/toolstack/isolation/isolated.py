@@ -290,6 +290,29 @@ class IsolatedDomain(Domain):
     def freeze(self, timeout: float = 60.0) -> Frozen:
         raise ConfigError("a guest of a machine in a process of its own cannot be frozen yet")
 
+    def pause(self) -> None:
+        self._live("pause")
+
+    def unpause(self) -> None:
+        self._live("unpause")
+
+    def ask(self, key: str, value: str) -> None:
+        self._live("ask", key, value)
+
+    def send_nmi(self, vcpu: int = 0) -> None:
+        self._live("send_nmi", vcpu)
+
+    def rename(self, name: str) -> None:
+        self._live("rename", name)
+        self.name = name
+
+    def _live(self, what: str, *arguments: object) -> None:
+        self._remote.call("life", domid=self._domid, what=what, arguments=list(arguments))
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        return dict(self._remote.call("summary", domid=self._domid))
+
     def wait(self, timeout: float | None = None) -> Shutdown | None:
         found = self._remote.call("wait", domid=self._domid, timeout=timeout)
         if found is None:

@@ -27,6 +27,7 @@ from xenia.toolstack.machine.domain import Domain
 from xenia.toolstack.machine.machine import Machine
 
 VIOLATION_STATUS = 118
+LIFE = ("pause", "unpause", "ask", "send_nmi", "rename")  # what is done to a domain that runs, by its methods
 
 
 class Process:
@@ -109,6 +110,14 @@ class Process:
 
     def _do_send(self, _: list[int], domid: int, data: str) -> None:
         self._domains[domid].console.send(data.encode("latin-1"))
+
+    def _do_life(self, _: list[int], domid: int, what: str, arguments: list[Any]) -> None:
+        if what not in LIFE:
+            raise ConfigError(f"nothing of a domain's life is called {what}")
+        getattr(self._domains[domid], what)(*arguments)
+
+    def _do_summary(self, _: list[int], domid: int) -> object:
+        return self._domains[domid].summary
 
     def _do_statistics(self, _: list[int], domid: int) -> object:
         return self._domains[domid].statistics
