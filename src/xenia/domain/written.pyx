@@ -4,7 +4,8 @@ A processor that translates code keeps the translation until it sees the code ch
 guest writes.  So whoever else writes to a frame that code was translated from (a disk's backend, a domain that maps a
 grant, a grant copy) leaves the frame's number and kicks the vcpu, and only then tells the guest: the guest's processor
 obeys a kick before it runs another piece of code, and drops the translations before it goes on.  It makes no difference
-to what the guest sees if code changes while it runs.
+to what the guest sees if code changes while it runs.  Where a domain has several processors, each has a mailbox for
+that (cpu/processor).
 """
 
 from libc.stdint cimport uint32_t, uint64_t
@@ -22,6 +23,9 @@ cdef void frame_written(Domain *domain, uint64_t mfn) noexcept nogil:
     cdef uint32_t id
     mm_dirty(&domain.memory, mfn)
     if domain.life.is_dying or not is_code(domain, mfn):
+        return
+    if domain.memory.nr_processors > 1:
+        mm_forget_code(&domain.memory, mfn << 12, PAGE_SIZE)
         return
     if domain.written.nr < WRITTEN_ROOM:
         domain.written.frames[domain.written.nr] = mfn

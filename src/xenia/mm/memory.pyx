@@ -13,6 +13,9 @@ afterwards, and when it ends all have flushed since.  So a stamp that is two epo
 only when somebody asks the time; who asks seldom flushes once too often, and never once too little.  Numbers that come
 round after 2^32 flushes do the same.
 
+A processor that nobody runs, a vcpu's that sleeps or was never brought up, would let no epoch end.  It is asked to flush
+before it runs again, which is as good.
+
 A processor counts a flush in the middle of it, on its own thread, outside of the guest.  Reading a count that is new
 means therefore that the guest does not run there until the flush is complete; and a full barrier between the change of
 an entry and the reading of a count that is old means that a flush to come will read the changed entry.
@@ -42,11 +45,16 @@ cdef void memory_add_processor(DomainMemory *memory, Processor *processor) noexc
 
 
 cdef uint32_t epoch_of_many(DomainMemory *memory) noexcept nogil:
+    cdef uint64_t idle = 0
     cdef uint32_t i
     full_barrier()
     for i in range(memory.nr_processors):
         if clock_load(&memory.processors[i].flush_clock) == memory.seen[i]:
-            return memory.epoch
+            if not memory.processors[i].shared or memory.processors[i].thread != NULL:
+                return memory.epoch
+            idle |= <uint64_t>1 << i
+    if idle:
+        mm_flush_all(memory, idle)
     for i in range(memory.nr_processors):
         memory.seen[i] = clock_load(&memory.processors[i].flush_clock)
     memory.epoch += 1

@@ -119,6 +119,9 @@ cdef int on_exit(void *opaque, Exit *exit) noexcept nogil:
     return RESUME
 
 
+cdef class Siblings
+
+
 cdef class Program:
     """Machine code, loaded at CODE of a fresh machine, on an engine of its own.
 
@@ -132,6 +135,7 @@ cdef class Program:
     cdef MachineMemory memory
     cdef Engine engine
     cdef readonly str engine_name
+    cdef Siblings together
 
     def __init__(self, code: bytes, user: bool = False, Program beside = None, bint upper = False,
                  engine: str | None = None, place: int = 1) -> None:
@@ -307,6 +311,7 @@ cdef class Siblings:
             self.count += 1
         for program in programs:
             program.state.retries = retries
+            program.together = self     # which it points into
             processor_share(program.engine.processor, self.processors, &self.count)
 
     def flush(self, page: int) -> None:
