@@ -273,7 +273,7 @@ RETURN = {number: bytes([0xB8, number, 0, 0, 0, 0xC3]) for number in (1, 2)}  # 
 
 def test_code_that_another_processor_writes_is_new_after_a_serialising_instruction() -> None:
     # The writer makes the function return the number of the round, and then says so; the reader calls it then.
-    rounds = 2000
+    rounds = 200
     writer = f"""
         mov $1, %ebp
     9:  mov %ebp, {AT + 1}
@@ -296,7 +296,7 @@ def test_code_that_another_processor_writes_is_new_after_a_serialising_instructi
 
 def test_code_that_two_write_by_turns_is_that_of_the_last() -> None:
     # Both write the number of the round into the function and call it, one after the other.
-    rounds = 1000
+    rounds = 100
 
     def source(number: int) -> str:
         return f"""
