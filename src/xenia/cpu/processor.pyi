@@ -16,6 +16,9 @@ a lock, and needs nobody for that.  So whoever waits, waits for a few microsecon
 deadlock: who waits for anything is outside, also who waits here.  (That is a rule for all that run on a vcpu's thread:
 a lock, another domain's too, is taken outside.)
 
+An engine may lose such a word: one that takes an earlier one back just then does not order that before its next look.
+So it is said again to a processor that does not obey.
+
 That a processor has left means that its stores are done: going out is a locked operation after them.
 
 Code.  A request to forget code is not waited for.  A processor that runs code which another one writes may run the old

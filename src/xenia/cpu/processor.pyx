@@ -16,6 +16,9 @@ a lock, and needs nobody for that.  So whoever waits, waits for a few microsecon
 deadlock: who waits for anything is outside, also who waits here.  (That is a rule for all that run on a vcpu's thread:
 a lock, another domain's too, is taken outside.)
 
+An engine may lose such a word: one that takes an earlier one back just then does not order that before its next look.
+So it is said again to a processor that does not obey.
+
 That a processor has left means that its stores are done: going out is a locked operation after them.
 
 Code.  A request to forget code is not waited for.  A processor that runs code which another one writes may run the old
@@ -31,11 +34,12 @@ from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from xenia.machine.atomic cimport count_add
-from xenia.machine.lock cimport Lock, condition_signal_and_unlock, condition_wait, lock, unlock
+from xenia.machine.lock cimport Lock, condition_signal_and_unlock, condition_wait_for, lock, unlock
 
 cdef enum:
     MOST = 64               # bits of `which`
     PATIENCE = 200          # looks at a processor that is inside, before one sleeps until it tells
+    LOOK_AGAIN_NS = 200000
 
 cdef extern from *:
     """
@@ -184,14 +188,18 @@ cdef inline bint is_done(Processor *processor, uint32_t ticket) noexcept nogil:
 
 cdef void await_done(Processor *processor, uint32_t ticket) noexcept nogil:
     cdef Mailbox *mailbox = &processor.mailbox
-    for _ in range(PATIENCE):
+    cdef int i
+    for i in range(PATIENCE):
         if is_done(processor, ticket):
             return
         relax()
+        if i % 50 == 49:
+            processor.ops.look(processor)
     count_add(&mailbox.awaited, 1)
     lock(&mailbox.lock)
     while not is_done(processor, ticket):
-        condition_wait(&mailbox.progress, &mailbox.lock)
+        condition_wait_for(&mailbox.progress, &mailbox.lock, LOOK_AGAIN_NS)
+        processor.ops.look(processor)
     unlock(&mailbox.lock)
     count_add(&mailbox.awaited, -1)
 

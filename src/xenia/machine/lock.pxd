@@ -22,7 +22,7 @@
 #                           alarms    whom the timers' thread may ring
 #
 # The debug mode checks it: a lock that is made while locks are watched knows its rank, and each thread what it holds.
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 
 cdef enum:
     RANK_STORE = 1
@@ -110,4 +110,5 @@ cdef bint locks_disordered() noexcept nogil     # a lock was taken out of order
 
 # Let go of the lock until the condition is signalled, or for no reason.  Both are called with the lock held.
 cdef void condition_wait(Condition *condition, Lock *it) noexcept nogil
+cdef void condition_wait_for(Condition *condition, Lock *it, uint64_t ns) noexcept nogil        # no longer; 0 as above
 cdef void condition_signal_and_unlock(Condition *condition, bint all, Lock *it) noexcept nogil

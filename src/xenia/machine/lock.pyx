@@ -272,10 +272,14 @@ cdef bint locks_disordered() noexcept nogil:
 
 
 cdef void condition_wait(Condition *condition, Lock *it) noexcept nogil:
+    condition_wait_for(condition, it, 0)
+
+
+cdef void condition_wait_for(Condition *condition, Lock *it, uint64_t ns) noexcept nogil:
     cdef uint32_t seen = condition.signals
     condition.waiting += 1
     unlock(it)
-    futex_wait(&condition.signals, seen, 0)
+    futex_wait(&condition.signals, seen, ns)
     lock(it)
     condition.waiting -= 1
 
