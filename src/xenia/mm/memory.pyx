@@ -13,8 +13,8 @@ afterwards, and when it ends all have flushed since.  So a stamp that is two epo
 only when somebody asks the time; who asks seldom flushes once too often, and never once too little.  Numbers that come
 round after 2^32 flushes do the same.
 
-A processor that nobody runs, a vcpu's that sleeps or was never brought up, would let no epoch end.  It is asked to flush
-before it runs again, which is as good.
+A processor that nobody runs, a vcpu's that sleeps or was never brought up, would let no epoch end.  It is asked to
+flush before it runs again, which is as good.
 
 A processor counts a flush in the middle of it, on its own thread, outside of the guest.  Reading a count that is new
 means therefore that the guest does not run there until the flush is complete; and a full barrier between the change of
