@@ -133,6 +133,11 @@ def qemu_command(files: Files, initrd: Path, netdev: str, mac: str = "52:54:00:1
     ]
 
 
+def uml_command(initrd: Path, device: str) -> list[str]:
+    memory = f"mem={MEMORY}M"
+    return [peers.user_mode_linux(), memory, f"initrd={initrd}", "con=null", "con0=fd:0,fd:1", "quiet", device]
+
+
 def host(files: Files) -> Card:
     """The same program on the host, over its loopback."""
     return Card([str(files.program), "measure", "127.0.0.1", str(files.port)])
@@ -148,6 +153,12 @@ def qemu_user(files: Files) -> Card:
     """The same library in QEMU."""
     initrd = files.initrd("qemu", "eth0", VIRTIO, measure(GATEWAY, files.port))
     return Card(qemu_command(files, initrd, "user"))
+
+
+def uml_user(files: Files) -> Card:
+    """User-Mode Linux with slirp, which it starts itself and speaks SLIP with; the host's loopback is its gateway."""
+    initrd = files.initrd("uml-user", "eth0", (), measure(GATEWAY, files.port), "10.0.2.15")
+    return Card(uml_command(initrd, f"eth0=slirp,,{peers.slirp()}"))
 
 
 def wait_for(path: Path) -> None:
@@ -224,16 +235,17 @@ def uml_tap(files: Files) -> Card:
     """User-Mode Linux's own vector device, in Debian's build of its kernel."""
     name = tap("xbench2", "10.77.3.1")
     initrd = files.initrd("uml", "vec0", (), measure("10.77.3.1", files.port), "10.77.3.2")
-    return Card([
-        *(peers.user_mode_linux(), f"mem={MEMORY}M", f"initrd={initrd}", "con=null", "con0=fd:0,fd:1", "quiet"),
-        f"vec0:transport=tap,ifname={name},depth=128,gro=1",
-    ])  # fmt: skip
+    return Card(uml_command(initrd, f"vec0:transport=tap,ifname={name},depth=128,gro=1"))
 
 
-def serving(command: list[str]) -> Card:
-    """A second guest, which answers."""
-    server = Card(command)
-    server.wait_serving()
+def serving(command: list[str], helpers: Iterable[subprocess.Popen[bytes]] = ()) -> Card:
+    """A second guest, which answers.  When it does not, its helpers are ended too."""
+    server = Card(command, helpers)
+    try:
+        server.wait_serving()
+    except BaseException:
+        server.close()
+        raise
     return server
 
 
@@ -244,7 +256,7 @@ def xenia_bridge(files: Files) -> Card:
     assert process.stdout is not None
     process.stdout.readline()
     net = ("--net", f"bridge={name}")
-    server = serving(xenia_command(files, files.initrd("xenia-server", "eth0", XEN, SERVE), *net))
+    server = serving(xenia_command(files, files.initrd("xenia-server", "eth0", XEN, SERVE), *net), [process])
     initrd = files.initrd("xenia-bridge", "eth0", XEN, measure(server.address, PORT))
     return Card(xenia_command(files, initrd, *net), [server.process, process])
 
@@ -271,7 +283,12 @@ def qemu_stream(files: Files) -> Card:
 LINKS: dict[str, tuple[str, dict[str, tuple[str, Start]]]] = {
     "user": (
         "guest to host, user-mode network",
-        {"xenia-user": ("Xenia", xenia_user), "qemu-user": ("QEMU virtio-net", qemu_user), "host": ("loopback", host)},
+        {
+            "xenia-user": ("Xenia", xenia_user),
+            "qemu-user": ("QEMU virtio-net", qemu_user),
+            "uml-user": ("UML slirp", uml_user),
+            "host": ("loopback", host),
+        },
     ),
     "tap": (
         "guest to host, TAP",

@@ -44,7 +44,7 @@ class Sample(NamedTuple):
     work: float
 
 
-Samples = dict[str, dict[str, list[Sample]]]  # by card, then by test
+Samples = dict[str, dict[str, list[Sample | None]]]  # by card, then by test, one a turn; None: it gave no answer
 
 
 def arguments() -> argparse.Namespace:
@@ -81,62 +81,112 @@ def common(directory: Path) -> Iterator[Files]:
         server.wait()
 
 
-def measure(running: dict[str, Card], tests: list[str], rounds: int, milliseconds: int) -> Samples:
-    """Every test of every card, in turns.  A first round is not counted: emulators translate what they run later."""
-    from bench.contenders import Failed
+class Contenders:
+    """Those of a link.  One that gives no answer is told of and started again; one that does not start is out."""
 
-    samples: Samples = {name: {test: [] for test in tests} for name in running}
+    def __init__(self, files: Files, starts: dict[str, tuple[str, Start]]) -> None:
+        self._files, self._starts = files, starts
+        self._running: dict[str, Card] = {}
+        self.names: list[str] = []
+
+    def start(self) -> None:
+        """Start all that can be had here."""
+        from bench.peers import Missing
+
+        for name in self._starts:
+            try:
+                self._start(name)
+                self.names.append(name)
+            except Missing as reason:
+                print(f"without {name}: {reason}", file=sys.stderr)
+
+    def _start(self, name: str) -> None:
+        from bench.contenders import Failed
+
+        try:
+            self._running[name] = self._starts[name][1](self._files)
+            self._running[name].wait_ready()
+        except Failed as reason:
+            print(f"{name} does not start: {reason}", file=sys.stderr)
+            self._end(name)
+
+    def _end(self, name: str) -> None:
+        card = self._running.pop(name, None)
+        if card is not None:
+            card.close()
+
+    def close(self) -> None:
+        """End them all."""
+        for name in list(self._running):
+            self._end(name)
+
+    def measure(self, name: str, test: str, milliseconds: int) -> Sample | None:
+        """One test of one of them; None when it does not answer."""
+        from bench.contenders import Failed
+
+        card = self._running.get(name)
+        if card is None:
+            return None
+        try:
+            before = card.processor_time()
+            measured = card.measure(test, milliseconds)
+            spent = card.processor_time() - before
+        except (Failed, OSError) as reason:
+            print(f"{name}: {test}: {reason}", file=sys.stderr)
+            self._end(name)
+            self._start(name)
+            return None
+        return Sample(measured.rate, 1e6 * spent / max(measured.rate * measured.seconds, 1e-9))
+
+
+def measure(contenders: Contenders, tests: list[str], rounds: int, milliseconds: int) -> Samples:
+    """Every test of every card, in turns.  A first round is not counted: emulators translate what they run later."""
+    samples: Samples = {name: {test: [] for test in tests} for name in contenders.names}
     for number in range(rounds + 1):
         for test in tests:
-            for name, card in running.items():
-                try:
-                    before = card.processor_time()
-                    measured = card.measure(test, milliseconds)
-                    spent = card.processor_time() - before
-                except Failed as reason:
-                    raise SystemExit(f"{name}: {test}: {reason}") from None
+            for name in contenders.names:
+                sample = contenders.measure(name, test, milliseconds)
                 if number:
-                    work = 1e6 * spent / max(measured.rate * measured.seconds, 1e-9)
-                    samples[name][test].append(Sample(measured.rate, work))
+                    samples[name][test].append(sample)
     return samples
 
 
 def measure_link(files: Files, starts: dict[str, tuple[str, Start]], tests: list[str], rounds: int, ms: int) -> Samples:
     """All that can be had of a link."""
     from bench.cards import remove_taps
-    from bench.contenders import Failed
-    from bench.peers import Missing
 
-    running: dict[str, Card] = {}
+    contenders = Contenders(files, starts)
     try:
-        for name, (_, start) in starts.items():
-            try:
-                running[name] = start(files)
-                running[name].wait_ready()
-            except Missing as reason:
-                print(f"without {name}: {reason}", file=sys.stderr)
-            except Failed as reason:
-                raise SystemExit(f"{name}: {reason}") from None
-        return measure(running, tests, rounds, ms)
+        contenders.start()
+        return measure(contenders, tests, rounds, ms)
     finally:
-        for card in running.values():
-            card.close()
+        contenders.close()
         remove_taps()
 
 
+def cell(values: list[float], form: str) -> str:
+    """The median of what there is, or a dash."""
+    return f"{format(median(values), form) if values else '-':>17}"
+
+
 def show(title: str, samples: Samples, titles: dict[str, str]) -> None:
-    """A table; the first column is Xenia's."""
+    """A table; the first column is Xenia's.  A dash is for who never answered."""
     first = next(iter(samples.values()))
     print(f"\n{title:38}" + "".join(f"{titles[name]:>17}" for name in samples))
     for test in first:
-        print(f"{TESTS[test]:38}" + "".join(f"{median(one.rate for one in of[test]):17.0f}" for of in samples.values()))
-        cells = [
-            median(mine.rate / max(other.rate, 1e-9) for mine, other in zip(first[test], of[test], strict=True))
+        rates = [[one.rate for one in of[test] if one] for of in samples.values()]
+        ratios = [
+            [
+                mine.rate / max(other.rate, 1e-9)
+                for mine, other in zip(first[test], of[test], strict=True)
+                if mine and other
+            ]
             for of in samples.values()
         ]
-        print(f"{'Xenia is':>38}" + "".join(f"{cell:15.2f} x" for cell in cells))
-        works = [median(one.work for one in of[test]) for of in samples.values()]
-        print(f"{'processor time, us':>38}" + "".join(f"{work:17.0f}" for work in works), flush=True)
+        works = [[one.work for one in of[test] if one] for of in samples.values()]
+        print(f"{TESTS[test]:38}" + "".join(cell(each, ".0f") for each in rates))
+        print(f"{'Xenia is, x':>38}" + "".join(cell(each, ".2f") for each in ratios))
+        print(f"{'processor time, us':>38}" + "".join(cell(each, ".0f") for each in works), flush=True)
 
 
 def main() -> int:

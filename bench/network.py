@@ -15,7 +15,7 @@ def main(name: str) -> int:
         print("there", flush=True)
         signal.sigwait({signal.SIGTERM, signal.SIGINT})
     finally:
-        subprocess.run([*XENIA, "delete", name], check=False)
+        subprocess.run([*XENIA, "delete", "--force", name], check=False)
     return 0
 
 

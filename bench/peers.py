@@ -49,6 +49,33 @@ def user_mode_linux() -> str:
     return find("linux.uml", "user-mode-linux")
 
 
+def slirp() -> Path:
+    """The user-mode network of the same age, without a modem's slowness: the host's, or the package's by the cache."""
+    installed = shutil.which("slirp-fullbolt")
+    if installed:
+        return Path(installed)
+    from xenia.toolstack.provision.cache import Cache
+    from xenia.toolstack.provision.deb import read_deb
+    from xenia.toolstack.provision.packages import PackageClient
+
+    cache = Cache()
+    target = cache.path("peers", "slirp-fullbolt")
+    if target.exists():
+        return target
+    client = PackageClient(cache)
+    try:
+        with tempfile.TemporaryDirectory() as directory:
+            for member, contents in read_deb(client.download(client.find(["slirp"]), Path(directory))):
+                if member.name.endswith("bin/slirp-fullbolt") and contents is not None:
+                    with cache.new_file(target) as new:
+                        new.write_bytes(contents.read())
+                    target.chmod(0o755)
+                    return target
+    except ConfigError as error:
+        raise Missing(f"slirp is not here: {error}") from None
+    raise Missing("no slirp-fullbolt in the package slirp")
+
+
 def xen() -> Path:
     """Real Xen as an ELF file: $XENIA_PEER_XEN, /boot, or the distribution's package by way of the cache."""
     named = os.environ.get("XENIA_PEER_XEN")

@@ -289,11 +289,16 @@ def parsed(path: Path) -> Any:
     return PARSED[path]
 
 
+# A function, a class, or a class of C's with a method or a field for Python.
+SEEN = re.compile(
+    r"^(?:def|class) \w|^cdef class .*\n(?:(?:[ \t].*)?\n)*?    (?:def (?!__(?:cinit|dealloc)__)|cdef readonly)",
+    re.MULTILINE,
+)
+
+
 def is_seen(source: Path) -> bool:
     """Whether Python uses anything of it: a stub is written where there is something to write."""
-    return source.with_suffix(".pyi").exists() or bool(
-        re.search(r"^(def|class) [a-z]", source.read_text(), re.MULTILINE)
-    )
+    return source.with_suffix(".pyi").exists() or bool(SEEN.search(source.read_text()))
 
 
 def outdated() -> Iterator[tuple[Path, str]]:

@@ -110,12 +110,15 @@ def _add_cards(add: Any) -> Sequence[argparse.ArgumentParser]:
     capture.add_argument("--count", metavar="N", help="end after so many frames")
     change = add(
         "set", "change a card's filters, or pull its cable out",
-        "Have the filters that a card was plugged in with do something else from now on: all words of one are said "
-        "anew. carrier=down pulls the card's cable out, carrier=up puts it in. Prints the card's name.",
+        "Have a card's filters do something else from now on, or put some in: all words of one are said anew, and "
+        "WORD=off takes one away. carrier=down pulls the card's cable out, carrier=up puts it in. Prints its name.",
     )  # fmt: skip
     change.add_argument("what", metavar="CARD", help="a card (vif1.0, its MAC), a guest with one card, or GUEST/CARD")
     change.add_argument(
-        "words", metavar="WORD=VALUE", nargs="+", help="such as delay=50ms, loss=1%%, firewall=RULES or carrier=down"
+        "words",
+        metavar="WORD=VALUE",
+        nargs="+",
+        help="such as delay=50ms, loss=1%%, delay=off, firewall=RULES or carrier=down",
     )
     return attach, detach, capture, change
 

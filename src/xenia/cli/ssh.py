@@ -31,8 +31,8 @@ def add_ssh(commands: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("-l", "--user", metavar="USER", default="root", help="who to be there (default: root)")
     parser.add_argument("-i", "--identity", metavar="FILE", default=None, help="the private key to show")
     parser.add_argument(
-        "--wait", metavar="SECONDS", type=checked(seconds), default=60.0,
-        help="how long the guest may take until it answers (default: 60)",
+        "--wait", metavar="SECONDS", type=checked(seconds), default=None,
+        help="how long the guest may take until it answers (default: 60; less where it says that nobody listens)",
     )  # fmt: skip
 
 

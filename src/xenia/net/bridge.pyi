@@ -6,7 +6,8 @@ lock, delivers, and leaves them.  So a frame from guest to guest is copied once,
 thread; no port waits for another; and a port may be closed at any moment.  Who is at a port takes a frame or drops it.
 
 A port has one VLAN for untagged frames and a set of those whose frames are tagged (IEEE 802.1Q); by default no number
-and all, which passes everything on as it is.  Frames are changed only where the tag must come or go.
+and none, so that a tag that somebody puts on his frames leads nowhere.  Frames are changed only where the tag must
+come or go.
 
 What a sender can do to others is bounded: its port has only so many addresses (addresses.pyx), and it has only so many
 frames a second copied to everybody.
@@ -73,7 +74,7 @@ class Bridge(Switch):
         *,
         macs: Iterable[str] = ...,
         vlan: int = 0,
-        trunk: Iterable[int] | None = None,
+        trunk: Iterable[int] | str = ...,
         isolated: bool = False,
         mirror: bool = False,
         most_addresses: int = ...,
@@ -83,7 +84,7 @@ class Bridge(Switch):
 
         macs            are there for good: nobody else can have them
         vlan            of untagged frames; 0: that of no number
-        trunk           the VLANs whose frames are tagged here; None: all, or none where `vlan` is given
+        trunk           the VLANs whose frames are tagged here, or "all"
         isolated        exchanges frames only with ports that are not
         mirror          is given everything that is sent into any port, and sends nothing
         most_addresses  that are learnt of it

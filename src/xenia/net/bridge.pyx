@@ -6,7 +6,8 @@ lock, delivers, and leaves them.  So a frame from guest to guest is copied once,
 thread; no port waits for another; and a port may be closed at any moment.  Who is at a port takes a frame or drops it.
 
 A port has one VLAN for untagged frames and a set of those whose frames are tagged (IEEE 802.1Q); by default no number
-and all, which passes everything on as it is.  Frames are changed only where the tag must come or go.
+and none, so that a tag that somebody puts on his frames leads nowhere.  Frames are changed only where the tag must
+come or go.
 
 What a sender can do to others is bounded: its port has only so many addresses (addresses.pyx), and it has only so many
 frames a second copied to everybody.
@@ -101,14 +102,14 @@ cdef class Bridge(Switch):
         """Its ports, the oldest first."""
         return list(self.members_by_name.values())
 
-    def port(self, name: str, *, macs: Iterable[str] = (), vlan: int = 0, trunk: Iterable[int] | None = None,
+    def port(self, name: str, *, macs: Iterable[str] = (), vlan: int = 0, trunk: Iterable[int] | str = (),
              isolated: bool = False, mirror: bool = False, most_addresses: int = MOST_ADDRESSES,
              floods: int = FLOODS) -> BridgePort:
         """Another port.  ConfigError: the name is taken, or what is asked for cannot be.
 
         macs            are there for good: nobody else can have them
         vlan            of untagged frames; 0: that of no number
-        trunk           the VLANs whose frames are tagged here; None: all, or none where `vlan` is given
+        trunk           the VLANs whose frames are tagged here, or "all"
         isolated        exchanges frames only with ports that are not
         mirror          is given everything that is sent into any port, and sends nothing
         most_addresses  that are learnt of it
@@ -117,7 +118,9 @@ cdef class Bridge(Switch):
         cdef BridgePort port = BridgePort.__new__(BridgePort)
         cdef Member *member = &port.member
         cdef list fixed = [mac_number(mac) for mac in macs]
-        allowed = trunk if trunk is not None else range(1, NR_VLANS - 1) if vlan == 0 else ()
+        if isinstance(trunk, str) and trunk != "all":
+            raise ConfigError(f"'{trunk}' is no trunk: say all, or numbers of VLANs")
+        allowed = range(1, NR_VLANS - 1) if trunk == "all" else trunk
         port.name, port.bridge = name, self
         member.inside, member.receiver = &port.inside, &port.receiver
         member.owner.newest = member.owner.oldest = NOWHERE

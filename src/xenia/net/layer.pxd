@@ -15,6 +15,7 @@ cdef enum:
 
 cdef class Layer(Port):
     cdef readonly Port lower
+    cdef volatile bint off          # it does nothing for now, and frames pass
     cdef Lock lock                  # for subclasses: what they know and hold back
     cdef uint64_t dropped[2][MOST_REASONS]
 
@@ -24,5 +25,7 @@ cdef class Layer(Port):
     # Whether frames that go INWARD concern it; where not, they go past it.  Asked in `attach`.
     cdef bint looks_inward(self) noexcept nogil
     cdef void came(self, Frame *frames, int count) noexcept nogil       # from below
+    # What `deliver` does, where the call comes from below: the port below counts it, and `detach` waits for that one.
+    cdef void hand_on(self, Frame *frames, int count) noexcept nogil
     cdef void lower_ready(self) noexcept nogil                          # the port below takes again
     cdef void drop(self, int direction, int reason) noexcept nogil      # count one

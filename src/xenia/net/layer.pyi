@@ -29,6 +29,10 @@ class Layer(Port):
     def reasons(self) -> tuple[str, ...]:
         """Why it may drop a frame."""
         ...
+    @property
+    def asleep(self) -> bool:
+        """Whether it does nothing for now: frames pass as if it were not there."""
+        ...
     def counts(self) -> dict[str, Any]:
         """What it has done, as plain data: how many frames it dropped of each direction, by reason.
 

@@ -47,6 +47,11 @@ cdef class Layer(Port):
         """Why it may drop a frame."""
         return ()
 
+    @property
+    def asleep(self) -> bool:
+        """Whether it does nothing for now: frames pass as if it were not there."""
+        return self.off
+
     def counts(self) -> dict[str, Any]:
         """What it has done, as plain data: how many frames it dropped of each direction, by reason.
 
@@ -67,6 +72,8 @@ cdef class Layer(Port):
 
     cdef int send(self, Frame *frames, int count) noexcept nogil:
         cdef int index, reason, first = 0, taken
+        if self.off:
+            return self.lower.send(frames, count)
         for index in range(count):
             reason = self.judge(&frames[index], OUTWARD)
             if reason == PASS:
@@ -81,6 +88,9 @@ cdef class Layer(Port):
 
     cdef void came(self, Frame *frames, int count) noexcept nogil:
         cdef int index, reason, first = 0
+        if self.off:
+            self.hand_on(frames, count)
+            return
         for index in range(count):
             reason = self.judge(&frames[index], INWARD)
             if reason == PASS:
@@ -91,6 +101,9 @@ cdef class Layer(Port):
             first = index + 1
         if first < count:
             self.deliver(frames + first, count - first)
+
+    cdef void hand_on(self, Frame *frames, int count) noexcept nogil:
+        self.receiver.deliver(self.receiver.self, frames, count)
 
     cdef void lower_ready(self) noexcept nogil:
         self.ready()

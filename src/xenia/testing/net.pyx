@@ -57,6 +57,7 @@ cdef class Card:
     cdef object changed
     cdef list _received
     cdef int _ready
+    cdef public bint deaf           # what comes is gone, at no cost
 
     def __init__(self, Port port) -> None:
         cdef Receiver receiver
@@ -115,7 +116,12 @@ cdef class Card:
             self.changed.notify_all()
 
 
-cdef void card_deliver(void *card, Frame *frames, int count) noexcept with gil:
+cdef void card_deliver(void *card, Frame *frames, int count) noexcept nogil:
+    if not (<Card>card).deaf:
+        card_take(card, frames, count)
+
+
+cdef void card_take(void *card, Frame *frames, int count) noexcept with gil:
     (<Card>card).take(frames, count)
 
 
@@ -147,6 +153,16 @@ cdef class Behind(Port):
         cdef Batch batch = Batch(packets)
         with nogil:
             self.deliver(batch.frames, batch.count)
+
+    def measure(self, int rounds, *packets: Packet | bytes) -> float:
+        """Nanoseconds that delivering one of these frames takes, of so many rounds with all of them."""
+        cdef Batch batch = Batch(packets)
+        cdef int64_t began = monotonic()
+        cdef int _
+        with nogil:
+            for _ in range(rounds):
+                self.deliver(batch.frames, batch.count)
+        return <double>(monotonic() - began) / (rounds * batch.count)
 
     def make_room(self, room: int | None) -> None:
         """Take so many more, and say so."""

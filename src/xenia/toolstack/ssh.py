@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,8 @@ from xenia.toolstack.runtime import runtime_directory
 
 SSH = 22
 _LOOK = 0.2  # seconds between two looks
+_PATIENCE = 60.0  # seconds
+_REFUSALS = 8.0  # seconds for which a guest that is up may say that nobody listens
 _FORWARDS = ("user", "bridge")  # links whose networks forward ports
 
 
@@ -77,15 +78,37 @@ def _forward(card: Mapping[str, Any]) -> Mapping[str, Any]:
     return named.forward(network, Forward(port, SSH), to=card["guest"])
 
 
-def await_sshd(way: Way, patience: float) -> None:
-    """Wait until sshd answers there.  ConfigError where it does not within so many seconds."""
-    end = time.monotonic() + patience
-    while time.monotonic() < end:
-        with suppress(OSError), socket.create_connection((way.address, way.port), timeout=patience) as connection:
-            connection.settimeout(max(_LOOK, min(patience, 5.0)))
-            if connection.recv(4) == b"SSH-":
+def await_sshd(way: Way, patience: float | None = None) -> None:
+    """Wait until sshd answers there.  ConfigError where it does not within so many seconds; None: a minute, for a guest
+    that begins, and a few seconds where it says that nobody listens."""
+    begun, hasty = time.monotonic(), patience is None
+    patience = _PATIENCE if patience is None else patience
+    refused: float | None = None  # since when
+    while (now := time.monotonic()) < begun + patience:
+        match _greeting(way, max(_LOOK, min(patience, 5.0))):
+            case b"SSH-":
                 return
+            case None:  # nobody is there yet
+                refused = None
+            case _:
+                refused = refused or now
+        if hasty and refused is not None and now - refused > _REFUSALS:
+            raise ConfigError(
+                "the guest is there, and no sshd answers in it: 'xenia image build --ssh' makes disks with one "
+                "(--wait SECONDS waits for it)"
+            )
         time.sleep(_LOOK)
     raise ConfigError(
         f"no sshd answers in the guest within {patience:.0f} seconds: 'xenia image build --ssh' makes disks with one"
     )
+
+
+def _greeting(way: Way, patience: float) -> bytes | None:
+    """What is said first there; empty where nobody listens, None where nothing is heard."""
+    try:
+        with socket.create_connection((way.address, way.port), timeout=patience) as connection:
+            return connection.recv(4)
+    except TimeoutError:
+        return None
+    except OSError:
+        return b""

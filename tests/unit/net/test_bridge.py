@@ -169,8 +169,27 @@ def test_isolated_ports_reach_only_those_that_are_not() -> None:
     assert [len(net.cards[name].received) for name in ("uplink", "a", "b")] == [0, 1, 0]
 
 
+def trunked(name: str) -> Net:
+    """One whose first port carries every VLAN."""
+    net = Net()
+    net.add(name, trunk="all")
+    return net
+
+
+def test_a_port_of_which_nothing_is_said_carries_untagged_frames_alone() -> None:
+    net = trunked("all")
+    net.add("plain")
+    net.add("ten", vlan=10)
+    net.cards["plain"].send(tagged(EVERYBODY, A, 10), tagged(EVERYBODY, A, 0), frame(EVERYBODY, A))
+    assert data(net.cards["all"]) == [tagged(EVERYBODY, A, 0), frame(EVERYBODY, A)]
+    assert net.dropped("plain") == {"vlan": 1}
+    net.cards["all"].send(tagged(EVERYBODY, B, 10), frame(EVERYBODY, B))
+    assert data(net.cards["plain"]) == [frame(EVERYBODY, B)]
+    assert data(net.cards["ten"]) == [frame(EVERYBODY, B)]
+
+
 def test_vlans_do_not_meet_and_are_tagged_where_several_are_carried() -> None:
-    net = Net("all")
+    net = trunked("all")
     net.add("ten", vlan=10)
     net.add("ten too", vlan=10)
     net.add("twenty", vlan=20)
@@ -187,7 +206,7 @@ def test_vlans_do_not_meet_and_are_tagged_where_several_are_carried() -> None:
 
 
 def test_one_address_may_be_in_two_vlans() -> None:
-    net = Net("trunk")
+    net = trunked("trunk")
     net.add("ten", vlan=10)
     net.add("twenty", vlan=20)
     net.cards["ten"].send(frame(EVERYBODY, A))
@@ -196,7 +215,7 @@ def test_one_address_may_be_in_two_vlans() -> None:
 
 
 def test_a_port_may_have_a_vlan_of_its_own_and_carry_others() -> None:
-    net = Net("all")
+    net = trunked("all")
     net.add("both", vlan=1, trunk=[5])
     net.cards["both"].send(frame(EVERYBODY, A), tagged(EVERYBODY, A, 5), tagged(EVERYBODY, A, 6))
     assert data(net.cards["all"]) == [tagged(EVERYBODY, A, 1), tagged(EVERYBODY, A, 5)]
@@ -205,7 +224,7 @@ def test_a_port_may_have_a_vlan_of_its_own_and_carry_others() -> None:
 
 
 def test_no_frame_gets_into_another_vlan_by_a_tag_behind_its_tag() -> None:
-    net = Net("all")
+    net = trunked("all")
     net.add("ten", vlan=10)
     net.add("native", vlan=10, trunk=[20])
     net.add("twenty", vlan=20)
@@ -218,7 +237,7 @@ def test_no_frame_gets_into_another_vlan_by_a_tag_behind_its_tag() -> None:
 
 
 def test_a_tag_that_names_no_vlan_keeps_its_priority() -> None:
-    net = Net("all")
+    net = trunked("all")
     net.add("ten", vlan=10)
     net.cards["all"].send(tagged(EVERYBODY, B, 0, priority=5))
     assert not net.cards["ten"].received
@@ -227,7 +246,7 @@ def test_a_tag_that_names_no_vlan_keeps_its_priority() -> None:
 
 
 def test_a_tag_comes_and_goes_on_large_frames_with_what_they_need() -> None:
-    net = Net("all")
+    net = trunked("all")
     net.add("ten", vlan=10)
     packet = Packet(frame(EVERYBODY, A, b"\x08\0" + bytes(range(256)) * 20), 1, 1, 66, 1448, 34, 16)
     longer = Packet(tagged(EVERYBODY, A, 10, b"\x08\0" + bytes(range(256)) * 20), 1, 1, 70, 1448, 38, 16)

@@ -19,7 +19,7 @@ from xenia.net.layers.rules import Rules
 from xenia.net.port import Port
 
 class Firewall(Layer):
-    """Over a port, with these rules."""
+    """Over a port, with these rules; without any it is not there."""
     def __init__(self, lower: Port, rules: Rules) -> None: ...
     @property
     def kind(self) -> str:

@@ -51,7 +51,7 @@ assert ANY == ANY_PROTOCOL and ARP == ARP_PROTOCOL
 
 
 cdef class Firewall(Layer):
-    """Over a port, with these rules."""
+    """Over a port, with these rules; without any it is not there."""
 
     def __init__(self, Port lower not None, rules: Rules) -> None:
         Layer.__init__(self, lower)
@@ -79,9 +79,9 @@ cdef class Firewall(Layer):
         cdef Flow *entries = NULL
         cdef Flow *entries_before
         cdef int index, count = len(rules.rules)
-        if rules.stateful:
+        if rules.stateful and count:
             entries = <Flow *>calloc(NR_SETS * WAYS, sizeof(Flow))
-        if now == NULL or (rules.stateful and entries == NULL):
+        if now == NULL or (rules.stateful and count and entries == NULL):
             free(now)
             free(entries)
             raise MemoryError
@@ -91,6 +91,7 @@ cdef class Firewall(Layer):
             lock(&self.lock)
             before, self.rules, self.nr_rules = self.rules, now, count
             entries_before, self.flows.entries = self.flows.entries, entries
+            self.off = count == 0
             unlock(&self.lock)
             free(before)
             free(entries_before)

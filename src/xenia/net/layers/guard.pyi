@@ -15,6 +15,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
 from xenia.net.layer import Layer
+from xenia.net.layers.claims import Claims
 from xenia.net.port import Port
 
 REASONS: tuple[str, ...]
@@ -29,13 +30,19 @@ class Guard(Layer):
         reserved: Iterable[str] = ...,
         on: bool = True,
         inward: bool = False,
+        claims: Claims | None = None,
     ) -> None:
         """mac         the card's
         addresses   what it may have, each an address or a prefix; none of a family: any
         reserved    what it may not have, the network's own
         on          whether anything is dropped
         inward      the card is below: frames that come from there are looked at
+        claims      which IPv6 addresses cards of its network have made themselves; None: it may have any, unless
+                    `addresses` has some
         """
+        ...
+    def close(self) -> None:
+        """See Layer.close; its addresses are free again."""
         ...
     @property
     def kind(self) -> str:
@@ -54,6 +61,10 @@ class Guard(Layer):
     @property
     def addresses(self) -> tuple[str, ...]:
         """What the card may have; none of a family: any."""
+        ...
+    @property
+    def own_addresses(self) -> tuple[str, ...]:
+        """The IPv6 addresses that the card claimed so far, that of its MAC first if it uses it."""
         ...
     def allow(self, address: str) -> None:
         """The card may have that one too, an address or a prefix: it was given it.

@@ -11,7 +11,7 @@ What is checked is what a receiver would act on, so tags are looked through; IP 
 """
 
 from collections.abc import Iterable
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Any
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
@@ -19,6 +19,8 @@ from libc.string cimport memcmp, memcpy, memset
 from xenia.machine.lock cimport lock, unlock
 from xenia.net.frame cimport Frame
 from xenia.net.layer cimport INWARD, OUTWARD, PASS, Layer
+from xenia.net.layers.claims cimport MOST_CLAIMS, Claims, address_of_mac
+from xenia.net.loop cimport monotonic
 from xenia.net.parse cimport (
     BROKEN, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, FRAGMENT,
     HIDDEN as IS_HIDDEN, KIND_ARP, KIND_IPV4, KIND_IPV6, LATER_FRAGMENT, LEAST_ETHERTYPE, PROTOCOL_ICMPV6,
@@ -71,6 +73,7 @@ cdef enum:
     IGMP = 2
     ROUTER_SOLICITATION = 133       # messages of neighbour discovery (RFC 4861)
     ROUTER_ADVERTISEMENT = 134
+    NEIGHBOUR_SOLICITATION = 135
     NEIGHBOUR_ADVERTISEMENT = 136
     REDIRECT = 137
     SNAP = 0xaaaa
@@ -78,6 +81,7 @@ cdef enum:
     SOURCE_LINK_LAYER = 1           # options of neighbour discovery
     TARGET_LINK_LAYER = 2
 
+cdef const uint8_t *LINK_LOCAL = [0xfe, 0x80, 0, 0, 0, 0, 0, 0]
 cdef const uint8_t *ZERO = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
 
 
@@ -85,12 +89,14 @@ cdef class Guard(Layer):
     """Over a port at which one card is."""
 
     def __init__(self, Port lower not None, mac: str, addresses: Iterable[str] = (), reserved: Iterable[str] = (),
-                 on: bool = True, inward: bool = False) -> None:
+                 on: bool = True, inward: bool = False, claims: Claims | None = None) -> None:
         """mac         the card's
         addresses   what it may have, each an address or a prefix; none of a family: any
         reserved    what it may not have, the network's own
         on          whether anything is dropped
         inward      the card is below: frames that come from there are looked at
+        claims      which IPv6 addresses cards of its network have made themselves; None: it may have any, unless
+                    `addresses` has some
         """
         Layer.__init__(self, lower)
         self.mac = int(mac.replace(":", ""), 16)
@@ -98,6 +104,19 @@ cdef class Guard(Layer):
         self.on = on
         self._allowed, self._reserved = {}, {}
         self.change(addresses, reserved)
+        if claims is not None:
+            claims.enter(<void *>self, self.mac)
+            self.claims = claims
+            address_of_mac(LINK_LOCAL, self.mac, self.own[0])
+            address_of_mac(claims.prefix_bytes, self.mac, self.own[1])
+            self.nr_own = 2
+
+    def close(self) -> None:
+        """See Layer.close; its addresses are free again."""
+        if self.claims is not None:
+            with nogil:
+                self.claims.leave(<void *>self)
+        Layer.close(self)
 
     @property
     def kind(self) -> str:
@@ -122,6 +141,19 @@ cdef class Guard(Layer):
     def addresses(self) -> tuple[str, ...]:
         """What the card may have; none of a family: any."""
         return tuple(self._allowed)
+
+    @property
+    def own_addresses(self) -> tuple[str, ...]:
+        """The IPv6 addresses that the card claimed so far, that of its MAC first if it uses it."""
+        cdef uint8_t own[MOST_CLAIMS + 2][16]
+        cdef uint32_t count, first, index
+        with nogil:
+            lock(&self.lock)
+            memcpy(own, self.own, sizeof(own))
+            count, first = self.nr_own, 1 if self.uses_mac else 2
+            unlock(&self.lock)
+        packed = [bytes(own[index][:16]) for index in range(first, count)]
+        return tuple(str(IPv6Address(each)) for each in packed)
 
     def allow(self, address: str) -> None:
         """The card may have that one too, an address or a prefix: it was given it.
@@ -149,7 +181,8 @@ cdef class Guard(Layer):
 
     def counts(self) -> dict[str, Any]:
         """See Layer.counts; and its addresses, as far as they are known."""
-        return {**Layer.counts(self), "enabled": self.enabled, "addresses": list(self.addresses)}
+        return {**Layer.counts(self), "enabled": self.enabled, "addresses": list(self.addresses),
+                "claimed": list(self.own_addresses)}
 
     cdef void become(self, Prefixes *allowed, Prefixes *reserved) noexcept nogil:
         lock(&self.lock)
@@ -179,6 +212,8 @@ cdef class Guard(Layer):
         if headers.kind == KIND_IPV4:
             return self.judge_ipv4(&headers)
         if headers.kind == KIND_IPV6:
+            if self.claims is not None and headers.protocol == PROTOCOL_ICMPV6:
+                self.see_claims(&headers)
             reason = self.judge_ipv6(&headers)
             return reason if reason != PASS else self.judge_discovery(frame, &headers)
         return self.judge_arp(&headers) if headers.kind == KIND_ARP else self.judge_other(&headers)
@@ -268,10 +303,67 @@ cdef class Guard(Layer):
             at += 8 * <uint32_t>bytes[at + 1]
         return PASS
 
-    # A link-local address is made by a guest itself (RFC 4291, 7217): any that is not reserved.
+    # What neighbour discovery says that is its own: what it asks whether anybody has it, answers for, and asks from.
+    cdef void see_claims(self, const Headers *headers) noexcept nogil:
+        cdef const uint8_t *source = ip_source(headers)
+        cdef uint8_t kind
+        if headers.transport == 0 or headers.flags & FRAGMENT or headers.payload + 16 > headers.end:
+            return
+        kind = headers.bytes[headers.transport]
+        if kind != NEIGHBOUR_SOLICITATION and kind != NEIGHBOUR_ADVERTISEMENT:
+            return
+        if memcmp(source, ZERO, 16) != 0:
+            self.claim(source)
+        if kind == NEIGHBOUR_ADVERTISEMENT or memcmp(source, ZERO, 16) == 0:
+            self.claim(headers.bytes + headers.payload)
+
+    cdef void claim(self, const uint8_t *address) noexcept nogil:
+        cdef uint8_t gone[16]
+        cdef uint32_t index
+        if self.has_own(address):
+            self.uses_mac = self.uses_mac or memcmp(address, self.own[1], 16) == 0
+            return
+        if address[11] == 0xFF and address[12] == 0xFE:     # of another's MAC, be that one there yet or not
+            return
+        if not self.claims.covers(address) or is_among(&self.reserved[FAMILY6], FAMILY6, address):
+            return
+        if not self.claims.take(<void *>self, address, monotonic(), gone):
+            return
+        lock(&self.lock)
+        guard_change(&self.changes)
+        index = 2
+        while index < self.nr_own and memcmp(self.own[index], gone, 16) != 0 and memcmp(
+                self.own[index], address, 16) != 0:
+            index += 1
+        if index < MOST_CLAIMS + 2:
+            memcpy(self.own[index], address, 16)
+            self.nr_own = max(self.nr_own, index + 1)
+        guard_change(&self.changes)
+        unlock(&self.lock)
+
+    cdef bint has_own(self, const uint8_t *address) noexcept nogil:
+        cdef uint32_t began, index
+        cdef bint has
+        while True:
+            began, has = guard_began(&self.changes), False
+            for index in range(min(self.nr_own, <uint32_t>(MOST_CLAIMS + 2))):
+                has = has or memcmp(self.own[index], address, 16) == 0
+            if not guard_changed(&self.changes, began):
+                return has
+
+    # A link-local address is made by a guest itself (RFC 4291, 7217): any that is not reserved, unless it is known
+    # which card has which.
     cdef bint may_have6(self, const uint8_t *address) noexcept nogil:
         cdef uint32_t began
         cdef bint may
+        if self.claims is not None:
+            if self.has_own(address):
+                return True
+            while True:
+                began = guard_began(&self.changes)
+                may = is_among(&self.allowed[FAMILY6], FAMILY6, address)
+                if not guard_changed(&self.changes, began):
+                    return may
         if address[0] != 0xfe or address[1] & 0xc0 != 0x80:
             return self.may_have(FAMILY6, address)
         while True:

@@ -28,6 +28,7 @@ cdef struct Way:                    # one direction
     bint refused                    # somebody waits to be called
     bint lower_full                 # the port below takes nothing until it calls
     uint64_t nr_ready               # how often it did
+    bint through                    # frames pass without a look: nothing is asked for, and nothing waits
     bint draining                   # a thread is passing on what is due
     int64_t planned                 # when the timers look next
     uint64_t delayed
@@ -38,7 +39,10 @@ cdef struct Way:                    # one direction
 cdef class Netem(Layer):
     cdef Way ways[2]
     cdef Alarm alarm
-    cdef dict spec
+    cdef readonly object spec
+    cdef bint timed
+    cdef volatile bint slept        # it was off at some time
+    cdef int pass_through(self, Frame *frames, int count, int direction) noexcept nogil
     cdef int64_t now(self) noexcept nogil
     cdef int take(self, Frame *frames, int count, int direction) noexcept nogil
     cdef int decide(self, Way *way, Frame *frame, int64_t now, int direction) noexcept nogil

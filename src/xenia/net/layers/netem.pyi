@@ -24,7 +24,9 @@ class Alarm(Source):
     def __init__(self, netem: Netem) -> None: ...
 
 class Netem(Layer):
-    """Over a port, shaped as `spec` says."""
+    """Over a port, shaped as `spec` says; where that says nothing it is not there."""
+    @property
+    def spec(self) -> Any: ...
     def __init__(self, lower: Port, spec: NetemSpec, timed: bool = True) -> None:
         """timed   the timers wake it"""
         ...
@@ -40,7 +42,10 @@ class Netem(Layer):
         """See Layer.reasons."""
         ...
     def configure(self, spec: NetemSpec) -> None:
-        """From now on that one; what is held back already comes when it would have come."""
+        """From now on that one; what is held back already comes when it would have come, before all that comes later.
+
+        OSError(EAGAIN): the host gives no thread to wake it.
+        """
         ...
     def counts(self) -> dict[str, Any]:
         """See Layer.counts; of each direction also what waits (`held`, `bytes`), and what was `delayed`, `reordered`

@@ -108,16 +108,14 @@ cdef class Alarm(Source):
 
 
 cdef class Netem(Layer):
-    """Over a port, shaped as `spec` says."""
+    """Over a port, shaped as `spec` says; where that says nothing it is not there."""
 
     def __init__(self, Port lower not None, spec: NetemSpec, bint timed=True) -> None:
         """timed   the timers wake it"""
         Layer.__init__(self, lower)
         self.ways[0].planned = self.ways[1].planned = INT64_MAX
+        self.timed = timed
         self.configure(spec)
-        if timed:
-            self.alarm = Alarm(self)
-            add_timer(self.alarm)
 
     def __dealloc__(self):
         held_drop_all(&self.ways[0].held)
@@ -141,17 +139,27 @@ cdef class Netem(Layer):
         return ("loss", "full")
 
     def configure(self, spec: NetemSpec) -> None:
-        """From now on that one; what is held back already comes when it would have come."""
+        """From now on that one; what is held back already comes when it would have come, before all that comes later.
+
+        OSError(EAGAIN): the host gives no thread to wake it.
+        """
         cdef Shaping inward = shaping_of(spec.inward), outward = shaping_of(spec.outward)
+        cdef bint off = spec == NetemSpec()
         cdef uint64_t seed = int.from_bytes(os.urandom(8)) if spec.seed is None else spec.seed
+        if self.timed and self.alarm is None and not off:
+            alarm = Alarm(self)
+            add_timer(alarm)
+            self.alarm = alarm
         with nogil:
             lock(&self.lock)
+            self.off, self.slept = off, self.slept or off
+            self.ways[INWARD].through = self.ways[OUTWARD].through = False
             self.ways[INWARD].shaping, self.ways[OUTWARD].shaping = inward, outward
             self.ways[INWARD].random, self.ways[OUTWARD].random = draw(&seed), draw(&seed)
-            self.ways[0].last_due = self.ways[1].last_due = self.ways[0].rate_time = self.ways[1].rate_time = 0
+            self.ways[0].rate_time = self.ways[1].rate_time = 0
             self.ways[0].in_run = self.ways[1].in_run = False
             unlock(&self.lock)
-        self.spec = dict(spec.words)
+        self.spec = spec
 
     def counts(self) -> dict[str, Any]:
         """See Layer.counts; of each direction also what waits (`held`, `bytes`), and what was `delayed`, `reordered`
@@ -159,7 +167,7 @@ cdef class Netem(Layer):
         ways = {name: {"held": self.ways[direction].held.count, "bytes": self.ways[direction].held.nr_bytes,
                        "delayed": self.ways[direction].delayed, "reordered": self.ways[direction].reordered,
                        "duplicated": self.ways[direction].duplicated} for direction, name in enumerate(("in", "out"))}
-        return {**Layer.counts(self), **ways, "words": self.spec}
+        return {**Layer.counts(self), **ways, "words": dict(self.spec.words)}
 
     cdef int64_t now(self) noexcept nogil:
         return monotonic()
@@ -176,8 +184,15 @@ cdef class Netem(Layer):
         cdef int verdicts[BATCH]
         cdef int index, first = 0, done = 0
         cdef bint newly = False
-        cdef int64_t now = self.now()
+        cdef int64_t now
+        if way.through:
+            return self.pass_through(frames, count, direction)
+        now = self.now()
         lock(&self.lock)
+        if self.off and way.held.count == 0 and not way.draining and not way.lower_full:
+            way.through = True
+            unlock(&self.lock)
+            return self.pass_through(frames, count, direction)
         while done < count:
             verdicts[done] = self.decide(way, &frames[done], now, direction)
             if verdicts[done] == REFUSED:
@@ -194,6 +209,12 @@ cdef class Netem(Layer):
         if first < done:
             self.pass_on(frames + first, done - first, direction, now)
         return done
+
+    cdef int pass_through(self, Frame *frames, int count, int direction) noexcept nogil:
+        if direction == OUTWARD:
+            return self.lower.send(frames, count)
+        self.hand_on(frames, count)
+        return count
 
     # With the lock held: lose it, hold it back, or let it go.
     cdef int decide(self, Way *way, Frame *frame, int64_t now, int direction) noexcept nogil:
@@ -258,6 +279,8 @@ cdef class Netem(Layer):
         way.lower_full = False
         unlock(&self.lock)
         self.drain(OUTWARD)
+        if self.slept:                  # it may have been refused while nobody looked
+            self.ready()
 
     # Pass on what is due, on one thread at a time.
     cdef void drain(self, int direction) noexcept nogil:

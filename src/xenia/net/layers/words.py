@@ -80,6 +80,13 @@ class NetemSpec:
     words: Words = ()
 
 
+@dataclass(frozen=True)
+class OffSpec:
+    """`WORD=off`: that of a layer that is there no more."""
+
+    words: Words
+
+
 LayerSpec = GuardSpec | CaptureSpec | FirewallSpec | NetemSpec
 
 
@@ -108,7 +115,21 @@ def parse_layers(pairs: Iterable[tuple[str, str]]) -> tuple[LayerSpec, ...]:
     return tuple(specs)
 
 
-def words_of(specs: Iterable[LayerSpec]) -> Words:
+def parse_changes(pairs: Iterable[tuple[str, str]]) -> tuple[LayerSpec | OffSpec, ...]:
+    """What these words change of a card that is plugged in: `parse_layers`, and `WORD=off`.  ConfigError."""
+    said = tuple(pairs)
+    off = tuple(pair for pair in said if pair[1] == "off")
+    for word, _ in off:
+        if word in ("spoof", "capture"):
+            raise ConfigError(f"'{word}=off': {word}= is said when a card is plugged in, and stays")
+        if word not in WORDS:
+            raise ConfigError(f"'{word}' names no layer of a network; {', '.join(WORDS)} do")
+        if sum(word == other for other, _ in said) > 1:
+            raise ConfigError(f"'{word}=off' and another {word}= are said: which is it?")
+    return (*parse_layers(pair for pair in said if pair[1] != "off"), *(OffSpec((pair,)) for pair in off))
+
+
+def words_of(specs: Iterable[LayerSpec | OffSpec]) -> Words:
     """What `parse_layers` reads as the same again, on a host without the files."""
     return tuple(pair for spec in specs for pair in spec.words)
 

@@ -128,8 +128,12 @@ class AddressBook:
 
     def find(self, name: str) -> list[IPv4Address]:
         """The addresses of who is called so."""
+        return [entry.address for entry in self.named(name)]
+
+    def named(self, name: str) -> list[Entry]:
+        """Who is called so."""
         wanted = name.lower()
-        return [entry.address for entry in self if entry.name.lower() == wanted]
+        return [entry for entry in self if entry.name.lower() == wanted]
 
     def left(self, entry: Entry) -> float | None:
         """Seconds until the lease ends."""

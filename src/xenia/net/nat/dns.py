@@ -13,7 +13,7 @@ import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Protocol
 
@@ -34,10 +34,13 @@ _LONGEST = 4096
 _TTL = 10  # seconds: a guest's address may change
 _READ_AGAIN = 1.0  # seconds
 
-_A, _PTR, _SOA, _ANY, _IN = 1, 12, 6, 255, 1
+_A, _PTR, _SOA, _AAAA, _ANY, _IN = 1, 12, 6, 28, 255, 1
 _RESPONSE, _AUTHORITATIVE, _RECURSION, _AVAILABLE = 0x8000, 0x0400, 0x0100, 0x0080
 _OPCODE = 0x7800
 _FORMAT_ERROR, _SERVER_FAILURE, _NO_SUCH_NAME, _NOT_IMPLEMENTED, _REFUSED = 1, 2, 3, 4, 5
+
+
+Address6 = Callable[[bytes], IPv6Address | None]
 
 
 class Waiter(Protocol):
@@ -90,13 +93,16 @@ class NameServer:
 
     def __init__(
         self, plan: Plan, book: AddressBook, waiter: Waiter, send: Callable[[Datagram], object],
-        resolv_conf: Path = RESOLV_CONF, port: int = PORT,
+        resolv_conf: Path = RESOLV_CONF, port: int = PORT, address6: Address6 = lambda mac: None,
     ) -> None:  # fmt: skip
-        """resolv_conf, port   where the host's name servers are named, and where they listen"""
+        """resolv_conf, port   where the host's name servers are named, and where they listen
+        address6            the IPv6 address of the card with a MAC, where it is known
+        """
         self._plan = plan
         self._book = book
         self._waiter = waiter
         self._send = send
+        self._address6 = address6
         self._upstream = Upstream(resolv_conf)
         self._port = port
         self._forwarded: dict[int, Forwarded] = {}
@@ -124,14 +130,18 @@ class NameServer:
         inside = name == domain or name.endswith(f".{domain}")
         short = name.removesuffix(f".{domain}")
         if short in ("host", "gateway") and inside:
-            found = [self._plan.gateway]
+            found, found6 = [self._plan.gateway], []
         else:
-            found = self._book.find(short) if short and "." not in short else []
+            entries = self._book.named(short) if short and "." not in short else []
+            found = [entry.address for entry in entries]
+            found6 = [address for entry in entries if (address := self._address6(entry.mac)) is not None]
         if not found and not inside:
             return None
         if not found and name != domain:
             return _reply(data, question, _NO_SUCH_NAME, authority=self._start_of_authority())
         records = [_record(_A, address.packed) for address in found] if question.kind in (_A, _ANY) else []
+        if question.kind in (_AAAA, _ANY):
+            records += [_record(_AAAA, address.packed) for address in found6]
         return _reply(data, question, 0, records, b"" if records else self._start_of_authority())
 
     def _reverse(self, data: bytes, question: Question) -> bytes | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from xenia.net.nat import dhcp
 from xenia.net.nat.book import AddressBook
 from xenia.net.nat.datagram import Datagram, read_datagram
-from xenia.net.nat.dns import NameServer, Waiter
+from xenia.net.nat.dns import Address6, NameServer, Waiter
 from xenia.net.nat.echo import Echoes, is_request
 from xenia.net.nat.nat import Nat
 from xenia.net.nat.plan import Plan
@@ -14,10 +14,11 @@ from xenia.net.nat.plan import Plan
 class Servers:
     """Both, of one network, on the thread of `waiter`."""
 
-    def __init__(self, plan: Plan, book: AddressBook, nat: Nat, waiter: Waiter) -> None:
+    def __init__(self, plan: Plan, book: AddressBook, nat: Nat, waiter: Waiter, address6: Address6) -> None:
+        """address6   the IPv6 address of the card with a MAC, where it is known"""
         self._nat = nat
         self._dhcp = dhcp.DhcpServer(plan, book)
-        self._names = NameServer(plan, book, waiter, self._send)
+        self._names = NameServer(plan, book, waiter, self._send, address6=address6)
         self._echoes = Echoes(waiter, nat.put)
         waiter.add(nat.asides_descriptor, self._serve)
 

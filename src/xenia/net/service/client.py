@@ -122,9 +122,9 @@ class NetworkClient:
         answer, (descriptor,) = self.ask("attach", name=name, mac=mac, **options)
         return Attached(descriptor, answer["port"], answer)
 
-    def join(self, name: str, link: Mapping[str, Any], descriptors: Sequence[int]) -> int:
-        """Join a link to elsewhere; its port's number."""
-        return int(self.ask("join", descriptors, name=name, link=dict(link))[0]["port"])
+    def join(self, name: str, link: Mapping[str, Any], descriptors: Sequence[int], **options: Any) -> int:
+        """Join a link to elsewhere; its port's number.  Options are those of the verb."""
+        return int(self.ask("join", descriptors, name=name, link=dict(link), **options)[0]["port"])
 
     def detach(self, port: int) -> None:
         """Take a port away."""

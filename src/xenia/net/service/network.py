@@ -16,6 +16,7 @@ from xenia.jail.kinds import Kind
 from xenia.machine.thread import HostThread
 from xenia.net.bridge import Bridge, Joint
 from xenia.net.layers.capture import Capture
+from xenia.net.layers.claims import Claims
 from xenia.net.layers.guard import Guard
 from xenia.net.link import Link
 from xenia.net.links import LinkSpec, make_link
@@ -90,11 +91,13 @@ class Network:
         self.book = AddressBook(self._plan, in_order)
         self.nat: Nat | None = None
         self._way_out: Joint | None = None
+        self._claims: Claims | None = None
         self.servers: Servers | None = None
         if config.nat:
             self._version = slirp.load(config.libraries)
             self.nat = Nat(self._plan, descriptors, config.flows)
-            self.servers = Servers(self._plan, self.book, self.nat, waiter)
+            self.servers = Servers(self._plan, self.book, self.nat, waiter, self._address6)
+            self._claims = None if self._plan.subnet6 is None else Claims(str(self._plan.subnet6))
             self._way_out = self._bridge.join(self.nat, "nat", macs=self._plan.macs)
         self._loop = Loop()
         self._shares = Shares(self._loop)
@@ -138,24 +141,29 @@ class Network:
     def attach(
         self, made: list[int], name: str, mac: str, vnet: bool = True, mtu: int | None = None, ip: str | None = None,
         spoof: bool = False, isolated: bool = False, mirror: bool = False, vlan: int = 0,
-        trunk: list[int] | None = None, also: list[str] | None = None,
+        trunk: list[int] | str | None = None, also: list[str] | None = None,
     ) -> dict[str, Any]:  # fmt: skip
         """A port for a card."""
         packed = _mac(mac)
         port = self._next_port
         entry = self.book.reserve(packed, name, port, None if ip is None else _address4(ip))
-        elsewhere = vlan or trunk is not None  # the way out, which gives addresses, is in no VLAN
+        elsewhere = vlan or trunk  # the way out, which gives addresses, is in no VLAN
         own = [str(entry.address), *(also or ())] if self.nat is not None and not elsewhere else []
-        place = {"isolated": isolated, "mirror": mirror, "vlan": vlan, "trunk": trunk}
+        claims = None if elsewhere else self._claims
+        place = {"isolated": isolated, "mirror": mirror, "vlan": vlan, "trunk": trunk or ()}
         share = self._shares.enter()
         try:
             ours, theirs = _pair(name)
             with ours, theirs:
                 link = StreamLink(ours.detach(), vnet=vnet, share=share)
                 capture = Capture(link, name, packed.hex(":"))
-                guard = Guard(capture, packed.hex(":"), own, self._reserved, on=not spoof, inward=True)
+                guard = Guard(capture, packed.hex(":"), own, self._reserved, on=not spoof, inward=True, claims=claims)
                 backlog = Backlog(guard)
-                joint = self._bridge.join(backlog, str(port), macs=[] if spoof else [packed.hex(":")], **place)
+                try:
+                    joint = self._bridge.join(backlog, str(port), macs=[] if spoof else [packed.hex(":")], **place)
+                except BaseException:
+                    backlog.close()
+                    raise
                 made.append(theirs.detach())
         except BaseException:
             self.book.leave(port)
@@ -176,8 +184,12 @@ class Network:
         self._next_port += 1
         return {"port": port, "ip": str(entry.address)}
 
-    def join(self, files: list[int], name: str, link: Mapping[str, Any]) -> dict[str, Any]:
+    def join(
+        self, files: list[int], name: str, link: Mapping[str, Any], isolated: bool = False, mirror: bool = False,
+        vlan: int = 0, trunk: list[int] | str | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
         """A port for a link to elsewhere."""
+        place = {"isolated": isolated, "mirror": mirror, "vlan": vlan, "trunk": trunk or ()}
         given = dict(link)
         try:
             spec = LinkSpec(**{**given, "options": tuple(given.get("options", ()))})
@@ -188,7 +200,12 @@ class Network:
         port = self._next_port
         capture = Capture(made, name)
         backlog = Backlog(capture)
-        self._enter(Member(port, name, made, capture, backlog, self._bridge.join(backlog, str(port))))
+        try:
+            joint = self._bridge.join(backlog, str(port), **place)
+        except BaseException:
+            backlog.close()
+            raise
+        self._enter(Member(port, name, made, capture, backlog, joint, words=_words(place)))
         return {"port": port}
 
     def _enter(self, member: Member) -> None:
@@ -330,6 +347,12 @@ class Network:
             raise ConfigError(f"there is no port {port}")
         self.nat.gate.reach_host(port, reached)
 
+    def _address6(self, mac: bytes) -> IPv6Address | None:
+        """The IPv6 address of the network that a card uses, as far as it was heard of."""
+        guards = [member.guard for member in self._members.values() if member.mac == mac and member.guard is not None]
+        found = (IPv6Address(address) for guard in guards for address in guard.own_addresses)
+        return next((each for each in found if self._plan.subnet6 is not None and each in self._plan.subnet6), None)
+
     def _guest(self, to: str | None, address: str) -> str:
         """The address of a guest by its name, or its address; None: of the only one.  Of the family of `address`."""
         family = _address(address).version
@@ -342,7 +365,9 @@ class Network:
         if entries:
             found: IPv4Address | IPv6Address | None = entries[0].address
             if family == 6:
-                found = None if self._plan.subnet6 is None else _stateless(self._plan.subnet6, entries[0].mac)
+                found = self._address6(entries[0].mac) or (
+                    None if self._plan.subnet6 is None else _stateless(self._plan.subnet6, entries[0].mac)
+                )
         else:
             try:
                 found = ip_address(to)

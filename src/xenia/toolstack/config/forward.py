@@ -11,7 +11,7 @@ from xenia.errors import ConfigError
 PROTOCOLS = ("tcp", "udp")
 LOOPBACK = "127.0.0.1"
 _PORT = re.compile(r"[0-9]{1,5}")
-_ADDRESS = r"(?:\[[0-9A-Fa-f:.]+\]|[0-9.]*|\*)"
+_ADDRESS = r"(?:\[[0-9A-Fa-f:.]+\]|[0-9.]*|\*|localhost)"
 _SHORT = re.compile(rf"(?:({_ADDRESS}):)?([0-9]+):([0-9]+)(?:/([a-z]+))?")
 _LONG = re.compile(rf"([a-z]*):(?:({_ADDRESS}):)?([0-9]+):([0-9]+)")
 _QEMU = re.compile(rf"([a-z]*):({_ADDRESS}):([0-9]+)-({_ADDRESS}):([0-9]+)")
@@ -60,7 +60,7 @@ def _forward(text: str, protocol: str | None, address: str | None, port: str, to
         if not _PORT.fullmatch(number) or not 0 < int(number) < 1 << 16:
             raise ConfigError(f"in the forward '{text}': '{number}' is no port")
     where = (address or LOOPBACK).strip("[]")
-    where = "0.0.0.0" if where == "*" else where
+    where = {"*": "0.0.0.0", "localhost": LOOPBACK}.get(where, where)
     try:
         ipaddress.ip_address(where)
     except ValueError:

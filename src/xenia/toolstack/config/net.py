@@ -179,7 +179,7 @@ class NetConfig(DeviceConfig):
         for number in self.values("vlan"):
             said["vlan"] = int(number)
         for numbers in self.values("trunk"):
-            said["trunk"] = [int(number) for number in numbers.split("+")]
+            said["trunk"] = numbers if numbers == "all" else [int(number) for number in numbers.split("+")]
         return said
 
     def forwarding(self, forwards: Collection[Forward]) -> NetConfig:
@@ -302,14 +302,24 @@ class _Reader:
             value = str(parse_forward(value))
         elif key == "host" and not (value.isdecimal() and 0 < int(value) < 1 << 16):
             raise self._error(word, f"'{value}' is no port of this host's")
+        elif key == "subnet":
+            self._subnet(word, value)
         elif key == "vlan":
             self._whole(word, value, 1, MOST_VLAN)
         elif key == "trunk":
-            for number in value.split("+"):
+            for number in value.split("+") if value != "all" else ():
                 self._whole(word, number, 1, MOST_VLAN)
         elif key in ("isolated", "mirror", "ipv6", "vnet") and value not in ("on", "off"):
             raise self._error(word, f"'{value}' is neither on nor off")
         self._options.append((f"{key}={value}", word))
+
+    def _subnet(self, word: str, value: str) -> None:
+        from ipaddress import IPv4Network
+
+        try:
+            IPv4Network(value)
+        except ValueError:
+            raise self._error(word, f"'{value}' is no subnet of IPv4, such as 192.168.7.0/24") from None
 
     def _say(self, what: str, word: str) -> None:
         if what in self._said:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
 
 from xenia.errors import ConfigError
-from xenia.net.layers.words import parse_layers, words_of
+from xenia.net.layers.words import parse_changes, words_of
 from xenia.toolstack.control.client import Answers, ask, ask_all
 from xenia.toolstack.control.control import Handler
 from xenia.toolstack.devices.kinds import KINDS
@@ -124,10 +124,10 @@ def change_card(what: str, words: Iterable[str]) -> str:
     what    as for `capturing`, a guest's card
     words   of layers; and carrier=down, which pulls its cable out, or carrier=up
 
-    ConfigError where there is none, more than one, or the card has no such layers.
+    ConfigError where there is none, more than one, or the card cannot have such layers.
     """
     said = [opening.pair_of(word) for word in words]
-    pairs = words_of(parse_layers(pair for pair in said if pair[0] != "carrier"))
+    pairs = words_of(parse_changes(pair for pair in said if pair[0] != "carrier"))
     carriers = [value for word, value in said if word == "carrier"]
     if carriers not in ([], ["up"], ["down"]):
         raise ConfigError(f"'carrier={carriers[-1]}': the carrier is up or down, and said once")

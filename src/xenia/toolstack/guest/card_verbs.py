@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from xenia.errors import ConfigError
-from xenia.net.layers.words import Words, parse_layers, words_of
+from xenia.net.layers.words import Words, parse_changes, words_of
 from xenia.toolstack.guest.state import State
 from xenia.toolstack.guest.verbs import RemoteVerb, Request, argument
 
@@ -38,7 +38,7 @@ class ChangeCard(RemoteVerb[str]):
 
     def _change(self, guest: Guest) -> str:
         card = guest.card(self.card)
-        card.cable.change(parse_layers(self.words))
+        card.cable.change(parse_changes(self.words))
         if self.carrier is not None:
             card.cable.pull(not self.carrier)
         return card.name
@@ -61,4 +61,4 @@ class ChangeCard(RemoteVerb[str]):
         if any(value.startswith("@") for _, value in words):
             raise ConfigError("a file is read by who asks")
         carrier = None if request.get("carrier") is None else argument(request, "carrier", bool)
-        return cls(argument(request, "name", str), words_of(parse_layers(words)), carrier)
+        return cls(argument(request, "name", str), words_of(parse_changes(words)), carrier)

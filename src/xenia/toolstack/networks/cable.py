@@ -10,7 +10,7 @@ from typing import Any
 from xenia.machine.errand import Errand
 from xenia.net.layers.capture import Capture
 from xenia.net.layers.stack import change, counts_of
-from xenia.net.layers.words import LayerSpec
+from xenia.net.layers.words import LayerSpec, OffSpec
 from xenia.net.link import Link
 from xenia.net.service.client import NetworkClient
 from xenia.net.thread import LinkThread
@@ -42,7 +42,7 @@ class Cable:
         self._at_end = at_end
         self._thread: LinkThread | None = None
         self._on_carrier: Callable[[bool], object] | None = None
-        self._pulled = False
+        self._pulled = self._cut = False
         self._telling = threading.Lock()
         self._closed = False
 
@@ -72,6 +72,11 @@ class Cable:
         self._pulled = out
         self._tell()
 
+    def cut(self) -> None:
+        """What it leads to is no longer there: there is no carrier any more."""
+        self._cut = True
+        self._tell()
+
     def _turned(self, up: bool) -> None:
         if not up and self._on_carrier is not None and self._link is not None:
             _log.warning("a network card lost its carrier: %s", self._link.reason)
@@ -80,15 +85,15 @@ class Cable:
     def _tell(self) -> None:
         with self._telling:  # who comes last tells what is true by then
             if (on_carrier := self._on_carrier) is not None:
-                on_carrier(not self._pulled and (self._link is None or self._link.carrier))
+                on_carrier(not self._pulled and not self._cut and (self._link is None or self._link.carrier))
 
     def capture(self, descriptor: int) -> None:
         """Write what passes the card there, as pcapng, until nobody reads it.  The descriptor is the cable's from now
         on; ConfigError, and it is the caller's still, where somebody does so already."""
         self.port.start(descriptor)
 
-    def change(self, specs: Iterable[LayerSpec]) -> None:
-        """Have the layers do what these say from now on.  ConfigError where there are no such."""
+    def change(self, specs: Iterable[LayerSpec | OffSpec]) -> None:
+        """Have the layers do what these say from now on.  ConfigError where there can be no such."""
         change(self.port, specs)
 
     def end_capture(self) -> None:

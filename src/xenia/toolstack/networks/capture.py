@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 
 from xenia.errors import ConfigError
@@ -48,6 +49,7 @@ def _whole_blocks(data: bytearray, frames: Captured, most: int | None) -> bytes:
 
 
 def _write(target: int, blocks: bytes) -> None:
+    """All of it, or, into a file, nothing."""
     view = memoryview(blocks)
     try:
         while view:
@@ -55,4 +57,6 @@ def _write(target: int, blocks: bytes) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
+        with suppress(OSError):  # no file
+            os.ftruncate(target, os.lseek(target, 0, os.SEEK_CUR) - (len(blocks) - len(view)))
         raise ConfigError(f"cannot write what was captured: {error.strerror}") from None

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from xenia.errors import ConfigError
+from xenia.net.layers.words import cut
 from xenia.net.links import open_link, parse_link
 from xenia.net.service.client import NetworkClient, NetworkConfig, start_network
 from xenia.toolstack.config.forward import Forward
-from xenia.toolstack.config.net import LINKS, NETWORK_NAME, NONE, NetConfig, parse_card
+from xenia.toolstack.config.net import LINKS, NETWORK_NAME, NONE, PORT_WORDS, NetConfig, parse_card
 from xenia.toolstack.networks import registry
 from xenia.toolstack.provision.cache import Cache, Progress, no_progress
 from xenia.toolstack.provision.slirp import libraries
@@ -108,15 +109,19 @@ def join(name: str, words: str, *, remove: bool = False) -> dict[str, Any]:
     """Plug what a card could be plugged into, an interface of the host's say, into that network, or take it out again;
     its port's number and name.
 
-    words   as of --net, of a link that leads elsewhere
+    words   as of --net, of a link that leads elsewhere, and of a bridge's port: vlan=, trunk=, isolated=, mirror=
 
     ConfigError where it cannot be had, or is there already.
     """
-    card = parse_card(words).within(Path.cwd())
+    own = [word for word in cut(words, ",") if word.partition("=")[0] in PORT_WORDS]
+    place = parse_card(",".join(["bridge=network", *own])).port
+    card = parse_card(",".join(word for word in cut(words, ",") if word not in own)).within(Path.cwd())
     if card.link_kind in ("user", "bridge", "null"):
         raise ConfigError(f"'{card.link}' leads nowhere else: a network joins tap=, nic=, vxlan= and the like")
     if replace(card, mtu=None) != NetConfig(link=card.link, options=card.options):
-        raise ConfigError(f"in '{words}': only a card has such words, a network's link has options and mtu=")
+        raise ConfigError(
+            f"in '{words}': only a card has such words, a network's link has options, mtu= and those of a port"
+        )
     with _network(name) as client:
         there = [port for port in client.show()["ports"] if port.get("kind") == "uplink" and port["name"] == card.link]
         if remove:
@@ -128,7 +133,7 @@ def join(name: str, words: str, *, remove: bool = False) -> dict[str, Any]:
             raise ConfigError(f"the network '{name}' has joined {card.link} already")
         opened = open_link(parse_link(card.link, card.options, card.mtu))
         try:
-            return {"port": client.join(card.link, asdict(opened.spec), opened.descriptors), "name": card.link}
+            return {"port": client.join(card.link, asdict(opened.spec), opened.descriptors, **place), "name": card.link}
         finally:
             opened.close()
 

@@ -8,9 +8,11 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
+from weakref import WeakSet
 
 from xenia.errors import ConfigError
 from xenia.net.bridge import Bridge, Joint
+from xenia.net.layers.claims import Claims
 from xenia.net.service.client import NetworkClient, NetworkConfig, start_network
 from xenia.net.stream import StreamLink
 from xenia.net.thread import LinkThread
@@ -100,8 +102,10 @@ class Network:
         self.bridge = Bridge()
         self.outside = ProcessNetwork(name, start_network(config), hosts) if config is not None else None
         self._closed = False
+        self._cables: WeakSet[Cable] = WeakSet()
         about = self.outside.about if self.outside is not None else {}
         self._reserved = [about[key] for key in ("gateway", "dns", "gateway6", "dns6") if about.get(key)]
+        self._claims = Claims(about["subnet6"]) if about.get("subnet6") else None
         self._thread = LinkThread(f"network {name}")
         self._link: StreamLink | None = None
         self._uplink: Joint | None = None
@@ -123,9 +127,10 @@ class Network:
             place = self._expect(card)
             undo.callback(self._forget, place)
             given = () if place is None else (place["ip"],)
-            cable = Cable(
-                stacked(card, port, addresses=given, reserved=self._reserved), at_end=partial(self._forget, place)
-            )
+            claims = None if card.port.keys() & {"vlan", "trunk"} else self._claims
+            stack = stacked(card, port, addresses=given, reserved=self._reserved, claims=claims)
+            cable = Cable(stack, at_end=partial(self._forget, place))
+            self._cables.add(cable)
             undo.pop_all()
             return cable
 
@@ -141,11 +146,13 @@ class Network:
         return self._closed
 
     def close(self) -> None:
-        """End it: the machine does so once its domains are gone.  Cards on it reach nobody.  Again does nothing."""
+        """End it: the machine does so once its domains are gone.  Cards on it have no carrier then.  Again: nothing."""
         if self._closed:
             return
         self._closed = True
         with Releases() as releases:
+            for cable in list(self._cables):
+                releases.do(cable.cut)
             for port in self.bridge.ports:
                 releases.do(port.close)
             if self._uplink is not None:

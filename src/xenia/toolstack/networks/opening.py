@@ -18,6 +18,7 @@ from dataclasses import replace
 
 from xenia.errors import ConfigError
 from xenia.net.layers.capture import Capture
+from xenia.net.layers.claims import Claims
 from xenia.net.layers.stack import build, made
 from xenia.net.layers.words import LayerSpec, files_of, parse_layers
 from xenia.net.link import Link
@@ -137,18 +138,20 @@ def stacked(
     written: Sequence[int] = (),
     addresses: Sequence[str] = (),
     reserved: Sequence[str] = (),
+    claims: Claims | None = None,
 ) -> Capture:
     """The card's layers over that port, which is theirs to close from now on.
 
     written     descriptors of the files that they write to
     addresses   that the network gave it, besides those of its words
     reserved    that are the network's own
+    claims      which IPv6 addresses its cards have
     """
     assert card.mac is not None
     name = f"{card.guest or 'guest'} {card.name or f'vif{card.number}'}"
     return build(
         layers_of(card), port, mac=card.mac, name=name, addresses=(*card.ip, *addresses), reserved=reserved,
-        opened=written,
+        claims=claims, opened=written,
     )  # fmt: skip
 
 

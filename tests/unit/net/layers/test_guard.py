@@ -24,6 +24,7 @@ from scapy.layers.l2 import ARP, LLC, SNAP, Dot1Q, Ether
 from scapy.packet import Raw
 
 from xenia.errors import ConfigError
+from xenia.net.layers.claims import Claims
 from xenia.net.layers.guard import Guard
 from xenia.testing.net import Behind, Card
 
@@ -248,3 +249,90 @@ def test_a_card_has_so_many_addresses_and_they_are_addresses(guard: Guard) -> No
     with pytest.raises(ConfigError, match="'ten' is no address"):
         guard.allow("ten")
     assert guard.addresses == ADDRESSES
+
+
+PREFIX = "fd00:78:656e::"
+OWN, OWN_LOCAL = f"{PREFIX[:-1]}0:216:3eff:fe00:1", "fe80::216:3eff:fe00:1"
+PRIVATE, PRIVATE_LOCAL = f"{PREFIX[:-1]}0:1234:5678:9abc:def0", "fe80::dead:beef:1:2"
+
+
+class Claiming:
+    """A card of a network whose cards make themselves IPv6 addresses."""
+
+    def __init__(self, claims: Claims, mac: str) -> None:
+        self.mac, self.network = mac, Behind()
+        self.guard = Guard(self.network, mac, ["10.0.2.15"], [f"{PREFIX}2", "fe80::2"], claims=claims)
+        self.card = Card(self.guard)
+
+    def passes(self, packet: Any) -> bool:
+        assert self.card.send(bytes(Ether(src=self.mac, dst=THEIRS) / packet)) == 1
+        return bool(self.network.sent)
+
+    def sends(self, address: str) -> bool:
+        """Whether it may send from there."""
+        return self.passes(IPv6(src=address, dst=f"{PREFIX}2") / UDP() / b"x")
+
+    def probes(self, address: str) -> bool:
+        """Asks whether anybody has that address (RFC 4862, 5.4)."""
+        return self.passes(IPv6(src="::", dst="ff02::1:ff00:1", hlim=255) / ICMPv6ND_NS(tgt=address))
+
+
+@pytest.fixture
+def two() -> Iterator[tuple[Claiming, Claiming]]:
+    claims = Claims(f"{PREFIX}/64")
+    one, other = Claiming(claims, MINE), Claiming(claims, THEIRS)
+    yield one, other
+    for each in (one, other):
+        each.card.close()
+        each.guard.close()
+
+
+def test_a_card_has_the_ipv6_addresses_of_its_mac_and_no_others(two: tuple[Claiming, Claiming]) -> None:
+    one, other = two
+    assert one.sends(OWN) and one.sends(OWN_LOCAL)
+    for address in (PRIVATE, PRIVATE_LOCAL, f"{PREFIX}2", "2001:db8::1", "fe80::2"):
+        assert not one.sends(address)
+    other.probes(OWN)
+    assert not other.sends(OWN)
+
+
+def test_a_card_has_what_it_asked_for_first_until_it_is_gone(two: tuple[Claiming, Claiming]) -> None:
+    one, other = two
+    for address in (PRIVATE, PRIVATE_LOCAL):
+        assert one.probes(address) and one.sends(address)
+        assert other.probes(address) and not other.sends(address)
+        assert not other.passes(IPv6(src=address, dst="ff02::1", hlim=255) / ICMPv6ND_NA(tgt=address))
+    for address in ("2001:db8::7", f"{PREFIX}2", "fe80::2", f"{PREFIX}216:3eff:fe00:7"):
+        one.probes(address)
+        assert not one.sends(address)
+    assert one.guard.own_addresses == (PRIVATE, PRIVATE_LOCAL)
+    one.probes(OWN)
+    assert one.guard.counts()["claimed"] == [OWN, PRIVATE, PRIVATE_LOCAL]
+    one.card.close()
+    one.guard.close()
+    assert other.probes(PRIVATE) and other.sends(PRIVATE)
+
+
+def test_an_address_that_it_has_still_is_claimed_by_the_first_word_of_neighbour_discovery_from_there(
+    two: tuple[Claiming, Claiming],
+) -> None:
+    one, other = two  # a guest that goes on elsewhere asks nobody again
+    assert not one.sends(PRIVATE)
+    assert one.passes(IPv6(src=PRIVATE, dst=f"{PREFIX}2", hlim=255) / ICMPv6ND_NS(tgt=f"{PREFIX}2"))
+    assert one.sends(PRIVATE) and not other.sends(PRIVATE)
+
+
+def test_a_card_has_a_bounded_number_of_addresses(two: tuple[Claiming, Claiming]) -> None:
+    one, other = two
+    addresses = [f"{PREFIX}1:{number:x}" for number in range(1, 20)]
+    for address in addresses:
+        one.probes(address)
+    assert [one.sends(address) for address in addresses] == [True] * 16 + [False] * 3
+    assert one.sends(OWN) and other.probes(addresses[-1]) and other.sends(addresses[-1])
+
+
+def test_who_may_spoof_claims_nothing(two: tuple[Claiming, Claiming]) -> None:
+    one, other = two
+    one.guard.enabled = False
+    assert one.sends(PRIVATE) and one.probes(PRIVATE)
+    assert other.probes(PRIVATE) and other.sends(PRIVATE)

@@ -1,12 +1,14 @@
 """What every layer does, shown by the guard."""
 
+import threading
+
 import pytest
 
 from xenia.errors import ConfigError
 from xenia.net.layer import Layer
 from xenia.net.layers.guard import Guard
 from xenia.net.layers.stack import build, change, counts_of, guard_of, layers_of
-from xenia.net.layers.words import parse_layers
+from xenia.net.layers.words import parse_changes, parse_layers
 from xenia.testing.net import Behind, Card
 
 MAC = "00:16:3e:00:00:01"
@@ -99,5 +101,84 @@ def test_layers_that_are_there_are_changed_while_frames_go_by() -> None:
     ):
         with pytest.raises(ConfigError, match=complaint):
             change(stack, parse_layers(words))
+    card.close()
+    stack.close()
+
+
+def test_layers_are_put_into_a_card_that_was_plugged_in_without_and_taken_out() -> None:
+    network = Behind()
+    stack = build((), network, mac=MAC)
+    card = Card(stack)
+    change(stack, parse_changes([("loss", "100%"), ("firewall", "in:deny")]))
+    assert [layer.kind for layer in layers_of(stack)] == ["capture", "guard", "firewall", "netem"]
+    card.send(good(1))
+    network.come(good(2))
+    change(stack, parse_changes([("loss", "off")]))
+    assert [layer.kind for layer in layers_of(stack)] == ["capture", "guard", "firewall"]
+    card.send(good(3))
+    network.come(good(4))
+    change(stack, parse_changes([("firewall", "off")]))
+    assert [layer.kind for layer in layers_of(stack)] == ["capture", "guard"]
+    network.come(good(5))
+    assert ([one.data for one in network.sent], [one.data for one in card.received]) == ([good(3)], [good(5)])
+    card.close()
+    stack.close()
+
+
+def test_one_word_of_a_layer_is_taken_away_and_those_that_lean_on_it_hold_it() -> None:
+    stack = build((), Behind(), mac=MAC)
+    change(stack, parse_changes([("delay", "0ms"), ("loss", "100%"), ("jitter", "0ms")]))
+    change(stack, parse_changes([("jitter", "off")]))
+    assert list(layers_of(stack))[2].counts()["words"] == {"delay": "0ms", "loss": "100%"}
+    change(stack, parse_changes([("delay", "20ms"), ("jitter", "5ms")]))
+    with pytest.raises(ConfigError, match="jitter= wants a delay="):
+        change(stack, parse_changes([("delay", "off")]))
+    change(stack, parse_changes([("delay", "off"), ("jitter", "off")]))
+    assert len(list(layers_of(stack))) == 2
+    change(stack, parse_changes([("delay", "off")]))
+    stack.close()
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ([("spoof", "off")], "spoof= is said when a card is plugged in, and stays"),
+        ([("spoof", "allow")], "spoof= is said when a card is plugged in, and stays"),
+        ([("capture", "off")], "capture= is said"),
+        ([("dealy", "off")], "names no layer"),
+        ([("delay", "off"), ("delay", "1ms")], "which is it"),
+    ],
+)
+def test_the_guard_stays_whatever_is_said_of_a_card_that_is_plugged_in(
+    words: list[tuple[str, str]], complaint: str
+) -> None:
+    stack = build((), Behind(), mac=MAC)
+    with pytest.raises(ConfigError, match=complaint):
+        change(stack, parse_changes(words))
+    assert guard_of(stack).enabled
+
+
+def test_frames_keep_their_number_and_order_while_filters_come_and_go() -> None:
+    network = Behind()
+    stack = build((), network, mac=MAC)
+    card = Card(stack)
+    over = threading.Event()
+
+    def come_and_go() -> None:
+        while not over.is_set():
+            for words in ([("delay", "3ms"), ("firewall", "out:allow")], [("delay", "off"), ("firewall", "off")]):
+                change(stack, parse_changes(words))
+
+    changing = threading.Thread(target=come_and_go)
+    changing.start()
+    found: list[bytes] = []
+    for number in range(2000):
+        assert card.send(GOOD + number.to_bytes(4) * 12) == 1
+        found += [packet.data for packet in network.sent]
+    over.set()
+    changing.join()
+    while len(found) < 2000:
+        found += [packet.data for packet in network.sent]
+    assert found == [GOOD + number.to_bytes(4) * 12 for number in range(2000)]
     card.close()
     stack.close()

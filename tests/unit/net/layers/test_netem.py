@@ -230,6 +230,30 @@ def test_it_can_be_changed_while_frames_are_on_their_way() -> None:
     assert network.sent == [0, 1, 4]
 
 
+def test_what_is_held_back_stays_before_what_comes_after_a_change() -> None:
+    network = Network("delay=100ms")
+    network.send(2)
+    network.come(2)
+    network.layer.configure(NetemSpec())
+    network.send(1, first=2)
+    network.come(3)
+    assert (network.sent, network.received) == ([], [])
+    network.layer.advance(100 * MS)
+    network.send(1, first=3)
+    assert (network.sent, network.received) == ([0, 1, 2, 3], [0, 1, 0, 1, 2])
+
+
+def test_a_layer_that_is_off_tells_who_sends_how_much_was_taken_and_when_there_is_room() -> None:
+    network = Network("delay=0ms", room=1)
+    network.layer.configure(NetemSpec())
+    assert network.layer.asleep
+    assert network.card.send(*[b"x" * 60] * 3) == 1
+    network.behind.make_room(None)
+    assert network.card.nr_ready >= 1
+    assert network.card.send(*[b"x" * 60] * 2) == 2
+    assert len(network.behind.sent) == 3
+
+
 def test_who_leaves_hears_nothing_of_what_was_held_back() -> None:
     network = Network("delay=10ms")
     network.come(5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 import socket
 from collections.abc import Callable, Iterator
-from ipaddress import IPv4Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +59,12 @@ class World:
         self.resolv_conf.write_text("search example.org\nnameserver 127.0.0.1\n")
         self.waiter = Waiter()
         self.sent: list[Datagram] = []
+        self.six: dict[bytes, IPv6Address] = {}  # what cards were heard to use, by their MACs
         plan = Plan.read("10.0.2.0/24", "", "xenia.internal", 1500)
         self.book = AddressBook(plan, in_order=True)
         self.book.reserve(bytes.fromhex("00163e000001"), "Alpha", 1)
         port = self.upstream.getsockname()[1]
-        self.server = NameServer(plan, self.book, self.waiter, self.sent.append, self.resolv_conf, port)
+        self.server = NameServer(plan, self.book, self.waiter, self.sent.append, self.resolv_conf, port, self.six.get)
 
     def ask(self, name: str, kind: str = "A", source: str = "10.0.2.15") -> None:
         """A guest asks."""
@@ -97,6 +98,17 @@ def test_guests_know_each_other_by_name(world: World, name: str) -> None:
     answer = world.answer()
     assert [record.rdata for record in answer.an] == ["10.0.2.15"]
     assert (answer.rcode, answer.aa) == (0, 1)
+
+
+def test_guests_have_the_ipv6_address_by_name_that_they_were_heard_to_use(world: World) -> None:
+    world.six[bytes.fromhex("00163e000001")] = IPv6Address("fd00:78:656e::7")
+    world.ask("alpha", "AAAA")
+    answer = world.answer()
+    assert [(record.type, record.rdata) for record in answer.an] == [(28, "fd00:78:656e::7")]
+    world.ask("alpha", "ALL")
+    assert [record.rdata for record in world.answer().an] == ["10.0.2.15", "fd00:78:656e::7"]
+    world.ask("host.xenia.internal", "AAAA")
+    assert len(world.answer().an) == 0
 
 
 @pytest.mark.parametrize("name", ["host.xenia.internal", "gateway.xenia.internal"])

@@ -14,7 +14,7 @@ from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6EchoReply, ICMPv6EchoReq
 from scapy.layers.l2 import ARP, Ether
 
 from tests.unit.net.service.tcp import Connection
-from tests.unit.net.service.wire import Guest, guest
+from tests.unit.net.service.wire import Guest, address_of, guest
 from xenia.errors import ConfigError
 from xenia.net.service.client import NetworkClient, NetworkConfig, start_network
 
@@ -205,7 +205,7 @@ def test_ipv6_reaches_the_hosts_loopback_too(client: NetworkClient, one: Guest) 
 
 
 def test_routers_are_advertised_with_the_networks_prefix(one: Guest) -> None:
-    link_local = "fe80::216:3eff:fe00:1"
+    link_local = address_of(one.mac, "fe80::")
     frame = Ether(src=one.mac, dst="33:33:00:00:00:02") / IPv6(src=link_local, dst="ff02::2", hlim=255) / ICMPv6ND_RS()
     one.send(frame)
     advertised = one.expect(lambda got: ICMPv6ND_RA in got)

@@ -6,6 +6,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from ipaddress import IPv6Address
 
 from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6NDOptDstLLAddr, IPv6
 from scapy.layers.l2 import Ether
@@ -44,7 +45,7 @@ class Guest(Wired):
         self.attached, self.name, self.mac = attached, name, mac
         self.ip, self.port = str(attached.answer["ip"]), attached.port
         super().__init__(attached.descriptor)
-        self.ip6 = f"fd00:78:656e::{number_of(mac):x}"
+        self.ip6 = address_of(mac)
         self._kept: list[Packet] = []
 
     def send(self, *layers: Layers) -> None:
@@ -85,9 +86,11 @@ class Guest(Wired):
         return self.expect(wanted)
 
 
-def number_of(mac: str) -> int:
-    """What makes an address of this guest's differ from those of others."""
-    return 0x100 + int(mac.replace(":", "")[-4:], 16)
+def address_of(mac: str, prefix: str = "fd00:78:656e::") -> str:
+    """What a guest makes itself of its MAC (RFC 4291, appendix A)."""
+    packed = bytes.fromhex(mac.replace(":", ""))
+    interface = bytes([packed[0] ^ 2]) + packed[1:3] + b"\xff\xfe" + packed[3:]
+    return str(IPv6Address(int(IPv6Address(prefix)) + int.from_bytes(interface, "big")))
 
 
 @contextmanager

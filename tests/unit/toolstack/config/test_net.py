@@ -117,6 +117,7 @@ def test_none_is_no_card() -> None:
         ("host=0", "'0' is no port"),
         ("tap=tap0,forward=2222:22", "in 'forward=2222:22' .*: that goes with user and bridge and passt, not with tap"),
         ("bridge=lan,subnet=10.0.0.0/8", "goes with user, not with bridge"),
+        ("user,subnet=1.2.3", "in 'subnet=1.2.3' .*: '1.2.3' is no subnet"),
         ("bridge=lan,vlan=4095", "in 'vlan=4095' .*: '4095' is no whole number from 1 to 4094"),
         ("bridge=lan,trunk=10+x", "in 'trunk=10[+]x' .*: 'x' is no whole number"),
         ("bridge=lan,mirror=yes", "'yes' is neither on nor off"),
@@ -152,6 +153,7 @@ def test_a_published_port_is_on_loopback_unless_an_address_is_given(text: str, f
 def test_a_port_of_a_network_is_what_its_words_say() -> None:
     port = parse_card("bridge=lan,vlan=10,trunk=20+30,isolated=on,mirror=off").port
     assert port == {"vlan": 10, "trunk": [20, 30], "isolated": True}
+    assert parse_card("bridge=lan,trunk=all").port == {"trunk": "all"}
 
 
 def test_a_card_is_written_as_it_is_read() -> None:
@@ -171,6 +173,10 @@ def test_a_card_is_written_as_it_is_read() -> None:
 def test_a_card_that_no_words_describe_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
         NetConfig(**change).check()  # type: ignore[arg-type]
+
+
+def test_a_forward_of_localhost_is_one_of_the_loopback() -> None:
+    assert parse_publish("localhost:8080:80") == parse_publish("127.0.0.1:8080:80")
 
 
 @pytest.mark.parametrize("text", ["22", "2222", "a:22", "1:2:3:4", "2222:22/sctp", "70000:22", "0:22", "1.2.3:1:2", ""])

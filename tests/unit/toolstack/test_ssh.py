@@ -1,0 +1,56 @@
+"""Waiting for a guest's sshd."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from xenia.errors import ConfigError
+from xenia.toolstack import ssh
+from xenia.toolstack.ssh import Way, await_sshd
+
+
+def way_to(server: socket.socket) -> Way:
+    return Way("127.0.0.1", server.getsockname()[1], "guest", Path("/nowhere"))
+
+
+def test_a_guest_that_is_up_and_has_no_sshd_is_told_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ssh, "_REFUSALS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server:  # as the network has it: taken, and closed at once
+
+        def refuse() -> None:
+            for _ in range(100):
+                try:
+                    server.accept()[0].close()
+                except OSError:
+                    return
+
+        refusing = threading.Thread(target=refuse)
+        refusing.start()
+        begun = time.monotonic()
+        with pytest.raises(ConfigError, match="the guest is there, and no sshd answers in it"):
+            await_sshd(way_to(server))
+        assert 0.5 < time.monotonic() - begun < 20
+        with pytest.raises(ConfigError, match="no sshd answers in the guest within 1 seconds"):
+            await_sshd(way_to(server), 1.0)
+        server.shutdown(socket.SHUT_RDWR)
+        refusing.join()
+
+
+def test_an_sshd_that_begins_late_is_waited_for() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def begin() -> None:
+            for said in (b"", b"", b"SSH-2.0-x"):
+                connection, _ = server.accept()
+                connection.sendall(said)
+                connection.close()
+
+        beginning = threading.Thread(target=begin)
+        beginning.start()
+        await_sshd(way_to(server))
+        beginning.join()
