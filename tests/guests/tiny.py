@@ -28,6 +28,7 @@ NOT_ASKED = {
     "suspend",
     "suspend_wrong",
     "races",
+    "naps",
 }  # they never end, or are not alone
 
 
@@ -49,9 +50,16 @@ class Running:
     """A tiny guest that runs, with what it wrote so far."""
 
     def __init__(
-        self, name: str, *, memory: int = 16 << 20, scatter: int | None = None, check: bool = True, vcpus: int = 1
+        self,
+        name: str,
+        *,
+        memory: int = 16 << 20,
+        scatter: int | None = None,
+        check: bool = True,
+        vcpus: int = 1,
+        machine: MachineHandle | None = None,
     ) -> None:
-        self.machine = MachineHandle(memory + (16 << 20), scatter, check)
+        self.machine = machine or MachineHandle(memory + (16 << 20), scatter, check)
         self.domain: DomainHandle = create_domain(self.machine, kernel(name), memory=memory, vcpus=vcpus)
         self.output = bytearray()
         foreign = DomainForeign(self.domain)

@@ -146,7 +146,6 @@ cdef struct WrittenFrames:
 #   saved   no.
 cdef struct DomainLinks:
     volatile uint8_t stop       # leave run() at the next chance: destroy, Ctrl-C
-    volatile uint8_t paused     # no vcpu enters the guest, and no timer of theirs fires; time goes on
     volatile uint8_t mailbox_any
     volatile uint64_t mailbox[32]   # which buckets' mailboxes have something: set after those, before mailbox_any
     Errands errands         # of its idle vcpus' threads

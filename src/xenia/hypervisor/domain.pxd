@@ -1,18 +1,13 @@
 # A domain that runs, for those above that reach into it: what backends use of it.
-from libc.stdint cimport int32_t, uint64_t
+from libc.stdint cimport uint64_t
 from xenia.domain.domain cimport MAX_VCPUS, Domain
 from xenia.hypervisor.machine cimport MachineHandle
-from xenia.hypervisor.pcpu cimport Pcpu, Seat
-from xenia.sched.null cimport NullPolicy
-from xenia.sched.policy cimport SchedVcpu
+from xenia.hypervisor.pcpus cimport PcpuPool
+from xenia.hypervisor.pool cimport Party
 
 
-cdef struct Place:              # a vcpu's own pcpu
-    Pcpu pcpu
-    Seat seat
-    NullPolicy policy
-    SchedVcpu *seats[1]
-    void *handle            # the DomainHandle, and the vcpu's number
+cdef struct Checked:            # a vcpu that the debug mode looks at
+    void *handle                # the DomainHandle, and the vcpu's number
     int number
 
 
@@ -25,7 +20,10 @@ cdef class DomainHandle:
     cdef readonly int max_vcpus
     cdef list engines               # of each vcpu  # type: list[Engine]
     cdef Domain *domain
-    cdef Place *places              # of each vcpu
+    cdef Party party                # its vcpus
+    cdef Checked *checked           # each of them
+    cdef PcpuPool pool              # where they run: the machine's, or its own
     cdef object threads, ended, failure, on_end, stale, report
-    cdef int32_t running            # threads that run
-    cdef count_out(self, int nr)
+    cdef bint running
+    cdef readonly bint paused
+    cdef finish(self)

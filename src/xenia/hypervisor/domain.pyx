@@ -10,11 +10,11 @@ import os
 import threading
 from array import array
 from collections.abc import Callable
-from functools import partial
 
 cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
+from libc.string cimport memset
 from posix.unistd cimport close
 
 from xenia.abi.errno cimport XEN_EEXIST
@@ -30,18 +30,16 @@ from xenia.domain.pv.exits cimport on_exit
 from xenia.domain.time cimport clock_start, system_time, time_update, wallclock_update
 from xenia.hypercalls.table cimport guest_pv64
 from xenia.hypervisor.machine cimport SLACK_PAGES, MachineHandle
-from xenia.hypervisor.pcpu cimport domain_wake, pcpu_close, pcpu_create, pcpu_run, pcpu_seat
-from xenia.machine.atomic cimport count_add
+from xenia.hypervisor.pool cimport Seat, party_enter, party_leave, party_pause, party_unpause, party_wait
 from xenia.machine.lock cimport lock, locks_disordered, unlock
 from xenia.machine.machine cimport FRAME_SEG_DESC, Frame, MachineMemory
 from xenia.mm.pv.descriptors cimport set_gdt
-from xenia.sched.null cimport null_init
+from xenia.sched.policy cimport DEFAULT_WEIGHT, PcpuMask
 
 from xenia.domain.build.elf import ElfKernel
 from xenia.domain.build.start_of_day import build, plan
 from xenia.errors import ConfigError, HypervisorBug
 from xenia.hypercalls.table import rows
-from xenia.jail.jail import confine_in_any_process
 from xenia.jail.kinds import Kind
 from xenia.machine.lock import check_lock_order
 from xenia.machine.thread import HostThread
@@ -89,11 +87,11 @@ cdef class DomainHandle:
         if not 1 <= max_vcpus <= MAX_VCPUS:
             raise HypervisorBug(f"a domain with {max_vcpus} vcpus")
         self.max_vcpus = max_vcpus
-        self.places = <Place *>calloc(max_vcpus, sizeof(Place))
-        if self.places == NULL:
+        self.party.nr = max_vcpus
+        self.party.seats = <Seat *>calloc(max_vcpus, sizeof(Seat))
+        self.checked = <Checked *>calloc(max_vcpus, sizeof(Checked))
+        if self.party.seats == NULL or self.checked == NULL:
             raise MemoryError
-        for i in range(max_vcpus):
-            self.places[i].pcpu.alarm.fd = self.places[i].pcpu.wake_fd = -1
         self.engines = [engine_new(machine.engine, machine.memory) for _ in range(max_vcpus)]
         engine = self.engines[0]
         with nogil:
@@ -113,28 +111,29 @@ cdef class DomainHandle:
             engine.processor.on_exit = on_exit
         self.emergency_fd, domain.links.emergency_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self.log_fd, domain.links.log_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self.pool = machine.pool_for(domid, max_vcpus)
+        self.party.sched.weight = DEFAULT_WEIGHT
         for i in range(max_vcpus):
-            self.places[i].handle = <void *>self
-            self.places[i].number = i
-            null_init(&self.places[i].policy, self.places[i].seats, 1)
-            rc = pcpu_create(&self.places[i].pcpu, &self.places[i].policy.ops, 0)
-            if rc:
-                raise OSError(rc, os.strerror(rc))
+            memset(&self.party.seats[i].sched.hard, 0xff, sizeof(PcpuMask))
+            memset(&self.party.seats[i].sched.soft, 0xff, sizeof(PcpuMask))
+            if machine.check:
+                self.checked[i] = Checked(<void *>self, i)
+                self.party.seats[i].check = check_translations
+                self.party.seats[i].check_argument = &self.checked[i]
         with nogil:
             clock_start(domain, warped)
 
     def __dealloc__(self):
-        cdef int i
         if self.domain == NULL:
             if self.machine is not None:
                 directory_release(self.machine.directory, self.domid)
-            free(self.places)
+            free(self.party.seats)
+            free(self.checked)
             return
         with nogil:
             domain_destroy(self.domain)
-            for i in range(self.max_vcpus):
-                pcpu_close(&self.places[i].pcpu)
-        free(self.places)
+        free(self.party.seats)
+        free(self.checked)
         for fd in (self.emergency_fd, self.log_fd, self.domain.links.emergency_fd, self.domain.links.log_fd):
             if fd >= 0:
                 close(fd)
@@ -225,51 +224,43 @@ cdef class DomainHandle:
     # --- running ---
 
     def start(self, on_end: Callable[[], object] | None = None) -> None:
-        """Run each vcpu on a thread of its own; `on_end()` is called on the last of them, when all stop for good."""
-        cdef int i
+        """Let the vcpus run; `on_end()` is called when all have stopped for good, on a thread that waits for that."""
+        cdef bint seated
         if self.threads:
             raise RuntimeError("a domain starts once")
         self.on_end = on_end
-        for i in range(self.max_vcpus):
-            if self.machine.check:
-                self.places[i].seat.check = check_translations
-                self.places[i].seat.check_argument = &self.places[i]
-            if not pcpu_seat(&self.places[i].pcpu, &self.places[i].seat, self.domain.vcpus[i]):
-                raise HypervisorBug("the policy has no place for a vcpu on a pcpu of its own")
-        self.threads = [HostThread(partial(self._run, i), f"d{self.domid}v{i}", None) for i in range(self.max_vcpus)]
-        self.running = self.max_vcpus
-        for i in range(self.max_vcpus):
-            try:
-                self.machine.alarms.watch(&self.places[i].pcpu.alarm)
-                self.threads[i].start()
-            except BaseException:
+        self.failure = None
+        self.pool.hold()
+        try:
+            self.threads = [HostThread(self._keep, f"d{self.domid}", Kind.VCPU)]
+            with nogil:
+                seated = party_enter(&self.party, &self.pool.pool, self.domain)
+            if not seated:
+                raise self.pool.failure or HypervisorBug("the policy has no place for a vcpu")
+            self.running = True
+            self.threads[0].start()
+        except BaseException:
+            if self.running:
+                self.domain.links.stop = 1
                 with nogil:
-                    self.machine.alarms.unwatch(&self.places[i].pcpu.alarm)
-                self.stop()
-                self.on_end = None
-                self.count_out(self.max_vcpus - i)
-                raise
+                    party_leave(&self.party)
+                    party_wait(&self.party)
+            self.on_end = None
+            self.finish()
+            raise
 
-    def _run(self, int number) -> None:
-        try:
-            if self.machine.confine:
-                confine_in_any_process(Kind.VCPU)
-            with nogil:
-                pcpu_run(&self.places[number].pcpu)
-        except BaseException as failure:
-            self.failure = failure
-        finally:
-            self.domain.links.stop = 1
-            domain_wake(self.domain)
-            with nogil:
-                self.machine.alarms.unwatch(&self.places[number].pcpu.alarm)
-            self.count_out(1)
+    def _keep(self) -> None:
+        with nogil:
+            party_wait(&self.party)
+        self.finish()
 
-    cdef count_out(self, int nr):
-        # So many threads run no more.  The last one tells of the end.
-        if count_add(&self.running, -nr):
-            return
+    cdef finish(self):
+        # None of its vcpus runs any more.
+        self.running = False
         try:
+            self.pool.drop()
+            if self.pool.failure is not None:
+                raise self.pool.failure
             # while its memory is still there
             if self.domain.life.shutdown == SHUTDOWN_crash or self.domain.life.crash_reason[0]:
                 self.report = crash_report(self.domain)
@@ -303,11 +294,26 @@ cdef class DomainHandle:
     def stop(self) -> None:
         """Stop the vcpus where they stand, for good, and wait until they have."""
         self.domain.links.stop = 1
-        domain_wake(self.domain)
+        if self.threads:
+            with nogil:
+                party_leave(&self.party)
         for thread in self.threads:
             if thread is not threading.current_thread():
                 thread.end()
-        self.machine.alarms.settle()
+
+    def pause(self) -> None:
+        """None of the vcpus runs when it returns, until they may again."""
+        self.paused = self.party.paused = True
+        if self.running:
+            with nogil:
+                party_pause(&self.party)
+
+    def unpause(self) -> None:
+        """They go on."""
+        self.paused = self.party.paused = False
+        if self.running:
+            with nogil:
+                party_unpause(&self.party)
 
     # --- what backends need ---
 
@@ -337,7 +343,9 @@ cdef class DomainHandle:
 
     def notify(self, port: int) -> None:
         """Send the event that the guest has bound to `port`; from any thread."""
-        event_post(self.domain, port)
+        cdef uint32_t number = port
+        with nogil:
+            event_post(self.domain, number)
 
     # --- looking in ---
 
@@ -383,8 +391,8 @@ cdef class DomainHandle:
             "exceptions": {i: count for i, count in enumerate(exceptions) if count},
             "mmu_updates": self.domain.mmu.nr_mmu_updates,
             "page_table_writes": self.domain.mmu.nr_ptwr,
-            "entries": sum(self.places[vcpu].pcpu.nr_entries for vcpu in range(self.max_vcpus)),
-            "idle": sum(self.places[vcpu].pcpu.nr_idle for vcpu in range(self.max_vcpus)),
+            "entries": sum(self.party.seats[vcpu].nr_entries for vcpu in range(self.max_vcpus)),
+            "idle": sum(self.party.seats[vcpu].nr_idle for vcpu in range(self.max_vcpus)),
             "frames": self.domain.memory.tot_pages,
             **{name: sum(each[name] for each in processors) for name in processors[0]},
         }
@@ -409,12 +417,12 @@ cdef class DomainHandle:
 cdef int check_translations(void *opaque) noexcept with gil:
     # A guest may leave out a flush that only it would miss.  What it must never have, whatever it leaves out, is a way
     # to memory that is not its own, or to write to what the processor takes for a page table or a descriptor.
-    cdef Place *place = <Place *>opaque
-    cdef DomainHandle domain = <DomainHandle>place.handle
+    cdef Checked *checked = <Checked *>opaque
+    cdef DomainHandle domain = <DomainHandle>checked.handle
     cdef Frame *frame
-    for va, maddr, difference, writable in domain.engines[place.number].stale_translations():
+    for va, maddr, difference, writable in domain.engines[checked.number].stale_translations():
         frame = &domain.domain.machine.frames[<uint64_t>maddr >> 12]
         if (frame.owner != domain.domid or frame.refs == 0
                 or writable and frame.type_refs and frame.type <= FRAME_SEG_DESC):
-            domain.stale.append((place.number, hex(va), hex(maddr), difference))
+            domain.stale.append((checked.number, hex(va), hex(maddr), difference))
     return 1 if domain.stale or locks_disordered() else 0

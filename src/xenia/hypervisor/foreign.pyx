@@ -20,7 +20,7 @@ from xenia.domain.events cimport event_connect, event_disconnect, event_ignore, 
 from xenia.domain.grants cimport GRANT_MAP, grant_hold, grant_release
 from xenia.domain.written cimport frame_written
 from xenia.hypervisor.domain cimport DomainHandle
-from xenia.hypervisor.pcpu cimport domain_wake
+from xenia.hypervisor.pool cimport domain_wake
 from xenia.machine.atomic cimport count_add
 from xenia.machine.errand cimport Errand, ErrandSlot, errands_add, errands_remove
 from xenia.machine.lock cimport lock, unlock

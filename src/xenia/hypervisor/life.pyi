@@ -2,8 +2,6 @@
 
 from xenia.hypervisor.domain import DomainHandle
 
-_GLANCE: int
-
 def pause(handle: DomainHandle) -> None:
     """Let no vcpu enter the guest, and wait until none is there.  Its time goes on.  Again does nothing."""
     ...
@@ -22,8 +20,4 @@ def send_nmi(handle: DomainHandle, number: int) -> None:
 
 def nr_frames(handle: DomainHandle) -> int:
     """Frames that it has now."""
-    ...
-
-def runstates(handle: DomainHandle) -> list[tuple[int, int]]:
-    """Of each vcpu, what it does now (RUNSTATE_* of public/vcpu.h), and for how many ns it has run."""
     ...

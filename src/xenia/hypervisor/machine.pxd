@@ -2,6 +2,7 @@
 from libc.stdint cimport uint64_t
 from xenia.domain.domain cimport Directory, Domain
 from xenia.hypervisor.alarm cimport Alarms
+from xenia.hypervisor.pcpus cimport PcpuPool
 from xenia.machine.machine cimport MachineMemory
 
 cdef enum:
@@ -18,3 +19,6 @@ cdef class MachineHandle:
     cdef Alarms alarms
     # Frames that this domain may have more (NULL: a new one): those that are free, and nobody else's to ask for.
     cdef uint64_t left_for(self, Domain *domain) noexcept nogil
+    cdef readonly str scheduler
+    cdef PcpuPool pool              # None: each domain has its own
+    cdef PcpuPool pool_for(self, int domid, int nr_vcpus)

@@ -28,6 +28,8 @@ class MachineHandle:
                 order in which locks are taken
     confine     narrow the vcpus' threads to the system calls that they need
     engine      what runs guest code, by its name in cpu/registry
+    scheduler   "credit2": its domains share `pcpus` host threads (None: as many as the host has processors for this
+                process) by their weights; "null": each vcpu has a thread of its own, which the host's scheduler places
     """
     @property
     def memory(self) -> MachineMemory: ...
@@ -38,9 +40,22 @@ class MachineHandle:
     @property
     def engine(self) -> str: ...
     next_domid: int
+    @property
+    def scheduler(self) -> str: ...
     def __init__(
-        self, memory: int, scatter: int | None = None, check: bool = False, confine: bool = True, engine: str = ...
+        self,
+        memory: int,
+        scatter: int | None = None,
+        check: bool = False,
+        confine: bool = True,
+        engine: str = ...,
+        scheduler: str = "null",
+        pcpus: int | None = None,
     ) -> None: ...
+    @property
+    def nr_pcpus(self) -> int:
+        """How many host threads run vcpus; 0 where each has one of its own."""
+        ...
     def reserve_domid(self) -> int:
         """The next domain number that is free, as Xen gives them out: below DOMID_FIRST_RESERVED, and then from 1
         again.  It is the caller's.

@@ -7,6 +7,8 @@ maximum is raised, and a domain created, only where the free frames suffice for 
 well.  The slack is not promised: it is there for the frames that a kernel has more for a moment, or not.
 """
 
+import os
+
 cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free
@@ -14,8 +16,10 @@ from libc.stdlib cimport free
 from xenia.domain.directory cimport directory_create, directory_reserve
 from xenia.domain.domain cimport NR_DOMIDS, Directory, Domain
 from xenia.hypervisor.alarm cimport Alarms
+from xenia.hypervisor.pcpus cimport PcpuPool
 from xenia.machine.lock cimport lock, unlock
 from xenia.machine.machine cimport MachineMemory
+from xenia.sched.policy cimport MAX_PCPUS
 
 from xenia.cpu.registry import DEFAULT, engine_kind, engines
 from xenia.errors import ConfigError
@@ -45,9 +49,11 @@ cdef class MachineHandle:
                 order in which locks are taken
     confine     narrow the vcpus' threads to the system calls that they need
     engine      what runs guest code, by its name in cpu/registry
+    scheduler   "credit2": its domains share `pcpus` host threads (None: as many as the host has processors for this
+                process) by their weights; "null": each vcpu has a thread of its own, which the host's scheduler places
     """
 
-    def __cinit__(self, memory, scatter=None, check=False, confine=True, engine=DEFAULT):
+    def __cinit__(self, memory, scatter=None, check=False, confine=True, engine=DEFAULT, scheduler="null", pcpus=None):
         if check:
             watch_locks(True)
         self.directory = directory_create()
@@ -58,15 +64,35 @@ cdef class MachineHandle:
         free(self.directory)
 
     def __init__(self, memory: int, scatter: int | None = None, check: bool = False, confine: bool = True,
-                 engine: str = DEFAULT) -> None:
+                 engine: str = DEFAULT, scheduler: str = "null", pcpus: int | None = None) -> None:
         if check and not engine_kind(engine).capabilities.shows_translations:
             raise ConfigError(f"the debug mode needs an engine that shows what it has cached; {engine} does not")
+        if scheduler not in ("credit2", "null"):
+            raise ConfigError(f"there is no scheduler {scheduler!r}: credit2 or null")
+        if pcpus is not None and scheduler == "null":
+            raise ConfigError("the null scheduler has a thread for each vcpu: ask for credit2 where pcpus are counted")
+        if pcpus is not None and not 1 <= pcpus <= MAX_PCPUS:
+            raise ConfigError(f"a machine has 1 to {MAX_PCPUS} pcpus, not {pcpus}")
         self.memory = MachineMemory(memory, scatter)
         self.alarms = Alarms()
         self.engine = engine
         self.check = check
         self.confine = confine
         self.next_domid = 1
+        self.scheduler = scheduler
+        if scheduler == "credit2":
+            nr = pcpus or min(len(os.sched_getaffinity(0)), MAX_PCPUS)
+            self.pool = PcpuPool(self.alarms, scheduler, [f"pcpu{i}" for i in range(nr)], confine)
+
+    @property
+    def nr_pcpus(self) -> int:
+        """How many host threads run vcpus; 0 where each has one of its own."""
+        return len(self.pool.names) if self.pool is not None else 0
+
+    cdef PcpuPool pool_for(self, int domid, int nr_vcpus):
+        if self.pool is not None:
+            return self.pool
+        return PcpuPool(self.alarms, "null", [f"d{domid}v{i}" for i in range(nr_vcpus)], self.confine)
 
     def reserve_domid(self) -> int:
         """The next domain number that is free, as Xen gives them out: below DOMID_FIRST_RESERVED, and then from 1

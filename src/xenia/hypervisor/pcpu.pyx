@@ -1,30 +1,32 @@
 """A pcpu: a host thread with a timer and a way to wake it, which runs the vcpus that a policy picks.
 
-Theory of operation.  The loop looks at each of its vcpus (what others left for it, which timers have run out, whether
-it can run), tells the policy of those that woke or fell asleep, and lets it pick.  The one that is picked is entered;
-nearly all its exits are answered where they are understood (domain/pv/exits), so that the guest goes on without coming
-back here.  It comes back for what needs the world outside: the guest blocks, shuts down, crashes, or somebody kicked
-it.  Where nobody is picked, the thread waits.
+Theory of operation.  The loop lets the policy pick, and looks at the vcpu that it is given: what others left for its
+domain, which of its timers have run out, whether it can run.  If so it is entered; nearly all its exits are answered
+where they are understood (domain/pv/exits), so that the guest goes on without coming back here.  It comes back for what
+needs the world outside: the guest blocks, shuts down, crashes, or somebody kicked it.  One that cannot run falls
+asleep, and the policy picks again.  Where nobody is picked, the thread waits.
 
 A kick has two halves: `vcpu.preempt`, which the loop clears before it looks at what there is to do, and the
 processor's own stop request, which is obeyed at the next translated block and is never forgotten.  In that order, a
 request that arrives at any moment is either seen by the loop or ends the next entry at once.
 
-The alarm kicks whoever runs when the first deadline of any of the vcpus has come, or the slice that the policy gave is
-over.  While nobody runs, no alarm is needed: the loop itself waits, for the deadline or for somebody to write to
-`wake_fd`; and for what others have to wait for and left to it, as an errand (machine/errand).
+The alarm kicks whoever runs when its own first deadline has come, or that of somebody who sleeps here, or the slice
+that the policy gave is over.  While nobody runs, no alarm is needed: the loop itself waits, for the deadline or for
+somebody to write to `wake_fd`; and, in a pool of one domain's own, for what others have to wait for and left to it, as
+an errand (machine/errand).
 
-The loop has the turn of the domain at whose vcpus it looks (domain/turn), and none while it waits or the guest runs.
+The loop has the turn of the domain at whose vcpu it looks (domain/turn), and none while it waits or the guest runs.
 
-Today a pcpu comes and goes with a vcpu and runs it under the null policy: the host's scheduler shares the processors
-out.  What is missing for vcpus that share a pcpu is a kick that reaches who runs, not whom it is meant for.
+What a vcpu's runstate says of the time when it was not looked at is put right when it is entered: it could run, and did
+not, since somebody woke it or another was picked in its place.  (Only a guest that runs can look at its runstate.)
 """
 
-from libc.errno cimport errno
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from xenia.cpu.processor cimport LEAVE, RESUME
-from xenia.domain.clock cimport RUNSTATE_blocked, RUNSTATE_offline, RUNSTATE_runnable, RUNSTATE_running
+from xenia.cpu.processor cimport LEAVE
+from xenia.domain.clock cimport (
+    RUNSTATE_blocked, RUNSTATE_offline, RUNSTATE_runnable, RUNSTATE_running,
+)
 from xenia.domain.domain cimport SHUTDOWN_NONE, SHUTDOWN_suspend, Domain, Vcpu
 from xenia.domain.events cimport events_apply_mailbox
 from xenia.domain.lifecycle cimport domain_shutdown
@@ -34,234 +36,235 @@ from xenia.domain.time cimport (
     clock_warp_to, domain_timers_next, runstate_change, system_time, time_update, timers_fire, timers_next,
 )
 from xenia.domain.turn cimport turn_drop, turn_hold
-from xenia.domain.upcall cimport events_pending, vcpu_nudge, vcpu_unblock, vcpu_wake
+from xenia.domain.upcall cimport events_pending, vcpu_unblock, vcpu_wake
 from xenia.domain.written cimport written_apply
-from xenia.hypervisor.alarm cimport alarm_close, alarm_create, alarm_set
-from xenia.machine.atomic cimport flag_store
-from xenia.machine.errand cimport Sleeper, errands_begin, errands_end, sleeper_init
-from xenia.machine.waiting cimport sleep_for, wait_for, waiting_init
-from xenia.sched.policy cimport DEFAULT_WEIGHT, SCHED_ASLEEP, Choice
-
-cdef extern from "<sys/eventfd.h>" nogil:
-    int EFD_CLOEXEC, EFD_NONBLOCK
-    int eventfd(unsigned int value, int flags)
+from xenia.hypervisor.alarm cimport alarm_set
+from xenia.hypervisor.pool cimport (
+    Party, Pool, Seat, domain_wake, host_now, pcpu_write, pool_poke, seat_leave, seat_sleep, wake_due,
+)
+from xenia.machine.atomic cimport flag_read, flag_set, flag_store
+from xenia.machine.errand cimport Errands, Sleeper, errands_begin, errands_end, sleeper_init
+from xenia.machine.lock cimport condition_signal, condition_signal_and_unlock, lock, unlock
+from xenia.machine.waiting cimport sleep_for, wait_for
+from xenia.sched.policy cimport Choice
 
 cdef extern from "<unistd.h>" nogil:
-    int close(int fd)
     long read(int fd, void *buffer, size_t count)
-    long write(int fd, const void *buffer, size_t count)
 
+cdef enum:
+    EARLY_NS = 5000     # an alarm that rings so much too soon will do
 
-cdef int pcpu_create(Pcpu *pcpu, Policy *policy, uint32_t id) noexcept nogil:
-    pcpu.policy = policy
-    pcpu.id = id
-    cdef int rc = alarm_create(&pcpu.alarm, ring, pcpu)
-    pcpu.wake_fd = -1
-    waiting_init(&pcpu.waiting)
-    if rc == 0:
-        pcpu.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
-        rc = errno if pcpu.wake_fd < 0 else 0
-    return rc
-
-
-cdef void pcpu_close(Pcpu *pcpu) noexcept nogil:
-    alarm_close(&pcpu.alarm)
-    if pcpu.wake_fd >= 0:
-        close(pcpu.wake_fd)
-        pcpu.wake_fd = -1
-
-
-cdef bint pcpu_seat(Pcpu *pcpu, Seat *seat, Vcpu *vcpu) noexcept nogil:
-    seat.vcpu = vcpu
-    seat.domain.weight = DEFAULT_WEIGHT
-    seat.sched.domain = &seat.domain
-    seat.sched.owner = seat
-    if not pcpu.policy.add(pcpu.policy, &seat.sched):
-        return False
-    seat.next = pcpu.seats
-    pcpu.seats = seat
-    pcpu.entered = vcpu
-    vcpu.wake = poke
-    vcpu.wake_argument = pcpu
-    return True
-
-
-cdef void ring(void *opaque) noexcept nogil:
-    vcpu_nudge((<Pcpu *>opaque).entered)
-
-
-cdef void poke(void *opaque) noexcept nogil:
-    cdef uint64_t one = 1
-    write((<Pcpu *>opaque).wake_fd, &one, 8)
-
-
-cdef void domain_wake(Domain *domain) noexcept nogil:
-    cdef uint32_t id
-    for id in range(domain.nr_vcpus):
-        vcpu_nudge(domain.vcpus[id])
-        vcpu_wake(domain.vcpus[id])
+cdef enum Outcome:
+    RUNS
+    SLEEPS
+    LEAVES
 
 
 cdef void pcpu_run(Pcpu *pcpu) noexcept nogil:
-    cdef Seat *seat = pcpu.seats
-    cdef Choice choice
     pcpu.alarm_at = 0
-    pcpu.alarm_of = NULL
-    while seat != NULL:
-        turn_hold(seat.vcpu)
-        time_update(seat.vcpu)
-        turn_drop(seat.vcpu)
-        seat = seat.next
-    while look_round(pcpu):
-        choice = pcpu.policy.pick(pcpu.policy, pcpu.id, pcpu.now)
-        if choice.vcpu != NULL:
-            enter(pcpu, <Seat *>choice.vcpu.owner, choice.slice_ns)
+    while choose(pcpu):
+        if pcpu.current != NULL:
+            attend(pcpu, pcpu.current)
         else:
-            idle(pcpu, choice.slice_ns)
+            idle(pcpu)
+    lock(&pcpu.pool.lock)
+    pcpu.current = NULL
+    condition_signal_and_unlock(&pcpu.pool.changed, True, &pcpu.pool.lock)
 
 
-cdef bint look_round(Pcpu *pcpu) noexcept nogil:
-    # Whether there is still somebody here.
-    cdef Seat **link = &pcpu.seats
-    cdef Seat *seat
-    while link[0] != NULL:
-        seat = link[0]
-        turn_hold(seat.vcpu)
-        if look_at(pcpu, seat):
-            link = &seat.next
-        else:
-            link[0] = seat.next
-            leave(pcpu, seat)
-        turn_drop(seat.vcpu)
-    return pcpu.seats != NULL
+cdef bint choose(Pcpu *pcpu) noexcept nogil:
+    # False: the pool ends.
+    cdef Pool *pool = pcpu.pool
+    cdef Seat *before = pcpu.current
+    cdef Pcpu *told
+    cdef Choice choice
+    cdef bint goes_on
+    lock(&pool.lock)
+    pcpu.idle = False
+    pcpu.now = host_now()
+    wake_due(pcpu, pcpu.now)
+    choice = pool.policy.pick(pool.policy, pcpu.id, pcpu.now)
+    pcpu.current = <Seat *>choice.vcpu.owner if choice.vcpu != NULL else NULL
+    if pcpu.current != before:
+        change(pcpu, before)
+    pcpu.choose_at = pcpu.now + choice.slice_ns if choice.slice_ns else 0
+    if pcpu.due.nr and (pcpu.choose_at == 0 or pcpu.due.nodes[0].key < pcpu.choose_at):
+        pcpu.choose_at = pcpu.due.nodes[0].key
+    told = pool_poke(pool, choice.poke)
+    goes_on = not pool.closing
+    pcpu.idle = goes_on and pcpu.current == NULL
+    pcpu.errands = errands_of(pcpu) if pcpu.idle else NULL
+    unlock(&pool.lock)
+    pcpu_write(told)
+    return goes_on
 
 
-cdef bint look_at(Pcpu *pcpu, Seat *seat) noexcept nogil:
-    # Whether it stays.
+cdef inline Errands *errands_of(Pcpu *pcpu) noexcept nogil:
+    cdef Party *party = pcpu.pool.parties
+    if not pcpu.pool.is_of_one or party == NULL or party.paused or not party.seats[pcpu.id].seated:
+        return NULL
+    return &party.seats[pcpu.id].vcpu.domain.links.errands
+
+
+cdef void change(Pcpu *pcpu, Seat *before) noexcept nogil:
+    # With the pool's lock: another one was picked.
+    if before != NULL:
+        before.ran += pcpu.now - before.since
+        before.since = pcpu.now
+        if before.party.leaving or before.party.paused:
+            condition_signal(&pcpu.pool.changed, True)
+    if pcpu.current != NULL:
+        pcpu.waited_since = pcpu.current.since
+        pcpu.current.since = pcpu.now
+
+
+cdef void attend(Pcpu *pcpu, Seat *seat) noexcept nogil:
+    # Look at who was picked, and run it if it can.
+    cdef Vcpu *vcpu = seat.vcpu
+    cdef int outcome
+    cdef bint enters = False
+    turn_hold(vcpu)
+    outcome = look_at(seat)
+    if outcome == RUNS:
+        enters = begin(pcpu, seat)
+        seat.due_at = due_at(seat)
+    turn_drop(vcpu)
+    if enters:
+        set_alarm(pcpu, seat)
+        seat.nr_entries += 1
+        vcpu.processor.ops.run(vcpu.processor)
+        seat.sched.yields = vcpu.yielded
+        if may_not_go_on(seat):
+            turn_hold(vcpu)
+            outcome = look_at(seat)
+            turn_drop(vcpu)
+    if outcome == SLEEPS:
+        seat_sleep(pcpu, seat)
+    elif outcome == LEAVES:
+        vcpu.domain.links.stop = 1
+        seat_leave(pcpu, seat)
+
+
+cdef inline bint may_not_go_on(Seat *seat) noexcept nogil:
+    cdef Vcpu *vcpu = seat.vcpu
+    return (vcpu.blocked or not vcpu.is_up or vcpu.domain.links.stop or vcpu.domain.life.shutdown != SHUTDOWN_NONE
+            or seat.party.paused)
+
+
+cdef int look_at(Seat *seat) noexcept nogil:
     cdef Vcpu *vcpu = seat.vcpu
     cdef Domain *domain = vcpu.domain
+    flag_store(&seat.woken, 0)
     flag_store(&vcpu.preempt, 0)
+    seat.due_at = 0
+    seat.looked_at = host_now()     # before: a timer then rings too soon rather than too late
+    seat.now = system_time(domain)
     if domain.links.stop or domain.life.shutdown != SHUTDOWN_NONE:
-        return False
-    if domain.links.paused:
-        rest(pcpu, seat)
-        return True
+        runstate_change(vcpu, RUNSTATE_offline if domain.life.shutdown != SHUTDOWN_NONE else RUNSTATE_runnable,
+                        seat.now)
+        return LEAVES
+    if seat.party.paused:
+        runstate_change(vcpu, RUNSTATE_runnable, seat.now)
+        return SLEEPS
     if domain.written.nr:
         written_apply(domain)
     if domain.links.mailbox_any:
         events_apply_mailbox(domain)
     vcpu.yielded = 0
-    seat.now = system_time(domain)
-    pcpu.now = max(pcpu.now, domain.clock.host_base + seat.now - domain.clock.warp)
     timers_fire(vcpu, seat.now)
+    if domain.life.shutdown != SHUTDOWN_NONE:
+        return look_at(seat)
     if vcpu.blocked and (events_pending(vcpu) or vcpu.traps.nmi_pending):
         vcpu_unblock(vcpu)
     if vcpu.is_up and not vcpu.blocked:
-        if seat.sched.state == SCHED_ASLEEP:
-            pcpu.policy.wake(pcpu.policy, &seat.sched, pcpu.now)
-        return True
-    if seat.sched.state != SCHED_ASLEEP:
-        pcpu.policy.sleep(pcpu.policy, &seat.sched, pcpu.now)
+        return RUNS
     return fall_asleep(seat)
 
 
-cdef void rest(Pcpu *pcpu, Seat *seat) noexcept nogil:
-    # Its domain is paused: whatever happens to it waits.
+cdef int fall_asleep(Seat *seat) noexcept nogil:
     cdef Vcpu *vcpu = seat.vcpu
-    cdef int state = RUNSTATE_blocked if vcpu.is_up and vcpu.blocked else RUNSTATE_offline
-    if seat.sched.state != SCHED_ASLEEP:
-        pcpu.policy.sleep(pcpu.policy, &seat.sched, pcpu.now)
-    if vcpu.runstate.state != state:
-        runstate_change(vcpu, state, system_time(vcpu.domain))
-
-
-cdef bint fall_asleep(Seat *seat) noexcept nogil:
-    # False: for good.
-    cdef Vcpu *vcpu = seat.vcpu
+    cdef Domain *domain = vcpu.domain
     cdef int state = RUNSTATE_blocked if vcpu.is_up else RUNSTATE_offline
     if vcpu.runstate.state != state:
         runstate_change(vcpu, state, seat.now)
-    if domain_idle(vcpu.domain) and sleeps_for_good(vcpu.domain, seat.now, domain_timers_next(vcpu.domain)):
-        vcpu.domain.life.halted = 1
-        domain_shutdown(vcpu.domain, SHUTDOWN_suspend)
+    if domain_idle(domain):
+        if sleeps_for_good(domain, seat.now, domain_timers_next(domain)):
+            domain.life.halted = 1
+            domain_shutdown(domain, SHUTDOWN_suspend)
+            return look_at(seat)
+        if domain.clock.warped and not flag_read(&seat.woken):
+            warp(seat)
+    seat.due_at = due_at(seat)
+    return SLEEPS
+
+
+cdef inline uint64_t due_at(Seat *seat) noexcept nogil:
+    cdef uint64_t when = timers_next(seat.vcpu)
+    return seat.looked_at + max(when, seat.now) - seat.now if when else 0
+
+
+cdef void warp(Seat *seat) noexcept nogil:
+    # To the first timer of all its domain's vcpus.
+    cdef Domain *domain = seat.vcpu.domain
+    cdef uint64_t deadline = domain_timers_next(domain)
+    cdef uint32_t id
+    if deadline <= seat.now:
+        return
+    clock_warp_to(domain, deadline)
+    seat.now = deadline
+    flag_set(&seat.woken)
+    for id in range(domain.nr_vcpus):
+        if domain.vcpus[id] != seat.vcpu:
+            vcpu_wake(domain.vcpus[id])
+
+
+cdef bint begin(Pcpu *pcpu, Seat *seat) noexcept nogil:
+    # Whether it is to be entered.
+    cdef Vcpu *vcpu = seat.vcpu
+    cdef Domain *domain = vcpu.domain
+    cdef uint64_t since
+    if seat.fresh:
+        time_update(vcpu)
+        seat.fresh = False
+    if pcpu.waited_since:
+        since = pcpu.waited_since - domain.clock.host_base + domain.clock.warp
+        if vcpu.runstate.since < since < seat.now:
+            runstate_change(vcpu, RUNSTATE_runnable, since)
+        pcpu.waited_since = 0
+    if vcpu.runstate.state != RUNSTATE_running:
+        runstate_change(vcpu, RUNSTATE_running, seat.now)
+    if deliver_pending(vcpu) == LEAVE:
+        return False
+    if seat.check != NULL and seat.check(seat.check_argument):
+        domain.links.stop = 1
+        domain_wake(domain)
         return False
     return True
 
 
-cdef void leave(Pcpu *pcpu, Seat *seat) noexcept nogil:
-    cdef Domain *domain = seat.vcpu.domain
-    pcpu.policy.remove(pcpu.policy, &seat.sched, pcpu.now)
-    runstate_change(seat.vcpu, RUNSTATE_offline if domain.life.shutdown != SHUTDOWN_NONE else RUNSTATE_runnable,
-                    system_time(domain))
-
-
-cdef void enter(Pcpu *pcpu, Seat *seat, uint64_t slice_ns) noexcept nogil:
-    cdef Vcpu *vcpu = seat.vcpu
-    cdef int verdict
-    turn_hold(vcpu)
-    if vcpu.runstate.state != RUNSTATE_running:
-        runstate_change(vcpu, RUNSTATE_running, seat.now)
-    verdict = deliver_pending(vcpu)
-    if verdict == RESUME and seat.check != NULL and seat.check(seat.check_argument):
-        vcpu.domain.links.stop = 1
-        verdict = LEAVE
-    turn_drop(vcpu)
-    if verdict == LEAVE:
+cdef void set_alarm(Pcpu *pcpu, Seat *seat) noexcept nogil:
+    # For the first of its own timers, those of others that sleep here, and the end of its slice.
+    cdef uint64_t when = pcpu.choose_at
+    cdef uint64_t now = seat.looked_at
+    if seat.due_at and (when == 0 or seat.due_at < when):
+        when = seat.due_at
+    if when == 0 and pcpu.alarm_at == 0 or pcpu.alarm_at > now and pcpu.alarm_at <= when <= pcpu.alarm_at + EARLY_NS:
         return
-    pcpu.entered = vcpu
-    set_alarm(pcpu, seat, slice_ns)
-    pcpu.nr_entries += 1
-    vcpu.processor.ops.run(vcpu.processor)
+    pcpu.alarm_at = when
+    alarm_set(&pcpu.alarm, max(when, now + 1) - now if when else 0)
 
 
-cdef Seat *first_due(Pcpu *pcpu, uint64_t *deadline, uint64_t *wait) noexcept nogil:
-    # Whose timer runs out first: at `deadline` of its domain, in `wait` ns.  NULL: nobody's.
-    cdef Seat *seat = pcpu.seats
-    cdef Seat *first = NULL
-    cdef uint64_t when, left
-    deadline[0] = wait[0] = 0
-    while seat != NULL:
-        when = 0 if seat.vcpu.domain.links.paused else timers_next(seat.vcpu)
-        left = when - seat.now if when > seat.now else 0
-        if when and (first == NULL or left < wait[0]):
-            first = seat
-            deadline[0] = when
-            wait[0] = left
-        seat = seat.next
-    return first
-
-
-cdef void set_alarm(Pcpu *pcpu, Seat *seat, uint64_t slice_ns) noexcept nogil:
-    cdef uint64_t deadline, wait
-    cdef Seat *due = first_due(pcpu, &deadline, &wait)
-    if slice_ns and (due == NULL or wait > slice_ns):
-        due = seat
-        wait = slice_ns
-        deadline = seat.now + slice_ns
-    if deadline == pcpu.alarm_at and due == pcpu.alarm_of:
-        return
-    pcpu.alarm_at = deadline
-    pcpu.alarm_of = due
-    alarm_set(&pcpu.alarm, 0 if due == NULL else wait if wait else 1)
-
-
-cdef void idle(Pcpu *pcpu, uint64_t slice_ns) noexcept nogil:
-    # Wait for a deadline or a wake-up; with warped time, jump to the deadline unless a wake-up is there already.
-    cdef uint64_t deadline, wait, drained
-    cdef Seat *due = first_due(pcpu, &deadline, &wait)
-    cdef Vcpu *warped = one_to_warp(pcpu)
+cdef void idle(Pcpu *pcpu) noexcept nogil:
+    # Wait for a deadline or a wake-up, and do errands meanwhile.
     cdef Sleeper sleeper
-    cdef Seat *seat = pcpu.seats
-    cdef int64_t left
+    cdef uint64_t drained
+    cdef int64_t left = -1
     cdef bint woken
-    pcpu.nr_idle += 1
-    if slice_ns and (due == NULL or wait > slice_ns):
-        wait = slice_ns
+    if pcpu.choose_at:
+        left = <int64_t>(max(pcpu.choose_at, pcpu.now) - pcpu.now)
     sleeper_init(&sleeper, pcpu.wake_fd)
-    while seat != NULL and warped == NULL:
-        errands_begin(&seat.vcpu.domain.links.errands, &sleeper)
-        seat = seat.next
-    left = 0 if warped != NULL else <int64_t>wait if due != NULL or slice_ns else -1
+    if pcpu.errands != NULL:
+        errands_begin(pcpu.errands, &sleeper)
     if sleeper.nr_begun:
         woken = wait_for(&pcpu.waiting, sleeper.polls, sleeper.nr_polls, left) > 0
     else:
@@ -270,34 +273,3 @@ cdef void idle(Pcpu *pcpu, uint64_t slice_ns) noexcept nogil:
     if woken:
         # After the errands, of which what comes for the vcpus wakes this thread too.
         read(pcpu.wake_fd, &drained, 8)
-    elif warped != NULL:
-        warp(warped)
-
-
-cdef Vcpu *one_to_warp(Pcpu *pcpu) noexcept nogil:
-    # A vcpu of a domain whose time jumps: nobody there has anything to do before a timer that is still to come.
-    cdef Seat *seat = pcpu.seats
-    cdef Vcpu *found = NULL
-    cdef Domain *domain
-    while seat != NULL and found == NULL:
-        domain = seat.vcpu.domain
-        if domain.clock.warped and not domain.links.paused:
-            turn_hold(seat.vcpu)
-            if domain_idle(domain) and domain_timers_next(domain) > system_time(domain):
-                found = seat.vcpu
-            turn_drop(seat.vcpu)
-        seat = seat.next
-    return found
-
-
-cdef void warp(Vcpu *vcpu) noexcept nogil:
-    # To the first timer of all its domain's vcpus, unless one of them has something to do meanwhile.
-    cdef Domain *domain = vcpu.domain
-    cdef uint32_t id
-    turn_hold(vcpu)
-    if domain_idle(domain):
-        clock_warp_to(domain, domain_timers_next(domain))
-        for id in range(domain.nr_vcpus):
-            if domain.vcpus[id] != vcpu:
-                vcpu_wake(domain.vcpus[id])
-    turn_drop(vcpu)

@@ -20,6 +20,7 @@
 #                       domain        a domain's frames, page tables and grants
 #                         machine     the frames that nobody has
 #                           alarms    whom the timers' thread may ring
+#                             sched   a policy: who runs on which pcpu (hypervisor/pool.pxd)
 #
 # The debug mode checks it: a lock that is made while locks are watched knows its rank, and each thread what it holds.
 from libc.stdint cimport uint32_t, uint64_t
@@ -41,6 +42,7 @@ cdef enum:
     RANK_DOMAIN
     RANK_MACHINE
     RANK_ALARMS
+    RANK_SCHED
 
 cdef extern from *:
     """
@@ -108,7 +110,8 @@ cdef void lock_lend(Lock *it) noexcept nogil
 cdef bint lock_try_watched(Lock *it) noexcept nogil
 cdef bint locks_disordered() noexcept nogil     # a lock was taken out of order
 
-# Let go of the lock until the condition is signalled, or for no reason.  Both are called with the lock held.
+# Let go of the lock until the condition is signalled, or for no reason.  All are called with the lock held.
 cdef void condition_wait(Condition *condition, Lock *it) noexcept nogil
 cdef void condition_wait_for(Condition *condition, Lock *it, uint64_t ns) noexcept nogil        # no longer; 0 as above
+cdef void condition_signal(Condition *condition, bint all) noexcept nogil
 cdef void condition_signal_and_unlock(Condition *condition, bint all, Lock *it) noexcept nogil

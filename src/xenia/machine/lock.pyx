@@ -225,6 +225,7 @@ NAMES = {
     "domain": RANK_DOMAIN,
     "machine": RANK_MACHINE,
     "alarms": RANK_ALARMS,
+    "sched": RANK_SCHED,
 }
 
 
@@ -282,6 +283,12 @@ cdef void condition_wait_for(Condition *condition, Lock *it, uint64_t ns) noexce
     futex_wait(&condition.signals, seen, ns)
     lock(it)
     condition.waiting -= 1
+
+
+cdef void condition_signal(Condition *condition, bint all) noexcept nogil:
+    if condition.waiting:
+        signal_condition(&condition.signals)
+        wake_waiters(&condition.signals, all)
 
 
 cdef void condition_signal_and_unlock(Condition *condition, bint all, Lock *it) noexcept nogil:

@@ -1,19 +1,23 @@
 # The credit policy.
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from xenia.sched.policy cimport Policy, SchedDomain, SchedVcpu
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from xenia.sched.heap cimport Heap
+from xenia.sched.policy cimport Policy, SchedVcpu
+from xenia.sched.queues cimport CreditQueue
+
+cdef struct CreditPcpu:
+    SchedVcpu *running
+    uint8_t poked           # it is about to choose anew
+    uint8_t for_ever        # who runs was given no end
+    uint32_t nr_queues      # in which somebody waits who may run here
+    uint64_t time           # virtual: what those who run here have paid by now, of those that compete
 
 cdef struct CreditPolicy:
     Policy ops              # first: a CreditPolicy * is a Policy *
     uint32_t nr_pcpus
-    SchedVcpu **running     # on each pcpu
-    uint8_t *poked          # which are about to choose anew
-    SchedVcpu **queue       # who waits: a heap, most credit first
-    uint32_t nr_queued
+    CreditPcpu *pcpus
+    CreditQueue *queues
+    Heap parked             # domains of which somebody is parked, by when their budget is filled up
     uint32_t nr_vcpus
-    uint32_t room
-    int64_t given           # what everybody has been given since the beginning
-    uint64_t turns
-    SchedDomain *parked     # domains of which somebody is parked
 
 # False: there is no memory.
 cdef bint credit_init(CreditPolicy *policy, uint32_t nr_pcpus) noexcept nogil

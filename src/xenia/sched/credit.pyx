@@ -1,170 +1,170 @@
-"""The credit policy, in the manner of Xen's credit2: shares by weight, caps, one queue for all pcpus.
+"""The credit policy, in the manner of Xen's credit2: shares by weight, caps, affinity, wake-ups that do not wait.
 
-Theory of operation.  A vcpu that runs pays in credit: its time, divided by its domain's weight and multiplied by the
-number of the domain's vcpus that are awake, so that weights are between domains however many vcpus they have.  The
-vcpu with most credit runs.  When even that one has none left, everybody is given the same again; whoever slept through
-it keeps no more than one gift and a little, so that sleep cannot be saved up.  As the gift is the same for all, it is
-one number (`given`) that is added to every vcpu's credit, and giving takes no longer for a thousand vcpus than for
-one: what is stored is credit less what had been given by then.  (Who runs while nobody waits makes no debts, either.)
+Theory of operation.  A vcpu that runs pays: its time, divided by its domain's weight and multiplied by the number of
+the domain's vcpus that are awake, so that weights are between domains however many vcpus they have.  Whoever has paid
+least runs, so all who compete pay the same in the long run.  What they have paid is a virtual time, which each pcpu
+keeps: the least that anybody has paid who runs there or could, while others wait; while nobody waits, it goes on as
+fast as the one that runs pays, but not past it.
+
+Who wakes after a while has paid less than that time: it gets it for a present but for LAG_NS, so that sleep cannot be
+saved up, and that is enough to come before those that burn.  Nobody keeps more than MOST_LAG_NS either, which one would
+that has a weight for more than the one pcpu on which it can run.  Nor is anybody further ahead than by a longest slice
+of its own, when it wakes or is moved to other pcpus with another time.
 
 Once picked, a vcpu runs for a millisecond at least, as long as it can run: who wakes waits so long at most for a pcpu
-whose vcpu has less credit.
+whose vcpu has paid more.  (One that is FAR_NS ahead does not: it would live on the short sleeps of a heavier one.)
 
 A domain with a cap has a budget for each period, which its vcpus use up together.  A vcpu of a domain without budget is
-parked; a period that begins fills the budget up, less what was overdrawn, and parked vcpus wait again.
+parked; a period that begins fills the budget up, less what was overdrawn, and parked vcpus wait again.  What was left
+over, because others ran, is kept for one more period.
 
-Decisions take O(log vcpus), and O(domains that are parked).  A vcpu runs on any pcpu.
+Where a vcpu may run (hard affinity), and where it had better (soft), is its queue: those with the same wait in the same
+one, and a pcpu looks at the first of each queue that may run there.  One whose soft affinity names it goes before one
+that has paid a little less.  So a decision takes O(log vcpus), O(queues), which are few, and for a wake-up O(pcpus).
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, realloc
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
 
+from xenia.sched.cap cimport within_cap
+from xenia.sched.heap cimport HeapNode, heap_add, heap_free, heap_remove, heap_room
 from xenia.sched.policy cimport (
-    DEFAULT_WEIGHT, NO_PCPU, SCHED_ASLEEP, SCHED_PARKED, SCHED_RUNNING, SCHED_WAITING, Choice, Policy, SchedDomain,
-    SchedVcpu,
+    DEFAULT_WEIGHT, NO_PCPU, SCHED_ASLEEP, SCHED_PARKED, SCHED_RUNNING, SCHED_WAITING, Choice, PcpuMask, Policy,
+    SchedDomain, SchedVcpu, mask_has,
 )
+from xenia.sched.queues cimport CreditQueue, drop_queue, queue_for
 
 cdef enum:
-    GIFT = 10_000_000           # ns of a vcpu alone in a domain of the default weight
-    CARRIED_OVER = 500_000      # that a vcpu may have above a gift
+    LAG_NS = 1_000_000          # of its own time, that who wakes may have paid less than others
+    MOST_LAG_NS = 20_000_000    # the same of who runs
     LEAST_SLICE_NS = 1_000_000  # Xen's ratelimit_us
+    FAR_NS = 3_000_000          # of its own time, by which who runs may be ahead of who waits and keep its least slice
     LONGEST_SLICE_NS = 10_000_000
     SHORTEST_SLICE_NS = 10_000  # of what is left of a budget
-    PERIOD_NS = 10_000_000      # of budgets
+    SOFT_NS = 500_000           # of its own time, that soft affinity is worth
+    NO_MEMORY = -2
 
 
 cdef bint credit_init(CreditPolicy *policy, uint32_t nr_pcpus) noexcept nogil:
-    policy.ops = Policy(credit_add, credit_remove, credit_wake, credit_sleep, credit_pick)
+    memset(policy, 0, sizeof(policy[0]))
+    policy.ops = Policy(credit_add, credit_remove, credit_wake, credit_sleep, credit_pick, credit_move)
     policy.nr_pcpus = nr_pcpus
-    policy.queue = NULL
-    policy.nr_queued = policy.nr_vcpus = policy.room = 0
-    policy.given = 0
-    policy.turns = 0
-    policy.parked = NULL
-    policy.running = <SchedVcpu **>calloc(nr_pcpus, sizeof(SchedVcpu *))
-    policy.poked = <uint8_t *>calloc(nr_pcpus, 1)
-    return policy.running != NULL and policy.poked != NULL
+    policy.pcpus = <CreditPcpu *>calloc(nr_pcpus, sizeof(CreditPcpu))
+    return policy.pcpus != NULL
 
 
 cdef void credit_free(CreditPolicy *policy) noexcept nogil:
-    free(policy.running)
-    free(policy.poked)
-    free(policy.queue)
+    cdef CreditQueue *queue
+    while policy.queues != NULL:
+        queue = policy.queues
+        policy.queues = queue.next
+        heap_free(&queue.waiting)
+        free(queue)
+    heap_free(&policy.parked)
+    free(policy.pcpus)
 
 
-# --- credit
+# --- what is paid
 
 
-cdef inline int64_t credit(CreditPolicy *policy, SchedVcpu *vcpu) noexcept nogil:
-    return vcpu.credit + policy.given
+cdef inline bint less(uint64_t one, uint64_t other) noexcept nogil:
+    return <int64_t>(one - other) < 0
 
 
-cdef inline int64_t price(SchedVcpu *vcpu) noexcept nogil:
-    # Credit for DEFAULT_WEIGHT ns, weighed.
-    return max(vcpu.domain.active, <uint32_t>1) * <int64_t>DEFAULT_WEIGHT
+# What a vcpu pays for so much time.
+cdef inline uint64_t price(SchedVcpu *vcpu, uint64_t ns) noexcept nogil:
+    cdef uint64_t share = max(vcpu.domain.active, <uint32_t>1) * <uint64_t>DEFAULT_WEIGHT
+    return ns * share // max(vcpu.domain.weight, <uint32_t>1)
 
 
-cdef inline int64_t weight(SchedVcpu *vcpu) noexcept nogil:
-    return max(vcpu.domain.weight, <uint32_t>1)
+cdef inline uint64_t time_for(SchedVcpu *vcpu, uint64_t paid) noexcept nogil:
+    cdef uint64_t share = max(vcpu.domain.active, <uint32_t>1) * <uint64_t>DEFAULT_WEIGHT
+    return paid * max(vcpu.domain.weight, <uint32_t>1) // share
 
 
-cdef void pay(SchedVcpu *vcpu, uint64_t now) noexcept nogil:
-    cdef int64_t ran = <int64_t>(now - vcpu.since) if now > vcpu.since else 0
+cdef void pay(CreditPolicy *policy, SchedVcpu *vcpu, uint64_t now) noexcept nogil:
+    # By who runs.
+    cdef CreditPcpu *pcpu = &policy.pcpus[vcpu.pcpu]
+    cdef uint64_t ran = now - vcpu.since if now > vcpu.since else 0
+    cdef uint64_t paid = price(vcpu, ran)
     vcpu.since = now
-    vcpu.credit -= ran * price(vcpu) // weight(vcpu)
+    vcpu.waiting.key += paid
     if vcpu.domain.cap:
-        vcpu.domain.budget -= ran
+        vcpu.domain.budget -= <int64_t>ran
+    if pcpu.nr_queues == 0 and less(pcpu.time, vcpu.waiting.key):
+        pcpu.time += min(paid, vcpu.waiting.key - pcpu.time)
 
 
-cdef inline void keep_no_more_than_a_gift(CreditPolicy *policy, SchedVcpu *vcpu) noexcept nogil:
-    if credit(policy, vcpu) > GIFT + CARRIED_OVER:
-        vcpu.credit = GIFT + CARRIED_OVER - policy.given
+# The time of the pcpus on which it competes.
+cdef uint64_t time_of(CreditPolicy *policy, SchedVcpu *vcpu) noexcept nogil:
+    cdef uint64_t time = 0
+    cdef bint any = False
+    cdef uint32_t pcpu
+    for pcpu in range(policy.nr_pcpus):
+        if mask_has(&vcpu.hard, pcpu) and (not any or less(time, policy.pcpus[pcpu].time)):
+            time = policy.pcpus[pcpu].time
+            any = True
+    return time
 
 
-# --- who waits: a binary heap
+cdef inline void lag_at_most(CreditPolicy *policy, SchedVcpu *vcpu, uint64_t ns) noexcept nogil:
+    cdef uint64_t least = time_of(policy, vcpu) - price(vcpu, ns)
+    if less(vcpu.waiting.key, least):
+        vcpu.waiting.key = least
 
 
-cdef inline bint before(SchedVcpu *one, SchedVcpu *other) noexcept nogil:
-    return one.credit > other.credit or one.credit == other.credit and one.turn < other.turn
+cdef void join(CreditPolicy *policy, SchedVcpu *vcpu, uint64_t now) noexcept nogil:
+    # By who comes to compete.
+    cdef uint64_t most
+    cdef uint32_t pcpu
+    for pcpu in range(policy.nr_pcpus):
+        if policy.pcpus[pcpu].running != NULL and mask_has(&vcpu.hard, pcpu):
+            pay(policy, policy.pcpus[pcpu].running, now)
+    most = time_of(policy, vcpu) + price(vcpu, LONGEST_SLICE_NS)
+    lag_at_most(policy, vcpu, LAG_NS)
+    if less(most, vcpu.waiting.key):
+        vcpu.waiting.key = most
 
 
-cdef inline void put(CreditPolicy *policy, SchedVcpu *vcpu, uint32_t place) noexcept nogil:
-    policy.queue[place] = vcpu
-    vcpu.place = place
+# --- who waits
 
 
-cdef void rise(CreditPolicy *policy, SchedVcpu *vcpu, uint32_t place) noexcept nogil:
-    while place and before(vcpu, policy.queue[(place - 1) // 2]):
-        put(policy, policy.queue[(place - 1) // 2], place)
-        place = (place - 1) // 2
-    put(policy, vcpu, place)
+cdef void count_queue(CreditPolicy *policy, CreditQueue *queue, bint waits, uint64_t now) noexcept nogil:
+    # Its first one came, or its last one went: who runs where they may has paid until now as one who had no company,
+    # or who had.
+    cdef uint32_t pcpu
+    for pcpu in range(policy.nr_pcpus):
+        if mask_has(&queue.hard, pcpu):
+            if policy.pcpus[pcpu].running != NULL:
+                pay(policy, policy.pcpus[pcpu].running, now)
+            policy.pcpus[pcpu].nr_queues += 1 if waits else -1
 
 
-cdef void sink(CreditPolicy *policy, SchedVcpu *vcpu, uint32_t place) noexcept nogil:
-    cdef uint32_t child = 2 * place + 1
-    while child < policy.nr_queued:
-        if child + 1 < policy.nr_queued and before(policy.queue[child + 1], policy.queue[child]):
-            child += 1
-        if before(vcpu, policy.queue[child]):
-            break
-        put(policy, policy.queue[child], place)
-        place = child
-        child = 2 * place + 1
-    put(policy, vcpu, place)
-
-
-cdef void enqueue(CreditPolicy *policy, SchedVcpu *vcpu) noexcept nogil:
+cdef void enqueue(CreditPolicy *policy, SchedVcpu *vcpu, uint64_t now) noexcept nogil:
+    cdef CreditQueue *queue = <CreditQueue *>vcpu.queue
     vcpu.state = SCHED_WAITING
-    vcpu.pcpu = NO_PCPU
-    vcpu.turn = policy.turns
-    policy.turns += 1
-    policy.nr_queued += 1
-    rise(policy, vcpu, policy.nr_queued - 1)
+    if queue.waiting.nr == 0:
+        count_queue(policy, queue, True, now)
+    heap_add(&queue.waiting, &vcpu.waiting, vcpu.waiting.key)
 
 
-cdef void dequeue(CreditPolicy *policy, SchedVcpu *vcpu) noexcept nogil:
-    cdef uint32_t place = vcpu.place
-    cdef SchedVcpu *last
-    policy.nr_queued -= 1
-    last = policy.queue[policy.nr_queued]
-    if last == vcpu:
-        return
-    if before(last, vcpu):
-        rise(policy, last, place)
-    else:
-        sink(policy, last, place)
+cdef void dequeue(CreditPolicy *policy, SchedVcpu *vcpu, uint64_t now) noexcept nogil:
+    cdef CreditQueue *queue = <CreditQueue *>vcpu.queue
+    heap_remove(&queue.waiting, &vcpu.waiting)
+    if queue.waiting.nr == 0:
+        count_queue(policy, queue, False, now)
 
 
 # --- caps
 
 
-cdef inline int64_t whole_budget(SchedDomain *domain) noexcept nogil:
-    return <int64_t>domain.cap * (PERIOD_NS // 100)
-
-
-cdef void refill(SchedDomain *domain, uint64_t now) noexcept nogil:
-    cdef int64_t periods
-    if now < domain.refill_at:
-        return
-    periods = 1 + <int64_t>((now - domain.refill_at) // PERIOD_NS)
-    domain.budget = min(domain.budget + periods * whole_budget(domain), whole_budget(domain))
-    domain.refill_at += periods * PERIOD_NS
-
-
-cdef bint within_cap(SchedDomain *domain, uint64_t now) noexcept nogil:
-    if domain.cap == 0:
-        return True
-    refill(domain, now)
-    return domain.budget > 0
-
-
 cdef void park(CreditPolicy *policy, SchedVcpu *vcpu) noexcept nogil:
     cdef SchedDomain *domain = vcpu.domain
     if domain.parked == NULL:
-        domain.next_parked = policy.parked
-        policy.parked = domain
+        domain.refill.owner = domain
+        heap_add(&policy.parked, &domain.refill, domain.refill_at)
     vcpu.state = SCHED_PARKED
-    vcpu.pcpu = NO_PCPU
     vcpu.next_parked = domain.parked
     domain.parked = vcpu
 
@@ -172,36 +172,31 @@ cdef void park(CreditPolicy *policy, SchedVcpu *vcpu) noexcept nogil:
 cdef void unpark(CreditPolicy *policy, SchedVcpu *vcpu) noexcept nogil:
     # One that sleeps or goes.
     cdef SchedVcpu **link = &vcpu.domain.parked
-    cdef SchedDomain **domains = &policy.parked
     while link[0] != vcpu:
         link = &link[0].next_parked
     link[0] = vcpu.next_parked
     if vcpu.domain.parked == NULL:
-        while domains[0] != vcpu.domain:
-            domains = &domains[0].next_parked
-        domains[0] = vcpu.domain.next_parked
+        heap_remove(&policy.parked, &vcpu.domain.refill)
 
 
-cdef uint64_t unpark_all(CreditPolicy *policy, uint64_t now) noexcept nogil:
-    # Those whose domain has budget again.  When the next of the others will, 0 never.
-    cdef SchedDomain **link = &policy.parked
+cdef SchedVcpu *unpark_all(CreditPolicy *policy, uint64_t now) noexcept nogil:
+    # Those whose domain has budget again: one of them, NULL where there was none.
+    cdef HeapNode *first
     cdef SchedDomain *domain
-    cdef SchedVcpu *vcpu
-    cdef uint64_t soonest = 0
-    while link[0] != NULL:
-        domain = link[0]
+    cdef SchedVcpu *vcpu = NULL
+    while policy.parked.nr and not less(now, policy.parked.nodes[0].key):
+        first = policy.parked.nodes[0]
+        domain = <SchedDomain *>first.owner
+        heap_remove(&policy.parked, first)
         if not within_cap(domain, now):
-            if soonest == 0 or domain.refill_at < soonest:
-                soonest = domain.refill_at
-            link = &domain.next_parked
+            heap_add(&policy.parked, first, domain.refill_at)
             continue
-        link[0] = domain.next_parked
         while domain.parked != NULL:
             vcpu = domain.parked
             domain.parked = vcpu.next_parked
-            keep_no_more_than_a_gift(policy, vcpu)
-            enqueue(policy, vcpu)
-    return soonest
+            join(policy, vcpu, now)
+            enqueue(policy, vcpu, now)
+    return vcpu
 
 
 # --- the policy
@@ -209,71 +204,67 @@ cdef uint64_t unpark_all(CreditPolicy *policy, uint64_t now) noexcept nogil:
 
 cdef bint credit_add(Policy *ops, SchedVcpu *vcpu) noexcept nogil:
     cdef CreditPolicy *policy = <CreditPolicy *>ops
-    cdef SchedVcpu **queue
-    if policy.nr_vcpus == policy.room:
-        queue = <SchedVcpu **>realloc(policy.queue, (2 * policy.room + 16) * sizeof(SchedVcpu *))
-        if queue == NULL:
-            return False
-        policy.queue = queue
-        policy.room = 2 * policy.room + 16
+    cdef CreditQueue *queue = queue_for(&policy.queues, &vcpu.hard, &vcpu.soft)
+    if queue == NULL:
+        return False
+    if not heap_room(&policy.parked, policy.nr_vcpus + 1):
+        drop_queue(&policy.queues, queue)
+        return False
     policy.nr_vcpus += 1
+    queue.nr_vcpus += 1
+    vcpu.queue = queue
+    vcpu.waiting.owner = vcpu
     vcpu.state = SCHED_ASLEEP
     vcpu.pcpu = NO_PCPU
-    vcpu.credit = GIFT - policy.given
+    vcpu.waiting.key = time_of(policy, vcpu)
     return True
 
 
 cdef void credit_remove(Policy *ops, SchedVcpu *vcpu, uint64_t now) noexcept nogil:
+    cdef CreditPolicy *policy = <CreditPolicy *>ops
+    cdef CreditQueue *queue = <CreditQueue *>vcpu.queue
     credit_sleep(ops, vcpu, now)
-    (<CreditPolicy *>ops).nr_vcpus -= 1
+    policy.nr_vcpus -= 1
+    queue.nr_vcpus -= 1
+    vcpu.queue = NULL
+    drop_queue(&policy.queues, queue)
 
 
 cdef int credit_wake(Policy *ops, SchedVcpu *vcpu, uint64_t now) noexcept nogil:
     cdef CreditPolicy *policy = <CreditPolicy *>ops
-    cdef int pcpu
     if vcpu.state != SCHED_ASLEEP:
         return NO_PCPU
-    if policy.nr_queued == 0:
-        forgive(policy, now)
     vcpu.domain.active += 1
-    keep_no_more_than_a_gift(policy, vcpu)
-    enqueue(policy, vcpu)
-    pcpu = worst(policy, now)
-    if pcpu == NO_PCPU or policy.running[pcpu] != NULL and policy.running[pcpu].credit >= vcpu.credit:
-        return NO_PCPU
-    policy.poked[pcpu] = 1
-    return pcpu
+    join(policy, vcpu, now)
+    enqueue(policy, vcpu, now)
+    return place_for(policy, vcpu, now)
 
 
-cdef void forgive(CreditPolicy *policy, uint64_t now) noexcept nogil:
-    # Who ran while nobody waited owes nothing to who comes now.
-    cdef SchedVcpu *vcpu
-    cdef uint32_t pcpu
-    for pcpu in range(policy.nr_pcpus):
-        vcpu = policy.running[pcpu]
-        if vcpu != NULL:
-            pay(vcpu, now)
-            give(policy, vcpu)
-    for pcpu in range(policy.nr_pcpus):
-        if policy.running[pcpu] != NULL:
-            keep_no_more_than_a_gift(policy, policy.running[pcpu])
-
-
-cdef int worst(CreditPolicy *policy, uint64_t now) noexcept nogil:
-    # The pcpu that would lose least by choosing anew, of those that will not anyway: an idle one, or the one with the
-    # poorest vcpu.
-    cdef SchedVcpu *vcpu
-    cdef int found = NO_PCPU
-    cdef uint32_t pcpu
-    for pcpu in range(policy.nr_pcpus):
-        vcpu = policy.running[pcpu]
-        if policy.poked[pcpu]:
+cdef int place_for(CreditPolicy *policy, SchedVcpu *vcpu, uint64_t now) noexcept nogil:
+    # A pcpu that had better choose anew for who waits now, of those that will not anyway: an idle one, or else the one
+    # whose vcpu has paid most, if that is more; at best one of its soft affinity.  Or one whose vcpu may run for ever,
+    # as it was told when nobody waited.
+    cdef SchedVcpu *other
+    cdef int found = NO_PCPU, pcpu, rank, best_rank = 0
+    cdef uint64_t most = 0
+    for pcpu in range(<int>policy.nr_pcpus):
+        if policy.pcpus[pcpu].poked or not mask_has(&vcpu.hard, pcpu):
             continue
-        if vcpu == NULL:
-            return pcpu
-        pay(vcpu, now)
-        if found == NO_PCPU or vcpu.credit < policy.running[found].credit:
+        other = policy.pcpus[pcpu].running
+        rank = 1 + mask_has(&vcpu.soft, pcpu) + (2 if other == NULL else 0)
+        if other != NULL:
+            pay(policy, other, now)
+            if not less(vcpu.waiting.key, other.waiting.key):
+                if found == NO_PCPU and policy.pcpus[pcpu].for_ever:
+                    found = pcpu
+                continue
+        if rank > best_rank or rank == best_rank and (pcpu == vcpu.pcpu if other == NULL
+                                                      else less(most, other.waiting.key)):
             found = pcpu
+            best_rank = rank
+            most = 0 if other == NULL else other.waiting.key
+    if found != NO_PCPU:
+        policy.pcpus[found].poked = 1
     return found
 
 
@@ -282,84 +273,153 @@ cdef void credit_sleep(Policy *ops, SchedVcpu *vcpu, uint64_t now) noexcept nogi
     if vcpu.state == SCHED_ASLEEP:
         return
     if vcpu.state == SCHED_RUNNING:
-        pay(vcpu, now)
-        policy.running[vcpu.pcpu] = NULL
+        pay(policy, vcpu, now)
+        policy.pcpus[vcpu.pcpu].running = NULL
     elif vcpu.state == SCHED_WAITING:
-        dequeue(policy, vcpu)
+        dequeue(policy, vcpu, now)
     else:
         unpark(policy, vcpu)
     vcpu.state = SCHED_ASLEEP
-    vcpu.pcpu = NO_PCPU
     vcpu.domain.active -= 1
 
 
-cdef Choice credit_pick(Policy *ops, uint32_t pcpu, uint64_t now) noexcept nogil:
+cdef Choice credit_pick(Policy *ops, uint32_t number, uint64_t now) noexcept nogil:
     cdef CreditPolicy *policy = <CreditPolicy *>ops
-    cdef SchedVcpu *vcpu = policy.running[pcpu]
-    cdef uint64_t soonest = unpark_all(policy, now)
+    cdef CreditPcpu *pcpu = &policy.pcpus[number]
+    cdef SchedVcpu *vcpu = pcpu.running
+    cdef SchedVcpu *pushed_off = unpark_all(policy, now)
+    cdef SchedVcpu *next
     cdef Choice choice
-    policy.poked[pcpu] = 0
+    cdef uint64_t soonest, least
+    pcpu.poked = 0
     if vcpu != NULL:
-        pay(vcpu, now)
-        keep_no_more_than_a_gift(policy, vcpu)
-        if not within_cap(vcpu.domain, now) or now - vcpu.entered >= LEAST_SLICE_NS:
-            policy.running[pcpu] = NULL
-            enqueue(policy, vcpu)
-            vcpu = best(policy, now)
-    else:
-        vcpu = best(policy, now)
-    if vcpu != NULL and policy.running[pcpu] != vcpu:
-        policy.running[pcpu] = vcpu
-        vcpu.state = SCHED_RUNNING
-        vcpu.pcpu = pcpu
-        vcpu.since = vcpu.entered = now
-        give(policy, vcpu)
-    if policy.parked != NULL:
-        soonest = unpark_all(policy, now)
+        pay(policy, vcpu, now)
+        lag_at_most(policy, vcpu, MOST_LAG_NS)
+    if vcpu == NULL or not goes_on(policy, vcpu, number, now):
+        pcpu.running = NULL
+        next = best(policy, number, now) if vcpu == NULL or vcpu.yields else NULL
+        if vcpu != NULL:
+            pushed_off = vcpu
+            enqueue(policy, vcpu, now)
+        vcpu = next if next != NULL else best(policy, number, now)
+        if vcpu != NULL:
+            pcpu.running = vcpu
+            vcpu.state = SCHED_RUNNING
+            vcpu.pcpu = number
+            vcpu.since = now
+            vcpu.yields = 0
+            if vcpu == pushed_off:
+                pushed_off = NULL
+            vcpu.entered = now
+    next = first_for(policy, number)
+    if vcpu != NULL and next != NULL:
+        least = vcpu.waiting.key if less(vcpu.waiting.key, next.waiting.key) else next.waiting.key
+        if less(pcpu.time, least):
+            pcpu.time = least
     choice.vcpu = vcpu
-    choice.poke = idle_one(policy) if policy.nr_queued else NO_PCPU
-    choice.slice_ns = slice_of(policy, vcpu, now) if vcpu != NULL else 0
-    if soonest and (choice.slice_ns == 0 or soonest - now < choice.slice_ns):
-        choice.slice_ns = soonest - now
+    choice.poke = NO_PCPU
+    if pushed_off != NULL and pushed_off.state == SCHED_WAITING:
+        pushed_off.yields = 0
+        choice.poke = place_for(policy, pushed_off, now)
+    if choice.poke == NO_PCPU:
+        choice.poke = idle_one(policy)
+    choice.slice_ns = slice_of(policy, vcpu, next, now) if vcpu != NULL else 0
+    pcpu.for_ever = choice.slice_ns == 0
+    if policy.parked.nr:
+        soonest = max(policy.parked.nodes[0].key, now + 1) - now
+        choice.slice_ns = min(soonest, choice.slice_ns) if choice.slice_ns else soonest
     return choice
 
 
+cdef bint goes_on(CreditPolicy *policy, SchedVcpu *vcpu, uint32_t pcpu, uint64_t now) noexcept nogil:
+    # Who runs there, whoever else waits: unless it is far ahead of that one, having run while that one was away.
+    cdef SchedVcpu *first
+    if (not mask_has(&vcpu.hard, pcpu) or vcpu.yields or not within_cap(vcpu.domain, now)
+            or now - vcpu.entered >= LEAST_SLICE_NS):
+        return False
+    first = first_for(policy, pcpu)
+    return first == NULL or not less(first.waiting.key + price(vcpu, FAR_NS), vcpu.waiting.key)
+
+
 cdef int idle_one(CreditPolicy *policy) noexcept nogil:
-    # For who was pushed off a pcpu, or parked together with another.
+    # For who was parked together with another.
     cdef uint32_t pcpu
     for pcpu in range(policy.nr_pcpus):
-        if policy.running[pcpu] == NULL and not policy.poked[pcpu]:
-            policy.poked[pcpu] = 1
+        if policy.pcpus[pcpu].running == NULL and policy.pcpus[pcpu].nr_queues and not policy.pcpus[pcpu].poked:
+            policy.pcpus[pcpu].poked = 1
             return pcpu
     return NO_PCPU
 
 
-cdef SchedVcpu *best(CreditPolicy *policy, uint64_t now) noexcept nogil:
-    # Whoever has most credit and may run, taken out of the queue.
+cdef SchedVcpu *first_for(CreditPolicy *policy, uint32_t pcpu) noexcept nogil:
+    # Who has paid least of those who wait and may run there, NULL nobody.
+    cdef CreditQueue *queue = policy.queues
+    cdef SchedVcpu *first = NULL
     cdef SchedVcpu *vcpu
-    while policy.nr_queued:
-        vcpu = policy.queue[0]
-        dequeue(policy, vcpu)
+    cdef uint64_t least = 0, paid
+    while queue != NULL:
+        if queue.waiting.nr and mask_has(&queue.hard, pcpu):
+            vcpu = <SchedVcpu *>queue.waiting.nodes[0].owner
+            paid = vcpu.waiting.key
+            if mask_has(&queue.soft, pcpu):
+                paid -= price(vcpu, SOFT_NS)
+            if first == NULL or less(paid, least):
+                first = vcpu
+                least = paid
+        queue = queue.next
+    return first
+
+
+cdef SchedVcpu *best(CreditPolicy *policy, uint32_t pcpu, uint64_t now) noexcept nogil:
+    # Whoever comes first there and is within its cap, taken out of its queue.
+    cdef SchedVcpu *vcpu = first_for(policy, pcpu)
+    while vcpu != NULL:
+        dequeue(policy, vcpu, now)
         if within_cap(vcpu.domain, now):
             return vcpu
         park(policy, vcpu)
+        vcpu = first_for(policy, pcpu)
     return NULL
 
 
-cdef void give(CreditPolicy *policy, SchedVcpu *richest) noexcept nogil:
-    if credit(policy, richest) <= 0:
-        policy.given += (1 - credit(policy, richest) // GIFT) * <int64_t>GIFT
-
-
-cdef uint64_t slice_of(CreditPolicy *policy, SchedVcpu *vcpu, uint64_t now) noexcept nogil:
-    # Until it has less credit than who waits next; for a domain with a cap, until its budget is gone.
+cdef uint64_t slice_of(CreditPolicy *policy, SchedVcpu *vcpu, SchedVcpu *next, uint64_t now) noexcept nogil:
+    # Until it has paid more than who waits next; for a domain with a cap, until its budget is gone.
     cdef int64_t slice_ns = 0
     cdef int64_t left
-    if policy.nr_queued:
-        slice_ns = (vcpu.credit - policy.queue[0].credit) * weight(vcpu) // price(vcpu)
+    if next != NULL:
+        if less(vcpu.waiting.key, next.waiting.key):
+            slice_ns = <int64_t>min(time_for(vcpu, next.waiting.key - vcpu.waiting.key), <uint64_t>LONGEST_SLICE_NS)
         left = <int64_t>LEAST_SLICE_NS - <int64_t>(now - vcpu.entered)
-        slice_ns = min(max(slice_ns, left, <int64_t>1), <int64_t>LONGEST_SLICE_NS)
+        slice_ns = max(slice_ns, left, <int64_t>1)
     if vcpu.domain.cap:
         left = max(vcpu.domain.budget // min(vcpu.domain.active, policy.nr_pcpus), <int64_t>SHORTEST_SLICE_NS)
         slice_ns = min(slice_ns, left) if slice_ns else left
-    return slice_ns
+    return <uint64_t>slice_ns
+
+
+cdef int credit_move(Policy *ops, SchedVcpu *vcpu, const PcpuMask *hard, const PcpuMask *soft,
+                     uint64_t now) noexcept nogil:
+    cdef CreditPolicy *policy = <CreditPolicy *>ops
+    cdef CreditQueue *before = <CreditQueue *>vcpu.queue
+    cdef CreditQueue *queue = queue_for(&policy.queues, hard, soft)
+    if queue == NULL:
+        return NO_MEMORY
+    if vcpu.state == SCHED_WAITING:
+        dequeue(policy, vcpu, now)
+    vcpu.hard = hard[0]
+    vcpu.soft = soft[0]
+    vcpu.queue = queue
+    queue.nr_vcpus += 1
+    before.nr_vcpus -= 1
+    drop_queue(&policy.queues, before)
+    if vcpu.state == SCHED_WAITING:
+        join(policy, vcpu, now)
+        enqueue(policy, vcpu, now)
+        return place_for(policy, vcpu, now)
+    if vcpu.state == SCHED_RUNNING:
+        pay(policy, vcpu, now)
+        join(policy, vcpu, now)
+    if vcpu.state == SCHED_RUNNING and not mask_has(hard, vcpu.pcpu) and not policy.pcpus[vcpu.pcpu].poked:
+        policy.pcpus[vcpu.pcpu].poked = 1
+        return vcpu.pcpu
+    return NO_PCPU

@@ -6,12 +6,14 @@ A vcpu that comes when every pcpu is taken has no place; weights and caps mean n
 
 from libc.stdint cimport uint32_t, uint64_t
 
-from xenia.sched.policy cimport NO_PCPU, SCHED_ASLEEP, SCHED_RUNNING, SCHED_WAITING, Choice, Policy, SchedVcpu
+from xenia.sched.policy cimport (
+    NO_PCPU, SCHED_ASLEEP, SCHED_RUNNING, SCHED_WAITING, Choice, PcpuMask, Policy, SchedVcpu,
+)
 
 
 cdef void null_init(NullPolicy *policy, SchedVcpu **seats, uint32_t nr_pcpus) noexcept nogil:
     cdef uint32_t pcpu
-    policy.ops = Policy(null_add, null_remove, null_wake, null_sleep, null_pick)
+    policy.ops = Policy(null_add, null_remove, null_wake, null_sleep, null_pick, null_move)
     policy.nr_pcpus = nr_pcpus
     policy.seats = seats
     for pcpu in range(nr_pcpus):
@@ -55,5 +57,14 @@ cdef Choice null_pick(Policy *ops, uint32_t pcpu, uint64_t now) noexcept nogil:
     choice.poke = NO_PCPU
     if vcpu != NULL and vcpu.state != SCHED_ASLEEP:
         vcpu.state = SCHED_RUNNING
+        vcpu.yields = 0
         choice.vcpu = vcpu
     return choice
+
+
+cdef int null_move(Policy *ops, SchedVcpu *vcpu, const PcpuMask *hard, const PcpuMask *soft,
+                   uint64_t now) noexcept nogil:
+    # It has its pcpu already.
+    vcpu.hard = hard[0]
+    vcpu.soft = soft[0]
+    return NO_PCPU

@@ -3,16 +3,23 @@
 # ask; times do not go back.  The calls of one policy exclude one another: one pcpu of its own, or a lock of the
 # caller's.  No call enters the interpreter or waits.
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from xenia.sched.heap cimport HeapNode
 
 cdef enum:
     NO_PCPU = -1
+    MAX_PCPUS = 256
+    MASK_WORDS = MAX_PCPUS // 64
     DEFAULT_WEIGHT = 256    # Xen's: 1 to 65535
+    MAX_WEIGHT = 65535
 
 cdef enum SchedState:
     SCHED_ASLEEP = 0        # it has nothing to do
     SCHED_WAITING = 1       # it could run
     SCHED_RUNNING = 2
     SCHED_PARKED = 3        # it could, if its domain had not used up what it is capped to
+
+cdef struct PcpuMask:       # a bit for each pcpu
+    uint64_t[MASK_WORDS] words
 
 # What a domain is entitled to; its owner's to set at any time, within the same exclusion.
 cdef struct SchedDomain:
@@ -22,21 +29,23 @@ cdef struct SchedDomain:
     uint32_t active         # vcpus that are not asleep
     int64_t budget          # ns that it may still run in this period
     uint64_t refill_at      # when the next one begins
-    SchedDomain *next_parked
+    HeapNode refill         # among the domains of which somebody is parked
     SchedVcpu *parked
 
 # A vcpu, as a policy sees it.
 cdef struct SchedVcpu:
     void *owner             # the caller's own
     SchedDomain *domain
+    PcpuMask hard           # where it may run: one pcpu that there is, at least; see Policy.move
+    PcpuMask soft           # where it had better
+    uint8_t yields          # the caller's, cleared by pick: others that may run go first, this once
     # the policy's own
     SchedState state
-    int32_t pcpu            # where it runs; of the null policy: where it belongs
-    int64_t credit
+    int32_t pcpu            # where it runs, or ran last; of the null policy: where it belongs
     uint64_t since          # the time up to which it has paid for running
     uint64_t entered        # when it was picked after somebody else
-    uint64_t turn           # who came first
-    uint32_t place          # in the queue
+    HeapNode waiting        # in a queue: its key is what it has paid
+    void *queue
     SchedVcpu *next_parked
 
 cdef struct Choice:
@@ -45,7 +54,7 @@ cdef struct Choice:
     int32_t poke            # another pcpu that had better choose anew, or NO_PCPU
 
 cdef struct Policy:
-    # `domain` is set, the rest zeroed memory; it is asleep.  False: there is no place for it.
+    # `domain`, `hard` and `soft` are set, the rest zeroed memory; it is asleep.  False: there is no place for it.
     bint (*add)(Policy *policy, SchedVcpu *vcpu) noexcept nogil
     void (*remove)(Policy *policy, SchedVcpu *vcpu, uint64_t now) noexcept nogil
     # It has something to do, or nothing any more.  A pcpu that had better choose anew, or NO_PCPU.
@@ -53,3 +62,15 @@ cdef struct Policy:
     void (*sleep)(Policy *policy, SchedVcpu *vcpu, uint64_t now) noexcept nogil
     # Who runs on `pcpu` from `now` on, instead of who did.
     Choice (*pick)(Policy *policy, uint32_t pcpu, uint64_t now) noexcept nogil
+    # It may run elsewhere from now on: `hard` and `soft`.  A pcpu that had better choose anew, or NO_PCPU.
+    # -2: there is no memory, and all is as it was.
+    int (*move)(Policy *policy, SchedVcpu *vcpu, const PcpuMask *hard, const PcpuMask *soft,
+                uint64_t now) noexcept nogil
+
+
+cdef inline bint mask_has(const PcpuMask *mask, uint32_t pcpu) noexcept nogil:
+    return mask.words[pcpu >> 6] >> (pcpu & 63) & 1
+
+
+cdef inline void mask_add(PcpuMask *mask, uint32_t pcpu) noexcept nogil:
+    mask.words[pcpu >> 6] |= <uint64_t>1 << (pcpu & 63)

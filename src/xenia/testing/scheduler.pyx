@@ -1,10 +1,15 @@
 """A scheduling policy, asked from Python: what a simulation of many vcpus needs."""
 
+from collections.abc import Collection
+
 from libc.stdlib cimport calloc, free
+from libc.string cimport memset
 
 from xenia.sched.credit cimport CreditPolicy, credit_free, credit_init
 from xenia.sched.null cimport NullPolicy, null_init
-from xenia.sched.policy cimport NO_PCPU, SCHED_ASLEEP, Choice, Policy, SchedDomain, SchedVcpu
+from xenia.sched.policy cimport (
+    MAX_PCPUS, NO_PCPU, SCHED_ASLEEP, Choice, PcpuMask, Policy, SchedDomain, SchedVcpu, mask_add,
+)
 
 
 cdef class Scheduler:
@@ -53,11 +58,26 @@ cdef class Scheduler:
         """It has nothing to do any more."""
         self.policy.sleep(self.policy, &vcpu.vcpu, now)
 
+    def move(self, ScheduledVcpu vcpu, hard: Collection[int] | None, soft: Collection[int] | None,
+             now: int) -> int | None:
+        """Where it may run, and where it had better, by number, None anywhere: a pcpu that had better choose anew."""
+        cdef PcpuMask hard_mask = mask_of(hard), soft_mask = mask_of(soft)
+        cdef int pcpu = self.policy.move(self.policy, &vcpu.vcpu, &hard_mask, &soft_mask, now)
+        return None if pcpu == NO_PCPU else pcpu
+
     def pick(self, pcpu: int, now: int) -> tuple[ScheduledVcpu | None, int, int | None]:
         """Who runs on `pcpu`; after how many ns to choose again, 0 not before something happens; who else should."""
         cdef Choice choice = self.policy.pick(self.policy, pcpu, now)
         vcpu = <object>choice.vcpu.owner if choice.vcpu != NULL else None
         return vcpu, choice.slice_ns, None if choice.poke == NO_PCPU else choice.poke
+
+
+cdef PcpuMask mask_of(object pcpus):
+    cdef PcpuMask mask
+    memset(&mask, 0, sizeof(mask))
+    for pcpu in range(MAX_PCPUS) if pcpus is None else pcpus:
+        mask_add(&mask, pcpu)
+    return mask
 
 
 cdef class ScheduledDomain:
@@ -70,9 +90,22 @@ cdef class ScheduledDomain:
         self.domain.cap = cap
 
     @property
+    def weight(self) -> int:
+        """As it was made, or set since."""
+        return self.domain.weight
+
+    @weight.setter
+    def weight(self, value: int) -> None:
+        self.domain.weight = value
+
+    @property
     def cap(self) -> int:
-        """As it was made."""
+        """As it was made, or set since."""
         return self.domain.cap
+
+    @cap.setter
+    def cap(self, value: int) -> None:
+        self.domain.cap = value
 
 
 cdef class ScheduledVcpu:
@@ -84,6 +117,11 @@ cdef class ScheduledVcpu:
     def __init__(self, ScheduledDomain domain) -> None:
         self.domain = domain
         self.vcpu.domain = &domain.domain
+        self.vcpu.hard = self.vcpu.soft = mask_of(None)
+
+    def yields(self) -> None:
+        """At its next decision others go first."""
+        self.vcpu.yields = 1
 
     @property
     def asleep(self) -> bool:

@@ -13,6 +13,7 @@ from xenia.backends.console.sink import Sink
 from xenia.errors import ConfigError
 from xenia.hypervisor import life
 from xenia.hypervisor.domain import DomainHandle
+from xenia.hypervisor.sched import DomainSched
 from xenia.machine.thread import HostThread
 from xenia.shutdown import Reason, Shutdown
 from xenia.toolstack.config.machine import MINIMUM_MEMORY, format_size
@@ -36,8 +37,6 @@ from xenia.xenstore.error import StoreError
 
 if TYPE_CHECKING:  # loaded by who freezes a guest or lets it go on
     from xenia.toolstack.machine.frozen import Frozen
-
-_RUNNING, _BLOCKED, _OFFLINE = 0, 2, 3  # RUNSTATE_* of public/vcpu.h
 
 
 def _totals(devices: list[dict[str, Any]], *counts: str) -> dict[str, int]:
@@ -314,6 +313,11 @@ class Domain(DomainSite):
                 self._house.store.detach(self.domid)
 
     @property
+    def sched(self) -> DomainSched:
+        """How it is scheduled: weight, cap, where its vcpus may run, and what each of them is doing."""
+        return DomainSched(self.handle)
+
+    @property
     def statistics(self) -> dict[str, Any]:
         """What the domain has done since it was created, as plain data: counters of the hypervisor's (hypercalls by
         name, exceptions by number), and a list for each kind of devices: of each disk its counters (VbdStats) and
@@ -331,29 +335,34 @@ class Domain(DomainSite):
         }
 
     @property
+    def _goes_on(self) -> bool:
+        return self._started and self.runs and not self.handle.paused
+
+    @property
     def summary(self) -> dict[str, Any]:
         """What `xl list`, `vcpu-list` and `top` say of a domain, as plain data: memory in bytes, times in seconds, and
         of a domain that has ended the reason (SHUTDOWN_*)."""
-        runstates, shutdown = life.runstates(self.handle), self.shutdown
-        states = {state for state, _ in runstates if state != _OFFLINE}
+        vcpus, shutdown = self.sched.vcpus, self.shutdown
+        states = [vcpu.state for vcpu in vcpus if vcpu.online]
         lists = listed(self.devices)
         return {
             "name": self.name,
             "domid": self.domid,
             "memory": life.nr_frames(self.handle) << 12,
-            "vcpus": sum(state != _OFFLINE for state, _ in runstates) or self.vcpus,
-            "max_vcpus": len(runstates),
-            "running": _RUNNING in states and self._started and self.runs,
-            "blocked": states == {_BLOCKED} and self.runs,
-            "paused": (not self._started or life.is_paused(self.handle)) and self.runs,
+            "vcpus": len(states) or self.vcpus,
+            "max_vcpus": len(vcpus),
+            "running": "r--" in states and self.runs,
+            "blocked": set(states) == {"-b-"} and self._goes_on,
+            "paused": not self._goes_on and self.runs,
             "shutdown": None if shutdown is None else int(shutdown.reason),
             "dying": self._destroyed,
-            "cpu_time": sum(ran for _, ran in runstates) / 1e9,
+            "cpu_time": sum(vcpu.time for vcpu in vcpus) / 1e9,
             "uptime": time.monotonic() - self._created,
             "vcpu_list": [
-                {"number": number, "online": state != _OFFLINE, "running": state == _RUNNING and self.runs,
-                 "blocked": state == _BLOCKED, "cpu": None, "time": ran / 1e9, "hard": "all", "soft": "all"}
-                for number, (state, ran) in enumerate(runstates)
+                {"number": vcpu.number, "online": vcpu.online, "running": vcpu.state == "r--" and self.runs,
+                 "blocked": vcpu.state == "-b-", "cpu": vcpu.pcpu, "time": vcpu.time / 1e9,
+                 "hard": self.sched.named(vcpu.hard), "soft": self.sched.named(vcpu.soft)}
+                for vcpu in vcpus
             ],
             "disks": _totals(lists["disks"], "reads", "writes", "bytes_read", "bytes_written"),
             "cards": _totals(lists.get("cards", []), "sent_bytes", "received_bytes"),

@@ -51,6 +51,9 @@ class Machine:
                         threads are left alone
     isolate             the machine lives in a process of its own, which is walled in (docs/security.md).  Its domains
                         then take disks by their words, as `xenia run --disk` does, and kernels by file or bytes
+    scheduler           "credit2": its domains share `pcpus` host threads (None: as many as there are processors for
+                        this process) by their weights and caps (`Domain.sched`, docs/scheduler.md); "null": each vcpu
+                        has a host thread of its own
 
     ConfigError when the host does not give that much memory, or the socket cannot be made.  Use as a context manager,
     or call `close`.
@@ -67,7 +70,14 @@ class Machine:
         self._make(options)
 
     def _make(self, options: MachineOptions) -> None:
-        self._handle = MachineHandle(options.memory, options.scatter, options.check, options.jail)
+        self._handle = MachineHandle(
+            options.memory,
+            options.scatter,
+            options.check,
+            options.jail,
+            scheduler=options.scheduler,
+            pcpus=options.pcpus,
+        )
         store = Server(Store(), store_place(options.xenstore_socket), self._find_guest)
         self._house = House(store, HypervisorLog())
         try:

@@ -30,6 +30,8 @@ class MachineOptions:
     xenstore_socket: str | os.PathLike[str] | bool | socket.socket | None = None
     jail: bool = True
     isolate: bool = False
+    scheduler: str = "null"
+    pcpus: int | None = None
 
     def elsewhere(self) -> dict[str, Any]:
         """Those that another process is told, as plain data; the rest is there for this one."""
