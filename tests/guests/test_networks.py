@@ -114,6 +114,7 @@ def test_guests_of_one_machine_know_each_other_and_the_world_until_its_network_i
         network.close()
         assert children() == 0
         assert network.bridge.ports == []
+        assert [card.statistics["carrier"] for card in cards] == [False, False]
         assert beta.run(f"ping -c 1 -W 1 {leases['alpha']}")[0] != 0
         beta.domain.destroy()
         alpha.domain.destroy()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any
@@ -38,6 +38,7 @@ _REFUSALS = {
     errno.EACCES: "ports up to 1023 are the system's: take a higher one, such as 8080",
     errno.EADDRNOTAVAIL: "this host has no such address",
 }
+_LETS_GO = 0.5  # seconds; a socket that was closed keeps its port until the loop no longer waits for it
 _DOMAIN_SOCKET_BYTES = 4 << 20  # of which the host gives an unprivileged user what net.core.wmem_max says
 
 
@@ -240,8 +241,17 @@ class Network:
             if forward.to in addresses:
                 host = (forward.address, forward.port)
                 self.nat.unforward(forward.protocol, host)
-                with suppress(OSError):  # somebody else was faster
-                    self.nat.forward(forward.protocol, host, (forward.to, forward.to_port), mac)
+                end = time.monotonic() + _LETS_GO
+                while not self._leads(forward, mac) and time.monotonic() < end:
+                    time.sleep(0.001)
+
+    def _leads(self, forward: Forward, mac: bytes | None) -> bool:
+        assert self.nat is not None
+        try:
+            self.nat.forward(forward.protocol, (forward.address, forward.port), (forward.to, forward.to_port), mac)
+        except OSError as error:  # or somebody else was faster
+            return error.errno != errno.EADDRINUSE
+        return True
 
     def capture(self, files: list[int], port: int) -> dict[str, Any]:
         """Write what passes a port into a file."""

@@ -105,6 +105,17 @@ def test_connections_of_a_guest_that_left_end_at_once_and_the_forwards_to_it_wai
             heir.expect(lambda got: TCP in got and got[TCP].flags == "S" and got[TCP].dport == 80)
 
 
+def test_a_forward_is_open_however_often_its_guest_comes_and_goes(client: NetworkClient) -> None:
+    with guest(client) as one:
+        address, forward = one.ip, client.forward(0, to=one.ip, to_port=80)
+        client.detach(one.port)
+    for _ in range(20):
+        with guest(client, ip=address) as one:
+            socket.create_connection(("127.0.0.1", forward["port"])).close()
+            client.detach(one.port)
+            socket.create_connection(("127.0.0.1", forward["port"])).close()
+
+
 @pytest.mark.parametrize("kind", ["connections", "datagrams", "echoes"])
 def test_whatever_one_floods_another_is_answered(client: NetworkClient, kind: str) -> None:
     with guest(client) as one, guest(client) as two:
