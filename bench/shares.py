@@ -32,9 +32,9 @@ def main() -> None:
             scheds[0].cap = 25
             for domain in domains:
                 domain.start()
-            before, began = times(scheds)[0], time.monotonic()
+            ran_before, began = times(scheds)[0], time.monotonic()
             time.sleep(SECONDS)
-            ran, passed = times(scheds)[0] - before, time.monotonic() - began
+            ran, passed = times(scheds)[0] - ran_before, time.monotonic() - began
         print(f"cap 25, {len(rivals)} rivals: {ran / passed / 1e7:.2f} % of a pcpu")
     machine = MachineHandle(8 * MEMORY, scheduler="credit2", pcpus=1)
     burning = [create_domain(machine, kernel("spin"), memory=MEMORY) for _ in range(3)]
