@@ -23,9 +23,11 @@ SECOND = 1_000_000_000
 
 
 @contextmanager
-def spinning(pcpus: int, *weights: int) -> Iterator[tuple[MachineHandle, list[DomainHandle], list[DomainSched]]]:
+def spinning(
+    pcpus: int, *weights: int, check: bool = True
+) -> Iterator[tuple[MachineHandle, list[DomainHandle], list[DomainSched]]]:
     """Domains that burn."""
-    machine = MachineHandle((len(weights) + 2) * 2 * MEMORY, check=True, scheduler="credit2", pcpus=pcpus)
+    machine = MachineHandle((len(weights) + 2) * 2 * MEMORY, check=check, scheduler="credit2", pcpus=pcpus)
     domains = [create_domain(machine, kernel("spin"), memory=MEMORY) for _ in weights]
     scheds = [DomainSched(domain) for domain in domains]
     for sched, weight in zip(scheds, weights, strict=True):
@@ -57,7 +59,7 @@ def test_busy_domains_share_a_pcpu_by_their_weights() -> None:
         what_they_get(scheds, SECOND // 2)
         got = what_they_get(scheds, 3 * SECOND)
         for ran, share in zip(got, (1, 2, 4), strict=True):
-            assert ran / sum(got) == pytest.approx(share / 7, abs=0.08)  # 0.02 on a quiet host: bench/domains.py
+            assert ran / sum(got) == pytest.approx(share / 7, abs=0.08)  # 0.02 on a quiet host: bench/shares.py
 
 
 def test_a_capped_domain_gets_no_more_though_nobody_else_wants_it() -> None:
@@ -84,7 +86,7 @@ def test_a_domain_that_sleeps_wakes_while_others_burn_and_its_runstate_says_what
         int(re.search(rf"{word} (\d+) us", guest.output.decode())[1])  # type: ignore[index]
         for word in ("median", "running", "runnable", "blocked")
     )
-    assert median < 20_000  # 2000 where the host has nothing else to do: bench/domains.py
+    assert median < 20_000  # 2000 where the host has nothing else to do: bench/shares.py
     assert running == pytest.approx(ran, rel=0.1, abs=20_000)
     assert runnable > 0
     assert blocked > 300_000
