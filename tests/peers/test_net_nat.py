@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -28,6 +29,7 @@ pytestmark = [
 ]
 
 WORLD, WORLD6, OWN, OWN6 = "198.51.100.2", "2001:db8:1::2", "198.51.100.1", "2001:db8:1::1"
+SILENT = "198.51.100.3"  # of the world, too
 MB = 1 << 20
 
 
@@ -201,6 +203,28 @@ def _echo(server: socket.socket) -> None:
             return
         with connection:
             connection.sendall(connection.recv(1))
+
+
+def test_a_peer_that_falls_silent_ends_what_is_connected_to_it_and_what_would_be(lab: Lab) -> None:
+    names = ("tcp_syn_retries", "tcp_retries2")  # the host's patience, which is for minutes
+    usual = [lab.host.run(f"cat /proc/sys/net/ipv4/{name}").strip() for name in names]
+    lab.host.run(*(f"echo 1 > /proc/sys/net/ipv4/{name}" for name in names))
+    lab.world.run(f"ip addr add {SILENT}/32 dev lo")
+    before = lab.client.show()["nat"]["sockets"]
+    with lab.listen(lab.world, SILENT) as server, lab.connect(lab.guest, server.getsockname()) as client:
+        inside, _ = server.accept()
+        lab.world.run(f"ip rule add from {SILENT} blackhole")
+        client.sendall(b"is anybody there?")
+        with pytest.raises(ConnectionRefusedError):
+            lab.connect(lab.guest, server.getsockname())
+        assert client.recv(1) == b""  # libslirp tells a guest no more
+        inside.close()
+    until = time.monotonic() + 20
+    while lab.client.show()["nat"]["sockets"] > before:
+        assert time.monotonic() < until
+        time.sleep(0.05)  # libslirp's own pace
+    lab.world.run(f"ip rule del from {SILENT} blackhole", f"ip addr del {SILENT}/32 dev lo")
+    lab.host.run(*(f"echo {value} > /proc/sys/net/ipv4/{name}" for name, value in zip(names, usual, strict=True)))
 
 
 def test_a_port_of_the_host_leads_the_world_to_the_guest(lab: Lab) -> None:

@@ -51,6 +51,7 @@ cdef class Flows:
     cdef void end(self, int fd) noexcept nogil
     # Somebody answered, or never will.
     cdef void connected(self, int fd) noexcept nogil
+    cdef bint is_half_open(self, int fd) noexcept nogil         # nobody has answered yet
     cdef Flow *of(self, int fd) noexcept nogil                  # NULL: there is no room for that one
     cdef int owner_of(self, const uint8_t *mac) noexcept nogil
     cdef uint32_t bucket_of(self, const Headers *headers) noexcept nogil

@@ -138,6 +138,9 @@ cdef class Flows:
             self.flows[fd].half = False
             self.owners[self.flows[fd].owner].half -= 1
 
+    cdef bint is_half_open(self, int fd) noexcept nogil:
+        return 0 <= fd < self.room and self.flows[fd].half
+
     cdef Flow *of(self, int fd) noexcept nogil:
         return &self.flows[fd] if 0 <= fd < self.room else NULL
 

@@ -311,6 +311,10 @@ cdef class Stack:
         if happened and self.until != INT64_MAX and monotonic() >= self.until:
             self.stopped_at = index
             return 0
+        if happened & (POLLERR | POLLHUP) and self.flows.is_half_open(self.sockets[index].fd):
+            # libslirp reads before it asks whether the connection was made, and where it failed would end it politely:
+            # a guest that was never answered does not hear that.
+            happened = POLLOUT
         if happened & (POLLOUT | POLLERR | POLLHUP):
             self.flows.connected(self.sockets[index].fd)
         return happened
