@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
+import resource
+import select
 import socket
 import subprocess
 import sys
 import threading
+import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from scapy.layers.inet import ICMP
+from scapy.utils import PcapNgReader
 
 from tests.guests.net_host import services
 from tests.guests.shell import Shell
@@ -207,3 +214,114 @@ def test_guests_meet_on_a_network_that_was_made_for_them(tmp_path: Path) -> None
     finally:
         assert ask(tmp_path, "delete", "lan", "--force") == ""
     assert json.loads(ask(tmp_path, "list", "--json")) == {"networks": [], "cards": []}
+
+
+def echoes_in(file: Path) -> int:
+    """How many frames of ping there are in a file of whole blocks, from first to last."""
+    data, at = file.read_bytes(), 0
+    while at < len(data):
+        length = int.from_bytes(data[at + 4 : at + 8], "little")
+        assert data[at + length - 4 : at + length] == data[at + 4 : at + 8]
+        at += length
+    with PcapNgReader(str(file)) as frames:
+        return sum(ICMP in frame for frame in frames)
+
+
+def in_a_terminal(directory: Path, *arguments: str, until: Callable[[], bool]) -> tuple[int, str]:
+    """A command of `xenia net` in a terminal, where somebody types Ctrl-C as soon as that is so: its status, and what
+    is on the screen from first to last."""
+    process, terminal = pty.fork()
+    if process == 0:
+        environment = {**os.environ, "PYTHONPATH": str(SOURCE), "XDG_RUNTIME_DIR": str(directory), "TERM": "vt100"}
+        os.execve(sys.executable, [*XENIA, "net", *arguments], environment)
+    said, typed = b"", False
+    while True:
+        if not typed and until():
+            os.write(terminal, b"\x03")
+            typed = True
+        if select.select([terminal], [], [], LIMIT if typed else 0.02)[0]:
+            try:
+                said += os.read(terminal, 4096)
+            except OSError:  # it has ended
+                break
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), said.decode()
+
+
+class Asked:
+    """A guest of `xenia run` that does what it is told, line by line."""
+
+    def __init__(self, directory: Path, name: str) -> None:
+        script = 'while read -r line; do eval "$line"; echo "=$?"; done'
+        self.process = run(directory, "--name", name, script=script)
+
+    def do(self, line: str) -> tuple[int, str]:
+        """Its status, and what it said."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        said = ""
+        while (more := self.process.stdout.readline()) and not re.fullmatch(r"=\d+\s*", more):
+            said += more
+        return int(more[1:]), said
+
+
+def test_what_is_done_to_the_network_of_a_guest_that_runs_is_done_at_once_and_its_traffic_goes_on(
+    tmp_path: Path,
+) -> None:
+    guest = Asked(tmp_path, "web")
+    assert guest.do("mkdir /www; echo served > /www/word; httpd -p 80 -h /www")[0] == 0
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+
+    def is_served() -> bool:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/word", timeout=LIMIT) as answer:
+            return bool(answer.read() == b"served\n")
+
+    words = f"tcp 127.0.0.1:{port} -> 10.0.2.15:80\n"
+    assert ask(tmp_path, "forward", "web", f"{port}:80") == words
+    assert is_served()
+    assert re.search(rf"127\.0\.0\.1 +{port} +10\.0\.2\.15 +80\n", ask(tmp_path, "show", "web"))
+    (shown,) = json.loads(ask(tmp_path, "show", "web", "--json"))["forwards"]
+    assert (shown["port"], shown["to"], shown["to_port"]) == (port, "10.0.2.15", 80)
+    assert "leads to 10.0.2.15:80 already" in ask(tmp_path, "forward", "web", f"{port}:80")
+    ask(tmp_path, "forward", "web", f"{port}:80", "--remove")
+    with pytest.raises(OSError, match="refused"):
+        is_served()
+    assert ask(tmp_path, "forward", "web", f"{port}:80") == words
+    assert is_served()
+
+    def pings(count: int) -> list[float]:
+        return [float(time) for time in re.findall(r"time=([\d.]+)", guest.do(f"ping -c {count} -i 0.1 10.0.2.2")[1])]
+
+    assert ask(tmp_path, "set", "web", "delay=50ms") == "vif0\n"
+    assert len(slow := pings(2)) == 2 and min(slow) >= 50
+    assert ask(tmp_path, "set", "web", "delay=off") == "vif0\n"
+    assert min(pings(5)) < 50
+    assert ask(tmp_path, "set", "web", "loss=100%") == "vif0\n"
+    assert guest.do("ping -c 2 -i 0.1 -W 1 10.0.2.2 > /dev/null")[0] != 0
+    assert ask(tmp_path, "set", "web", "loss=off") == "vif0\n"
+    assert guest.do("ping -c 1 -W 20 10.0.2.2 > /dev/null")[0] == 0
+
+    assert guest.do("ping -i 0.02 10.0.2.2 > /dev/null &")[0] == 0
+    file, full = tmp_path / "web.pcapng", tmp_path / "full.pcapng"
+    status, screen = in_a_terminal(
+        tmp_path, "capture", "web", "-o", str(file), until=lambda: file.exists() and file.stat().st_size > 4000
+    )
+    assert status == 0
+    found = re.search(r"capturing web; Ctrl-C ends it.*\r\x1b\[K[^\n]*?(\d+) frames\r+\n$", screen, re.DOTALL)
+    assert found is not None, screen
+    assert int(found[1]) >= echoes_in(file) > 5 and "Traceback" not in screen
+
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE), "XDG_RUNTIME_DIR": str(tmp_path)}
+    for target, complaint in ((full, "File too large"), (Path("/dev/full"), "No space left on device")):
+        ended = subprocess.run(
+            [*XENIA, "net", "capture", "web", "-o", str(target)], capture_output=True, text=True, env=environment,
+            check=False, timeout=LIMIT, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000)),
+        )  # fmt: skip
+        assert ended.returncode != 0
+        assert ended.stderr == f"xenia: cannot write what was captured: {complaint}\n"
+    assert echoes_in(full) > 5 and is_served()
+    assert guest.do("ping -c 1 -W 20 10.0.2.2 > /dev/null")[0] == 0
+    guest.process.communicate(timeout=LIMIT)
+    assert guest.process.returncode == 0

@@ -30,6 +30,7 @@ from xenia.net.nat.servers import Servers
 from xenia.net.port import Port
 from xenia.net.service.backlog import Backlog
 from xenia.net.service.client import NetworkConfig
+from xenia.net.service.host_ports import LETS_GO, free_port, wait_until_free
 from xenia.net.share import Share, Shares
 from xenia.net.stream import StreamLink
 
@@ -38,7 +39,6 @@ _REFUSALS = {
     errno.EACCES: "ports up to 1023 are the system's: take a higher one, such as 8080",
     errno.EADDRNOTAVAIL: "this host has no such address",
 }
-_LETS_GO = 0.5  # seconds; a socket that was closed keeps its port until the loop no longer waits for it
 _DOMAIN_SOCKET_BYTES = 4 << 20  # of which the host gives an unprivileged user what net.core.wmem_max says
 
 
@@ -241,7 +241,7 @@ class Network:
             if forward.to in addresses:
                 host = (forward.address, forward.port)
                 self.nat.unforward(forward.protocol, host)
-                end = time.monotonic() + _LETS_GO
+                end = time.monotonic() + LETS_GO
                 while not self._leads(forward, mac) and time.monotonic() < end:
                     time.sleep(0.001)
 
@@ -284,7 +284,7 @@ class Network:
         forward = Forward(protocol, address, port, self._guest(to, address), to_port or port)
         try:
             if port == 0:
-                forward = replace(forward, port=_free_port(protocol, address))
+                forward = replace(forward, port=free_port(protocol, address))
             mac = next((each.mac for each in self._members.values() if forward.to in each.addresses), None)
             self.nat.forward(protocol, (address, forward.port), (forward.to, forward.to_port), mac)
         except OSError as error:
@@ -294,10 +294,11 @@ class Network:
         return forward.as_dict()
 
     def unforward(self, _: list[int], port: int, protocol: str = "tcp", address: str = "127.0.0.1") -> None:
-        """Take that away."""
+        """Take that away: nobody is let in by it, and the port is free, when this returns."""
         if self.nat is None or self._forwards.pop((protocol, address, port), None) is None:
             raise ConfigError(f"port {port}/{protocol} of {address} is not forwarded")
         self.nat.unforward(protocol, (address, port))
+        wait_until_free(protocol, address, port)
 
     def host(self, _: list[int], port: int) -> None:
         """Let guests reach a port of the host's loopback."""
@@ -398,14 +399,6 @@ def _pair(name: str) -> tuple[socket.socket, socket.socket]:
     for end in ends:
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _DOMAIN_SOCKET_BYTES)
     return ends
-
-
-def _free_port(protocol: str, address: str) -> int:
-    """One that nobody has right now.  OSError."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM if protocol == "udp" else socket.SOCK_STREAM) as probe:
-        probe.bind((address, 0))
-        return int(probe.getsockname()[1])
 
 
 def _stateless(subnet: IPv6Network, mac: bytes) -> IPv6Address:

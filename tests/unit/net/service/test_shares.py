@@ -116,6 +116,22 @@ def test_a_forward_is_open_however_often_its_guest_comes_and_goes(client: Networ
             socket.create_connection(("127.0.0.1", forward["port"])).close()
 
 
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+def test_a_forward_that_is_taken_away_lets_nobody_in_and_is_there_again_at_once(
+    client: NetworkClient, protocol: str
+) -> None:
+    with guest(client) as one:
+        port = client.forward(0, protocol=protocol, to=one.ip, to_port=80)["port"]
+        for _ in range(50):
+            client.unforward(port, protocol=protocol)
+            if protocol == "tcp":
+                with pytest.raises(ConnectionRefusedError):
+                    socket.create_connection(("127.0.0.1", port))
+            client.forward(port, protocol=protocol, to=one.ip, to_port=80)
+            if protocol == "tcp":
+                socket.create_connection(("127.0.0.1", port)).close()
+
+
 @pytest.mark.parametrize("kind", ["connections", "datagrams", "echoes"])
 def test_whatever_one_floods_another_is_answered(client: NetworkClient, kind: str) -> None:
     with guest(client) as one, guest(client) as two:
