@@ -26,6 +26,7 @@ pytestmark = [
 
 QUEUES = 4
 TIMES = 20
+CROSSING = 200  # frames
 LIMIT = 60.0  # seconds
 NUMBERS = 500_000
 MANY = 3_000_000  # bytes that they are at least, each in a line
@@ -152,3 +153,32 @@ def test_guests_are_frozen_20_times_while_one_sends_to_the_other(pair: tuple[Wir
     sent = int(one.do("touch /tmp/stop; until [ -s /tmp/sent ]; do sleep 0.1; done; cat /tmp/sent")) - 1
     assert sent > TIMES * 100
     assert other.do("until [ -s /tmp/result ]; do sleep 0.1; done; cat /tmp/result") == f"{sent} 0\n"
+
+
+def test_a_card_is_unplugged_in_the_middle_of_traffic_and_another_takes_its_place(pair: tuple[Wired, Wired]) -> None:
+    one, other = pair
+    other.do("(sleep 1000 | nc -l -p 5002 >/dev/null &); until netstat -ltn | grep -q :5002; do sleep 0.05; done")
+    one.do("nc 10.0.0.2 5002 </dev/zero >/dev/null 2>&1 &")
+    for wired in (other, one, other):  # who is sent to, and who sends
+        gone = wired.card
+        crossing(gone)
+        before = gone.statistics
+        assert gone.unplug(LIMIT)
+        after = gone.statistics
+        assert gone.removed and after["state"] == "closed" and after["fault"] == ""
+        assert all(after[name] >= before[name] for name in before if name.startswith(("sent", "received")))
+        assert not after["sent_errors"] and not after["received_errors"]
+        wired.do("while [ -e /sys/class/net/eth0 ]; do sleep 0.05; done")
+        wired.plug()
+    crossing(other.card)  # by the connection that there was
+    assert one.reaches(other)
+    one.do("killall nc")
+    other.do("killall sleep; while pidof nc; do sleep 0.05; done")
+
+
+def crossing(card: NetworkCard) -> None:
+    """Wait until many frames have gone each way."""
+    end = time.monotonic() + LIMIT
+    while min(card.statistics["sent"], card.statistics["received"]) < CROSSING:
+        assert time.monotonic() < end, "no traffic"
+        time.sleep(0.01)
