@@ -148,6 +148,31 @@ def test_a_file_over_http_from_guest_to_guest_has_its_checksum_and_a_third_sees_
     until(lambda: "gamma" not in [port["name"] for port in named.show(NETWORK)["ports"]])
 
 
+def test_at_a_mirror_port_a_guest_sees_what_passes_between_two_others_and_at_a_plain_port_it_does_not(
+    machine: Machine, alpha: Shell, beta: Shell
+) -> None:
+    third = Shell(machine, "delta", ("xen-netfront",), files=tools("tcpdump", "tcpdump"))
+    third.domain.start()
+    for index, words in enumerate(("", ",mirror=on")):  # eth0, and eth1 when that is there
+        third.domain.attach(parse_card(f"bridge={NETWORK}{words}").for_guest("delta", index))
+        third.do(f"until ip link set eth{index} up promisc on; do sleep 0.05; done 2> /dev/null")
+    beta.do("ping -4 -c 1 -W 5 alpha")  # the switch knows both
+    for card in ("eth0", "eth1"):
+        third.do(f"/tools/tcpdump -Z root -i {card} -nl 'icmp or arp' > /tmp/{card} 2> /tmp/said-{card} < /dev/null &")
+        third.do(f"until grep -q listening /tmp/said-{card}; do sleep 0.05; done")
+    beta.do("ping -4 -c 20 -i 0.02 -W 5 alpha")
+    beta.run("arping -c 1 -w 1 -I eth0 10.0.2.200")  # for everybody, after all else
+    for card, seen in (("eth0", 0), ("eth1", 20)):
+        third.do(f"until grep -q 'who-has 10.0.2.200' /tmp/{card}; do sleep 0.05; done")
+        for what in ("request", "reply"):
+            assert third.run(f"grep -c 'ICMP echo {what}' /tmp/{card}")[1] == f"{seen}\n"
+    lease = "udhcpc -n -q -s /bin/true -T 1"
+    third.do(f"{lease} -i eth0 -t 30")
+    assert third.run(f"{lease} -i eth1 -t 1")[0] != 0  # nothing that it sends is heard
+    third.domain.destroy()
+    until(lambda: "delta" not in {port["name"].split("/")[0] for port in named.show(NETWORK)["ports"]})
+
+
 def test_iperf3_and_ssh_run_from_guest_to_guest(alpha: Shell, beta: Shell) -> None:
     alpha.do("iperf3 -v > /dev/null 2>&1; /tools/iperf3 -s -D")
     assert "receiver" in beta.do("until /tools/iperf3 -c alpha -n 32M -P 2; do sleep 0.1; done")
