@@ -94,6 +94,7 @@ def held() -> tuple[int, int, int]:
 
 
 def test_guests_of_one_machine_know_each_other_and_the_world_until_its_network_is_closed() -> None:
+    before = children()
     with services() as ports, Machine(Machine.memory_for(SIZE, SIZE)) as machine:
         network = machine.create_network("lan", hosts=[ports["word"], ports["sink"]])
         alpha, beta = (Shell(machine, name, ("xen-netfront",)) for name in ("alpha", "beta"))
@@ -119,7 +120,7 @@ def test_guests_of_one_machine_know_each_other_and_the_world_until_its_network_i
         alpha.do(f"nc host.xenia.internal {ports['sink']} < /dev/zero > /dev/null &")
         alpha.do("until [ $(cat /sys/class/net/eth0/statistics/tx_packets) -gt 500 ]; do :; done")
         network.close()
-        assert children() == 0
+        assert children() == before
         assert network.bridge.ports == []
         assert [card.statistics["carrier"] for card in cards] == [False, False]
         assert beta.run(f"ping -c 1 -W 1 {leases['alpha']}")[0] != 0
@@ -149,7 +150,8 @@ def test_a_card_that_is_plugged_into_a_guest_that_began_without_one_gets_an_addr
         guest.do("true")
         for _ in range(2):
             card = guest.domain.attach_vif("user")
-            guest.do("until ip -4 -o addr show | grep -q 10.0.2.15; do :; done; nslookup host.xenia.internal")
+            guest.do("until ip -4 -o addr show | grep -q 10.0.2.15; do :; done")
+            guest.do("until grep -q nameserver /etc/resolv.conf; do :; done; nslookup host.xenia.internal")
             assert card.unplug(LIMIT)
         guest.do("while [ -e /sys/class/net/eth0 ]; do sleep 0.05; done")  # it goes after its backend has
 

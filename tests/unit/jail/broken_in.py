@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from xenia.cli import main
+from xenia.machine.thread import HostThread
 from xenia.storage.file import RawFile
 from xenia.toolstack.attach.session import Session
-from xenia.toolstack.machine.domain import Domain
 from xenia.xenstore.server import Server
 
 LIBRARY, REPORT, WHERE, *ARGUMENTS = sys.argv[1:]
@@ -49,20 +49,25 @@ def try_all() -> None:
     os.write(report, json.dumps(found).encode())
 
 
-def around(owner: Any, name: str) -> None:
-    """Let the injected code run before a method of ours."""
+def around(owner: Any, name: str, *, after: bool = False) -> None:
+    """Let the injected code run before a method of ours, or after it."""
     original = getattr(owner, name)
 
     def method(*arguments: Any, **options: Any) -> Any:
-        try_all()
-        return original(*arguments, **options)
+        if not after:
+            try_all()
+        try:
+            return original(*arguments, **options)
+        finally:
+            if after:
+                try_all()
 
     setattr(owner, name, method)
 
 
 match WHERE.rstrip("!"):
     case "vcpu":
-        around(Domain, "_ended")
+        around(HostThread, "run", after=True)
     case "worker":
         around(RawFile, "_read")
     case "store":
