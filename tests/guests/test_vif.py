@@ -157,7 +157,9 @@ def test_guests_are_frozen_20_times_while_one_sends_to_the_other(pair: tuple[Wir
 
 def test_a_card_is_unplugged_in_the_middle_of_traffic_and_another_takes_its_place(pair: tuple[Wired, Wired]) -> None:
     one, other = pair
-    other.do("(tail -f /dev/null | nc -l -p 5002 >/dev/null &); until netstat -ltn | grep -q :5002; do sleep 0.05; done")
+    other.do(
+        "(tail -f /dev/null | nc -l -p 5002 >/dev/null &); until netstat -ltn | grep -q :5002; do sleep 0.05; done"
+    )
     one.do("nc 10.0.0.2 5002 </dev/zero >/dev/null 2>&1 &")
     for wired in (other, one, other):  # who is sent to, and who sends
         gone = wired.card
