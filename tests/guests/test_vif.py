@@ -157,7 +157,9 @@ def test_guests_are_frozen_20_times_while_one_sends_to_the_other(pair: tuple[Wir
 
 def test_a_card_is_unplugged_in_the_middle_of_traffic_and_another_takes_its_place(pair: tuple[Wired, Wired]) -> None:
     one, other = pair
-    other.do("(sleep 1000 | nc -l -p 5002 >/dev/null &); until netstat -ltn | grep -q :5002; do sleep 0.05; done")
+    other.do(
+        "(tail -f /dev/null | nc -l -p 5002 >/dev/null &); until netstat -ltn | grep -q :5002; do sleep 0.05; done"
+    )
     one.do("nc 10.0.0.2 5002 </dev/zero >/dev/null 2>&1 &")
     for wired in (other, one, other):  # who is sent to, and who sends
         gone = wired.card
@@ -173,7 +175,7 @@ def test_a_card_is_unplugged_in_the_middle_of_traffic_and_another_takes_its_plac
     crossing(other.card)  # by the connection that there was
     assert one.reaches(other)
     one.do("killall nc")
-    other.do("killall sleep; while pidof nc; do sleep 0.05; done")
+    other.do("killall tail; while pidof nc; do sleep 0.05; done")
 
 
 def crossing(card: NetworkCard) -> None:
