@@ -70,7 +70,8 @@ cdef class HostGuard:
     cdef bint ask(self, const uint8_t *address, int size) noexcept nogil:
         if self.binds_anything[size == 16]:
             return goes_to_loopback(address, size)
-        return can_bind(address, size) != 0
+        # A router's anycast address (RFC 4291, 2.6.1) is delivered to the host, which nobody may bind to it.
+        return can_bind(address, size) != 0 or size == 16 and goes_to_loopback(address, size)
 
 
 cdef bint is_private4(const uint8_t *address) noexcept nogil:

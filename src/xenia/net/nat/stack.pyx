@@ -49,7 +49,7 @@ cdef extern from *:
     int epoll_ctl(int epoll, int operation, int fd, epoll_event *event) nogil
     int epoll_wait(int epoll, epoll_event *events, int count, int timeout) nogil
     enum:
-        EPOLL_CTL_ADD, EPOLL_CTL_MOD
+        EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD
 
 cdef enum:
     ARP_BYTES = 42                  # RFC 826, over Ethernet for IPv4
@@ -270,7 +270,6 @@ cdef class Stack:
     cdef bint look(self, PollSet polls) noexcept nogil:
         """Whether a socket has something; what it is stands with it."""
         cdef epoll_event events[EVENTS]
-        cdef epoll_event changed
         cdef Flow *flow
         cdef int index, count
         cdef bint any_happened = False
@@ -284,11 +283,9 @@ cdef class Stack:
                 if flow != NULL and flow.asked == self.asked:
                     self.sockets[flow.index].revents = events[index].events
                     any_happened = True
-                elif flow != NULL:
-                    flow.polled = changed.events = 0
-                    changed.data.fd = events[index].data.fd
-                    epoll_ctl(self.epoll, EPOLL_CTL_MOD, changed.data.fd, &changed)
-                    any_happened |= events[index].events & (POLLERR | POLLHUP) != 0
+                elif flow != NULL:      # until it is asked for again: what has hung up says so without being asked
+                    flow.polled = 0
+                    epoll_ctl(self.epoll, EPOLL_CTL_DEL, events[index].data.fd, NULL)
         return any_happened
 
     cdef int add(self, int fd, short events) noexcept nogil:
