@@ -144,7 +144,7 @@ def test_a_hostile_frontend_gets_errors_and_reaches_nothing(how: str, tmp_path: 
         ended = attacker.wait(LIMIT)
         assert said[how].decode().replace("\r", "") == EXPECTED[how]
         assert ended is not None and ended.reason is Reason.POWEROFF
-        assert attacker.disks[0].attachment.removed
+        assert attacker.disks[0].attachment.wait_removed(LIMIT)
         assert not victim.disks[0].attachment.removed
         victim.console.offer(b"q")
         assert victim.wait(LIMIT) is not None
