@@ -1,9 +1,10 @@
 /*
  * A client of DHCP (RFC 2131, options of RFC 2132) for one network card: what it asks, and what it makes of the answer.
  *
- * One socket for a card, bound to it, serves before there is an address as well: answers are asked for as broadcasts.
- * Some servers send them to the address that they offer all the same (RFC 2131, 4.1), which Linux does not take before
- * it is the card's: until then a second socket hears whatever comes in IPv4.
+ * One socket for a card, bound to it, hears what comes before there is an address as well: answers are asked for as
+ * broadcasts.  Some servers send them to the address that they offer all the same (RFC 2131, 4.1), which Linux does not
+ * take before it is the card's: until then a second socket hears whatever comes in IPv4.  That one also asks, with
+ * headers of ours: of a card without an address Linux would say another card's as the sender.
  * Times are milliseconds of the monotonic clock; addresses are kept as they stand in the messages.
  */
 enum { AF_INET = 2, AF_PACKET = 17, ETH_P_IP = 0x0800, IPPROTO_UDP = 17, SOCK_DGRAM = 2,
@@ -28,8 +29,18 @@ struct Dhcp {
     u8 hardware[16], name[64], file[128], cookie[4], options[312];
 };
 
+struct Datagram {
+    u8 version, service;
+    u16 length, identification, fragment;
+    u8 life, protocol;
+    u16 sum;
+    u32 source, target;
+    u16 from, to, udp_length, udp_sum;
+    struct Dhcp message;
+};
+
 struct InternetAddress { u16 family, port; u32 address; u8 zero[8]; };
-struct PacketAddress { u16 family, protocol; int index; u8 rest[12]; };
+struct PacketAddress { u16 family, protocol; int index; u16 type; u8 kind, length, hardware[8]; };
 struct InterfaceRequest { char name[16]; union { struct InternetAddress address; short flags; int number;
                           struct { u16 family; u8 bytes[14]; } hardware; u8 rest[24]; }; };
 struct Route { u64 pad1; struct InternetAddress target, gateway, mask; u16 flags; short pad2; u64 pad3; void *pad4;
@@ -91,6 +102,29 @@ static u8 *put_option(u8 *at, u32 option, const void *value, u32 length)
     return at + length;
 }
 
+/* To everybody, by a card that has no address. */
+static void send_packet(const struct Card *card, const struct Dhcp *message)
+{
+    struct PacketAddress address = { AF_PACKET, swap16(ETH_P_IP), card->index, 0, 0, 6, { 255, 255, 255, 255, 255, 255 } };
+    struct Datagram packet;
+    u32 sum = 0;
+    memset(&packet, 0, sizeof packet);
+    packet.version = 0x45;
+    packet.length = swap16(sizeof packet);
+    packet.life = 64;
+    packet.protocol = IPPROTO_UDP;
+    packet.target = FOREVER;
+    packet.from = swap16(68);
+    packet.to = swap16(67);
+    packet.udp_length = swap16(8 + sizeof *message);
+    packet.message = *message;
+    for (const u8 *at = (const u8 *)&packet; at < (const u8 *)&packet.from; at += 2)
+        sum += (u32)at[0] << 8 | at[1];
+    sum = (sum & 0xffff) + (sum >> 16);
+    packet.sum = swap16(~(sum + (sum >> 16)) & 0xffff);
+    call6(SYS_sendto, card->packets, &packet, sizeof packet, 0, &address, sizeof address);
+}
+
 static void send_dhcp(struct Card *card, u32 type, u32 to)
 {
     static const u8 wanted[] = { MASK, ROUTER, NAME_SERVERS, DOMAIN_NAME, INTERFACE_MTU, BROADCAST, LEASE, RENEWAL,
@@ -118,7 +152,10 @@ static void send_dhcp(struct Card *card, u32 type, u32 to)
     at = put_option(at, MOST_BYTES, most, 2);
     at = put_option(at, WANTED, wanted, sizeof wanted);
     *at = END;
-    call6(SYS_sendto, card->socket, &message, sizeof message, 0, &address, sizeof address);
+    if (!is_bound && card->packets >= 0)
+        send_packet(card, &message);
+    else
+        call6(SYS_sendto, card->socket, &message, sizeof message, 0, &address, sizeof address);
 }
 
 /* --- what is heard */
@@ -188,6 +225,7 @@ static u64 next_message(const struct Card *card, struct Dhcp *message)
             continue;
         u64 length = (u64)(udp[4] << 8 | udp[5]) - 8, there = (u64)size - head;
         length = length < there ? length : there;
+        length = length < sizeof *message ? length : sizeof *message;
         memcpy(message, packet + head, length);
         return length;
     }
@@ -280,7 +318,7 @@ static void apply(struct Card *card, const struct Lease *lease)
 
 static void begin_dhcp(struct Card *card)
 {
-    struct PacketAddress address = { AF_PACKET, swap16(ETH_P_IP), card->index, { 0 } };
+    struct PacketAddress address = { AF_PACKET, swap16(ETH_P_IP), card->index, 0, 0, 0, { 0 } };
     if (card->packets < 0) {
         card->packets = (int)call3(SYS_socket, AF_PACKET, SOCK_DGRAM | O_CLOEXEC | O_NONBLOCK, 0);
         if (call3(SYS_bind, card->packets, &address, sizeof address) < 0)

@@ -71,7 +71,10 @@ def main() -> None:
     if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET | CLONE_NEWNS):
         raise PermissionError(ctypes.get_errno(), "no namespace of its own")
     script = ast.literal_eval(sys.stdin.read())
-    for command in ("mount --make-rprivate /", "mount -t sysfs none /sys", "mount -t tmpfs none /etc"):
+    for command in (
+        "mount --make-rprivate /", "mount -t sysfs none /sys", "mount -t tmpfs none /etc", "ip link set lo up",
+        "ip addr add 192.0.2.1/32 dev lo",  # an address that is not the card's
+    ):  # fmt: skip
         subprocess.run(command.split(), check=True)
     tap = os.open("/dev/net/tun", os.O_RDWR)
     fcntl.ioctl(tap, TUNSETIFF, struct.pack("16sH22x", b"card0", IFF_TAP | IFF_NO_PI))
@@ -91,7 +94,9 @@ def main() -> None:
             asked = parse(data)
             if asked is not None:
                 told: dict[Any, Any] = {name: list(value) for name, value in asked.items() if name}
-                heard.append({**told, "client": list(asked[0][12:16]), "flags": asked[0][10]})
+                assert check(data[14:34]) == 0
+                source = ".".join(map(str, data[26:30]))
+                heard.append({**told, "client": list(asked[0][12:16]), "flags": asked[0][10], "source": source})
                 for options in script.pop(0) if script else ():
                     os.write(tap, answer(asked, options))
         resolv = Path("/etc/resolv.conf")

@@ -61,6 +61,7 @@ def test_a_card_gets_its_address_route_and_name_servers_in_four_messages(probe: 
     assert (first["53"], second["53"]) == (DISCOVER, REQUEST)
     assert second["50"] == list(ADDRESS) and second["54"] == list(SERVER) and bytes(second["12"]) == b"visitor"
     assert first["flags"] == 0x80 and second["client"] == [0, 0, 0, 0]
+    assert first["source"] == second["source"] == "0.0.0.0"  # not that of another card
     assert addresses(end) == ["10.9.8.7/24"] and end["card"]["mtu"] == 1400 and "UP" in end["card"]["flags"]
     assert [(one["dst"], one.get("gateway")) for one in end["routes"]] == [
         ("default", "10.9.8.1"),
@@ -102,6 +103,7 @@ def test_a_lease_is_renewed_in_its_middle_with_its_server_and_lost_at_its_end(pr
     end = ask(probe, [OFFERS], [short], [short], [], [], [OFFERS], [{**ACKS, 0: (10, 9, 8, 9)}])
     assert [one["53"] for one in end["heard"]] == [DISCOVER, REQUEST, REQUEST, REQUEST, REQUEST, DISCOVER, REQUEST]
     assert [one["client"] for one in end["heard"][2:5]] == [list(ADDRESS)] * 3 and "54" not in end["heard"][2]
+    assert [one["source"] for one in end["heard"]] == [*["0.0.0.0"] * 2, *["10.9.8.7"] * 3, *["0.0.0.0"] * 2]
     assert addresses(end) == ["10.9.8.9/24"]
 
 
