@@ -77,16 +77,22 @@ cdef class Flows:
     cdef int owner_of(self, const uint8_t *mac) noexcept nogil:
         """Who has this address: a place of its own, or where all are taken that of others."""
         cdef uint64_t key = 1 << 48
-        cdef int at, step
+        cdef int first, place, step, unused = -1
         memcpy(&key, mac, 6)
-        at = (key * 0x9E3779B97F4A7C15ULL >> 40) % GUESTS
+        first = (key * 0x9E3779B97F4A7C15ULL >> 40) % GUESTS
         for step in range(GUESTS):
-            if self.owners[(at + step) % GUESTS].mac == key:
-                return (at + step) % GUESTS
-            if self.owners[(at + step) % GUESTS].count == 0:
-                self.owners[(at + step) % GUESTS].mac = key
-                return (at + step) % GUESTS
-        return at
+            place = (first + step) % GUESTS
+            if self.owners[place].mac == key:
+                return place
+            if unused < 0 and self.owners[place].count == 0:
+                unused = place
+            if self.owners[place].mac == 0:     # its own is no further on
+                break
+        if unused < 0:
+            return first
+        self.owners[unused].mac = key
+        self.owners[unused].next = 0
+        return unused
 
     cdef uint32_t bucket_of(self, const Headers *headers) noexcept nogil:
         cdef int index, size = 4 if headers.kind == KIND_IPV4 else 16

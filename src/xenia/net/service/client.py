@@ -153,11 +153,14 @@ class NetworkClient:
                 self.process.wait()
 
 
-def start_network(config: NetworkConfig, listener: socket.socket | None = None, stay: bool = False) -> NetworkClient:
+def start_network(
+    config: NetworkConfig, listener: socket.socket | None = None, stay: bool = False, *, silent: bool = False
+) -> NetworkClient:
     """Start a network's process, and return at once: `hello` waits until it works.
 
     It ends with what is returned, unless it is to `stay`.  With a `listener` (a Unix socket that listens) others may
-    ask it too; the process takes its path away when it ends.
+    ask it too; the process takes its path away when it ends.  One that is handed on, and outlives who started it, is to
+    be `silent`, and so is one that stays: it keeps nobody's standard error.
     """
     ours, theirs = socket.socketpair()
     files = [theirs.fileno()] + ([listener.fileno()] if listener is not None else [])
@@ -166,7 +169,7 @@ def start_network(config: NetworkConfig, listener: socket.socket | None = None, 
         process = _Process(
             [sys.executable, "-S", "-m", "xenia.net.service", arguments],  # our own path has what `site` would find
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=files,
-            stderr=subprocess.DEVNULL if stay else None,  # who outlives a command keeps nobody's pipe
+            stderr=subprocess.DEVNULL if stay or silent else None,
             start_new_session=True,  # a Ctrl-C is not its to take
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [_PACKAGES, *sys.path]))},
         )  # fmt: skip

@@ -106,7 +106,7 @@ class NetConfig(DeviceConfig):
     @contextmanager
     def opened(self) -> Iterator[tuple[Self, list[tuple[str, int]]]]:
         """What the way to the network needs.  A network of the guest's own is started, and is whose has this."""
-        opening = import_module(_OPENING).Opening(self)
+        opening = import_module(_OPENING).Opening(self, for_another=True)
         try:
             files = opening.files()
         except BaseException:

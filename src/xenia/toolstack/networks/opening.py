@@ -40,8 +40,9 @@ class Opening:
     card    the card; of some links its MTU, or its MAC, is found there
     """
 
-    def __init__(self, card: NetConfig, progress: Progress = no_progress) -> None:
-        """progress is told what is fetched.  ConfigError where it cannot be had."""
+    def __init__(self, card: NetConfig, progress: Progress = no_progress, *, for_another: bool = False) -> None:
+        """progress is told what is fetched; for_another: it goes to another process, and outlives this one perhaps.
+        ConfigError where it cannot be had."""
         self.card = card
         self._client: NetworkClient | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -51,7 +52,7 @@ class Opening:
             self._written = [made(file) for file in files_of(layers_of(card))]
             match card.link_kind:
                 case "user":
-                    self._client = _start(card, libraries(Cache(), progress))
+                    self._client = _start(card, libraries(Cache(), progress), silent=for_another)
                 case "bridge":
                     self._attach_to(registry.find(card.link_name))
                 case _:
@@ -166,7 +167,7 @@ def pair_of(word: str) -> tuple[str, str]:
     return key, value
 
 
-def _start(card: NetConfig, slirp: tuple[str, ...]) -> NetworkClient:
+def _start(card: NetConfig, slirp: tuple[str, ...], *, silent: bool) -> NetworkClient:
     """The network of the guest's own."""
     assert card.guest is not None
     name = registry.private_name(card.guest, os.getpid())
@@ -180,9 +181,9 @@ def _start(card: NetConfig, slirp: tuple[str, ...]) -> NetworkClient:
     try:
         listener = registry.listen(name)
     except ConfigError:
-        return start_network(config)  # one that nobody can ask is a network all the same
+        return start_network(config, silent=silent)  # one that nobody can ask is a network all the same
     with listener:
-        return start_network(config, listener)
+        return start_network(config, listener, silent=silent)
 
 
 def attach_port(client: NetworkClient, card: NetConfig) -> int:

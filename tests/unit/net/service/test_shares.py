@@ -132,6 +132,31 @@ def test_a_forward_that_is_taken_away_lets_nobody_in_and_is_there_again_at_once(
                 socket.create_connection(("127.0.0.1", port)).close()
 
 
+def place_of(mac: str) -> int:
+    """Where flows.pyx looks for a guest first."""
+    key = 1 << 48 | int.from_bytes(bytes.fromhex(mac.replace(":", "")), "little")
+    return ((key * 0x9E3779B97F4A7C15 & (1 << 64) - 1) >> 40) % 1024
+
+
+def test_a_guest_whose_place_was_anothers_has_what_it_may_have_and_no_more(client: NetworkClient) -> None:
+    first = "00:16:3e:01:00:01"
+    second = next(
+        mac for number in range(1 << 16)
+        if place_of(mac := f"00:16:3e:02:{number >> 8:02x}:{number & 255:02x}") == place_of(first)
+    )  # fmt: skip
+    one, two = (Guest(client, client.attach(name, mac), name, mac) for name, mac in (("one", first), ("two", second)))
+    one.send(IP(src=one.ip, dst="198.51.100.1") / UDP(sport=7000, dport=9))
+    seen(one)
+    for begin in (2000, 4000):
+        two.send(*(IP(src=two.ip, dst="198.51.100.1") / UDP(sport=begin + n, dport=9) for n in range(FLOWS + 10)))
+        seen(two)
+        if begin == 2000:
+            client.detach(one.port)
+    assert sum(flow["guest"].startswith(two.ip) for flow in client.show()["flows"]) == FLOWS
+    one.close()
+    two.close()
+
+
 @pytest.mark.parametrize("kind", ["connections", "datagrams", "echoes"])
 def test_whatever_one_floods_another_is_answered(client: NetworkClient, kind: str) -> None:
     with guest(client) as one, guest(client) as two:
