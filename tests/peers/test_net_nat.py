@@ -29,6 +29,7 @@ pytestmark = [
 ]
 
 WORLD, WORLD6, OWN, OWN6 = "198.51.100.2", "2001:db8:1::2", "198.51.100.1", "2001:db8:1::1"
+ROUTERS6 = "2001:db8:1::"  # anycast of the network that the host is in (RFC 4291, 2.6.1)
 SILENT = "198.51.100.3"  # of the world, too
 MB = 1 << 20
 
@@ -148,6 +149,16 @@ def test_the_hosts_services_are_refused_at_once_whatever_address_is_tried(lab: L
         lab.connect(lab.guest, (address, everywhere.getsockname()[1]))
     if address != "127.0.0.1":  # the guest's kernel keeps that to itself
         assert lab.client.show()["nat"]["refused"] == before + 1
+
+
+def test_what_is_sent_to_the_routers_of_a_network_does_not_reach_a_host_that_is_one(lab: Lab) -> None:
+    lab.host.run("echo 1 > /proc/sys/net/ipv6/conf/all/forwarding")
+    before, until = lab.client.show()["nat"]["refused"], time.monotonic() + 20
+    while lab.client.show()["nat"]["refused"] == before:
+        assert time.monotonic() < until
+        with lab.guest.entered(), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as client:
+            client.sendto(b"is that you?", (ROUTERS6, 9))
+    lab.host.run("echo 0 > /proc/sys/net/ipv6/conf/all/forwarding")
 
 
 def test_two_hundred_connections_at_once_each_carry_their_own(lab: Lab) -> None:

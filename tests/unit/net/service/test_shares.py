@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from scapy.layers.dns import DNS, DNSQR
@@ -11,10 +13,11 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet as Layers
 
+from tests.unit.net.service.tcp import Connection
 from tests.unit.net.service.wire import GATEWAY_MAC, Guest, guest
 from xenia.net.service.client import NetworkClient, NetworkConfig, start_network
 
-FLOWS = 64
+FLOWS = 72
 
 
 @pytest.fixture
@@ -130,6 +133,27 @@ def test_a_forward_that_is_taken_away_lets_nobody_in_and_is_there_again_at_once(
             client.forward(port, protocol=protocol, to=one.ip, to_port=80)
             if protocol == "tcp":
                 socket.create_connection(("127.0.0.1", port)).close()
+
+
+def test_a_socket_that_hung_up_does_not_keep_the_loop_awake(client: NetworkClient) -> None:
+    stat = Path(f"/proc/{client.hello()['pid']}/stat")
+
+    def ticks() -> int:
+        return sum(map(int, stat.read_text().rpartition(")")[2].split()[11:13]))
+
+    with guest(client) as one, socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        client.ask("host", port=port)
+        one.send(*(IP(src=one.ip, dst="198.51.100.1") / UDP(sport=7000 + n, dport=9) for n in range(FLOWS - 1)))
+        for number in range(4):  # more than the loop polls itself
+            one.send(IP(src=one.ip, dst="10.0.2.2") / ICMP(id=number))
+        connection = Connection(one, "10.0.2.2", port).open()
+        connection.finish()
+        server.accept()[0].close()  # and the guest says no more
+        seen(one)
+        before = ticks()
+        time.sleep(0.5)
+        assert ticks() - before < 25  # hundredths of a second
 
 
 def place_of(mac: str) -> int:
