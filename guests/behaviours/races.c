@@ -16,7 +16,7 @@ struct vcpu_guest_context {
 
 enum { ROUNDS = 1000, EVENTS = 1000 };
 static volatile u64 arrived, turn, done[2];
-static u64 *table, *page, *first, *second;
+static u64 *table, *page, *first, *second, *stubs;
 static struct grant_entry_v1 *grants;
 static u32 wake_port[2];
 
@@ -84,12 +84,20 @@ static void frame(void)
         ((u64 *)start_info->mfn_list)[pfn] = want;
 }
 
+/* An instruction that Xenia carries out, and for which it holds a frame. */
+static void hypercall_page(void)
+{
+    u64 where = virt_to_mfn(stubs) * PAGE;
+    asm volatile("wrmsr" : : "c"(0x40000000), "a"((u32)where), "d"((u32)(where >> 32)) : "memory");
+}
+
 static void both(int who)
 {
     for (u64 round = 0; round < ROUNDS; round++) {
         together();
         pin();
         entries(round);
+        hypercall_page();
         done[who] += grant();
         channel();
         if (round % 16 == 0)
@@ -149,7 +157,7 @@ static void third_vcpu(void) { hypercall(vcpu_op, VCPUOP_down, 2, 0); }
 
 void main(void)
 {
-    table = page_alloc(), page = page_alloc(), first = page_alloc(), second = page_alloc();
+    table = page_alloc(), page = page_alloc(), first = page_alloc(), second = page_alloc(), stubs = page_alloc();
     page_readonly(table);
     u64 grant_frame;
     struct gnttab_setup_table setup = { DOMID_SELF, 1, 99, &grant_frame };

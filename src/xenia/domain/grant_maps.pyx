@@ -27,6 +27,7 @@ from xenia.mm.memory cimport (
 )
 from xenia.mm.pv.foreign cimport EntryPlace, map_foreign, maps_foreign, place_of_entry, place_of_va, unmap_foreign
 from xenia.mm.pv.update cimport mod_entry
+from xenia.mm.walk cimport entry_exchange
 
 cdef enum:
     FIRST_MAPS = 64
@@ -147,10 +148,10 @@ cdef void move(DomainMemory *memory, EntryPlace *source, EntryPlace *target) noe
     # The entry, and whatever it holds, goes to another place, which is empty.
     cdef uint64_t *old = &frame_words(memory.machine, source.table)[source.index]
     cdef uint64_t *new = &frame_words(memory.machine, target.table)[target.index]
-    new[0] = old[0]
-    old[0] = 0
-    mm_pte_changed(memory, target.table, target.index, 0, new[0])
-    mm_pte_changed(memory, source.table, source.index, new[0], 0)
+    cdef uint64_t moved = entry_exchange(old, 0)    # with what a processor marked there meanwhile
+    entry_exchange(new, moved)
+    mm_pte_changed(memory, target.table, target.index, 0, moved)
+    mm_pte_changed(memory, source.table, source.index, moved, 0)
     mm_flush_all(memory, ALL_PROCESSORS)
 
 

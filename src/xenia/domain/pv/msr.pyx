@@ -12,6 +12,7 @@ from libc.string cimport memcpy
 from xenia.cpu.context cimport SREG_FS, SREG_GS
 from xenia.domain.domain cimport Vcpu
 from xenia.domain.pv.segments cimport is_canonical
+from xenia.domain.turn cimport turn_pass, turn_take
 from xenia.machine.lock cimport lock, unlock
 from xenia.machine.machine cimport FRAME_WRITABLE
 from xenia.machine.paging cimport PAGE_SIZE
@@ -184,6 +185,15 @@ cdef bint msr_write(Vcpu *vcpu, uint32_t index, uint64_t value) noexcept nogil:
 
 
 cdef bint fill_hypercall_page(Vcpu *vcpu, uint64_t value) noexcept nogil:
+    # Outside: who holds the memory's lock may wait for this processor.
+    cdef bint filled
+    turn_take(vcpu)
+    filled = fill_page(vcpu, value)
+    turn_pass(vcpu)
+    return filled
+
+
+cdef bint fill_page(Vcpu *vcpu, uint64_t value) noexcept nogil:
     cdef uint64_t mfn = value >> 12
     cdef bint held
     lock(&vcpu.domain.memory.lock)

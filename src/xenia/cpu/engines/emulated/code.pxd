@@ -40,9 +40,11 @@ cdef inline void op_code_dirty(Processor *processor, uint64_t maddr, uint64_t le
 
 
 cdef inline void forget_all_code(Emulator *engine) noexcept nogil:
-    cdef uint64_t mfn
-    for mfn in range(engine.interposed.machine_bytes >> 12):
-        forget_code_in(engine, mfn)
+    cdef uint64_t eight, mfn
+    for eight in range((engine.interposed.machine_bytes >> 15) + 1):
+        if engine.interposed.code_frames[eight]:
+            for mfn in range(eight << 3, (eight + 1) << 3):
+                forget_code_in(engine, mfn)
 
 
 cdef inline void forget_code_in(Emulator *engine, uint64_t mfn) noexcept nogil:

@@ -32,14 +32,12 @@ from xenia.cpu.engines.emulated.registers cimport (
 )
 from xenia.cpu.engines.emulated.unicorn cimport (
     CPU_CFLAGS_NEXT_TB, CPU_ENV_PTR, CPU_EXCEPTION_INDEX, CPU_EXIT_REQUEST, CPU_HALTED, CPU_OPAQUE, CPUX86State,
-    HF_INHIBIT_IRQ, POINTER_AT, STOP_TRANSLATED, StaleTranslation, TLB_DESCRIPTOR, TLB_ENTRIES,
-    TLB_TABLE, TlbEntry, UC_ARCH_X86, UC_CPU, UC_CPU_X86_EPYC_ROME, UC_HOOK_INSN_INVALID, UC_HOOK_INTR, UC_MODE_64,
-    NB_MMU_MODES, UC_NESTED_LEVEL, UC_NO_EXIT_REQUEST, UC_PROT_ALL, VICTIM_ENTRIES, cpu_exec_x86_64,
-    interposed_enter,
+    HF_INHIBIT_IRQ, NB_MMU_MODES, POINTER_AT, STOP_TRANSLATED, StaleTranslation, TLB_DESCRIPTOR, TLB_ENTRIES, TLB_TABLE,
+    TlbEntry, UC_ARCH_X86, UC_CPU, UC_CPU_X86_EPYC_ROME, UC_HOOK_INSN_INVALID, UC_HOOK_INTR, UC_MODE_64,
+    UC_NESTED_LEVEL, UC_NO_EXIT_REQUEST, UC_PROT_ALL, VICTIM_ENTRIES, cpu_exec_x86_64, interposed_enter,
     interposed_walk, jumps_new, layout_fault, links_flush, links_made, links_new, links_pte_changed, put_byte, put_int,
-    put_pointer, tlb_flush_page_x86_64, translations_stale, uc_close,
-    uc_ctl_exits_enable, uc_ctl_set_cpu_model, uc_ctl_set_tcg_buffer_size, uc_engine, uc_hook_add, uc_mem_map_ptr,
-    uc_open, uc_version,
+    put_pointer, tlb_flush_page_x86_64, translations_stale, uc_close, uc_ctl_exits_enable, uc_ctl_set_cpu_model,
+    uc_ctl_set_tcg_buffer_size, uc_engine, uc_hook_add, uc_mem_map_ptr, uc_open, uc_version,
 )
 from xenia.cpu.processor cimport (
     EXIT_EXCEPTION, EXIT_SOFT_INTERRUPT, EXIT_SYSCALL, EXIT_SYSENTER, LEAVE, TRAP_DB, TRAP_GP, TRAP_PF, TRAP_SS,
@@ -190,6 +188,7 @@ cdef bint op_run(Processor *processor) noexcept nogil:
         if not engine.interposed.watch_hits:
             if engine.left or not processor.shared or is_kicked(processor):
                 break
+            forget_watchpoint(engine)   # the look that was asked for may have come between, as above
             continue
         if engine.env.hflags & HF_INHIBIT_IRQ:      # what loads SS is one with the next instruction
             engine.deferred = engine.interposed.watch_hits

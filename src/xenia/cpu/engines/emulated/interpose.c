@@ -7,8 +7,8 @@
  *                                     rip and the condition codes).
  *   helper_rechecking_single_step     the flags after a system call are those of where the core goes on: a trap flag
  *                                     there stops after the first instruction, not before it.
- *   helper_cpuid                      CPUID is the core's policy, the same for every engine.  It serialises: what others asked
- *                                     this processor to forget is forgotten before it.
+ *   helper_cpuid                      CPUID is the core's policy, the same for every engine.  It serialises: what others
+ *                                     asked this processor to forget is forgotten before it.
  *   helper_pause                      QEMU leaves its execution loop so that another processor may run.  There is none.
  *   helper_in*, helper_out*           Unicorn lets every ring do port I/O; here each is a #GP for the core to judge.
  *   x86_cpu_tlb_fill                  the page walk reads machine memory directly, and fills the TLB directly, instead of
