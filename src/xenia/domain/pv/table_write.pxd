@@ -4,4 +4,5 @@ from xenia.domain.domain cimport Vcpu
 from xenia.domain.pv.instruction cimport Fault
 
 # The instruction at rip faulted on a write to `va`, which is mapped read-only.  EMULATE_*.
+# Without the turn.
 cdef int emulate_table_write(Vcpu *vcpu, uint64_t va, Fault *fault) noexcept nogil

@@ -16,6 +16,7 @@ from xenia.domain.domain cimport Vcpu
 from xenia.domain.pv.instruction cimport (
     EMULATE_DONE, EMULATE_FAULT, EMULATE_UNHANDLED, Fault, instruction_fetch, linear_address, operand_read,
 )
+from xenia.domain.turn cimport turn_pass, turn_take
 from xenia.machine.lock cimport lock, unlock
 from xenia.mm.pv.ptwr cimport ptwr_find, ptwr_write
 from xenia.mm.pv.update cimport MMU_CHANGED
@@ -24,23 +25,37 @@ from xenia.mm.pv.update cimport MMU_CHANGED
 cdef int emulate_table_write(Vcpu *vcpu, uint64_t va, Fault *fault) noexcept nogil:
     cdef Instruction insn
     cdef Store store
-    cdef Context after
-    cdef uint64_t target, maddr
-    cdef int refused = MMU_CHANGED
+    cdef uint64_t target, source = 0
+    cdef int outcome
     if not instruction_fetch(vcpu, &insn) or not store_prepare(&insn, &vcpu.context, &store):
         return EMULATE_UNHANDLED
     target = linear_address(vcpu, &insn, store.segment, store.offset)
-    if (target ^ va) >> 12 or not ptwr_find(&vcpu.domain.mmu, vcpu.mmu.root_loaded, target, store.size, &maddr):
+    if (target ^ va) >> 12:
         return EMULATE_UNHANDLED
     if store.source_size:
-        if operand_read(vcpu, linear_address(vcpu, &insn, store.source_segment, store.source_offset), &store.source,
-                        store.source_size, fault) != EMULATE_DONE:
+        source = linear_address(vcpu, &insn, store.source_segment, store.source_offset)
+    turn_take(vcpu)
+    outcome = carry_out(vcpu, &insn, &store, target, source, fault)
+    turn_pass(vcpu)
+    return outcome
+
+
+cdef int carry_out(Vcpu *vcpu, Instruction *insn, Store *store, uint64_t target, uint64_t source,
+                   Fault *fault) noexcept nogil:
+    # With the turn: nothing here looks for the code's segment, which takes it.
+    cdef Context after
+    cdef uint64_t maddr
+    cdef int refused = MMU_CHANGED
+    if not ptwr_find(&vcpu.domain.mmu, vcpu.mmu.root_loaded, target, store.size, &maddr):
+        return EMULATE_UNHANDLED
+    if store.source_size:
+        if operand_read(vcpu, source, &store.source, store.source_size, fault) != EMULATE_DONE:
             return EMULATE_FAULT
     while refused == MMU_CHANGED:
         store.old[0] = 0
         memcpy(&store.old, vcpu.domain.machine.base + maddr, store.size)
         context_copy_first_part(&after, &vcpu.context)
-        store_execute(&insn, &after, &store)
+        store_execute(insn, &after, store)
         lock(&vcpu.domain.memory.lock)
         refused = ptwr_write(&vcpu.domain.mmu, maddr, store.size, store.old[0], store.new[0])
         unlock(&vcpu.domain.memory.lock)

@@ -97,9 +97,7 @@ cdef int page_fault(Vcpu *vcpu, uint32_t error, uint64_t va) noexcept nogil:
         if vcpu.mmu.root_loaded != vcpu.mmu.root_user and user_tables_allow(vcpu, &error, va):
             return RESUME
     elif error & (PFEC_PRESENT | PFEC_WRITE | PFEC_RESERVED) == PFEC_PRESENT | PFEC_WRITE:
-        turn_take(vcpu)
         outcome = emulate_table_write(vcpu, va, &fault)
-        turn_pass(vcpu)
         if outcome != EMULATE_UNHANDLED:
             return finish(vcpu, outcome, &fault)
     return inject_exception(vcpu, TRAP_PF, error, va)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import struct
+import threading
 
 import pytest
 
 from xenia.domain.build.hypercall_page import hypercall_page
 from xenia.testing.decoder import cpuid
-from xenia.testing.still_vcpu import KERNEL, TABLES, USER, StillVcpu
+from xenia.testing.still_vcpu import KERNEL, READ_ONLY, TABLES, USER, StillVcpu
 
 HANDLER = KERNEL + 0x3000
 UD, GP, PF = 6, 13, 14
@@ -332,6 +333,23 @@ def test_a_refused_store_leaves_nothing_but_its_fault(vcpu: StillVcpu) -> None:
     assert vcpu.page_fault(0b11, entry)
     assert vcpu["rip"] == HANDLER + 16 * PF
     assert (vcpu.cr2, vcpu["rax"], vcpu.read(entry, 8)) == (entry, vcpu.root_kernel << 12 | 0x63, old)
+
+
+def test_code_in_a_segment_of_the_ldt_stores_to_page_tables_too(vcpu: StillVcpu) -> None:
+    vcpu.allow_table_writes()
+    vcpu.write(READ_ONLY + 8, (0x00AFFB000000FFFF).to_bytes(8, "little"))  # 64-bit code
+    vcpu.set_ldt(READ_ONLY, 512)
+    vcpu["cs"] = 1 << 3 | 4 | 3
+    entry = vcpu.entry_address(KERNEL + 0xF000)
+    old = int.from_bytes(vcpu.read(entry, 8), "little")
+    vcpu["rbx"], vcpu["rax"] = entry, old & ~2
+    vcpu.write(KERNEL, b"\x48\x89\x03")  # mov %rax, (%rbx)
+    store = threading.Thread(target=vcpu.page_fault, args=(0b11, entry), daemon=True)
+    store.start()
+    store.join(20)
+    assert not store.is_alive(), "the vcpu waits for itself"
+    assert vcpu["rip"] == KERNEL + 3
+    assert int.from_bytes(vcpu.read(entry, 8), "little") == old & ~2
 
 
 def test_other_tables_cannot_be_written(vcpu: StillVcpu) -> None:
