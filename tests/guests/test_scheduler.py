@@ -5,9 +5,10 @@ What they get is counted in the time of the pcpus, which goes on however busy th
 
 from __future__ import annotations
 
+import errno
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -17,6 +18,7 @@ from xenia.errors import ConfigError
 from xenia.hypervisor.domain import DomainHandle, create_domain
 from xenia.hypervisor.machine import MachineHandle
 from xenia.hypervisor.sched import DomainSched
+from xenia.machine.thread import HostThread
 
 MEMORY = 8 << 20
 SECOND = 1_000_000_000
@@ -124,6 +126,67 @@ def test_vcpus_run_where_they_are_pinned_and_move_when_they_are_pinned_elsewhere
         what_they_get(scheds, SECOND // 5)
         assert [sched.vcpus[0].pcpu for sched in scheds] == [0, 1, 0]
         assert scheds[2].vcpus[0].hard == {0} and scheds[2].vcpus[0].soft == {1}
+
+
+def within(seconds: float, action: Callable[[], object]) -> bool:
+    """Whether it returns within that time."""
+    thread = threading.Thread(target=action, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return not thread.is_alive()
+
+
+def test_who_pauses_a_domain_that_goes_on_at_once_does_not_wait_for_the_next_pause() -> None:
+    with spinning(1, 256, check=False) as (_, (domain,), _):
+        domain.start()
+        done = threading.Event()
+
+        def unpause() -> None:
+            while not done.is_set():
+                domain.unpause()
+
+        def pause() -> None:
+            for _ in range(2000):
+                domain.pause()
+
+        other = threading.Thread(target=unpause, daemon=True)
+        other.start()
+        finished = within(60, pause)
+        done.set()
+        other.join()
+        domain.unpause()
+        assert finished
+
+
+def test_a_domain_that_is_paused_before_it_starts_stays_so_and_can_be_stopped() -> None:
+    with spinning(1, 256) as (_, (domain,), (sched,)):
+        domain.pause()
+        sched.pin(0, [0])
+        domain.start()
+        assert [vcpu.time for vcpu in sched.vcpus] == [0]
+        assert within(30, domain.stop)
+        assert within(30, domain.wait)
+
+
+def test_a_domain_that_the_host_gives_no_threads_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    with spinning(1, 256) as (_, (domain,), _):
+        with monkeypatch.context() as patch:
+            patch.setattr(HostThread, "start", refuse)
+            with pytest.raises(OSError, match="no more"):
+                domain.start()
+        assert within(30, domain.wait)
+
+
+def test_a_domain_whose_keeper_cannot_be_jailed_ends_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    with spinning(1, 256) as (_, (domain,), _):
+        monkeypatch.setattr("xenia.hypervisor.domain.confine", refuse)
+        domain.start()
+        with pytest.raises(OSError, match="no more"):
+            domain.wait(30)
+
+
+def refuse(*_: object) -> None:
+    raise OSError(errno.EAGAIN, "no more")
 
 
 def test_a_paused_domain_gets_nothing_until_it_goes_on() -> None:

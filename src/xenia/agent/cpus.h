@@ -21,6 +21,8 @@ static void use_cpu(const char *number)
     append(path, sizeof path, number);
     append(path, sizeof path, "/online");
     s64 fd = call2(SYS_open, path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return;
     for (int attempt = 0; attempt < CPU_ATTEMPTS && call3(SYS_write, fd, "1", 1) < 0; attempt++)
         call3(SYS_poll, 0, 0, 20);                      /* said to have come, and not yet marked as present */
     call1(SYS_close, fd);
@@ -40,7 +42,8 @@ static void follow_cpus(void)
             call1(SYS_close, fd);
         call0(SYS_setsid);
         call2(SYS_prctl, PR_SET_NAME, "xenia-cpus");
-        while ((length = call3(SYS_read, events, message, sizeof message - 1)) > 0 || length == -EINTR) {
+        while ((length = call3(SYS_read, events, message, sizeof message - 1)) > 0 || length == -EINTR
+               || length == -ENOBUFS) {                 /* more came than there is room for: those are lost */
             message[length > 0 ? length : 0] = 0;
             if (starts_with(message, cpu_came))
                 use_cpu(message + sizeof cpu_came - 1);

@@ -32,9 +32,8 @@ cdef struct EventChannel:
     int notify_fd           # ECS_XENIA: eventfd written when the guest sends; -1 none
     Listener *listener      # ECS_XENIA: asked instead; NULL none
 
-# 64 ports.  Other threads (backends, other domains) set the bits of those that they want pending, atomically; the
-# thread that runs the
-# domain takes them between two entries.
+# 64 ports.  Other threads (backends, other domains) set the bits of those that they want pending, atomically; a thread
+# that runs one of the domain's vcpus takes them between two entries, with the turn.
 cdef struct EventBucket:
     volatile uint64_t mailbox
     EventChannel channels[64]

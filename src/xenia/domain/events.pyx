@@ -79,20 +79,9 @@ cdef void event_post(Domain *domain, uint32_t port) noexcept nogil:
     vcpu_rouse(domain.vcpus[bucket.channels[port & 63].notify_vcpu])
 
 
-# Of who is about to wait, a plain look at the flag is not enough.
-cdef bint sleeps(Domain *domain) noexcept nogil:
-    cdef uint32_t id
-    for id in range(domain.nr_vcpus):
-        if domain.vcpus[id].blocked:
-            return True
-    return False
-
-
 cdef void events_apply_mailbox(Domain *domain) noexcept nogil:
     cdef uint64_t buckets
     cdef uint32_t word, bucket
-    if not domain.links.mailbox_any and not sleeps(domain):
-        return
     if not flag_take(&domain.links.mailbox_any):
         return
     for word in range(sizeof(domain.links.mailbox) // sizeof(uint64_t)):

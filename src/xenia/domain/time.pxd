@@ -22,7 +22,8 @@ cdef uint64_t domain_timers_next(Domain *domain) noexcept nogil     # of all its
 cdef void clock_warp_to(Domain *domain, uint64_t when) noexcept nogil
 cdef void timer_set_singleshot(Vcpu *vcpu, uint64_t when, uint64_t now) noexcept nogil    # a time gone by fires at once
 cdef void timer_set_periodic(Vcpu *vcpu, uint64_t period, uint64_t now) noexcept nogil    # 0 stops
-cdef int64_t watchdog_set(Domain *domain, uint32_t number, uint32_t seconds) noexcept nogil   # SCHEDOP_watchdog
+# SCHEDOP_watchdog.  Who calls looks at its timers anew, and so waits for it.
+cdef int64_t watchdog_set(Vcpu *vcpu, uint32_t number, uint32_t seconds) noexcept nogil
 cdef void runstate_change(Vcpu *vcpu, int state, uint64_t now) noexcept nogil
 # copy to the registered area, by the page tables `root`
 cdef void runstate_publish(Vcpu *vcpu, uint64_t root) noexcept nogil

@@ -223,22 +223,23 @@ cdef void timer_set_periodic(Vcpu *vcpu, uint64_t period, uint64_t now) noexcept
     vcpu.timers.periodic_expires = now + period
 
 
-cdef int64_t watchdog_set(Domain *domain, uint32_t number, uint32_t seconds) noexcept nogil:
+cdef int64_t watchdog_set(Vcpu *vcpu, uint32_t number, uint32_t seconds) noexcept nogil:
+    cdef Domain *domain = vcpu.domain
     cdef uint32_t slot
     cdef uint64_t expires = system_time(domain) + <uint64_t>seconds * 1_000_000_000
-    for slot in range(domain.nr_vcpus):
-        domain.vcpus[slot].timers.changed = 1
     if number > 2:
         return -XEN_EINVAL
     if number == 0:
         for slot in range(2):
             if not domain.watchdog_expires[slot]:
                 domain.watchdog_expires[slot] = expires
+                vcpu.timers.changed = 1
                 return slot + 1
         return <uint32_t>-XEN_ENOSPC        # so it reaches the guest from Xen: not sign-extended
     if not domain.watchdog_expires[number - 1]:
         return -XEN_EINVAL
     domain.watchdog_expires[number - 1] = expires if seconds else 0
+    vcpu.timers.changed = 1
     return 0
 
 
@@ -317,7 +318,7 @@ cdef void runstate_change(Vcpu *vcpu, int state, uint64_t now) noexcept nogil:
         vcpu.runstate.time[vcpu.runstate.state] += now - vcpu.runstate.since
         vcpu.runstate.since = now
     vcpu.runstate.state = state
-    # Only a guest that runs can look.
+    # Published when it runs again: another vcpu that looks before then finds what was said last.
     if vcpu.runstate.va and state == RUNSTATE_running:
         runstate_publish(vcpu, vcpu.mmu.root_kernel)
 

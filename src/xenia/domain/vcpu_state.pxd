@@ -1,8 +1,8 @@
 # What a guest's kernel has told Xenia about one of its vcpus, and what it reads back: the part of a PV vcpu that is not
 # registers in use.
 # The rules are in domain/pv and hypercalls/traps.pyx.
-#   lock    none, of all: the vcpu's own thread, or who has the turn while it is down.  nmi_pending: set by who has the
-#           turn.
+#   lock    none, of all: the vcpu's own thread, or who has the turn while it is down.  nmi_pending: set
+#           atomically by any thread, taken by the vcpu's own.
 #   saved   all.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from xenia.abi.xen cimport trap_info_t

@@ -20,7 +20,6 @@ from xenia.mm.memory cimport mm_dirty, mm_forget_code
 
 
 cdef void frame_written(Domain *domain, uint64_t mfn) noexcept nogil:
-    cdef uint32_t id
     mm_dirty(&domain.memory, mfn)
     if domain.life.is_dying or not is_code(domain, mfn):
         return
@@ -31,8 +30,7 @@ cdef void frame_written(Domain *domain, uint64_t mfn) noexcept nogil:
         domain.written.frames[domain.written.nr] = mfn
     if domain.written.nr <= WRITTEN_ROOM:
         domain.written.nr += 1
-    for id in range(domain.nr_vcpus):
-        vcpu_nudge(domain.vcpus[id])
+    vcpu_nudge(domain.vcpus[0])
 
 
 cdef bint is_code(Domain *domain, uint64_t mfn) noexcept nogil:

@@ -85,7 +85,7 @@ cdef int64_t watchdog(Vcpu *vcpu, uint64_t va) noexcept nogil:
     cdef sched_watchdog_t op
     if from_guest(vcpu, &op, va, sizeof(op)):
         return -XEN_EFAULT
-    return watchdog_set(vcpu.domain, op.id, op.timeout)
+    return watchdog_set(vcpu, op.id, op.timeout)
 
 
 cdef int64_t do_sched_op(Vcpu *vcpu, uint64_t *args) noexcept nogil:

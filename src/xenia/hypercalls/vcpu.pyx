@@ -49,9 +49,15 @@ cdef bint in_hypervisor(uint64_t va) noexcept nogil:
 
 cdef int64_t initialise(Vcpu *vcpu, Vcpu *target, uint64_t va) noexcept nogil:
     cdef vcpu_guest_context_t given
+    cdef int rc
     if from_guest(vcpu, &given, va, sizeof(given)):
         return -XEN_EFAULT
-    return -XEN_EEXIST if target.initialised else guest_context_take(target, &given)
+    if target.initialised:
+        return -XEN_EEXIST
+    rc = guest_context_take(target, &given)
+    if target.is_up:        # VGCF_online: it waits for no VCPUOP_up
+        vcpu_wake(target)
+    return rc
 
 
 cdef int64_t up(Vcpu *target) noexcept nogil:

@@ -24,6 +24,5 @@ cdef class DomainHandle:
     cdef Checked *checked           # each of them
     cdef PcpuPool pool              # where they run: the machine's, or its own
     cdef object threads, ended, failure, on_end, stale, report
-    cdef bint running
     cdef readonly bint paused
     cdef finish(self)

@@ -30,7 +30,9 @@ from xenia.domain.pv.exits cimport on_exit
 from xenia.domain.time cimport clock_start, system_time, time_update, wallclock_update
 from xenia.hypercalls.table cimport guest_pv64
 from xenia.hypervisor.machine cimport SLACK_PAGES, MachineHandle
-from xenia.hypervisor.pool cimport Seat, party_enter, party_leave, party_pause, party_unpause, party_wait
+from xenia.hypervisor.pool cimport (
+    Seat, party_begin, party_enter, party_leave, party_pause, party_unpause, party_wait,
+)
 from xenia.machine.lock cimport lock, locks_disordered, unlock
 from xenia.machine.machine cimport FRAME_SEG_DESC, Frame, MachineMemory
 from xenia.mm.pv.descriptors cimport set_gdt
@@ -40,6 +42,7 @@ from xenia.domain.build.elf import ElfKernel
 from xenia.domain.build.start_of_day import build, plan
 from xenia.errors import ConfigError, HypervisorBug
 from xenia.hypercalls.table import rows
+from xenia.jail.jail import confine
 from xenia.jail.kinds import Kind
 from xenia.machine.lock import check_lock_order
 from xenia.machine.thread import HostThread
@@ -112,6 +115,7 @@ cdef class DomainHandle:
         self.emergency_fd, domain.links.emergency_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self.log_fd, domain.links.log_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self.pool = machine.pool_for(domid, max_vcpus)
+        party_begin(&self.party, &self.pool.pool, domain)
         self.party.sched.weight = DEFAULT_WEIGHT
         for i in range(max_vcpus):
             memset(&self.party.seats[i].sched.hard, 0xff, sizeof(PcpuMask))
@@ -225,22 +229,26 @@ cdef class DomainHandle:
 
     def start(self, on_end: Callable[[], object] | None = None) -> None:
         """Let the vcpus run; `on_end()` is called when all have stopped for good, on a thread that waits for that."""
-        cdef bint seated
+        cdef bint seated = False
         if self.threads:
             raise RuntimeError("a domain starts once")
         self.on_end = on_end
         self.failure = None
-        self.pool.hold()
         try:
-            self.threads = [HostThread(self._keep, f"d{self.domid}", Kind.VCPU)]
+            self.pool.hold()
+        except BaseException:
+            self.on_end = None
+            self.ended.set()
+            raise
+        try:
+            self.threads = [HostThread(self._keep, f"d{self.domid}", None)]
             with nogil:
-                seated = party_enter(&self.party, &self.pool.pool, self.domain)
+                seated = party_enter(&self.party)
             if not seated:
-                raise self.pool.failure or HypervisorBug("the policy has no place for a vcpu")
-            self.running = True
+                raise self.pool.failure or MemoryError("there is no memory to schedule the domain's vcpus")
             self.threads[0].start()
         except BaseException:
-            if self.running:
+            if seated:
                 self.domain.links.stop = 1
                 with nogil:
                     party_leave(&self.party)
@@ -250,13 +258,19 @@ cdef class DomainHandle:
             raise
 
     def _keep(self) -> None:
+        try:
+            confine(Kind.VCPU)
+        except BaseException as failure:
+            self.failure = failure
+            self.domain.links.stop = 1
+            with nogil:
+                party_leave(&self.party)
         with nogil:
             party_wait(&self.party)
         self.finish()
 
     cdef finish(self):
         # None of its vcpus runs any more.
-        self.running = False
         try:
             self.pool.drop()
             if self.pool.failure is not None:
@@ -294,26 +308,23 @@ cdef class DomainHandle:
     def stop(self) -> None:
         """Stop the vcpus where they stand, for good, and wait until they have."""
         self.domain.links.stop = 1
-        if self.threads:
-            with nogil:
-                party_leave(&self.party)
+        with nogil:
+            party_leave(&self.party)
         for thread in self.threads:
             if thread is not threading.current_thread():
                 thread.end()
 
     def pause(self) -> None:
         """None of the vcpus runs when it returns, until they may again."""
-        self.paused = self.party.paused = True
-        if self.running:
-            with nogil:
-                party_pause(&self.party)
+        self.paused = True
+        with nogil:
+            party_pause(&self.party)
 
     def unpause(self) -> None:
         """They go on."""
-        self.paused = self.party.paused = False
-        if self.running:
-            with nogil:
-                party_unpause(&self.party)
+        self.paused = False
+        with nogil:
+            party_unpause(&self.party)
 
     # --- what backends need ---
 

@@ -3,6 +3,7 @@
 from xenia.domain.domain cimport Vcpu
 from xenia.hypervisor.domain cimport DomainHandle
 from xenia.hypervisor.pool cimport domain_wake
+from xenia.machine.atomic cimport flag_store
 
 
 def pause(DomainHandle handle) -> None:
@@ -23,8 +24,9 @@ def is_paused(DomainHandle handle) -> bool:
 def send_nmi(DomainHandle handle, number: int) -> None:
     """Send a vcpu the interrupt that cannot be masked.  Precondition: there is one of that number."""
     cdef Vcpu *vcpu = handle.domain.vcpus[number]
-    vcpu.traps.nmi_pending = 1
-    domain_wake(handle.domain)
+    with nogil:
+        flag_store(&vcpu.traps.nmi_pending, 1)
+        domain_wake(handle.domain)
 
 
 def nr_frames(DomainHandle handle) -> int:

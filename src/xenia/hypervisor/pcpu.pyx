@@ -18,7 +18,8 @@ an errand (machine/errand).
 The loop has the turn of the domain at whose vcpu it looks (domain/turn), and none while it waits or the guest runs.
 
 What a vcpu's runstate says of the time when it was not looked at is put right when it is entered: it could run, and did
-not, since somebody woke it or another was picked in its place.  (Only a guest that runs can look at its runstate.)
+not, since somebody woke it or another was picked in its place.  Who asks for it before then, another vcpu, is told what
+it was when it was last looked at.
 """
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t

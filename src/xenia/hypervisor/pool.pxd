@@ -75,13 +75,18 @@ cdef void pool_close(Pool *pool) noexcept nogil                 # no thread runs
 # Its threads end, whatever they run.  `broken`: for one that never began.
 cdef void pool_end(Pool *pool, bint broken) noexcept nogil
 
-# The vcpus of a domain come, and run from now on.  `seats`: zeroed, one for each; their policy's part is set.
-# False: there is no place for them, or no memory.
-cdef bint party_enter(Party *party, Pool *pool, Domain *domain) noexcept nogil
+# The vcpus of a domain shall run in that pool, once they enter it: what follows may be called from here on.  `nr` and
+# `seats` are set: zeroed, one for each vcpu.
+cdef void party_begin(Party *party, Pool *pool, Domain *domain) noexcept nogil
+# They come, once, and run from now on, unless they are paused or to leave.  What they are entitled to is set.
+# False: there is no memory for them, or the pool is broken.
+cdef bint party_enter(Party *party) noexcept nogil
+# With the pool's lock: those that run are chosen anew, because what they are entitled to has changed.
+cdef void party_nudge(Party *party) noexcept nogil
 # Wait until all have left.  That begins when one of them leaves, or with party_leave; those that do not run leave then.
 cdef void party_wait(Party *party) noexcept nogil
 cdef void party_leave(Party *party) noexcept nogil
-# None of them runs when it returns, until they may again.
+# None of them runs when it returns, until they may again, which may be before it returns.
 cdef void party_pause(Party *party) noexcept nogil
 cdef void party_unpause(Party *party) noexcept nogil
 # 0, or -2 where there is no memory for it.

@@ -9,9 +9,9 @@ need not know what for.  One that is about to fall asleep has cleared `woken` be
 sets that first and takes the lock afterwards: either the sleeper sees it, and stays awake, or the waker sees that it is
 asleep.
 
-What the policy wants another pcpu to do is to choose anew.  A pcpu that waits is told by its wake_fd, after the lock
-has been let go of; one that runs somebody by a kick to that one's processor, which is never forgotten; one that is
-between the two will come for the lock.
+What the policy wants another pcpu to do is to choose anew.  A pcpu that waits is told by its wake_fd, mostly after
+the lock has been let go of; one that runs somebody by a kick to that one's processor, which is never forgotten; one
+that is between the two will come for the lock.
 
 The timer of a vcpu that sleeps is in the heap of the pcpu on which it fell asleep, which sets its alarm, or ends its
 wait, by the first of them.
@@ -245,14 +245,10 @@ cdef int seat_move(Seat *seat, const PcpuMask *hard, const PcpuMask *soft) noexc
 # --- the vcpus of a domain
 
 
-cdef bint party_enter(Party *party, Pool *pool, Domain *domain) noexcept nogil:
+cdef void party_begin(Party *party, Pool *pool, Domain *domain) noexcept nogil:
     cdef Seat *seat
     cdef uint32_t id
-    cdef bint done
     party.pool = pool
-    party.leaving = False
-    lock(&pool.lock)
-    done = not pool.broken and room_for(pool, party)
     for id in range(party.nr):
         seat = &party.seats[id]
         seat.vcpu = domain.vcpus[id]
@@ -260,6 +256,17 @@ cdef bint party_enter(Party *party, Pool *pool, Domain *domain) noexcept nogil:
         seat.sched.domain = &party.sched
         seat.sched.owner = seat
         seat.fresh = True
+
+
+cdef bint party_enter(Party *party) noexcept nogil:
+    cdef Pool *pool = party.pool
+    cdef Seat *seat
+    cdef uint32_t id
+    cdef bint done
+    lock(&pool.lock)
+    done = not pool.broken and room_for(pool, party)
+    for id in range(party.nr):
+        seat = &party.seats[id]
         done = done and pool.policy.add(pool.policy, &seat.sched)
         if done:
             seat.seated = True
@@ -272,9 +279,10 @@ cdef bint party_enter(Party *party, Pool *pool, Domain *domain) noexcept nogil:
         party_wait(party)
         return False
     for id in range(party.nr):
-        domain.vcpus[id].wake_argument = &party.seats[id]
-        domain.vcpus[id].wake = seat_wake
-        seat_wake(&party.seats[id])
+        seat = &party.seats[id]
+        seat.vcpu.wake_argument = seat
+        seat.vcpu.wake = seat_wake
+        seat_wake(seat)
     return True
 
 
@@ -311,6 +319,13 @@ cdef uint32_t withdraw(Party *party, bint for_good) noexcept nogil:
     return nr
 
 
+cdef void party_nudge(Party *party) noexcept nogil:
+    cdef uint32_t id
+    for id in range(party.nr):
+        if party.seats[id].sched.state == SCHED_RUNNING:
+            vcpu_nudge(party.seats[id].vcpu)
+
+
 cdef void party_leave(Party *party) noexcept nogil:
     lock(&party.pool.lock)
     party.leaving = True
@@ -335,7 +350,7 @@ cdef void party_wait(Party *party) noexcept nogil:
 cdef void party_pause(Party *party) noexcept nogil:
     lock(&party.pool.lock)
     party.paused = True
-    while withdraw(party, False):
+    while party.paused and withdraw(party, False):
         condition_wait(&party.pool.changed, &party.pool.lock)
     unlock(&party.pool.lock)
 
@@ -344,6 +359,6 @@ cdef void party_unpause(Party *party) noexcept nogil:
     cdef uint32_t id
     lock(&party.pool.lock)
     party.paused = False
-    unlock(&party.pool.lock)
+    condition_signal_and_unlock(&party.pool.changed, True, &party.pool.lock)
     for id in range(party.nr):
         seat_wake(&party.seats[id])

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
 from xenia.domain.domain cimport Vcpu
 from xenia.hypervisor.domain cimport DomainHandle
-from xenia.hypervisor.pool cimport Seat, host_now, seat_move
+from xenia.hypervisor.pool cimport Seat, host_now, party_nudge, seat_move
 from xenia.machine.lock cimport lock, unlock
 from xenia.sched.policy cimport (
     MAX_WEIGHT, NO_PCPU, SCHED_ASLEEP, SCHED_RUNNING, PcpuMask, mask_add, mask_has,
@@ -34,7 +34,12 @@ cdef class DomainSched:
     def weight(self, weight: int) -> None:
         if not 1 <= weight <= MAX_WEIGHT:
             raise ConfigError(f"a weight is a number from 1 to {MAX_WEIGHT}, not {weight}")
-        self.domain.party.sched.weight = weight
+        cdef uint32_t wanted = weight
+        with nogil:
+            lock(&self.domain.pool.pool.lock)
+            self.domain.party.sched.weight = wanted
+            party_nudge(&self.domain.party)
+            unlock(&self.domain.pool.pool.lock)
 
     @property
     def cap(self) -> int:
@@ -46,7 +51,12 @@ cdef class DomainSched:
         if not 0 <= cap <= 100 * self.domain.max_vcpus:
             raise ConfigError(
                 f"a cap is a number from 0 (none) to 100 for each of {self.domain.max_vcpus} vcpus, not {cap}")
-        self.domain.party.sched.cap = cap
+        cdef uint32_t wanted = cap
+        with nogil:
+            lock(&self.domain.pool.pool.lock)
+            self.domain.party.sched.cap = wanted
+            party_nudge(&self.domain.party)
+            unlock(&self.domain.pool.pool.lock)
 
     cdef Seat *seat(self, int vcpu) except NULL:
         if not 0 <= vcpu < self.domain.max_vcpus:
@@ -74,10 +84,6 @@ cdef class DomainSched:
                 hard_mask = mask_of(pcpus, nr_pcpus)
             else:
                 soft_mask = mask_of(pcpus, nr_pcpus)
-        if not self.domain.running:
-            seat.sched.hard = hard_mask
-            seat.sched.soft = soft_mask
-            return
         with nogil:
             rc = seat_move(seat, &hard_mask, &soft_mask)
         if rc:

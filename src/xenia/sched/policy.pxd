@@ -43,7 +43,7 @@ cdef struct SchedVcpu:
     SchedState state
     int32_t pcpu            # where it runs, or ran last; of the null policy: where it belongs
     uint64_t since          # the time up to which it has paid for running
-    uint64_t entered        # when it was picked after somebody else
+    uint64_t entered        # when it was last picked from those who wait: its least slice counts from then
     HeapNode waiting        # in a queue: its key is what it has paid
     void *queue
     SchedVcpu *next_parked

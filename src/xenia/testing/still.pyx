@@ -340,11 +340,12 @@ cdef class StillDomain:
     def preempt(self, value: bool) -> None:
         self.domain.vcpus[0].preempt = value
 
-    def set_wake_fd(self, fd: int) -> None:
-        """The eventfd that wakes a blocked vcpu."""
+    def set_wake_fd(self, fd: int, vcpu: int = 0) -> None:
+        """The eventfd that wakes a vcpu, which sleeps."""
+        cdef Vcpu *sleeper = self.domain.vcpus[<int>vcpu]
         self.wake_fd = fd
-        self.domain.vcpus[0].wake = wake_by_fd
-        self.domain.vcpus[0].wake_argument = &self.wake_fd
+        sleeper.wake = wake_by_fd
+        sleeper.wake_argument = &self.wake_fd
 
     # --- time and scheduling
 

@@ -1,5 +1,6 @@
 """VCPUOP_initialise: a vcpu begins with the context that it was given, of which nothing is believed."""
 
+import os
 import struct
 from typing import NamedTuple
 
@@ -105,8 +106,14 @@ def test_a_vcpu_begins_with_what_it_was_given(domain: StillDomain) -> None:
 
 def test_it_may_begin_at_once(domain: StillDomain) -> None:
     unmap_gdt(domain)
-    assert initialise(domain, good(domain) | {FLAGS: VGCF_in_kernel | VGCF_online}) == 0
-    assert op(domain, IS_UP) == 1
+    wake = os.eventfd(0, os.EFD_NONBLOCK)
+    try:
+        domain.set_wake_fd(wake, vcpu=1)
+        assert initialise(domain, good(domain) | {FLAGS: VGCF_in_kernel | VGCF_online}) == 0
+        assert op(domain, IS_UP) == 1
+        assert os.eventfd_read(wake) == 1, "its pcpu looks at it"
+    finally:
+        os.close(wake)
 
 
 @pytest.mark.parametrize("at", [

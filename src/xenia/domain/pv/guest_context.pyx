@@ -23,6 +23,7 @@ from xenia.cpu.processor cimport Processor
 from xenia.domain.pv.control cimport control_write, debugreg_write, taskswitch
 from xenia.domain.pv.segments cimport data_segment_held, is_canonical
 from xenia.domain.vcpu_state cimport Callback
+from xenia.machine.atomic cimport flag_store
 from xenia.machine.machine cimport FRAME_L4
 from xenia.mm.memory cimport DomainMemory
 from xenia.mm.pv.descriptors cimport set_gdt, set_ldt
@@ -48,7 +49,7 @@ cdef int guest_context_take(Vcpu *vcpu, vcpu_guest_context_t *given) noexcept no
     take_registers(vcpu, given)
     take_control(vcpu, given)
     vcpu.initialised = 1
-    vcpu.is_up = given.flags & VGCF_online != 0
+    flag_store(&vcpu.is_up, given.flags & VGCF_online != 0)
     return 0
 
 
