@@ -105,7 +105,8 @@ static u8 *put_option(u8 *at, u32 option, const void *value, u32 length)
 /* To everybody, by a card that has no address. */
 static void send_packet(const struct Card *card, const struct Dhcp *message)
 {
-    struct PacketAddress address = { AF_PACKET, swap16(ETH_P_IP), card->index, 0, 0, 6, { 255, 255, 255, 255, 255, 255 } };
+    struct PacketAddress address = { AF_PACKET, swap16(ETH_P_IP), card->index, 0, 0, 6,
+                                     { 255, 255, 255, 255, 255, 255 } };
     struct Datagram packet;
     u32 sum = 0;
     memset(&packet, 0, sizeof packet);

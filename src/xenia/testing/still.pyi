@@ -170,8 +170,8 @@ class StillDomain:
         ...
     @preempt.setter
     def preempt(self, value: bool) -> None: ...
-    def set_wake_fd(self, fd: int) -> None:
-        """The eventfd that wakes a blocked vcpu."""
+    def set_wake_fd(self, fd: int, vcpu: int = 0) -> None:
+        """The eventfd that wakes a vcpu, which sleeps."""
         ...
     def advance(self, ns: int) -> None:
         """Let the host's clock and TSC go on."""
