@@ -122,7 +122,6 @@ def _status(as_json: bool, voice: Voice) -> int:
         else:
             voice.say("no daemon is running")
         return ExitStatus.PROBLEM
-    about.pop("dmesg")
     if as_json:
         print(json.dumps({"running": True, **about}, indent=2))
     else:

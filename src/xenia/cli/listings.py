@@ -14,7 +14,7 @@ from xenia.cli.exit_status import ExitStatus
 from xenia.cli.printable import printable
 from xenia.cli.voice import Voice
 from xenia.errors import ConfigError
-from xenia.toolstack.control.client import ask_daemon
+from xenia.toolstack.control.client import NoSuchGuest, ask_daemon
 from xenia.toolstack.control.remote import cards
 from xenia.toolstack.service import listing, place
 from xenia.toolstack.service.facts import facts
@@ -100,7 +100,7 @@ def show_info(options: Options, _: Voice) -> int:
 
     try:
         about = ask_daemon("about")
-    except ConfigError:
+    except NoSuchGuest:
         memory = default_memory()
         about = {"total_memory": memory, "free_memory": memory}
     said = facts(about["total_memory"], about["free_memory"])

@@ -14,7 +14,7 @@ from xenia.cli.listings import state_letters
 from xenia.cli.printable import printable
 from xenia.cli.voice import Voice
 from xenia.errors import ConfigError
-from xenia.toolstack.control.client import ask_daemon
+from xenia.toolstack.control.client import NoSuchGuest, ask_daemon
 from xenia.toolstack.service import listing
 from xenia.toolstack.service.start import default_memory
 from xenia.toolstack.service.usage import Usage
@@ -86,7 +86,7 @@ def _screen(usage: Usage) -> list[str]:
     try:
         about = ask_daemon("about")
         total, free = about["total_memory"], about["free_memory"]
-    except ConfigError:
+    except NoSuchGuest:
         total = free = default_memory()
     return screen_lines(rows, usage.look(rows), total, free, time.strftime("%H:%M:%S"))
 

@@ -5,6 +5,7 @@ Each is an object of JSON with the open files that belong to it.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -26,12 +27,19 @@ class Channel:
         self._sending = threading.Lock()
 
     def send(self, message: Mapping[str, Any], descriptors: Sequence[int] = ()) -> None:
-        """Send it, with copies of these open files.  OSError where nobody is there, or it is too long."""
+        """Send it, with copies of these open files.  OSError where nobody is there, or it is too long (EMSGSIZE: longer
+        than LONGEST, or than the host lets a socket hold)."""
+        data = json.dumps(message).encode()
+        if len(data) > LONGEST:
+            raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
         with self._sending:
-            socket.send_fds(self._socket, [json.dumps(message).encode()], descriptors)
+            socket.send_fds(self._socket, [data], descriptors)
 
     def receive(self) -> tuple[dict[str, Any], list[int]] | None:
-        """The next, and the files that came with it, which are the caller's.  None where the other end has gone."""
+        """The next, and the files that came with it, which are the caller's.  None where the other end has gone.
+
+        ValueError where it is no object of JSON.
+        """
         try:
             data, descriptors, _, _ = socket.recv_fds(self._socket, LONGEST, MOST_DESCRIPTORS)
         except OSError:
@@ -40,7 +48,15 @@ class Channel:
             return None
         for descriptor in descriptors:
             os.set_inheritable(descriptor, False)
-        return json.loads(data), list(descriptors)
+        try:
+            message = json.loads(data)
+            if not isinstance(message, dict):
+                raise ValueError("what came is no object")
+        except (ValueError, RecursionError) as error:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            raise ValueError(str(error)) from None
+        return message, list(descriptors)
 
     def close(self) -> None:
         """Let the other end know that there is nothing more."""

@@ -68,14 +68,15 @@ class Place:
         return True
 
     def ask(self, verb: str, *, patience: float = _PATIENCE, descriptors: Sequence[int] = (), **request: object) -> Any:
-        """What it answers to a verb.  ConfigError where it refuses, or does not answer in so many seconds."""
+        """What it answers to a verb.  NoSuchGuest where it has ended; ConfigError where it refuses, or does not answer
+        in so many seconds."""
         address = {} if self.domid is None else {"domain": self.domid}
         try:
             reply = _exchange(self.path, {"verb": verb, **address, **request}, patience, descriptors)
         except (TimeoutError, BlockingIOError):
             raise ConfigError(f"{self} does not answer") from None
         except (OSError, ValueError):
-            raise ConfigError(f"{self} has just ended") from None
+            raise NoSuchGuest(f"{self} has just ended") from None
         if "error" in reply:
             raise ConfigError(f"{self}: {reply['error']}")
         return reply["answer"]
@@ -109,14 +110,20 @@ def ask_daemon(verb: str, *, patience: float = _PATIENCE, descriptors: Sequence[
 
 
 def places() -> list[Place]:
-    """Where every guest answers: the daemon's domains by their numbers, then those of `xenia run` by their names."""
+    """Where every guest answers: the daemon's domains by their numbers, then those of `xenia run` by their names.
+    ConfigError where the daemon runs and does not answer."""
     return [*_of_the_daemon(), *_runs()]
 
 
 def find(guest: str | None) -> list[Place]:
     """The guests that run, or those of one name or number: a domain's, or a process's.  NoSuchGuest when there is no
-    such one."""
-    running = places()
+    such one; ConfigError when it may be the daemon's, which does not answer."""
+    running = _runs()
+    try:
+        running = [*_of_the_daemon(), *running]
+    except ConfigError:  # the guests of `xenia run` are there, whatever has become of the daemon
+        if guest is None or not any(guest in (one.name, str(one.number)) for one in running):
+            raise
     found = [one for one in running if guest in (None, one.name, str(one.number))]
     if guest is not None and not found:
         names = f"running: {', '.join(one.name for one in running)}" if running else "none is running"
@@ -186,6 +193,6 @@ def _runs() -> list[Place]:
 def _of_the_daemon() -> list[Place]:
     try:
         rows = ask_daemon("domains")
-    except ConfigError:
+    except NoSuchGuest:
         return []
     return [Place(daemon_path(), row["name"], row["pid"], row["domid"]) for row in rows]

@@ -20,6 +20,7 @@ from xenia.storage.door import handed
 from xenia.toolstack.config.device import DeviceConfig
 from xenia.toolstack.devices.kinds import KINDS, read_config
 from xenia.toolstack.guest.state import State
+from xenia.toolstack.machine.hypervisor_log import newest
 from xenia.toolstack.releases import Releases
 
 if TYPE_CHECKING:
@@ -193,7 +194,10 @@ class Summary(RemoteVerb[dict[str, Any]]):
 
 @dataclass(frozen=True)
 class Dmesg(RemoteVerb[dict[str, Any]]):
-    """Machine.dmesg, with the guest's name.  ConfigError before there is a machine."""
+    """Machine.dmesg, the newest of it that an answer has room for, with the guest's name.
+
+    ConfigError before there is a machine.
+    """
 
     legal = frozenset(State)
     name = "look at"
@@ -204,7 +208,7 @@ class Dmesg(RemoteVerb[dict[str, Any]]):
         machine = guest.machine
         if machine is None:
             raise ConfigError("it has no machine yet")
-        return lambda: {"name": guest.config.name, "lines": machine.dmesg}
+        return lambda: {"name": guest.config.name, "lines": newest(machine.dmesg)}
 
     @classmethod
     def readers(cls) -> dict[str, Callable[[Request], Self]]:

@@ -6,6 +6,8 @@ The program that uses it keeps all its freedom, and opens whatever the machine n
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import socket
 import subprocess
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from xenia.toolstack.machine.frozen import Frozen
 
 _READ = 65536
+_log = logging.getLogger(__name__)
 
 
 class Remote:
@@ -75,9 +78,11 @@ class Remote:
             if gone:
                 raise OSError
             self._channel.send({"id": number, "verb": verb, "arguments": arguments}, descriptors)
-        except OSError:
+        except OSError as error:
             with self._lock:
                 self._waiting.pop(number, None)
+            if error.errno == errno.EMSGSIZE:
+                raise ConfigError(f"{verb}: that is too much at once") from None
             raise HypervisorBug(self._ended()) from None
         return answer.result()
 
@@ -88,21 +93,31 @@ class Remote:
         self._thread.join()
 
     def _receive(self) -> None:
-        while (received := self._channel.receive()) is not None:
-            reply, _ = received
+        try:
+            while (received := self._channel.receive()) is not None:
+                self._hand_out(*received)
+        except Exception:
+            _log.exception("what the machine's process says makes no sense; it is ended")
+            self._channel.close()
+        finally:
             with self._lock:
-                answer = self._waiting.pop(reply["id"])
-            if "answer" in reply:
-                answer.set_result(reply["answer"])
-            elif "refused" in reply:
-                answer.set_exception(ConfigError(reply["refused"]))
-            else:
-                answer.set_exception(HypervisorBug(f"in the machine's process: {reply['fault']}"))
+                self._gone = True
+                left, self._waiting = list(self._waiting.values()), {}
+            why = self._ended() if left else ""
+            for answer in left:
+                answer.set_exception(HypervisorBug(why))
+
+    def _hand_out(self, reply: dict[str, Any], descriptors: list[int]) -> None:
+        for descriptor in descriptors:
+            os.close(descriptor)  # there is no answer with any
         with self._lock:
-            self._gone = True
-            left, self._waiting = list(self._waiting.values()), {}
-        for answer in left:
-            answer.set_exception(HypervisorBug(self._ended()))
+            answer = self._waiting.pop(reply["id"])
+        if "answer" in reply:
+            answer.set_result(reply["answer"])
+        elif "refused" in reply:
+            answer.set_exception(ConfigError(reply["refused"]))
+        else:
+            answer.set_exception(HypervisorBug(f"in the machine's process: {reply.get('fault')}"))
 
     def _ended(self) -> str:
         with suppress(subprocess.TimeoutExpired):

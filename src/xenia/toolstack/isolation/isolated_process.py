@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -24,9 +25,11 @@ from xenia.toolstack.devices.device import Device
 from xenia.toolstack.devices.kinds import read_config
 from xenia.toolstack.isolation.jailed import NR_PROCESSORS, wall_in
 from xenia.toolstack.machine.domain import Domain
+from xenia.toolstack.machine.hypervisor_log import newest
 from xenia.toolstack.machine.machine import Machine
 
 VIOLATION_STATUS = 118
+_LONGEST_FAULT = 4096  # characters
 LIFE = ("pause", "unpause", "ask", "send_nmi", "rename")  # what is done to a domain that runs, by its methods
 
 
@@ -62,14 +65,15 @@ class Process:
         except ConfigError as error:
             reply["refused"] = str(error)
         except Exception as fault:
-            reply["fault"] = f"{type(fault).__name__}: {fault}"
+            reply["fault"] = f"{type(fault).__name__}: {fault}"[:_LONGEST_FAULT]
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
         try:
             self._channel.send(reply)
-        except OSError:
-            return  # nobody is there any more
+        except (OSError, TypeError, ValueError) as failure:
+            with suppress(OSError):  # nobody is there any more
+                self._channel.send({"id": request["id"], "fault": f"its answer cannot be said: {failure}"})
 
     def _make(self, descriptors: list[int], **options: Any) -> None:
         store = socket.socket(fileno=descriptors.pop()) if descriptors else None
@@ -138,7 +142,7 @@ class Process:
 
     def _do_dmesg(self, _: list[int]) -> list[str]:
         assert self._machine is not None
-        return self._machine.dmesg
+        return newest(self._machine.dmesg)
 
     def _do_free_memory(self, _: list[int]) -> int:
         assert self._machine is not None

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from xenia.shutdown import Shutdown
 
 # Characters that are kept; what is older goes.
 LIMIT: Final = 256 << 10
+_ANSWER: Final = 256 << 10  # bytes of JSON: what passes from one process of ours to another at once
 _LONGEST_LINE: Final = 1024
 
 
@@ -59,6 +61,15 @@ class HypervisorLog:
         self._size += len(line)
         while self._size > LIMIT:
             self._size -= len(self._lines.popleft())
+
+
+def newest(lines: Sequence[str], size: int = _ANSWER) -> list[str]:
+    """The newest lines that take up no more than so many bytes as JSON, which says one character in up to six."""
+    for at in range(len(lines), 0, -1):
+        size -= len(json.dumps(lines[at - 1])) + len(", ")
+        if size < 0:
+            return list(lines[at:])
+    return list(lines)
 
 
 def _line(domid: int, text: bytes) -> str:

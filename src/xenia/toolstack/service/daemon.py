@@ -15,7 +15,6 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 from xenia.errors import ConfigError, HypervisorBug
@@ -43,6 +42,7 @@ class Daemon:
     def __init__(self, memory: int) -> None:
         """memory   bytes that its machine has for domains.  ConfigError where the user has one already."""
         self._lock = threading.RLock()
+        self._starting = threading.Lock()  # held while the machine's process comes to be; `_lock` may be taken within
         self._held = place.hold()
         self._memory = memory
         self._members: dict[int, Member] = {}
@@ -74,8 +74,9 @@ class Daemon:
             releases.do(self._server.close)
             for member in self._all():
                 releases.do(member.end)
-            if self._machine is not None:
-                releases.do(self._machine.close)
+            with self._starting:
+                if self._machine is not None:
+                    releases.do(self._machine.close)
             releases.do(self._consoles.close)
             place.forget()
             os.close(self._held)
@@ -106,23 +107,28 @@ class Daemon:
 
     def _rows(self) -> list[dict[str, Any]]:
         """What `xl list` says of each domain."""
-        machine = self._machine
-        summaries: dict[str, Any] = {}
-        if machine is not None:
-            with suppress(HypervisorBug):
-                summaries = machine.call("summaries")
+        summaries = self._asked("summaries", {})
         return [
             {**summaries[str(member.key)], "name": member.name, "pid": os.getpid(), "uuid": member.config.uuid}
             for member in self._all() if str(member.key) in summaries
         ]  # fmt: skip
 
     def _about(self) -> dict[str, Any]:
-        machine = self._running_machine()
         return {
             "pid": os.getpid(), "since": self._since, "domains": len(self._members), "memory": self._memory,
-            "free_memory": machine.call("free_memory"), "total_memory": machine.call("total_memory"),
-            "dmesg": machine.call("dmesg"),
+            "free_memory": self._asked("free_memory", self._memory),
+            "total_memory": self._asked("total_memory", self._memory),
         }  # fmt: skip
+
+    def _asked(self, verb: str, otherwise: Any) -> Any:
+        """What the machine answers; `otherwise` where there is none, or none any more."""
+        machine = self._machine
+        try:
+            return otherwise if machine is None else machine.call(verb)
+        except HypervisorBug:
+            if machine is not None and machine.process.poll() is None:
+                raise
+            return otherwise
 
     def _create(self, request: Request) -> dict[str, Any]:
         """A domain that does not run yet, of files that come with the request."""
@@ -133,7 +139,16 @@ class Daemon:
             if config.name in self._reserved or any(member.name == config.name for member in self._all()):
                 raise ConfigError(f"a domain with name '{config.name}' already exists")
             self._reserved.add(config.name)
-            machine = self._running_machine()
+        try:
+            member = self._build(config, build, files)
+        finally:
+            self._reserved.discard(config.name)
+        self._note()
+        _log.info("domain %s (%d) is created", config.name, member.domid)
+        return {"name": config.name, "domid": member.domid}
+
+    def _build(self, config: DomainConfig, build: Mapping[str, Any], files: list[int]) -> Member:
+        machine = self._running_machine()
         ours, theirs = socket.socketpair()
         try:
             with theirs:
@@ -145,11 +160,7 @@ class Daemon:
         except BaseException:
             ours.close()
             raise
-        finally:
-            self._reserved.discard(config.name)
-        self._note()
-        _log.info("domain %s (%d) is created", config.name, domid)
-        return {"name": config.name, "domid": domid}
+        return member
 
     def _rename(self, request: Request) -> None:
         name = argument(request, "to", str)
@@ -177,7 +188,12 @@ class Daemon:
         descriptors = argument(request, "descriptors", list)
         if len(descriptors) != 1:
             raise ConfigError("the request comes with no socket to attach")
-        self._consoles.attach(member.console, socket.socket(fileno=descriptors.pop()))
+        try:
+            connection = socket.socket(fileno=descriptors[0])
+        except OSError:
+            raise ConfigError("the request comes with something else than a socket to attach") from None
+        descriptors.clear()
+        self._consoles.attach(member.console, connection)
 
     def _window(self, request: Request) -> None:
         member = self._member(request)
@@ -207,17 +223,20 @@ class Daemon:
         raise ConfigError(f"there is no domain {domid} any more")
 
     def _running_machine(self) -> Remote:
-        with self._lock:
-            if self._machine is None:
-                machine = Remote(_PROGRAM)
-                try:
-                    machine.call("make", memory=self._memory)
-                except BaseException:
-                    machine.close()
-                    raise
-                self._machine = machine
-                threading.Thread(target=self._watch, args=(machine,), name="machine's end", daemon=True).start()
-            return self._machine
+        with self._starting:
+            if (machine := self._machine) is not None:
+                return machine
+            if self.stopping.is_set():
+                raise ConfigError("the daemon ends")
+            machine = Remote(_PROGRAM)
+            try:
+                machine.call("make", memory=self._memory)
+            except BaseException:
+                machine.close()
+                raise
+            self._machine = machine
+            threading.Thread(target=self._watch, args=(machine,), name="machine's end", daemon=True).start()
+            return machine
 
     def _watch(self, machine: Remote) -> None:
         """Its process has ended, and its domains with it: the next domain gets another."""

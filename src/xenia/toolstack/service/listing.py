@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from xenia.errors import ConfigError
-from xenia.toolstack.control.client import Place, ask_daemon, places
+from xenia.toolstack.control.client import NoSuchGuest, Place, ask_daemon, places
 from xenia.toolstack.control.control import daemon_path
 
 _NO_UUID = "00000000-0000-0000-0000-000000000000"
@@ -29,11 +29,14 @@ class Row:
 
 
 def rows() -> list[Row]:
-    """The daemon's domains by their numbers, then those of `xenia run`."""
+    """The daemon's domains by their numbers, then those of `xenia run`.
+
+    ConfigError where the daemon runs and does not answer.
+    """
     found = []
     try:
         of_the_daemon = ask_daemon("domains")
-    except ConfigError:
+    except NoSuchGuest:
         of_the_daemon = []
     for summary in sorted(of_the_daemon, key=lambda one: int(one["domid"])):
         place = Place(daemon_path(), summary["name"], summary["pid"], summary["domid"])
@@ -51,7 +54,7 @@ def domain0() -> Row:
     """What stands for xl's domain 0: the daemon itself, whose memory is what it takes of the host."""
     try:
         pid = int(ask_daemon("about")["pid"])
-    except ConfigError:
+    except NoSuchGuest:
         pid = 0
     memory, seconds = _usage(pid) if pid else (0, 0.0)
     summary = {

@@ -87,15 +87,15 @@ class MachineProcess(Process):
         """A guest that does not run yet; its domain's number.  The files are its console, its kernel, its RAM disks one
         behind the other, and those of its devices."""
         console, kernel, *rest = descriptors
-        descriptors.clear()
-        files = rest[nr_ramdisks:]
+        named = [name for device in devices for name in device["names"]]
+        opened = list(zip(named, rest[nr_ramdisks:], strict=True))
         place = Place(
             Guest(MachineConfig(**config, cards=(), devices=()), self._machine), kernel_name, kernel,
             rest[:nr_ramdisks], command_line, socket.socket(fileno=console),
         )  # fmt: skip
+        descriptors.clear()  # they are the place's, and its devices'
         try:
-            named = [name for device in devices for name in device["names"]]
-            with handed(list(zip(named, files, strict=True))):
+            with handed(opened):
                 configs = tuple(read_config(device["kind"], device["config"]) for device in devices)
                 place.guest.config = MachineConfig(**config, cards=(), devices=configs)
                 place.guest.do(Build(place.boot(), place.console.fileno()))

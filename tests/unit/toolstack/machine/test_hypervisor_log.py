@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 from xenia.shutdown import Reason, Shutdown
-from xenia.toolstack.machine.hypervisor_log import LIMIT, HypervisorLog
+from xenia.toolstack.machine.hypervisor_log import LIMIT, HypervisorLog, newest
 
 
 def test_the_newest_lines_are_kept() -> None:
@@ -30,3 +32,15 @@ def test_each_domain_has_its_lines_and_what_it_began_ends_with_it() -> None:
     assert log.lines == ["(d2) two", "(d1) one line", "(d1) \ufffd", "(d2) begun"]
     log.ended(2, Shutdown(Reason.CRASH, code=252), ["rip 0"])
     assert log.lines[2:] == ["(d2) begun", "(XEN) domain 2 ended with crash (252)", "(XEN) rip 0", "(d1) \ufffd"]
+
+
+def test_an_answer_has_the_newest_lines_that_it_has_room_for() -> None:
+    log = HypervisorLog()
+    for number in range(2000):
+        log.said(1, b"\x01" * 900 + b"%d\n" % number)
+    found = newest(log.lines)
+    assert found == log.lines[-len(found) :]
+    assert LIMIT - 6000 < len(json.dumps(found)) <= LIMIT
+    assert newest(["one", "two"], 14) == ["one", "two"]
+    assert newest(["one", "two"], 13) == ["two"]
+    assert newest(["one", "two"], 6) == []

@@ -1,0 +1,137 @@
+"""The daemon's own part: what it answers before there is a machine, while it comes to be, and after faults."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from xenia.errors import ConfigError, HypervisorBug
+from xenia.toolstack.config.domain import DomainConfig
+from xenia.toolstack.control.client import ask_daemon, find, places
+from xenia.toolstack.control.control import ControlServer
+from xenia.toolstack.service import listing
+from xenia.toolstack.service.daemon import Daemon
+
+MEMORY = 64 << 20
+BUILD = {"kernel_name": "k", "nr_ramdisks": 0, "command_line": "", "devices": []}
+
+
+class Process:
+    """Of a machine: that it lives until it is closed."""
+
+    def __init__(self) -> None:
+        self.ended = threading.Event()
+
+    def wait(self) -> int:
+        self.ended.wait()
+        return 0
+
+    def poll(self) -> int | None:
+        return 0 if self.ended.is_set() else None
+
+
+class Machine:
+    """What answers for the machine's process: `verbs` by name, and nothing of any other."""
+
+    verbs: dict[str, Callable[[], Any]]
+
+    def __init__(self, _: str) -> None:
+        self.process = Process()
+
+    def call(self, verb: str, *_: object, **__: object) -> Any:
+        return self.verbs.get(verb, lambda: None)()
+
+    def close(self) -> None:
+        self.process.ended.set()
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[Machine]:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setattr(Machine, "verbs", {"build": lambda: 1, "await": threading.Event().wait}, raising=False)
+    monkeypatch.setattr("xenia.toolstack.service.daemon.Remote", Machine)
+    return Machine
+
+
+@pytest.fixture
+def daemon(machine: type[Machine]) -> Iterator[Daemon]:
+    with closing(Daemon(MEMORY)) as daemon:
+        daemon.start()
+        yield daemon
+
+
+def create(name: str) -> Any:
+    config = DomainConfig(name=name, memory=16 << 20).as_dict()
+    with open(os.devnull, "rb") as kernel:
+        return ask_daemon("create", descriptors=[kernel.fileno()], config=config, build=BUILD)
+
+
+def open_files() -> list[str]:
+    return [os.readlink(one) for one in Path("/proc/self/fd").iterdir() if one.is_symlink()]
+
+
+def fails() -> None:
+    raise HypervisorBug("not today")
+
+
+def test_to_be_asked_makes_no_machine(daemon: Daemon, machine: type[Machine]) -> None:
+    machine.verbs["make"] = fails
+    about = ask_daemon("about")
+    assert (about["memory"], about["free_memory"], about["total_memory"]) == (MEMORY, MEMORY, MEMORY)
+    assert "dmesg" not in about
+    assert ask_daemon("domains") == []
+
+
+def test_a_name_is_free_again_where_the_machine_did_not_come_to_be(daemon: Daemon, machine: type[Machine]) -> None:
+    machine.verbs["make"] = fails
+    with pytest.raises(ConfigError, match="fault in Xenia"):
+        create("web")
+    del machine.verbs["make"]
+    assert create("web") == {"name": "web", "domid": 1}
+
+
+def test_others_are_answered_while_the_machine_comes_to_be(daemon: Daemon, machine: type[Machine]) -> None:
+    begun, on = threading.Event(), threading.Event()
+
+    def make() -> None:
+        begun.set()
+        on.wait(60)
+
+    machine.verbs["make"] = make
+    creating = threading.Thread(target=create, args=("web",))
+    creating.start()
+    try:
+        assert begun.wait(60)
+        assert ask_daemon("domains") == []
+        assert ask_daemon("stop", force=True) == []
+    finally:
+        on.set()
+        creating.join()
+
+
+def test_a_daemon_that_fails_is_no_daemon_without_domains(daemon: Daemon, machine: type[Machine]) -> None:
+    create("web")
+    machine.verbs["summaries"] = fails
+    for look in (places, listing.rows, lambda: find(None), lambda: find("web")):
+        with pytest.raises(ConfigError, match="fault in Xenia"):
+            look()
+    run = ControlServer("run", {})
+    run.start()
+    try:
+        assert [one.name for one in find("run")] == ["run"]
+    finally:
+        run.close()
+
+
+def test_what_is_no_socket_is_refused_as_a_console_and_closed(daemon: Daemon, machine: type[Machine]) -> None:
+    create("web")
+    before = open_files().count(os.devnull)
+    with open(os.devnull, "rb") as nothing, pytest.raises(ConfigError, match="something else than a socket"):
+        ask_daemon("console", descriptors=[nothing.fileno()], domain=1)
+    assert open_files().count(os.devnull) == before
