@@ -15,6 +15,8 @@ from xenia.cli.arguments import add_json, checked
 from xenia.cli.exit_status import ExitStatus
 from xenia.cli.voice import Voice, rough_size
 
+_END = 60.0  # seconds for all domains to give back what they have
+
 
 def add_daemon(commands: argparse._SubParsersAction[Any]) -> None:
     """The grammar."""
@@ -44,11 +46,14 @@ def add_daemon(commands: argparse._SubParsersAction[Any]) -> None:
 
 def daemon(options: argparse.Namespace, voice: Voice) -> int:
     """Be it, start it, end it or say what it is."""
+    from xenia.errors import ConfigError
     from xenia.toolstack.control.client import ask_daemon
-    from xenia.toolstack.service import start
+    from xenia.toolstack.service import place, start
 
     if options.stop:
         names = ask_daemon("stop", force=options.force)
+        if not place.await_end(_END):
+            raise ConfigError(f"the daemon has not ended within {_END:.0f} seconds")
         if names:
             voice.say(f"destroyed {', '.join(names)}")
     elif options.status:
@@ -56,11 +61,11 @@ def daemon(options: argparse.Namespace, voice: Voice) -> int:
     elif options.detach:
         voice.say(f"the daemon is process {start.detach(options.memory)}")
     elif options.unit:
-        print(start.unit(_program()), end="")
+        print(start.unit(_program(), options.memory), end="")
     elif options.install:
         path = start.unit_path()
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(start.unit(_program()))
+        path.write_text(start.unit(_program(), options.memory))
         print(path)
         voice.say("systemctl --user daemon-reload && systemctl --user enable --now xenia")
     else:

@@ -77,7 +77,7 @@ def shutdown(options: Options, voice: Voice) -> int:
         raise ConfigError("You must specify -a or a domain id.")
     wish, doing = ("reboot", "Rebooting") if options.verb == "reboot" else ("poweroff", "Shutting down")
     asked = [one for one in places() if one.domid is not None] if options.all else [find_domain(options.domain)]
-    failed = False
+    accepted: list[Place] = []
     for place in asked:
         voice.say(f"{doing} domain {place.number}")
         try:
@@ -85,11 +85,12 @@ def shutdown(options: Options, voice: Voice) -> int:
         except ConfigError as error:
             if not options.all:
                 raise
-            failed = True
             voice.error(str(error))
+        else:
+            accepted.append(place)
     if options.wait:
-        _await_end(asked, voice)
-    return ExitStatus.PROBLEM if failed else ExitStatus.OK
+        _await_end(accepted, voice)
+    return ExitStatus.OK if accepted == asked else ExitStatus.PROBLEM
 
 
 def _await_end(waited: Sequence[Place], voice: Voice | None = None) -> None:
@@ -103,7 +104,7 @@ def _await_end(waited: Sequence[Place], voice: Voice | None = None) -> None:
             else:
                 try:
                     over = place.ask("await", patience=_LONG + _LONG, timeout=_LONG)
-                except ConfigError:
+                except NoSuchGuest:
                     over = True  # with the daemon
             if over:
                 left.remove(place)

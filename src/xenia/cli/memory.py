@@ -7,7 +7,7 @@ import json
 import time
 from typing import Any
 
-from xenia.cli.arguments import checked
+from xenia.cli.arguments import add_json, checked, seconds
 from xenia.cli.exit_status import ExitStatus
 from xenia.cli.voice import Voice, rough_size
 from xenia.storage.size import parse_size
@@ -35,22 +35,23 @@ def add_memory(commands: argparse._SubParsersAction[Any]) -> None:
         parser.add_argument("size", metavar="SIZE", type=size, help="512, 512M or 1G; a bare number is MiB, as in xl")
         if name == "mem-set":
             parser.add_argument(
-                "--wait", metavar="SECONDS", type=float, nargs="?", const=60.0,
+                "--wait", metavar="SECONDS", type=checked(seconds), nargs="?", const=60.0,
                 help="wait until the guest has that much, for a minute unless said otherwise",
             )  # fmt: skip
-        parser.add_argument("--json", action="store_true", help="print JSON")
+        add_json(parser)
 
 
 def memory(options: argparse.Namespace, voice: Voice) -> int:
     """Carry out one of the verbs."""
     from xenia.toolstack.control import remote
     from xenia.toolstack.guest.memory_verbs import SetMemory
+    from xenia.toolstack.guest.verbs import Statistics
 
     remote.call(options.guest, SetMemory(options.size, options.verb == "mem-max"))
     if options.verb == "mem-set" and options.wait is not None and not _wait(options, voice):
         return ExitStatus.USAGE
     if options.json:
-        (guest,) = remote.statistics(options.guest)
+        guest = remote.call(options.guest, Statistics())
         answer = {"memory": guest["frames"] * _PAGE, "target": guest["memory_target"], "maximum": guest["max_memory"]}
         print(json.dumps(answer, indent=2))
     return ExitStatus.OK
@@ -59,10 +60,11 @@ def memory(options: argparse.Namespace, voice: Voice) -> int:
 def _wait(options: argparse.Namespace, voice: Voice) -> bool:
     """Whether the guest got there in time."""
     from xenia.toolstack.control import remote
+    from xenia.toolstack.guest.verbs import Statistics
 
     end = time.monotonic() + options.wait
     while True:
-        (guest,) = remote.statistics(options.guest)
+        guest = remote.call(options.guest, Statistics())
         has = guest["frames"] * _PAGE
         if has == options.size:
             voice.clear()

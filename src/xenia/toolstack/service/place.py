@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ from typing import Any
 
 from xenia.errors import ConfigError
 from xenia.toolstack.runtime import runtime_directory
+
+_PAUSES = (0.01, 0.02, 0.05, 0.1)  # seconds until it is tried again to be the daemon
+_GLANCE = 0.02  # seconds until it is looked again whether there is one
 
 
 @dataclass(frozen=True)
@@ -33,15 +37,36 @@ class Killed:
 def hold() -> int:
     """Be the user's one daemon: a descriptor that says so as long as it is open.  ConfigError where there is one."""
     descriptor = os.open(_lock_path(), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    if not _has_locked(descriptor):
         holder = os.pread(descriptor, 32, 0).decode().strip()
         os.close(descriptor)
-        raise ConfigError(f"the daemon runs already, in process {holder or 'of an unknown number'}") from None
+        raise ConfigError(f"the daemon runs already, in process {holder or 'of an unknown number'}")
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     return descriptor
+
+
+def _has_locked(descriptor: int) -> bool:
+    """Whether it could be had; `is_held` of another process has the lock, too, for a moment."""
+    for pause in (*_PAUSES, None):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if pause is not None:
+                time.sleep(pause)
+        else:
+            return True
+    return False
+
+
+def await_end(timeout: float) -> bool:
+    """Wait until no daemon lives any more; whether that is so within so many seconds."""
+    end = time.monotonic() + timeout
+    while is_held():
+        if time.monotonic() >= end:
+            return False
+        time.sleep(_GLANCE)
+    return True
 
 
 def is_held() -> bool:

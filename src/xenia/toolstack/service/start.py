@@ -25,7 +25,7 @@ Documentation=man:xenia(1)
 
 [Service]
 Type=exec
-ExecStart={program} daemon
+ExecStart={program} daemon{memory}
 KillMode=mixed
 TimeoutStopSec=60
 Restart=on-failure
@@ -86,7 +86,10 @@ def detach(memory: int | None = None) -> int:
         return process.pid
     process.wait()
     with suppress(NoSuchGuest):  # another client was quicker
-        return int(ask_daemon("about")["pid"])
+        pid = int(ask_daemon("about")["pid"])
+        if memory is not None:
+            raise ConfigError(f"the daemon runs already, in process {pid}, with the memory that it was started with")
+        return pid
     raise ConfigError(f"the daemon has not started: {answer or f'see {log}'}")
 
 
@@ -98,9 +101,9 @@ def ensure() -> None:
         detach()
 
 
-def unit(program: str) -> str:
-    """A unit of systemd's for this user's daemon; `program` is the path of `xenia`."""
-    return _UNIT.format(program=program)
+def unit(program: str, memory: int | None = None) -> str:
+    """A unit of systemd's for this user's daemon; `program` is the path of `xenia`, `memory` bytes for domains."""
+    return _UNIT.format(program=program, memory="" if memory is None else f" --memory {format_size(memory)}")
 
 
 def unit_path() -> Path:

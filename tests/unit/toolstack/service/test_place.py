@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from xenia.errors import ConfigError
 from xenia.toolstack.control.client import NoSuchGuest, ask_daemon
 from xenia.toolstack.control.control import ControlServer, daemon_path
 from xenia.toolstack.service import place
-from xenia.toolstack.service.start import unit
+from xenia.toolstack.service.start import detach, unit
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +32,38 @@ def test_there_is_one_daemon_at_a_time() -> None:
     assert place.is_held()
     os.close(held)
     assert not place.is_held()
+
+
+def test_who_only_looks_hinders_no_daemon_from_being_the_one(directory: Path) -> None:
+    os.close(place.hold())
+    looking = os.open(directory / "daemon.lock", os.O_RDWR)
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    timer = threading.Timer(0.03, os.close, (looking,))
+    timer.start()
+    os.close(place.hold())
+    timer.join()
+
+
+def test_the_end_of_a_daemon_can_be_waited_for() -> None:
+    held = place.hold()
+    assert not place.await_end(0)
+    timer = threading.Timer(0.03, os.close, (held,))
+    timer.start()
+    assert place.await_end(60)
+    timer.join()
+
+
+def test_where_a_daemon_runs_it_is_not_given_other_memory() -> None:
+    held = place.hold()
+    server = ControlServer("daemon", {"about": lambda _: {"pid": 7}}, daemon_path())
+    server.start()
+    try:
+        assert detach() == 7
+        with pytest.raises(ConfigError, match="runs already, in process 7, with the memory"):
+            detach(64 << 20)
+    finally:
+        server.close()
+        os.close(held)
 
 
 def test_who_takes_his_leave_leaves_nothing_and_who_is_killed_says_what_went_with_him() -> None:
@@ -82,3 +116,4 @@ def test_a_client_of_somebody_else_is_not_answered(monkeypatch: pytest.MonkeyPat
 
 def test_the_unit_starts_the_program_that_printed_it() -> None:
     assert "\nExecStart=/opt/bin/xenia daemon\n" in unit("/opt/bin/xenia")
+    assert "\nExecStart=/opt/bin/xenia daemon --memory 2G\n" in unit("/opt/bin/xenia", 2 << 30)
