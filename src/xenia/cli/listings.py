@@ -116,9 +116,13 @@ def show_info(options: Options, _: Voice) -> int:
     return ExitStatus.OK
 
 
-def show_network_list(options: Options, _: Voice) -> int:
+def show_network_list(options: Options, voice: Voice) -> int:
     """`network-list`."""
-    found = [card for name in options.domain for card in cards(str(find_domain(name).number)).found]
+    asked = [cards(str(find_domain(name).number)) for name in options.domain]
+    found = [card for one in asked for card in one.found]
+    silent = [line for one in asked for line in one.silent]
+    for line in silent:
+        voice.warn(line)
     if options.json:
         print(json.dumps(found, indent=2))
     else:

@@ -166,8 +166,12 @@ class _Reader:
 
     def _scheduling(self) -> dict[str, Any]:
         weight, cap = self._number("cpu_weight"), self._number("cap")
+        if weight is not None and not 1 <= weight <= _MAX_WEIGHT:
+            raise self._error("cpu_weight", f"{weight} is not from 1 to {_MAX_WEIGHT}")
+        if cap is not None and cap < 0:
+            raise self._error("cap", f"{cap} is less than nothing: 100 is one processor, and 0 no bound")
         return {
-            "weight": weight or 256,
+            "weight": 256 if weight is None else weight,
             "cap": cap or 0,
             "cpus": self._affinity("cpus"),
             "cpus_soft": self._affinity("cpus_soft"),

@@ -55,6 +55,7 @@ _TOKENS = re.compile(
 )
 _ESCAPE = re.compile(r"\\(x[0-9A-Fa-f]{1,2}|[0-7]{1,3}|.)")
 _ESCAPED = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+_DEEPEST = 16  # lists within each other
 _FIRST_LINES = ("import ", "from ", "def ", "if ", "for ", "print ")
 
 
@@ -100,7 +101,7 @@ class _Parser:
             return Value([*old.plain, *value.plain], old.line)
         raise self._error("+= adds a string to a string, and a list to a list", name)
 
-    def _value(self) -> Value:
+    def _value(self, depth: int = 0) -> Value:
         token = self._token
         if token.kind == "string":
             self._next()
@@ -109,15 +110,17 @@ class _Parser:
             self._next()
             return Value(token.text, token.line)
         if token.kind == "sign" and token.text == "[":
+            if depth == _DEEPEST:
+                raise self._error(f"lists are within each other {_DEEPEST} deep at the most", token)
             self._next()
-            return Value(self._list(), token.line)
+            return Value(self._list(depth + 1), token.line)
         raise self._error("a value is a number, a list, or a string in quotes", token)
 
-    def _list(self) -> list[Value]:
+    def _list(self, depth: int) -> list[Value]:
         values: list[Value] = []
         self._skip_newlines()
         while self._token.text != "]" or self._token.kind != "sign":
-            values.append(self._value())
+            values.append(self._value(depth))
             self._skip_newlines()
             if self._token.kind == "sign" and self._token.text == ",":
                 self._next()

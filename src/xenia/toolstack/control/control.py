@@ -30,7 +30,6 @@ _LONGEST_REQUEST = 65536
 _BACKLOG = 128  # clients that ask at once
 _UCRED = struct.Struct("=iII")  # linux/socket.h: process, user, group
 _PATIENCE = 5.0  # seconds for a client to say its line, and for a guest to answer
-_SHORT = 2.0  # seconds for each of many
 
 
 Handler = Callable[[Mapping[str, Any]], object]

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from xenia.domain.build.elf import ElfKernel
 from xenia.errors import ConfigError, HypervisorBug
+from xenia.hypervisor.sched import DomainSched
 from xenia.net.service.client import start_network
 from xenia.shutdown import Reason, Shutdown
 from xenia.storage.layer import Layer
@@ -166,7 +167,7 @@ class IsolatedMachine(Machine):
                 "create", files, kernel="kernel" if isinstance(kernel, bytes) else os.fspath(kernel),
                 initrd=initrd is not None, console=console is not None, **options.elsewhere(),
             )  # fmt: skip
-        domain = IsolatedDomain(self._remote, domid, options.name, options.memory, reader)
+        domain = IsolatedDomain(self._remote, domid, options, reader)
         self._created = [*(other for other in self._created if not other.destroyed), domain]
         return domain
 
@@ -269,15 +270,16 @@ class IsolatedDomain(Domain):
     console: IsolatedConsole  # type: ignore[assignment]
     devices: list[IsolatedDevice]  # type: ignore[assignment]
 
-    def __init__(self, remote: Remote, domid: int, name: str, memory: int, reader: threading.Thread | None) -> None:
+    def __init__(self, remote: Remote, domid: int, options: DomainOptions, reader: threading.Thread | None) -> None:
         self._remote = remote
         self._domid = domid
         self._reader = reader
         self._shutdown: Shutdown | None = None
         self._report = ""
         self._destroyed = False
-        self.name = name
-        self.memory = memory
+        self.name = options.name
+        self.memory = options.memory
+        self.vcpus = options.vcpus
         self.console = IsolatedConsole(remote, domid)
         self.devices = []
 
@@ -304,6 +306,18 @@ class IsolatedDomain(Domain):
 
     def freeze(self, timeout: float = 60.0) -> Frozen:
         raise ConfigError("a guest of a machine in a process of its own cannot be frozen yet")
+
+    @property
+    def max_vcpus(self) -> int:
+        return int(self.summary["max_vcpus"])
+
+    def set_vcpus(self, vcpus: int) -> None:
+        self._live("set_vcpus", vcpus)
+        self.vcpus = vcpus
+
+    @property
+    def sched(self) -> DomainSched:
+        raise ConfigError("how a guest of a machine in a process of its own is scheduled is in its summary")
 
     def pause(self) -> None:
         self._live("pause")

@@ -76,8 +76,9 @@ class AttachedConsole:
         self._ours.close()
 
     def _bring(self, line: PlainLine) -> None:
-        while data := self._ours.recv(_PIECE):
-            line.receive(data)
+        with suppress(ConnectionError):  # it ended with keys that it had not taken
+            while data := self._ours.recv(_PIECE):
+                line.receive(data)
 
     def _resized(self, rows: int, columns: int) -> None:
         def tell() -> None:

@@ -77,11 +77,6 @@ class Consoles:
             console.unseen.clear()
         self._wake()
 
-    def nr_readers(self, console: SharedConsole) -> int:
-        """How many are attached."""
-        with self._lock:
-            return len(console.readers)
-
     def end(self, console: SharedConsole) -> None:
         """The domain is gone: its readers get what is left, and then the end."""
         with suppress(OSError):

@@ -51,8 +51,8 @@ def create(domain: DomainConfig, guest: MachineConfig, words: Words, screen: Scr
                 "kind": config.kind, "config": config.as_dict(), "names": [name for name, _ in found],
             })  # fmt: skip
             files += [descriptor for _, descriptor in found]
-        if len(files) > MOST_DESCRIPTORS:
-            raise ConfigError(f"the domain has more than {MOST_DESCRIPTORS} files in all: plug some in later")
+        if len(files) >= MOST_DESCRIPTORS:  # the daemon puts its console before them
+            raise ConfigError(f"the domain has more than {MOST_DESCRIPTORS - 1} files in all: plug some in later")
         build = {
             "kernel_name": str(boot.kernel_file), "nr_ramdisks": 1 if boot.ramdisk else 0,
             "command_line": boot.command_line, "devices": devices,

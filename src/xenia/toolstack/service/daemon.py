@@ -14,7 +14,8 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from xenia.errors import ConfigError, HypervisorBug
@@ -135,14 +136,8 @@ class Daemon:
         config = DomainConfig.read(argument(request, "config", dict))
         build = argument(request, "build", dict)
         files = argument(request, "descriptors", list)
-        with self._lock:
-            if config.name in self._reserved or any(member.name == config.name for member in self._all()):
-                raise ConfigError(f"a domain with name '{config.name}' already exists")
-            self._reserved.add(config.name)
-        try:
+        with self._named(config.name):
             member = self._build(config, build, files)
-        finally:
-            self._reserved.discard(config.name)
         self._note()
         _log.info("domain %s (%d) is created", config.name, member.domid)
         return {"name": config.name, "domid": member.domid}
@@ -165,12 +160,20 @@ class Daemon:
     def _rename(self, request: Request) -> None:
         name = argument(request, "to", str)
         member = self._member(request)
+        with self._named(name, member):
+            member.rename(name)
+
+    @contextmanager
+    def _named(self, name: str, member: Member | None = None) -> Iterator[None]:
+        """Nobody but this one gets that name meanwhile.  ConfigError where somebody has it."""
+        if name == _DAEMON:
+            raise ConfigError(f"'{_DAEMON}' is what the daemon itself is called")
         with self._lock:
             if name in self._reserved or any(other.name == name for other in self._all() if other is not member):
                 raise ConfigError(f"a domain with name '{name}' already exists")
             self._reserved.add(name)
         try:
-            member.rename(name)
+            yield
         finally:
             self._reserved.discard(name)
 

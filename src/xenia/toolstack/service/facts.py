@@ -19,7 +19,7 @@ def facts(total: int, free: int) -> dict[str, str | int]:
         "total_memory": total >> 20, "free_memory": free >> 20, "sharing_freed_memory": 0, "sharing_used_memory": 0,
         "outstanding_claims": 0, "free_cpus": 0,
         "xen_major": _MAJOR, "xen_minor": _MINOR, "xen_extra": _EXTRA, "xen_version": f"{_MAJOR}.{_MINOR}{_EXTRA}",
-        "xen_caps": "xen-3.0-x86_64 ", "xen_scheduler": "credit2", "xen_pagesize": 4096,
+        "xen_caps": "xen-3.0-x86_64 ", "xen_scheduler": "null", "xen_pagesize": 4096,
         "platform_params": "virt_start=0xffff800000000000", "xen_changeset": "unavailable", "xen_commandline": "",
         "cc_compiler": "Cython", "cc_compile_by": "xenia", "cc_compile_domain": "xenia", "cc_compile_date": "unknown",
         "build_id": "", "xend_config_format": 4,

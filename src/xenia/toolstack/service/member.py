@@ -73,7 +73,10 @@ class Member:
     def rename(self, name: str) -> None:
         """Give it another name.  ConfigError where that is none."""
         self.ask("rename", {"to": name})
-        self.config = replace(self.config, name=name)
+        said = self.config.said
+        if "c_info" in said:
+            said = {**said, "c_info": {**said["c_info"], "name": name}}
+        self.config = replace(self.config, name=name, said=said)
         self.name = name
         self.moved()
 
