@@ -18,6 +18,7 @@ from xenia.toolstack.config.xl_grammar import Value, parse
 from xenia.toolstack.config.xl_keys import FOR_OTHERS, KEYS, NO_EFFECT, REFUSED, WITHOUT
 
 _MEMORY = 256 * MIB  # of a guest whose configuration does not say
+_MAX_WEIGHT = 65535  # as of Xen's credit2
 _ACTIONS = ("destroy", "restart", "rename-restart", "preserve", "coredump-destroy", "coredump-restart", "soft-reset")
 _MEANS = {
     "rename-restart": (Action.PRESERVE, "its domain is kept as it ended, and no other is started"),

@@ -194,10 +194,7 @@ class Summary(RemoteVerb[dict[str, Any]]):
 
 @dataclass(frozen=True)
 class Dmesg(RemoteVerb[dict[str, Any]]):
-    """Machine.dmesg, the newest of it that an answer has room for, with the guest's name.
-
-    ConfigError before there is a machine.
-    """
+    """The newest of Machine.dmesg that an answer has room for, and the guest's name.  ConfigError: no machine yet."""
 
     legal = frozenset(State)
     name = "look at"

@@ -30,7 +30,7 @@ from xenia.toolstack.machine.machine import Machine
 
 VIOLATION_STATUS = 118
 _LONGEST_FAULT = 4096  # characters
-LIFE = ("pause", "unpause", "ask", "send_nmi", "rename", "set_vcpus")  # what is done to a domain that runs, by its methods
+LIFE = ("pause", "unpause", "ask", "send_nmi", "rename", "set_vcpus")  # a domain's methods
 
 
 class Process:
