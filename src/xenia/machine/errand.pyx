@@ -21,7 +21,8 @@ cdef class Errand:
 cdef bint errands_add(Errands *errands, Errand errand) noexcept nogil:
     cdef int index
     for index in range(ROOM_FOR_ERRANDS):
-        if word_read(&errands.slots[index].errand) == 0:
+        # Who took the last one back waits until nobody is inside.
+        if word_read(&errands.slots[index].errand) == 0 and errands.slots[index].inside == 0:
             word_or(&errands.slots[index].errand, <uint64_t><void *>errand)
             return True
     return False
@@ -50,7 +51,7 @@ cdef void errands_begin(Errands *errands, Sleeper *sleeper) noexcept nogil:
     cdef int index, count
     for index in range(ROOM_FOR_ERRANDS):
         slot = &errands.slots[index]
-        if slot.errand == 0 or sleeper.nr_begun == ROOM_FOR_ERRANDS:
+        if slot.errand == 0:
             continue
         # Whoever takes it back looks at `inside` afterwards.
         count_add(&slot.inside, 1)

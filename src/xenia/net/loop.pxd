@@ -20,7 +20,7 @@ cdef class Loop
 # Something that waits.  `fill` and `serve` are called on the loop's thread, with its lock held.
 cdef class Source:
     cdef Loop loop                                              # that it was last added to
-    cdef volatile uint32_t told
+    cdef volatile uint8_t told
     cdef bint lendable                                          # a vcpu's thread may serve it, and it has no times
     cdef void fill(self, PollSet polls) noexcept nogil          # say what it waits for in this round
     cdef void serve(self, PollSet polls) noexcept nogil         # look at what came
@@ -37,7 +37,7 @@ cdef class Loop(Errand):
     cdef int count
     cdef uint32_t changes
     cdef volatile bint stopping
-    cdef volatile uint32_t told     # a source has something to say to Python
+    cdef volatile uint8_t told     # a source has something to say to Python
     cdef int wake_fd
     cdef PollSet polls
     cdef bint lendable              # all of them are

@@ -27,21 +27,11 @@ from xenia.machine.waiting cimport sleep_for
 cdef extern from *:
     """
     #include <stdint.h>
-    static inline uint32_t told_take(volatile uint32_t *told)
-    {
-        return __atomic_exchange_n(told, 0, __ATOMIC_ACQ_REL);
-    }
-    static inline void told_set(volatile uint32_t *told)
-    {
-        __atomic_store_n(told, 1, __ATOMIC_RELEASE);
-    }
     static inline void fence(void)
     {
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
     }
     """
-    uint32_t told_take(volatile uint32_t *told) noexcept nogil
-    void told_set(volatile uint32_t *told) noexcept nogil
     void fence() noexcept nogil
 
 cdef enum:
@@ -88,9 +78,9 @@ cdef class Source:
             self.loop.wake()
 
     cdef void tell(self) noexcept nogil:
-        told_set(&self.told)
+        flag_set(&self.told)
         if self.loop is not None:
-            told_set(&self.loop.told)
+            flag_set(&self.loop.told)
             self.loop.wake()
 
     cdef void notice(self) noexcept:
@@ -170,7 +160,7 @@ cdef class Loop(Errand):
     cdef notice_all(self):
         cdef Source source
         for source in list(self.sources):
-            if told_take(&source.told):
+            if flag_take(&source.told):
                 source.notice()
 
     cdef void wake(self) noexcept nogil:
@@ -214,7 +204,7 @@ cdef class Loop(Errand):
             (<Source>self.entries[index]).serve(self.polls)
 
     cdef void listen(self) noexcept nogil:
-        if told_take(&self.told):
+        if flag_take(&self.told):
             with gil:
                 self.notice_all()
 

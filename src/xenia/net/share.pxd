@@ -6,12 +6,13 @@ cdef class Shares
 
 
 cdef class Share:
-    cdef readonly Shares shares     # None: it was left, and is not bounded any more
+    cdef readonly Shares shares
     cdef int64_t balance            # ns that it may spend before it waits; below zero: it waits
     cdef int64_t earned             # when that was last reckoned
     cdef int64_t spent              # ns in this window
     cdef bint busy                  # in the last one
-    cdef readonly uint64_t nr_waits
+    cdef bint waits                 # it had nothing left when that was last reckoned
+    cdef readonly uint64_t nr_waits  # how often that began
     cdef readonly uint64_t total    # ns that were ever spent
     cdef bint earn(self, int64_t now) noexcept nogil            # whether it may be served now
     # How long it may be served now, in ns; 0: not at all before `due`.

@@ -40,5 +40,5 @@ class Shares:
         """One more.  Not on the loop's thread, nor is `leave`."""
         ...
     def leave(self, share: Share) -> None:
-        """One less: it is not bounded any more."""
+        """One less: it is never busy to others any more, and what it still does is bounded as long as they are."""
         ...

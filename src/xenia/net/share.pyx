@@ -23,7 +23,7 @@ cdef enum:
     ALONE = 200000                  # ns that one is served at once with whom nobody competes
     WINDOW = 10000000               # ns
     BUSY = 100                      # which part of it
-    DEBT = 20000000                 # ns that one waits for at the most
+    DEBT = 20000000                 # ns that one owes at the most: it waits for that times how many are busy
 
 
 cdef class Share:
@@ -49,16 +49,17 @@ cdef class Share:
         cdef int64_t earned
         self.shares.look(now)
         if self.others() == 0:
-            self.balance, self.earned = QUANTUM, now
+            self.balance, self.earned, self.waits = QUANTUM, now, False
             return True
         earned = (now - self.earned) // (self.others() + 1)
         self.earned += earned * (self.others() + 1)
         self.balance = min(self.balance + earned, <int64_t>SAVED)
-        return self.balance > 0
+        self.nr_waits += self.balance <= 0 and not self.waits
+        self.waits = self.balance <= 0
+        return not self.waits
 
     cdef int64_t begin(self, int64_t now) noexcept nogil:
         if not self.earn(now):
-            self.nr_waits += 1
             return 0
         return ALONE if self.others() == 0 else min(self.balance, <int64_t>QUANTUM)
 
@@ -89,7 +90,7 @@ cdef class Shares:
         return share
 
     def leave(self, Share share not None) -> None:
-        """One less: it is not bounded any more."""
+        """One less: it is never busy to others any more, and what it still does is bounded as long as they are."""
         self.become([other for other in self.members if other is not share])
 
     cdef become(self, list members):

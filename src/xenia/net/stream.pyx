@@ -118,7 +118,8 @@ cdef class StreamLink(Link):
                 polls.wake_at(0)
             if self.blocked:
                 events |= POLLOUT
-            self.polled = polls.add(self.descriptor, events)
+            if events:                  # or one that hung up would wake the loop all the time
+                self.polled = polls.add(self.descriptor, events)
         elif self.listener >= 0:
             self.listened = polls.add(self.listener, POLLIN)
 

@@ -2,12 +2,13 @@
 
 Guests make their addresses themselves: one of the MAC (RFC 4862, and RFC 4291, appendix A), others by chance, which
 change every day (RFC 8981), or by a secret (RFC 7217).  Nobody gives them out, so who comes first has one: a card's are
-those two of its own MAC, link-local and of the network's prefix, which are nobody else's; and those that it claims by
+those two of its own MAC, link-local and of the network's prefix, and those that it is given, which are nobody else's;
+and those that it claims by
 neighbour discovery (RFC 4861, 4862) and nobody else has.  A card has a bounded number of these; where there are more,
 the oldest goes, if it is an hour old.  All end with the card.
 """
 
-from ipaddress import IPv6Network
+from ipaddress import IPv6Address, IPv6Network
 
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free, realloc
@@ -15,11 +16,9 @@ from libc.string cimport memcmp, memcpy, memset
 from xenia.machine.lock cimport RANK_LAYER, lock, lock_init, unlock
 
 cdef enum:
-    PLACES = MOST_CLAIMS + 2        # of a card
+    PLACES = MOST_CLAIMS + 2 + MOST_GIVEN       # of a card
 
 cdef int64_t HOUR = 3600000000000   # ns
-cdef const uint8_t *LINK_LOCAL = [0xFE, 0x80, 0, 0, 0, 0, 0, 0]
-
 
 cdef class Claims:
     """Of a network with that prefix, of 64 bits."""
@@ -37,8 +36,16 @@ cdef class Claims:
     cdef bint covers(self, const uint8_t *address) noexcept nogil:
         return address[0] == 0xFE and address[1] & 0xC0 == 0x80 or memcmp(address, self.prefix_bytes, 8) == 0
 
-    cdef int enter(self, const void *owner, uint64_t mac) except -1:
-        """A card is there from now on, with the two addresses of its MAC."""
+    def address_of(self, mac: bytes) -> str:
+        """The address of the network that a card gives itself of its MAC (RFC 4862, and RFC 2464, 4)."""
+        cdef uint8_t address[16]
+        address_of_mac(self.prefix_bytes, int.from_bytes(mac, "big"), address)
+        return str(IPv6Address(address[:16]))
+
+    cdef int enter(self, const void *owner, uint64_t mac, bytes given) except -1:
+        """A card is there from now on, with the two addresses of its MAC, and those that it was given."""
+        cdef const char *data = given
+        cdef uint64_t index, count = len(given) // 16
         cdef uint8_t address[16]
         cdef Claim *more
         with nogil:
@@ -46,10 +53,12 @@ cdef class Claims:
             more = <Claim *>realloc(self.claims, (self.room + PLACES) * sizeof(Claim))
             if more != NULL:
                 self.claims, self.room = more, self.room + PLACES
-                address_of_mac(LINK_LOCAL, mac, address)
+                address_of_mac(NULL, mac, address)
                 self.put_for_good(owner, address)
                 address_of_mac(self.prefix_bytes, mac, address)
                 self.put_for_good(owner, address)
+                for index in range(count):
+                    self.put_for_good(owner, <const uint8_t *>data + 16 * index)
             unlock(&self.lock)
         if more == NULL:
             raise MemoryError
@@ -113,7 +122,10 @@ cdef class Claims:
 
 cdef void address_of_mac(const uint8_t *prefix, uint64_t mac, uint8_t *address) noexcept nogil:
     cdef int index
-    memcpy(address, prefix, 8)
+    memset(address, 0, 8)
+    address[0], address[1] = 0xFE, 0x80
+    if prefix != NULL:
+        memcpy(address, prefix, 8)
     for index in range(3):
         address[8 + index] = mac >> (40 - 8 * index)
         address[13 + index] = mac >> (16 - 8 * index)

@@ -75,6 +75,9 @@ class Guard(Layer):
     def forget(self, address: str) -> None:
         """It may have it no more."""
         ...
+    def disclaim(self, address: str) -> None:
+        """Another card was given that IPv6 address, whether or not this one claimed it before."""
+        ...
     def change(self, addresses: Iterable[str], reserved: Iterable[str]) -> None:
         """From now on those, and no others.  ConfigError."""
         ...

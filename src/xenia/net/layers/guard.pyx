@@ -15,7 +15,7 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Any
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcmp, memcpy, memmove, memset
 from xenia.machine.lock cimport lock, unlock
 from xenia.net.frame cimport Frame
 from xenia.net.layer cimport INWARD, OUTWARD, PASS, Layer
@@ -81,7 +81,6 @@ cdef enum:
     SOURCE_LINK_LAYER = 1           # options of neighbour discovery
     TARGET_LINK_LAYER = 2
 
-cdef const uint8_t *LINK_LOCAL = [0xfe, 0x80, 0, 0, 0, 0, 0, 0]
 cdef const uint8_t *ZERO = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
 
 
@@ -105,9 +104,10 @@ cdef class Guard(Layer):
         self._allowed, self._reserved = {}, {}
         self.change(addresses, reserved)
         if claims is not None:
-            claims.enter(<void *>self, self.mac)
+            given = [each.network_address.packed for each in self._allowed.values() if each.prefixlen == 128]
+            claims.enter(<void *>self, self.mac, b"".join(given))
             self.claims = claims
-            address_of_mac(LINK_LOCAL, self.mac, self.own[0])
+            address_of_mac(NULL, self.mac, self.own[0])
             address_of_mac(claims.prefix_bytes, self.mac, self.own[1])
             self.nr_own = 2
 
@@ -166,6 +166,22 @@ cdef class Guard(Layer):
         """It may have it no more."""
         gone = written(prefix_of(address))
         self.change([each for each in self._allowed if each != gone], self._reserved)
+
+    def disclaim(self, address: str) -> None:
+        """Another card was given that IPv6 address, whether or not this one claimed it before."""
+        cdef bytes packed = IPv6Address(address).packed
+        cdef const char *gone = packed
+        cdef uint32_t index = 2
+        with nogil:
+            lock(&self.lock)
+            guard_change(&self.changes)
+            while index < self.nr_own and memcmp(self.own[index], gone, 16) != 0:
+                index += 1
+            if index < self.nr_own:
+                self.nr_own -= 1
+                memmove(self.own[index], self.own[self.nr_own], 16)
+            guard_change(&self.changes)
+            unlock(&self.lock)
 
     def change(self, addresses: Iterable[str], reserved: Iterable[str]) -> None:
         """From now on those, and no others.  ConfigError."""
@@ -361,7 +377,8 @@ cdef class Guard(Layer):
                 return True
             while True:
                 began = guard_began(&self.changes)
-                may = is_among(&self.allowed[FAMILY6], FAMILY6, address)
+                may = (is_among(&self.allowed[FAMILY6], FAMILY6, address)
+                       and not is_among(&self.reserved[FAMILY6], FAMILY6, address))
                 if not guard_changed(&self.changes, began):
                     return may
         if address[0] != 0xfe or address[1] & 0xc0 != 0x80:

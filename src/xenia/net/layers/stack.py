@@ -88,7 +88,8 @@ def change(port: Port, specs: Iterable[LayerSpec | OffSpec]) -> None:
     """Have the layers from `port` down do what `specs` say from now on, the first of a kind what the first says.
 
     What no spec is about stays as it is.  A layer that is told nothing more sleeps; what it holds back goes first.
-    ConfigError, with nothing changed: there is no such layer, or its kind does not change.
+    ConfigError, with nothing changed: there is no such layer, its kind does not change, or the host gives no thread
+    to wake a netem (of several, those before it have changed).
     """
     specs, left = tuple(specs), list(_all_layers(port))
     off = {word for spec in specs if isinstance(spec, OffSpec) for word, _ in spec.words}
@@ -98,7 +99,7 @@ def change(port: Port, specs: Iterable[LayerSpec | OffSpec]) -> None:
         match spec:
             case NetemSpec():
                 netem = _next(left, Netem, spec)
-                found.append(partial(netem.configure, spec))
+                found.insert(0, partial(netem.configure, spec))
             case FirewallSpec():
                 firewall = _next(left, Firewall, spec)
                 found.append(partial(firewall.configure, spec.rules))
@@ -113,7 +114,7 @@ def change(port: Port, specs: Iterable[LayerSpec | OffSpec]) -> None:
             case Netem() if not anew and off & {word for word, _ in layer.spec.words}:
                 remain = [pair for pair in layer.spec.words if pair[0] not in off]
                 now = next((spec for spec in parse_layers(remain) if isinstance(spec, NetemSpec)), NetemSpec())
-                found.append(partial(layer.configure, now))
+                found.insert(0, partial(layer.configure, now))
     try:
         for configure in found:
             configure()

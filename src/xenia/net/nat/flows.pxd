@@ -11,6 +11,7 @@ cdef enum:
 
 
 cdef struct Flow:                   # of a socket, by its descriptor
+    bint there
     uint8_t protocol                # 0: none is known
     uint8_t size                    # of an address
     uint16_t guest_port, remote_port
@@ -51,6 +52,8 @@ cdef class Flows:
     cdef void end(self, int fd) noexcept nogil
     # Somebody answered, or never will.
     cdef void connected(self, int fd) noexcept nogil
+    # Hang up that guest's connections of TCP: its peers hear it at once.  Other sockets end by themselves, in minutes.
+    cdef void hang_up(self, uint64_t mac) noexcept nogil
     cdef bint is_half_open(self, int fd) noexcept nogil         # nobody has answered yet
     cdef Flow *of(self, int fd) noexcept nogil                  # NULL: there is no room for that one
     cdef int owner_of(self, const uint8_t *mac) noexcept nogil

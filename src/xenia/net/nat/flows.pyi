@@ -12,7 +12,7 @@ PROTOCOLS: dict[Any, Any]
 class Flows:
     """What sockets there are.
 
-    room   descriptors of the process at the most
+    room   descriptors of the process at the most; all guests together have three quarters
     most   sockets of one guest
     """
     def __init__(self, room: int, most: int) -> None: ...

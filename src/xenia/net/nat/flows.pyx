@@ -16,8 +16,14 @@ from xenia.net.parse cimport (
     ip_source, ip_target,
 )
 
+cdef extern from "<sys/socket.h>" nogil:
+    int shutdown(int fd, int how)
+    enum:
+        SHUT_RDWR
+
 cdef enum:
     NS = 1000000000
+    KEPT = 4                        # which part of the descriptors is for cards, forwards, and who connects to them
 
 PROTOCOLS = {PROTOCOL_TCP: "tcp", PROTOCOL_UDP: "udp", PROTOCOL_ICMP: "icmp", PROTOCOL_ICMPV6: "icmp"}
 
@@ -25,7 +31,7 @@ PROTOCOLS = {PROTOCOL_TCP: "tcp", PROTOCOL_UDP: "udp", PROTOCOL_ICMP: "icmp", PR
 cdef class Flows:
     """What sockets there are.
 
-    room   descriptors of the process at the most
+    room   descriptors of the process at the most; all guests together have three quarters
     most   sockets of one guest
     """
 
@@ -67,7 +73,7 @@ cdef class Flows:
         elif headers.protocol != PROTOCOL_ICMP:
             return ADMITTED
         owner = &self.owners[self.owner_of(headers.bytes + 6)]
-        if owner.count >= self.most:
+        if owner.count >= self.most or self.count >= <uint32_t>(self.room - self.room // KEPT):
             return FULL
         if owner.next > now or headers.protocol == PROTOCOL_TCP and owner.half >= HALF_OPEN:
             return HURRIED
@@ -106,10 +112,10 @@ cdef class Flows:
         if not 0 <= fd < self.room:
             return
         flow = &self.flows[fd]
-        if flow.protocol:
-            self.end(fd)
+        self.end(fd)
         self.count += 1
         memset(flow, 0, sizeof(Flow))
+        flow.there = True
         flow.owner = GUESTS
         if headers == NULL:
             return
@@ -131,7 +137,10 @@ cdef class Flows:
         if not 0 <= fd < self.room:
             return
         flow = &self.flows[fd]
+        if not flow.there:          # one of those that libslirp does not tell of, such as a forward's of UDP
+            return
         self.count -= 1
+        flow.there = False
         if flow.protocol:
             self.connected(fd)
             self.owners[flow.owner].count -= 1
@@ -143,6 +152,14 @@ cdef class Flows:
         if 0 <= fd < self.room and self.flows[fd].half:
             self.flows[fd].half = False
             self.owners[self.flows[fd].owner].half -= 1
+
+    cdef void hang_up(self, uint64_t mac) noexcept nogil:
+        cdef int fd, place = self.owner_of(<const uint8_t *>&mac)
+        if self.owners[place].mac != (mac | 1ULL << 48) or self.owners[place].count == 0:
+            return
+        for fd in range(self.room):
+            if self.flows[fd].protocol == PROTOCOL_TCP and self.flows[fd].owner == place:
+                shutdown(fd, SHUT_RDWR)
 
     cdef bint is_half_open(self, int fd) noexcept nogil:
         return 0 <= fd < self.room and self.flows[fd].half

@@ -37,6 +37,7 @@ cdef class Nat(Port):
     cdef Asides asides
     cdef Lock lock                  # "nat": guards all that follows, and the stacks
     cdef dict stacks_by_mac
+    cdef dict led                   # the addresses that the first stack's forwards lead to, by protocol and host's end
     cdef void **stacks              # the same; the first one is of all others
     cdef int nr_stacks
     cdef void *places[PLACES]       # the same, by their MACs' hashes
@@ -49,7 +50,8 @@ cdef class Nat(Port):
     cdef become(self, dict stacks)
     cdef Stack stack_of(self, bytes mac, str address)
     cdef void *place_of(self, const Headers *headers) noexcept nogil
-    cdef pin(self, str address, bint pinned)
+    cdef void pin(self, const void *address, int size, bint pinned) noexcept nogil
+    cdef uint64_t heard_from(self, str address)
     cdef void take(self, Frame *frame, int64_t now) noexcept nogil
     cdef void take_fragment(self, const Headers *headers, int64_t now) noexcept nogil
     cdef void take_in(self, Headers *headers, const Frame *frame, int64_t now) noexcept nogil

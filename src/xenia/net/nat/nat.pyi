@@ -26,20 +26,27 @@ class Nat(Port):
 
     room    descriptors that the process may have
     flows   connections that one guest may have
+    share   of the loop's time that those have together who have none of their own; None: as much as they like
     """
     @property
     def source(self) -> NatSource: ...
     @property
     def gate(self) -> Gate: ...
-    def __init__(self, plan: Plan, room: int = 4096, flows: int = 2048) -> None: ...
+    def __init__(self, plan: Plan, room: int = 4096, flows: int = 2048, share: Share | None = None) -> None: ...
     def close(self) -> None:
         """Reset all connections.  Again does nothing.  Precondition: nobody is at the port, and no loop serves it."""
         ...
     def enter(self, mac: bytes, share: Share | None = None) -> None:
-        """Have a guest with a stack, and a share of the loop's time, of its own; those beyond 1023 share one."""
+        """Have a guest with a stack, and a share of the loop's time, of its own; those beyond 1023 share one.
+
+        OSError: the process has no descriptor left.
+        """
         ...
     def forget(self, mac: bytes) -> None:
-        """It is gone: end its connections, and the forwards to it."""
+        """It is gone: end its connections, and the forwards to it that are its own stack's."""
+        ...
+    def pinned_addresses(self, mac: bytes) -> list[str]:
+        """The IPv4 addresses which that guest used, and to which forwards lead though it was not known to have them."""
         ...
     @property
     def asides_descriptor(self) -> int:

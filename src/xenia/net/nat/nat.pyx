@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from libc.errno cimport errno
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcmp, memcpy, memmove, memset
 from xenia.machine.lock cimport RANK_NAT, lock, lock_init, unlock
 from xenia.net.frame cimport BATCH, MOST_BYTES, Frame, iovec
 from xenia.net.loop cimport PollSet, Source, monotonic
@@ -56,13 +56,14 @@ cdef class Nat(Port):
 
     room    descriptors that the process may have
     flows   connections that one guest may have
+    share   of the loop's time that those have together who have none of their own; None: as much as they like
     """
 
     def __cinit__(self):
         lock_init(&self.lock, RANK_NAT)
         outbox_init(&self.common.outbox)
 
-    def __init__(self, plan: Plan, room: int = 4096, flows: int = 2048) -> None:
+    def __init__(self, plan: Plan, room: int = 4096, flows: int = 2048, Share share = None) -> None:
         self.gate = Gate(plan.subnet, plan.gateway, plan.nameserver, plan.subnet6, plan.gateway6, plan.nameserver6)
         self.flows = Flows(room, flows)
         self.fragments = Fragments()
@@ -73,7 +74,8 @@ cdef class Nat(Port):
         self.whole = <uint8_t *>malloc(MOST_BYTES)
         if self.whole == NULL or self.common.macs == NULL:
             raise MemoryError
-        self.become({0: self.new_stack(0, None)})
+        self.led = {}
+        self.become({0: self.new_stack(0, share)})
         self.source = NatSource()
         self.source.nat = self
 
@@ -98,14 +100,17 @@ cdef class Nat(Port):
         self.source.nat = None
 
     def enter(self, mac: bytes, Share share = None) -> None:
-        """Have a guest with a stack, and a share of the loop's time, of its own; those beyond 1023 share one."""
+        """Have a guest with a stack, and a share of the loop's time, of its own; those beyond 1023 share one.
+
+        OSError: the process has no descriptor left.
+        """
         cdef uint64_t key = int.from_bytes(mac, "little")
         if key not in self.stacks_by_mac and len(self.stacks_by_mac) < MOST_STACKS:
             self.become({**self.stacks_by_mac, key: self.new_stack(key, share)})
             self.source.wake()
 
     def forget(self, mac: bytes) -> None:
-        """It is gone: end its connections, and the forwards to it."""
+        """It is gone: end its connections, and the forwards to it that are its own stack's."""
         cdef uint64_t key = int.from_bytes(mac, "little")
         cdef Stack stack = self.stacks_by_mac.get(key) if key else None
         if stack is not None:
@@ -115,6 +120,21 @@ cdef class Nat(Port):
                 stack.end()
                 unlock(&self.lock)
             self.source.wake()
+        if key:                                 # what it has in the first one
+            with nogil:
+                lock(&self.lock)
+                self.flows.hang_up(key)
+                unlock(&self.lock)
+
+    def pinned_addresses(self, mac: bytes) -> list[str]:
+        """The IPv4 addresses which that guest used, and to which forwards lead though it was not known to have them."""
+        cdef uint64_t key = int.from_bytes(mac, "little")
+        return [each for each in set(self.led.values()) if ":" not in each and self.heard_from(each) == key]
+
+    cdef uint64_t heard_from(self, str address):
+        """The MAC of who sent from an IPv4 address; 0: nobody did."""
+        cdef bytes packed = socket.inet_aton(address)
+        return self.common.macs[self.gate.place_of(<const uint8_t *><const char *>packed)]
 
     cdef new_stack(self, uint64_t mac, Share share):
         cdef Stack stack = Stack(self.gate, self.flows, share)
@@ -145,10 +165,8 @@ cdef class Nat(Port):
     cdef Stack stack_of(self, bytes mac, str address):
         """Of who has that MAC; None: who sent from that address."""
         cdef uint64_t key = int.from_bytes(mac or b"", "little")
-        cdef bytes packed
         if not key and ":" not in address:
-            packed = socket.inet_aton(address)
-            key = self.common.macs[self.gate.place_of(<const uint8_t *><const char *>packed)]
+            key = self.heard_from(address)
         return self.stacks_by_mac.get(key, self.stacks_by_mac[0])
 
     @property
@@ -184,16 +202,23 @@ cdef class Nat(Port):
         cdef socklen_t host_size = len(here), guest_size = len(there)
         cdef int failed, number = 0, flags = HOSTFWD_UDP if protocol == "udp" else 0
         cdef Stack stack = self.stack_of(mac, guest[0])
-        self.pin(guest[0], stack is self.stacks_by_mac[0])
+        cdef bytes packed = packed_address(guest[0])
+        cdef const char *address = packed
+        cdef int size = len(packed)
+        cdef bint pinned = stack is self.stacks_by_mac[0]
         with nogil:
             lock(&self.lock)
             failed = library.slirp_add_hostxfwd(stack.slirp, <const sockaddr *>host_bytes, host_size,
                                                 <const sockaddr *>guest_bytes, guest_size, flags)
             number = errno
             stack.touched = True
+            if pinned and not failed:
+                self.pin(address, size, True)
             unlock(&self.lock)
         if failed:
             raise OSError(number, os.strerror(number))
+        if pinned:
+            self.led[protocol, host] = guest[0]
         self.source.wake()
 
     def unforward(self, protocol: str, host: tuple[str, int]) -> bool:
@@ -202,6 +227,11 @@ cdef class Nat(Port):
         cdef const char *host_bytes = here
         cdef socklen_t host_size = len(here)
         cdef int index, ended = 0, flags = HOSTFWD_UDP if protocol == "udp" else 0
+        cdef str led = self.led.pop((protocol, host), None)
+        cdef bint unpinned = led is not None and led not in self.led.values()
+        cdef bytes packed = packed_address(led) if unpinned else b""
+        cdef const char *address = packed
+        cdef int size = len(packed)
         with nogil:
             lock(&self.lock)        # it takes the first socket with this address, which a connection's is too
             for index in range(self.nr_stacks):
@@ -209,6 +239,8 @@ cdef class Nat(Port):
                                                     host_size, flags) == 0:
                     (<Stack>self.stacks[index]).touched = True
                     ended += 1
+            if unpinned:
+                self.pin(address, size, False)
             unlock(&self.lock)
         self.source.wake()
         return ended > 0
@@ -245,26 +277,21 @@ cdef class Nat(Port):
             at = (at + 1) % PLACES
         return self.stacks[0]
 
-    cdef pin(self, str address, bint pinned):
+    cdef void pin(self, const void *address, int size, bint pinned) noexcept nogil:
         """Whether all that this address sends goes to the first stack, as the forwards to it do."""
-        cdef bytes packed = socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
-        cdef const char *data = packed
-        cdef int index = 0, size = len(packed)
+        cdef int index = 0
         cdef Common *common = &self.common
-        with nogil:
-            lock(&self.lock)
-            while index < common.nr_pins and (common.pin_sizes[index] != size
-                                              or memcmp(common.pins[index], data, size) != 0):
-                index += 1
-            if index < common.nr_pins and not pinned:
-                common.nr_pins -= 1
-                common.pin_sizes[index] = common.pin_sizes[common.nr_pins]
-                memcpy(common.pins[index], common.pins[common.nr_pins], 16)
-            elif index == common.nr_pins < MOST_PINS and pinned:
-                memcpy(common.pins[index], data, size)
-                common.pin_sizes[index] = size
-                common.nr_pins += 1
-            unlock(&self.lock)
+        while index < common.nr_pins and (common.pin_sizes[index] != size
+                                          or memcmp(common.pins[index], address, size) != 0):
+            index += 1
+        if index < common.nr_pins and not pinned:
+            common.nr_pins -= 1
+            common.pin_sizes[index] = common.pin_sizes[common.nr_pins]
+            memmove(common.pins[index], common.pins[common.nr_pins], 16)
+        elif index == common.nr_pins < MOST_PINS and pinned:
+            memcpy(common.pins[index], address, size)
+            common.pin_sizes[index] = size
+            common.nr_pins += 1
 
     # --- from the guests ---------------------------------------------------------------------------------------------
 
@@ -365,19 +392,27 @@ cdef class Nat(Port):
 
     cdef void fill(self, PollSet polls) noexcept nogil:
         cdef int index
+        cdef int64_t now
         lock(&self.lock)
+        now = monotonic()
         self.thread = pthread_self()
         for index in range(self.nr_stacks):
-            (<Stack>self.stacks[index]).fill(polls)
+            (<Stack>self.stacks[index]).fill(polls, now)
         unlock(&self.lock)
 
     cdef void serve(self, PollSet polls) noexcept nogil:
         cdef int index
+        cdef int64_t now
         lock(&self.lock)
+        now = monotonic()
         for index in range(self.nr_stacks):
-            (<Stack>self.stacks[index]).serve(polls)
+            now = (<Stack>self.stacks[index]).serve(polls, now)
         unlock(&self.lock)
         self.leave()
+
+
+cdef bytes packed_address(str address):
+    return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
 
 
 cdef int place_for(uint64_t mac) noexcept nogil:

@@ -25,6 +25,7 @@ cdef Parcel *outbox_add(Outbox *outbox, uint32_t length) noexcept nogil
 # Take the first ones out, at most BATCH; how many.
 cdef int outbox_take(Outbox *outbox, Parcel **parcels) noexcept nogil
 cdef void outbox_clear(Outbox *outbox) noexcept nogil
-# Put in a frame that is longer than an Ethernet frame may be, as fragments of its IP datagram that are not.
-cdef void outbox_fragment(Outbox *outbox, const uint8_t *frame, uint32_t length, uint16_t mtu,
+# Put in a frame that is longer than an Ethernet frame may be, as fragments of its IP datagram that are not; `to`: the
+# MAC that they go to.
+cdef void outbox_fragment(Outbox *outbox, const uint8_t *to, const uint8_t *frame, uint32_t length, uint16_t mtu,
                           uint32_t identification) noexcept nogil

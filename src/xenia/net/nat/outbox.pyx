@@ -60,7 +60,7 @@ cdef void outbox_clear(Outbox *outbox) noexcept nogil:
     outbox_init(outbox)
 
 
-cdef void outbox_fragment(Outbox *outbox, const uint8_t *frame, uint32_t length, uint16_t mtu,
+cdef void outbox_fragment(Outbox *outbox, const uint8_t *to, const uint8_t *frame, uint32_t length, uint16_t mtu,
                           uint32_t identification) noexcept nogil:
     cdef uint32_t header, each, at, size
     cdef bint four = big16(frame + 12) == ETHERTYPE_IPV4
@@ -80,6 +80,7 @@ cdef void outbox_fragment(Outbox *outbox, const uint8_t *frame, uint32_t length,
             return
         copy = <uint8_t *>parcel.part.iov_base
         memcpy(copy, frame, header)
+        memcpy(copy, to, 6)
         if four:
             put16(copy + ETHERNET + 2, header - ETHERNET + size)
             put16(copy + ETHERNET + 4, identification & 0xFFFF)

@@ -62,10 +62,10 @@ cdef class Stack:
     cdef void send_unsent(self) noexcept nogil
     cdef void let_end(self, const Headers *headers) noexcept nogil
     cdef void emit(self, const uint8_t *bytes, uint32_t length) noexcept nogil
-    cdef void fill(self, PollSet polls) noexcept nogil
+    cdef void fill(self, PollSet polls, int64_t now) noexcept nogil
     cdef void ask(self) noexcept nogil
     cdef void listen(self) noexcept nogil
-    cdef void serve(self, PollSet polls) noexcept nogil
+    cdef int64_t serve(self, PollSet polls, int64_t now) noexcept nogil         # what time it is then
     cdef bint look(self, PollSet polls) noexcept nogil
     cdef int add(self, int fd, short events) noexcept nogil
     cdef short happened(self, int index) noexcept nogil

@@ -7,7 +7,7 @@ Its sockets are asked for again only after something happened to it.  A few are 
 which the loop polls.  A turn ends when its share of the loop's time is used up: sockets that did not have theirs are
 the first ones of the next turn.
 
-What a stack says to everybody, it says to its guest only (RFC 6085).
+What a stack says to everybody, it says to its guest only (RFC 6085), be it in fragments or not.
 """
 
 from xenia.net.nat.flows import Flows

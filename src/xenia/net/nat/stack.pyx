@@ -7,7 +7,7 @@ Its sockets are asked for again only after something happened to it.  A few are 
 which the loop polls.  A turn ends when its share of the loop's time is used up: sockets that did not have theirs are
 the first ones of the next turn.
 
-What a stack says to everybody, it says to its guest only (RFC 6085).
+What a stack says to everybody, it says to its guest only (RFC 6085), be it in fragments or not.
 """
 
 import select
@@ -190,6 +190,7 @@ cdef class Stack:
         cdef Frame frame
         cdef iovec part
         cdef Parcel *parcel
+        cdef const uint8_t *to = <const uint8_t *>&self.mac if self.mac and bytes[0] & 1 else bytes
         headers.protocol = 0
         if length > SMALL or is_udp(bytes, length) or is_fin(bytes, length):
             part.iov_base, part.iov_len = <void *>bytes, length
@@ -201,37 +202,36 @@ cdef class Stack:
                 self.endings.begin(&headers)
         if length > <uint32_t>self.common.mtu + ETHERNET and headers.protocol != PROTOCOL_TCP:
             self.common.identification += 1
-            outbox_fragment(&self.common.outbox, bytes, length, self.common.mtu, self.common.identification)
+            outbox_fragment(&self.common.outbox, to, bytes, length, self.common.mtu, self.common.identification)
             return
         parcel = outbox_add(&self.common.outbox, length)
         if parcel == NULL:
             return
         memcpy(parcel.part.iov_base, bytes, length)
         parcel.frame.header.flags = DATA_VALID
-        if self.mac and bytes[0] & 1 and length >= ETHERNET:
-            memcpy(parcel.part.iov_base, &self.mac, 6)
+        if length >= ETHERNET:
+            memcpy(parcel.part.iov_base, to, 6)
         if headers.protocol == PROTOCOL_TCP and headers.transport:
             self.segments.mark(&parcel.frame, <uint8_t *>parcel.part.iov_base, &headers)
 
     # --- its sockets and timers: on the loop's thread ----------------------------------------------------------------
 
-    cdef void fill(self, PollSet polls) noexcept nogil:
+    cdef void fill(self, PollSet polls, int64_t now) noexcept nogil:
         cdef int index, at
-        cdef int64_t now = 0
+        cdef int64_t began
         self.first = self.polled = -1
         if self.slirp == NULL:
             return
-        if self.share is not None:
-            now = monotonic()
-            if not self.share.earn(now):
-                polls.wake_at(self.share.due())
-                return
+        if self.share is not None and not self.share.earn(now):
+            polls.wake_at(self.share.due())
+            return
         if self.touched:
+            began = monotonic()
             self.ask()
             if self.nr_sockets > FEW:
                 self.listen()
                 if self.share is not None:
-                    self.share.charge(monotonic() - now)
+                    self.share.charge(monotonic() - began)
         polls.wake_at(min(self.due, timers_next(self.timers)))
         if self.nr_sockets > FEW:
             self.polled = polls.add(self.epoll, POLLIN)
@@ -263,9 +263,9 @@ cdef class Stack:
             flow.asked, flow.index = self.asked, index
             if flow.polled != each.events:
                 event.events, event.data.fd = each.events, each.fd
-                if epoll_ctl(self.epoll, EPOLL_CTL_MOD, each.fd, &event) < 0:
-                    epoll_ctl(self.epoll, EPOLL_CTL_ADD, each.fd, &event)
-                flow.polled = each.events
+                if (epoll_ctl(self.epoll, EPOLL_CTL_MOD, each.fd, &event) == 0
+                        or epoll_ctl(self.epoll, EPOLL_CTL_ADD, each.fd, &event) == 0):
+                    flow.polled = each.events
 
     cdef bint look(self, PollSet polls) noexcept nogil:
         """Whether a socket has something; what it is stands with it."""
@@ -316,33 +316,34 @@ cdef class Stack:
             self.flows.connected(self.sockets[index].fd)
         return happened
 
-    cdef void serve(self, PollSet polls) noexcept nogil:
-        cdef int64_t now, allowed
+    cdef int64_t serve(self, PollSet polls, int64_t now) noexcept nogil:
+        cdef int64_t allowed, ended
         cdef bint timed
         if self.slirp == NULL or self.touched:
-            return
-        now = monotonic()
+            return now
         timed = now >= min(self.due, timers_next(self.timers))
         if not timed and self.first < 0 and not polls.happened(self.polled):
-            return
+            return now
         if not self.look(polls) and not timed:
-            return
+            return now
         self.until, self.stopped_at = INT64_MAX, -1
         if self.share is not None:
             allowed = self.share.begin(now)
             if allowed == 0:
-                return
+                return now
             self.until = now + allowed
         timers_fire(self.timers)
         self.touched, self.common.told = True, now
         library.slirp_pollfds_poll(self.slirp, False, on_get_events, <void *>self)
         self.send_unsent()
         self.resumes_at = max(self.stopped_at, 0)
+        ended = monotonic()
         if self.share is not None:
-            self.share.charge(monotonic() - now)
+            self.share.charge(ended - now)
+        return ended
 
 
-# --- what the stack calls: with the way out's lock held --------------------------------------------------------------
+# --- what the stack calls: with the way out's lock held, or before anybody else has it (slirp_new) --------------------
 
 cdef ssize_t on_packet(const void *frame, size_t length, void *opaque) noexcept nogil:
     if not (<Stack>opaque).resolve(<const uint8_t *>frame, length):

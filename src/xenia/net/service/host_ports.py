@@ -6,7 +6,7 @@ import errno
 import socket
 import time
 
-LETS_GO = 0.5  # seconds; a socket that was closed keeps its port until the loop no longer waits for it
+_LETS_GO = 0.5  # seconds; a socket that was closed keeps its port until the loop no longer waits for it
 
 
 def free_port(protocol: str, address: str, port: int = 0) -> int:
@@ -20,8 +20,8 @@ def free_port(protocol: str, address: str, port: int = 0) -> int:
 
 
 def wait_until_free(protocol: str, address: str, port: int) -> None:
-    """Wait until the loop has let go of a port that was just given back, LETS_GO at most."""
-    end = time.monotonic() + LETS_GO
+    """Wait until the loop has let go of a port that was just given back, half a second at most."""
+    end = time.monotonic() + _LETS_GO
     while time.monotonic() < end:
         try:
             free_port(protocol, address, port)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import socket
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 from xenia.errors import ConfigError
@@ -30,9 +30,11 @@ from xenia.net.nat.servers import Servers
 from xenia.net.port import Port
 from xenia.net.service.backlog import Backlog
 from xenia.net.service.client import NetworkConfig
-from xenia.net.service.host_ports import LETS_GO, free_port, wait_until_free
+from xenia.net.service.host_ports import free_port, wait_until_free
 from xenia.net.share import Share, Shares
 from xenia.net.stream import StreamLink
+
+_log = logging.getLogger(__name__)
 
 _REFUSALS = {
     errno.EADDRINUSE: "another program listens there",
@@ -60,6 +62,12 @@ class Member:
     words: Sequence[str] = ()
     share: Share | None = None
     addresses: Sequence[str] = ()
+
+    def disclaim(self, addresses: Sequence[str]) -> None:
+        """Those are another card's from now on."""
+        for address in addresses:
+            if self.guard is not None and ":" in address:
+                self.guard.disclaim(address)
 
 
 @dataclass(frozen=True)
@@ -93,15 +101,15 @@ class Network:
         self.nat: Nat | None = None
         self._way_out: Joint | None = None
         self._claims: Claims | None = None
+        self._loop = Loop()
+        self._shares = Shares(self._loop)
         self.servers: Servers | None = None
         if config.nat:
             self._version = slirp.load(config.libraries)
-            self.nat = Nat(self._plan, descriptors, config.flows)
+            self.nat = Nat(self._plan, descriptors, config.flows, self._shares.enter())
             self.servers = Servers(self._plan, self.book, self.nat, waiter, self._address6)
             self._claims = None if self._plan.subnet6 is None else Claims(str(self._plan.subnet6))
             self._way_out = self._bridge.join(self.nat, "nat", macs=self._plan.macs)
-        self._loop = Loop()
-        self._shares = Shares(self._loop)
         self._thread = HostThread(self._loop.run, "network", Kind.NETWORK)
         self.gone: Callable[[int], object] = lambda port: None
         self.verbs: Mapping[str, Callable[..., Any]] = {
@@ -148,17 +156,21 @@ class Network:
         packed = _mac(mac)
         port = self._next_port
         entry = self.book.reserve(packed, name, port, None if ip is None else _address4(ip))
-        elsewhere = vlan or trunk  # the way out, which gives addresses, is in no VLAN
+        elsewhere = bool(vlan or trunk)  # the way out, which gives addresses, is in no VLAN
         own = [str(entry.address), *(also or ())] if self.nat is not None and not elsewhere else []
         claims = None if elsewhere else self._claims
         place = {"isolated": isolated, "mirror": mirror, "vlan": vlan, "trunk": trunk or ()}
         share = self._shares.enter()
         try:
-            ours, theirs = _pair(name)
+            if self.nat is not None and not elsewhere and not mirror:
+                self.nat.enter(packed, share)
+            ours, theirs = _pair()
             with ours, theirs:
                 link = StreamLink(ours.detach(), vnet=vnet, share=share)
                 capture = Capture(link, name, packed.hex(":"))
                 guard = Guard(capture, packed.hex(":"), own, self._reserved, on=not spoof, inward=True, claims=claims)
+                for other in self._members.values() if claims is not None else ():
+                    other.disclaim(own)
                 backlog = Backlog(guard)
                 try:
                     joint = self._bridge.join(backlog, str(port), macs=[] if spoof else [packed.hex(":")], **place)
@@ -166,11 +178,15 @@ class Network:
                     backlog.close()
                     raise
                 made.append(theirs.detach())
-        except BaseException:
+        except BaseException as error:
             self.book.leave(port)
             self._shares.leave(share)
+            if self.nat is not None:
+                self.nat.forget(packed)
+            if isinstance(error, OSError):
+                raise ConfigError(f"{name} cannot be plugged in: {error.strerror}") from None
             raise
-        addresses = [*own, *([str(_stateless(self._plan.subnet6, packed))] if self._plan.subnet6 is not None else ())]
+        addresses = own if claims is None else [*own, claims.address_of(packed)]
         self._enter(Member(port, name, link, capture, backlog, joint, packed, guard, _words(place), share, addresses))
         plan = self._plan
         return {
@@ -216,7 +232,6 @@ class Network:
             if member.mac is not None:
                 member.link.on_carrier(lambda carries: None if carries else self.gone(member.number))
                 if self.nat is not None:
-                    self.nat.enter(member.mac, member.share)
                     self._lead(member.addresses, member.mac)
             self._loop.add(member.link.source)
 
@@ -231,27 +246,23 @@ class Network:
             if member.share is not None:
                 self._shares.leave(member.share)
             if self.nat is not None and member.mac is not None:
+                addresses = [*member.addresses, *self.nat.pinned_addresses(member.mac)]
                 self.nat.forget(member.mac)
-                self._lead(member.addresses, None)
+                self._lead(addresses, None)
 
     def _lead(self, addresses: Sequence[str], mac: bytes | None) -> None:
         """Have the forwards to these addresses lead to that card; None: to whoever will have them."""
         assert self.nat is not None
-        for forward in self._forwards.values():
+        for key, forward in list(self._forwards.items()):
             if forward.to in addresses:
-                host = (forward.address, forward.port)
-                self.nat.unforward(forward.protocol, host)
-                end = time.monotonic() + LETS_GO
-                while not self._leads(forward, mac) and time.monotonic() < end:
-                    time.sleep(0.001)
-
-    def _leads(self, forward: Forward, mac: bytes | None) -> bool:
-        assert self.nat is not None
-        try:
-            self.nat.forward(forward.protocol, (forward.address, forward.port), (forward.to, forward.to_port), mac)
-        except OSError as error:  # or somebody else was faster
-            return error.errno != errno.EADDRINUSE
-        return True
+                protocol, host, guest = forward.protocol, (forward.address, forward.port), (forward.to, forward.to_port)
+                self.nat.unforward(protocol, host)
+                wait_until_free(protocol, *host)
+                try:
+                    self.nat.forward(protocol, host, guest, mac)
+                except OSError as error:  # somebody else was faster
+                    del self._forwards[key]
+                    _log.warning("port %d/%s leads to %s no more: %s", host[1], protocol, guest[0], error.strerror)
 
     def capture(self, files: list[int], port: int) -> dict[str, Any]:
         """Write what passes a port into a file."""
@@ -377,7 +388,7 @@ class Network:
             found: IPv4Address | IPv6Address | None = entries[0].address
             if family == 6:
                 found = self._address6(entries[0].mac) or (
-                    None if self._plan.subnet6 is None else _stateless(self._plan.subnet6, entries[0].mac)
+                    None if self._claims is None else IPv6Address(self._claims.address_of(entries[0].mac))
                 )
         else:
             try:
@@ -390,21 +401,12 @@ class Network:
         return str(found)
 
 
-def _pair(name: str) -> tuple[socket.socket, socket.socket]:
-    """Both ends of a card's stream.  ConfigError."""
-    try:
-        ends = socket.socketpair()
-    except OSError as error:
-        raise ConfigError(f"no socket for {name}: {error.strerror}") from None
+def _pair() -> tuple[socket.socket, socket.socket]:
+    """Both ends of a card's stream.  OSError."""
+    ends = socket.socketpair()
     for end in ends:
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _DOMAIN_SOCKET_BYTES)
     return ends
-
-
-def _stateless(subnet: IPv6Network, mac: bytes) -> IPv6Address:
-    """The address that a guest gives itself of its MAC (RFC 4862, and RFC 2464, 4)."""
-    interface = bytes([mac[0] ^ 2]) + mac[1:3] + b"\xff\xfe" + mac[3:]
-    return subnet[int.from_bytes(interface, "big")]
 
 
 def _mac(text: str) -> bytes:

@@ -259,9 +259,9 @@ PRIVATE, PRIVATE_LOCAL = f"{PREFIX[:-1]}0:1234:5678:9abc:def0", "fe80::dead:beef
 class Claiming:
     """A card of a network whose cards make themselves IPv6 addresses."""
 
-    def __init__(self, claims: Claims, mac: str) -> None:
-        self.mac, self.network = mac, Behind()
-        self.guard = Guard(self.network, mac, ["10.0.2.15"], [f"{PREFIX}2", "fe80::2"], claims=claims)
+    def __init__(self, claims: Claims, mac: str, *given: str) -> None:
+        self.claims, self.mac, self.network = claims, mac, Behind()
+        self.guard = Guard(self.network, mac, ["10.0.2.15", *given], [f"{PREFIX}2", "fe80::2"], claims=claims)
         self.card = Card(self.guard)
 
     def passes(self, packet: Any) -> bool:
@@ -336,3 +336,23 @@ def test_who_may_spoof_claims_nothing(two: tuple[Claiming, Claiming]) -> None:
     one.guard.enabled = False
     assert one.sends(PRIVATE) and one.probes(PRIVATE)
     assert other.probes(PRIVATE) and other.sends(PRIVATE)
+
+
+def test_an_ipv6_address_that_a_card_is_given_is_nobody_elses(two: tuple[Claiming, Claiming]) -> None:
+    one, other = two
+    assert one.probes(PRIVATE) and one.sends(PRIVATE)
+    given = Claiming(one.claims, "00:16:3e:00:00:03", PRIVATE)
+    one.guard.disclaim(PRIVATE)  # as a network does, of who had it before
+    for each in (one, other):
+        each.probes(PRIVATE)
+        assert not each.sends(PRIVATE)
+    assert given.sends(PRIVATE) and one.sends(OWN)
+    given.card.close()
+    given.guard.close()
+    assert other.probes(PRIVATE) and other.sends(PRIVATE)
+
+
+def test_a_prefix_that_a_card_is_given_does_not_hold_what_is_the_networks(two: tuple[Claiming, Claiming]) -> None:
+    one, _ = two
+    one.guard.allow(f"{PREFIX}/64")
+    assert one.sends(PRIVATE) and not one.sends(f"{PREFIX}2")

@@ -1,6 +1,8 @@
 """What every layer does, shown by the guard."""
 
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -169,15 +171,18 @@ def test_frames_keep_their_number_and_order_while_filters_come_and_go() -> None:
             for words in ([("delay", "3ms"), ("firewall", "out:allow")], [("delay", "off"), ("firewall", "off")]):
                 change(stack, parse_changes(words))
 
-    changing = threading.Thread(target=come_and_go)
-    changing.start()
     found: list[bytes] = []
-    for number in range(2000):
-        assert card.send(GOOD + number.to_bytes(4) * 12) == 1
-        found += [packet.data for packet in network.sent]
-    over.set()
-    changing.join()
-    while len(found) < 2000:
+    with ThreadPoolExecutor(1) as others:
+        changing = others.submit(come_and_go)
+        try:
+            for number in range(2000):
+                assert card.send(GOOD + number.to_bytes(4) * 12) == 1
+                found += [packet.data for packet in network.sent]
+        finally:
+            over.set()
+    changing.result()
+    until = time.monotonic() + 10
+    while len(found) < 2000 and time.monotonic() < until:
         found += [packet.data for packet in network.sent]
     assert found == [GOOD + number.to_bytes(4) * 12 for number in range(2000)]
     card.close()

@@ -83,6 +83,29 @@ os.kill(os.getpid(), 9)
         os.close(watched)
 
 
+def test_a_network_without_descriptors_refuses_a_card_in_one_line_and_goes_on() -> None:
+    program = """
+import os, resource
+from xenia.errors import ConfigError
+from xenia.net.service.client import NetworkConfig, start_network
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+client = start_network(NetworkConfig())
+cards = []
+try:
+    for number in range(64):
+        cards.append(client.attach(f"guest{number}", f"00:16:3e:00:00:{number:02x}"))
+except ConfigError as error:
+    print(error)
+assert client.hello() and len(client.show()["ports"]) == len(cards) > 8
+client.detach(cards[0].port)
+os.close(cards[0].descriptor)
+client.attach("another", "00:16:3e:00:01:00")
+"""
+    owner = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert owner.returncode == 0, owner.stderr
+    assert "cannot be plugged in: Too many open files" in owner.stdout
+
+
 def test_a_connection_that_was_hushed_opens_nothing_and_still_ends_the_process(client: NetworkClient) -> None:
     pid = os.pidfd_open(client.hello()["pid"])
     client.ask("hush")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +20,7 @@ from tests.unit.net.service.wire import GATEWAY_MAC, Guest, guest
 from xenia.net.service.client import NetworkClient, NetworkConfig, start_network
 
 FLOWS = 72
+ROOT = Path(__file__).parents[4]
 
 
 @pytest.fixture
@@ -117,6 +120,45 @@ def test_a_forward_is_open_however_often_its_guest_comes_and_goes(client: Networ
             socket.create_connection(("127.0.0.1", forward["port"])).close()
             client.detach(one.port)
             socket.create_connection(("127.0.0.1", forward["port"])).close()
+
+
+def test_who_gets_an_address_that_a_forward_leads_to_already_has_a_share_and_an_end_of_its_own(
+    client: NetworkClient,
+) -> None:
+    forward = client.forward(0, to="10.0.2.77", to_port=80)
+    with guest(client, ip="10.0.2.77") as one, guest(client) as two:
+        for port in (7000, 7001):
+            one.send(IP(src=one.ip, dst="198.51.100.1") / UDP(sport=port, dport=9))
+            seen(one)
+            client.unforward(forward["port"])
+            forward = client.forward(0, to=two.ip, to_port=80)
+        assert len(client.show()["flows"]) == 2
+        client.detach(one.port)
+        assert client.show()["flows"] == []
+
+
+def test_guests_leave_descriptors_for_other_cards_and_forwards() -> None:
+    program = """
+import resource, socket
+from scapy.layers.inet import IP, TCP, UDP
+from tests.unit.net.service.test_shares import seen
+from tests.unit.net.service.wire import guest
+from xenia.net.service.client import NetworkConfig, start_network
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+client = start_network(NetworkConfig())
+with guest(client) as one:
+    for number in range(300):
+        one.send(IP(src=one.ip, dst="198.51.100.1") / UDP(sport=2000 + number, dport=9))
+    seen(one)
+    print(len(client.show()["flows"]), client.show()["nat"]["full"])
+    with guest(client) as two:
+        port = client.forward(0, to=two.ip, to_port=80)["port"]
+        with socket.create_connection(("127.0.0.1", port)):
+            two.expect(lambda got: TCP in got and got[TCP].flags == "S")
+client.close()
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert ran.stdout == "192 108\n", ran.stderr
 
 
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from ipaddress import IPv6Address
 
 from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6NDOptDstLLAddr, IPv6
-from scapy.layers.l2 import Ether
+from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet as Layers
 
 from xenia.net.service.client import Attached, NetworkClient
@@ -73,6 +73,9 @@ class Guest(Wired):
                 if ICMPv6ND_NS in packet and packet[ICMPv6ND_NS].tgt == self.ip6:
                     advertised = ICMPv6ND_NA(tgt=self.ip6, S=1, O=1) / ICMPv6NDOptDstLLAddr(lladdr=self.mac)
                     self.send(IPv6(src=self.ip6, dst=packet[IPv6].src, hlim=255) / advertised)
+                elif ARP in packet and packet[ARP].op == 1 and packet[ARP].pdst == self.ip:
+                    reply = ARP(op=2, hwsrc=self.mac, psrc=self.ip, hwdst=packet.src, pdst=packet[ARP].psrc)
+                    self.send(Ether(src=self.mac, dst=packet.src) / reply)
                 else:
                     self._kept.append(frame)
 
