@@ -215,7 +215,8 @@ cdef inline void processor_leave(Processor *processor) noexcept nogil:
             processor_tell(processor)
 
 
-# Inside from now on, with all done that was asked of it meanwhile.  It holds no lock then.
+# Inside from now on, with all done that was asked of it meanwhile.  Its thread holds no lock then; or the turn, and
+# leaves again at once.
 cdef inline void processor_enter(Processor *processor) noexcept nogil:
     if processor.shared:
         processor_step(&processor.mailbox.state)

@@ -33,8 +33,10 @@ A mailbox has room for a few requests.  Where more come, because their processor
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from xenia.machine.atomic cimport count_add
-from xenia.machine.lock cimport Lock, condition_signal_and_unlock, condition_wait_for, lock, unlock
+from xenia.machine.atomic cimport count_add, count_store, half_read
+from xenia.machine.lock cimport (
+    RANK_ALONE, RANK_MAILBOX, Lock, condition_signal_and_unlock, condition_wait_for, lock, lock_init, unlock,
+)
 
 cdef enum:
     MOST = 64               # bits of `which`
@@ -49,20 +51,15 @@ cdef extern from *:
         __builtin_ia32_pause();
     #endif
     }
-    static inline void processor_applied(volatile uint32_t *applied, uint32_t ticket)
-    {
-        __atomic_store_n(applied, ticket, __ATOMIC_SEQ_CST);
-    }
-    static inline uint32_t look_at(volatile uint32_t *word) { return __atomic_load_n(word, __ATOMIC_SEQ_CST); }
     """
     void relax() noexcept nogil
-    void processor_applied(volatile uint32_t *applied, uint32_t ticket) noexcept nogil
-    uint32_t look_at(volatile uint32_t *word) noexcept nogil
 
 
 cdef void processor_share(Processor *processor, Processor **siblings, uint32_t *nr_siblings) noexcept nogil:
     processor.siblings = siblings
     processor.nr_siblings = nr_siblings
+    lock_init(&processor.exclusion, RANK_ALONE)
+    lock_init(&processor.mailbox.lock, RANK_MAILBOX)
     if processor.ops.share != NULL:
         processor.shared = True
         processor.ops.share(processor)
@@ -105,7 +102,7 @@ cdef void processor_obey(Processor *processor) noexcept nogil:
             processor.ops.code_dirty(processor, 0, 0)
         for i in range(count):
             processor_apply(processor, requests[i].what, requests[i].at, requests[i].length)
-        processor_applied(&mailbox.applied, ticket)
+        count_store(&mailbox.applied, ticket)
         if mailbox.awaited:
             processor_tell(processor)
         if stand:
@@ -182,8 +179,8 @@ cdef inline uint32_t post(Processor *processor, int what, uint64_t at, uint64_t 
 
 
 cdef inline bint is_done(Processor *processor, uint32_t ticket) noexcept nogil:
-    return (not look_at(&processor.mailbox.state) & 1
-            or <int32_t>(look_at(&processor.mailbox.applied) - ticket) >= 0)
+    return (not half_read(&processor.mailbox.state) & 1
+            or <int32_t>(half_read(&processor.mailbox.applied) - ticket) >= 0)
 
 
 cdef void await_done(Processor *processor, uint32_t ticket) noexcept nogil:
@@ -229,7 +226,7 @@ cdef void processors_ask(Processor **processors, uint32_t count, uint64_t which,
     full_barrier()
     for i in range(count):
         if waiting >> i & 1:
-            if look_at(&processors[i].mailbox.state) & 1:
+            if half_read(&processors[i].mailbox.state) & 1:
                 processors[i].ops.look(processors[i])
             else:
                 waiting &= ~(<uint64_t>1 << i)

@@ -11,7 +11,7 @@ timer, to system time and, in ticks, to the guest's TSC.
 """
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
-from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
+from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 from xenia.abi.errno cimport XEN_EINVAL, XEN_ENOSPC
 from xenia.abi.vcpu cimport XEN_RUNSTATE_UPDATE, vcpu_runstate_info_t
 from xenia.abi.xen cimport VIRQ_TIMER, VMASST_TYPE_runstate_update_flag, vcpu_time_info_t
@@ -20,6 +20,7 @@ from xenia.domain.domain cimport SHUTDOWN_watchdog, Domain, Vcpu
 from xenia.domain.events cimport virq_send
 from xenia.domain.lifecycle cimport domain_shutdown
 from xenia.domain.upcall cimport vcpu_unblock
+from xenia.machine.clock cimport monotonic
 from xenia.mm.access cimport copy_to_guest
 
 cdef extern from *:
@@ -44,9 +45,7 @@ cdef enum:
 
 
 cdef uint64_t host_monotonic(void *argument) noexcept nogil:
-    cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return <uint64_t>now.tv_sec * 1_000_000_000 + <uint64_t>now.tv_nsec
+    return monotonic()
 
 
 cdef uint64_t host_realtime() noexcept nogil:

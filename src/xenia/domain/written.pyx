@@ -11,7 +11,7 @@ that (cpu/processor).
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from xenia.cpu.processor cimport Processor
+from xenia.cpu.processor cimport Processor, processor_has_code
 from xenia.domain.domain cimport WRITTEN_ROOM
 from xenia.domain.upcall cimport vcpu_nudge
 from xenia.machine.lock cimport lock, unlock
@@ -34,15 +34,13 @@ cdef void frame_written(Domain *domain, uint64_t mfn) noexcept nogil:
 
 
 cdef bint is_code(Domain *domain, uint64_t mfn) noexcept nogil:
+    cdef Processor *processor
     cdef uint32_t id
     for id in range(domain.nr_vcpus):
-        if holds_code(domain.vcpus[id].processor, mfn):
+        processor = domain.vcpus[id].processor
+        if processor != NULL and processor_has_code(processor, mfn << 12, PAGE_SIZE):
             return True
     return False
-
-
-cdef inline bint holds_code(Processor *processor, uint64_t mfn) noexcept nogil:
-    return processor != NULL and processor.code_frames != NULL and processor.code_frames[mfn >> 3] >> (mfn & 7) & 1
 
 
 cdef void written_apply(Domain *domain) noexcept nogil:

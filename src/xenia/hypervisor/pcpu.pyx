@@ -41,9 +41,10 @@ from xenia.domain.upcall cimport events_pending, vcpu_unblock, vcpu_wake
 from xenia.domain.written cimport written_apply
 from xenia.hypervisor.alarm cimport alarm_set
 from xenia.hypervisor.pool cimport (
-    Party, Pool, Seat, domain_wake, host_now, pcpu_write, pool_poke, seat_leave, seat_sleep, wake_due,
+    Party, Pool, Seat, domain_wake, pcpu_write, pool_poke, seat_leave, seat_sleep, wake_due,
 )
 from xenia.machine.atomic cimport flag_read, flag_set, flag_store
+from xenia.machine.clock cimport monotonic
 from xenia.machine.errand cimport Errands, Sleeper, errands_begin, errands_end, sleeper_init
 from xenia.machine.lock cimport condition_signal, condition_signal_and_unlock, lock, unlock
 from xenia.machine.waiting cimport sleep_for, wait_for
@@ -82,7 +83,7 @@ cdef bint choose(Pcpu *pcpu) noexcept nogil:
     cdef bint goes_on
     lock(&pool.lock)
     pcpu.idle = False
-    pcpu.now = host_now()
+    pcpu.now = monotonic()
     wake_due(pcpu, pcpu.now)
     choice = pool.policy.pick(pool.policy, pcpu.id, pcpu.now)
     pcpu.current = <Seat *>choice.vcpu.owner if choice.vcpu != NULL else NULL
@@ -158,7 +159,7 @@ cdef int look_at(Seat *seat) noexcept nogil:
     flag_store(&seat.woken, 0)
     flag_store(&vcpu.preempt, 0)
     seat.due_at = 0
-    seat.looked_at = host_now()     # before: a timer then rings too soon rather than too late
+    seat.looked_at = monotonic()     # before: a timer then rings too soon rather than too late
     seat.now = system_time(domain)
     if domain.links.stop or domain.life.shutdown != SHUTDOWN_NONE:
         runstate_change(vcpu, RUNSTATE_offline if domain.life.shutdown != SHUTDOWN_NONE else RUNSTATE_runnable,

@@ -98,7 +98,6 @@ cdef void seat_leave(Pcpu *pcpu, Seat *seat) noexcept nogil
 cdef Pcpu *pool_poke(Pool *pool, int pcpu) noexcept nogil
 # With the pool's lock: those of its vcpus whose timers have run out wake.
 cdef void wake_due(Pcpu *pcpu, uint64_t now) noexcept nogil
-cdef uint64_t host_now() noexcept nogil
 # From any thread: have its vcpus looked at soon, whether they run or wait.
 cdef void domain_wake(Domain *domain) noexcept nogil
 # To its wake_fd; NULL does nothing.

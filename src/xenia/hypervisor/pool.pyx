@@ -23,11 +23,11 @@ as soon as one has left, so that nobody need have a turn in order to go.
 from libc.errno cimport ENOMEM, errno
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from xenia.domain.upcall cimport vcpu_nudge, vcpu_wake
 from xenia.hypervisor.alarm cimport alarm_close, alarm_create
 from xenia.machine.atomic cimport flag_read, flag_set
+from xenia.machine.clock cimport monotonic
 from xenia.machine.lock cimport RANK_SCHED, condition_signal_and_unlock, condition_wait, lock, lock_init, unlock
 from xenia.machine.waiting cimport waiting_init
 from xenia.sched.heap cimport heap_add, heap_free, heap_remove, heap_room
@@ -40,12 +40,6 @@ cdef extern from "<sys/eventfd.h>" nogil:
 cdef extern from "<unistd.h>" nogil:
     int close(int fd)
     long write(int fd, const void *buffer, size_t count)
-
-
-cdef uint64_t host_now() noexcept nogil:
-    cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return <uint64_t>now.tv_sec * 1_000_000_000 + <uint64_t>now.tv_nsec
 
 
 # --- the pool
@@ -157,7 +151,7 @@ cdef void seat_wake(void *opaque) noexcept nogil:
     cdef Pcpu *told
     flag_set(&seat.woken)
     lock(&seat.party.pool.lock)
-    told = wake(seat, host_now())
+    told = wake(seat, monotonic())
     unlock(&seat.party.pool.lock)
     pcpu_write(told)
 
@@ -200,7 +194,7 @@ cdef void seat_sleep(Pcpu *pcpu, Seat *seat) noexcept nogil:
 
 cdef void fall_asleep(Seat *seat) noexcept nogil:
     cdef Policy *policy = seat.party.pool.policy
-    cdef uint64_t now = host_now()
+    cdef uint64_t now = monotonic()
     if seat.sched.state == SCHED_RUNNING:
         seat.ran += now - seat.since
     seat.since = now
@@ -231,7 +225,7 @@ cdef int seat_move(Seat *seat, const PcpuMask *hard, const PcpuMask *soft) noexc
     cdef int pcpu = NO_PCPU
     lock(&pool.lock)
     if seat.seated:
-        pcpu = pool.policy.move(pool.policy, &seat.sched, hard, soft, host_now())
+        pcpu = pool.policy.move(pool.policy, &seat.sched, hard, soft, monotonic())
         if pcpu >= NO_PCPU:
             told = pool_poke(pool, pcpu)
     else:

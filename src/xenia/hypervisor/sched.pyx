@@ -7,7 +7,8 @@ from libc.string cimport memset
 
 from xenia.domain.domain cimport Vcpu
 from xenia.hypervisor.domain cimport DomainHandle
-from xenia.hypervisor.pool cimport Seat, host_now, party_nudge, seat_move
+from xenia.hypervisor.pool cimport Seat, party_nudge, seat_move
+from xenia.machine.clock cimport monotonic
 from xenia.machine.lock cimport lock, unlock
 from xenia.sched.policy cimport (
     MAX_WEIGHT, NO_PCPU, SCHED_ASLEEP, SCHED_RUNNING, PcpuMask, mask_add, mask_has,
@@ -106,7 +107,7 @@ cdef class DomainSched:
                 lock(&self.domain.pool.pool.lock)
                 runs = seat.sched.state == SCHED_RUNNING
                 sleeps = seat.sched.state == SCHED_ASLEEP
-                ran = seat.ran + (host_now() - seat.since if runs else 0)
+                ran = seat.ran + (monotonic() - seat.since if runs else 0)
                 pcpu = seat.sched.pcpu if seat.seated or seat.ran else NO_PCPU
                 unlock(&self.domain.pool.pool.lock)
             online = vcpu.is_up

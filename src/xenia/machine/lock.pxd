@@ -21,6 +21,9 @@
 #                         machine     the frames that nobody has
 #                           alarms    whom the timers' thread may ring
 #                             sched   a policy: who runs on which pcpu (hypervisor/pool.pxd)
+#                               alone         which of several processors runs alone (cpu/processor.pyx)
+#                                 announcing  which of them is about to translate a frame's code that is new to it
+#                                   mailbox   what a processor was asked
 #
 # The debug mode checks it: a lock that is made while locks are watched knows its rank, and each thread what it holds.
 from libc.stdint cimport uint32_t, uint64_t
@@ -43,6 +46,9 @@ cdef enum:
     RANK_MACHINE
     RANK_ALARMS
     RANK_SCHED
+    RANK_ALONE
+    RANK_ANNOUNCING
+    RANK_MAILBOX
 
 cdef extern from *:
     """

@@ -17,6 +17,8 @@ bits of its word.  So it is never what the quick way expects, and each of its ho
 notes the ranks that it holds.  A lock that is not watched costs what it did.
 """
 
+from xenia.machine.clock cimport monotonic      # no-cython-lint: for the C below
+
 from xenia.errors import HypervisorBug
 
 cdef extern from *:
@@ -29,13 +31,6 @@ cdef extern from *:
     #include <unistd.h>
 
     enum { PATIENCE_NS = 1000000, LOAN_NS = 5000000, MEASURED_LOAN_NS = 1, SPINS = 32 };
-
-    static uint64_t monotonic_ns(void)
-    {
-        struct timespec now;
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        return (uint64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-    }
 
     static int futex_wait(volatile uint32_t *word, uint32_t value, uint64_t timeout_ns)     /* whether it slept */
     {
@@ -75,7 +70,7 @@ cdef extern from *:
             if (take_any(word))
                 return;
         }
-        since = monotonic_ns();
+        since = (uint64_t)monotonic();
         entitled = !(__atomic_fetch_add(word, LOCK_WAITER, __ATOMIC_SEQ_CST) & LOCK_RESERVED);
         for (;;) {
             seen = __atomic_load_n(word, __ATOMIC_SEQ_CST);
@@ -83,13 +78,13 @@ cdef extern from *:
                 uint32_t taken = ((seen - LOCK_WAITER) | LOCK_HELD) & ~LOCK_RESERVED;
                 if (__atomic_compare_exchange_n(word, &seen, taken, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
                     break;
-            } else if (!(seen & LOCK_RESERVED) && monotonic_ns() - since > PATIENCE_NS) {
+            } else if (!(seen & LOCK_RESERVED) && (uint64_t)monotonic() - since > PATIENCE_NS) {
                 __atomic_fetch_or(word, LOCK_RESERVED, __ATOMIC_SEQ_CST);
             } else if (futex_wait(word, seen, sleep_ns)) {
                 entitled = 1;
             }
         }
-        waited = monotonic_ns() - since;
+        waited = (uint64_t)monotonic() - since;
         if (waited > __atomic_load_n(&longest_ns, __ATOMIC_RELAXED))
             __atomic_store_n(&longest_ns, waited, __ATOMIC_RELAXED);
     }
@@ -226,6 +221,9 @@ NAMES = {
     "machine": RANK_MACHINE,
     "alarms": RANK_ALARMS,
     "sched": RANK_SCHED,
+    "alone": RANK_ALONE,
+    "announcing": RANK_ANNOUNCING,
+    "mailbox": RANK_MAILBOX,
 }
 
 

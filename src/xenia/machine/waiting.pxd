@@ -15,4 +15,3 @@ cdef void waiting_init(Waiting *waiting) noexcept nogil
 cdef int wait_for(Waiting *waiting, pollfd *polls, int count, int64_t left) noexcept nogil
 # The same without a look.
 cdef int sleep_for(pollfd *polls, int count, int64_t left) noexcept nogil
-cdef int64_t monotonic() noexcept nogil         # CLOCK_MONOTONIC, ns

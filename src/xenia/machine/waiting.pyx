@@ -10,7 +10,8 @@ has not come of it, the thread sleeps at once and looks at nothing for its next 
 """
 
 from libc.string cimport memset
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+from posix.time cimport timespec
+from xenia.machine.clock cimport monotonic
 
 cdef extern from *:
     """
@@ -37,12 +38,6 @@ cdef enum:
     KEPT = 100000               # and this one was too long
     LEAST_SKIPS = 16
     MOST_SKIPS = 4096
-
-
-cdef int64_t monotonic() noexcept nogil:
-    cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return <int64_t>now.tv_sec * NS + now.tv_nsec
 
 
 cdef void waiting_init(Waiting *waiting) noexcept nogil:

@@ -2,7 +2,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from xenia.machine.errand cimport POLLERR, POLLHUP, POLLIN, POLLOUT, Errand, pollfd
 from xenia.machine.lock cimport Lock
-from xenia.machine.waiting cimport monotonic
+from xenia.machine.clock cimport monotonic
 
 
 cdef class PollSet:

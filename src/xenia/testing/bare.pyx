@@ -22,19 +22,12 @@ from xenia.cpu.processor cimport (
     ASK_FLUSH_ALL, ASK_FLUSH_FRAME, ASK_FLUSH_PAGE, ASK_FORGET_CODE, EXIT_EXCEPTION, EXIT_SOFT_INTERRUPT, EXIT_SYSCALL,
     EXIT_SYSENTER, LEAVE, RESUME, TRAP_PF, Exit, Processor, processor_bind, processor_share, processors_ask,
 )
+from xenia.machine.atomic cimport word_or, word_test_clear
 from xenia.machine.machine cimport MachineMemory
 from xenia.machine.paging cimport PAGE_DIRTY
 from xenia.mm.walk cimport entry_exchange, entry_read
 
 from xenia.cpu.registry import DEFAULT
-
-cdef extern from *:
-    """
-    static inline void bits_set(uint64_t *word, uint64_t bits) { __atomic_fetch_or(word, bits, __ATOMIC_SEQ_CST); }
-    static inline void bits_clear(uint64_t *word, uint64_t bits) { __atomic_fetch_and(word, ~bits, __ATOMIC_SEQ_CST); }
-    """
-    void bits_set(uint64_t *word, uint64_t bits) noexcept nogil
-    void bits_clear(uint64_t *word, uint64_t bits) noexcept nogil
 
 CODE = 0x40000
 STACK = 0x50000
@@ -344,7 +337,7 @@ cdef class Siblings:
                 before = word[0]
                 while word[0] == before:    # it is written to
                     pass
-                bits_clear(entry, PTE_W)
+                word_test_clear(entry, PTE_W)
                 if frame:
                     processors_ask(self.processors, self.count, ~<uint64_t>0, ASK_FLUSH_FRAME, mfn, 0)
                 else:
@@ -352,7 +345,7 @@ cdef class Siblings:
                 seen = word[0]
                 for _ in range(100):
                     wrong += word[0] != seen
-                bits_set(entry, PTE_W)
+                word_or(entry, PTE_W)
         return wrong
 
     def clean(self, page: int, times: int) -> int:

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 
 from libc.stdint cimport uint32_t, uint64_t
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 cdef extern from *:
     """
@@ -15,6 +14,7 @@ cdef extern from *:
     void count_waiter(volatile uint32_t *word)
     void forget_waiter(volatile uint32_t *word)
 
+from xenia.machine.clock cimport monotonic
 from xenia.machine.lock cimport Lock, give_way, lock, lock_init, lock_waiters, try_lock, unlock
 
 from xenia.machine.lock import NAMES, measure, measured
@@ -141,9 +141,9 @@ cdef class Asker:
         with nogil:
             self.begun = True
             while self.asking:
-                since = now()
+                since = monotonic()
                 lock(self.lock)
-                self.longest = max(self.longest, now() - since)
+                self.longest = max(self.longest, monotonic() - since)
                 unlock(self.lock)
 
 
@@ -152,9 +152,3 @@ cdef Asker asker(object owner, Lock *asked):
     it.owner = owner
     it.lock = asked
     return it
-
-
-cdef uint64_t now() noexcept nogil:
-    cdef timespec moment
-    clock_gettime(CLOCK_MONOTONIC, &moment)
-    return <uint64_t>moment.tv_sec * 1_000_000_000 + <uint64_t>moment.tv_nsec

@@ -113,8 +113,7 @@ static uint64_t do_sized(void *at, unsigned size, Operation operation, uint64_t 
 
 static inline TlbEntry *entry_of(CPUX86State *env, uint64_t va, int mode)
 {
-    TlbTable *table = TLB_TABLE((uint8_t *)env - CPU_ENV, mode);
-    return &table->entries[(va >> 12) & (table->mask >> 6)];
+    return tlb_at((uint8_t *)env - CPU_ENV, mode, va);
 }
 
 /* Where it is plain memory that the TLB knows, NULL else. */

@@ -89,8 +89,7 @@ void code_store(void *cpu, TlbEntry *entry, uint64_t va, unsigned size, uintptr_
 
 static void written_at(Interposed *engine, void *cpu, uint64_t va, int mode)
 {
-    TlbTable *table = TLB_TABLE(cpu, mode);
-    TlbEntry *entry = &table->entries[(va >> 12) & (table->mask >> 6)];
+    TlbEntry *entry = tlb_at(cpu, mode, va);
     if (leads_to(entry->addr_write, va))
         engine->on_code_written(engine->engine, entry->paddr);
 }

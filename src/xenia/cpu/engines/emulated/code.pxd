@@ -11,7 +11,7 @@ from xenia.cpu.processor cimport (
     processor_enter, processor_leave, processor_obey, processor_others, processors_ask,
 )
 from xenia.machine.atomic cimport flag_take
-from xenia.machine.lock cimport lock, unlock
+from xenia.machine.lock cimport RANK_ANNOUNCING, lock, lock_init, unlock
 from xenia.machine.paging cimport PAGE_SIZE
 
 cdef extern from *:
@@ -99,6 +99,7 @@ cdef inline void alone(void *opaque, bint begin) noexcept nogil:
 
 
 cdef inline void share(Emulator *engine) noexcept nogil:
+    lock_init(&engine.announcing, RANK_ANNOUNCING)
     engine.interposed.on_code_written = on_code_written
     engine.interposed.alone = alone
     engine.interposed.watched = (<Emulator *>engine.processor.siblings[0]).watched

@@ -384,9 +384,10 @@ cdef class EmulatedEngine(Engine):
         cdef Emulator *engine = <Emulator *>self.processor
         cdef StaleTranslation found[64]
         cdef unsigned i, count
-        processor_enter(self.processor)         # which drops what it was asked to drop
-        processor_leave(self.processor)
-        count = translations_stale(&engine.interposed, engine.cpu, found, 64)
+        with nogil:
+            processor_enter(self.processor)         # which drops what it was asked to drop
+            processor_leave(self.processor)
+            count = translations_stale(&engine.interposed, engine.cpu, found, 64)
         return [(found[i].va, found[i].maddr, found[i].difference.decode(), found[i].writable) for i in range(count)]
 
     @property

@@ -139,10 +139,9 @@ static uint32_t watched(CPUX86State *env, uint64_t va, uint64_t length, bool sto
 static void fill(Interposed *engine, CPUX86State *env, uint64_t va, uint64_t maddr, int prot, int mode)
 {
     void *cpu = (uint8_t *)env - CPU_ENV;
-    TlbTable *table = TLB_TABLE(cpu, mode);
     TlbDescriptor *descriptor = TLB_DESCRIPTOR(cpu, mode);
-    uint64_t index = (va >> 12) & (table->mask >> 6), frame = maddr >> 12;
-    TlbEntry *entry = &table->entries[index];
+    TlbEntry *entry = tlb_at(cpu, mode, va);
+    uint64_t index = entry - TLB_TABLE(cpu, mode)->entries, frame = maddr >> 12;
     uint64_t writable = va | (is_code(engine, frame) ? TLB_NOTDIRTY_BIT : 0);
 
     FIELD(cpu, CPU_TLB_DIRTY, uint16_t) |= 1 << mode;
@@ -260,8 +259,7 @@ bool interposed_bring_back(void *cpu, int mode, TlbEntry *entry, uint64_t va, in
 static inline uint8_t *reach(CPUX86State *env, uint64_t va, unsigned size, uint32_t oi, int access, uintptr_t retaddr)
 {
     void *cpu = (uint8_t *)env - CPU_ENV;
-    TlbTable *table = TLB_TABLE(cpu, MODE(oi));
-    TlbEntry *entry = &table->entries[(va >> 12) & (table->mask >> 6)];
+    TlbEntry *entry = tlb_at(cpu, MODE(oi), va);
     uint64_t *address = access == ACCESS_STORE ? &entry->addr_write : &entry->addr_read;
     if ((va & 0xfff) + size > 4096 || ALIGNED(oi))
         return NULL;

@@ -69,11 +69,16 @@ static inline int mode_of(const CPUX86State *env)
     return (env->hflags & HF_CPL) == 3 ? MMU_USER_IDX : MMU_KERNEL_IDX;
 }
 
-/* Where a translation for `va` is, in the current mode, if there is one. */
+/* Where a translation for `va` is, if there is one; and in the current mode. */
+static inline TlbEntry *tlb_at(void *cpu, int mode, uint64_t va)
+{
+    TlbTable *table = TLB_TABLE(cpu, mode);
+    return &table->entries[(va >> 12) & (table->mask >> 6)];
+}
+
 static inline TlbEntry *tlb_entry(CPUX86State *env, uint64_t va)
 {
-    TlbTable *table = TLB_TABLE((uint8_t *)env - CPU_ENV, mode_of(env));
-    return &table->entries[(va >> 12) & (table->mask >> 6)];
+    return tlb_at((uint8_t *)env - CPU_ENV, mode_of(env), va);
 }
 
 /* Is this address of an entry the page of `va`, whatever its flags? */

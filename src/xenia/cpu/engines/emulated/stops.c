@@ -10,6 +10,11 @@
  *   tcg_gen_callN     the call of the helper, which is the first thing that a block does, becomes the two instructions
  *   tcg_gen_exit_tb   the jumps that a block ends with, and last the exit that the branch leads to.  By then it is known
  *                     whether the block needs them.
+ *
+ * The loop that runs blocks takes the counter of a request that it has obeyed back, and looks whether there is a new
+ * one; without a barrier between the two, so a request that comes just then may lose its counter and not be seen.
+ *
+ *   tb_exec_lock      comes after that and before each entry of translated code: there it is looked for once more
  */
 #include "interpose.h"
 
@@ -29,6 +34,14 @@ extern void tcg_gen_op1_x86_64(TcgContext *tcg, int opcode, TcgArg a);
 extern void tcg_gen_op3_x86_64(TcgContext *tcg, int opcode, TcgArg a, TcgArg b, TcgArg c);
 extern void tcg_gen_brcondi_i32_x86_64(TcgContext *tcg, int condition, void *arg1, int32_t arg2, void *label);
 extern void tcg_op_remove_x86_64(TcgContext *tcg, TcgOp *op);
+
+void __wrap_tb_exec_lock_x86_64(uc_engine *uc)
+{
+    void *cpu = FIELD(uc, UC_CPU, void *);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    if (FIELD(cpu, CPU_EXIT_REQUEST, uint8_t))
+        STOP_TRANSLATED(cpu);
+}
 
 /* Of the block being translated. */
 static __thread TranslatedBlock *translated;

@@ -37,8 +37,6 @@ extern void __real_translator_loop_x86_64(const TranslatorOps *ops, Translation 
                                           TranslatedBlock *block, int max_insns);
 extern void helper_vmload_x86_64(CPUX86State *env, int kind);
 extern void tcg_gen_callN_x86_64(TcgContext *tcg, void *function, TcgTemp *result, int count, TcgTemp **args);
-extern bool __wrap_x86_cpu_tlb_fill_x86_64(void *cpu, uint64_t va, int size, int access, int mode, bool probe,
-                                           uintptr_t retaddr);
 extern uintptr_t tcg_const_i32_x86_64(TcgContext *tcg, int32_t value);
 extern void tcg_temp_free_internal_x86_64(TcgContext *tcg, TcgTemp *temp);
 
