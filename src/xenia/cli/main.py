@@ -171,7 +171,7 @@ _CARRY_OUT = {
     "create": "create", "daemon": "daemon", "disk": "disk", "image": "image", "net": "net",
     **dict.fromkeys(("block-attach", "block-detach", "block-list", "block-resize"), "block"),
     **dict.fromkeys(("mem-set", "mem-max"), "memory"),
-    "vcpu-set": "vcpu",
+    "vcpu-set": "vcpu", "dump-core": "dump",
     **dict.fromkeys(DOMAIN_VERBS, "domains"),
 }  # fmt: skip
 

@@ -10,6 +10,7 @@ from xenia.cli.block import add_block
 from xenia.cli.daemon import add_daemon
 from xenia.cli.disk import add_disk
 from xenia.cli.domain_grammar import add_domains
+from xenia.cli.dump import add_dump
 from xenia.cli.image import add_image
 from xenia.cli.memory import add_memory
 from xenia.cli.net import add_net
@@ -41,6 +42,7 @@ def build_parser() -> Parser:
     add_block(commands)
     add_memory(commands)
     add_vcpu(commands)
+    add_dump(commands)
     add_net(commands)
     add_ssh(commands)
     _add_looks(commands)

@@ -1,4 +1,4 @@
-"""What an operator sees of a domain's life, and does to it while it runs: pause, go on, an NMI."""
+"""What an operator sees of a domain's life, and does to it while it runs: pause, go on, an NMI, a crash."""
 
 from xenia.hypervisor.domain import DomainHandle
 
@@ -20,4 +20,8 @@ def send_nmi(handle: DomainHandle, number: int) -> None:
 
 def nr_frames(handle: DomainHandle) -> int:
     """Frames that it has now."""
+    ...
+
+def crash(handle: DomainHandle, reason: str) -> None:
+    """End it as Xen ends a domain that it crashes, for that reason.  Again, or once it has ended, does nothing."""
     ...

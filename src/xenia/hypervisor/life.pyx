@@ -1,6 +1,7 @@
-"""What an operator sees of a domain's life, and does to it while it runs: pause, go on, an NMI."""
+"""What an operator sees of a domain's life, and does to it while it runs: pause, go on, an NMI, a crash."""
 
-from xenia.domain.domain cimport Vcpu
+from xenia.domain.domain cimport Domain, Vcpu
+from xenia.domain.lifecycle cimport domain_crash
 from xenia.hypervisor.domain cimport DomainHandle
 from xenia.hypervisor.pool cimport domain_wake
 from xenia.machine.atomic cimport flag_store
@@ -32,3 +33,13 @@ def send_nmi(DomainHandle handle, number: int) -> None:
 def nr_frames(DomainHandle handle) -> int:
     """Frames that it has now."""
     return handle.domain.memory.tot_pages
+
+
+def crash(DomainHandle handle, reason: str) -> None:
+    """End it as Xen ends a domain that it crashes, for that reason.  Again, or once it has ended, does nothing."""
+    cdef bytes said = reason.encode()
+    cdef const char *words = said
+    cdef Domain *domain = handle.domain
+    with nogil:
+        domain_crash(domain, words)
+    domain_wake(domain)

@@ -1,4 +1,4 @@
-"""What a guest gives a vcpu to start with (VCPUOP_initialise).
+"""What a guest gives a vcpu to start with (VCPUOP_initialise), and what there is of one, in the same form.
 
 Nothing in it is believed: addresses must be canonical, as Xen wants them; flags that are not a guest's own are put
 right, as iret does; page tables and descriptor frames are taken with references, through the doors of mm/pv, as if the
@@ -183,3 +183,52 @@ cdef void take_control(Vcpu *vcpu, vcpu_guest_context_t *given) noexcept nogil:
         control_write(vcpu, 4, given.ctrlreg[4])
     for n in range(8):
         debugreg_write(vcpu, n, given.debugreg[n])      # what it cannot have, it has not
+
+
+# --- the other way
+
+
+cdef void guest_context_give(Vcpu *vcpu, vcpu_guest_context_t *given) noexcept nogil:
+    cdef Context *context = &vcpu.context
+    cdef int i
+    memset(given, 0, sizeof(vcpu_guest_context_t))
+    if not vcpu.initialised:
+        return
+    vcpu.processor.ops.pull(vcpu.processor, STATE_GENERAL | STATE_SEGMENTS | STATE_FPU)
+    memcpy(given.fpu_ctxt, context.fpu, sizeof(given.fpu_ctxt))
+    given.flags = (VGCF_i387_valid | (VGCF_in_kernel if context.kernel else 0) | (VGCF_online if vcpu.is_up else 0)
+                   | (VGCF_failsafe_disables_events if vcpu.traps.failsafe_callback.disables_events else 0)
+                   | (VGCF_syscall_disables_events if vcpu.traps.syscall_callback.disables_events else 0))
+    give_registers(vcpu, &given.user_regs)
+    memcpy(given.trap_ctxt, vcpu.traps.table, sizeof(given.trap_ctxt))
+    given.ldt_base, given.ldt_ents = vcpu.mmu.ldt_base, vcpu.mmu.ldt_entries
+    given.gdt_ents = vcpu.mmu.gdt_entries
+    for i in range((vcpu.mmu.gdt_entries + 511) // 512):
+        given.gdt_frames[i] = vcpu.mmu.gdt_frames[i]
+    given.kernel_ss, given.kernel_sp = FLAT_RING3_SS, vcpu.traps.kernel_sp
+    given.ctrlreg[0], given.ctrlreg[2], given.ctrlreg[4] = vcpu.control.cr0, vcpu.control.cr2, vcpu.control.cr4
+    given.ctrlreg[3], given.ctrlreg[1] = vcpu.mmu.root_kernel << 12, vcpu.mmu.root_user << 12
+    memcpy(given.debugreg, vcpu.control.dr, sizeof(given.debugreg))
+    given.event_callback_eip = vcpu.traps.event_callback.address
+    given.failsafe_callback_eip = vcpu.traps.failsafe_callback.address
+    given.syscall_callback_eip = vcpu.traps.syscall_callback.address
+    given.vm_assist = vcpu.domain.vm_assist
+    given.fs_base = context.segments[<int>SREG_FS].base
+    given.gs_base_kernel, given.gs_base_user = vcpu.control.gs_base_kernel, vcpu.control.gs_base_user
+    if context.kernel:      # what is in use may be newer
+        given.gs_base_kernel = context.segments[<int>SREG_GS].base
+    else:
+        given.gs_base_user = context.segments[<int>SREG_GS].base
+
+
+cdef void give_registers(Vcpu *vcpu, cpu_user_regs_t *regs) noexcept nogil:
+    cdef Context *context = &vcpu.context
+    regs.rax, regs.rcx, regs.rdx, regs.rbx = context.gpr[RAX], context.gpr[RCX], context.gpr[RDX], context.gpr[RBX]
+    regs.rsp, regs.rbp, regs.rsi, regs.rdi = context.gpr[RSP], context.gpr[RBP], context.gpr[RSI], context.gpr[RDI]
+    regs.r8, regs.r9, regs.r10, regs.r11 = context.gpr[R8], context.gpr[R9], context.gpr[R10], context.gpr[R11]
+    regs.r12, regs.r13, regs.r14, regs.r15 = context.gpr[R12], context.gpr[R13], context.gpr[R14], context.gpr[R15]
+    regs.rip, regs.rflags = context.rip, context.rflags | <uint64_t>vcpu.ports.iopl << 12
+    regs.cs, regs.ss = context.cs, context.ss
+    regs.es, regs.ds = context.selectors[<int>SREG_ES], context.selectors[<int>SREG_DS]
+    regs.fs, regs.gs = context.selectors[<int>SREG_FS], context.selectors[<int>SREG_GS]
+    regs.saved_upcall_mask = vcpu.info.evtchn_upcall_mask if vcpu.info != NULL else 0

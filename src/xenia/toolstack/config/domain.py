@@ -15,6 +15,18 @@ class Action(Enum):
     DESTROY = "destroy"
     RESTART = "restart"
     PRESERVE = "preserve"
+    COREDUMP_DESTROY = "coredump-destroy"
+    COREDUMP_RESTART = "coredump-restart"
+
+    @property
+    def dumps(self) -> bool:
+        """Whether its core is dumped first."""
+        return self in (Action.COREDUMP_DESTROY, Action.COREDUMP_RESTART)
+
+    @property
+    def then(self) -> Action:
+        """The same without that."""
+        return {Action.COREDUMP_DESTROY: Action.DESTROY, Action.COREDUMP_RESTART: Action.RESTART}.get(self, self)
 
 
 @dataclass(frozen=True, kw_only=True)

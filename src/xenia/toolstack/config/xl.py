@@ -22,8 +22,6 @@ _MAX_WEIGHT = 65535  # as of Xen's credit2
 _ACTIONS = ("destroy", "restart", "rename-restart", "preserve", "coredump-destroy", "coredump-restart", "soft-reset")
 _MEANS = {
     "rename-restart": (Action.PRESERVE, "its domain is kept as it ended, and no other is started"),
-    "coredump-destroy": (Action.DESTROY, "no core is dumped"),
-    "coredump-restart": (Action.RESTART, "no core is dumped"),
     "soft-reset": (Action.RESTART, "the domain is started anew"),
 }
 

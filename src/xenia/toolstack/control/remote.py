@@ -15,6 +15,7 @@ from xenia.toolstack.control.client import Answers, ask, ask_all
 from xenia.toolstack.control.control import Handler
 from xenia.toolstack.devices.kinds import KINDS
 from xenia.toolstack.guest.card_verbs import ChangeCard
+from xenia.toolstack.guest.dump_verbs import DumpCore
 from xenia.toolstack.guest.guest import Guest
 from xenia.toolstack.guest.life_verbs import LIFE
 from xenia.toolstack.guest.memory_verbs import SetMemory
@@ -24,7 +25,7 @@ from xenia.toolstack.networks import named, opening
 
 R = TypeVar("R")
 
-_VERBS: tuple[type[RemoteVerb[Any]], ...] = (*REMOTE, *LIFE, ChangeCard, SetMemory, SetVcpus)
+_VERBS: tuple[type[RemoteVerb[Any]], ...] = (*REMOTE, *LIFE, ChangeCard, SetMemory, SetVcpus, DumpCore)
 
 
 def handlers(guest: Guest) -> Mapping[str, Handler]:

@@ -331,6 +331,12 @@ class IsolatedDomain(Domain):
     def send_nmi(self, vcpu: int = 0) -> None:
         self._live("send_nmi", vcpu)
 
+    def crash(self) -> None:
+        self._live("crash")
+
+    def write_core(self, descriptor: int, form: str, *, live: bool = False, crash: bool = False) -> None:
+        self._remote.call("dump_core", [descriptor], domid=self._domid, form=form, live=live, crash=crash)
+
     def rename(self, name: str) -> None:
         self._live("rename", name)
         self.name = name

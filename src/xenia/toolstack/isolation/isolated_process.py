@@ -30,7 +30,7 @@ from xenia.toolstack.machine.machine import Machine
 
 VIOLATION_STATUS = 118
 _LONGEST_FAULT = 4096  # characters
-LIFE = ("pause", "unpause", "ask", "send_nmi", "rename", "set_vcpus")  # a domain's methods
+LIFE = ("pause", "unpause", "ask", "send_nmi", "crash", "rename", "set_vcpus")  # a domain's methods
 
 
 class Process:
@@ -119,6 +119,9 @@ class Process:
         if what not in LIFE:
             raise ConfigError(f"nothing of a domain's life is called {what}")
         getattr(self._domains[domid], what)(*arguments)
+
+    def _do_dump_core(self, descriptors: list[int], domid: int, form: str, live: bool, crash: bool) -> None:
+        self._domains[domid].write_core(descriptors[0], form, live=live, crash=crash)
 
     def _do_summary(self, _: list[int], domid: int) -> object:
         return self._domains[domid].summary

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 from xenia.backends.console.device import Console
@@ -16,11 +17,14 @@ from xenia.hypervisor.domain import DomainHandle
 from xenia.hypervisor.sched import DomainSched
 from xenia.machine.thread import HostThread
 from xenia.shutdown import Reason, Shutdown
+from xenia.toolstack.config.core import CoreFormat, open_core
 from xenia.toolstack.config.machine import MINIMUM_MEMORY, format_size
 from xenia.toolstack.devices.device import Device
 from xenia.toolstack.devices.kinds import listed
 from xenia.toolstack.machine.console import console_of
+from xenia.toolstack.machine.core import dump
 from xenia.toolstack.machine.house import House
+from xenia.toolstack.machine.pauses import Pauses
 from xenia.toolstack.machine.site import DomainSite
 from xenia.toolstack.machine.store_layout import (
     MemoryKeys,
@@ -73,6 +77,7 @@ class Domain(DomainSite):
         self._keys = house.store.client()
         self.sink = sink
         self.console = self._console(console_state)
+        self._pauses = Pauses(handle)
         self._settling = threading.Lock()
         self._settled = False
         self._life = threading.Lock()  # whether it is destroyed: it does not start then
@@ -132,11 +137,11 @@ class Domain(DomainSite):
 
     def pause(self) -> None:
         """Let the guest not go on, until `unpause`.  Its time does."""
-        life.pause(self.handle)
+        self._pauses.pause()
 
     def unpause(self) -> None:
         """Let it go on."""
-        life.unpause(self.handle)
+        self._pauses.unpause()
 
     def ask(self, key: str, value: str) -> None:
         """Ask the guest for something, by a key of its control directory: to shut down, for example."""
@@ -147,6 +152,28 @@ class Domain(DomainSite):
         if not 0 <= vcpu < self.handle.max_vcpus:
             raise ConfigError(f"it has no vcpu {vcpu}")
         life.send_nmi(self.handle, vcpu)
+
+    def crash(self) -> None:
+        """End the guest as one that is crashed for a fault."""
+        life.crash(self.handle, "it was asked to (dump-core)")
+
+    def dump_core(self, path: str | os.PathLike[str], *, form: str = "xen", live: bool = False) -> None:
+        """Write the guest's memory and registers into a file, for crash, drgn or volatility; it stands still meanwhile.
+
+        form    "xen": as Xen's tools do; "elf": a vmcore by pseudo-physical addresses.  See docs/dump-core.md
+        live    it goes on meanwhile, so that its pages are from different moments
+
+        ConfigError where the file cannot be written, which is taken away then, or the domain is destroyed.
+        """
+        with open_core(path) as descriptor:
+            self.write_core(descriptor, form, live=live)
+
+    def write_core(self, descriptor: int, form: str, *, live: bool = False, crash: bool = False) -> None:
+        """The same, into a file that is open to be written; with `crash` it is crashed afterwards."""
+        with self._pauses.held() if crash and not live else nullcontext():
+            dump(self.handle, descriptor, CoreFormat(form), self._pauses.held, live=live)
+            if crash:
+                self.crash()
 
     def rename(self, name: str) -> None:
         """Give it another name."""

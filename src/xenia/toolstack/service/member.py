@@ -10,7 +10,9 @@ from typing import Any
 
 from xenia.errors import ConfigError, HypervisorBug
 from xenia.shutdown import Reason
+from xenia.toolstack.config.core import core_path, open_core
 from xenia.toolstack.config.domain import Action, DomainConfig
+from xenia.toolstack.guest.dump_verbs import DumpCore
 from xenia.toolstack.guest.reboots import Reboots
 from xenia.toolstack.isolation.isolated import Remote
 from xenia.toolstack.service.consoles import SharedConsole
@@ -122,6 +124,9 @@ class Member:
         action = self._action(reason)
         how = ended["detail"] or f"{reason.name.lower()}"
         _log.info("domain %s (%d) ended: %s; on that, %s", self.name, self.domid, how, action.value)
+        if action.dumps:
+            self._dump()
+        action = action.then
         if action is Action.RESTART:
             if self._reboots.allowed():
                 self.domid = self.machine.call("rebuild", key=self.key)
@@ -137,6 +142,17 @@ class Member:
         self.ended = True
         self._tell()
         return False
+
+    def _dump(self) -> None:
+        """Leave its core behind.  Where that cannot be, it ends all the same."""
+        try:
+            path = core_path(self.name)
+            _log.info("dumping the core of domain %s to %s", self.name, path)
+            with open_core(path) as descriptor:
+                verb = DumpCore((descriptor,))
+                self.ask(verb.word, {**verb.request(), "descriptors": verb.descriptors})
+        except ConfigError as failure:
+            _log.error("domain %s: no core: %s", self.name, failure)
 
     def _tell(self) -> None:
         with self._changed:

@@ -19,6 +19,7 @@ from xenia.toolstack.config.machine import MIB, MachineConfig
 from xenia.toolstack.config.net import parse_card
 from xenia.toolstack.guest.build import Build, Rebuild
 from xenia.toolstack.guest.card_verbs import ChangeCard
+from xenia.toolstack.guest.dump_verbs import DumpCore
 from xenia.toolstack.guest.guest import Guest
 from xenia.toolstack.guest.life_verbs import LIFE, AskToEnd, Pause, Rename, SendNmi, Sysrq, Unpause
 from xenia.toolstack.guest.memory_verbs import SetMemory
@@ -67,6 +68,8 @@ def verb_of(kind: type[Verb[Any]]) -> Verb[Any]:
         return SetMemory(MEMORY)
     if kind is CaptureCard:
         return CaptureCard("vif0", [os.open(os.devnull, os.O_WRONLY)])
+    if kind is DumpCore:
+        return DumpCore([os.memfd_create("core")])
     if kind in WITH_A_WORD:
         return kind(WITH_A_WORD[kind])  # type: ignore[call-arg]
     return ResizeDisk("xvda", 2 * MIB) if kind is ResizeDisk else kind()
@@ -112,6 +115,7 @@ LEGAL: dict[type[Verb[Any]], dict[State, State | None]] = {
     SendNmi: {S.RUNNING: SAME},
     SetVcpus: {S.BUILT: SAME, S.RUNNING: SAME},
     Rename: {S.BUILT: SAME, S.RUNNING: SAME, S.SHUTDOWN: SAME},
+    DumpCore: {S.BUILT: SAME, S.RUNNING: SAME, S.SHUTDOWN: SAME},
     Statistics: dict.fromkeys(S),
     Summary: dict.fromkeys(S),
     Dmesg: dict.fromkeys(S),
