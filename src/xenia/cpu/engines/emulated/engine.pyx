@@ -53,7 +53,7 @@ cdef extern from "host.h":
     int code_buffers_reserve(size_t length, int count)
 
 cdef enum:
-    TCG_BUFFER = 64 << 20
+    TCG_BUFFER = 256 << 20      # what is run again and again has to fit: a C compiler and its linker take 100 MB
 
 
 # --- exits ---

@@ -47,7 +47,9 @@ extern int __real_munmap(void *at, size_t length);
 
 static void *map_code(size_t length)
 {
-    return __real_mmap64(NULL, length, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    /* Much of it may never be touched. */
+    return __real_mmap64(NULL, length, PROT_READ | PROT_WRITE | PROT_EXEC,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 }
 
 int code_buffers_reserve(size_t length, int count)

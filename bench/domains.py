@@ -1,0 +1,179 @@
+"""Domains beside each other, and domains of several vcpus: what two processors of the host are to them.
+
+python -m bench.domains [--runs N] [ROW...]
+
+    create      from nothing to the guest's first instructions, a tiny guest and a stock kernel
+    two         two stock guests that compute, in one machine, over one
+    vcpus       one stock guest with two vcpus over one with one: arithmetic, sha256sum, gcc by `make -j2`
+    make        `make -j2` of a small C project on two vcpus, beside QEMU TCG `-smp 2` (multi-threaded) with the same
+                kernel and initramfs.  Of each guest's builds the first translates, so both are told
+
+Contenders take turns.  Times are the guests' own; medians of the runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from bench import peers
+from bench.compiling import compiling
+from bench.contenders import ROOT, TIMEOUT
+from bench.workload import DONE, Workload, static_program
+
+MEMORY = 700  # MiB, everyone's
+ROUNDS = 150000000
+COMPUTING = f"""
+measure arithmetic twice busy {ROUNDS}
+measure sha256sum twice hash 800
+"""
+BUILDS = "measure first build -j2\n" + "measure later build -j2\n" * 3
+Times = Mapping[str, float]
+
+
+def xenia(vcpus: int) -> Callable[[Workload], list[str]]:
+    """Xenia's own command."""
+    return lambda work: [
+        *(sys.executable, "-m", "xenia", "run", "--quiet", "--net", "none", "--memory", f"{MEMORY}M"),
+        *("--vcpus", str(vcpus), "--kernel", str(work.unpacked()), "--initrd", str(work.initrd), "--append", "quiet"),
+    ]
+
+
+def qemu(vcpus: int) -> Callable[[Workload], list[str]]:
+    """QEMU's emulator, a host thread for each processor."""
+    return lambda work: [
+        *(peers.qemu(), "-accel", "tcg,thread=multi", "-cpu", "max", "-machine", "pc", "-m", str(MEMORY)),
+        *("-smp", str(vcpus), "-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-no-reboot"),
+        *("-kernel", str(work.unpacked()), "-initrd", str(work.initrd), "-append", "console=ttyS0 quiet"),
+    ]
+
+
+def measured(command: list[str]) -> Times:
+    """Seconds that the guest says each step took: the median of those of one name."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    answer = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT, env=environment, check=False
+    )
+    output = answer.stdout.decode("utf-8", "replace").replace("\r", "")
+    if DONE not in output:
+        raise SystemExit(f"{command[0]}: the workload did not finish; it ended with:\n{output[-600:]}")
+    found: dict[str, list[float]] = {}
+    for name, hundredths in re.findall(r"^bench (\w+) (\d+)$", output, re.MULTILINE):
+        found.setdefault(name, []).append(int(hundredths) / 100)
+    return {name: statistics.median(times) for name, times in found.items()}
+
+
+def by_turns(runs: int, steps: str, contenders: Mapping[str, Callable[[Workload], list[str]]]) -> dict[str, Times]:
+    """The medians of each contender's times."""
+    found: dict[str, list[Times]] = {name: [] for name in contenders}
+    with tempfile.TemporaryDirectory() as directory:
+        work = compiling(Path(directory), steps)
+        for _ in range(runs):
+            for name, command in contenders.items():
+                found[name].append(measured(command(work)))
+    return {
+        name: {step: statistics.median(times[step] for times in all_times) for step in all_times[0]}
+        for name, all_times in found.items()
+    }
+
+
+def until_it_speaks(kernel: bytes, memory: int) -> float:
+    """Seconds."""
+    from xenia.toolstack.machine.machine import Machine
+
+    spoke = threading.Event()
+
+    def said(_: bytes) -> None:
+        spoke.set()
+
+    with Machine(Machine.memory_for(memory)) as machine:
+        began = time.monotonic()
+        machine.create_domain(kernel, memory=memory, cmdline="earlyprintk=xen", console=said).start()
+        spoke.wait(TIMEOUT)
+        return time.monotonic() - began
+
+
+def create(runs: int) -> None:
+    """Until the tiny guest has written its first line, and the stock kernel its own."""
+    from guests import build as guests
+    from xenia.testing.guests import Debian
+
+    stock = Debian().image()
+    tiny = guests.build_embedded().read_bytes()
+    for name, kernel, memory in (("a tiny guest", tiny, 16 << 20), ("a stock kernel", stock, 256 << 20)):
+        times = [until_it_speaks(kernel, memory) for _ in range(runs)]
+        print(f"create to the first words of {name + ', ms':20} {statistics.median(times) * 1e3:8.1f}")
+
+
+def computing(count: int) -> float:
+    """Seconds that so many domains in one machine take, each for the same."""
+    from xenia.testing.guests import linux
+    from xenia.toolstack.machine.machine import Machine
+
+    now = "now() { read up idle < /proc/uptime; echo ${up%.*}${up#*.}; }; "
+    script = f"{now}began=$(now); busy {ROUNDS * 2} > /dev/null; echo bench busy $(($(now) - began))"
+    files = {"/bin/busy": static_program("busy")}
+    memory = 128 << 20
+    output = [bytearray() for _ in range(count)]
+    with Machine(Machine.memory_for(*[memory] * count)) as machine:
+        domains = [
+            linux(machine, script, flavour="cloud-amd64", memory=memory, files=files, console=said.extend)
+            for said in output
+        ]
+        for domain in domains:
+            domain.start()
+        for domain in domains:
+            domain.wait(TIMEOUT)
+    return max(int(re.findall(rb"bench busy (\d+)", bytes(said))[0]) / 100 for said in output)
+
+
+def aggregate(runs: int) -> None:
+    """What two domains in one machine do, over what one of them does alone."""
+    alone, together = zip(*((computing(1), computing(2)) for _ in range(runs)), strict=True)
+    ratio = 2 * statistics.median(alone) / statistics.median(together)
+    print(f"two busy domains over one {'':25} {ratio:8.2f} x")
+
+
+def vcpus(runs: int) -> None:
+    """The same work on two vcpus, and on one."""
+    times = by_turns(runs, COMPUTING + BUILDS, {"one": xenia(1), "two": xenia(2)})
+    names = {"first": "gcc, make -j2 for the first time", "later": "gcc, make -j2 again"}
+    for step, one in times["one"].items():
+        two = times["two"][step]
+        print(f"two vcpus over one: {names.get(step, step):32} {one / two:7.2f} x  ({one:.2f} s, {two:.2f} s)")
+
+
+def make(runs: int) -> None:
+    """Against QEMU."""
+    times = by_turns(runs, BUILDS, {"xenia": xenia(2), "qemu": qemu(2)})
+    for step, name in (("first", "for the first time"), ("later", "again")):
+        ours, theirs = times["xenia"][step], times["qemu"][step]
+        print(f"QEMU -smp 2 over Xenia: make -j2 {name:18} {theirs / ours:8.2f} x  ({theirs:.2f} s, {ours:.2f} s)")
+
+
+ROWS: dict[str, Callable[[int], None]] = {"create": create, "two": aggregate, "vcpus": vcpus, "make": make}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=3, help="runs of each (default: 3)")
+    parser.add_argument("rows", nargs="*", metavar="ROW", choices=[*ROWS, []], help=" ".join(ROWS))
+    options = parser.parse_args()
+    for name in options.rows or ROWS:
+        try:
+            ROWS[name](options.runs)
+        except peers.Missing as missing:
+            print(f"{name}: {missing}")
+
+
+if __name__ == "__main__":
+    main()
