@@ -41,7 +41,7 @@ def save(DomainHandle handle) -> SavedGuest:
     """
     cdef Domain *domain = handle.domain
     cdef Vcpu *vcpu = domain.vcpus[0]
-    if domain.life.shutdown != SHUTDOWN_suspend or handle.running:
+    if domain.life.shutdown != SHUTDOWN_suspend or handle.party.nr_seated:
         raise ConfigError("the guest cannot be saved: it has not suspended itself")
     pages = pages_of(&domain.memory)
 
