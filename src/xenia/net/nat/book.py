@@ -78,12 +78,12 @@ class AddressBook:
             raise ConfigError(f"the network {self._plan.subnet} has no address left for {name}")
         return self._enter(Entry(mac, address, name, port))
 
-    def leave(self, port: int) -> bool:
-        """A card is no longer there; whether it was."""
-        found = [entry for entry in self if entry.port == port]
-        for entry in found:
-            self._forget(entry)
-        return bool(found)
+    def leave(self, port: int) -> Entry | None:
+        """A card is no longer there; what was known of it."""
+        found = next((entry for entry in self if entry.port == port), None)
+        if found is not None:
+            self._forget(found)
+        return found
 
     def offer(self, mac: bytes, name: str = "") -> Entry | None:
         """An address for who asks; None where there is none left."""

@@ -19,6 +19,7 @@ from typing import Protocol
 
 from xenia.net.nat.book import AddressBook
 from xenia.net.nat.datagram import Datagram, name_bytes
+from xenia.net.nat.places import NoPlace, find_place
 from xenia.net.nat.plan import Plan
 
 PORT = 53
@@ -164,10 +165,15 @@ class NameServer:
         return name_bytes(self._plan.domain) + struct.pack(">HHIH", _SOA, _IN, _TTL, len(data)) + data
 
     def _forward(self, asked: Datagram, question: Question) -> None:
-        own = sum(waiting.asked.source_mac == asked.source_mac for waiting in self._forwarded.values())
-        if len(self._forwarded) >= MOST_FORWARDED or own >= MOST_OF_ONE:
+        held = {descriptor: waiting.asked.source_mac for descriptor, waiting in self._forwarded.items()}
+        try:
+            taken = find_place(held, asked.source_mac, MOST_FORWARDED, MOST_OF_ONE)
+        except NoPlace:
             self.dropped += 1
             return
+        if taken is not None:
+            self.dropped += 1
+            self._end(taken)
         self._try(Forwarded(asked, question, self._upstream.servers()))
 
     def _try(self, waiting: Forwarded) -> None:
@@ -191,6 +197,8 @@ class NameServer:
         assert waiting.connection is not None
         try:
             data = waiting.connection.recv(_LONGEST)
+        except BlockingIOError:  # it was another's, and its number is
+            return
         except OSError:  # nobody is there
             self._end(descriptor)
             self._try(waiting)

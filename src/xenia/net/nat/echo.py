@@ -11,6 +11,7 @@ from ipaddress import IPv6Address
 
 from xenia.net.nat.datagram import internet_checksum
 from xenia.net.nat.dns import Waiter
+from xenia.net.nat.places import NoPlace, find_place
 
 MOST = 64
 """Guests' programs that may wait for echoes at once."""
@@ -60,9 +61,13 @@ class Echoes:
             self._send(_unreachable(frame))
 
     def _begin(self, key: tuple[bytes, bytes], frame: bytes) -> _Asked | None:
-        own = sum(asked.frame[6:12] == frame[6:12] for asked in self._asked.values())
-        if len(self._asked) >= MOST or own >= MOST_OF_ONE:
+        held = {each: asked.frame[6:12] for each, asked in self._asked.items()}
+        try:
+            taken = find_place(held, frame[6:12], MOST, MOST_OF_ONE)
+        except NoPlace:
             return None
+        if taken is not None:
+            self._end(taken)
         try:
             connection = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, socket.IPPROTO_ICMPV6)
         except OSError:  # no IPv6, or no pings for this user (net.ipv4.ping_group_range)
@@ -70,13 +75,15 @@ class Echoes:
             return None
         asked = self._asked[key] = _Asked(connection, frame, time.monotonic())
         self._waiter.add(connection.fileno(), lambda: self._answered(key))
-        self._waiter.after(PATIENCE, lambda: self._look_after(key))
+        self._waiter.after(PATIENCE, lambda: self._look_after(key, asked))
         return asked
 
     def _answered(self, key: tuple[bytes, bytes]) -> None:
         asked = self._asked[key]
         try:
             data, place = asked.connection.recvfrom(65536)
+        except BlockingIOError:  # what came was another's, and its number is
+            return
         except OSError:
             self._send(_unreachable(asked.frame))
             return
@@ -84,15 +91,19 @@ class Echoes:
             source = IPv6Address(place[0].partition("%")[0]).packed
             self._send(_frame(asked.frame, source, data[:1] + b"\0\0\0" + key[1] + data[6:]))
 
-    def _look_after(self, key: tuple[bytes, bytes]) -> None:
-        asked = self._asked[key]
+    def _look_after(self, key: tuple[bytes, bytes], asked: _Asked) -> None:
+        if self._asked.get(key) is not asked:
+            return
         left = asked.last + PATIENCE - time.monotonic()
         if left > 0:
-            self._waiter.after(left, lambda: self._look_after(key))
-            return
+            self._waiter.after(left, lambda: self._look_after(key, asked))
+        else:
+            self._end(key)
+
+    def _end(self, key: tuple[bytes, bytes]) -> None:
+        asked = self._asked.pop(key)
         self._waiter.remove(asked.connection.fileno())
         asked.connection.close()
-        del self._asked[key]
 
 
 def is_request(frame: bytes) -> bool:

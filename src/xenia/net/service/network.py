@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import errno
-import logging
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
 from xenia.errors import ConfigError
@@ -30,17 +28,10 @@ from xenia.net.nat.servers import Servers
 from xenia.net.port import Port
 from xenia.net.service.backlog import Backlog
 from xenia.net.service.client import NetworkConfig
-from xenia.net.service.host_ports import free_port, wait_until_free
+from xenia.net.service.forwards import Forward, Forwards
 from xenia.net.share import Share, Shares
 from xenia.net.stream import StreamLink
 
-_log = logging.getLogger(__name__)
-
-_REFUSALS = {
-    errno.EADDRINUSE: "another program listens there",
-    errno.EACCES: "ports up to 1023 are the system's: take a higher one, such as 8080",
-    errno.EADDRNOTAVAIL: "this host has no such address",
-}
 _DOMAIN_SOCKET_BYTES = 4 << 20  # of which the host gives an unprivileged user what net.core.wmem_max says
 
 
@@ -70,21 +61,6 @@ class Member:
                 self.guard.disclaim(address)
 
 
-@dataclass(frozen=True)
-class Forward:
-    """A port of the host's that leads to a guest."""
-
-    protocol: str
-    address: str
-    port: int
-    to: str
-    to_port: int
-
-    def as_dict(self) -> dict[str, Any]:
-        """As it is told."""
-        return {key: getattr(self, key) for key in ("protocol", "address", "port", "to", "to_port")}
-
-
 class Network:
     """What one process serves.  `verbs` are protocol's; all is called on one thread."""
 
@@ -94,7 +70,7 @@ class Network:
         self._plan = Plan.read(config.subnet, config.subnet6, config.domain, config.mtu)
         self._members: dict[int, Member] = {}
         self._bridge = Bridge()
-        self._forwards: dict[tuple[str, str, int], Forward] = {}
+        self._forwards: Forwards | None = None
         self._next_port = 1
         self._version: str | None = None
         self.book = AddressBook(self._plan, in_order)
@@ -107,6 +83,7 @@ class Network:
         if config.nat:
             self._version = slirp.load(config.libraries)
             self.nat = Nat(self._plan, descriptors, config.flows, self._shares.enter())
+            self._forwards = Forwards(self.nat)
             self.servers = Servers(self._plan, self.book, self.nat, waiter, self._address6)
             self._claims = None if self._plan.subnet6 is None else Claims(str(self._plan.subnet6))
             self._way_out = self._bridge.join(self.nat, "nat", macs=self._plan.macs)
@@ -198,6 +175,8 @@ class Network:
         """A card that is behind a joined link: its address and its name are its own."""
         port = self._next_port
         entry = self.book.reserve(_mac(mac), name, port, None if ip is None else _address4(ip))
+        if self._forwards is not None:
+            self._forwards.came(entry.mac, name, [str(entry.address), *self._addresses6(entry.mac)])
         self._next_port += 1
         return {"port": port, "ip": str(entry.address)}
 
@@ -231,38 +210,24 @@ class Network:
         if isinstance(member.link, Link):
             if member.mac is not None:
                 member.link.on_carrier(lambda carries: None if carries else self.gone(member.number))
-                if self.nat is not None:
-                    self._lead(member.addresses, member.mac)
+                if self._forwards is not None:
+                    self._forwards.came(member.mac, member.name, member.addresses)
             self._loop.add(member.link.source)
 
     def detach(self, _: list[int], port: int) -> None:
         """Take a port away."""
         member = self._members.pop(port, None)
-        if not self.book.leave(port) and member is None:
+        left = self.book.leave(port)
+        if left is None and member is None:
             raise ConfigError(f"the network '{self._config.name}' has no port {port}")
         if member is not None:
             member.joint.close()
             member.backlog.close()
             if member.share is not None:
                 self._shares.leave(member.share)
-            if self.nat is not None and member.mac is not None:
-                addresses = [*member.addresses, *self.nat.pinned_addresses(member.mac)]
-                self.nat.forget(member.mac)
-                self._lead(addresses, None)
-
-    def _lead(self, addresses: Sequence[str], mac: bytes | None) -> None:
-        """Have the forwards to these addresses lead to that card; None: to whoever will have them."""
-        assert self.nat is not None
-        for key, forward in list(self._forwards.items()):
-            if forward.to in addresses:
-                protocol, host, guest = forward.protocol, (forward.address, forward.port), (forward.to, forward.to_port)
-                self.nat.unforward(protocol, host)
-                wait_until_free(protocol, *host)
-                try:
-                    self.nat.forward(protocol, host, guest, mac)
-                except OSError as error:  # somebody else was faster
-                    del self._forwards[key]
-                    _log.warning("port %d/%s leads to %s no more: %s", host[1], protocol, guest[0], error.strerror)
+        if self._forwards is not None and self.nat is not None and left is not None:
+            self._forwards.left(left.mac)
+            self.nat.forget(left.mac)
 
     def capture(self, files: list[int], port: int) -> dict[str, Any]:
         """Write what passes a port into a file."""
@@ -286,30 +251,22 @@ class Network:
         to_port: int | None = None,
     ) -> dict[str, Any]:  # fmt: skip
         """Have a port of the host lead to a guest."""
-        if self.nat is None:
+        if self._forwards is None:
             raise ConfigError(f"the network '{self._config.name}' has no way out, and so no port leads into it")
         if protocol not in ("tcp", "udp"):
             raise ConfigError(f"there is no forward for '{protocol}': it is tcp or udp")
-        if (there := self._forwards.get((protocol, address, port))) is not None:
-            raise ConfigError(f"port {port}/{protocol} of {address} leads to {there.to}:{there.to_port} already")
         forward = Forward(protocol, address, port, self._guest(to, address), to_port or port)
-        try:
-            if port == 0:
-                forward = replace(forward, port=free_port(protocol, address))
-            mac = next((each.mac for each in self._members.values() if forward.to in each.addresses), None)
-            self.nat.forward(protocol, (address, forward.port), (forward.to, forward.to_port), mac)
-        except OSError as error:
-            why = _REFUSALS.get(error.errno or 0, error.strerror)
-            raise ConfigError(f"port {port}/{protocol} of {address} cannot be forwarded: {why}") from None
-        self._forwards[protocol, address, forward.port] = forward
-        return forward.as_dict()
+        for entry in self.book:
+            addresses = (str(entry.address), *self._addresses6(entry.mac))
+            if entry.port is not None and forward.to in addresses:
+                forward.mac, forward.guest = entry.mac, entry.name
+        return self._forwards.add(forward).as_dict()
 
     def unforward(self, _: list[int], port: int, protocol: str = "tcp", address: str = "127.0.0.1") -> None:
         """Take that away: nobody is let in by it, and the port is free, when this returns."""
-        if self.nat is None or self._forwards.pop((protocol, address, port), None) is None:
+        if self._forwards is None:
             raise ConfigError(f"port {port}/{protocol} of {address} is not forwarded")
-        self.nat.unforward(protocol, (address, port))
-        wait_until_free(protocol, address, port)
+        self._forwards.remove(protocol, address, port)
 
     def host(self, _: list[int], port: int) -> None:
         """Let guests reach a port of the host's loopback."""
@@ -336,7 +293,7 @@ class Network:
                  "leased": entry.leased, "left": self.book.left(entry)}
                 for entry in self.book
             ],
-            "forwards": [forward.as_dict() for forward in self._forwards.values()],
+            "forwards": self._forwards.listed() if self._forwards is not None else [],
             "host": nat.gate.reached_host() if nat is not None else [],
             "flows": nat.list_flows() if nat is not None else [],
         }  # fmt: skip
@@ -369,11 +326,18 @@ class Network:
             raise ConfigError(f"there is no port {port}")
         self.nat.gate.reach_host(port, reached)
 
+    def _addresses6(self, mac: bytes) -> list[str]:
+        """The IPv6 addresses of the network that a card uses, or would make of its MAC."""
+        guards = [member.guard for member in self._members.values() if member.mac == mac and member.guard is not None]
+        heard = [address for guard in guards for address in (*guard.own_addresses, *guard.addresses)]
+        made = [] if self._claims is None else [self._claims.address_of(mac)]
+        return [each for each in (*heard, *made) if _is_in(each, self._plan.subnet6)]
+
     def _address6(self, mac: bytes) -> IPv6Address | None:
         """The IPv6 address of the network that a card uses, as far as it was heard of."""
         guards = [member.guard for member in self._members.values() if member.mac == mac and member.guard is not None]
-        found = (IPv6Address(address) for guard in guards for address in guard.own_addresses)
-        return next((each for each in found if self._plan.subnet6 is not None and each in self._plan.subnet6), None)
+        found = (address for guard in guards for address in guard.own_addresses)
+        return next((IPv6Address(each) for each in found if _is_in(each, self._plan.subnet6)), None)
 
     def _guest(self, to: str | None, address: str) -> str:
         """The address of a guest by its name, or its address; None: of the only one.  Of the family of `address`."""
@@ -387,9 +351,7 @@ class Network:
         if entries:
             found: IPv4Address | IPv6Address | None = entries[0].address
             if family == 6:
-                found = self._address6(entries[0].mac) or (
-                    None if self._claims is None else IPv6Address(self._claims.address_of(entries[0].mac))
-                )
+                found = next((IPv6Address(each) for each in self._addresses6(entries[0].mac)), None)
         else:
             try:
                 found = ip_address(to)
@@ -431,6 +393,10 @@ def _address(text: str) -> IPv4Address | IPv6Address:
         return ip_address(text)
     except ValueError:
         raise ConfigError(f"{text} is no address") from None
+
+
+def _is_in(address: str, subnet: IPv6Network | None) -> bool:
+    return subnet is not None and ":" in address and "/" not in address and IPv6Address(address) in subnet
 
 
 def _words(place: Mapping[str, Any]) -> list[str]:

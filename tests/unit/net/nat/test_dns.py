@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
@@ -16,7 +17,7 @@ from scapy.layers.dns import DNS, DNSQR, DNSRR
 from xenia.net.nat import dns
 from xenia.net.nat.book import AddressBook
 from xenia.net.nat.datagram import Datagram
-from xenia.net.nat.dns import MOST_OF_ONE, NameServer
+from xenia.net.nat.dns import MOST_FORWARDED, MOST_OF_ONE, NameServer
 from xenia.net.nat.plan import Plan
 
 
@@ -178,6 +179,30 @@ def test_queries_without_end_are_bounded_for_each_guest(world: World) -> None:
     assert len(world.waiter.calls) == MOST_OF_ONE + 1
     world.waiter.time_passes()
     assert not world.waiter.calls
+
+
+def test_however_many_guests_flood_each_has_as_many_places_as_any_other(world: World) -> None:
+    flooding = [f"10.0.2.{20 + number}" for number in range(MOST_FORWARDED // MOST_OF_ONE)]
+    for source in flooding:
+        for number in range(MOST_OF_ONE):
+            world.ask(f"{number}.example.org", source=source)
+    assert len(world.waiter.calls) == MOST_FORWARDED
+    world.upstream.settimeout(0)
+    with pytest.raises(BlockingIOError):
+        while True:
+            world.upstream.recvfrom(4096)
+    for number in range(MOST_OF_ONE):  # of the one who comes late, and of those who go on
+        for source in ("10.0.2.15", *flooding):
+            world.ask(f"late{number}.example.org", source=source)
+    assert len(world.waiter.calls) == MOST_FORWARDED
+    with pytest.raises(BlockingIOError):
+        while True:
+            query, place = world.upstream.recvfrom(4096)
+            world.upstream.sendto(bytes(DNS(id=DNS(query).id, qr=1, qd=DNS(query).qd)), place)
+    while select.select(list(world.waiter.calls), [], [], 0)[0]:
+        world.waiter.wait()
+    heard = Counter(str(datagram.target) for datagram in world.sent)
+    assert heard["10.0.2.15"] >= MOST_FORWARDED // (len(flooding) + 1)
 
 
 def test_what_is_no_query_is_not_answered(world: World) -> None:

@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 from scapy.layers.dns import DNS, DNSQR
 from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet6 import ICMPv6ND_NS, IPv6
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet as Layers
 
 from tests.unit.net.service.tcp import Connection
 from tests.unit.net.service.wire import GATEWAY_MAC, Guest, guest
+from xenia.errors import ConfigError
 from xenia.net.service.client import NetworkClient, NetworkConfig, start_network
 
 FLOWS = 72
@@ -91,11 +93,11 @@ def test_who_floods_the_name_server_leaves_room_for_others(client: NetworkClient
         assert client.show()["nat"]["asides_dropped"] > 0
 
 
-def test_connections_of_a_guest_that_left_end_at_once_and_the_forwards_to_it_wait_for_another(
+def test_connections_of_a_guest_that_left_end_at_once_and_the_forwards_to_it_wait_for_it(
     client: NetworkClient,
 ) -> None:
     with guest(client) as two:
-        with guest(client) as one:
+        with guest(client, "web") as one:
             one.send(*(IP(src=one.ip, dst="198.51.100.1") / UDP(sport=port, dport=9) for port in range(7000, 7010)))
             two.send(IP(src=two.ip, dst="198.51.100.1") / UDP(sport=7000, dport=9))
             seen(one)
@@ -105,21 +107,50 @@ def test_connections_of_a_guest_that_left_end_at_once_and_the_forwards_to_it_wai
             client.detach(one.port)
             shown = client.show()
             assert [flow["guest"] for flow in shown["flows"]] == [f"{two.ip}:7000"]
-            assert [kept["port"] for kept in shown["forwards"]] == [forward["port"]]
+            assert [(kept["port"], kept["there"]) for kept in shown["forwards"]] == [(forward["port"], False)]
             address = one.ip
-        with guest(client, ip=address) as heir, socket.create_connection(("127.0.0.1", forward["port"])):
-            heir.expect(lambda got: TCP in got and got[TCP].flags == "S" and got[TCP].dport == 80)
+        with guest(client, ip=address), pytest.raises(ConnectionRefusedError):  # another one with its address
+            socket.create_connection(("127.0.0.1", forward["port"]))
+        with guest(client, "web") as again, socket.create_connection(("127.0.0.1", forward["port"])):
+            again.expect(lambda got: TCP in got and got[TCP].flags == "S" and got[TCP].dport == 80)
+            assert [kept["to"] for kept in client.show()["forwards"]] == [again.ip]
 
 
-def test_a_forward_is_open_however_often_its_guest_comes_and_goes(client: NetworkClient) -> None:
+def test_a_forward_over_ipv6_is_its_guests_whoever_claims_the_address_next(client: NetworkClient) -> None:
+    private = "fd00:78:656e:0:1234:5678:9abc:def0"
+
+    def claim(one: Guest) -> None:
+        probe = IPv6(src="::", dst="ff02::1:ff00:1", hlim=255) / ICMPv6ND_NS(tgt=private)
+        one.send(Ether(src=one.mac, dst="33:33:ff:00:00:01") / probe)
+        one.ask(IP(src=one.ip, dst="10.0.2.2") / ICMP(id=6), lambda got: ICMP in got and got[ICMP].type == 0)
+        assert client.show()["ports"][-1]["guard"]["claimed"] == [private]
+
     with guest(client) as one:
-        address, forward = one.ip, client.forward(0, to=one.ip, to_port=80)
+        claim(one)
+        try:
+            forward = client.forward(0, address="::1", to=private, to_port=80)
+        except ConfigError as error:
+            pytest.skip(f"no IPv6 on this host: {error}")
+        assert forward["guest"] == one.name
+        client.detach(one.port)
+    with guest(client) as two:
+        claim(two)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("::1", forward["port"]))
+
+
+def test_a_forward_is_open_whenever_its_guest_is_there_however_often_that_comes_and_goes(
+    client: NetworkClient,
+) -> None:
+    with guest(client, "web") as one:
+        forward = client.forward(0, to=one.ip, to_port=80)
         client.detach(one.port)
     for _ in range(20):
-        with guest(client, ip=address) as one:
+        with guest(client, "web") as one:
             socket.create_connection(("127.0.0.1", forward["port"])).close()
             client.detach(one.port)
-            socket.create_connection(("127.0.0.1", forward["port"])).close()
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", forward["port"]))
 
 
 def test_who_gets_an_address_that_a_forward_leads_to_already_has_a_share_and_an_end_of_its_own(
@@ -143,6 +174,7 @@ import resource, socket
 from scapy.layers.inet import IP, TCP, UDP
 from tests.unit.net.service.test_shares import seen
 from tests.unit.net.service.wire import guest
+from xenia.errors import ConfigError
 from xenia.net.service.client import NetworkConfig, start_network
 resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
 client = start_network(NetworkConfig())
