@@ -10,7 +10,7 @@ XENIA = (sys.executable, "-m", "xenia", "net")
 
 
 def main(name: str) -> int:
-    subprocess.run([*XENIA, "create", name], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([*XENIA, "create", name, "--subnet", "10.0.2.0/24"], check=True, stdout=subprocess.DEVNULL)
     try:
         print("there", flush=True)
         signal.sigwait({signal.SIGTERM, signal.SIGINT})

@@ -55,7 +55,7 @@ def ports() -> Iterator[dict[str, int]]:
 def network(tmp_path_factory: pytest.TempPathFactory, ports: dict[str, int]) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("run")))
-        named.create(NETWORK, hosts=[ports[name] for name in ("echo", "word", "sink", "deaf")])
+        named.create(NETWORK, subnet="10.0.2.0/24", hosts=[ports[name] for name in ("echo", "word", "sink", "deaf")])
         yield NETWORK
         named.delete(NETWORK, force=True)
 

@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("run")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_RUNTIME_DIR", str(folder))
-        named.create(NETWORK)
+        named.create(NETWORK, subnet="10.0.2.0/24")
         yield folder
         named.delete(NETWORK, force=True)
 

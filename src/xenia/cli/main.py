@@ -19,6 +19,7 @@ from xenia.cli.domain_grammar import DOMAIN_VERBS
 from xenia.cli.exit_status import EndedBySignal, ExitStatus
 from xenia.cli.parser import build_parser
 from xenia.cli.signals import fill_standard_descriptors, raise_the_first
+from xenia.cli.ssh import command_begins
 from xenia.cli.voice import Voice
 from xenia.errors import ConfigError
 
@@ -115,7 +116,12 @@ def _joined(arguments: list[str]) -> list[str]:
 
 
 def split_command(arguments: list[str]) -> tuple[list[str], list[str] | None]:
-    """Our own arguments, and the guest's command: what follows the first `--` (None without one)."""
+    """Our own arguments, and the guest's command: what follows the first `--` (None without one); of `ssh` what follows
+    the guest's name."""
+    if arguments[:1] == ["ssh"]:
+        begins = command_begins(arguments)
+        if begins is not None and "--" not in arguments[:begins]:
+            return arguments[:begins], arguments[begins:]
     if "--" not in arguments:
         return arguments, None
     cut = arguments.index("--")

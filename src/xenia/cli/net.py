@@ -44,7 +44,7 @@ def _add_networks(add: Any) -> Sequence[argparse.ArgumentParser]:
         "its name.",
     )  # fmt: skip
     create.add_argument("name", metavar="NAME", help="what it is called")
-    create.add_argument("--subnet", metavar="SUBNET", help="its guests' addresses (default: 10.0.2.0/24)")
+    create.add_argument("--subnet", metavar="SUBNET", help="its guests' addresses (default: some that no other has)")
     create.add_argument("--no-ipv6", dest="ipv6", action="store_false", help="IPv4 alone")
     create.add_argument("--no-nat", dest="nat", action="store_false", help="its guests reach each other, nobody else")
     create.add_argument("--mtu", metavar="BYTES", help="the largest datagram (default: 1500)")

@@ -45,6 +45,9 @@ def create(options: argparse.Namespace, voice: Voice) -> Told:
         progress=voice.progress,
     )  # fmt: skip
     voice.clear()
+    if options.subnet is None:
+        addresses = " and ".join(made[key] for key in ("subnet", "subnet6") if made.get(key))
+        voice.say(f"the network {options.name} has {addresses}")
     return dict(made), [[(options.name,)]]
 
 
@@ -104,7 +107,7 @@ _SHOWN = {
     "ports": ("port", "name", "kind", "words", "mac", "ip", "sent", "received", "dropped"),
     "addresses": ("mac", "port", "vlan", "age"),
     "leases": ("name", "ip", "mac", "left"),
-    "forwards": ("protocol", "address", "port", "to", "to_port"),
+    "forwards": ("protocol", "address", "port", "to", "to_port", "guest", "there"),
 }
 
 
@@ -112,8 +115,12 @@ def forward(options: argparse.Namespace, voice: Voice) -> Told:
     """A port of the host that leads to a guest, or no longer does."""
     wanted = parse_publish(options.forward)
     found = named.forward(options.name, wanted, to=options.to, remove=options.remove)
-    where = f"{found['protocol']} {found['address']}:{found['port']}"
-    return found, [] if options.remove else [[(f"{where} -> {found['to']}:{found['to_port']}",)]]
+    where = f"{found['protocol']} {_endpoint(found['address'], found['port'])}"
+    return found, [] if options.remove else [[(f"{where} -> {_endpoint(found['to'], found['to_port'])}",)]]
+
+
+def _endpoint(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def join(options: argparse.Namespace, voice: Voice) -> Told:
@@ -143,20 +150,23 @@ def capture(options: argparse.Namespace, voice: Voice) -> Told:
     count = None if options.count is None else _whole(options.count, "count", 1, 1 << 62)
     if options.output in (None, "-") and sys.stdout.isatty():
         raise ConfigError("pcapng is nothing for a terminal: give a file (-o) or a pipe, such as | tcpdump -nr -")
-    frames, gone = Captured(), False
+    frames, why = Captured(), ""
     with remote.capturing(options.what) as source:
         output = _capture_output(options.output)
         voice.busy(f"capturing {options.what}; Ctrl-C ends it")
         try:
             relay(source, output, frames, count)
-            gone = count is None or frames.count < count
+            if count is None or frames.count < count:
+                why = ": nothing more comes from there"
+        except BrokenPipeError:
+            why = ": who read them has enough"
         except EndedBySignal as ended:
             if ended.number is not signal.SIGINT:
                 raise
         finally:
             os.close(output)
         voice.clear()
-    voice.say(f"{frames.count} frames" + ": nothing more comes from there" * gone)
+    voice.say(f"{frames.count} frames{why}")
     return {"frames": frames.count, "file": options.output}, []
 
 
@@ -188,6 +198,8 @@ def _whole(text: str, what: str, least: int, most: int) -> int:
 def _cell(value: object) -> str:
     if value is None or value == "":
         return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.0f}"
     if isinstance(value, list):

@@ -11,7 +11,24 @@ from xenia.cli.arguments import checked, seconds
 from xenia.cli.voice import Voice
 from xenia.errors import ConfigError
 
-USAGE = "xenia ssh [option ...] [GUEST] [-- command [argument ...]]"
+USAGE = "xenia ssh [option ...] [GUEST] [[--] command [argument ...]]"
+_VALUED = ("-l", "--user", "-i", "--identity", "--wait")
+
+
+def command_begins(arguments: list[str]) -> int | None:
+    """Where the command for the guest begins that stands behind its name, as ssh has it; None: nowhere.
+
+    arguments   behind `xenia`, `ssh` first
+    """
+    names, skipped = 0, False
+    for index, argument in enumerate(arguments[1:], 1):
+        if skipped or argument.startswith("-"):
+            skipped = not skipped and argument in _VALUED
+            continue
+        names += 1
+        if names == 2:
+            return index
+    return None
 
 
 def add_ssh(commands: argparse._SubParsersAction[Any]) -> None:
@@ -38,13 +55,17 @@ def add_ssh(commands: argparse._SubParsersAction[Any]) -> None:
 
 def ssh(options: argparse.Namespace, command: list[str], voice: Voice) -> NoReturn:
     """Become the host's ssh.  ConfigError where something is missing."""
-    from xenia.toolstack.ssh import await_sshd, find_way
+    from xenia.toolstack.ssh import await_sshd, find_way, unmake
 
     program = shutil.which("ssh")
     if program is None:
         raise ConfigError("there is no ssh on this host (Debian's package openssh-client)")
     way = find_way(options.guest)
     voice.busy("waiting for the guest's sshd")
-    await_sshd(way, options.wait)
+    try:
+        await_sshd(way, options.wait)
+    except BaseException:
+        unmake(way)
+        raise
     voice.clear()
     os.execv(program, way.command(options.user, command, options.identity))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,26 +13,33 @@ from typing import Any
 from xenia.errors import ConfigError
 from xenia.toolstack.config.forward import LOOPBACK, Forward
 from xenia.toolstack.control import remote
-from xenia.toolstack.networks import named
-from xenia.toolstack.networks.registry import private_name
+from xenia.toolstack.networks import named, registry
 from xenia.toolstack.runtime import runtime_directory
 
 SSH = 22
 _LOOK = 0.2  # seconds between two looks
 _PATIENCE = 60.0  # seconds
-_REFUSALS = 8.0  # seconds for which a guest that is up may say that nobody listens
+_BOOTED = 60.0  # seconds after which a guest's services have begun, or never will
+_REFUSALS = 8.0  # seconds for which a guest that begins may say that nobody listens
+_REFUSALS_LATER = 0.5  # and one that has begun
 _FORWARDS = ("user", "bridge")  # links whose networks forward ports
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
     """Where to connect to, and the file in which the guest's host key is remembered as long as it runs: another guest
-    of that name, or the same one on another disk, has another key."""
+    of that name, or the same one on another disk, has another key.
+
+    made     in which network it was made for this; None: it was there
+    begins   the guest's services may begin only
+    """
 
     address: str
     port: int
     alias: str
     known_hosts: Path
+    made: str | None = None
+    begins: bool = True
 
     def command(self, user: str, words: list[str], identity: str | None = None) -> list[str]:
         """The host's ssh, with all that it needs to know."""
@@ -58,30 +66,42 @@ def find_way(guest: str) -> Way:
     if not able:
         what = f"its card is on {cards[0]['link']}: ssh to its address there" if cards else "it has no network card"
         raise ConfigError(f"nothing here leads to '{guest}': {what}")
-    found = _forward(able[0])
+    port, made = _forward(able[0])
     name = f"{able[0]['guest']}.{able[0]['pid']}"
-    return Way(LOOPBACK, found["port"], name, runtime_directory("ssh") / name)
+    begins = able[0]["seconds"] < _BOOTED
+    return Way(LOOPBACK, port, name, runtime_directory("ssh") / name, made, begins)
 
 
-def _forward(card: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A forward to port 22 of a card's guest; made where there is none."""
-    kind, _, name = card["link"].partition("=")
-    network = private_name(card["guest"], card["pid"]) if kind == "user" else name
+def unmake(way: Way) -> None:
+    """Take away what was made for it."""
+    if way.made is not None:
+        with suppress(ConfigError):  # the guest has ended, and its network
+            named.forward(way.made, Forward(way.port, SSH), remove=True)
+
+
+def _forward(card: Mapping[str, Any]) -> tuple[int, str | None]:
+    """The port that leads to port 22 of a card's guest; made where there is none, and in which network."""
+    private = registry.private_name(card["guest"], card["pid"], card["number"])
+    known = [card["network"], card["link"].partition("=")[2] or private]  # a guest that was frozen has another by now
+    running = registry.names()
+    network = next((name for name in known if name in running), known[-1])
     about = named.show(network)
     own = {card["guest"]} | {port.get("ip") for port in about["ports"] if port.get("mac") == card["mac"]}
     for forward in about["forwards"]:
         here = forward["address"] in (LOOPBACK, "0.0.0.0")
         if here and forward["protocol"] == "tcp" and forward["to_port"] == SSH and forward["to"] in own:
-            return dict(forward)
+            return int(forward["port"]), None
     with socket.create_server((LOOPBACK, 0)) as free:
         port = free.getsockname()[1]
-    return named.forward(network, Forward(port, SSH), to=card["guest"])
+    named.forward(network, Forward(port, SSH), to=card["guest"])
+    return port, network
 
 
 def await_sshd(way: Way, patience: float | None = None) -> None:
     """Wait until sshd answers there.  ConfigError where it does not within so many seconds; None: a minute, for a guest
     that begins, and a few seconds where it says that nobody listens."""
     begun, hasty = time.monotonic(), patience is None
+    refusals = _REFUSALS if way.begins else _REFUSALS_LATER
     patience = _PATIENCE if patience is None else patience
     refused: float | None = None  # since when
     while (now := time.monotonic()) < begun + patience:
@@ -92,7 +112,7 @@ def await_sshd(way: Way, patience: float | None = None) -> None:
                 refused = None
             case _:
                 refused = refused or now
-        if hasty and refused is not None and now - refused > _REFUSALS:
+        if hasty and refused is not None and now - refused > refusals:
             raise ConfigError(
                 "the guest is there, and no sshd answers in it: 'xenia image build --ssh' makes disks with one "
                 "(--wait SECONDS waits for it)"

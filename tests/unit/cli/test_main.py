@@ -80,7 +80,7 @@ def test_help_of_run_shows_examples_and_the_leave_key() -> None:
         (["run", "--memory", "512M", "--machine-memory", "256M"], "does not fit"),
         (["run", "--memory", "64T"], "more than this host has"),
         (["run", "--kernel", "demo", "--", "ls"], "takes no command"),
-        (["run", "--net", "brdge=lan"], "what is 'brdge=lan'? There are user, bridge, tap"),
+        (["run", "--net", "brdge=lan"], "what is 'brdge=lan'; did you mean bridge=?"),
         (["run", "--net", "none", "--net", "user"], "--net none goes with no other --net"),
         (["run", "--net", "null", "-p", "22:22"], "-p needs a card on a network that forwards ports"),
         (["run", "-p", "22"], "'22' is no port forward: write 2222:22"),
@@ -163,3 +163,8 @@ def test_what_follows_the_first_double_dash_is_the_guests() -> None:
     assert split_command(["run", "-q"]) == (["run", "-q"], None)
     assert split_command(["run", "--", "ls", "--", "-l"]) == (["run"], ["ls", "--", "-l"])
     assert split_command(["run", "--"]) == (["run"], [])
+    for words in (["web"], ["-l", "pat", "web"], ["web", "--wait", "9", "-ikey"], ["--user=pat", "web", "-i", "key"]):
+        assert split_command(["ssh", *words]) == (["ssh", *words], None)
+        for command in (["ls", "-l"], ["ls", "--", "-l"]):
+            assert split_command(["ssh", *words, *command]) == (["ssh", *words], command)
+            assert split_command(["ssh", *words, "--", *command]) == (["ssh", *words], command)

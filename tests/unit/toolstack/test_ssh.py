@@ -5,10 +5,12 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.unit.toolstack.networks.network import Network
 from xenia.errors import ConfigError
 from xenia.toolstack import ssh
 from xenia.toolstack.ssh import Way, await_sshd
@@ -39,6 +41,23 @@ def test_a_guest_that_is_up_and_has_no_sshd_is_told_soon(monkeypatch: pytest.Mon
             await_sshd(way_to(server), 1.0)
         server.shutdown(socket.SHUT_RDWR)
         refusing.join()
+
+
+def test_a_guest_that_has_long_begun_and_has_no_sshd_is_told_at_once_and_no_forward_is_left(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    with socket.socket() as closed, Network("web@77") as network:
+        closed.bind(("127.0.0.1", 0))  # and nobody listens
+        way = replace(way_to(closed), made="web@77", begins=False)
+        begun = time.monotonic()
+        with pytest.raises(ConfigError, match="the guest is there, and no sshd answers in it"):
+            await_sshd(way)
+        assert time.monotonic() - begun < 5
+        ssh.unmake(replace(way, made=None))
+        ssh.unmake(way)
+        asked = [request for request in network.asked if request["verb"] == "unforward"]
+        assert [request["port"] for request in asked] == [way.port]
 
 
 def test_an_sshd_that_begins_late_is_waited_for() -> None:

@@ -1,7 +1,7 @@
 """A network's forwards: ports of the host that lead to guests.
 
-A forward is the guest's that it was made for, which is known by its MAC, or by its name when it comes again.  While that
-guest is away the host's port is closed, and who has its address meanwhile is not let have its connections.  One that
+A forward is the guest's that it was made for, which is known by its MAC, or by its name when it comes again.  While
+that guest is away the host's port is closed, and who has its address meanwhile does not get its connections.  One that
 was made for an address which nobody had is the first guest's that is given it.
 """
 
@@ -44,6 +44,11 @@ class Forward:
     mac: bytes | None = None
     there: bool = True
 
+    @property
+    def target(self) -> str:
+        """Where it leads to."""
+        return f"[{self.to}]:{self.to_port}" if ":" in self.to else f"{self.to}:{self.to_port}"
+
     def as_dict(self) -> dict[str, Any]:
         """As it is told."""
         return {key: getattr(self, key) for key in ("protocol", "address", "port", "to", "to_port", "guest", "there")}
@@ -60,7 +65,7 @@ class Forwards:
         """One more; with port 0: from a port that is free.  ConfigError where it cannot be had."""
         protocol, address, port = forward.protocol, forward.address, forward.port
         if (other := self._known.get((protocol, address, port))) is not None:
-            raise ConfigError(f"port {port}/{protocol} of {address} leads to {other.to}:{other.to_port} already")
+            raise ConfigError(f"port {port}/{protocol} of {address} leads to {other.target} already")
         try:
             if port == 0:
                 forward.port = free_port(protocol, address)
@@ -81,8 +86,8 @@ class Forwards:
     def came(self, mac: bytes, name: str, addresses: Sequence[str]) -> None:
         """A guest is there, with a card of that MAC: those that are its lead to it."""
         for forward in list(self._known.values()):
-            its = forward.mac == mac or bool(name) and forward.guest.lower() == name.lower()
-            if not (not forward.there and its or forward.mac is None and forward.to in addresses):
+            its = forward.mac == mac or (bool(name) and forward.guest.lower() == name.lower())
+            if not ((not forward.there and its) or (forward.mac is None and forward.to in addresses)):
                 continue
             forward.guest, forward.mac, forward.there = name, mac, True
             family = [each for each in addresses if (":" in each) == (":" in forward.to)]

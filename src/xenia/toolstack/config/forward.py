@@ -37,6 +37,11 @@ def parse_publish(text: str) -> Forward:
     if not (said := _SHORT.fullmatch(text)):
         raise ConfigError(f"'{text}' is no port forward: write 2222:22, or 127.0.0.1:8080:80/tcp")
     address, port, to, protocol = said.groups()
+    if address == "":  # docker and QEMU mean every address by that, who wrote it perhaps none
+        raise ConfigError(
+            f"the forward '{text}' names no address before its colon: {port}:{to} is of this host alone, "
+            f"*:{port}:{to} of all that reach it"
+        )
     return _forward(text, protocol, address, port, to)
 
 

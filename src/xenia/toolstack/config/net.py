@@ -76,6 +76,7 @@ class NetConfig(DeviceConfig):
     queues  how many the guest may use; None: as many as it has vcpus
     ip      addresses, the only ones that it may send from
     guest   the name of the guest whose it is
+    network what its network is called, as `xenia net` knows it; None: it has none of that kind, or not yet
     """
 
     kind = "vif"
@@ -91,6 +92,7 @@ class NetConfig(DeviceConfig):
     queues: int | None = None
     ip: tuple[str, ...] = ()
     guest: str | None = None
+    network: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The same by name, as plain data."""
@@ -137,7 +139,7 @@ class NetConfig(DeviceConfig):
     def check(self) -> None:
         """ConfigError where words that come from anywhere describe no card."""
         said = replace(self, link="bridge=network") if self.link == "network" else self
-        if parse_card(said.words()) != replace(said, guest=None):
+        if parse_card(said.words()) != replace(said, guest=None, network=None):
             raise ConfigError("the request describes no network card")
 
     def words(self) -> str:
@@ -218,18 +220,21 @@ def for_guest(cards: Sequence[NetConfig], guest: str) -> tuple[NetConfig, ...]:
     return tuple(found)
 
 
-def parse_net(text: str) -> NetConfig | None:
-    """What one --net says; None: no card.  ConfigError points at the word that it cannot understand."""
+def parse_net(text: str, among: str | None = None) -> NetConfig | None:
+    """What one --net says; None: no card.  ConfigError points at the word that it cannot understand.
+
+    among   what the operator wrote, where these are some of its words
+    """
     if said := _XL.fullmatch(text.strip()):
         text = said[2]
         if said[1] in text:
             raise ConfigError(f"'vif = [{said[1]}{text}{said[1]}]' is more than one card: give each a --net of its own")
-    return None if text.strip() == NONE else _Reader(text).read()
+    return None if text.strip() == NONE else _Reader(text, among or text).read()
 
 
-def parse_card(text: str) -> NetConfig:
+def parse_card(text: str, among: str | None = None) -> NetConfig:
     """The same where `none` would say nothing."""
-    config = parse_net(text)
+    config = parse_net(text, among)
     if config is None:
         raise ConfigError(f"'{NONE}' is no network to plug a card into")
     return config
@@ -238,16 +243,16 @@ def parse_card(text: str) -> NetConfig:
 class _Reader:
     """Sorts the words of one card into those for it, for its link and for the way between."""
 
-    def __init__(self, text: str) -> None:
-        self._text = text
+    def __init__(self, text: str, among: str) -> None:
+        self._words = [word.strip() for word in cut(text, ",")]
+        self._text = among
         self._config = NetConfig()
         self._said: dict[str, str] = {}  # what was said, and by which word
         self._options: list[tuple[str, str]] = []  # and the word
         self._layers: list[tuple[str, str]] = []
 
     def read(self) -> NetConfig:
-        words = [word.strip() for word in cut(self._text, ",")]
-        for word in filter(None, words):
+        for word in filter(None, self._words):
             self._word(word)
         kind = self._config.link_kind
         for option, word in self._options:
@@ -281,8 +286,9 @@ class _Reader:
             from difflib import get_close_matches
 
             close = get_close_matches(_OF_OTHERS.get(key, key).lower(), _KNOWN, 1)
-            hint = f"; did you mean {close[0]}{'=' * (close[0] in _VALUED)}?" if close else ""
-            raise ConfigError(f"in the network '{self._text}': what is '{word}'? There are {', '.join(_KNOWN)}{hint}")
+            hint = f"; did you mean {close[0]}{'=' * (close[0] in _VALUED)}?" if close else None
+            there = f"? There are {', '.join(_KNOWN)}"
+            raise ConfigError(f"in the network '{self._text}': what is '{word}'{hint or there}")
 
     def _link(self, word: str, kind: str, name: str) -> None:
         self._say("link", word)
@@ -368,7 +374,7 @@ class _Reader:
             raise self._error(word, f"a guest here has no other cards than vif, and no '{value}'")
 
     def _refuse_script(self, word: str, value: str) -> None:
-        bridges = any(one.strip().startswith("bridge=") for one in cut(self._text, ","))
+        bridges = any(one.startswith("bridge=") for one in self._words)
         if value.rpartition("/")[2] == "vif-bridge" and bridges:
             return  # xl's default; it does what bridge= says
         raise self._error(word, "no scripts are run here; name the network or interface itself")

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 from xenia.errors import ConfigError
 from xenia.net.layers.words import parse_changes, words_of
-from xenia.toolstack.control.client import Answers, ask, ask_all
+from xenia.toolstack.config.net import NetConfig
+from xenia.toolstack.control.client import Answers, ask, ask_all, find_one
 from xenia.toolstack.control.control import Handler
 from xenia.toolstack.devices.kinds import KINDS
 from xenia.toolstack.guest.card_verbs import ChangeCard
@@ -67,6 +68,8 @@ def statistics(guest: str | None = None) -> list[dict[str, Any]]:
 def attach(guest: str, kind: str, words: str) -> str:
     """Plug a device, in an operator's words for its kind, into a guest that runs; its name there.  ConfigError."""
     config = KINDS[kind].functions.parse(words).within(Path.cwd()).among(lambda: call(guest, Statistics()))
+    if isinstance(config, NetConfig):
+        config = opening.private(config, find_one(guest).number)
     with config.opened() as (config, files):
         handover = Handover([name for name, _ in files], [descriptor for _, descriptor in files])
         return call(guest, AttachDevice(config, handover))
@@ -81,10 +84,18 @@ class Cards(NamedTuple):
 
 def cards(guest: str | None = None) -> Cards:
     """Of each guest that runs, or those of one name or process number: the card's statistics, with `guest`, `pid`,
-    `who` (the guest, as it is asked) and `domid`.  ConfigError when `guest` does not run."""
+    `who` (the guest, as it is asked), `domid` and the `seconds` for which it has run.  ConfigError when `guest` does
+    not run."""
     answers, silent = call_all(Statistics(), guest)
     whose = (
-        {"guest": one["name"], "pid": one["pid"], "who": str(one["number"]), "domid": one["domid"]} for one in answers
+        {
+            "guest": one["name"],
+            "pid": one["pid"],
+            "who": str(one["number"]),
+            "domid": one["domid"],
+            "seconds": one["seconds"],
+        }
+        for one in answers
     )
     return Cards(
         [{**who, **card} for who, one in zip(whose, answers, strict=True) for card in one.get("cards", [])], silent

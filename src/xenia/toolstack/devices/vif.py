@@ -166,6 +166,7 @@ class NetworkCard(AttachedDevice):
             "number": self.address.device,
             "mac": self.mac,
             "link": self.config.link,
+            "network": self.config.network,
             "state": self.state.name.lower(),
             "carrier": self._vif.carrier,
             "queues": self._vif.nr_queues,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -22,9 +23,14 @@ class Captured:
 
 def relay(source: int, target: int, frames: Captured, most: int | None = None) -> None:
     """Copy blocks from one descriptor to the other until there are no more, or `most` frames were among them.
-    ConfigError: the target takes no more, or what comes is no pcapng."""
+    BrokenPipeError: nobody reads the target any more.  ConfigError: it takes no more, or what comes is no pcapng."""
     data = bytearray()
+    waits = select.poll()
+    waits.register(source, select.POLLIN)
+    waits.register(target, 0)
     while most is None or frames.count < most:
+        if any(descriptor == target for descriptor, _ in waits.poll()):
+            raise BrokenPipeError
         more = os.read(source, _READ)
         if not more:
             return

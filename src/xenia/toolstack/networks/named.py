@@ -15,7 +15,7 @@ from xenia.net.links import open_link, parse_link
 from xenia.net.service.client import NetworkClient, NetworkConfig, start_network
 from xenia.toolstack.config.forward import Forward
 from xenia.toolstack.config.net import LINKS, NETWORK_NAME, NONE, PORT_WORDS, NetConfig, parse_card
-from xenia.toolstack.networks import registry
+from xenia.toolstack.networks import registry, subnets
 from xenia.toolstack.provision.cache import Cache, Progress, no_progress
 from xenia.toolstack.provision.slirp import libraries
 
@@ -34,6 +34,7 @@ def create(
 ) -> Mapping[str, Any]:
     """Make one, and wait until it works; what it says of itself.
 
+    subnet     its guests'; None: one that no network has that runs, which comes of the name
     hosts      ports of the host's loopback that its guests reach
     progress   is told what is fetched
 
@@ -44,8 +45,9 @@ def create(
             f"'{name}' is no network's name: up to 32 letters, digits, _ . and -, and none of --net's words"
         )
     config = NetworkConfig(name, nat=nat, libraries=libraries(Cache(), progress) if nat else ())
-    if subnet is not None:
-        config = replace(config, subnet=_subnet(subnet))
+    others = [other["subnet"] for other in describe_all() if other.get("subnet")] if subnet is None else ()
+    free = subnets.of_network(name, others)
+    config = replace(config, subnet=free.subnet if subnet is None else _subnet(subnet), subnet6=free.subnet6)
     if not ipv6:
         config = replace(config, subnet6="")
     if mtu is not None:
@@ -114,8 +116,8 @@ def join(name: str, words: str, *, remove: bool = False) -> dict[str, Any]:
     ConfigError where it cannot be had, or is there already.
     """
     own = [word for word in cut(words, ",") if word.partition("=")[0] in PORT_WORDS]
-    place = parse_card(",".join(["bridge=network", *own])).port
-    card = parse_card(",".join(word for word in cut(words, ",") if word not in own)).within(Path.cwd())
+    place = parse_card(",".join(["bridge=network", *own]), words).port
+    card = parse_card(",".join(word for word in cut(words, ",") if word not in own), words).within(Path.cwd())
     if card.link_kind in ("user", "bridge", "null"):
         raise ConfigError(f"'{card.link}' leads nowhere else: a network joins tap=, nic=, vxlan= and the like")
     if replace(card, mtu=None) != NetConfig(link=card.link, options=card.options):

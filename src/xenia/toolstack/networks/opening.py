@@ -28,7 +28,7 @@ from xenia.net.service.client import NetworkClient, NetworkConfig, start_network
 from xenia.net.stream import StreamLink
 from xenia.toolstack.config.mac import stable_mac
 from xenia.toolstack.config.net import NetConfig
-from xenia.toolstack.networks import registry
+from xenia.toolstack.networks import registry, subnets
 from xenia.toolstack.networks.cable import Cable
 from xenia.toolstack.provision.cache import Cache, Progress, no_progress
 from xenia.toolstack.provision.slirp import libraries
@@ -52,8 +52,11 @@ class Opening:
             self._written = [made(file) for file in files_of(layers_of(card))]
             match card.link_kind:
                 case "user":
+                    known = card if for_another else replace(card, network=None)  # of another process, once
+                    self.card = card = private(known, os.getpid())
                     self._client = _start(card, libraries(Cache(), progress), silent=for_another)
                 case "bridge":
+                    self.card = replace(card, network=card.link_name)
                     self._attach_to(registry.find(card.link_name))
                 case _:
                     opened = open_link(parse_link(card.link, card.options, card.mtu))
@@ -167,15 +170,22 @@ def pair_of(word: str) -> tuple[str, str]:
     return key, value
 
 
+def private(card: NetConfig, process: int) -> NetConfig:
+    """The same with a name for a network of the guest's own, whose process that is, where there is to be one and it has
+    none yet."""
+    if card.link_kind != "user" or card.network is not None or card.guest is None:
+        return card
+    return replace(card, network=registry.private_name(card.guest, process, card.number or 0))
+
+
 def _start(card: NetConfig, slirp: tuple[str, ...], *, silent: bool) -> NetworkClient:
     """The network of the guest's own."""
-    assert card.guest is not None
-    name = registry.private_name(card.guest, os.getpid())
-    subnet = card.values("subnet")
+    assert card.network is not None
+    own, name = subnets.of_card(card.number or 0), card.network
     config = NetworkConfig(
         name,
-        subnet=subnet[0] if subnet else NetworkConfig.subnet,
-        subnet6="" if card.values("ipv6") == ["off"] else NetworkConfig.subnet6,
+        subnet=next(iter(card.values("subnet")), own.subnet),
+        subnet6="" if card.values("ipv6") == ["off"] else own.subnet6,
         libraries=slirp,
     )
     try:

@@ -1,7 +1,8 @@
 """The networks of this user that run, by name: each a process with a socket in $XDG_RUNTIME_DIR/xenia/net.
 
-NAME is one that `xenia net create` left running, GUEST@PROCESS the private one of a guest.  A process takes its socket
-away when it ends; one that was killed leaves it, and whoever finds it takes it away.
+NAME is one that `xenia net create` left running, GUEST@PROCESS the private one of a guest's card number 0, and
+GUEST:NUMBER@PROCESS that of another card.  A process takes its socket away when it ends; one that was killed leaves it,
+and whoever finds it takes it away.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from xenia.errors import ConfigError
 from xenia.net.service.client import NetworkClient, find_network
 from xenia.toolstack.runtime import runtime_directory
 
-OF_A_GUEST = "@"  # in the names of private ones
+OF_A_GUEST, OF_A_CARD = "@", ":"  # in the names of private ones
 _LONGEST_PATH = 107  # struct sockaddr_un
 
 
-def private_name(guest: str, process: int) -> str:
-    """What the network of a guest's own is called."""
-    return f"{guest}{OF_A_GUEST}{process}"
+def private_name(guest: str, process: int, card: int = 0) -> str:
+    """What the network of a guest's own is called, of its process (or the daemon's number for it) and of the card."""
+    return f"{guest}{f'{OF_A_CARD}{card}' if card else ''}{OF_A_GUEST}{process}"
 
 
 def listen(name: str) -> socket.socket:
@@ -57,17 +58,24 @@ def names() -> list[str]:
 
 
 def find(name: str) -> NetworkClient:
-    """The network of that name, or the private one of the guest that is called so.  ConfigError where there is none, or
-    more than one."""
+    """The network of that name, or the private one of the guest that is called so, or of its card: `web`, its process,
+    or `web:1`.  ConfigError where there is none, or more than one."""
     running = names()
-    own = [one for one in running if one.partition(OF_A_GUEST)[0] == name or one.partition(OF_A_GUEST)[2] == name]
-    found = [name] if name in running else own
+    found = [name] if name in running else [one for one in running if name in _short(one)]
     if len(found) > 1:
-        raise ConfigError(f"more than one guest '{name}' has a network: say which ({', '.join(found)})")
+        guests = {one.rpartition(OF_A_GUEST)[2] for one in found}
+        more = f"more than one guest '{name}' has a network" if len(guests) > 1 else f"'{name}' has several networks"
+        raise ConfigError(f"{more}: say which ({', '.join(found)})")
     if not found:
         others = f"running: {', '.join(running)}" if running else f"none is running: xenia net create {name}"
         raise ConfigError(f"no network '{name}' is running ({others})")
     return find_network(runtime_directory("net") / found[0])
+
+
+def _short(name: str) -> tuple[str, ...]:
+    """What a private network may be called besides."""
+    whose, private, process = name.partition(OF_A_GUEST)
+    return (whose, whose.partition(OF_A_CARD)[0], process) if private else ()
 
 
 @contextmanager

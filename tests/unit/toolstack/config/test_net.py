@@ -84,6 +84,12 @@ def test_a_listening_link_makes_a_socket_that_is_to_be_taken_away(text: str, pat
     assert parse_card(text).socket_made == (Path(path) if path else None)
 
 
+@pytest.mark.parametrize("text", [":2222:22", ":53:53/udp"])
+def test_a_forward_whose_address_is_empty_is_asked_which_it_is(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"names no address .*: \d+:\d+ is of this host alone, \*:\d+:\d+ of all"):
+        parse_publish(text)
+
+
 def test_none_is_no_card() -> None:
     assert parse_net("none") is None
     with pytest.raises(ConfigError, match="no network to plug a card into"):
@@ -93,13 +99,13 @@ def test_none_is_no_card() -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("brdge=lan", r"what is 'brdge=lan'\? There are user, bridge, tap"),
+        ("qq=lan", r"what is 'qq=lan'\? There are user, bridge, tap"),
         ("vif = ['bridge=a', 'bridge=b']", "is more than one card: give each a --net of its own"),
         ("bridge=lan,script=vif-route", "no scripts are run here"),
-        ("brdge=lan", "; did you mean bridge=\\?$"),
+        ("brdge=lan", "^in the network 'brdge=lan': what is 'brdge=lan'; did you mean bridge=\\?$"),
         ("User", "; did you mean user\\?$"),
         ("slirp", "; did you mean user\\?$"),
-        ("user,dely=3ms", "forward, host, .*; did you mean delay=\\?$"),
+        ("user,dely=3ms", "what is 'dely=3ms'; did you mean delay=\\?$"),
         ("floppy", "capture$"),
         ("user,host", "in 'host' .*: it says nothing: host="),
         ("user,ipv6=no", "'no' is neither on nor off"),

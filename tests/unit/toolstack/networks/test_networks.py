@@ -13,11 +13,13 @@ from scapy.layers.l2 import Ether
 from tests.unit.net.service.wire import guest
 from tests.unit.toolstack.networks.network import Network
 from xenia.errors import ConfigError
+from xenia.net.nat.plan import Plan
+from xenia.net.service.client import NetworkConfig
 from xenia.testing.net import Card
 from xenia.toolstack.config.forward import Forward
 from xenia.toolstack.config.net import NetConfig
 from xenia.toolstack.devices.vif import card_config
-from xenia.toolstack.networks import named, registry
+from xenia.toolstack.networks import named, opening, registry, subnets
 from xenia.toolstack.networks.capture import Captured, relay
 from xenia.toolstack.networks.network import Network as ProgramsNetwork
 from xenia.toolstack.networks.opening import Opening
@@ -70,6 +72,39 @@ def test_a_guests_own_network_is_found_by_the_guest_and_by_its_process() -> None
             registry.find("web")
         with Network("web"):
             assert registry.find("web").hello()["name"] == "web"
+
+
+def test_networks_of_a_guest_with_several_cards_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in (0, 1):
+        card = opening.private(NetConfig(guest="web", number=number), 77)
+        assert card.network == registry.private_name("web", 77, number)
+        assert opening.private(card, 78) == card
+    with Network("web@77"), Network("web:1@77"):
+        with pytest.raises(ConfigError, match=r"'77' has several networks: say which \(web:1@77, web@77\)"):
+            registry.find("77")
+        assert registry.find("web@77").hello()["name"] == "web@77"
+        assert registry.find("web:1").hello()["name"] == "web:1@77"
+    with Network("web:1@77"):
+        assert registry.find("web").hello()["name"] == "web:1@77"
+
+
+def test_networks_that_nobody_chose_a_subnet_for_have_each_another_which_comes_of_the_name() -> None:
+    own = [subnets.of_card(number) for number in range(128)]
+    made = [subnets.of_network(f"lan{number}", ()) for number in range(50)]
+    assert made[0] == subnets.of_network("lan0", ["10.0.2.0/24"])
+    assert own[0] == ("10.0.2.0/24", "fd00:78:656e::/64") == (NetworkConfig().subnet, NetworkConfig().subnet6)
+    assert len({subnet for subnet, _ in own + made}) == len({subnet6 for _, subnet6 in own + made}) == 178
+    other = subnets.of_network("lan0", [made[0].subnet])
+    assert other not in (*own, made[0])
+    for found in (*own, *made):
+        Plan.read(found.subnet, found.subnet6, "xenia.internal", 1500)
+    with pytest.raises(ConfigError, match="choose one"):
+        subnets.of_network("lan", ["10.0.0.0/8"])
+
+
+def test_what_a_network_joins_is_complained_of_in_the_words_that_were_said() -> None:
+    with Network("lan"), pytest.raises(ConfigError, match=r"^in 'vlan=5000' of the network 'tap=tap0,vlan=5000': "):
+        named.join("lan", "tap=tap0,vlan=5000")
 
 
 def test_a_path_that_no_socket_can_have_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -214,6 +249,16 @@ def test_what_is_captured_goes_on_in_whole_blocks_and_frames_are_counted() -> No
 def test_what_is_no_pcapng_is_not_passed_on(data: bytes) -> None:
     with pytest.raises(ConfigError, match="no pcapng"):
         relayed(data, None)
+
+
+def test_who_reads_what_is_captured_and_has_enough_is_noticed_though_nothing_more_comes() -> None:
+    source, feed = os.pipe()
+    end, target = os.pipe()
+    os.close(end)
+    with pytest.raises(BrokenPipeError):
+        relay(source, target, Captured())
+    for descriptor in (source, feed, target):
+        os.close(descriptor)
 
 
 def test_a_full_disk_is_one_line() -> None:
