@@ -107,7 +107,7 @@ _SHOWN = {
     "ports": ("port", "name", "kind", "words", "mac", "ip", "sent", "received", "dropped"),
     "addresses": ("mac", "port", "vlan", "age"),
     "leases": ("name", "ip", "mac", "left"),
-    "forwards": ("protocol", "address", "port", "to", "to_port", "guest", "there"),
+    "forwards": ("guest", "there", "protocol", "address", "port", "to", "to_port"),
 }
 
 
