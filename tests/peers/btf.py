@@ -1,0 +1,74 @@
+"""A kernel's types, as the BTF in its image tells them (linux/btf.h)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from struct import Struct, unpack_from
+
+from xenia.domain.build.elf import ElfFile
+
+KINDS = (
+    "void", "int", "pointer", "array", "struct", "union", "enum", "fwd", "typedef", "volatile", "const", "restrict",
+    "func", "func_proto", "var", "datasec", "float", "decl_tag", "type_tag", "enum64",
+)  # fmt: skip
+HEADER = Struct("<HBBIIIII")
+TYPE = Struct("<III")
+EXTRA = {"int": 4, "array": 12, "var": 4, "decl_tag": 4}  # bytes behind a type
+EACH = {"struct": 12, "union": 12, "enum": 8, "func_proto": 8, "datasec": 12, "enum64": 12}  # and for each member
+
+
+@dataclass
+class BtfType:
+    """One: `size` in bytes, `to` the number of what it is made of; of an array `count` of them.
+
+    members     of structs and unions: name, type, offset in bits, size in bits (0: no bit field); of enums: name, value
+    encoding    of an int: 1 signed, 2 char, 4 bool
+    """
+
+    kind: str
+    name: str
+    size: int = 0
+    to: int = 0
+    count: int = 0
+    signed: bool = False
+    encoding: int = 0
+    members: list[tuple[str, int, int, int]] = field(default_factory=list)
+
+
+def read_btf(image: bytes) -> list[BtfType]:
+    """The types of a kernel's ELF image, by number."""
+    data = bytes(next(section.data for section in ElfFile(image, "kernel").sections() if section.name == ".BTF"))
+    _, _, _, header, type_at, type_size, string_at, string_size = HEADER.unpack_from(data)
+    strings = data[header + string_at :][:string_size]
+    at, end = header + type_at, header + type_at + type_size
+    types = [BtfType("void", "")]
+    while at < end:
+        name_at, info, size = TYPE.unpack_from(data, at)
+        at += TYPE.size
+        kind, count = KINDS[info >> 24 & 31], info & 0xFFFF
+        one = BtfType(kind, _name(strings, name_at), size, size, signed=bool(info >> 31))
+        if kind == "int":
+            (word,) = unpack_from("<I", data, at)
+            one.encoding = word >> 24 & 15
+        elif kind == "array":
+            one.to, _, one.count = unpack_from("<III", data, at)
+        elif kind in ("struct", "union"):
+            for i in range(count):
+                name, to, offset = unpack_from("<III", data, at + 12 * i)
+                bits, offset = (offset >> 24, offset & 0xFFFFFF) if one.signed else (0, offset)
+                one.members.append((_name(strings, name), to, offset, bits))
+        elif kind == "enum":
+            for i in range(count):
+                name, value = unpack_from("<Ii" if one.signed else "<II", data, at + 8 * i)
+                one.members.append((_name(strings, name), value, 0, 0))
+        elif kind == "enum64":
+            for i in range(count):
+                name, low, high = unpack_from("<III", data, at + 12 * i)
+                one.members.append((_name(strings, name), high << 32 | low, 0, 0))
+        at += EXTRA.get(kind, 0) + EACH.get(kind, 0) * count
+        types.append(one)
+    return types
+
+
+def _name(strings: bytes, at: int) -> str:
+    return strings[at : strings.index(b"\0", at)].decode()
