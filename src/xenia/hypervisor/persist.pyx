@@ -21,6 +21,7 @@ from xenia.domain.persist cimport (
 from xenia.domain.time cimport time_update, wallclock_update
 from xenia.hypervisor.domain cimport DomainHandle
 from xenia.hypervisor.machine cimport MachineHandle
+from xenia.hypervisor.pool cimport party_begin
 from xenia.machine.machine cimport FRAME_L4, Frame, frame_exists
 from xenia.mm.access cimport guest_walk
 from xenia.mm.pv.persist cimport memory_pin, memory_restore, memory_save, pages_of
@@ -180,4 +181,5 @@ def resume(DomainHandle handle) -> None:
     domain.links.stop = 0
     handle.threads = []
     handle.ended.clear()
+    party_begin(&handle.party, &handle.pool.pool, domain)
     handle.start(handle.on_end)
