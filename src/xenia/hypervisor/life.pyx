@@ -42,4 +42,4 @@ def crash(DomainHandle handle, reason: str) -> None:
     cdef Domain *domain = handle.domain
     with nogil:
         domain_crash(domain, words)
-    domain_wake(domain)
+        domain_wake(domain)

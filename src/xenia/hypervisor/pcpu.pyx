@@ -12,8 +12,8 @@ request that arrives at any moment is either seen by the loop or ends the next e
 
 The alarm kicks whoever runs when its own first deadline has come, or that of somebody who sleeps here, or the slice
 that the policy gave is over.  While nobody runs, no alarm is needed: the loop itself waits, for the deadline or for
-somebody to write to `wake_fd`; and, in a pool of one domain's own, for what others have to wait for and left to it, as
-an errand (machine/errand).
+somebody to write to `wake_fd`; and for what others have to wait for and left to the domain that ran here last, as an
+errand (machine/errand): what comes of it is most likely for that one's vcpu, which then goes on here.
 
 The loop has the turn of the domain at whose vcpu it looks (domain/turn), and none while it waits or the guest runs.
 
@@ -41,7 +41,7 @@ from xenia.domain.upcall cimport events_pending, vcpu_unblock, vcpu_wake
 from xenia.domain.written cimport written_apply
 from xenia.hypervisor.alarm cimport alarm_set
 from xenia.hypervisor.pool cimport (
-    Party, Pool, Seat, domain_wake, pcpu_write, pool_poke, seat_leave, seat_sleep, wake_due,
+    Pool, Seat, domain_wake, pcpu_write, pool_poke, seat_leave, seat_sleep, wake_due,
 )
 from xenia.machine.atomic cimport flag_read, flag_set, flag_store
 from xenia.machine.clock cimport monotonic
@@ -83,6 +83,9 @@ cdef bint choose(Pcpu *pcpu) noexcept nogil:
     cdef bint goes_on
     lock(&pool.lock)
     pcpu.idle = False
+    if pcpu.errands != NULL:
+        pcpu.errands = NULL
+        condition_signal(&pool.changed, True)
     pcpu.now = monotonic()
     wake_due(pcpu, pcpu.now)
     choice = pool.policy.pick(pool.policy, pcpu.id, pcpu.now)
@@ -95,17 +98,17 @@ cdef bint choose(Pcpu *pcpu) noexcept nogil:
     told = pool_poke(pool, choice.poke)
     goes_on = not pool.closing
     pcpu.idle = goes_on and pcpu.current == NULL
-    pcpu.errands = errands_of(pcpu) if pcpu.idle else NULL
+    if pcpu.idle:
+        pcpu.errands = errands_of(pcpu)
     unlock(&pool.lock)
     pcpu_write(told)
     return goes_on
 
 
 cdef inline Errands *errands_of(Pcpu *pcpu) noexcept nogil:
-    cdef Party *party = pcpu.pool.parties
-    if not pcpu.pool.is_of_one or party == NULL or party.paused or not party.seats[pcpu.id].seated:
+    if pcpu.last == NULL or pcpu.last.party.paused or pcpu.last.party.leaving:
         return NULL
-    return &party.seats[pcpu.id].vcpu.domain.links.errands
+    return &pcpu.last.vcpu.domain.links.errands
 
 
 cdef void change(Pcpu *pcpu, Seat *before) noexcept nogil:

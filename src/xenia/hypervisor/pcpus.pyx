@@ -42,7 +42,6 @@ cdef class PcpuPool:
             if self.places == NULL:
                 raise MemoryError
             null_init(&self.null, self.places, nr)
-            self.pool.is_of_one = True
             chosen = &self.null.ops
         rc = pool_create(&self.pool, chosen, nr)
         if rc:

@@ -42,7 +42,8 @@ cdef struct Party:
     uint8_t leaving         # for good
     Party *next
 
-#   lock    current, idle, due: the pool's.  The rest: none, its thread.  Times are ns of the host's clock.
+#   lock    current, last, errands, idle, due: the pool's.  The rest: none, its thread.  Times are ns of the host's
+#           clock.
 cdef struct Pcpu:
     Pool *pool
     uint32_t id
@@ -51,7 +52,8 @@ cdef struct Pcpu:
     uint64_t waited_since   # when `current` could have run, of one that was not entered since; 0 it was
     Seat *current           # whom it was given, NULL none
     volatile uint8_t idle   # it waits, or is about to: who clears this writes to wake_fd
-    Errands *errands        # what it does while it waits, NULL none
+    Seat *last              # who fell asleep here last, NULL if that one has left
+    Errands *errands        # what it does while it waits: the last one's domain's.  NULL none
     Waiting waiting
     Heap due                # those whose timers it waits for
     int wake_fd             # eventfd that ends its wait
@@ -63,11 +65,12 @@ cdef struct Pool:
     Policy *policy          # who chooses
     Pcpu *pcpus
     uint32_t nr_pcpus
-    uint8_t is_of_one       # a domain's own: each vcpu has the pcpu of its number
     uint8_t closing         # its threads are to end
     uint8_t broken          # one of them never began
     Party *parties
-    Condition changed       # a vcpu has left, or fell asleep while it is paused, or was pushed off; the pool is broken
+    # A vcpu has left, or fell asleep while it is paused, or was pushed off; an errand of one that leaves is over; the
+    # pool is broken.
+    Condition changed
 
 # Zeroed memory becomes a pool.  0 or an errno; then it is to be closed all the same.
 cdef int pool_create(Pool *pool, Policy *policy, uint32_t nr_pcpus) noexcept nogil
@@ -75,10 +78,10 @@ cdef void pool_close(Pool *pool) noexcept nogil                 # no thread runs
 # Its threads end, whatever they run.  `broken`: for one that never began.
 cdef void pool_end(Pool *pool, bint broken) noexcept nogil
 
-# The vcpus of a domain shall run in that pool, once they enter it: what follows may be called from here on.  `nr` and
-# `seats` are set: zeroed, one for each vcpu.
+# The vcpus of a domain shall run in that pool, once they enter it, or enter it again after all have left: what follows
+# may be called from here on.  `nr` and `seats` are set: zeroed at first, one for each vcpu.
 cdef void party_begin(Party *party, Pool *pool, Domain *domain) noexcept nogil
-# They come, once, and run from now on, unless they are paused or to leave.  What they are entitled to is set.
+# They come, and run from now on, unless they are paused or to leave.  What they are entitled to is set.
 # False: there is no memory for them, or the pool is broken.
 cdef bint party_enter(Party *party) noexcept nogil
 # With the pool's lock: those that run are chosen anew, because what they are entitled to has changed.
@@ -98,7 +101,7 @@ cdef void seat_leave(Pcpu *pcpu, Seat *seat) noexcept nogil
 cdef Pcpu *pool_poke(Pool *pool, int pcpu) noexcept nogil
 # With the pool's lock: those of its vcpus whose timers have run out wake.
 cdef void wake_due(Pcpu *pcpu, uint64_t now) noexcept nogil
-# From any thread: have its vcpus looked at soon, whether they run or wait.
+# From any thread: have its vcpus looked at soon, whether they run or wait, and its errands left.
 cdef void domain_wake(Domain *domain) noexcept nogil
 # To its wake_fd; NULL does nothing.
 cdef void pcpu_write(Pcpu *pcpu) noexcept nogil

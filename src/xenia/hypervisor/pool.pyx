@@ -28,6 +28,7 @@ from xenia.domain.upcall cimport vcpu_nudge, vcpu_wake
 from xenia.hypervisor.alarm cimport alarm_close, alarm_create
 from xenia.machine.atomic cimport flag_read, flag_set
 from xenia.machine.clock cimport monotonic
+from xenia.machine.errand cimport Errands
 from xenia.machine.lock cimport RANK_SCHED, condition_signal_and_unlock, condition_wait, lock, lock_init, unlock
 from xenia.machine.waiting cimport waiting_init
 from xenia.sched.heap cimport heap_add, heap_free, heap_remove, heap_room
@@ -135,10 +136,7 @@ cdef inline void forget_due(Seat *seat) noexcept nogil:
 cdef Pcpu *wake(Seat *seat, uint64_t now) noexcept nogil:
     # With the pool's lock.  Whom to write to.
     cdef Pool *pool = seat.party.pool
-    if not seat.seated or seat.party.paused:
-        # Whose errand is taken back waits until the pcpu has left it.
-        return pool_poke(pool, <int>(seat - seat.party.seats)) if pool.is_of_one else NULL
-    if seat.sched.state != SCHED_ASLEEP:
+    if not seat.seated or seat.party.paused or seat.sched.state != SCHED_ASLEEP:
         return NULL
     forget_due(seat)
     seat.since = now
@@ -168,10 +166,27 @@ cdef void wake_due(Pcpu *pcpu, uint64_t now) noexcept nogil:
 
 
 cdef void domain_wake(Domain *domain) noexcept nogil:
+    cdef Pool *pool
     cdef uint32_t id
     for id in range(domain.nr_vcpus):
         vcpu_nudge(domain.vcpus[id])
         vcpu_wake(domain.vcpus[id])
+    if domain.vcpus[0].wake == seat_wake:
+        pool = (<Seat *>domain.vcpus[0].wake_argument).party.pool
+        lock(&pool.lock)
+        end_errands(pool, &domain.links.errands)
+        unlock(&pool.lock)
+
+
+cdef bint end_errands(Pool *pool, Errands *errands) noexcept nogil:
+    # With the pool's lock: those who are about these are told to leave them.  Whether there are any.
+    cdef uint32_t id
+    cdef bint any = False
+    for id in range(pool.nr_pcpus):
+        if pool.pcpus[id].errands == errands:
+            any = True
+            pcpu_write(pool_poke(pool, id))
+    return any
 
 
 cdef void seat_sleep(Pcpu *pcpu, Seat *seat) noexcept nogil:
@@ -182,6 +197,7 @@ cdef void seat_sleep(Pcpu *pcpu, Seat *seat) noexcept nogil:
         return
     fall_asleep(seat)
     pcpu.current = NULL
+    pcpu.last = seat
     if seat.due_at and not seat.party.paused:
         seat.due.owner = seat
         seat.due_on = pcpu
@@ -211,6 +227,10 @@ cdef void seat_leave(Pcpu *pcpu, Seat *seat) noexcept nogil:
 
 cdef void leave(Seat *seat) noexcept nogil:
     cdef Policy *policy = seat.party.pool.policy
+    cdef uint32_t id
+    for id in range(seat.party.pool.nr_pcpus):
+        if seat.party.pool.pcpus[id].last == seat:
+            seat.party.pool.pcpus[id].last = NULL
     forget_due(seat)
     if seat.sched.state != SCHED_ASLEEP:
         fall_asleep(seat)
@@ -243,6 +263,7 @@ cdef void party_begin(Party *party, Pool *pool, Domain *domain) noexcept nogil:
     cdef Seat *seat
     cdef uint32_t id
     party.pool = pool
+    party.leaving = False
     for id in range(party.nr):
         seat = &party.seats[id]
         seat.vcpu = domain.vcpus[id]
@@ -333,7 +354,7 @@ cdef void party_wait(Party *party) noexcept nogil:
     while party.nr_seated == party.nr and not (party.leaving or pool.broken):
         condition_wait(&pool.changed, &pool.lock)
     party.leaving = True
-    while withdraw(party, True):
+    while withdraw(party, True) or end_errands(pool, &party.seats[0].vcpu.domain.links.errands):
         condition_wait(&pool.changed, &pool.lock)
     while link[0] != party:
         link = &link[0].next

@@ -17,6 +17,7 @@ from xenia.foreign.foreign import Service
 from xenia.hypervisor.domain import DomainHandle, create_domain
 from xenia.hypervisor.foreign import DomainForeign
 from xenia.hypervisor.machine import MachineHandle
+from xenia.hypervisor.sched import DomainSched
 from xenia.testing.idler import Chore
 
 MEMORY = 8 << 20
@@ -80,9 +81,12 @@ def test_a_ring_of_references_that_holds_a_domain_is_collected() -> None:
         gc.collect()
 
 
-def test_what_is_lent_to_a_domain_is_done_on_its_idle_vcpus_thread_until_it_is_taken_back() -> None:
+@pytest.mark.parametrize(("scheduler", "threads"), [("null", {"d1v0"}), ("credit2", {"pcpu0", "pcpu1"})])
+def test_what_is_lent_to_a_domain_is_done_on_its_idle_vcpus_thread_until_it_is_taken_back(
+    scheduler: str, threads: set[str]
+) -> None:
     with ExitStack() as stack:
-        machine = MachineHandle(2 * MEMORY)
+        machine = MachineHandle(2 * MEMORY, scheduler=scheduler, pcpus=2 if scheduler == "credit2" else None)
         sleeper = create_domain(machine, kernel("shutdown_number"), command_line="sleep 1", memory=MEMORY)
         stack.callback(sleeper.destroy)
         chore = Chore()
@@ -97,10 +101,34 @@ def test_what_is_lent_to_a_domain_is_done_on_its_idle_vcpus_thread_until_it_is_t
             os.eventfd_write(chore.descriptor, 1)
             assert select([chore.done], [], [], 10)[0]
             os.eventfd_read(chore.done)
-            assert chore.thread in {thread.native_id for thread in threading.enumerate() if thread.name == "d1v0"}
+            assert chore.thread in {thread.native_id for thread in threading.enumerate() if thread.name in threads}
         foreign.frames.take_back(chore)
         foreign.frames.take_back(chore)
         os.eventfd_write(chore.descriptor, 1)
         interface.notify()  # which it waits for, to end
         assert sleeper.wait(10) is not None
         assert not select([chore.done], [], [], 0)[0]
+
+
+def test_a_domain_goes_that_lent_something_to_pcpus_which_others_have_too() -> None:
+    with ExitStack() as stack:
+        machine = MachineHandle(4 * MEMORY, scheduler="credit2", pcpus=2)
+        sleepers = [
+            create_domain(machine, kernel("shutdown_number"), command_line="sleep 1", memory=MEMORY) for _ in range(2)
+        ]
+        chores = [Chore() for _ in sleepers]
+        for pcpu, (sleeper, chore) in enumerate(zip(sleepers, chores, strict=True)):
+            stack.callback(chore.close)
+            DomainSched(sleeper).pin(0, hard={pcpu})
+            DomainForeign(sleeper).frames.lend(chore)
+            sleeper.start()
+            stack.callback(sleeper.destroy)
+            os.eventfd_write(chore.descriptor, 1)
+            assert select([chore.done], [], [], 10)[0]
+        sleepers[0].destroy()  # in the middle of what it lent
+        assert select([chores[1].done], [], [], 0)[0]
+        os.eventfd_read(chores[1].done)
+        sleepers[1].pause()
+        sleepers[1].unpause()
+        os.eventfd_write(chores[1].descriptor, 1)
+        assert select([chores[1].done], [], [], 10)[0]
