@@ -177,7 +177,7 @@ _CARRY_OUT = {
     "create": "create", "daemon": "daemon", "disk": "disk", "image": "image", "net": "net",
     **dict.fromkeys(("block-attach", "block-detach", "block-list", "block-resize"), "block"),
     **dict.fromkeys(("mem-set", "mem-max"), "memory"),
-    "vcpu-set": "vcpu", "dump-core": "dump",
+    "vcpu-set": "vcpu", "dump-core": "dump", **dict.fromkeys(("vcpu-pin", "sched-credit2", "cpupool-list"), "sched"),
     **dict.fromkeys(DOMAIN_VERBS, "domains"),
 }  # fmt: skip
 

@@ -15,6 +15,7 @@ from xenia.cli.image import add_image
 from xenia.cli.memory import add_memory
 from xenia.cli.net import add_net
 from xenia.cli.run_options import add_run
+from xenia.cli.sched import add_sched
 from xenia.cli.ssh import add_ssh
 from xenia.cli.vcpu import add_vcpu
 
@@ -42,6 +43,7 @@ def build_parser() -> Parser:
     add_block(commands)
     add_memory(commands)
     add_vcpu(commands)
+    add_sched(commands)
     add_dump(commands)
     add_net(commands)
     add_ssh(commands)

@@ -9,6 +9,10 @@ class DomainSched:
     """How `domain` is scheduled: where its machine has the credit2 scheduler, its share of the pcpus."""
     def __init__(self, domain: DomainHandle) -> None: ...
     @property
+    def nr_pcpus(self) -> int:
+        """How many pcpus its machine's domains share; 0 under the null scheduler."""
+        ...
+    @property
     def weight(self) -> int:
         """Its share relative to other domains', 1 to 65535."""
         ...

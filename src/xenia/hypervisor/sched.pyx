@@ -27,6 +27,11 @@ cdef class DomainSched:
         self.domain = domain
 
     @property
+    def nr_pcpus(self) -> int:
+        """How many pcpus its machine's domains share; 0 under the null scheduler."""
+        return self.domain.machine.nr_pcpus
+
+    @property
     def weight(self) -> int:
         """Its share relative to other domains', 1 to 65535."""
         return self.domain.party.sched.weight

@@ -20,13 +20,23 @@ from xenia.toolstack.guest.dump_verbs import DumpCore
 from xenia.toolstack.guest.guest import Guest
 from xenia.toolstack.guest.life_verbs import LIFE
 from xenia.toolstack.guest.memory_verbs import SetMemory
+from xenia.toolstack.guest.sched_verbs import PinVcpu, SetShare
 from xenia.toolstack.guest.vcpu_verbs import SetVcpus
 from xenia.toolstack.guest.verbs import REMOTE, AttachDevice, CaptureCard, Handover, RemoteVerb, Request, Statistics
 from xenia.toolstack.networks import named, opening
 
 R = TypeVar("R")
 
-_VERBS: tuple[type[RemoteVerb[Any]], ...] = (*REMOTE, *LIFE, ChangeCard, SetMemory, SetVcpus, DumpCore)
+_VERBS: tuple[type[RemoteVerb[Any]], ...] = (
+    *REMOTE,
+    *LIFE,
+    ChangeCard,
+    SetMemory,
+    SetVcpus,
+    DumpCore,
+    PinVcpu,
+    SetShare,
+)
 
 
 def handlers(guest: Guest) -> Mapping[str, Handler]:

@@ -383,6 +383,8 @@ class Domain(DomainSite):
             "paused": not self._goes_on and self.runs,
             "shutdown": None if shutdown is None else int(shutdown.reason),
             "dying": self._destroyed,
+            "weight": self.sched.weight,
+            "cap": self.sched.cap,
             "cpu_time": sum(vcpu.time for vcpu in vcpus) / 1e9,
             "uptime": time.monotonic() - self._created,
             "vcpu_list": [

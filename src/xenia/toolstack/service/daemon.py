@@ -155,6 +155,11 @@ class Daemon:
         except BaseException:
             ours.close()
             raise
+        try:
+            member.schedule()
+        except BaseException:
+            member.end()
+            raise
         return member
 
     def _rename(self, request: Request) -> None:
@@ -233,7 +238,7 @@ class Daemon:
                 raise ConfigError("the daemon ends")
             machine = Remote(_PROGRAM)
             try:
-                machine.call("make", memory=self._memory)
+                machine.call("make", memory=self._memory, scheduler="credit2")
             except BaseException:
                 machine.close()
                 raise

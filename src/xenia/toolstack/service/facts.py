@@ -11,19 +11,24 @@ _MAJOR, _MINOR, _EXTRA = 4, 17, "-xenia"  # as hypercalls/version answers
 def facts(total: int, free: int) -> dict[str, str | int]:
     """By xl's names; `total` and `free` bytes of machine memory."""
     host = os.uname()
-    nr_cpus = len(os.sched_getaffinity(0))
+    nr = nr_cpus()
     return {
         "host": host.nodename, "release": host.release, "version": host.version, "machine": host.machine,
-        "nr_cpus": nr_cpus, "max_cpu_id": nr_cpus - 1, "nr_nodes": 1, "cores_per_socket": nr_cpus,
+        "nr_cpus": nr, "max_cpu_id": nr - 1, "nr_nodes": 1, "cores_per_socket": nr,
         "threads_per_core": 1, "cpu_mhz": _megahertz(), "virt_caps": " pv",
         "total_memory": total >> 20, "free_memory": free >> 20, "sharing_freed_memory": 0, "sharing_used_memory": 0,
         "outstanding_claims": 0, "free_cpus": 0,
         "xen_major": _MAJOR, "xen_minor": _MINOR, "xen_extra": _EXTRA, "xen_version": f"{_MAJOR}.{_MINOR}{_EXTRA}",
-        "xen_caps": "xen-3.0-x86_64 ", "xen_scheduler": "null", "xen_pagesize": 4096,
+        "xen_caps": "xen-3.0-x86_64 ", "xen_scheduler": "credit2", "xen_pagesize": 4096,
         "platform_params": "virt_start=0xffff800000000000", "xen_changeset": "unavailable", "xen_commandline": "",
         "cc_compiler": "Cython", "cc_compile_by": "xenia", "cc_compile_domain": "xenia", "cc_compile_date": "unknown",
         "build_id": "", "xend_config_format": 4,
     }  # fmt: skip
+
+
+def nr_cpus() -> int:
+    """Processors that the host has for us: so many pcpus the daemon's domains share."""
+    return len(os.sched_getaffinity(0))
 
 
 def _megahertz() -> str:

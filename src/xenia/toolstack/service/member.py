@@ -16,6 +16,7 @@ from xenia.toolstack.guest.dump_verbs import DumpCore
 from xenia.toolstack.guest.reboots import Reboots
 from xenia.toolstack.isolation.isolated import Remote
 from xenia.toolstack.service.consoles import SharedConsole
+from xenia.toolstack.service.scheduling import scheduling
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +55,11 @@ class Member:
         self.machine.call("begin", key=self.key)
         self._reboots.started()
         threading.Thread(target=self._live, name=f"life of {self.name}", daemon=True).start()
+
+    def schedule(self) -> None:
+        """Give it the share and the processors of its configuration.  ConfigError where it cannot have them."""
+        for verb in scheduling(self.config):
+            self.ask(verb.word, verb.request())
 
     def unpause(self) -> None:
         """Let it go on, or begin."""
@@ -130,6 +136,7 @@ class Member:
         if action is Action.RESTART:
             if self._reboots.allowed():
                 self.domid = self.machine.call("rebuild", key=self.key)
+                self.schedule()
                 self.machine.call("begin", key=self.key)
                 self._reboots.started()
                 self._tell()

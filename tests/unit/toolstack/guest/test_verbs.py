@@ -23,6 +23,7 @@ from xenia.toolstack.guest.dump_verbs import DumpCore
 from xenia.toolstack.guest.guest import Guest
 from xenia.toolstack.guest.life_verbs import LIFE, AskToEnd, Pause, Rename, SendNmi, Sysrq, Unpause
 from xenia.toolstack.guest.memory_verbs import SetMemory
+from xenia.toolstack.guest.sched_verbs import PinVcpu, SetShare
 from xenia.toolstack.guest.state import State
 from xenia.toolstack.guest.vcpu_verbs import SetVcpus
 from xenia.toolstack.guest.verbs import (
@@ -70,6 +71,8 @@ def verb_of(kind: type[Verb[Any]]) -> Verb[Any]:
         return CaptureCard("vif0", [os.open(os.devnull, os.O_WRONLY)])
     if kind is DumpCore:
         return DumpCore([os.memfd_create("core")])
+    if kind is PinVcpu:
+        return PinVcpu(0, "0")
     if kind in WITH_A_WORD:
         return kind(WITH_A_WORD[kind])  # type: ignore[call-arg]
     return ResizeDisk("xvda", 2 * MIB) if kind is ResizeDisk else kind()
@@ -113,6 +116,8 @@ LEGAL: dict[type[Verb[Any]], dict[State, State | None]] = {
     Unpause: {S.BUILT: SAME, S.RUNNING: SAME},
     Sysrq: {S.RUNNING: SAME},
     SendNmi: {S.RUNNING: SAME},
+    PinVcpu: {S.BUILT: SAME, S.RUNNING: SAME},
+    SetShare: {S.BUILT: SAME, S.RUNNING: SAME},
     SetVcpus: {S.BUILT: SAME, S.RUNNING: SAME},
     Rename: {S.BUILT: SAME, S.RUNNING: SAME, S.SHUTDOWN: SAME},
     DumpCore: {S.BUILT: SAME, S.RUNNING: SAME, S.SHUTDOWN: SAME},
@@ -128,6 +133,10 @@ NOTHING_THERE: dict[tuple[type[Verb[Any]], State], str] = {  # legal, and there 
     (Summary, S.DESTROYED): "it has no domain just now",
     (Dmesg, S.DEFINED): "it has no machine yet",
 }
+ALONE: dict[type[Verb[Any]], str] = {  # legal, and its machine shares nothing
+    PinVcpu: "the null scheduler pins every vcpu to a pcpu of its own: ask for scheduler=credit2",
+    SetShare: "its vcpus have host threads of their own, so it shares no processor by weights and caps",
+}
 
 
 @pytest.mark.parametrize("state", S, ids=lambda state: state.value)
@@ -141,6 +150,8 @@ def test_a_verb_is_done_where_it_is_legal_and_refused_elsewhere(kind: type[Verb[
             guest.require_domain().console.send(b"halt\r")
         if state not in LEGAL[kind]:
             complaint = f"cannot {verb.name} guest 'guest': it is {state.value}"
+        elif kind in (PinVcpu, SetShare):
+            complaint = ALONE[kind]
         elif (kind, state) in NOTHING_THERE:
             complaint = NOTHING_THERE[kind, state]
         else:
