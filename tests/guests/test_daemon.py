@@ -11,9 +11,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +23,7 @@ import pytest
 from tests.guests.stock import skip_without
 from tests.guests.test_run import LIMIT, XENIA, environment
 from xenia.cli.voice import Voice
+from xenia.errors import ConfigError
 from xenia.toolstack.config.xl import read
 from xenia.toolstack.control.client import Place, ask_daemon
 from xenia.toolstack.provision.boot import Screen
@@ -30,6 +31,7 @@ from xenia.toolstack.service.create import create as make
 
 pytestmark = pytest.mark.guest
 
+ROOT = Path(__file__).parents[2]
 HEAD = "Name                                        ID   Mem VCPUs\tState\tTime(s)"
 
 
@@ -169,32 +171,67 @@ def test_each_end_comes_to_what_was_asked_for_it_and_a_crash_harms_no_other(home
     assert list(listed()) == ["other"]
 
 
+def begin(name: str) -> Place:
+    asked = read(f"name = '{name}'\nkernel = 'demo'\nmemory = 8\n")
+    place = make(asked.domain, asked.guest, Voice(quiet=True), Screen("dumb", 24, 80))  # type: ignore[arg-type]
+    place.ask("unpause")
+    return place
+
+
+def held(processes: Iterable[int]) -> list[int]:
+    """How many descriptors and threads each of them has, and how many processes it began."""
+    counts = [len(list(Path(f"/proc/{pid}/{what}").iterdir())) for pid in processes for what in ("fd", "task")]
+    return [*counts, *(len(children(pid)) for pid in processes)]
+
+
 def test_sixty_four_domains_live_at_once_and_leave_nothing(home: Path) -> None:
-    asked = read("name = 'one'\nkernel = 'demo'\nmemory = 8\n")
-
-    def begin(number: int) -> Place:
-        domain, guest = (replace(one, name=f"g{number}") for one in (asked.domain, asked.guest))
-        place = make(domain, guest, Voice(quiet=True), Screen("dumb", 24, 80))  # type: ignore[arg-type]
-        place.ask("unpause")
-        return place
-
-    begin(0).ask("destroy")
+    begin("g0").ask("destroy")
     about = ask_daemon("about")
     processes = [about["pid"], *children(about["pid"])]
-
-    def held() -> list[int]:
-        return [len(list(Path(f"/proc/{pid}/{what}").iterdir())) for pid in processes for what in ("fd", "task")]
-
-    before = held()
+    before = held(processes)
     with ThreadPoolExecutor(4) as pool:
-        places = list(pool.map(begin, range(1, 65)))
+        places = list(pool.map(begin, [f"g{number}" for number in range(1, 65)]))
     until(lambda: all(row["blocked"] for row in ask_daemon("domains")))  # each at its prompt
     assert len(ask_daemon("domains")) == 64
     assert sorted(row["domid"] for row in ask_daemon("domains")) == list(range(2, 66))
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda place: place.ask("destroy", patience=LIMIT), places))
     assert ask_daemon("about")["free_memory"] == about["free_memory"]
-    until(lambda: all(now <= then for now, then in zip(held(), before, strict=True)))
+    until(lambda: all(now <= then for now, then in zip(held(processes), before, strict=True)))
+
+
+CLIENT = """
+from itertools import count
+from tests.guests.test_daemon import begin
+for number in count():
+    print(flush=True)
+    begin(f"{name}-{number}").ask("destroy")
+"""
+
+
+def test_clients_that_are_killed_leave_whole_domains_or_none(home: Path) -> None:
+    begin("g0").ask("destroy")
+    about = ask_daemon("about")
+    processes = [about["pid"], *children(about["pid"])]
+    before = held(processes)
+    command = [sys.executable, "-c", f"import sys\nname = sys.argv[1]\n{CLIENT}"]
+    for name, which in (("a", 1), ("b", 8), ("c", 2), ("d", 5)):
+        with subprocess.Popen([*command, name], stdout=subprocess.PIPE, cwd=ROOT, env=environment()) as client:
+            assert client.stdout is not None
+            for _ in range(which):
+                client.stdout.readline()
+            client.kill()  # while it asks for one
+    begin("whole").ask("destroy")  # the daemon goes on
+
+    def gone() -> bool:
+        """Nothing of what those were about is left, once what came of it is destroyed."""
+        for row in ask_daemon("domains"):
+            with suppress(ConfigError):  # as its client had asked
+                ask_daemon("destroy", domain=row["domid"], patience=LIMIT)
+        free = ask_daemon("about")["free_memory"] == about["free_memory"]
+        return free and all(now <= then for now, then in zip(held(processes), before, strict=True))
+
+    until(gone)
 
 
 def test_a_daemon_that_is_killed_leaves_its_disks_and_a_clear_state(home: Path, tmp_path: Path) -> None:

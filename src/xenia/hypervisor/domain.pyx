@@ -420,6 +420,7 @@ cdef class DomainHandle:
         """Stop the domain and give its memory back.  The number of frames that others still hold."""
         cdef uint64_t left
         self.stop()
+        self.on_end = None      # who looks after the domain knows it, too: neither keeps the other now
         with nogil:
             left = domain_destroy(self.domain)
         return left

@@ -267,6 +267,8 @@ class Attachment:
                 with self._changed:
                     self._failure = failure
                     self._changed.notify_all()
+        finally:
+            del self._backend  # which knows us
 
     def _end(self) -> None:
         """A fault of ours ends the device: nothing of it stays."""
@@ -301,8 +303,7 @@ class Attachment:
 
     def _take(self, action: Action, state: XenbusState) -> None:
         if action is Action.REMOVE:
-            self._remove()
-            return
+            return self._remove()
         calls = {Action.PREPARE: self._prepare, Action.CONNECT: self._connect}
         if action in calls and not self._attempt(calls[action]):
             state = XenbusState.CLOSING

@@ -100,8 +100,11 @@ class Subscription:
 class Client(Keys):
     """A connection with watches and transactions; any thread may use it."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, end: Callable[[], None] = lambda: None) -> None:
+        """`end` is called when it is closed."""
         super().__init__(request)
+        self._end = end
+        self._closed = False
         self._tokens = count(1)
         self._subscriptions: dict[str, Subscription] = {}
 
@@ -122,7 +125,13 @@ class Client(Keys):
     def unwatch(self, subscription: Subscription) -> None:
         """What Subscription.close does."""
         del self._subscriptions[subscription.token]
-        self._send(MessageType.UNWATCH, _text(subscription.path) + _text(subscription.token))
+        if not self._closed:
+            self._send(MessageType.UNWATCH, _text(subscription.path) + _text(subscription.token))
+
+    def close(self) -> None:
+        """Hear no more, and be nobody that the store knows; what it is asked is still answered."""
+        self._closed = True
+        self._end()
 
     def deliver(self, path: bytes, token: bytes) -> None:
         """Pass an event of this connection on to who watches."""

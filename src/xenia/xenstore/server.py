@@ -161,7 +161,7 @@ class Server(DomainControl):
             return ServerState(self.store.save(), clients)
 
     def client(self) -> Client:
-        """A new client in this process, with the rights of domain 0.  It ends with the server."""
+        """A new client in this process, with the rights of domain 0.  It ends with the server, or when it is closed."""
         transport = LocalTransport(self.store)
 
         def request(packet: Packet) -> Packet:
@@ -172,7 +172,12 @@ class Server(DomainControl):
                 self._wake()
             return answer
 
-        client = Client(request)
+        def end() -> None:
+            with self._lock:
+                if self._clients.pop(transport, None) is not None and transport.connection in self._transports:
+                    self._drop(transport)
+
+        client = Client(request, end)
         with self._lock:
             self._transports[transport.connection] = transport
             self._clients[transport] = client

@@ -423,6 +423,23 @@ def test_threads_share_a_store(client: Client, server: Server) -> None:
     assert client.read("/count") == "200"
 
 
+def test_a_client_that_is_closed_hears_no_more_and_is_nobodys_any_more(client: Client, server: Server) -> None:
+    heard = queue.SimpleQueue[str]()
+    clients = [server.client() for _ in range(3)]
+    watches = [one.watch("/a", heard.put) for one in clients]
+    for _ in clients:
+        assert heard.get(timeout=10) == "/a"
+    known = len(server._transports)
+    for one in clients[:2]:
+        one.close()
+    assert len(server._transports) == len(server._clients) == known - 2
+    client.write("/a", "")
+    assert heard.get(timeout=10) == "/a"
+    watches[0].close()  # late
+    assert clients[0].read("/a") == ""
+    assert heard.empty()
+
+
 def test_whoever_listens_to_complaints_may_use_the_store_and_take_its_time(server: Server) -> None:
     """A guest gives cause, and what is logged is read slowly: nobody's store stands still, and it is not said often."""
     heard = queue.SimpleQueue[str]()

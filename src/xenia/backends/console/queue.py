@@ -160,6 +160,7 @@ class Queue:
             self._emergency.clear()
             self._room.notify_all()
         self._drop_ring()
+        self._before_ring = None  # whose it is has us
 
     def _drop_ring(self) -> None:
         if self._ring is not None:

@@ -179,7 +179,7 @@ class Site(Protocol):
         """The domain as a backend in that domain sees it."""
 
     def store_client(self) -> Client:
-        """A client of the store, of the caller's own."""
+        """The domain's client of the store, which ends with it."""
 
     def driver(self, domid: int) -> Driver:
         """The driver domain of that number.  ConfigError where there is none."""

@@ -74,7 +74,6 @@ class Domain(DomainSite):
         super().__init__(house, handle, name, driver_domain)
         self.memory = memory
         self.vcpus = handle.max_vcpus
-        self._keys = house.store.client()
         self.sink = sink
         self.console = self._console(console_state)
         self._pauses = Pauses(handle)
@@ -330,6 +329,7 @@ class Domain(DomainSite):
                 for given in self._serves:
                     releases.do(given.abandon)
                 self._house.let_go(self)
+                self._keys.close()
         return True
 
     def _leave_store(self) -> None:

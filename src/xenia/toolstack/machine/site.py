@@ -37,6 +37,7 @@ class DomainSite(ABC):
         self.handle = handle
         self.devices: list[Device] = []
         self._house = house
+        self._keys = house.store.client()
         self._foreign = DomainForeign(handle)
         self._serves: list[Served] = []  # to others
 
@@ -236,8 +237,8 @@ class DomainSite(ABC):
         return DomainForeign(self.handle, driver)
 
     def store_client(self) -> Client:
-        """Another client of the machine's xenstore, with the rights of domain 0."""
-        return self._house.store.client()
+        """The domain's client of the machine's xenstore, with the rights of domain 0.  It is closed with the domain."""
+        return self._keys
 
     def driver(self, domid: int) -> DomainSite:
         """The driver domain of that number, which may serve this one.  ConfigError where there is none."""

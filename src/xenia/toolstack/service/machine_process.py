@@ -119,7 +119,6 @@ class MachineProcess(Process):
         """The next life of a guest that has ended; its domain's number."""
         place = self._places[key]
         place.guest.do(Rebuild(place.boot(), place.console.fileno()))
-        gc.collect()
         return place.guest.require_domain().domid
 
     def _do_end(self, _: list[int], key: int) -> None:
@@ -129,8 +128,6 @@ class MachineProcess(Process):
         finally:
             self._places.pop(key, None)
             place.close()
-            del place
-            gc.collect()  # a domain and its devices know each other; what they hold of the host goes with them
 
     def _do_guest(self, descriptors: list[int], key: int, word: str, request: dict[str, Any]) -> object:
         """What others may ask of a guest: the verbs of `toolstack/guest`."""
