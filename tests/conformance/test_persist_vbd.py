@@ -26,7 +26,8 @@ from xenia.storage.layer import Layer
 from xenia.storage.memory import Memory
 from xenia.testing.foreign import MemoryForeign, SharedPages
 from xenia.testing.persist import check, through_json
-from xenia.xenbus.attachment import Address, Attachment
+from xenia.xenbus.attachment import Attachment
+from xenia.xenbus.directories import Address
 from xenia.xenbus.frontend import Frontend
 from xenia.xenstore.client import Client
 from xenia.xenstore.server import Server

@@ -21,7 +21,8 @@ from xenia.rings.request import Front
 from xenia.testing.net import Behind
 from xenia.testing.netfront import Netfront, extra_multicast
 from xenia.testing.persist import check, through_json
-from xenia.xenbus.attachment import Address, Attachment
+from xenia.xenbus.attachment import Attachment
+from xenia.xenbus.directories import Address
 from xenia.xenbus.frontend import Frontend
 from xenia.xenstore.client import Client
 from xenia.xenstore.server import Server

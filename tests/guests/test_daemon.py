@@ -173,7 +173,7 @@ def test_each_end_comes_to_what_was_asked_for_it_and_a_crash_harms_no_other(home
 
 def begin(name: str) -> Place:
     asked = read(f"name = '{name}'\nkernel = 'demo'\nmemory = 8\n")
-    place = make(asked.domain, asked.guest, Voice(quiet=True), Screen("dumb", 24, 80))  # type: ignore[arg-type]
+    place = make(asked.domain, asked.guest, Voice(quiet=True), Screen("dumb", 24, 80))
     place.ask("unpause")
     return place
 

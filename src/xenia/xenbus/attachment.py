@@ -12,23 +12,21 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import NamedTuple
 
 from xenia.abi.xenbus import XenbusState
 from xenia.abi.xs_wire import XsdError
 from xenia.foreign.fault import FrontendFault
 from xenia.foreign.foreign import Foreign
 from xenia.machine.thread import HostThread
+from xenia.xenbus.directories import Address, make_backend, make_directories, remove_all, replace_key, state_at
 from xenia.xenbus.frontend import Frontend
 from xenia.xenbus.handshake import Action, react
 from xenia.xenbus.persist import AttachmentState
 from xenia.xenstore.client import Client, Keys, Subscription
 from xenia.xenstore.error import StoreError
-from xenia.xenstore.permissions import Access, Permissions
 
 _log = logging.getLogger(__name__)
 
-_INITIALISING = str(int(XenbusState.INITIALISING))
 _MOST_KEYS = 256  # of a frontend's directory: reading them is our time, whenever it changes its state
 
 
@@ -79,28 +77,6 @@ class Backend(ABC):
         """What one of them says now, None where it is not there; told as often as it may have changed, and again."""
 
 
-class Address(NamedTuple):
-    """Where a device is: which kind, of which domain, served by which."""
-
-    kind: str  # vbd, vif, ...
-    domid: int
-    device: int
-    backend_domid: int = 0
-
-    @property
-    def frontend_path(self) -> str:
-        return f"/local/domain/{self.domid}/device/{self.kind}/{self.device}"
-
-    @property
-    def backend_name(self) -> str:
-        """The backend's path relative to its domain's home."""
-        return f"backend/{self.kind}/{self.domid}/{self.device}"
-
-    @property
-    def backend_path(self) -> str:
-        return f"/local/domain/{self.backend_domid}/{self.backend_name}"
-
-
 class Attachment:
     """A device that was plugged in."""
 
@@ -141,7 +117,7 @@ class Attachment:
         if resumes is not None:
             made = []
         elif succeeds:
-            client.atomically(lambda keys: _make_backend(keys, address, backend_keys or {}, owner=0))
+            client.atomically(lambda keys: make_backend(keys, address, backend_keys or {}, owner=0))
         else:
             client.atomically(lambda keys: make_directories(keys, address, frontend_keys or {}, backend_keys or {}))
         self._watches: list[Subscription] = []
@@ -376,7 +352,7 @@ class Attachment:
         self._client.write(f"{home}/error/{self.address.backend_name}/error", message)
 
     def _become(self, state: XenbusState) -> None:
-        self._client.atomically(lambda keys: _replace(keys, f"{self.address.backend_path}/state", str(int(state))))
+        self._client.atomically(lambda keys: replace_key(keys, f"{self.address.backend_path}/state", str(int(state))))
         with self._changed:
             self._state = state
             self._changed.notify_all()
@@ -393,58 +369,3 @@ class Attachment:
             for watch in self._watches:
                 stack.callback(watch.close)
             self._client.atomically(lambda keys: remove_all(keys, *paths))
-
-
-def make_directories(
-    keys: Keys, address: Address, frontend_keys: Mapping[str, str], backend_keys: Mapping[str, str]
-) -> None:
-    """Plug a device in: each end's directory is its domain's own, and the other may read it."""
-    frontend = {
-        "backend": address.backend_path,
-        "backend-id": str(address.backend_domid),
-        "state": _INITIALISING,
-        **frontend_keys,
-    }
-    _make(keys, address.frontend_path, frontend, address.domid, address.backend_domid)
-    _make_backend(keys, address, backend_keys, owner=address.backend_domid)
-
-
-def _make_backend(keys: Keys, address: Address, backend_keys: Mapping[str, str], owner: int) -> None:
-    backend = {
-        "frontend": address.frontend_path,
-        "frontend-id": str(address.domid),
-        "online": "1",
-        "state": _INITIALISING,
-        **backend_keys,
-    }
-    _make(keys, address.backend_path, backend, owner, address.domid)
-
-
-def _make(keys: Keys, path: str, values: Mapping[str, str], owner: int, reader: int) -> None:
-    permissions = Permissions(owner, Access.NONE, ((reader, Access.READ),))
-    keys.mkdir(path)
-    keys.set_permissions(path, permissions)
-    for key, value in values.items():
-        keys.write(f"{path}/{key}", value)
-        keys.set_permissions(f"{path}/{key}", permissions)
-
-
-def state_at(keys: Keys, path: str) -> XenbusState:
-    """The state of an end; UNKNOWN where it is missing or nonsense."""
-    text = keys.get(f"{path}/state") or ""
-    if len(text) == 1 and text in "012345678":
-        return XenbusState(int(text))
-    return XenbusState.UNKNOWN
-
-
-def _replace(keys: Keys, path: str, value: str) -> None:
-    """Give a key another value, unless somebody removed it."""
-    if keys.exists(path):
-        keys.write(path, value)
-
-
-def remove_all(keys: Keys, *paths: str) -> None:
-    """Remove these paths, where they are there."""
-    for path in paths:
-        if keys.exists(path):
-            keys.remove(path)

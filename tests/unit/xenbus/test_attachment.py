@@ -14,7 +14,8 @@ from xenia.foreign.fault import FrontendFault
 from xenia.foreign.foreign import Channel, Mapping as GrantMapping
 from xenia.rings.request import Back, Front
 from xenia.testing.foreign import GuestPort, MemoryForeign, MemoryGuest, SharedPages
-from xenia.xenbus.attachment import Address, Attachment, Backend
+from xenia.xenbus.attachment import Attachment, Backend
+from xenia.xenbus.directories import Address
 from xenia.xenbus.frontend import Frontend
 from xenia.xenstore.client import Client
 from xenia.xenstore.server import Server

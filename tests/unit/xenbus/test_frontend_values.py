@@ -7,7 +7,7 @@ import pytest
 from xenia.abi.xenbus import XenbusState
 from xenia.foreign.fault import FrontendFault
 from xenia.testing.foreign import MemoryForeign, MemoryGuest
-from xenia.xenbus.attachment import state_at
+from xenia.xenbus.directories import state_at
 from xenia.xenbus.frontend import Frontend
 
 NONSENSE = (

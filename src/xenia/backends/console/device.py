@@ -62,7 +62,8 @@ class Console:
         self._closing = False
         self._deadline: float | None = None
         self._failure: BaseException | None = None
-        self._thread = HostThread(self._run, f"console {name}")
+        self._name = name
+        self._thread: HostThread | None = None
 
     @property
     def stats(self) -> ConsoleStats:
@@ -74,7 +75,9 @@ class Console:
         return self._queue.unshown
 
     def start(self) -> None:
-        self._thread.start()
+        thread = HostThread(self._run, f"console {self._name}")
+        thread.start()
+        self._thread = thread
 
     def send(self, data: bytes) -> None:
         """Give the guest input, waiting where it is slow to take it.  Once the console is closed, input goes nowhere.
@@ -119,7 +122,7 @@ class Console:
             self._deadline = time.monotonic() + timeout if timeout is not None else None
             self._closing = True
         self._wake()
-        if self._thread.ident is not None:
+        if self._thread is not None:
             self._thread.join()
         else:
             self._run()

@@ -22,7 +22,8 @@ from xenia.machine.thread import HostThread
 from xenia.storage.faulty import Faulty
 from xenia.storage.layer import Operation
 from xenia.storage.memory import Memory
-from xenia.xenbus.attachment import Address, Attachment, state_at
+from xenia.xenbus.attachment import Attachment
+from xenia.xenbus.directories import Address, state_at
 from xenia.xenstore.client import Client, Keys
 
 _PATIENCE = 5.0  # seconds that a frontend may take to let go
@@ -94,6 +95,7 @@ class Caretaker:
         path = self._address.backend_path
         for _ in self._address.backend_name.split("/"):
             path = path.rpartition("/")[0]
-            if not keys.exists(path) or keys.directory(path):
-                return
-            keys.remove(path)
+            if keys.exists(path):
+                if keys.directory(path):
+                    return
+                keys.remove(path)

@@ -16,7 +16,7 @@ from xenia.errors import ConfigError
 from xenia.foreign.foreign import Foreign
 from xenia.persist import Encoded, State, decode, encode
 from xenia.toolstack.config.device import Backing, DeviceConfig
-from xenia.xenbus.attachment import Address
+from xenia.xenbus.directories import Address
 from xenia.xenbus.persist import AttachmentState
 from xenia.xenstore.client import Client
 

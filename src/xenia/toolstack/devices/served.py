@@ -13,7 +13,7 @@ from xenia.abi.xenbus import XenbusState
 from xenia.errors import ConfigError
 from xenia.toolstack.config.device import Backing, DeviceConfig
 from xenia.toolstack.devices.device import Device, DeviceState
-from xenia.xenbus.attachment import Address, make_directories, remove_all, state_at
+from xenia.xenbus.directories import Address, make_directories, remove_all, state_at
 from xenia.xenstore.client import Client, Keys, Subscription
 
 _PATIENCE = 5.0  # seconds that a backend may take to let go of what a dead domain granted it

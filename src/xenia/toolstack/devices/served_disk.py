@@ -24,7 +24,7 @@ from xenia.toolstack.devices.device import DeviceState, Site
 from xenia.toolstack.devices.disk import place
 from xenia.toolstack.devices.physical_device import physical_device
 from xenia.toolstack.devices.served import ServedDevice
-from xenia.xenbus.attachment import Address
+from xenia.xenbus.directories import Address
 from xenia.xenstore.client import Client, Subscription
 
 _SECTORS = re.compile("[0-9]{1,15}")

@@ -19,7 +19,7 @@ from xenia.toolstack.config.device import Backing, DeviceConfig
 from xenia.toolstack.config.mac import parse_mac, stable_mac
 from xenia.toolstack.devices.device import DeviceState, Site
 from xenia.toolstack.devices.served import ServedDevice
-from xenia.xenbus.attachment import Address
+from xenia.xenbus.directories import Address
 
 
 @dataclass(frozen=True, slots=True)

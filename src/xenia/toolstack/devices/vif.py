@@ -20,7 +20,8 @@ from xenia.toolstack.devices.attached import AttachedDevice
 from xenia.toolstack.devices.device import DeviceState, Site
 from xenia.toolstack.networks.cable import Cable
 from xenia.toolstack.releases import Releases
-from xenia.xenbus.attachment import Address, Attachment
+from xenia.xenbus.attachment import Attachment
+from xenia.xenbus.directories import Address
 from xenia.xenbus.persist import AttachmentState
 from xenia.xenstore.client import Client
 

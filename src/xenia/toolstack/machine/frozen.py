@@ -26,7 +26,7 @@ from xenia.toolstack.devices.device import Device
 from xenia.toolstack.devices.kinds import read_config
 from xenia.toolstack.machine.store_layout import HomeState, home, restore_home, save_home
 from xenia.toolstack.releases import Releases
-from xenia.xenbus.attachment import state_at
+from xenia.xenbus.directories import state_at
 from xenia.xenstore.client import Keys
 
 if TYPE_CHECKING:

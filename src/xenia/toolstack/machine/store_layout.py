@@ -7,7 +7,7 @@ from typing import ClassVar, Final
 
 from xenia.hypervisor.domain import DomainHandle
 from xenia.persist import State
-from xenia.xenbus.attachment import remove_all
+from xenia.xenbus.directories import remove_all
 from xenia.xenstore.client import Client, Keys
 from xenia.xenstore.permissions import Access, Permissions
 

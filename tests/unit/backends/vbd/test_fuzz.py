@@ -20,7 +20,8 @@ from xenia.rings.request import Front
 from xenia.storage.memory import Memory
 from xenia.storage.stack import open_stack
 from xenia.testing.foreign import GuestPort, MemoryForeign, MemoryGuest, SharedPages
-from xenia.xenbus.attachment import Address, Attachment
+from xenia.xenbus.attachment import Attachment
+from xenia.xenbus.directories import Address
 from xenia.xenstore.client import Client, Keys
 from xenia.xenstore.error import StoreError
 from xenia.xenstore.server import Server

@@ -12,7 +12,8 @@ from xenia.persist import State
 from xenia.toolstack.config.device import Backing, DeviceConfig
 from xenia.toolstack.devices.device import Device, DeviceState, Site
 from xenia.toolstack.devices.kinds import Kind
-from xenia.xenbus.attachment import Address, Attachment, Backend
+from xenia.xenbus.attachment import Attachment, Backend
+from xenia.xenbus.directories import Address
 from xenia.xenbus.frontend import Frontend
 from xenia.xenbus.persist import AttachmentState
 

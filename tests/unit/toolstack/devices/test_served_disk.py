@@ -21,7 +21,7 @@ from xenia.toolstack.devices.physical_device import physical_device
 from xenia.toolstack.devices.served_disk import ServedDisk, ServedDiskConfig
 from xenia.toolstack.machine.machine import Machine
 from xenia.toolstack.machine.store_layout import write_backend_home
-from xenia.xenbus.attachment import Address
+from xenia.xenbus.directories import Address
 from xenia.xenstore.client import Client
 from xenia.xenstore.server import Server
 from xenia.xenstore.store import Store
