@@ -19,6 +19,7 @@ pytestmark = [
 
 FOLDER = Path(__file__).with_name("parallel")
 CHECKS = (
+    "each_vcpu_has_a_number_of_its_own",
     "futexes",
     "mappings",
     "a_store_after_the_page_was_taken_is_seen_by_nobody",

@@ -123,3 +123,10 @@ cdef void cpuid_policy(uint32_t leaf, uint32_t subleaf, uint32_t *eax_ebx_ecx_ed
             eax_ebx_ecx_edx[2] = row.ecx
             eax_ebx_ecx_edx[3] = row.edx
             return
+
+
+cdef void cpuid_of_processor(uint32_t leaf, uint32_t subleaf, uint32_t apic_id,
+                             uint32_t *eax_ebx_ecx_edx) noexcept nogil:
+    cpuid_policy(leaf, subleaf, eax_ebx_ecx_edx)
+    if leaf == 1:
+        eax_ebx_ecx_edx[1] |= apic_id << 24

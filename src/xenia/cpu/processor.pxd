@@ -132,6 +132,7 @@ cdef struct Processor:      # first member of an engine's own struct
     Context *context        # the vcpu's; see processor_bind
     void *vcpu
     exit_fn on_exit
+    uint32_t apic_id        # what CPUID says it is called
     # a bit for each machine frame that code was translated from; any thread may look; NULL none
     const uint8_t *code_frames
     uint32_t flush_clock    # counts full flushes (Xen's tlbflush clock)

@@ -101,6 +101,7 @@ cdef Vcpu *vcpu_create(Domain *domain, Processor *processor) noexcept nogil:
         vcpu.domain = domain
         vcpu.id = vcpu.mmu.number
         vcpu.processor = processor
+        processor.apic_id = 2 * vcpu.id     # as Xen numbers them
         processor.context = &vcpu.context
         processor.vcpu = vcpu
         processor.ops.set_tsc_offset(processor, domain.clock.tsc_offset)

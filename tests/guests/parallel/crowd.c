@@ -267,8 +267,35 @@ static int kexec_is_refused(void)
     return 1;
 }
 
+static uint32_t own_apic_id(void)
+{
+    uint32_t a = 1, b, c = 0, d;
+    __asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+    return b >> 24;
+}
+
+static int each_vcpu_has_a_number_of_its_own(void)
+{
+    for (int cpu = 0; cpu < 2; cpu++) {
+        cpu_set_t only;
+        CPU_ZERO(&only);
+        CPU_SET(cpu, &only);
+        if (sched_setaffinity(0, sizeof(only), &only)) /* it is away just now */
+            continue;
+        for (int tries = 0;; tries++) {
+            int before = sched_getcpu();
+            uint32_t number = own_apic_id();
+            if (number == 2u * before)
+                break;
+            EXPECT(tries < 5, "%u on %d", number, before);
+        }
+    }
+    return 1;
+}
+
 int main(void)
 {
+    CHECK(each_vcpu_has_a_number_of_its_own);
     CHECK(futexes);
     CHECK(mappings);
     CHECK(a_store_after_the_page_was_taken_is_seen_by_nobody);

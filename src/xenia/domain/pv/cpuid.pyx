@@ -7,7 +7,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp
 
 from xenia.cpu.context cimport RAX, RBX, RCX, RDX
-from xenia.cpu.cpuid cimport cpuid_policy
+from xenia.cpu.cpuid cimport cpuid_of_processor
 from xenia.domain.domain cimport Vcpu
 from xenia.domain.pv.instruction cimport EMULATE_DONE, EMULATE_UNHANDLED, Fault, operand_read
 from xenia.domain.clock cimport Clock
@@ -30,7 +30,7 @@ cdef uint32_t tsc_khz(Vcpu *vcpu) noexcept nogil:
 cdef void cpuid(Vcpu *vcpu) noexcept nogil:
     cdef uint64_t *gpr = vcpu.context.gpr
     cdef uint32_t leaf[4]
-    cpuid_policy(<uint32_t>gpr[RAX], <uint32_t>gpr[RCX], leaf)
+    cpuid_of_processor(<uint32_t>gpr[RAX], <uint32_t>gpr[RCX], vcpu.processor.apic_id, leaf)
     # Two leaves tell the frequency of the time-stamp counter, which is the domain's.
     if gpr[RAX] & <uint64_t>0xffffffff == XEN_TIME_LEAF and <uint32_t>gpr[RCX] == 0:
         leaf[2] = tsc_khz(vcpu)

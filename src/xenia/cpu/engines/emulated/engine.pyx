@@ -20,7 +20,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
 from xenia.cpu.context cimport CONTEXT_FLAGS, EFLAGS_RF, R11, RAX, RBX, RCX, RDX, SREG_CS, Context
-from xenia.cpu.cpuid cimport cpuid_policy
+from xenia.cpu.cpuid cimport cpuid_of_processor
 from xenia.cpu.decode cimport DECODE_OK, Instruction, decode, is_stack_access
 from xenia.cpu.engine cimport Engine
 from xenia.cpu.engines.emulated.code cimport is_kicked, op_code_dirty, op_watch_code, share
@@ -87,7 +87,7 @@ cdef void on_cpuid(void *opaque) noexcept nogil:
     cdef Emulator *engine = <Emulator *>opaque
     cdef uint64_t *regs = engine.env.regs
     cdef uint32_t leaf[4]
-    cpuid_policy(<uint32_t>regs[RAX], <uint32_t>regs[RCX], leaf)
+    cpuid_of_processor(<uint32_t>regs[RAX], <uint32_t>regs[RCX], engine.processor.apic_id, leaf)
     regs[RAX] = leaf[0]
     regs[RBX] = leaf[1]
     regs[RCX] = leaf[2]
