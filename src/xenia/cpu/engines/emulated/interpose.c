@@ -9,7 +9,8 @@
  *                                     there stops after the first instruction, not before it.
  *   helper_cpuid                      CPUID is the core's policy, the same for every engine.  It serialises: what others
  *                                     asked this processor to forget is forgotten before it.
- *   helper_pause                      QEMU leaves its execution loop so that another processor may run.  There is none.
+ *   helper_pause                      QEMU leaves its execution loop so that another processor may run.  Here that has a
+ *                                     thread of its own; but where the host has none to run it on, this one's is lent.
  *   helper_in*, helper_out*           Unicorn lets every ring do port I/O; here each is a #GP for the core to judge.
  *   x86_cpu_tlb_fill                  the page walk reads machine memory directly, and fills the TLB directly, instead of
  *                                     through QEMU's address spaces; a page is executable there only once it was
@@ -21,6 +22,8 @@
  * And, in files of their own: atomics.c, bases.c, code.c, host.c, jumps.c, links.c, segments.c, stops.c and strings.c.
  */
 #include "interpose.h"
+
+#include <sched.h>
 
 THREAD_LOCAL Interposed *interposed_current;
 #define current interposed_current
@@ -58,9 +61,13 @@ void __wrap_helper_cpuid_x86_64(CPUX86State *env)
     current->on_cpuid(current->engine);
 }
 
+#define PAUSES 64 /* so many, and whoever is waited for would have been done if it had a processor of the host's */
+
 void __wrap_helper_pause_x86_64(CPUX86State *env, int length)
 {
     env->eip += length;
+    if (current->shared && ++current->pauses % PAUSES == 0)
+        sched_yield();
     cpu_loop_exit_noexc_x86_64((uint8_t *)env - CPU_ENV);
 }
 

@@ -36,6 +36,7 @@ typedef struct {
     Links *links;
     /* --- where several processors run over the same memory */
     bool shared;
+    unsigned pauses;       /* instructions so called: the guest waits for another processor */
     uint8_t *watched;      /* of all of them: a bit for each frame that any of them may have translations from */
     uint64_t unannounced;  /* a frame, + 1, that is about to be translated from and that the others do not watch yet */
     void (*on_code_written)(void *engine, uint64_t maddr); /* the others are to forget what is in that frame */
