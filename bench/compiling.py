@@ -101,7 +101,8 @@ def compiling(directory: Path, steps: str) -> Workload:
     from xenia.testing.guests import Debian
 
     debian = Debian()
-    files = {"init": script(steps).encode(), "bin/busybox": debian.busybox, "bin/busy": static_program("busy")}
+    files = {"init": script(steps).encode(), "bin/busybox": debian.busybox}
+    files |= {f"bin/{name}": static_program(name) for name in ("busy", "calls")}
     files |= {"project/": b"", "project/kit/": b""}
     sources = sorted((guests.HERE / "behaviours").glob("*.c"))[:FILES]
     kit = [path for path in sorted((guests.HERE / "kit").iterdir()) if path.suffix == ".h"]

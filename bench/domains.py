@@ -5,6 +5,8 @@ python -m bench.domains [--runs N] [ROW...]
     create      from nothing to the guest's first instructions, a tiny guest and a stock kernel
     two         two stock guests that compute, in one machine, over one
     vcpus       one stock guest with two vcpus over one with one: arithmetic, sha256sum, gcc by `make -j2`
+    calls       two processes that fork, or fault pages in, or answer their children over pipes: two vcpus over one, and
+                beside QEMU
     make        `make -j2` of a small C project on two vcpus, beside QEMU TCG `-smp 2` (multi-threaded) with the same
                 kernel and initramfs.  Of each guest's builds the first translates, so both are told
 
@@ -35,6 +37,11 @@ ROUNDS = 150000000
 COMPUTING = f"""
 measure arithmetic twice busy {ROUNDS}
 measure sha256sum twice hash 800
+"""
+CALLS = """
+measure forks twice calls forks 800
+measure faults twice calls faults 1500
+measure pipes twice calls pipes 10000
 """
 BUILDS = "measure first build -j2\n" + "measure later build -j2\n" * 3
 Times = Mapping[str, float]
@@ -152,6 +159,14 @@ def vcpus(runs: int) -> None:
         print(f"two vcpus over one: {names.get(step, step):32} {one / two:7.2f} x  ({one:.2f} s, {two:.2f} s)")
 
 
+def calls(runs: int) -> None:
+    """What the kernel does, on both at once."""
+    times = by_turns(runs, CALLS, {"one": xenia(1), "two": xenia(2), "qemu": qemu(2)})
+    for step, two in times["two"].items():
+        print(f"two vcpus over one: {step:32} {times['one'][step] / two:7.2f} x  ({two:.2f} s)")
+        print(f"QEMU -smp 2 over Xenia: {step:28} {times['qemu'][step] / two:7.2f} x")
+
+
 def make(runs: int) -> None:
     """Against QEMU."""
     times = by_turns(runs, BUILDS, {"xenia": xenia(2), "qemu": qemu(2)})
@@ -160,7 +175,13 @@ def make(runs: int) -> None:
         print(f"QEMU -smp 2 over Xenia: make -j2 {name:18} {theirs / ours:8.2f} x  ({theirs:.2f} s, {ours:.2f} s)")
 
 
-ROWS: dict[str, Callable[[int], None]] = {"create": create, "two": aggregate, "vcpus": vcpus, "make": make}
+ROWS: dict[str, Callable[[int], None]] = {
+    "create": create,
+    "two": aggregate,
+    "vcpus": vcpus,
+    "calls": calls,
+    "make": make,
+}
 
 
 def main() -> None:
