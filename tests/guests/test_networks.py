@@ -286,7 +286,8 @@ def test_what_is_done_to_the_network_of_a_guest_that_runs_is_done_at_once_and_it
     assert re.search(rf"127\.0\.0\.1 +{port} +10\.0\.2\.15 +80\n", ask(tmp_path, "show", "web"))
     (shown,) = json.loads(ask(tmp_path, "show", "web", "--json"))["forwards"]
     assert (shown["port"], shown["to"], shown["to_port"]) == (port, "10.0.2.15", 80)
-    assert "leads to 10.0.2.15:80 already" in ask(tmp_path, "forward", "web", f"{port}:80")
+    assert ask(tmp_path, "forward", "web", f"{port}:80") == words
+    assert "leads to 10.0.2.15:80 already" in ask(tmp_path, "forward", "web", f"{port}:81")
     ask(tmp_path, "forward", "web", f"{port}:80", "--remove")
     with pytest.raises(OSError, match="refused"):
         is_served()

@@ -44,10 +44,10 @@ def parse_bytes(text: str) -> int:
 
 
 def parse_chance(text: str) -> float:
-    """From 0 to 1, of 1%, 0.5% or 0.01.  ConfigError."""
+    """From 0 to 1, of 1%, 0.5% or 0.01; who writes 1 is asked which he means.  ConfigError."""
     match = _CHANCE.fullmatch(text)
     chance = Fraction(2) if match is None else Fraction(match[1]) / (100 if match[2] else 1)
-    if chance > 1:
+    if chance > 1 or (chance == 1 and text != "100%"):
         raise ConfigError(f"'{text}' is no share of the frames: write one such as 1%, 100% at the most")
     return float(chance)
 

@@ -12,6 +12,9 @@ _GATEWAY, _NAMESERVER, _FIRST_GUEST = 2, 3, 15  # as libslirp and QEMU number th
 _FIRST_OF_FEW = 4  # in a network of less than 32 addresses
 
 
+_THIS_HOST = IPv4Network("0.0.0.0/8")  # RFC 1122, 3.2.1.3
+
+
 @dataclass(frozen=True)
 class Plan:
     """A network's subnets, its domain, and the greatest IP datagram on it."""
@@ -30,7 +33,8 @@ class Plan:
             raise ConfigError(f"{subnet} is no IPv4 subnet, such as 10.0.2.0/24") from None
         if not 16 <= network.prefixlen <= 29:
             raise ConfigError(f"{subnet}: a network of guests has between 16 and 29 bits, as 10.0.2.0/24 does")
-        if network.is_loopback or network.is_multicast or network.is_link_local or network.is_reserved:
+        none = network.is_loopback or network.is_multicast or network.is_link_local or network.is_reserved
+        if none or network.overlaps(_THIS_HOST):
             raise ConfigError(f"{subnet}: guests cannot have such addresses; private ones are 10.0.2.0/24")
         try:
             network6 = IPv6Network(subnet6) if subnet6 else None

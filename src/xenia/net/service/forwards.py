@@ -62,10 +62,18 @@ class Forwards:
         self._known: dict[tuple[str, str, int], Forward] = {}
 
     def add(self, forward: Forward) -> Forward:
-        """One more; with port 0: from a port that is free.  ConfigError where it cannot be had."""
+        """One more; with port 0: from a port that is free.  ConfigError where it cannot be had.
+
+        One that is there already is as well; one of a guest that is away gives way to another's.
+        """
         protocol, address, port = forward.protocol, forward.address, forward.port
         if (other := self._known.get((protocol, address, port))) is not None:
-            raise ConfigError(f"port {port}/{protocol} of {address} leads to {other.target} already")
+            if other.there and (other.to, other.to_port) == (forward.to, forward.to_port):
+                return other
+            if other.there:
+                owner = f": the guest '{other.guest}' has it" if other.guest else ""
+                raise ConfigError(f"port {port}/{protocol} of {address} leads to {other.target} already{owner}")
+            del self._known[protocol, address, port]
         try:
             if port == 0:
                 forward.port = free_port(protocol, address)

@@ -19,7 +19,9 @@ def parse_mac(text: str) -> str:
     mac = text.strip().lower().replace("-", ":")
     if not _MAC.fullmatch(mac):
         raise ConfigError(f"'{text}' is no MAC: write six bytes in hexadecimal, such as {_XEN}:12:34:56")
-    if int(mac[:2], 16) & 1 or mac == "00:00:00:00:00:00":
+    if mac == "00:00:00:00:00:00":
+        raise ConfigError(f"'{text}' is no card's MAC: no card has all zeros")
+    if int(mac[:2], 16) & 1:
         raise ConfigError(f"'{text}' is no card's MAC: it is a group's; the first byte has to be even")
     return mac
 

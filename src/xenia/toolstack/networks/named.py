@@ -183,8 +183,8 @@ def _subnet(text: str) -> str:
         found = ipaddress.IPv4Network(text)
     except ValueError:
         raise ConfigError(f"'{text}' is no subnet: write one such as 192.168.7.0/24") from None
-    if not 8 <= found.prefixlen <= 29:
-        raise ConfigError(f"the subnet '{text}' has to be from /8 to /29")
+    if not 16 <= found.prefixlen <= 29:
+        raise ConfigError(f"the subnet '{text}' has to be from /16 to /29")
     return str(found)
 
 

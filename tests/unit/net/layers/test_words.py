@@ -86,6 +86,7 @@ def test_words_are_what_specs_were_made_of() -> None:
         ("delay", "20ms:5ms", "has no place"),
         ("jitter", "5ms", "wants a delay"),
         ("loss", "101%", "no share"),
+        ("loss", "1", "no share"),
         ("loss", "90%:run=2", "in runs of 2"),
         ("loss", "1%:run=0", "in runs of 0"),
         ("reorder", "5%", "wants a delay"),

@@ -116,6 +116,21 @@ def test_connections_of_a_guest_that_left_end_at_once_and_the_forwards_to_it_wai
             assert [kept["to"] for kept in client.show()["forwards"]] == [again.ip]
 
 
+def test_a_forward_that_is_asked_for_again_is_the_same_and_that_of_a_guest_which_is_away_gives_way(
+    client: NetworkClient,
+) -> None:
+    with guest(client, "web") as one:
+        forward = client.forward(0, to=one.ip, to_port=80)
+        assert client.forward(forward["port"], to=one.ip, to_port=80) == forward
+        with guest(client, "other") as two:
+            with pytest.raises(ConfigError, match=f"leads to {one.ip}:80 already: the guest 'web' has it"):
+                client.forward(forward["port"], to=two.ip, to_port=80)
+            client.detach(one.port)
+            assert client.forward(forward["port"], to=two.ip, to_port=80)["guest"] == "other"
+    with guest(client, "web"), pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", forward["port"]))
+
+
 def test_a_forward_over_ipv6_is_its_guests_whoever_claims_the_address_next(client: NetworkClient) -> None:
     private = "fd00:78:656e:0:1234:5678:9abc:def0"
 
