@@ -224,6 +224,8 @@ class _Reader:
 
     def _megabytes(self, key: str) -> int | None:
         number = self._number(key)
+        if number is not None and number <= 0:
+            raise self._error(key, f"{number} MiB are no memory")
         return None if number is None else number * MIB
 
     def _warn(self, key: str, message: str) -> None:

@@ -116,15 +116,17 @@ def places() -> list[Place]:
 
 
 def find(guest: str | None) -> list[Place]:
-    """The guests that run, or those of one name or number: a domain's, or a process's.  NoSuchGuest when there is no
-    such one; ConfigError when it may be the daemon's, which does not answer."""
+    """The guests that run, or those of one number, a domain's or a process's, or else of one name.  NoSuchGuest when
+    there is no such one; ConfigError when it may be the daemon's, which does not answer."""
     running = _runs()
     try:
         running = [*_of_the_daemon(), *running]
     except ConfigError:  # the guests of `xenia run` are there, whatever has become of the daemon
         if guest is None or not any(guest in (one.name, str(one.number)) for one in running):
             raise
-    found = [one for one in running if guest in (None, one.name, str(one.number))]
+    found = [one for one in running if guest in (None, str(one.number))] or [
+        one for one in running if one.name == guest
+    ]
     if guest is not None and not found:
         names = f"running: {', '.join(one.name for one in running)}" if running else "none is running"
         raise NoSuchGuest(f"no guest '{guest}' is running ({names})")

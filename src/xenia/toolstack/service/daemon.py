@@ -173,6 +173,8 @@ class Daemon:
         """Nobody but this one gets that name meanwhile.  ConfigError where somebody has it."""
         if name == _DAEMON:
             raise ConfigError(f"'{_DAEMON}' is what the daemon itself is called")
+        if name.isdecimal():
+            raise ConfigError(f"'{name}' is a domain's number: a name has something else in it, too")
         with self._lock:
             if name in self._reserved or any(other.name == name for other in self._all() if other is not member):
                 raise ConfigError(f"a domain with name '{name}' already exists")

@@ -96,6 +96,11 @@ def test_a_name_is_free_again_where_the_machine_did_not_come_to_be(daemon: Daemo
     assert create("web") == {"name": "web", "domid": 1}
 
 
+def test_digits_are_a_domains_number_and_no_name(daemon: Daemon) -> None:
+    with pytest.raises(ConfigError, match="'17' is a domain's number"):
+        create("17")
+
+
 def test_others_are_answered_while_the_machine_comes_to_be(daemon: Daemon, machine: type[Machine]) -> None:
     begun, on = threading.Event(), threading.Event()
 
