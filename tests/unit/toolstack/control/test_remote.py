@@ -42,7 +42,7 @@ def test_a_card_is_changed_where_its_guest_runs_whatever_its_own_number(
 ) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     card = {"name": "vif0", "number": 0, "mac": "00:16:3e:00:00:01"}
-    guest = {"name": "web", "domid": 1, "cards": [card]}
+    guest = {"name": "web", "domid": 1, "seconds": 1.0, "cards": [card]}
     server = ControlServer("web", {"statistics": lambda _: guest, "network-set": lambda request: request["name"]})
     server.start()
     try:
