@@ -179,6 +179,7 @@ def attached(seat: AttachedConsole, voice: Voice) -> int:
 
 def network(options: Options, voice: Voice) -> int:
     """`network-attach` and `network-detach`."""
+    from xenia.cli.devices import card_of
     from xenia.toolstack.control import remote
     from xenia.toolstack.guest.verbs import DetachDevice
 
@@ -186,8 +187,9 @@ def network(options: Options, voice: Voice) -> int:
     if options.verb == "network-attach":
         print(remote.attach(str(place.number), "vif", ",".join(options.words) or "user"))
     else:
-        voice.busy(f"waiting for the guest to let go of {options.card}")
-        remote.call(str(place.number), DetachDevice("vif", options.card))
+        name = card_of(place, options.card)["name"]
+        voice.busy(f"waiting for the guest to let go of {name}")
+        remote.call(str(place.number), DetachDevice("vif", name))
         voice.clear()
     return ExitStatus.OK
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from xenia.cli.devices import card_lines
 from xenia.cli.domains import find_domain
 from xenia.cli.exit_status import ExitStatus
 from xenia.cli.printable import printable
@@ -128,16 +129,6 @@ def show_network_list(options: Options, voice: Voice) -> int:
     else:
         _print(card_lines(found))
     return ExitStatus.OK
-
-
-def card_lines(found: Iterable[Summary]) -> Iterable[str]:
-    """What `network-list` prints; of a card, its event channels and rings are Xenia's own affair: -1, as in xl."""
-    head = f"{'Idx':<3} {'BE':<2} {'Mac Addr.':<17} {'handle':<6} {'state':<5} {'evt-ch':<6}"
-    yield f"{head} {'tx-':>5}/{'rx-ring-ref':<5} {'BE-path':<30}"
-    for card in found:
-        number, path = card["number"], f"/local/domain/0/backend/vif/{card['domid']}/{card['number']}"
-        state = {"connected": 4, "closed": 6}.get(card["state"], 2)
-        yield f"{number:<3} {0:<2} {card['mac']:<17} {number:<6} {state:<5} {-1:<6} {-1:>5}/{-1:<11} {path:<30}"
 
 
 def list_lines(rows: Iterable[Summary], *, verbose: bool = False) -> Iterable[str]:

@@ -167,15 +167,22 @@ def dispatch(parser: argparse.ArgumentParser, options: argparse.Namespace, guest
     if options.verb in _CARRY_OUT:
         module = _CARRY_OUT[options.verb]
         function: Callable[[argparse.Namespace, Voice], int] = getattr(import_module(f"xenia.cli.{module}"), module)
-        return function(options, voice)
+        try:
+            return function(options, voice)
+        except ConfigError as error:
+            if options.verb in _XENIAS_OWN:
+                raise
+            voice.error(str(error))  # and status 1, as in xl
+            return ExitStatus.PROBLEM
     parser.print_help(sys.stderr)
     return ExitStatus.USAGE
 
 
+_XENIAS_OWN = ("daemon", "disk", "image", "net")  # of the following: no verbs of xl's
 # By verb: the module of `cli` with the function of its name that carries it out.
 _CARRY_OUT = {
     "create": "create", "daemon": "daemon", "disk": "disk", "image": "image", "net": "net",
-    **dict.fromkeys(("block-attach", "block-detach", "block-list", "block-resize"), "block"),
+    **dict.fromkeys(("block-attach", "block-detach", "block-list", "block-resize", "cd-insert", "cd-eject"), "block"),
     **dict.fromkeys(("mem-set", "mem-max"), "memory"),
     "vcpu-set": "vcpu", "dump-core": "dump", **dict.fromkeys(("vcpu-pin", "sched-credit2", "cpupool-list"), "sched"),
     **dict.fromkeys(DOMAIN_VERBS, "domains"),

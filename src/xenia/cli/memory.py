@@ -43,13 +43,15 @@ def add_memory(commands: argparse._SubParsersAction[Any]) -> None:
 
 def memory(options: argparse.Namespace, voice: Voice) -> int:
     """Carry out one of the verbs."""
+    from xenia.cli.domains import find_domain
     from xenia.toolstack.control import remote
     from xenia.toolstack.guest.memory_verbs import SetMemory
     from xenia.toolstack.guest.verbs import Statistics
 
+    options.guest = str(find_domain(options.guest).number)
     remote.call(options.guest, SetMemory(options.size, options.verb == "mem-max"))
     if options.verb == "mem-set" and options.wait is not None and not _wait(options, voice):
-        return ExitStatus.USAGE
+        return ExitStatus.PROBLEM
     if options.json:
         guest = remote.call(options.guest, Statistics())
         answer = {"memory": guest["frames"] * _PAGE, "target": guest["memory_target"], "maximum": guest["max_memory"]}

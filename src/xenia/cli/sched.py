@@ -55,13 +55,9 @@ def add_sched(commands: argparse._SubParsersAction[Any]) -> None:
         add_json(parser)
 
 
-def sched(options: Options, voice: Voice) -> int:
-    """Carry out one of the verbs.  What fails is one line, and status 1, as in xl."""
-    try:
-        _VERBS[options.verb](options)
-    except ConfigError as error:
-        voice.error(str(error))
-        return ExitStatus.PROBLEM
+def sched(options: Options, _: Voice) -> int:
+    """Carry out one of the verbs."""
+    _VERBS[options.verb](options)
     return ExitStatus.OK
 
 

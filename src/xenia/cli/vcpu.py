@@ -28,10 +28,11 @@ def add_vcpu(commands: argparse._SubParsersAction[Any]) -> None:
 
 def vcpu(options: argparse.Namespace, voice: Voice) -> int:
     """Carry it out."""
+    from xenia.cli.domains import find_domain
     from xenia.toolstack.control import remote
     from xenia.toolstack.guest.vcpu_verbs import SetVcpus
 
-    vcpus = remote.call(options.guest, SetVcpus(options.vcpus))
+    vcpus = remote.call(str(find_domain(options.guest).number), SetVcpus(options.vcpus))
     if options.json:
         print(json.dumps({"vcpus": vcpus}))
     return ExitStatus.OK

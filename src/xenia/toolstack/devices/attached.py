@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import threading
 from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 
 from xenia.abi.xenbus import XenbusState
 from xenia.persist import Persistent, State
 from xenia.toolstack.devices.device import Device, DeviceState
 from xenia.xenbus.attachment import Attachment
+from xenia.xenbus.directories import Address
+from xenia.xenstore.client import Client
+
+
+def published(client: Client, address: Address, wanted: Mapping[str, Sequence[str]]) -> dict[str, int]:
+    """Numbers that a frontend has published, by the first of the keys for each that it has; none: no frontend."""
+    found: dict[str, int] = {}
+    for name, keys in wanted.items():
+        for key in keys:
+            value = client.get(f"{address.frontend_path}/{key}")
+            if value is not None and value.isdecimal():
+                found.setdefault(name, int(value))
+    return found
 
 
 class AttachedDevice(Device):

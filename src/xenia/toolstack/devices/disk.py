@@ -16,13 +16,19 @@ from xenia.foreign.foreign import Foreign
 from xenia.machine.thread import HostThread
 from xenia.storage.layer import Layer
 from xenia.toolstack.config.disk import DiskConfig, parse_disk
-from xenia.toolstack.devices.attached import AttachedDevice
+from xenia.toolstack.devices.attached import AttachedDevice, published
 from xenia.toolstack.devices.device import DeviceState, Site
 from xenia.toolstack.releases import Releases
 from xenia.xenbus.attachment import Attachment
 from xenia.xenbus.directories import Address
 from xenia.xenbus.persist import AttachmentState
 from xenia.xenstore.client import Client
+
+# What a frontend publishes of its first queue, by what xl block-list calls it.
+_PUBLISHED = {
+    "ring_ref": ("ring-ref", "ring-ref0", "queue-0/ring-ref", "queue-0/ring-ref0"),
+    "event_channel": ("event-channel", "queue-0/event-channel"),
+}
 
 
 def free_name(taken: Collection[str]) -> str:
@@ -110,6 +116,7 @@ class Disk(AttachedDevice):
         patience   seconds without an answer that its requests may take when its guest is gone
         """
         super().__init__(vbd)
+        self._client = client
         self.config = config
         self.device = device
         self.layer = self.behind = layer
@@ -134,8 +141,17 @@ class Disk(AttachedDevice):
     def statistics(self) -> dict[str, Any]:
         """What it (VbdStats) and the layers behind it have done, from the top down, as plain data."""
         layers = [{"layer": layer.name, **asdict(layer.counts())} for layer in self.layer.stack()]
-        state = self.state.name.lower()
-        return {"name": self.name, "size": self.layer.size, "state": state, **asdict(self._vbd.stats), "layers": layers}
+        return {
+            "name": self.name,
+            "number": self.device,
+            "size": self.layer.size,
+            "cdrom": self.config.cdrom,
+            "state": self.state.name.lower(),
+            "backend_path": self.address.backend_path,
+            **published(self._client, self.address, _PUBLISHED),
+            **asdict(self._vbd.stats),
+            "layers": layers,
+        }
 
     def remove(self, *, keep: bool = False) -> None:
         """Take it away, whatever the guest does; its requests are finished first.  Again does nothing.

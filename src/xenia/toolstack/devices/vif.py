@@ -16,7 +16,7 @@ from xenia.persist import misfit
 from xenia.toolstack.config.mac import stable_mac
 from xenia.toolstack.config.net import MOST_CARDS, NetConfig, parse_card
 from xenia.toolstack.config.rate import parse_rate
-from xenia.toolstack.devices.attached import AttachedDevice
+from xenia.toolstack.devices.attached import AttachedDevice, published
 from xenia.toolstack.devices.device import DeviceState, Site
 from xenia.toolstack.networks.cable import Cable
 from xenia.toolstack.releases import Releases
@@ -173,21 +173,11 @@ class NetworkCard(AttachedDevice):
             "queues": self._vif.nr_queues,
             "fault": self._vif.fault,
             "backend_path": self.address.backend_path,
-            **self._frontend(),
+            **published(self._client, self.address, _PUBLISHED),
             **asdict(self._vif.stats),
             "layers": self.cable.layers,
             "behind": self.cable.statistics,
         }
-
-    def _frontend(self) -> dict[str, int]:
-        """Rings and event channel of its frontend's first queue, as xl network-list tells them; none: no frontend."""
-        found: dict[str, int] = {}
-        for name, keys in _PUBLISHED.items():
-            for key in keys:
-                value = self._client.get(f"{self.address.frontend_path}/{key}")
-                if value is not None and value.isdecimal():
-                    found.setdefault(name, int(value))
-        return found
 
     def is_called(self, name: str) -> bool:
         """By its name, its number, its MAC, or as Xen's domain 0 calls its end: vif1.0."""
