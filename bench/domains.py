@@ -9,6 +9,8 @@ python -m bench.domains [--runs N] [ROW...]
                 beside QEMU
     make        `make -j2` of a small C project on two vcpus, beside QEMU TCG `-smp 2` (multi-threaded) with the same
                 kernel and initramfs.  Of each guest's builds the first translates, so both are told
+    memory      what a further stock guest takes of the host above its own memory (proportional set size of the process
+                without the machine's memory), a second after it ran its first program
 
 Contenders take turns.  Times are the guests' own; medians of the runs.
 """
@@ -25,11 +27,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from pathlib import Path
 
 from bench import peers
 from bench.compiling import compiling
 from bench.contenders import ROOT, TIMEOUT
+from bench.overhead import resident
 from bench.workload import DONE, Workload, static_program
 
 MEMORY = 700  # MiB, everyone's
@@ -175,12 +179,42 @@ def make(runs: int) -> None:
         print(f"QEMU -smp 2 over Xenia: make -j2 {name:18} {theirs / ours:8.2f} x  ({theirs:.2f} s, {ours:.2f} s)")
 
 
+def overhead(_: int) -> None:
+    """Of one to four guests in one machine, each of which is at work before the next begins."""
+    from xenia.testing.guests import linux
+    from xenia.toolstack.machine.machine import Machine
+
+    size, count = 256 << 20, 4
+    others: list[float] = []
+    with Machine(Machine.memory_for(*[size] * count)) as machine:
+        for number in range(count + 1):
+            others.append(resident(os.getpid())[1] / 1024)
+            if number == count:
+                break
+            ready = threading.Event()
+            said = bytearray()
+
+            def listen(data: bytes, said: bytearray = said, ready: threading.Event = ready) -> None:
+                said.extend(data)
+                if b"at work" in said:
+                    ready.set()
+
+            linux(machine, "echo at work; sleep 1000000", memory=size, console=listen).start()
+            if not ready.wait(TIMEOUT):
+                raise SystemExit(f"the guest did not get to its first program: {said[-600:]!r}")
+            time.sleep(1)
+    each = [now - before for before, now in pairwise(others)]
+    print(f"the first stock domain above its memory, MB {each[0]:15.1f}")
+    print(f"a further one, MB {'':25} {statistics.mean(each[1:]):15.1f}  ({min(each[1:]):.1f} to {max(each[1:]):.1f})")
+
+
 ROWS: dict[str, Callable[[int], None]] = {
     "create": create,
     "two": aggregate,
     "vcpus": vcpus,
     "calls": calls,
     "make": make,
+    "memory": overhead,
 }
 
 
