@@ -136,17 +136,15 @@ class Consoles:
 
     def _serve(self, console: SharedConsole, ready: Mapping[Any, int]) -> None:
         over = False
+        # Who has left is no reader of what came after.
+        for reader in list(console.readers):
+            if ready.get(reader.connection, 0) & selectors.EVENT_READ and not self._take_keys(console, reader):
+                self._leave(console, reader)
         if ready.get(console.guest, 0) & selectors.EVENT_READ:
             over = not self._bring(console)
         for reader in list(console.readers):
-            is_there = True
-            if ready.get(reader.connection, 0) & selectors.EVENT_READ:
-                is_there = self._take_keys(console, reader)
-            if reader.unsent:
-                is_there = _send(reader) and is_there
-            if not is_there:
-                console.readers.remove(reader)
-                self._forget(reader.connection)
+            if reader.unsent and not _send(reader):
+                self._leave(console, reader)
         if console.keys:
             try:
                 console.keys = console.keys[console.guest.send(console.keys) :]
@@ -181,6 +179,13 @@ class Consoles:
             return False
         console.keys += data
         return bool(data)
+
+    def _leave(self, console: SharedConsole, reader: Reader) -> None:
+        console.readers.remove(reader)
+        if not console.readers:
+            console.unseen[:0] = reader.unsent
+            del console.unseen[:-KEPT]
+        self._forget(reader.connection)
 
     def _remove(self, console: SharedConsole) -> None:
         console.over = True
