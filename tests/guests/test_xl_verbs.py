@@ -56,6 +56,12 @@ def test_domains_share_the_processors_as_they_are_told(home: Path) -> None:
     assert "xen_scheduler          : credit2" in xenia("info").stdout
     for words, why in (
         (("vcpu-pin", "web", "x", "0"), "Invalid argument x as VCPU."),
+        (("vcpu-pin", "web", "9" * 5000, "0"), f"Invalid argument {'9' * 5000} as VCPU."),
+        (("vcpu-pin", "web", "9" * 11, "0"), f"guest 'web' (1): the domain has vcpus 0 to 1, and no vcpu {'9' * 11}"),
+        (
+            ("vcpu-pin", "web", "0", ""),
+            f"guest 'web' (1): '' names no processor that is there: the machine has 0 to {NR_CPUS - 1}",
+        ),
         (("vcpu-pin", "-f", "web", "all", "0"), "--force and 'all' as VCPU not allowed."),
         (("vcpu-pin", "web", "2", "0"), "guest 'web' (1): the domain has vcpus 0 to 1, and no vcpu 2"),
         (("vcpu-pin", "web", "0", "0;1"), "guest 'web' (1): Invalid cpu range: 0;1"),

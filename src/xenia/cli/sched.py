@@ -66,12 +66,17 @@ def _pin(options: Options) -> None:
     from xenia.toolstack.guest.sched_verbs import PinVcpu
 
     place = find_domain(options.domain)
-    if options.vcpu != "all" and not options.vcpu.isdecimal():
-        raise ConfigError(f"Invalid argument {options.vcpu} as VCPU.")
     if options.force and options.vcpu == "all":
         raise ConfigError("--force and 'all' as VCPU not allowed.")
-    verb = PinVcpu(None if options.vcpu == "all" else int(options.vcpu), options.hard, options.soft)
+    verb = PinVcpu(None if options.vcpu == "all" else _vcpu(options.vcpu), options.hard, options.soft)
     place.ask(verb.word, **verb.request())
+
+
+def _vcpu(text: str) -> int:
+    try:
+        return number(text)
+    except ConfigError:
+        raise ConfigError(f"Invalid argument {text} as VCPU.") from None
 
 
 def _share(options: Options) -> None:

@@ -40,12 +40,7 @@ cdef class DomainSched:
     def weight(self, weight: int) -> None:
         if not 1 <= weight <= MAX_WEIGHT:
             raise ConfigError(f"a weight is a number from 1 to {MAX_WEIGHT}, not {weight}")
-        cdef uint32_t wanted = weight
-        with nogil:
-            lock(&self.domain.pool.pool.lock)
-            self.domain.party.sched.weight = wanted
-            party_nudge(&self.domain.party)
-            unlock(&self.domain.pool.pool.lock)
+        self.entitle(&self.domain.party.sched.weight, weight)
 
     @property
     def cap(self) -> int:
@@ -57,17 +52,19 @@ cdef class DomainSched:
         if not 0 <= cap <= 100 * self.domain.max_vcpus:
             raise ConfigError(
                 f"a cap is a number from 0 (none) to 100 for each of {self.domain.max_vcpus} vcpus, not {cap}")
-        cdef uint32_t wanted = cap
+        self.entitle(&self.domain.party.sched.cap, cap)
+
+    cdef void entitle(self, uint32_t *what, uint32_t wanted):
         with nogil:
             lock(&self.domain.pool.pool.lock)
-            self.domain.party.sched.cap = wanted
+            what[0] = wanted
             party_nudge(&self.domain.party)
             unlock(&self.domain.pool.pool.lock)
 
-    cdef Seat *seat(self, int vcpu) except NULL:
-        if not 0 <= vcpu < self.domain.max_vcpus:
+    cdef Seat *seat(self, vcpu) except NULL:
+        if not 0 <= vcpu < self.domain.max_vcpus:       # as a number of any size
             raise ConfigError(f"the domain has vcpus 0 to {self.domain.max_vcpus - 1}, and no vcpu {vcpu}")
-        return &self.domain.party.seats[vcpu]
+        return &self.domain.party.seats[<int>vcpu]
 
     def pin(self, vcpu: int, hard: Iterable[int] | None = None, soft: Iterable[int] | None = None) -> None:
         """The pcpus on which a vcpu may run (hard), and on which it had better (soft); None: as before.

@@ -36,6 +36,12 @@ def open_core(path: str | os.PathLike[str]) -> Iterator[int]:
     except OSError as error:
         raise ConfigError(f"{os.fspath(path)}: {error.strerror}") from None
     is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+    if is_file:
+        try:
+            os.fchmod(descriptor, 0o600)  # it may have been there before
+        except OSError as error:
+            os.close(descriptor)
+            raise ConfigError(f"{os.fspath(path)}: others may read it: {error.strerror}") from None
     try:
         yield descriptor
     except BaseException:

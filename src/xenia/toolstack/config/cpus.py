@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from xenia.errors import ConfigError
 
-_PART = re.compile(r"(\^)?(node[s]?:)?(?:(all)|([0-9]+)(?:-([0-9]+))?)")
+_PART = re.compile(r"(\^)?(node[s]?:)?(?:(all)|([0-9]{1,9})(?:-([0-9]{1,9}))?)")
 _MOST = 1 << 16
 
 
@@ -39,14 +39,14 @@ def parse_cpus(text: str, nr_pcpus: int) -> frozenset[int]:
 
 def parse_affinity(text: str, nr_pcpus: int) -> frozenset[int] | None:
     """The same; None for what stays as it was."""
-    return None if text in ("", "-") else parse_cpus(text, nr_pcpus)
+    return None if text == "-" else parse_cpus(text, nr_pcpus)
 
 
 def each_vcpu(text: str, nr_vcpus: int) -> Collection[tuple[int | None, str]]:
     """What `cpus=` of a configuration says: vcpu (None: all) and processors; in a list one after the other, with `;`
-    between."""
+    between; nothing there is as before."""
     if not text:
         return ()
     if ";" not in text:
         return ((None, text),)
-    return tuple(enumerate(text.split(";")[:nr_vcpus]))
+    return tuple(enumerate(said or "-" for said in text.split(";")[:nr_vcpus]))

@@ -26,7 +26,7 @@ def test_none_that_is_there_is_refused(text: str) -> None:
         parse_cpus(text, 4)
 
 
-@pytest.mark.parametrize("text", ["x", "1-", "-1", "3-1", "1 2", "0x1", "node:", "any"])
+@pytest.mark.parametrize("text", ["x", "1-", "-1", "3-1", "1 2", "0x1", "node:", "any", "1" * 5000])
 def test_what_cannot_be_understood_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=f"Invalid cpu range: {text}"):
         parse_cpus(text, 4)
@@ -36,4 +36,5 @@ def test_a_dash_leaves_it_as_it_was_and_a_list_is_for_one_vcpu_after_the_other()
     assert parse_affinity("-", 4) is None and parse_affinity("0", 4) == frozenset({0})
     assert list(each_vcpu("0-1", 2)) == [(None, "0-1")]
     assert list(each_vcpu("0;1;2", 2)) == [(0, "0"), (1, "1")]
+    assert list(each_vcpu(";1", 2)) == [(0, "-"), (1, "1")]
     assert list(each_vcpu("", 2)) == []
