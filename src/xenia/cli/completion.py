@@ -7,6 +7,7 @@ import shlex
 
 import shtab
 
+from xenia.cli.kernel import CACHED, VERSION
 from xenia.cli.parser import FILES, build_parser
 
 GUESTS = ("GUEST", "DOMAIN")  # the metavars of arguments that name a guest that runs
@@ -16,20 +17,43 @@ _NAMES = (
     "sed -n 's/\\.[0-9][0-9]*$//p'; "
     'grep -o \'"name": "[^"]*"\' "$d/daemon.json" 2>/dev/null | cut -d \'"\' -f 4; done'
 )
-_PREAMBLE = {
-    "bash": f'_xenia_guests() {{\n  compgen -W "$({_NAMES})" -- "$1"\n}}\n',
-    "zsh": f'_xenia_guests() {{\n  compadd -- ${{(f)"$({_NAMES})"}}\n}}\n',
-    "fish": f"function _xenia_guests\n  sh -c {shlex.quote(_NAMES)}\nend\n",
-}
-# What completes such an argument: a function that is called, but an expression in fish.
-_CALLS = dict.fromkeys(_PREAMBLE, "_xenia_guests") | {"fish": "(_xenia_guests)"}
+# Where `toolstack.provision.kernels` has the kernels.
+_CACHED = 'ls "${XDG_CACHE_HOME:-$HOME/.cache}/xenia/kernels" 2>/dev/null | sed -n "/^[0-9]/p"'
+_VERSIONS = (
+    f"{_CACHED}; apt-cache pkgnames linux-image- 2>/dev/null | "
+    "sed -n 's/^linux-image-\\([0-9].*\\)$/\\1/p' | grep -v -e '-dbg$' -e '-unsigned$' -e '-template$'"
+)
+_LISTS = {"guests": _NAMES, "cached_kernels": _CACHED, "kernel_versions": _VERSIONS}
+
+
+def _preamble(shell: str) -> str:
+    """The functions that list what there is, and one that lists files as well."""
+    lists = {
+        name: {
+            "bash": f'compgen -W "$({command})" -- "$1"',
+            "zsh": f'compadd -- ${{(f)"$({command})"}}',
+            "fish": f"sh -c {shlex.quote(command)}",
+        }[shell]
+        for name, command in _LISTS.items()
+    }
+    files = {"bash": 'compgen -f -- "$1"', "zsh": "_files", "fish": "__fish_complete_path"}[shell]
+    lists["kernel_or_file"] = f"{files}; {lists['cached_kernels']}"
+    head, end = ("function _xenia_{}\n", "end") if shell == "fish" else ("_xenia_{}() {{\n", "}")
+    return "".join(f"{head.format(name)}  {body}\n{end}\n" for name, body in lists.items())
+
+
+# By metavar: what completes such an argument.
+_FUNCTIONS = {
+    **dict.fromkeys(GUESTS, "guests"),
+    VERSION: "kernel_versions", CACHED: "cached_kernels", "KERNEL|VERSION": "kernel_or_file",
+}  # fmt: skip
 
 
 def script(shell: str) -> str:
     """The completion script of `xenia` for one of SHELLS."""
     parser = build_parser()
     _mark(parser)
-    return str(shtab.complete(parser, shell, preamble=_PREAMBLE[shell]))
+    return str(shtab.complete(parser, shell, preamble=_preamble(shell)))
 
 
 def _mark(parser: argparse.ArgumentParser) -> None:
@@ -37,8 +61,9 @@ def _mark(parser: argparse.ArgumentParser) -> None:
     for action in parser._actions:
         if action.metavar in FILES:
             vars(action)["complete"] = shtab.FILE
-        if action.metavar in GUESTS:
-            vars(action)["complete"] = _CALLS
+        if isinstance(action.metavar, str) and action.metavar in _FUNCTIONS:
+            name = f"_xenia_{_FUNCTIONS[action.metavar]}"
+            vars(action)["complete"] = {"bash": name, "zsh": name, "fish": f"({name})"}
         if isinstance(action, argparse._SubParsersAction):
             for command in action.choices.values():
                 _mark(command)

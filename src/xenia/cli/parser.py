@@ -12,6 +12,7 @@ from xenia.cli.disk import add_disk
 from xenia.cli.domain_grammar import add_domains
 from xenia.cli.dump import add_dump
 from xenia.cli.image import add_image
+from xenia.cli.kernel import add_kernel
 from xenia.cli.memory import add_memory
 from xenia.cli.net import add_net
 from xenia.cli.run_options import add_run
@@ -40,6 +41,7 @@ def build_parser() -> Parser:
     _add_reports(commands)
     add_disk(commands)
     add_image(commands)
+    add_kernel(commands)
     add_block(commands)
     add_memory(commands)
     add_vcpu(commands)

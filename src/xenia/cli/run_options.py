@@ -23,6 +23,7 @@ RUN_EXAMPLES = (
     ("tar c src | xenia run --memory 512M -- md5sum | cut -c1-32", "a guest in a pipeline"),
     ("xenia run --kernel vmlinuz --initrd initrd.img --append 'panic=-1'", "a kernel and an initrd of your own"),
     ("xenia run --root root.img", "a system on a disk, such as one that xenia image build makes"),
+    ("xenia run --kernel 6.12", "another kernel of the distribution's; 'xenia kernel list' shows them"),
     ("xenia run --kernel demo", "the tiny guest that is built in; needs nothing from outside"),
 )
 
@@ -53,8 +54,9 @@ def add_run(commands: argparse._SubParsersAction[Any]) -> None:
 
 def _add_boot(boot: argparse._ArgumentGroup) -> None:
     boot.add_argument(
-        "--kernel", metavar="KERNEL",
-        help="a bzImage, an ELF file with Xen notes, or 'demo', the built-in guest (default: Debian's, fetched once)",
+        "--kernel", metavar="KERNEL|VERSION",
+        help="a bzImage, an ELF file with Xen notes, a version of the distribution's such as 6.12 or 6.1-cloud, which "
+        "is fetched once, or 'demo', the built-in guest (default: Debian's newest, fetched once)",
     )  # fmt: skip
     boot.add_argument(
         "--initrd", metavar="INITRD", help="its initial ramdisk (default: one made by Xenia, with busybox)"

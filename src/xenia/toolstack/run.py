@@ -28,6 +28,7 @@ from xenia.toolstack.machine.limits import cgroup_limit, check_limits
 from xenia.toolstack.machine.machine import store_place
 from xenia.toolstack.networks.cards import Cards
 from xenia.toolstack.provision.boot import Boot, Words, prepare, screen_of
+from xenia.toolstack.provision.kernels import held
 from xenia.xenstore.server import listen
 
 
@@ -163,6 +164,8 @@ def _prepare(
     for socket_made in filter(None, (card.socket_made for card in cards or ())):
         stack.enter_context(closing(Janitor(socket_made)))
     boot = prepare(config, words, screen=screen, quiet=bool(config.command) and not verbose)
+    if boot.kernel_file is not None:
+        stack.enter_context(held(boot.kernel_file))
     if boot.is_demo and config.cards is None:
         networks.close()
     return networks, boot

@@ -53,16 +53,21 @@ def test_the_completion_script_is_one_that_the_shell_reads(shell: str) -> None:
         ("run --root di", "disk.img"),
         ("disk info di", "disk.img"),
         ("image build debian -o di", "disk.img"),
+        ("run --kernel di", "disk.img"),
+        ("run --kernel 6", "6.1.0-9-amd64"),
+        ("kernel rm 6", "6.1.0-9-amd64"),
+        ("kernel fetch 6.1.0-9", "6.1.0-9-amd64"),
     ],
 )
-def test_completion_offers_guests_that_run_and_files(words: str, found: str, tmp_path: Path) -> None:
-    (tmp_path / "xenia").mkdir()
+def test_completion_offers_guests_that_run_kernels_and_files(words: str, found: str, tmp_path: Path) -> None:
+    (tmp_path / "xenia" / "kernels" / "6.1.0-9-amd64").mkdir(parents=True)
     for name in ("xenia/web.12", "xenia/db.7", "disk.img"):
         (tmp_path / name).touch()
     ask = f'COMP_WORDS=(xenia {words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _shtab_xenia; echo "${{COMPREPLY[*]}}"'
     done = subprocess.run(
         ["bash", "-c", f"{script('bash')}\n{ask}"], cwd=tmp_path, capture_output=True, text=True, check=True,
-        env={"PATH": os.environ["PATH"], "XDG_RUNTIME_DIR": str(tmp_path), "TMPDIR": str(tmp_path)},
+        env={"PATH": os.environ["PATH"], "XDG_RUNTIME_DIR": str(tmp_path), "TMPDIR": str(tmp_path),
+             "XDG_CACHE_HOME": str(tmp_path)},
     )  # fmt: skip
     assert done.stdout.split() == [found]
 

@@ -28,6 +28,7 @@ from xenia.toolstack.provision.initramfs import (
 from xenia.toolstack.provision.kernels import Kernel, Kernels, unpacked
 from xenia.toolstack.provision.module_tree import find_modules, has_driver, release_of
 from xenia.toolstack.provision.packages import PackageClient
+from xenia.toolstack.provision.release import Release
 
 # What every Linux guest is told.
 COMMAND_LINE = ("console=hvc0",)
@@ -70,7 +71,8 @@ class Boot:
     """A kernel, resolved for loading or its bytes; its RAM disk, and its command line.
 
     is_demo       whether it is the guest that is built in, which has no use for a network card
-    kernel_file   where another process gets the kernel from; None: nowhere
+    kernel_file   where another process gets the kernel from, and what the cache keeps while someone holds it; None:
+                  nowhere
     """
 
     kernel: ElfKernel | bytes
@@ -91,7 +93,7 @@ def prepare(config: MachineConfig, words: Words, *, screen: Screen | None = None
     kernel = _packaged_kernel(config, kernels, words)
     if kernel is None and (config.kernel is None or config.is_demo):
         return _demo(config)
-    image = Path(config.kernel) if kernel is None and config.kernel is not None else _image(kernel)
+    image = kernel.image if kernel is not None else Path(config.kernel or "")
     raw, kernel_file = unpacked(image, cache)
     elf = load_elf(raw, str(image))
     words.clear()
@@ -159,8 +161,10 @@ def _has_root(config: MachineConfig) -> bool:
 
 def _packaged_kernel(config: MachineConfig, kernels: Kernels, words: Words) -> Kernel | None:
     """The distribution's kernel, where one is asked for.  None where the demo guest has to stand in."""
-    if config.kernel is not None or config.is_demo:
+    if config.is_demo:
         return None
+    if config.kernel is not None:
+        return kernels.choose(config.kernel, config.flavour) if is_version(config.kernel) else None
     try:
         return kernels.get(config.flavour or "amd64")
     except ConfigError as error:
@@ -171,9 +175,9 @@ def _packaged_kernel(config: MachineConfig, kernels: Kernels, words: Words) -> K
         return None
 
 
-def _image(kernel: Kernel | None) -> Path:
-    assert kernel is not None
-    return kernel.image
+def is_version(kernel: str) -> bool:
+    """Whether what an operator calls a kernel is a version of the distribution's, and not a file."""
+    return Release.parse(kernel) is not None and not Path(kernel).is_file()
 
 
 def _demo(config: MachineConfig) -> Boot:

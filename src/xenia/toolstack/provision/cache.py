@@ -78,6 +78,14 @@ class Cache:
             finally:
                 shutil.rmtree(path, ignore_errors=True)
 
+    def remove(self, path: Path) -> None:
+        """Remove a file or directory of the cache, if it is there.  It is gone at once, or stays whole."""
+        with self._writing():
+            doomed = Path(tempfile.mkdtemp(prefix=".gone.", dir=path.parent)) if path.exists() else None
+            if doomed is not None:
+                path.rename(doomed / path.name)
+                shutil.rmtree(doomed)
+
     @contextmanager
     def _writing(self) -> Iterator[None]:
         try:

@@ -6,6 +6,7 @@ at two megabytes that makes no difference to a boot that could be measured, and 
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,12 +111,17 @@ def base_initramfs(
     digest = hashlib.sha256(_FORMAT)
     for part in (agent, tools, release.encode(), *(path.encode() for path in paths)):
         digest.update(len(part).to_bytes(8, "little") + part)
-    target = cache.path("initramfs", digest.hexdigest())
+    target = cache.path("initramfs", _base_name(release, digest.hexdigest()))
     if not target.exists():
         files = {path: (kernel.modules / Path(path).name).read_bytes() for path in paths} if kernel is not None else {}
         with cache.new_file(target) as new:
             new.write_bytes(_build_base(agent, tools, release, files, infos))
     return Base(target.read_bytes(), tuple(_with_options(path) for path in paths_of(modules)))
+
+
+def _base_name(release: str, digest: str) -> str:
+    """What the cache calls it: who removes a kernel finds by this what was made of it."""
+    return f"{release}.{digest}" if re.fullmatch(r"\w[\w.+~-]{0,63}", release, re.ASCII) else digest
 
 
 def _with_options(path: str) -> str:

@@ -10,7 +10,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,7 +65,24 @@ class PackageClient:
                 package = self._show(name, options)
                 if package is not None:
                     return package
-        raise ConfigError(f"no package {' or '.join(names)} in this host's package sources{self._because()}")
+        raise ConfigError(f"no package {' or '.join(names)} in this host's package sources{self.because()}")
+
+    def search(self, beginning: str, wanted: Callable[[str], bool]) -> Iterator[list[Package]]:
+        """The packages whose names begin so and are wanted, from one place to look in after another: whoever finds what
+        he looks for asks for no more."""
+        if not self.available():
+            raise ConfigError("no package client (apt-get) on this host to look for packages with")
+        self._failure = ""
+        for options in self._sources():
+            command = ["apt-cache", *options, "pkgnames", beginning]
+            answer = subprocess.run(command, capture_output=True, text=True, env=_environment(), check=False)
+            names = [name for name in answer.stdout.split() if name.startswith(beginning) and wanted(name)]
+            if names:
+                yield self._describe(sorted(names), options)
+
+    def because(self) -> str:
+        """Why the last thing asked for cannot be had, in the package client's words; "" if it said nothing."""
+        return f" ({self._failure})" if self._failure else ""
 
     def download(self, package: Package, directory: Path) -> Path:
         """Fetch the package's file into `directory`."""
@@ -76,7 +93,7 @@ class PackageClient:
                 found = sorted(directory.glob(f"{package.name}_*.deb"))
                 if found:
                     return found[0]
-        raise ConfigError(f"cannot fetch {package.name}{self._because()}")
+        raise ConfigError(f"cannot fetch {package.name}{self.because()}")
 
     def fetch_system(self, names: Sequence[str], directory: Path) -> list[Path]:
         """Fetch all packages of a system that has these and what they depend on, and nothing to begin with.
@@ -104,7 +121,7 @@ class PackageClient:
             paths = [directory / name for name in archives]
             if paths and all(_has_size(path, archives[path.name]) for path in paths):
                 return paths
-        raise ConfigError(f"cannot fetch the packages of a system{self._because()}")
+        raise ConfigError(f"cannot fetch the packages of a system{self.because()}")
 
     def sources(self) -> list[Source]:
         """Where apt finds packages on this host; none where that is not configured, or no list was ever fetched."""
@@ -162,9 +179,14 @@ class PackageClient:
         return path
 
     def _show(self, name: str, options: list[str]) -> Package | None:
-        command = ["apt-cache", *options, "--no-all-versions", "show", name]
+        return next(iter(self._describe([name], options)), None)
+
+    @staticmethod
+    def _describe(names: Sequence[str], options: list[str]) -> list[Package]:
+        """Those of the packages that can be fetched."""
+        command = ["apt-cache", *options, "--no-all-versions", "show", *names]
         answer = subprocess.run(command, capture_output=True, text=True, env=_environment(), check=False)
-        return parse_stanza(answer.stdout)
+        return [package for text in answer.stdout.split("\n\n") if (package := parse_stanza(text)) is not None]
 
     def _run(self, command: list[str], what: str, size: int, directory: Path) -> bool:
         """Run apt-get and report its progress; whether it did what it was told, else remember what it said."""
@@ -186,9 +208,6 @@ class PackageClient:
     def _note(self, line: str) -> None:
         if line.startswith(("E: ", "W: Failed to fetch")) and "Failed to fetch" not in self._failure:
             self._failure = " ".join(line[3:].split())
-
-    def _because(self) -> str:
-        return f" ({self._failure})" if self._failure else ""
 
 
 def parse_stanza(text: str) -> Package | None:

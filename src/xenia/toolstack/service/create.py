@@ -19,6 +19,7 @@ from xenia.toolstack.config.net import for_guest
 from xenia.toolstack.control.client import Place, ask_daemon, process_of
 from xenia.toolstack.control.control import daemon_path
 from xenia.toolstack.provision.boot import Screen, Words, prepare
+from xenia.toolstack.provision.kernels import held
 from xenia.toolstack.service import start
 
 _PATIENCE = 120.0  # seconds: its memory is written once
@@ -41,7 +42,7 @@ def create(domain: DomainConfig, guest: MachineConfig, words: Words, screen: Scr
     start.ensure()
     words.clear()
     with ExitStack() as stack:
-        files = [_opened(boot.kernel_file, stack)]
+        files = [stack.enter_context(held(boot.kernel_file)).fileno()]
         if boot.ramdisk:
             files.append(_memory(boot.ramdisk, stack))
         devices: list[dict[str, Any]] = []
@@ -63,15 +64,6 @@ def create(domain: DomainConfig, guest: MachineConfig, words: Words, screen: Scr
 
 def _devices(guest: MachineConfig) -> tuple[DeviceConfig, ...]:
     return (*guest.disks, *guest.devices, *for_guest(guest.cards or (), guest.name))
-
-
-def _opened(path: Path, stack: ExitStack) -> int:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
-    stack.callback(os.close, descriptor)
-    return descriptor
 
 
 def _memory(data: bytes, stack: ExitStack) -> int:

@@ -1,7 +1,8 @@
 """Kernels and busybox in the cache, from packages of a made-up distribution."""
 
+import gzip
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,12 @@ from xenia.errors import ConfigError
 from xenia.testing.kernels import bzimage, elf_image
 from xenia.testing.packages import deb, module
 from xenia.toolstack.provision.cache import Cache
-from xenia.toolstack.provision.kernels import Kernels, unpacked_image
+from xenia.toolstack.provision.initramfs import base_initramfs
+from xenia.toolstack.provision.kernels import Kernels, held, unpacked, unpacked_image
 from xenia.toolstack.provision.packages import Package, PackageClient
 
 TREE = "lib/modules/6.1.0-9-amd64/kernel"
+PACKED = bzimage(gzip.compress(elf_image([(0, b"text", 4)])))
 PACKAGES: Mapping[str, tuple[tuple[str, ...], Mapping[str, bytes]]] = {
     "linux-image-amd64": (("linux-image-6.1.0-9-amd64",), {}),
     "linux-image-6.1.0-9-amd64": (
@@ -29,6 +32,10 @@ PACKAGES: Mapping[str, tuple[tuple[str, ...], Mapping[str, bytes]]] = {
             f"{TREE}/drivers/gpu/huge.ko": module("huge"),
         },
     ),
+    "linux-image-6.1.0-10-cloud-amd64": ((), {"boot/vmlinuz-6.1.0-10-cloud-amd64": PACKED}),
+    "linux-image-6.12.1+deb12-amd64": ((), {"boot/vmlinuz-6.12.1+deb12-amd64": b"older"}),
+    "linux-image-6.12.3+deb12-amd64": ((), {"boot/vmlinuz-6.12.3+deb12-amd64": b"newer"}),
+    "linux-image-6.12.3+deb12-amd64-dbg": ((), {}),
     "busybox-static": ((), {"bin/busybox": b"the busybox"}),
 }
 
@@ -45,6 +52,10 @@ class Distribution(PackageClient):
             if name in PACKAGES:
                 return Package(name, "1", 1, PACKAGES[name][0])
         raise ConfigError(f"no package {names[0]}")
+
+    def search(self, beginning: str, wanted: Callable[[str], bool]) -> Iterator[list[Package]]:
+        names = [name for name in PACKAGES if name.startswith(beginning) and wanted(name)]
+        yield [Package(name, f"{name.count('6')}.9-1", 1, PACKAGES[name][0]) for name in names]
 
     def download(self, package: Package, directory: Path) -> Path:
         self.downloads.append(package.name)
@@ -71,7 +82,7 @@ def test_a_kernel_is_fetched_with_the_modules_guests_may_want_and_no_others(cach
     assert kernel.config.read_bytes() == b"CONFIG_XEN_PV=y\n"
     assert sorted(kernel.module_infos()) == ["crc16", "ext4", "xen_blkfront"]
     names = sorted(path.name for path in kernel.image.parent.iterdir())
-    assert names == ["config", "modules", "vmlinuz", "wanted-modules"]
+    assert names == ["config", "modules", "package", "vmlinuz", "wanted-modules"]
 
 
 def test_a_cached_kernel_is_not_fetched_again(cache: Cache, client: Distribution) -> None:
@@ -97,7 +108,7 @@ def test_an_update_of_what_is_up_to_date_downloads_nothing(cache: Cache, client:
     kernels = Kernels(cache, client)
     kernels.get("amd64")
     downloads = list(client.downloads)
-    kernels.get("amd64", update=True)
+    assert kernels.renew("amd64") == (kernels.get("amd64"), False)
     assert client.downloads == downloads
 
 
@@ -128,6 +139,88 @@ def test_an_unknown_flavour_is_refused(cache: Cache, client: Distribution) -> No
         Kernels(cache, client).get("rt")
 
 
+def test_the_newest_kernel_of_a_version_is_chosen_and_fetched_once(cache: Cache, client: Distribution) -> None:
+    kernels = Kernels(cache, client)
+    assert kernels.choose("6.12").image.read_bytes() == b"newer"
+    assert kernels.choose("6.1-cloud").release == "6.1.0-10-cloud-amd64"
+    assert kernels.choose("6.1", "cloud-amd64").release == "6.1.0-10-cloud-amd64"
+    assert len(client.downloads) == 2
+    assert kernels.fetch("6.12") == (kernels.choose("6.12"), False)
+
+
+def test_a_cached_kernel_of_the_version_is_taken_without_asking_for_a_newer_one(
+    cache: Cache, client: Distribution
+) -> None:
+    kernels = Kernels(cache, client)
+    older = kernels.choose("6.12.1")
+    assert kernels.choose("6.12") == older
+    assert kernels.fetch("6.12")[0].release == "6.12.3+deb12-amd64"
+    assert kernels.choose("6.12").release == "6.12.3+deb12-amd64"
+
+
+def test_an_unknown_version_says_what_there_is(cache: Cache, client: Distribution) -> None:
+    with pytest.raises(ConfigError, match=r"no kernel 6\.6 .*; there are 6\.1, 6\.1-cloud, 6\.12 \("):
+        Kernels(cache, client).choose("6.6")
+
+
+def test_the_list_has_what_is_cached_and_what_could_be_fetched(cache: Cache, client: Distribution) -> None:
+    kernels = Kernels(cache, client)
+    kernels.get("amd64")
+    kernels.choose("6.12.1")
+    found = [(str(offer.release), offer.disk > 0, offer.is_usual) for offer in kernels.offers()]
+    assert found == [
+        ("6.1.0-9-amd64", True, True),
+        ("6.1.0-10-cloud-amd64", False, False),
+        ("6.12.1+deb12-amd64", True, False),
+        ("6.12.3+deb12-amd64", False, False),
+    ]
+    assert [str(offer.release) for offer in kernels.offers(look=False)] == ["6.1.0-9-amd64", "6.12.1+deb12-amd64"]
+
+
+def test_a_removed_kernel_leaves_nothing_behind(cache: Cache, client: Distribution) -> None:
+    kernels = Kernels(cache, client)
+    kernels.choose("6.1")
+    busybox = cache.path("tools")
+    busybox.write_bytes(b"\0[\0[[\0sh\0\0")
+    kept = files(cache)
+    kernel = kernels.choose("6.1-cloud")
+    unpacked(kernel.image, cache)
+    base_initramfs(cache, busybox, kernel, agent=b"agent")
+    assert len(files(cache) - kept) == 5
+    (offer,) = (offer for offer in kernels.offers() if offer.kernel == kernel)
+    assert kernels.remove("6.1.0-10-cloud") == (kernel.release, offer.disk)
+    assert files(cache) == kept
+
+
+def test_a_kernel_that_a_guest_was_booted_from_is_not_removed(cache: Cache, client: Distribution) -> None:
+    kernels = Kernels(cache, client)
+    with held(unpacked(kernels.choose("6.1-cloud").image, cache)[1]):
+        before = files(cache)
+        with pytest.raises(ConfigError, match=r"a guest runs that was booted from 6\.1\.0-10-cloud-amd64"):
+            kernels.remove("6.1-cloud")
+        assert files(cache) == before
+    kernels.remove("6.1-cloud")
+    assert kernels.cached() == []
+
+
+def test_only_one_kernel_that_is_there_is_removed(cache: Cache, client: Distribution) -> None:
+    kernels = Kernels(cache, client)
+    with pytest.raises(ConfigError, match="there are none in it"):
+        kernels.remove("6.12")
+    for version in ("6.12.1", "6.12.3"):
+        kernels.choose(version)
+    with pytest.raises(ConfigError, match=r"6\.12 means 6\.12\.1\+deb12-amd64 and 6\.12\.3\+deb12-amd64"):
+        kernels.remove("6.12")
+    with pytest.raises(ConfigError, match=r"no kernel 6\.6 in the cache; there are 6\.12\.1"):
+        kernels.remove("6.6")
+    assert len(kernels.cached()) == 2
+
+
+def files(cache: Cache) -> set[Path]:
+    """All files in the cache that are not there to be locked."""
+    return {path for path in cache.root.rglob("*") if path.is_file() and not path.name.endswith(".lock")}
+
+
 def test_busybox_is_fetched_once(cache: Cache, client: Distribution) -> None:
     kernels = Kernels(cache, client)
     assert kernels.busybox().read_bytes() == b"the busybox"
@@ -136,8 +229,6 @@ def test_busybox_is_fetched_once(cache: Cache, client: Distribution) -> None:
 
 
 def test_an_image_is_unpacked_once_and_then_comes_from_the_cache(cache: Cache, tmp_path: Path) -> None:
-    import gzip
-
     image = elf_image([(0, b"text" + bytes(20000) + b"data", 30000)])
     path = tmp_path / "vmlinuz"
     path.write_bytes(bzimage(gzip.compress(image)))

@@ -37,6 +37,9 @@ case "$*" in
     echo "dlstatus:1:50.0:Retrieving"
     for option; do case "$option" in Dir::Cache::archives=*) cd "${option#*=}" ;; esac; done
     printf abc > a_1%3a2_amd64.deb; printf defg > b_1_all.deb ;;
+*pkgnames*)
+    [ -e "$APT_TEST/updated" ] || [ -e "$APT_TEST/system" ] || exit 0
+    printf 'linux-image-amd64\nlinux-image-dbg\nlinux-doc\n' ;;
 *show*)
     [ -e "$APT_TEST/updated" ] || [ -e "$APT_TEST/system" ] || { echo "N: No packages found" >&2; exit 100; }
     cat "$APT_TEST/stanza" ;;
@@ -98,6 +101,23 @@ def test_offline_without_lists_says_so(host: Path) -> None:
     (host / "offline").touch()
     with pytest.raises(ConfigError, match=r"no package a or b in .* \(Failed to fetch .* Could not connect\)"):
         client(host).find(["a", "b"])
+
+
+def test_a_search_asks_the_next_place_only_where_the_first_does_not_do(host: Path) -> None:
+    (host / "system").touch()
+    found = client(host).search("linux-image-", lambda name: not name.endswith("dbg"))
+    assert next(found) == [PACKAGE]
+    assert "update" not in calls(host)
+    assert next(found) == [PACKAGE]
+    assert "update" in calls(host)
+    assert "show linux-image-amd64\n" in calls(host)
+
+
+def test_a_search_that_finds_nothing_says_why(host: Path) -> None:
+    (host / "offline").touch()
+    asked = client(host)
+    assert list(asked.search("linux-image-", lambda name: True)) == []
+    assert "Could not connect" in asked.because()
 
 
 def test_a_download_lands_in_the_directory_and_reports_progress(host: Path) -> None:
