@@ -30,9 +30,11 @@ from xenia.toolstack.config.device import Backing, DeviceConfig
 from xenia.toolstack.config.disk import parse_disk
 from xenia.toolstack.control.channel import Channel
 from xenia.toolstack.devices.vif import card_config
+from xenia.toolstack.isolation.isolated_parts import IsolatedConsole, IsolatedMemory, IsolatedVcpu
 from xenia.toolstack.machine.domain import Domain
 from xenia.toolstack.machine.machine import Machine, store_place
 from xenia.toolstack.machine.options import DomainOptions, MachineOptions
+from xenia.toolstack.machine.vcpu import Vcpu
 from xenia.toolstack.networks.network import ProcessNetwork, network_config
 from xenia.toolstack.networks.opening import attach_port
 from xenia.toolstack.releases import Releases
@@ -226,21 +228,6 @@ class IsolatedMachine(Machine):
                 self._place.unlink(missing_ok=True)
 
 
-class IsolatedConsole:
-    """Input for a guest in the other process."""
-
-    def __init__(self, remote: Remote, domid: int) -> None:
-        self._remote, self._domid = remote, domid
-
-    def offer(self, data: bytes) -> int:
-        """Give the guest input without waiting; how many of the bytes there was room for."""
-        return int(self._remote.call("offer", domid=self._domid, data=data.decode("latin-1")))
-
-    def send(self, data: bytes) -> None:
-        """Give the guest input, waiting where it is slow to take it."""
-        self._remote.call("send", domid=self._domid, data=data.decode("latin-1"))
-
-
 class IsolatedDevice:
     """A device of a guest in the other process."""
 
@@ -269,6 +256,7 @@ class IsolatedDomain(Domain):
 
     console: IsolatedConsole  # type: ignore[assignment]
     devices: list[IsolatedDevice]  # type: ignore[assignment]
+    vcpus: Sequence[Vcpu]
 
     def __init__(self, remote: Remote, domid: int, options: DomainOptions, reader: threading.Thread | None) -> None:
         self._remote = remote
@@ -278,8 +266,9 @@ class IsolatedDomain(Domain):
         self._report = ""
         self._destroyed = False
         self.name = options.name
-        self.memory = options.memory
-        self.vcpus = options.vcpus
+        self.memory = IsolatedMemory(remote, domid, options.memory)
+        self.vcpus = [IsolatedVcpu(remote, domid, number) for number in range(options.max_vcpus or options.vcpus)]
+        self.nr_vcpus = options.vcpus
         self.console = IsolatedConsole(remote, domid)
         self.devices = []
 
@@ -313,7 +302,7 @@ class IsolatedDomain(Domain):
 
     def set_vcpus(self, vcpus: int) -> None:
         self._live("set_vcpus", vcpus)
-        self.vcpus = vcpus
+        self.nr_vcpus = vcpus
 
     @property
     def sched(self) -> DomainSched:

@@ -18,7 +18,7 @@ from typing import Any
 
 from xenia.domain.build.bzimage import read_kernel_file, unpack
 from xenia.domain.build.elf import load_elf
-from xenia.errors import ConfigError
+from xenia.errors import ConfigError, GuestFault
 from xenia.storage.door import handed
 from xenia.toolstack.control.channel import Channel
 from xenia.toolstack.devices.device import Device
@@ -119,6 +119,34 @@ class Process:
         if what not in LIFE:
             raise ConfigError(f"nothing of a domain's life is called {what}")
         getattr(self._domains[domid], what)(*arguments)
+
+    def _do_guest_memory(
+        self, _: list[int], domid: int, what: str, arguments: list[Any], options: dict[str, Any]
+    ) -> object:
+        memory = self._domains[domid].memory
+        try:
+            if what == "read":
+                return {"done": memory.read(*arguments, **options).decode("latin-1")}
+            if what == "translate":
+                return {"done": memory.translate(*arguments, **options)}
+            address, data = arguments
+            memory.write(address, data.encode("latin-1"), **options)
+            return {"done": None}
+        except GuestFault as fault:
+            return {"fault": [fault.va, fault.access]}
+
+    def _do_vcpu(self, _: list[int], domid: int, number: int, what: str, arguments: list[Any]) -> object:
+        vcpu = self._domains[domid].vcpus[number]
+        match what:
+            case "registers":
+                return vcpu.registers
+            case "fpu":
+                return vcpu.fpu.decode("latin-1")
+            case "set_registers":
+                vcpu.set_registers(*arguments)
+            case "set_fpu":
+                vcpu.set_fpu(arguments[0].encode("latin-1"))
+        return None
 
     def _do_dump_core(self, descriptors: list[int], domid: int, form: str, live: bool, crash: bool) -> None:
         self._domains[domid].write_core(descriptors[0], form, live=live, crash=crash)

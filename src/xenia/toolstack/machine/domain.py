@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from xenia.toolstack.devices.device import Device
 from xenia.toolstack.devices.kinds import listed
 from xenia.toolstack.machine.console import console_of
 from xenia.toolstack.machine.core import dump
+from xenia.toolstack.machine.guest_memory import GuestMemory
 from xenia.toolstack.machine.house import House
 from xenia.toolstack.machine.pauses import Pauses
 from xenia.toolstack.machine.site import DomainSite
@@ -35,6 +37,7 @@ from xenia.toolstack.machine.store_layout import (
     write_vcpus,
     write_window_size,
 )
+from xenia.toolstack.machine.vcpu import Vcpu
 from xenia.toolstack.releases import Releases
 from xenia.xenstore.client import Client
 from xenia.xenstore.error import StoreError
@@ -51,8 +54,10 @@ def _totals(devices: list[dict[str, Any]], *counts: str) -> dict[str, int]:
 class Domain(DomainSite):
     """One guest, made by `Machine.create_domain`.
 
-    name, memory, driver_domain    as it was created; memory in bytes
-    vcpus           how many vcpus it is asked to use (`set_vcpus`)
+    name, driver_domain    as it was created
+    memory          what is in its memory, by virtual and by pseudo-physical address; `size` as it was created, in bytes
+    vcpus           each of them, with its registers
+    nr_vcpus        how many of them it is asked to use (`set_vcpus`)
     console         `send` and `offer` give it input
     devices         what was plugged in, those since removed included
     sink            where the console's output goes
@@ -72,11 +77,12 @@ class Domain(DomainSite):
         console_state: ConsoleState | None = None,
     ) -> None:
         super().__init__(house, handle, name, driver_domain)
-        self.memory = memory
-        self.vcpus = handle.max_vcpus
+        self._pauses = Pauses(handle)
+        self.memory = GuestMemory(handle, self._pauses, memory)
+        self.vcpus: Sequence[Vcpu] = [Vcpu(handle, self._pauses, number) for number in range(handle.max_vcpus)]
+        self.nr_vcpus = handle.max_vcpus
         self.sink = sink
         self.console = self._console(console_state)
-        self._pauses = Pauses(handle)
         self._settling = threading.Lock()
         self._settled = False
         self._life = threading.Lock()  # whether it is destroyed: it does not start then
@@ -114,7 +120,8 @@ class Domain(DomainSite):
     def introduce(self, max_memory: int | None = None) -> None:
         """Write what a toolstack writes into xenstore for a PV domain, and serve its store page."""
         with self._keys.transaction() as keys:
-            write_home(keys, self.name, self.memory, max(self.memory, max_memory or 0), self.vcpus, self.handle)
+            size = self.memory.size
+            write_home(keys, self.name, size, max(size, max_memory or 0), self.nr_vcpus, self.handle)
             if self.driver_domain:
                 write_backend_home(keys, self.domid)
         self._house.store.attach(self.foreign)
@@ -132,7 +139,7 @@ class Domain(DomainSite):
         if not 1 <= vcpus <= self.max_vcpus:
             raise ConfigError(f"guest '{self.name}' can have 1 to {self.max_vcpus} vcpus, not {vcpus}")
         self._keys.atomically(lambda keys: write_vcpus(keys, self.domid, vcpus, self.max_vcpus))
-        self.vcpus = vcpus
+        self.nr_vcpus = vcpus
 
     def pause(self) -> None:
         """Let the guest not go on, until `unpause`.  Its time does."""
@@ -352,8 +359,8 @@ class Domain(DomainSite):
         return {
             "name": self.name,
             "domid": self.domid,
-            "memory": self.memory,
-            "vcpus": self.vcpus,
+            "memory": self.memory.size,
+            "vcpus": self.nr_vcpus,
             "memory_target": self.memory_target,
             "max_memory": self.max_memory,
             "seconds": self.handle.system_time / 1e9,
@@ -376,7 +383,7 @@ class Domain(DomainSite):
             "name": self.name,
             "domid": self.domid,
             "memory": life.nr_frames(self.handle) << 12,
-            "vcpus": len(states) or self.vcpus,
+            "vcpus": len(states) or self.nr_vcpus,
             "max_vcpus": len(vcpus),
             "running": "r--" in states and self.runs,
             "blocked": set(states) == {"-b-"} and self._goes_on,

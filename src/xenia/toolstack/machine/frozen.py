@@ -103,7 +103,7 @@ def freeze(domain: Domain, timeout: float) -> Frozen:
         devices = [device for device in domain.devices if not device.removed]
         state = DomainState(
             domain.name,
-            domain.memory,
+            domain.memory.size,
             domain.driver_domain,
             save(domain.handle),
             console,

@@ -128,7 +128,7 @@ class Machine:
             domain = Domain(
                 self._house, handle, sink_of(options.console), options.name, options.memory, options.driver_domain
             )
-            domain.vcpus = options.vcpus
+            domain.nr_vcpus = options.vcpus
         except BaseException:
             handle.destroy()
             raise

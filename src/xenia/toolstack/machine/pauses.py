@@ -19,6 +19,11 @@ class Pauses:
         self._wanted = False
         self._nr_held = 0
 
+    @property
+    def wanted(self) -> bool:
+        """Whether an operator wants it to be paused."""
+        return self._wanted
+
     def pause(self) -> None:
         """None runs when it returns, until `unpause`."""
         with self._lock:
