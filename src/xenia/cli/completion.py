@@ -10,6 +10,7 @@ import shtab
 from xenia.cli.kernel import CACHED, VERSION
 from xenia.cli.parser import FILES, build_parser
 
+FOLDERS = ("kdir", "modules")  # arguments that are folders of this host's
 GUESTS = ("GUEST", "DOMAIN")  # the metavars of arguments that name a guest that runs
 # Where `toolstack.control` has the sockets, each NAME.PROCESS, and `toolstack.service.place` the daemon's domains.
 _NAMES = (
@@ -61,6 +62,8 @@ def _mark(parser: argparse.ArgumentParser) -> None:
     for action in parser._actions:
         if action.metavar in FILES:
             vars(action)["complete"] = shtab.FILE
+        if action.dest in FOLDERS:
+            vars(action)["complete"] = shtab.DIRECTORY
         if isinstance(action.metavar, str) and action.metavar in _FUNCTIONS:
             name = f"_xenia_{_FUNCTIONS[action.metavar]}"
             vars(action)["complete"] = {"bash": name, "zsh": name, "fish": f"({name})"}

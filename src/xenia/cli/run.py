@@ -6,6 +6,7 @@ import argparse
 import logging
 import os
 from dataclasses import replace
+from pathlib import Path
 
 from xenia.cli.exit_status import EndedBySignal, ExitStatus
 from xenia.cli.signals import raise_no_more
@@ -17,6 +18,7 @@ from xenia.toolstack.config.forward import parse_publish
 from xenia.toolstack.config.machine import NAME, MachineConfig
 from xenia.toolstack.config.net import LINKS, NetConfig, for_guest, parse_net
 from xenia.toolstack.control.client import process_of
+from xenia.toolstack.provision.own_kernel import BZIMAGE, is_built_tree, tree_image
 from xenia.toolstack.run import Ending, Outcome
 
 ROOT = "xvda"  # the first disk
@@ -43,6 +45,9 @@ _OPTIONS = (
 def run(options: argparse.Namespace, command: list[str], voice: Voice) -> int:
     """Boot, attach, and return the exit status.  EndedBySignal where a signal ended it."""
     logging.getLogger("xenia").addHandler(VoiceHandler(voice))
+    if all(getattr(options, name) is None for name in ("kernel", "kdir", "flavour")) and is_built_tree(Path()):
+        options.kdir = "."
+        voice.say(f"booting the kernel that was built here, {BZIMAGE} (--flavour amd64 takes the distribution's)")
     config = configuration(options, command)
     if not config.jail:
         voice.error("NO JAIL: a guest that breaks out of its machine can do here whatever you can")
@@ -54,6 +59,10 @@ def run(options: argparse.Namespace, command: list[str], voice: Voice) -> int:
 def configuration(options: argparse.Namespace, command: list[str]) -> MachineConfig:
     """The configuration that the options ask for.  ConfigError where they contradict each other."""
     given = {name: value for name in _OPTIONS if (value := getattr(options, name)) is not None}
+    if options.kdir is not None:
+        if not given.keys().isdisjoint(("kernel", "flavour")):
+            raise ConfigError("--kdir brings its own kernel; give it or --kernel or --flavour")
+        given["kernel"] = str(tree_image(Path(options.kdir)))
     if options.vcpus is not None:
         given["vcpus"], given["max_vcpus"] = options.vcpus
     disks = tuple(map(parse_disk, options.disk))

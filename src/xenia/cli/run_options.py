@@ -59,11 +59,17 @@ def _add_boot(boot: argparse._ArgumentGroup) -> None:
         "is fetched once, or 'demo', the built-in guest (default: Debian's newest, fetched once)",
     )  # fmt: skip
     boot.add_argument(
+        "--kdir", metavar="DIR",
+        help="a folder that a kernel was built in: its bzImage and its modules (default: the current one if it is such "
+        "a folder, and neither --kernel nor --flavour is given)",
+    )  # fmt: skip
+    boot.add_argument(
         "--initrd", metavar="INITRD", help="its initial ramdisk (default: one made by Xenia, with busybox)"
     )
     boot.add_argument(
         "--modules", metavar="DIR",
-        help="where the modules of your kernel are (default: beside it, in its build tree, or in /lib/modules)",
+        help="where the modules of your kernel are: an installed tree, or a folder above it (default: beside the "
+        "kernel, in its build tree, or in /lib/modules)",
     )  # fmt: skip
     boot.add_argument("--append", metavar="ARGS", default="", help="more words for the kernel's command line")
     boot.add_argument(

@@ -26,7 +26,8 @@ from xenia.toolstack.provision.initramfs import (
     initramfs,
 )
 from xenia.toolstack.provision.kernels import Kernel, Kernels, unpacked
-from xenia.toolstack.provision.module_tree import find_modules, has_driver, release_of
+from xenia.toolstack.provision.module_tree import find_modules, release_of
+from xenia.toolstack.provision.own_kernel import CARDS, DISKS, what_is_missing
 from xenia.toolstack.provision.packages import PackageClient
 from xenia.toolstack.provision.release import Release
 
@@ -35,6 +36,8 @@ COMMAND_LINE = ("console=hvc0",)
 # The names of trace events take 9 MB, of the 19 MB that Debian's kernel leaves free of 64: a guest this small starts
 # without them.
 SMALL_MEMORY = 96 * MIB
+# Of the guest's memory, what all modules of a kernel may take: one part in so many.
+MODULES_SHARE = 8
 SMALL_COMMAND_LINE = ("initcall_blacklist=tracer_init_tracefs",)
 
 
@@ -101,9 +104,11 @@ def prepare(config: MachineConfig, words: Words, *, screen: Screen | None = None
         ramdisk = _initrd(Path(config.initrd), config.memory)
     elif elf.notes.guest_os == "linux":
         modules = (*FRONTENDS, *SHARING) if config.command else FRONTENDS
+        on_demand = _file_systems(config)
         if kernel is None:
             kernel = _own_modules(config, image, raw, words, cache)
-        base = base_initramfs(cache, kernels.busybox(), kernel, modules, _file_systems(config))
+            on_demand = tuple(kernel.module_infos()) if kernel is not None else ()
+        base = base_initramfs(cache, kernels.busybox(), kernel, modules, on_demand)
         ramdisk = initramfs(base, _agent_config(config, base.modules, screen))
     else:
         ramdisk = b""
@@ -127,16 +132,15 @@ def _file_systems(config: MachineConfig) -> tuple[str, ...]:
 
 
 def _own_modules(config: MachineConfig, image: Path, raw: memoryview, words: Words, cache: Cache) -> Kernel | None:
-    """The operator's own kernel with its modules; a word where a disk would need one that is not found."""
-    release = release_of(raw)
+    """The operator's own kernel with its modules; a word where the guest would need one that is not found."""
     named = None if config.modules is None else Path(config.modules)
-    kernel = find_modules(image, release, (*FRONTENDS, *SHARING, *_file_systems(config)), cache, named)
-    has_disks = config.disks or _has_root(config)
-    if has_disks and not (kernel and "xen_blkfront" in kernel.module_infos()) and not has_driver(raw, "blkfront"):
-        words.warn(
-            f"no module xen-blkfront for the kernel {release or image} is beside it or in /lib/modules, so the guest "
-            "will see no disk; --modules DIR names where they are"
-        )
+    wanted = (*FRONTENDS, *SHARING, *_file_systems(config))
+    kernel = find_modules(image, release_of(raw), wanted, cache, named, room=config.memory // MODULES_SHARE)
+    has_disks = bool(config.disks) or _has_root(config)
+    needed = [driver for driver, is_asked_for in ((DISKS, has_disks), (CARDS, config.cards != ())) if is_asked_for]
+    missing = what_is_missing(image, raw, kernel, needed)
+    if missing is not None:
+        (words.warn if has_disks or config.cards else words.say)(missing)
     return kernel
 
 

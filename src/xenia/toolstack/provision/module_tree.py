@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from xenia.errors import ConfigError
@@ -38,16 +39,17 @@ def named_places(directory: Path, release: str) -> Iterator[Path]:
 
 
 def find_modules(
-    image: Path, release: str, wanted: Iterable[str], cache: Cache, named: Path | None = None
+    image: Path, release: str, wanted: Iterable[str], cache: Cache, named: Path | None = None, *, room: int = 0
 ) -> Kernel | None:
-    """The kernel with those of its modules that are wanted, and what they depend on, unpacked in the cache.
+    """The kernel with those of its modules that are wanted, and what they depend on, unpacked in the cache; with all of
+    them where their files have no more than `room` bytes.
 
     None where there are none for this release; ConfigError where `named` has none, or others.
     """
     for place in places(image, release) if named is None else named_places(named, release):
         files = _modules_in(place)
         try:
-            data, infos = _gather(files, wanted)
+            data, infos = _gather_all(files, room) or _gather(files, wanted)
         except ConfigError:
             if named is not None:
                 raise
@@ -65,10 +67,32 @@ def find_modules(
 
 
 def _modules_in(directory: Path) -> dict[str, Path]:
+    """The files of modules, by name.  In a tree that a kernel was built in those of this build, and no leftovers."""
     if not directory.is_dir():
         return {}
-    found = (path for path in directory.rglob("*.ko*") if path.name.endswith(SUFFIXES) and path.is_file())
-    return {module_name(path): path for path in found}
+    if (directory / "include/config/kernel.release").is_file():
+        found = _built(directory)
+    else:
+        found = (path for path in directory.rglob("*.ko*") if path.name.endswith(SUFFIXES))
+    return {module_name(path): path for path in found if path.is_file()}
+
+
+def _built(directory: Path) -> Iterator[Path]:
+    """What modules.order of a build tree lists: modules, or since 6.3 the objects that they are linked of."""
+    try:
+        lines = (directory / "modules.order").read_text(errors="replace").split()
+    except OSError:
+        return
+    for line in lines:
+        yield directory / re.sub(r"\.o$", ".ko", line.removeprefix("kernel/"))
+
+
+def _gather_all(files: dict[str, Path], room: int) -> tuple[dict[str, bytes], dict[str, ModuleInfo]] | None:
+    """All modules; None where they are too large, or one of them is no good."""
+    with suppress(ConfigError, OSError):
+        if files and sum(path.stat().st_size for path in files.values()) <= room:
+            return _gather(files, files)
+    return None
 
 
 def _gather(files: dict[str, Path], wanted: Iterable[str]) -> tuple[dict[str, bytes], dict[str, ModuleInfo]]:

@@ -78,3 +78,31 @@ def test_the_image_tells_its_release_and_what_is_built_in() -> None:
     image = memoryview(b"\0Linux version 6.1.0-test (x@y) #1\0blkfront: %s: %s\0")
     assert release_of(image) == RELEASE
     assert has_driver(image, "blkfront") and not has_driver(image, "netfront")
+
+
+@pytest.mark.parametrize("line", ["drivers/block/xen-blkfront.ko", "drivers/block/xen-blkfront.o"])
+def test_of_a_tree_that_a_kernel_was_built_in_only_this_builds_modules_are_taken(
+    tmp_path: Path, cache: Cache, line: str
+) -> None:
+    tree(tmp_path)
+    (tmp_path / "include/config").mkdir(parents=True)
+    (tmp_path / "include/config/kernel.release").touch()
+    (tmp_path / "loop.ko").write_bytes(b"a leftover")
+    (tmp_path / "modules.order").write_text(f"{line}\ndrivers/xen/xenbus-probe.ko\nnot/built.ko\n")
+    kernel = find_modules(tmp_path / "arch/x86/boot/bzImage", RELEASE, WANTED, cache)
+    assert kernel is not None
+    assert kernel.module_infos().keys() == {"xen_blkfront", "xenbus_probe"}
+
+
+def test_all_modules_are_taken_where_there_is_room_and_those_that_are_wanted_elsewhere(
+    tmp_path: Path, cache: Cache
+) -> None:
+    tree(tmp_path / "modules")
+    huge = tmp_path / "modules/drivers/gpu/huge.ko"
+    huge.write_bytes(module("huge"))
+    size = sum(path.stat().st_size for path in (tmp_path / "modules").rglob("*.ko"))
+    found = [find_modules(tmp_path / "vmlinuz", RELEASE, WANTED, cache, room=room) for room in (size, size - 1)]
+    assert [kernel is not None and "huge" in kernel.module_infos() for kernel in found] == [True, False]
+    huge.write_bytes(b"no module at all")
+    kernel = find_modules(tmp_path / "vmlinuz", RELEASE, WANTED, cache, room=size)
+    assert kernel is not None and kernel.module_infos().keys() == {"xen_blkfront", "xenbus_probe"}

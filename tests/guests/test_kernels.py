@@ -1,0 +1,58 @@
+"""`xenia run` with other kernels than the usual one: by version, and from the folder that they were built in."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from xenia.testing.guests import Debian
+from xenia.toolstack.provision.packages import PackageClient
+
+SOURCE = Path(__file__).parents[2] / "src"
+
+pytestmark = [
+    pytest.mark.guest,
+    pytest.mark.skipif(not PackageClient.available(), reason="no apt-get on this host to fetch Debian's kernel with"),
+]
+
+
+def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-m", "xenia", "run", *arguments], cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(SOURCE)}, timeout=120, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Debian's kernel, laid out as a build leaves it."""
+    kernel = Debian().kernel("cloud-amd64")
+    tree = tmp_path_factory.mktemp("linux")
+    for folder in ("arch/x86/boot", "include/config", "drivers"):
+        (tree / folder).mkdir(parents=True)
+    shutil.copy(kernel.image, tree / "arch/x86/boot/bzImage")
+    (tree / "include/config/kernel.release").write_text(f"{kernel.release}\n")
+    order = []
+    for path in sorted(kernel.modules.glob("*.ko")):
+        shutil.copy(path, tree / "drivers")
+        order.append(f"drivers/{path.stem}.o\n")
+    (tree / "modules.order").write_text("".join(order))
+    return tree
+
+
+def test_in_a_folder_that_a_kernel_was_built_in_a_run_takes_that_one_with_all_its_modules(tree: Path) -> None:
+    # tun is none of those that the RAM disk has of other kernels.
+    done = run("--", "sh", "-c", "uname -r; modprobe tun && ls /sys/class/misc/tun/dev", cwd=tree)
+    release = Debian().kernel("cloud-amd64").release
+    assert done.stdout == f"{release}\n/sys/class/misc/tun/dev\n".encode()
+    assert b"booting the kernel that was built here, arch/x86/boot/bzImage" in done.stderr
+
+
+def test_a_release_names_the_cached_kernel(tmp_path: Path) -> None:
+    release = Debian().kernel("cloud-amd64").release
+    assert run("-q", "--kernel", release, "--", "uname", "-r", cwd=tmp_path).stdout == f"{release}\n".encode()
