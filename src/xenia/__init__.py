@@ -19,6 +19,7 @@ from xenia.shutdown import Reason, Shutdown
 if TYPE_CHECKING:
     from xenia.toolstack.machine.domain import Domain
     from xenia.toolstack.machine.machine import Machine
+    from xenia.toolstack.scripting.run import Result, run
 
 __all__ = [
     "ConfigError",
@@ -28,8 +29,10 @@ __all__ = [
     "HypervisorBug",
     "Machine",
     "Reason",
+    "Result",
     "Shutdown",
     "XenError",
+    "run",
 ]
 
 
@@ -45,4 +48,8 @@ def __getattr__(name: str) -> object:
 
         assert isolated  # which makes itself known to Machine
         return machine.Machine if name == "Machine" else domain.Domain
+    if name in ("run", "Result"):
+        from xenia.toolstack.scripting import run
+
+        return getattr(run, name)
     raise AttributeError(f"module 'xenia' has no attribute {name!r}")

@@ -45,6 +45,13 @@ def number(text: str) -> int:
     return value
 
 
+def descriptor(text: str) -> int:
+    """The number of an open file."""
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise ConfigError(f"'{text}' is not the number of an open file")
+    return int(text)
+
+
 def seconds(text: str) -> float:
     """A time in seconds, more than zero."""
     try:

@@ -64,10 +64,15 @@ def command(arguments: list[str]) -> int:
     if unknown:
         hint = " (a command for the guest goes after '--')" if options.verb == "run" else ""
         parser.error(f"what is {shlex.quote(unknown[0])}?{hint}")
-    voice = Voice(quiet=getattr(options, "quiet", False))
     if guests is not None and options.verb not in ("run", "ssh"):
         parser.error(f"'--' and a command go with 'run' and 'ssh' only, not with {options.verb or 'no command at all'}")
+    quiet = getattr(options, "quiet", False)
+    voice = Voice(quiet=quiet)
     try:
+        if getattr(options, "status_fd", None) is not None:
+            from xenia.cli.json_voice import JsonVoice
+
+            voice = JsonVoice(options.status_fd, quiet=quiet)
         return dispatch(parser, options, guests or [], voice)
     except ConfigError as error:
         voice.error(str(error))

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from xenia.cli.exit_status import EndedBySignal, ExitStatus
+from xenia.cli.json_voice import JsonVoice
 from xenia.cli.signals import raise_no_more
 from xenia.cli.voice import Voice, VoiceHandler
 from xenia.errors import ConfigError
@@ -53,6 +54,8 @@ def run(options: argparse.Namespace, command: list[str], voice: Voice) -> int:
         voice.error("NO JAIL: a guest that breaks out of its machine can do here whatever you can")
     outcome = toolstack.run(config, voice, verbose=options.verbose, violation_status=ExitStatus.JAIL)
     voice.clear()
+    if isinstance(voice, JsonVoice):
+        voice.ended(outcome)
     return report(outcome, voice)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from xenia.cli.arguments import checked, number, seconds
+from xenia.cli.arguments import checked, descriptor, number, seconds
 from xenia.toolstack.config.machine import CLOCKS, FLAVOURS, ON_REBOOT, parse_size
 from xenia.toolstack.config.vcpus import parse_vcpus
 
@@ -45,11 +45,16 @@ def add_run(commands: argparse._SubParsersAction[Any]) -> None:
     _add_net(machine)
     _add_command(machine)
     _add_ways(machine)
-    words = run.add_argument_group("Xenia's own words, on standard error").add_mutually_exclusive_group()
+    own = run.add_argument_group("Xenia's own words, on standard error")
+    words = own.add_mutually_exclusive_group()
     words.add_argument("-q", "--quiet", action="store_true", help="say nothing but warnings and errors")
     words.add_argument(
         "-v", "--verbose", action="store_true", help="with a command, show the guest's console on standard error"
     )
+    own.add_argument(
+        "--status-fd", metavar="FD", type=checked(descriptor), default=None,
+        help="write them to this open file instead, and how the run ended, as lines of JSON: for another program",
+    )  # fmt: skip
 
 
 def _add_boot(boot: argparse._ArgumentGroup) -> None:

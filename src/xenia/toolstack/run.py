@@ -56,6 +56,7 @@ class Outcome:
 
     ending: Ending
     status: int = 0
+    killed: int = 0  # COMMAND: the signal that ended it, which `status` says too as a shell does
     signal: signal.Signals | None = None
     code: int | None = None  # PANIC: the reason that the guest gave, where it is none of Xen's
     # CRASH: what the guest did; REBOOT: why it is not started again; OUTPUT: what failed, "" if only the reader left
@@ -243,7 +244,7 @@ def _outcome(ended: Ended, guest: Guest, line: Line, output: Output, reboots: Re
 
 def _command_outcome(guest: Guest, line: CommandLine) -> Outcome:
     if line.status is not None:
-        return Outcome(Ending.COMMAND, status=line.status)
+        return Outcome(Ending.COMMAND, status=line.status, killed=line.killed)
     outcome = _shutdown_outcome(guest)
     if outcome.ending is Ending.POWEROFF:
         return Outcome(Ending.LOST)

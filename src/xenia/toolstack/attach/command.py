@@ -64,6 +64,7 @@ class CommandLine(Line):
         self._console = bytearray()
         self._last_word: int | None = None  # the command's status; its output may still be on its way
         self.status: int | None = None
+        self.killed = 0  # by that signal, where one ended it
 
     def receive(self, data: bytes) -> None:
         with self._lock:
@@ -133,6 +134,7 @@ class CommandLine(Line):
             case Exited(status):
                 self._end(status)
             case Killed(number):
+                self.killed = number
                 self._end(128 + number)
 
     def _share(self, port: int, ref: int) -> None:

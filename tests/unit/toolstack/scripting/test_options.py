@@ -1,0 +1,41 @@
+"""A guest's options in Python's types, and as words."""
+
+from pathlib import Path
+
+import pytest
+
+from xenia.cli.parser import build_parser
+from xenia.toolstack.scripting.options import GuestOptions, arguments
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, []),
+        ({"memory": None, "net": None}, []),
+        ({"memory": 1 << 27, "vcpus": 2}, ["--memory=134217728", "--vcpus=2"]),
+        ({"memory": 0}, ["--memory=0"]),
+        ({"memory": "512M", "max_memory": "1G"}, ["--memory=512M", "--maxmem=1G"]),
+        ({"kernel": Path("a b/vmlinuz")}, ["--kernel=a b/vmlinuz"]),
+        ({"kernel": "debian"}, []),
+        ({"kernel": "debian-cloud"}, ["--flavour=cloud-amd64"]),
+        ({"disks": "a.img,ro"}, ["--disk=a.img,ro"]),
+        ({"disks": ["a.img", "b.img"], "net": "none"}, ["--disk=a.img", "--disk=b.img", "--net=none"]),
+        ({"env": {"A": "1 2", "B": "x=y"}}, ["--env=A=1 2", "--env=B=x=y"]),
+    ],
+)  # fmt: skip
+def test_options_are_those_of_the_command_line(options: GuestOptions, words: list[str]) -> None:
+    assert arguments(options) == words
+    build_parser().parse_args(["run", *(word for word in words if word != "--memory=0")])
+
+
+def test_every_option_has_its_words_on_the_command_line() -> None:
+    for name in GuestOptions.__annotations__:
+        value: object = {"env": {"A": "b"}, "memory": "512M", "max_memory": "1G", "vcpus": 2, "clock": "warped"}
+        value = value.get(name, "file")  # type: ignore[attr-defined]
+        build_parser().parse_args(["run", *arguments({name: value})])  # type: ignore[misc]
+
+
+def test_what_is_no_option_is_a_type_error_that_says_what_there_is() -> None:
+    with pytest.raises(TypeError, match=r"no option 'momory'.*memory"):
+        arguments({"momory": 1})  # type: ignore[typeddict-unknown-key]
