@@ -3,17 +3,6 @@
  * Then events from one to the other, each of which ends a wait. */
 #include "kit.h"
 
-struct vcpu_guest_context {
-    u8 fpu[512];
-    u64 flags;
-    u64 r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi, error, rip, cs, rflags, rsp, ss, es,
-        ds, fs, gs;
-    struct trap_info traps[256];
-    u64 ldt_base, ldt_ents, gdt_frames[16], gdt_ents, kernel_ss, kernel_sp, ctrlreg[8], debugreg[8], callbacks[3],
-        vm_assist, fs_base, gs_base_kernel, gs_base_user;
-};
-#define VGCF_in_kernel (1 << 2)
-
 enum { ROUNDS = 1000, EVENTS = 1000 };
 static volatile u64 arrived, turn, done[2];
 static u64 *table, *page, *first, *second, *stubs;
@@ -105,21 +94,6 @@ static void both(int who)
     }
 }
 
-static struct vcpu_guest_context *context(void (*entry)(void))
-{
-    struct vcpu_guest_context *given = page_alloc();
-    page_alloc();
-    u8 *stack = page_alloc();
-    given->flags = VGCF_in_kernel;
-    given->rip = (u64)entry;
-    given->rsp = given->kernel_sp = (u64)stack + PAGE - 8;
-    given->rflags = 2;
-    given->cs = FLAT_KERNEL_CS;
-    given->ss = FLAT_KERNEL_SS;
-    given->ctrlreg[3] = l4_mfn() * PAGE;
-    return given;
-}
-
 static struct vcpu_guest_context *third_context;
 static volatile long third[2];
 
@@ -170,8 +144,8 @@ void main(void)
         hypercall(event_channel_op, EVTCHNOP_bind_ipi, &bind);
         wake_port[who] = bind.port;
     }
-    third_context = context(third_vcpu);
-    printf("initialise: %ld\n", hypercall(vcpu_op, VCPUOP_initialise, 1, context(second_vcpu)));
+    third_context = vcpu_context(third_vcpu);
+    printf("initialise: %ld\n", hypercall(vcpu_op, VCPUOP_initialise, 1, vcpu_context(second_vcpu)));
     printf("up: %ld\n", hypercall(vcpu_op, VCPUOP_up, 1, 0));
     together();
     both(0);

@@ -103,6 +103,9 @@ static inline u64 rdtsc(void)
     return low | (u64)high << 32;
 }
 
+/* --- further vcpus */
+struct vcpu_guest_context *vcpu_context(void (*entry)(void));      /* for VCPUOP_initialise: on a stack of its own */
+
 /* --- memory: pseudo-physical frame n is mapped at VIRT_BASE + n * 4096 */
 #define VIRT_BASE 0xffffffff80000000ul
 #define PAGE 4096ul

@@ -137,11 +137,23 @@ enum {
     VCPUOP_set_singleshot_timer, VCPUOP_stop_singleshot_timer, VCPUOP_register_vcpu_info, VCPUOP_send_nmi,
     VCPUOP_get_physid, VCPUOP_register_vcpu_time_memory_area,
 };
+enum { RUNSTATE_running, RUNSTATE_runnable, RUNSTATE_blocked, RUNSTATE_offline };
 struct vcpu_runstate_info {
     s32 state;
     u64 state_entry_time;
     u64 time[4];
 };
+
+struct vcpu_guest_context {
+    u8 fpu[512];
+    u64 flags;
+    u64 r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi, error, rip, cs, rflags, rsp, ss, es,
+        ds, fs, gs;
+    struct trap_info traps[256];
+    u64 ldt_base, ldt_ents, gdt_frames[16], gdt_ents, kernel_ss, kernel_sp, ctrlreg[8], debugreg[8], callbacks[3],
+        vm_assist, fs_base, gs_base_kernel, gs_base_user;
+};
+#define VGCF_in_kernel (1 << 2)
 struct vcpu_set_singleshot_timer { u64 timeout_abs_ns; u32 flags; };
 #define VCPU_SSHOTTMR_future 1
 struct vcpu_register_vcpu_info { u64 mfn; u32 offset, rsvd; };

@@ -94,6 +94,18 @@ def test_a_domain_that_sleeps_wakes_while_others_burn_and_its_runstate_says_what
     assert blocked > 300_000
 
 
+def test_a_vcpu_that_waits_for_a_pcpu_is_runnable_to_its_siblings() -> None:
+    machine = MachineHandle(8 * MEMORY, check=True, scheduler="credit2", pcpus=1)
+    with Running("preempted", memory=MEMORY, vcpus=2, machine=machine) as guest:
+        assert guest.answer().ending == "poweroff"
+    sure = "times that went back 0, or do not add up 0"
+    assert guest.output.decode().replace("\r", "").splitlines() == [
+        *("computes: asked: runnable", "computes: looked: runnable", f"computes: it ran 1, {sure}"),
+        *("blocks: asked: blocked", "blocks: looked: blocked", f"blocks: it ran 0, {sure}"),
+        *("is down: asked: offline", "is down: looked: offline", f"is down: it ran 0, {sure}"),
+    ]
+
+
 def test_domains_come_and_go_while_others_run_and_the_pcpus_go_with_the_last() -> None:
     before = {thread.name for thread in threading.enumerate()}
     with spinning(2, 1, 256, 65535) as (machine, domains, scheds):

@@ -29,6 +29,7 @@ NOT_ASKED = {
     "suspend_wrong",
     "races",
     "naps",
+    "preempted",
 }  # they never end, or are not alone
 
 

@@ -56,7 +56,9 @@ cdef struct Vcpu:
     volatile uint8_t preempt    # somebody wants it to look round
     # from any thread: have its pcpu look at it soon, though it does not run; of whoever runs it, NULL none
     void (*wake)(void *argument) noexcept nogil
-    void *wake_argument
+    # from any thread: since when it could run, and waits for a pcpu, in ns of the host's clock; 0: it does not
+    uint64_t (*waits_since)(void *argument) noexcept nogil
+    void *wake_argument     # of both
     VcpuMmu mmu             # page-table roots, GDT, LDT
     vcpu_info_t *info       # in shared_info, or where VCPUOP_register_vcpu_info put it
     uint64_t info_mfn       # frame held by register_vcpu_info, INVALID_M2P_ENTRY none

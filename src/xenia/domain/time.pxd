@@ -1,6 +1,6 @@
 # Virtual time: what is done with a domain's Clock, and its vcpus' timers.
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from xenia.domain.clock cimport host_clock_fn
+from xenia.domain.clock cimport Runstate, host_clock_fn
 from xenia.domain.domain cimport Domain, Vcpu
 
 # Start the domain's time at 0.  Precondition: its first vcpu has a processor.  Takes about 2 ms (a
@@ -24,6 +24,10 @@ cdef void timer_set_singleshot(Vcpu *vcpu, uint64_t when, uint64_t now) noexcept
 cdef void timer_set_periodic(Vcpu *vcpu, uint64_t period, uint64_t now) noexcept nogil    # 0 stops
 # SCHEDOP_watchdog.  Who calls looks at its timers anew, and so waits for it.
 cdef int64_t watchdog_set(Vcpu *vcpu, uint32_t number, uint32_t seconds) noexcept nogil
-cdef void runstate_change(Vcpu *vcpu, int state, uint64_t now) noexcept nogil
+cdef uint64_t time_of_host(Domain *domain, uint64_t host) noexcept nogil    # what the host's clock says, as system time
+# Its state of now, since when, and the times up to now.
+cdef void runstate_of(Vcpu *vcpu, uint64_t now, Runstate *found) noexcept nogil
+cdef void runstate_add(Runstate *runstate, int state, uint64_t now) noexcept nogil
+cdef void runstate_change(Vcpu *vcpu, int state, uint64_t now) noexcept nogil   # and publish it
 # copy to the registered area, by the page tables `root`
 cdef void runstate_publish(Vcpu *vcpu, uint64_t root) noexcept nogil

@@ -15,7 +15,7 @@ from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 from xenia.abi.errno cimport XEN_EINVAL, XEN_ENOSPC
 from xenia.abi.vcpu cimport XEN_RUNSTATE_UPDATE, vcpu_runstate_info_t
 from xenia.abi.xen cimport VIRQ_TIMER, VMASST_TYPE_runstate_update_flag, vcpu_time_info_t
-from xenia.domain.clock cimport RUNSTATE_running, Clock, host_clock_fn
+from xenia.domain.clock cimport RUNSTATE_runnable, Clock, Runstate, host_clock_fn
 from xenia.domain.domain cimport SHUTDOWN_watchdog, Domain, Vcpu
 from xenia.domain.events cimport virq_send
 from xenia.domain.lifecycle cimport domain_shutdown
@@ -312,13 +312,31 @@ cdef void clock_warp_to(Domain *domain, uint64_t when) noexcept nogil:
     time_update_all(domain)
 
 
+cdef uint64_t time_of_host(Domain *domain, uint64_t host) noexcept nogil:
+    return host - domain.clock.host_base + domain.clock.warp
+
+
+cdef void runstate_of(Vcpu *vcpu, uint64_t now, Runstate *found) noexcept nogil:
+    cdef uint64_t waits_since = 0
+    found[0] = vcpu.runstate
+    if vcpu.is_up and not vcpu.blocked and vcpu.waits_since != NULL:
+        waits_since = vcpu.waits_since(vcpu.wake_argument)
+    if waits_since:
+        runstate_add(found, RUNSTATE_runnable, time_of_host(vcpu.domain, waits_since))
+    if now > found.since:
+        found.time[found.state] += now - found.since
+
+
+cdef void runstate_add(Runstate *runstate, int state, uint64_t now) noexcept nogil:
+    if now > runstate.since:
+        runstate.time[runstate.state] += now - runstate.since
+        runstate.since = now
+    runstate.state = state
+
+
 cdef void runstate_change(Vcpu *vcpu, int state, uint64_t now) noexcept nogil:
-    if now > vcpu.runstate.since:
-        vcpu.runstate.time[vcpu.runstate.state] += now - vcpu.runstate.since
-        vcpu.runstate.since = now
-    vcpu.runstate.state = state
-    # Published when it runs again: another vcpu that looks before then finds what was said last.
-    if vcpu.runstate.va and state == RUNSTATE_running:
+    runstate_add(&vcpu.runstate, state, now)
+    if vcpu.runstate.va:
         runstate_publish(vcpu, vcpu.mmu.root_kernel)
 
 

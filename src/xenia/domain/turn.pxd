@@ -12,7 +12,7 @@
 # `holder` says who has it, so that what concerns another vcpu wakes or kicks that one (upcall.pxd).
 from xenia.cpu.processor cimport processor_enter, processor_leave
 from xenia.domain.domain cimport Domain, Vcpu
-from xenia.machine.lock cimport lock, unlock
+from xenia.machine.lock cimport lock, try_lock, unlock
 
 
 # By a vcpu's thread that is not in the guest, nor in an exit.
@@ -21,6 +21,15 @@ cdef inline void turn_hold(Vcpu *vcpu) noexcept nogil:
     lock(&domain.turn.lock)
     domain.turn.holder = vcpu
     domain.memory.preempt = &vcpu.preempt
+
+
+# False where somebody has it.
+cdef inline bint turn_try(Vcpu *vcpu) noexcept nogil:
+    if not try_lock(&vcpu.domain.turn.lock):
+        return False
+    vcpu.domain.turn.holder = vcpu
+    vcpu.domain.memory.preempt = &vcpu.preempt
+    return True
 
 
 cdef inline void turn_drop(Vcpu *vcpu) noexcept nogil:

@@ -24,11 +24,12 @@ from xenia.abi.vcpu cimport (
     vcpu_set_singleshot_timer_t,
 )
 from xenia.abi.xen cimport HYPERVISOR_VIRT_END, HYPERVISOR_VIRT_START, vcpu_guest_context_t, vcpu_info_t
+from xenia.domain.clock cimport Runstate
 from xenia.domain.domain cimport SHUTDOWN_NONE, SHUTDOWN_poweroff, Domain, Vcpu, domain_vcpu
 from xenia.domain.lifecycle cimport domain_shutdown
 from xenia.domain.pv.guest_context cimport guest_context_take
 from xenia.domain.time cimport (
-    runstate_publish, system_time, time_update_by, timer_set_periodic, timer_set_singleshot,
+    runstate_of, runstate_publish, system_time, time_update_by, timer_set_periodic, timer_set_singleshot,
 )
 from xenia.domain.upcall cimport vcpu_nudge, vcpu_rouse, vcpu_unblock, vcpu_wake
 from xenia.domain.vcpu_info cimport vcpu_info_register
@@ -71,15 +72,14 @@ cdef int64_t up(Vcpu *target) noexcept nogil:
 
 cdef int64_t get_runstate_info(Vcpu *vcpu, Vcpu *target, uint64_t va) noexcept nogil:
     cdef vcpu_runstate_info_t info
-    cdef uint64_t now = system_time(target.domain)
+    cdef Runstate found
     cdef int i
+    runstate_of(target, system_time(target.domain), &found)
     memset(&info, 0, sizeof(info))      # its padding too
-    info.state = target.runstate.state
-    info.state_entry_time = target.runstate.since
+    info.state = found.state
+    info.state_entry_time = found.since
     for i in range(4):
-        info.time[i] = target.runstate.time[i]
-    if now > target.runstate.since:
-        info.time[info.state] += now - target.runstate.since
+        info.time[i] = found.time[i]
     return to_guest(vcpu, va, &info, sizeof(info))
 
 

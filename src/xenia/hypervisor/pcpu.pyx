@@ -17,9 +17,9 @@ errand (machine/errand): what comes of it is most likely for that one's vcpu, wh
 
 The loop has the turn of the domain at whose vcpu it looks (domain/turn), and none while it waits or the guest runs.
 
-What a vcpu's runstate says of the time when it was not looked at is put right when it is entered: it could run, and did
-not, since somebody woke it or another was picked in its place.  Who asks for it before then, another vcpu, is told what
-it was when it was last looked at.
+A vcpu's runstate is written where it changes: when it is entered, when it falls asleep, and when another is picked in
+its place, unless somebody has its domain's turn at that moment.  That it could run since somebody woke it is added when
+it is entered.  Who asks for it before then (`Vcpu.waits_since`) is told of both.
 """
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
@@ -34,14 +34,15 @@ from xenia.domain.lifecycle cimport domain_shutdown
 from xenia.domain.pv.traps cimport deliver_pending
 from xenia.domain.sleep cimport domain_idle, sleeps_for_good
 from xenia.domain.time cimport (
-    clock_warp_to, domain_timers_next, runstate_change, system_time, time_update, timers_fire, timers_next,
+    clock_warp_to, domain_timers_next, runstate_add, runstate_change, system_time, time_of_host, time_update,
+    timers_fire, timers_next,
 )
-from xenia.domain.turn cimport turn_drop, turn_hold
+from xenia.domain.turn cimport turn_drop, turn_hold, turn_try
 from xenia.domain.upcall cimport events_pending, vcpu_unblock, vcpu_wake
 from xenia.domain.written cimport written_apply
 from xenia.hypervisor.alarm cimport alarm_set
 from xenia.hypervisor.pool cimport (
-    Pool, Seat, domain_wake, pcpu_write, pool_poke, seat_leave, seat_sleep, wake_due,
+    Pool, Seat, domain_wake, pcpu_write, pool_poke, seat_leave, seat_sleep, seat_waits, wake_due,
 )
 from xenia.machine.atomic cimport flag_read, flag_set, flag_store
 from xenia.machine.clock cimport monotonic
@@ -102,6 +103,8 @@ cdef bint choose(Pcpu *pcpu) noexcept nogil:
         pcpu.errands = errands_of(pcpu)
     unlock(&pool.lock)
     pcpu_write(told)
+    if pcpu.pushed_off != NULL:
+        push_off(pcpu, pcpu.pushed_off)
     return goes_on
 
 
@@ -116,11 +119,27 @@ cdef void change(Pcpu *pcpu, Seat *before) noexcept nogil:
     if before != NULL:
         before.ran += pcpu.now - before.since
         before.since = pcpu.now
-        if before.party.leaving or before.party.paused:
-            condition_signal(&pcpu.pool.changed, True)
+        pcpu.pushed_off = before
     if pcpu.current != NULL:
         pcpu.waited_since = pcpu.current.since
         pcpu.current.since = pcpu.now
+
+
+cdef void push_off(Pcpu *pcpu, Seat *seat) noexcept nogil:
+    # Its runstate says that it waits, while it does: who looks at it next needs its turn for that.
+    cdef bint waits
+    if turn_try(seat.vcpu):
+        lock(&pcpu.pool.lock)
+        waits = seat_waits(seat)
+        unlock(&pcpu.pool.lock)
+        if waits:
+            runstate_change(seat.vcpu, RUNSTATE_runnable, time_of_host(seat.vcpu.domain, pcpu.now))
+        turn_drop(seat.vcpu)
+    lock(&pcpu.pool.lock)
+    pcpu.pushed_off = NULL
+    if seat.party.leaving or seat.party.paused:
+        condition_signal(&pcpu.pool.changed, True)
+    unlock(&pcpu.pool.lock)
 
 
 cdef void attend(Pcpu *pcpu, Seat *seat) noexcept nogil:
@@ -169,7 +188,8 @@ cdef int look_at(Seat *seat) noexcept nogil:
                         seat.now)
         return LEAVES
     if seat.party.paused:
-        runstate_change(vcpu, RUNSTATE_runnable, seat.now)
+        if vcpu.is_up and not vcpu.blocked:
+            runstate_change(vcpu, RUNSTATE_offline, seat.now)
         return SLEEPS
     if domain.written.nr:
         written_apply(domain)
@@ -232,9 +252,9 @@ cdef bint begin(Pcpu *pcpu, Seat *seat) noexcept nogil:
         time_update(vcpu)
         seat.fresh = False
     if pcpu.waited_since:
-        since = pcpu.waited_since - domain.clock.host_base + domain.clock.warp
+        since = time_of_host(domain, pcpu.waited_since)
         if vcpu.runstate.since < since < seat.now:
-            runstate_change(vcpu, RUNSTATE_runnable, since)
+            runstate_add(&vcpu.runstate, RUNSTATE_runnable, since)
         pcpu.waited_since = 0
     if vcpu.runstate.state != RUNSTATE_running:
         runstate_change(vcpu, RUNSTATE_running, seat.now)

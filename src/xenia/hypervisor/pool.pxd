@@ -42,7 +42,7 @@ cdef struct Party:
     uint8_t leaving         # for good
     Party *next
 
-#   lock    current, last, errands, idle, due: the pool's.  The rest: none, its thread.  Times are ns of the host's
+#   lock    current, pushed_off, last, errands, idle, due: the pool's.  The rest: none, its thread.  Times are ns of the host's
 #           clock.
 cdef struct Pcpu:
     Pool *pool
@@ -52,6 +52,7 @@ cdef struct Pcpu:
     uint64_t waited_since   # when `current` could have run, of one that was not entered since; 0 it was
     Seat *current           # whom it was given, NULL none
     volatile uint8_t idle   # it waits, or is about to: who clears this writes to wake_fd
+    Seat *pushed_off        # who could have gone on here, until its runstate says so; NULL none
     Seat *last              # who fell asleep here last, NULL if that one has left
     Errands *errands        # what it does while it waits: the last one's domain's.  NULL none
     Waiting waiting
@@ -68,7 +69,7 @@ cdef struct Pool:
     uint8_t closing         # its threads are to end
     uint8_t broken          # one of them never began
     Party *parties
-    # A vcpu has left, or fell asleep while it is paused, or was pushed off; an errand of one that leaves is over; the
+    # A vcpu has left, or fell asleep while it is paused, or no pcpu has it any more that pushed it off; an errand of one that leaves is over; the
     # pool is broken.
     Condition changed
 
@@ -97,6 +98,8 @@ cdef int seat_move(Seat *seat, const PcpuMask *hard, const PcpuMask *soft) noexc
 # It falls asleep, unless somebody woke it meanwhile; or it leaves.  By the thread that has it.
 cdef void seat_sleep(Pcpu *pcpu, Seat *seat) noexcept nogil
 cdef void seat_leave(Pcpu *pcpu, Seat *seat) noexcept nogil
+# With the pool's lock: it could run, and waits for a pcpu.
+cdef bint seat_waits(Seat *seat) noexcept nogil
 # With the pool's lock: have a pcpu choose anew.  Whose wake_fd is to be written to, NULL nobody's.
 cdef Pcpu *pool_poke(Pool *pool, int pcpu) noexcept nogil
 # With the pool's lock: those of its vcpus whose timers have run out wake.

@@ -32,7 +32,7 @@ from xenia.machine.errand cimport Errands
 from xenia.machine.lock cimport RANK_SCHED, condition_signal_and_unlock, condition_wait, lock, lock_init, unlock
 from xenia.machine.waiting cimport waiting_init
 from xenia.sched.heap cimport heap_add, heap_free, heap_remove, heap_room
-from xenia.sched.policy cimport NO_PCPU, SCHED_ASLEEP, SCHED_RUNNING
+from xenia.sched.policy cimport NO_PCPU, SCHED_ASLEEP, SCHED_PARKED, SCHED_RUNNING, SCHED_WAITING
 
 cdef extern from "<sys/eventfd.h>" nogil:
     int EFD_CLOEXEC, EFD_NONBLOCK
@@ -152,6 +152,20 @@ cdef void seat_wake(void *opaque) noexcept nogil:
     told = wake(seat, monotonic())
     unlock(&seat.party.pool.lock)
     pcpu_write(told)
+
+
+cdef bint seat_waits(Seat *seat) noexcept nogil:
+    return seat.seated and seat.sched.state in (SCHED_WAITING, SCHED_PARKED)
+
+
+cdef uint64_t waits_since(void *opaque) noexcept nogil:
+    # Vcpu.waits_since, from any thread.
+    cdef Seat *seat = <Seat *>opaque
+    cdef uint64_t since
+    lock(&seat.party.pool.lock)
+    since = seat.since if seat_waits(seat) else 0
+    unlock(&seat.party.pool.lock)
+    return since
 
 
 cdef void wake_due(Pcpu *pcpu, uint64_t now) noexcept nogil:
@@ -296,6 +310,7 @@ cdef bint party_enter(Party *party) noexcept nogil:
     for id in range(party.nr):
         seat = &party.seats[id]
         seat.vcpu.wake_argument = seat
+        seat.vcpu.waits_since = waits_since
         seat.vcpu.wake = seat_wake
         seat_wake(seat)
     return True
@@ -315,8 +330,8 @@ cdef bint room_for(Pool *pool, Party *party) noexcept nogil:
 
 
 cdef uint32_t withdraw(Party *party, bint for_good) noexcept nogil:
-    # With the pool's lock: those that no pcpu has leave, or fall asleep; the others are told to look.  How many those
-    # are.
+    # With the pool's lock: those that no pcpu has leave, or fall asleep; the others are told to look.  How many pcpus
+    # have to do with them.
     cdef Pool *pool = party.pool
     cdef uint32_t id, nr = 0
     cdef Seat *seat
@@ -331,6 +346,8 @@ cdef uint32_t withdraw(Party *party, bint for_good) noexcept nogil:
             leave(seat)
         elif seat.sched.state != SCHED_ASLEEP:
             fall_asleep(seat)
+    for id in range(pool.nr_pcpus):
+        nr += pool.pcpus[id].pushed_off != NULL and pool.pcpus[id].pushed_off.party == party
     return nr
 
 

@@ -155,11 +155,12 @@ def test_runstate_adds_up_to_the_time_that_went_by(domain: StillDomain) -> None:
     assert sum(times) == domain.now
 
 
-def test_the_runstate_area_is_written_at_once_and_whenever_the_vcpu_runs_again(domain: StillDomain) -> None:
+def test_the_runstate_area_is_written_at_once_and_whenever_it_changes(domain: StillDomain) -> None:
     assert vcpu_op(domain, REGISTER_RUNSTATE, struct.pack("=Q", AREA)) == 0
     first = struct.unpack(RUNSTATE, domain.read(AREA, 48))
     assert first[0] == RUNNING
     domain.runstate(BLOCKED)
+    assert domain.read(AREA, 4) == struct.pack("=i", BLOCKED)
     domain.advance(7 * MS)
     domain.runstate(RUNNING)
     after = struct.unpack(RUNSTATE, domain.read(AREA, 48))
