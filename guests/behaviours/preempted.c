@@ -1,5 +1,5 @@
-/* What a vcpu is told of another one: vcpu 1 computes, then blocks, then goes down, on the one pcpu on which vcpu 0 asks
- * and looks.  While vcpu 0 runs, vcpu 1 does not; vcpu 0 says what it is told instead. */
+/* What a vcpu is told of another one: vcpu 1 computes, then blocks, then goes down, on the one pcpu on which vcpu 0
+ * asks and looks.  While vcpu 0 runs, vcpu 1 does not; vcpu 0 says what it is told instead. */
 #include "kit.h"
 
 #define LOOKS 20000

@@ -7,6 +7,8 @@ which nothing below the command line catches.
 
 from __future__ import annotations
 
+import errno
+
 
 class XenError(Exception):
     """A request that Xen's ABI refuses, with the number of public/errno.h (positive)."""
@@ -40,3 +42,24 @@ class ConfigError(Exception):
 
 class HypervisorBug(Exception):
     """An invariant of Xenia does not hold: our fault, never the guest's nor the operator's."""
+
+
+# What a host runs out of, and who sets the limit.
+_LIMITS = {
+    errno.EMFILE: "ulimit -n",
+    errno.ENFILE: "fs.file-max",
+    errno.ENOMEM: "ulimit -v, or the memory itself",
+    errno.EAGAIN: "ulimit -u, or the cgroup's pids.max",
+}
+
+
+def refusal_of_host(error: BaseException) -> ConfigError | None:
+    """What the host has refused, where it has run out of something; None where `error` says something else."""
+    what = None
+    if isinstance(error, MemoryError):
+        what = f"Cannot allocate memory ({_LIMITS[errno.ENOMEM]})"
+    elif isinstance(error, OSError) and error.errno in _LIMITS:
+        what = f"{error.strerror} ({_LIMITS[error.errno]})"
+    elif isinstance(error, RuntimeError) and "new thread" in str(error):  # Python's own words
+        what = f"no more threads ({_LIMITS[errno.EAGAIN]})"
+    return ConfigError(f"the host refuses what is needed: {what}") if what is not None else None

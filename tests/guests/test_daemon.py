@@ -111,7 +111,7 @@ def test_a_daemon_comes_with_the_first_domain_and_xls_verbs_work_on_it(home: Pat
     assert not listed()["db"]["paused"]
     xenia("rename", "db", "data")
     assert xenia("create", "name=data", "kernel=demo", status=1).stderr == (
-        f"xenia: a domain with name 'data' already exists (process {listed()['data']['pid']})\n"
+        "xenia: a domain with name 'data' already exists\n"
     )
     assert xenia("destroy", "db", status=1).stderr == "xenia: db is an invalid domain identifier (rc=-6)\n"
     xenia("destroy", "data")

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 
+from xenia.cli.configuration import configuration, file_of
 from xenia.cli.exit_status import ExitStatus
 from xenia.cli.voice import Voice
 from xenia.errors import ConfigError
@@ -23,18 +24,10 @@ def create(options: argparse.Namespace, voice: Voice) -> int:
 
 
 def _create(options: argparse.Namespace, voice: Voice) -> int:
-    from xenia.toolstack.config.xl import read, read_file, words_of
-
-    words = list(options.words)
-    path = options.defconfig
-    if path is None and words and "=" not in words[0]:
-        path = words.pop(0)
-    if not words and path is None:
+    path = file_of(options)
+    if path is None and not options.words:
         raise ConfigError("no configuration file specified")
-    text = read_file(path) if path is not None else ""
-    asked = read(f"{text}\n{words_of(words)}", path if path is not None else "config")
-    for warning in asked.warnings:
-        voice.warn(warning)
+    asked = configuration(path, options, voice)
     if options.dryrun:
         print(json.dumps({"domid": None, "config": asked.domain.said}, indent=4))
         return ExitStatus.OK

@@ -13,7 +13,7 @@ from typing import Any
 
 from xenia.cli.arguments import add_json, checked
 from xenia.cli.exit_status import ExitStatus
-from xenia.cli.voice import Voice, rough_size
+from xenia.cli.voice import Voice, VoiceHandler, rough_size
 
 _END = 60.0  # seconds for all domains to give back what they have
 
@@ -77,7 +77,7 @@ def _serve(options: argparse.Namespace, voice: Voice) -> None:
     from xenia.errors import ConfigError
     from xenia.toolstack.service import start
 
-    start.log_to(_Log(voice))
+    start.log_to(VoiceHandler(voice, logging.INFO))
 
     def ready(memory: int) -> None:
         voice.say(f"ready, with {rough_size(memory)} for domains")
@@ -92,23 +92,6 @@ def _serve(options: argparse.Namespace, voice: Voice) -> None:
             os.write(options.ready, str(error).encode())
         raise
     voice.say("ended")
-
-
-class _Log(logging.Handler):
-    """What happens, line by line."""
-
-    def __init__(self, voice: Voice) -> None:
-        super().__init__(logging.INFO)
-        self._voice = voice
-
-    def emit(self, record: logging.LogRecord) -> None:
-        text = self.format(record)
-        if record.levelno >= logging.ERROR:
-            self._voice.error(text)
-        elif record.levelno >= logging.WARNING:
-            self._voice.warn(text)
-        else:
-            self._voice.say(text)
 
 
 def _status(as_json: bool, voice: Voice) -> int:

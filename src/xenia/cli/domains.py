@@ -196,17 +196,13 @@ def network(options: Options, voice: Voice) -> int:
 
 def config_update(options: Options, voice: Voice) -> int:
     """`config-update`: what a domain does when it ends, from its next end on."""
-    from xenia.toolstack.config.xl import read, read_file, words_of
+    from xenia.cli.configuration import configuration, file_of
 
     place = find_domain(options.domain)
-    files = [word for word in options.words if "=" not in word][:1]
-    path = options.defconfig or (files[0] if files else None)
+    path = file_of(options)
     if path is None:
         raise ConfigError("no configuration file specified")
-    asked = read(read_file(path) + "\n" + words_of(word for word in options.words if "=" in word), path)
-    for warning in asked.warnings:
-        voice.warn(warning)
-    place.ask("configure", config=asked.domain.as_dict())
+    place.ask("configure", config=configuration(path, options, voice).domain.as_dict())
     return ExitStatus.OK
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import gc
 import os
 import re
@@ -21,16 +20,7 @@ from xenia.cli.parser import build_parser
 from xenia.cli.signals import fill_standard_descriptors, raise_the_first
 from xenia.cli.ssh import command_begins
 from xenia.cli.voice import Voice
-from xenia.errors import ConfigError
-
-REFUSES = "the host refuses what is needed"
-# What a host runs out of, and who sets the limit.
-LIMITS = {
-    errno.EMFILE: "ulimit -n",
-    errno.ENFILE: "fs.file-max",
-    errno.ENOMEM: "ulimit -v, or the memory itself",
-    errno.EAGAIN: "ulimit -u, or the cgroup's pids.max",
-}
+from xenia.errors import ConfigError, refusal_of_host
 
 
 def main() -> NoReturn:
@@ -83,21 +73,11 @@ def command(arguments: list[str]) -> int:
         raise
     except BrokenPipeError:
         raise EndedBySignal(signal.SIGPIPE) from None
-    except MemoryError:
-        voice.error(f"{REFUSES}: Cannot allocate memory")
-        return ExitStatus.USAGE
-    except OSError as error:
-        if error.errno not in LIMITS:
+    except Exception as error:
+        if (refusal := refusal_of_host(error)) is None:
             return fault(voice)
-        voice.error(f"{REFUSES}: {error.strerror} ({LIMITS[error.errno]})")
+        voice.error(str(refusal))
         return ExitStatus.USAGE
-    except RuntimeError as error:
-        if "new thread" not in str(error):  # Python's own words
-            return fault(voice)
-        voice.error(f"{REFUSES}: no more threads ({LIMITS[errno.EAGAIN]})")
-        return ExitStatus.USAGE
-    except Exception:
-        return fault(voice)
 
 
 def fault(voice: Voice) -> int:

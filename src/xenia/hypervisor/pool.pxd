@@ -42,8 +42,8 @@ cdef struct Party:
     uint8_t leaving         # for good
     Party *next
 
-#   lock    current, pushed_off, last, errands, idle, due: the pool's.  The rest: none, its thread.  Times are ns of the host's
-#           clock.
+#   lock    current, pushed_off, last, errands, idle, due: the pool's.  The rest: none, its thread.  Times are ns of the
+#           host's clock.
 cdef struct Pcpu:
     Pool *pool
     uint32_t id
@@ -69,8 +69,8 @@ cdef struct Pool:
     uint8_t closing         # its threads are to end
     uint8_t broken          # one of them never began
     Party *parties
-    # A vcpu has left, or fell asleep while it is paused, or no pcpu has it any more that pushed it off; an errand of one that leaves is over; the
-    # pool is broken.
+    # A vcpu has left, or fell asleep while it is paused, or no pcpu has it any more that pushed it off; an errand of
+    # one that leaves is over; the pool is broken.
     Condition changed
 
 # Zeroed memory becomes a pool.  0 or an errno; then it is to be closed all the same.

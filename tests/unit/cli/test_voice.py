@@ -117,6 +117,23 @@ def test_what_the_backends_log_is_said() -> None:
     assert stream.getvalue() == "xenia: d3: ring not served\n"
 
 
+def test_a_fault_that_is_logged_is_told_with_its_traceback() -> None:
+    stream = io.StringIO()
+    logger = logging.getLogger("xenia.test_voice_fault")
+    handler = VoiceHandler(Voice(stream), logging.INFO)
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.info("news")
+    try:
+        raise KeyError("x" * 3000 + "end")
+    except KeyError:
+        logger.exception("it failed")
+    logger.removeHandler(handler)
+    first, second, *rest = stream.getvalue().splitlines()
+    assert (first, second) == ("xenia: news", "xenia: it failed")
+    assert rest and rest[-1].endswith("xend'")
+
+
 def test_who_logs_does_not_wait_for_a_standard_error_that_nobody_reads() -> None:
     read_fd, write_fd = os.pipe()
     os.set_blocking(write_fd, False)

@@ -11,11 +11,33 @@ import os
 import socket
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
+from xenia.errors import ConfigError
 from xenia.toolstack.config.device import MOST_DESCRIPTORS
 
 LONGEST = 1 << 20
+
+
+def opened(file: str | os.PathLike[str] | bytes, stack: ExitStack) -> int:
+    """A descriptor to hand over: to read a file, or a nameless one that has these bytes in it, from the beginning.
+
+    The stack closes it.  ConfigError where the file cannot be opened.
+    """
+    if isinstance(file, bytes):
+        descriptor = os.memfd_create("xenia-image")
+        stack.callback(os.close, descriptor)
+        with open(os.dup(descriptor), "wb") as target:
+            target.write(file)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        return descriptor
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise ConfigError(f"{os.fspath(file)}: {error.strerror}") from None
+    stack.callback(os.close, descriptor)
+    return descriptor
 
 
 class Channel:

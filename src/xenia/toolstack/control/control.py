@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from xenia.errors import ConfigError
+from xenia.errors import ConfigError, refusal_of_host
 from xenia.toolstack.config.device import MOST_DESCRIPTORS
 from xenia.toolstack.runtime import runtime_directory
 
@@ -97,7 +97,9 @@ class ControlServer:
             return {"answer": call({**request, "descriptors": [] if descriptors is None else descriptors})}
         except ConfigError as error:
             return {"error": str(error)}
-        except Exception:
+        except Exception as failure:
+            if (refusal := refusal_of_host(failure)) is not None:
+                return {"error": str(refusal)}
             _log.exception("%s failed", verb)
             return {"error": f"{verb} failed by a fault in Xenia; what it says of it is where the guest was started"}
 

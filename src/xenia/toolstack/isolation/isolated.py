@@ -28,7 +28,7 @@ from xenia.shutdown import Reason, Shutdown
 from xenia.storage.layer import Layer
 from xenia.toolstack.config.device import Backing, DeviceConfig
 from xenia.toolstack.config.disk import parse_disk
-from xenia.toolstack.control.channel import Channel
+from xenia.toolstack.control.channel import Channel, opened
 from xenia.toolstack.devices.vif import card_config
 from xenia.toolstack.isolation.isolated_parts import IsolatedConsole, IsolatedMemory, IsolatedVcpu
 from xenia.toolstack.machine.domain import Domain
@@ -154,9 +154,9 @@ class IsolatedMachine(Machine):
             raise ConfigError("a machine in a process of its own takes a kernel's file, or its bytes")
         reader = None
         with ExitStack() as stack:
-            files = [_open(kernel, stack)]
+            files = [opened(kernel, stack)]
             if initrd is not None:
-                files.append(_open(initrd, stack))
+                files.append(opened(initrd, stack))
             if isinstance(console, int):
                 files.append(console)
             elif console is not None:
@@ -413,23 +413,6 @@ class IsolatedDomain(Domain):
 
 
 Machine.isolated = IsolatedMachine
-
-
-def _open(file: str | os.PathLike[str] | bytes, stack: ExitStack) -> int:
-    """A descriptor to read a file, or these bytes, from the beginning."""
-    if isinstance(file, bytes):
-        descriptor = os.memfd_create("xenia-image")
-        stack.callback(os.close, descriptor)
-        with open(os.dup(descriptor), "wb") as target:
-            target.write(file)
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        return descriptor
-    try:
-        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        raise ConfigError(f"{os.fspath(file)}: {error.strerror}") from None
-    stack.callback(os.close, descriptor)
-    return descriptor
 
 
 def _bring(descriptor: int, console: Callable[[bytes], None]) -> None:

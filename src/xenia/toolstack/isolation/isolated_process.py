@@ -18,7 +18,7 @@ from typing import Any
 
 from xenia.domain.build.bzimage import read_kernel_file, unpack
 from xenia.domain.build.elf import load_elf
-from xenia.errors import ConfigError, GuestFault
+from xenia.errors import ConfigError, GuestFault, refusal_of_host
 from xenia.storage.door import handed
 from xenia.toolstack.control.channel import Channel
 from xenia.toolstack.devices.device import Device
@@ -65,7 +65,10 @@ class Process:
         except ConfigError as error:
             reply["refused"] = str(error)
         except Exception as fault:
-            reply["fault"] = f"{type(fault).__name__}: {fault}"[:_LONGEST_FAULT]
+            if (refusal := refusal_of_host(fault)) is not None:
+                reply["refused"] = str(refusal)
+            else:
+                reply["fault"] = f"{type(fault).__name__}: {fault}"[:_LONGEST_FAULT]
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)

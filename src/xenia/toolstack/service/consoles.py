@@ -11,10 +11,12 @@ import os
 import selectors
 import socket
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
 
+PATIENCE: Final = 5.0  # seconds that a reader has for the last words of a domain that is gone
 KEPT: Final = 256 << 10  # bytes that wait for a reader: for the first, or for one that is slow
 _PIECE: Final = 65536
 _KEYS: Final = 4096
@@ -44,6 +46,7 @@ class SharedConsole:
         self.unseen = bytearray()
         self.keys = b""
         self.over = False
+        self.until: float | None = None  # the domain is gone: when nobody is waited for any more
 
 
 class Consoles:
@@ -109,7 +112,9 @@ class Consoles:
                 if self._closed:
                     return
                 self._watch()
-            ready = {key.fileobj: events for key, events in self._selector.select()}
+                untils = [console.until for console in self._consoles if console.until is not None]
+            wait = max(0.0, min(untils) - time.monotonic()) if untils else None
+            ready = {key.fileobj: events for key, events in self._selector.select(wait)}
             with suppress(BlockingIOError):
                 os.read(self._wake_read, _PIECE)
             with self._lock:
@@ -120,7 +125,8 @@ class Consoles:
         """Wait for what concerns each socket now."""
         wanted: dict[socket.socket, int] = {}
         for console in self._consoles:
-            wanted[console.guest] = selectors.EVENT_READ | (selectors.EVENT_WRITE if console.keys else 0)
+            if console.until is None:
+                wanted[console.guest] = selectors.EVENT_READ | (selectors.EVENT_WRITE if console.keys else 0)
             for reader in console.readers:
                 events = 0 if console.keys else selectors.EVENT_READ
                 events |= selectors.EVENT_WRITE if reader.unsent else 0
@@ -135,13 +141,13 @@ class Consoles:
             self._selector.register(one, events)
 
     def _serve(self, console: SharedConsole, ready: Mapping[Any, int]) -> None:
-        over = False
         # Who has left is no reader of what came after.
         for reader in list(console.readers):
             if ready.get(reader.connection, 0) & selectors.EVENT_READ and not self._take_keys(console, reader):
                 self._leave(console, reader)
-        if ready.get(console.guest, 0) & selectors.EVENT_READ:
-            over = not self._bring(console)
+        if ready.get(console.guest, 0) & selectors.EVENT_READ and not self._bring(console):
+            console.over, console.until = True, time.monotonic() + PATIENCE
+            console.keys = b""
         for reader in list(console.readers):
             if reader.unsent and not _send(reader):
                 self._leave(console, reader)
@@ -152,8 +158,8 @@ class Consoles:
                 pass
             except OSError:
                 console.keys = b""
-        if over:
-            self._remove(console)
+        if console.until is not None:
+            self._see_off(console, time.monotonic() >= console.until)
 
     def _bring(self, console: SharedConsole) -> bool:
         """What the domain wrote, to everybody; False where nothing will come any more."""
@@ -187,17 +193,15 @@ class Consoles:
             del console.unseen[:-KEPT]
         self._forget(reader.connection)
 
-    def _remove(self, console: SharedConsole) -> None:
-        console.over = True
-        for reader in console.readers:
-            reader.connection.setblocking(True)
-            reader.connection.settimeout(1)
-            with suppress(OSError):
-                reader.connection.sendall(reader.unsent)
-            self._forget(reader.connection)
-        console.readers.clear()
-        self._consoles.remove(console)
-        self._forget(console.guest)
+    def _see_off(self, console: SharedConsole, late: bool) -> None:
+        """The domain is gone: a reader goes once it has all, or it is late, and the console with the last of them."""
+        for reader in list(console.readers):
+            if late or not reader.unsent:
+                console.readers.remove(reader)
+                self._forget(reader.connection)
+        if not console.readers:
+            self._consoles.remove(console)
+            self._forget(console.guest)
 
     def _forget(self, one: socket.socket) -> None:
         with suppress(KeyError):

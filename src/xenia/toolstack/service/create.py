@@ -6,7 +6,6 @@ networks.  The daemon gets them open.
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ from xenia.toolstack.config.device import MOST_DESCRIPTORS, DeviceConfig
 from xenia.toolstack.config.domain import DomainConfig
 from xenia.toolstack.config.machine import MachineConfig
 from xenia.toolstack.config.net import for_guest
-from xenia.toolstack.control.client import Place, ask_daemon, process_of
+from xenia.toolstack.control.channel import opened
+from xenia.toolstack.control.client import Place, ask_daemon, find
 from xenia.toolstack.control.control import daemon_path
 from xenia.toolstack.provision.boot import Screen, Words, prepare
 from xenia.toolstack.provision.kernels import held
@@ -34,8 +34,9 @@ def create(domain: DomainConfig, guest: MachineConfig, words: Words, screen: Scr
 
     ConfigError where something cannot be had, or there is a domain of that name.
     """
-    if (process := process_of(domain.name)) is not None:
-        raise ConfigError(f"a domain with name '{domain.name}' already exists (process {process})")
+    for other in _called(domain.name):
+        whose = f": a guest of xenia run, process {other.pid}" if other.domid is None else ""
+        raise ConfigError(f"a domain with name '{domain.name}' already exists{whose}")
     boot = prepare(guest, words, screen=screen)
     if boot.kernel_file is None:
         raise ConfigError("the kernel is in no file")
@@ -44,7 +45,7 @@ def create(domain: DomainConfig, guest: MachineConfig, words: Words, screen: Scr
     with ExitStack() as stack:
         files = [stack.enter_context(held(boot.kernel_file)).fileno()]
         if boot.ramdisk:
-            files.append(_memory(boot.ramdisk, stack))
+            files.append(opened(boot.ramdisk, stack))
         devices: list[dict[str, Any]] = []
         for config in _devices(guest):
             config, found = stack.enter_context(config.within(Path.cwd()).opened())
@@ -62,14 +63,13 @@ def create(domain: DomainConfig, guest: MachineConfig, words: Words, screen: Scr
     return Place(daemon_path(), made["name"], 0, made["domid"])
 
 
+def _called(name: str) -> list[Place]:
+    """Who has that name already, as far as it can be told."""
+    try:
+        return [one for one in find(name) if one.name == name]
+    except ConfigError:
+        return []
+
+
 def _devices(guest: MachineConfig) -> tuple[DeviceConfig, ...]:
     return (*guest.disks, *guest.devices, *for_guest(guest.cards or (), guest.name))
-
-
-def _memory(data: bytes, stack: ExitStack) -> int:
-    """An open file that has this in it, and no name."""
-    descriptor = os.memfd_create("xenia-ramdisk")
-    stack.callback(os.close, descriptor)
-    with open(os.dup(descriptor), "wb") as file:
-        file.write(data)
-    return descriptor

@@ -149,13 +149,16 @@ class Daemon:
             with theirs:
                 key = next(self._keys)
                 domid = machine.call("build", [theirs.fileno(), *files], key=key, config=config.guest, **build)
-            member = Member(key, domid, config, machine, self._consoles.add(ours), self._forget, self._note)
-            with self._lock:
-                self._members[key] = member
         except BaseException:
             ours.close()
             raise
+        member = Member(key, domid, config, machine, self._consoles.add(ours), self._forget, self._note)
+        with self._lock:
+            self._members[key] = member
+            lives = self._machine is machine
         try:
+            if not lives:
+                raise ConfigError("the machine's process has ended, and the domain with it: try again")
             member.schedule()
         except BaseException:
             member.end()

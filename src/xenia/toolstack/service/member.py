@@ -50,8 +50,7 @@ class Member:
         self.ended = False  # and is kept as it ended
 
     def begin(self) -> None:
-        """Let it run, once."""
-        self._begun = True
+        """Let it run, once.  ConfigError where the host refuses what that needs."""
         self.machine.call("begin", key=self.key)
         self._reboots.started()
         threading.Thread(target=self._live, name=f"life of {self.name}", daemon=True).start()
@@ -62,13 +61,17 @@ class Member:
             self.ask(verb.word, verb.request())
 
     def unpause(self) -> None:
-        """Let it go on, or begin."""
+        """Let it go on, or begin.  ConfigError where it cannot; one that cannot begin is destroyed."""
         with self._ending:
             begun, self._begun = self._begun, True
         if begun:
             self.ask("unpause", {})
-        else:
+            return
+        try:
             self.begin()
+        except ConfigError as failure:
+            self._quietly_end()
+            raise ConfigError(f"it cannot begin, and is destroyed: {failure}") from None
 
     def configure(self, config: DomainConfig) -> None:
         """What becomes of it at its next ends is another from now on; it stays what it is."""

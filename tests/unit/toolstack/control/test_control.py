@@ -26,12 +26,19 @@ def refuse(_: object) -> object:
     raise ConfigError("not now")
 
 
+def lacks(_: object) -> object:
+    raise MemoryError
+
+
 @pytest.fixture
 def server() -> Iterator[ControlServer]:
     server = ControlServer(
         "web",
-        {"statistics": lambda _: {"requests": 3}, "double": lambda request: request["number"] * 2, "refuse": refuse},
-    )
+        {
+            "statistics": lambda _: {"requests": 3}, "double": lambda request: request["number"] * 2,
+            "refuse": refuse, "lack": lacks,
+        },
+    )  # fmt: skip
     server.start()
     yield server
     server.close()
@@ -53,6 +60,11 @@ def test_nobody_runs() -> None:
     assert ask_all("statistics").answers == []
     with pytest.raises(ConfigError, match="none is running"):
         ask_all("statistics", "web")
+
+
+def test_what_the_host_has_no_more_of_is_said(server: ControlServer) -> None:
+    with pytest.raises(ConfigError, match="the host refuses what is needed: Cannot allocate memory"):
+        ask("web", "lack")
 
 
 def test_a_verb_has_what_it_needs_with_it(server: ControlServer) -> None:

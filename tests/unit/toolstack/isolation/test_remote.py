@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Iterator
 from contextlib import closing
@@ -31,6 +32,19 @@ def test_an_answer_that_cannot_be_said_is_a_fault(ends: tuple[Channel, Channel],
     assert received is not None
     assert received[0]["id"] == 7
     assert received[0]["fault"].startswith("its answer cannot be said: ")
+
+
+@pytest.mark.parametrize("lack", [MemoryError(), OSError(errno.EMFILE, "Too many open files")])
+def test_what_the_host_has_no_more_of_is_no_fault(ends: tuple[Channel, Channel], lack: Exception) -> None:
+    one, other = ends
+
+    def call(_: list[int]) -> None:
+        raise lack
+
+    Process(one)._answer({"id": 7, "arguments": {}}, [], call)
+    received = other.receive()
+    assert received is not None
+    assert received[0]["refused"].startswith("the host refuses what is needed: ")
 
 
 @pytest.mark.parametrize("says", [b"{", b"[1]", b"7", b"[" * 9000, b"{}", b'{"id": 99}', b'{"id": 1}', b"\xff"])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 import pytest
 
-from xenia.toolstack.service.consoles import KEPT, Consoles, SharedConsole
+from xenia.toolstack.service.consoles import KEPT, PATIENCE, Consoles, SharedConsole
 
 LIMIT = 20
 
@@ -101,3 +102,36 @@ def test_the_end_of_a_domain_is_the_end_for_its_readers_once_they_have_seen_all(
     with reader(consoles, console) as late:
         consoles.end(console)
         assert received(late, 1) == b""
+
+
+def test_readers_that_take_nothing_hold_nobody_up_when_a_domain_ends(consoles: Consoles) -> None:
+    guest, console = domain(consoles)
+    with guest, ExitStack() as stack:
+        stuck = [stack.enter_context(reader(consoles, console)) for _ in range(3)]
+        quick = stack.enter_context(reader(consoles, console))
+        piece = bytes(1 << 16)
+        for _ in range(8):
+            guest.sendall(piece)
+            received(quick, len(piece))
+        guest.close()
+        other, other_console = domain(consoles)
+        with other, reader(consoles, other_console) as there:
+            began = time.monotonic()
+            other.sendall(b"x")
+            assert received(there, 1) == b"x"
+            assert time.monotonic() - began < PATIENCE / 2
+        assert received(quick, 1) == b""
+        assert all(one.recv(1) for one in stuck)  # what there was room for
+
+
+def test_a_reader_that_comes_back_in_time_gets_the_last_words(consoles: Consoles) -> None:
+    guest, console = domain(consoles)
+    with guest, reader(consoles, console) as slow:
+        for _ in range(4):
+            guest.sendall(bytes(1 << 16))
+        guest.sendall(b"last words")
+        guest.close()
+        seen = b""
+        while data := slow.recv(1 << 12):
+            seen += data
+        assert seen.endswith(b"last words")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -140,3 +141,34 @@ def test_what_is_no_socket_is_refused_as_a_console_and_closed(daemon: Daemon, ma
     with open(os.devnull, "rb") as nothing, pytest.raises(ConfigError, match="something else than a socket"):
         ask_daemon("console", descriptors=[nothing.fileno()], domain=1)
     assert open_files().count(os.devnull) == before
+
+
+def refuses() -> None:
+    raise ConfigError("the host refuses what is needed: no more threads")
+
+
+def test_a_domain_that_cannot_begin_is_gone_and_its_name_is_free(daemon: Daemon, machine: type[Machine]) -> None:
+    create("web")
+    machine.verbs["begin"] = refuses
+    with pytest.raises(ConfigError, match="cannot begin, and is destroyed: the host refuses"):
+        ask_daemon("unpause", domain=1)
+    assert ask_daemon("about")["domains"] == 0
+    del machine.verbs["begin"]
+    create("web")
+    assert ask_daemon("about")["domains"] == 1
+
+
+def test_a_domain_whose_machine_ends_while_it_is_built_is_gone_too(daemon: Daemon, machine: type[Machine]) -> None:
+    def build() -> int:
+        assert daemon._machine is not None
+        daemon._machine.close()
+        while daemon._machine is not None:  # until that is seen
+            time.sleep(0.001)
+        return 1
+
+    machine.verbs["build"] = build
+    with pytest.raises(ConfigError, match="the machine's process has ended"):
+        create("web")
+    assert ask_daemon("about")["domains"] == 0
+    machine.verbs["build"] = lambda: 1
+    assert create("web")["name"] == "web"
