@@ -45,8 +45,9 @@ def __getattr__(name: str) -> object:
     if name in ("Machine", "Domain"):
         from xenia.toolstack.isolation import isolated
         from xenia.toolstack.machine import domain, machine
+        from xenia.toolstack.scripting import boot
 
-        assert isolated  # which makes itself known to Machine
+        assert isolated and boot  # which make themselves known to Machine
         return machine.Machine if name == "Machine" else domain.Domain
     if name in ("run", "Result"):
         from xenia.toolstack.scripting import run

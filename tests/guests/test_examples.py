@@ -52,7 +52,7 @@ def named(example: Example) -> str:
 
 
 def test_documents_have_examples_and_none_is_written_in_another_way() -> None:
-    assert len(examples()) > 5
+    assert len(examples()) > 8
     for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
         assert not re.search(r"^    (from xenia|import xenia)", path.read_text(), re.M), path
 

@@ -118,7 +118,7 @@ def test_the_console_may_be_a_descriptor(machine: IsolatedMachine) -> None:
 
 def test_a_disk_is_opened_here_and_used_there(domain: Domain, tmp_path: Path) -> None:
     create_file(tmp_path / "disk.img", MIB).close()
-    disk = domain.attach_disk(f"{tmp_path}/disk.img,cow")  # type: ignore[arg-type]
+    disk = domain.attach_disk(f"{tmp_path}/disk.img,cow")
     assert disk.name == "xvda"
     assert [layer["layer"] for layer in domain.statistics["disks"][0]["layers"]] == ["cow", "file", "file"]
     with pytest.raises(ConfigError, match="is in use"):

@@ -9,11 +9,12 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import select
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from dataclasses import replace
@@ -31,6 +32,7 @@ from xenia.toolstack.config.disk import parse_disk
 from xenia.toolstack.control.channel import Channel, opened
 from xenia.toolstack.devices.vif import card_config
 from xenia.toolstack.isolation.isolated_parts import IsolatedConsole, IsolatedMemory, IsolatedVcpu
+from xenia.toolstack.machine.console import sink_of
 from xenia.toolstack.machine.domain import Domain
 from xenia.toolstack.machine.machine import Machine, store_place
 from xenia.toolstack.machine.options import DomainOptions, MachineOptions
@@ -42,6 +44,7 @@ from xenia.xenstore.client import Client
 from xenia.xenstore.server import listen
 
 if TYPE_CHECKING:
+    from xenia.backends.console.transcript import Transcript
     from xenia.toolstack.machine.frozen import Frozen
 
 _READ = 65536
@@ -152,24 +155,22 @@ class IsolatedMachine(Machine):
         kernel, initrd, console = options.kernel, options.initrd, options.console
         if isinstance(kernel, ElfKernel):
             raise ConfigError("a machine in a process of its own takes a kernel's file, or its bytes")
-        reader = None
+        console = os.dup(console) if isinstance(console, int) else console
+        sink = sink_of(console)
         with ExitStack() as stack:
             files = [opened(kernel, stack)]
             if initrd is not None:
                 files.append(opened(initrd, stack))
-            if isinstance(console, int):
-                files.append(console)
-            elif console is not None:
-                read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
-                stack.callback(os.close, write_fd)
-                files.append(write_fd)
-                reader = threading.Thread(target=_bring, args=(read_fd, console), name="console", daemon=True)
-                reader.start()
+            read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+            stack.callback(os.close, write_fd)
+            files.append(write_fd)
+            reader = threading.Thread(target=_bring, args=(read_fd, sink, console), name="console", daemon=True)
+            reader.start()
             domid = self._remote.call(
                 "create", files, kernel="kernel" if isinstance(kernel, bytes) else os.fspath(kernel),
-                initrd=initrd is not None, console=console is not None, **options.elsewhere(),
+                initrd=initrd is not None, console=True, **options.elsewhere(),
             )  # fmt: skip
-        domain = IsolatedDomain(self._remote, domid, options, reader)
+        domain = IsolatedDomain(self._remote, domid, options, sink, reader)
         self._created = [*(other for other in self._created if not other.destroyed), domain]
         return domain
 
@@ -258,7 +259,9 @@ class IsolatedDomain(Domain):
     devices: list[IsolatedDevice]  # type: ignore[assignment]
     vcpus: Sequence[Vcpu]
 
-    def __init__(self, remote: Remote, domid: int, options: DomainOptions, reader: threading.Thread | None) -> None:
+    def __init__(
+        self, remote: Remote, domid: int, options: DomainOptions, sink: Transcript, reader: threading.Thread
+    ) -> None:
         self._remote = remote
         self._domid = domid
         self._reader = reader
@@ -269,7 +272,7 @@ class IsolatedDomain(Domain):
         self.memory = IsolatedMemory(remote, domid, options.memory)
         self.vcpus = [IsolatedVcpu(remote, domid, number) for number in range(options.max_vcpus or options.vcpus)]
         self.nr_vcpus = options.vcpus
-        self.console = IsolatedConsole(remote, domid)
+        self.console = IsolatedConsole(remote, domid, sink)
         self.devices = []
 
     @property
@@ -341,8 +344,7 @@ class IsolatedDomain(Domain):
         found = self._remote.call("wait", domid=self._domid, timeout=timeout)
         if found is None:
             return None
-        if self._reader is not None:
-            self._reader.join()  # until it has brought everything
+        self._reader.join()  # until it has brought everything
         self._report = found.pop("report")
         self._shutdown = Shutdown(**{**found, "reason": Reason(found["reason"])})
         return self._shutdown
@@ -415,8 +417,13 @@ class IsolatedDomain(Domain):
 Machine.isolated = IsolatedMachine
 
 
-def _bring(descriptor: int, console: Callable[[bytes], None]) -> None:
-    """Give what comes to a function, until there is nothing more."""
-    with open(descriptor, "rb", buffering=0) as pipe:
+def _bring(descriptor: int, sink: Transcript, console: object) -> None:
+    """Bring what comes to where it goes, until there is nothing more; the console, where it is a file, is ours."""
+    with open(descriptor, "rb", buffering=0) as pipe, ExitStack() as ended:
+        if isinstance(console, int):
+            ended.callback(os.close, console)
+        ended.callback(sink.end)
         while data := pipe.read(_READ):
-            console(data)
+            with suppress(OSError):  # nobody reads that any more
+                while data := data[sink.write(data) :]:
+                    select.select([], [room] if (room := sink.fileno()) is not None else [], [])

@@ -6,20 +6,23 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from xenia.errors import GuestFault
+from xenia.toolstack.machine.console import Dialogue
 from xenia.toolstack.machine.guest_memory import GuestMemory
 from xenia.toolstack.machine.vcpu import Vcpu
 
 if TYPE_CHECKING:
+    from xenia.backends.console.transcript import Transcript
     from xenia.toolstack.isolation.isolated import Remote
 
 _AT_ONCE: Final = 128 << 10  # bytes of memory in one message
 
 
-class IsolatedConsole:
-    """Input for a guest in the other process."""
+class IsolatedConsole(Dialogue):
+    """The console of a guest in the other process."""
 
-    def __init__(self, remote: Remote, domid: int) -> None:
+    def __init__(self, remote: Remote, domid: int, transcript: Transcript) -> None:
         self._remote, self._domid = remote, domid
+        self.transcript = transcript
 
     def offer(self, data: bytes) -> int:
         """Give the guest input without waiting; how many of the bytes there was room for."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
-from xenia.backends.console.device import Console
 from xenia.backends.console.persist import ConsoleState
-from xenia.backends.console.sink import Sink
+from xenia.backends.console.transcript import Pattern, Transcript
 from xenia.errors import ConfigError
 from xenia.hypervisor import life
 from xenia.hypervisor.domain import DomainHandle
@@ -22,7 +23,7 @@ from xenia.toolstack.config.core import CoreFormat, open_core
 from xenia.toolstack.config.machine import MINIMUM_MEMORY, format_size
 from xenia.toolstack.devices.device import Device
 from xenia.toolstack.devices.kinds import listed
-from xenia.toolstack.machine.console import console_of
+from xenia.toolstack.machine.console import DomainConsole, console_of
 from xenia.toolstack.machine.core import dump
 from xenia.toolstack.machine.guest_memory import GuestMemory
 from xenia.toolstack.machine.house import House
@@ -37,6 +38,7 @@ from xenia.toolstack.machine.store_layout import (
     write_vcpus,
     write_window_size,
 )
+from xenia.toolstack.machine.summary import summary_of
 from xenia.toolstack.machine.vcpu import Vcpu
 from xenia.toolstack.releases import Releases
 from xenia.xenstore.client import Client
@@ -45,10 +47,9 @@ from xenia.xenstore.error import StoreError
 if TYPE_CHECKING:  # loaded by who freezes a guest or lets it go on
     from xenia.toolstack.machine.frozen import Frozen
 
+T = TypeVar("T")
 
-def _totals(devices: list[dict[str, Any]], *counts: str) -> dict[str, int]:
-    """How many there are, and what they have done together."""
-    return {"nr": len(devices), **{name: sum(device[name] for device in devices) for name in counts}}
+_ASKED_AGAIN: Final = 0.1  # seconds
 
 
 class Domain(DomainSite):
@@ -58,9 +59,10 @@ class Domain(DomainSite):
     memory          what is in its memory, by virtual and by pseudo-physical address; `size` as it was created, in bytes
     vcpus           each of them, with its registers
     nr_vcpus        how many of them it is asked to use (`set_vcpus`)
-    console         `send` and `offer` give it input
+    console         `send`, `sendline` and `offer` give it input; `expect` waits for what it says, `text` is that
     devices         what was plugged in, those since removed included
     sink            where the console's output goes
+    afterwards      is called once it is destroyed
     suspends_late   whether it said that it suspends itself, and nobody waits for that any more: it goes on then
     reconnecting    devices that its frontends were connected to before it was frozen
     handle          the compiled domain below it: registers, audit; changes without notice
@@ -70,7 +72,7 @@ class Domain(DomainSite):
         self,
         house: House,
         handle: DomainHandle,
-        sink: Sink,
+        sink: Transcript,
         name: str,
         memory: int,
         driver_domain: bool = False,
@@ -83,6 +85,7 @@ class Domain(DomainSite):
         self.nr_vcpus = handle.max_vcpus
         self.sink = sink
         self.console = self._console(console_state)
+        self.afterwards: Callable[[], object] = lambda: None
         self._settling = threading.Lock()
         self._settled = False
         self._life = threading.Lock()  # whether it is destroyed: it does not start then
@@ -94,7 +97,7 @@ class Domain(DomainSite):
         self.suspends_late = False
         self.reconnecting: list[Device] = []
 
-    def _console(self, state: ConsoleState | None) -> Console:
+    def _console(self, state: ConsoleState | None) -> DomainConsole:
         handle, log = self.handle, self._house.log
         return console_of(handle, self.foreign, self.sink, lambda data: log.said(handle.domid, data), state)
 
@@ -256,6 +259,19 @@ class Domain(DomainSite):
         self._settle()
         return shutdown
 
+    def wait_for(self, what: Pattern | Callable[[], T], timeout: float | None = 60.0) -> Any:
+        """Wait until the guest has said something on its console, now or before: a regular expression, and the match is
+        answered.  Or until a function answers what is true, which is answered; it is called again each time the guest
+        has said more, and ten times a second.
+
+        TimeoutError after so many seconds (None: never), EOFError where the guest ends before.  Both tell the last that
+        it said.
+        """
+        if isinstance(what, str | bytes | re.Pattern):
+            return self.console.transcript.search(what, timeout)
+        name = getattr(what, "__name__", repr(what))
+        return self.console.transcript.wait(what, timeout, f"answer of {name} that is true", _ASKED_AGAIN)
+
     def freeze(self, timeout: float = 60.0) -> Frozen:
         """Let the guest suspend itself, and tear it down to a value that `Machine.rebuild` lets it go on from: in any
         machine that has the memory, under another number.  What its disks stand on stays open meanwhile.  That value is
@@ -337,7 +353,16 @@ class Domain(DomainSite):
                     releases.do(given.abandon)
                 self._house.let_go(self)
                 self._keys.close()
+                releases.do(self.afterwards)
         return True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.destroy()
 
     def _leave_store(self) -> None:
         try:
@@ -369,40 +394,10 @@ class Domain(DomainSite):
         }
 
     @property
-    def _goes_on(self) -> bool:
-        return self._started and self.runs and not self.handle.paused
-
-    @property
     def summary(self) -> dict[str, Any]:
         """What `xl list`, `vcpu-list` and `top` say of a domain, as plain data: memory in bytes, times in seconds, and
         of a domain that has ended the reason (SHUTDOWN_*)."""
-        vcpus, shutdown = self.sched.vcpus, self.shutdown
-        states = [vcpu.state for vcpu in vcpus if vcpu.online]
-        lists = listed(self.devices)
-        return {
-            "name": self.name,
-            "domid": self.domid,
-            "memory": life.nr_frames(self.handle) << 12,
-            "vcpus": len(states) or self.nr_vcpus,
-            "max_vcpus": len(vcpus),
-            "running": "r--" in states and self.runs,
-            "blocked": set(states) == {"-b-"} and self._goes_on,
-            "paused": not self._goes_on and self.runs,
-            "shutdown": None if shutdown is None else int(shutdown.reason),
-            "dying": self._destroyed,
-            "weight": self.sched.weight,
-            "cap": self.sched.cap,
-            "cpu_time": sum(vcpu.time for vcpu in vcpus) / 1e9,
-            "uptime": time.monotonic() - self._created,
-            "vcpu_list": [
-                {"number": vcpu.number, "online": vcpu.online, "running": vcpu.state == "r--" and self.runs,
-                 "blocked": vcpu.state == "-b-", "cpu": vcpu.pcpu, "time": vcpu.time / 1e9,
-                 "hard": self.sched.named(vcpu.hard), "soft": self.sched.named(vcpu.soft)}
-                for vcpu in vcpus
-            ],
-            "disks": _totals(lists["disks"], "reads", "writes", "bytes_read", "bytes_written"),
-            "cards": _totals(lists.get("cards", []), "sent_bytes", "received_bytes"),
-        }  # fmt: skip
+        return summary_of(self, goes_on=self._started and self.runs and not self.handle.paused, created=self._created)
 
     @property
     def shutdown(self) -> Shutdown | None:
@@ -418,6 +413,8 @@ class Domain(DomainSite):
         """The vcpu stopped for good.  On its thread."""
         if self.shutdown is not None and not self.suspends_late:
             self._house.store.shutdown(self.domid)
+            if self.shutdown.reason is not Reason.SUSPEND or self.shutdown.halted:
+                self.sink.stop(self._settle)
 
     def _settle(self, timeout: float | None = None) -> None:
         """Bring what is left of the console's output out, and end the threads.  The vcpu does not run any more."""
@@ -425,4 +422,5 @@ class Domain(DomainSite):
             if not self._settled:
                 self._settled = True
                 self.console.close(timeout)
+                self.sink.end()
                 self._house.log.ended(self.domid, self.shutdown, self.handle.crash_report)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from xenia.abi.xenbus import XenbusState
 from xenia.backends.console.persist import ConsoleState
-from xenia.backends.console.sink import Sink
+from xenia.backends.console.transcript import Transcript
 from xenia.errors import ConfigError
 from xenia.hypervisor.persist import save
 from xenia.hypervisor.saved import SavedGuest
@@ -75,7 +75,7 @@ class Frozen:
     going   held by whoever lets it go on, or gives it up
     """
 
-    def __init__(self, state: DomainState, behind: tuple[Backing, ...], sink: Sink) -> None:
+    def __init__(self, state: DomainState, behind: tuple[Backing, ...], sink: Transcript) -> None:
         self.state = state
         self.behind = behind
         self.sink = sink

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -60,6 +60,7 @@ class Machine:
     """
 
     isolated: ClassVar[type[Machine]]  # what `isolate` makes, in toolstack/isolation, which stands on this module
+    booting: ClassVar[Callable[..., Domain]]  # what `boot` does, in toolstack/scripting, which does so too
 
     def __new__(cls, *_: Any, isolate: bool = False, **__: Any) -> Machine:
         """One of the kind that is asked for."""
@@ -92,6 +93,26 @@ class Machine:
         """Bytes of machine memory that guests of these sizes need, Xen's own included."""
         total = sum(guests) + _DOMAIN_OVERHEAD * (len(guests) + 1)
         return (total + 2 * total // _M2P_SHARE + 4095) & ~4095
+
+    @classmethod
+    def boot(
+        cls,
+        kernel: str | os.PathLike[str] = "debian",
+        *,
+        console: int | Callable[[bytes], None] | None = None,
+        machine: Machine | None = None,
+        **options: Any,
+    ) -> Domain:
+        """A guest that runs, with all that `xenia run` would give it: a kernel, a RAM disk with a shell, a network.
+
+        kernel      "debian", "debian-cloud", "demo", or a file
+        console     as in `create_domain`; what the guest says is kept as well (`domain.console`)
+        machine     where it lives; None: in a machine of its own, which ends with it
+        options     memory="512M", vcpus=, disks=, root=, net=, ...: those of `xenia.run` (GuestOptions)
+
+        ConfigError where such a guest cannot be had.  Use what is answered as a context manager, or `destroy` it.
+        """
+        return cls.booting(kernel, console, machine, **options)
 
     @taking(DomainOptions)
     def create_domain(self, options: DomainOptions) -> Domain:

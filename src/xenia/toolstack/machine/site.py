@@ -5,16 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from xenia.abi.blkif import BLKIF_SECTOR_SIZE
 from xenia.errors import ConfigError
 from xenia.foreign.foreign import Foreign
 from xenia.hypervisor.domain import DomainHandle
 from xenia.hypervisor.foreign import DomainForeign
 from xenia.storage.layer import Layer
 from xenia.toolstack.config.device import Backing, DeviceConfig
-from xenia.toolstack.config.disk import DiskConfig
+from xenia.toolstack.config.disk import DiskConfig, parse_disk
 from xenia.toolstack.devices.device import Device, DeviceState, Served
 from xenia.toolstack.devices.disk import Disk
 from xenia.toolstack.devices.kinds import KINDS, listed
@@ -101,28 +101,31 @@ class DomainSite(ABC):
 
     def attach_disk(
         self,
-        layer: Layer,
+        layer: Layer | str,
         *,
         name: str | None = None,
-        read_only: bool = False,
-        cdrom: bool = False,
-        sector_size: int = BLKIF_SECTOR_SIZE,
+        read_only: bool | None = None,
+        cdrom: bool | None = None,
+        sector_size: int | None = None,
         persistent: bool | None = None,
-        discard: bool = True,
+        discard: bool | None = None,
     ) -> Disk:
-        """Plug in a disk, before the guest starts or while it runs.  The layer is closed with the domain; it stays open
-        where this fails.
+        """Plug in a disk, before the guest starts or while it runs.
 
+        layer       the words of `xenia run --disk`, "file:data.img,cow" or "data.img,ro"; or what holds its bytes: that
+                    is closed with the domain, and stays open where this fails
         name        xvda, hdc, ... (xen-vbd-interface(7)); None: the first xvd that is free
         persistent  let the guest copy through pages that stay granted, which it has to where it serves the disk to
                     another domain: it cannot grant what was granted to it.  None: a driver domain may
 
-        The other options are VbdConfig's.  ConfigError when there is no such name, or it is taken.
+        The other options are VbdConfig's; those that are given stand above the words.  ConfigError when the words make
+        no sense or what they name cannot be opened, there is no such name, or it is taken.
         """
-        config = DiskConfig(  # without words: none say what the layer is
-            "", name, read_only=read_only, cdrom=cdrom, sector_size=sector_size, persistent=persistent, discard=discard
-        )
-        disk = self.attach(config, layer)
+        options: dict[str, Any] = {"name": name, "read_only": read_only, "cdrom": cdrom, "sector_size": sector_size,
+                   "persistent": persistent, "discard": discard}  # fmt: skip
+        described = parse_disk(layer) if isinstance(layer, str) else DiskConfig("")  # no words say what a layer is
+        config = replace(described, **{option: value for option, value in options.items() if value is not None})
+        disk = self.attach(config, layer if isinstance(layer, Layer) else None)
         assert isinstance(disk, Disk)
         return disk
 
