@@ -184,11 +184,14 @@ def sink(listener: socket.socket) -> None:
 
 @dataclass
 class Places:
-    """Ports of the host's: of the echo, of the sink, and one that guests may reach where nobody listens."""
+    """Ports of the host's: of the echo, of the sink, and one that guests may reach where nobody listens; and the
+    neighbour's addresses."""
 
     echo: int
     sink: int
     nobody: int
+    mac: str = ""
+    ip: str = ""
 
 
 def _world() -> str:
@@ -235,6 +238,8 @@ KINDS: dict[str, Callable[[Card, Places], bytes]] = {
     "UDP, new flows": lambda card, places: card.datagram(_world(), _port(), _port(), bytes(18)),
     "UDP, one flow": lambda card, places: card.datagram(WORLD + "9", 9, 9, bytes(18)),
     "UDP, one flow answered": lambda card, places: card.datagram(GATEWAY, 9, places.echo, bytes(18)),
+    "UDP, to the neighbour": lambda card, places: card.datagram(places.ip, 9, 9, bytes(18), to=places.mac),
+    "UDP, to it, 1400 bytes": lambda card, places: card.datagram(places.ip, 9, 9, bytes(1400), to=places.mac),
     "echoes to the gateway": lambda card, places: _echo(card, GATEWAY),
     "echoes to the world": lambda card, places: _echo(card, _world()),
     "fragments": lambda card, places: card.packet(
@@ -336,6 +341,7 @@ def measure(kind: str | None, seconds: float) -> tuple[Result, dict[str, object]
         for port in (places.echo, places.sink, places.nobody):
             client.ask("host", port=port)
         neighbour, flooder = Card(client, "neighbour", 1), Card(client, "flooder", 2)
+        places.mac, places.ip = neighbour.mac, neighbour.ip
         flooding = forked(lambda: flood(flooder, kind, places)) if kind else forked(signal.pause)
         with forked(lambda: echo(service)), forked(lambda: sink(listener)), flooding:
             time.sleep(seconds / 2)

@@ -169,6 +169,8 @@ cdef class Bridge(Switch):
         port.promised = member.owner.most + len(fixed)
         with nogil:
             lock(&self.lock)
+            self.last_number += 1
+            member.number = self.last_number
             known = self.table.grow(self.promised + port.promised)
             if known:
                 self.promised += port.promised

@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from xenia.machine.lock cimport Lock
 from xenia.net.addresses cimport Addresses, Owner
 from xenia.net.frame cimport Frame
+from xenia.net.pace cimport Pace
 from xenia.net.port cimport Receiver
 
 cdef enum:
@@ -33,7 +34,8 @@ cdef struct Member:
     uint16_t vlan                   # of untagged frames; 0: that of no number.  Set before
     uint8_t allowed[VLAN_BYTES]     # VLANs whose frames are tagged here; set before
     int64_t flood_interval          # ns between two frames for everybody, in the long run; set before
-    int64_t flood_next              # when such a frame is due
+    Pace flood
+    uint32_t number                 # of its port; set before
     bint joined
     uint64_t sent, sent_bytes       # by who is at it
     uint64_t delivered, delivered_bytes
@@ -46,5 +48,6 @@ cdef class Switch:
     cdef Addresses table
     cdef Member *members[MOST_PORTS]
     cdef int nr_members, nr_mirrors
+    cdef uint32_t last_number       # of a port
     cdef void forward(self, Member *source, Frame *frames, int count) noexcept nogil
     cdef void count_drops(self, Member *member, int reason, int count) noexcept nogil

@@ -9,9 +9,11 @@ from xenia.machine.lock cimport RANK_BRIDGE, lock, lock_init, unlock
 from xenia.net.addresses cimport IS_ANOTHERS, Learned, Owner
 from xenia.net.frame cimport BATCH, LEAST_BYTES, Frame
 from xenia.net.loop cimport monotonic
+from xenia.net.pace cimport pace_allows
 from xenia.net.parse cimport big16, big32
 from xenia.net.port cimport port_enter, port_leave
 from xenia.net.retag cimport KEEP, TAG_VLAN, Change, Tag, change_for, deliver_changed, tag_of
+from xenia.net.share cimport waste
 
 cdef enum:
     DEEPEST = 4                     # bridges that a frame may come through on one thread
@@ -59,6 +61,7 @@ cdef class Switch:
     cdef void count_drops(self, Member *member, int reason, int count) noexcept nogil:
         lock(&self.lock)
         member.drops[reason] += count
+        waste(count)
         unlock(&self.lock)
 
     cdef void forward(self, Member *source, Frame *frames, int count) noexcept nogil:
@@ -68,6 +71,7 @@ cdef class Switch:
         plan.now, plan.sender, plan.floods, plan.nr_crowd, plan.nr_mirrors = monotonic(), 0, False, 0, 0
         lock(&self.lock)
         for index in range(count):
+            frames[index].port = source.number
             plan_frame(self, source, &plan, frames, index)
         if plan.floods or self.nr_mirrors:
             enter_many(self, source, &plan)
@@ -95,13 +99,13 @@ cdef void plan_frame(Switch it, Member *source, Plan *plan, const Frame *frames,
     if reason >= 0:
         plan.fate[index] = MALFORMED if reason == DROP_MALFORMED else DROPPED
         source.drops[reason] += 1
+        waste(1)
     elif plan.fate[index] == FLOOD:
-        if source.flood_next > plan.now:
+        if not pace_allows(&source.flood, plan.now, source.flood_interval, BURST):
             plan.fate[index] = DROPPED
             source.drops[DROP_LIMIT] += 1
+            waste(1)
             return
-        source.flood_next = max(source.flood_next, plan.now - BURST * source.flood_interval)
-        source.flood_next += source.flood_interval
         source.flooded += 1
         plan.floods = True
     else:
@@ -109,6 +113,7 @@ cdef void plan_frame(Switch it, Member *source, Plan *plan, const Frame *frames,
         if not (index and is_same_run(plan, index - 1, index)) and not port_enter(target.inside):
             plan.fate[index], plan.target[index] = DROPPED, NULL
             source.drops[DROP_NOBODY] += 1
+            waste(1)
             return
         target.delivered += 1
         target.delivered_bytes += frame.length

@@ -46,3 +46,4 @@ cdef struct Frame:
     uint32_t length                 # bytes from the destination's address on, without the FCS
     uint32_t nr_parts
     iovec *parts                    # their lengths make `length`
+    uint32_t port                   # the number of the bridge's port that it came in by last; said by a bridge only

@@ -15,6 +15,7 @@ from libc.stdint cimport uint64_t
 from xenia.machine.lock cimport RANK_LAYER, lock_init
 from xenia.net.frame cimport Frame
 from xenia.net.port cimport Port, Receiver
+from xenia.net.share cimport waste
 
 cdef extern from *:
     """
@@ -110,6 +111,7 @@ cdef class Layer(Port):
 
     cdef void drop(self, int direction, int reason) noexcept nogil:
         layer_count(&self.dropped[direction][reason])
+        waste(1)
 
     cdef void attach(self, Receiver *receiver) noexcept nogil:
         cdef Receiver between

@@ -6,6 +6,13 @@ it spends beyond that it waits for, and with it whatever it sends: nothing is re
 is its own card that waits.  A turn is a quantum at the most, so nobody waits for more than that of each of the others
 (and what a packet takes, which is never broken off); and what was not spent is saved up for a millisecond only.
 
+A frame that goes nowhere (a guard's or a filter's, one for which there is no room, a connection too many) is soon done
+with, so that who sends nothing else would have his network's process, and a processor, busy all the time of his share.
+So it counts for more than it takes: its sender waits, and the processor is others'.
+
+What is others' to bear than the loop, such as a server that several guests ask, is held against a guest whoever is busy
+(`hold`): it may have so much of it each second.
+
 Busy is who spent a hundredth of the last window.  Whoever only says something now and then takes no time from others,
 and needs none kept for it.
 
@@ -25,8 +32,8 @@ class Share:
     def allow(self, now: int) -> int:
         """How long it may be served at that time, in ns; 0: it waits until `wait_until`."""
         ...
-    def spend(self, spent: int) -> None:
-        """It was served for so many ns."""
+    def spend(self, spent: int, wasted: int = 0) -> None:
+        """It was served for so many ns, in which so many of its frames went nowhere."""
         ...
     @property
     def wait_until(self) -> int:

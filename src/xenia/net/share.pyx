@@ -6,13 +6,20 @@ it spends beyond that it waits for, and with it whatever it sends: nothing is re
 is its own card that waits.  A turn is a quantum at the most, so nobody waits for more than that of each of the others
 (and what a packet takes, which is never broken off); and what was not spent is saved up for a millisecond only.
 
+A frame that goes nowhere (a guard's or a filter's, one for which there is no room, a connection too many) is soon done
+with, so that who sends nothing else would have his network's process, and a processor, busy all the time of his share.
+So it counts for more than it takes: its sender waits, and the processor is others'.
+
+What is others' to bear than the loop, such as a server that several guests ask, is held against a guest whoever is busy
+(`hold`): it may have so much of it each second.
+
 Busy is who spent a hundredth of the last window.  Whoever only says something now and then takes no time from others,
 and needs none kept for it.
 
 All is a matter of the times that are handed in; there are no clocks here.  It is guarded by its loop's lock.
 """
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free, malloc
 from xenia.machine.lock cimport lock, unlock
 from xenia.net.loop cimport Loop
@@ -24,6 +31,19 @@ cdef enum:
     WINDOW = 10000000               # ns
     BUSY = 100                      # which part of it
     DEBT = 20000000                 # ns that one owes at the most: it waits for that times how many are busy
+    AHEAD = 500000                  # ns of what is held against one that it may have at once
+    WASTE = 5000                    # ns that a frame counts for which goes nowhere
+
+cdef extern from *:
+    """
+    static __thread unsigned long wasted_here;
+    static inline unsigned long waste_here(unsigned long count) { return wasted_here += count; }
+    """
+    uint64_t waste_here(uint64_t count) noexcept nogil
+
+
+cdef uint64_t waste(uint64_t count) noexcept nogil:
+    return waste_here(count)
 
 
 cdef class Share:
@@ -33,9 +53,9 @@ cdef class Share:
         """How long it may be served at that time, in ns; 0: it waits until `wait_until`."""
         return self.begin(now)
 
-    def spend(self, spent: int) -> None:
-        """It was served for so many ns."""
-        self.charge(spent)
+    def spend(self, spent: int, wasted: int = 0) -> None:
+        """It was served for so many ns, in which so many of its frames went nowhere."""
+        self.charge(spent, wasted)
 
     @property
     def wait_until(self) -> int:
@@ -48,6 +68,10 @@ cdef class Share:
     cdef bint earn(self, int64_t now) noexcept nogil:
         cdef int64_t earned
         self.shares.look(now)
+        if self.is_held(now):
+            self.nr_waits += not self.waits
+            self.waits = True
+            return False
         if self.others() == 0:
             self.balance, self.earned, self.waits = QUANTUM, now, False
             return True
@@ -63,13 +87,19 @@ cdef class Share:
             return 0
         return ALONE if self.others() == 0 else min(self.balance, <int64_t>QUANTUM)
 
-    cdef void charge(self, int64_t spent) noexcept nogil:
-        self.balance = max(self.balance - spent, -<int64_t>DEBT)
+    cdef void charge(self, int64_t spent, uint64_t wasted) noexcept nogil:
+        self.balance = max(self.balance - spent - <int64_t>(wasted * WASTE), -<int64_t>DEBT)
         self.spent += spent
         self.total += spent
 
     cdef int64_t due(self) noexcept nogil:
-        return self.earned + (1 - self.balance) * (self.others() + 1)
+        return max(self.earned + (1 - self.balance) * (self.others() + 1), self.held - AHEAD)
+
+    cdef void hold(self, int64_t now, int64_t cost) noexcept nogil:
+        self.held = max(self.held, now) + cost
+
+    cdef bint is_held(self, int64_t now) noexcept nogil:
+        return self.held > now + AHEAD
 
 
 cdef class Shares:

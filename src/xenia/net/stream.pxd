@@ -28,6 +28,7 @@ cdef class StreamLink(Link):
     cdef bint finish(self) noexcept nogil
     cdef void receive(self) noexcept nogil
     cdef void read_on(self, int64_t until) noexcept nogil
+    cdef bint is_over(self, int64_t until) noexcept nogil       # its turn
     cdef bint take_apart(self, int64_t until) noexcept nogil
     cdef bint take(self, Frame *frame, iovec *part, uint8_t *data, size_t length) noexcept nogil
     cdef void accept_peer(self) noexcept nogil

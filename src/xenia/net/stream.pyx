@@ -26,7 +26,7 @@ from xenia.net.link cimport Link, is_possible, write_parts
 from xenia.net.loop cimport POLLIN, POLLOUT, PollSet, monotonic
 from xenia.net.parse cimport big32, put32
 from xenia.net.segment cimport Segments, is_plain, segment_begin, segment_next
-from xenia.net.share cimport Share
+from xenia.net.share cimport Share, waste
 
 cdef extern from *:
     """
@@ -266,14 +266,16 @@ cdef class StreamLink(Link):
 
     cdef void receive(self) noexcept nogil:
         cdef int64_t now, allowed
+        cdef uint64_t wasted
         if self.share is None:
             self.read_on(INT64_MAX)
             return
         now = monotonic()
         allowed = self.share.begin(now)
         if allowed:
+            wasted = waste(0)
             self.read_on(now + allowed)
-            self.share.charge(monotonic() - now)
+            self.share.charge(monotonic() - now, waste(0) - wasted)
 
     cdef void read_on(self, int64_t until) noexcept nogil:
         cdef ssize_t count
@@ -282,7 +284,7 @@ cdef class StreamLink(Link):
         if self.whole and not self.take_apart(until):
             return
         for _ in range(READS):
-            if self.whole or self.nr_received + self.nr_refused >= last or until != INT64_MAX and monotonic() >= until:
+            if self.whole or self.nr_received + self.nr_refused >= last or until != INT64_MAX and self.is_over(until):
                 return
             room = min(ARRIVED - self.nr_arrived, <size_t>MOST_READ)
             count = read(self.descriptor, self.arrived + self.nr_arrived, room)
@@ -295,6 +297,10 @@ cdef class StreamLink(Link):
             self.nr_arrived += count
             if not self.take_apart(until) or <size_t>count < room:
                 return
+
+    cdef bint is_over(self, int64_t until) noexcept nogil:
+        cdef int64_t now = monotonic()
+        return now >= until or self.share.is_held(now)
 
     cdef bint take_apart(self, int64_t until) noexcept nogil:
         """Deliver the frames that are there; False where what came is no frame, and the peer was let go."""
@@ -311,7 +317,7 @@ cdef class StreamLink(Link):
             sound = self.header_bytes < length <= self.header_bytes + MOST_BYTES
             if not sound or <size_t>(end - at) < PREFIX + length:
                 break
-            if count == 0 and until != INT64_MAX and monotonic() >= until:
+            if count == 0 and until != INT64_MAX and self.is_over(until):
                 self.whole = True
                 break
             if self.take(&frames[count], &parts[count], at + PREFIX, length):
@@ -347,6 +353,7 @@ cdef class StreamLink(Link):
         frame.nr_parts, frame.parts = 1, part
         if frame.length < LEAST_BYTES or not is_possible(&frame.header, frame.length):
             self.nr_refused += 1
+            waste(1)
             return False
         self.nr_received += 1
         self.received_bytes += frame.length

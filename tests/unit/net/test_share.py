@@ -83,6 +83,19 @@ def test_a_debt_is_waited_for_and_what_was_not_used_is_saved_up_for_a_millisecon
     assert two.allow(two.wait_until - US) == 0
 
 
+def test_a_frame_that_goes_nowhere_counts_for_more_than_it_takes() -> None:
+    shares = Shares()
+    one, two = shares.enter(), shares.enter()
+    for share in (one, two):
+        share.allow(0)
+        share.spend(5 * MS)
+    for share in (one, two):
+        share.allow(20 * MS)
+    one.spend(10 * US)
+    two.spend(10 * US, wasted=100)
+    assert two.wait_until - one.wait_until >= 2 * 100 * 2 * US
+
+
 def test_who_left_is_not_reckoned_with() -> None:
     shares = Shares()
     one, two = shares.enter(), shares.enter()

@@ -13,6 +13,6 @@ cdef class Asides:
     cdef uint32_t first, count
     cdef readonly int descriptor    # readable where there are any
     cdef uint64_t nr_dropped
-    # With a lock held that `take` is called with too.
-    cdef void put(self, const uint8_t *frame, uint32_t length) noexcept nogil
+    # With a lock held that `take` is called with too.  False: there is no room, which is counted.
+    cdef bint put(self, const uint8_t *frame, uint32_t length) noexcept nogil
     cdef uint32_t waiting_of(self, const uint8_t *mac) noexcept nogil

@@ -25,16 +25,17 @@ cdef class Asides:
         if self.descriptor >= 0:
             close(self.descriptor)
 
-    cdef void put(self, const uint8_t *frame, uint32_t length) noexcept nogil:
+    cdef bint put(self, const uint8_t *frame, uint32_t length) noexcept nogil:
         cdef uint32_t slot = (self.first + self.count) % SLOTS
         cdef uint64_t one = 1
         if self.count == SLOTS or length > SLOT_BYTES or self.waiting_of(frame + 6) >= SHARE:
             self.nr_dropped += 1
-            return
+            return False
         memcpy(self.slots[slot], frame, length)
         self.lengths[slot] = length
         self.count += 1
         write(self.descriptor, &one, 8)
+        return True
 
     cdef uint32_t waiting_of(self, const uint8_t *mac) noexcept nogil:
         cdef uint32_t index, found = 0

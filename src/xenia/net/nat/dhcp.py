@@ -1,7 +1,8 @@
 """The DHCP server of a user-mode network (RFC 2131, options of RFC 2132 and 3397).
 
 It answers whoever asks with the address that the book has for its MAC, so that a guest's is the same whatever it says,
-and after every reboot.
+and after every reboot.  What is said to everybody (255.255.255.255) goes to who asked only, whose MAC is known (RFC
+6085).
 """
 
 from __future__ import annotations
@@ -153,8 +154,7 @@ class DhcpServer:
         data.append(_END)
         data += bytes(max(0, _LEAST - len(data)))
         return Datagram(
-            asked.source_mac if to != _EVERYBODY else b"\xff" * 6,
-            _own_mac(self._plan), self._plan.gateway, to, SERVER, CLIENT, bytes(data),
+            asked.source_mac, _own_mac(self._plan), self._plan.gateway, to, SERVER, CLIENT, bytes(data),
         )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 # The connections that guests have to the world.  See flows.pyx.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from xenia.net.pace cimport Pace
 from xenia.net.parse cimport Headers
 
 cdef enum:
@@ -35,7 +36,7 @@ cdef struct Owner:
     uint64_t mac                    # 0: nobody
     uint32_t count
     uint32_t half
-    int64_t next                    # when a new one is due
+    Pace begun
 
 
 cdef class Flows:

@@ -11,6 +11,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from xenia.net.loop cimport monotonic
+from xenia.net.pace cimport pace_allows
 from xenia.net.parse cimport (
     PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP, TCP_ACK, TCP_SYN, KIND_IPV4, Headers,
     ip_source, ip_target,
@@ -75,10 +76,9 @@ cdef class Flows:
         owner = &self.owners[self.owner_of(headers.bytes + 6)]
         if owner.count >= self.most or self.count >= <uint32_t>(self.room - self.room // KEPT):
             return FULL
-        if owner.next > now or headers.protocol == PROTOCOL_TCP and owner.half >= HALF_OPEN:
+        if headers.protocol == PROTOCOL_TCP and owner.half >= HALF_OPEN:
             return HURRIED
-        owner.next = max(owner.next, now - BURST * <int64_t>INTERVAL) + INTERVAL
-        return ADMITTED
+        return ADMITTED if pace_allows(&owner.begun, now, INTERVAL, BURST) else HURRIED
 
     cdef int owner_of(self, const uint8_t *mac) noexcept nogil:
         """Who has this address: a place of its own, or where all are taken that of others."""
@@ -97,7 +97,7 @@ cdef class Flows:
         if unused < 0:
             return first
         self.owners[unused].mac = key
-        self.owners[unused].next = 0
+        self.owners[unused].begun.next = 0
         return unused
 
     cdef uint32_t bucket_of(self, const Headers *headers) noexcept nogil:

@@ -4,11 +4,15 @@ from xenia.net.nat.guard cimport HostGuard
 from xenia.net.nat.invitations cimport Invitations
 from xenia.net.parse cimport Headers
 
+cdef enum:
+    DHCP_SERVER = 67                # a port
+
 cdef enum Verdict:
     DROPPED                         # not for us, or nonsense
     SPOOFED                         # from an address that is not of this network
     REFUSED                         # whoever sent it is told
     PASSED                          # to the stack
+    ADDRESSED                       # to it, too: who has which address (ARP, neighbour discovery, DHCPv6)
     ASIDE                           # to our own servers of addresses and names
     ECHOED                          # an ICMPv6 echo to the world, which the stack does not do
 
@@ -34,6 +38,7 @@ cdef class Gate:
     cdef Verdict judge6(self, const Headers *headers, int64_t now) noexcept nogil
     cdef Verdict to_nameserver(self, const Headers *headers) noexcept nogil
     cdef Verdict to_gateway(self, const Headers *headers) noexcept nogil
+    cdef bint is_gateway(self, const Headers *headers) noexcept nogil       # it goes there
     cdef bint is_ours(self, const uint8_t *address) noexcept nogil
     # Of one of ours, how many come before it.
     cdef uint32_t place_of(self, const uint8_t *address) noexcept nogil

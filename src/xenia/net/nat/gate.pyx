@@ -22,8 +22,7 @@ cdef enum:
     ROUTER_SOLICITATION = 133
     NEIGHBOUR_SOLICITATION = 135
     NEIGHBOUR_ADVERTISEMENT = 136
-    DHCP_SERVER = 67                # ports
-    DHCPV6_SERVER = 547
+    DHCPV6_SERVER = 547             # ports
     DNS = 53
 
 # All DHCP relay agents and servers (RFC 8415, 7.1).
@@ -74,7 +73,7 @@ cdef class Gate:
         elif headers.kind == KIND_IPV6 and self.has6:
             verdict = self.judge6(headers, now)
         else:
-            verdict = PASSED if headers.kind == KIND_ARP else DROPPED
+            verdict = ADDRESSED if headers.kind == KIND_ARP else DROPPED
         return PASSED if verdict == REFUSED and self.is_answer(headers, now) else verdict
 
     cdef bint is_answer(self, const Headers *headers, int64_t now) noexcept nogil:
@@ -93,6 +92,11 @@ cdef class Gate:
             gateway = self.gateway
         if memcmp(source, gateway, size) == 0 or self.guard.forbids(source, size, now):
             self.invitations.note(headers, now)
+
+    cdef bint is_gateway(self, const Headers *headers) noexcept nogil:
+        if headers.kind == KIND_IPV4:
+            return memcmp(ip_target(headers), self.gateway, 4) == 0
+        return memcmp(ip_target(headers), self.gateway6, 16) == 0
 
     cdef bint is_ours(self, const uint8_t *address) noexcept nogil:
         cdef int index
@@ -134,10 +138,10 @@ cdef class Gate:
         if headers.flags & FRAGMENT or headers.transport != headers.network + 40:
             return DROPPED          # the stack puts no fragments together and knows no extensions
         if control and kind in (ROUTER_SOLICITATION, NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT):
-            return PASSED
+            return ADDRESSED
         if headers.protocol == PROTOCOL_UDP and headers.target_port == DHCPV6_SERVER:
             if memcmp(target, DHCPV6_SERVERS, 16) == 0:
-                return PASSED       # what goes to other groups, the stack would hand to the host's
+                return ADDRESSED    # what goes to other groups, the stack would hand to the host's
         if headers.bytes[0] & 1 or target[0] == 0xFF or control and kind != ECHO6:
             return DROPPED
         if target[0] == 0xFE and target[1] >> 6 == 2:

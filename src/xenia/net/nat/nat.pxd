@@ -6,7 +6,7 @@ from xenia.net.loop cimport PollSet, Source
 from xenia.net.nat.asides cimport Asides
 from xenia.net.nat.flows cimport Flows
 from xenia.net.nat.fragments cimport Fragments
-from xenia.net.nat.gate cimport Gate
+from xenia.net.nat.gate cimport Gate, Verdict
 from xenia.net.nat.stack cimport Common, Stack
 from xenia.net.parse cimport Headers
 from xenia.net.port cimport Port
@@ -53,8 +53,10 @@ cdef class Nat(Port):
     cdef void pin(self, const void *address, int size, bint pinned) noexcept nogil
     cdef uint64_t heard_from(self, str address)
     cdef void take(self, Frame *frame, int64_t now) noexcept nogil
+    cdef void answer(self, Headers *headers, const Frame *frame, Verdict verdict, int64_t now) noexcept nogil
     cdef void take_fragment(self, const Headers *headers, int64_t now) noexcept nogil
     cdef void take_in(self, Headers *headers, const Frame *frame, int64_t now) noexcept nogil
+    cdef void meter(self, void *stack, int64_t now) noexcept nogil
     cdef void refuse(self, const Headers *headers) noexcept nogil
     cdef void leave(self) noexcept nogil
     cdef void fill(self, PollSet polls) noexcept nogil

@@ -19,17 +19,17 @@ from xenia.net.frame cimport BATCH, MOST_BYTES, Frame, iovec
 from xenia.net.loop cimport PollSet, Source, monotonic
 from xenia.net.nat.answer cimport LONGEST_ANSWER, refusal
 from xenia.net.nat.asides cimport Asides
-from xenia.net.nat.flows cimport ADMITTED, FULL, Admission, Flows
+from xenia.net.nat.flows cimport ADMITTED, FULL, HURRIED, Admission, Flows
 from xenia.net.nat.fragments cimport Fragments
-from xenia.net.nat.gate cimport ASIDE, DROPPED, ECHOED, PASSED, SPOOFED, Gate, Verdict
+from xenia.net.nat.gate cimport ADDRESSED, DROPPED, PASSED, REFUSED, SPOOFED, Gate, Verdict
 from xenia.net.nat.outbox cimport Parcel, outbox_clear, outbox_init, outbox_take
 from xenia.net.nat.slirp cimport HOSTFWD_UDP, library, sockaddr, socklen_t
 from xenia.net.nat.stack cimport MOST_PINS, Common, Stack
 from xenia.net.parse cimport (
-    FRAGMENT, KIND_IPV4, KIND_IPV6, PROTOCOL_ICMP, Headers, ip_source, ip_target, parse_frame,
+    FRAGMENT, KIND_IPV4, KIND_IPV6, PROTOCOL_ICMP, PROTOCOL_UDP, Headers, ip_source, ip_target, parse_frame,
 )
 from xenia.net.port cimport Port
-from xenia.net.share cimport Share
+from xenia.net.share cimport Share, waste
 
 import os
 import socket
@@ -39,6 +39,11 @@ from xenia.net.nat.sockets import socket_address
 
 cdef extern from "<pthread.h>" nogil:
     unsigned long pthread_self()
+
+
+cdef enum:
+    ONE_GUEST = 2                   # stacks: its own, and that of those who have none
+    DATAGRAM = 20000                # ns between two of a guest's to servers of the host's by UDP, in the long run
 
 
 cdef class NatSource(Source):
@@ -318,20 +323,32 @@ cdef class Nat(Port):
         if verdict == DROPPED or verdict == SPOOFED or frame.length > MOST_BYTES:
             self.counters.dropped += verdict == DROPPED
             self.counters.spoofed += verdict == SPOOFED
+            waste(1)
             return
         for part in range(frame.nr_parts):
             memcpy(self.whole + at, frame.parts[part].iov_base, frame.parts[part].iov_len)
             at += frame.parts[part].iov_len
         headers.bytes, headers.nr_bytes = self.whole, frame.length
-        if verdict == ASIDE or verdict == ECHOED:
-            self.asides.put(self.whole, headers.end)
-        elif verdict == PASSED and headers.flags & FRAGMENT:
+        if verdict == PASSED and headers.flags & FRAGMENT:
             self.take_fragment(&headers, now)
         elif verdict == PASSED:
             self.take_in(&headers, frame, now)
         else:
-            self.counters.refused += 1
-            self.refuse(&headers)
+            self.answer(&headers, frame, verdict, now)
+
+    cdef void answer(self, Headers *headers, const Frame *frame, Verdict verdict, int64_t now) noexcept nogil:
+        """What the network answers itself, to each guest only so often."""
+        cdef void *stack = self.place_of(headers)
+        self.counters.refused += verdict == REFUSED
+        if not (<Stack>stack).may_ask(headers, verdict, now):
+            self.counters.hurried += 1
+            waste(1)
+        elif verdict == REFUSED:
+            self.refuse(headers)
+        elif verdict == ADDRESSED:
+            (<Stack>stack).take(self.whole, headers, frame, now)
+        elif not self.asides.put(self.whole, headers.end):
+            waste(1)
 
     cdef void take_fragment(self, const Headers *headers, int64_t now) noexcept nogil:
         cdef Frame frame
@@ -346,13 +363,23 @@ cdef class Nat(Port):
     cdef void take_in(self, Headers *headers, const Frame *frame, int64_t now) noexcept nogil:
         cdef bint within = headers.protocol == PROTOCOL_ICMP and self.gate.is_ours(ip_target(headers))
         cdef Admission admitted = ADMITTED if within else self.flows.admits(headers, now)
-        if admitted == FULL:
-            self.counters.full += 1
+        cdef void *stack
+        if admitted == ADMITTED:
+            stack = self.place_of(headers)
+            (<Stack>stack).take(self.whole, headers, frame, now)
+            if headers.protocol == PROTOCOL_UDP and self.gate.is_gateway(headers):
+                self.meter(stack, now)
+            return
+        waste(1)
+        self.counters.full += admitted == FULL
+        self.counters.hurried += admitted == HURRIED
+        if admitted == FULL and (<Stack>self.place_of(headers)).may_ask(headers, REFUSED, now):
             self.refuse(headers)
-        elif admitted != ADMITTED:
-            self.counters.hurried += 1
-        else:
-            (<Stack>self.place_of(headers)).take(self.whole, headers, frame, now)
+
+    cdef void meter(self, void *stack, int64_t now) noexcept nogil:
+        """A datagram to a server of the host's: one guest could fill its socket for all, and nobody would be told."""
+        if self.nr_stacks > ONE_GUEST and (<Stack>stack).share is not None:
+            (<Stack>stack).share.hold(now, DATAGRAM)
 
     cdef void refuse(self, const Headers *headers) noexcept nogil:
         cdef uint8_t answer[LONGEST_ANSWER]

@@ -15,10 +15,13 @@ cdef struct Parcel:                 # its bytes come after it
 cdef struct Outbox:
     Parcel *first
     Parcel **last
-    size_t waiting                  # bytes
+    size_t waiting                  # bytes that it takes
     uint64_t nr_dropped
 
 
+# One with room for a frame of that length, and how many bytes it takes; NULL: there is no memory.
+cdef Parcel *parcel_new(uint32_t length) noexcept nogil
+cdef size_t parcel_size(const Parcel *parcel) noexcept nogil
 cdef void outbox_init(Outbox *outbox) noexcept nogil
 # Room for a frame of that length, at the end; NULL, and counted: there is too much.
 cdef Parcel *outbox_add(Outbox *outbox, uint32_t length) noexcept nogil

@@ -16,6 +16,20 @@ cdef enum:
     IPV6 = 40
     FRAGMENT_HEADER = 8
     FRAGMENTATION = 44
+    PADDING = 2                     # so that what follows an Ethernet header is aligned
+
+
+cdef Parcel *parcel_new(uint32_t length) noexcept nogil:
+    cdef Parcel *parcel = <Parcel *>malloc(sizeof(Parcel) + PADDING + length)
+    if parcel != NULL:
+        memset(parcel, 0, sizeof(Parcel))
+        parcel.part.iov_base, parcel.part.iov_len = <uint8_t *>(parcel + 1) + PADDING, length
+        parcel.frame.length, parcel.frame.nr_parts, parcel.frame.parts = length, 1, &parcel.part
+    return parcel
+
+
+cdef size_t parcel_size(const Parcel *parcel) noexcept nogil:
+    return sizeof(Parcel) + PADDING + parcel.frame.length
 
 
 cdef void outbox_init(Outbox *outbox) noexcept nogil:
@@ -26,16 +40,13 @@ cdef void outbox_init(Outbox *outbox) noexcept nogil:
 cdef Parcel *outbox_add(Outbox *outbox, uint32_t length) noexcept nogil:
     cdef Parcel *parcel = NULL
     if outbox.waiting + length <= MOST_WAITING:
-        parcel = <Parcel *>malloc(sizeof(Parcel) + 2 + length)
+        parcel = parcel_new(length)
     if parcel == NULL:
         outbox.nr_dropped += 1
         return NULL
-    memset(parcel, 0, sizeof(Parcel))
-    parcel.part.iov_base, parcel.part.iov_len = <uint8_t *>(parcel + 1) + 2, length
-    parcel.frame.length, parcel.frame.nr_parts, parcel.frame.parts = length, 1, &parcel.part
     outbox.last[0] = parcel
     outbox.last = &parcel.next
-    outbox.waiting += length
+    outbox.waiting += parcel_size(parcel)
     return parcel
 
 
@@ -43,7 +54,7 @@ cdef int outbox_take(Outbox *outbox, Parcel **parcels) noexcept nogil:
     cdef int count = 0
     while outbox.first != NULL and count < BATCH:
         parcels[count] = outbox.first
-        outbox.waiting -= outbox.first.frame.length
+        outbox.waiting -= parcel_size(outbox.first)
         outbox.first = outbox.first.next
         count += 1
     if outbox.first == NULL:

@@ -16,6 +16,15 @@ cdef extern from "<dlfcn.h>":
     enum:
         RTLD_NOW, RTLD_GLOBAL, RTLD_LOCAL
 
+cdef extern from "<malloc.h>":
+    int mallopt(int parameter, int value)
+    enum:
+        M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
+
+cdef enum:
+    BUFFER = 128 * 1024             # bytes of a connection's, each way (TCP_SNDSPACE, TCP_RCVSPACE)
+    SLACK = 4 << 20                 # bytes that are kept for what is wanted next
+
 ctypedef void *(*Quieten)(void *handler, void *data)
 
 NAME = "libslirp.so.0"
@@ -37,6 +46,10 @@ def load(libraries: Sequence[str] = ()) -> str:
             if handle == NULL:
                 raise ConfigError(f"libslirp cannot be loaded: {dlerror().decode(errors='replace')}")
         look_up(handle)
+        # A connection's buffers are given back when it ends, and take what was written to only.  Left to itself the C
+        # library takes the first that is freed for a sign that such are better kept.
+        mallopt(M_MMAP_THRESHOLD, BUFFER)
+        mallopt(M_TRIM_THRESHOLD, SLACK)
     return library.slirp_version_string().decode()
 
 

@@ -4,11 +4,12 @@ from xenia.net.frame cimport Frame
 from xenia.net.loop cimport PollSet, pollfd
 from xenia.net.nat.endings cimport Endings
 from xenia.net.nat.flows cimport Flows
-from xenia.net.nat.gate cimport Gate
+from xenia.net.nat.gate cimport Gate, Verdict
 from xenia.net.nat.outbox cimport Outbox
 from xenia.net.nat.segments cimport SegmentSizes
 from xenia.net.nat.slirp cimport Slirp, SlirpCb, SlirpConfig
 from xenia.net.nat.timers cimport TIMERS, Timer
+from xenia.net.pace cimport Pace
 from xenia.net.parse cimport Headers
 from xenia.net.share cimport Share
 
@@ -35,6 +36,10 @@ cdef class Stack:
     cdef Endings endings
     cdef Share share                # of the loop's time; None: as much as it likes
     cdef uint64_t mac               # whose it is; 0: of all that have none
+    cdef Pace refused               # what it is told of packets that go nowhere
+    cdef Pace addressed             # its questions who has which address
+    cdef Pace leased                # those to our DHCP server
+    cdef Pace asked_us              # those to all our servers
     cdef Slirp *slirp
     cdef SlirpCb callbacks
     cdef Timer timers[TIMERS]
@@ -58,6 +63,8 @@ cdef class Stack:
     cdef void configure(self, SlirpConfig *config) noexcept nogil
     # A guest's packet, in one piece.
     cdef void take(self, uint8_t *whole, Headers *headers, const Frame *frame, int64_t now) noexcept nogil
+    # Whether it may be answered now, of what asks for an answer.
+    cdef bint may_ask(self, const Headers *headers, Verdict verdict, int64_t now) noexcept nogil
     cdef bint resolve(self, const uint8_t *request, uint32_t length) noexcept nogil
     cdef void send_unsent(self) noexcept nogil
     cdef void let_end(self, const Headers *headers) noexcept nogil

@@ -20,7 +20,7 @@ from xenia.net.loop cimport POLLERR, POLLHUP, POLLIN, POLLOUT, PollSet, monotoni
 from xenia.net.nat.answer cimport fill_in
 from xenia.net.nat.endings cimport RESET_BYTES, Endings
 from xenia.net.nat.flows cimport Flow, Flows
-from xenia.net.nat.gate cimport Gate
+from xenia.net.nat.gate cimport ADDRESSED, DHCP_SERVER, REFUSED, Gate, Verdict
 from xenia.net.nat.outbox cimport Parcel, outbox_add, outbox_fragment
 from xenia.net.nat.peek cimport ETHERNET, is_fin, is_udp
 from xenia.net.nat.segments cimport SegmentSizes
@@ -28,11 +28,12 @@ from xenia.net.nat.slirp cimport (
     IF_MTU_MAX, SLIRP_ERR, SLIRP_HUP, SLIRP_IN, SLIRP_OUT, SLIRP_PRI, SlirpConfig, TimerCallback, configured, library,
 )
 from xenia.net.nat.timers cimport timer_free, timer_mod, timer_new, timers_fire, timers_next
+from xenia.net.pace cimport pace_allows
 from xenia.net.parse cimport (
     ETHERTYPE_ARP, KIND_IPV4, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP, TCP_FIN, TCP_SYN, Headers, big16, ip_source,
     parse_frame,
 )
-from xenia.net.share cimport Share
+from xenia.net.share cimport Share, waste
 
 cdef extern from "<poll.h>" nogil:
     short POLLPRI
@@ -62,6 +63,12 @@ cdef enum:
     LAG = 20000000                  # ns
     ADVICE = 133                    # types of ICMPv6 from here on say who has which MAC (RFC 4861, 4)
     FEW = 64                        # sockets that the loop polls itself
+    # ns between two in the long run, and how many may come at once:
+    REFUSALS = 1000000
+    QUESTIONS = 1000000
+    BURST = 1000
+    LEASES = 20000000
+    FEW_LEASES = 50
     EVENTS = 64                     # of an epoll's that are looked at in one round
 
 
@@ -149,6 +156,15 @@ cdef class Stack:
         if headers.protocol == PROTOCOL_TCP and headers.transport and headers.payload == headers.end:
             self.let_end(headers)
 
+    cdef bint may_ask(self, const Headers *headers, Verdict verdict, int64_t now) noexcept nogil:
+        if verdict == REFUSED:
+            return pace_allows(&self.refused, now, REFUSALS, BURST)
+        if verdict == ADDRESSED:
+            return pace_allows(&self.addressed, now, QUESTIONS, BURST)
+        if headers.protocol == PROTOCOL_UDP and headers.target_port == DHCP_SERVER:
+            return pace_allows(&self.leased, now, LEASES, FEW_LEASES)
+        return pace_allows(&self.asked_us, now, QUESTIONS, BURST)
+
     cdef void let_end(self, const Headers *headers) noexcept nogil:
         cdef uint8_t reset[RESET_BYTES]
         cdef uint32_t length = 0
@@ -206,6 +222,7 @@ cdef class Stack:
             return
         parcel = outbox_add(&self.common.outbox, length)
         if parcel == NULL:
+            waste(1)
             return
         memcpy(parcel.part.iov_base, bytes, length)
         parcel.frame.header.flags = DATA_VALID
@@ -231,7 +248,7 @@ cdef class Stack:
             if self.nr_sockets > FEW:
                 self.listen()
                 if self.share is not None:
-                    self.share.charge(monotonic() - began)
+                    self.share.charge(monotonic() - began, 0)
         polls.wake_at(min(self.due, timers_next(self.timers)))
         if self.nr_sockets > FEW:
             self.polled = polls.add(self.epoll, POLLIN)
@@ -339,7 +356,7 @@ cdef class Stack:
         self.resumes_at = max(self.stopped_at, 0)
         ended = monotonic()
         if self.share is not None:
-            self.share.charge(ended - now)
+            self.share.charge(ended - now, 0)
         return ended
 
 

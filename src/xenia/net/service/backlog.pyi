@@ -1,7 +1,11 @@
 """A port that keeps what the one below does not take yet: for networks, which nobody can tell to wait.
 
 A frame that is lost on its way to a guest costs its connection far more than waiting does, and guests' sockets hold
-little.  What is kept ends at a bound (outbox.pxd), after which frames are dropped and counted.
+little.  What is kept ends at a bound, after which frames are dropped and counted.
+
+Who floods a guest fills neither its card nor this: each of the bridge's ports that frames came in by has a queue of its
+own.  They take turns, and one may keep no more than all together still have room for, so that there always is some for
+another.
 """
 
 from xenia.net.port import Port

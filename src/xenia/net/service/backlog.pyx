@@ -1,15 +1,26 @@
 """A port that keeps what the one below does not take yet: for networks, which nobody can tell to wait.
 
 A frame that is lost on its way to a guest costs its connection far more than waiting does, and guests' sockets hold
-little.  What is kept ends at a bound (outbox.pxd), after which frames are dropped and counted.
+little.  What is kept ends at a bound, after which frames are dropped and counted.
+
+Who floods a guest fills neither its card nor this: each of the bridge's ports that frames came in by has a queue of its
+own.  They take turns, and one may keep no more than all together still have room for, so that there always is some for
+another.
 """
 
+from libc.stdint cimport uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy
 from xenia.machine.lock cimport RANK_LAYER, lock, lock_init, unlock
 from xenia.net.frame cimport BATCH, Frame
-from xenia.net.nat.outbox cimport Parcel, outbox_add, outbox_clear, outbox_init, outbox_take
+from xenia.net.nat.outbox cimport Parcel, parcel_new, parcel_size
 from xenia.net.port cimport Port, Receiver
+from xenia.net.share cimport waste
+
+cdef enum:
+    MOST_KEPT = 32 << 20            # bytes
+    TURN = 64 * 1024                # bytes of a sender's, and
+    EACH = 4096                     # how many a frame counts for beyond its own: what a guest does for each
 
 
 cdef class Backlog(Port):
@@ -17,7 +28,6 @@ cdef class Backlog(Port):
 
     def __cinit__(self):
         lock_init(&self.lock, RANK_LAYER)
-        outbox_init(&self.kept)
 
     def __init__(self, Port lower not None) -> None:
         cdef Receiver receiver
@@ -26,12 +36,10 @@ cdef class Backlog(Port):
         lower.attach(&receiver)
 
     def __dealloc__(self):
-        cdef Parcel *parcel
-        outbox_clear(&self.kept)
-        while self.first != NULL:
-            parcel = self.first
-            self.first = parcel.next
+        cdef Parcel *parcel = self.take()
+        while parcel != NULL:
             free(parcel)
+            parcel = self.take()
 
     def close(self) -> None:
         if self.lower is not None:
@@ -42,18 +50,18 @@ cdef class Backlog(Port):
     @property
     def dropped(self) -> int:
         """Frames for which there was no room."""
-        return self.kept.nr_dropped
+        return self.nr_dropped
 
     @property
     def kept_bytes(self) -> int:
         """What waits now."""
-        return self.kept.waiting
+        return self.waiting
 
     cdef int send(self, Frame *frames, int count) noexcept nogil:
         cdef int index, taken = 0
         cdef bint direct
         lock(&self.lock)
-        direct = not self.leaving and self.first == NULL and self.kept.first == NULL
+        direct = not self.leaving and not self.nonempty
         if direct:
             self.leaving = True
         unlock(&self.lock)
@@ -65,27 +73,72 @@ cdef class Backlog(Port):
         if direct:
             self.leaving = False
             # What another thread kept meanwhile leaves now, unless the port below says when it may.
-            direct = self.again or taken == count and self.kept.first != NULL
+            direct = self.again or taken == count and self.nonempty
         unlock(&self.lock)
         if direct:
             self.leave()
         return count
 
-    cdef bint keep(self, const Frame *frame) noexcept nogil:
-        cdef Parcel *parcel = outbox_add(&self.kept, frame.length)
+    cdef void keep(self, const Frame *frame) noexcept nogil:
+        cdef Kept *kept = &self.kept[frame.port % SENDERS]
+        cdef Parcel *parcel = NULL
         cdef unsigned int part
         cdef char *at
+        if kept.waiting + self.waiting <= MOST_KEPT:
+            parcel = parcel_new(frame.length)
         if parcel == NULL:
-            return False
-        parcel.frame.header = frame.header
+            self.nr_dropped += 1
+            waste(1)
+            return
+        parcel.frame.header, parcel.frame.port = frame.header, frame.port
         at = <char *>parcel.part.iov_base
         for part in range(frame.nr_parts):
             memcpy(at, frame.parts[part].iov_base, frame.parts[part].iov_len)
             at += frame.parts[part].iov_len
-        return True
+        if kept.first == NULL:
+            kept.first = parcel
+            self.nonempty |= <uint64_t>1 << frame.port % SENDERS
+        else:
+            kept.last.next = parcel
+        kept.last = parcel
+        kept.waiting += parcel_size(parcel)
+        self.waiting += parcel_size(parcel)
+
+    cdef Parcel *take(self) noexcept nogil:
+        cdef Parcel *parcel
+        cdef Kept *kept = &self.kept[self.turn]
+        if not self.nonempty:
+            return NULL
+        if kept.first == NULL or self.left <= 0:
+            self.turn = (self.turn + 1) % SENDERS
+            while not self.nonempty >> self.turn & 1:
+                self.turn = (self.turn + 1) % SENDERS
+            self.left = TURN
+            kept = &self.kept[self.turn]
+        parcel = kept.first
+        kept.first = parcel.next
+        if kept.first == NULL:
+            self.nonempty &= ~(<uint64_t>1 << self.turn)
+        kept.waiting -= parcel_size(parcel)
+        self.waiting -= parcel_size(parcel)
+        self.left -= parcel.frame.length + EACH
+        return parcel
+
+    cdef void put_back(self, Parcel *parcel) noexcept nogil:
+        cdef Kept *kept = &self.kept[parcel.frame.port % SENDERS]
+        parcel.next = kept.first
+        if kept.first == NULL:
+            kept.last = parcel
+            self.nonempty |= <uint64_t>1 << parcel.frame.port % SENDERS
+        kept.first = parcel
+        kept.waiting += parcel_size(parcel)
+        self.waiting += parcel_size(parcel)
+        if parcel.frame.port % SENDERS == <uint64_t>self.turn:
+            self.left += parcel.frame.length + EACH
 
     cdef void leave(self) noexcept nogil:
-        """Send what is kept, in order, until the port below takes no more: one thread at a time, no lock held."""
+        """Send what is kept, each sender's in order, until the port below takes no more: one thread at a time, no lock
+        held."""
         cdef Parcel *parcels[BATCH]
         cdef Frame frames[BATCH]
         cdef int index, count, taken
@@ -97,25 +150,20 @@ cdef class Backlog(Port):
                 return
             self.again = False
             count = 0
-            while self.first != NULL and count < BATCH:
-                parcels[count] = self.first
-                self.first = self.first.next
+            while count < BATCH and self.nonempty:
+                parcels[count] = self.take()
+                frames[count] = parcels[count].frame
                 count += 1
-            if count == 0:
-                count = outbox_take(&self.kept, parcels)
             self.leaving = count > 0
             unlock(&self.lock)
             if count == 0:
                 return
-            for index in range(count):
-                frames[index] = parcels[index].frame
             taken = self.lower.send(frames, count)
             for index in range(taken):
                 free(parcels[index])
             lock(&self.lock)
             for index in range(count - 1, taken - 1, -1):
-                parcels[index].next = self.first
-                self.first = parcels[index]
+                self.put_back(parcels[index])
             self.leaving = False
             if taken < count and not self.again:
                 unlock(&self.lock)

@@ -127,6 +127,7 @@ def test_a_forward_that_is_asked_for_again_is_the_same_and_that_of_a_guest_which
                 client.forward(forward["port"], to=two.ip, to_port=80)
             client.detach(one.port)
             assert client.forward(forward["port"], to=two.ip, to_port=80)["guest"] == "other"
+            client.detach(two.port)
     with guest(client, "web"), pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", forward["port"]))
 
@@ -206,6 +207,36 @@ client.close()
 """
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=ROOT)
     assert ran.stdout == "192 108\n", ran.stderr
+
+
+def test_who_asks_without_end_is_refused_only_so_often_and_others_are_as_ever(client: NetworkClient) -> None:
+    with guest(client) as one, guest(client) as two:
+        head = Ether(src=one.mac, dst=GATEWAY_MAC) / IP(src=one.ip, dst="10.0.2.2")
+        flood = [bytes(head / TCP(sport=1024 + number, dport=9, flags="S")) for number in range(64)]
+        for _ in range(200):
+            one.card.send(*flood)
+        refused = two.ask(IP(src=two.ip, dst="10.0.2.2") / TCP(sport=9, dport=9, flags="S"), lambda got: TCP in got)
+        assert refused[TCP].flags == "RA"
+        seen(one)
+        assert client.show()["nat"]["hurried"] > 0
+
+
+def test_who_floods_a_server_of_the_hosts_waits_where_it_is_not_alone(client: NetworkClient) -> None:
+    with guest(client) as one, socket.socket(type=socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        port = server.getsockname()[1]
+        client.ask("host", port=port)
+        head = Ether(src=one.mac, dst=GATEWAY_MAC) / IP(src=one.ip, dst="10.0.2.2")
+        flood = [bytes(head / UDP(sport=7, dport=port) / b"x")] * 64
+
+        def waits() -> int:
+            for _ in range(20):
+                one.card.send(*flood)
+            seen(one)
+            return int(client.show()["ports"][0]["share"]["waits"])
+
+        with guest(client):
+            assert waits() > 0
 
 
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])
