@@ -82,8 +82,12 @@ def test_a_program_of_the_documents_runs(example: Example, tmp_path: Path, files
     files(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as free:
         code = example.code.replace('"2222:', f'"{free.getsockname()[1]}:')
+    program = ["-c", code]
+    if "\ndef test_" in code:
+        (tmp_path / "test_example.py").write_text(code)
+        program = ["-m", "pytest", "-q", "-p", "xenia.pytest_plugin", "--strict-markers", "test_example.py"]
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        [sys.executable, "-W", "error", *program], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, ""), code
+    assert (done.returncode, done.stderr) == (0, ""), code + done.stdout

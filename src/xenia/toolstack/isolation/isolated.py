@@ -410,6 +410,10 @@ class IsolatedDomain(Domain):
         return self._shutdown
 
     @property
+    def dmesg(self) -> list[str]:
+        return list(self._remote.call("dmesg"))
+
+    @property
     def crash_report(self) -> str:
         return self._report
 

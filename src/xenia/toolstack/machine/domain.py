@@ -405,6 +405,11 @@ class Domain(DomainSite):
         return self.handle.shutdown
 
     @property
+    def dmesg(self) -> list[str]:
+        """The log of its machine's hypervisor: see Machine.dmesg."""
+        return self._house.log.lines
+
+    @property
     def crash_report(self) -> str:
         """Registers, code and stack of a guest that was crashed, as lines of text."""
         return "\n".join(self.handle.crash_report)

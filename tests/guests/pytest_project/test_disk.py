@@ -1,0 +1,25 @@
+"""Each of these tests has a guest of its own."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.mark.xenia(disks="data.img,cow", append="quiet")
+def test_a_disk_is_written_in_the_guest_alone(guest: Any) -> None:
+    before = Path("data.img").read_bytes()
+    guest.console.expect("/ # ", timeout=120)
+    guest.console.sendline("until [ -b /dev/xvda ]; do sleep 0.1; done; head -c 5 /dev/xvda")
+    guest.console.expect("first")
+    guest.console.sendline("echo other > /dev/xvda; sync; head -c 5 /dev/xvda; echo .")
+    assert guest.console.expect(r"other\.")
+    assert Path("data.img").read_bytes() == before
+
+
+@pytest.mark.xenia(kernel="demo", memory="16M")
+def test_what_a_guest_said_is_told_when_a_test_fails(guest: Any) -> None:
+    guest.console.expect("> ")
+    guest.console.send(b"time\r")
+    guest.console.expect("> ")
+    raise AssertionError("on purpose")
