@@ -53,7 +53,7 @@ OURS = {
     "LEGACY_SECTION",
 }
 # Files of ours that are about a part of another's header, and what a header needs that it does not include.
-NAMED = {"start_info": "xen"}
+NAMED = {"start_info": "xen", "p9": "9pfs"}
 NEEDED = {"blkif": ["io/protocols.h"]}
 # A ring's head exists as a macro only, which ends with the first entry.
 MADE = {"ring": "DEFINE_RING_TYPES(probe, uint32_t, uint32_t);"}
@@ -61,6 +61,7 @@ SIZES = {"sring_t": "offsetof(struct probe_sring, ring)"}
 # Structures that exist in no header under such a name, or whose fields are named otherwise there.
 STRUCTS = {
     "sring_t": "struct probe_sring",
+    "xen_9pfs_data_intf_t": "struct xen_9pfs_data_intf",
     "trap_info_t": "struct trap_info",
     "mmu_update_t": "struct mmu_update",
     "mmuext_op_t": "struct mmuext_op",

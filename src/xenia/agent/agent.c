@@ -22,6 +22,7 @@
 static const char *hostname;
 
 #include "network.h"
+#include "shares.h"
 #include "cpus.h"
 
 /* --- configuration */
@@ -55,6 +56,8 @@ static int read_conf(const char *path)
             args[nr_args++] = value;
         else if ((value = value_of(at, "env")) && nr_env < MAX_ENV)
             environment[nr_env++] = value;
+        else if ((value = value_of(at, "share")))
+            read_share((char *)value);
         else if ((value = value_of(at, "cwd")))
             directory = value;
         else if ((value = value_of(at, "hostname")))
@@ -311,9 +314,9 @@ __attribute__((noreturn, used)) static void start(u64 *stack)
         }
         make_raw(console);
     }
-    if (in_root && !take_root(is_command))
+    if ((in_root && !take_root(is_command)) || (root_share() && !take_share(root_share())) || !mount_shares())
         fail_root(console);
-    await_network(in_root);
+    await_network(in_root || root_share());
     if (is_init)
         follow_cpus();
     if (is_init && !is_command && rows)

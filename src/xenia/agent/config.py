@@ -25,6 +25,7 @@ class AgentConfig:
     modules    paths in the initramfs of kernel modules to load, in this order, each with its options behind a space
     rows, columns    size of the console's window; 0 if not known
     greeting   printed on the console before a shell starts
+    shares     folders of the host's to mount: TAG:MODE:PATH, with a mode of agent/shares.h
     """
 
     mode: Mode = Mode.SHELL
@@ -36,6 +37,7 @@ class AgentConfig:
     rows: int = 0
     columns: int = 0
     greeting: str = ""
+    shares: Sequence[str] = ()
 
     def encode(self) -> bytes:
         """The file's bytes; ConfigError if something in it cannot be said."""
@@ -44,6 +46,7 @@ class AgentConfig:
         pairs += [("greeting", self.greeting)] if self.greeting else []
         pairs += [("rows", str(self.rows)), ("columns", str(self.columns))]
         pairs += [("module", path) for path in self.modules]
+        pairs += [("share", share) for share in self.shares]
         pairs += [("env", f"{name}={value}") for name, value in self.environment.items()]
         pairs += [("arg", argument) for argument in self.args]
         encoded = [key.encode() + b"=" + _encode(value) for key, value in pairs]

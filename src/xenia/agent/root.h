@@ -166,27 +166,13 @@ static s64 mount_root(const char *path, int writable)
     return error;
 }
 
-/* Make the root file system the one that processes see; 0 and a line in `root_failure` where it cannot be had. */
-static int take_root(int has_command)
+/* Make what is mounted at /newroot the file system that processes see; 0 and a line in `root_failure` where that
+ * fails.  The initial RAM disk's memory is freed, unless something of it is kept. */
+static int enter_root(int keeps)
 {
     static const char *const moved[] = { "/dev", "/proc", "/sys", "/run" };
-    char path[BLOCK_NAME + 8], seen[256], target[32];
+    char target[32];
     u64 status[18];
-    explain("xenia: root=");
-    explain(root_device);
-    quiet_printk = (int)call2(SYS_open, "/proc/sys/kernel/printk", O_WRONLY | O_CLOEXEC);
-    if (!wait_for_device(path, sizeof path, seen, sizeof seen)) {
-        explain(": no such disk (");
-        explain(*seen ? "there are: " : "there are none");
-        explain(seen);
-        explain(")\n");
-        return 0;
-    }
-    call2(SYS_mkdir, "/newroot", 0755);
-    if (mount_root(path, root_writable || (has_command && !root_read_only)) < 0) {
-        explain(": no file system there that this kernel can mount\n");
-        return 0;
-    }
     for (u32 i = 0; i < sizeof moved / sizeof *moved; i++) {
         *target = 0;
         append(target, sizeof target, "/newroot");
@@ -203,9 +189,32 @@ static int take_root(int has_command)
         return 0;
     }
     call1(SYS_chdir, "/");
-    delete_contents((int)old, status[0]);
+    if (!keeps)
+        delete_contents((int)old, status[0]);
     call1(SYS_close, old);
     return 1;
+}
+
+/* The same with the root file system on a disk. */
+static int take_root(int has_command)
+{
+    char path[BLOCK_NAME + 8], seen[256];
+    explain("xenia: root=");
+    explain(root_device);
+    quiet_printk = (int)call2(SYS_open, "/proc/sys/kernel/printk", O_WRONLY | O_CLOEXEC);
+    if (!wait_for_device(path, sizeof path, seen, sizeof seen)) {
+        explain(": no such disk (");
+        explain(*seen ? "there are: " : "there are none");
+        explain(seen);
+        explain(")\n");
+        return 0;
+    }
+    call2(SYS_mkdir, "/newroot", 0755);
+    if (mount_root(path, root_writable || (has_command && !root_read_only)) < 0) {
+        explain(": no file system there that this kernel can mount\n");
+        return 0;
+    }
+    return enter_root(0);
 }
 
 /* Run the root file system's own init on the console; comes back, with a line in `root_failure`, where there is

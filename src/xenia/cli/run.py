@@ -7,6 +7,7 @@ import logging
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 from xenia.cli.exit_status import EndedBySignal, ExitStatus
 from xenia.cli.json_voice import JsonVoice
@@ -14,10 +15,12 @@ from xenia.cli.signals import raise_no_more
 from xenia.cli.voice import Voice, VoiceHandler
 from xenia.errors import ConfigError
 from xenia.toolstack import run as toolstack
+from xenia.toolstack.config import net as networks
 from xenia.toolstack.config.disk import parse_disk
 from xenia.toolstack.config.forward import parse_publish
 from xenia.toolstack.config.machine import NAME, MachineConfig
-from xenia.toolstack.config.net import LINKS, NetConfig, for_guest, parse_net
+from xenia.toolstack.config.net import LINKS, NetConfig, parse_net
+from xenia.toolstack.config.share import HOST_ROOT, ShareConfig, for_guest, parse_share, place_of
 from xenia.toolstack.control.client import process_of
 from xenia.toolstack.provision.own_kernel import BZIMAGE, is_built_tree, tree_image
 from xenia.toolstack.run import Ending, Outcome
@@ -74,13 +77,35 @@ def configuration(options: argparse.Namespace, command: list[str]) -> MachineCon
         name = root.name if root.name is not None else ROOT
         disks = (replace(root, name=name), *disks)
         given["append"] = f"root=/dev/{name} {given['append']}".strip()
-    if options.cwd is not None:
-        given["directory"] = options.cwd
+    shares = _shares(options)
+    if (directory := _directory(options, command, shares)) is not None:
+        given["directory"] = directory
     environment = dict(map(_variable, options.env))
     if options.name is not None and (process := process_of(options.name)) is not None:
         raise ConfigError(f"--name {options.name}: a guest of that name is running, in process {process}")
     cards = _cards(options, given.get("name", NAME))
-    return MachineConfig(**given, command=tuple(command), environment=environment, disks=disks, cards=cards)
+    return MachineConfig(
+        **given, command=tuple(command), environment=environment, disks=disks, cards=cards,
+        devices=shares,
+    )  # fmt: skip
+
+
+def _shares(options: argparse.Namespace) -> tuple[ShareConfig, ...]:
+    """What --host-root, --share and --rw-cow ask for."""
+    if options.host_root and options.root is not None:
+        raise ConfigError("--host-root and --root: the guest has one root; give either")
+    return for_guest((
+        *((HOST_ROOT,) if options.host_root else ()),
+        *(parse_share(words) for words in options.share),
+        *(parse_share(words, cow=True) for words in options.rw_cow),
+    ))  # fmt: skip
+
+
+def _directory(options: argparse.Namespace, command: list[str], shares: tuple[ShareConfig, ...]) -> str | None:
+    """Where the command or shell begins: in this very folder, where the guest sees it.  An init has its own place."""
+    if options.cwd is not None or (options.root is not None and not command):
+        return cast("str | None", options.cwd)
+    return place_of(os.getcwd(), shares)
 
 
 def _cards(options: argparse.Namespace, guest: str) -> tuple[NetConfig, ...] | None:
@@ -99,7 +124,7 @@ def _cards(options: argparse.Namespace, guest: str) -> tuple[NetConfig, ...] | N
         cards[cards.index(able[0])] = able[0].forwarding(forwards)
     elif not asked:
         return None
-    return for_guest(cards, guest)
+    return networks.for_guest(cards, guest)
 
 
 def _variable(text: str) -> tuple[str, str]:

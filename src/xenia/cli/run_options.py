@@ -42,6 +42,7 @@ def add_run(commands: argparse._SubParsersAction[Any]) -> None:
     _add_boot(run.add_argument_group("what to boot"))
     machine = run.add_argument_group("the machine")
     _add_machine(machine)
+    _add_shares(machine)
     _add_net(machine)
     _add_command(machine)
     _add_ways(machine)
@@ -109,6 +110,24 @@ def _add_machine(machine: argparse._ArgumentGroup) -> None:
     machine.add_argument(
         "--root", metavar="STACK[,ro]",
         help="a disk to boot from: it comes first, as xvda, with root=/dev/xvda on the kernel's command line",
+    )  # fmt: skip
+
+
+def _add_shares(machine: argparse._ArgumentGroup) -> None:
+    """Folders of the host's."""
+    machine.add_argument(
+        "--share", metavar="DIR[:MOUNT][:ro]", action="append", default=[],
+        help="a folder of this host's that the guest sees, at MOUNT or at the same path, and whether it may only read; "
+        "again for more. A command starts in the folder that you are in, where the guest sees that",
+    )  # fmt: skip
+    machine.add_argument(
+        "--rw-cow", metavar="DIR[:MOUNT]", action="append", default=[],
+        help="the same as the guest's own copy: what it changes stays in its memory, and goes with it",
+    )  # fmt: skip
+    machine.add_argument(
+        "--host-root", action="store_true",
+        help="the guest has this host's own file system as its root, with all its programs, and what it changes stays "
+        "in its memory; /home it may only read, unless it is shared",
     )  # fmt: skip
 
 

@@ -38,7 +38,9 @@ finit_module 313 273, delete_module 176 106, kexec_load 246 104, kexec_file_load
 swapon 167 224, swapoff 168 225, acct 163 89, syslog 103 116, setuid 105 146, setgid 106 144, setreuid 113 145,
 setregid 114 143, setresuid 117 147, setresgid 119 149, setgroups 116 159, capset 126 91, personality 135 92,
 rt_sigqueueinfo 129 138, rt_tgsigqueueinfo 297 240, mknod 133 -, mknodat 259 33, iopl 172 -, ioperm 173 -,
-modify_ldt 154 -, setrlimit 160 164
+modify_ldt 154 -, setrlimit 160 164,
+mkdirat 258 34, renameat2 316 276, linkat 265 37, symlinkat 266 36, fchmodat 268 53, utimensat 280 88, fstatfs 138 44,
+getxattr 191 8, setxattr 188 5, listxattr 194 11, removexattr 197 14
 """
 
 

@@ -12,6 +12,7 @@ import fcntl
 import os
 import signal
 import socket
+import stat
 import termios
 from enum import Enum
 
@@ -175,6 +176,23 @@ _NETWORK = (
     }
 )
 
+# What is not a device: a file, a name for a pipe, one for a socket.
+_NO_DEVICE = When(2, (stat.S_IFREG, stat.S_IFIFO, stat.S_IFSOCK), 0o170000)
+
+# The threads of a file server's process: what a client asks of a folder. Which names are there is Landlock's to judge.
+_FILES = (
+    _VCPU
+    | _all(
+        """pwrite64 fsync ftruncate statx newfstatat fstatfs readlinkat getdents64 openat openat2 mkdirat unlinkat
+        renameat2 linkat symlinkat fchmodat utimensat getxattr setxattr listxattr removexattr
+        recvfrom sendto shutdown sigaltstack set_robust_list rseq"""
+    )
+    | {"mknodat": _NO_DEVICE, "fcntl": When(1, _FCNTL)}
+)
+
+# Its process, which joins its clients to them.
+_SERVER = _SERVICE | _FILES | _all("rt_sigaction getppid getuid geteuid getgid getegid") | {"socketpair": _PAIR}
+
 
 class Kind(Enum):
     """A kind of thread, and its filter."""
@@ -184,6 +202,7 @@ class Kind(Enum):
     WORKER = "worker"  # reads and writes disks
     LINK = "link"  # waits for a network's frames
     NETWORK = "network"  # the same, and makes guests' connections: in a network's process
+    FILES = "files"  # answers for a folder: in a file server's process
     SERVICE = "service"  # the store, a console, a device's handshake
 
     @property
@@ -200,6 +219,7 @@ _FILTERS = {
     Kind.NETWORK: Filter(
         _CONNECTIONS, {name: answer for name, answer in _TRIED.items() if name not in _CONNECTIONS}, unmet=EPERM
     ),
+    Kind.FILES: Filter(_FILES, {name: answer for name, answer in _TRIED.items() if name not in _FILES}, unmet=EPERM),
     Kind.SERVICE: Filter(_SERVICE, {name: answer for name, answer in _TRIED.items() if name not in _SERVICE}),
 }
 
@@ -227,3 +247,10 @@ def network() -> Filter:
     own = When(0, (os.getpid(),))
     answers = {name: answer for name, answer in _ESCAPES.items() if name not in _NETWORK}
     return Filter(_NETWORK | {"kill": own, "tgkill": own}, {**answers, "clone3": ENOSYS}, otherwise=ENOSYS, unmet=EPERM)
+
+
+def server() -> Filter:
+    """What every thread of a file server's process may call."""
+    own = When(0, (os.getpid(),))
+    answers = {name: answer for name, answer in _ESCAPES.items() if name not in _SERVER}
+    return Filter(_SERVER | {"kill": own, "tgkill": own}, {**answers, "clone3": ENOSYS}, otherwise=ENOSYS, unmet=EPERM)

@@ -14,6 +14,7 @@ from xenia.toolstack.config.disk import DiskConfig, parse_disk
 from xenia.toolstack.config.domain import Action, DomainConfig
 from xenia.toolstack.config.machine import MIB, MachineConfig
 from xenia.toolstack.config.net import NetConfig, parse_card
+from xenia.toolstack.config.share import ShareConfig, for_guest, parse_xl_share
 from xenia.toolstack.config.xl_grammar import Value, parse
 from xenia.toolstack.config.xl_keys import FOR_OTHERS, KEYS, NO_EFFECT, REFUSED, WITHOUT
 
@@ -87,7 +88,8 @@ class _Reader:
         guest = MachineConfig(
             name=name, memory=size, kernel=self._text("kernel") or None, initrd=self._text("ramdisk") or None,
             max_memory=maximum,
-            append=self._command_line(), disks=self._disks(), cards=self._cards(), **self._processors(),
+            append=self._command_line(), disks=self._disks(), cards=self._cards(), devices=self._folders(),
+            **self._processors(),
         )  # fmt: skip
         domain = DomainConfig(
             name=name, memory=size, vcpus=guest.vcpus, max_vcpus=guest.max_vcpus, max_memory=maximum, uuid=self._uuid(),
@@ -144,6 +146,12 @@ class _Reader:
 
     def _cards(self) -> tuple[NetConfig, ...]:
         return tuple(self._each("vif", lambda words: parse_card(words) if words.strip() else NetConfig()))
+
+    def _folders(self) -> tuple[ShareConfig, ...]:
+        try:
+            return for_guest(self._each("p9", parse_xl_share))
+        except ConfigError as error:
+            raise self._error("p9", str(error)) from None
 
     def _each(self, key: str, read: Callable[[str], Any]) -> Iterable[Any]:
         value = self._settings.get(key)
@@ -248,6 +256,11 @@ def _said(guest: MachineConfig, domain: DomainConfig, maximum: int | None) -> di
         "sched_params": {"weight": domain.weight, "cap": domain.cap},
         "kernel": guest.kernel, "cmdline": guest.append, "ramdisk": guest.initrd, "type.pv": {},
     }  # fmt: skip
+    shares = [
+        {"tag": share.name, "path": share.path, "security_model": "none"}
+        for share in guest.devices
+        if isinstance(share, ShareConfig)
+    ]
     return {
         "c_info": {"type": "pv", "name": guest.name, "uuid": domain.uuid},
         "b_info": {key: value for key, value in b_info.items() if value not in (None, "")},
@@ -256,6 +269,7 @@ def _said(guest: MachineConfig, domain: DomainConfig, maximum: int | None) -> di
             for disk in guest.disks
         ],
         "nics": [{"link": card.link, "mac": card.mac, "words": card.words()} for card in guest.cards or ()],
+        **({"p9s": shares} if shares else {}),
         "on_poweroff": domain.on_poweroff.value, "on_reboot": domain.on_reboot.value,
         "on_watchdog": domain.on_watchdog.value, "on_crash": domain.on_crash.value,
     }  # fmt: skip

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 _DONE = """
-    name kernel ramdisk root extra cmdline memory maxmem vcpus maxvcpus cpus cpus_soft cpu_weight cap disk vif type
+    name kernel ramdisk root extra cmdline memory maxmem vcpus maxvcpus cpus cpus_soft cpu_weight cap disk vif p9
+    type
     builder bootloader bootloader_args uuid on_poweroff on_reboot on_crash on_watchdog on_soft_reset
 """
 _OF_HVM = """
@@ -35,7 +36,6 @@ _PASSED_THROUGH = "no devices of the host's are passed through here"
 # What is refused, for a guest that asks for it cannot do without.
 REFUSED = {
     **dict.fromkeys(("pci", "dtdev", "usbdev", "iomem", "ioports", "irqs"), _PASSED_THROUGH),
-    "p9": "no folders of the host's are shared yet",
     "pvcalls": "a guest has sockets of its own only",
     "device_tree": "that is for ARM",
 }

@@ -60,6 +60,7 @@ class Kind:
 KINDS: dict[str, Kind] = {
     "disk": Kind("disk", "block", "disks", "xenia.toolstack.devices.disk"),
     "vif": Kind("network card", "network", "cards", "xenia.toolstack.devices.vif"),
+    "share": Kind("shared folder", "share", "shares", "xenia.toolstack.devices.share"),
     "served-disk": Kind("disk", "", "served_disks", "xenia.toolstack.devices.served_disk"),
     "served-vif": Kind("network card", "", "served_vifs", "xenia.toolstack.devices.served_vif"),
 }

@@ -15,18 +15,21 @@ from xenia.domain.build.image_file import read_image
 from xenia.errors import ConfigError
 from xenia.guests import embedded
 from xenia.toolstack.config.machine import DEMO, MIB, MachineConfig, format_size
+from xenia.toolstack.config.share import ShareConfig
 from xenia.toolstack.provision.cache import Cache
 from xenia.toolstack.provision.initramfs import (
     ENVIRONMENT,
     FILE_SYSTEMS,
     FRONTENDS,
+    OF_COPIES,
+    OF_SHARES,
     ON_DEMAND,
     SHARING,
     base_initramfs,
     initramfs,
 )
 from xenia.toolstack.provision.kernels import Kernel, Kernels, unpacked
-from xenia.toolstack.provision.module_tree import find_modules, release_of
+from xenia.toolstack.provision.module_tree import find_modules, has_driver, release_of
 from xenia.toolstack.provision.own_kernel import CARDS, DISKS, what_is_missing
 from xenia.toolstack.provision.packages import PackageClient
 from xenia.toolstack.provision.release import Release
@@ -39,6 +42,10 @@ SMALL_MEMORY = 96 * MIB
 # Of the guest's memory, what all modules of a kernel may take: one part in so many.
 MODULES_SHARE = 8
 SMALL_COMMAND_LINE = ("initcall_blacklist=tracer_init_tracefs",)
+
+
+# What a kernel's image has in it where it needs no module for that.
+_BUILT_IN = {"9pnet_xen": "xen_9pfs_front", "overlay": "overlayfs: "}
 
 
 class Words(Protocol):
@@ -103,17 +110,36 @@ def prepare(config: MachineConfig, words: Words, *, screen: Screen | None = None
     if config.initrd is not None:
         ramdisk = _initrd(Path(config.initrd), config.memory)
     elif elf.notes.guest_os == "linux":
-        modules = (*FRONTENDS, *SHARING) if config.command else FRONTENDS
+        modules = (*FRONTENDS, *(SHARING if config.command else ()), *_of_shares(config))
         on_demand = _file_systems(config)
         if kernel is None:
             kernel = _own_modules(config, image, raw, words, cache)
             on_demand = tuple(kernel.module_infos()) if kernel is not None else ()
+        _check_shares(config, kernel, raw)
         base = base_initramfs(cache, kernels.busybox(), kernel, modules, on_demand)
         ramdisk = initramfs(base, _agent_config(config, base.modules, screen))
     else:
         ramdisk = b""
     own_words = _own_words(config, quiet, screen) if elf.notes.guest_os == "linux" else ()
     return Boot(elf, ramdisk, " ".join((*own_words, config.append)).strip(), kernel_file=kernel_file)
+
+
+def _shares(config: MachineConfig) -> tuple[ShareConfig, ...]:
+    return tuple(device for device in config.devices if isinstance(device, ShareConfig))
+
+
+def _of_shares(config: MachineConfig) -> tuple[str, ...]:
+    shares = _shares(config)
+    return (OF_SHARES if shares else ()) + (OF_COPIES if any(share.cow for share in shares) else ())
+
+
+def _check_shares(config: MachineConfig, kernel: Kernel | None, raw: memoryview) -> None:
+    """ConfigError where this kernel has not what the guest's shared folders need."""
+    known = kernel.module_infos() if kernel is not None and _shares(config) else {}
+    for name, what in (("9pnet_xen", "client for shared folders"), ("overlay", "overlayfs, which copies on write")):
+        if name in _of_shares(config) and name not in known and not has_driver(raw, _BUILT_IN[name]):
+            release = release_of(raw)
+            raise ConfigError(f"the kernel {release} has no {what} (module {name}): Debian's flavour amd64 has it")
 
 
 def _initrd(path: Path, memory: int) -> bytes:
@@ -134,7 +160,7 @@ def _file_systems(config: MachineConfig) -> tuple[str, ...]:
 def _own_modules(config: MachineConfig, image: Path, raw: memoryview, words: Words, cache: Cache) -> Kernel | None:
     """The operator's own kernel with its modules; a word where the guest would need one that is not found."""
     named = None if config.modules is None else Path(config.modules)
-    wanted = (*FRONTENDS, *SHARING, *_file_systems(config))
+    wanted = (*FRONTENDS, *SHARING, *_of_shares(config), *_file_systems(config))
     kernel = find_modules(image, release_of(raw), wanted, cache, named, room=config.memory // MODULES_SHARE)
     has_disks = bool(config.disks) or _has_root(config)
     needed = [driver for driver, is_asked_for in ((DISKS, has_disks), (CARDS, config.cards != ())) if is_asked_for]
@@ -196,10 +222,12 @@ def _agent_config(config: MachineConfig, modules: tuple[str, ...], screen: Scree
         raise ConfigError("--env and --cwd are for a command: the init of a root disk has its own")
     term = _term() if config.command else screen.term if screen is not None else None
     environment = {**ENVIRONMENT, "TERM": term or "dumb", **config.environment}
+    shares = tuple(share.agent_word for share in _shares(config) if share.mount is not None)
     if config.command:
         return AgentConfig(
-            Mode.COMMAND, config.command, environment, modules, directory=config.directory, hostname=config.name
-        )
+            Mode.COMMAND, config.command, environment, modules, directory=config.directory, hostname=config.name,
+            shares=shares,
+        )  # fmt: skip
     if screen is None:
         # Nobody is there to be prompted; and busybox's shell edits lines only on a tty that echoes.
         return AgentConfig(
@@ -208,12 +236,14 @@ def _agent_config(config: MachineConfig, modules: tuple[str, ...], screen: Scree
             modules=modules,
             directory=config.directory,
             hostname=config.name,
+            shares=shares,
         )
     return AgentConfig(
         environment=environment,
         modules=modules,
         directory=config.directory,
         hostname=config.name,
+        shares=shares,
         rows=screen.rows,
         columns=screen.columns,
         greeting="\nThis is Linux, a guest of Xenia. 'poweroff' or Ctrl-D ends it, Ctrl-] leaves it.\n\n",

@@ -22,6 +22,8 @@ from xenia.toolstack.provision.modules import ModuleInfo, load_order
 FRONTENDS = ("xen-blkfront", "xen-netfront")
 # What a command shares memory with the host by.
 SHARING = ("xen-evtchn", "xen-gntalloc")
+# What a folder of the host's is mounted with, and what lays one in memory over it.
+OF_SHARES, OF_COPIES = ("9p", "9pnet_xen"), ("overlay",)
 # What modules are told.  blkfront: requests of 1 MB instead of 128 KB, so that there are fewer for the same data.
 MODULE_OPTIONS = {"xen_blkfront": "max_indirect_segments=256"}
 # For a guest with disks, in the order in which `mount` tries them when it is told none.  They are loaded when something

@@ -1,0 +1,54 @@
+"""A ring of a shared folder: bytes from the guest's pages to a file server's socket and back, and no more.
+
+What is said there is between the guest and the server, which is another process and has nothing of the guest's but
+these bytes.  Only where an answer ends is looked at, for Linux's frontend takes what was published for whole messages.
+
+Requests go to the socket on the thread that runs the guest, when it notifies.  The ring's own thread brings answers,
+and what the socket did not take at once.  The guest does not say when it has made room for answers: where it has none,
+that thread looks now and then.
+
+The guest writes what it likes, also into what was just put there: it gets its own answers wrong, and nothing else.
+"""
+
+from typing_extensions import Buffer
+
+from xenia.foreign.frames import Frames
+
+class DataRing:
+    """One ring.
+
+    page, data  the page that begins it, and its pages side by side
+    port        its end of the event channel
+    event_fd    readable after it notified
+    socket      of the file server's, which does not block
+    """
+    def __init__(
+        self, frames: Frames, page: Buffer, data: Buffer, *, port: int, event_fd: int, socket: int
+    ) -> None: ...
+    def go_on(self, out_cons: int, in_prod: int, begun: int) -> None:
+        """Serve it from there, whatever the guest says of it.  Precondition: before `start`."""
+        ...
+    def start(self) -> None:
+        """Take at once what the guest sends, on the thread that runs it, where that is possible."""
+        ...
+    def serve(self) -> None:
+        """Serve it until `stop`, or until it cannot be served any more (`fault`).  For a thread of its own."""
+        ...
+    def stop(self) -> None:
+        """Take no more from the guest; `serve` returns soon."""
+        ...
+    def close(self) -> None:
+        """Let go of the guest's pages.  Again does nothing.  Precondition: `serve` has returned."""
+        ...
+    @property
+    def fault(self) -> str:
+        """Why it is not served any more; "" while it is."""
+        ...
+    @property
+    def rest(self) -> tuple[int, int, int]:
+        """Where it is, for `go_on`.  Precondition: `serve` has returned."""
+        ...
+    @property
+    def stats(self) -> tuple[int, int, int, int, int]:
+        """Those of P9Stats, in their order."""
+        ...

@@ -1,0 +1,98 @@
+"""A file server's process, as those see it who use it: start one, and have it serve."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from xenia.errors import ConfigError
+
+_PACKAGES = str(Path(__file__).parents[2])
+PATIENCE = 10.0
+"""Seconds for an answer."""
+MOST_STREAMS = 4
+"""Connections of one client."""
+
+
+class FileServer:
+    """A connection to a file server's process, which ends with it.  One thread asks at a time."""
+
+    def __init__(self, connection: socket.socket, process: subprocess.Popen[bytes] | None = None) -> None:
+        """process   where it is a child of ours"""
+        self._connection = connection
+        self._process = process
+        connection.settimeout(PATIENCE)
+
+    def fileno(self) -> int:
+        """The connection's descriptor."""
+        return self._connection.fileno()
+
+    def session(self, streams: int) -> list[socket.socket]:
+        """Begin anew for a client that asks by so many connections; whoever was it before is served no more.
+        ConfigError where the server cannot."""
+        try:
+            self._connection.send(bytes([streams]))
+            answer, descriptors, _, _ = socket.recv_fds(self._connection, 4096, MOST_STREAMS, socket.MSG_CMSG_CLOEXEC)
+        except OSError:
+            answer, descriptors = b"", []
+        found = [socket.socket(fileno=descriptor) for descriptor in descriptors]
+        if len(found) != streams:
+            for each in found:
+                each.close()
+            raise ConfigError(answer.decode(errors="replace") or "the file server's process has ended, or was killed")
+        return found
+
+    def leave(self) -> None:
+        """Let go of the connection, whose copy somebody else has: the process is his."""
+        self._connection.close()
+        if self._process is not None:
+            self._process.returncode = 0  # it is not ours to wait for
+            self._process = None
+
+    def close(self) -> None:
+        """End it.  Again does nothing."""
+        self._connection.close()
+        process, self._process = self._process, None
+        if process is not None:
+            try:
+                process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def start_server(folder: int, read_only: bool, *, silent: bool = False) -> FileServer:
+    """Start the process that serves the folder with this descriptor, which stays the caller's.  It returns at once.
+
+    silent   it outlives whoever started it, and keeps nobody's standard error
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    files = [theirs.fileno(), folder]
+    arguments = json.dumps({"control": files[0], "folder": files[1], "read_only": read_only})
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-S", "-m", "xenia.p9", arguments],  # our own path has what `site` would find
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL if silent else None,
+            pass_fds=files, cwd="/", start_new_session=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [_PACKAGES, *sys.path]))},
+        )  # fmt: skip
+    return FileServer(ours, process)
+
+
+def open_folder(path: str | os.PathLike[str]) -> int:
+    """A descriptor of the folder.  ConfigError where it is none, or cannot be read."""
+    descriptor = -1
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    if descriptor >= 0:
+        return descriptor
+    try:
+        os.listdir(path)
+    except OSError as error:
+        raise ConfigError(f"the folder '{os.fspath(path)}' cannot be shared: {error.strerror}") from None
+    raise ConfigError(f"the folder '{os.fspath(path)}' cannot be shared")

@@ -1,0 +1,46 @@
+# One client's session: what all its requests share.
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from xenia.machine.lock cimport Lock
+from xenia.p9.fids cimport Fids, Node
+from xenia.p9.linux cimport Statx
+from xenia.p9.request cimport Request
+
+cdef enum:
+    MOST_DEVICES = 255
+    MOST_WORKERS = 32
+    MOST_FLUSHES = 64
+
+cdef struct Worker:             # a thread of the session's
+    Lock *leads                 # held while it alone takes requests from its stream, until `promote`
+    bint at_work
+    uint16_t tag
+
+cdef struct Flush:              # a Tflush that waits for the answer to another request
+    int worker                  # whose that is; -1: no such
+    uint16_t tag
+    int socket                  # where it came from
+    Lock *sending
+
+cdef class Session:
+    cdef Fids fids
+    cdef Node *root
+    cdef readonly bint read_only
+    cdef bint is_remote         # the folder is on a file system that may take long for anything
+    cdef uint32_t msize         # 0: not begun yet
+    cdef uint32_t user, group   # whose the server's process is
+    cdef int descriptors        # /proc/self/fd
+    cdef Lock lock              # of what follows
+    cdef uint64_t devices[MOST_DEVICES]
+    cdef int nr_devices
+    cdef Worker workers[MOST_WORKERS]
+    cdef int nr_workers
+    cdef Flush flushes[MOST_FLUSHES]
+    cdef uint64_t counts[3]     # requests; bytes read, written
+
+    cdef int stat(self, int fd, Statx *found) noexcept nogil
+    cdef void put_qid(self, Request *request, Statx *found) noexcept nogil
+    cdef uint64_t qid_path(self, uint64_t device, uint64_t inode) noexcept nogil
+    # The file opened once more by what holds it; only a regular one or a folder, whatever stands there by name.
+    cdef int reopen(self, Node *node, int flags) noexcept nogil       # -errno
+    # What follows may take long: another thread is to take the client's requests meanwhile.
+    cdef void promote(self, Request *request) noexcept nogil

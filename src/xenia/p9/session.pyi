@@ -1,0 +1,20 @@
+"""A session: one client, with all it holds, at however many streams.
+
+Ids.  The files of the user whose process this is are root's to the client, and what the client makes is that user's.
+Files of others keep their numbers; the kernel refuses what it would refuse the user.
+"""
+
+class Session:
+    """What a client sees, and what it has.
+
+    folder      an open descriptor of it, which stays the caller's
+    read_only   refuse all that would change anything
+    fids        how many files the client may hold at once
+    """
+    @property
+    def read_only(self) -> bool: ...
+    def __init__(self, folder: int, read_only: bool, fids: int) -> None: ...
+    @property
+    def held(self) -> int:
+        """How many files the client holds."""
+        ...

@@ -1,0 +1,104 @@
+"""A session: one client, with all it holds, at however many streams.
+
+Ids.  The files of the user whose process this is are root's to the client, and what the client makes is that user's.
+Files of others keep their numbers; the kernel refuses what it would refuse the user.
+"""
+
+import os
+
+from libc.errno cimport EACCES, ELOOP
+
+from xenia.machine.lock cimport lock, unlock
+from xenia.p9.fids cimport node_of
+from xenia.p9.linux cimport (
+    O_CLOEXEC, O_NOCTTY, O_NONBLOCK, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, Statfs, close, failure, fstatfs,
+    name_descriptor, openat, stat_descriptor)
+from xenia.p9.message cimport QID_DIRECTORY, QID_SYMLINK
+from xenia.p9.request cimport put8, put32, put64
+
+cdef enum:
+    # linux/magic.h and the file systems' own headers
+    NFS = 0x6969
+    FUSE = 0x65735546
+    CIFS = 0xFF534D42
+    SMB2 = 0xFE534D42
+    CEPH = 0x00C36400
+    P9 = 0x01021997
+    AFS = 0x5346414F
+    INODE_BITS = 56
+
+
+cdef class Session:
+    """What a client sees, and what it has.
+
+    folder      an open descriptor of it, which stays the caller's
+    read_only   refuse all that would change anything
+    fids        how many files the client may hold at once
+    """
+
+    def __init__(self, folder: int, read_only: bool, fids: int) -> None:
+        cdef Statfs system
+        self.read_only = read_only
+        self.user, self.group = os.geteuid(), os.getegid()
+        self.descriptors = os.open("/proc/self/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.fids = Fids(fids)
+        self.root = node_of(os.dup(folder), S_IFDIR)
+        if self.root == NULL:
+            raise MemoryError
+        if fstatfs(self.root.fd, &system) == 0:
+            self.is_remote = system.f_type in (NFS, FUSE, CIFS, SMB2, CEPH, P9, AFS)
+        for index in range(MOST_FLUSHES):
+            self.flushes[index].worker = -1
+
+    def __dealloc__(self):
+        if self.root != NULL:
+            self.fids.drop(self.root)
+        if self.descriptors > 0:
+            close(self.descriptors)
+
+    @property
+    def held(self) -> int:
+        """How many files the client holds."""
+        return len(self.fids)
+
+    cdef int stat(self, int fd, Statx *found) noexcept nogil:
+        return failure() if stat_descriptor(fd, found) < 0 else 0
+
+    cdef void put_qid(self, Request *request, Statx *found) noexcept nogil:
+        cdef uint32_t kind = found.stx_mode & S_IFMT
+        cdef uint64_t device = <uint64_t>found.stx_dev_major << 32 | found.stx_dev_minor
+        put8(request, QID_DIRECTORY if kind == S_IFDIR else QID_SYMLINK if kind == S_IFLNK else 0)
+        # Changes whenever the file does.
+        put32(request, <uint32_t>(found.stx_ctime.tv_sec << 12) ^ found.stx_ctime.tv_nsec >> 8)
+        put64(request, self.qid_path(device, found.stx_ino))
+
+    cdef uint64_t qid_path(self, uint64_t device, uint64_t inode) noexcept nogil:
+        # What is mounted below the folder has inodes of the same numbers.
+        cdef int index = 0
+        while index < self.nr_devices and self.devices[index] != device:
+            index += 1
+        if index == self.nr_devices:
+            lock(&self.lock)
+            index = 0
+            while index < self.nr_devices and self.devices[index] != device:
+                index += 1
+            if index == self.nr_devices and index < MOST_DEVICES - 1:
+                self.devices[index] = device
+                self.nr_devices += 1
+            unlock(&self.lock)
+        return inode ^ <uint64_t>index << INODE_BITS
+
+    cdef int reopen(self, Node *node, int flags) noexcept nogil:
+        cdef char name[16]
+        cdef int fd
+        if node.type != S_IFREG and node.type != S_IFDIR:
+            return -ELOOP if node.type == S_IFLNK else -EACCES
+        name_descriptor(name, node.fd)
+        fd = openat(self.descriptors, name, flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
+        return fd if fd >= 0 else -failure()
+
+    cdef void promote(self, Request *request) noexcept nogil:
+        cdef Worker *worker = <Worker *>request.worker
+        if worker.leads != NULL:
+            unlock(worker.leads)
+            worker.leads = NULL

@@ -1,0 +1,21 @@
+# A connection over which a client asks.
+from libc.stdint cimport uint8_t, uint32_t
+from xenia.machine.lock cimport Lock
+from xenia.p9.session cimport Session, Worker
+
+cdef enum:
+    AHEAD = 8192                # bytes that may be read before it is known what they are
+
+cdef class Stream:
+    cdef Session session
+    cdef object socket
+    cdef int fd
+    cdef Lock taking            # who takes requests
+    cdef Lock sending
+    cdef uint8_t ahead[AHEAD]   # what was read and not taken
+    cdef uint32_t ahead_at, ahead_end
+    cdef bint ended
+    cdef uint32_t take(self, uint8_t *message) noexcept nogil
+    cdef bint fill(self, uint8_t *data, uint32_t size) noexcept nogil
+    cdef Worker *worker(self)
+    cdef void work(self, Worker *worker, uint8_t *message, uint8_t *reply) noexcept nogil

@@ -1,0 +1,218 @@
+"""A shared folder between a frontend in memory and a file server in this process."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.unit.backends.p9.frontend import IN_CONS, OUT_PROD, REFS, Guest, Ring
+from tests.unit.p9.peer import ATTACH, CLUNK, GETATTR, LCREATE, NO_FID, READ, VERSION, WALK, WRITE, message, text
+from xenia.backends.p9.device import P9
+from xenia.foreign.fault import FrontendFault
+from xenia.p9.session import Session
+from xenia.p9.stream import Stream
+
+
+class Server:
+    """Serves a folder in this process."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._streams: list[Stream] = []
+        self._threads: list[threading.Thread] = []
+
+    def session(self, streams: int) -> list[socket.socket]:
+        folder = os.open(self._folder, os.O_RDONLY)
+        session = Session(folder, False, 100)
+        os.close(folder)
+        ends = []
+        for _ in range(streams):
+            theirs, ours = socket.socketpair()
+            ends.append(theirs)
+            self._streams.append(Stream(session, ours))
+            self._threads.append(threading.Thread(target=self._streams[-1].serve))
+            self._threads[-1].start()
+        return ends
+
+    def close(self) -> None:
+        for stream in self._streams:
+            stream.close()
+        for thread in self._threads:
+            thread.join()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    with closing(Server(tmp_path)) as made:
+        yield made
+
+
+def _begin(ring: Ring, msize: int = 8192) -> None:
+    assert ring.ask(VERSION, struct.pack("<I", msize) + text("9P2000.L"), 0xFFFF)[0] == VERSION + 1
+    said = struct.pack("<II", 0, NO_FID) + text("") + text("") + struct.pack("<I", 0)
+    assert ring.ask(ATTACH, said)[0] == ATTACH + 1
+
+
+@pytest.mark.parametrize("listens", [False, True], ids=["by events", "on the guest's thread"])
+def test_messages_go_to_the_server_and_answers_back_around_the_ring(
+    server: Server, tmp_path: Path, listens: bool
+) -> None:
+    with closing(Guest(listens=listens)) as guest:
+        device = P9(server)
+        device.connect(guest.frontend())
+        one, two = guest.rings
+        _begin(one)
+        one.ask(WALK, struct.pack("<IIH", 0, 5, 0))
+        assert (
+            one.ask(LCREATE, struct.pack("<I", 5) + text("file") + struct.pack("<III", 2, 0o644, 0))[0] == LCREATE + 1
+        )
+        for number in range(30):  # several times around rings of 16 KB
+            data = bytes([number]) * 7000
+            assert two.ask(WRITE, struct.pack("<IQI", 5, 0, len(data)) + data)[0] == WRITE + 1
+            assert one.ask(READ, struct.pack("<IQI", 5, 0, 7000))[2][4:] == data
+        assert (tmp_path / "file").read_bytes() == data
+        assert device.stats.answers >= 60
+        device.disconnect()
+        guest.assert_let_go()
+
+
+def test_a_frontend_that_begins_anew_has_nothing_of_the_one_before(server: Server) -> None:
+    device = P9(server)
+    for _ in range(3):
+        with closing(Guest()) as guest:
+            device.connect(guest.frontend())
+            ring = guest.rings[0]
+            _begin(ring)
+            assert ring.ask(WALK, struct.pack("<IIH", 0, 5, 0))[0] == WALK + 1  # a fid that is free each time
+            ring.put(message(GETATTR, 1, b"")[:5])  # and half a message, which is nobody's
+            device.disconnect()
+            guest.assert_let_go()
+
+
+def test_a_device_that_was_suspended_goes_on_with_what_it_held(server: Server) -> None:
+    with closing(Guest()) as guest:
+        device = P9(server)
+        device.connect(guest.frontend())
+        ring = guest.rings[0]
+        _begin(ring)
+        ring.ask(WALK, struct.pack("<IIH", 0, 5, 0))
+        device.suspend()
+        guest.assert_let_go()
+        ring.put(message(CLUNK, 9, struct.pack("<I", 5)))
+        again = P9.restore(server, device.save(), device.left())
+        again.resume(guest.frontend())
+        assert ring.take() == (CLUNK + 1, 9, b"")
+        again.disconnect()
+        guest.assert_let_go()
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ({"version": "2"}, "version 2"),
+        ({"num_rings": "0"}, "no rings"),
+        ({"num_rings": "5"}, "not a number up to 4"),
+        ({"ring_ref0": "999"}, "not granted"),
+        ({"event_channel_1": "77"}, "not unbound"),
+        ({"event_channel_1": "1", "event_channel_0": "1"}, "the same page or port"),
+    ],
+)
+def test_what_a_frontend_publishes_is_checked(server: Server, said: dict[str, str], why: str) -> None:
+    with closing(Guest()) as guest:
+        with pytest.raises(FrontendFault, match=why):
+            P9(server).connect(guest.frontend(**said))
+        guest.assert_let_go()
+
+
+def test_a_rings_head_that_cannot_be_is_refused(server: Server) -> None:
+    for order, refs in ((0, None), (10, None), (31, None), (0xFFFFFFFF, None), (3, 4)):
+        with closing(Guest()) as guest:
+            guest.rings[0].set(128, order)
+            if refs is not None:
+                guest.rings[0].set(REFS + 4, refs)
+            with pytest.raises(FrontendFault):
+                P9(server).connect(guest.frontend())
+            guest.assert_let_go()
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "why"),
+    [
+        (OUT_PROD, 1 << 20, "further than its ring is long"),
+        (IN_CONS, 0x80000000, "more answers than there were"),
+    ],
+)
+def test_indices_that_cannot_be_end_the_device_and_no_more(server: Server, place: int, value: int, why: str) -> None:
+    with closing(Guest()) as guest:
+        told = threading.Event()
+        reasons: list[str] = []
+        device = P9(server)
+
+        def tell(reason: str) -> None:
+            reasons.append(reason)
+            told.set()
+
+        device.on_fault(tell)
+        device.connect(guest.frontend())
+        _begin(guest.rings[0])
+        guest.rings[0].set(place, value)
+        guest.rings[0].port.notify()
+        assert told.wait(20)
+        assert why in reasons[0]
+        assert why in device.fault
+        device.disconnect()
+        guest.assert_let_go()
+
+
+def test_a_message_that_cannot_be_ends_the_session(server: Server) -> None:
+    with closing(Guest()) as guest:
+        told = threading.Event()
+        device = P9(server)
+        device.on_fault(lambda _: told.set())
+        device.connect(guest.frontend())
+        guest.rings[1].put(struct.pack("<IBH", 0xFFFFFFF0, VERSION, 0))
+        assert told.wait(20)
+        assert "a request cannot be" in device.fault
+        device.disconnect()
+        guest.assert_let_go()
+
+
+def test_an_answer_larger_than_the_ring_is_the_guests_own_doing(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(60000))
+    with closing(Guest(order=1)) as guest:
+        told = threading.Event()
+        device = P9(server)
+        device.on_fault(lambda _: told.set())
+        device.connect(guest.frontend())
+        ring = guest.rings[0]
+        _begin(ring, 65536)
+        ring.ask(WALK, struct.pack("<IIH", 0, 5, 1) + text("file"))
+        ring.ask(12, struct.pack("<II", 5, 0))
+        ring.put(message(READ, 1, struct.pack("<IQI", 5, 0, 50000)))
+        assert told.wait(20)
+        assert "does not fit" in device.fault
+        device.disconnect()
+
+
+def test_a_guest_that_takes_no_answers_holds_up_nobody_but_itself(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(60000))
+    with closing(Guest(order=1)) as guest:
+        device = P9(server)
+        device.connect(guest.frontend())
+        one, two = guest.rings
+        _begin(one, 4096)
+        one.ask(WALK, struct.pack("<IIH", 0, 5, 1) + text("file"))
+        one.ask(12, struct.pack("<II", 5, 0))
+        for tag in range(60):
+            one.put(message(READ, tag, struct.pack("<IQI", 5, 0, 3000)))
+        assert two.ask(GETATTR, struct.pack("<IQ", 5, 0x7FF))[0] == GETATTR + 1
+        assert sorted(one.take()[1] for _ in range(60)) == list(range(60))
+        device.disconnect()
+        guest.assert_let_go()

@@ -1,0 +1,84 @@
+"""What an operator's words for a shared folder come to."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from xenia.errors import ConfigError
+from xenia.toolstack.config.share import HOST_ROOT, ShareConfig, for_guest, parse_share, place_of
+from xenia.toolstack.devices.kinds import read_config
+
+
+@pytest.mark.parametrize(
+    ("words", "config"),
+    [
+        ("/srv/data", ShareConfig("/srv/data", mount="/srv/data")),
+        ("/srv/data:ro", ShareConfig("/srv/data", mount="/srv/data", read_only=True)),
+        ("/srv/data:/mnt", ShareConfig("/srv/data", mount="/mnt")),
+        ("/srv/../etc:/mnt/x/:ro", ShareConfig("/etc", mount="/mnt/x", read_only=True)),
+        ("/usr", ShareConfig("/usr", mount="/mnt/usr")),
+        ("/", ShareConfig("/", mount="/mnt")),
+        ("~/src", ShareConfig(f"{Path.home()}/src", mount=f"{Path.home()}/src")),
+        ("tag=a,path=/b,security_model=none", ShareConfig("/b", "a")),
+    ],
+)
+def test_words_are_a_folder_and_where_it_is_seen(words: str, config: ShareConfig) -> None:
+    assert parse_share(words) == config
+    assert read_config("share", config.as_dict()) == config
+
+
+def test_a_folder_that_is_named_shortly_is_this_one() -> None:
+    assert parse_share(".").path == os.getcwd()
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ("", "write DIR"),
+        (":/mnt", "write DIR"),
+        ("/a:/b:/c", "write DIR"),
+        ("/a:ro:rw", "write DIR"),
+        ("/a:b", "and not at 'b'"),
+        ("/a:/", "and not at '/'"),
+        ("/a:/b\n", "no path"),
+        ("tag=a", "no path="),
+        ("tag=a,path=/b,security_model=mapped", "use none"),
+        ("tag=a/b,path=/b", "no tag"),
+        ("tag=a,path=/b,colour=red", "what is 'colour=red'"),
+    ],
+)
+def test_words_that_mean_nothing_are_told(words: str, why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        parse_share(words)
+
+
+def test_each_folder_has_a_tag_and_a_place_of_its_own() -> None:
+    shares = for_guest([parse_share("/srv/a"), parse_share("tag=share0,path=/b"), parse_share("/srv/c")])
+    assert [share.name for share in shares] == ["share1", "share0", "share2"]
+    with pytest.raises(ConfigError, match="are to be at"):
+        for_guest([parse_share("/srv/a:/x"), parse_share("/srv/b:/x")])
+    with pytest.raises(ConfigError, match="already"):
+        for_guest([parse_share("tag=a,path=/b"), parse_share("tag=a,path=/c")])
+
+
+def test_a_folder_is_found_in_the_guest_by_the_nearest_share() -> None:
+    shares = [HOST_ROOT, parse_share("/srv/a:/x"), parse_share("/srv/a/b:/y")]
+    assert place_of("/srv/a/b/c", shares) == "/y/c"
+    assert place_of("/srv/a/c", shares) == "/x/c"
+    assert place_of("/srv/ab", shares) == "/srv/ab"
+    assert place_of("/", shares) == "/"
+    assert place_of("/srv/ab", shares[1:]) is None
+
+
+@pytest.mark.parametrize("values", [{"path": "relative"}, {"path": 3}, {"path": "/a", "mount": "b"}, {"tag": "x"}])
+def test_values_from_anywhere_that_describe_no_share_are_refused(values: dict[str, object]) -> None:
+    with pytest.raises(ConfigError):
+        read_config("share", values)
+
+
+def test_the_agent_is_told_how_each_is_mounted() -> None:
+    words = [
+        share.agent_word for share in for_guest([HOST_ROOT, parse_share("/a/b:ro"), parse_share("/c/d", cow=True)])
+    ]
+    assert words == ["root:root:/", "share0:ro:/a/b", "share1:cow:/c/d"]
