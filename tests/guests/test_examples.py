@@ -13,7 +13,7 @@ import pytest
 
 from xenia.agent.config import AgentConfig
 from xenia.testing.guests import Debian
-from xenia.toolstack.provision.initramfs import ENVIRONMENT, initramfs
+from xenia.toolstack.provision.initramfs import ENVIRONMENT, FRONTENDS, SHARING, initramfs
 from xenia.toolstack.provision.packages import PackageClient
 
 ROOT = Path(__file__).parents[2]
@@ -61,7 +61,7 @@ def test_documents_have_examples_and_none_is_written_in_another_way() -> None:
 def files() -> Callable[[Path], None]:
     """Puts what the examples call vmlinuz, initrd.img and so on into a folder: Debian's kernel, and a shell."""
     debian = Debian()
-    base = debian.base("amd64")
+    base = debian.base("amd64", (*FRONTENDS, *SHARING))
     shell = AgentConfig(
         args=("/bin/sh", "-c", "stty -echo; exec /bin/sh"), environment=ENVIRONMENT, modules=base.modules
     )

@@ -17,6 +17,7 @@
 #include "linux.h"
 #include "root.h"
 #include "rings.h"
+#include "store.h"
 #include "window.h"
 
 static const char *hostname;
@@ -27,25 +28,18 @@ static const char *hostname;
 
 /* --- configuration */
 
-enum { MAX_ARGS = 4096, MAX_ENV = 1024, MAX_MODULES = 256, CONF_SIZE = 1 << 20 };
+enum { CONF_SIZE = 1 << 20, MAX_ARGS = CONF_SIZE / sizeof "arg=", MAX_ENV = MAX_ARGS, MAX_MODULES = 256 };
 
 static char conf[CONF_SIZE + 1];
-static const char *args[MAX_ARGS + 1], *environment[MAX_ENV + 1];
+static const char *args[MAX_ARGS + 1], *environment[MAX_ENV + 8];
 static char *modules[MAX_MODULES];      /* "PATH" or "PATH OPTIONS" */
 static u32 nr_args, nr_env, nr_modules;
-static const char *search_path = "/bin", *directory = "/", *greeting;
-static u32 is_command, rows, columns;
+static const char *search_path = "/bin", *directory = "/", *greeting, *user;
+static u32 is_command, wants_tty, rows, columns;
 
-static int read_conf(const char *path)
+/* Take in what `conf` says, of which there are so many bytes. */
+static void parse_conf(u64 size)
 {
-    s64 fd = call2(SYS_open, path, O_RDONLY | O_CLOEXEC);
-    u64 size = 0;
-    s64 n;
-    if (fd < 0)
-        return -1;
-    while (size < CONF_SIZE && (n = call3(SYS_read, fd, conf + size, CONF_SIZE - size)) > 0)
-        size += (u64)n;
-    call1(SYS_close, fd);
     for (const char *at = conf; at < conf + size; at += length_of(at) + 1) {
         const char *value;
         if ((value = value_of(at, "mode")))
@@ -64,6 +58,10 @@ static int read_conf(const char *path)
             hostname = value;
         else if ((value = value_of(at, "greeting")))
             greeting = value;
+        else if ((value = value_of(at, "user")))
+            user = value;
+        else if ((value = value_of(at, "tty")))
+            wants_tty = number_of(value);
         else if ((value = value_of(at, "rows")))
             rows = number_of(value);
         else if ((value = value_of(at, "columns")))
@@ -74,6 +72,19 @@ static int read_conf(const char *path)
         if (value)
             search_path = value;
     }
+}
+
+static int read_conf(const char *path)
+{
+    s64 fd = call2(SYS_open, path, O_RDONLY | O_CLOEXEC);
+    u64 size = 0;
+    s64 n;
+    if (fd < 0)
+        return -1;
+    while (size < CONF_SIZE && (n = call3(SYS_read, fd, conf + size, CONF_SIZE - size)) > 0)
+        size += (u64)n;
+    call1(SYS_close, fd);
+    parse_conf(size);
     return 0;
 }
 
@@ -174,6 +185,8 @@ static void __attribute__((noreturn)) end_guest(int is_init, int console)
         call1(SYS_exit, 0);
 }
 
+#include "users.h"
+
 /* Run args[] with the signal mask cleared, looked up along PATH as a shell does; does not return. */
 static void __attribute__((noreturn)) execute(void)
 {
@@ -183,6 +196,9 @@ static void __attribute__((noreturn)) execute(void)
     s64 error = -ENOENT;
     int status;
     call4(SYS_rt_sigprocmask, SIG_SETMASK, &no_signals, 0, sizeof no_signals);
+    if (user)
+        become_user();
+    args[nr_args] = environment[nr_env] = 0;
     if (call1(SYS_chdir, directory) < 0) {
         say(2, "xenia: no directory ");
         say(2, directory);
@@ -257,6 +273,7 @@ static void run_shell(int is_init)
 }
 
 #include "command.h"
+#include "exec.h"
 
 /* --- start */
 
@@ -321,6 +338,8 @@ __attribute__((noreturn, used)) static void start(u64 *stack)
         follow_cpus();
     if (is_init && !is_command && rows)
         follow_window();
+    if (is_init && !is_command)
+        follow_requests();
     if (is_command) {
         run_command(is_init, console);
     } else if (in_root) {

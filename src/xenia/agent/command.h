@@ -1,8 +1,8 @@
 /*
- * mode=command: one command, its standard streams and its exit status.
+ * One command, its standard streams and its exit status: that of mode=command, or one that is asked for later (exec.h).
  *
- * Records on the console say what happens (agent/protocol.py has the protocol).  The streams go through rings of shared
- * memory where the kernel can share it (rings.h), else in records, too.
+ * Of mode=command records on the console say what happens (agent/protocol.py has the protocol).  The streams go
+ * through rings of shared memory where the kernel can share it (rings.h), else in records, too.
  */
 
 enum {
@@ -13,6 +13,10 @@ enum {
     STDIN = 16, STDIN_END = 17, SIGNAL = 18,
     VERSION = 1,
 };
+
+enum { LAST_WORDS = 2000 };     /* milliseconds that a command has to end when it is hung up on */
+
+static void follow_requests(void);
 
 static const u8 magic[3] = { 0x10, 0xf5, 'X' };
 
@@ -58,6 +62,10 @@ static void send_hello(int console)
     send(console, shared ? RINGS : HELLO, payload, 1 + (shared ? sizeof rings : sizeof hello));
 }
 
+static int streams[3];         /* the near ends of the command's standard input, output and error; input -1: closed */
+static int is_open[3] = { 1, 1, 1 };
+static int hung_up;            /* the host has left */
+
 /* Move what one of the command's output pipes holds, or some of it, to the host; how much that was, 0 at the end. */
 static s64 forward(int console, u32 type, int pipe)
 {
@@ -78,15 +86,23 @@ static s64 forward(int console, u32 type, int pipe)
     return n;
 }
 
+static void obey(s64 child);
+
 /* When the command has ended, what it wrote is still in its pipes.  What its children go on to write is not waited
  * for. */
 static void drain(int console, u32 type, int pipe)
 {
     int left = 0;
     call3(SYS_ioctl, pipe, FIONREAD, &left);
+    if (wants_tty)
+        left = 1 << 30;             /* it is told of less than there is: read until there is none */
     while (left > 0) {
-        while (shared && !has_room(type - STDOUT))
+        while (shared && !has_room(type - STDOUT)) {
             take_ring_events();
+            obey(0);
+            if (!is_open[type - STDOUT + 1])
+                return;
+        }
         s64 n = forward(console, type, pipe);
         if (n <= 0)
             return;
@@ -98,42 +114,42 @@ struct Input {              /* what arrived for the command and is not yet in it
     u8 ring[WINDOW];
     u32 head, used;
     u32 owed;               /* bytes passed on and not yet granted to the host again */
-    int pipe;               /* -1: closed */
     int ended;
 };
 
-static void close_input(struct Input *input)
+static void close_stream(u32 i)
 {
-    if (input->pipe >= 0)
-        call1(SYS_close, input->pipe);
-    input->pipe = -1;
+    if (streams[i] >= 0)
+        call1(SYS_close, streams[i]);
+    streams[i] = -1;
+    is_open[i] = 0;
 }
 
-static void pump_ring(struct Input *input)
+static void pump_ring(void)
 {
     u32 ended = shared->input_ended;
     s64 n = 1;
     fence();
-    while (input->pipe >= 0 && n > 0) {
-        n = empty_ring(input->pipe);
+    while (streams[0] >= 0 && n > 0) {
+        n = empty_ring(streams[0]);
         if (n == 0 ? ended : n < 0 && n != -EAGAIN && n != -EINTR)
-            close_input(input);
+            close_stream(0);
     }
 }
 
 static void pump_input(struct Input *input, int console)
 {
     if (shared) {
-        pump_ring(input);
+        pump_ring();
         return;
     }
-    while (input->used && input->pipe >= 0) {
+    while (input->used && streams[0] >= 0) {
         u32 run = WINDOW - input->head < input->used ? WINDOW - input->head : input->used;
-        s64 n = call3(SYS_write, input->pipe, input->ring + input->head, run);
+        s64 n = call3(SYS_write, streams[0], input->ring + input->head, run);
         if (n == -EAGAIN || n == -EINTR)
             break;
         if (n <= 0) {
-            close_input(input);     /* nobody reads any more */
+            close_stream(0);        /* nobody reads any more */
             break;
         }
         input->head = (input->head + (u32)n) % WINDOW;
@@ -141,8 +157,8 @@ static void pump_input(struct Input *input, int console)
         input->owed += (u32)n;
     }
     if (input->ended && !input->used)
-        close_input(input);
-    if (input->pipe < 0)            /* what arrives now has no reader, and no more is asked for */
+        close_stream(0);
+    if (streams[0] < 0)             /* what arrives now has no reader, and no more is asked for */
         input->used = input->owed = 0;
     if (input->owed >= WINDOW / 4 || (input->owed && !input->used)) {
         send_number(console, CREDIT, input->owed);
@@ -212,29 +228,59 @@ static void make_raw(int console)
     call3(SYS_ioctl, console, TCSETS, &mode);
 }
 
-/* Fork the command; `streams` gets the near ends of its standard input, output and error.  Its process. */
-static s64 start_command(int streams[3])
+/* The far ends of a command's streams; the near ones are in `streams`. */
+static void open_pipes(int far[3])
 {
-    int in[2], out[2], err[2];
-    call2(SYS_pipe2, in, O_CLOEXEC);
-    call2(SYS_pipe2, out, O_CLOEXEC);
-    call2(SYS_pipe2, err, O_CLOEXEC);
+    for (u32 i = 0; i < 3; i++) {
+        int ends[2] = { -1, -1 };
+        call2(SYS_pipe2, ends, O_CLOEXEC);
+        far[i] = ends[i ? 1 : 0];
+        streams[i] = ends[i ? 0 : 1];
+        if (shared)
+            call3(SYS_fcntl, streams[i], F_SETPIPE_SZ, RING_SIZE);
+    }
+}
+
+/* The same with a terminal of its own, whose master is both input and output; what is 0 else. */
+static s64 open_terminal(int far[3])
+{
+    static char path[24];
+    u32 unlock = 0, number = 0;
+    s64 master = call2(SYS_open, "/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC), slave = master;
+    if (master >= 0) {
+        call3(SYS_ioctl, master, TIOCSPTLCK, &unlock);
+        call3(SYS_ioctl, master, TIOCGPTN, &number);
+        append(path, sizeof path, "/dev/pts/");
+        append_number(path, sizeof path, number);
+        slave = call2(SYS_open, path, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    }
+    if (slave < 0)
+        return slave;
+    set_window_size((int)master, rows, columns);
+    far[0] = far[1] = far[2] = (int)slave;
+    streams[0] = (int)call3(SYS_fcntl, master, F_DUPFD_CLOEXEC, 0);
+    streams[1] = (int)master;
+    streams[2] = -1;
+    is_open[2] = 0;
+    return 0;
+}
+
+/* Fork the command on the far ends of its streams, which are closed here; its process. */
+static s64 start_command(int far[3])
+{
     s64 child = call0(SYS_fork);
     if (child == 0) {
         call0(SYS_setsid);
-        call2(SYS_dup2, in[0], 0);
-        call2(SYS_dup2, out[1], 1);
-        call2(SYS_dup2, err[1], 2);
+        if (wants_tty)
+            call3(SYS_ioctl, far[0], TIOCSCTTY, 0);
+        for (int i = 0; i < 3; i++)
+            call2(SYS_dup2, far[i], i);
         execute();
     }
-    call1(SYS_close, in[0]);
-    call1(SYS_close, out[1]);
-    call1(SYS_close, err[1]);
-    streams[0] = in[1], streams[1] = out[0], streams[2] = err[0];
     for (u32 i = 0; i < 3; i++) {
+        if (!i || far[i] != far[0])
+            call1(SYS_close, far[i]);
         call3(SYS_fcntl, streams[i], F_SETFL, O_NONBLOCK);
-        if (shared)
-            call3(SYS_fcntl, streams[i], F_SETPIPE_SZ, RING_SIZE);
     }
     return child;
 }
@@ -250,24 +296,60 @@ static int reap(s64 child, int *status)
     return ended;
 }
 
+static void signal_command(s64 child, u32 signal)
+{
+    if (child > 0)
+        call2(SYS_kill, -child, signal);
+}
+
+static void hang_up(s64 child)
+{
+    hung_up = 1;
+    signal_command(child, SIGHUP);
+    for (u32 i = 0; i < 3; i++)
+        close_stream(i);
+}
+
+/* Do what the host's words say.  `child` is 0 when the command has ended. */
+static void obey(s64 child)
+{
+    for (u32 word; (word = next_word());) {
+        switch (word >> 24) {
+        case WORD_SIGNAL:
+            signal_command(child, word & 0xff);
+            break;
+        case WORD_WINDOW:
+            set_window_size(streams[1], word >> 12 & 0xfff, word & 0xfff);
+            break;
+        case WORD_CLOSE:
+            close_stream((word & 0xff) == 1 ? 1 : 2);
+            break;
+        case WORD_HANG_UP:
+            hang_up(child);
+            break;
+        }
+    }
+}
+
 /* Carry the command's streams until it ends, with `status`; 0 when the guest is to end before that. */
-static int serve_command(int console, s64 child, int streams[3], int signals, int *status)
+static int serve_command(int console, s64 child, int signals, int *status)
 {
     static struct Input input;
     static struct Parser parser;
-    int is_open[3] = { 1, 1, 1 };
-    input.pipe = streams[0];
     for (;;) {
-        int has_bytes = input.pipe >= 0 && (shared ? has_input() : input.used != 0);
+        int has_bytes = streams[0] >= 0 && (shared ? has_input() : input.used != 0);
         struct { int fd; short events, revents; } wait[6] = {
             { signals, POLLIN, 0 },
             { console, POLLIN, 0 },
             { is_open[1] && (!shared || has_room(RING_OUT)) ? streams[1] : -1, POLLIN, 0 },
             { is_open[2] && (!shared || has_room(RING_ERR)) ? streams[2] : -1, POLLIN, 0 },
-            { input.pipe, has_bytes ? POLLOUT : 0, 0 },
+            { streams[0], has_bytes ? POLLOUT : 0, 0 },
             { shared ? ring_events : -1, POLLIN, 0 },
         };
-        if (call3(SYS_poll, wait, 6, -1) < 0)
+        s64 ready = call3(SYS_poll, wait, 6, hung_up ? LAST_WORDS : -1);
+        if (ready == 0)
+            call2(SYS_kill, -child, SIGKILL);
+        if (ready < 0)
             continue;
         if (wait[5].revents)
             take_ring_events();
@@ -284,8 +366,10 @@ static int serve_command(int console, s64 child, int streams[3], int signals, in
             if (wait[1 + i].revents)
                 is_open[i] = forward(console, i == 1 ? STDOUT : STDERR, streams[i]) != 0;
         if (wait[4].revents & (POLLERR | POLLHUP))
-            close_input(&input);
+            close_stream(0);
         pump_input(&input, console);
+        if (shared)
+            obey(child);
         if (wait[0].revents) {
             u32 info[32];                           /* struct signalfd_siginfo: the signal's number comes first */
             while (call3(SYS_read, signals, info, sizeof info) > 0)
@@ -297,19 +381,32 @@ static int serve_command(int console, s64 child, int streams[3], int signals, in
     }
 }
 
+/* Hear of `awaited` signals on a descriptor, and of a pipe that nobody reads when it is written to. */
+static int signals_of(u64 awaited)
+{
+    u64 mask = awaited | SIGNAL_BIT(SIGPIPE);
+    call4(SYS_rt_sigprocmask, SIG_SETMASK, &mask, 0, sizeof mask);
+    return (int)call4(SYS_signalfd4, -1, &awaited, sizeof awaited, O_CLOEXEC | O_NONBLOCK);
+}
+
+static void drain_all(int console)
+{
+    for (u32 i = 1; i < 3; i++)
+        if (is_open[i] && !hung_up)
+            drain(console, i == 1 ? STDOUT : STDERR, streams[i]);
+}
+
 static void run_command(int is_init, int console)
 {
-    int streams[3], status = 0;
-    u64 awaited = SIGNAL_BIT(SIGCHLD) | (is_init ? END_SIGNALS : 0);
-    u64 mask = awaited | SIGNAL_BIT(SIGPIPE);       /* that one because writing tells */
-    call4(SYS_rt_sigprocmask, SIG_SETMASK, &mask, 0, sizeof mask);
-    s64 signals = call4(SYS_signalfd4, -1, &awaited, sizeof awaited, O_CLOEXEC | O_NONBLOCK);
-    s64 child = start_command(streams);
+    int far[3], status = 0, signals = signals_of(SIGNAL_BIT(SIGCHLD) | (is_init ? END_SIGNALS : 0));
+    open_pipes(far);
+    s64 child = start_command(far);
     send_hello(console);
-    if (!serve_command(console, child, streams, (int)signals, &status))
+    if (is_init)
+        follow_requests();
+    if (!serve_command(console, child, signals, &status))
         return;
-    drain(console, STDOUT, streams[1]);
-    drain(console, STDERR, streams[2]);
+    drain_all(console);
     if (is_init)
         settle();                                   /* the host may end the guest at the next word */
     if (status & 0x7f)

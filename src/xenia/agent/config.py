@@ -8,6 +8,8 @@ from typing import Final
 from xenia.errors import ConfigError
 
 MAX_CONFIG: Final = 1 << 20  # the agent reads no more
+SEARCH_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where programs are looked up in the guest."""
 
 
 class Mode(StrEnum):
@@ -26,6 +28,8 @@ class AgentConfig:
     rows, columns    size of the console's window; 0 if not known
     greeting   printed on the console before a shell starts
     shares     folders of the host's to mount: TAG:MODE:PATH, with a mode of agent/shares.h
+    user       who the command runs as, NAME[:GROUP] or numbers; and
+    tty        whether it gets a terminal: of commands that are asked for while the guest runs
     """
 
     mode: Mode = Mode.SHELL
@@ -38,6 +42,8 @@ class AgentConfig:
     columns: int = 0
     greeting: str = ""
     shares: Sequence[str] = ()
+    user: str = ""
+    tty: bool = False
 
     def encode(self) -> bytes:
         """The file's bytes; ConfigError if something in it cannot be said."""
@@ -45,6 +51,8 @@ class AgentConfig:
         pairs += [("hostname", self.hostname)] if self.hostname else []
         pairs += [("greeting", self.greeting)] if self.greeting else []
         pairs += [("rows", str(self.rows)), ("columns", str(self.columns))]
+        pairs += [("user", self.user)] if self.user else []
+        pairs += [("tty", "1")] if self.tty else []
         pairs += [("module", path) for path in self.modules]
         pairs += [("share", share) for share in self.shares]
         pairs += [("env", f"{name}={value}") for name, value in self.environment.items()]

@@ -19,7 +19,8 @@ enum {
     SYS_finit_module = 313, SYS_poll = 7, SYS_fstat = 5, SYS_bind = 49, SYS_chroot = 161, SYS_umount2 = 166,
     SYS_getdents64 = 217, SYS_openat = 257, SYS_unlinkat = 263, SYS_faccessat = 269, SYS_pread64 = 17,
     SYS_sendto = 44, SYS_recvfrom = 45, SYS_setsockopt = 54, SYS_readlink = 89, SYS_clock_gettime = 228,
-    SYS_mmap = 9, SYS_readv = 19, SYS_writev = 20, SYS_prctl = 157, SYS_ftruncate = 77,
+    SYS_mmap = 9, SYS_readv = 19, SYS_writev = 20, SYS_prctl = 157, SYS_ftruncate = 77, SYS_setuid = 105,
+        SYS_setgid = 106, SYS_setgroups = 116,
 };
 
 enum { O_RDONLY = 0, O_WRONLY = 1, O_RDWR = 2, O_CREAT = 0100, O_NOCTTY = 0400, O_TRUNC = 01000, O_NONBLOCK = 04000,
@@ -31,9 +32,9 @@ enum { MS_RDONLY = 1, MS_REMOUNT = 32, MS_BIND = 4096, MS_MOVE = 8192, MNT_DETAC
 enum { SIGHUP = 1, SIGKILL = 9, SIGUSR1 = 10, SIGUSR2 = 12, SIGPIPE = 13, SIGTERM = 15, SIGCHLD = 17, SIG_SETMASK = 2 };
 enum { POLLIN = 1, POLLOUT = 4, POLLERR = 8, POLLHUP = 16 };
 enum { TCGETS = 0x5401, TCSETS = 0x5402, TIOCSCTTY = 0x540e, TIOCGWINSZ = 0x5413, TIOCSWINSZ = 0x5414,
-       TCSBRK = 0x5409, FIONREAD = 0x541b };
-enum { WNOHANG = 1, F_SETFL = 4, F_SETPIPE_SZ = 1031, PROT_READ = 1, PROT_WRITE = 2, MAP_SHARED = 1,
-       SYSLOG_CONSOLE_LEVEL = 8 };
+       TCSBRK = 0x5409, FIONREAD = 0x541b, TIOCGPTN = 0x80045430, TIOCSPTLCK = 0x40045431 };
+enum { WNOHANG = 1, F_SETFL = 4, F_DUPFD_CLOEXEC = 1030, F_SETPIPE_SZ = 1031, PROT_READ = 1, PROT_WRITE = 2,
+       MAP_SHARED = 1, SYSLOG_CONSOLE_LEVEL = 8 };
 #define REBOOT_MAGIC1 0xfee1deadUL
 #define REBOOT_MAGIC2 672274793UL
 #define REBOOT_POWER_OFF 0x4321fedcUL

@@ -1,17 +1,29 @@
 /*
- * The command's standard streams through memory that is shared with the host: for each a ring of bytes in pages granted
+ * A command's standard streams through memory that is shared with the host: for each a ring of bytes in pages granted
  * to domain 0 (/dev/xen/gntalloc), and one event channel that says that something moved (/dev/xen/evtchn).
  *
  * The first page holds the rings' indices and the references of their pages.  An index counts bytes for ever, modulo
  * 2^32; each is written by one end only.  Who cannot go on says which value of the other's index will do (`prod_event`,
  * `cons_event`), looks once more, and sleeps; who moves an index past that value sends an event.
+ *
+ * The host's words to who serves the command are in a small ring behind that.  The rest of the page is for a command
+ * that is asked for while the guest runs (exec.h): what has become of it, and a byte that the kernel clears when nobody
+ * serves it any more, with an event (UNMAP_NOTIFY).
  */
 enum { PAGE = 4096, RING_PAGES = 64, RING_SIZE = RING_PAGES * PAGE };
 enum { RING_OUT, RING_ERR, RING_IN, NR_RINGS };
-enum { GRANT_ALLOC = 0x184705, GRANT_WRITABLE = 1, BIND_UNBOUND_PORT = 0x44502, NOTIFY = 0x44504 };
+enum { GRANT_ALLOC = 0x184705, GRANT_WRITABLE = 1, BIND_UNBOUND_PORT = 0x44502, NOTIFY = 0x44504,
+       SET_UNMAP_NOTIFY = 0x104707, UNMAP_CLEARS_AND_NOTIFIES = 3 };
+enum { NR_WORDS = 64, WORD_SIGNAL = 1, WORD_WINDOW, WORD_CLOSE, WORD_HANG_UP, WORD_BYE };  /* the word's upper 8 bits */
+enum { RUNS = 1, HAS_EXITED, WAS_KILLED };
 
 struct Ring { u32 prod, cons, prod_event, cons_event; };
-static volatile struct { struct Ring ring[NR_RINGS]; u32 input_ended; u32 refs[NR_RINGS * RING_PAGES]; } *shared;
+static volatile struct {
+    struct Ring ring[NR_RINGS];
+    u32 input_ended, refs[NR_RINGS * RING_PAGES];
+    u32 words_prod, words_cons, words[NR_WORDS];
+    u32 state, status, alive;
+} *shared;
 static u8 *ring_data[NR_RINGS];
 static u32 ring_ref, ring_port;         /* what the host needs to know */
 static int ring_events;
@@ -39,6 +51,11 @@ static void open_rings(void)
     ring_ref = grant.refs[0];
     ring_port = (u32)port;
     ring_events = (int)events;
+    struct { u64 index; u32 action, port; } end = {
+        grant.index + ((u64)&shared->alive - (u64)shared), UNMAP_CLEARS_AND_NOTIFIES, ring_port,
+    };
+    call3(SYS_ioctl, grants, SET_UNMAP_NOTIFY, &end);
+    shared->alive = 1;
 }
 
 static void fence(void)
@@ -54,13 +71,26 @@ static void ring_moved(u32 old, u32 new, volatile u32 *event)
         call3(SYS_ioctl, ring_events, NOTIFY, &ring_port);
 }
 
-/* Take the events that came; more may come then. */
+/* Wait for events where none came, and take them; more may come then. */
 static void take_ring_events(void)
 {
     u32 ports[4];
     s64 n = call3(SYS_read, ring_events, ports, sizeof ports);
     if (n > 0)
         call3(SYS_write, ring_events, ports, n);
+}
+
+/* The host's next word, 0 when there is none. */
+static u32 next_word(void)
+{
+    u32 cons = shared->words_cons, word;
+    if (shared->words_prod == cons)
+        return 0;
+    fence();
+    word = shared->words[cons % NR_WORDS];
+    fence();
+    shared->words_cons = cons + 1;
+    return word;
 }
 
 /* Whether an output has room; if not, there will be an event once half of it is free. */

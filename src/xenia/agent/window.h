@@ -5,44 +5,9 @@
  * There others set the size that the kernel was started with anew at each login: /run/xenia-window tells those which it
  * is.
  */
-enum { XS_READ = 2, XS_WATCH = 4, XS_WATCH_EVENT = 15, PR_SET_NAME = 15 };
-
-struct StoreMessage { u32 type, request, transaction, length; char body[4096]; };
+enum { PR_SET_NAME = 15 };
 
 static const char size_key[] = "console/window-size";
-
-static void ask_store(int store, u32 type, const char *token)
-{
-    static struct StoreMessage message;
-    u32 path = sizeof size_key, rest = token ? (u32)length_of(token) + 1 : 0;
-    message.type = type;
-    message.length = path + rest;
-    memcpy(message.body, size_key, path);
-    memcpy(message.body + path, token, rest);
-    call3(SYS_write, store, &message, 16 + message.length);
-}
-
-/* Read the store's next message; whether there was one. */
-static int hear_store(int store, struct StoreMessage *message)
-{
-    u8 *at = (u8 *)message;
-    u64 have = 0, want = 16;
-    while (have < want) {
-        s64 n = call3(SYS_read, store, at + have, want - have);
-        if (n == -EINTR)
-            continue;
-        if (n <= 0)
-            return 0;
-        have += (u64)n;
-        if (have == 16 && want == 16) {
-            if (message->length >= sizeof message->body)
-                return 0;
-            want += message->length;
-        }
-    }
-    message->body[message->length] = 0;
-    return 1;
-}
 
 static void set_window_size(int console, u32 new_rows, u32 new_columns)
 {
@@ -93,10 +58,10 @@ static void follow_window(void)
             call1(SYS_close, fd);
         call0(SYS_setsid);
         call2(SYS_prctl, PR_SET_NAME, "xenia-window");
-        ask_store((int)store, XS_WATCH, "size");
+        ask_store((int)store, XS_WATCH, size_key, "size", sizeof "size");
         while (hear_store((int)store, &message)) {
             if (message.type == XS_WATCH_EVENT)
-                ask_store((int)store, XS_READ, 0);
+                ask_store((int)store, XS_READ, size_key, 0, 0);
             else if (message.type == XS_READ)
                 take_window_size(message.body);
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from collections.abc import Callable
 from typing import NoReturn, TypeVar
@@ -61,6 +62,16 @@ def seconds(text: str) -> float:
     if not 0 < value < 1e9:
         raise ConfigError(f"'{text}' is not a time: write seconds, such as 30 or 0.5")
     return value
+
+
+def variable(text: str) -> tuple[str, str]:
+    """NAME=VALUE, or the NAME of a variable of ours."""
+    name, has_value, value = text.partition("=")
+    if has_value:
+        return name, value
+    if name and name not in os.environ:
+        raise ConfigError(f"--env {name}: there is no such variable here; write {name}=VALUE")
+    return name, os.environ.get(name, "")
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

@@ -15,12 +15,17 @@ from importlib import import_module
 from typing import NoReturn
 
 from xenia.cli.domain_grammar import DOMAIN_VERBS
+from xenia.cli.exec import command_begins as exec_begins
 from xenia.cli.exit_status import EndedBySignal, ExitStatus
 from xenia.cli.parser import build_parser
 from xenia.cli.signals import fill_standard_descriptors, raise_the_first
-from xenia.cli.ssh import command_begins
+from xenia.cli.ssh import command_begins as ssh_begins
 from xenia.cli.voice import Voice
 from xenia.errors import ConfigError, refusal_of_host
+
+# Verbs that a command for the guest goes with; of some of them behind the guest's name, too.
+_WITH_COMMAND = ("run", "ssh", "exec")
+_COMMAND_BEGINS = {"ssh": ssh_begins, "exec": exec_begins}
 
 
 def main() -> NoReturn:
@@ -54,8 +59,9 @@ def command(arguments: list[str]) -> int:
     if unknown:
         hint = " (a command for the guest goes after '--')" if options.verb == "run" else ""
         parser.error(f"what is {shlex.quote(unknown[0])}?{hint}")
-    if guests is not None and options.verb not in ("run", "ssh"):
-        parser.error(f"'--' and a command go with 'run' and 'ssh' only, not with {options.verb or 'no command at all'}")
+    if guests is not None and options.verb not in _WITH_COMMAND:
+        verbs = ", ".join(f"'{verb}'" for verb in _WITH_COMMAND)
+        parser.error(f"'--' and a command go with {verbs} only, not with {options.verb or 'no command at all'}")
     quiet = getattr(options, "quiet", False)
     voice = Voice(quiet=quiet)
     try:
@@ -101,10 +107,10 @@ def _joined(arguments: list[str]) -> list[str]:
 
 
 def split_command(arguments: list[str]) -> tuple[list[str], list[str] | None]:
-    """Our own arguments, and the guest's command: what follows the first `--` (None without one); of `ssh` what follows
-    the guest's name."""
-    if arguments[:1] == ["ssh"]:
-        begins = command_begins(arguments)
+    """Our own arguments, and the guest's command: what follows the first `--` (None without one); of some verbs what
+    follows the guest's name."""
+    if arguments and arguments[0] in _COMMAND_BEGINS:
+        begins = _COMMAND_BEGINS[arguments[0]](arguments)
         if begins is not None and "--" not in arguments[:begins]:
             return arguments[:begins], arguments[begins:]
     if "--" not in arguments:
@@ -136,6 +142,10 @@ def dispatch(parser: argparse.ArgumentParser, options: argparse.Namespace, guest
             from xenia.cli.ssh import ssh
 
             ssh(options, guests, voice)
+        case "exec":
+            from xenia.cli.exec import run_command
+
+            return run_command(options, guests, voice)
         case "stats":
             from xenia.cli.stats import stats
 

@@ -11,6 +11,7 @@ from xenia.cli.daemon import add_daemon
 from xenia.cli.disk import add_disk
 from xenia.cli.domain_grammar import add_domains
 from xenia.cli.dump import add_dump
+from xenia.cli.exec import add_exec
 from xenia.cli.image import add_image
 from xenia.cli.kernel import add_kernel
 from xenia.cli.memory import add_memory
@@ -48,6 +49,7 @@ def build_parser() -> Parser:
     add_sched(commands)
     add_dump(commands)
     add_net(commands)
+    add_exec(commands)
     add_ssh(commands)
     _add_looks(commands)
     _add_completion(commands)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
+from xenia.cli.arguments import variable
 from xenia.cli.exit_status import EndedBySignal, ExitStatus
 from xenia.cli.json_voice import JsonVoice
 from xenia.cli.signals import raise_no_more
@@ -80,7 +81,7 @@ def configuration(options: argparse.Namespace, command: list[str]) -> MachineCon
     shares = _shares(options)
     if (directory := _directory(options, command, shares)) is not None:
         given["directory"] = directory
-    environment = dict(map(_variable, options.env))
+    environment = dict(map(variable, options.env))
     if options.name is not None and (process := process_of(options.name)) is not None:
         raise ConfigError(f"--name {options.name}: a guest of that name is running, in process {process}")
     cards = _cards(options, given.get("name", NAME))
@@ -125,15 +126,6 @@ def _cards(options: argparse.Namespace, guest: str) -> tuple[NetConfig, ...] | N
     elif not asked:
         return None
     return networks.for_guest(cards, guest)
-
-
-def _variable(text: str) -> tuple[str, str]:
-    name, has_value, value = text.partition("=")
-    if has_value:
-        return name, value
-    if name and name not in os.environ:
-        raise ConfigError(f"--env {name}: there is no such variable here; write {name}=VALUE")
-    return name, os.environ.get(name, "")
 
 
 def report(outcome: Outcome, voice: Voice) -> int:

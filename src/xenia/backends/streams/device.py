@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing, suppress
 from typing import Protocol
 
-from xenia.backends.streams.ring import ERR, IN, OUT, Reader, Writer, end_input, references
+from xenia.backends.streams.ring import ERR, IN, OUT, FirstPage, Reader, Writer
 from xenia.backends.streams.stats import StreamsStats
 from xenia.foreign.fault import FrontendFault
 from xenia.foreign.foreign import Foreign
@@ -42,29 +42,33 @@ class Streams:
         foreign: Foreign,
         port: int,
         ref: int,
-        stdin: int,
+        stdin: int | None,
         output: Sink,
         errors: Sink,
         on_end: Callable[[], None],
+        request: bytes = b"",
     ) -> None:
-        """`ref` grants the page with the indices, `port` is open for us.  `on_end` is called when nothing is served any
-        more, on the thread that served.  FrontendFault where they cannot be used, and OSError where the host lacks what
-        that takes, with everything let go."""
+        """`ref` grants the page with the indices, `port` is open for us.  `request` goes before what `stdin` has, None
+        being nothing at all.  `on_end` is called when nothing is served any more, on the thread that served.
+        FrontendFault where they cannot be used, and OSError where the host lacks what that takes, with everything let
+        go."""
         with ExitStack() as stack:
-            first = stack.enter_context(closing(foreign.map([ref])))
-            refs = references(first.memory)
-            pages = stack.enter_context(closing(foreign.map(refs)))
             self._channel = stack.enter_context(closing(foreign.bind(port)))
+            first = stack.enter_context(closing(foreign.map([ref])))
+            self._first = stack.enter_context(closing(FirstPage(first.memory)))
+            stack.callback(self._take_leave)
+            pages = stack.enter_context(closing(foreign.map(self._first.references)))
             self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
             stack.callback(os.close, self._wake_fd)
-            self._page = first.memory
             self._outputs = [
                 (stack.enter_context(closing(Reader(first.memory, pages.memory, index))), output)
                 for index, output in ((OUT, output), (ERR, errors))
             ]
             self._input = stack.enter_context(closing(Writer(first.memory, pages.memory, IN)))
             self.stats = StreamsStats()
-            self._stdin: int | None = stdin  # None: its end was told
+            self._request = memoryview(request)  # what is left of it
+            self._stdin = stdin  # None: its end is told, once the request is
+            self._input_ended = False
             self._on_end = on_end
             self._ending = False
             self._cancelled = False
@@ -72,8 +76,12 @@ class Streams:
             self._waking = threading.Lock()  # a descriptor that is not ours any more is not written to
             self._failure: BaseException | None = None
             self._thread = HostThread(self._run, f"streams d{foreign.domid}")
-            self._thread.start()
             self._held = stack.pop_all()
+        try:
+            self._thread.start()
+        except BaseException:
+            self._held.close()
+            raise
 
     def finish(self) -> None:
         """The guest writes no more: bring out what it has written, and end."""
@@ -91,11 +99,17 @@ class Streams:
         self._cancelled = True
         self._wake()
         self._thread.join()
+        self._let_go()
+        if self._failure is not None:
+            raise self._failure
+
+    def _let_go(self) -> None:
         with self._waking:
             self._closed = True
             self._held.close()
-        if self._failure is not None:
-            raise self._failure
+
+    def _take_leave(self) -> None:
+        """The rings are let go of, and their first page will be."""
 
     def _wake(self) -> None:
         with self._waking:
@@ -115,16 +129,32 @@ class Streams:
         while not self._cancelled:
             ending = self._ending  # before the last look at what the guest wrote
             try:
-                if self._stdin in ready:
+                if self._request or self._stdin is None:
+                    self._put_request()
+                elif self._stdin in ready:
                     self._read_input(self._stdin)
+                ending = self._look(ready) or ending
                 blocked, moved = self._bring()
-                if ending and not blocked and not moved:
+                if self._cancelled or (ending and not blocked and not moved):
                     return
                 ready = self._wait(blocked, moved)
             except RingFault as fault:
                 # As text: whoever keeps the fault itself keeps its frames, and their views of the guest's pages.
                 _log.warning("the command's streams are not served any more: %s", str(fault))
-                self._outputs, self._stdin = [], None
+                self._outputs, self._stdin, self._input_ended = [], None, True
+                self._request = memoryview(b"")
+                self._faulted()
+
+    def _faulted(self) -> None:
+        """The guest wrote what cannot be, and is not served any more."""
+
+    def _look(self, ready: set[int]) -> bool:
+        """Whether the guest writes no more than it has.  For who knows more of it, with descriptors of `_more`."""
+        return False
+
+    def _more(self) -> Sequence[int]:
+        """Descriptors to wait for besides ours."""
+        return ()
 
     def _bring(self) -> tuple[list[Sink], bool]:
         """Move from the guest to the outputs what goes now; those that take no more, and whether anything moved."""
@@ -140,6 +170,19 @@ class Streams:
                     blocked.append(output)
         return blocked, moved
 
+    def _put_request(self) -> None:
+        """Give the guest what there is to say before the input, and the input's end where there is none."""
+        while self._request and (room := self._input.writable()):
+            count = min(len(room[0]), len(self._request))
+            room[0][:count] = self._request[:count]
+            self._request = self._request[count:]
+            if self._input.produce(count):
+                self._notify()
+        if not self._request and self._stdin is None and not self._input_ended:
+            self._input_ended = True
+            self._first.end_input()
+            self._notify()
+
     def _read_input(self, stdin: int) -> None:
         """Give the guest what standard input has.  It is ready."""
         if not (room := self._input.writable()):
@@ -152,8 +195,7 @@ class Streams:
             count = 0  # closed, or a terminal that hung up
         if not count:
             self._stdin = None
-            end_input(self._page)
-            self._notify()
+            self._put_request()
             return
         self.stats.input_bytes += count
         if self._input.produce(count):
@@ -170,7 +212,11 @@ class Streams:
         poll.register(self._wake_fd, select.POLLIN)
         for output in blocked:
             poll.register(output, select.POLLOUT)
-        if self._stdin is not None and self._input.writable():
+        for descriptor in self._more():
+            poll.register(descriptor, select.POLLIN)
+        if self._request:
+            self._input.writable()  # an event when there is room
+        elif self._stdin is not None and self._input.writable():
             poll.register(self._stdin, select.POLLIN)
         ready = {descriptor for descriptor, _ in poll.poll(0 if moved else None)}
         with suppress(BlockingIOError):

@@ -6,6 +6,7 @@ written there.  Nothing here knows of event channels: who moves bytes asks wheth
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import Final
 
 from xenia.rings.barrier import memory_barrier
@@ -16,23 +17,70 @@ RING_PAGES: Final = 64
 RING_SIZE: Final = RING_PAGES * PAGE_SIZE
 NR_RINGS: Final = 3
 OUT, ERR, IN = range(NR_RINGS)
+NR_WORDS: Final = 64  # that the host may be ahead of the guest
 
 _PROD, _CONS, _PROD_EVENT, _CONS_EVENT, _WORDS = range(5)
 _INPUT_ENDED: Final = NR_RINGS * _WORDS
 _REFS: Final = _INPUT_ENDED + 1
+_HOST_PROD: Final = _REFS + NR_RINGS * RING_PAGES
+_HOST_CONS: Final = _HOST_PROD + 1
+_HOST_WORDS: Final = _HOST_CONS + 1
+_STATE: Final = _HOST_WORDS + NR_WORDS
+_STATUS: Final = _STATE + 1
+_ALIVE: Final = _STATUS + 1
 
 
-def references(page: memoryview) -> list[int]:
-    """The grant references of the rings' pages, ring by ring.  `page` is the first, the one with the indices."""
-    with page.cast("I") as words:
-        return list(words[_REFS : _REFS + NR_RINGS * RING_PAGES])
+class State(IntEnum):
+    """What has become of a command that was asked for while the guest runs."""
+
+    WAITS = 0
+    RUNS = 1
+    HAS_EXITED = 2
+    WAS_KILLED = 3
 
 
-def end_input(page: memoryview) -> None:
-    """Say that no more input comes, after what is in its ring."""
-    memory_barrier()  # the input before its end
-    with page.cast("I") as words:
-        words[_INPUT_ENDED] = 1
+class FirstPage:
+    """The page with the indices, but for these; what it says of a command was asked for while the guest runs."""
+
+    def __init__(self, page: memoryview) -> None:
+        self._words = page.cast("I")
+        self._prod = 0
+
+    def close(self) -> None:
+        """Let go of the page."""
+        self._words.release()
+
+    @property
+    def references(self) -> list[int]:
+        """The grant references of the rings' pages, ring by ring."""
+        return list(self._words[_REFS : _REFS + NR_RINGS * RING_PAGES])
+
+    def end_input(self) -> None:
+        """Say that no more input comes, after what is in its ring."""
+        memory_barrier()  # the input before its end
+        self._words[_INPUT_ENDED] = 1
+
+    @property
+    def is_served(self) -> bool:
+        """Whether somebody in the guest serves the command."""
+        return bool(self._words[_ALIVE] & 0xFF)
+
+    @property
+    def state(self) -> tuple[int, int]:
+        """The state, and the status or signal with which it ended; what the guest wrote before is there then."""
+        state = self._words[_STATE]
+        memory_barrier()  # the state before what it promises
+        return state, self._words[_STATUS]
+
+    def say(self, word: int, *, is_last: bool = False) -> bool:
+        """Say a word of the host's; whether there was room.  There is for two last words, whatever was said before."""
+        if (self._prod - self._words[_HOST_CONS]) & 0xFFFFFFFF >= (NR_WORDS if is_last else NR_WORDS - 2):
+            return False
+        self._words[_HOST_WORDS + self._prod % NR_WORDS] = word
+        memory_barrier()  # the word before its index
+        self._prod = (self._prod + 1) & 0xFFFFFFFF
+        self._words[_HOST_PROD] = self._prod
+        return True
 
 
 class _Ring(Pipe):

@@ -160,7 +160,7 @@ class Output:
         self._descriptor = descriptor
         self._on_broken = on_broken
         self._cancel_read, self._cancel_write = os.pipe2(os.O_CLOEXEC)
-        self._own = _open_again(descriptor)
+        self._own = open_again(descriptor)
         self._may_block = self._own is None and not _never_blocks(descriptor)
         self._poll = select.poll()
         self._poll.register(descriptor, select.POLLOUT)
@@ -208,7 +208,7 @@ class Output:
             os.close(self._own)
 
 
-def _open_again(descriptor: int) -> int | None:
+def open_again(descriptor: int) -> int | None:
     """A descriptor of our own that does not block, to the same pipe.  None where it is no pipe, or not ours to open."""
     with suppress(OSError):
         if stat.S_ISFIFO(os.fstat(descriptor).st_mode):

@@ -52,6 +52,10 @@ class Place:
     def __str__(self) -> str:
         return f"guest '{self.name}' ({self.number})"
 
+    def starter(self, streams: Sequence[str], files: Sequence[int]) -> None:
+        """Have it run a command: `toolstack/commands/process.py`'s Starter."""
+        self.ask("exec", descriptors=files, streams=streams)
+
     def is_answered(self) -> bool:
         """Whether the process is there; its socket is taken away otherwise."""
         with socket.socket(socket.AF_UNIX) as client:

@@ -16,6 +16,7 @@ from xenia.toolstack.control.client import Answers, ask, ask_all, find_one
 from xenia.toolstack.control.control import Handler
 from xenia.toolstack.devices.kinds import KINDS
 from xenia.toolstack.guest.card_verbs import ChangeCard
+from xenia.toolstack.guest.command_verbs import RunCommand
 from xenia.toolstack.guest.dump_verbs import DumpCore
 from xenia.toolstack.guest.guest import Guest
 from xenia.toolstack.guest.life_verbs import LIFE
@@ -34,6 +35,7 @@ _VERBS: tuple[type[RemoteVerb[Any]], ...] = (
     SetMemory,
     SetVcpus,
     DumpCore,
+    RunCommand,
     PinVcpu,
     SetShare,
 )

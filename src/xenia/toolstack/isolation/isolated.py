@@ -326,6 +326,9 @@ class IsolatedDomain(Domain):
     def crash(self) -> None:
         self._live("crash")
 
+    def start_command(self, streams: Sequence[str], files: list[int]) -> None:
+        self._remote.call("exec", files, domid=self._domid, streams=list(streams))
+
     def write_core(self, descriptor: int, form: str, *, live: bool = False, crash: bool = False) -> None:
         self._remote.call("dump_core", [descriptor], domid=self._domid, form=form, live=live, crash=crash)
 

@@ -151,6 +151,9 @@ class Process:
                 vcpu.set_fpu(arguments[0].encode("latin-1"))
         return None
 
+    def _do_exec(self, descriptors: list[int], domid: int, streams: list[str]) -> None:
+        self._domains[domid].start_command(streams, descriptors)
+
     def _do_dump_core(self, descriptors: list[int], domid: int, form: str, live: bool, crash: bool) -> None:
         self._domains[domid].write_core(descriptors[0], form, live=live, crash=crash)
 

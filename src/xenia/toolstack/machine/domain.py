@@ -23,6 +23,7 @@ from xenia.toolstack.config.core import CoreFormat, open_core
 from xenia.toolstack.config.machine import MINIMUM_MEMORY, format_size
 from xenia.toolstack.devices.device import Device
 from xenia.toolstack.devices.kinds import listed
+from xenia.toolstack.machine.commands import Commands, RunsCommands
 from xenia.toolstack.machine.console import DomainConsole, console_of
 from xenia.toolstack.machine.core import dump
 from xenia.toolstack.machine.guest_memory import GuestMemory
@@ -52,7 +53,7 @@ T = TypeVar("T")
 _ASKED_AGAIN: Final = 0.1  # seconds
 
 
-class Domain(DomainSite):
+class Domain(DomainSite, RunsCommands):
     """One guest, made by `Machine.create_domain`.
 
     name, driver_domain    as it was created
@@ -92,6 +93,7 @@ class Domain(DomainSite):
         self._destroyed = False
         self._started = False
         self._created = time.monotonic()
+        self._commands = Commands(self.foreign, self._keys, lambda: self.name, lambda: time.monotonic() - self._created)
         self._freezing = threading.RLock()  # held while it is asked to suspend itself, until it is gone or goes on
         self._lives = 0  # how often it went on where it had suspended itself
         self.suspends_late = False
@@ -183,6 +185,10 @@ class Domain(DomainSite):
             dump(self.handle, descriptor, CoreFormat(form), self._pauses.held, live=live)
             if crash:
                 self.crash()
+
+    def start_command(self, streams: Sequence[str], files: list[int]) -> None:
+        """See Commands.start."""
+        self._commands.start(streams, files)
 
     def rename(self, name: str) -> None:
         """Give it another name."""
@@ -345,6 +351,7 @@ class Domain(DomainSite):
             with self._freezing:
                 releases.do(self.handle.stop)
                 releases.do(self._settle, 0)
+                releases.do(self._commands.close)
                 for device in self.devices:
                     releases.do(device.remove, keep=keep_layers)
                 releases.do(self._leave_store)
@@ -419,6 +426,7 @@ class Domain(DomainSite):
         if self.shutdown is not None and not self.suspends_late:
             self._house.store.shutdown(self.domid)
             if self.shutdown.reason is not Reason.SUSPEND or self.shutdown.halted:
+                self._commands.lose("the guest ended before the command did")
                 self.sink.stop(self._settle)
 
     def _settle(self, timeout: float | None = None) -> None:

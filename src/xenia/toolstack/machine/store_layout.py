@@ -14,6 +14,9 @@ from xenia.xenstore.permissions import Access, Permissions
 # Of a home, what is written anew for a domain under another number: by us, or by its devices.
 WRITTEN_ANEW: Final = frozenset({"domid", "store", "console", "device", "backend", "error"})
 OWN: Final = "self"
+# What the guest's agent says to who wants a command run, and he to the agent (agent/exec.h); a home's keys.
+AGENT_WAITS: Final = "data/xenia-agent"
+_AGENT_ASKED: Final = "control/xenia-agent"
 
 
 def home(domid: int) -> str:
@@ -98,6 +101,18 @@ def write_window_size(client: Client, domid: int, rows: int, columns: int) -> No
     client.atomically(write)
 
 
+def ask_agent(client: Client, domid: int) -> None:
+    """Ask a domain's agent to have somebody wait for a command.  Nothing where the domain is destroyed."""
+    key = f"{home(domid)}/{_AGENT_ASKED}"
+
+    def write(keys: Keys) -> None:
+        if keys.exists(f"{home(domid)}/control"):
+            keys.write(key, str(int(keys.get(key) or "0") + 1))
+            keys.set_permissions(key, _guest_reads(domid))
+
+    client.atomically(write)
+
+
 def remove_home(keys: Keys, domid: int) -> None:
     """Take all of that away, and what the domain wrote itself."""
     remove_all(keys, home(domid))
@@ -121,6 +136,8 @@ def save_home(keys: Keys, domid: int) -> HomeState:
     pending = [f"/{name}" for name in reversed(keys.directory(home(domid))) if name not in WRITTEN_ANEW]
     while pending:
         path = pending.pop()
+        if path == f"/{AGENT_WAITS}":
+            continue  # who waited there does not any more
         at = home(domid) + path
         entries = (
             f"{entry[0]}{OWN if entry[1:] == str(domid) else entry[1:]}" for entry in keys.permissions(at).entries()

@@ -110,7 +110,7 @@ def prepare(config: MachineConfig, words: Words, *, screen: Screen | None = None
     if config.initrd is not None:
         ramdisk = _initrd(Path(config.initrd), config.memory)
     elif elf.notes.guest_os == "linux":
-        modules = (*FRONTENDS, *(SHARING if config.command else ()), *_of_shares(config))
+        modules = (*FRONTENDS, *SHARING, *_of_shares(config))
         on_demand = _file_systems(config)
         if kernel is None:
             kernel = _own_modules(config, image, raw, words, cache)

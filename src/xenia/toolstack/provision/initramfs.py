@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xenia.agent import build
-from xenia.agent.config import AgentConfig
+from xenia.agent.config import SEARCH_PATH, AgentConfig
 from xenia.errors import ConfigError
 from xenia.toolstack.provision.cache import Cache
 from xenia.toolstack.provision.cpio import CpioArchive
@@ -20,7 +20,7 @@ from xenia.toolstack.provision.kernels import Kernel
 from xenia.toolstack.provision.modules import ModuleInfo, load_order
 
 FRONTENDS = ("xen-blkfront", "xen-netfront")
-# What a command shares memory with the host by.
+# What commands share memory with the host by.
 SHARING = ("xen-evtchn", "xen-gntalloc")
 # What a folder of the host's is mounted with, and what lays one in memory over it.
 OF_SHARES, OF_COPIES = ("9p", "9pnet_xen"), ("overlay",)
@@ -44,7 +44,7 @@ _ETC = {
 
 ENVIRONMENT: Mapping[str, str] = {
     "HOME": "/root", "USER": "root", "LOGNAME": "root", "SHELL": "/bin/sh",
-    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "PATH": SEARCH_PATH,
 }  # fmt: skip
 """What a program in the guest finds in its environment, but for TERM."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from xenia.toolstack.config.machine import MIB, MachineConfig
 from xenia.toolstack.config.net import parse_card
 from xenia.toolstack.guest.build import Build, Rebuild
 from xenia.toolstack.guest.card_verbs import ChangeCard
+from xenia.toolstack.guest.command_verbs import RunCommand
 from xenia.toolstack.guest.dump_verbs import DumpCore
 from xenia.toolstack.guest.guest import Guest
 from xenia.toolstack.guest.life_verbs import LIFE, AskToEnd, Pause, Rename, SendNmi, Sysrq, Unpause
@@ -71,6 +73,8 @@ def verb_of(kind: type[Verb[Any]]) -> Verb[Any]:
         return CaptureCard("vif0", [os.open(os.devnull, os.O_WRONLY)])
     if kind is DumpCore:
         return DumpCore([os.memfd_create("core")])
+    if kind is RunCommand:
+        return RunCommand((), [socket.socketpair()[0].detach(), os.memfd_create("command")])
     if kind is PinVcpu:
         return PinVcpu(0, "0")
     if kind in WITH_A_WORD:
@@ -120,6 +124,7 @@ LEGAL: dict[type[Verb[Any]], dict[State, State | None]] = {
     SetShare: {S.BUILT: SAME, S.RUNNING: SAME},
     SetVcpus: {S.BUILT: SAME, S.RUNNING: SAME},
     Rename: {S.BUILT: SAME, S.RUNNING: SAME, S.SHUTDOWN: SAME},
+    RunCommand: {S.BUILT: SAME, S.RUNNING: SAME},
     DumpCore: {S.BUILT: SAME, S.RUNNING: SAME, S.SHUTDOWN: SAME},
     Statistics: dict.fromkeys(S),
     Summary: dict.fromkeys(S),

@@ -1,0 +1,73 @@
+"""`xenia exec`: a command in a guest that runs."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from xenia.cli.arguments import variable
+from xenia.cli.exit_status import ExitStatus
+from xenia.cli.voice import Voice
+from xenia.errors import ConfigError
+
+USAGE = "xenia exec [option ...] GUEST [--] command [argument ...]"
+_VALUED = ("-e", "--env", "-w", "--workdir", "-u", "--user")
+
+
+def command_begins(arguments: list[str]) -> int | None:
+    """Where the command begins that stands behind the guest's name without a `--`; None: nowhere.
+
+    arguments   behind `xenia`, `exec` first
+    """
+    skipped = False
+    for index, argument in enumerate(arguments[1:], 1):
+        if skipped or argument.startswith("-"):
+            skipped = not skipped and argument in _VALUED
+            continue
+        return None if arguments[index + 1 : index + 2] == ["--"] else index + 1
+    return None
+
+
+def add_exec(commands: argparse._SubParsersAction[Any]) -> None:
+    """The grammar of the verb."""
+    parser = commands.add_parser(
+        "exec",
+        help="run a command in a running guest",
+        usage=USAGE,
+        description="Run a command in a guest that runs: its output, its status and the signals that come here pass "
+        "through. It needs no network and no sshd there, but Xenia's agent, which guests have that boot Linux with "
+        "Xenia's own RAM disk; also those whose root is a disk.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("guest", metavar="GUEST", help="the guest's name, or its number")
+    parser.add_argument("-i", "--interactive", action="store_true", help="give it this command's standard input")
+    parser.add_argument("-t", "--tty", action="store_true", help="give it a terminal; with -i, this one")
+    parser.add_argument(
+        "-e", "--env", metavar="NAME[=VALUE]", action="append", default=[],
+        help="a variable in its environment; without a value, the one that it has here",
+    )  # fmt: skip
+    parser.add_argument("-w", "--workdir", metavar="DIR", default="/", help="the folder that it starts in (default: /)")
+    parser.add_argument(
+        "-u", "--user", metavar="USER[:GROUP]", default="root", help="who it runs as there (default: root)"
+    )
+
+
+def run_command(options: argparse.Namespace, command: list[str], voice: Voice) -> int:
+    """Carry it out."""
+    from xenia.toolstack.attach.exec import run_here
+    from xenia.toolstack.commands.process import CommandLost
+    from xenia.toolstack.control.client import find_one
+
+    if not command:
+        raise ConfigError(f"exec needs a command ({USAGE})")
+    place = find_one(options.guest)
+    try:
+        return run_here(
+            place.starter, command, env=dict(map(variable, options.env)), cwd=options.workdir, user=options.user,
+            interactive=options.interactive, tty=options.tty,
+            on_wait=lambda: voice.busy("waiting for the guest's agent"), on_start=voice.clear,
+        )  # fmt: skip
+    except CommandLost as lost:
+        voice.clear()
+        voice.error(f"{place}: {lost}")
+        return ExitStatus.LOST

@@ -1,0 +1,248 @@
+"""Commands that are run in a guest while it runs: the guest's agent is found in xenstore, and given the command.
+
+The agent keeps one process waiting, which data/xenia-agent in the guest's home names (agent/exec.h).  Who binds its
+port has it for himself.  Where that leads nowhere, the agent is asked for another one by control/xenia-agent.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import select
+import socket
+import subprocess
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Final
+
+from xenia.backends.streams.command import Command, tell
+from xenia.errors import ConfigError
+from xenia.foreign.fault import FrontendFault
+from xenia.foreign.foreign import Foreign
+from xenia.machine.thread import HostThread
+from xenia.toolstack.commands.process import run
+from xenia.toolstack.machine.store_layout import AGENT_WAITS, ask_agent, home
+from xenia.xenstore.client import Client
+from xenia.xenstore.error import StoreError
+
+_log = logging.getLogger(__name__)
+
+STREAMS: Final = ("stdin", "stdout", "stderr")
+MOST: Final = 64  # that run in one guest at once
+LONGEST_REQUEST: Final = 1 << 20
+_VERSION: Final = 1
+_BOOTED: Final = 30.0  # seconds after which a guest's agent has come, or never will
+_ANSWER: Final = 5.0  # seconds for the agent to have somebody wait
+_SOON: Final = 1.0  # and to do so of its own accord
+_GLANCE: Final = 0.2  # seconds until it is looked again whether anybody still wants the command
+_NUMBERS = re.compile(r"(\d{1,10}) (\d{1,10}) (\d{1,10}) (\d{1,10})")
+
+
+class _NobodyWaits(Exception):
+    """Nobody is to be had just now.
+
+    soon   the next one is being made
+    """
+
+    def __init__(self, *, soon: bool = False) -> None:
+        super().__init__()
+        self.soon = soon
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A command, and who asked for it: see Command."""
+
+    request: bytes
+    control: socket.socket
+    files: Sequence[int | None]
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether whoever asked is still there."""
+        poll = select.poll()
+        poll.register(self.control, 0)
+        return not poll.poll(0)
+
+    def refuse(self, why: str) -> None:
+        """It does not begin."""
+        for one in self.files:
+            if one is not None:
+                os.close(one)
+        tell(self.control, refused=why)
+        self.control.close()
+
+
+class Commands:
+    """Those of one domain."""
+
+    def __init__(self, foreign: Foreign, keys: Client, name: Callable[[], str], age: Callable[[], float]) -> None:
+        """name, age   the domain's, in seconds"""
+        self._foreign, self._keys, self._name, self._age = foreign, keys, name, age
+        self._taking = threading.Lock()  # held by who takes the process that waits
+        self._taken = ""  # the last one's numbers
+        self._lock = threading.Lock()
+        self._running: set[Command] = set()
+        self._nr_waiting = 0
+        self._over = ""  # why there will be no more
+
+    def start(self, streams: Sequence[str], files: list[int]) -> None:
+        """Have a command run; what becomes of it is told on its control socket (`Command`).
+
+        streams   which of STREAMS have a file
+        files     a socket to tell it on, a file with what the agent is to run (AgentConfig.encode), and those; the
+                  command takes them out of the list
+
+        ConfigError where they are something else.  What cannot be is told on the socket as {"refused": why}.
+        """
+        told, described, *rest = files
+        request = os.pread(described, LONGEST_REQUEST + 1, 0)
+        if len(request) > LONGEST_REQUEST:
+            raise ConfigError(f"the command is longer than {LONGEST_REQUEST} bytes")
+        try:
+            control = socket.socket(fileno=told)
+        except OSError:
+            raise ConfigError("the request comes with something else than a socket to tell of the command") from None
+        os.close(described)
+        files.clear()
+        opened = iter(rest)
+        asked = _Asked(request, control, [next(opened) if one in streams else None for one in STREAMS])
+        with self._lock:
+            full = len(self._running) + self._nr_waiting >= MOST
+            over = self._over
+            self._nr_waiting += not full and not over
+        if full or over:
+            asked.refuse(over or f"{MOST} commands run in it already")
+            return
+        try:
+            HostThread(lambda: self._start(asked), f"command d{self._foreign.domid}").start()
+        except OSError as refusal:
+            self._nr_waiting -= 1
+            asked.refuse(str(refusal.strerror))
+
+    def lose(self, why: str) -> None:
+        """The guest has ended: its commands end with what they have written."""
+        with self._lock:
+            self._over = why
+            running = list(self._running)
+        for command in running:
+            command.lose(why)
+
+    def close(self) -> None:
+        """End them all, and let go of the guest's pages."""
+        with self._lock:
+            self._over = self._over or "it is gone"
+            running = list(self._running)
+        for command in running:
+            command.lose(self._over)
+            command.close()
+
+    def _start(self, asked: _Asked) -> None:
+        try:
+            self._take(asked)
+        except ConfigError as refusal:
+            asked.refuse(str(refusal))
+        except Exception as failure:
+            _log.exception("a command did not begin")
+            asked.refuse(f"a fault in Xenia ({type(failure).__name__})")
+        finally:
+            with self._lock:
+                self._nr_waiting -= 1
+
+    def _take(self, asked: _Asked) -> None:
+        """Give the command to who waits.  ConfigError where nobody comes."""
+        came = threading.Event()
+        key = f"{home(self._foreign.domid)}/{AGENT_WAITS}"
+        with self._taking, closing(self._keys.watch(key, lambda _: came.set())):
+            begun, knocked = time.monotonic(), None
+            while asked.is_wanted and not self._over:
+                came.clear()
+                try:
+                    self._give(asked)
+                    return
+                except _NobodyWaits as nobody:
+                    now, soon = time.monotonic(), nobody.soon
+                if knocked is None and (not soon or now - begun > _SOON):
+                    knocked = now
+                    ask_agent(self._keys, self._foreign.domid)
+                has_agent = self._waiting() is not None
+                if knocked is not None and now - knocked > _ANSWER and (has_agent or self._age() > _BOOTED):
+                    raise ConfigError(self._no_agent(has_agent))
+                came.wait(_GLANCE)
+            raise ConfigError(self._over or "nobody wants it any more")
+
+    def _forget(self, command: Command) -> None:
+        with self._lock:
+            self._running.discard(command)
+
+    def _waiting(self) -> str | None:
+        try:
+            return self._keys.get(f"{home(self._foreign.domid)}/{AGENT_WAITS}")
+        except StoreError:
+            return None
+
+    def _give(self, asked: _Asked) -> None:
+        said = self._waiting()
+        found = _NUMBERS.fullmatch(said) if said is not None else None
+        if found is None or found[0] == self._taken:
+            raise _NobodyWaits(soon=found is not None)
+        version, _, port, ref = map(int, found.groups())
+        if version != _VERSION:
+            raise ConfigError(f"its agent is of another version of Xenia's ({version}, not {_VERSION}): boot it anew")
+        self._taken = found[0]
+        try:
+            with self._lock:
+                command = Command(self._foreign, port, ref, asked.request, asked.control, asked.files, self._forget)
+                self._running.add(command)
+                over = self._over
+        except OSError as refusal:
+            raise ConfigError(f"the host refuses what a command takes: {refusal.strerror or refusal}") from None
+        except FrontendFault as fault:
+            _log.info("nobody waits where the agent of %s says: %s", self._name(), fault)
+            raise _NobodyWaits from fault
+        if over:
+            command.lose(over)
+
+    def _no_agent(self, has_one: bool) -> str:
+        if has_one:
+            return "its agent does not answer"
+        return "it has no agent: guests have one that boot Linux with Xenia's own RAM disk, which is without --initrd"
+
+
+class RunsCommands(ABC):
+    """A domain, as far as commands in it are concerned."""
+
+    @abstractmethod
+    def start_command(self, streams: Sequence[str], files: list[int]) -> None:
+        """Have the guest's agent run a command (`Commands.start`)."""
+
+    def run(
+        self,
+        args: Sequence[str | bytes],
+        *,
+        input: bytes = b"",
+        timeout: float | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str = "/",
+        user: str = "root",
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run a command in the guest, by Xenia's agent there; what it wrote, and how it ended.
+
+        See `toolstack/commands/process.py`: `run` says what the arguments are, and `GuestProcess(domain.starter, ...)`
+        is for a command that is to be talked with meanwhile.
+        """
+        return run(self.starter, args, input=input, timeout=timeout, env=env, cwd=cwd, user=user)
+
+    def starter(self, streams: Sequence[str], files: Sequence[int]) -> None:
+        """Have it run a command: a Starter."""
+        copies = [os.dup(one) for one in files]
+        try:
+            self.start_command(streams, copies)
+        finally:
+            for one in copies:
+                os.close(one)
