@@ -1,11 +1,19 @@
 # What a client has names for.
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from xenia.machine.lock cimport Lock
+from xenia.p9.linux cimport Statx
 
 cdef struct Node:               # a file of the folder, held by a descriptor that opens nothing (O_PATH)
     int refs
-    int fd
+    int pins                    # of those, by who relies on the descriptor
+    int fd                      # -1: closed to make room
     uint32_t type               # S_IFMT
+    bint used                   # since it was last looked at who has to make room
+    Node *parent                # where it was found, and by which name; NULL: it is not closed
+    char *name
+    uint64_t inode, device
+    Node *newer                 # of those that may be closed
+    Node *older
 
 cdef struct Xattr:              # an extended attribute's value, or the list of their names, as a fid
     char *value
@@ -20,7 +28,7 @@ cdef struct Fid:
     int refs
     Fid *next
     Node *node
-    Node *folder                # where the file was made that it is of now (Tlcreate): what else it was of before
+    Node *first                 # what it was of before a file was made by it (Tlcreate); else the same
     int fd                      # opened; -1: not
     Lock reading                # of a folder: who moves its position
     int64_t position
@@ -30,6 +38,8 @@ cdef class Fids:
     cdef Lock lock
     cdef Fid **buckets
     cdef uint32_t nr_fids, most_fids, nr_xattrs
+    cdef Node ends              # newest and oldest of the nodes that may be closed
+    cdef uint32_t nr_open, most_open
     # In use until `give`; NULL: there is none.
     cdef Fid *take(self, uint32_t number) noexcept nogil
     cdef void give(self, Fid *fid) noexcept nogil
@@ -40,8 +50,16 @@ cdef class Fids:
     # It is open from now on, and the descriptor its own: of another file where there is a node, whose reference it
     # takes.  EBADF where it was open.
     cdef int opened(self, Fid *fid, int fd, Node *node) noexcept nogil
+    # A further reference to a node whose descriptor is relied on, and its end.
     cdef Node *hold(self, Node *node) noexcept nogil
     cdef void drop(self, Node *node) noexcept nogil
+    # The node was found there by that name, where it is found again.
+    cdef void found(self, Node *node, Node *parent, const char *name, Statx *statx) noexcept nogil
+    cdef void make_room(self) noexcept nogil
+    cdef void enlist(self, Node *node) noexcept nogil
+    cdef void delist(self, Node *node) noexcept nogil
+    cdef void unref(self, Node *node) noexcept nogil
 
-cdef Node *node_of(int fd, uint32_t type) noexcept nogil        # NULL: no memory; the descriptor is closed then
+# With one reference, relied on.  NULL: no memory; the descriptor is closed then.
+cdef Node *node_of(int fd, uint32_t type) noexcept nogil
 cdef void free_xattr(Xattr *xattr) noexcept nogil

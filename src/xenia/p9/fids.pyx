@@ -4,26 +4,39 @@ A fid is a number that the client chose; it stands for a file that the server ho
 descriptor: whatever becomes of the names above, it is still that file, and nothing is looked up again by a path that
 somebody could have changed.  Fids of one file that came by cloning share it.
 
+Clients hold more files than a process may have descriptors: Linux keeps one for each name that it remembers.  So
+those that nobody uses just now, and that were not opened, may be closed, and are found again by their name in the
+folder where they were: if that is another file by then, the fid is as good as none.
+
 Several threads work for one client.  A fid that is in use outlives its number; what it holds never changes but once,
 from not open to open, and stays until the last user is gone.
 """
 
 from libc.errno cimport EBADF, EMFILE, ENOMEM
+from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
+from libc.string cimport strdup
 
 from xenia.machine.lock cimport lock, unlock
-from xenia.p9.linux cimport close
+from xenia.p9.linux cimport Statx, close, look_up, stat_descriptor
 
 cdef enum:
     NR_BUCKETS = 1 << 14
     MOST_XATTRS = 64            # each may be as large as an attribute can be
+    MOST_TRIES = 64             # nodes that are looked at to close one
+    MOST_DEPTH = 256            # folders above that are closed, too
 
 
 cdef class Fids:
-    """Those of one client, at most so many."""
+    """Those of one client.
 
-    def __cinit__(self, most: int):
-        self.most_fids = most
+    most    at most so many
+    open    how many descriptors they take, besides those of opened files
+    """
+
+    def __cinit__(self, most: int, open: int):
+        self.most_fids, self.most_open = most, open
+        self.ends.newer = self.ends.older = &self.ends
         self.buckets = <Fid **>calloc(NR_BUCKETS, sizeof(Fid *))
         if self.buckets == NULL:
             raise MemoryError
@@ -44,6 +57,11 @@ cdef class Fids:
             fid = fid.next
         if fid != NULL:
             fid.refs += 1
+            fid.first.pins += 1
+            fid.first.used = True
+            if fid.first.fd < 0 and reach(fid.first, 0):
+                self.enlist(fid.first)
+                self.make_room()
         unlock(&self.lock)
         return fid
 
@@ -52,6 +70,7 @@ cdef class Fids:
         lock(&self.lock)
         fid.refs -= 1
         left = fid.refs
+        fid.first.pins -= 1 + (left == 0 and fid.fd >= 0)
         if left == 0 and fid.xattr != NULL:
             self.nr_xattrs -= 1
         unlock(&self.lock)
@@ -60,9 +79,9 @@ cdef class Fids:
                 close(fid.fd)
             if fid.xattr != NULL:
                 free_xattr(fid.xattr)
-            self.drop(fid.node)
-            if fid.folder != NULL:
-                self.drop(fid.folder)
+            if fid.node != fid.first:
+                self.drop(fid.node)
+            self.unref(fid.first)
             free(fid)
 
     cdef int add(self, uint32_t number, Node *node, Xattr *xattr=NULL) noexcept nogil:
@@ -72,7 +91,7 @@ cdef class Fids:
         cdef int refused = 0
         if fid == NULL:
             return ENOMEM
-        fid.number, fid.refs, fid.fd, fid.node, fid.xattr = number, 1, -1, node, xattr
+        fid.number, fid.refs, fid.fd, fid.node, fid.first, fid.xattr = number, 1, -1, node, node, xattr
         lock(&self.lock)
         other = at[0]
         while other != NULL and other.number != number:
@@ -103,6 +122,7 @@ cdef class Fids:
         if fid != NULL:
             at[0] = fid.next
             self.nr_fids -= 1
+            fid.first.pins += 1
         unlock(&self.lock)
         if fid == NULL:
             return EBADF
@@ -119,6 +139,7 @@ cdef class Fids:
                 if fid != NULL:
                     self.buckets[index] = fid.next
                     self.nr_fids -= 1
+                    fid.first.pins += 1
                 unlock(&self.lock)
                 if fid == NULL:
                     break
@@ -130,7 +151,8 @@ cdef class Fids:
         refused = fid.fd >= 0
         if not refused:
             if node != NULL:
-                fid.folder, fid.node = fid.node, node
+                fid.node = node
+            fid.first.pins += 1     # for good: its name may go
             fid.fd = fd
         unlock(&self.lock)
         if refused:
@@ -143,18 +165,99 @@ cdef class Fids:
     cdef Node *hold(self, Node *node) noexcept nogil:
         lock(&self.lock)
         node.refs += 1
+        node.pins += 1
         unlock(&self.lock)
         return node
 
     cdef void drop(self, Node *node) noexcept nogil:
-        cdef int left
         lock(&self.lock)
-        node.refs -= 1
-        left = node.refs
+        node.pins -= 1
         unlock(&self.lock)
-        if left == 0:
-            close(node.fd)
-            free(node)
+        self.unref(node)
+
+    cdef void unref(self, Node *node) noexcept nogil:
+        # A reference goes, and with the last one the node, and its reference to its parent.
+        cdef Node *parent
+        cdef bint is_last = True
+        while node != NULL and is_last:
+            lock(&self.lock)
+            node.refs -= 1
+            is_last = node.refs == 0
+            if is_last and node.newer != NULL:
+                self.delist(node)
+            unlock(&self.lock)
+            if is_last:
+                parent = node.parent
+                if node.fd >= 0:
+                    close(node.fd)
+                free(node.name)
+                free(node)
+                node = parent
+
+    # --- Making room
+
+    cdef void found(self, Node *node, Node *parent, const char *name, Statx *statx) noexcept nogil:
+        node.name = strdup(name)
+        if node.name == NULL:
+            return              # it stays open then
+        node.inode = statx.stx_ino
+        node.device = <uint64_t>statx.stx_dev_major << 32 | statx.stx_dev_minor
+        lock(&self.lock)
+        parent.refs += 1
+        node.parent = parent
+        self.enlist(node)
+        self.make_room()
+        unlock(&self.lock)
+
+    cdef void make_room(self) noexcept nogil:
+        # The oldest that was not used since it was last looked at.
+        cdef Node *node
+        cdef int tries = 0
+        while self.nr_open > self.most_open and tries < MOST_TRIES:
+            tries += 1
+            node = self.ends.newer
+            self.delist(node)
+            if node.pins or node.used:
+                node.used = False
+                self.enlist(node)
+            else:
+                close(node.fd)
+                node.fd = -1
+
+    cdef void enlist(self, Node *node) noexcept nogil:
+        # As the newest.  The list begins with the oldest: `ends.newer`.
+        node.older, node.newer = self.ends.older, &self.ends
+        node.older.newer = node
+        self.ends.older = node
+        self.nr_open += 1
+
+    cdef void delist(self, Node *node) noexcept nogil:
+        node.older.newer, node.newer.older = node.newer, node.older
+        node.newer = node.older = NULL
+        self.nr_open -= 1
+
+
+cdef bint reach(Node *node, int depth) noexcept nogil:
+    """Find a closed node's file again.  Folders above that are closed are found on the way, and closed again."""
+    cdef Statx statx
+    cdef bint borrowed
+    if node.parent == NULL or depth == MOST_DEPTH:
+        return False
+    borrowed = node.parent.fd < 0
+    if borrowed and not reach(node.parent, depth + 1):
+        return False
+    node.fd = look_up(node.parent.fd, node.name, False)
+    if borrowed:
+        close(node.parent.fd)
+        node.parent.fd = -1
+    if node.fd < 0:
+        return False
+    if stat_descriptor(node.fd, &statx) < 0 or statx.stx_ino != node.inode or \
+            (<uint64_t>statx.stx_dev_major << 32 | statx.stx_dev_minor) != node.device:
+        close(node.fd)
+        node.fd = -1
+        return False
+    return True
 
 
 cdef Node *node_of(int fd, uint32_t type) noexcept nogil:
@@ -162,7 +265,7 @@ cdef Node *node_of(int fd, uint32_t type) noexcept nogil:
     if node == NULL:
         close(fd)
         return NULL
-    node.refs, node.fd, node.type = 1, fd, type
+    node.refs, node.pins, node.fd, node.type = 1, 1, fd, type
     return node
 
 

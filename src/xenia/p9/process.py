@@ -24,8 +24,11 @@ from xenia.p9.stream import Stream
 VIOLATION_STATUS = 118
 WORKERS = 4
 """Threads for each stream: so many slow calls at once hold nobody up."""
-DESCRIPTORS = 1 << 20
-"""How many the process may have, where the host lets it: each file that the client holds is one or two."""
+MOST_FILES = 1 << 18
+"""That a client may hold."""
+DESCRIPTORS = 1 << 16
+"""How many the process may have, where the host lets it; what the client holds beyond half of them is closed, and found
+again when it is needed."""
 _OWN_DESCRIPTORS = 64
 _MOST_SESSIONS = 4  # that have not ended yet: a call that hangs keeps its thread
 # What the host's processes and devices are seen by; a guest has its own.
@@ -70,7 +73,7 @@ class Process:
         self._threads = [thread for thread in self._threads if thread.is_alive()]
         if len(self._threads) > _MOST_SESSIONS * MOST_STREAMS * WORKERS:
             raise ConfigError("too many calls of clients that have gone hang in the host's file system")
-        session = Session(self._folder, self._read_only, (self._descriptors - _OWN_DESCRIPTORS) // 2)
+        session = Session(self._folder, self._read_only, MOST_FILES, (self._descriptors - _OWN_DESCRIPTORS) // 2)
         ends: list[socket.socket] = []
         self._streams = []
         for _ in range(streams):

@@ -10,10 +10,11 @@ class Session:
     folder      an open descriptor of it, which stays the caller's
     read_only   refuse all that would change anything
     fids        how many files the client may hold at once
+    descriptors how many of them are held open, besides those that it opened
     """
     @property
     def read_only(self) -> bool: ...
-    def __init__(self, folder: int, read_only: bool, fids: int) -> None: ...
+    def __init__(self, folder: int, read_only: bool, fids: int, descriptors: int) -> None: ...
     @property
     def held(self) -> int:
         """How many files the client holds."""

@@ -34,14 +34,15 @@ cdef class Session:
     folder      an open descriptor of it, which stays the caller's
     read_only   refuse all that would change anything
     fids        how many files the client may hold at once
+    descriptors how many of them are held open, besides those that it opened
     """
 
-    def __init__(self, folder: int, read_only: bool, fids: int) -> None:
+    def __init__(self, folder: int, read_only: bool, fids: int, descriptors: int) -> None:
         cdef Statfs system
         self.read_only = read_only
         self.user, self.group = os.geteuid(), os.getegid()
         self.descriptors = os.open("/proc/self/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        self.fids = Fids(fids)
+        self.fids = Fids(fids, descriptors)
         self.root = node_of(os.dup(folder), S_IFDIR)
         if self.root == NULL:
             raise MemoryError

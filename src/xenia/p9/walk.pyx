@@ -117,6 +117,7 @@ cdef int step(Session session, Request *request, Node *folder, Node **next) noex
     next[0] = node_of(fd, found.stx_mode & S_IFMT)
     if next[0] == NULL:
         return ENOMEM
+    session.fids.found(next[0], folder, name, &found)
     session.put_qid(request, &found)
     return 0
 

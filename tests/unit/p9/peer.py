@@ -51,11 +51,11 @@ class Peer:
     """A session with a server of its own, in this process, attached as fid 0."""
 
     def __init__(
-        self, folder: Path, *, read_only: bool = False, fids: int = 1000, streams: int = 1, workers: int = 2,
-        msize: int = 65536, begins: bool = True,
+        self, folder: Path, *, read_only: bool = False, fids: int = 1000, descriptors: int = 100,
+        streams: int = 1, workers: int = 2, msize: int = 65536, begins: bool = True,
     ) -> None:  # fmt: skip
         descriptor = os.open(folder, os.O_RDONLY)
-        self.session = Session(descriptor, read_only, fids)
+        self.session = Session(descriptor, read_only, fids, descriptors)
         os.close(descriptor)
         self.sockets: list[socket.socket] = []
         self._streams: list[Stream] = []

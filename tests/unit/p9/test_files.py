@@ -210,3 +210,23 @@ def test_two_streams_have_the_same_files(tmp_path: Path) -> None:
         answer = peer.ask(READ, struct.pack("<IQI", fid, 0, 100), stream=1)
         assert answer[4:] == b"by one"
         assert isinstance(peer.sockets[1], socket.socket)
+
+
+def test_more_files_are_held_than_there_are_descriptors_and_found_again_by_name(tmp_path: Path) -> None:
+    for number in range(300):
+        (tmp_path / f"{number % 10}").mkdir(exist_ok=True)
+        (tmp_path / f"{number % 10}" / f"{number}").write_text(str(number))
+    with Peer(tmp_path, descriptors=20) as peer:
+        before = len(os.listdir("/proc/self/fd"))
+        away = peer.walk("0", "10")
+        fids = {number: peer.walk(str(number % 10), str(number)) for number in range(300)}
+        (tmp_path / "0" / "20").replace(tmp_path / "0" / "10")
+        with pytest.raises(Refused) as refused:
+            peer.getattr(away)
+        assert refused.value.errno == errno.EBADF
+        (tmp_path / "0" / "20").write_text("20")
+        assert len(os.listdir("/proc/self/fd")) - before < 60
+        for number, fid in list(fids.items())[30:]:
+            assert peer.getattr(fid)[5] == len(str(number))
+            assert peer.read(peer.open(peer.walk(fid=fid))) == str(number).encode()
+        assert peer.session.held == 1 + 1 + 300 + 270

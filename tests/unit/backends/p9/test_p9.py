@@ -30,7 +30,7 @@ class Server:
 
     def session(self, streams: int) -> list[socket.socket]:
         folder = os.open(self._folder, os.O_RDONLY)
-        session = Session(folder, False, 100)
+        session = Session(folder, False, 100, 50)
         os.close(folder)
         ends = []
         for _ in range(streams):
