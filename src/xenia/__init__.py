@@ -11,12 +11,11 @@ For example:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from xenia.errors import ConfigError, DomainCrash, GuestFault, HypervisorBug, XenError
-from xenia.shutdown import Reason, Shutdown
-
+# To a type checker it is true.  What is imported here, the command waits for before it hears of Ctrl-C.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from xenia.errors import ConfigError, DomainCrash, GuestFault, HypervisorBug, XenError
+    from xenia.shutdown import Reason, Shutdown
     from xenia.toolstack.machine.domain import Domain
     from xenia.toolstack.machine.machine import Machine
     from xenia.toolstack.scripting.run import Result, run
@@ -41,6 +40,14 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> object:
+    if name in ("Reason", "Shutdown"):
+        from xenia import shutdown
+
+        return getattr(shutdown, name)
+    if name in __all__ and name not in ("Machine", "Domain", "run", "Result"):
+        from xenia import errors
+
+        return getattr(errors, name)
     # The compiled core is loaded when it is first wanted: `xenia --help` does without.
     if name in ("Machine", "Domain"):
         from xenia.toolstack.isolation import isolated

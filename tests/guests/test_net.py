@@ -160,12 +160,12 @@ def test_at_a_mirror_port_a_guest_sees_what_passes_between_two_others_and_at_a_p
     for card in ("eth0", "eth1"):
         third.do(f"/tools/tcpdump -Z root -i {card} -nl 'icmp or arp' > /tmp/{card} 2> /tmp/said-{card} < /dev/null &")
         third.do(f"until grep -q listening /tmp/said-{card}; do sleep 0.05; done")
-    beta.do("ping -4 -c 20 -i 0.02 -W 5 alpha")
+    beta.do("ping -4 -c 20 -i 0.02 -W 5 -s 77 alpha")  # of a length that no others have
     beta.run("arping -c 1 -w 1 -I eth0 10.0.2.200")  # for everybody, after all else
     for card, seen in (("eth0", 0), ("eth1", 20)):
         third.do(f"until grep -q 'who-has 10.0.2.200' /tmp/{card}; do sleep 0.05; done")
         for what in ("request", "reply"):
-            assert third.run(f"grep -c 'ICMP echo {what}' /tmp/{card}")[1] == f"{seen}\n"
+            assert third.run(f"grep -c 'ICMP echo {what}.* length 85' /tmp/{card}")[1] == f"{seen}\n"
     lease = "udhcpc -n -q -s /bin/true -T 1"
     third.do(f"{lease} -i eth0 -t 30")
     assert third.run(f"{lease} -i eth1 -t 1")[0] != 0  # nothing that it sends is heard

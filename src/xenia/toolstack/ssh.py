@@ -68,7 +68,7 @@ def find_way(guest: str) -> Way:
         raise ConfigError(f"nothing here leads to '{guest}': {what}")
     port, made = _forward(able[0])
     name = f"{able[0]['guest']}.{able[0]['pid']}"
-    begins = able[0]["seconds"] < _BOOTED
+    begins = able[0]["seconds"] < _BOOTED and able[0]["disks"] > 0  # a RAM disk has no services to begin
     return Way(LOOPBACK, port, name, runtime_directory("ssh") / name, made, begins)
 
 

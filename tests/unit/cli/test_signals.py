@@ -35,6 +35,21 @@ def test_standard_descriptors_that_are_closed_are_filled_first(closed: tuple[int
     os.close(read_fd)
 
 
+def test_an_interrupt_while_the_command_is_still_being_imported_ends_it_without_a_word() -> None:
+    program = """
+import os, signal, sys
+class AtFirst:
+    def find_spec(self, name, path=None, target=None):
+        if name == "xenia.cli.main":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, AtFirst())
+from xenia.__main__ import main
+main()
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (-signal.SIGINT, "")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_second_signal_skips_neither_what_is_put_right_nor_the_last_word(
     tmp_path: Path, number: signal.Signals

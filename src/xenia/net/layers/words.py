@@ -102,7 +102,8 @@ def parse_layers(pairs: Iterable[tuple[str, str]]) -> tuple[LayerSpec, ...]:
             else:
                 specs.append(_ALONE[word](word, value))
         except ConfigError as error:
-            raise ConfigError(f"in '{word}={value}': {error}") from None
+            said = "" if word == "firewall" or value in str(error) else value  # nothing is said twice
+            raise ConfigError(f"in '{word}={said}': {error}") from None
     if sum(isinstance(spec, GuardSpec) for spec in specs) > 1:
         raise ConfigError("'spoof' is given twice")
     for spec in specs:

@@ -96,8 +96,8 @@ class Cards(NamedTuple):
 
 def cards(guest: str | None = None) -> Cards:
     """Of each guest that runs, or those of one name or process number: the card's statistics, with `guest`, `pid`,
-    `who` (the guest, as it is asked), `domid` and the `seconds` for which it has run.  ConfigError when `guest` does
-    not run."""
+    `who` (the guest, as it is asked), `domid`, the `seconds` for which it has run and how many `disks` it has.
+    ConfigError when `guest` does not run."""
     answers, silent = call_all(Statistics(), guest)
     whose = (
         {
@@ -106,6 +106,7 @@ def cards(guest: str | None = None) -> Cards:
             "who": str(one["number"]),
             "domid": one["domid"],
             "seconds": one["seconds"],
+            "disks": len(one.get("disks", [])),
         }
         for one in answers
     )

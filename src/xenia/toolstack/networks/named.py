@@ -68,10 +68,14 @@ def create(
 def delete(name: str, *, force: bool = False) -> None:
     """End one.  ConfigError where it is not there, or, without `force`, guests are on it."""
     with _network(name) as client:
-        users = sorted(port["name"] for port in client.show()["ports"] if port.get("kind") not in _ITSELF)
+        ports = client.show()["ports"]
+        users = sorted(port["name"] for port in ports if port.get("kind") not in _ITSELF)
         if users and not force:
             raise ConfigError(f"the network '{name}' is in use by {', '.join(users)} (--force ends it all the same)")
         client.ask("stop")
+    for port in ports:
+        if port.get("kind") == "uplink":
+            _leave_no_socket(NetConfig(link=port["name"]))
 
 
 def show(name: str) -> dict[str, Any]:
@@ -130,12 +134,16 @@ def join(name: str, words: str, *, remove: bool = False) -> dict[str, Any]:
             if not there:
                 raise ConfigError(f"the network '{name}' has not joined {card.link}")
             client.detach(there[0]["port"])
+            _leave_no_socket(card)
             return {"port": there[0]["port"], "name": card.link}
         if there:
             raise ConfigError(f"the network '{name}' has joined {card.link} already")
         opened = open_link(parse_link(card.link, card.options, card.mtu))
         try:
             return {"port": client.join(card.link, asdict(opened.spec), opened.descriptors, **place), "name": card.link}
+        except BaseException:
+            _leave_no_socket(card)
+            raise
         finally:
             opened.close()
 
@@ -167,6 +175,12 @@ def capture(what: str, pipe: int) -> Callable[[], object]:
             client.ask("uncapture", **(answer or {}))
 
     return end
+
+
+def _leave_no_socket(card: NetConfig) -> None:
+    """The network's process, which listened at it, can remove nothing itself."""
+    if card.socket_made is not None:
+        card.socket_made.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -121,6 +121,13 @@ def test_what_is_wrong_is_said_in_one_line(word: str, value: str, complaint: str
     assert value in str(caught.value) or word in str(caught.value)
 
 
+def test_what_is_wrong_is_said_once() -> None:
+    for word, value in (("firewall", "in:reject"), ("delay", "xx"), ("loss", "x")):
+        with pytest.raises(ConfigError) as caught:
+            parse_layers([(word, value)])
+        assert str(caught.value).count(value) == 1
+
+
 def test_jitter_is_not_more_than_the_delay_and_spoof_is_said_once() -> None:
     with pytest.raises(ConfigError, match="more than the delay"):
         parse_layers([("delay", "1ms"), ("jitter", "2ms")])

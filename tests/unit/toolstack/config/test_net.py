@@ -128,7 +128,7 @@ def test_none_is_no_card() -> None:
         ("bridge=lan,trunk=10+x", "in 'trunk=10[+]x' .*: 'x' is no whole number"),
         ("bridge=lan,mirror=yes", "'yes' is neither on nor off"),
         ("user,vlan=10", "that goes with bridge, not with user"),
-        ("loss=much", "in 'loss=much': 'much' is no share of the frames"),
+        ("loss=much", "in 'loss=': 'much' is no share of the frames"),
         ("jitter=5ms", r"wants a delay= to stand with it \(of the network 'jitter=5ms'\)"),
         ("script=vif-bridge", "no scripts are run here"),
         ("backend=net", "no domain 'net' is there"),

@@ -193,9 +193,13 @@ def test_networks_are_joined_with_each_other_by_tunnels_and_sockets_in_a_command
             with pytest.raises(ConfigError, match="the network 'other' has not joined"):
                 named.join(other, peer.format(runtime / "wire"), remove=True)
             named.join(one, word.format(runtime / "wire"), remove=True)
+            assert not (runtime / "wire").exists()
+        named.join(one, f"socket=listen:{runtime / 'wire'}")
+        assert (runtime / "wire").is_socket()
     finally:
         named.delete("one", force=True)
         named.delete("other")
+    assert not (runtime / "wire").exists()
 
 
 def test_a_programs_cards_are_in_vlans_by_the_words_of_their_port() -> None:
