@@ -146,3 +146,46 @@ def _repository(folder: Path) -> None:
     who = {"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@b"}
     for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "all"]):
         subprocess.run(["git", *words], cwd=folder, check=True, env={**os.environ, **who})
+
+
+LIVE = """\
+echo ready
+device=/sys/bus/xen/devices/9pfs-0
+until [ -e $device ]; do sleep 0.1; done
+modprobe 9pnet_xen
+mkdir /m
+until mount -t 9p -o trans=xen,version=9p2000.L share0 /m 2> /dev/null; do sleep 0.1; done
+cat /m/file
+umount /m
+echo unmounted
+while [ -e $device ]; do sleep 0.1; done
+echo gone
+"""
+
+
+def test_a_folder_comes_and_goes_while_the_guest_runs(tmp_path: Path) -> None:
+    skip_without("amd64", FRONTENDS, OF_SHARES)
+    (tmp_path / "file").write_text("of the host\n")
+    name = f"shares-{os.getpid()}"
+
+    def share(*words: str) -> str:
+        done = subprocess.run(
+            [*XENIA, "share", *words], env=environment(), capture_output=True, timeout=LIMIT, check=True
+        )
+        return done.stdout.decode()
+
+    with subprocess.Popen(
+        [*XENIA, "run", "-q", "--net", "none", "--name", name, "--", "sh", "-c", LIVE],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environment(),
+    ) as guest:  # fmt: skip
+        assert guest.stdout is not None
+        try:
+            assert guest.stdout.readline() == b"ready\n"
+            assert share("attach", name, f"{tmp_path}:ro") == "share0\n"
+            assert [guest.stdout.readline(), guest.stdout.readline()] == [b"of the host\n", b"unmounted\n"]
+            assert share("list", name).split() == [name, "share0", "ro", "connected", str(tmp_path)]
+            share("detach", name, "share0")
+            assert guest.stdout.read() == b"gone\n"
+            assert guest.wait(LIMIT) == 0
+        finally:
+            guest.terminate()

@@ -173,11 +173,11 @@ def dispatch(parser: argparse.ArgumentParser, options: argparse.Namespace, guest
     return ExitStatus.USAGE
 
 
-_XENIAS_OWN = ("daemon", "disk", "image", "kernel", "net")  # of the following: no verbs of xl's
+_XENIAS_OWN = ("daemon", "disk", "image", "kernel", "net", "share")  # of the following: no verbs of xl's
 # By verb: the module of `cli` with the function of its name that carries it out.
 _CARRY_OUT = {
     "create": "create", "daemon": "daemon", "disk": "disk", "image": "image", "kernel": "kernel",
-    "net": "net",
+    "net": "net", "share": "share",
     **dict.fromkeys(("block-attach", "block-detach", "block-list", "block-resize", "cd-insert", "cd-eject"), "block"),
     **dict.fromkeys(("mem-set", "mem-max"), "memory"),
     "vcpu-set": "vcpu", "dump-core": "dump", **dict.fromkeys(("vcpu-pin", "sched-credit2", "cpupool-list"), "sched"),

@@ -18,6 +18,7 @@ from xenia.cli.memory import add_memory
 from xenia.cli.net import add_net
 from xenia.cli.run_options import add_run
 from xenia.cli.sched import add_sched
+from xenia.cli.share import add_share
 from xenia.cli.ssh import add_ssh
 from xenia.cli.vcpu import add_vcpu
 
@@ -49,6 +50,7 @@ def build_parser() -> Parser:
     add_sched(commands)
     add_dump(commands)
     add_net(commands)
+    add_share(commands)
     add_exec(commands)
     add_ssh(commands)
     _add_looks(commands)

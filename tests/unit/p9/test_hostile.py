@@ -192,9 +192,9 @@ def test_pipes_and_devices_are_not_opened(tmp_path: Path) -> None:
         os.mknod(tmp_path / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
     with Peer(tmp_path) as peer:
         for name in os.listdir(tmp_path):
-            for attempt in (lambda n=name: peer.open(peer.walk(n)), lambda n=name: peer.create(n)):
+            for opens in (lambda name: peer.open(peer.walk(name)), peer.create):
                 with pytest.raises(Refused) as refused:
-                    attempt()
+                    opens(name)
                 assert refused.value.errno == errno.EACCES
         for kind in (stat.S_IFCHR, stat.S_IFBLK):
             with pytest.raises(Refused) as refused:

@@ -121,6 +121,14 @@ def parse_share(text: str, *, cow: bool = False) -> ShareConfig:
     return config
 
 
+def parse_later(text: str) -> ShareConfig:
+    """The same for a guest that runs, which mounts the folder itself: nobody there is told where."""
+    config = parse_share(text)
+    if config.cow:
+        raise ConfigError(f"the share '{text}': a copy is made where the guest begins (xenia run --rw-cow)")
+    return replace(config, mount=None)
+
+
 def default_mount(path: str) -> str:
     """Where a guest sees a folder of the host's: at the same path, unless that is one of the guest's own."""
     return path if path.count("/") > 1 else f"/mnt{path}".rstrip("/")

@@ -10,7 +10,7 @@ from xenia.backends.p9.device import P9
 from xenia.backends.p9.persist import P9State
 from xenia.foreign.foreign import Foreign
 from xenia.persist import misfit
-from xenia.toolstack.config.share import MOST_SHARES, ShareConfig, parse_share
+from xenia.toolstack.config.share import MOST_SHARES, ShareConfig, parse_later
 from xenia.toolstack.devices.attached import AttachedDevice
 from xenia.toolstack.devices.device import DeviceState, Site
 from xenia.toolstack.releases import Releases
@@ -21,7 +21,7 @@ from xenia.xenbus.persist import AttachmentState
 from xenia.xenstore.client import Client
 
 DEVICE = "9pfs"
-parse = parse_share
+parse = parse_later
 
 
 def read(values: Mapping[str, Any]) -> ShareConfig:

@@ -1,0 +1,119 @@
+"""`xenia share`: folders of the host's in a guest that runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from xenia.cli.exit_status import ExitStatus
+from xenia.cli.printable import printable
+from xenia.cli.voice import Voice
+from xenia.errors import ConfigError
+
+Options = argparse.Namespace
+Answer = tuple[object, Iterable[str]]
+
+_GUEST_HELP = "the guest's name or number"
+_TOLD = ("name", "number", "path", "mount", "read_only", "cow", "state", "fault", "requests", "answers")
+
+
+def add_share(commands: argparse._SubParsersAction[Any]) -> None:
+    """The grammar of the verb."""
+    share = commands.add_parser(
+        "share",
+        help="share folders with running guests, and list them",
+        description="Share folders of this host's with guests that run. What a guest begins with is said to 'xenia run "
+        "--share', or in its configuration (p9).",
+        allow_abbrev=False,
+    )
+    actions = share.add_subparsers(title="actions", dest="action", metavar="ACTION", required=True)
+
+    def add(name: str, what: str, description: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = actions.add_parser(
+            name, help=what, description=description, allow_abbrev=False
+        )
+        parser.add_argument("--json", action="store_true", help="print JSON")
+        return parser
+
+    attach = add(
+        "attach", "share a folder with a running guest",
+        "Share a folder with a guest that runs, which mounts it itself. Prints its tag, and says how.",
+    )  # fmt: skip
+    attach.add_argument("guest", metavar="GUEST", help=_GUEST_HELP)
+    attach.add_argument(
+        "folder", metavar="DIR[:ro]", help="the folder, or xl's words: tag=TAG,path=DIR,security_model=none"
+    )
+    detach = add(
+        "detach", "share a folder no more",
+        "Take a folder away from a guest that runs, which should have unmounted it: what it still asks fails.",
+    )  # fmt: skip
+    detach.add_argument("guest", metavar="GUEST", help=_GUEST_HELP)
+    detach.add_argument("folder", metavar="TAG", help="its tag, or the folder's path")
+    listing = add("list", "list shared folders", "List the folders that running guests share.")
+    listing.add_argument("guest", metavar="GUEST", nargs="?", help=f"{_GUEST_HELP} (default: all)")
+
+
+def share(options: Options, voice: Voice) -> int:
+    """Carry out one action and return the exit status."""
+    answer, lines = _ACTIONS[options.action](options, voice)
+    if options.json:
+        print(json.dumps(answer, indent=2))
+    else:
+        for line in lines:
+            print(printable(line))
+    return ExitStatus.OK
+
+
+def _attach(options: Options, voice: Voice) -> Answer:
+    from xenia.cli.domains import find_domain
+    from xenia.toolstack.control import remote
+
+    name = remote.attach(str(find_domain(options.guest).number), "share", options.folder)
+    if not options.json:
+        voice.say(f"in the guest: mount -t 9p -o trans=xen,version=9p2000.L,msize=524288,cache=mmap {name} DIRECTORY")
+    return {"name": name}, [name]
+
+
+def _detach(options: Options, voice: Voice) -> Answer:
+    from xenia.cli.domains import find_domain
+    from xenia.toolstack.control import remote
+    from xenia.toolstack.guest.verbs import DetachDevice
+
+    place = find_domain(options.guest)
+    for found in place.ask("statistics").get("shares", []):
+        if options.folder in (found["name"], found["path"]):
+            break
+    else:
+        raise ConfigError(f"the guest has no shared folder '{options.folder}'")
+    voice.busy(f"waiting for the guest to let go of {found['name']}")
+    try:
+        remote.call(str(place.number), DetachDevice("share", found["name"]))
+    finally:
+        voice.clear()
+    return {"name": found["name"]}, []
+
+
+def _list(options: Options, voice: Voice) -> Answer:
+    from xenia.toolstack.control import remote
+    from xenia.toolstack.guest.verbs import Statistics
+
+    guests, silent = remote.call_all(Statistics(), options.guest)
+    for line in silent:
+        voice.error(line)
+    found = [
+        {"guest": one["name"], **{key: each[key] for key in _TOLD}} for one in guests for each in one.get("shares", [])
+    ]
+    return found, [
+        f"{each['guest']:16} {each['name']:10} {_kind(each):4} {each['state']:12} {each['path']}"
+        + (f" at {each['mount']}" if each["mount"] else "")
+        for each in found
+    ]
+
+
+def _kind(each: dict[str, Any]) -> str:
+    return "cow" if each["cow"] else "ro" if each["read_only"] else "rw"
+
+
+_ACTIONS: dict[str, Callable[[Options, Voice], Answer]] = {"attach": _attach, "detach": _detach, "list": _list}
