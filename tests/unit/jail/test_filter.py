@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 import struct
 
 import pytest
 
 from xenia.jail.calls import PROCESSORS, HostProcessor
 from xenia.jail.filter import ALLOW, ENOSYS, EPERM, KILL_PROCESS, TRAP, Filter, When, refusal
-from xenia.jail.kinds import PROBE, PROBE_ANSWER, Kind, network, process
+from xenia.jail.kinds import PROBE, PROBE_ANSWER, Kind, network, process, server
 
 MMAP_CODE = 4  # PROT_EXEC
 CLONE_THREAD, CLONE_NEWUSER = 0x10000, 0x10000000
@@ -85,7 +86,7 @@ def test_calls_of_the_x32_abi_are_none(processor: HostProcessor) -> None:
 
 
 def test_no_kind_of_thread_maps_code_or_starts_a_process(processor: HostProcessor) -> None:
-    for filter_ in (process(), network(), *(kind.filter for kind in Kind)):
+    for filter_ in (process(), network(), server(), *(kind.filter for kind in Kind)):
         asked = Asked(filter_, processor)
         connects = filter_.allowed.keys() >= {"socket"}  # a network's process
         assert asked("mmap", 0, 4096, 3) == ALLOW
@@ -160,8 +161,17 @@ def test_a_networks_process_makes_connections_of_the_internets_and_opens_to_read
 
 def test_each_narrower_kind_allows_no_more_than_the_process(processor: HostProcessor) -> None:
     assert Kind.NETWORK.filter.allowed.keys() <= network().allowed.keys()
+    assert Kind.FILES.filter.allowed.keys() <= server().allowed.keys()
     everything = process().allowed
-    for kind in set(Kind) - {Kind.NETWORK}:
+    for kind in set(Kind) - {Kind.NETWORK, Kind.FILES}:
         assert kind.filter.allowed.keys() <= everything.keys()
     for kind in (Kind.WORKER, Kind.LINK):
         assert kind.filter.allowed.keys() <= Kind.SERVICE.filter.allowed.keys()  # which starts such threads
+
+
+def test_a_file_server_makes_names_for_pipes_and_no_devices(processor: HostProcessor) -> None:
+    for filter_ in (Kind.FILES.filter, server()):
+        asked = Asked(filter_, processor)
+        assert asked("mknodat", 3, 0, stat.S_IFIFO | 0o600) == ALLOW
+        for kind in (stat.S_IFCHR, stat.S_IFBLK):
+            assert asked("mknodat", 3, 0, kind | 0o600) != ALLOW
