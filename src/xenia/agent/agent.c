@@ -37,6 +37,23 @@ static u32 nr_args, nr_env, nr_modules;
 static const char *search_path = "/bin", *directory = "/", *greeting, *user;
 static u32 is_command, wants_tty, rows, columns;
 
+/* Read a file of at most so many bytes, which are the buffer's but for one; whether it is there. */
+static int read_file(const char *path, char *buffer, u64 most, u64 *size)
+{
+    s64 fd = call2(SYS_open, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    s64 n;
+    *size = 0;
+    if (fd < 0)
+        return 0;
+    while (*size < most && (n = call3(SYS_read, fd, buffer + *size, most - *size)) > 0)
+        *size += (u64)n;
+    buffer[*size] = 0;
+    call1(SYS_close, fd);
+    return 1;
+}
+
+#include "image.h"
+
 /* Take in what `conf` says, of which there are so many bytes. */
 static void parse_conf(u64 size)
 {
@@ -52,6 +69,8 @@ static void parse_conf(u64 size)
             environment[nr_env++] = value;
         else if ((value = value_of(at, "share")))
             read_share((char *)value);
+        else if ((value = value_of(at, "own")) && nr_own < MAX_OWN)
+            own_variables[nr_own++] = value;
         else if ((value = value_of(at, "cwd")))
             directory = value;
         else if ((value = value_of(at, "hostname")))
@@ -72,18 +91,14 @@ static void parse_conf(u64 size)
         if (value)
             search_path = value;
     }
+    set_own_variables();
 }
 
 static int read_conf(const char *path)
 {
-    s64 fd = call2(SYS_open, path, O_RDONLY | O_CLOEXEC);
-    u64 size = 0;
-    s64 n;
-    if (fd < 0)
+    u64 size;
+    if (!read_file(path, conf, CONF_SIZE, &size))
         return -1;
-    while (size < CONF_SIZE && (n = call3(SYS_read, fd, conf + size, CONF_SIZE - size)) > 0)
-        size += (u64)n;
-    call1(SYS_close, fd);
     parse_conf(size);
     return 0;
 }
@@ -198,6 +213,8 @@ static void __attribute__((noreturn)) execute(void)
     call4(SYS_rt_sigprocmask, SIG_SETMASK, &no_signals, 0, sizeof no_signals);
     if (user)
         become_user();
+    else if (has_image)
+        become_image_user();
     args[nr_args] = environment[nr_env] = 0;
     if (call1(SYS_chdir, directory) < 0) {
         say(2, "xenia: no directory ");
@@ -266,9 +283,13 @@ static void run_shell(int is_init)
         int status;
         if (signal > 0 && is_end_signal((u32)signal))
             return;
-        while ((pid = call4(SYS_wait4, -1, &status, WNOHANG, 0)) > 0)
-            if (pid == child)
-                return;
+        while ((pid = call4(SYS_wait4, -1, &status, WNOHANG, 0)) > 0) {
+            if (pid != child)
+                continue;
+            if (has_image && status)
+                say(2, "xenia: the image's command failed\n");
+            return;
+        }
     }
 }
 
@@ -292,6 +313,33 @@ static void __attribute__((noreturn)) fail_root(int console)
         call1(SYS_exit, 1);
 }
 
+/* What process 1 does first; whether a disk is to be the root file system. */
+static int begin(int has_conf)
+{
+    mount_all();
+    if (!has_conf)
+        say(2, "xenia: no /xenia.conf\n");
+    if (hostname)
+        call2(SYS_sethostname, hostname, length_of(hostname));
+    prepare_network();
+    load_modules();
+    int in_root = read_kernel_words();
+    if (is_command || !in_root)
+        begin_network();
+    return in_root;
+}
+
+/* See what is to be run in the root file system, where it is a container image's: there no init is to come, which would
+ * do the rest. */
+static void take_image(void)
+{
+    has_image = !init_path && read_image_command();
+    if (has_image && !is_command) {
+        make_root_writable();
+        begin_network();
+    }
+}
+
 __attribute__((noreturn, used)) static void start(u64 *stack)
 {
     int is_init = call0(SYS_getpid) == 1, in_root = 0, console = 0;
@@ -308,18 +356,8 @@ __attribute__((noreturn, used)) static void start(u64 *stack)
     int has_conf = read_conf(path) == 0;
     if (!nr_args)
         args[nr_args++] = "/bin/sh";
-    if (is_init) {
-        mount_all();
-        if (!has_conf)
-            say(2, "xenia: no /xenia.conf\n");
-        if (hostname)
-            call2(SYS_sethostname, hostname, length_of(hostname));
-        prepare_network();
-        load_modules();
-        in_root = read_kernel_words();
-        if (is_command || !in_root)
-            begin_network();
-    }
+    if (is_init)
+        in_root = begin(has_conf);
     if (is_command) {
         if (is_init) {
             /* from here on the kernel speaks up in emergencies only */
@@ -331,7 +369,11 @@ __attribute__((noreturn, used)) static void start(u64 *stack)
         }
         make_raw(console);
     }
-    if ((in_root && !take_root(is_command)) || (root_share() && !take_share(root_share())) || !mount_shares())
+    if (in_root && !take_root(is_command))
+        fail_root(console);
+    if (in_root)
+        take_image();
+    if ((root_share() && !take_share(root_share())) || !mount_shares())
         fail_root(console);
     await_network(in_root || root_share());
     if (is_init)
@@ -342,7 +384,12 @@ __attribute__((noreturn, used)) static void start(u64 *stack)
         follow_requests();
     if (is_command) {
         run_command(is_init, console);
+    } else if (has_image && !is_init_program(args[0])) {
+        greeting = 0;
+        run_shell(is_init);
     } else if (in_root) {
+        if (has_image)
+            init_path = args[0];
         set_window_size(0, rows, columns);
         become_init(argv, envp);
         fail_root(console);

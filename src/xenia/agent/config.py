@@ -24,6 +24,8 @@ class AgentConfig:
     """What the agent is told at boot, in the file /xenia.conf.
 
     args       the command, or the shell's command line; the first is looked up along PATH
+    environment   what programs find, but for what an image says of the same variables
+    overrides     what they find whatever an image says
     modules    paths in the initramfs of kernel modules to load, in this order, each with its options behind a space
     rows, columns    size of the console's window; 0 if not known
     greeting   printed on the console before a shell starts
@@ -44,6 +46,7 @@ class AgentConfig:
     shares: Sequence[str] = ()
     user: str = ""
     tty: bool = False
+    overrides: Mapping[str, str] = field(default_factory=dict)
 
     def encode(self) -> bytes:
         """The file's bytes; ConfigError if something in it cannot be said."""
@@ -56,6 +59,7 @@ class AgentConfig:
         pairs += [("module", path) for path in self.modules]
         pairs += [("share", share) for share in self.shares]
         pairs += [("env", f"{name}={value}") for name, value in self.environment.items()]
+        pairs += [("own", f"{name}={value}") for name, value in self.overrides.items()]
         pairs += [("arg", argument) for argument in self.args]
         encoded = [key.encode() + b"=" + _encode(value) for key, value in pairs]
         if any(b"\0" in pair for pair in encoded):
@@ -63,6 +67,34 @@ class AgentConfig:
         data = b"".join(pair + b"\0" for pair in encoded)
         if len(data) > MAX_CONFIG:
             raise ConfigError(f"the command for the guest is {len(data)} bytes long; at most {MAX_CONFIG} are taken")
+        return data
+
+
+@dataclass(frozen=True)
+class ImageCommand:
+    """What a root disk runs that was made of a container image, in its file /.xenia: read by the agent, in the guest.
+
+    arguments      the command; one that is given to the guest takes its place
+    environment    besides what all programs find, and below what the operator says
+    directory      where it starts, unless the operator says otherwise
+    """
+
+    arguments: Sequence[str]
+    environment: Mapping[str, str]
+    directory: str = "/"
+    uid: int = 0
+    gid: int = 0
+    groups: Sequence[int] = ()
+
+    def encode(self) -> bytes:
+        """The file's bytes; ConfigError if it is too long."""
+        pairs = [("cwd", self.directory), ("uid", str(self.uid)), ("gid", str(self.gid))]
+        pairs += [("group", str(group)) for group in self.groups]
+        pairs += [("env", f"{name}={value}") for name, value in self.environment.items()]
+        pairs += [("arg", argument) for argument in self.arguments]
+        data = b"".join(key.encode() + b"=" + _encode(value) + b"\0" for key, value in pairs)
+        if len(data) > MAX_CONFIG:
+            raise ConfigError(f"what the image runs takes {len(data)} bytes to say; at most {MAX_CONFIG} are taken")
         return data
 
 

@@ -106,7 +106,7 @@ static void __attribute__((noreturn)) serve_request(u32 serial, int taken, int l
     call1(SYS_close, taken);
     if (size > CONF_SIZE || !read_input((u8 *)conf, size, -1))
         leave();
-    nr_args = nr_env = rows = columns = 0;
+    nr_args = nr_env = nr_own = rows = columns = 0;
     directory = "/";
     user = "0";
     conf[size] = 0;

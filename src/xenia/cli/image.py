@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,11 @@ from xenia.errors import ConfigError
 
 if TYPE_CHECKING:
     from xenia.toolstack.image.build import Built
+    from xenia.toolstack.image.oci import BuiltContainer
 
 DISTRIBUTIONS = ("debian",)
+_LONGEST = 60  # characters of a command
+_FOR_PACKAGES = ("include", "hostname", "root_password", "ssh", "ssh_key", "mirror")  # options, by name
 
 
 def add_image(commands: argparse._SubParsersAction[Any]) -> None:
@@ -30,22 +34,31 @@ def add_image(commands: argparse._SubParsersAction[Any]) -> None:
     actions = image.add_subparsers(title="actions", dest="action", metavar="ACTION", required=True)
     build = actions.add_parser(
         "build",
-        help="build a root disk from a distribution's packages",
+        help="build a root disk from a distribution's packages, or from a container image",
         description="Build a root disk from the packages of this host's distribution: fetched by its package client, "
         "put in place here, and configured by dpkg in a guest, so that neither root nor any tool for it is needed. "
-        "Packages are kept; another image fetches only what it has more. The disk appears when it is whole.",
+        "Packages are kept; another image fetches only what it has more. Or, with --from, from a container image in an "
+        "archive: 'xenia run --root' runs its entrypoint then. The disk appears when it is whole.",
         allow_abbrev=False,
     )
-    build.add_argument("distribution", choices=DISTRIBUTIONS, help="what to build")
+    build.add_argument("distribution", choices=DISTRIBUTIONS, nargs="?", help="what to build")
+    build.add_argument(
+        "--from", metavar="ARCHIVE", dest="archive",
+        help="a container image instead, as docker save, podman save or skopeo copy left it: a docker-archive, an OCI "
+        "archive or layout",
+    )  # fmt: skip
+    build.add_argument("--tag", metavar="NAME", help="which image, where the archive has several")
     build.add_argument(
         "-o", "--output", metavar="STACK", required=True,
         help="the disk to make: a file such as root.img or root.qcow2, or layers of storage from the bottom up",
     )  # fmt: skip
-    build.add_argument("--size", metavar="SIZE", default="2G", help="the disk's size (default: 2G)")
+    build.add_argument(
+        "--size", metavar="SIZE", help="the disk's size (default: 2G, or twice what a container image takes)"
+    )
     build.add_argument(
         "--include", metavar="PACKAGE,...", action="append", default=[], help="packages to install besides"
     )
-    build.add_argument("--hostname", metavar="NAME", default="debian", help="the system's name (default: debian)")
+    build.add_argument("--hostname", metavar="NAME", help="the system's name (default: debian)")
     build.add_argument(
         "--root-password", metavar="PASSWORD|@FILE", default="",
         help="root's password, or the file that has it, which no list of processes shows (default: none, so that "
@@ -66,28 +79,62 @@ def add_image(commands: argparse._SubParsersAction[Any]) -> None:
 
 def image(options: argparse.Namespace, voice: Voice) -> int:
     """Carry out one action and return the exit status."""
+    logging.getLogger("xenia").addHandler(VoiceHandler(voice))
+    if (options.archive is None) == (options.distribution is None):
+        raise ConfigError("say what to build: a distribution (debian), or a container image (--from ARCHIVE)")
+    built: Built | BuiltContainer
+    if options.archive is None:
+        built = _from_packages(options, voice)
+        what = f"{len(built.packages)} packages"
+    else:
+        built = _from_container(options, voice)
+        layers = f"{built.layers} layer{'s' if built.layers != 1 else ''}"
+        runs = shlex.join(built.command)
+        runs = runs if len(runs) <= _LONGEST else f"{runs[:_LONGEST]}..."
+        what = f"{built.files} files of {layers}, to run {runs}"
+    voice.clear()
+    if options.json:
+        print(json.dumps(asdict(built), indent=2))
+    else:
+        voice.say(f"{built.image}: {what}, built in {_took(built.seconds)}; boot it: xenia run --root {built.image}")
+    return ExitStatus.OK
+
+
+def _from_packages(options: argparse.Namespace, voice: Voice) -> Built:
     from xenia.toolstack.config.machine import parse_size
     from xenia.toolstack.image.build import build
-    from xenia.toolstack.image.config import ImageConfig
+    from xenia.toolstack.image.config import DEFAULT_SIZE, ImageConfig
 
-    logging.getLogger("xenia").addHandler(VoiceHandler(voice))
+    if options.tag is not None:
+        raise ConfigError("--tag goes with --from")
     config = ImageConfig(
         output=options.output,
-        size=parse_size(options.size),
+        size=parse_size(options.size) if options.size is not None else DEFAULT_SIZE,
         include=tuple(name for text in options.include for name in text.split(",") if name),
-        hostname=options.hostname,
+        hostname=options.hostname if options.hostname is not None else DISTRIBUTIONS[0],
         root_password=_password(options.root_password),
         replace=options.force,
         ssh_keys=_keys(options),
         mirror=options.mirror,
     )
-    built = build(config, voice)
-    voice.clear()
-    if options.json:
-        print(json.dumps(asdict(built), indent=2))
-    else:
-        voice.say(_summary(built))
-    return ExitStatus.OK
+    return build(config, voice)
+
+
+def _from_container(options: argparse.Namespace, voice: Voice) -> BuiltContainer:
+    from xenia.toolstack.config.machine import parse_size
+    from xenia.toolstack.image.oci import ContainerConfig, build_container
+
+    for name in _FOR_PACKAGES:
+        if getattr(options, name):
+            raise ConfigError(f"--{name.replace('_', '-')} goes with a distribution, not with --from")
+    config = ContainerConfig(
+        archive=Path(options.archive),
+        output=options.output,
+        size=parse_size(options.size) if options.size is not None else None,
+        tag=options.tag,
+        replace=options.force,
+    )
+    return build_container(config, voice)
 
 
 def _keys(options: argparse.Namespace) -> tuple[str, ...]:
@@ -97,10 +144,9 @@ def _keys(options: argparse.Namespace) -> tuple[str, ...]:
     return (*keys, *(own_keys(Path.home()) if options.ssh else ()))
 
 
-def _summary(built: Built) -> str:
-    minutes, seconds = divmod(round(built.seconds), 60)
-    took = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
-    return f"{built.image}: {len(built.packages)} packages, built in {took}; boot it: xenia run --root {built.image}"
+def _took(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def _password(text: str) -> str:

@@ -24,7 +24,7 @@ from xenia.cli.vcpu import add_vcpu
 
 SHELLS = ("bash", "zsh", "fish")
 # metavars of arguments that are file names
-FILES = ("KERNEL", "INITRD", "PATH", "STACK", "STACK[,WORD...]", "STACK[,ro]", "DISK", "TARGET")
+FILES = ("KERNEL", "INITRD", "PATH", "STACK", "STACK[,WORD...]", "STACK[,ro]", "DISK", "TARGET", "ARCHIVE")
 
 
 def build_parser() -> Parser:

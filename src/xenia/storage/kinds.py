@@ -117,14 +117,14 @@ def _read_only(word: Word, place: Place) -> bool:
 
 def _open_file(word: Word, place: Place) -> Layer:
     path = need_path(word)
-    if path.is_block_device():
+    if is_device(str(path)):
         return open_device(path, _read_only(word, place))
     return open_file(path, _read_only(word, place))
 
 
 def _create_file(word: Word, lower: Layer | None, size: int | None, replace: bool) -> None:
     path = need_path(word)
-    if path.is_block_device():
+    if is_device(str(path)):
         return  # it is there already
     if size is None:
         raise word.error("how large is it to be? (--size 10G)")

@@ -44,13 +44,25 @@ def refuse_overlays(disk: str) -> None:
             raise word.error("an image is built from nothing, not over another disk; leave this word out")
 
 
+def refuse_existing(disk: str, overwrite: bool) -> None:
+    """ConfigError where `new_disk` would refuse to take a file's place: for who has much to do before."""
+    word = words_of(disk)[0]
+    path = path_of(word) if word.name in ("file", "qcow2") else None
+    if path is not None and not path.is_block_device():
+        _refuse_existing(path, overwrite)
+
+
+def _refuse_existing(path: Path, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        raise ConfigError(f"{Path(os.path.realpath(path))} exists already (--force takes its place)")
+
+
 @contextmanager
 def _in_its_place(words: list[Word], path: Path, size: int, overwrite: bool) -> Iterator[str]:
     """Beside the file, which it takes the place of in the end."""
+    _refuse_existing(path, overwrite)
     if path.is_symlink():
         path = Path(os.path.realpath(path))
-    if path.exists() and not overwrite:
-        raise ConfigError(f"{path} exists already (--force takes its place)")
     made = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         text = ",".join([_moved(words[0], made).written(), *(word.text for word in words[1:])])

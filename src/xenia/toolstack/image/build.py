@@ -11,7 +11,7 @@ from xenia.storage.size import MIB
 from xenia.storage.stack import begins_as_zeroes, words_of
 from xenia.toolstack.disks.new_disk import new_disk, refuse_overlays
 from xenia.toolstack.image.config import ImageConfig, module_files
-from xenia.toolstack.image.installation import BuildWords, Installation, install, installer
+from xenia.toolstack.image.installation import BuildWords, Installation, install, installer, nameless
 from xenia.toolstack.image.package import read_package
 from xenia.toolstack.image.repositories import APT_PROXIES, repositories
 from xenia.toolstack.image.system import SystemArchive
@@ -60,7 +60,7 @@ def build(config: ImageConfig, words: BuildWords) -> Built:
             tools["password"] = f"root:{config.root_password}\n".encode() if config.root_password else b""
             boot = installer(base, kernel, tools, begins_as_zeroes(words_of(disk)), cache)
             installation = Installation(len(left), len(packages))
-            install(boot, disk, f"file:/proc/self/fd/{file.fileno()}", installation, words)
+            install(boot, disk, nameless(file), installation, words)
     if found.host_ports:
         hosts = ",".join(f"host={port}" for port in found.host_ports)
         words.say(f"apt goes through a port of this host's own, which guests reach with: xenia run --net user,{hosts}")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib import resources
-from typing import Protocol
+from typing import IO, Protocol
 
 from xenia.agent.config import AgentConfig, Mode
 from xenia.agent.protocol import AgentConnection, ConsoleText, Exited, Killed, Stderr, Stdout
@@ -91,13 +92,25 @@ class Installation:
             self._done |= {status[1]} if len(self._done) < self._totals[status[2]] else set()
 
 
-def installer(base: Base, kernel: Kernel, tools: Mapping[str, bytes], zeroed: bool, cache: Cache) -> Boot:
-    """What to boot, to make a system with `kernel`'s modules on a disk that is known to be `zeroed`, or not."""
-    script = resources.files("xenia.toolstack.image").joinpath(_SCRIPT).read_text()
-    environment = {**ENVIRONMENT, "TERM": "dumb", "KERNEL": kernel.release, "ZEROED": "yes" if zeroed else "no"}
-    agent = AgentConfig(Mode.COMMAND, ("sh", "-c", script), environment, base.modules)
+def installer(
+    base: Base, kernel: Kernel, tools: Mapping[str, bytes], zeroed: bool, cache: Cache, *, script: str = _SCRIPT,
+    environment: Mapping[str, str] | None = None,
+) -> Boot:  # fmt: skip
+    """What to boot, to make a system with `kernel`'s modules on a disk that is known to be `zeroed`, or not.
+
+    script        the file of what the guest runs
+    environment   what else it is told
+    """
+    text = resources.files("xenia.toolstack.image").joinpath(script).read_text()
+    told = {"KERNEL": kernel.release, "ZEROED": "yes" if zeroed else "no", **(environment or {})}
+    agent = AgentConfig(Mode.COMMAND, ("sh", "-c", text), {**ENVIRONMENT, "TERM": "dumb", **told}, base.modules)
     ramdisk = initramfs(base, agent, {f"/tools/{name}": data for name, data in tools.items()})
     return Boot(bytes(unpacked_image(kernel.image, cache)), ramdisk, " ".join((*COMMAND_LINE, "quiet")))
+
+
+def nameless(file: IO[bytes]) -> str:
+    """The words for a file without a name as a disk, which mean the same in another process."""
+    return f"file:/proc/{os.getpid()}/fd/{file.fileno()}"
 
 
 def install(boot: Boot, disk: str, archive: str, installation: Installation, words: BuildWords) -> None:

@@ -221,18 +221,19 @@ def _agent_config(config: MachineConfig, modules: tuple[str, ...], screen: Scree
     if _has_root(config) and not config.command and (config.environment or config.directory != "/"):
         raise ConfigError("--env and --cwd are for a command: the init of a root disk has its own")
     term = _term() if config.command else screen.term if screen is not None else None
-    environment = {**ENVIRONMENT, "TERM": term or "dumb", **config.environment}
+    environment = {**ENVIRONMENT, "TERM": term or "dumb"}
     shares = tuple(share.agent_word for share in _shares(config) if share.mount is not None)
     if config.command:
         return AgentConfig(
             Mode.COMMAND, config.command, environment, modules, directory=config.directory, hostname=config.name,
-            shares=shares,
+            shares=shares, overrides=config.environment,
         )  # fmt: skip
     if screen is None:
         # Nobody is there to be prompted; and busybox's shell edits lines only on a tty that echoes.
         return AgentConfig(
             args=("/bin/sh", "-c", "stty -echo; exec /bin/sh"),
             environment={"PS1": "", "PS2": "", **environment},
+            overrides=config.environment,
             modules=modules,
             directory=config.directory,
             hostname=config.name,
@@ -240,6 +241,7 @@ def _agent_config(config: MachineConfig, modules: tuple[str, ...], screen: Scree
         )
     return AgentConfig(
         environment=environment,
+        overrides=config.environment,
         modules=modules,
         directory=config.directory,
         hostname=config.name,

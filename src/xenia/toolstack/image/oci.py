@@ -1,0 +1,226 @@
+"""A root disk from a container image: its layers are put together here, and on the disk by a guest, which is root."""
+
+from __future__ import annotations
+
+import copy
+import tarfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from xenia.errors import ConfigError
+from xenia.storage.size import MIB
+from xenia.storage.stack import begins_as_zeroes, words_of
+from xenia.toolstack.config.machine import format_size
+from xenia.toolstack.disks.new_disk import new_disk, refuse_existing, refuse_overlays
+from xenia.toolstack.image.installation import BuildWords, Installation, install, installer, nameless
+from xenia.toolstack.image.oci_archive import DAMAGED, open_tar, opened, read_image, unpacked_layers
+from xenia.toolstack.image.oci_config import image_command
+from xenia.toolstack.image.oci_tree import Inode, Tree
+from xenia.toolstack.image.package import read_package
+from xenia.toolstack.image.tools import tool_files
+from xenia.toolstack.provision.cache import Cache
+from xenia.toolstack.provision.initramfs import FILE_SYSTEMS, FRONTENDS, base_initramfs
+from xenia.toolstack.provision.kernels import Kernels
+from xenia.toolstack.provision.packages import PackageClient
+
+COMMAND = ".xenia"  # in the root directory: what the agent runs
+LEAST_SIZE = 64 * MIB
+_USUAL_SIZE = 2048 * MIB
+_MOST = 32 << 30  # bytes that an image may unpack to, where nobody said how large the disk is to be
+_BLOCK = 4096
+_INODE = 256
+# What a system has that a container is given by who runs it.
+_FOLDERS = {"dev": 0o755, "proc": 0o555, "sys": 0o555, "run": 0o755, "tmp": 0o1777, "etc": 0o755}
+_FILES = {
+    "etc/hosts": b"127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n",
+    "etc/resolv.conf": b"",
+}
+_ATTR_TOOLS = ("setfattr",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerConfig:
+    """A disk from a container image.
+
+    archive   a tar archive or a layout
+    output    the disk
+    size      of the whole disk in bytes; None: as much again as is in it, and at least 2 GiB
+    tag       which of several images
+    replace   whether the disk may take the place of another file
+
+    ConfigError for values that can never be had.
+    """
+
+    archive: Path
+    output: str
+    size: int | None = None
+    tag: str | None = None
+    replace: bool = False
+
+    def __post_init__(self) -> None:
+        if self.size is not None and (self.size % _BLOCK or self.size < LEAST_SIZE):
+            raise ConfigError(
+                f"a disk of {format_size(max(self.size, 0))}: give it at least {format_size(LEAST_SIZE)}, in whole "
+                f"blocks of {_BLOCK} bytes"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltContainer:
+    """A disk that was made: of which image ("" if it has no name), with how many layers and files, and what it runs."""
+
+    image: str
+    size: int
+    source: str
+    layers: int
+    files: int
+    command: list[str]
+    seconds: float
+
+
+def build_container(config: ContainerConfig, words: BuildWords) -> BuiltContainer:
+    """Make the disk.  ConfigError: no such image, a damaged one, a disk that cannot be made or is too small."""
+    start = time.monotonic()
+    cache = Cache()
+    client = PackageClient(cache, words.progress)
+    kernels = Kernels(cache, client, words.progress)
+    refuse_overlays(config.output)
+    refuse_existing(config.output, config.replace)
+    where = str(config.archive)
+    limit = 2 * config.size if config.size is not None else _MOST
+    with ExitStack() as stack:
+        source = stack.enter_context(opened(config.archive, cache, words.progress, limit))
+        image = read_image(source, where, config.tag)
+        layers = stack.enter_context(unpacked_layers(image, source, where, limit, cache, words.progress))
+        tree = put_together(layers, where)
+        command = image_command(image.config, tree, where)
+        _complete(tree, command.encode())
+        archive = stack.enter_context(cache.scratch_file())
+        packed = _pack(tree, archive, limit, words)
+        needed = -(-(packed.size * 9 // 8 + packed.files * _INODE + 24 * MIB) // MIB) * MIB
+        size = config.size if config.size is not None else max(_USUAL_SIZE, 2 * needed)
+        if size < needed:
+            raise ConfigError(f"a disk of {format_size(size)} is too small: this image needs {format_size(needed)}")
+        disk = stack.enter_context(new_disk(config.output, size, config.replace))
+        kernel = kernels.get()
+        base = base_initramfs(cache, kernels.busybox(), kernel, FRONTENDS, FILE_SYSTEMS[:1])
+        tools = _tools(client, cache, packed.attributes)
+        environment = {"INODES": str(max(packed.files * 5 // 4 + 1024, size // 16384))}
+        zeroed = begins_as_zeroes(words_of(disk))
+        boot = installer(base, kernel, tools, zeroed, cache, script="unpack.sh", environment=environment)
+        install(boot, disk, nameless(archive), Installation(0, 0), words)
+    return BuiltContainer(
+        config.output, size, image.name, len(image.layers), packed.files, list(command.arguments),
+        time.monotonic() - start,
+    )  # fmt: skip
+
+
+def put_together(layers: Sequence[IO[bytes]], where: str) -> Tree:
+    """The file system that unpacked layers make, over one another; they have to stay open.  ConfigError."""
+    tree = Tree(where)
+    for number, layer in enumerate(layers, 1):
+        try:
+            tree.add_layer(open_tar(layer))
+        except (OSError, *DAMAGED):
+            raise ConfigError(f"{where}: layer {number}: damaged, or no archive at all") from None
+    return tree
+
+
+def _complete(tree: Tree, command: bytes) -> None:
+    """Add what who runs a container gives it, and what the agent is told."""
+    for path, mode in _FOLDERS.items():
+        found = tree.find(path)
+        if found is None or found.names is None:
+            member = tarfile.TarInfo(path)
+            member.type, member.mode = tarfile.DIRTYPE, mode
+            tree.add(member)
+    for path, data in (*_FILES.items(), (COMMAND, command)):
+        if path == COMMAND or tree.find(path) is None:
+            tree.add_file(path, data)
+
+
+@dataclass
+class Packed:
+    """What an archive has in it: bytes on a disk, files, and extended attributes as `setfattr --restore` reads them."""
+
+    size: int = 0
+    files: int = 0
+    attributes: bytes = b""
+
+
+def _pack(tree: Tree, file: IO[bytes], limit: int, words: BuildWords) -> Packed:
+    """Write one archive of the tree, in the form that busybox's tar reads.  ConfigError where it is too much."""
+    packed = Packed()
+    attributes: list[bytes] = []
+    first: dict[int, str] = {}
+    try:
+        with tarfile.TarFile(
+            fileobj=file, mode="w", format=tarfile.GNU_FORMAT, encoding="utf-8", errors="surrogateescape"
+        ) as archive:
+            for path, inode in tree.paths():
+                packed.files += 1
+                member = _member(path, inode)
+                if id(inode) in first:
+                    member.type, member.linkname, member.size = tarfile.LNKTYPE, first[id(inode)], 0
+                    archive.addfile(member)
+                    continue
+                first[id(inode)] = path
+                attributes += _restorable(path, inode)
+                packed.size += -(-member.size // _BLOCK) * _BLOCK
+                if packed.size > limit:
+                    raise ConfigError(
+                        f"its files are larger than {limit >> 20}M together: give the disk more with --size"
+                    )
+                archive.addfile(member, inode.contents())
+                words.progress("putting layers together", packed.size, 0)
+    except DAMAGED:
+        raise ConfigError("damaged: a layer ends in the middle of a file") from None
+    file.flush()
+    packed.attributes = b"".join(attributes)
+    return packed
+
+
+def _member(path: str, inode: Inode) -> tarfile.TarInfo:
+    """A file as the archive has it: with numbers for names, and nothing that only some can read."""
+    member = copy.copy(inode.member)
+    member.name = path or "."
+    member.pax_headers = {}
+    member.uname = member.gname = ""
+    member.mode &= 0o7777
+    member.mtime = min(max(int(member.mtime), 0), 1 << 33)
+    member.sparse = None
+    if member.isreg():
+        member.type = tarfile.REGTYPE
+    return member
+
+
+def _restorable(path: str, inode: Inode) -> list[bytes]:
+    """A file's extended attributes as getfattr would dump them."""
+    found = inode.attributes
+    if not found:
+        return []
+    lines = [b"# file: " + _octal(path.encode("utf-8", "surrogateescape"))]
+    lines += [
+        _octal(name.encode("utf-8", "surrogateescape")) + b"=0x" + value.hex().encode() for name, value in found.items()
+    ]
+    return [b"\n".join([*lines, b"", b""])]
+
+
+def _octal(text: bytes) -> bytes:
+    return b"".join(bytes([one]) if 32 < one < 127 and one not in b"\\=" else b"\\%03o" % one for one in text)
+
+
+def _tools(client: PackageClient, cache: Cache, attributes: bytes) -> dict[str, bytes]:
+    """The programs that make a file system, and set attributes where there are any."""
+    wanted = ["e2fsprogs", *(["attr"] if attributes else [])]
+    with cache.locked("packages"):
+        directory = cache.path("packages", "partial").parent
+        packages = [read_package(path) for path in client.fetch_system(wanted, directory)]
+    tools = tool_files(packages, "e2fsprogs", ("mke2fs", "mke2fs.conf"))
+    if attributes:
+        tools |= {**tool_files(packages, "attr", _ATTR_TOOLS), "attributes": attributes}
+    return tools
