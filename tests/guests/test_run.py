@@ -526,9 +526,9 @@ def test_a_guest_stands_in_a_pipeline() -> None:
 
 @needs_debian
 def test_modprobe_finds_what_programs_often_ask_for() -> None:
-    done = run("-q", "--", "sh", "-c", "modprobe loop && modprobe overlay && modprobe 9p && ls /sys/module")
+    done = run("-q", "--", "sh", "-c", "modprobe -a loop overlay 9p tun bridge dm-crypt && ls /sys/module")
     assert done.returncode == 0
-    assert {b"loop", b"overlay", b"9p", b"9pnet"} <= set(done.stdout.split())
+    assert {b"loop", b"overlay", b"9p", b"9pnet", b"tun", b"bridge", b"dm_crypt"} <= set(done.stdout.split())
 
 
 @needs_debian

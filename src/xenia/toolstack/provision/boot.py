@@ -111,10 +111,9 @@ def prepare(config: MachineConfig, words: Words, *, screen: Screen | None = None
         ramdisk = _initrd(Path(config.initrd), config.memory)
     elif elf.notes.guest_os == "linux":
         modules = (*FRONTENDS, *SHARING, *_of_shares(config))
-        on_demand = _file_systems(config)
-        if kernel is None:
-            kernel = _own_modules(config, image, raw, words, cache)
-            on_demand = tuple(kernel.module_infos()) if kernel is not None else ()
+        on_demand = None if _has_room(config) else _file_systems(config)
+        if kernel is None or config.modules is not None:
+            kernel, on_demand = _own_modules(config, image, raw, words, cache), None
         _check_shares(config, kernel, raw)
         base = base_initramfs(cache, kernels.busybox(), kernel, modules, on_demand)
         ramdisk = initramfs(base, _agent_config(config, base.modules, screen))
@@ -152,9 +151,14 @@ def _initrd(path: Path, memory: int) -> bytes:
 
 def _file_systems(config: MachineConfig) -> tuple[str, ...]:
     """Those that the RAM disk carries; all of them take 13 MB.  A guest without disks may get one later."""
-    if config.memory < (SMALL_MEMORY if config.disks else 2 * SMALL_MEMORY):
-        return FILE_SYSTEMS[:1] if config.disks else ()
-    return (*FILE_SYSTEMS, *ON_DEMAND)
+    if _has_room(config):
+        return (*FILE_SYSTEMS, *ON_DEMAND)
+    return FILE_SYSTEMS[:1] if config.disks else ()
+
+
+def _has_room(config: MachineConfig) -> bool:
+    """Whether the guest has memory for all modules that the cache has of a distribution's kernel: 17 MB."""
+    return config.memory >= (SMALL_MEMORY if config.disks else 2 * SMALL_MEMORY)
 
 
 def _own_modules(config: MachineConfig, image: Path, raw: memoryview, words: Words, cache: Cache) -> Kernel | None:

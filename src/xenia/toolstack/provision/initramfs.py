@@ -92,12 +92,13 @@ def base_initramfs(
     busybox: Path,
     kernel: Kernel | None,
     modules: Sequence[str] = FRONTENDS,
-    on_demand: Sequence[str] = (),
+    on_demand: Sequence[str] | None = (),
     *,
     agent: bytes | None = None,
 ) -> Base:
     """The unchanging part, with these modules of the kernel (but for those that it has not, or built in) and their
-    dependencies.  Those `on_demand` the guest's kernel asks modprobe for, by their aliases, when it needs them.
+    dependencies.  Those `on_demand` (None: all that there are) the guest's kernel asks modprobe for, by their aliases,
+    when it needs them.
 
     agent   the program that becomes process 1; None: Xenia's own
     """
@@ -108,7 +109,7 @@ def base_initramfs(
         return tuple(f"/lib/modules/{release}/{name}.ko" for name in names)
 
     release = kernel.release if kernel is not None else ""
-    paths = paths_of((*modules, *on_demand))
+    paths = paths_of((*modules, *(infos if on_demand is None else on_demand)))
     agent, tools = agent if agent is not None else agent_binary(cache), busybox.read_bytes()
     digest = hashlib.sha256(_FORMAT)
     for part in (agent, tools, release.encode(), *(path.encode() for path in paths)):
