@@ -43,7 +43,8 @@ cdef class Fids:
 
     def __dealloc__(self):
         if self.buckets != NULL:
-            self.remove_all()
+            with nogil:
+                self.remove_all()
             free(self.buckets)
 
     def __len__(self) -> int:

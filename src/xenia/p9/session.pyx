@@ -53,7 +53,8 @@ cdef class Session:
 
     def __dealloc__(self):
         if self.root != NULL:
-            self.fids.drop(self.root)
+            with nogil:
+                self.fids.drop(self.root)
         if self.descriptors > 0:
             close(self.descriptors)
 

@@ -17,5 +17,5 @@ cdef class Stream:
     cdef bint ended
     cdef uint32_t take(self, uint8_t *message) noexcept nogil
     cdef bint fill(self, uint8_t *data, uint32_t size) noexcept nogil
-    cdef Worker *worker(self)
+    cdef Worker *worker(self) noexcept nogil
     cdef void work(self, Worker *worker, uint8_t *message, uint8_t *reply) noexcept nogil

@@ -33,7 +33,9 @@ cdef class Stream:
         any number may serve one stream, and so many a session."""
         cdef uint8_t *message = <uint8_t *>malloc(MOST_MSIZE)
         cdef uint8_t *reply = <uint8_t *>malloc(MOST_MSIZE)
-        cdef Worker *worker = self.worker()
+        cdef Worker *worker
+        with nogil:
+            worker = self.worker()
         if message != NULL and reply != NULL and worker != NULL:
             with nogil:
                 self.work(worker, message, reply)
@@ -45,7 +47,7 @@ cdef class Stream:
         self.ended = True
         shutdown(self.fd, SHUT_RDWR)
 
-    cdef Worker *worker(self):
+    cdef Worker *worker(self) noexcept nogil:
         cdef Worker *found = NULL
         lock(&self.session.lock)
         if self.session.nr_workers < MOST_WORKERS:
