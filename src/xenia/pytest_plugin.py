@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from xenia import Domain
 
 _MARKER = (
-    "xenia(kernel=..., memory='512M', vcpus=2, disks=[...], **options): what the guest of this test is to be, for the "
-    "fixtures guest and shared_guest; on a module, of all its tests"
+    "xenia(kernel=..., memory='512M', disks=[...], share='.', **options): what the guest of this test is to be, for "
+    "the fixtures guest and shared_guest; on a module, of all its tests"
 )
 _SCOPES = ("module", "package", "session")
 _SHOWN = 200  # lines of a log

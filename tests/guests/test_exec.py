@@ -42,7 +42,7 @@ def shell(guest: Domain, script: str, **options: object) -> str:
     """What a script says that has to go well."""
     ended = guest.run(["sh", "-c", script], timeout=LIMIT, **options)  # type: ignore[arg-type]
     ended.check_returncode()
-    return ended.stdout.decode()
+    return str(ended.stdout.decode())
 
 
 def await_line(descriptor: int, line: bytes) -> None:
@@ -85,7 +85,7 @@ def test_twenty_commands_at_once_have_their_own_streams(guest: Domain) -> None:
     def through(seed: int) -> bool:
         data = Random(seed).randbytes(1 << 20)
         result = guest.run(["sh", "-c", "tee /dev/stderr | sha256sum"], input=data, timeout=LIMIT)
-        return result.stderr == data and result.stdout.decode().split()[0] == hashlib.sha256(data).hexdigest()
+        return bool(result.stderr == data and result.stdout.split()[0].decode() == hashlib.sha256(data).hexdigest())
 
     with ThreadPoolExecutor(20) as pool:
         assert all(pool.map(through, range(20)))

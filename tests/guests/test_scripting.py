@@ -29,6 +29,13 @@ def test_a_command_in_a_guest_is_as_one_of_the_host() -> None:
     assert result.stdout == "given\n1  2\n/tmp\n2\n1\n"
 
 
+def test_a_folder_is_seen_by_the_command_which_starts_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "given").write_text("by the host")
+    assert xenia.run("cat given; echo back > answer", share=".", net="none").stdout == b"by the host"
+    assert (tmp_path / "answer").read_text() == "back\n"
+
+
 def test_guests_run_beside_each_other_and_a_loop_goes_on() -> None:
     async def main() -> list[bytes]:
         results = await asyncio.gather(*(aio.run(["expr", str(n), "*", "2"], net="none") for n in range(2)))
@@ -53,6 +60,15 @@ def test_a_time_that_is_over_leaves_no_guest(tmp_path: object) -> None:
 def domain() -> Iterator[Domain]:
     with Machine.boot("debian", memory="192M", net="none", append="quiet") as domain:
         yield domain
+
+
+def test_a_command_runs_in_a_guest_that_runs_as_one_of_the_host(domain: Domain) -> None:
+    done = domain.run("cat; echo wrong >&2; exit 3", input="ä\r\n", text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "ä\n", "wrong\n")
+    with pytest.raises(subprocess.CalledProcessError, match="SIGKILL"):
+        domain.run("kill -9 $$", check=True)
+    with pytest.raises(subprocess.TimeoutExpired):
+        domain.run("exec sleep 100", timeout=0.5, text=True)
 
 
 def test_a_console_is_talked_to_as_pexpect_does(domain: Domain) -> None:

@@ -32,6 +32,7 @@ from xenia.domain.event_state cimport (
 from xenia.domain.fifo cimport (
     fifo_clear_pending, fifo_end, fifo_is_linked, fifo_is_pending, fifo_set_pending, fifo_unmask,
 )
+from xenia.domain.observers cimport OBSERVED, observe_event
 from xenia.domain.two_level cimport (
     two_level_clear_pending, two_level_is_pending, two_level_set_pending, two_level_unmask,
 )
@@ -59,6 +60,8 @@ cdef bint virq_is_global(uint32_t virq) noexcept nogil:
 cdef void event_set_pending(Domain *domain, uint32_t port) noexcept nogil:
     cdef Vcpu *vcpu = domain.vcpus[event_channel(domain, port).notify_vcpu]
     cdef uint64_t i
+    if domain.abi.column == OBSERVED:
+        observe_event(domain, port, vcpu.id)
     if not (fifo_set_pending(domain, port) if domain.events.fifo else two_level_set_pending(domain, port)):
         return
     if vcpu.events.poll_nr:

@@ -7,6 +7,7 @@ A continuation is Xen's: the handler leaves its arguments at what remains to be 
 and rip goes back over the `syscall`, so that the guest makes the same call again after whatever interrupted it.
 """
 from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memcpy
 from xenia.abi.errno cimport XEN_EFAULT, XEN_EINVAL, XEN_ENOSYS
 from xenia.abi.xen cimport (
     FLAT_RING3_CS64,
@@ -58,6 +59,7 @@ from xenia.abi.xen cimport (
 from xenia.cpu.context cimport CONTEXT_SEGMENTS, R8, R9, R10, RAX, RDI, RDX, RSI, Context
 from xenia.cpu.processor cimport LEAVE, RESUME
 from xenia.domain.domain cimport GUEST_PV64, NR_GUESTS, SHUTDOWN_NONE, Domain, GuestAbi, Vcpu
+from xenia.domain.observers cimport OBSERVED, observe_hypercall
 from xenia.domain.pv.bounce64 cimport bounce64, iret64
 from xenia.domain.turn cimport turn_pass, turn_take
 from xenia.domain.upcall cimport events_pending
@@ -108,8 +110,26 @@ from xenia.machine.lock cimport lock, unlock
 
 from xenia.hypercalls.rows import GuestKind, Row, RowLock, Support
 
+cdef extern from *:
+    """
+    /* For each number a handler of its own, which passes the number on: those of a domain that is observed. */
+    static int64_t (*observed_call)(void *vcpu, uint64_t number, uint64_t *args);
+    #define HANDLER(n) \
+        static int64_t handler_##n(void *vcpu, uint64_t *args) { return observed_call(vcpu, n, args); }
+    #define NAME(n) handler_##n,
+    #define EIGHT(what, n) \
+        what(n##0) what(n##1) what(n##2) what(n##3) what(n##4) what(n##5) what(n##6) what(n##7)
+    #define ALL(what)   /* octal: 64 of them */ \
+        EIGHT(what, 00) EIGHT(what, 01) EIGHT(what, 02) EIGHT(what, 03) \
+        EIGHT(what, 04) EIGHT(what, 05) EIGHT(what, 06) EIGHT(what, 07)
+    ALL(HANDLER)
+    static int64_t (*const observed_handlers[])(void *, uint64_t *) = { ALL(NAME) };
+    """
+    int64_t (*observed_call)(void *vcpu, uint64_t number, uint64_t *args) noexcept nogil
+    int64_t (*observed_handlers[NR_HYPERCALLS])(void *vcpu, uint64_t *args) noexcept nogil
+
 cdef struct Entry:
-    hypercall_fn handlers[NR_GUESTS]
+    hypercall_fn handlers[NR_GUESTS + 1]    # the last is that of who is observed
     bint turn               # RowLock.TURN and MMU
     bint memory             # RowLock.MMU
 
@@ -149,6 +169,19 @@ cdef int64_t hypercall_call(Vcpu *vcpu, uint64_t number, uint64_t *args) noexcep
         result = handler(vcpu, args)
     turn_pass(vcpu)
     return result
+
+
+cdef int64_t call_observed(void *opaque, uint64_t number, uint64_t *args) noexcept nogil:
+    cdef Vcpu *vcpu = <Vcpu *>opaque
+    cdef uint64_t given[6]
+    cdef int64_t result
+    memcpy(given, args, sizeof(given))
+    result = table[number].handlers[GUEST_PV64](vcpu, args)
+    observe_hypercall(vcpu, number, given, result)
+    return result
+
+
+observed_call = call_observed
 
 
 cdef int hypercall64(Vcpu *vcpu) noexcept nogil:
@@ -223,6 +256,7 @@ cdef int64_t do_multicall(Vcpu *vcpu, uint64_t *args) noexcept nogil:
 cdef row(int number, str name, hypercall_fn handler, str arguments, lock, tuple guests, support, str note=""):
     for guest in guests:
         table[number].handlers[<int>COLUMNS[guest]] = handler
+    table[number].handlers[<int>OBSERVED] = <hypercall_fn>observed_handlers[number]
     table[number].turn = lock is not RowLock.VCPU
     table[number].memory = lock is RowLock.MMU
     documented.append(Row(number, name, arguments, lock, guests, support, note))

@@ -18,7 +18,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from xenia.backends.streams.command import Command, tell
 from xenia.errors import ConfigError
@@ -223,20 +223,40 @@ class RunsCommands(ABC):
 
     def run(
         self,
-        args: Sequence[str | bytes],
+        args: Sequence[str | bytes] | str,
         *,
-        input: bytes = b"",
+        input: bytes | str = b"",
         timeout: float | None = None,
+        check: bool = False,
+        text: bool = False,
+        encoding: str | None = None,
+        errors: str | None = None,
         env: Mapping[str, str] | None = None,
         cwd: str = "/",
         user: str = "root",
-    ) -> subprocess.CompletedProcess[bytes]:
-        """Run a command in the guest, by Xenia's agent there; what it wrote, and how it ended.
+    ) -> subprocess.CompletedProcess[Any]:
+        """Run a command in the guest, by Xenia's agent there; what it wrote and how it ended, as subprocess.run.
+
+        args    a str is for the guest's shell
+        check   raise subprocess.CalledProcessError where it ends with anything but 0
+        text, encoding, errors   str instead of bytes
 
         See `toolstack/commands/process.py`: `run` says what the arguments are, and `GuestProcess(domain.starter, ...)`
         is for a command that is to be talked with meanwhile.
         """
-        return run(self.starter, args, input=input, timeout=timeout, env=env, cwd=cwd, user=user)
+        command = ("/bin/sh", "-c", args) if isinstance(args, str) else args
+        coding, strict = encoding or ("utf-8" if text or errors else None), errors or "strict"
+        data = input.encode(coding or "utf-8", strict) if isinstance(input, str) else input
+        try:
+            done = run(self.starter, command, input=data, timeout=timeout, env=env, cwd=cwd, user=user)
+        except subprocess.TimeoutExpired as late:
+            late.stdout, late.stderr = (_text(data, coding, strict) for data in (late.stdout, late.stderr))
+            raise
+        output, wrong = _text(done.stdout, coding, strict), _text(done.stderr, coding, strict)
+        result = subprocess.CompletedProcess(args, done.returncode, output, wrong)
+        if check:
+            result.check_returncode()
+        return result
 
     def starter(self, streams: Sequence[str], files: Sequence[int]) -> None:
         """Have it run a command: a Starter."""
@@ -246,3 +266,10 @@ class RunsCommands(ABC):
         finally:
             for one in copies:
                 os.close(one)
+
+
+def _text(data: bytes | None, encoding: str | None, errors: str) -> Any:
+    """As subprocess decodes it: lines end with a newline alone."""
+    if data is None or encoding is None:
+        return data
+    return data.decode(encoding, errors).replace("\r\n", "\n").replace("\r", "\n")

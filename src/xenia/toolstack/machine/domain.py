@@ -28,6 +28,7 @@ from xenia.toolstack.machine.console import DomainConsole, console_of
 from xenia.toolstack.machine.core import dump
 from xenia.toolstack.machine.guest_memory import GuestMemory
 from xenia.toolstack.machine.house import House
+from xenia.toolstack.machine.observers import Observed, Observers
 from xenia.toolstack.machine.pauses import Pauses
 from xenia.toolstack.machine.site import DomainSite
 from xenia.toolstack.machine.store_layout import (
@@ -53,7 +54,7 @@ T = TypeVar("T")
 _ASKED_AGAIN: Final = 0.1  # seconds
 
 
-class Domain(DomainSite, RunsCommands):
+class Domain(DomainSite, RunsCommands, Observed):
     """One guest, made by `Machine.create_domain`.
 
     name, driver_domain    as it was created
@@ -87,6 +88,7 @@ class Domain(DomainSite, RunsCommands):
         self.sink = sink
         self.console = self._console(console_state)
         self.afterwards: Callable[[], object] = lambda: None
+        self._observers = Observers(handle)
         self._settling = threading.Lock()
         self._settled = False
         self._life = threading.Lock()  # whether it is destroyed: it does not start then
@@ -352,6 +354,7 @@ class Domain(DomainSite, RunsCommands):
                 releases.do(self.handle.stop)
                 releases.do(self._settle, 0)
                 releases.do(self._commands.close)
+                releases.do(self._observers.close)
                 for device in self.devices:
                     releases.do(device.remove, keep=keep_layers)
                 releases.do(self._leave_store)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, cast
@@ -12,6 +13,7 @@ from xenia.toolstack.config.disk import parse_disk
 from xenia.toolstack.config.forward import parse_publish
 from xenia.toolstack.config.machine import NAME, MachineConfig, parse_size
 from xenia.toolstack.config.net import LINKS, NetConfig, for_guest, parse_net
+from xenia.toolstack.config.share import for_guest as for_shares, parse_share, place_of
 from xenia.toolstack.guest.build import Build
 from xenia.toolstack.guest.guest import Guest
 from xenia.toolstack.guest.verbs import Start
@@ -70,8 +72,14 @@ def machine_config(options: GuestOptions) -> MachineConfig:
     for name, option in (("env", "environment"), ("cwd", "directory"), ("vcpus", "vcpus"), ("clock", "clock")):
         if name in given:
             config[option] = given.pop(name)
+    shares = for_shares((
+        *(parse_share(str(words)) for words in several(given.pop("share", ()))),
+        *(parse_share(str(words), cow=True) for words in several(given.pop("rw_cow", ()))),
+    ))  # fmt: skip
+    if "directory" not in config and (place := place_of(os.getcwd(), shares)) is not None:
+        config["directory"] = place
     cards = _cards(several(given.pop("net", ())), several(given.pop("publish", ())), config["name"])
-    return MachineConfig(**config, append=append, disks=disks, cards=cards)
+    return MachineConfig(**config, append=append, disks=disks, cards=cards, devices=shares)
 
 
 def _cards(net: Any, publish: Any, guest: str) -> tuple[NetConfig, ...] | None:

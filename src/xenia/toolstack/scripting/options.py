@@ -27,6 +27,8 @@ class GuestOptions(TypedDict, total=False):
     vcpus       how many
     disks       "data.img", "file:data.img,cow": the words of --disk, for xvda, xvdb and so on
     root        a disk to boot from
+    share       ".", "src:/src:ro": folders that the guest sees, in the words of --share; one or several
+    rw_cow      the same as the guest's own copy
     net         "user", "none", "bridge=lan": the words of --net, one or several
     publish     "8080:80": ports of the host's that lead to the guest's
     env         variables for commands, besides those that all have
@@ -44,6 +46,8 @@ class GuestOptions(TypedDict, total=False):
     vcpus: int | None
     disks: Words | None
     root: Path | None
+    share: Words | None
+    rw_cow: Words | None
     net: Words | None
     publish: Words | None
     env: Mapping[str, str] | None
@@ -52,8 +56,7 @@ class GuestOptions(TypedDict, total=False):
     clock: str | None
 
 
-_WORDS = {"max_memory": "maxmem", "disks": "disk", "env": "env"}
-_SEVERAL = ("disks", "net", "publish")
+_WORDS = {"max_memory": "maxmem", "disks": "disk", "rw_cow": "rw-cow"}
 
 
 def arguments(options: GuestOptions) -> list[str]:
