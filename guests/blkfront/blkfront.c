@@ -382,6 +382,21 @@ static void flap(void)
     tell("closed", backend_wait(&f, CLOSED));
 }
 
+/* Requests, right and wrong, as fast as the ring takes them, and nobody who looks at the answers. */
+static void abuse(void)
+{
+    for (u64 n = 0;; n++) {
+        struct request wrong = { n % 7, n % 13, 0, 0, n, n % 3 ? 8 * (n % 64) : n << 40, { { 0 } } };
+        for (int i = 0; i < 11; i++)
+            wrong.segments[i] = (struct segment){ n & 1 ? ref : (u32)(n * 77 + i), 0, n % 9, 0 };
+        put(&f, &wrong);
+        if (n % 16 == 15)
+            push(&f);
+        while (f.req_prod - f.ring->rsp_prod >= 32)
+            push(&f);
+    }
+}
+
 void main(void)
 {
     grants_start();
@@ -392,6 +407,10 @@ void main(void)
     page = page_alloc();
     ref = grant(virt_to_mfn(page), GRANT_WRITABLE, 0);
     tell("connected", front_connect(&f));
+    if (starts_with(start_info->cmd_line, "computes") || starts_with(start_info->cmd_line, "reads"))
+        worker(start_info->cmd_line[0] == 'c');
+    if (starts_with(start_info->cmd_line, "abuses"))
+        abuse();
     if (start_info->cmd_line[0] == 'v') {
         victim();
         return;

@@ -13,3 +13,4 @@ void fill(u8 *at, u64 seed);
 int holds(const u8 *at, u64 seed);
 
 void victim(void);
+void worker(int computes);

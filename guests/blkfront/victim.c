@@ -18,7 +18,9 @@ int holds(const u8 *at, u64 seed)
 #define CANARIES 300
 #define BLOCKS 64
 
-static int whole(u8 **canary)
+static u8 *canary[CANARIES];
+
+static int whole(void)
 {
     for (u64 i = 0; i < CANARIES; i++)
         if (!holds(canary[i], 1000 + i))
@@ -29,9 +31,8 @@ static int whole(u8 **canary)
     return 1;
 }
 
-void victim(void)
+static void prepare(void)
 {
-    static u8 *canary[CANARIES];
     for (u64 i = 0; i < CANARIES; i++)
         fill(canary[i] = page_alloc(), 1000 + i);
     for (u64 i = 0; i < BLOCKS; i++) {
@@ -39,9 +40,29 @@ void victim(void)
         transfer(&f, OP_WRITE, 8 * i, ref, 0, 7);
     }
     printf("ready\n");
+}
+
+/* The same for ever, and told: mostly computing, or mostly the disk. */
+void worker(int computes)
+{
+    prepare();
+    int good = 1;
+    for (u64 round = 1, at = 0;; round++) {
+        for (int i = 0; i < (computes ? CANARIES : 8); i++)
+            good = good && holds(canary[i], 1000 + i);
+        for (int i = 0; i < (computes ? round % 16 == 0 : 16); i++, at = (at + 1) % BLOCKS)
+            good = good && !transfer(&f, OP_READ, 8 * at, ref, 0, 7) && holds(page, at);
+        if (round % 4 == 0)
+            printf("round %lu: %s\n", round, good ? "whole" : "broken");
+    }
+}
+
+void victim(void)
+{
+    prepare();
     int good = 1, rounds = 0;
     do {
-        good = good && whole(canary);
+        good = good && whole();
         rounds++;
     } while (console_read() != 'q');
     tell("whole", good);

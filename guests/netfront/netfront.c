@@ -230,6 +230,18 @@ static void fatal(void)
     shut("a receive index that cannot be");
 }
 
+/* Requests, right and wrong, as fast as the ring takes them, and nobody who looks at the answers. */
+static void abuse(void)
+{
+    for (u32 n = 0;; n++) {
+        put(&card, n & 1 ? ref : n * 77, 0, n % 4 ? 0 : MORE_DATA, n % 3 ? 13 : 60 + n % 1000);
+        if (n % 64 == 63)
+            push(&card);
+        while (card.tx_prod - card.tx->head.rsp_prod >= ENTRIES)
+            push(&card);
+    }
+}
+
 void main(void)
 {
     grants_start();
@@ -241,6 +253,8 @@ void main(void)
         echo();
         return;
     }
+    if (starts_with(start_info->cmd_line, "abuses"))
+        abuse();
     if (start_info->cmd_line[0] == 'm') {
         measure();
         return;

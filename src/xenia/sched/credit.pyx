@@ -12,7 +12,9 @@ that has a weight for more than the one pcpu on which it can run.  Nor is anybod
 of its own, when it wakes or is moved to other pcpus with another time.
 
 Once picked, a vcpu runs for a millisecond at least, as long as it can run: who wakes waits so long at most for a pcpu
-whose vcpu has paid more.  (One that is FAR_NS ahead does not: it would live on the short sleeps of a heavier one.)
+whose vcpu has paid more.  (One that is FAR_NS ahead does not: it would live on the short sleeps of a heavier one.)  Who
+yields to another keeps no more of what it has paid less than a sleeper does: it would otherwise be back at once, to
+yield again.
 
 A domain with a cap has a budget for each period, which its vcpus use up together.  A vcpu of a domain without budget is
 parked; a period that begins fills the budget up, less what was overdrawn, and parked vcpus wait again.  What was left
@@ -310,6 +312,8 @@ cdef Choice credit_pick(Policy *ops, uint32_t number, uint64_t now) noexcept nog
             vcpu.yields = 0
             if vcpu == pushed_off:
                 pushed_off = NULL
+            elif pushed_off != NULL and pushed_off.yields:
+                give_up(policy, pushed_off, vcpu, now)
             vcpu.entered = now
     next = first_for(policy, number)
     if vcpu != NULL and next != NULL:
@@ -329,6 +333,15 @@ cdef Choice credit_pick(Policy *ops, uint32_t number, uint64_t now) noexcept nog
         soonest = max(policy.parked.nodes[0].key, now + 1) - now
         choice.slice_ns = min(soonest, choice.slice_ns) if choice.slice_ns else soonest
     return choice
+
+
+cdef void give_up(CreditPolicy *policy, SchedVcpu *vcpu, SchedVcpu *other, uint64_t now) noexcept nogil:
+    # It waits, having yielded to the other, on which it keeps an advantage of LAG_NS of that one's time at most.
+    cdef uint64_t least = other.waiting.key - price(other, LAG_NS)
+    if less(vcpu.waiting.key, least):
+        dequeue(policy, vcpu, now)
+        vcpu.waiting.key = least
+        enqueue(policy, vcpu, now)
 
 
 cdef bint goes_on(CreditPolicy *policy, SchedVcpu *vcpu, uint32_t pcpu, uint64_t now) noexcept nogil:

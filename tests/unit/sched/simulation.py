@@ -12,11 +12,14 @@ MS = 1_000_000
 
 
 class Load(ScheduledVcpu):
-    """A vcpu that computes for so long, sleeps for so long, and so on; ns, a sleep of 0 is none."""
+    """A vcpu that computes for so long, sleeps for so long, and so on; ns, a sleep of 0 is none, or a yield."""
 
-    def __init__(self, domain: ScheduledDomain, plan: Iterator[tuple[int, int]] | None = None) -> None:
+    def __init__(
+        self, domain: ScheduledDomain, plan: Iterator[tuple[int, int]] | None = None, *, yielding: bool = False
+    ) -> None:
         super().__init__(domain)
         self.plan = plan or repeat((1 << 62, 0))
+        self.yielding = yielding
         self.left, self.rest = next(self.plan)
         self.ran = 0
         self.woken_at = 0
@@ -81,6 +84,8 @@ class Simulation:
             if pause:
                 self.scheduler.sleep(load, self.now)
                 self._at(self.now + pause, -1, load)
+            elif load.yielding:
+                load.yields()
         chosen, slice_ns, poked = self.scheduler.pick(pcpu, self.now)
         self._poke(poked)
         assert chosen is None or isinstance(chosen, Load)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import cycle
+from itertools import chain, cycle, repeat
 
 import pytest
 
@@ -129,3 +129,21 @@ def test_under_the_null_policy_affinity_moves_nobody() -> None:
     assert simulation.scheduler.move(loads[0], {1}, None, simulation.now) is None
     simulation.run(20 * MS)
     assert simulation.running == loads
+
+
+def test_one_that_does_nothing_but_yield_takes_little_from_who_computes() -> None:
+    burns, yields = Load(ScheduledDomain()), Load(ScheduledDomain(), repeat((2_000, 0)), yielding=True)
+    machine = Simulation("credit", 1, [burns, yields])
+    machine.run(1000 * MS)
+    assert burns.ran > 980 * MS
+    assert len(machine.trace) < 5000  # each of which costs both
+
+
+def test_one_that_yields_now_and_then_gets_its_share_when_it_computes() -> None:
+    burns = Load(ScheduledDomain())
+    both = Load(ScheduledDomain(), chain(repeat((2_000, 0), 1000), repeat((1 << 62, 0))), yielding=True)
+    machine = Simulation("credit", 1, [burns, both])
+    machine.run(4000 * MS)
+    before = burns.ran
+    machine.run(5000 * MS)
+    assert burns.ran - before == pytest.approx(500 * MS, rel=0.02)

@@ -1,0 +1,64 @@
+"""What a domain gets beside one that leaves nothing undone to hold it up: python -m bench.neighbours [KIND ...]
+
+Both have one vcpu and the same weight, and share one pcpu. Told is the worker's rate of work, in rounds by the time
+that the host gives the pcpu's thread, over its fair share: half of what it does alone. So it matters little what else
+the host does; what Xenia's other threads take of the host is not in it. Rates alone are taken before and after each
+neighbour. Medians of the turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import statistics
+import threading
+import time
+from pathlib import Path
+
+from tests.guests.neighbours import NEIGHBOURS, Worker, beside, neighbourhood
+
+
+def time_of_pcpu() -> float:
+    """Seconds that the host has given its thread."""
+    (number,) = (thread.native_id for thread in threading.enumerate() if thread.name == "pcpu0")
+    return int(Path(f"/proc/self/task/{number}/schedstat").read_text().split()[0]) / 1e9
+
+
+def rate(worker: Worker, seconds: float) -> float:
+    """Rounds a second."""
+    begun, before = time_of_pcpu(), worker.rounds
+    while (passed := time_of_pcpu() - begun) < seconds:
+        time.sleep(seconds / 20)
+    return (worker.rounds - before) / passed
+
+
+def measure(kinds: list[str], seconds: float, turns: int) -> dict[str, float]:
+    """Of the worker's fair share, what it gets beside each."""
+    found: dict[str, list[float]] = {kind: [] for kind in kinds}
+    with neighbourhood(1, "computes") as (machine, worker):
+        for _ in range(turns):
+            for kind in kinds:
+                before = rate(worker, seconds / 2)
+                with beside(machine, worker, kind):
+                    time.sleep(seconds / 10)
+                    got = rate(worker, seconds)
+                alone = (before + rate(worker, seconds / 2)) / 2
+                found[kind].append(got / (alone / 2))
+    return {kind: statistics.median(shares) for kind, shares in found.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kinds", nargs="*", metavar="KIND", choices=[*NEIGHBOURS, []], help=", ".join(NEIGHBOURS))
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement (default: 1)")
+    parser.add_argument("--turns", type=int, default=3, help="of all kinds (default: 3)")
+    options = parser.parse_args()
+    logging.disable(logging.WARNING)
+    kinds = options.kinds or list(NEIGHBOURS)
+    shares = measure(kinds, options.seconds, options.turns)
+    for kind, share in shares.items():
+        print(f"beside {kind:24} {share:6.2f} of its fair share")
+
+
+if __name__ == "__main__":
+    main()

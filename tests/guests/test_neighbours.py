@@ -1,0 +1,35 @@
+"""Whatever a domain does, the one beside it has its share of the processor and all its data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.guests.neighbours import NEIGHBOURS, SCRIPTS, Worker, beside, neighbourhood, watch
+from tests.guests.stock import skip_without
+from xenia import Machine
+
+pytestmark = pytest.mark.guest
+
+SECOND = 1_000_000_000
+ENTRIES = 20_000  # a second of its own: more of them is a processor that is taken from it all the time
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[tuple[Machine, Worker]]:
+    with neighbourhood(1, "computes") as found:
+        yield found
+
+
+@pytest.mark.parametrize("kind", NEIGHBOURS)
+def test_a_domain_keeps_its_share_and_its_data_beside(kind: str, place: tuple[Machine, Worker]) -> None:
+    machine, worker = place
+    if kind in SCRIPTS:
+        skip_without("cloud-amd64", ())
+    with beside(machine, worker, kind) as neighbour:
+        entries, done = worker.entries, worker.rounds
+        got = watch(worker, neighbour, SECOND // 2)
+        assert got.share >= 0.45
+        assert worker.entries - entries <= ENTRIES * got.ns / SECOND
+        worker.await_round(done + 8)
