@@ -55,6 +55,6 @@ cdef void written_apply(Domain *domain) noexcept nogil:
         for i in range(count):
             mm_forget_code(&domain.memory, written[i] << 12, PAGE_SIZE)
     else:
-        for i in range(domain.machine.nr_frames):
+        for i in range(domain.machine.free.fresh):
             if is_code(domain, i):
                 mm_forget_code(&domain.memory, i << 12, PAGE_SIZE)

@@ -83,19 +83,19 @@ cdef void release_frame(DomainMemory *memory, uint64_t mfn) noexcept nogil:
 cdef uint64_t relinquish(DomainMemory *memory) noexcept nogil:
     cdef Frame *frames = memory.machine.frames
     cdef uint64_t mfn, left = 0
-    for mfn in range(memory.machine.nr_frames):
+    for mfn in range(memory.machine.free.fresh):
         if mfn % AT_ONCE == 0:
             give_way(&memory.lock)
         if frames[mfn].owner == memory.domid and frames[mfn].refs and frames[mfn].flags & FRAME_PINNED:
             frames[mfn].flags &= ~FRAME_PINNED
             put_page_and_type(memory, mfn)
-    for mfn in range(memory.machine.nr_frames):
+    for mfn in range(memory.machine.free.fresh):
         if mfn % AT_ONCE == 0:
             give_way(&memory.lock)
         if frames[mfn].owner == memory.domid and frames[mfn].refs and frames[mfn].flags & FRAME_ALLOCATED:
             frames[mfn].flags &= ~FRAME_ALLOCATED
             put_page(memory, mfn)
-    for mfn in range(memory.machine.nr_frames):
+    for mfn in range(memory.machine.free.fresh):
         if mfn % AT_ONCE == 0:
             give_way(&memory.lock)
         left += frames[mfn].owner == memory.domid and frames[mfn].refs != 0
