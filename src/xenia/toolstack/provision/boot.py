@@ -151,14 +151,14 @@ def _initrd(path: Path, memory: int) -> bytes:
 
 def _file_systems(config: MachineConfig) -> tuple[str, ...]:
     """Those that the RAM disk carries; all of them take 13 MB.  A guest without disks may get one later."""
-    if _has_room(config):
-        return (*FILE_SYSTEMS, *ON_DEMAND)
-    return FILE_SYSTEMS[:1] if config.disks else ()
+    if config.memory < (SMALL_MEMORY if config.disks else 2 * SMALL_MEMORY):
+        return FILE_SYSTEMS[:1] if config.disks else ()
+    return (*FILE_SYSTEMS, *ON_DEMAND)
 
 
 def _has_room(config: MachineConfig) -> bool:
     """Whether the guest has memory for all modules that the cache has of a distribution's kernel: 17 MB."""
-    return config.memory >= (SMALL_MEMORY if config.disks else 2 * SMALL_MEMORY)
+    return config.memory >= 2 * SMALL_MEMORY
 
 
 def _own_modules(config: MachineConfig, image: Path, raw: memoryview, words: Words, cache: Cache) -> Kernel | None:
