@@ -1,4 +1,4 @@
-"""The documents' examples in Python: every ```python block of README.md and docs/ runs as it stands."""
+"""The documents' examples in Python: each ```python block that begins with an import runs as it stands."""
 
 import os
 import re
