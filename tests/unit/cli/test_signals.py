@@ -55,7 +55,7 @@ def test_a_second_signal_skips_neither_what_is_put_right_nor_the_last_word(
     tmp_path: Path, number: signal.Signals
 ) -> None:
     (tmp_path / "old.img").write_bytes(os.urandom(1 << 20))
-    command = ["disk", "convert", "file:old.img,delay:read=300", "file:new.img,cache"]
+    command = ["disk", "convert", "file:old.img,delay:read=1500", "file:new.img,cache"]
     process = subprocess.Popen(
         [sys.executable, "-m", "xenia", *command], cwd=tmp_path, stderr=subprocess.PIPE, text=True
     )
