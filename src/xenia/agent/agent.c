@@ -2,8 +2,9 @@
  * The guest agent: process 1 of a Linux guest that Xenia boots.
  *
  * It makes the usual mounts, loads the kernel modules it is told to, and then, as its configuration says, either gives
- * a shell on the console (mode=shell), or runs one command whose standard streams and exit status it carries over the
- * console in records (mode=command); see agent/protocol.py for the protocol.  When that ends, it powers the guest off.
+ * a shell on the console (mode=shell), or a command there (mode=screen), or runs one command whose standard streams and
+ * exit status it carries over the console in records (mode=command); see agent/protocol.py for the protocol.  When that
+ * ends, it powers the guest off.
  *
  * Where the kernel's command line says root=, the file system there takes the place of the initial RAM disk (root.h).
  * A command then runs in it; instead of a shell, its own init takes over and nothing of the agent is left.
@@ -35,7 +36,7 @@ static const char *args[MAX_ARGS + 1], *environment[MAX_ENV + 8];
 static char *modules[MAX_MODULES];      /* "PATH" or "PATH OPTIONS" */
 static u32 nr_args, nr_env, nr_modules;
 static const char *search_path = "/bin", *directory = "/", *greeting, *user;
-static u32 is_command, wants_tty, rows, columns;
+static u32 is_command, on_screen, wants_tty, rows, columns;
 
 /* Read a file of at most so many bytes, which are the buffer's but for one; whether it is there. */
 static int read_file(const char *path, char *buffer, u64 most, u64 *size)
@@ -60,7 +61,7 @@ static void parse_conf(u64 size)
     for (const char *at = conf; at < conf + size; at += length_of(at) + 1) {
         const char *value;
         if ((value = value_of(at, "mode")))
-            is_command = is_same(value, "command");
+            is_command = is_same(value, "command"), on_screen = is_same(value, "screen");
         else if ((value = value_of(at, "module")) && nr_modules < MAX_MODULES)
             modules[nr_modules++] = (char *)value;
         else if ((value = value_of(at, "arg")) && nr_args < MAX_ARGS)
@@ -252,7 +253,19 @@ static void __attribute__((noreturn)) execute(void)
         call1(SYS_exit, status);
 }
 
-/* --- mode=shell */
+/* --- mode=shell, and mode=screen: a command that has the console for itself */
+
+/* Say how the command ended, in the guest's home in xenstore: as a shell does. */
+static void tell_status(int status)
+{
+    static struct StoreMessage answer;
+    char text[16] = "";
+    s64 store = call2(SYS_open, "/dev/xen/xenbus", O_RDWR | O_CLOEXEC);
+    append_number(text, sizeof text, (u32)(status & 0x7f ? 128 + (status & 0x7f) : status >> 8 & 0xff));
+    if (ask_store((int)store, XS_WRITE, "data/xenia-status", text, length_of(text)))
+        hear_store((int)store, &answer);
+    call1(SYS_close, store);
+}
 
 static void run_shell(int is_init)
 {
@@ -286,6 +299,8 @@ static void run_shell(int is_init)
         while ((pid = call4(SYS_wait4, -1, &status, WNOHANG, 0)) > 0) {
             if (pid != child)
                 continue;
+            if (on_screen)
+                tell_status(status);
             if (has_image && status)
                 say(2, "xenia: the image's command failed\n");
             return;
@@ -324,7 +339,7 @@ static int begin(int has_conf)
     prepare_network();
     load_modules();
     int in_root = read_kernel_words();
-    if (is_command || !in_root)
+    if (is_command || on_screen || !in_root)
         begin_network();
     return in_root;
 }
@@ -334,7 +349,7 @@ static int begin(int has_conf)
 static void take_image(void)
 {
     has_image = !init_path && read_image_command();
-    if (has_image && !is_command) {
+    if (has_image && !is_command && !on_screen) {
         make_root_writable();
         begin_network();
     }
@@ -369,7 +384,7 @@ __attribute__((noreturn, used)) static void start(u64 *stack)
         }
         make_raw(console);
     }
-    if (in_root && !take_root(is_command))
+    if (in_root && !take_root(is_command || on_screen))
         fail_root(console);
     if (in_root)
         take_image();
@@ -384,10 +399,10 @@ __attribute__((noreturn, used)) static void start(u64 *stack)
         follow_requests();
     if (is_command) {
         run_command(is_init, console);
-    } else if (has_image && !is_init_program(args[0])) {
+    } else if (has_image && !on_screen && !is_init_program(args[0])) {
         greeting = 0;
         run_shell(is_init);
-    } else if (in_root) {
+    } else if (in_root && !on_screen) {
         if (has_image)
             init_path = args[0];
         set_window_size(0, rows, columns);

@@ -13,9 +13,11 @@ SEARCH_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
 
 
 class Mode(StrEnum):
-    """What the agent runs: a shell on the console, or a command whose standard streams the console carries."""
+    """What the agent runs: a shell on the console, a command that has the console for itself, or a command whose
+    standard streams go to the host."""
 
     SHELL = "shell"
+    SCREEN = "screen"
     COMMAND = "command"
 
 

@@ -60,7 +60,7 @@ static int read_image_command(void)
             image_gid = number_of(value);
         else if ((value = value_of(at, "group")) && nr_image_groups < MAX_IMAGE_GROUPS)
             image_groups[nr_image_groups++] = number_of(value);
-        else if ((value = value_of(at, "arg")) && !is_command && nr_image_args < MAX_ARGS)
+        else if ((value = value_of(at, "arg")) && !is_command && !on_screen && nr_image_args < MAX_ARGS)
             args[nr_image_args++] = value;
     }
     if (nr_image_args)

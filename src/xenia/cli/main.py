@@ -142,6 +142,11 @@ def dispatch(parser: argparse.ArgumentParser, options: argparse.Namespace, guest
             from xenia.cli.ssh import ssh
 
             ssh(options, guests, voice)
+        case "logs" | "wait" | "stop":
+            from xenia.cli import background
+
+            verb: Callable[[argparse.Namespace, Voice], int] = getattr(background, options.verb)
+            return verb(options, voice)
         case "exec":
             from xenia.cli.exec import run_command
 

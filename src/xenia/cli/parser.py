@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from xenia.cli.arguments import Parser, ShowVersion, add_json
+from xenia.cli.background import add_background
 from xenia.cli.block import add_block
 from xenia.cli.daemon import add_daemon
 from xenia.cli.disk import add_disk
@@ -52,6 +53,7 @@ def build_parser() -> Parser:
     add_net(commands)
     add_share(commands)
     add_exec(commands)
+    add_background(commands)
     add_ssh(commands)
     _add_looks(commands)
     _add_completion(commands)

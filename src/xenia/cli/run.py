@@ -53,6 +53,10 @@ def run(options: argparse.Namespace, command: list[str], voice: Voice) -> int:
     if all(getattr(options, name) is None for name in ("kernel", "kdir", "flavour")) and is_built_tree(Path()):
         options.kdir = "."
         voice.say(f"booting the kernel that was built here, {BZIMAGE} (--flavour amd64 takes the distribution's)")
+    if options.detach:
+        from xenia.cli.background import run_detached
+
+        return run_detached(options, lambda: configuration(options, command), voice)
     config = configuration(options, command)
     if not config.jail:
         voice.error("NO JAIL: a guest that breaks out of its machine can do here whatever you can")

@@ -24,6 +24,7 @@ RUN_EXAMPLES = (
     ("xenia run --kernel vmlinuz --initrd initrd.img --append 'panic=-1'", "a kernel and an initrd of your own"),
     ("xenia run --root root.img", "a system on a disk, such as one that xenia image build makes"),
     ("xenia run --kernel 6.12", "another kernel of the distribution's; 'xenia kernel list' shows them"),
+    ("xenia run -d --name web --root root.img", "the same in the background; then: xenia exec -it web sh"),
     ("xenia run --kernel demo", "the tiny guest that is built in; needs nothing from outside"),
 )
 
@@ -156,6 +157,10 @@ def _add_command(machine: argparse._ArgumentGroup) -> None:
         help="end a guest that has not ended by then, with status 124",
     )  # fmt: skip
     machine.add_argument("--cwd", metavar="DIR", default=None, help="the folder that the command or shell starts in")
+    machine.add_argument(
+        "-d", "--detach", action="store_true",
+        help="let it run in the background, as a domain of the daemon's, and print its name: see exec, logs and stop",
+    )  # fmt: skip
     machine.add_argument("--name", default=None, help="the guest's name (default: guest)")
 
 

@@ -37,6 +37,7 @@ class DomainConfig:
     uuid                    the domain's, in xl's form
     weight, cap             its share of the processors beside others', and hundredths of one that it may have at most
     cpus, cpus_soft         which processors its vcpus may and should have, in xl's words; of several, with ; between
+    timeout                 seconds after which it is destroyed
     on_*                    what becomes of it when it ends so
     said                    the configuration in xl's words, for who asks what the domain is
     """
@@ -52,6 +53,7 @@ class DomainConfig:
     cap: int = 0
     cpus: str = ""
     cpus_soft: str = ""
+    timeout: float | None = None
     on_poweroff: Action = Action.DESTROY
     on_reboot: Action = Action.RESTART
     on_crash: Action = Action.DESTROY

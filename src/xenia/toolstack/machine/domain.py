@@ -32,6 +32,7 @@ from xenia.toolstack.machine.observers import Observed, Observers
 from xenia.toolstack.machine.pauses import Pauses
 from xenia.toolstack.machine.site import DomainSite
 from xenia.toolstack.machine.store_layout import (
+    COMMAND_STATUS,
     MemoryKeys,
     home,
     remove_home,
@@ -187,6 +188,12 @@ class Domain(DomainSite, RunsCommands, Observed):
             dump(self.handle, descriptor, CoreFormat(form), self._pauses.held, live=live)
             if crash:
                 self.crash()
+
+    @property
+    def command_status(self) -> int | None:
+        """With what the command has ended that has the console for itself; None where there is none, or it runs."""
+        said = self._keys.get(f"{home(self.domid)}/{COMMAND_STATUS}") or ""
+        return int(said) & 0xFF if said.isdecimal() and len(said) <= 3 else None
 
     def start_command(self, streams: Sequence[str], files: list[int]) -> None:
         """See Commands.start."""

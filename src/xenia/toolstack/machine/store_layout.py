@@ -16,6 +16,7 @@ WRITTEN_ANEW: Final = frozenset({"domid", "store", "console", "device", "backend
 OWN: Final = "self"
 # What the guest's agent says to who wants a command run, and he to the agent (agent/exec.h); a home's keys.
 AGENT_WAITS: Final = "data/xenia-agent"
+COMMAND_STATUS: Final = "data/xenia-status"  # of the command that has its console
 _AGENT_ASKED: Final = "control/xenia-agent"
 
 

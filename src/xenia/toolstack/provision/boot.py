@@ -224,13 +224,15 @@ def _demo(config: MachineConfig) -> Boot:
 def _agent_config(config: MachineConfig, modules: tuple[str, ...], screen: Screen | None) -> AgentConfig:
     if _has_root(config) and not config.command and (config.environment or config.directory != "/"):
         raise ConfigError("--env and --cwd are for a command: the init of a root disk has its own")
-    term = _term() if config.command else screen.term if screen is not None else None
+    term = _term() if config.command and screen is None else screen.term if screen is not None else None
     environment = {**ENVIRONMENT, "TERM": term or "dumb"}
     shares = tuple(share.agent_word for share in _shares(config) if share.mount is not None)
     if config.command:
+        mode = Mode.COMMAND if screen is None else Mode.SCREEN
+        rows, columns = (screen.rows, screen.columns) if screen is not None else (0, 0)
         return AgentConfig(
-            Mode.COMMAND, config.command, environment, modules, directory=config.directory, hostname=config.name,
-            shares=shares, overrides=config.environment,
+            mode, config.command, environment, modules, directory=config.directory, hostname=config.name,
+            shares=shares, overrides=config.environment, rows=rows, columns=columns,
         )  # fmt: skip
     if screen is None:
         # Nobody is there to be prompted; and busybox's shell edits lines only on a tty that echoes.

@@ -44,6 +44,7 @@ class SharedConsole:
         self.guest = guest
         self.readers: list[Reader] = []
         self.unseen = bytearray()
+        self.log = bytearray()  # the newest of all that it said
         self.keys = b""
         self.over = False
         self.until: float | None = None  # the domain is gone: when nobody is waited for any more
@@ -70,13 +71,14 @@ class Consoles:
         self._wake()
         return console
 
-    def attach(self, console: SharedConsole, connection: socket.socket) -> None:
-        """Let somebody read and type; the connection is ours from now on, and ends with the console."""
+    def attach(self, console: SharedConsole, connection: socket.socket, *, whole: bool = False) -> None:
+        """Let somebody read and type; the connection is ours from now on, and ends with the console.  With `whole` he
+        gets all that is kept first, seen or not."""
         with self._lock:
             if console.over:
                 connection.close()
                 return
-            console.readers.append(Reader(connection, bytes(console.unseen)))
+            console.readers.append(Reader(connection, bytes(console.log if whole else console.unseen)))
             console.unseen.clear()
         self._wake()
 
@@ -169,6 +171,8 @@ class Consoles:
             return True
         except OSError:
             return False
+        console.log += data
+        del console.log[:-KEPT]
         if not console.readers:
             console.unseen += data
             del console.unseen[:-KEPT]

@@ -37,7 +37,7 @@ def create(domain: DomainConfig, guest: MachineConfig, words: Words, screen: Scr
     for other in _called(domain.name):
         whose = f": a guest of xenia run, process {other.pid}" if other.domid is None else ""
         raise ConfigError(f"a domain with name '{domain.name}' already exists{whose}")
-    boot = prepare(guest, words, screen=screen)
+    boot = prepare(guest, words, screen=screen, quiet=bool(guest.command))
     if boot.kernel_file is None:
         raise ConfigError("the kernel is in no file")
     start.ensure()

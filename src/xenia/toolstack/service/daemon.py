@@ -14,6 +14,7 @@ import os
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -33,6 +34,7 @@ _log = logging.getLogger(__name__)
 
 _PROGRAM = "xenia.toolstack.service.machine_process"
 _DAEMON = "Domain-0"
+_REMEMBERED = 32  # domains that are gone, whose end and console can be asked for
 
 Request = Mapping[str, Any]
 
@@ -48,6 +50,7 @@ class Daemon:
         self._memory = memory
         self._members: dict[int, Member] = {}
         self._reserved: set[str] = set()
+        self._gone: deque[Member] = deque(maxlen=_REMEMBERED)
         self._keys = itertools.count(1)
         self._machine: Remote | None = None
         self._since = time.time()
@@ -98,6 +101,8 @@ class Daemon:
             "destroy": lambda request: self._member(request).end(),
             "console": self._console,
             "window": self._window,
+            "logs": self._logs,
+            "ending": self._ending_of,
             "configuration": lambda request: self._member(request).config.as_dict(),
             "configure": lambda request: self._member(request).configure(
                 DomainConfig.read(argument(request, "config", dict))
@@ -206,7 +211,25 @@ class Daemon:
         except OSError:
             raise ConfigError("the request comes with something else than a socket to attach") from None
         descriptors.clear()
-        self._consoles.attach(member.console, connection)
+        self._consoles.attach(member.console, connection, whole=request.get("whole") is True)
+
+    def _logs(self, request: Request) -> str:
+        """The newest of what a domain said on its console, also of one that is gone; each character is a byte."""
+        return bytes(self._found(argument(request, "name", str)).console.log).decode("latin-1")
+
+    def _ending_of(self, request: Request) -> dict[str, Any] | None:
+        """How a domain ended that is gone; None of one that is there."""
+        member = self._found(argument(request, "name", str))
+        return member.ending if member.over.is_set() else None
+
+    def _found(self, name: str) -> Member:
+        """The domain of that name or number, or the last one of those that are gone.  ConfigError where none was."""
+        with self._lock:
+            known = [*self._members.values(), *reversed(self._gone)]
+        for member in known:
+            if name in (member.name, str(member.domid)):
+                return member
+        raise ConfigError(f"no guest '{name}' runs, or has run lately")
 
     def _window(self, request: Request) -> None:
         member = self._member(request)
@@ -267,6 +290,7 @@ class Daemon:
     def _forget(self, member: Member) -> None:
         with self._lock:
             self._members.pop(member.key, None)
+            self._gone.append(member)
         self._consoles.end(member.console)
         _log.info("domain %s (%d) is gone", member.name, member.domid)
         self._note()

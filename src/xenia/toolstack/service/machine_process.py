@@ -113,7 +113,10 @@ class MachineProcess(Process):
         """How the guest ended; None where it was destroyed."""
         guest = self._places[key].guest
         shutdown = guest.do(Wait())
-        return None if shutdown is None else {**asdict(shutdown), "report": guest.require_domain().crash_report}
+        if shutdown is None:
+            return None
+        domain = guest.require_domain()
+        return {**asdict(shutdown), "report": domain.crash_report, "status": domain.command_status}
 
     def _do_rebuild(self, _: list[int], key: int) -> int:
         """The next life of a guest that has ended; its domain's number."""

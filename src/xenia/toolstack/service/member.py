@@ -48,12 +48,15 @@ class Member:
         self._changed = threading.Condition()
         self._begun = False
         self.ended = False  # and is kept as it ended
+        self.ending: dict[str, Any] = {"how": "destroyed", "status": None}  # its last end, for who asks later
 
     def begin(self) -> None:
         """Let it run, once.  ConfigError where the host refuses what that needs."""
         self.machine.call("begin", key=self.key)
         self._reboots.started()
         threading.Thread(target=self._live, name=f"life of {self.name}", daemon=True).start()
+        if self.config.timeout is not None:
+            threading.Thread(target=self._end_late, args=(self.config.timeout,), name="timeout", daemon=True).start()
 
     def schedule(self) -> None:
         """Give it the share and the processors of its configuration.  ConfigError where it cannot have them."""
@@ -115,6 +118,11 @@ class Member:
                 self._tell()
                 self.gone(self)
 
+    def _end_late(self, seconds: float) -> None:
+        if not self.over.wait(seconds):
+            self.ending = {"how": "timeout", "status": None}
+            self._quietly_end()
+
     def _live(self) -> None:
         try:
             while self._once():
@@ -130,6 +138,8 @@ class Member:
         if ended is None:
             return False
         reason = Reason(ended["reason"])
+        crashed = reason is Reason.CRASH and bool(ended["detail"])
+        self.ending = {"how": "crashed" if crashed else reason.name.lower(), "status": ended["status"]}
         action = self._action(reason)
         how = ended["detail"] or f"{reason.name.lower()}"
         _log.info("domain %s (%d) ended: %s; on that, %s", self.name, self.domid, how, action.value)

@@ -1,0 +1,73 @@
+"""Guests in the background: `run -d`, what they said, how they ended."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.guests.stock import skip_without
+from tests.guests.test_run import LIMIT, XENIA, environment
+from xenia.toolstack.provision.initramfs import FRONTENDS, SHARING
+
+pytestmark = pytest.mark.guest
+
+
+def xenia(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*XENIA, *words], capture_output=True, text=True, stdin=subprocess.DEVNULL, env=environment(), timeout=LIMIT,
+        check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def daemon() -> Iterator[None]:
+    skip_without("amd64", (*FRONTENDS, *SHARING))
+    folder = tempfile.mkdtemp(prefix="xb")  # a socket's path is short
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", folder)
+        yield
+        xenia("daemon", "--stop", "--force")
+    assert Path(folder).is_dir()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.usefixtures("daemon")
+def test_a_command_in_the_background_is_followed_and_its_output_and_status_outlive_it() -> None:
+    started = xenia("run", "-d", "--net", "none", "--name", "job", "--", "sh", "-c", "echo hello; read word; exit 7")
+    assert (started.returncode, started.stdout, started.stderr) == (0, "job\n", "")
+    told = xenia("exec", "job", "echo", "from beside")
+    assert told.stdout == "from beside\n", told.stderr
+    assert xenia("stop", "job").returncode == 0
+    assert "hello" in xenia("logs", "job").stdout
+    assert json.loads(xenia("logs", "--json", "job").stdout)["name"] == "job"
+    assert xenia("exec", "job", "true").returncode == 2
+
+
+@pytest.mark.usefixtures("daemon")
+def test_wait_ends_with_the_status_of_the_command() -> None:
+    assert xenia("run", "-d", "--net", "none", "--name", "seven", "--", "sh", "-c", "exit 7").returncode == 0
+    followed = xenia("logs", "-f", "seven")
+    assert followed.returncode == 0
+    assert xenia("wait", "seven").returncode == 7
+    assert json.loads(xenia("wait", "--json", "seven").stdout)["exit"] == 7
+
+
+@pytest.mark.usefixtures("daemon")
+def test_a_guest_whose_time_is_over_is_destroyed_and_waited_for_as_that() -> None:
+    late = xenia("run", "-d", "--kernel", "demo", "--memory", "16M", "--name", "late", "--timeout", "1")
+    assert late.returncode == 0, late.stderr
+    assert xenia("wait", "late").returncode == 124
+
+
+@pytest.mark.usefixtures("daemon")
+def test_what_is_not_there_is_told_in_one_line() -> None:
+    for words in (("logs", "nobody"), ("wait", "nobody"), ("stop", "nobody"), ("run", "-d", "--no-jail")):
+        refused = xenia(*words)
+        assert refused.returncode == 2
+        assert refused.stderr.count("\n") == 1, refused.stderr
