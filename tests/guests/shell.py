@@ -29,6 +29,7 @@ class Shell:
         memory: int = 128,
         driver_domain: bool = False,
         files: Mapping[str, bytes] | None = None,
+        vcpus: int = 1,
     ) -> None:
         skip_without("amd64", modules)
         self._heard = bytearray()
@@ -45,6 +46,7 @@ class Shell:
             console=self._hear,
             driver_domain=driver_domain,
             files=files,
+            vcpus=vcpus,
         )
 
     def _hear(self, data: bytes) -> None:

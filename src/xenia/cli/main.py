@@ -24,7 +24,7 @@ from xenia.cli.voice import Voice
 from xenia.errors import ConfigError, refusal_of_host
 
 # Verbs that a command for the guest goes with; of some of them behind the guest's name, too.
-_WITH_COMMAND = ("run", "ssh", "exec")
+_WITH_COMMAND = ("run", "ssh", "exec", "gdb")
 _COMMAND_BEGINS = {"ssh": ssh_begins, "exec": exec_begins}
 
 
@@ -165,6 +165,7 @@ def dispatch(parser: argparse.ArgumentParser, options: argparse.Namespace, guest
             print(script(options.shell))
             return ExitStatus.OK
     if options.verb in _CARRY_OUT:
+        options.arguments = guests
         module = _CARRY_OUT[options.verb]
         function: Callable[[argparse.Namespace, Voice], int] = getattr(import_module(f"xenia.cli.{module}"), module)
         try:
@@ -178,10 +179,10 @@ def dispatch(parser: argparse.ArgumentParser, options: argparse.Namespace, guest
     return ExitStatus.USAGE
 
 
-_XENIAS_OWN = ("daemon", "disk", "image", "kernel", "net", "share")  # of the following: no verbs of xl's
+_XENIAS_OWN = ("gdb", "daemon", "disk", "image", "kernel", "net", "share")  # of the following: no verbs of xl's
 # By verb: the module of `cli` with the function of its name that carries it out.
 _CARRY_OUT = {
-    "create": "create", "daemon": "daemon", "disk": "disk", "image": "image", "kernel": "kernel",
+    "gdb": "gdb", "create": "create", "daemon": "daemon", "disk": "disk", "image": "image", "kernel": "kernel",
     "net": "net", "share": "share",
     **dict.fromkeys(("block-attach", "block-detach", "block-list", "block-resize", "cd-insert", "cd-eject"), "block"),
     **dict.fromkeys(("mem-set", "mem-max"), "memory"),

@@ -13,6 +13,7 @@ from xenia.cli.disk import add_disk
 from xenia.cli.domain_grammar import add_domains
 from xenia.cli.dump import add_dump
 from xenia.cli.exec import add_exec
+from xenia.cli.gdb import add_gdb
 from xenia.cli.image import add_image
 from xenia.cli.kernel import add_kernel
 from xenia.cli.memory import add_memory
@@ -50,6 +51,7 @@ def build_parser() -> Parser:
     add_vcpu(commands)
     add_sched(commands)
     add_dump(commands)
+    add_gdb(commands)
     add_net(commands)
     add_share(commands)
     add_exec(commands)

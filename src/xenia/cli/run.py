@@ -43,7 +43,7 @@ _STATUSES = {
 
 _OPTIONS = (
     "kernel", "initrd", "modules", "append", "memory", "max_memory", "machine_memory", "name", "clock", "scatter",
-    "flavour", "xenstore", "on_reboot", "timeout", "jail",
+    "flavour", "xenstore", "on_reboot", "timeout", "jail", "gdb",
 )  # fmt: skip
 
 
@@ -82,6 +82,8 @@ def configuration(options: argparse.Namespace, command: list[str]) -> MachineCon
         name = root.name if root.name is not None else ROOT
         disks = (replace(root, name=name), *disks)
         given["append"] = f"root=/dev/{name} {given['append']}".strip()
+    if options.gdb_wait:
+        given |= {"gdb": given.get("gdb", True), "gdb_wait": True}
     shares = _shares(options)
     if (directory := _directory(options, command, shares)) is not None:
         given["directory"] = directory

@@ -184,6 +184,14 @@ def _add_ways(machine: argparse._ArgumentGroup) -> None:
         "look for it by themselves",
     )  # fmt: skip
     machine.add_argument(
+        "--gdb", metavar="PORT|unix:PATH", nargs="?", const=True, default=None,
+        help="let debuggers in at a port of the loopback, or a unix socket (default: one of the guest's own); "
+        "'xenia gdb' needs none of it",
+    )  # fmt: skip
+    machine.add_argument(
+        "--gdb-wait", action="store_true", help="the same, and the guest begins when a debugger lets it"
+    )
+    machine.add_argument(
         "--no-jail", dest="jail", action="store_false",
         help="do not wall this process in: a debugger can look at it, and a guest that breaks out has what you have",
     )  # fmt: skip

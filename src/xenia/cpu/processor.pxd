@@ -37,6 +37,14 @@ cdef enum:                  # Exit.kind
     EXIT_EXCEPTION
     EXIT_SOFT_INTERRUPT     # int n / int3 / into: vector; rip is past it
     EXIT_SYSENTER           # sysenter; rip is past it
+    # a debugger's: vector is a StopReason.  address: of STOP_BREAKPOINT rip, of STOP_WATCHPOINT its Stop's.  The core
+    # answers LEAVE
+    EXIT_DEBUG
+
+cdef enum:                  # StopReason
+    STOP_STEPPED            # the instruction is done, or what it was an exit for
+    STOP_BREAKPOINT         # before the instruction
+    STOP_WATCHPOINT         # after the instruction that touched the data
 
 cdef enum:                  # Verdict: what the core answers to an exit
     RESUME = 0              # run on with the (changed) context
@@ -47,6 +55,24 @@ cdef struct Exit:
     int vector
     uint32_t error
     uint64_t address        # cr2 of a #PF, dr6 of a #DB
+
+cdef enum:                  # Stepping
+    STEPPING_NOT = 0
+    STEPPING_WANTED         # a STOP_STEPPED
+    STEPPING_BEGUN          # and the engine knows
+
+cdef enum:                  # Stop.kind
+    STOP_AT_CODE = 0
+    STOP_AT_WRITE = 1
+    STOP_AT_READ = 2        # and both
+
+cdef enum:
+    MAX_STOPS = 128
+
+cdef struct Stop:           # where a debugger wants the guest to stop, whatever is mapped there
+    uint64_t address
+    uint64_t length         # of data
+    int kind
 
 cdef struct Processor
 
@@ -93,6 +119,9 @@ cdef struct ProcessorOps:
     # bits that change execution: TSD, DE, FSGSBASE, OSFXSR...
     void (*set_cr4)(Processor *, uint64_t guest_cr4) noexcept nogil
     uint64_t (*read_tsc)(Processor *) noexcept nogil
+    # These and no others from now on, MAX_STOPS at the most.  The guest sees nothing of them: they are beside its debug
+    # registers, and not in its memory.  While it does not run.  NULL: this engine has none, and does not step.
+    void (*set_stops)(Processor *, const Stop *, unsigned nr) noexcept nogil
     void (*set_tsc_offset)(Processor *, int64_t offset) noexcept nogil
     # --- from any thread.
     void (*kick)(Processor *) noexcept nogil            # make run() return soon, without an exit
@@ -138,6 +167,9 @@ cdef struct Processor:      # first member of an engine's own struct
     uint32_t flush_clock    # counts full flushes (Xen's tlbflush clock)
     uint64_t nr_flush_all
     uint64_t nr_flush_page
+    # A Stepping.  Set by a debugger while it does not run, taken back by the engine with any EXIT_DEBUG; no breakpoint
+    # is before the first instruction.  Its guest gets no events meanwhile
+    uint8_t stepping
     # --- of several
     bint shared             # it has a mailbox, and siblings
     Processor **siblings    # all that run over the same memory, and itself

@@ -8,7 +8,7 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from xenia.abi.memory cimport e820_entry_t
 from xenia.abi.xen cimport XEN_LEGACY_MAX_VCPUS, shared_info_t, vcpu_info_t
 from xenia.cpu.context cimport Context
-from xenia.cpu.processor cimport Processor
+from xenia.cpu.processor cimport Exit, Processor
 from xenia.domain.clock cimport Clock, Runstate, VcpuTimers
 from xenia.domain.event_state cimport EventState, VcpuEvents
 from xenia.domain.grant_state cimport GrantState
@@ -151,6 +151,10 @@ cdef struct DomainLinks:
     volatile uint8_t mailbox_any
     volatile uint64_t mailbox[32]   # which buckets' mailboxes have something: set after those, before mailbox_any
     Errands errands         # of its idle vcpus' threads
+    # a debugger, NULL none, and what is called where a vcpu stops for it (EXIT_DEBUG), on that vcpu's thread.  Set
+    # while none of them runs
+    void *debugger
+    void (*stopped)(Vcpu *vcpu, const Exit *exit) noexcept nogil
     # pipes (not blocking) that CONSOLEIO_write fills, before the guest uses its console ring and after; <= 0 none
     int emergency_fd
     int log_fd

@@ -42,7 +42,7 @@ from xenia.domain.upcall cimport events_pending, vcpu_unblock, vcpu_wake
 from xenia.domain.written cimport written_apply
 from xenia.hypervisor.alarm cimport alarm_set
 from xenia.hypervisor.pool cimport (
-    Pool, Seat, domain_wake, pcpu_write, pool_poke, seat_leave, seat_sleep, seat_waits, wake_due,
+    Pool, Seat, domain_wake, pcpu_write, pool_poke, seat_leave, seat_sleep, seat_waits, stands, wake_due,
 )
 from xenia.machine.atomic cimport flag_read, flag_set, flag_store
 from xenia.machine.clock cimport monotonic
@@ -172,7 +172,7 @@ cdef void attend(Pcpu *pcpu, Seat *seat) noexcept nogil:
 cdef inline bint may_not_go_on(Seat *seat) noexcept nogil:
     cdef Vcpu *vcpu = seat.vcpu
     return (vcpu.blocked or not vcpu.is_up or vcpu.domain.links.stop or vcpu.domain.life.shutdown != SHUTDOWN_NONE
-            or seat.party.paused)
+            or stands(seat))
 
 
 cdef int look_at(Seat *seat) noexcept nogil:
@@ -187,7 +187,7 @@ cdef int look_at(Seat *seat) noexcept nogil:
         runstate_change(vcpu, RUNSTATE_offline if domain.life.shutdown != SHUTDOWN_NONE else RUNSTATE_runnable,
                         seat.now)
         return LEAVES
-    if seat.party.paused:
+    if stands(seat):
         if vcpu.is_up and not vcpu.blocked:
             runstate_change(vcpu, RUNSTATE_offline, seat.now)
         return SLEEPS

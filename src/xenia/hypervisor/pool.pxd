@@ -20,6 +20,7 @@ cdef struct Seat:
     uint8_t seated
     uint8_t fresh           # it was not entered yet
     volatile uint8_t woken  # somebody wants it to be looked at
+    volatile uint8_t held   # it stopped for a debugger: set by its thread, cleared while its domain is paused
     HeapNode due            # its timer, while it sleeps: in ns of the host's clock
     Pcpu *due_on            # who waits for that, NULL nobody
     uint64_t ran            # ns
@@ -41,6 +42,12 @@ cdef struct Party:
     uint8_t paused
     uint8_t leaving         # for good
     Party *next
+
+
+# It does not run, whoever wakes it.
+cdef inline bint stands(const Seat *seat) noexcept nogil:
+    return seat.party.paused or seat.held
+
 
 #   lock    current, pushed_off, last, errands, idle, due: the pool's.  The rest: none, its thread.  Times are ns of the
 #           host's clock.

@@ -136,7 +136,7 @@ cdef inline void forget_due(Seat *seat) noexcept nogil:
 cdef Pcpu *wake(Seat *seat, uint64_t now) noexcept nogil:
     # With the pool's lock.  Whom to write to.
     cdef Pool *pool = seat.party.pool
-    if not seat.seated or seat.party.paused or seat.sched.state != SCHED_ASLEEP:
+    if not seat.seated or stands(seat) or seat.sched.state != SCHED_ASLEEP:
         return NULL
     forget_due(seat)
     seat.since = now
@@ -206,13 +206,13 @@ cdef bint end_errands(Pool *pool, Errands *errands) noexcept nogil:
 cdef void seat_sleep(Pcpu *pcpu, Seat *seat) noexcept nogil:
     cdef Pool *pool = pcpu.pool
     lock(&pool.lock)
-    if flag_read(&seat.woken) and not seat.party.paused:
+    if flag_read(&seat.woken) and not stands(seat):
         unlock(&pool.lock)
         return
     fall_asleep(seat)
     pcpu.current = NULL
     pcpu.last = seat
-    if seat.due_at and not seat.party.paused:
+    if seat.due_at and not stands(seat):
         seat.due.owner = seat
         seat.due_on = pcpu
         heap_add(&pcpu.due, &seat.due, seat.due_at)

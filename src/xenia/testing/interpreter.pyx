@@ -283,7 +283,7 @@ cdef ProcessorOps OPS = ProcessorOps(
     code_dirty=op_code_dirty, pull=op_pull, push=op_push, load_root=op_load_root, get_segment=op_get_segment,
     set_segment=op_set_segment, set_segment_base=op_set_segment_base, set_gdt=op_set_gdt, set_ldt=op_set_ldt,
     set_ts=op_set_ts, set_debugreg=op_set_debugreg, set_cr4=op_set_cr4, read_tsc=op_read_tsc,
-    set_tsc_offset=op_set_tsc_offset, kick=op_kick, share=NULL, watch_code=NULL, look=NULL,
+    set_tsc_offset=op_set_tsc_offset, set_stops=NULL, kick=op_kick, share=NULL, watch_code=NULL, look=NULL,
 )
 
 

@@ -19,6 +19,8 @@ from xenia.toolstack.attach.terminal import Output, Terminal
 from xenia.toolstack.config.machine import MachineConfig
 from xenia.toolstack.control.control import ControlServer
 from xenia.toolstack.control.remote import handlers
+from xenia.toolstack.debug.listener import listen as listen_for_debuggers
+from xenia.toolstack.debug.server import DebugServer
 from xenia.toolstack.guest.build import Build, Rebuild
 from xenia.toolstack.guest.guest import Guest
 from xenia.toolstack.guest.reboots import Reboots
@@ -121,6 +123,7 @@ def run(config: MachineConfig, words: RunWords, *, verbose: bool = False, violat
         terminal.guard()
         control = _control(guest, stack)
         store = _store(config, stack)
+        debuggers = _debuggers(config, guest, words, stack)
         sockets = control.path.parent if control is not None else None
         nr_processors = NR_PROCESSORS * (config.max_vcpus or config.vcpus)
         walls = (lambda: wall_in(violation_status, sockets, nr_processors)) if config.jail else _stay
@@ -133,6 +136,7 @@ def run(config: MachineConfig, words: RunWords, *, verbose: bool = False, violat
             words.say("Ctrl-] leaves the console")
         if control is not None:
             control.start()
+        _let_in(debuggers, guest, stack)
         session = Session(terminal, guest, line, output, waker, timeout=config.timeout)
         try:
             ended = session.run(lambda: _live(guest, rebuild, reboots, line, words))
@@ -200,6 +204,24 @@ def _store(config: MachineConfig, stack: ExitStack) -> socket.socket | None:
     store = listen(place)
     stack.enter_context(closing(Janitor(place)))
     return store
+
+
+def _debuggers(config: MachineConfig, guest: Guest, words: RunWords, stack: ExitStack) -> DebugServer | None:
+    """Where debuggers come in, which begin to be let in once there is a domain."""
+    if config.gdb is None:
+        return None
+    listener = listen_for_debuggers(config.gdb if isinstance(config.gdb, str) else None, config.name)
+    if listener.path is not None:
+        stack.enter_context(closing(Janitor(listener.path)))
+    waits = ", for which the guest waits" if config.gdb_wait else ""
+    words.say(f"a debugger comes in by: target remote {listener.place}{waits}")
+    return DebugServer(listener.socket, listener.table, lambda: guest.domain)
+
+
+def _let_in(debuggers: DebugServer | None, guest: Guest, stack: ExitStack) -> None:
+    if debuggers is not None:
+        stack.callback(debuggers.close)
+        debuggers.start(holding=guest.require_domain() if guest.config.gdb_wait else None)
 
 
 def _destroy(guest: Guest, words: RunWords) -> None:

@@ -6,7 +6,8 @@ ended, or somebody kicked it.
 """
 
 from xenia.cpu.processor cimport (
-    EXIT_EXCEPTION, EXIT_SOFT_INTERRUPT, EXIT_SYSCALL, EXIT_SYSENTER, LEAVE, TRAP_GP, TRAP_PF, TRAP_UD, Exit,
+    EXIT_DEBUG, EXIT_EXCEPTION, EXIT_SOFT_INTERRUPT, EXIT_SYSCALL, EXIT_SYSENTER, LEAVE, TRAP_GP, TRAP_PF, TRAP_UD,
+    Exit,
 )
 from xenia.domain.domain cimport SHUTDOWN_NONE, Domain, Vcpu
 from xenia.domain.pv.traps cimport (
@@ -36,6 +37,8 @@ cdef int on_exit(void *opaque, Exit *exit) noexcept nogil:
     elif exit.kind == EXIT_SYSENTER:
         verdict = syscall_from_user(vcpu, True)
     else:
+        if exit.kind == EXIT_DEBUG and domain.links.debugger != NULL:
+            domain.links.stopped(vcpu, exit)
         return LEAVE
     if verdict == LEAVE or vcpu.preempt or domain.life.shutdown != SHUTDOWN_NONE or vcpu.blocked:
         return LEAVE

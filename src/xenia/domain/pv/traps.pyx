@@ -244,6 +244,6 @@ cdef int deliver_pending(Vcpu *vcpu) noexcept nogil:
         vcpu.traps.nmi_masked = True
         if bounce_trap(vcpu, TRAP_NMI, 0, 0) == LEAVE:
             return LEAVE
-    if vcpu.info.evtchn_upcall_pending and not vcpu.info.evtchn_upcall_mask:
+    if vcpu.info.evtchn_upcall_pending and not vcpu.info.evtchn_upcall_mask and not vcpu.processor.stepping:
         return vcpu.domain.abi.bounce(vcpu, vcpu.traps.event_callback.address, BOUNCE_MASK_EVENTS, 0)
     return RESUME

@@ -58,7 +58,8 @@ class MachineConfig:
     give that. `devices`, of any kind, are what it gets besides. `on_reboot` None means a restart where somebody looks
     at the console, and the end elsewhere. `environment` and `directory` are the command's or shell's: what it finds
     besides what all have. `timeout`: seconds that the guest may take. `xenstore` is Machine's `xenstore_socket`;
-    `jail`, whether the process is to be walled in.
+    `jail`, whether the process is to be walled in. `gdb`: where debuggers come in, a port or unix:PATH (True: a socket
+    of its own); `gdb_wait`, whether the guest begins when one lets it.
     ConfigError for values that can never be had.
     """
 
@@ -85,6 +86,8 @@ class MachineConfig:
     xenstore: str | bool | None = None
     timeout: float | None = None
     jail: bool = True
+    gdb: str | bool | None = None
+    gdb_wait: bool = False
 
     def __post_init__(self) -> None:
         if self.memory < MINIMUM_MEMORY:

@@ -17,6 +17,7 @@ from xenia.toolstack.control.control import Handler
 from xenia.toolstack.devices.kinds import KINDS
 from xenia.toolstack.guest.card_verbs import ChangeCard
 from xenia.toolstack.guest.command_verbs import RunCommand
+from xenia.toolstack.guest.debug_verbs import ServeDebuggers
 from xenia.toolstack.guest.dump_verbs import DumpCore
 from xenia.toolstack.guest.guest import Guest
 from xenia.toolstack.guest.life_verbs import LIFE
@@ -36,6 +37,7 @@ _VERBS: tuple[type[RemoteVerb[Any]], ...] = (
     SetVcpus,
     DumpCore,
     RunCommand,
+    ServeDebuggers,
     PinVcpu,
     SetShare,
 )

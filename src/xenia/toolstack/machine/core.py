@@ -83,6 +83,15 @@ class _Memory:
         return data[24 : 24 + min(size, _PAGE)].rstrip(b"\0")
 
 
+def vmcoreinfo(handle: DomainHandle) -> bytes:
+    """What Linux says there about itself, lines of NAME=VALUE; nothing where no page of it has such a note."""
+    memory = _Memory(handle, translated=False)
+    for _ in memory.pages():
+        if memory.vmcoreinfo:
+            break
+    return memory.vmcoreinfo
+
+
 def dump(
     handle: DomainHandle, descriptor: int, form: CoreFormat, still: Callable[[], AbstractContextManager[object]],
     *, live: bool = False,

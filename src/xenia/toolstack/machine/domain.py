@@ -61,6 +61,7 @@ class Domain(DomainSite, RunsCommands, Observed):
     name, driver_domain    as it was created
     memory          what is in its memory, by virtual and by pseudo-physical address; `size` as it was created, in bytes
     vcpus           each of them, with its registers
+    pauses          who wants it to stand still
     nr_vcpus        how many of them it is asked to use (`set_vcpus`)
     console         `send`, `sendline` and `offer` give it input; `expect` waits for what it says, `text` is that
     devices         what was plugged in, those since removed included
@@ -82,9 +83,9 @@ class Domain(DomainSite, RunsCommands, Observed):
         console_state: ConsoleState | None = None,
     ) -> None:
         super().__init__(house, handle, name, driver_domain)
-        self._pauses = Pauses(handle)
-        self.memory = GuestMemory(handle, self._pauses, memory)
-        self.vcpus: Sequence[Vcpu] = [Vcpu(handle, self._pauses, number) for number in range(handle.max_vcpus)]
+        self.pauses = Pauses(handle)
+        self.memory = GuestMemory(handle, self.pauses, memory)
+        self.vcpus: Sequence[Vcpu] = [Vcpu(handle, self.pauses, number) for number in range(handle.max_vcpus)]
         self.nr_vcpus = handle.max_vcpus
         self.sink = sink
         self.console = self._console(console_state)
@@ -151,11 +152,11 @@ class Domain(DomainSite, RunsCommands, Observed):
 
     def pause(self) -> None:
         """Let the guest not go on, until `unpause`.  Its time does."""
-        self._pauses.pause()
+        self.pauses.pause()
 
     def unpause(self) -> None:
         """Let it go on."""
-        self._pauses.unpause()
+        self.pauses.unpause()
 
     def ask(self, key: str, value: str) -> None:
         """Ask the guest for something, by a key of its control directory: to shut down, for example."""
@@ -184,8 +185,8 @@ class Domain(DomainSite, RunsCommands, Observed):
 
     def write_core(self, descriptor: int, form: str, *, live: bool = False, crash: bool = False) -> None:
         """The same, into a file that is open to be written; with `crash` it is crashed afterwards."""
-        with self._pauses.held() if crash and not live else nullcontext():
-            dump(self.handle, descriptor, CoreFormat(form), self._pauses.held, live=live)
+        with self.pauses.held() if crash and not live else nullcontext():
+            dump(self.handle, descriptor, CoreFormat(form), self.pauses.held, live=live)
             if crash:
                 self.crash()
 

@@ -20,9 +20,9 @@ class Pauses:
         self._nr_held = 0
 
     @property
-    def wanted(self) -> bool:
-        """Whether an operator wants it to be paused."""
-        return self._wanted
+    def stands(self) -> bool:
+        """Whether none runs, for whoever wants that."""
+        return self._wanted or self._nr_held > 0
 
     def pause(self) -> None:
         """None runs when it returns, until `unpause`."""
@@ -39,15 +39,23 @@ class Pauses:
     @contextmanager
     def held(self) -> Iterator[None]:
         """None runs meanwhile, whatever an operator says.  Afterwards they do as he said last."""
-        with self._lock:
-            self._nr_held += 1
-            life.pause(self._handle)
+        self.hold()
         try:
             yield
         finally:
-            with self._lock:
-                self._nr_held -= 1
-                self._go_on()
+            self.release()
+
+    def hold(self) -> None:
+        """None runs when it returns, whatever an operator says, until it was released as often as it was held."""
+        with self._lock:
+            self._nr_held += 1
+            life.pause(self._handle)
+
+    def release(self) -> None:
+        """They go on as the operator said last; as soon as nobody else holds them."""
+        with self._lock:
+            self._nr_held -= 1
+            self._go_on()
 
     def _go_on(self) -> None:
         if not self._wanted and not self._nr_held:

@@ -44,16 +44,16 @@ class Vcpu:
         ConfigError, and none is written, while the domain is not paused, or where there is no such register or it does
         not take the value.
         """
+        self._require_paused()
         with self._pauses.held():
-            self._require_paused()
             registers.write(self._handle, self.number, dict(values))
 
     def set_fpu(self, area: bytes) -> None:
         """Write FPU, MMX and SSE registers, as fxrstor64 loads them.  ConfigError as for `set_registers`."""
+        self._require_paused()
         with self._pauses.held():
-            self._require_paused()
             registers.write_fpu(self._handle, self.number, area)
 
     def _require_paused(self) -> None:
-        if not self._pauses.wanted:
+        if not self._pauses.stands:
             raise ConfigError("registers are written while the domain is paused: pause it first")

@@ -11,7 +11,10 @@ cdef struct Emulator:
     void *cpu
     CPUX86State *env
     int left                # the core answered LEAVE to the exit that ended run()
-    bint resuming           # one instruction runs past its breakpoint, or past one that loaded SS: see step
+    bint resuming           # one instruction runs alone, and the guest does not learn of it: see step
+    uint64_t hidden         # flags that it has for that, and that are not the guest's
+    uint64_t step_from      # where a debugger's step began
+    uint32_t moves_flags    # the instruction there is a pushf or a popf: see debug.c
     uint64_t resumed_dr6    # dr6 before it
     uint32_t deferred       # watchpoints (dr6 bits) that the one that loaded SS touched
     # Of the first of several, for all: frames that any has translations from (see code.c).

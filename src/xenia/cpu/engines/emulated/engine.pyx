@@ -24,6 +24,9 @@ from xenia.cpu.cpuid cimport cpuid_of_processor
 from xenia.cpu.decode cimport DECODE_OK, Instruction, decode, is_stack_access
 from xenia.cpu.engine cimport Engine
 from xenia.cpu.engines.emulated.code cimport is_kicked, op_code_dirty, op_watch_code, share
+from xenia.cpu.engines.emulated.debug cimport (
+    debug_exit, op_set_stops, step_is_done, step_moved_flags, step_trapped,
+)
 from xenia.cpu.engines.emulated.emulator cimport Emulator
 from xenia.cpu.engines.emulated.registers cimport (
     computed_flags, op_flush_all, op_get_segment, op_load_root, op_pull, op_push, op_read_tsc, op_set_cr4,
@@ -32,16 +35,18 @@ from xenia.cpu.engines.emulated.registers cimport (
 )
 from xenia.cpu.engines.emulated.unicorn cimport (
     CPU_CFLAGS_NEXT_TB, CPU_ENV_PTR, CPU_EXCEPTION_INDEX, CPU_EXIT_REQUEST, CPU_HALTED, CPU_OPAQUE, CPUX86State,
-    HF_INHIBIT_IRQ, NB_MMU_MODES, POINTER_AT, STOP_TRANSLATED, StaleTranslation, TLB_DESCRIPTOR, TLB_ENTRIES, TLB_TABLE,
-    TlbEntry, UC_ARCH_X86, UC_CPU, UC_CPU_X86_EPYC_ROME, UC_HOOK_INSN_INVALID, UC_HOOK_INTR, UC_MODE_64,
-    UC_NESTED_LEVEL, UC_NO_EXIT_REQUEST, UC_PROT_ALL, VICTIM_ENTRIES, cpu_exec_x86_64, interposed_enter,
-    interposed_walk, jumps_new, layout_fault, links_flush, links_made, links_new, links_pte_changed, put_byte, put_int,
-    put_pointer, tlb_flush_page_x86_64, translations_stale, uc_close, uc_ctl_exits_enable, uc_ctl_set_cpu_model,
-    uc_ctl_set_tcg_buffer_size, uc_engine, uc_hook_add, uc_mem_map_ptr, uc_open, uc_version,
+    EXCP_DEBUG, HF_INHIBIT_IRQ, NB_MMU_MODES, POINTER_AT, STOP_TRANSLATED, StaleTranslation, TLB_DESCRIPTOR,
+    TLB_ENTRIES, TLB_TABLE, TlbEntry, UC_ARCH_X86, UC_CPU, UC_CPU_X86_EPYC_ROME, UC_HOOK_INSN_INVALID, UC_HOOK_INTR,
+    UC_MODE_64, UC_NESTED_LEVEL, UC_NO_EXIT_REQUEST, UC_PROT_ALL, VICTIM_ENTRIES, WATCHED_BY_DEBUGGER,
+    cpu_exec_x86_64, interposed_enter, interposed_walk, jumps_new, layout_fault, links_flush, links_made, links_new,
+    links_pte_changed, put_byte, put_int, put_pointer, tlb_flush_page_x86_64, translations_stale, uc_close,
+    uc_ctl_exits_enable, uc_ctl_set_cpu_model, uc_ctl_set_tcg_buffer_size, uc_engine, uc_hook_add, uc_mem_map_ptr,
+    uc_open, uc_version,
 )
 from xenia.cpu.processor cimport (
-    EXIT_EXCEPTION, EXIT_SOFT_INTERRUPT, EXIT_SYSCALL, EXIT_SYSENTER, LEAVE, TRAP_DB, TRAP_GP, TRAP_PF, TRAP_SS,
-    TRAP_UD, Exit, Processor, ProcessorOps, processor_begin, processor_end, processor_enter, processor_leave,
+    EXIT_EXCEPTION, EXIT_SOFT_INTERRUPT, EXIT_SYSCALL, EXIT_SYSENTER, LEAVE, RESUME, STOP_BREAKPOINT, STOP_STEPPED,
+    STOP_WATCHPOINT, TRAP_DB, TRAP_GP, TRAP_PF, TRAP_SS, TRAP_UD, Exit, Processor, ProcessorOps, processor_begin,
+    processor_end, processor_enter, processor_leave,
 )
 from xenia.machine.atomic cimport flag_store
 from xenia.machine.machine cimport MachineMemory
@@ -61,6 +66,8 @@ cdef enum:
 
 cdef inline void leave_or_resume(Emulator *engine, int verdict) noexcept nogil:
     push(engine)
+    if engine.processor.stepping and verdict != LEAVE and step_is_done(engine):
+        verdict = LEAVE if debug_exit(engine, STOP_STEPPED, 0) else verdict
     if verdict == LEAVE:
         engine.left = 1
         put_byte(engine.cpu, CPU_EXIT_REQUEST, 1)
@@ -99,11 +106,19 @@ cdef void on_exception(uc_engine *uc, uint32_t vector, void *opaque) noexcept no
     cdef CPUX86State *env = engine.env
     cdef Exit exit
     cdef uint32_t deferred = engine.deferred
+    cdef uint32_t hits = engine.interposed.watch_hits
+    cdef uint64_t hidden = engine.hidden
     env.old_exception = -1
     engine.deferred = 0
     forget_watchpoint(engine)
     if resumed(engine, vector) and not deferred:
-        return
+        if engine.processor.stepping:
+            step_moved_flags(engine, hidden)
+        deferred = hits & ~WATCHED_BY_DEBUGGER
+        if not deferred:
+            if engine.processor.stepping:
+                leave_or_resume(engine, LEAVE if step_trapped(engine, hits) else RESUME)
+            return
     if vector == TRAP_DB:
         env.dr[6] |= deferred
     pull(engine)
@@ -180,18 +195,24 @@ cdef bint op_run(Processor *processor) noexcept nogil:
     put_int(engine.cpu, CPU_CFLAGS_NEXT_TB, -1)
     interposed_enter(&engine.interposed)
     push(engine)
-    while True:
+    if processor.stepping and step_is_done(engine):
+        pull(engine)
+        engine.left = debug_exit(engine, STOP_STEPPED, 0)
+    while not engine.left:
         put_int(engine.cpu, CPU_EXCEPTION_INDEX, -1)
         put_int(engine.cpu, CPU_HALTED, 0)
         engine.env.eflags |= computed_flags(engine.env)     # cpu_exec begins and ends with all flags there
-        cpu_exec_x86_64(engine.uc, engine.cpu)
+        if cpu_exec_x86_64(engine.uc, engine.cpu) == EXCP_DEBUG:
+            pull(engine)
+            engine.left = debug_exit(engine, STOP_BREAKPOINT, engine.env.eip)
+            break
         if not engine.interposed.watch_hits:
             if engine.left or not processor.shared or is_kicked(processor):
                 break
             forget_watchpoint(engine)   # the look that was asked for may have come between, as above
             continue
         if engine.env.hflags & HF_INHIBIT_IRQ:      # what loads SS is one with the next instruction
-            engine.deferred = engine.interposed.watch_hits
+            engine.deferred = engine.interposed.watch_hits & ~WATCHED_BY_DEBUGGER
             forget_watchpoint(engine)
             step(engine)
             continue
@@ -205,14 +226,22 @@ cdef bint op_run(Processor *processor) noexcept nogil:
 
 cdef void on_watchpoint(Emulator *engine) noexcept nogil:
     cdef Exit exit
-    engine.env.dr[6] |= engine.interposed.watch_hits
+    cdef uint32_t hits = engine.interposed.watch_hits
+    if hits & WATCHED_BY_DEBUGGER:
+        pull(engine)
+        engine.left = debug_exit(engine, STOP_WATCHPOINT, engine.interposed.stops.touched)
+    if not hits & ~WATCHED_BY_DEBUGGER:
+        forget_watchpoint(engine)
+        return
+    engine.env.dr[6] |= hits & ~WATCHED_BY_DEBUGGER
     exit.kind = EXIT_EXCEPTION
     exit.vector = TRAP_DB
     exit.error = 0
     exit.address = engine.env.dr[6]
     forget_watchpoint(engine)
     pull(engine)
-    engine.left = engine.processor.on_exit(engine.processor.vcpu, &exit) == LEAVE
+    if engine.processor.on_exit(engine.processor.vcpu, &exit) == LEAVE:
+        engine.left = 1
     push(engine)
 
 
@@ -300,6 +329,7 @@ OPS.set_ts = op_set_ts
 OPS.set_debugreg = op_set_debugreg
 OPS.set_cr4 = op_set_cr4
 OPS.read_tsc = op_read_tsc
+OPS.set_stops = op_set_stops
 OPS.set_tsc_offset = op_set_tsc_offset
 OPS.kick = op_kick
 

@@ -128,11 +128,11 @@ static inline bool is_entry_of(TlbEntry *entry, uint64_t va)
     return (entry->addr_read & page) == va || (entry->addr_write & page) == va || (entry->addr_code & page) == va;
 }
 
-/* The data watchpoints in dr0 to dr3 that an access touches, as dr6 bits. */
-static uint32_t watched(CPUX86State *env, uint64_t va, uint64_t length, bool store)
+/* The data watchpoints that an access touches: those in dr0 to dr3 as dr6 bits, and a debugger's. */
+static uint32_t watched(Interposed *engine, CPUX86State *env, uint64_t va, uint64_t length, bool store)
 {
     static const uint8_t lengths[] = {1, 2, 8, 4};
-    uint32_t hits = 0;
+    uint32_t hits = engine->stops.nr_watches ? debug_watched(engine, va, length, store) : 0;
     for (int n = 0; n < 4; n++) {
         unsigned kind = env->dr[7] >> (16 + 4 * n) & 3, extent = lengths[env->dr[7] >> (18 + 4 * n) & 3];
         uint64_t first = env->dr[n] & ~(uint64_t)(extent - 1);
@@ -170,10 +170,10 @@ static void fill(Interposed *engine, CPUX86State *env, uint64_t va, uint64_t mad
     entry->addr_read = va;
     entry->addr_write = prot & PROT_W ? writable : UINT64_MAX;
     entry->addr_code = prot & PROT_X ? va : UINT64_MAX;
-    if (env->dr[7] & 0xff) {
-        entry->addr_read |= watched(env, va, 4096, false) ? TLB_WATCHPOINT_BIT : 0;
+    if ((env->dr[7] & 0xff) | engine->stops.nr_watches) {
+        entry->addr_read |= watched(engine, env, va, 4096, false) ? TLB_WATCHPOINT_BIT : 0;
         if (prot & PROT_W)
-            entry->addr_write |= watched(env, va, 4096, true) ? TLB_WATCHPOINT_BIT : 0;
+            entry->addr_write |= watched(engine, env, va, 4096, true) ? TLB_WATCHPOINT_BIT : 0;
     }
     descriptor->n_used_entries++;
 }
@@ -376,7 +376,8 @@ uint8_t *interposed_walk(Interposed *engine, CPUX86State *env, uint64_t va)
 void __wrap_cpu_check_watchpoint_x86_64(void *cpu, uint64_t va, uint64_t length, uint32_t attributes, int access,
                                         uintptr_t retaddr)
 {
-    uint32_t hits = watched((CPUX86State *)((uint8_t *)cpu + CPU_ENV), va, length, access == WATCH_WRITE);
+    CPUX86State *env = (CPUX86State *)((uint8_t *)cpu + CPU_ENV);
+    uint32_t hits = watched(current, env, va, length, access == WATCH_WRITE);
     (void)attributes;
     if (!hits)
         return;

@@ -19,6 +19,22 @@
 typedef struct Jumps Jumps; /* see jumps.c */
 typedef struct Links Links; /* see links.c */
 
+/* Where a debugger wants the guest to stop, as cpu/processor.pxd has it: see debug.c. */
+#define MAX_STOPS 128
+enum { STOP_AT_CODE, STOP_AT_WRITE, STOP_AT_READ };
+typedef struct {
+    uint64_t address;
+    uint64_t length;
+    int kind;
+} Stop;
+typedef struct {
+    Breakpoint breakpoints[MAX_STOPS]; /* in QEMU's list, before those of the guest's debug registers */
+    Stop watches[MAX_STOPS];
+    unsigned nr_breakpoints, nr_watches;
+    uint64_t touched; /* the address of the one that was last */
+} Stops;
+#define WATCHED_BY_DEBUGGER 0x100u /* beside dr6's bits */
+
 /* What the interposed functions need of the engine that runs on this thread. */
 typedef struct {
     uint8_t *machine_memory;
@@ -30,6 +46,7 @@ typedef struct {
     uint64_t noncanonical; /* the address that the #GP being raised is for; 0 where it is for another reason */
     uint32_t watch_hits; /* data watchpoints (dr6 bits) that the last instruction touched */
     bool watch_armed;    /* the next block is that one instruction */
+    Stops stops;
     uint64_t tlb_fills;
     bool user_root;      /* the root is user mode's own, which reaches all of it; else no more than its lower half */
     Jumps *jumps;
@@ -148,6 +165,18 @@ void code_read(Interposed *engine, CPUX86State *env, uint64_t va, unsigned size)
 void code_written(Interposed *engine, CPUX86State *env, uint64_t va, unsigned size, int mode);
 void code_store(void *cpu, TlbEntry *entry, uint64_t va, unsigned size, uintptr_t retaddr);
 void code_watch(void *cpu, uint64_t maddr);
+
+/* A debugger's: all places, from now on; whether it watches `va`, as WATCHED_BY_DEBUGGER, or has a
+ * breakpoint at `pc`; before a block is translated. */
+void debug_set_stops(Interposed *engine, void *cpu, const void *stops, unsigned nr);
+uint32_t debug_watched(Interposed *engine, uint64_t va, uint64_t length, bool store);
+bool debug_stops_at(const Interposed *engine, uint64_t pc);
+void debug_translate(Interposed *engine, void *cpu, const TranslatedBlock *block);
+/* Does the instruction at rip push flags, or pop them?  After it: what it pushed has none that were hidden, and a trap
+ * flag that it popped is the guest's. */
+enum { PUSHF = 0x9c, POPF = 0x9d };
+uint32_t debug_moves_flags(Interposed *engine, CPUX86State *env);
+void debug_moved_flags(Interposed *engine, CPUX86State *env, uint32_t moved, uint64_t hidden);
 
 /* From and to the 512 bytes of fxsave64. */
 void fpu_save(const CPUX86State *env, uint8_t *area);

@@ -54,8 +54,7 @@ cdef inline void pull(Emulator *engine) noexcept nogil:
     context.cs = env.segs[SREG_CS].selector
     context.ss = env.segs[SREG_SS].selector
     context.dirty = 0
-    if engine.resuming:
-        context.rflags &= ~<uint64_t>EFLAGS_TF
+    context.rflags &= ~engine.hidden
 
 
 cdef inline void push(Emulator *engine) noexcept nogil:
@@ -70,6 +69,7 @@ cdef inline void push(Emulator *engine) noexcept nogil:
             env.df = -1 if context.rflags & DF else 1
             env.eflags = (context.rflags & ~<uint64_t>(CC_MASK | DF)) | 2
             engine.resuming = False
+            engine.hidden = 0
             if context.rflags & EFLAGS_RF or engine.deferred:
                 step(engine)
         if context.dirty & CONTEXT_SEGMENTS:
@@ -84,6 +84,7 @@ cdef inline void step(Emulator *engine) noexcept nogil:
     if not engine.env.eflags & EFLAGS_TF:
         engine.env.eflags |= EFLAGS_TF
         engine.resuming = True
+        engine.hidden = EFLAGS_TF
         engine.resumed_dr6 = engine.env.dr[6]
 
 
@@ -92,6 +93,7 @@ cdef inline bint resumed(Emulator *engine, uint32_t vector) noexcept nogil:
     if not engine.resuming or vector != TRAP_DB:
         return False
     engine.resuming = False
+    engine.hidden = 0
     engine.env.eflags &= ~<uint64_t>(EFLAGS_TF | EFLAGS_RF)
     engine.env.dr[6] = engine.resumed_dr6
     return True

@@ -143,6 +143,7 @@ void __wrap_translator_loop_x86_64(const TranslatorOps *ops, Translation *transl
     TranslatorOps ours = *ops;
     links_translate(block);
     stops_translate(block);
+    debug_translate(interposed_current, cpu, block);
     if (block->flags & HF_CS64) {
         translator = ops;
         ours.translate_insn = (void (*)(void *, void *))translate_insn;

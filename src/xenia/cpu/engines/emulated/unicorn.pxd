@@ -45,6 +45,9 @@ cdef extern from "interpose.h" nogil:
     ctypedef struct Jumps:
         pass
 
+    ctypedef struct Stops:
+        uint64_t touched
+
     ctypedef struct Links:
         pass
 
@@ -58,6 +61,7 @@ cdef extern from "interpose.h" nogil:
         uint64_t noncanonical
         uint32_t watch_hits
         bint watch_armed
+        Stops stops
         uint64_t tlb_fills
         bint user_root
         Jumps *jumps
@@ -75,7 +79,8 @@ cdef extern from "interpose.h" nogil:
     int UC_HOOK_INSN_INVALID
     int UC_CPU_X86_EPYC_ROME
     uint32_t HF_INHIBIT_IRQ, HF_CS32, HF_SS32, HF_PE, HF_MP, HF_TS, HF_LMA, HF_CS64, HF_OSFXSR
-    int CC_OP_EFLAGS
+    int CC_OP_EFLAGS, EXCP_DEBUG
+    uint32_t WATCHED_BY_DEBUGGER
     int UC_CPU, UC_NO_EXIT_REQUEST, UC_NESTED_LEVEL
     int CPU_EXIT_REQUEST, CPU_CFLAGS_NEXT_TB, CPU_ENV_PTR, CPU_HALTED, CPU_EXCEPTION_INDEX, CPU_OPAQUE
     int VICTIM_ENTRIES, NB_MMU_MODES
@@ -90,6 +95,10 @@ cdef extern from "interpose.h" nogil:
     TlbDescriptor *TLB_DESCRIPTOR(void *cpu, int mode)
     uint64_t TLB_ENTRIES(TlbTable *table)
 
+    void debug_set_stops(Interposed *engine, void *cpu, const void *stops, unsigned nr)
+    bint debug_stops_at(const Interposed *engine, uint64_t pc)
+    uint32_t debug_moves_flags(Interposed *engine, CPUX86State *env)
+    void debug_moved_flags(Interposed *engine, CPUX86State *env, uint32_t moved, uint64_t hidden)
     unsigned uc_version(unsigned *major, unsigned *minor)
     int uc_open(int arch, int mode, uc_engine **uc)
     int uc_close(uc_engine *uc)

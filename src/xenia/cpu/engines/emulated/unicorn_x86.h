@@ -44,6 +44,7 @@ typedef struct {
 #define CPU_ICOUNT_DECR_PTR 0x130
 #define CPU_TB_JMP_CACHE 0x138
 #define TB_JMP_CACHE_INDEX(pc) ((((pc) ^ (pc) >> 6) >> 6 & 0xfc0) | (((pc) ^ (pc) >> 6) & 0x3f))
+#define CPU_BREAKPOINTS 0x8148 /* the first of QEMU's list; behind it where the last one has its `next` */
 #define CPU_OPAQUE 0x8170 /* for whoever made the processor */
 #define CPU_HALTED 0x8198
 #define CPU_EXCEPTION_INDEX 0x81a0
@@ -137,6 +138,8 @@ _Static_assert(offsetof(CPUX86State, features) == 0x1600, "features");
 #define HF_MP (1u << 9)
 #define HF_TS (1u << 11)
 #define HF_LMA (1u << 14)
+#define RFLAGS_TF (1u << 8)
+#define RFLAGS_RF (1u << 16)
 #define HF_CS64 (1u << 15)
 #define HF_OSFXSR (1u << 22)
 
@@ -199,6 +202,15 @@ typedef struct { /* a translated block */
 } TranslatedBlock;
 _Static_assert(offsetof(TranslatedBlock, page_addr) == 0x48, "TranslatedBlock");
 _Static_assert(offsetof(TranslatedBlock, jmp_dest) == 0x88, "TranslatedBlock");
+typedef struct Breakpoint { /* QEMU's */
+    uint64_t pc;
+    int flags;
+    struct Breakpoint *next, **before; /* where the one before has its `next` */
+} Breakpoint;
+_Static_assert(offsetof(Breakpoint, next) == 0x10, "Breakpoint");
+#define BP_GDB 0x10 /* cpu_exec ends there with EXCP_DEBUG, and the guest is told nothing */
+#define EXCP_DEBUG 0x10002
+
 #define CF_COUNT_MASK 0x7fffu
 #define CF_NOCACHE 0x10000u
 #define CF_INVALID 0x40000u
