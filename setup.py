@@ -29,6 +29,7 @@ JOBS = int(os.environ.get("XENIA_BUILD_JOBS", "0")) or len(os.sched_getaffinity(
 ENGINE = Path("src/xenia/cpu/engines/emulated/engine.pyx")
 UNICORN = Path(unicorn.__file__).parent
 INTERPOSED = ENGINE.with_name("interposed.py")
+NATIVE = Path("src/xenia/cpu/engines/native")
 
 
 def extension(source: Path) -> Extension:
@@ -39,6 +40,9 @@ def extension(source: Path) -> Extension:
         extra_compile_args=[*CFLAGS, *HARDENED, "-Wno-unreachable-code", "-Wno-cpp", "-Wno-sign-compare"],
         extra_link_args=HARDENED_LINK,
     )
+    if source.parent == NATIVE:
+        module.depends = [str(header) for folder in (NATIVE, ENGINE.parent) for header in folder.glob("*.h")]
+        module.include_dirs = [str(NATIVE), str(ENGINE.parent), str(UNICORN / "include")]
     if source == ENGINE:
         module.sources += sorted(map(str, source.parent.glob("*.c")))
         module.depends = [str(INTERPOSED), *(str(header) for header in source.parent.glob("*.h"))]
@@ -175,6 +179,7 @@ class BdistWheel(bdist_wheel):
 
 os.chdir(ROOT)
 runpy.run_path("src/xenia/agent/build.py")["build_beside_source"]()
+runpy.run_path(str(NATIVE / "build.py"))["build_beside_source"]()
 guests = runpy.run_path("guests/build.py")
 with contextlib.suppress(guests["NoCompiler"]):  # `xenia doctor` and `xenia run` say that it is missing
     guests["build_embedded"]()

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from xenia.cpu.engines.native import host
 from xenia.cpu.registry import engine_kind, engines
 from xenia.storage import kinds
 from xenia.storage.luks2 import Cost
@@ -31,21 +32,34 @@ def cheap_keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 assert interpreter  # registers itself
 
+CR4_FSGSBASE = 1 << 16
 
-@pytest.fixture(params=[kind.name for kind in engines()])
+
+NAMES = [kind.name for kind in engines() if kind.name != "native"]  # which is "eager" with a policy
+
+
+@pytest.fixture(params=NAMES)
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Every engine that is known in turn: what runs the programs of this test."""
     name: str = request.param
     monkeypatch.setattr(bare, "ENGINE", name)
+    if name == "eager":  # it runs natively no code that may not use these instructions
+        monkeypatch.setattr(bare, "CR4", CR4_FSGSBASE)
     return name
 
 
-@pytest.fixture(params=[kind.name for kind in engines()])
+@pytest.fixture(params=NAMES)
 def destination(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Every engine in turn once more: what programs of this test are moved to."""
     name: str = request.param
     monkeypatch.setattr(bare, "DESTINATION", name)
     return name
+
+
+def has_no_host(item: pytest.Item) -> bool:
+    """Does it need the native engine on a host that does not give it?"""
+    parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    return host.lack() is not None and not {"native", "eager"}.isdisjoint(map(str, parameters.values()))
 
 
 def lacks(item: pytest.Item) -> bool:
@@ -58,7 +72,7 @@ def lacks(item: pytest.Item) -> bool:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what an engine cannot do."""
-    left_out = [item for item in items if lacks(item)]
+    left_out = [item for item in items if lacks(item) or has_no_host(item)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]

@@ -159,10 +159,16 @@ def test_the_forced_emulation_prefix_is_an_invalid_opcode() -> None:
     assert program.rip == CODE
 
 
-@pytest.mark.parametrize("instruction", ["vmload", "vmsave", "vmrun", "stgi", "clgi", "vmmcall", "xgetbv", "xsetbv"])
+@pytest.mark.parametrize("instruction", ["vmload", "vmsave", "vmrun", "stgi", "clgi", "xsetbv"])
 @pytest.mark.parametrize("user", [False, True], ids=["kernel", "user"])
 def test_what_cpuid_does_not_offer_is_an_invalid_opcode(instruction: str, user: bool) -> None:
     assert fault(instruction, user)[0] == UD
+
+
+@pytest.mark.needs("hides_instructions")
+@pytest.mark.parametrize("instruction", ["vmmcall", "xgetbv"])
+def test_what_a_processor_lets_user_code_use_is_hidden_with_its_bit_in_cpuid(instruction: str) -> None:
+    assert fault(instruction, True)[0] == fault(instruction, False)[0] == UD
 
 
 @pytest.mark.needs("every_instruction")

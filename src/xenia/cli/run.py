@@ -43,7 +43,7 @@ _STATUSES = {
 
 _OPTIONS = (
     "kernel", "initrd", "modules", "append", "memory", "max_memory", "machine_memory", "name", "clock", "scatter",
-    "flavour", "xenstore", "on_reboot", "timeout", "jail", "gdb",
+    "engine", "flavour", "xenstore", "on_reboot", "timeout", "jail", "gdb",
 )  # fmt: skip
 
 

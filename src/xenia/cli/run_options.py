@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from xenia.cli.arguments import checked, descriptor, number, seconds
-from xenia.toolstack.config.machine import CLOCKS, FLAVOURS, ON_REBOOT, parse_size
+from xenia.toolstack.config.machine import CLOCKS, ENGINES, FLAVOURS, ON_REBOOT, parse_size
 from xenia.toolstack.config.vcpus import parse_vcpus
 
 RUN_USAGE = "xenia run [option ...] [-- command [argument ...]]"
@@ -169,6 +169,11 @@ def _add_ways(machine: argparse._ArgumentGroup) -> None:
     machine.add_argument(
         "--clock", choices=CLOCKS, default="real",
         help="'real' follows the host; 'warped' jumps to the next timer when the guest idles (default: real)",
+    )  # fmt: skip
+    machine.add_argument(
+        "--engine", choices=ENGINES, default=None,
+        help="what runs the guest's code: 'emulated', or 'native', which has programs run by the host's own processor "
+        "where that pays (default: emulated)",
     )  # fmt: skip
     machine.add_argument(
         "--on-reboot", choices=ON_REBOOT, default=None,

@@ -38,6 +38,7 @@ from xenia.machine.machine cimport FRAME_SEG_DESC, Frame, MachineMemory
 from xenia.mm.pv.descriptors cimport set_gdt
 from xenia.sched.policy cimport DEFAULT_WEIGHT, PcpuMask
 
+from xenia.cpu.registry import engine_kind
 from xenia.domain.build.elf import ElfKernel
 from xenia.domain.build.start_of_day import build, plan
 from xenia.errors import ConfigError, HypervisorBug
@@ -65,7 +66,10 @@ def create_domain(MachineHandle machine, kernel: ElfKernel, *, memory: int, ramd
 
     ConfigError when the memory is not to be had or does not suffice for the kernel, or no number is free.
     """
-    domain = DomainHandle(machine, machine.reserve_domid(), memory >> 12, warped, max_vcpus or vcpus)
+    most = max_vcpus or vcpus
+    if most > 1 and not engine_kind(machine.engine).capabilities.siblings:
+        raise ConfigError(f"the {machine.engine} engine runs domains of one vcpu, not of {most}")
+    domain = DomainHandle(machine, machine.reserve_domid(), memory >> 12, warped, most)
     if max_memory > memory:
         domain.map_memory(max_memory)
     domain.load(kernel, ramdisk, command_line)

@@ -9,15 +9,16 @@ well.  The slack is not promised: it is there for the frames that a kernel has m
 
 from xenia.machine.machine import MachineMemory
 
-def reserve_processors(nr: int) -> None:
-    """Have what the processors of `nr` more domains map of the host, for when no more may be mapped.
+def reserve_processors(nr: int, engine: str = ...) -> None:
+    """Have what `nr` more processors of that engine take of the host, for when no more may be mapped or started.
 
     ConfigError when the host does not give it.
     """
     ...
 
-def engine_self_test() -> str:
-    """What can run guest code here.  HypervisorBug when one of these is not as this build expects it."""
+def engine_self_test(name: str = ...) -> str:
+    """How that engine runs guest code here.  HypervisorBug where it is not as this build expects it; ConfigError where
+    the host does not let it."""
     ...
 
 class MachineHandle:

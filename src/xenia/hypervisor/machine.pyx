@@ -21,23 +21,24 @@ from xenia.machine.lock cimport lock, unlock
 from xenia.machine.machine cimport MachineMemory
 from xenia.sched.policy cimport MAX_PCPUS
 
-from xenia.cpu.registry import DEFAULT, engine_kind, engines
+from xenia.cpu.registry import DEFAULT, engine_kind
 from xenia.errors import ConfigError
 from xenia.machine.lock import watch_locks
 
 
-def reserve_processors(nr: int) -> None:
-    """Have what the processors of `nr` more domains map of the host, for when no more may be mapped.
+def reserve_processors(nr: int, engine: str = DEFAULT) -> None:
+    """Have what `nr` more processors of that engine take of the host, for when no more may be mapped or started.
 
     ConfigError when the host does not give it.
     """
-    if engine_kind(DEFAULT).load().reserve(nr) < nr:
+    if engine_kind(engine).load().reserve(nr) < nr:
         raise ConfigError("not enough memory for translated code")
 
 
-def engine_self_test() -> str:
-    """What can run guest code here.  HypervisorBug when one of these is not as this build expects it."""
-    return "; ".join(f"{kind.name}, {kind.load().self_test()}" for kind in engines() if kind.offered)
+def engine_self_test(name: str = DEFAULT) -> str:
+    """How that engine runs guest code here.  HypervisorBug where it is not as this build expects it; ConfigError where
+    the host does not let it."""
+    return f"{name}, {engine_kind(name).load().self_test()}"
 
 
 @cython.no_gc_clear     # a domain's end needs all of it

@@ -63,11 +63,16 @@ def _answered(names: str, answer: int) -> dict[str, int]:
 
 # What a vcpu's thread needs; the disks' requests that take no time are answered on it, and a guest's frames written to
 # its links: to sockets too with pwritev2, which is writev there and, unlike sendmsg, hands no descriptors over.
-_VCPU = _all(
-    """futex read write close munmap mremap madvise brk clock_gettime clock_nanosleep gettimeofday time sched_yield
+_VCPU = (
+    _all(
+        """futex read write close munmap mremap madvise brk clock_gettime clock_nanosleep gettimeofday time sched_yield
     getrandom rt_sigprocmask rt_sigreturn restart_syscall gettid poll ppoll exit exit_group
     timerfd_settime pread64 preadv preadv2 pwritev2 lseek fdatasync"""
-) | _all("mmap mprotect", _NOT_CODE)
+    )
+    | _all("mmap mprotect", _NOT_CODE)
+    | _all("sched_setaffinity", When(0, (0,)))
+    | _all("getcpu")
+)
 
 _ALARM = _all(
     """futex read write close munmap mremap madvise brk clock_gettime clock_nanosleep sched_yield rt_sigprocmask

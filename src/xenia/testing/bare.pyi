@@ -30,6 +30,7 @@ ROOT: int
 TABLE: int
 ENGINE: str
 DESTINATION: str
+CR4: int
 
 class Program:
     """Machine code, loaded at CODE of a fresh machine, on an engine of its own.
@@ -107,6 +108,9 @@ class Program:
     @property
     def rflags(self) -> int:
         """Its flags."""
+        ...
+    def go_to(self, rip: int, gpr: dict[int, int], user: bool = True) -> None:
+        """It goes on there, in that mode, with these general registers, by number, and the others as they are."""
         ...
     def set_rflags(self, value: int) -> None:
         """As the core would change them at an exit."""

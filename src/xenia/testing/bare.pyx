@@ -46,6 +46,8 @@ ROOT, TABLE = 0x70, 0x73        # frames of the L4 and the L1
 # What runs a program that does not say, and what it is moved to.
 ENGINE: str = DEFAULT
 DESTINATION: str = DEFAULT
+# What every program's CR4 begins with.
+CR4: int = 0
 
 cdef enum:
     CALL_EXIT = 0           # end
@@ -164,6 +166,8 @@ cdef class Program:
         self.state.context.dirty = CONTEXT_FLAGS | CONTEXT_SEGMENTS
         processor_bind(self.engine.processor, &self.state.context, &self.state, on_exit)
         self.engine.processor.ops.load_root(self.engine.processor, L4, False)
+        if CR4:
+            self.set_cr4(CR4)
 
     def run(self) -> bool:
         """Run until the program leaves (True) or is kicked (False).
@@ -249,6 +253,15 @@ cdef class Program:
     def rflags(self) -> int:
         """Its flags."""
         return self.state.context.rflags
+
+    def go_to(self, rip: int, gpr: dict[int, int], user: bool = True) -> None:
+        """It goes on there, in that mode, with these general registers, by number, and the others as they are."""
+        for n, value in gpr.items():
+            self.state.context.gpr[<int>n] = value
+        self.state.context.rip = rip
+        self.state.context.kernel = not user
+        self.state.context.rflags = 0x202
+        self.state.context.dirty |= CONTEXT_FLAGS | CONTEXT_SEGMENTS
 
     def set_rflags(self, value: int) -> None:
         """As the core would change them at an exit."""

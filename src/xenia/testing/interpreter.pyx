@@ -290,8 +290,8 @@ cdef ProcessorOps OPS = ProcessorOps(
 # --- making one ---
 
 CAPABILITIES: Capabilities = Capabilities(
-    every_instruction=False, segments=False, debug_registers=False, x87_bits=0, exact_preemption=True,
-    guest_tables=True, shows_translations=False,
+    every_instruction=False, hides_instructions=True, segments=False, debug_registers=False, x87_bits=0,
+    exact_preemption=True, siblings=False, guest_tables=True, shows_translations=False,
 )
 
 

@@ -54,6 +54,7 @@ def examine(cache: Cache, boot: Path = Path("/boot")) -> list[Check]:
     return [
         check_python(),
         check_engine(),
+        check_native(),
         check_jail(),
         check_user(),
         check_memory(),
@@ -83,6 +84,16 @@ def check_engine(self_test: Callable[[], str] | None = None) -> Check:
         return Check("engine", Status.OK, (self_test or engine_self_test)())
     except (ImportError, HypervisorBug) as fault:
         return Check("engine", Status.FAIL, str(fault), "build Xenia again: pip install --force-reinstall .")
+
+
+def check_native(self_test: Callable[[str], str] | None = None) -> Check:
+    """Whether programs of guests can be run by this host's own processor."""
+    try:
+        from xenia.hypervisor.machine import engine_self_test
+
+        return Check("native engine", Status.OK, (self_test or engine_self_test)("native"))
+    except (ImportError, ConfigError) as lack:
+        return Check("native engine", Status.WARN, str(lack), "nothing: guests run without it, on the emulated one")
 
 
 def check_jail(walls: "Callable[[], Walls] | None" = None) -> Check:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from xenia.abi.elfnote import ElfNote
-from xenia.errors import HypervisorBug
+from xenia.errors import ConfigError, HypervisorBug
 from xenia.jail.calls import PROCESSORS
 from xenia.jail.jail import Walls
 from xenia.testing.kernels import elf_image, note
@@ -65,6 +65,14 @@ def test_available_memory_is_what_the_host_and_the_cgroup_allow(tmp_path: Path) 
     assert doctor.available_memory(tmp_path) == 200 << 20
 
 
+def test_a_host_without_what_the_native_engine_needs_is_warned_of_and_does_without() -> None:
+    def lacks(_: str) -> str:
+        raise ConfigError("the native engine cannot run here: it needs more")
+
+    check = doctor.check_native(lacks)
+    assert (check.status, check.detail) == (Status.WARN, "the native engine cannot run here: it needs more")
+
+
 def test_little_memory_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "available_memory", lambda: 100 << 20)
     assert (doctor.check_memory().status, doctor.check_memory().detail) == (Status.WARN, "100 MB available")
@@ -107,8 +115,8 @@ def test_without_any_kernel_one_line_says_so(tmp_path: Path) -> None:
 def test_an_examination_covers_all_of_it(tmp_path: Path) -> None:
     checks = doctor.examine(Cache(tmp_path / "cache"), tmp_path)
     names = [check.name for check in checks]
-    assert names[:4] == ["python", "engine", "jail", "user"]
-    assert names[4:10] == ["memory", "cache", "package client", "network", "guest agent", "kernel"]
+    assert names[:5] == ["python", "engine", "native engine", "jail", "user"]
+    assert names[5:11] == ["memory", "cache", "package client", "network", "guest agent", "kernel"]
 
 
 def test_the_walls_that_this_host_lacks_are_told_with_what_that_means() -> None:

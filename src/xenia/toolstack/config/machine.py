@@ -22,6 +22,8 @@ __all__ = ["MIB", "MachineConfig", "format_size", "host_memory", "parse_size"]
 
 Clock = Literal["real", "warped"]
 CLOCKS: tuple[str, ...] = get_args(Clock)
+Engine = Literal["emulated", "native"]
+ENGINES: tuple[str, ...] = get_args(Engine)
 OnReboot = Literal["restart", "end"]
 ON_REBOOT: tuple[str, ...] = get_args(OnReboot)
 
@@ -57,9 +59,9 @@ class MachineConfig:
     `vcpus`. Sizes are bytes. `cards` are its network cards; None is one on a network of its own, where the host can
     give that. `devices`, of any kind, are what it gets besides. `on_reboot` None means a restart where somebody looks
     at the console, and the end elsewhere. `environment` and `directory` are the command's or shell's: what it finds
-    besides what all have. `timeout`: seconds that the guest may take. `xenstore` is Machine's `xenstore_socket`;
-    `jail`, whether the process is to be walled in. `gdb`: where debuggers come in, a port or unix:PATH (True: a socket
-    of its own); `gdb_wait`, whether the guest begins when one lets it.
+    besides what all have. `timeout`: seconds that the guest may take. `xenstore` is Machine's `xenstore_socket`, and
+    `engine` its `engine`; `jail`, whether the process is to be walled in. `gdb`: where debuggers come in, a port or
+    unix:PATH (True: a socket of its own); `gdb_wait`, whether the guest begins when one lets it.
     ConfigError for values that can never be had.
     """
 
@@ -75,6 +77,7 @@ class MachineConfig:
     name: str = NAME
     clock: Clock = "real"
     scatter: int | None = None
+    engine: Engine = "emulated"
     flavour: str | None = None
     command: tuple[str, ...] = field(default=())
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -108,6 +111,10 @@ class MachineConfig:
         if largest > host_memory():
             raise ConfigError(f"memory {format_size(largest)} is more than this host has ({host_memory() // MIB}M)")
         check_vcpus(self.vcpus, self.max_vcpus)
+        if self.engine == "native" and self.gdb is not None and self.gdb is not False:
+            raise ConfigError("a debugger does not see what --engine native runs: leave --gdb out, or --engine")
+        if self.engine == "native" and (self.max_vcpus or self.vcpus) > 1:
+            raise ConfigError("--engine native runs guests of one processor: leave --vcpus out, or --engine")
         if not _NAME.fullmatch(self.name):
             raise ConfigError(
                 f"name '{self.name}': use 1 to 64 letters, digits, or any of _ . + -, and begin with a letter or digit"

@@ -59,7 +59,9 @@ class Build(Verb[None]):
                 for device in _devices(guest) if self.cards is None else _but_cards(guest):
                     devices.append((device, device.open()))
             self.wall_in()
-            machine = Machine(memory, scatter=config.scatter, xenstore_socket=store, jail=config.jail)
+            machine = Machine(
+                memory, scatter=config.scatter, xenstore_socket=store, jail=config.jail, engine=config.engine
+            )
             domain = _domain(guest, machine, self.boot, self.sink)
             if self.cards is not None:
                 devices += self.cards()

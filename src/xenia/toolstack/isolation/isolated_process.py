@@ -80,7 +80,7 @@ class Process:
 
     def _make(self, descriptors: list[int], **options: Any) -> None:
         store = socket.socket(fileno=descriptors.pop()) if descriptors else None
-        wall_in(VIOLATION_STATUS, nr_processors=self.nr_processors)
+        wall_in(VIOLATION_STATUS, nr_processors=self.nr_processors, engine=options["engine"])
         self._machine = Machine(**options, xenstore_socket=store)
 
     def _do_create(self, descriptors: list[int], kernel: str, initrd: bool, console: bool, **options: Any) -> int:

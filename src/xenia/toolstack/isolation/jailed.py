@@ -30,11 +30,14 @@ _LOADED_LATE = """
 _OF_A_NETWORK = ("xenia.net.nat", "xenia.net.service")
 
 
-def wall_in(violation_status: int, removable: Path | None = None, nr_processors: int = NR_PROCESSORS) -> None:
+def wall_in(
+    violation_status: int, removable: Path | None = None, nr_processors: int = NR_PROCESSORS, engine: str = "emulated"
+) -> None:
     """Close the jail around this process, in which a machine will be made.  What it needs by name is open by now.
 
     removable       a folder from which files may be taken away
     nr_processors   that guests may have at once
+    engine          what they are
 
     ConfigError when the host refuses.  Precondition: there is no other thread.
     """
@@ -47,7 +50,7 @@ def wall_in(violation_status: int, removable: Path | None = None, nr_processors:
         _load(name)
     with suppress(OSError):
         ctypes.CDLL("libgcc_s.so.1")  # the C library loads it when a thread ends early
-    reserve_processors(nr_processors)
+    reserve_processors(nr_processors, engine)
     enter(_paths() | ({removable: Right.REMOVE_FILE} if removable is not None else {}), violation_status)
 
 

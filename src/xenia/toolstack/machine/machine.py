@@ -54,6 +54,8 @@ class Machine:
     scheduler           "credit2": its domains share `pcpus` host threads (None: as many as there are processors for
                         this process) by their weights and caps (`Domain.sched`, docs/scheduler.md); "null": each vcpu
                         has a host thread of its own
+    engine              what runs guest code: "emulated", or "native", which has user code run by the host's processor
+                        (docs/native.md)
 
     ConfigError when the host does not give that much memory, or the socket cannot be made.  Use as a context manager,
     or call `close`.
@@ -76,6 +78,7 @@ class Machine:
             options.scatter,
             options.check,
             options.jail,
+            options.engine,
             scheduler=options.scheduler,
             pcpus=options.pcpus,
         )

@@ -32,6 +32,7 @@ class MachineOptions:
     isolate: bool = False
     scheduler: str = "null"
     pcpus: int | None = None
+    engine: str = "emulated"
 
     def elsewhere(self) -> dict[str, Any]:
         """Those that another process is told, as plain data; the rest is there for this one."""

@@ -52,7 +52,10 @@ void code_watch(void *cpu, uint64_t maddr)
 /* The first translation from a page: from now on every write to it, at whatever address, must be seen. */
 void __wrap_tlb_protect_code_x86_64(uc_engine *uc, uint64_t maddr)
 {
-    interposed_current->code_frames[maddr >> 15] |= 1 << (maddr >> 12 & 7);
+    Interposed *engine = interposed_current;
+    engine->code_frames[maddr >> 15] |= 1 << (maddr >> 12 & 7);
+    if (engine->on_translated)
+        engine->on_translated(engine->engine, maddr >> 12);
     code_watch(FIELD(uc, UC_CPU, void *), maddr);
 }
 

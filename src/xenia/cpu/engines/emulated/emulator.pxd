@@ -1,8 +1,16 @@
 # One emulated processor: the boundary's struct, Unicorn's objects, and the little that the engine has to remember.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from xenia.cpu.engines.emulated.unicorn cimport CPUX86State, Interposed, uc_engine
-from xenia.cpu.processor cimport Processor
+from xenia.cpu.processor cimport Exit, Processor
 from xenia.machine.lock cimport Lock
+
+# For what runs user code elsewhere, beside this one (cpu/engines/native): NULL, nothing does.
+cdef struct Beside:
+    void *owner
+    # In the place of the core's, which it calls: it may run user code before it answers, in the vcpu's context.
+    int (*on_exit)(Emulator *engine, Exit *exit) noexcept nogil
+    # The vcpu begins, or goes on, in user mode: a Verdict.
+    int (*enters)(Emulator *engine) noexcept nogil
 
 cdef struct Emulator:
     Processor processor
@@ -20,3 +28,4 @@ cdef struct Emulator:
     # Of the first of several, for all: frames that any has translations from (see code.c).
     uint8_t *watched
     Lock announcing         # who is about to translate from a frame that is new to it
+    Beside beside

@@ -64,6 +64,12 @@ cdef enum:
 # --- exits ---
 
 
+cdef inline int answer(Emulator *engine, Exit *exit) noexcept nogil:
+    if engine.beside.on_exit != NULL:
+        return engine.beside.on_exit(engine, exit)
+    return engine.processor.on_exit(engine.processor.vcpu, exit)
+
+
 cdef inline void leave_or_resume(Emulator *engine, int verdict) noexcept nogil:
     push(engine)
     if engine.processor.stepping and verdict != LEAVE and step_is_done(engine):
@@ -87,7 +93,7 @@ cdef void on_syscall(void *opaque, int is_sysenter, int length) noexcept nogil:
         context.gpr[RCX] = context.rip
         context.gpr[R11] = context.rflags
     exit.kind = EXIT_SYSENTER if is_sysenter else EXIT_SYSCALL
-    leave_or_resume(engine, engine.processor.on_exit(engine.processor.vcpu, &exit))
+    leave_or_resume(engine, answer(engine, &exit))
 
 
 cdef void on_cpuid(void *opaque) noexcept nogil:
@@ -135,7 +141,7 @@ cdef void on_exception(uc_engine *uc, uint32_t vector, void *opaque) noexcept no
             exit.address = env.cr[2]
         elif vector == TRAP_DB:
             exit.address = env.dr[6]
-    leave_or_resume(engine, engine.processor.on_exit(engine.processor.vcpu, &exit))
+    leave_or_resume(engine, answer(engine, &exit))
 
 
 cdef uint32_t noncanonical_vector(Emulator *engine) noexcept nogil:
@@ -176,7 +182,7 @@ cdef bint on_invalid(uc_engine *uc, void *opaque) noexcept nogil:
         exit.vector = TRAP_DB
         exit.address = engine.env.dr[6]
     pull(engine)
-    leave_or_resume(engine, engine.processor.on_exit(engine.processor.vcpu, &exit))
+    leave_or_resume(engine, answer(engine, &exit))
     return True
 
 
@@ -198,7 +204,7 @@ cdef bint op_run(Processor *processor) noexcept nogil:
     if processor.stepping and step_is_done(engine):
         pull(engine)
         engine.left = debug_exit(engine, STOP_STEPPED, 0)
-    while not engine.left:
+    while not engine.left and not goes_elsewhere(engine):
         put_int(engine.cpu, CPU_EXCEPTION_INDEX, -1)
         put_int(engine.cpu, CPU_HALTED, 0)
         engine.env.eflags |= computed_flags(engine.env)     # cpu_exec begins and ends with all flags there
@@ -224,6 +230,18 @@ cdef bint op_run(Processor *processor) noexcept nogil:
     return engine.left
 
 
+cdef inline bint goes_elsewhere(Emulator *engine) noexcept nogil:
+    # In user mode something else may run it first: for a while, or until it leaves.
+    if engine.beside.enters == NULL or engine.env.hflags & 3 != 3 or engine.deferred or engine.resuming:
+        return False
+    if engine.processor.stepping:
+        return False
+    pull(engine)
+    engine.left = engine.beside.enters(engine) == LEAVE
+    push(engine)
+    return engine.left
+
+
 cdef void on_watchpoint(Emulator *engine) noexcept nogil:
     cdef Exit exit
     cdef uint32_t hits = engine.interposed.watch_hits
@@ -240,7 +258,7 @@ cdef void on_watchpoint(Emulator *engine) noexcept nogil:
     exit.address = engine.env.dr[6]
     forget_watchpoint(engine)
     pull(engine)
-    if engine.processor.on_exit(engine.processor.vcpu, &exit) == LEAVE:
+    if answer(engine, &exit) == LEAVE:
         engine.left = 1
     push(engine)
 
@@ -337,8 +355,8 @@ OPS.kick = op_kick
 # --- making one ---
 
 CAPABILITIES: Capabilities = Capabilities(
-    every_instruction=True, segments=True, debug_registers=True, x87_bits=80, exact_preemption=True, guest_tables=True,
-    shows_translations=True,
+    every_instruction=True, hides_instructions=True, segments=True, debug_registers=True, x87_bits=80,
+    exact_preemption=True, siblings=True, guest_tables=True, shows_translations=True,
 )
 
 

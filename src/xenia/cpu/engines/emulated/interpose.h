@@ -56,6 +56,7 @@ typedef struct {
     unsigned pauses;       /* instructions so called: the guest waits for another processor */
     uint8_t *watched;      /* of all of them: a bit for each frame that any of them may have translations from */
     uint64_t unannounced;  /* a frame, + 1, that is about to be translated from and that the others do not watch yet */
+    void (*on_translated)(void *engine, uint64_t frame);   /* the first translation from it; NULL nobody asks */
     void (*on_code_written)(void *engine, uint64_t maddr); /* the others are to forget what is in that frame */
     void (*alone)(void *engine, bool begin);               /* none of the others runs between the two */
 } Interposed;

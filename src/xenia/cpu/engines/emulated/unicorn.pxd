@@ -69,6 +69,7 @@ cdef extern from "interpose.h" nogil:
         bint shared
         uint8_t *watched
         uint64_t unannounced
+        void (*on_translated)(void *engine, uint64_t mfn) noexcept nogil
         void (*on_code_written)(void *engine, uint64_t maddr) noexcept nogil
         void (*alone)(void *engine, bint begin) noexcept nogil
 
@@ -139,6 +140,7 @@ cdef extern from *:
     """
     void *POINTER_AT(void *object, int offset) nogil
     void STOP_TRANSLATED(void *cpu) nogil
+    bint STOP_REQUESTED(void *cpu) nogil
     uint64_t __rdtsc() nogil
 
 cdef extern from *:

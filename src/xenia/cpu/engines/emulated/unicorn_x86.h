@@ -229,6 +229,9 @@ _Static_assert(offsetof(Breakpoint, next) == 0x10, "Breakpoint");
     (__atomic_store_n(&FIELD(cpu, CPU_EXIT_REQUEST, uint8_t), 1, __ATOMIC_SEQ_CST), \
      __atomic_store_n((int16_t *)FIELD(cpu, CPU_ICOUNT_DECR_PTR, uint8_t *) + 1, -1, __ATOMIC_SEQ_CST))
 
+/* It was asked to, and has not yet. */
+#define STOP_REQUESTED(cpu) __atomic_load_n(&FIELD(cpu, CPU_EXIT_REQUEST, uint8_t), __ATOMIC_SEQ_CST)
+
 #define FIELD(object, offset, type) (*(type *)((uint8_t *)(object) + (offset)))
 
 uint32_t cpu_cc_compute_all_x86_64(CPUX86State *env, int op);

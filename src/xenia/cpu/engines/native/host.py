@@ -1,0 +1,44 @@
+"""What the native engine needs of the host, and the program of its stubs."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from pathlib import Path
+
+from xenia.cpu.engines.native.build import beside_source
+from xenia.errors import ConfigError
+
+_FLAGS = {
+    "cpuid_fault": "lets CPUID be kept from programs (CPUID faulting)",
+    "fsgsbase": "lets programs load the bases of FS and GS (FSGSBASE)",
+}
+
+
+def require() -> None:
+    """ConfigError where this host lacks something, or the package does: one line that says what."""
+    reason = lack()
+    if reason is not None:
+        raise ConfigError(f"the native engine cannot run here: {reason}")
+
+
+def lack(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
+    """What is missing; None nothing that can be told beforehand."""
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return f"it needs x86-64 Linux, and this is {platform.machine()} {platform.system()}"
+    if not beside_source().exists():
+        return "its program was not built with this package, which takes a C compiler"
+    try:
+        lines = cpuinfo.read_text().splitlines()
+    except OSError:
+        return f"{cpuinfo} cannot be read, which says what the processor has"
+    flags = next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
+    for flag, meaning in _FLAGS.items():
+        if flag not in flags:
+            return f"the processor, or the hypervisor below, gives nothing that {meaning}"
+    return None
+
+
+def program() -> bytes:
+    """The program's file: what of it is at its address in a stub, from its first page on."""
+    return beside_source().read_bytes()

@@ -1,0 +1,56 @@
+# What stubs have mapped of guests' address spaces: see mapping.pyx.
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from xenia.cpu.engines.native.stub cimport NR_STUBS, Stub
+from xenia.cpu.processor cimport Processor
+from xenia.machine.lock cimport Lock
+
+cdef enum:                  # what came of a page that guest code wants
+    MAPPED
+    REFUSED                 # by the guest's page tables: the error code says why
+    ELSEWHERE               # nothing that a stub could map
+
+cdef struct Table:          # a page table that something of a stub's mappings came from
+    uint32_t mfn
+    uint32_t stub
+    uint32_t level
+    uint32_t next           # of the same frame, 0 none
+    uint32_t sibling        # of the same stub
+    uint64_t va             # of what its first entry maps
+    uint32_t *frames        # of level 1, for each entry: 0 not mapped, else the frame, see PLACE_*
+
+cdef struct Mapping:
+    Lock lock
+    Processor *processor
+    uint8_t *memory         # the machine's
+    uint64_t nr_frames
+    Table *tables           # by number from 1 on
+    uint32_t *places        # 512 for each of `tables`
+    uint32_t unused         # a list by `next`
+    uint32_t nr_unused
+    uint32_t *watched       # for each frame: the first of `tables` that is in it, 0 none
+    uint32_t *mapped        # for each frame: how often
+    uint32_t *writable      # and how often so that it may be written
+    Stub *stubs
+    uint32_t of_stub[NR_STUBS]      # the first of its tables
+    uint64_t nr_mapped      # pages, ever
+    uint64_t nr_unmapped
+
+cdef bint mapping_init(Mapping *mapping, Processor *processor, uint8_t *memory, uint64_t nr_frames,
+                       Stub *stubs) noexcept nogil
+cdef void mapping_end(Mapping *mapping) noexcept nogil
+# The page at `va` is to be mapped for `access` (PFEC_*), and those around it that the page tables have; the access is
+# as the processor's own: accessed and dirty bits are set.  `error` is a page fault's where it is refused.
+cdef int mapping_want(Mapping *mapping, Stub *stub, uint64_t root, uint64_t va, uint32_t access,
+                      uint32_t *error) noexcept nogil
+# An entry of some page table changed; a page table is none any more; a frame is mapped nowhere; it is nowhere writable.
+cdef void mapping_entry_changed(Mapping *mapping, uint64_t table, unsigned index, uint64_t old,
+                                uint64_t new) noexcept nogil
+cdef void mapping_untyped(Mapping *mapping, uint64_t table) noexcept nogil
+cdef void mapping_forget_frame(Mapping *mapping, uint64_t mfn) noexcept nogil
+cdef void mapping_protect_frame(Mapping *mapping, uint64_t mfn) noexcept nogil
+# Nothing is mapped of that stub's.
+cdef void mapping_drop(Mapping *mapping, Stub *stub) noexcept nogil
+# How many pages are mapped that the page tables do not give so: the first of them.
+cdef uint32_t mapping_stale(Mapping *mapping, uint64_t *va, uint64_t *mfn) noexcept nogil
+# The byte of guest memory there, and those behind it in the page; NULL where nothing is mapped.
+cdef const uint8_t *mapping_peek(const Mapping *mapping, uint64_t root, uint64_t va) noexcept nogil

@@ -1,0 +1,36 @@
+# A native processor: what it adds to the emulated one that it is.
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from xenia.cpu.engines.emulated.emulator cimport Emulator
+from xenia.cpu.engines.native.mapping cimport Mapping
+from xenia.cpu.engines.native.policy cimport Bursts
+from xenia.cpu.engines.native.stub cimport NR_STUBS, Arena, Stub
+from xenia.cpu.processor cimport ProcessorOps
+
+cdef enum:
+    NR_SPACES = 256             # that are remembered
+
+cdef struct Space:              # an address space, by its top table
+    uint64_t root               # 0: none
+    volatile uint8_t dropped    # it is no more; whoever has this number now is another one
+    Bursts bursts
+    Stub *stub
+    uint64_t used               # when it ran natively last
+    uint64_t wanted             # the last page that user code did not find; 0 none
+
+cdef struct Native:
+    Emulator *engine
+    ProcessorOps ops            # of the emulated processor, with those here in the place of some
+    ProcessorOps *inner
+    Mapping mapping
+    Arena *arena
+    Space spaces[NR_SPACES]
+    Space *of_stub[NR_STUBS]
+    bint eager                  # all user code that can
+    int64_t since               # user code runs on the emulated processor
+    uint32_t running            # number + 1 of the stub in which guest code is: it is to be kicked
+    Stub *unsettled             # it may still run
+    uint64_t home               # host processors that this thread may use
+    int pinned                  # number + 1 of the one that it uses now
+    bint emulated_next          # what stopped it is for the emulated processor
+    uint64_t time               # counts stays
+    uint64_t nr_syscalls, nr_faults, nr_mapped, nr_others, nr_lost, nr_moves

@@ -1,0 +1,17 @@
+# Which address space of a guest has which stub: see space.pyx.
+from libc.stdint cimport uint64_t
+from xenia.cpu.engines.native.native cimport NR_SPACES, Native, Space
+
+
+cdef inline Space *space_slot(Native *native, uint64_t root) noexcept nogil:
+    return &native.spaces[(root * <uint64_t>0x9e3779b97f4a7c15) >> 56]
+
+
+# What is known of the address space under that top table.
+cdef Space *space_at(Native *native, uint64_t root) noexcept nogil
+# Its stub ends, and another one is made in its place.
+cdef void space_retire(Native *native, Space *space) noexcept nogil
+# Whether it has a stub, by now.
+cdef bint space_has_stub(Native *native, Space *space) noexcept nogil
+# Guest code runs in no stub when this returns.
+cdef void settle(Native *native) noexcept nogil

@@ -1,0 +1,82 @@
+"""Which address space of a guest has which stub.
+
+Theory of operation.  An address space is known by the frame of its top table, for as long as that is one.  A stub
+serves one of them: when that ends, or another one needs the stub more, it is killed and a new one is made, so that what
+guest code left behind there is gone.  New ones are asked for before they are wanted; until one is there, user code is
+emulated.
+"""
+
+from libc.stdint cimport uint32_t, uint64_t
+
+from xenia.cpu.engines.native.mapping cimport mapping_drop
+from xenia.cpu.engines.native.native cimport Native, Space
+from xenia.cpu.engines.native.policy cimport bursts_begin
+from xenia.cpu.engines.native.stub cimport (
+    NR_STUBS, STUB_ASKED, STUB_FRESH, STUB_NONE, STUB_USED, Stub, arena_look, stub_ask, stub_ready, stub_settles,
+)
+
+cdef enum:
+    SPARE = 2                   # stubs that are there before they are wanted
+
+
+cdef Space *space_at(Native *native, uint64_t root) noexcept nogil:
+    cdef Space *space = space_slot(native, root)
+    if space.root != root or space.dropped:
+        space_retire(native, space)
+        space.root = root
+        space.dropped = False
+        space.wanted = 0
+        bursts_begin(&space.bursts)
+    return space
+
+
+cdef void space_retire(Native *native, Space *space) noexcept nogil:
+    cdef Stub *stub = space.stub
+    if stub == NULL:
+        return
+    space.stub = NULL
+    native.of_stub[stub.index] = NULL
+    mapping_drop(&native.mapping, stub)
+    stub_ask(stub)
+    if native.unsettled == stub:
+        native.unsettled = NULL
+        while stub.state == STUB_ASKED:     # the old one is dead when the new one is there
+            arena_look(native.arena)
+
+
+cdef void settle(Native *native) noexcept nogil:
+    cdef Stub *stub = native.unsettled
+    if stub == NULL:
+        return
+    if stub_settles(stub):
+        native.unsettled = NULL
+    else:
+        native.nr_lost += 1
+        space_retire(native, native.of_stub[stub.index])
+
+
+cdef bint space_has_stub(Native *native, Space *space) noexcept nogil:
+    cdef Space *oldest = NULL
+    cdef Stub *stub
+    cdef uint32_t i, spare = 0
+    if space.stub != NULL:
+        return True
+    for i in range(NR_STUBS):
+        stub = &native.arena.stubs[i]
+        if space.stub == NULL and stub_ready(stub):
+            stub.state = STUB_USED
+            space.stub = stub
+            native.of_stub[i] = space
+            native.nr_moves += 1
+        elif stub.state == STUB_ASKED or stub.state == STUB_FRESH:
+            spare += 1
+    for i in range(NR_STUBS):
+        stub = &native.arena.stubs[i]
+        if spare < SPARE and stub.state == STUB_NONE:
+            stub_ask(stub)
+            spare += 1
+        if native.of_stub[i] != NULL and (oldest == NULL or native.of_stub[i].used < oldest.used):
+            oldest = native.of_stub[i]
+    if spare == 0 and oldest != NULL and oldest != space:
+        space_retire(native, oldest)
+    return space.stub != NULL

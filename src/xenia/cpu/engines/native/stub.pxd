@@ -1,0 +1,94 @@
+# A stub as Xenia sees it: a process that runs user code of one address space, and what is ordered of it.  See stub.pyx.
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from xenia.cpu.context cimport Context
+
+cdef extern from "stub.h":
+    ctypedef struct StubOrder:
+        uint64_t number
+        uint64_t arguments[6]
+    ctypedef struct StubControl:
+        uint32_t go, parked, bell, batch, kicks, count
+        uint64_t one, fs, gs, cpus
+        StubOrder *orders
+    ctypedef struct StubNews:
+        uint32_t index, process
+    ctypedef struct StubReport:
+        uint32_t exit, signal
+        uint64_t context, info, fs, gs
+    const uint64_t STUB_BASE, STUB_END, HOST_END
+    enum:
+        HOST_CS64 "0x33"
+        HOST_SS "0x2b"
+        STUB_SLOT, NR_STUBS, NR_ORDERS, CONTROL_SIZE, REPORT_SIZE, AREA_SIZE
+
+cdef enum:                  # Stub.state
+    STUB_NONE               # there is no process
+    STUB_ASKED              # the maker was asked for one
+    STUB_FRESH              # it has run no guest code
+    STUB_USED               # it serves an address space
+
+cdef enum:                  # Left.why
+    LEFT_KICKED             # for nothing that guest code did
+    LEFT_SYSCALL            # rip is past it
+    LEFT_OLD_SYSCALL        # int $0x80, rip is past it; or sysenter, and it is nowhere
+    LEFT_PAGE_FAULT         # error, address
+    LEFT_INTERRUPT          # int3 or int $4: vector; rip is past it
+    LEFT_STEPPED            # #DB after an instruction
+    LEFT_OTHER              # whatever it is, the instruction at rip comes to it once more
+    LEFT_NOT                # it did not leave guest code in time, or is no more
+
+cdef struct Left:
+    int why
+    uint32_t vector
+    uint32_t error
+    uint16_t cs             # the host's selector: another one after a far jump
+    uint64_t address
+    uint64_t fs, gs
+
+cdef struct Stub:
+    Arena *arena
+    uint32_t index
+    StubControl *control
+    StubReport *report
+    int event               # that the mapper writes to
+    int state
+    uint32_t process
+    uint32_t entry          # number of the last one
+    bint settled            # the guest thread sleeps since, for certain
+    uint64_t cpus           # where its threads may run
+    bint everything         # all of its mappings go before the orders
+    uint32_t nr_orders
+    StubOrder orders[NR_ORDERS]
+    uint64_t nr_mappings    # as many as the host has to keep at the most
+
+# The stubs of one virtual processor.
+cdef struct Arena:
+    uint8_t *base
+    int requests, answers   # pipes: the maker is at the other ends
+    int area
+    Stub stubs[NR_STUBS]
+
+cdef class Stubs:
+    cdef Arena *arena
+
+# A new one, in the place of that one, which ends.  And what became of those that were asked for.
+cdef void stub_ask(Stub *stub) noexcept nogil
+cdef void arena_look(Arena *arena) noexcept nogil
+
+# Orders, for the next batch.  Mappings of whole pages, adjacent ones become one.
+cdef void stub_map(Stub *stub, uint64_t va, uint64_t maddr, uint64_t length, int protection) noexcept nogil
+cdef void stub_unmap(Stub *stub, uint64_t va, uint64_t length) noexcept nogil
+# They are carried out when this returns; False: the stub is no more.
+cdef bint stub_obeys(Stub *stub) noexcept nogil
+# It is there, and waits to run guest code.
+cdef bint stub_ready(Stub *stub) noexcept nogil
+# Guest code with these registers runs until it leaves it, which is what is answered.
+cdef void stub_run(Stub *stub, Context *context, uint64_t fs, uint64_t gs, Left *left) noexcept nogil
+# From any thread: guest code is left soon.
+cdef void stub_kick(Stub *stub) noexcept nogil
+# Nanoseconds of the host's processor that it has had.
+cdef int64_t stub_time(const Stub *stub) noexcept nogil
+# The guest thread sleeps when this returns; False: it does not, or is no more.
+cdef bint stub_settles(Stub *stub) noexcept nogil
+# Its threads run where this thread does from now on.
+cdef void stub_follows(Stub *stub, uint64_t cpus) noexcept nogil

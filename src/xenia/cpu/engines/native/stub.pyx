@@ -1,0 +1,414 @@
+"""Stubs: processes in which user code of a guest runs on the host's processor, as Xenia sees them.
+
+Theory of operation.  What runs in a stub, and why it is believed so little, is in stub.c.  Here is the other end: two
+threads that each wait for a number to change, and a page of orders.
+
+The guest thread.  Entry `n` is made by writing registers into the frame on its handler's stack, then `go = n`; the
+handler returns to guest code.  It has ended when the handler says `exit = n`, with the frame anew.  Guest code could
+say so as well, and run on.  Nothing comes of that by itself: what it says are registers, which it could have had.  But
+what relies on it not running, a mapping that was taken away, needs proof: `stub_settles`.  A thread that sleeps at `go`
+is moved to `parked`, which the kernel does for one that sleeps there alone, and nobody but Xenia wakes it.
+
+The mapper.  A batch of orders is carried out when it has written to its event, which nobody else can.
+
+Both sleep until they are woken, so all of it is the host's to schedule.  A stub that was killed from outside is told of
+by its maker; a guest thread that does not leave guest code when it is kicked is given up after a while.
+"""
+
+import os
+import socket
+import subprocess
+
+from libc.stdlib cimport calloc, free
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+from posix.unistd cimport close, read, write
+
+from xenia.cpu.context cimport Context
+from xenia.machine.atomic cimport count_add, count_store, half_read
+from xenia.machine.clock cimport monotonic
+
+from xenia.errors import ConfigError
+from xenia.cpu.engines.native.build import beside_source
+from xenia.cpu.engines.native.host import require
+
+cdef extern from "frame.h":
+    ctypedef struct Frame:
+        pass
+    int PROT_READ "1", PROT_WRITE "2"
+    uint64_t OF_GUEST_THREAD
+    enum:
+        REG_CSGSFS, REG_ERR, REG_TRAPNO, REG_CR2
+    bint frame_find(StubReport *report, Frame *frame) noexcept nogil
+    void frame_take(const Frame *frame, uint64_t *gpr, uint64_t *rip, uint64_t *rflags, uint8_t *fpu) noexcept nogil
+    void frame_put(const Frame *frame, const uint64_t *gpr, uint64_t rip, uint64_t rflags,
+                   const uint8_t *fpu) noexcept nogil
+    uint64_t frame_word(const Frame *frame, int number) noexcept nogil
+
+cdef extern from *:
+    """
+    #include <errno.h>
+    #include <linux/audit.h>
+    #include <linux/futex.h>
+    #include <poll.h>
+    #include <sched.h>
+    #include <signal.h>
+    #include <sys/mman.h>
+    #include <sys/syscall.h>
+    #include <time.h>
+    #include <unistd.h>
+
+    static inline long futex_wake(volatile uint32_t *word) { return syscall(SYS_futex, word, FUTEX_WAKE, 1, 0, 0, 0); }
+
+    /* Nonzero: it was not woken. */
+    static inline int futex_wait(volatile uint32_t *word, uint32_t value, int64_t ns)
+    {
+        struct timespec timeout = {ns / 1000000000, ns % 1000000000};
+        return syscall(SYS_futex, word, FUTEX_WAIT, value, &timeout, 0, 0) ? errno : 0;
+    }
+
+    /* From the one to the other, while it is that value: how many. */
+    static inline long futex_move(volatile uint32_t *word, volatile uint32_t *other, uint32_t value)
+    {
+        return syscall(SYS_futex, word, FUTEX_CMP_REQUEUE, 0, 1, other, value);
+    }
+
+    static inline int64_t process_time(uint32_t process)
+    {
+        struct timespec time;
+        return clock_gettime((clockid_t)(~process << 3 | 2 /* CPUCLOCK_SCHED */), &time)
+            ? 0 : (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
+    }
+
+    static inline int readable(int fd, int ms)
+    {
+        struct pollfd one = {fd, POLLIN, 0};
+        struct timespec timeout = {ms / 1000, ms % 1000 * 1000000l};
+        return ppoll(&one, 1, &timeout, NULL) > 0;
+    }
+
+    #define STUB_CONTROL_CPUS (STUB_CONTROL + offsetof(StubControl, cpus))
+    enum { ORDER_MAP_FLAGS = MAP_SHARED | MAP_FIXED | MAP_POPULATE, ORDER_MEMORY = 3 };
+    """
+    long futex_wake(volatile uint32_t *word) noexcept nogil
+    int futex_wait(volatile uint32_t *word, uint32_t value, int64_t ns) noexcept nogil
+    long futex_move(volatile uint32_t *word, volatile uint32_t *other, uint32_t value) noexcept nogil
+    int64_t process_time(uint32_t process) noexcept nogil
+    bint readable(int fd, int ms) noexcept nogil
+    int sched_yield() noexcept nogil
+    void *mmap(void *address, size_t length, int protection, int flags, int fd, long offset) noexcept nogil
+    int munmap(void *address, size_t length) noexcept nogil
+    int MAP_SHARED
+    void *MAP_FAILED
+    enum:
+        ETIMEDOUT, SYS_mmap, SYS_munmap, SYS_sched_setaffinity, ORDER_MAP_FLAGS, ORDER_MEMORY
+        SIGSYS, SIGSEGV, SIGTRAP, SIGUSR1, AUDIT_ARCH_X86_64
+    uint64_t STUB_CONTROL_CPUS
+
+cdef extern from *:
+    """
+    static inline uint32_t frame_arch(const Frame *frame) { return frame->info->si_arch; }
+    """
+    uint32_t frame_arch(const Frame *frame) noexcept nogil
+
+cdef enum:
+    LOOK_NS = 100000000         # so long one waits before one looks whether the stub is still there
+    PATIENCE_NS = 3000000000    # for a guest thread that was kicked
+    TRIES = 16                  # to find it asleep, before one looks at the clock
+    TRAP_STEPPED = 1
+    TRAP_BREAKPOINT = 3
+    TRAP_OVERFLOW = 4
+    TRAP_PAGE_FAULT = 14
+
+
+# --- orders
+
+
+cdef inline StubOrder *order(Stub *stub) noexcept nogil:
+    if stub.nr_orders == NR_ORDERS - 2:
+        stub.everything = True
+        stub.nr_orders = 0
+    stub.nr_orders += 1
+    stub.nr_mappings += 1
+    return &stub.orders[stub.nr_orders - 1]
+
+
+cdef void stub_map(Stub *stub, uint64_t va, uint64_t maddr, uint64_t length, int protection) noexcept nogil:
+    cdef StubOrder *last = &stub.orders[stub.nr_orders - 1]
+    if (stub.nr_orders and last.number == <uint64_t>SYS_mmap and last.arguments[0] + last.arguments[1] == va
+            and last.arguments[5] + last.arguments[1] == maddr and last.arguments[2] == <uint64_t>protection):
+        last.arguments[1] += length
+        return
+    last = order(stub)
+    last.number = SYS_mmap
+    last.arguments[0] = va
+    last.arguments[1] = length
+    last.arguments[2] = protection
+    last.arguments[3] = ORDER_MAP_FLAGS
+    last.arguments[4] = ORDER_MEMORY
+    last.arguments[5] = maddr
+
+
+cdef void stub_unmap(Stub *stub, uint64_t va, uint64_t length) noexcept nogil:
+    cdef StubOrder *last = &stub.orders[stub.nr_orders - 1]
+    if va < STUB_END and va + length > STUB_BASE:
+        stub.everything = True
+        stub.nr_orders = 0
+        return
+    if stub.nr_orders and last.number == <uint64_t>SYS_munmap:
+        if last.arguments[0] <= va and va + length <= last.arguments[0] + last.arguments[1]:
+            return
+        if last.arguments[0] + last.arguments[1] == va:
+            last.arguments[1] += length
+            return
+        if va + length == last.arguments[0]:
+            last.arguments[0] = va
+            last.arguments[1] += length
+            return
+    last = order(stub)
+    last.number = SYS_munmap
+    last.arguments[0] = va
+    last.arguments[1] = length
+
+
+cdef void stub_follows(Stub *stub, uint64_t cpus) noexcept nogil:
+    cdef StubOrder *one
+    cdef int i
+    if stub.cpus == cpus:
+        return
+    stub.cpus = cpus
+    stub.control.cpus = cpus
+    for i in range(2):
+        one = order(stub)
+        one.number = SYS_sched_setaffinity
+        one.arguments[0] = OF_GUEST_THREAD if i else 0
+        one.arguments[1] = 8
+        one.arguments[2] = STUB_CONTROL_CPUS
+
+
+cdef inline void unmap_everything(Stub *stub) noexcept nogil:
+    cdef StubOrder *to = <StubOrder *>stub.control.orders
+    to[0].number = to[1].number = SYS_munmap
+    to[0].arguments[0] = 0
+    to[0].arguments[1] = STUB_BASE
+    to[1].arguments[0] = STUB_END
+    to[1].arguments[1] = HOST_END - STUB_END
+    stub.everything = False
+    stub.nr_mappings = 0
+
+
+cdef bint stub_obeys(Stub *stub) noexcept nogil:
+    cdef uint32_t before = 0
+    cdef uint64_t done
+    if stub.everything:
+        unmap_everything(stub)
+        before = 2
+    if stub.nr_orders + before == 0:
+        return True
+    memcpy(<StubOrder *>stub.control.orders + before, stub.orders, stub.nr_orders * sizeof(StubOrder))
+    count_store(&stub.control.count, stub.nr_orders + before)
+    stub.nr_orders = 0
+    count_add(<int32_t *>&stub.control.batch, 1)
+    ring(stub)
+    while not readable(stub.event, LOOK_NS // 1000000):
+        arena_look(stub.arena)
+        if stub.state != STUB_USED:
+            return False
+    return read(stub.event, &done, 8) == 8
+
+
+cdef inline void ring(Stub *stub) noexcept nogil:
+    count_add(<int32_t *>&stub.control.bell, 1)
+    futex_wake(&stub.control.bell)
+
+
+# --- the guest thread
+
+
+cdef bint stub_settles(Stub *stub) noexcept nogil:
+    cdef int64_t begun = 0
+    cdef uint32_t tries = 0
+    while not stub.settled:
+        if futex_move(&stub.control.go, &stub.control.parked, stub.entry) == 1:
+            stub.settled = True
+            break
+        tries += 1
+        if tries % TRIES == 0:
+            arena_look(stub.arena)
+            begun = begun if begun else monotonic()
+            if stub.state == STUB_NONE or monotonic() - begun > PATIENCE_NS:
+                return False
+        sched_yield()
+    return True
+
+
+cdef int64_t stub_time(const Stub *stub) noexcept nogil:
+    return process_time(stub.process)
+
+
+cdef bint stub_ready(Stub *stub) noexcept nogil:
+    if stub.state == STUB_ASKED:
+        arena_look(stub.arena)
+    if stub.state != STUB_FRESH:
+        return False
+    stub.settled = stub.settled or futex_move(&stub.control.go, &stub.control.parked, 0) == 1
+    return stub.settled
+
+
+cdef void stub_kick(Stub *stub) noexcept nogil:
+    count_add(<int32_t *>&stub.control.kicks, 1)
+    ring(stub)
+
+
+cdef void stub_run(Stub *stub, Context *context, uint64_t fs, uint64_t gs, Left *left) noexcept nogil:
+    cdef Frame frame
+    left.why = LEFT_NOT
+    if not frame_find(stub.report, &frame):
+        return
+    frame_put(&frame, context.gpr, context.rip, context.rflags, context.fpu)
+    stub.control.fs = fs
+    stub.control.gs = gs
+    stub.entry += 1
+    count_store(&stub.control.go, stub.entry)
+    if not stub.settled or futex_wake(&stub.control.parked) == 0:
+        futex_wake(&stub.control.go)
+    stub.settled = False
+    if await_exit(stub) and frame_find(stub.report, &frame):
+        frame_take(&frame, context.gpr, &context.rip, &context.rflags, context.fpu)
+        left.fs = stub.report.fs
+        left.gs = stub.report.gs
+        explain(stub, &frame, context, left)
+
+
+cdef bint await_exit(Stub *stub) noexcept nogil:
+    cdef uint32_t said, answers = 0
+    cdef int64_t kicked = 0
+    while True:
+        said = half_read(&stub.report.exit)
+        if said == stub.entry:
+            return True
+        if futex_wait(&stub.report.exit, said, LOOK_NS) == 0:
+            continue
+        answers += 1
+        if answers % 16:
+            continue
+        arena_look(stub.arena)
+        if stub.state != STUB_USED or kicked and monotonic() - kicked > PATIENCE_NS:
+            return False
+        if not kicked:
+            kicked = monotonic()
+            stub_kick(stub)
+
+
+cdef void explain(Stub *stub, const Frame *frame, Context *context, Left *left) noexcept nogil:
+    cdef uint32_t signal = stub.report.signal
+    cdef uint64_t trap = frame_word(frame, REG_TRAPNO)
+    left.why = LEFT_OTHER
+    left.cs = <uint16_t>frame_word(frame, REG_CSGSFS)
+    if signal == SIGSYS:
+        left.why = LEFT_SYSCALL if frame_arch(frame) == AUDIT_ARCH_X86_64 else LEFT_OLD_SYSCALL
+    elif signal == SIGSEGV and trap == TRAP_PAGE_FAULT:
+        left.why = LEFT_PAGE_FAULT
+        left.error = <uint32_t>frame_word(frame, REG_ERR)
+        left.address = frame_word(frame, REG_CR2)
+    elif signal == SIGTRAP and trap == TRAP_BREAKPOINT or signal == SIGSEGV and trap == TRAP_OVERFLOW:
+        left.why = LEFT_INTERRUPT
+        left.vector = <uint32_t>trap
+    elif signal == SIGTRAP and trap == TRAP_STEPPED:
+        left.why = LEFT_STEPPED
+    elif signal == SIGUSR1:
+        left.why = LEFT_KICKED
+
+
+# --- the maker
+
+
+cdef void stub_ask(Stub *stub) noexcept nogil:
+    cdef uint32_t index = stub.index
+    stub.state = STUB_ASKED if write(stub.arena.requests, &index, 4) == 4 else STUB_NONE
+    stub.entry = 0
+    stub.cpus = 0
+    stub.settled = stub.everything = False
+    stub.nr_orders = 0
+    stub.nr_mappings = 0
+
+
+cdef void arena_look(Arena *arena) noexcept nogil:
+    cdef StubNews news
+    cdef uint64_t done
+    cdef Stub *stub
+    while read(arena.answers, &news, sizeof(StubNews)) == sizeof(StubNews):
+        stub = &arena.stubs[news.index % NR_STUBS]
+        if news.process == 0 and stub.state != STUB_ASKED:
+            stub.state = STUB_NONE
+        elif news.process and stub.state == STUB_ASKED:
+            stub.state = STUB_FRESH
+            stub.process = news.process
+            if readable(stub.event, 0):         # of the one before it
+                read(stub.event, &done, 8)
+
+
+class Maker:
+    """The process that makes stubs.  ConfigError where this host has none."""
+
+    def __init__(self) -> None:
+        require()
+        self._socket, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with its:
+            self._process = subprocess.Popen(
+                [str(beside_source())], stdin=its, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={}
+            )
+
+    def tell(self, descriptors: list[int]) -> None:
+        """Of another virtual processor: machine memory, area, requests, answers, and an event for each stub."""
+        socket.send_fds(self._socket, [b"1"], descriptors)
+
+    def close(self) -> None:
+        """It ends, with all that it made."""
+        self._socket.close()
+        self._process.wait()
+
+
+cdef class Stubs:
+    """Room for NR_STUBS of them, over that machine memory, made by that maker."""
+
+    def __cinit__(self, int memory, maker: Maker) -> None:
+        cdef Arena *arena = <Arena *>calloc(1, sizeof(Arena))
+        cdef uint32_t index
+        cdef void *base
+        cdef Stub *stub
+        if arena == NULL:
+            raise MemoryError
+        self.arena = arena
+        arena.area = os.memfd_create("xenia-stubs", os.MFD_CLOEXEC)
+        os.ftruncate(arena.area, NR_STUBS * AREA_SIZE)
+        base = mmap(NULL, NR_STUBS * AREA_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, arena.area, 0)
+        if base == MAP_FAILED:
+            raise ConfigError("the host gives no memory for stubs")
+        arena.base = <uint8_t *>base
+        requests, arena.requests = os.pipe2(os.O_CLOEXEC)
+        arena.answers, answers = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        for index in range(NR_STUBS):
+            stub = &arena.stubs[index]
+            stub.arena = arena
+            stub.index = index
+            stub.control = <StubControl *>(arena.base + index * AREA_SIZE)
+            stub.report = <StubReport *>(arena.base + index * AREA_SIZE + CONTROL_SIZE)
+            stub.event = os.eventfd(0, os.EFD_CLOEXEC)
+        events = [arena.stubs[index].event for index in range(NR_STUBS)]
+        maker.tell([memory, arena.area, requests, answers, *events])
+        os.close(requests)
+        os.close(answers)
+
+    def __dealloc__(self):
+        cdef int index
+        if self.arena == NULL or self.arena.base == NULL:
+            free(self.arena)
+            return
+        munmap(self.arena.base, NR_STUBS * AREA_SIZE)
+        close(self.arena.requests)
+        close(self.arena.answers)
+        close(self.arena.area)
+        for index in range(NR_STUBS):
+            close(self.arena.stubs[index].event)
+        free(self.arena)

@@ -1,0 +1,244 @@
+"""User code, run in a stub until it leaves user mode, and what it left it for.
+
+Theory of operation.  What is no business of the core's stays here: a page that the page tables have and the stub has
+not, a kick that nobody meant for the guest.  A system call and a page fault are exits as they are.  Anything else is
+left to the emulated processor, at the same instruction.
+"""
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+from xenia.abi.xen cimport FLAT_RING3_CS64, FLAT_RING3_SS
+from xenia.cpu.context cimport (
+    CONTEXT_FLAGS, CONTEXT_SEGMENTS, EFLAGS_AC, EFLAGS_GUEST, EFLAGS_IF, EFLAGS_NT, EFLAGS_RF, EFLAGS_TF, EFLAGS_VM,
+    R11, RCX, SREG_FS, SREG_GS, STATE_FPU, Context,
+)
+from xenia.cpu.engines.emulated.emulator cimport Emulator
+from xenia.cpu.engines.emulated.unicorn cimport STOP_REQUESTED
+from xenia.cpu.engines.native.mapping cimport MAPPED, REFUSED, mapping_peek, mapping_want
+from xenia.cpu.engines.native.native cimport Native, Space
+from xenia.cpu.engines.native.policy cimport bursts_count_native, bursts_measure
+from xenia.cpu.engines.native.space cimport space_at, space_has_stub, space_retire
+from xenia.cpu.engines.native.stub cimport (
+    HOST_CS64, HOST_END, HOST_SS, LEFT_INTERRUPT, LEFT_KICKED, LEFT_NOT, LEFT_OLD_SYSCALL, LEFT_OTHER, LEFT_PAGE_FAULT,
+    LEFT_STEPPED, LEFT_SYSCALL, STUB_SLOT, Left, Stub, stub_follows, stub_obeys, stub_run, stub_time,
+)
+from xenia.cpu.processor cimport (
+    EXIT_EXCEPTION, EXIT_SOFT_INTERRUPT, EXIT_SYSCALL, EXIT_SYSENTER, LEAVE, PFEC_FETCH, PFEC_WRITE, RESUME, TRAP_DB,
+    TRAP_GP, TRAP_PF, Exit, Processor, full_barrier,
+)
+from xenia.machine.atomic cimport count_store
+from xenia.machine.clock cimport monotonic
+
+cdef extern from *:
+    """
+    #include <sched.h>
+
+    /* This thread, to these of the first 64 processors. */
+    static inline int set_affinity(uint64_t cpus)
+    {
+        cpu_set_t set;
+        CPU_ZERO(&set);
+        for (int i = 0; i < 64; i++)
+            if (cpus >> i & 1)
+                CPU_SET(i, &set);
+        return sched_setaffinity(0, sizeof set, &set);
+    }
+    """
+    int set_affinity(uint64_t cpus) noexcept nogil
+    int sched_getcpu() noexcept nogil
+
+cdef enum:
+    MOST_FAULTS = 64            # in a row at one address, each of which the page tables allow
+    CR4_FSGSBASE = 0x10000
+    CR0_TS = 8
+    PTE_PRESENT = 1
+    DR6_BS = 0x4000
+    LOST_ERROR = 0xfff8         # of the #GP for a process whose registers are gone
+    UNTYPICAL_FLAGS = EFLAGS_TF | EFLAGS_NT | EFLAGS_RF | EFLAGS_VM | EFLAGS_AC
+
+
+cdef int run_on(uint64_t cpus) noexcept nogil:
+    return set_affinity(cpus)
+
+
+cdef inline bint is_flat(const Context *context) noexcept nogil:
+    # 64-bit code on the ABI's segments, or on those of Linux, which its guests have at the same place as the host.
+    return (context.cs == FLAT_RING3_CS64 and context.ss == FLAT_RING3_SS
+            or context.cs == HOST_CS64 and context.ss == HOST_SS)
+
+
+cdef bint fits(Native *native) noexcept nogil:
+    # What the vcpu has now is the same natively.
+    cdef Emulator *engine = native.engine
+    cdef Context *context = engine.processor.context
+    cdef uint64_t root = engine.env.cr[3] >> 12
+    return (is_flat(context) and not engine.processor.stepping and not context.rflags & UNTYPICAL_FLAGS
+            and context.rip < HOST_END and not engine.env.dr[7] & 0xff and not engine.env.cr[0] & CR0_TS
+            and engine.env.cr[4] & CR4_FSGSBASE and engine.env.segs[SREG_FS].base < HOST_END
+            and engine.env.segs[SREG_GS].base < HOST_END and root < native.mapping.nr_frames
+            and not (<uint64_t *>(native.mapping.memory + (root << 12)))[STUB_SLOT] & PTE_PRESENT)
+
+
+cdef int user_code(Native *native) noexcept nogil:
+    cdef Emulator *engine = native.engine
+    cdef Space *space
+    cdef int verdict
+    while True:
+        space = space_at(native, engine.env.cr[3] >> 12)
+        if not (native.eager or space.bursts.native) or STOP_REQUESTED(engine.cpu) or not fits(native):
+            break
+        while not space_has_stub(native, space):
+            if not native.eager:
+                break
+        if space.stub == NULL:
+            break
+        native.emulated_next = False
+        verdict = stay(native, space)
+        if verdict == LEAVE or engine.processor.context.kernel:
+            return verdict
+        if native.emulated_next:
+            break
+    native.since = monotonic()
+    return RESUME
+
+
+cdef inline void follow(Native *native, Stub *stub) noexcept nogil:
+    # Stub and vcpu share a processor of the host's: to wake a thread on another one that idles is far dearer.
+    cdef int cpu
+    if native.home & (native.home - 1) == 0:
+        return
+    if not native.pinned:
+        cpu = sched_getcpu()
+        if not 0 <= cpu < 64 or run_on(<uint64_t>1 << cpu):
+            return
+        native.pinned = cpu + 1
+    stub_follows(stub, <uint64_t>1 << (native.pinned - 1))
+
+
+cdef int stay(Native *native, Space *space) noexcept nogil:
+    # In its stub, until there is something for the core or for the emulated processor.
+    cdef Emulator *engine = native.engine
+    cdef Processor *processor = &engine.processor
+    cdef Context *context = processor.context
+    cdef uint32_t faults = 0, error
+    cdef uint64_t faulted = 0
+    cdef Left left
+    native.time += 1
+    space.used = native.time
+    native.inner.pull(processor, STATE_FPU)
+    left.cs = HOST_CS64
+    left.fs = engine.env.segs[SREG_FS].base
+    left.gs = engine.env.segs[SREG_GS].base
+    if space.wanted:
+        mapping_want(&native.mapping, space.stub, space.root, space.wanted, 0, &error)
+        space.wanted = 0
+    while True:
+        enter(native, space.stub, &left)
+        if left.why == LEFT_PAGE_FAULT and left.error & ~<uint32_t>(PFEC_WRITE | PFEC_FETCH | 1) == 4:
+            faults = faults + 1 if faulted == left.address else 0
+            faulted = left.address
+            if faults < MOST_FAULTS and mapping_want(&native.mapping, space.stub, space.root, left.address,
+                                                     left.error, &error) == MAPPED:
+                native.nr_mapped += 1
+                continue
+        elif left.why == LEFT_KICKED and not STOP_REQUESTED(engine.cpu):
+            continue
+        break
+    if bursts_count_native(&space.bursts):
+        bursts_measure(&space.bursts, stub_time(space.stub))
+    engine.env.segs[SREG_FS].base = left.fs
+    engine.env.segs[SREG_GS].base = left.gs
+    context.dirty |= CONTEXT_FLAGS
+    native.inner.push(processor, STATE_FPU)
+    return tell(native, space, &left)
+
+
+cdef void enter(Native *native, Stub *stub, Left *left) noexcept nogil:
+    # Once, unless somebody wants it to stop.
+    cdef Context *context = native.engine.processor.context
+    left.why = LEFT_KICKED
+    follow(native, stub)
+    if not stub_obeys(stub):
+        left.why = LEFT_NOT
+        return
+    count_store(&native.running, stub.index + 1)
+    full_barrier()
+    if not STOP_REQUESTED(native.engine.cpu):
+        native.unsettled = stub
+        stub_run(stub, context, left.fs, left.gs, left)
+        context.rflags = context.rflags & EFLAGS_GUEST & ~<uint64_t>EFLAGS_RF | EFLAGS_IF | 2
+    count_store(&native.running, 0)
+
+
+cdef int tell(Native *native, Space *space, Left *left) noexcept nogil:
+    # The core, of what it was that it left user mode for.
+    cdef Processor *processor = &native.engine.processor
+    cdef Context *context = processor.context
+    cdef Exit exit
+    exit.kind = EXIT_EXCEPTION
+    exit.vector = exit.error = 0
+    exit.address = 0
+    if left.why != LEFT_NOT and left.cs != HOST_CS64:
+        undo_far_jump(context, left)
+    if left.why == LEFT_SYSCALL:
+        native.nr_syscalls += 1
+        exit.kind = EXIT_SYSCALL
+        context.gpr[RCX] = context.rip
+        context.gpr[R11] = context.rflags
+    elif left.why == LEFT_PAGE_FAULT and refused(native, space, left, &exit):
+        native.nr_faults += 1
+    elif left.why == LEFT_INTERRUPT:
+        exit.kind = EXIT_SOFT_INTERRUPT
+        exit.vector = left.vector
+    elif left.why == LEFT_STEPPED:
+        exit.vector = TRAP_DB
+        native.engine.env.dr[6] |= DR6_BS if context.rflags & EFLAGS_TF else 0
+        exit.address = native.engine.env.dr[6]
+    elif left.why == LEFT_OLD_SYSCALL:
+        if is_int_0x80(native, space):
+            exit.kind = EXIT_SOFT_INTERRUPT
+            exit.vector = 0x80
+        else:
+            exit.kind = EXIT_SYSENTER
+    elif left.why == LEFT_NOT:
+        native.nr_lost += 1
+        space_retire(native, space)
+        exit.vector = TRAP_GP
+        exit.error = LOST_ERROR
+    else:
+        native.nr_others += left.why != LEFT_KICKED
+        native.emulated_next = True
+        return RESUME
+    return processor.on_exit(processor.vcpu, &exit)
+
+
+cdef void undo_far_jump(Context *context, Left *left) noexcept nogil:
+    # It was to a selector that the host has, too.  The emulated processor goes on behind it, at the instruction that
+    # left user mode, with what the guest's own table says of the selector.
+    context.cs = left.cs
+    context.dirty |= CONTEXT_SEGMENTS
+    if left.why == LEFT_SYSCALL or left.why == LEFT_OLD_SYSCALL:
+        context.rip -= 2
+    elif left.why == LEFT_INTERRUPT:
+        context.rip -= 1
+    left.why = LEFT_OTHER
+
+
+cdef bint is_int_0x80(Native *native, Space *space) noexcept nogil:
+    cdef uint64_t at = native.engine.processor.context.rip - 2
+    cdef const uint8_t *first = mapping_peek(&native.mapping, space.root, at)
+    cdef const uint8_t *second = mapping_peek(&native.mapping, space.root, at + 1)
+    return first != NULL and second != NULL and first[0] == 0xcd and second[0] == 0x80
+
+
+cdef bint refused(Native *native, Space *space, Left *left, Exit *exit) noexcept nogil:
+    # By the page tables, as they are now.
+    cdef uint32_t error
+    if mapping_want(&native.mapping, space.stub, space.root, left.address, left.error, &error) != REFUSED:
+        return False
+    exit.vector = TRAP_PF
+    exit.error = error
+    exit.address = left.address
+    native.engine.env.cr[2] = left.address
+    space.wanted = left.address
+    return True
