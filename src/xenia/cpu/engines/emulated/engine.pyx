@@ -23,6 +23,7 @@ from xenia.cpu.context cimport CONTEXT_FLAGS, EFLAGS_RF, R11, RAX, RBX, RCX, RDX
 from xenia.cpu.cpuid cimport cpuid_of_processor
 from xenia.cpu.decode cimport DECODE_OK, Instruction, decode, is_stack_access
 from xenia.cpu.engine cimport Engine
+from xenia.cpu.engines.emulated.beside cimport answer, goes_elsewhere
 from xenia.cpu.engines.emulated.code cimport is_kicked, op_code_dirty, op_watch_code, share
 from xenia.cpu.engines.emulated.debug cimport (
     debug_exit, op_set_stops, step_is_done, step_moved_flags, step_trapped,
@@ -62,12 +63,6 @@ cdef enum:
 
 
 # --- exits ---
-
-
-cdef inline int answer(Emulator *engine, Exit *exit) noexcept nogil:
-    if engine.beside.on_exit != NULL:
-        return engine.beside.on_exit(engine, exit)
-    return engine.processor.on_exit(engine.processor.vcpu, exit)
 
 
 cdef inline void leave_or_resume(Emulator *engine, int verdict) noexcept nogil:
@@ -227,18 +222,6 @@ cdef bint op_run(Processor *processor) noexcept nogil:
             break
     pull(engine)
     processor_end(processor)
-    return engine.left
-
-
-cdef inline bint goes_elsewhere(Emulator *engine) noexcept nogil:
-    # In user mode something else may run it first: for a while, or until it leaves.
-    if engine.beside.enters == NULL or engine.env.hflags & 3 != 3 or engine.deferred or engine.resuming:
-        return False
-    if engine.processor.stepping:
-        return False
-    pull(engine)
-    engine.left = engine.beside.enters(engine) == LEAVE
-    push(engine)
     return engine.left
 
 
