@@ -58,13 +58,14 @@ class Transcript(Sink):
     def stop(self, bring_out: Callable[[], object]) -> None:
         """It runs no more.  Who waits calls that, which brings the rest here and then ends this."""
         with self._changed:
-            self._bring_out = bring_out
-            self._changed.notify_all()
+            if not self._ended:
+                self._bring_out = bring_out
+                self._changed.notify_all()
 
     def end(self) -> None:
         """It says nothing more: who waits need not."""
         with self._changed:
-            self._ended = True
+            self._ended, self._bring_out = True, None
             self._changed.notify_all()
 
     @property

@@ -81,9 +81,9 @@ class _Asked:
 class Commands:
     """Those of one domain."""
 
-    def __init__(self, foreign: Foreign, keys: Client, name: Callable[[], str], age: Callable[[], float]) -> None:
-        """name, age   the domain's, in seconds"""
-        self._foreign, self._keys, self._name, self._age = foreign, keys, name, age
+    def __init__(self, foreign: Foreign, keys: Client) -> None:
+        self._foreign, self._keys = foreign, keys
+        self._created = time.monotonic()
         self._taking = threading.Lock()  # held by who takes the process that waits
         self._taken = ""  # the last one's numbers
         self._lock = threading.Lock()
@@ -171,7 +171,7 @@ class Commands:
                     knocked = now
                     ask_agent(self._keys, self._foreign.domid)
                 has_agent = self._waiting() is not None
-                if knocked is not None and now - knocked > _ANSWER and (has_agent or self._age() > _BOOTED):
+                if knocked is not None and now - knocked > _ANSWER and (has_agent or now - self._created > _BOOTED):
                     raise ConfigError(self._no_agent(has_agent))
                 came.wait(_GLANCE)
             raise ConfigError(self._over or "nobody wants it any more")
@@ -203,7 +203,7 @@ class Commands:
         except OSError as refusal:
             raise ConfigError(f"the host refuses what a command takes: {refusal.strerror or refusal}") from None
         except FrontendFault as fault:
-            _log.info("nobody waits where the agent of %s says: %s", self._name(), fault)
+            _log.info("nobody waits where the agent of d%d says: %s", self._foreign.domid, fault)
             raise _NobodyWaits from fault
         if over:
             command.lose(over)

@@ -97,7 +97,7 @@ class Domain(DomainSite, RunsCommands, Observed):
         self._destroyed = False
         self._started = False
         self._created = time.monotonic()
-        self._commands = Commands(self.foreign, self._keys, lambda: self.name, lambda: time.monotonic() - self._created)
+        self._commands = Commands(self.foreign, self._keys)
         self._freezing = threading.RLock()  # held while it is asked to suspend itself, until it is gone or goes on
         self._lives = 0  # how often it went on where it had suspended itself
         self.suspends_late = False
