@@ -8,7 +8,6 @@ import shlex
 import shutil
 import signal
 import socket
-import subprocess
 import time
 from contextlib import closing
 from typing import Any
@@ -77,6 +76,8 @@ def gdb(options: argparse.Namespace, voice: Voice) -> int:
 
 def _become_parent(command: list[str]) -> int:
     """Run it in the foreground; Ctrl-C is its to take."""
+    import subprocess
+
     before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGQUIT)}
     try:
         with subprocess.Popen(command, preexec_fn=_default_signals) as process:

@@ -21,6 +21,7 @@ from xenia.toolstack.config.net import parse_card
 from xenia.toolstack.guest.build import Build, Rebuild
 from xenia.toolstack.guest.card_verbs import ChangeCard
 from xenia.toolstack.guest.command_verbs import RunCommand
+from xenia.toolstack.guest.debug_verbs import ServeDebuggers
 from xenia.toolstack.guest.dump_verbs import DumpCore
 from xenia.toolstack.guest.guest import Guest
 from xenia.toolstack.guest.life_verbs import LIFE, AskToEnd, Pause, Rename, SendNmi, Sysrq, Unpause
@@ -75,6 +76,8 @@ def verb_of(kind: type[Verb[Any]]) -> Verb[Any]:
         return DumpCore([os.memfd_create("core")])
     if kind is RunCommand:
         return RunCommand((), [socket.socketpair()[0].detach(), os.memfd_create("command")])
+    if kind is ServeDebuggers:
+        return ServeDebuggers([socket.create_server(("127.0.0.1", 0)).detach(), socket.socketpair()[0].detach()])
     if kind is PinVcpu:
         return PinVcpu(0, "0")
     if kind in WITH_A_WORD:
@@ -126,6 +129,7 @@ LEGAL: dict[type[Verb[Any]], dict[State, State | None]] = {
     Rename: {S.BUILT: SAME, S.RUNNING: SAME, S.SHUTDOWN: SAME},
     RunCommand: {S.BUILT: SAME, S.RUNNING: SAME},
     DumpCore: {S.BUILT: SAME, S.RUNNING: SAME, S.SHUTDOWN: SAME},
+    ServeDebuggers: {S.BUILT: SAME, S.RUNNING: SAME},
     Statistics: dict.fromkeys(S),
     Summary: dict.fromkeys(S),
     Dmesg: dict.fromkeys(S),

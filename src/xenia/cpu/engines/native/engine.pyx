@@ -202,7 +202,8 @@ cdef class NativeEngine(Engine):
 
     def __dealloc__(self):
         if self.native != NULL:
-            mapping_end(&self.native.mapping)
+            with nogil:
+                mapping_end(&self.native.mapping)
             free(self.native)
 
     def stale_translations(self) -> list[tuple[int, int, str, bool]]:

@@ -401,14 +401,16 @@ cdef class Stubs:
         os.close(answers)
 
     def __dealloc__(self):
+        cdef Arena *arena = self.arena
         cdef int index
-        if self.arena == NULL or self.arena.base == NULL:
-            free(self.arena)
+        if arena == NULL or arena.base == NULL:
+            free(arena)
             return
-        munmap(self.arena.base, NR_STUBS * AREA_SIZE)
-        close(self.arena.requests)
-        close(self.arena.answers)
-        close(self.arena.area)
-        for index in range(NR_STUBS):
-            close(self.arena.stubs[index].event)
-        free(self.arena)
+        with nogil:
+            munmap(arena.base, NR_STUBS * AREA_SIZE)
+            close(arena.requests)
+            close(arena.answers)
+            close(arena.area)
+            for index in range(NR_STUBS):
+                close(arena.stubs[index].event)
+        free(arena)
