@@ -78,10 +78,10 @@ class Process:
             with suppress(OSError):  # nobody is there any more
                 self._channel.send({"id": request["id"], "fault": f"its answer cannot be said: {failure}"})
 
-    def _make(self, descriptors: list[int], engine: str = "emulated", **options: Any) -> None:
+    def _make(self, descriptors: list[int], **options: Any) -> None:
         store = socket.socket(fileno=descriptors.pop()) if descriptors else None
-        wall_in(VIOLATION_STATUS, nr_processors=self.nr_processors, engine=engine)
-        self._machine = Machine(**options, engine=engine, xenstore_socket=store)
+        wall_in(VIOLATION_STATUS, nr_processors=self.nr_processors, engine=options.get("engine", "emulated"))
+        self._machine = Machine(**options, xenstore_socket=store)
 
     def _do_create(self, descriptors: list[int], kernel: str, initrd: bool, console: bool, **options: Any) -> int:
         assert self._machine is not None
