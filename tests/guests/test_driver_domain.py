@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -204,8 +203,7 @@ def test_a_driver_domain_dies_while_it_serves(machine: Machine, guest: Shell, bu
 
 
 def test_the_guides_example() -> None:
-    text = GUIDE.read_text().split("\n## ")[0]
-    example = textwrap.dedent("".join(re.findall(r"(?m)^(?:    .*)?\n", text)))
+    (example,) = re.findall(r"(?ms)^```python\n(.*?)^```$", GUIDE.read_text().split("\n## ")[0])
     done = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True, timeout=LIMIT, check=False)
     assert done.returncode == 0, done.stderr
     assert "a disk of another domain" in done.stdout
