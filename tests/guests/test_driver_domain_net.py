@@ -117,6 +117,7 @@ def test_when_a_driver_domain_dies_under_load_its_card_goes_and_the_others_are_a
     card = guest.domain.attach_vif_of(driver.domain)
     plug(driver, guest, card, "10.7.0.9", "eth1")
     driver.do("nc -l -p 7000 > /dev/null &")
+    driver.do("until grep -qs :1B58 /proc/net/tcp /proc/net/tcp6; do sleep 0.1; done")  # it listens
     guest.do("nc 10.7.0.1 7000 < /dev/zero &")
     driver.do("until [ $(cat /sys/class/net/br0/statistics/rx_packets) -gt 500 ]; do sleep 0.1; done")
     driver.domain.destroy()
