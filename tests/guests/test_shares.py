@@ -17,6 +17,8 @@ from xenia.toolstack.provision.initramfs import FRONTENDS, OF_COPIES, OF_SHARES
 
 pytestmark = pytest.mark.guest
 
+PROGRAMS = Path(__file__).with_name("share")
+
 # A line of a script that another line's failure does not end; what it says goes into a file of the shared folder.
 SCRIPT = """\
 S=/mnt/share
@@ -68,7 +70,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
         (folder / "file").write_text("as it was\n")
         (folder / "folder").mkdir()
     share = folders["share"]
-    (share / "files").write_bytes(program("files"))
+    (share / "files").write_bytes(program("files", PROGRAMS))
     (share / "files").chmod(0o755)
     _repository(share / "repository")
     (share / "many").mkdir()
