@@ -28,7 +28,7 @@ struct user_regs {
     u64 rflags, rsp;
     u64 ss, es, ds, fs, gs;
 };
-struct vcpu_guest_context {
+struct whole_context {
     u8 fpu[512];
     u64 flags;
     struct user_regs user_regs;
@@ -43,7 +43,7 @@ struct domctl {
     union {
         struct createdomain createdomain;
         struct getdomaininfo getdomaininfo;
-        struct { u32 vcpu; struct vcpu_guest_context *context; } vcpucontext;
+        struct { u32 vcpu; struct whole_context *context; } vcpucontext;
         u64 max_memkb, gmfn;
         u32 max_vcpus;
         u8 pad[128];
@@ -271,7 +271,7 @@ int build(struct domain *d, const struct file *kernel, const struct file *initrd
 
     struct mmuext_op pin = { MMUEXT_PIN_L4_TABLE, { p2m[tables] }, { 0 } };
     long error = hypercall(mmuext_op, &pin, 1, 0, d->domid);
-    static struct vcpu_guest_context context;
+    static struct whole_context context;
     memset(&context, 0, sizeof(context));
     context.flags = 1 << 2 | 1 << 5;
     context.user_regs = (struct user_regs){ .rip = notes.entry, .rsp = notes.virt_base + (stack + 1) * PAGE,
