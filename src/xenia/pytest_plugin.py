@@ -119,6 +119,8 @@ def pytest_runtest_makereport(
         for domain in item.stash.get(_GUESTS, []):
             report.sections.append((f"console of guest '{domain.name}'", _last(domain.console.text.split("\n"))))
             report.sections.append((f"dmesg of guest '{domain.name}'", _last(domain.dmesg)))
+    if call.when == "teardown":
+        item.stash[_GUESTS] = []  # tests are kept to the session's end, guests are not
     return report
 
 

@@ -8,10 +8,13 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import pexpect
 import pytest
 
 from tests.guests.stock import skip_without
+from tests.guests.test_daemon import until
 from tests.guests.test_run import LIMIT, XENIA, environment
 from xenia.toolstack.provision.initramfs import FRONTENDS, SHARING
 
@@ -23,6 +26,11 @@ def xenia(*words: str) -> subprocess.CompletedProcess[str]:
         [*XENIA, *words], capture_output=True, text=True, stdin=subprocess.DEVNULL, env=environment(), timeout=LIMIT,
         check=False,
     )  # fmt: skip
+
+
+def row(name: str) -> dict[str, Any]:
+    """What the list says of it."""
+    return next(one for one in json.loads(xenia("list", "--json").stdout) if one["name"] == name)
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +74,31 @@ def test_a_guest_whose_time_is_over_is_destroyed_and_waited_for_as_that() -> Non
 
 
 @pytest.mark.usefixtures("daemon")
+def test_a_guest_that_reboots_is_waited_for_until_it_ends_for_good() -> None:
+    started = xenia("run", "-d", "--kernel", "demo", "--memory", "16M", "--name", "again")
+    assert started.returncode == 0, started.stderr
+    with subprocess.Popen([*XENIA, "wait", "again"], stdout=subprocess.PIPE, env=environment()) as waiting:
+        first = row("again")["domid"]
+        keys = pexpect.spawn(XENIA[0], [*XENIA[1:], "console", "again"], env=environment(), timeout=LIMIT)
+        keys.expect("> ")
+        keys.send("reboot\r")
+        until(lambda: row("again")["domid"] != first)
+        keys.close(force=True)
+        assert waiting.poll() is None
+        stopped = xenia("stop", "--time", "0.5", "again")
+        assert stopped.returncode == 0, stopped.stderr
+        assert waiting.wait(LIMIT) == 143
+
+
+@pytest.mark.usefixtures("daemon")
 def test_what_is_not_there_is_told_in_one_line() -> None:
-    for words in (("logs", "nobody"), ("wait", "nobody"), ("stop", "nobody"), ("run", "-d", "--no-jail")):
+    for words in (
+        ("logs", "nobody"),
+        ("wait", "nobody"),
+        ("stop", "nobody"),
+        ("run", "-d", "--no-jail"),
+        ("run", "-d", "--gdb"),
+    ):
         refused = xenia(*words)
         assert refused.returncode == 2
         assert refused.stderr.count("\n") == 1, refused.stderr

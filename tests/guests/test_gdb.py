@@ -7,10 +7,11 @@ import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -289,6 +290,25 @@ def test_a_client_that_lies_is_refused_and_the_next_one_is_served(spinning: Doma
             assert client.ask(b"?") == b"T05thread:1;"
             assert client.ask(b"D") == b"OK"
         goes_on(spinning)
+
+
+def test_a_client_that_goes_at_once_or_reads_nothing_keeps_nobody_out(spinning: Domain) -> None:
+    listener = listen("0", spinning.name)
+    server = DebugServer(listener.socket, listener.table, lambda: spinning)
+    server.start()
+    address = ("127.0.0.1", int(listener.place.rpartition(":")[2]))
+    try:
+        for _ in range(3):
+            with socket.create_connection(address) as gone:
+                gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # it is reset
+        with socket.create_connection(address) as deaf:
+            deaf.settimeout(LIMIT)
+            with suppress(ConnectionError):
+                while True:
+                    deaf.sendall(packet(b"qXfer:features:read:target.xml:0,2000"))
+        goes_on(spinning)
+    finally:
+        server.close()
 
 
 def test_a_second_client_waits_and_there_are_no_more_places_than_it_was_told(spinning: Domain, tmp_path: Path) -> None:

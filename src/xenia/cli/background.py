@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import math
 import os
 import sys
 import time
@@ -25,6 +26,7 @@ _GLANCE = 0.1
 _TIME = 10.0  # seconds that a guest has to end by itself
 _NOT_DETACHED = {
     "machine_memory": "--machine-memory", "scatter": "--scatter", "xenstore": "--xenstore", "status_fd": "--status-fd",
+    "gdb": "--gdb",
 }  # fmt: skip
 _STATUSES = {
     "poweroff": ExitStatus.OK, "reboot": ExitStatus.REBOOT, "soft_reset": ExitStatus.REBOOT,
@@ -72,8 +74,9 @@ def run_detached(options: argparse.Namespace, configuration: Callable[[], Any], 
     for option, word in _NOT_DETACHED.items():
         if getattr(options, option, None) is not None:
             raise ConfigError(f"{word} goes with a guest in the foreground, not with -d")
-    if not options.jail:
-        raise ConfigError("--no-jail goes with a guest in the foreground, not with -d")
+    for word, given in (("--no-jail", not options.jail), ("--gdb-wait", options.gdb_wait)):
+        if given:
+            raise ConfigError(f"{word} goes with a guest in the foreground, not with -d")
     config = configuration()
     if options.name is None:
         config = replace(config, name=_free_name(config.name))
@@ -149,17 +152,8 @@ def _refuse_foreground(guest: str) -> None:
 
 def wait(options: argparse.Namespace, _: Voice) -> int:
     """`wait`."""
-    from xenia.toolstack.control.client import NoSuchGuest, find_one
-
-    ending: dict[str, Any] = {"how": "poweroff", "status": None}
-    try:
-        place = find_one(options.guest)
-    except NoSuchGuest:
-        ending = _ending(options.guest) or ending
-    else:
-        _await(place, None)
-        if place.domid is not None:
-            ending = _ending(str(place.domid)) or ending
+    ending = _await(options.guest, None)
+    assert ending is not None  # it may take for ever
     status = ending["status"] if ending["status"] is not None else int(_STATUSES[ending["how"]])
     if options.json:
         print(json.dumps({"name": options.guest, **ending, "exit": status}))
@@ -167,36 +161,35 @@ def wait(options: argparse.Namespace, _: Voice) -> int:
     return int(status)
 
 
-def _ending(guest: str) -> dict[str, Any] | None:
-    from xenia.toolstack.control.client import NoSuchGuest, ask_daemon
+def _await(guest: str, timeout: float | None) -> dict[str, Any] | None:
+    """Wait until a guest has ended for good, however often it reboots; how it has, None where it has not within so many
+    seconds."""
+    from xenia.toolstack.control.client import NoSuchGuest, ask_daemon, find_one
 
+    end = math.inf if timeout is None else time.monotonic() + timeout
     try:
-        answer: dict[str, Any] | None = ask_daemon("ending", name=guest)
+        place = find_one(guest)
     except NoSuchGuest:
-        raise ConfigError(f"no guest '{guest}' runs, or has run lately") from None
-    return answer
-
-
-def _await(place: Any, timeout: float | None) -> bool:
-    """Wait until a guest is gone, however often it reboots; whether it is, within so many seconds."""
-    from xenia.toolstack.control.client import NoSuchGuest, find
-
-    end = None if timeout is None else time.monotonic() + timeout
-    while end is None or time.monotonic() < end:
-        left = _LONG if end is None else max(min(_LONG, end - time.monotonic()), 0.0)
-        if place.domid is None:
-            if not place.is_answered():
-                return True
-            time.sleep(min(_GLANCE, left))
-            continue
+        place = None  # of the daemon's, and gone
+    if place is not None and place.domid is None:
+        while place.is_answered():
+            if time.monotonic() >= end:
+                return None
+            time.sleep(_GLANCE)
+        return {"how": "poweroff", "status": None}
+    name, key = guest if place is None else str(place.domid), None
+    while True:
+        left = max(min(_LONG, end - time.monotonic()), 0.0)
         try:
-            if place.ask("await", patience=left + _LONG, timeout=left) and place.domid not in (
-                one.domid for one in find(None)
-            ):
-                return True
+            answer = ask_daemon("ending", patience=left + _LONG, name=name, key=key, timeout=left)
         except NoSuchGuest:
-            return True
-    return False
+            raise ConfigError(f"no guest '{guest}' runs, or has run lately") from None
+        if answer["over"]:
+            ending: dict[str, Any] = answer["ending"]
+            return ending
+        key = answer["key"]
+        if time.monotonic() >= end:
+            return None
 
 
 def stop(options: argparse.Namespace, voice: Voice) -> int:
@@ -208,11 +201,11 @@ def stop(options: argparse.Namespace, voice: Voice) -> int:
     voice.busy(f"waiting for {place} to power off")
     try:
         place.ask("shutdown", wish="poweroff")
-        ended = _await(place, options.time)
+        ending = _await(str(place.number), options.time)
     finally:
         voice.clear()
-    if not ended:
+    if ending is None:
         voice.say(f"{place} has not powered off within {options.time:g} seconds; it is destroyed")
-        options.domain = str(place.number)
+        options.domain = str(place.number) if place.domid is None else place.name  # which reboots do not change
         return destroy(options, voice)
     return ExitStatus.OK

@@ -23,7 +23,7 @@ class Debugger:
     def __init__(self, handle: DomainHandle) -> None:
         """ConfigError where it has one already, or its engine cannot stop where it is told.
 
-        Precondition: the domain is paused, as for all but `taken` and `fire`.
+        Precondition: the domain is paused, as for all but `taken`.
         """
         ...
     def set_stops(self, stops: list[tuple[int, int, int]]) -> None:
@@ -38,9 +38,6 @@ class Debugger:
         ...
     def taken(self) -> list[tuple[int, int, int]]:
         """Which vcpus have stopped since it was last asked: number, why (STEPPED, BREAKPOINT, WATCHPOINT), address."""
-        ...
-    def fire(self) -> None:
-        """Make the descriptor readable, from any thread."""
         ...
     def detach(self) -> None:
         """The guest is as if there had never been one, and all its vcpus go on when it is unpaused."""

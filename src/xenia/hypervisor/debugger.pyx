@@ -51,7 +51,7 @@ cdef class Debugger:
     def __init__(self, DomainHandle handle) -> None:
         """ConfigError where it has one already, or its engine cannot stop where it is told.
 
-        Precondition: the domain is paused, as for all but `taken` and `fire`.
+        Precondition: the domain is paused, as for all but `taken`.
         """
         if handle.domain.links.debugger != NULL:
             raise ConfigError("it has a debugger already")
@@ -105,11 +105,6 @@ cdef class Debugger:
                 flag_store(&self.stopped[number].fresh, 0)
                 found.append((number, self.stopped[number].why, self.stopped[number].address))
         return found
-
-    def fire(self) -> None:
-        """Make the descriptor readable, from any thread."""
-        if self.descriptor >= 0:
-            os.eventfd_write(self.descriptor, 1)
 
     def detach(self) -> None:
         """The guest is as if there had never been one, and all its vcpus go on when it is unpaused."""

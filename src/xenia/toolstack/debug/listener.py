@@ -14,6 +14,7 @@ from xenia.toolstack.runtime import runtime_directory
 
 _BACKLOG: Final = 4
 _TABLE: Final = "/proc/net/tcp"  # who has which connection: proc(5)
+_ESTABLISHED: Final = "01"  # else its owner may have let go of it: Linux says root then
 
 
 @dataclass(frozen=True)
@@ -107,12 +108,12 @@ def is_ours(client: socket.socket, table: int | None) -> bool:
         return int.from_bytes(credentials[4:8], "little") == os.getuid()
     if table is None:
         return False
-    ends = [_as_in_table(client.getpeername()), _as_in_table(client.getsockname())]
     with suppress(OSError, IndexError, ValueError):
+        ends = [_as_in_table(client.getpeername()), _as_in_table(client.getsockname())]
         for line in _lines(table):
             fields = line.split()
             if fields[1:3] == ends:
-                return int(fields[7]) == os.getuid()
+                return fields[3] == _ESTABLISHED and int(fields[7]) == os.getuid()
     return False
 
 

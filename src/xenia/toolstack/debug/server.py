@@ -77,7 +77,10 @@ class DebugServer:
         try:
             while not self._ends():
                 if readable(self._listener, seconds=_WAKE):
-                    self._take()
+                    try:
+                        self._take()
+                    except Exception:
+                        _log.exception("a debugger could not be let in")
         finally:
             self._let_go()
             self._give_back()

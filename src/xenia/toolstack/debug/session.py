@@ -26,7 +26,8 @@ _SUPPORTED: Final = (
     f"PacketSize={PACKET_SIZE:x};qXfer:features:read+;QStartNoAckMode+;vContSupported+;swbreak+;hwbreak+;"
     "qXfer:threads:read+"
 ).encode()
-_WAKE: Final = 0.5  # seconds between two looks whether the server is to end
+_WAKE: Final = 0.5  # seconds between two looks whether the server is to end, or the domain has
+_PATIENCE: Final = 5.0  # seconds with a client that does not read
 
 
 class _Left(Exception):
@@ -50,7 +51,7 @@ class Session:
 
     def serve(self) -> None:
         """Until the client goes, or the domain has ended.  The domain goes on then, whatever was said."""
-        self._client.setblocking(True)
+        self._client.settimeout(_PATIENCE)
         try:
             while not self._ends():
                 self._look()
@@ -61,7 +62,7 @@ class Session:
 
     def _look(self) -> None:
         ready = readable(self._client, self._target.descriptor, seconds=_WAKE)
-        if self._target.descriptor in ready:
+        if self._target.descriptor in ready or self._target.has_ended:
             self._stopped()
         if self._client.fileno() in ready:
             data = receive(self._client)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING
@@ -70,13 +68,6 @@ class Target:
             domain.pauses.release()
             raise
         self.descriptor = self._debugger.descriptor
-        threading.Thread(target=self._await_end, name="debugged", daemon=True).start()
-
-    def _await_end(self) -> None:
-        with suppress(Exception):  # which whoever waits for the domain is told
-            self.domain.handle.wait()
-        with suppress(OSError):
-            self._debugger.fire()
 
     @property
     def has_ended(self) -> bool:

@@ -195,6 +195,8 @@ def _member(path: str, inode: Inode) -> tarfile.TarInfo:
     member.sparse = None
     if member.isreg():
         member.type = tarfile.REGTYPE
+    else:
+        member.size = 0
     return member
 
 

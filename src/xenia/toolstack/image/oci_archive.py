@@ -31,6 +31,7 @@ from xenia.errors import ConfigError
 from xenia.toolstack.provision.cache import Cache, Progress
 
 MOST_JSON = 8 << 20  # bytes of a manifest or configuration
+_MOST_JSON_IN_ALL = 8 * MOST_JSON
 MOST_LAYERS = 512
 _MOST_MEMBERS = 100_000  # of the archive around an image
 _MOST_NESTED = 4  # indexes that name indexes
@@ -40,9 +41,10 @@ _PLATFORM = ("linux", "amd64")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _REFERENCES = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
 _MOST_HEADER = 1 << 20  # bytes of a name, or of what else is said of one file
+_MOST_SAID_OF_ALL = 64  # words of headers that go for all files behind them, which each of those keeps
 # What comes of reading archives that are none.
 DAMAGED = (
-    tarfile.TarError, zlib.error, zstandard.ZstdError, EOFError, ValueError, OverflowError, RecursionError,
+    tarfile.TarError, zlib.error, zstandard.ZstdError, EOFError, ValueError, OverflowError, RecursionError, IndexError,
     gzip.BadGzipFile,
 )  # fmt: skip
 
@@ -60,6 +62,16 @@ class Header(tarfile.TarInfo):
         member = super().frombuf(buf, encoding, errors)
         if member.type in cls._SAID and member.size > _MOST_HEADER:
             raise tarfile.ReadError("a header that is too large")
+        if member.size < 0:
+            raise tarfile.ReadError("a size below nothing")
+        return member
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
+        """As in TarInfo.  ReadError where it does not lead on, or what is said of all files is too much."""
+        member = super().fromtarfile(archive)
+        if member.size < 0 or archive.offset <= member.offset or len(archive.pax_headers) > _MOST_SAID_OF_ALL:
+            raise tarfile.ReadError("a header that leads nowhere, or says too much")
         return member
 
 
@@ -88,7 +100,12 @@ class ContainerImage:
 
 
 class Source(ABC):
-    """Files by name."""
+    """Files by name.
+
+    nr_said   bytes of manifests and configurations that were read of it
+    """
+
+    nr_said = 0
 
     @abstractmethod
     def open(self, name: str) -> IO[bytes] | None:
@@ -347,6 +364,9 @@ def _json(source: Source, name: str, digest: str, where: str, kind: type = dict)
             data = file.read(MOST_JSON + 1)
             if len(data) > MOST_JSON:
                 raise ConfigError(f"{where}: {name} is larger than any manifest or configuration")
+            source.nr_said += len(data)
+            if source.nr_said > _MOST_JSON_IN_ALL:
+                raise ConfigError(f"{where}: it has more manifests and configurations than images need")
             if digest and digest != f"sha256:{hashlib.sha256(data).hexdigest()}":
                 raise ConfigError(f"{where}: damaged: the digest of {name} is another one")
             value = json.loads(data)

@@ -10,6 +10,7 @@ from typing import Any
 
 from xenia.agent.config import ImageCommand
 from xenia.errors import ConfigError
+from xenia.toolstack.image.oci_archive import DAMAGED
 from xenia.toolstack.image.oci_tree import Tree
 
 _MOST_USERS = 4 << 20  # bytes of /etc/passwd or /etc/group
@@ -44,7 +45,7 @@ def image_command(config: Mapping[str, Any], tree: Tree, where: str) -> ImageCom
 def find_user(text: str, tree: Tree, where: str) -> User:
     """The user, and his groups, that USER or USER:GROUP names by name or number, as the image knows them now."""
     name, _, group = text.partition(":")
-    users, groups = _table(tree, "etc/passwd"), _table(tree, "etc/group")
+    users, groups = _table(tree, "etc/passwd", where), _table(tree, "etc/group", where)
     name = name or "0"
     row = next((row for row in users if len(row) >= 6 and name in (row[0], row[2])), None)
     number = row[2] if row is not None else name
@@ -65,10 +66,13 @@ def _is_id(text: str) -> bool:
     return re.fullmatch(r"[0-9]{1,10}", text, re.ASCII) is not None and int(text) <= _LARGEST_ID
 
 
-def _table(tree: Tree, path: str) -> list[list[str]]:
+def _table(tree: Tree, path: str, where: str) -> list[list[str]]:
     inode = tree.find(path)
     file = inode.contents() if inode is not None else None
-    text = file.read(_MOST_USERS).decode("utf-8", "replace") if file is not None else ""
+    try:
+        text = file.read(_MOST_USERS).decode("utf-8", "replace") if file is not None else ""
+    except (OSError, *DAMAGED):
+        raise ConfigError(f"{where}: damaged: its /{path} cannot be read") from None
     return [line.split(":") for line in text.splitlines()]
 
 

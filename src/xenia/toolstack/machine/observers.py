@@ -74,7 +74,7 @@ class Observer:
         self.kind = kind
         self.wanted = wanted
         self.callback = callback
-        self.failure: Exception | None = None
+        self.failure: BaseException | None = None
         self._home = home
 
     def wants(self, kind: int, number: int) -> bool:
@@ -201,6 +201,7 @@ class Observers:
             return False
         seen = self._watch.take()
         self._is_telling = True
+        failed = False
         for one in seen:
             kind, _, _, number, _, _ = one
             said = self._said(*one)
@@ -208,11 +209,14 @@ class Observers:
                 if observer in self._observers and observer.wants(kind, number):
                     try:
                         observer.callback(said)
-                    except Exception as failure:
+                    except BaseException as failure:  # of pytest.fail or sys.exit, too
                         _log.exception("an observer of a domain raised; it is told nothing more")
                         observer.failure = failure
                         self._drop(observer)
+                        failed = True
         self._is_telling = False
+        if failed:
+            self._look()
         return bool(seen)
 
     def _drop(self, observer: Observer) -> None:

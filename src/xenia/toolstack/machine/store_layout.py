@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
@@ -108,7 +109,7 @@ def ask_agent(client: Client, domid: int) -> None:
 
     def write(keys: Keys) -> None:
         if keys.exists(f"{home(domid)}/control"):
-            keys.write(key, str(int(keys.get(key) or "0") + 1))
+            keys.write(key, str(time.monotonic_ns()))
             keys.set_permissions(key, _guest_reads(domid))
 
     client.atomically(write)

@@ -16,7 +16,7 @@ from xenia.toolstack.config.net import LINKS, NetConfig, for_guest, parse_net
 from xenia.toolstack.config.share import for_guest as for_shares, parse_share, place_of
 from xenia.toolstack.guest.build import Build
 from xenia.toolstack.guest.guest import Guest
-from xenia.toolstack.guest.verbs import Start
+from xenia.toolstack.guest.verbs import Destroy, Start
 from xenia.toolstack.machine.domain import Domain
 from xenia.toolstack.machine.machine import Machine
 from xenia.toolstack.networks.cards import Cards
@@ -47,7 +47,11 @@ def boot(
     if machine is None:
         assert guest.machine is not None
         domain.afterwards = guest.machine.close
-    guest.do(Start())
+    try:
+        guest.do(Start())
+    except BaseException:
+        guest.do(Destroy())
+        raise
     return domain
 
 

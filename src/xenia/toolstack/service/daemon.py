@@ -217,17 +217,20 @@ class Daemon:
         """The newest of what a domain said on its console, also of one that is gone; each character is a byte."""
         return bytes(self._found(argument(request, "name", str)).console.log).decode("latin-1")
 
-    def _ending_of(self, request: Request) -> dict[str, Any] | None:
-        """How a domain ended that is gone; None of one that is there."""
-        member = self._found(argument(request, "name", str))
-        return member.ending if member.over.is_set() else None
+    def _ending_of(self, request: Request) -> dict[str, Any]:
+        """How a domain ended for good, or so far, in the time that the client waits; its key is the same however often
+        it reboots."""
+        member = self._found(argument(request, "name", str), request.get("key"))
+        over = member.await_last_end(argument(request, "timeout", float))
+        return {"key": member.key, "over": over, "ending": member.ending}
 
-    def _found(self, name: str) -> Member:
-        """The domain of that name or number, or the last one of those that are gone.  ConfigError where none was."""
+    def _found(self, name: str, key: object = None) -> Member:
+        """The domain of that key, name or number, or the last one of those that are gone.  ConfigError where none
+        was."""
         with self._lock:
             known = [*self._members.values(), *reversed(self._gone)]
         for member in known:
-            if name in (member.name, str(member.domid)):
+            if name in (member.name, str(member.domid)) if key is None else member.key == key:
                 return member
         raise ConfigError(f"no guest '{name}' runs, or has run lately")
 

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from xenia.errors import ConfigError, HypervisorBug
 from xenia.shutdown import Reason
@@ -19,6 +19,7 @@ from xenia.toolstack.service.consoles import SharedConsole
 from xenia.toolstack.service.scheduling import scheduling
 
 _log = logging.getLogger(__name__)
+_DESTROYED: Final[dict[str, Any]] = {"how": "destroyed", "status": None}
 
 
 @dataclass
@@ -48,7 +49,7 @@ class Member:
         self._changed = threading.Condition()
         self._begun = False
         self.ended = False  # and is kept as it ended
-        self.ending: dict[str, Any] = {"how": "destroyed", "status": None}  # its last end, for who asks later
+        self.ending = dict(_DESTROYED)  # its last end, for who asks later
 
     def begin(self) -> None:
         """Let it run, once.  ConfigError where the host refuses what that needs."""
@@ -99,6 +100,11 @@ class Member:
         with self._changed:
             return self._changed.wait_for(lambda: self.domid != domid or self.ended or self.over.is_set(), timeout)
 
+    def await_last_end(self, timeout: float) -> bool:
+        """Wait until it has ended for good, be it gone or kept as it ended; whether it has in so many seconds."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self.ended or self.over.is_set(), timeout)
+
     def ask(self, word: str, request: dict[str, Any]) -> Any:
         """Have its guest do what others may ask of one."""
         descriptors = request.pop("descriptors", [])
@@ -148,6 +154,7 @@ class Member:
         action = action.then
         if action is Action.RESTART:
             if self._reboots.allowed():
+                self.ending = dict(_DESTROYED)
                 self.domid = self.machine.call("rebuild", key=self.key)
                 self.schedule()
                 self.machine.call("begin", key=self.key)

@@ -140,6 +140,49 @@ def test_a_header_that_would_fill_the_memory_is_refused(tmp_path: Path, cache: C
         files_of(save(tmp_path, archive(docker_archive([evil]))), cache)
 
 
+def backwards(size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
+    """A file of less than nothing, which leads back to before its header."""
+    header = tarfile.TarInfo("evil")
+    header.type = kind
+    return header.tobuf(tarfile.GNU_FORMAT)[:124] + size.to_bytes(12, "big", signed=True)
+
+
+def with_checksum(header: bytes) -> bytes:
+    whole = bytearray(header.ljust(512, b"\0"))
+    whole[148:156] = b" " * 8
+    whole[148:156] = f"{sum(whole):06o}\0 ".encode()
+    return bytes(whole)
+
+
+@pytest.mark.parametrize("size", [-512, -(1 << 50)])
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.DIRTYPE])
+def test_a_file_of_less_than_nothing_is_refused(tmp_path: Path, cache: Cache, size: int, kind: bytes) -> None:
+    evil = with_checksum(backwards(size, kind)) + bytes(1024)
+    with pytest.raises(ConfigError, match="layer 1: damaged"):
+        files_of(save(tmp_path, archive(docker_archive([evil]))), cache)
+    with pytest.raises(ConfigError, match=r"neither an archive nor a layout|no container image"):
+        files_of(save(tmp_path, archive({"a": b""})[:512] + evil), cache)
+
+
+def test_what_is_said_of_all_files_is_not_kept_by_each(tmp_path: Path, cache: Cache) -> None:
+    said = b"".join(b"8 k%02d=v\n" % number for number in range(99))
+    header = tarfile.TarInfo("global")
+    header.type, header.size = tarfile.XGLTYPE, len(said)
+    evil = header.tobuf(tarfile.USTAR_FORMAT) + said.ljust(1024, b"\0") + layer(file("a"))
+    with pytest.raises(ConfigError, match="layer 1: damaged"):
+        files_of(save(tmp_path, archive(docker_archive([evil]))), cache)
+
+
+def test_one_configuration_that_is_named_over_and_over_ends(tmp_path: Path, cache: Cache) -> None:
+    files = oci_layout(LAYERS, "")
+    index = json.loads(files["index.json"])
+    large = json.dumps({"manifests": [], "said": "x" * (1 << 20)}).encode()
+    files[f"blobs/sha256/{digest(large)[7:]}"] = large
+    files["index.json"] = json.dumps({**index, "manifests": [{"digest": digest(large)}] * 1000}).encode()
+    with pytest.raises(ConfigError, match="more manifests and configurations than images need"):
+        files_of(write(tmp_path / "layout", files), cache)
+
+
 def test_headers_of_headers_end(tmp_path: Path, cache: Cache) -> None:
     header = tarfile.TarInfo("x")
     header.type, header.size = tarfile.GNUTYPE_LONGNAME, 2
