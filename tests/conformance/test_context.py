@@ -87,14 +87,22 @@ LOOK = (
     f"fxsave64 {DATA + 0x200}; fnstenv {DATA + 0x400}; fxrstor64 {DATA + 0x200}; fldenv {DATA + 0x400};"
     f"fxsave64 {DATA + 0x600};"
 )
+# Of the last instruction: processors keep where it and its operand are for unmasked exceptions alone, or always.
+FORGET = (
+    f"movw $0, {DATA + 0x206}; movq $0, {DATA + 0x208}; movq $0, {DATA + 0x210};"
+    f"movq $0, {DATA + 0x40C}; movq $0, {DATA + 0x414};"
+    f"movw $0, {DATA + 0x606}; movq $0, {DATA + 0x608}; movq $0, {DATA + 0x610};"
+)
 
 
 @EVERYTHING
 @BOTH
 @pytest.mark.parametrize("number", NUMBERS.values(), ids=NUMBERS)
 def test_the_fpu_with_its_stack_tags_and_status(number: str, user: bool) -> None:
-    source = f"fninit; fld1; fldl2e; {number}; ffree %st(2); fincstp; fcom; {STOP}"
-    source += f"{LOOK} fdecstp; faddp; fstpt {DATA}; {STOP}"
+    # As user code it may run on a processor: an emulated FPU raises other exceptions of 0/0 and of denormals.
+    clear, forget = ("fnclex;", FORGET) if user else ("", "")
+    source = f"fninit; fld1; fldl2e; {number}; ffree %st(2); fincstp; fcom %st(7); {clear} {STOP}"
+    source += f"{LOOK} {forget} fdecstp; faddp; fstpt {DATA}; {STOP}"
     check(source, 2, user)
 
 
@@ -125,9 +133,9 @@ def test_sse_registers_and_how_they_round(mxcsr: int, user: bool) -> None:
 @EVERYTHING
 @BOTH
 def test_mmx_registers(user: bool) -> None:
-    source = (
-        f"mov $0x1122334455667788, %rbx; movq %rbx, %mm0; movq %rbx, %mm7; paddb %mm0, %mm7; {STOP} {LOOK} emms; {STOP}"
-    )
+    look = f"fnstenv {DATA + 0x400}; {FORGET} fldenv {DATA + 0x400}; movq %mm0, {DATA}; movq %mm7, {DATA + 8};"
+    source = "mov $0x1122334455667788, %rbx; movq %rbx, %mm0; movq %rbx, %mm7; paddb %mm0, %mm7;"
+    source += f"{STOP} {look} emms; {STOP}"
     check(source, 2, user)
 
 
