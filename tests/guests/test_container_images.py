@@ -23,6 +23,7 @@ echo "id: $(id -u):$(id -g):$(id -G), in $PWD, greets $GREETING, home $HOME"
 cd / && stat -c '%n %a %u:%g %h' srv srv/a srv/b bin/tool etc/shadow srv/fifo
 ls -1 srv; cat srv/a old/kept usr/lib/through
 echo written > /srv/out && echo wrote
+exit 7
 """
 
 pytestmark = [
@@ -69,13 +70,13 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return where / "root.img"
 
 
-def test_the_images_own_command_runs_as_its_user_on_files_as_they_were_packed(disk: Path) -> None:
+def test_the_images_own_command_runs_as_its_user_on_files_as_they_were_packed_and_ends_the_run(disk: Path) -> None:
     done = xenia("run", "-q", "--root", f"{disk},cow", "--append", "quiet")
     said = done.stdout.replace("\r", "")
     assert "id: 33:33:33 4, in /srv, greets ciao, home /srv\n" in said
     assert "srv 1777 0:0 2\nsrv/a 644 33:33 2\nsrv/b 644 33:33 2\nbin/tool 4755 0:0 1\netc/shadow 640 0:42 1\n" in said
     assert "srv/fifo 644 0:0 1\na\nb\nfifo\none file\nkept\nthrough a link\nwrote\n" in said
-    assert done.returncode == 0
+    assert done.returncode == 7
 
 
 @pytest.mark.skipif(shutil.which("debugfs") is None, reason="no debugfs on this host to look into the disk with")

@@ -299,7 +299,7 @@ static void run_shell(int is_init)
         while ((pid = call4(SYS_wait4, -1, &status, WNOHANG, 0)) > 0) {
             if (pid != child)
                 continue;
-            if (on_screen)
+            if (on_screen || has_image)
                 tell_status(status);
             if (has_image && status)
                 say(2, "xenia: the image's command failed\n");

@@ -284,4 +284,6 @@ def _shutdown_outcome(guest: Guest) -> Outcome:
     code = shutdown.code if shutdown.code != shutdown.reason else None
     if ending is Ending.POWEROFF and shutdown.halted:
         ending = Ending.HALTED
+    if ending is Ending.POWEROFF and domain.command_status is not None:
+        return Outcome(Ending.COMMAND, status=domain.command_status)
     return Outcome(ending, code=code, console=unshown if ending in _BAD else b"")

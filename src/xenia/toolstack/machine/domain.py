@@ -67,6 +67,8 @@ class Domain(DomainSite, RunsCommands, Observed):
     devices         what was plugged in, those since removed included
     sink            where the console's output goes
     afterwards      is called once it is destroyed
+    command_status  with what the command ended that had the console for itself, or was a container image's: known once
+                    the guest has ended; None where there was none
     suspends_late   whether it said that it suspends itself, and nobody waits for that any more: it goes on then
     reconnecting    devices that its frontends were connected to before it was frozen
     handle          the compiled domain below it: registers, audit; changes without notice
@@ -100,6 +102,7 @@ class Domain(DomainSite, RunsCommands, Observed):
         self._commands = Commands(self.foreign, self._keys)
         self._freezing = threading.RLock()  # held while it is asked to suspend itself, until it is gone or goes on
         self._lives = 0  # how often it went on where it had suspended itself
+        self.command_status: int | None = None
         self.suspends_late = False
         self.reconnecting: list[Device] = []
 
@@ -189,12 +192,6 @@ class Domain(DomainSite, RunsCommands, Observed):
             dump(self.handle, descriptor, CoreFormat(form), self.pauses.held, live=live)
             if crash:
                 self.crash()
-
-    @property
-    def command_status(self) -> int | None:
-        """With what the command has ended that has the console for itself; None where there is none, or it runs."""
-        said = self._keys.get(f"{home(self.domid)}/{COMMAND_STATUS}") or ""
-        return int(said) & 0xFF if said.isdecimal() and len(said) <= 3 else None
 
     def start_command(self, streams: Sequence[str], files: list[int]) -> None:
         """See Commands.start."""
@@ -445,6 +442,8 @@ class Domain(DomainSite, RunsCommands, Observed):
         with self._settling:
             if not self._settled:
                 self._settled = True
+                said = self._keys.get(f"{home(self.domid)}/{COMMAND_STATUS}") or ""
+                self.command_status = int(said) & 0xFF if said.isdecimal() and len(said) <= 3 else None
                 self.console.close(timeout)
                 self.sink.end()
                 self._house.log.ended(self.domid, self.shutdown, self.handle.crash_report)
