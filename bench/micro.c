@@ -47,7 +47,7 @@ static void fork_execs(int n)
     while (n--) {
         pid_t child = fork();
         if (!child) {
-            execl("/bin/micro", "micro", "nothing", NULL);
+            execl("/proc/self/exe", "micro", "nothing", NULL);
             _exit(1);
         }
         waitpid(child, NULL, 0);
