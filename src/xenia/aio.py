@@ -17,6 +17,7 @@ import subprocess
 from collections.abc import Sequence
 from typing import Any, Unpack
 
+from xenia.toolstack.commands.process import decoded
 from xenia.toolstack.scripting.options import GuestOptions
 from xenia.toolstack.scripting.run import GRACE, Program, Result, Word
 
@@ -50,7 +51,7 @@ async def run(
             raise
         if over:
             await _end(process, streams)
-        out, err = (_decoded(stream, coding, errors) for stream in await streams)
+        out, err = (decoded(stream, coding, errors) for stream in await streams)
         if over:
             assert timeout is not None
             raise subprocess.TimeoutExpired(args, timeout, out, err)
@@ -64,10 +65,3 @@ async def _end(process: asyncio.subprocess.Process, streams: asyncio.Future[Any]
     if not (await asyncio.wait({streams}, timeout=GRACE))[0]:
         process.kill()
         await asyncio.wait({streams})
-
-
-def _decoded(data: bytes, encoding: str | None, errors: str | None) -> str | bytes:
-    """As subprocess does it: lines end with a newline alone."""
-    if encoding is None:
-        return data
-    return data.decode(encoding, errors or "strict").replace("\r\n", "\n").replace("\r", "\n")

@@ -156,6 +156,22 @@ def test_an_agent_that_is_killed_loses_its_command_and_no_other(guest: Domain) -
         assert other.wait(LIMIT) == 0
 
 
+def test_a_guest_without_room_for_a_process_says_so_and_the_command_ends(guest: Domain) -> None:
+    told, target = os.pipe()
+    go_on, let_go = os.pipe()
+    limit = "old=$(cat /proc/sys/kernel/threads-max); echo 20 >/proc/sys/kernel/threads-max"
+    script = f"{limit}; echo full; read word; echo $old >/proc/sys/kernel/threads-max"
+    with GuestProcess(guest.starter, ["sh", "-c", script], stdin=go_on, stdout=target) as full:
+        await_line(told, b"full\n")
+        refused = guest.run(["true"], timeout=LIMIT)
+        assert (refused.returncode, refused.stderr) == (126, b"xenia: the guest has no room for another process\n")
+        os.write(let_go, b"\n")
+        assert full.wait(LIMIT) == 0
+    assert shell(guest, "echo again") == "again\n"
+    for descriptor in (told, target, go_on, let_go):
+        os.close(descriptor)
+
+
 def test_where_who_waits_was_killed_another_one_is_asked_for(guest: Domain) -> None:
     shell(
         guest,

@@ -38,12 +38,13 @@ static u32 nr_args, nr_env, nr_modules;
 static const char *search_path = "/bin", *directory = "/", *greeting, *user;
 static u32 is_command, on_screen, wants_tty, rows, columns;
 
-/* Read a file of at most so many bytes, which are the buffer's but for one; whether it is there. */
-static int read_file(const char *path, char *buffer, u64 most, u64 *size)
+/* Read a file of at most so many bytes, which are the buffer's but for one; whether it is there.  `flags` are more of
+ * open's. */
+static int read_file(const char *path, s64 flags, char *buffer, u64 most, u64 *size)
 {
-    s64 fd = call2(SYS_open, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    s64 fd = call2(SYS_open, path, O_RDONLY | O_CLOEXEC | flags);
     s64 n;
-    *size = 0;
+    *size = *buffer = 0;
     if (fd < 0)
         return 0;
     while (*size < most && (n = call3(SYS_read, fd, buffer + *size, most - *size)) > 0)
@@ -98,7 +99,7 @@ static void parse_conf(u64 size)
 static int read_conf(const char *path)
 {
     u64 size;
-    if (!read_file(path, conf, CONF_SIZE, &size))
+    if (!read_file(path, O_NOFOLLOW, conf, CONF_SIZE, &size))
         return -1;
     parse_conf(size);
     return 0;

@@ -166,6 +166,12 @@ static void pump_input(struct Input *input, int console)
     }
 }
 
+static void signal_command(s64 child, u32 signal)
+{
+    if (child > 0)
+        call2(SYS_kill, -child, signal);
+}
+
 struct Parser {
     u8 record[RECORD];
     u32 have;
@@ -184,8 +190,8 @@ static void take_record(const u8 *record, struct Input *input, s64 child)
         input->ended = 1;
         break;
     case SIGNAL:
-        if (length == 1 && child > 0)
-            call2(SYS_kill, -child, record[HEADER]);
+        if (length == 1)
+            signal_command(child, record[HEADER]);
         break;
     }
 }
@@ -265,7 +271,7 @@ static s64 open_terminal(int far[3])
     return 0;
 }
 
-/* Fork the command on the far ends of its streams, which are closed here; its process. */
+/* Fork the command on the far ends of its streams, which are closed here; its process, or as fork. */
 static s64 start_command(int far[3])
 {
     s64 child = call0(SYS_fork);
@@ -277,6 +283,8 @@ static s64 start_command(int far[3])
             call2(SYS_dup2, far[i], i);
         execute();
     }
+    if (child < 0)
+        say(far[2], "xenia: the guest has no room for another process\n");
     for (u32 i = 0; i < 3; i++) {
         if (!i || far[i] != far[0])
             call1(SYS_close, far[i]);
@@ -294,12 +302,6 @@ static int reap(s64 child, int *status)
         if (pid == child)
             *status = one, ended = 1;
     return ended;
-}
-
-static void signal_command(s64 child, u32 signal)
-{
-    if (child > 0)
-        call2(SYS_kill, -child, signal);
 }
 
 static void hang_up(s64 child)
@@ -331,11 +333,16 @@ static void obey(s64 child)
     }
 }
 
-/* Carry the command's streams until it ends, with `status`; 0 when the guest is to end before that. */
+/* Carry the command's streams until it ends, with `status`; 0 when the guest is to end before that.  `child` is
+ * start_command's. */
 static int serve_command(int console, s64 child, int signals, int *status)
 {
     static struct Input input;
     static struct Parser parser;
+    if (child < 0) {
+        *status = 126 << 8;
+        return 1;
+    }
     for (;;) {
         int has_bytes = streams[0] >= 0 && (shared ? has_input() : input.used != 0);
         struct { int fd; short events, revents; } wait[6] = {
@@ -348,7 +355,7 @@ static int serve_command(int console, s64 child, int signals, int *status)
         };
         s64 ready = call3(SYS_poll, wait, 6, hung_up ? LAST_WORDS : -1);
         if (ready == 0)
-            call2(SYS_kill, -child, SIGKILL);
+            signal_command(child, SIGKILL);
         if (ready < 0)
             continue;
         if (wait[5].revents)
@@ -359,7 +366,7 @@ static int serve_command(int console, s64 child, int signals, int *status)
             if (n > 0)
                 parse(&parser, data, (u32)n, &input, child);
         } else if (wait[1].revents & (POLLHUP | POLLERR)) {
-            call2(SYS_kill, -child, SIGHUP);        /* the console is gone */
+            signal_command(child, SIGHUP);          /* the console is gone */
             return 0;
         }
         for (u32 i = 1; i < 3; i++)

@@ -7,6 +7,7 @@ from typing import Final
 
 from xenia.errors import ConfigError
 
+CONFIG_NAME: Final = "xenia.conf"  # in the root of an initial RAM disk
 MAX_CONFIG: Final = 1 << 20  # the agent reads no more
 SEARCH_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where programs are looked up in the guest."""
@@ -98,6 +99,11 @@ class ImageCommand:
         if len(data) > MAX_CONFIG:
             raise ConfigError(f"what the image runs takes {len(data)} bytes to say; at most {MAX_CONFIG} are taken")
         return data
+
+
+def brings_agent(ramdisk: bytes) -> bool:
+    """Whether an initial RAM disk has what the agent is told in it; one that is packed is not looked into."""
+    return CONFIG_NAME.encode() + b"\0" in ramdisk  # an entry's name in a cpio archive
 
 
 def _encode(value: str | bytes) -> bytes:

@@ -2,11 +2,11 @@
  * Commands that are asked for while the guest runs.
  *
  * A process of its own, "xenia-agent", sees to it that one more is waiting: a process with rings of its own
- * (rings.h), which data/xenia-agent in the guest's home in xenstore names as "VERSION SERIAL PORT REF".  Who binds
- * that port has it for himself.  What he writes first into the input's ring is the command, as a length (u32) and so
- * many bytes of what /xenia.conf may say; its input follows.  The process that waited serves the command from then on,
- * and another one takes its place.  How the command ends is in the rings' first page.  Whatever dies, the kernel gives
- * back what it had.
+ * (rings.h), which data/xenia-agent in the guest's home in xenstore names as "VERSION SERIAL PORT REF"; PORT is 0
+ * where this kernel cannot share memory.  Who binds that port has it for himself.  What he writes first into the
+ * input's ring is the command, as a length (u32) and so many bytes of what /xenia.conf may say; its input follows.  The
+ * process that waited serves the command from then on, and another one takes its place.  How the command ends is in the
+ * rings' first page.  Whatever dies, the kernel gives back what it had.
  *
  * After a guest was frozen the rings of who waits lead nowhere.  The host then writes control/xenia-agent, and is given
  * another.  All of this outlives the agent where a root file system's init takes over: to that init it is a process
@@ -16,14 +16,7 @@ enum { EXEC_VERSION = 1 };
 
 static const char knock_key[] = "control/xenia-agent", waiting_key[] = "data/xenia-agent";
 
-static void write_text(const char *path, const char *text)
-{
-    s64 fd = call2(SYS_open, path, O_WRONLY | O_CLOEXEC);
-    call3(SYS_write, fd, text, length_of(text));
-    call1(SYS_close, fd);
-}
-
-/* Say that this process waits. */
+/* Say that this process waits; with a port 0, that none can. */
 static int announce(u32 serial)
 {
     static struct StoreMessage answer;
@@ -100,7 +93,7 @@ static void __attribute__((noreturn)) serve_request(u32 serial, int taken, int l
     int far[3], status = 0, signals = signals_of(SIGNAL_BIT(SIGCHLD));
     u32 size = 0;
     open_rings();
-    if (!shared || !announce(serial) || !read_input((u8 *)&size, sizeof size, left))
+    if (!announce(serial) || !shared || !read_input((u8 *)&size, sizeof size, left))
         leave();
     call3(SYS_write, taken, "t", 1);
     call1(SYS_close, taken);
@@ -158,7 +151,7 @@ static void __attribute__((noreturn)) serve_requests(int store)
     struct Waiting waiting = { 0, 0, -1, -1 };
     int signals = signals_of(SIGNAL_BIT(SIGCHLD)), status;
     char byte;
-    write_text("/sys/module/xen_gntalloc/parameters/limit", "65536");
+    write_file("/sys/module/xen_gntalloc/parameters/limit", "65536");
     ask_store(store, XS_WATCH, knock_key, "knock", sizeof "knock");
     for (;;) {
         struct { int fd; short events, revents; } wait[] = {

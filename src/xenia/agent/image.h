@@ -46,7 +46,7 @@ static int read_image_command(void)
 {
     u64 size;
     u32 nr_image_args = 0;
-    if (!read_file("/.xenia", image_conf, CONF_SIZE, &size))
+    if (!read_file("/.xenia", O_NOFOLLOW, image_conf, CONF_SIZE, &size))
         return 0;
     for (const char *at = image_conf; at < image_conf + size; at += length_of(at) + 1) {
         const char *value;

@@ -7,15 +7,6 @@ enum { USERS_SIZE = 1 << 16, MAX_GROUPS = 256 };
 static char user_file[USERS_SIZE + 1], user_text[1024];
 static const char *fields[7];                   /* of the line that was found; they point into `user_text` */
 
-static void read_users(const char *path)
-{
-    s64 fd = call2(SYS_open, path, O_RDONLY | O_CLOEXEC), size = 0, n;
-    while (fd >= 0 && size < USERS_SIZE && (n = call3(SYS_read, fd, user_file + size, USERS_SIZE - size)) > 0)
-        size += n;
-    user_file[size] = 0;
-    call1(SYS_close, fd);
-}
-
 /* Split the line that begins at `line`, and answer where the next one does; 0: there is none. */
 static const char *split_line(const char *line)
 {
@@ -50,7 +41,8 @@ static int is_number(const char *text)
 /* Find the line of a name or number; whether there is one. */
 static int find_line(const char *path, const char *name)
 {
-    read_users(path);
+    u64 size;
+    read_file(path, 0, user_file, USERS_SIZE, &size);
     for (const char *line = user_file; (line = split_line(line));)
         if (is_same(fields[0], name) || (is_number(name) && is_number(fields[2]) && is_same(fields[2], name)))
             return 1;
@@ -119,7 +111,8 @@ static void become_user(void)
             refuse("group", group);
         gid = number_of(is_number(group) ? group : fields[2]);
     } else {
-        read_users("/etc/group");
+        u64 size;
+        read_file("/etc/group", 0, user_file, USERS_SIZE, &size);
         groups[nr_groups++] = gid;
         for (const char *line = user_file; (line = split_line(line));)
             if (nr_groups < MAX_GROUPS && is_listed(fields[3], name))

@@ -20,30 +20,17 @@ import socket
 import struct
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from enum import IntEnum
 from typing import Any
 
+from xenia.agent.words import Word
 from xenia.backends.streams.device import Streams
 from xenia.backends.streams.ring import State
+from xenia.backends.streams.source import is_seekable
 from xenia.foreign.foreign import Foreign
 
 _U32 = struct.Struct("=I")
 _LENGTH = struct.Struct("<I")
 _MOST_WORDS = 64  # that are taken at once of who asked
-
-
-class Word(IntEnum):
-    """What the host says to who serves a command in the guest (agent/rings.h)."""
-
-    SIGNAL = 1
-    WINDOW = 2
-    CLOSE = 3
-    HANG_UP = 4
-    BYE = 5
-
-    def with_value(self, value: int = 0) -> int:
-        """The word that says this of a value of 24 bits."""
-        return self << 24 | value
 
 
 def tell(control: socket.socket, **news: Any) -> None:
@@ -59,7 +46,7 @@ class Descriptor:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._may_block = os.get_blocking(descriptor) and not _is_seekable(descriptor)
+        self._may_block = os.get_blocking(descriptor) and not is_seekable(descriptor)
         self.broken = False
         self.told = False  # to the guest
 
@@ -83,13 +70,6 @@ class Descriptor:
         poll = select.poll()
         poll.register(self._descriptor, select.POLLOUT)
         return bool(poll.poll(0))
-
-
-def _is_seekable(descriptor: int) -> bool:
-    """Whether it is a file, which no other process makes us wait for."""
-    with suppress(OSError):
-        return os.lseek(descriptor, 0, os.SEEK_CUR) >= 0
-    return False
 
 
 class Nowhere:
@@ -169,6 +149,10 @@ class Command(Streams):
 
     def _faulted(self) -> None:
         self._why_lost = "the guest's agent made no sense"
+        self._cancelled = True
+
+    def _must_wait(self) -> None:
+        self._why_lost = "this host cannot read its standard input without waiting for it: give it by `cat |`"
         self._cancelled = True
 
     def _hear(self) -> None:

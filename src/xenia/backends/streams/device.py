@@ -6,6 +6,7 @@ is ready that it waits for, or somebody has something to say.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import select
@@ -15,6 +16,7 @@ from contextlib import ExitStack, closing, suppress
 from typing import Protocol
 
 from xenia.backends.streams.ring import ERR, IN, OUT, FirstPage, Reader, Writer
+from xenia.backends.streams.source import Source
 from xenia.backends.streams.stats import StreamsStats
 from xenia.foreign.fault import FrontendFault
 from xenia.foreign.foreign import Foreign
@@ -67,7 +69,8 @@ class Streams:
             self._input = stack.enter_context(closing(Writer(first.memory, pages.memory, IN)))
             self.stats = StreamsStats()
             self._request = memoryview(request)  # what is left of it
-            self._stdin = stdin  # None: its end is told, once the request is
+            # None: its end is told, once the request is
+            self._stdin = stack.enter_context(closing(Source(stdin))) if stdin is not None else None
             self._input_ended = False
             self._on_end = on_end
             self._ending = False
@@ -131,7 +134,7 @@ class Streams:
             try:
                 if self._request or self._stdin is None:
                     self._put_request()
-                elif self._stdin in ready:
+                elif self._stdin.fileno() in ready:
                     self._read_input(self._stdin)
                 ending = self._look(ready) or ending
                 blocked, moved = self._bring()
@@ -183,15 +186,18 @@ class Streams:
             self._first.end_input()
             self._notify()
 
-    def _read_input(self, stdin: int) -> None:
+    def _read_input(self, stdin: Source) -> None:
         """Give the guest what standard input has.  It is ready."""
         if not (room := self._input.writable()):
             return
         try:
-            count = os.readv(stdin, room)
+            count = stdin.take(room)
         except BlockingIOError:
             return
-        except OSError:
+        except OSError as failure:
+            if failure.errno == errno.EOPNOTSUPP:
+                self._must_wait()
+                return
             count = 0  # closed, or a terminal that hung up
         if not count:
             self._stdin = None
@@ -200,6 +206,11 @@ class Streams:
         self.stats.input_bytes += count
         if self._input.produce(count):
             self._notify()
+
+    def _must_wait(self) -> None:
+        """Standard input cannot be read but by waiting for it."""
+        if self._stdin is not None:
+            self._stdin.wait_from_now_on()
 
     def _notify(self) -> None:
         self.stats.notifications += 1

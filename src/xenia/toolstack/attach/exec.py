@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from xenia.errors import ConfigError
 from xenia.toolstack.attach.signals import Signals
-from xenia.toolstack.attach.terminal import Terminal, open_again
+from xenia.toolstack.attach.terminal import Terminal
 from xenia.toolstack.commands.process import GuestProcess, Starter
 
 _PIECE = 1 << 16
@@ -55,9 +55,10 @@ class _Carried:
 
 @dataclass
 class _Streams:
-    """The command's files, and what is carried for them."""
+    """The command's files, what is carried for them, and our ends of the command's files then."""
 
     files: dict[str, int] = field(default_factory=dict)
+    handed_over: list[int] = field(default_factory=list)
     input: _Carried | None = None
     outputs: list[_Carried] = field(default_factory=list)
 
@@ -93,7 +94,7 @@ def run_here(
         process = stack.enter_context(
             GuestProcess(start, args, env={**term, **env}, cwd=cwd, user=user, window=window, **streams.files)
         )
-        for one in streams.files.values():
+        for one in streams.handed_over:
             os.close(one)
         if not select.select([process], [], [], _MOMENT)[0]:
             on_wait()
@@ -114,12 +115,12 @@ def _streams(stack: ExitStack, interactive: bool, tty: bool) -> _Streams:
         if (name == "stdin" and not interactive) or (name == "stderr" and tty):
             continue
         if not os.isatty(here):
-            again = open_again(here) if here else None
-            found.files[name] = again if again is not None else os.dup(here)
+            found.files[name] = here
             continue
         source, target = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(target, False)
         found.files[name] = target if here else source
+        found.handed_over.append(found.files[name])
         if here:
             found.outputs.append(_Carried(source, here))
             stack.callback(os.close, source)

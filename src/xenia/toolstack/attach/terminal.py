@@ -20,6 +20,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
+from xenia.toolstack.commands.descriptor import open_again
+
 ESCAPE = b"\x1d"  # Ctrl-]
 
 # Its standard input is a pipe from us, its standard output the terminal.  A line says that all is well; the end of the
@@ -160,7 +162,7 @@ class Output:
         self._descriptor = descriptor
         self._on_broken = on_broken
         self._cancel_read, self._cancel_write = os.pipe2(os.O_CLOEXEC)
-        self._own = open_again(descriptor)
+        self._own = open_again(descriptor, os.O_WRONLY)
         self._may_block = self._own is None and not _never_blocks(descriptor)
         self._poll = select.poll()
         self._poll.register(descriptor, select.POLLOUT)
@@ -206,14 +208,6 @@ class Output:
         os.close(self._cancel_write)
         if self._own is not None:
             os.close(self._own)
-
-
-def open_again(descriptor: int) -> int | None:
-    """A descriptor of our own that does not block, to the same pipe.  None where it is no pipe, or not ours to open."""
-    with suppress(OSError):
-        if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
-            return os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    return None
 
 
 def _never_blocks(descriptor: int) -> bool:

@@ -26,13 +26,14 @@ from io import FileIO
 from typing import Any, Self
 
 from xenia.agent.config import SEARCH_PATH, AgentConfig, Mode
+from xenia.agent.words import Word
 from xenia.errors import ConfigError
+from xenia.toolstack.commands.descriptor import open_again
 
 Starter = Callable[[Sequence[str], Sequence[int]], object]
 """Has a guest run a command: `Commands.start`, but that the files stay the caller's."""
 
 _WORD = struct.Struct("=I")
-_SIGNAL, _WINDOW = 1 << 24, 2 << 24  # backends/streams/command.py
 _LARGEST = 0xFFF  # rows or columns
 _NEWS = 4096
 _PIECE = 1 << 16
@@ -69,7 +70,7 @@ class GuestProcess:
         window   rows and columns of the terminal that it gets then: its input is the keys, its output the screen
 
         stdin, stdout, stderr are open files for its streams; None is nothing to read, and nowhere.  They stay the
-        caller's, who may close them; a pipe that is written to is best not blocking.
+        caller's, who may close them.
 
         ConfigError where the command cannot be said, or the guest refuses it.
         """
@@ -79,7 +80,6 @@ class GuestProcess:
             tty=window is not None, rows=rows, columns=columns,
         ).encode()  # fmt: skip
         streams = {"stdin": stdin, "stdout": stdout, "stderr": stderr}
-        used = {name: one for name, one in streams.items() if one is not None}
         self.returncode: int | None = None
         self.started = False
         self._lost: ConfigError | None = None
@@ -90,6 +90,14 @@ class GuestProcess:
             stack.callback(os.close, file)
             with open(os.dup(file), "wb") as whole:
                 whole.write(request)
+            used: dict[str, int] = {}
+            for name, one in streams.items():
+                if one is not None:
+                    used[name] = one
+                    mode = os.O_RDONLY if name == "stdin" else os.O_WRONLY
+                    if (own := open_again(one, mode)) is not None:
+                        stack.callback(os.close, own)
+                        used[name] = own
             try:
                 start(list(used), [told.fileno(), file, *used.values()])
             except BaseException:
@@ -109,6 +117,7 @@ class GuestProcess:
     def poll(self) -> int | None:
         """`returncode`, as far as it is known.  CommandLost where it will not be; ConfigError where the command never
         began."""
+        self._control.settimeout(None)  # else recv waits before it looks
         return self._hear(socket.MSG_DONTWAIT)
 
     def wait(self, timeout: float | None = None) -> int:
@@ -121,11 +130,11 @@ class GuestProcess:
 
     def send_signal(self, number: int) -> None:
         """Send it, and what it has started in its process group, a signal."""
-        self._say(_SIGNAL | number & 0xFF)
+        self._say(Word.SIGNAL.with_value(number & 0xFF))
 
     def resize(self, rows: int, columns: int) -> None:
         """Its terminal has that size now."""
-        self._say(_WINDOW | min(rows, _LARGEST) << 12 | min(columns, _LARGEST))
+        self._say(Word.WINDOW.with_value(min(rows, _LARGEST) << 12 | min(columns, _LARGEST)))
 
     def close(self) -> None:
         """Leave.  A command that has not ended is hung up on: SIGHUP, and after two seconds SIGKILL."""
@@ -184,8 +193,7 @@ def run(
     end = None if timeout is None else time.monotonic() + timeout
     with ExitStack() as stack:
         (their_in, our_in), (our_out, their_out), (our_err, their_err) = (_pipe(stack) for _ in range(3))
-        for written in (our_in, their_out, their_err):
-            os.set_blocking(written.fileno(), False)
+        os.set_blocking(our_in.fileno(), False)
         process = stack.enter_context(GuestProcess(
             start, args, env=env, cwd=cwd, user=user, stdin=their_in.fileno(), stdout=their_out.fileno(),
             stderr=their_err.fileno(),
@@ -234,3 +242,10 @@ def _communicate(target: FileIO, data: memoryview, sources: Mapping[FileIO, byte
                 if is_done:
                     selector.unregister(key.fileobj)
                     key.fileobj.close()
+
+
+def decoded(data: bytes | None, encoding: str | None, errors: str | None) -> Any:
+    """As subprocess decodes what a command wrote: lines end with a newline alone."""
+    if data is None or encoding is None:
+        return data
+    return data.decode(encoding, errors or "strict").replace("\r\n", "\n").replace("\r", "\n")

@@ -25,8 +25,9 @@ from xenia.errors import ConfigError
 from xenia.foreign.fault import FrontendFault
 from xenia.foreign.foreign import Foreign
 from xenia.machine.thread import HostThread
-from xenia.toolstack.commands.process import run
+from xenia.toolstack.commands.process import decoded, run
 from xenia.toolstack.machine.store_layout import AGENT_WAITS, ask_agent, home
+from xenia.toolstack.releases import Releases
 from xenia.xenstore.client import Client
 from xenia.xenstore.error import StoreError
 
@@ -36,7 +37,8 @@ STREAMS: Final = ("stdin", "stdout", "stderr")
 MOST: Final = 64  # that run in one guest at once
 LONGEST_REQUEST: Final = 1 << 20
 _VERSION: Final = 1
-_BOOTED: Final = 30.0  # seconds after which a guest's agent has come, or never will
+_BOOTED: Final = 30.0  # seconds after which a guest's agent has come, or is none
+_LONGEST_BOOT: Final = 600  # and where one is known to come
 _ANSWER: Final = 5.0  # seconds for the agent to have somebody wait
 _SOON: Final = 1.0  # and to do so of its own accord
 _GLANCE: Final = 0.2  # seconds until it is looked again whether anybody still wants the command
@@ -79,11 +81,15 @@ class _Asked:
 
 
 class Commands:
-    """Those of one domain."""
+    """Those of one domain.
+
+    agent_comes     whether its RAM disk is known to have an agent, which will come however slowly the guest boots
+    """
 
     def __init__(self, foreign: Foreign, keys: Client) -> None:
         self._foreign, self._keys = foreign, keys
         self._created = time.monotonic()
+        self.agent_comes = False
         self._taking = threading.Lock()  # held by who takes the process that waits
         self._taken = ""  # the last one's numbers
         self._lock = threading.Lock()
@@ -122,7 +128,8 @@ class Commands:
         try:
             HostThread(lambda: self._start(asked), f"command d{self._foreign.domid}").start()
         except OSError as refusal:
-            self._nr_waiting -= 1
+            with self._lock:
+                self._nr_waiting -= 1
             asked.refuse(str(refusal.strerror))
 
     def lose(self, why: str) -> None:
@@ -138,9 +145,10 @@ class Commands:
         with self._lock:
             self._over = self._over or "it is gone"
             running = list(self._running)
-        for command in running:
-            command.lose(self._over)
-            command.close()
+        with Releases() as releases:
+            for command in running:
+                command.lose(self._over)
+                releases.do(command.close)
 
     def _start(self, asked: _Asked) -> None:
         try:
@@ -170,9 +178,8 @@ class Commands:
                 if knocked is None and (not soon or now - begun > _SOON):
                     knocked = now
                     ask_agent(self._keys, self._foreign.domid)
-                has_agent = self._waiting() is not None
-                if knocked is not None and now - knocked > _ANSWER and (has_agent or now - self._created > _BOOTED):
-                    raise ConfigError(self._no_agent(has_agent))
+                if knocked is not None and now - knocked > _ANSWER and (why := self._why_nobody(now - self._created)):
+                    raise ConfigError(why)
                 came.wait(_GLANCE)
             raise ConfigError(self._over or "nobody wants it any more")
 
@@ -192,26 +199,36 @@ class Commands:
         if found is None or found[0] == self._taken:
             raise _NobodyWaits(soon=found is not None)
         version, _, port, ref = map(int, found.groups())
+        if not port:
+            raise _NobodyWaits
         if version != _VERSION:
             raise ConfigError(f"its agent is of another version of Xenia's ({version}, not {_VERSION}): boot it anew")
         self._taken = found[0]
         try:
             with self._lock:
-                command = Command(self._foreign, port, ref, asked.request, asked.control, asked.files, self._forget)
-                self._running.add(command)
-                over = self._over
+                if self._over:
+                    raise ConfigError(self._over)
+                self._running.add(
+                    Command(self._foreign, port, ref, asked.request, asked.control, asked.files, self._forget)
+                )
         except OSError as refusal:
             raise ConfigError(f"the host refuses what a command takes: {refusal.strerror or refusal}") from None
         except FrontendFault as fault:
             _log.info("nobody waits where the agent of d%d says: %s", self._foreign.domid, fault)
             raise _NobodyWaits from fault
-        if over:
-            command.lose(over)
 
-    def _no_agent(self, has_one: bool) -> str:
-        if has_one:
+    def _why_nobody(self, age: float) -> str:
+        """Why nobody will come, of a guest of so many seconds; "" where somebody may."""
+        if (said := self._waiting()) is not None:
+            found = _NUMBERS.fullmatch(said)
+            if found is not None and not int(found[3]):
+                return "its kernel shares no memory with who asks: it lacks the modules xen-evtchn and xen-gntalloc"
             return "its agent does not answer"
-        return "it has no agent: guests have one that boot Linux with Xenia's own RAM disk, which is without --initrd"
+        if self.agent_comes:
+            late = f"its agent has not come in {_LONGEST_BOOT} seconds: its console says what it does (xenia console)"
+            return late if age > _LONGEST_BOOT else ""
+        none = "it has no agent: guests have one that boot Linux with Xenia's own RAM disk, which is without --initrd"
+        return none if age > _BOOTED else ""
 
 
 class RunsCommands(ABC):
@@ -250,9 +267,9 @@ class RunsCommands(ABC):
         try:
             done = run(self.starter, command, input=data, timeout=timeout, env=env, cwd=cwd, user=user)
         except subprocess.TimeoutExpired as late:
-            late.stdout, late.stderr = (_text(data, coding, strict) for data in (late.stdout, late.stderr))
+            late.stdout, late.stderr = (decoded(data, coding, strict) for data in (late.stdout, late.stderr))
             raise
-        output, wrong = _text(done.stdout, coding, strict), _text(done.stderr, coding, strict)
+        output, wrong = decoded(done.stdout, coding, strict), decoded(done.stderr, coding, strict)
         result = subprocess.CompletedProcess(args, done.returncode, output, wrong)
         if check:
             result.check_returncode()
@@ -260,16 +277,11 @@ class RunsCommands(ABC):
 
     def starter(self, streams: Sequence[str], files: Sequence[int]) -> None:
         """Have it run a command: a Starter."""
-        copies = [os.dup(one) for one in files]
+        copies: list[int] = []
         try:
+            for one in files:
+                copies.append(os.dup(one))
             self.start_command(streams, copies)
         finally:
             for one in copies:
                 os.close(one)
-
-
-def _text(data: bytes | None, encoding: str | None, errors: str) -> Any:
-    """As subprocess decodes it: lines end with a newline alone."""
-    if data is None or encoding is None:
-        return data
-    return data.decode(encoding, errors).replace("\r\n", "\n").replace("\r", "\n")

@@ -64,7 +64,7 @@ class Domain(DomainSite, RunsCommands, Observed):
     pauses          who wants it to stand still
     nr_vcpus        how many of them it is asked to use (`set_vcpus`)
     console         `send`, `sendline` and `offer` give it input; `expect` waits for what it says, `text` is that
-    devices         what was plugged in, those since removed included
+    commands, devices   what runs in it; what was plugged in, those since removed included
     sink            where the console's output goes
     afterwards      is called once it is destroyed
     command_status  with what the command ended that had the console for itself, or was a container image's: known once
@@ -99,7 +99,7 @@ class Domain(DomainSite, RunsCommands, Observed):
         self._destroyed = False
         self._started = False
         self._created = time.monotonic()
-        self._commands = Commands(self.foreign, self._keys)
+        self.commands = Commands(self.foreign, self._keys)
         self._freezing = threading.RLock()  # held while it is asked to suspend itself, until it is gone or goes on
         self._lives = 0  # how often it went on where it had suspended itself
         self.command_status: int | None = None
@@ -195,7 +195,7 @@ class Domain(DomainSite, RunsCommands, Observed):
 
     def start_command(self, streams: Sequence[str], files: list[int]) -> None:
         """See Commands.start."""
-        self._commands.start(streams, files)
+        self.commands.start(streams, files)
 
     def rename(self, name: str) -> None:
         """Give it another name."""
@@ -358,7 +358,7 @@ class Domain(DomainSite, RunsCommands, Observed):
             with self._freezing:
                 releases.do(self.handle.stop)
                 releases.do(self._settle, 0)
-                releases.do(self._commands.close)
+                releases.do(self.commands.close)
                 releases.do(self._observers.close)
                 for device in self.devices:
                     releases.do(device.remove, keep=keep_layers)
@@ -434,7 +434,7 @@ class Domain(DomainSite, RunsCommands, Observed):
         if self.shutdown is not None and not self.suspends_late:
             self._house.store.shutdown(self.domid)
             if self.shutdown.reason is not Reason.SUSPEND or self.shutdown.halted:
-                self._commands.lose("the guest ended before the command did")
+                self.commands.lose("the guest ended before the command did")
                 self.sink.stop(self._settle)
 
     def _settle(self, timeout: float | None = None) -> None:

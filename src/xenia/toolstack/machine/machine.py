@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from xenia.agent.config import brings_agent
 from xenia.domain.build.bzimage import load_image
 from xenia.domain.build.elf import ElfKernel, load_elf
 from xenia.domain.build.image_file import read_image
@@ -137,12 +138,13 @@ class Machine:
     def _create(self, options: DomainOptions) -> Domain:
         max_vcpus = check_vcpus(options.vcpus, options.max_vcpus)
         elf = _kernel(options.kernel)
+        ramdisk = _bytes(options.initrd, options.memory) if options.initrd is not None else b""
         handle = create_domain(
             self._handle,
             elf,
             memory=options.memory,
             max_memory=options.max_memory or 0,
-            ramdisk=_bytes(options.initrd, options.memory) if options.initrd is not None else b"",
+            ramdisk=ramdisk,
             command_line=options.cmdline,
             warped=options.clock == "warped",
             vcpus=options.vcpus,
@@ -153,6 +155,7 @@ class Machine:
                 self._house, handle, sink_of(options.console), options.name, options.memory, options.driver_domain
             )
             domain.nr_vcpus = options.vcpus
+            domain.commands.agent_comes = brings_agent(ramdisk)
         except BaseException:
             handle.destroy()
             raise

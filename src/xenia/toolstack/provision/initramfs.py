@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xenia.agent import build
-from xenia.agent.config import SEARCH_PATH, AgentConfig
+from xenia.agent.config import CONFIG_NAME, SEARCH_PATH, AgentConfig
 from xenia.errors import ConfigError
 from xenia.toolstack.provision.cache import Cache
 from xenia.toolstack.provision.cpio import CpioArchive
@@ -176,7 +176,7 @@ def _modules_dep(modules: Mapping[str, bytes], infos: Mapping[str, ModuleInfo]) 
 def initramfs(base: Base, config: AgentConfig, files: Mapping[str, bytes] | None = None) -> bytes:
     """The whole RAM disk for one run; `files` are further files by absolute path."""
     archive = CpioArchive()
-    archive.file("xenia.conf", config.encode(), 0o600)
+    archive.file(CONFIG_NAME, config.encode(), 0o600)
     directories = {path.strip("/").rpartition("/")[0] for path in files or {}} - {"", *_DIRECTORIES}
     for path in sorted(directories):
         archive.directory(path)

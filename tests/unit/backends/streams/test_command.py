@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from tests.unit.backends.streams.test_device import CONS, PATIENCE, PROD, Agent
-from xenia.backends.streams.command import Command, Word
+from xenia.agent.words import Word
+from xenia.backends.streams.command import Command
 from xenia.backends.streams.ring import ERR, NR_RINGS, NR_WORDS, OUT, RING_PAGES, RING_SIZE, State
 from xenia.testing.foreign import MemoryForeign, MemoryGuest
 

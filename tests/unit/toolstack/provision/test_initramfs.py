@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from xenia.agent.build import compile_agent
-from xenia.agent.config import AgentConfig
+from xenia.agent.config import AgentConfig, brings_agent
 from xenia.errors import ConfigError
 from xenia.testing.packages import module
 from xenia.toolstack.provision.cache import Cache
@@ -108,6 +108,12 @@ def test_a_runs_configuration_follows_as_a_second_archive(cache: Cache, busybox:
     assert found["xenia.conf"] == (0o100600, config.encode())
     assert found["root/run.sh"] == (0o100755, b"echo hi\n")
     assert found["init"][1] == b"the agent"
+
+
+def test_who_boots_it_knows_that_an_agent_will_come(cache: Cache, busybox: Path) -> None:
+    base = base_of(cache, busybox, None)
+    assert brings_agent(initramfs(base, AgentConfig()))
+    assert not brings_agent(base.data)
 
 
 def test_files_of_a_run_bring_their_directories(cache: Cache, busybox: Path) -> None:

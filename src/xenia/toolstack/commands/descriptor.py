@@ -1,0 +1,20 @@
+"""Files of this process that somebody else is to read or write."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+
+
+def open_again(descriptor: int, mode: int) -> int | None:
+    """A descriptor of our own that does not block, to the same pipe.  None where it is no pipe, or not ours to open.
+
+    mode    os.O_RDONLY or os.O_WRONLY
+
+    The flags of the one that there is are left alone, for other processes share them.
+    """
+    with suppress(OSError):
+        if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            return os.open(f"/proc/self/fd/{descriptor}", mode | os.O_NONBLOCK | os.O_CLOEXEC)
+    return None

@@ -1,0 +1,53 @@
+"""A command in a guest, as who wants it sees it; the guest is a function here."""
+
+import json
+import os
+import socket
+from collections.abc import Sequence
+
+import pytest
+
+from xenia.toolstack.commands.process import GuestProcess
+
+
+class Guest:
+    """Takes a command, and keeps what it was given."""
+
+    def __init__(self) -> None:
+        self.files: list[int] = []
+
+    def start(self, streams: Sequence[str], files: Sequence[int]) -> None:
+        self.files = [os.dup(one) for one in files]
+        self.control = socket.socket(fileno=self.files.pop(0))
+
+    def tell(self, **news: object) -> None:
+        self.control.send(json.dumps(news).encode())
+
+    def close(self) -> None:
+        self.control.close()
+        for one in self.files:
+            os.close(one)
+
+
+def test_one_that_was_waited_for_too_short_is_looked_at_without_waiting() -> None:
+    guest = Guest()
+    with GuestProcess(guest.start, ["true"]) as process:
+        with pytest.raises(TimeoutError):
+            process.wait(0.01)
+        assert process.poll() is None
+        guest.tell(status=3)
+        assert process.poll() == 3
+    guest.close()
+
+
+def test_pipes_are_given_to_the_guest_as_such_that_nobody_waits_at_and_stay_as_they_were() -> None:
+    guest, (source, target) = Guest(), os.pipe()
+    with GuestProcess(guest.start, ["cat"], stdin=source, stdout=target):
+        _, stdin, stdout = guest.files
+        assert not os.get_blocking(stdin) and not os.get_blocking(stdout)
+        assert os.get_blocking(source) and os.get_blocking(target)
+        os.write(stdout, b"the same")
+        assert os.read(source, 100) == b"the same"
+    guest.close()
+    os.close(source)
+    os.close(target)

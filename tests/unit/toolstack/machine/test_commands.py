@@ -1,0 +1,124 @@
+"""Commands of a guest as its machine has them: when nobody comes for one, and when the guest goes."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.unit.backends.streams.test_command import ALIVE
+from tests.unit.backends.streams.test_device import Agent
+from xenia.backends.streams.command import Command
+from xenia.errors import ConfigError
+from xenia.testing.foreign import MemoryForeign, MemoryGuest
+from xenia.toolstack.commands.process import GuestProcess
+from xenia.toolstack.machine import commands as module
+from xenia.toolstack.machine.commands import Commands, RunsCommands
+
+
+class Keys:
+    """The store, of which the agent's key alone is looked at."""
+
+    def __init__(self) -> None:
+        self.said: str | None = None
+        self.on_look: Callable[[], object] = lambda: None
+
+    def get(self, _: str) -> str | None:
+        self.on_look()
+        return self.said
+
+    def watch(self, *_: object) -> Keys:
+        return self
+
+    def close(self) -> None:
+        """Of a watch."""
+
+    def atomically(self, _: object) -> None:
+        """What is asked of the agent: it hears nothing."""
+
+
+class Guest(RunsCommands):
+    """One with agents that wait, and say where."""
+
+    def __init__(self) -> None:
+        self.memory = MemoryGuest(7, nr_pages=2048)
+        self.keys = Keys()
+        self.commands = Commands(MemoryForeign(self.memory), self.keys)  # type: ignore[arg-type]
+        self._serial = 0
+
+    def start_command(self, streams: object, files: list[int]) -> None:
+        self.commands.start(streams, files)  # type: ignore[arg-type]
+
+    def have_one_wait(self) -> None:
+        agent = Agent(self.memory)
+        agent.words[ALIVE] = 1
+        self._serial += 1
+        self.keys.said = f"1 {self._serial} {agent.port.number} {agent.first.refs[0]}"
+
+
+@pytest.fixture
+def guest() -> Guest:
+    return Guest()
+
+
+def test_a_command_that_was_about_to_begin_when_the_guest_went_is_refused_and_holds_nothing(guest: Guest) -> None:
+    guest.have_one_wait()
+    guest.keys.on_look = guest.commands.close
+    with GuestProcess(guest.starter, ["true"]) as process, pytest.raises(ConfigError, match="it is gone"):
+        process.wait(60)
+    guest.memory.assert_let_go()
+
+
+def test_one_that_does_not_close_keeps_no_other_from_it(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[Command] = []
+
+    def close(command: Command) -> None:
+        original(command)
+        closed.append(command)
+        raise RuntimeError("a fault of ours")
+
+    original = Command.close
+    monkeypatch.setattr(Command, "close", close)
+    with GuestProcess(guest.starter, ["true"]), GuestProcess(guest.starter, ["true"]):
+        for count in (1, 2):
+            guest.have_one_wait()
+            deadline = time.monotonic() + 60
+            while len(guest.commands._running) < count:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+        with pytest.raises(RuntimeError):
+            guest.commands.close()
+    assert len(closed) == 2
+    guest.memory.assert_let_go()
+
+
+def test_files_that_cannot_be_handed_over_leave_none_behind(guest: Guest) -> None:
+    mine, theirs = socket.socketpair()
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(OSError):
+        guest.starter((), [theirs.fileno(), -1])
+    assert os.listdir("/proc/self/fd") == before
+    mine.close()
+    theirs.close()
+
+
+def test_a_guest_whose_agent_is_known_to_come_may_boot_as_slowly_as_it_does(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_ANSWER", 0.0)
+    monkeypatch.setattr(module, "_GLANCE", 0.01)
+    guest.commands._created -= 100
+    with GuestProcess(guest.starter, ["true"]) as process, pytest.raises(ConfigError, match="has no agent"):
+        process.wait(60)
+    guest.commands.agent_comes = True
+    with GuestProcess(guest.starter, ["true"]) as process, pytest.raises(TimeoutError):
+        process.wait(0.5)
+    guest.commands._created -= 1000
+    with GuestProcess(guest.starter, ["true"]) as process, pytest.raises(ConfigError, match="not come in 600 seconds"):
+        process.wait(60)
+    guest.keys.said = "1 1 0 0"
+    with GuestProcess(guest.starter, ["true"]) as process, pytest.raises(ConfigError, match="lacks the modules"):
+        process.wait(60)
