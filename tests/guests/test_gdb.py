@@ -18,10 +18,14 @@ import pytest
 
 from tests.guests.shell import Shell
 from tests.guests.tiny import kernel
-from xenia import Domain, Machine, Reason
+from xenia import Domain, GuestFault, Machine, Reason
 from xenia.toolstack.debug.listener import Listener, listen
 from xenia.toolstack.debug.packet import Packets, packet
 from xenia.toolstack.debug.server import DebugServer
+from xenia.toolstack.provision.cache import Cache
+from xenia.toolstack.symbols.kallsyms import read_kallsyms
+from xenia.toolstack.symbols.kernel_memory import KernelMemory
+from xenia.toolstack.symbols.own import own_symbols
 
 pytestmark = pytest.mark.guest
 
@@ -46,13 +50,15 @@ def served(domain: Domain, path: Path) -> Iterator[Listener]:
 class Gdb:
     """A gdb, told and asked line by line."""
 
-    def __init__(self, place: object) -> None:
+    def __init__(self, place: object, symbols: Path | None = None) -> None:
         if GDB is None:
             pytest.skip("there is no gdb")
         self._process = subprocess.Popen(
             [GDB, "-nx", "-q", "--interpreter=mi2", "-ex", "set confirm off", "-ex", "set debuginfod enabled off"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
+        if symbols is not None:
+            self.do(f"file {symbols}")
         self.do(f"target remote {place}")
 
     def __enter__(self) -> Gdb:
@@ -203,6 +209,69 @@ def test_both_vcpus_stop_when_one_does_and_one_can_go_alone(gdb: Gdb, guest: She
     gdb.do("delete")
     gdb.do("detach")
     assert guest.finish(answer) == (0, "both\n")
+
+
+def test_hypercalls_are_traced_and_event_channels_listed(gdb: Gdb, guest: Shell) -> None:
+    events = gdb.do("monitor events")
+    assert re.findall(r"(\d+) +(?:pending|-) +(?:masked|-) +virq 0 \(timer\)", events) == ["0", "1"]
+    assert "interdomain, domain 0 (Xenia)" in events
+    assert "no hypercall was traced" in gdb.do("monitor trace show")
+    gdb.do("monitor trace on sched_op vcpu_op")
+    gdb.begin("continue")
+    guest.do("usleep 20000")
+    gdb.interrupt()
+    gdb.until(r"^\*stopped")
+    traced = re.findall(r"vcpu [01]  (\w+)\(0x", gdb.do("monitor trace show 4096"))
+    assert set(traced) == {"sched_op", "vcpu_op"}
+    gdb.do("monitor trace off")
+    assert len(re.findall(r"vcpu [01]  ", gdb.do("monitor trace show 3"))) == 3
+    assert "there is no hypercall" in gdb.do("monitor trace on nonsense")
+
+
+def mapped(guest: Shell, address: int, size: int) -> bytes:
+    try:
+        return guest.domain.memory.read(address, size)
+    except GuestFault as fault:
+        return guest.domain.memory.read(address, fault.va - address)
+
+
+def test_a_kernels_names_are_found_in_its_memory(guest: Shell) -> None:
+    told = [line.split() for line in guest.do("grep -v '\\[' /proc/kallsyms").splitlines()]
+    found = read_kallsyms(KernelMemory(lambda address, size: mapped(guest, address, size)))
+    assert sorted((f"{one.address:016x}", one.kind, one.name) for one in found) == sorted(map(tuple, told))
+
+
+def test_gdb_names_the_callers_without_the_kernels_debug_package(guest: Shell, tmp_path: Path) -> None:
+    """Of a system call, of a vcpu that idles, of what interrupts: by the tables by which the kernel unwinds itself."""
+    file = own_symbols(lambda address, size: mapped(guest, address, size), Cache(tmp_path))
+
+    def callers(gdb: Gdb) -> list[str]:
+        return re.findall(r"^#.* (?:in )?(\S+(?: handler called>| \(\)))$", gdb.do("bt"), re.M)
+
+    with served(guest.domain, tmp_path / "gdb") as listener, Gdb(listener.place, file) as gdb:
+        gdb.do("break ksys_sync")
+        gdb.begin("continue")
+        answer = guest.begin("sync; echo synced")
+        gdb.until(r"^\*stopped")
+        begun = callers(gdb)
+        assert begun[0] == "ksys_sync ()" and begun[-3:-1] == ["do_syscall_64 ()", "<signal handler called>"], begun
+        gdb.go("finish")
+        assert callers(gdb) == begun[1:]
+        gdb.do("delete")
+        gdb.do("break xen_safe_halt")
+        gdb.go("continue")
+        idle = callers(gdb)
+        assert idle[0] == "xen_safe_halt ()" and "do_idle ()" in idle
+        assert idle[-1] in ("startup_xen ()", "asm_cpu_bringup_and_idle ()"), "down to where the vcpu began"
+        gdb.do("delete")
+        gdb.do("break hrtimer_interrupt")
+        gdb.go("continue")
+        interrupting = callers(gdb)
+        entry = interrupting.index("<signal handler called>")
+        assert interrupting[entry - 1] == "xen_pv_evtchn_do_upcall ()" and len(interrupting) > entry + 1
+        gdb.do("delete")
+        gdb.do("detach")
+        assert guest.finish(answer) == (0, "synced\n")
 
 
 # --- without gdb

@@ -10,11 +10,15 @@ import signal
 import socket
 import time
 from contextlib import closing
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from xenia.cli.exit_status import ExitStatus
 from xenia.cli.voice import Voice
 from xenia.errors import ConfigError
+
+if TYPE_CHECKING:
+    from xenia.toolstack.control.client import Place
 
 USAGE = "xenia gdb [option ...] [GUEST] [-- gdb's own argument ...]"
 _PROGRAMS = ("gdb", "gdb-multiarch")
@@ -40,7 +44,10 @@ def add_gdb(commands: argparse._SubParsersAction[Any]) -> None:
         help="start no gdb, but let debuggers in at a port of the loopback or a unix socket (default: one of the "
         "guest's own), until Ctrl-C",
     )  # fmt: skip
-    parser.add_argument("--symbols", metavar="FILE", default=None, help="the kernel's vmlinux")
+    parser.add_argument(
+        "--symbols", metavar="FILE", default=None,
+        help="the kernel's vmlinux (default: the symbols that the kernel has in its own memory)",
+    )  # fmt: skip
 
 
 def gdb(options: argparse.Namespace, voice: Voice) -> int:
@@ -59,8 +66,9 @@ def gdb(options: argparse.Namespace, voice: Voice) -> int:
         with theirs:
             descriptors = [listener.descriptors[0], theirs.fileno(), *listener.descriptors[1:]]
             place.ask("gdb", descriptors=descriptors)
+        symbols = options.symbols if options.symbols is not None else _own_symbols(place, voice)
         attach = [
-            *(["-ex", f"file {options.symbols}"] if options.symbols is not None else []),
+            *(["-ex", f"file {symbols}"] if symbols is not None else []),
             "-ex", f"target remote {listener.place}",
         ]  # fmt: skip
         if options.listen is None:
@@ -72,6 +80,24 @@ def gdb(options: argparse.Namespace, voice: Voice) -> int:
             time.sleep(_PERIOD)
         voice.say(f"{place} has ended")
     return ExitStatus.OK
+
+
+def _own_symbols(place: Place, voice: Voice) -> Path | None:
+    """A file with those of the kernel's own memory."""
+    from xenia.toolstack.debug.remote_memory import RemoteMemory
+    from xenia.toolstack.symbols.own import own_symbols
+
+    ours, theirs = socket.socketpair()
+    with RemoteMemory(ours) as memory:
+        try:
+            with theirs:
+                place.ask("memory-read", descriptors=[theirs.fileno()])
+            return own_symbols(memory.read, progress=voice.progress)
+        except ConfigError as error:
+            voice.say(f"no names for addresses: {error}")
+            return None
+        finally:
+            voice.clear()
 
 
 def _become_parent(command: list[str]) -> int:

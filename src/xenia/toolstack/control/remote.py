@@ -17,7 +17,7 @@ from xenia.toolstack.control.control import Handler
 from xenia.toolstack.devices.kinds import KINDS
 from xenia.toolstack.guest.card_verbs import ChangeCard
 from xenia.toolstack.guest.command_verbs import RunCommand
-from xenia.toolstack.guest.debug_verbs import ServeDebuggers
+from xenia.toolstack.guest.debug_verbs import ServeDebuggers, ServeMemory
 from xenia.toolstack.guest.dump_verbs import DumpCore
 from xenia.toolstack.guest.guest import Guest
 from xenia.toolstack.guest.life_verbs import LIFE
@@ -38,6 +38,7 @@ _VERBS: tuple[type[RemoteVerb[Any]], ...] = (
     DumpCore,
     RunCommand,
     ServeDebuggers,
+    ServeMemory,
     PinVcpu,
     SetShare,
 )

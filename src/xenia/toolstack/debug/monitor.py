@@ -6,7 +6,10 @@ from collections.abc import Callable
 
 from xenia.errors import ConfigError, GuestFault
 from xenia.hypervisor import guest_memory
+from xenia.hypervisor.channel_info import ChannelInfo, ChannelKind
+from xenia.hypervisor.channels import event_channels
 from xenia.toolstack.debug.target import Target
+from xenia.toolstack.debug.trace import Trace
 from xenia.toolstack.machine.core import vmcoreinfo
 from xenia.xenstore.error import StoreError
 
@@ -18,11 +21,14 @@ class Monitor:
 
     def __init__(self, target: Target) -> None:
         self._target = target
+        self._trace = Trace(target.domain)
         self._commands: dict[str, tuple[str, str, Callable[[list[str]], str]]] = {
             "help": ("", "these lines", self._help),
             "xenstore": ("[PATH]", "the store below a path (default: the domain's)", self._xenstore),
             "walk": ("ADDRESS [VCPU]", "how the page tables lead to a virtual address", self._walk),
             "hypercalls": ("", "how often each was made, and each exception taken", self._hypercalls),
+            "trace": ("on [NAME...]|off|show [N]", "hypercalls as they are made, of these names or all", self._tracing),
+            "events": ("", "its event channels: to whom, pending, masked, whose", self._events),
             "kaslr": ("", "how far the kernel is from where it was linked", self._kaslr),
         }
 
@@ -38,7 +44,7 @@ class Monitor:
 
     def _help(self, _: list[str]) -> str:
         rows = [(f"monitor {name} {words}".rstrip(), what) for name, (words, what, _) in self._commands.items()]
-        return "".join(f"{row:<36}{what}\n" for row, what in rows)
+        return "".join(f"{row:<44}{what}\n" for row, what in rows)
 
     def _xenstore(self, arguments: list[str]) -> str:
         store, domid = self._target.domain.xenstore, self._target.domain.domid
@@ -84,6 +90,31 @@ class Monitor:
             lines += [f"{what}:", *(f"  {name!s:<24}{count:>12}" for name, count in rows)]
         return "\n".join(lines) + "\n"
 
+    def _tracing(self, arguments: list[str]) -> str:
+        match arguments:
+            case ["on", *names]:
+                self._trace.on(*names)
+                return f"traced: {', '.join(names) or 'all hypercalls'}\n"
+            case ["off"]:
+                self._trace.off()
+                return "nothing is traced\n"
+            case ["show"]:
+                return self._trace.show()
+            case ["show", number]:
+                return self._trace.show(int(number))
+        raise ConfigError("monitor trace on [NAME...], monitor trace off, monitor trace show [N]")
+
+    def _events(self, _: list[str]) -> str:
+        lines = [f"{'port':>6} {'vcpu':>4} {'pending':<8}{'masked':<7}kind"]
+        for one in event_channels(self._target.domain.handle):
+            marks = f"{'pending' if one.pending else '-':<8}{'masked' if one.masked else '-':<7}"
+            lines.append(f"{one.port:>6} {one.vcpu:>4} {marks}{_kind(one)}")
+        return "\n".join(lines) + "\n"
+
+    def close(self) -> None:
+        """Nobody asks any more."""
+        self._trace.off()
+
     def _kaslr(self, _: list[str]) -> str:
         offset = self._kernel_offset()
         if offset is None:
@@ -104,6 +135,22 @@ class Monitor:
 
 
 _BITS = ((0, "P"), (1, "RW"), (2, "US"), (5, "A"), (6, "D"), (7, "PS"), (8, "G"), (63, "NX"))
+
+
+_VIRQS = {0: "timer", 1: "debug", 2: "console"}
+
+
+def _kind(one: ChannelInfo) -> str:
+    match one.kind:
+        case ChannelKind.VIRQ:
+            return f"virq {one.virq} ({_VIRQS[one.virq]})" if one.virq in _VIRQS else f"virq {one.virq}"
+        case ChannelKind.UNBOUND:
+            return f"unbound, for domain {one.remote_domid}"
+        case ChannelKind.INTERDOMAIN:
+            return f"interdomain, domain {one.remote_domid} port {one.remote_port}"
+        case ChannelKind.XENIA:
+            return f"interdomain, domain {one.remote_domid} (Xenia)"
+    return one.kind.name.lower()
 
 
 def _shown(value: str | bytes) -> str:

@@ -58,6 +58,7 @@ class Session:
         except (_Left, ProtocolError, OSError):
             pass
         finally:
+            self._monitor.close()
             self._target.detach()
 
     def _look(self) -> None:

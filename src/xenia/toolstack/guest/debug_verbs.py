@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from xenia.errors import ConfigError
+from xenia.toolstack.debug.memory_server import MemoryServer
 from xenia.toolstack.debug.server import DebugServer
 from xenia.toolstack.guest.state import State
 from xenia.toolstack.guest.verbs import RemoteVerb, Request
@@ -50,4 +51,39 @@ class ServeDebuggers(RemoteVerb[None]):
             raise ConfigError("the request comes with no socket to listen at")
         kept = list(files)
         files.clear()  # they are the server's
+        return cls(kept)
+
+
+@dataclass(frozen=True)
+class ServeMemory(RemoteVerb[None]):
+    """Let whoever asked read the guest's memory, until it has gone.  Legal while it has a domain.
+
+    files   the stream by which it does: `toolstack/debug/remote_memory.py`
+    """
+
+    files: Sequence[int]
+
+    legal = frozenset({State.BUILT, State.RUNNING, State.SHUTDOWN})
+    alone = False
+    name = "look into the memory of"
+    word = "memory-read"
+
+    def begin(self, guest: Guest) -> Callable[[], None]:
+        return MemoryServer(socket.socket(fileno=self.files[0]), lambda: guest.domain).start
+
+    @property
+    def descriptors(self) -> Sequence[int]:
+        return self.files
+
+    @classmethod
+    def readers(cls) -> dict[str, Callable[[Request], Self]]:
+        return {"memory-read": cls._read}
+
+    @classmethod
+    def _read(cls, request: Request) -> Self:
+        files = request.get("descriptors", [])
+        if len(files) != 1:
+            raise ConfigError("the request comes with no stream to answer at")
+        kept = list(files)
+        files.clear()  # it is the server's
         return cls(kept)

@@ -24,6 +24,7 @@ _log = logging.getLogger(__name__)
 _HYPERCALL, _EVENT, _UPDATE = range(3)  # domain/observers.pxd
 _PORTS = 4096
 _LEVELS = range(1, 5)
+_ROUNDS = 8  # of taking what was seen: as much as may wait (Watch.take)
 
 
 class Hypercall(NamedTuple):
@@ -85,6 +86,10 @@ class Observer:
         """Be told nothing more.  What has happened until now was told when this returns."""
         self._home.leave(self)
 
+    def catch_up(self) -> None:
+        """Be told, before this returns, what has happened until now.  Of a domain that runs, as much as was waiting."""
+        self._home.catch_up()
+
     @property
     def lost(self) -> int:
         """How much observers of the domain were not told of because they took too long: the guest does not wait."""
@@ -138,6 +143,13 @@ class Observers:
             self._tell()
             self._drop(observer)
             self._look()
+
+    def catch_up(self) -> None:
+        """See Observer.catch_up."""
+        for _ in range(_ROUNDS):
+            with self._telling:
+                if not self._tell():
+                    break
 
     def close(self) -> None:
         """The domain is destroyed, and does nothing more."""

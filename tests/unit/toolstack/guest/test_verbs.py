@@ -21,7 +21,7 @@ from xenia.toolstack.config.net import parse_card
 from xenia.toolstack.guest.build import Build, Rebuild
 from xenia.toolstack.guest.card_verbs import ChangeCard
 from xenia.toolstack.guest.command_verbs import RunCommand
-from xenia.toolstack.guest.debug_verbs import ServeDebuggers
+from xenia.toolstack.guest.debug_verbs import ServeDebuggers, ServeMemory
 from xenia.toolstack.guest.dump_verbs import DumpCore
 from xenia.toolstack.guest.guest import Guest
 from xenia.toolstack.guest.life_verbs import LIFE, AskToEnd, Pause, Rename, SendNmi, Sysrq, Unpause
@@ -78,6 +78,8 @@ def verb_of(kind: type[Verb[Any]]) -> Verb[Any]:
         return RunCommand((), [socket.socketpair()[0].detach(), os.memfd_create("command")])
     if kind is ServeDebuggers:
         return ServeDebuggers([socket.create_server(("127.0.0.1", 0)).detach(), socket.socketpair()[0].detach()])
+    if kind is ServeMemory:
+        return ServeMemory([socket.socketpair()[0].detach()])
     if kind is PinVcpu:
         return PinVcpu(0, "0")
     if kind in WITH_A_WORD:
@@ -130,6 +132,7 @@ LEGAL: dict[type[Verb[Any]], dict[State, State | None]] = {
     RunCommand: {S.BUILT: SAME, S.RUNNING: SAME},
     DumpCore: {S.BUILT: SAME, S.RUNNING: SAME, S.SHUTDOWN: SAME},
     ServeDebuggers: {S.BUILT: SAME, S.RUNNING: SAME},
+    ServeMemory: {S.BUILT: SAME, S.RUNNING: SAME, S.SHUTDOWN: SAME},
     Statistics: dict.fromkeys(S),
     Summary: dict.fromkeys(S),
     Dmesg: dict.fromkeys(S),
