@@ -149,6 +149,9 @@ static int take_share(const struct Share *share)
         explain_share(share);
         return 0;
     }
+    static const char *const own[] = { "/newroot/dev", "/newroot/proc", "/newroot/run", "/newroot/sys" };
+    for (u32 i = 0; i < sizeof own / sizeof *own; i++)
+        make_directories(own[i]);       /* the host's are not there */
     keep_modules();
     if (!enter_root(1))
         return 0;

@@ -37,7 +37,7 @@ cdef int do_getattr(Session session, Request *request) noexcept nogil:
     get64(request)              # what is asked for: all is given
     if request.malformed:
         return EINVAL
-    fid = session.fids.take(number)
+    fid = session.take(request, number)
     if fid == NULL:
         return EBADF
     if session.is_remote:
@@ -95,7 +95,7 @@ cdef int do_setattr(Session session, Request *request) noexcept nogil:
         return EINVAL
     if session.read_only:
         return EROFS
-    fid = session.fids.take(number)
+    fid = session.take(request, number)
     if fid == NULL:
         return EBADF
     refused = set_attributes(session, request, fid, &wanted)
@@ -151,7 +151,7 @@ cdef int do_statfs(Session session, Request *request) noexcept nogil:
     cdef int refused
     if request.malformed:
         return EINVAL
-    fid = session.fids.take(number)
+    fid = session.take(request, number)
     if fid == NULL:
         return EBADF
     session.promote(request)
@@ -178,7 +178,7 @@ cdef int do_readlink(Session session, Request *request) noexcept nogil:
     cdef Fid *fid
     if request.malformed:
         return EINVAL
-    fid = session.fids.take(number)
+    fid = session.take(request, number)
     if fid == NULL:
         return EBADF
     length = readlinkat(fid.node.fd, b"", target, PATH_SIZE)

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +18,8 @@ PATIENCE = 10.0
 """Seconds for an answer."""
 MOST_STREAMS = 4
 """Connections of one client."""
+SERIAL_SIZE = 8
+"""Bytes that each question begins with, and its answer: one that came too late is nobody's."""
 
 
 class FileServer:
@@ -26,7 +29,6 @@ class FileServer:
         """process   where it is a child of ours"""
         self._connection = connection
         self._process = process
-        connection.settimeout(PATIENCE)
 
     def fileno(self) -> int:
         """The connection's descriptor."""
@@ -35,17 +37,35 @@ class FileServer:
     def session(self, streams: int) -> list[socket.socket]:
         """Begin anew for a client that asks by so many connections; whoever was it before is served no more.
         ConfigError where the server cannot."""
+        serial = os.urandom(SERIAL_SIZE)
+        answer = "the file server's process has ended, or was killed"
+        found: list[socket.socket] = []
         try:
-            self._connection.send(bytes([streams]))
-            answer, descriptors, _, _ = socket.recv_fds(self._connection, 4096, MOST_STREAMS, socket.MSG_CMSG_CLOEXEC)
+            self._connection.settimeout(PATIENCE)
+            self._connection.send(serial + bytes([streams]))
+            answer, found = self._answer(serial)
+        except TimeoutError:
+            answer = f"the file server has not answered for {PATIENCE:g} seconds"
         except OSError:
-            answer, descriptors = b"", []
-        found = [socket.socket(fileno=descriptor) for descriptor in descriptors]
+            pass
         if len(found) != streams:
-            for each in found:
-                each.close()
-            raise ConfigError(answer.decode(errors="replace") or "the file server's process has ended, or was killed")
+            _close(found)
+            raise ConfigError(answer)
         return found
+
+    def _answer(self, serial: bytes) -> tuple[str, list[socket.socket]]:
+        """What the server says, and the connections.  Raises OSError."""
+        until = time.monotonic() + PATIENCE
+        while (left := until - time.monotonic()) > 0:
+            self._connection.settimeout(left)
+            said, descriptors, _, _ = socket.recv_fds(self._connection, 4096, MOST_STREAMS, socket.MSG_CMSG_CLOEXEC)
+            found = [socket.socket(fileno=descriptor) for descriptor in descriptors]
+            if said.startswith(serial):
+                return said[SERIAL_SIZE:].decode(errors="replace"), found
+            _close(found)
+            if not said:
+                raise ConnectionResetError
+        raise TimeoutError
 
     def leave(self) -> None:
         """Let go of the connection, whose copy somebody else has: the process is his."""
@@ -64,6 +84,11 @@ class FileServer:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def _close(sockets: list[socket.socket]) -> None:
+    for each in sockets:
+        each.close()
 
 
 def start_server(folder: int, read_only: bool, *, silent: bool = False) -> FileServer:

@@ -9,7 +9,7 @@ from xenia.p9.fids cimport Fid, Xattr
 from xenia.p9.linux cimport (
     O_ACCMODE, O_APPEND, O_DIRECTORY, O_DSYNC, O_RDONLY, O_RDWR, O_SYNC, O_TRUNC, O_WRONLY, RWF_NOWAIT, S_IFDIR, Statx,
     close, failure, fdatasync, fsync, iovec, pread, preadv2, pwrite)
-from xenia.p9.message cimport IO_HEADER, OPEN_ACCESS, OPEN_APPEND, OPEN_DIRECTORY, OPEN_DSYNC, OPEN_SYNC, OPEN_TRUNC
+from xenia.p9.message cimport OPEN_ACCESS, OPEN_APPEND, OPEN_DIRECTORY, OPEN_DSYNC, OPEN_SYNC, OPEN_TRUNC
 from xenia.p9.request cimport Request, get32, get64, put32
 from xenia.p9.session cimport Session
 
@@ -45,7 +45,7 @@ cdef int do_lopen(Session session, Request *request) noexcept nogil:
         return EINVAL
     if session.read_only and flags & (O_ACCMODE | O_TRUNC):
         return EROFS
-    fid = session.fids.take(number)
+    fid = session.take(request, number)
     if fid == NULL:
         return EBADF
     refused = open_fid(session, request, fid, flags)
@@ -76,20 +76,33 @@ cdef int open_fid(Session session, Request *request, Fid *fid, int flags) noexce
     return refused
 
 
-cdef int do_read(Session session, Request *request) noexcept nogil:
+cdef Fid *take_range(Session session, Request *request, uint64_t *offset, uint32_t *count, int *refused) noexcept nogil:
+    # What Tread, Treaddir and Twrite begin with.
     cdef uint32_t number = get32(request)
-    cdef uint64_t offset = get64(request)
-    cdef uint32_t count = get32(request)
+    cdef Fid *fid = NULL
+    offset[0], count[0] = get64(request), get32(request)
+    refused[0] = EINVAL
+    if not request.malformed and <int64_t>offset[0] >= 0:
+        fid = session.take(request, number)
+        refused[0] = EBADF
+    return fid
+
+
+cdef uint32_t room(Request *request, uint32_t count) noexcept nogil:
+    return <uint32_t>min(<int64_t>count, request.limit - request.put)
+
+
+cdef int do_read(Session session, Request *request) noexcept nogil:
+    cdef uint64_t offset
+    cdef uint32_t count
     cdef uint8_t *answer = request.put
     cdef ssize_t done
-    cdef Fid *fid
-    if request.malformed or <int64_t>offset < 0:
-        return EINVAL
-    fid = session.fids.take(number)
+    cdef int refused
+    cdef Fid *fid = take_range(session, request, &offset, &count, &refused)
     if fid == NULL:
-        return EBADF
+        return refused
     put32(request, 0)
-    count = min(count, session.msize - IO_HEADER)
+    count = room(request, count)
     if fid.xattr != NULL:
         done = read_value(fid.xattr, request.put, count, offset)
     elif fid.fd < 0:
@@ -102,7 +115,6 @@ cdef int do_read(Session session, Request *request) noexcept nogil:
     count = <uint32_t>done
     memcpy(answer, &count, 4)
     request.put += count
-    session.counts[1] += count
     return 0
 
 
@@ -139,17 +151,16 @@ cdef ssize_t read_file(Session session, Request *request, int fd, uint32_t count
 
 
 cdef int do_write(Session session, Request *request) noexcept nogil:
-    cdef uint32_t number = get32(request)
-    cdef uint64_t offset = get64(request)
-    cdef uint32_t count = get32(request)
+    cdef uint64_t offset
+    cdef uint32_t count
     cdef ssize_t done
-    cdef Fid *fid
-    if request.malformed or <int64_t>offset < 0 or count > request.end - request.at:
-        return EINVAL
-    fid = session.fids.take(number)
+    cdef int refused
+    cdef Fid *fid = take_range(session, request, &offset, &count, &refused)
     if fid == NULL:
-        return EBADF
-    if fid.xattr != NULL:
+        return refused
+    if count > request.end - request.at:
+        done = -EINVAL
+    elif fid.xattr != NULL:
         done = write_value(fid, request.at, count, offset)
     elif fid.fd < 0:
         done = -EBADF
@@ -159,7 +170,6 @@ cdef int do_write(Session session, Request *request) noexcept nogil:
     if done < 0:
         return -<int>done
     put32(request, <uint32_t>done)
-    session.counts[2] += done
     return 0
 
 
@@ -197,7 +207,7 @@ cdef int do_fsync(Session session, Request *request) noexcept nogil:
     cdef int refused = 0
     if request.malformed:
         return EINVAL
-    fid = session.fids.take(number)
+    fid = session.take(request, number)
     if fid == NULL:
         return EBADF
     if fid.fd < 0:

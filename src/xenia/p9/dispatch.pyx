@@ -8,16 +8,16 @@ from libc.errno cimport EINVAL, EOPNOTSUPP, EPROTO
 from libc.stdint cimport uint16_t
 from libc.string cimport memcpy
 
-from xenia.machine.lock cimport lock, unlock
+from xenia.machine.lock cimport condition_signal, lock, unlock
 from xenia.p9 cimport message
 from xenia.p9.attributes cimport do_getattr, do_readlink, do_setattr, do_statfs
 from xenia.p9.content cimport do_fsync, do_lopen, do_read, do_write
 from xenia.p9.entries cimport do_lcreate, do_link, do_mkdir, do_mknod, do_readdir, do_renameat, do_symlink, do_unlinkat
 from xenia.p9.locks cimport do_getlock, do_lock
-from xenia.p9.message cimport HEADER, MOST_MSIZE
+from xenia.p9.message cimport HEADER, LEAST_MSIZE
 from xenia.p9.request cimport Request, get16
 from xenia.p9.sending cimport send_whole
-from xenia.p9.session cimport MOST_FLUSHES, Flush
+from xenia.p9.session cimport BEING_SENT, FREE, MOST_FLUSHES, Flush
 from xenia.p9.walk cimport do_attach, do_clunk, do_remove, do_version, do_walk
 from xenia.p9.xattrs cimport do_xattrcreate, do_xattrwalk
 
@@ -58,21 +58,20 @@ cdef uint32_t answer(Session session, Worker *worker, const uint8_t *message_, u
                      int socket, Lock *sending) noexcept nogil:
     cdef Request request
     cdef uint8_t kind = message_[4]
-    cdef uint32_t number
+    cdef uint32_t number, msize = session.msize     # another stream may change it meanwhile
     cdef int refused
     memcpy(&request.tag, message_ + 5, 2)
     request.at, request.end = message_ + HEADER, message_ + size
-    request.put, request.limit = reply + HEADER, reply + MOST_MSIZE
+    request.put, request.limit = reply + HEADER, reply + (msize or LEAST_MSIZE)
     request.malformed, request.worker = False, worker
     lock(&session.lock)
     worker.tag, worker.at_work = request.tag, True
-    session.counts[0] += 1
     unlock(&session.lock)
     if kind == message.TFLUSH:
         refused = flush(session, &request, socket, sending)
     elif handlers[kind] == NULL:
         refused = EOPNOTSUPP
-    elif session.msize == 0 and kind != message.TVERSION:
+    elif msize == 0 and kind != message.TVERSION:
         refused = EPROTO
     else:
         refused = handlers[kind](session, &request)
@@ -103,7 +102,7 @@ cdef int flush(Session session, Request *request, int socket, Lock *sending) noe
     for index in range(session.nr_workers):
         worker = &session.workers[index]
         if worker.at_work and worker.tag == old and worker != request.worker:
-            while free < MOST_FLUSHES and session.flushes[free].worker >= 0:
+            while free < MOST_FLUSHES and session.flushes[free].worker != FREE:
                 free += 1
             if free < MOST_FLUSHES:
                 session.flushes[free].worker = index
@@ -125,9 +124,11 @@ cdef void answered(Session session, Worker *worker) noexcept nogil:
     for index in range(MOST_FLUSHES):
         if session.flushes[index].worker == own:
             found = session.flushes[index]
-            session.flushes[index].worker = -1
+            session.flushes[index].worker = BEING_SENT
             unlock(&session.lock)
             finish(reply, HEADER, message.TFLUSH + 1, found.tag)
             send_whole(found.socket, found.sending, reply, HEADER)
             lock(&session.lock)
+            session.flushes[index].worker = FREE
+            condition_signal(&session.sent, True)
     unlock(&session.lock)

@@ -4,20 +4,20 @@ Made are files, folders, links, and names for pipes and sockets, which are the c
 which would be the host's.
 """
 
-from libc.errno cimport EBADF, EEXIST, EINVAL, ENOMEM, ENOTDIR, EPERM, EROFS
+from libc.errno cimport EBADF, EEXIST, EINVAL, ENOENT, ENOTDIR, EPERM, EROFS
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, strlen
 
 from xenia.machine.lock cimport lock, unlock
 from xenia.p9.attributes cimport safe_mode
-from xenia.p9.content cimport host_flags
-from xenia.p9.fids cimport Fid, Node, node_of
+from xenia.p9.content cimport host_flags, room, take_range
+from xenia.p9.fids cimport Fid, Node
 from xenia.p9.linux cimport (
     AT_REMOVEDIR, AT_SYMLINK_FOLLOW, O_CLOEXEC, O_CREAT, O_EXCL, O_NOCTTY, O_NOFOLLOW, O_NONBLOCK, O_PATH, O_TRUNC,
     S_IFDIR, S_IFIFO, S_IFMT, S_IFREG, S_IFSOCK, Statx, close, dirent64, failure, linkat, look_up, lseek, mkdirat,
     mknodat, openat, path_descriptor, read_entries, rename_exactly, symlinkat, unlinkat)
-from xenia.p9.message cimport IO_HEADER, NAME_SIZE, OPEN_EXCL, PATH_SIZE, QID_DIRECTORY, QID_SYMLINK
-from xenia.p9.request cimport Request, get32, get64, get_name, get_text, put8, put32, put64, put_text
+from xenia.p9.message cimport NAME_SIZE, OPEN_EXCL, PATH_SIZE, QID_DIRECTORY, QID_SYMLINK
+from xenia.p9.request cimport Request, get32, get_name, get_text, put8, put32, put64, put_text
 from xenia.p9.session cimport Session
 
 cdef enum:
@@ -31,17 +31,13 @@ cdef enum:
 # --- Listing
 
 cdef int do_readdir(Session session, Request *request) noexcept nogil:
-    cdef uint32_t number = get32(request)
-    cdef uint64_t offset = get64(request)
-    cdef uint32_t count = get32(request)
+    cdef uint64_t offset
+    cdef uint32_t count
     cdef uint8_t *answer = request.put
-    cdef Fid *fid
     cdef int refused
-    if request.malformed or <int64_t>offset < 0:
-        return EINVAL
-    fid = session.fids.take(number)
+    cdef Fid *fid = take_range(session, request, &offset, &count, &refused)
     if fid == NULL:
-        return EBADF
+        return refused
     put32(request, 0)
     if fid.fd < 0 or fid.node.type != S_IFDIR:
         refused = EBADF if fid.fd < 0 else ENOTDIR
@@ -51,7 +47,7 @@ cdef int do_readdir(Session session, Request *request) noexcept nogil:
         if session.is_remote:
             session.promote(request)
         lock(&fid.reading)
-        refused = list_entries(session, request, fid, offset, min(count, session.msize - IO_HEADER))
+        refused = list_entries(session, request, fid, offset, room(request, count))
         unlock(&fid.reading)
     session.fids.give(fid)
     count = <uint32_t>(request.put - answer) - 4
@@ -64,8 +60,9 @@ cdef int list_entries(Session session, Request *request, Fid *fid, int64_t offse
     cdef char entries[ENTRIES]
     cdef Statx folder
     cdef uint64_t device
-    cdef size_t room = min(count - count // 7 - 1, <uint32_t>ENTRIES)
-    cdef long size, at = 0
+    cdef size_t most = min(count - count // 7 - 1, <uint32_t>ENTRIES)
+    cdef uint8_t *begin = request.put
+    cdef long size = 1, at
     cdef dirent64 *entry
     cdef int refused = session.stat(fid.fd, &folder)
     if refused:
@@ -73,16 +70,19 @@ cdef int list_entries(Session session, Request *request, Fid *fid, int64_t offse
     if fid.position != offset and lseek(fid.fd, offset, 0) < 0:
         return failure()
     fid.position = -1
-    size = read_entries(fid.fd, entries, room)
-    if size < 0:
-        return failure()
     device = <uint64_t>folder.stx_dev_major << 32 | folder.stx_dev_minor
+    while size and request.put == begin:        # an answer with none says that there are no more
+        size = read_entries(fid.fd, entries, most)
+        if size < 0:
+            return failure()
+        at = 0
+        while at < size:
+            entry = <dirent64 *>(entries + at)
+            if not session.hides(fid.node, entry.d_name):
+                put_entry(session, request, entry, device)
+            offset = entry.d_off
+            at += entry.d_reclen
     fid.position = offset
-    while at < size:
-        entry = <dirent64 *>(entries + at)
-        put_entry(session, request, entry, device)
-        fid.position = entry.d_off
-        at += entry.d_reclen
     return 0
 
 
@@ -111,7 +111,7 @@ cdef int do_lcreate(Session session, Request *request) noexcept nogil:
         return EINVAL
     if session.read_only:
         return EROFS
-    fid = session.fids.take(number)
+    fid = session.take(request, number)
     if fid == NULL:
         return EBADF
     refused = EBADF
@@ -125,9 +125,11 @@ cdef int create(Session session, Request *request, Fid *fid, const char *name, i
                 uint32_t mode) noexcept nogil:
     # Where there is something by that name already it is looked at before it is opened: it may be no file.
     cdef Statx found
-    cdef Node *node
+    cdef Node *node = NULL
     cdef int fd, held, refused
     cdef int new = O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY
+    if session.hides(fid.node, name):
+        return ENOENT
     fd = openat(fid.node.fd, name, (flags & ~O_TRUNC) | new, mode)
     if fd < 0 and (failure() != EEXIST or exclusive):
         return failure()
@@ -135,10 +137,7 @@ cdef int create(Session session, Request *request, Fid *fid, const char *name, i
         held = reach(fd)
     else:
         held = look_up(fid.node.fd, name, False)
-    refused = session.stat(held, &found) if held >= 0 else failure()
-    node = node_of(held, found.stx_mode & S_IFMT) if refused == 0 else NULL
-    if refused == 0 and node == NULL:
-        refused = ENOMEM
+    refused = session.node(held, &found, &node) if held >= 0 else failure()
     if refused == 0 and fd < 0:
         fd = session.reopen(node, flags)
         refused = -fd if fd < 0 else 0
@@ -147,8 +146,6 @@ cdef int create(Session session, Request *request, Fid *fid, const char *name, i
             close(fd)
         if node != NULL:
             session.fids.drop(node)
-        elif held >= 0 and refused != ENOMEM:
-            close(held)
         return refused
     refused = session.fids.opened(fid, fd, node)
     if refused == 0:
@@ -170,10 +167,22 @@ cdef Fid *folder_of(Session session, Request *request, int *refused) noexcept no
     cdef Fid *fid = NULL
     refused[0] = EROFS if session.read_only else 0
     if refused[0] == 0:
-        fid = session.fids.take(number)
+        fid = session.take(request, number)
         if fid == NULL:
             refused[0] = EBADF
     return fid
+
+
+cdef Fid *folder_and(Session session, Request *request, char *name, uint32_t *value, int *refused) noexcept nogil:
+    # The same of one that goes on with a name and a number.
+    cdef Fid *folder = folder_of(session, request, refused)
+    get_name(request, name)
+    value[0] = get32(request)
+    if folder != NULL and request.malformed:
+        session.fids.give(folder)
+        folder = NULL
+        refused[0] = EINVAL
+    return folder
 
 
 cdef int answer_made(Session session, Request *request, Fid *folder, const char *name, bint made) noexcept nogil:
@@ -197,14 +206,9 @@ cdef int do_mkdir(Session session, Request *request) noexcept nogil:
     cdef char name[NAME_SIZE]
     cdef uint32_t mode
     cdef int refused
-    cdef Fid *folder = folder_of(session, request, &refused)
+    cdef Fid *folder = folder_and(session, request, name, &mode, &refused)
     if folder == NULL:
         return refused
-    get_name(request, name)
-    mode = get32(request)
-    if request.malformed:
-        session.fids.give(folder)
-        return EINVAL
     return answer_made(session, request, folder, name, mkdirat(folder.node.fd, name, safe_mode(mode, S_IFDIR)) == 0)
 
 
@@ -212,15 +216,13 @@ cdef int do_mknod(Session session, Request *request) noexcept nogil:
     cdef char name[NAME_SIZE]
     cdef uint32_t mode, kind
     cdef int refused
-    cdef Fid *folder = folder_of(session, request, &refused)
+    cdef Fid *folder = folder_and(session, request, name, &mode, &refused)
     if folder == NULL:
         return refused
-    get_name(request, name)
-    mode = get32(request)
     kind = mode & S_IFMT
-    if request.malformed or kind not in (S_IFREG, S_IFIFO, S_IFSOCK):
+    if kind not in (S_IFREG, S_IFIFO, S_IFSOCK):
         session.fids.give(folder)
-        return EINVAL if request.malformed else EPERM
+        return EPERM
     mode = kind | safe_mode(mode, S_IFREG)
     return answer_made(session, request, folder, name, mknodat(folder.node.fd, name, mode, 0) == 0)
 
@@ -248,7 +250,7 @@ cdef int do_link(Session session, Request *request) noexcept nogil:
     cdef Fid *folder = folder_of(session, request, &refused)
     if folder == NULL:
         return refused
-    file = session.fids.take(get32(request))
+    file = session.take(request, get32(request))
     get_name(request, name)
     if request.malformed or file == NULL:
         refused = EINVAL if request.malformed else EBADF
@@ -273,7 +275,7 @@ cdef int do_renameat(Session session, Request *request) noexcept nogil:
     if folder == NULL:
         return refused
     get_name(request, old)
-    target = session.fids.take(get32(request))
+    target = session.take(request, get32(request))
     get_name(request, name)
     session.promote(request)
     if request.malformed or target == NULL:
@@ -290,13 +292,11 @@ cdef int do_unlinkat(Session session, Request *request) noexcept nogil:
     cdef char name[NAME_SIZE]
     cdef uint32_t flags
     cdef int refused
-    cdef Fid *folder = folder_of(session, request, &refused)
+    cdef Fid *folder = folder_and(session, request, name, &flags, &refused)
     if folder == NULL:
         return refused
-    get_name(request, name)
-    flags = get32(request)
     session.promote(request)
-    if request.malformed or flags & ~<uint32_t>AT_REMOVEDIR:
+    if flags & ~<uint32_t>AT_REMOVEDIR:
         refused = EINVAL
     elif unlinkat(folder.node.fd, name, flags) < 0:
         refused = failure()

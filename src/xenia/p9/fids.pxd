@@ -38,10 +38,13 @@ cdef class Fids:
     cdef Lock lock
     cdef Fid **buckets
     cdef uint32_t nr_fids, most_fids, nr_xattrs
+    cdef uint32_t nr_nodes, most_nodes         # of those that were found by a name
     cdef Node ends              # newest and oldest of the nodes that may be closed
     cdef uint32_t nr_open, most_open
-    # In use until `give`; NULL: there is none.
+    # In use until `give`; NULL: there is none.  Where its file was closed, `reach` finds that again, or does not: EBADF
+    # is what is done with it then.
     cdef Fid *take(self, uint32_t number) noexcept nogil
+    cdef void reach(self, Node *node, int depth) noexcept nogil
     cdef void give(self, Fid *fid) noexcept nogil
     # Each is 0 or an errno.  `add` takes a reference of its own to the node.
     cdef int add(self, uint32_t number, Node *node, Xattr *xattr=?) noexcept nogil
@@ -53,8 +56,8 @@ cdef class Fids:
     # A further reference to a node whose descriptor is relied on, and its end.
     cdef Node *hold(self, Node *node) noexcept nogil
     cdef void drop(self, Node *node) noexcept nogil
-    # The node was found there by that name, where it is found again.
-    cdef void found(self, Node *node, Node *parent, const char *name, Statx *statx) noexcept nogil
+    # The node was found there by that name, where it is found again.  0 or an errno.
+    cdef int found(self, Node *node, Node *parent, const char *name, Statx *statx) noexcept nogil
     cdef void make_room(self) noexcept nogil
     cdef void enlist(self, Node *node) noexcept nogil
     cdef void delist(self, Node *node) noexcept nogil

@@ -15,7 +15,7 @@ from not open to open, and stays until the last user is gone.
 class Fids:
     """Those of one client.
 
-    most    at most so many
+    most    at most so many, and of files and the folders above them together twice as many
     open    how many descriptors they take, besides those of opened files
     """
     def __init__(self, most: int, open: int) -> None: ...

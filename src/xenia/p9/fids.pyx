@@ -30,12 +30,12 @@ cdef enum:
 cdef class Fids:
     """Those of one client.
 
-    most    at most so many
+    most    at most so many, and of files and the folders above them together twice as many
     open    how many descriptors they take, besides those of opened files
     """
 
     def __cinit__(self, most: int, open: int):
-        self.most_fids, self.most_open = most, open
+        self.most_fids, self.most_nodes, self.most_open = most, 2 * most, open
         self.ends.newer = self.ends.older = &self.ends
         self.buckets = <Fid **>calloc(NR_BUCKETS, sizeof(Fid *))
         if self.buckets == NULL:
@@ -60,9 +60,6 @@ cdef class Fids:
             fid.refs += 1
             fid.first.pins += 1
             fid.first.used = True
-            if fid.first.fd < 0 and reach(fid.first, 0):
-                self.enlist(fid.first)
-                self.make_room()
         unlock(&self.lock)
         return fid
 
@@ -184,8 +181,10 @@ cdef class Fids:
             lock(&self.lock)
             node.refs -= 1
             is_last = node.refs == 0
-            if is_last and node.newer != NULL:
-                self.delist(node)
+            if is_last:
+                self.nr_nodes -= node.parent != NULL
+                if node.newer != NULL:
+                    self.delist(node)
             unlock(&self.lock)
             if is_last:
                 parent = node.parent
@@ -197,18 +196,48 @@ cdef class Fids:
 
     # --- Making room
 
-    cdef void found(self, Node *node, Node *parent, const char *name, Statx *statx) noexcept nogil:
+    cdef int found(self, Node *node, Node *parent, const char *name, Statx *statx) noexcept nogil:
+        cdef bint fits
         node.name = strdup(name)
         if node.name == NULL:
-            return              # it stays open then
+            return ENOMEM
         node.inode = statx.stx_ino
         node.device = <uint64_t>statx.stx_dev_major << 32 | statx.stx_dev_minor
         lock(&self.lock)
-        parent.refs += 1
-        node.parent = parent
-        self.enlist(node)
-        self.make_room()
+        fits = self.nr_nodes < self.most_nodes
+        if fits:
+            self.nr_nodes += 1
+            parent.refs += 1
+            node.parent = parent
+            self.enlist(node)
+            self.make_room()
         unlock(&self.lock)
+        return 0 if fits else EMFILE
+
+    cdef void reach(self, Node *node, int depth) noexcept nogil:
+        """Find a closed node's file again, and those above that are closed.  A file system may take its time for it:
+        meanwhile others find, open and close nodes.  Precondition: it is relied on."""
+        cdef Node *parent = node.parent
+        cdef bint is_away
+        cdef int fd
+        if parent == NULL or depth == MOST_DEPTH:
+            return
+        lock(&self.lock)
+        parent.pins += 1
+        is_away = parent.fd < 0
+        unlock(&self.lock)
+        if is_away:
+            self.reach(parent, depth + 1)
+        fd = find(node)
+        lock(&self.lock)
+        parent.pins -= 1
+        if fd >= 0 and node.fd < 0:
+            node.fd, fd = fd, -1
+            self.enlist(node)
+            self.make_room()
+        unlock(&self.lock)
+        if fd >= 0:             # another was faster
+            close(fd)
 
     cdef void make_room(self) noexcept nogil:
         # The oldest that was not used since it was last looked at.
@@ -238,27 +267,17 @@ cdef class Fids:
         self.nr_open -= 1
 
 
-cdef bint reach(Node *node, int depth) noexcept nogil:
-    """Find a closed node's file again.  Folders above that are closed are found on the way, and closed again."""
+cdef int find(Node *node) noexcept nogil:
+    """A descriptor of what the node was found as, if it is that still; else -1."""
     cdef Statx statx
-    cdef bint borrowed
-    if node.parent == NULL or depth == MOST_DEPTH:
-        return False
-    borrowed = node.parent.fd < 0
-    if borrowed and not reach(node.parent, depth + 1):
-        return False
-    node.fd = look_up(node.parent.fd, node.name, False)
-    if borrowed:
-        close(node.parent.fd)
-        node.parent.fd = -1
-    if node.fd < 0:
-        return False
-    if stat_descriptor(node.fd, &statx) < 0 or statx.stx_ino != node.inode or \
+    cdef int fd = look_up(node.parent.fd, node.name, False)
+    if fd < 0:
+        return -1
+    if stat_descriptor(fd, &statx) < 0 or statx.stx_ino != node.inode or \
             (<uint64_t>statx.stx_dev_major << 32 | statx.stx_dev_minor) != node.device:
-        close(node.fd)
-        node.fd = -1
-        return False
-    return True
+        close(fd)
+        return -1
+    return fd
 
 
 cdef Node *node_of(int fd, uint32_t type) noexcept nogil:

@@ -15,7 +15,7 @@ from xenia.p9.session cimport Session
 cdef int do_lock(Session session, Request *request) noexcept nogil:
     cdef uint8_t kind
     cdef char client[NAME_SIZE]
-    cdef Fid *fid = session.fids.take(get32(request))
+    cdef Fid *fid = session.take(request, get32(request))
     get(request, &kind, 1)
     get32(request)              # flags
     get64(request)              # start
@@ -36,7 +36,7 @@ cdef int do_getlock(Session session, Request *request) noexcept nogil:
     cdef uint64_t start, length
     cdef uint32_t process, size
     cdef char client[NAME_SIZE]
-    cdef Fid *fid = session.fids.take(get32(request))
+    cdef Fid *fid = session.take(request, get32(request))
     get(request, &kind, 1)
     start, length, process = get64(request), get64(request), get32(request)
     size = get_text(request, client, NAME_SIZE)

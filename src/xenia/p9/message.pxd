@@ -31,7 +31,6 @@ cdef enum:
     TREMOVE = 122
 
     HEADER = 7                  # size[4] type[1] tag[2]
-    IO_HEADER = 24              # more than what stands before the data of a Twrite, or an Rread
     LEAST_MSIZE = 4096
     MOST_MSIZE = 1 << 19        # as much as Linux uses over Xen's rings
     MOST_NAMES = 16             # of one Twalk

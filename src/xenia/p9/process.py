@@ -17,7 +17,7 @@ from xenia.errors import ConfigError
 from xenia.jail import jail, kinds
 from xenia.jail.landlock import READ, Right
 from xenia.machine.thread import HostThread
-from xenia.p9.client import MOST_STREAMS
+from xenia.p9.client import MOST_STREAMS, SERIAL_SIZE
 from xenia.p9.session import Session
 from xenia.p9.stream import Stream
 
@@ -48,6 +48,7 @@ class Process:
         self._folder = folder
         self._read_only = read_only
         self._descriptors = _raise_limit()
+        self._hidden = _HIDDEN if _is_root(folder) else ()
         self._streams: list[Stream] = []
         self._threads: list[HostThread] = []
         os.umask(0)  # what a client makes has the mode that it says
@@ -56,12 +57,13 @@ class Process:
     def run(self) -> None:
         """Serve until the owner has gone."""
         while asked := self._control.recv(16):
+            serial = asked[:SERIAL_SIZE]
             try:
-                ends = self._session(asked[0])
+                ends = self._session(asked[-1])
             except (ConfigError, OSError) as error:
-                self._control.send(str(error).encode()[:4096])
+                self._control.send(serial + str(error).encode()[:4000])
                 continue
-            socket.send_fds(self._control, [b"ready"], [end.fileno() for end in ends])
+            socket.send_fds(self._control, [serial + b"ready"], [end.fileno() for end in ends])
             for end in ends:
                 end.close()
 
@@ -73,7 +75,8 @@ class Process:
         self._threads = [thread for thread in self._threads if thread.is_alive()]
         if len(self._threads) > _MOST_SESSIONS * MOST_STREAMS * WORKERS:
             raise ConfigError("too many calls of clients that have gone hang in the host's file system")
-        session = Session(self._folder, self._read_only, MOST_FILES, (self._descriptors - _OWN_DESCRIPTORS) // 2)
+        most_open = (self._descriptors - _OWN_DESCRIPTORS) // 2
+        session = Session(self._folder, self._read_only, MOST_FILES, most_open, self._hidden)
         ends: list[socket.socket] = []
         self._streams = []
         for _ in range(streams):
@@ -93,9 +96,13 @@ class Process:
 def _paths(folder: int, read_only: bool) -> dict[Path, Right]:
     rights = READ if read_only else READ | _CHANGES
     place = Path(f"/proc/self/fd/{folder}")
-    if not os.path.samestat(os.fstat(folder), os.stat("/")):
+    if not _is_root(folder):
         return {place: rights}
     return {place / name: rights for name in os.listdir(folder) if name not in _HIDDEN} | {place: Right.READ_DIR}
+
+
+def _is_root(folder: int) -> bool:
+    return os.path.samestat(os.fstat(folder), os.stat("/"))
 
 
 def _raise_limit() -> int:
@@ -116,7 +123,7 @@ def main(argument: str) -> None:
         try:
             process = Process(control, settings["folder"], settings["read_only"])
         except ConfigError as error:
-            if control.recv(16):
-                control.send(str(error).encode()[:4096])
+            if asked := control.recv(16):
+                control.send(asked[:SERIAL_SIZE] + str(error).encode()[:4000])
             return
         process.run()

@@ -5,10 +5,12 @@ Files of others keep their numbers; the kernel refuses what it would refuse the 
 """
 
 import os
+from collections.abc import Sequence
 
-from libc.errno cimport EACCES, ELOOP
+from libc.errno cimport EACCES, ELOOP, ENOMEM
+from libc.string cimport strcmp, strlen
 
-from xenia.machine.lock cimport lock, unlock
+from xenia.machine.lock cimport condition_wait, lock, unlock
 from xenia.p9.fids cimport node_of
 from xenia.p9.linux cimport (
     O_CLOEXEC, O_NOCTTY, O_NONBLOCK, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, Statfs, close, failure, fstatfs,
@@ -35,10 +37,15 @@ cdef class Session:
     read_only   refuse all that would change anything
     fids        how many files the client may hold at once
     descriptors how many of them are held open, besides those that it opened
+    hidden      names that the folder itself does not have for the client
     """
 
-    def __init__(self, folder: int, read_only: bool, fids: int, descriptors: int) -> None:
+    def __init__(
+        self, folder: int, read_only: bool, fids: int, descriptors: int, hidden: Sequence[str] = ()
+    ) -> None:
         cdef Statfs system
+        self.hidden_names = b"".join(os.fsencode(name) + b"\0" for name in hidden) + b"\0"
+        self.hidden = self.hidden_names
         self.read_only = read_only
         self.user, self.group = os.geteuid(), os.getegid()
         self.descriptors = os.open("/proc/self/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -49,7 +56,7 @@ cdef class Session:
         if fstatfs(self.root.fd, &system) == 0:
             self.is_remote = system.f_type in (NFS, FUSE, CIFS, SMB2, CEPH, P9, AFS)
         for index in range(MOST_FLUSHES):
-            self.flushes[index].worker = -1
+            self.flushes[index].worker = FREE
 
     def __dealloc__(self):
         if self.root != NULL:
@@ -63,8 +70,47 @@ cdef class Session:
         """How many files the client holds."""
         return len(self.fids)
 
+    cdef Fid *take(self, Request *request, uint32_t number) noexcept nogil:
+        cdef Fid *fid = self.fids.take(number)
+        if fid != NULL:
+            self.reach(request, fid)
+        return fid
+
+    cdef void reach(self, Request *request, Fid *fid) noexcept nogil:
+        if fid.first.fd < 0:
+            self.promote(request)
+            self.fids.reach(fid.first, 0)
+
+    cdef bint hides(self, Node *folder, const char *name) noexcept nogil:
+        cdef const char *hidden = self.hidden
+        while folder == self.root and hidden[0]:
+            if strcmp(hidden, name) == 0:
+                return True
+            hidden += strlen(hidden) + 1
+        return False
+
+    cdef void forget(self, Lock *sending) noexcept nogil:
+        cdef Flush *flush
+        cdef int index
+        lock(&self.lock)
+        for index in range(MOST_FLUSHES):
+            flush = &self.flushes[index]
+            while flush.sending == sending and flush.worker == BEING_SENT:
+                condition_wait(&self.sent, &self.lock)
+            if flush.sending == sending:
+                flush.worker = FREE
+        unlock(&self.lock)
+
     cdef int stat(self, int fd, Statx *found) noexcept nogil:
         return failure() if stat_descriptor(fd, found) < 0 else 0
+
+    cdef int node(self, int fd, Statx *found, Node **made) noexcept nogil:
+        cdef int refused = self.stat(fd, found)
+        if refused:
+            close(fd)
+            return refused
+        made[0] = node_of(fd, found.stx_mode & S_IFMT)
+        return ENOMEM if made[0] == NULL else 0
 
     cdef void put_qid(self, Request *request, Statx *found) noexcept nogil:
         cdef uint32_t kind = found.stx_mode & S_IFMT

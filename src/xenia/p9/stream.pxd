@@ -8,7 +8,6 @@ cdef enum:
 
 cdef class Stream:
     cdef Session session
-    cdef object socket
     cdef int fd
     cdef Lock taking            # who takes requests
     cdef Lock sending

@@ -14,7 +14,7 @@ from libc.string cimport memcpy
 
 from xenia.machine.lock cimport lock, unlock
 from xenia.p9.dispatch cimport answer, answered
-from xenia.p9.linux cimport SHUT_RDWR, linux_errno, recv, shutdown
+from xenia.p9.linux cimport SHUT_RDWR, close, linux_errno, recv, shutdown
 from xenia.p9.message cimport HEADER, MOST_MSIZE
 from xenia.p9.sending cimport send_whole
 from xenia.p9.session cimport MOST_WORKERS, Worker
@@ -23,10 +23,16 @@ from xenia.p9.session cimport MOST_WORKERS, Worker
 cdef class Stream:
     """A stream socket, which is its own from now on, of that session."""
 
+    def __cinit__(self):
+        self.fd = -1
+
     def __init__(self, session: Session, connection: socket) -> None:
         self.session = session
-        self.socket = connection
-        self.fd = connection.fileno()
+        self.fd = connection.detach()
+
+    def __dealloc__(self):
+        if self.fd >= 0:
+            close(self.fd)
 
     def serve(self) -> None:
         """Answer what is asked until the other end has gone, or says what cannot be.  For a thread of its own, of which
@@ -76,10 +82,11 @@ cdef class Stream:
                 worker.leads = NULL
                 unlock(&self.taking)
         shutdown(self.fd, SHUT_RDWR)
+        self.session.forget(&self.sending)
 
     # The next message whole; its size, or 0 at the end.
     cdef uint32_t take(self, uint8_t *message) noexcept nogil:
-        cdef uint32_t size, most = self.session.msize if self.session.msize else MOST_MSIZE
+        cdef uint32_t size, most = self.session.msize or MOST_MSIZE
         if not self.fill(message, HEADER):
             return 0
         memcpy(&size, message, 4)

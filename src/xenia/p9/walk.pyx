@@ -5,12 +5,12 @@ itself, which the client follows or not; the folder above has no name.  So no na
 link meanwhile.
 """
 
-from libc.errno cimport EAGAIN, EBADF, EINVAL, ENOMEM, EOPNOTSUPP
+from libc.errno cimport EAGAIN, EBADF, EINVAL, EMFILE, ENOENT, EOPNOTSUPP
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.string cimport memcpy, strcmp
 
-from xenia.p9.fids cimport Fid, Node, node_of
-from xenia.p9.linux cimport S_IFMT, Statx, close, failure, look_up
+from xenia.p9.fids cimport Fid, Node
+from xenia.p9.linux cimport Statx, failure, look_up
 from xenia.p9.message cimport LEAST_MSIZE, MOST_MSIZE, MOST_NAMES, NAME_SIZE, PATH_SIZE
 from xenia.p9.request cimport Request, get16, get32, get_name, get_text, put16, put32, put_text
 from xenia.p9.session cimport Session
@@ -24,10 +24,11 @@ cdef int do_version(Session session, Request *request) noexcept nogil:
     if request.malformed or msize < LEAST_MSIZE:
         return EINVAL
     session.fids.remove_all()
-    session.msize = min(msize, <uint32_t>MOST_MSIZE)
-    put32(request, session.msize)
+    msize = min(msize, <uint32_t>MOST_MSIZE)
+    put32(request, msize)
     if strcmp(version, b"9P2000.L") == 0:
         put_text(request, b"9P2000.L", 8)
+        session.msize = msize
     else:
         put_text(request, b"unknown", 7)
         session.msize = 0
@@ -60,7 +61,7 @@ cdef int do_walk(Session session, Request *request) noexcept nogil:
     cdef int refused
     if request.malformed or nr_names > MOST_NAMES:
         return EINVAL
-    fid = session.fids.take(number)
+    fid = session.take(request, number)
     if fid == NULL:
         return EBADF
     refused = walk_from(session, request, fid.node, number, new, nr_names)
@@ -83,7 +84,7 @@ cdef int walk_from(Session session, Request *request, Node *node, uint32_t numbe
         session.fids.drop(node)
         node = found
         done += 1
-    if request.malformed or (refused and done == 0):
+    if request.malformed or (refused and (done == 0 or refused == EMFILE)):
         session.fids.drop(node)
         return EINVAL if request.malformed else refused
     if done == nr_names:        # else the new fid is not made, which tells where it ended
@@ -104,20 +105,21 @@ cdef int step(Session session, Request *request, Node *folder, Node **next) noex
     get_name(request, name)
     if request.malformed:
         return EINVAL
+    if session.hides(folder, name):
+        return ENOENT
     fd = look_up(folder.fd, name, not session.is_remote)
     if fd < 0 and failure() == EAGAIN:
         session.promote(request)
         fd = look_up(folder.fd, name, False)
     if fd < 0:
         return failure()
-    refused = session.stat(fd, &found)
+    refused = session.node(fd, &found, next)
     if refused:
-        close(fd)
         return refused
-    next[0] = node_of(fd, found.stx_mode & S_IFMT)
-    if next[0] == NULL:
-        return ENOMEM
-    session.fids.found(next[0], folder, name, &found)
+    refused = session.fids.found(next[0], folder, name, &found)
+    if refused:
+        session.fids.drop(next[0])
+        return refused
     session.put_qid(request, &found)
     return 0
 
@@ -126,15 +128,16 @@ cdef int do_clunk(Session session, Request *request) noexcept nogil:
     cdef uint32_t number = get32(request)
     if request.malformed:
         return EINVAL
-    return clunk(session, number)
+    return clunk(session, request, number)
 
 
-cdef int clunk(Session session, uint32_t number) noexcept nogil:
+cdef int clunk(Session session, Request *request, uint32_t number) noexcept nogil:
     cdef int refused = 0, gone
     cdef Fid *fid = session.fids.take(number)
     if fid == NULL:
         return EBADF
     if fid.xattr != NULL and fid.xattr.sets:
+        session.reach(request, fid)
         refused = set_xattr(session, fid)
     gone = session.fids.remove(number)
     session.fids.give(fid)

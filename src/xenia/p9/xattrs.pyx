@@ -7,7 +7,7 @@ modules would mean something there, and a file system laid over another (overlay
 from libc.errno cimport EBADF, EINVAL, ENOMEM, EOPNOTSUPP, ERANGE, EROFS
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, malloc
-from libc.string cimport memcpy, strlen, strncmp
+from libc.string cimport memcpy, memmove, strlen, strncmp
 
 from xenia.p9.fids cimport Fid, Node, Xattr, free_xattr
 from xenia.p9.linux cimport XATTR_CREATE, XATTR_REPLACE, failure, getxattr, listxattr, path_descriptor, removexattr, \
@@ -35,7 +35,7 @@ cdef int do_xattrwalk(Session session, Request *request) noexcept nogil:
         return EINVAL
     if name[0] and not is_users(name):
         return EOPNOTSUPP
-    fid = session.fids.take(number)
+    fid = session.take(request, number)
     if fid == NULL:
         return EBADF
     refused = read_xattr(fid.node, name, &xattr)
@@ -78,7 +78,7 @@ cdef ssize_t keep_users(char *names, ssize_t size) noexcept nogil:
     while at < size:
         length = strlen(names + at) + 1
         if is_users(names + at):
-            memcpy(names + kept, names + at, length)
+            memmove(names + kept, names + at, length)
             kept += length
         at += length
     return kept
@@ -102,7 +102,7 @@ cdef int do_xattrcreate(Session session, Request *request) noexcept nogil:
         return EOPNOTSUPP
     if size > MOST_VALUE:
         return ERANGE
-    fid = session.fids.take(number)
+    fid = session.take(request, number)
     if fid == NULL:
         return EBADF
     if fid.fd >= 0 or fid.xattr != NULL:

@@ -52,10 +52,10 @@ class Peer:
 
     def __init__(
         self, folder: Path, *, read_only: bool = False, fids: int = 1000, descriptors: int = 100,
-        streams: int = 1, workers: int = 2, msize: int = 65536, begins: bool = True,
+        streams: int = 1, workers: int = 2, msize: int = 65536, begins: bool = True, hidden: tuple[str, ...] = (),
     ) -> None:  # fmt: skip
         descriptor = os.open(folder, os.O_RDONLY)
-        self.session = Session(descriptor, read_only, fids, descriptors)
+        self.session = Session(descriptor, read_only, fids, descriptors, hidden)
         os.close(descriptor)
         self.sockets: list[socket.socket] = []
         self._streams: list[Stream] = []
@@ -76,6 +76,14 @@ class Peer:
 
     def __enter__(self) -> Self:
         return self
+
+    def leave(self, stream: int) -> None:
+        """Close one connection, and have its server let go of it."""
+        self.sockets[stream].close()
+        workers = len(self._threads) // len(self._streams)
+        for thread in self._threads[stream * workers : (stream + 1) * workers]:
+            thread.join()
+        del self._streams[stream]
 
     def __exit__(self, *_: object) -> None:
         for one in self.sockets:

@@ -7,11 +7,25 @@ import os
 import socket
 import stat
 import struct
+import threading
 from pathlib import Path
 
 import pytest
 
-from tests.unit.p9.peer import FLUSH, FSYNC, GETLOCK, LOCK, READ, STATFS, XATTRCREATE, XATTRWALK, Peer, Refused, text
+from tests.unit.p9.peer import (
+    FLUSH,
+    FSYNC,
+    GETATTR,
+    GETLOCK,
+    LOCK,
+    READ,
+    STATFS,
+    XATTRCREATE,
+    XATTRWALK,
+    Peer,
+    Refused,
+    text,
+)
 
 
 def test_a_file_is_read_and_written_as_on_the_host(tmp_path: Path) -> None:
@@ -230,3 +244,31 @@ def test_more_files_are_held_than_there_are_descriptors_and_found_again_by_name(
             assert peer.getattr(fid)[5] == len(str(number))
             assert peer.read(peer.open(peer.walk(fid=fid))) == str(number).encode()
         assert peer.session.held == 1 + 1 + 300 + 270
+
+
+def test_files_and_the_folders_above_them_are_found_again_by_several_at_once(tmp_path: Path) -> None:
+    for number in range(40):
+        folder = tmp_path.joinpath(*str(number % 8).rjust(6, "f"))
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number}").write_bytes(bytes(number))
+    wrong: list[object] = []
+    with Peer(tmp_path, descriptors=2, streams=4) as peer:
+        fids = [peer.walk(*str(number % 8).rjust(6, "f"), f"{number}") for number in range(40)]
+
+        def look(stream: int) -> None:
+            for turn in range(400):
+                number = turn * (2 * stream + 1) % 40
+                try:
+                    answer = peer.ask(GETATTR, struct.pack("<IQ", fids[number], 0x7FF), stream=stream)
+                    size = struct.unpack_from("<Q", answer, 49)[0]
+                except Refused as refused:
+                    size = refused
+                if size != number:
+                    wrong.append((number, size))
+
+        threads = [threading.Thread(target=look, args=(stream,)) for stream in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert wrong == []

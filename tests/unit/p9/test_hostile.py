@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import socket
 import stat
 import struct
 import sys
@@ -263,6 +264,95 @@ def test_what_a_client_holds_is_bounded(tmp_path: Path) -> None:
         assert refused.value.errno == errno.EMFILE
         peer.sockets[0].sendall(message(FLUSH, 5, struct.pack("<H", 77)))
         assert peer.receive() == (FLUSH + 1, 5, b"")
+
+
+def test_folders_that_were_only_passed_are_bounded_too(tmp_path: Path) -> None:
+    names = [str(number) for number in range(16)]
+    tmp_path.joinpath(*names).mkdir(parents=True)
+    with Peer(tmp_path, fids=50) as peer:
+        for _ in range(100):
+            peer.clunk(peer.walk(*names))
+        held = [peer.walk(*names) for _ in range(100 // 16)]
+        for _ in range(3):
+            with pytest.raises(Refused) as refused:
+                peer.walk(*names)
+            assert refused.value.errno == errno.EMFILE
+        peer.clunk(held[0])
+        peer.walk(*names)
+
+
+def test_a_version_that_another_stream_takes_back_meanwhile_makes_no_answer_larger(tmp_path: Path) -> None:
+    msize, last = 8192, (1 << 14) - 1  # the fid that is forgotten last
+    with (tmp_path / "file").open("wb") as file:
+        file.truncate(4 << 20)
+    attach = struct.pack("<II", 0, 0xFFFFFFFF) + text("") + text("") + struct.pack("<I", 0)
+    asked = (
+        (VERSION, struct.pack("<I", msize) + text("9P2000.L")), (ATTACH, attach),
+        (WALK, struct.pack("<IIH", 0, last, 1) + text("file")), (LOPEN, struct.pack("<II", last, 0)),
+        *((READ, struct.pack("<IQI", last, 0, 0xFFFFFFFF)),) * 50,
+    )  # fmt: skip
+    over = threading.Event()
+    with Peer(tmp_path, streams=2, begins=False) as peer:
+
+        def take_back() -> None:
+            while not over.is_set():
+                peer.ask(VERSION, struct.pack("<I", msize) + text("unheard of"), stream=1)
+
+        other = threading.Thread(target=take_back)
+        other.start()
+        read = 0
+        try:
+            for _ in range(300):
+                for kind, body in asked:
+                    peer.send(kind, body)
+                for _ in asked:
+                    answered, _, answer = peer.receive()
+                    assert 7 + len(answer) <= msize
+                    read += answered == READ + 1
+        finally:
+            over.set()
+            other.join()
+    assert read
+
+
+def test_who_has_gone_is_told_of_no_flush_nor_is_who_came_to_his_place(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(500_000))
+    with Peer(tmp_path, streams=2, workers=1, msize=1 << 19) as peer:
+        fid = peer.open(peer.walk("file"))
+        peer.send(READ, struct.pack("<IQI", fid, 0, 500_000), 7)
+        assert peer.sockets[0].recv(1, socket.MSG_PEEK)  # it is at that, and not done before we take it
+        peer.send(FLUSH, struct.pack("<H", 7), 8, stream=1)
+        peer.ask(GETATTR, struct.pack("<IQ", fid, 0), 9, stream=1)
+        peer.leave(1)
+        ends = [end for _ in range(4) for end in socket.socketpair()]
+        assert peer.receive()[1] == 7
+        peer.getattr(fid)
+        for end in ends:
+            end.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                end.recv(1)
+        for end in ends:
+            end.close()
+
+
+def test_a_name_that_is_hidden_is_nowhere_in_the_folder_and_anywhere_below(tmp_path: Path) -> None:
+    for name in ("dev", "proc", "home/dev"):
+        (tmp_path / name).mkdir(parents=True)
+    with Peer(tmp_path, hidden=("dev", "proc")) as peer:
+        attempts: list[Callable[[], int]] = [
+            lambda: peer.walk("dev"),
+            lambda: peer.walk("proc", "x"),
+            lambda: peer.walk("dev", fid=peer.walk()),
+            lambda: peer.create("dev"),
+        ]
+        for attempt in attempts:
+            with pytest.raises(Refused) as refused:
+                attempt()
+            assert refused.value.errno == errno.ENOENT
+        assert set(peer.names(peer.walk(), 512)) == {".", "..", "home"}
+        assert set(peer.names(peer.walk("home"))) == {".", "..", "dev"}
+        peer.setattr(peer.walk("home", "dev"), 0x1, mode=0o700)
+    assert stat.S_IMODE((tmp_path / "home" / "dev").stat().st_mode) == 0o700
 
 
 if __name__ == "__main__":

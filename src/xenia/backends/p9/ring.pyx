@@ -256,11 +256,8 @@ cdef class DataRing:
         cdef pollfd waiting[3]
         waiting[0].fd, waiting[0].events = self.wake_fd, POLLIN
         waiting[1].fd, waiting[1].events = self.event_fd, POLLIN
-        waiting[2].fd, waiting[2].events = self.socket, 0
-        if not self.is_starved:
-            waiting[2].events |= POLLIN
-        if self.is_full:
-            waiting[2].events |= POLLOUT
+        waiting[2].events = (0 if self.is_starved else POLLIN) | (POLLOUT if self.is_full else 0)
+        waiting[2].fd = self.socket if waiting[2].events else -1       # that the other end has gone is never not told
         poll(waiting, 3, STARVED if self.is_starved else -1)
 
     # --- Any thread

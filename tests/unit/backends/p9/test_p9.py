@@ -6,6 +6,7 @@ import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -214,5 +215,43 @@ def test_a_guest_that_takes_no_answers_holds_up_nobody_but_itself(server: Server
             one.put(message(READ, tag, struct.pack("<IQI", 5, 0, 3000)))
         assert two.ask(GETATTR, struct.pack("<IQ", 5, 0x7FF))[0] == GETATTR + 1
         assert sorted(one.take()[1] for _ in range(60)) == list(range(60))
+        device.disconnect()
+        guest.assert_let_go()
+
+
+def _sleeps(name: str) -> int:
+    """How often the thread of that name has waited for something."""
+    (number,) = (thread.native_id for thread in threading.enumerate() if thread.name == name)
+    status = Path(f"/proc/self/task/{number}/status").read_text()
+    return int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
+
+
+def test_a_guest_that_takes_no_answers_of_a_server_that_has_gone_keeps_no_processor(
+    server: Server, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(bytes(4000))
+    with closing(Guest(nr_rings=1, order=1)) as guest:
+        told = threading.Event()
+        device = P9(server)
+        device.on_fault(lambda _: told.set())
+        device.connect(guest.frontend())
+        (ring,) = guest.rings
+        _begin(ring, 4096)
+        ring.ask(WALK, struct.pack("<IIH", 0, 5, 1) + text("file"))
+        ring.ask(12, struct.pack("<II", 5, 0))
+        full, until = device.stats.answer_bytes + ring.size, time.monotonic() + 20
+        ring.put(b"".join(message(READ, tag, struct.pack("<IQI", 5, 0, 3000)) for tag in range(10)))
+        while device.stats.answer_bytes < full and time.monotonic() < until:
+            ring.port.wait(0.01)
+        server.close()
+        before, until = _sleeps("9pfs ring"), time.monotonic() + 20
+        while _sleeps("9pfs ring") < before + 20:
+            assert not told.wait(0.01)
+            assert time.monotonic() < until
+        for _ in range(10):
+            if not told.is_set():
+                ring.take()
+        assert told.wait(20)
+        assert "ended the session" in device.fault
         device.disconnect()
         guest.assert_let_go()
