@@ -6,7 +6,7 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
-from tests.peers.btf import BtfType
+from xenia.toolstack.symbols.btf import BtfType
 
 _SEEN_THROUGH = ("typedef", "const", "volatile", "restrict", "type_tag")
 _STRUCTS = {

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from struct import Struct
+from typing import Any
 
 import pytest
 
 from tests.guests.cores import ElfCore, XenCore
 from tests.guests.shell import Shell
-from tests.peers.btf import read_btf
 from tests.peers.isf import isf
-from xenia import ConfigError, Machine
+from xenia import ConfigError, Domain, Machine
+from xenia.domain.build.elf import ElfFile
 from xenia.testing.guests import Debian
+from xenia.toolstack.debug.memory_server import MemoryServer
 from xenia.toolstack.provision.cache import Cache
+from xenia.toolstack.symbols.btf import read_btf
 
 pytestmark = [pytest.mark.guest, pytest.mark.peer]
 
@@ -25,6 +30,21 @@ ROOT = Path(__file__).parents[2]
 PROGRAMS = ("drgn==0.3.0", "volatility3==2.28.2")
 LIMIT = 120
 CONTEXT_CR3 = 512 + 8 + 200 + 4096 + 16 + 128 + 8 + 16 + 24
+READ_LIVE = """
+import json, socket, sys
+from drgn.helpers.linux.mm import cmdline
+from drgn.helpers.linux.pid import for_each_task
+from drgn.helpers.linux.printk import get_dmesg
+from xenia.toolstack.debug.remote_memory import RemoteMemory
+from xenia.toolstack.symbols.drgn_program import kernel_program
+program = kernel_program(RemoteMemory(socket.socket(fileno=int(sys.argv[1]))), is_live=True)
+tasks = list(for_each_task(program))
+print(json.dumps({
+    "tasks": [[task.pid.value_(), task.comm.string_().decode()] for task in tasks],
+    "commands": [b" ".join(cmdline(task) or []).decode() for task in tasks if task.mm],
+    "log": get_dmesg(program).decode(errors="replace")[-2000:],
+}))
+"""
 SAY_TASKS = "for p in /proc/[0-9]*; do read -r c < $p/comm && echo ${p#/proc/} $c; done"  # starts no process
 
 
@@ -63,12 +83,21 @@ def readers() -> dict[str, str]:
         pytest.skip(str(error))
 
 
-def said_by(readers: dict[str, str], *words: str) -> str:
+def said_by(readers: dict[str, str], *words: str, files: Sequence[int] = ()) -> str:
     done = subprocess.run(
-        [sys.executable, *words], env=readers, capture_output=True, text=True, timeout=LIMIT, check=False
-    )
+        [sys.executable, *words], env=readers, capture_output=True, text=True, timeout=LIMIT, check=False,
+        pass_fds=files,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def said_of(domain: Domain, readers: dict[str, str]) -> Any:
+    """What drgn, in a process of its own, finds in the memory of a guest that runs."""
+    ours, theirs = socket.socketpair()
+    MemoryServer(ours, lambda: domain).start()
+    with theirs:
+        return json.loads(said_by(readers, "-c", READ_LIVE, str(theirs.fileno()), files=[theirs.fileno()]))
 
 
 def user_tasks(tasks: dict[int, str]) -> dict[int, str]:
@@ -84,6 +113,7 @@ def test_drgn_and_volatility_list_the_tasks_that_the_guest_does(readers: dict[st
         guest.do("sleep 4321 & sleep 8765 & while [ $(pidof sleep | wc -w) != 2 ]; do :; done")
         lines = guest.do(SAY_TASKS).splitlines()
         banner = guest.do("cat /proc/version").encode()
+        live = said_of(guest.domain, readers)
         guest.domain.pause()
         guest.domain.dump_core(xen)
         guest.domain.dump_core(elf, form="elf")
@@ -91,6 +121,8 @@ def test_drgn_and_volatility_list_the_tasks_that_the_guest_does(readers: dict[st
         assert guest.do("echo on it goes") == "on it goes\n"
     there = user_tasks({int(pid): name for pid, _, name in (line.partition(" ") for line in lines)})
     assert "kthreadd" in there.values() and list(there.values()).count("sleep") == 2
+    assert user_tasks(dict(live["tasks"])) == there
+    assert {"sleep 4321", "sleep 8765"} <= set(live["commands"]) and "Run /init as init process" in live["log"]
     kernel.write_bytes(Debian().image())
 
     found = json.loads(said_by(readers, "-m", "tests.peers.read_with_drgn", str(elf), str(kernel)))
@@ -107,7 +139,8 @@ def test_drgn_and_volatility_list_the_tasks_that_the_guest_does(readers: dict[st
 
     symbols = tmp_path / "symbols" / "linux"
     symbols.mkdir(parents=True)
-    types = read_btf(kernel.read_bytes())
+    sections = ElfFile(kernel.read_bytes(), "kernel").sections()
+    types = read_btf(bytes(next(section.data for section in sections if section.name == ".BTF")))
     (symbols / "kernel.json").write_text(json.dumps(isf(types, found["symbols"], banner + b"\0")))
     said = said_by(
         {**readers, "XDG_CACHE_HOME": str(tmp_path)}, str(programs() / "bin" / "vol"), "-q", "--offline", "-r", "json",

@@ -179,11 +179,11 @@ def dispatch(parser: argparse.ArgumentParser, options: argparse.Namespace, guest
     return ExitStatus.USAGE
 
 
-_XENIAS_OWN = ("gdb", "daemon", "disk", "image", "kernel", "net", "share")  # of the following: no verbs of xl's
+_XENIAS_OWN = ("gdb", "drgn", "daemon", "disk", "image", "kernel", "net", "share")  # of the following: no verbs of xl's
 # By verb: the module of `cli` with the function of its name that carries it out.
 _CARRY_OUT = {
-    "gdb": "gdb", "create": "create", "daemon": "daemon", "disk": "disk", "image": "image", "kernel": "kernel",
-    "net": "net", "share": "share",
+    "gdb": "gdb", "drgn": "drgn", "create": "create", "daemon": "daemon", "disk": "disk", "image": "image",
+    "kernel": "kernel", "net": "net", "share": "share",
     **dict.fromkeys(("block-attach", "block-detach", "block-list", "block-resize", "cd-insert", "cd-eject"), "block"),
     **dict.fromkeys(("mem-set", "mem-max"), "memory"),
     "vcpu-set": "vcpu", "dump-core": "dump", **dict.fromkeys(("vcpu-pin", "sched-credit2", "cpupool-list"), "sched"),

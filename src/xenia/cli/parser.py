@@ -11,6 +11,7 @@ from xenia.cli.block import add_block
 from xenia.cli.daemon import add_daemon
 from xenia.cli.disk import add_disk
 from xenia.cli.domain_grammar import add_domains
+from xenia.cli.drgn import add_drgn
 from xenia.cli.dump import add_dump
 from xenia.cli.exec import add_exec
 from xenia.cli.gdb import add_gdb
@@ -52,6 +53,7 @@ def build_parser() -> Parser:
     add_sched(commands)
     add_dump(commands)
     add_gdb(commands)
+    add_drgn(commands)
     add_net(commands)
     add_share(commands)
     add_exec(commands)

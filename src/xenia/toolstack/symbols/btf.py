@@ -1,25 +1,33 @@
-"""A kernel's types, as the BTF in its image tells them (linux/btf.h)."""
+"""A kernel's types, as its BTF tells them (linux/btf.h)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from struct import Struct, unpack_from
+from struct import Struct, error as StructError, unpack_from
+from typing import Final
 
-from xenia.domain.build.elf import ElfFile
+from xenia.errors import ConfigError
 
-KINDS = (
+_KINDS: Final = (
     "void", "int", "pointer", "array", "struct", "union", "enum", "fwd", "typedef", "volatile", "const", "restrict",
     "func", "func_proto", "var", "datasec", "float", "decl_tag", "type_tag", "enum64",
 )  # fmt: skip
-HEADER = Struct("<HBBIIIII")
-TYPE = Struct("<III")
-EXTRA = {"int": 4, "array": 12, "var": 4, "decl_tag": 4}  # bytes behind a type
-EACH = {"struct": 12, "union": 12, "enum": 8, "func_proto": 8, "datasec": 12, "enum64": 12}  # and for each member
+_HEADER: Final = Struct("<HBBIIIII")
+_TYPE: Final = Struct("<III")
+_EXTRA: Final = {"int": 4, "array": 12, "var": 4, "decl_tag": 4}  # bytes behind a type
+_EACH: Final = {
+    "struct": 12,
+    "union": 12,
+    "enum": 8,
+    "func_proto": 8,
+    "datasec": 12,
+    "enum64": 12,
+}  # and for each member
 
 
 @dataclass
 class BtfType:
-    """One: `size` in bytes, `to` the number of what it is made of; of an array `count` of them.
+    """One of them: `size` in bytes, `to` the number of what it is made of; of an array `count` of them.
 
     members     of structs and unions: name, type, offset in bits, size in bits (0: no bit field); of enums: name, value
     encoding    of an int: 1 signed, 2 char, 4 bool
@@ -35,17 +43,23 @@ class BtfType:
     members: list[tuple[str, int, int, int]] = field(default_factory=list)
 
 
-def read_btf(image: bytes) -> list[BtfType]:
-    """The types of a kernel's ELF image, by number."""
-    data = bytes(next(section.data for section in ElfFile(image, "kernel").sections() if section.name == ".BTF"))
-    _, _, _, header, type_at, type_size, string_at, string_size = HEADER.unpack_from(data)
+def read_btf(data: bytes) -> list[BtfType]:
+    """The types that a section .BTF holds, by number.  ConfigError where it is none."""
+    try:
+        return _read(data)
+    except (StructError, IndexError, ValueError):
+        raise ConfigError("the kernel's BTF is damaged") from None
+
+
+def _read(data: bytes) -> list[BtfType]:
+    _, _, _, header, type_at, type_size, string_at, string_size = _HEADER.unpack_from(data)
     strings = data[header + string_at :][:string_size]
     at, end = header + type_at, header + type_at + type_size
     types = [BtfType("void", "")]
     while at < end:
-        name_at, info, size = TYPE.unpack_from(data, at)
-        at += TYPE.size
-        kind, count = KINDS[info >> 24 & 31], info & 0xFFFF
+        name_at, info, size = _TYPE.unpack_from(data, at)
+        at += _TYPE.size
+        kind, count = _KINDS[info >> 24 & 31], info & 0xFFFF
         one = BtfType(kind, _name(strings, name_at), size, size, signed=bool(info >> 31))
         if kind == "int":
             (word,) = unpack_from("<I", data, at)
@@ -65,7 +79,7 @@ def read_btf(image: bytes) -> list[BtfType]:
             for i in range(count):
                 name, low, high = unpack_from("<III", data, at + 12 * i)
                 one.members.append((_name(strings, name), high << 32 | low, 0, 0))
-        at += EXTRA.get(kind, 0) + EACH.get(kind, 0) * count
+        at += _EXTRA.get(kind, 0) + _EACH.get(kind, 0) * count
         types.append(one)
     return types
 

@@ -1,0 +1,98 @@
+"""A running guest's kernel as drgn's Program, without any debug information: types from the kernel's BTF, symbols
+from its kallsyms, both from its own memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import drgn
+from drgn import Object, Program
+
+from xenia.errors import ConfigError
+from xenia.toolstack.provision.cache import Progress, no_progress
+from xenia.toolstack.symbols.btf import read_btf
+from xenia.toolstack.symbols.drgn_types import VARIABLES, DrgnTypes
+from xenia.toolstack.symbols.kallsyms import Symbol, read_kallsyms
+from xenia.toolstack.symbols.kernel_memory import KernelMemory
+
+_KERNELS: Final = 0xFFFF800000000000  # addresses from here on are the kernel's, in whatever process
+_DIRECT_MAP, _DIRECT_MAP_SIZE = 0xFFFF888000000000, 1 << 46  # it is not moved under Xen (arch/x86/mm/kaslr.c)
+_MOST_BTF: Final = 64 << 20  # bytes
+
+
+class Memory(Protocol):
+    """What there is of it up to where there is nothing; see `toolstack/debug/remote_memory.py`."""
+
+    def read(self, address: int, size: int) -> bytes: ...
+    def read_physical(self, address: int, size: int) -> bytes: ...
+    def vmcoreinfo(self) -> bytes: ...
+
+
+def kernel_program(
+    memory: Memory, *, is_live: bool, debug_info: Path | None = None, progress: Progress = no_progress
+) -> Program:
+    """Of the guest whose memory that is.
+
+    is_live      it runs meanwhile: the stacks of tasks that run are not told
+    debug_info   the kernel's vmlinux with DWARF, in the place of BTF
+
+    ConfigError where it is no Linux that is up, or without what is needed.
+    """
+    info = memory.vmcoreinfo()
+    if not info:
+        raise ConfigError("its kernel has left no VMCOREINFO: it is no Linux, or not up yet")
+    program = Program(drgn.Platform(drgn.Architecture.X86_64))
+    program.add_memory_segment(0, 1 << 52, _reader(memory.read_physical), physical=True)
+    program.set_linux_kernel_custom(info, is_live)
+    program.add_memory_segment(_KERNELS, (1 << 64) - _KERNELS, _reader(memory.read))
+    # Through the map of all memory, page tables are read as physical ones are: without machine frames.
+    direct = _reader(lambda address, size: memory.read_physical(address - _DIRECT_MAP, size))
+    program.add_memory_segment(_DIRECT_MAP, _DIRECT_MAP_SIZE, direct)
+    if debug_info is not None:
+        program.main_module("kernel", create=True).try_file(debug_info, force=True)
+        return program
+    progress("reading the kernel's types", 0, 0)
+    symbols = _symbols(read_kallsyms(KernelMemory(memory.read)))
+    program.register_symbol_finder("kallsyms", drgn.SymbolIndex(symbols), enable_index=0)
+    try:
+        begin, end = (program.symbol(name).address for name in ("__start_BTF", "__stop_BTF"))
+    except LookupError:
+        raise ConfigError("its kernel has no types in memory (CONFIG_DEBUG_INFO_BTF): --symbols") from None
+    if not 0 < end - begin <= _MOST_BTF:
+        raise ConfigError("the kernel's BTF is damaged")
+    types = DrgnTypes(program, read_btf(memory.read(begin, end - begin)))
+    program.register_type_finder("btf", types.find, enable_index=0)
+
+    def find(_: Program, name: str, __: Any, ___: str | None) -> Object | None:
+        if name not in VARIABLES:
+            return types.constant(name)
+        return Object(program, VARIABLES[name], address=program.symbol(name).address)
+
+    program.register_object_finder("variables", find, enable_index=0)
+    return program
+
+
+def _symbols(found: list[Symbol]) -> list[drgn.Symbol]:
+    """As drgn has them: one is as long as there is to the next."""
+    found = sorted(found)
+    following = [*(symbol.address for symbol in found[1:]), found[-1].address]
+    return [
+        drgn.Symbol(
+            name, address, end - address,
+            drgn.SymbolBinding.LOCAL if kind.islower() else drgn.SymbolBinding.GLOBAL,
+            drgn.SymbolKind.FUNC if kind in "tTwW" else drgn.SymbolKind.OBJECT,
+        )
+        for (address, kind, name), end in zip(found, following, strict=True)
+    ]  # fmt: skip
+
+
+def _reader(read: Callable[[int, int], bytes]) -> Callable[[int, int, int, bool], bytes]:
+    def fetch(address: int, size: int, _: int, __: bool) -> bytes:
+        data = read(address, size)
+        if len(data) < size:
+            raise drgn.FaultError("the guest has nothing there", address + len(data))
+        return data
+
+    return fetch
