@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import resource
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.assembler import assemble
-from xenia.cpu.engines.native import host
+from tests.stubs import exists, parent, stubs
+from xenia.cpu.engines.native import engine, host
 from xenia.errors import ConfigError
-from xenia.testing.bare import CODE, DATA, Program
+from xenia.machine.machine import MachineMemory
+from xenia.testing.bare import CODE, DATA, FLAT, Program
 
 RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15 = range(16)
 PF, GP = 14, 13
@@ -23,6 +28,7 @@ CONTROL, REPORT, REPORT_SIZE = STUB + 0x100000, STUB + 0x200000, 0x8000
 LOST = ("exception", GP, 0xFFF8, 0)  # what its process hears when a stub is given up
 LEAVE = "xor %eax, %eax; syscall;"
 PAGE = DATA + 0x1000
+JUMP, FORGES, KERNEL = CODE + 0x200, CODE + 0x300, CODE + 0x400
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -89,12 +95,27 @@ def test_a_jump_to_any_byte_of_the_stub_reaches_nothing(number: int, kicked: lis
     assert works(made)
     kicked.append(made)
     for at in range(STUB + 0x1000, TEXT_END, 1 if number == 9 else 7):
-        made.go_to(at, {RAX: number, RDI: os.getpid(), RSI: 9, RDX: 7, R10: 0x32, R8: 3, R9: 0,
+        jump(made, at, {RAX: number, RDI: os.getpid(), RSI: 9, RDX: 7, R10: 0x32, R8: 3, R9: 0,
                         RSP: DATA + 0x800, RBX: REPORT, RBP: CONTROL, R12: DATA, R13: 1})  # fmt: skip
         made.run()
     kicked.clear()
     assert made.exits > 100
     assert works(program(SOUND))
+
+
+def jump(made: Program, at: int, gpr: dict[int, int]) -> None:
+    """It goes there by itself: what begins there is emulated."""
+    made.write(DATA + 0x900, at.to_bytes(8, "little"))
+    made.write(JUMP, assemble(f"jmp *{DATA + 0x900}"))
+    made.go_to(JUMP, gpr)
+
+
+def test_code_that_begins_within_a_stub_is_emulated() -> None:
+    made = program(SOUND)
+    made.go_to(STUB + 0x1000, {})
+    made.run()
+    assert made.last == ("exception", PF, 0x14, STUB + 0x1000)
+    assert made.statistics["native_moves"] == 0
 
 
 def test_what_of_the_stub_is_written_to_harms_nobody_else() -> None:
@@ -115,75 +136,205 @@ def test_code_and_orders_of_a_stub_cannot_be_written() -> None:
         assert made.last == ("exception", PF, 6, at)
 
 
-FORGE = f"""
-    movabs ${REPORT}, %rbx
-    movabs ${CONTROL}, %rbp
-    movl $1, {PAGE}
-    mov ${PAGE >> 12}, %edi
-    mov $0, %esi
-    mov $3, %eax
-    syscall                     # a first exit, from which there is a frame
-    mov ${PAGE >> 12}, %edi
-    mov ${PAGE | 7}, %esi
-    mov $3, %eax
-    syscall
-    movl $1, {PAGE}
-    mov $6, %eax
-    syscall                     # the frame is of a system call
-    mov 8(%rbx), %rdx           # the frame: it is to say that the page is unmapped now
-    movq $3, 144(%rdx)
-    movq ${PAGE >> 12}, 104(%rdx)
-    movq $0, 112(%rdx)
-    movq ${CODE}, 168(%rdx)
-    mov (%rbp), %eax
-    mov %eax, (%rbx)            # "it has left"
-1:  incl {PAGE}
-    jmp 1b
-"""
+def within_stub(source: str) -> int:
+    """Where its handler has these instructions."""
+    code = host.program()[0x1000:0x2000]
+    return STUB + 0x1000 + code.index(assemble(source))
+
+
+RUNS_ON = f"1: incl {PAGE}; jmp 1b"
+
+
+def forge(edits: str, then: str = RUNS_ON) -> str:
+    """A program that says it left user mode, with what `edits` made of the frame at rdx, and then does that."""
+    return f"""
+        movabs ${REPORT}, %rbx
+        movabs ${CONTROL}, %rbp
+        movl $1, {PAGE}
+        mov $6, %eax
+        syscall                     # the frame is of a system call
+        mov 8(%rbx), %rdx
+        {edits}
+        mov (%rbp), %r13d
+        mov %r13d, (%rbx)           # "it has left"
+        {then}
+    """
+
+
+def sleeps() -> str:
+    """As its handler does, if not there."""
+    return f"movabs ${within_stub('mov $202, %eax; mov %rbp, %rdi')}, %rcx; jmp *%rcx"
+
+
+def stands(made: Program) -> bool:
+    """Nobody counts at PAGE."""
+    first = made.read(PAGE, 4)
+    time.sleep(0.05)
+    return made.read(PAGE, 4) == first
 
 
 def test_a_thread_that_only_says_it_left_is_ended_before_a_page_is_taken_from_it() -> None:
-    made = program(FORGE)
+    made = program(forge(f"movq $3, 144(%rdx); movq ${PAGE >> 12}, 104(%rdx); movq $0, 112(%rdx)"))
     made.run()
     assert made.last[:2] == ("exception", PF)
-    first = made.read(PAGE, 4)
-    time.sleep(0.05)
-    assert made.read(PAGE, 4) == first
+    assert stands(made)
     assert made.statistics["native_lost"] >= 1
 
 
-BLOCKED = f"""
-    mov ${DATA}, %rsp
-    mov $15, %eax
-    movabs ${{at}}, %rcx
-    jmp *%rcx
-"""
+def test_a_thread_that_only_says_it_left_does_not_compute_while_its_vcpu_does_not_run() -> None:
+    made = program(forge("movq $0, 144(%rdx)"))
+    assert made.run() and made.last[0] == "syscall"
+    assert stands(made)
 
 
-def test_a_forged_frame_that_blocks_signals_does_not_keep_a_program_from_being_stopped() -> None:
-    made = program(SOUND)
-    assert works(made)
-    call = next(
-        at for at in range(STUB + 0x1000, TEXT_END) if stub_bytes(made, at) == bytes.fromhex("b80f0000000f05f4")
-    )
-    spin = assemble("1: jmp 1b")
-    made.write(CODE + 0x100, spin)
-    frame = bytearray(0x400)
-    frame[40 + 8 * 15 : 48 + 8 * 15] = (DATA + 0x800).to_bytes(8, "little")  # rsp
-    frame[40 + 8 * 16 : 48 + 8 * 16] = (CODE + 0x100).to_bytes(8, "little")  # rip
-    frame[40 + 8 * 17 : 48 + 8 * 17] = (0x202).to_bytes(8, "little")
-    frame[40 + 8 * 18 : 48 + 8 * 18] = (0x2B << 48 | 0x33).to_bytes(8, "little")
-    frame[296:304] = b"\xff" * 8  # every signal is blocked
-    made.write(DATA, bytes(frame))
-    made.go_to(call + 5, {RAX: 15, RSP: DATA})
-    threading.Timer(0.1, made.kick).start()
+@pytest.mark.parametrize("selector", [0xE030, 0xE033, 0x10, 0x08, 0x2B, 0, 0x23, 0xE023])
+def test_a_forged_code_segment_is_not_loaded(selector: int) -> None:
+    made = program(forge(f"movq $0, 144(%rdx); movw ${selector}, 184(%rdx)", sleeps()))
     made.run()
-    assert made.last == LOST or made.rip == CODE + 0x100
+    assert made.last == ("exception", GP, selector & 0xFFFC, 0)
+    assert made.registers["cs"] == 0xE033
+
+
+def test_the_hosts_other_code_segment_is_what_the_guests_table_says() -> None:
+    made = program(f"ljmp *{DATA}")
+    made.describe(0x23, FLAT[0xE023])
+    made.write(DATA, FORGES.to_bytes(4, "little") + (0x23).to_bytes(2, "little"))
+    made.write(FORGES, assemble(".code32; mov $5, %ebx; int3"))
+    made.run()
+    assert made.last == ("interrupt", 3, 0, 0) and made.gpr[RBX] == 5
+    assert made.registers["cs"] == 0x23
+
+
+def test_a_forged_base_of_a_segment_is_canonical() -> None:
+    wild = 0x1234567812345678
+    made = program(forge(f"movabs ${wild}, %rcx; mov %rcx, 24(%rbx); mov %rcx, 32(%rbx); movq $0, 144(%rdx)", sleeps()))
+    made.run()
+    assert made.last[0] == "syscall"
+    segments = made.registers["segments"]
+    assert isinstance(segments, list) and [each["base"] for each in segments] == [0] * 6
+
+
+@pytest.mark.parametrize("left_for", [signal.SIGSYS, signal.SIGILL, signal.SIGUSR1])
+def test_a_forged_place_to_go_on_at_is_the_programs_fault(left_for: int) -> None:
+    wild = 0x1234567812345678
+    made = program(forge(f"movl ${left_for}, 4(%rbx); movabs ${wild}, %rcx; mov %rcx, 168(%rdx)", sleeps()))
+    made.run()
+    assert made.last[:3] == ("exception", GP, 0)
+    assert works(program(SOUND))
+
+
+# --- what a forged signal frame can do
+
+
+WORDS = [
+    *(f"r{n}" for n in range(8, 16)),
+    "rdi",
+    "rsi",
+    "rbp",
+    "rbx",
+    "rdx",
+    "rax",
+    "rcx",
+    "rsp",
+    "rip",
+    "rflags",
+    "segments",
+]
+
+
+def signal_frame(
+    stack: int = REPORT + 0x1000, stack_size: int = REPORT_SIZE - 0x1000, mask: int = 0, **registers: int
+) -> bytes:
+    """As rt_sigreturn takes it."""
+    words = {"rsp": DATA + 0x800, "rflags": 0x202, "segments": 0x2B << 48 | 0x33, **registers}
+    frame = bytearray(0x400)
+    frame[16:24] = stack.to_bytes(8, "little")
+    frame[32:40] = stack_size.to_bytes(8, "little")
+    for number, name in enumerate(WORDS):
+        frame[40 + 8 * number : 48 + 8 * number] = words.get(name, 0).to_bytes(8, "little")
+    frame[296:304] = mask.to_bytes(8, "little")
+    return bytes(frame)
+
+
+def sigreturn(made: Program, frame: bytes) -> None:
+    """It returns from a signal that there was not."""
+    made.write(DATA, frame)
+    jump(made, within_stub("mov $15, %eax; syscall; hlt"), {RSP: DATA})
+
+
+BLOCKED = {
+    "computes": f"1: incl {PAGE}; jmp 1b",
+    "reports for ever": f"incl {PAGE}; movabs ${{report}}, %rcx; jmp *%rcx",
+}
+
+
+@pytest.mark.parametrize("source", BLOCKED.values(), ids=BLOCKED)
+def test_a_forged_frame_that_blocks_signals_does_not_keep_a_program_from_being_stopped(source: str) -> None:
+    made = program(f"movl $1, {PAGE}; {SOUND}")
+    assert works(made)
+    made.write(PAGE, bytes(4))
+    report = within_stub("mov $202, %eax; mov %rbx, %rdi")
+    made.write(FORGES, assemble(source.format(report=report)))
+    sigreturn(made, signal_frame(mask=(1 << 64) - 1, rip=FORGES, rbx=REPORT, rbp=CONTROL, r12=DATA, r13=0xDEAD))
+    begun: list[float] = []
+
+    def kick() -> None:
+        begun.append(wait_for(lambda: made.read(PAGE, 4) != bytes(4)))
+        made.kick()
+
+    thread = threading.Thread(target=kick)
+    thread.start()
+    made.run()
+    took = time.monotonic() - begun[0]
+    thread.join()
+    assert made.last == LOST
+    assert took > 2.9
     assert works(made)
 
 
-def stub_bytes(made: Program, at: int) -> bytes:
-    return host.program()[at - STUB : at - STUB + 8]
+def wait_for(what: Callable[[], bool]) -> float:
+    """When it came true."""
+    limit = time.monotonic() + 30
+    while not what() and time.monotonic() < limit:
+        time.sleep(0.001)
+    assert what()
+    return time.monotonic()
+
+
+def test_a_signal_on_its_way_is_not_written_to_a_page_that_was_taken_away() -> None:
+    stack, size = DATA + 0x4000, 0x4000
+    top = stack + size - 0x1000
+    touched = "".join(f"movl $1, {page};" for page in range(stack, stack + size, 0x1000))
+    made = program(f"""
+        {touched} mov {DATA}, %eax
+        mov $6, %eax
+        syscall
+        mov ${DATA}, %rsp
+        movabs ${within_stub("mov $15, %eax; syscall; hlt")}, %rcx
+        jmp *%rcx
+    """)
+    made.write(DATA, signal_frame(stack, size, rip=FORGES))
+    made.write(FORGES, assemble(f"""
+        movabs ${REPORT}, %rbx
+        movabs ${CONTROL}, %rbp
+        mov 8(%rbx), %rdx
+        movq $2, 144(%rdx)          # a system call, after which the kernel goes on
+        movq ${KERNEL}, 168(%rdx)
+        mov (%rbp), %r13d
+        mov %r13d, (%rbx)
+        {sleeps()}                  # and it does sleep, but hears signals
+    """))  # fmt: skip
+    made.write(KERNEL, assemble(f"mov ${top >> 12}, %edi; xor %esi, %esi; mov $3, %eax; syscall; {LEAVE}"))
+    assert made.run()
+    assert (made.last[0], made.statistics["native_lost"]) == ("syscall", 0)
+    before, processes = made.read(top, 0x1000), stubs()
+    for process in processes:
+        os.kill(process, signal.SIGUSR1)
+    wait_for(lambda: made.read(top, 0x1000) != before or not all(map(exists, processes)))
+    assert made.read(top, 0x1000) == before
+
+
+# --- stubs that end
 
 
 def test_a_stub_that_is_killed_costs_its_process_and_nothing_else() -> None:
@@ -191,8 +342,8 @@ def test_a_stub_that_is_killed_costs_its_process_and_nothing_else() -> None:
     assert works(made)
     before = stubs()
     spin = assemble("1: jmp 1b")
-    made.write(CODE + 0x100, spin)
-    made.go_to(CODE + 0x100, {})
+    made.write(FORGES, spin)
+    made.go_to(FORGES, {})
 
     def kill() -> None:
         for process in before:
@@ -204,21 +355,75 @@ def test_a_stub_that_is_killed_costs_its_process_and_nothing_else() -> None:
     assert works(made)
 
 
-def stubs() -> list[int]:
-    """Of this process's, those that have two threads."""
-    found = []
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{name}/stat") as file:
-                fields = file.read().rpartition(")")[2].split()
-            with open(f"/proc/{fields[1]}/stat") as file:
-                grandparent = int(file.read().rpartition(")")[2].split()[1])
-            with open(f"/proc/{grandparent}/stat") as file:
-                if int(file.read().rpartition(")")[2].split()[1]) == os.getpid() and fields[17] == "2":
-                    found.append(int(name))
-        except OSError:
-            continue
-    return found
+def test_no_stub_outlives_its_processor() -> None:
+    others = stubs()
+    made = program(SOUND)
+    assert works(made)
+    own = stubs() - others
+    assert own
+    made.end()
+    assert not any(map(exists, own))
+
+
+def its_maker(made: Program, others: set[int]) -> int:
+    """The process that makes its stubs, which is nobody else's."""
+    assert works(made)
+    (maker,) = {parent(process) for process in stubs() - others}
+    return maker
+
+
+def test_without_its_maker_a_processor_has_no_stubs_and_works() -> None:
+    others = stubs()
+    made = program(SOUND)
+    os.kill(its_maker(made, others), signal.SIGKILL)
+    made.go_to(CODE, {})
+    made.run()
+    assert made.last == LOST or made.last[0] == "syscall"
+    assert works(made)
+    made.end()
+
+
+def test_where_no_stub_can_be_made_code_is_emulated() -> None:
+    others = stubs()
+    made = program(SOUND)
+    maker = its_maker(made, others)
+    resource.prlimit(maker, resource.RLIMIT_AS, (4096, 4096))
+    for process in stubs() - others:
+        os.kill(process, signal.SIGKILL)
+    made.go_to(CODE, {})
+    made.run()
+    seen = made.statistics["native_moves"]
+    assert works(made) and made.statistics["native_moves"] == seen
+    made.end()
+
+
+class NoMaker:
+    """As where the one that there was has ended."""
+
+    def tell(self, descriptors: list[int]) -> None:
+        assert all(fd > 2 for fd in descriptors)
+        raise ConfigError("there is none")
+
+
+def test_a_processor_that_cannot_be_made_takes_nothing_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_maker", [NoMaker()])
+    libc = ctypes.CDLL(None)
+    libc.mmap.restype, libc.mmap.argtypes = ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 4]
+    low, size, private_anonymous_at_unused = 0x20000, 0x1000, 0x100022
+    assert libc.mmap(low, size, 1, private_anonymous_at_unused, -1, 0) == low
+    memory = MachineMemory(1 << 20)
+    open_files = os.listdir("/proc/self/fd")
+    with pytest.raises(ConfigError, match="there is none"):
+        engine.NativeEngine(memory)
+    assert os.listdir("/proc/self/fd") == open_files
+    assert f"{low:08x}-{low + size:08x}" in Path("/proc/self/maps").read_text()
+    libc.munmap(ctypes.c_void_p(low), size)
+
+
+def test_a_thread_that_ran_guest_code_may_run_anywhere_again() -> None:
+    before = os.sched_getaffinity(0)
+    assert works(program(SOUND))
+    assert os.sched_getaffinity(0) == before
 
 
 def test_a_spinning_program_is_stopped_by_a_kick(kicked: list[Program]) -> None:

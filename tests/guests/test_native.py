@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.guests.shell import Shell
+from tests.stubs import stubs
 from xenia.cpu.engines.native import host
 from xenia.errors import ConfigError
 from xenia.toolstack.config.machine import MIB
@@ -33,7 +34,10 @@ def answers(engine: str) -> tuple[dict[str, str], dict[str, int]]:
         shell = Shell(machine, engine, ())
         shell.domain.start()
         said = {name: shell.run(program)[1] for name, program in PROGRAMS.items()}
-        return said, shell.domain.statistics
+        statistics = shell.domain.statistics
+        shell.domain.destroy()
+        assert not stubs(), "they are no more when their domain's memory is given back"
+        return said, statistics
 
 
 @pytest.fixture(scope="module")

@@ -85,6 +85,9 @@ cdef struct ProcessorOps:
     # From now on others run over the same memory (Processor.siblings), and it is asked by mailbox.  Before it runs.
     # NULL: it never runs, and its operations may be called by any thread.
     void (*share)(Processor *) noexcept nogil
+    # Its domain is at its end: no guest code runs when this returns, nor later, and none of the machine's memory is
+    # mapped for it anywhere.  While it does not run.  NULL: that is so whenever it does not run.
+    void (*end)(Processor *) noexcept nogil
     # --- MMU notifications, called by mm/ only, which is the only writer of PTEs.  An engine that walks the guest's own
     # tables needs little of them; one that keeps shadows of them, to run guest code on the host's processor, needs them
     # all.  These four come on any thread, with the memory's lock held, and count from the next flush on.

@@ -151,6 +151,7 @@ cdef uint64_t domain_destroy(Domain *domain) noexcept nogil:
         return 0
     directory_remove(domain)
     event_reset(domain)
+    processors_end(domain)
     grant_maps_release(domain)
     lock(&domain.memory.lock)
     domain.life.is_dying = 1
@@ -170,6 +171,16 @@ cdef uint64_t domain_destroy(Domain *domain) noexcept nogil:
     machine_scrub(domain.machine)
     unlock(&domain.memory.lock)
     return left
+
+
+cdef void processors_end(Domain *domain) noexcept nogil:
+    # Before any frame goes elsewhere.
+    cdef Processor *processor
+    cdef uint32_t id
+    for id in range(domain.nr_vcpus):
+        processor = domain.vcpus[id].processor
+        if processor.ops.end != NULL:
+            processor.ops.end(processor)
 
 
 cdef void let_go_of_frames(Domain *domain) noexcept nogil:

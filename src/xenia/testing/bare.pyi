@@ -63,6 +63,9 @@ class Program:
     def kick(self) -> None:
         """Stop the program at the next translated block; from any thread."""
         ...
+    def end(self) -> None:
+        """It never runs again: what a domain's end asks of its engine."""
+        ...
     def move(self, engine: str | None = None) -> None:
         """Go on on another engine, just made, that one or `DESTINATION`: it gets the old one's registers alone."""
         ...

@@ -186,6 +186,13 @@ cdef class Program:
         """Stop the program at the next translated block; from any thread."""
         self.engine.processor.ops.kick(self.engine.processor)
 
+    def end(self) -> None:
+        """It never runs again: what a domain's end asks of its engine."""
+        cdef Processor *processor = self.engine.processor
+        if processor.ops.end != NULL:
+            with nogil:
+                processor.ops.end(processor)
+
     def move(self, engine: str | None = None) -> None:
         """Go on on another engine, just made, that one or `DESTINATION`: it gets the old one's registers alone."""
         cdef Engine old = self.engine

@@ -308,6 +308,7 @@ cdef class StillVcpu:
         (<RecordingProcessor>recorder).attach(self.memory.machine)
         if vcpu_create(self.domain, &(<RecordingProcessor>recorder).state.processor) == NULL:
             raise ValueError("there can be no vcpu more")
+        self.recorders.append(recorder)     # the domain's end needs it
         return recorder
 
     @property

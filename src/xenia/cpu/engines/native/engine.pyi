@@ -14,8 +14,8 @@ An address space moves to a stub when its bursts of user code are long enough (p
 which nobody has after it.  With several processors each has its own stubs and its own mirror, as each has a TLB.
 
 A kick, or a request of another processor, stops the guest code wherever it is: then the emulated processor has the
-vcpu, and obeys.  A flush waits until the guest code is known not to run (`settle`): what was taken away by then is
-taken from the stub before it runs again.
+vcpu, and obeys.  A flush waits until the guest code is known not to run, and until what was taken away is mapped in no
+stub any more (`settle`); so does the end of each run.  At the end of its domain all stubs end.
 """
 
 from xenia.cpu.capabilities import Capabilities

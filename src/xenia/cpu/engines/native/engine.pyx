@@ -14,8 +14,8 @@ An address space moves to a stub when its bursts of user code are long enough (p
 which nobody has after it.  With several processors each has its own stubs and its own mirror, as each has a TLB.
 
 A kick, or a request of another processor, stops the guest code wherever it is: then the emulated processor has the
-vcpu, and obeys.  A flush waits until the guest code is known not to run (`settle`): what was taken away by then is
-taken from the stub before it runs again.
+vcpu, and obeys.  A flush waits until the guest code is known not to run, and until what was taken away is mapped in no
+stub any more (`settle`); so does the end of each run.  At the end of its domain all stubs end.
 """
 
 import os
@@ -33,14 +33,17 @@ from xenia.cpu.engines.native.mapping cimport (
 from xenia.cpu.engines.native.native cimport Native, Space
 from xenia.cpu.engines.native.policy cimport bursts_count
 from xenia.cpu.engines.native.space cimport settle, space_at, space_slot
-from xenia.cpu.engines.native.stub cimport Stub, Stubs, stub_ask, stub_kick, stub_ready
-from xenia.cpu.engines.native.user cimport run_on, user_code
+from xenia.cpu.engines.native.stub cimport (
+    STUB_ASKED, STUB_FRESH, Stub, arena_await, arena_end, stub_ask, stub_kick, stub_ready,
+)
+from xenia.cpu.engines.native.stubs cimport Stubs
+from xenia.cpu.engines.native.user cimport roam, user_code
 from xenia.cpu.processor cimport RESUME, Exit, Processor, full_barrier
 from xenia.machine.clock cimport monotonic
 from xenia.machine.machine cimport MachineMemory
 
 from xenia.cpu.capabilities import Capabilities
-from xenia.cpu.engines.native.stub import Maker
+from xenia.cpu.engines.native.stubs import Maker
 from xenia.cpu.registry import engine_kind
 from xenia.errors import ConfigError
 
@@ -63,6 +66,9 @@ cdef int on_exit(Emulator *engine, Exit *exit) noexcept nogil:
         space = space_at(native, engine.env.cr[3] >> 12)
         bursts_count(&space.bursts, monotonic() - native.since)
     verdict = processor.on_exit(processor.vcpu, exit)
+    if native.root_dropped:     # its frames are the guest's to use, which flushes nothing for them
+        native.root_dropped = False
+        settle(native)
     if verdict == RESUME and not processor.context.kernel:
         verdict = user_code(native)
     return verdict
@@ -85,10 +91,14 @@ cdef inline Native *native_of(Processor *processor) noexcept nogil:
 
 cdef bint op_run(Processor *processor) noexcept nogil:
     cdef Native *native = native_of(processor)
-    if native.pinned:
-        native.pinned = 0
-        run_on(native.home)
-    return native.inner.run(processor)
+    cdef bint left = native.inner.run(processor)
+    settle(native)              # nothing of it computes outside of run()
+    roam(native)
+    return left
+
+
+cdef void op_end(Processor *processor) noexcept nogil:
+    arena_end(native_of(processor).arena)
 
 
 cdef void stop(Native *native) noexcept nogil:
@@ -123,6 +133,7 @@ cdef void op_root_dropped(Processor *processor, uint64_t root) noexcept nogil:
     cdef Space *space = space_slot(native_of(processor), root)
     if space.root == root:
         space.dropped = True
+    native_of(processor).root_dropped = True
 
 
 cdef void op_flush_page(Processor *processor, uint64_t va) noexcept nogil:
@@ -136,14 +147,14 @@ cdef void op_flush_all(Processor *processor) noexcept nogil:
 
 
 cdef void op_flush_frame(Processor *processor, uint64_t mfn) noexcept nogil:
-    settle(native_of(processor))
     mapping_forget_frame(&native_of(processor).mapping, mfn)
+    settle(native_of(processor))
     native_of(processor).inner.flush_frame(processor, mfn)
 
 
 cdef void op_watch_code(Processor *processor, uint64_t mfn) noexcept nogil:
-    settle(native_of(processor))
     mapping_protect_frame(&native_of(processor).mapping, mfn)
+    settle(native_of(processor))
     native_of(processor).inner.watch_code(processor, mfn)
 
 
@@ -220,7 +231,9 @@ cdef class NativeEngine(Engine):
         cdef Stub *stub = &self.native.arena.stubs[0]
         cdef int64_t begun = monotonic()
         with nogil:
-            while not stub_ready(stub) and monotonic() - begun < FIRST_NS:
+            while stub.state == STUB_ASKED and monotonic() - begun < FIRST_NS:
+                arena_await(stub.arena)
+            while not stub_ready(stub) and stub.state == STUB_FRESH and monotonic() - begun < FIRST_NS:
                 sched_yield()
         return stub_ready(stub)
 
@@ -240,6 +253,7 @@ cdef class NativeEngine(Engine):
 cdef void replace_ops(Native *native) noexcept nogil:
     native.ops = native.inner[0]
     native.ops.run = op_run
+    native.ops.end = op_end
     native.ops.kick = op_kick
     native.ops.look = op_look
     native.ops.pte_changed = op_pte_changed

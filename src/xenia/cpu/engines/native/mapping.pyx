@@ -10,8 +10,8 @@ his two things with a full barrier between: so an entry that was read is either 
 somebody who finds the table watched.
 
 What is taken away becomes an order to the stub, and orders are carried out in the sequence in which they were given,
-before guest code runs there again.  What relies on that at once, another processor's flush, has the guest code stopped
-first (engine.pyx).  A mapping that is remembered and is not there costs an order for nothing, no more.
+before guest code runs there again, and before a flush is over (engine.pyx).  A mapping that is remembered and is not
+there costs an order for nothing, no more.
 
 Accessed bits are set when a page is mapped that was asked for, and dirty ones when it is mapped writable, which it is
 only then.  What is mapped with it has these bits already.  A frame from which the emulated processor translated code is
@@ -21,7 +21,7 @@ not mapped writable before that is forgotten; and when it translates from one th
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from xenia.cpu.engines.native.stub cimport HOST_END, STUB_BASE, STUB_END, stub_map, stub_unmap
+from xenia.cpu.engines.native.stub cimport HOST_END, STUB_BASE, STUB_END, stub_forgets, stub_map, stub_unmap
 from xenia.cpu.processor cimport PFEC_FETCH, PFEC_PRESENT, PFEC_USER, PFEC_WRITE, full_barrier
 from xenia.machine.lock cimport lock, unlock
 from xenia.machine.paging cimport (
@@ -83,11 +83,16 @@ cdef bint mapping_init(Mapping *mapping, Processor *processor, uint8_t *memory, 
 
 
 cdef void mapping_end(Mapping *mapping) noexcept nogil:
-    munmap(mapping.tables, NR_TABLES * sizeof(Table))
-    munmap(mapping.places, NR_TABLES * PAGE_SIZE // 2)
-    munmap(mapping.watched, 4 * mapping.nr_frames)
-    munmap(mapping.mapped, 4 * mapping.nr_frames)
-    munmap(mapping.writable, 4 * mapping.nr_frames)
+    give_back(mapping.tables, NR_TABLES * sizeof(Table))
+    give_back(mapping.places, NR_TABLES * PAGE_SIZE // 2)
+    give_back(mapping.watched, 4 * mapping.nr_frames)
+    give_back(mapping.mapped, 4 * mapping.nr_frames)
+    give_back(mapping.writable, 4 * mapping.nr_frames)
+
+
+cdef inline void give_back(void *at, size_t bytes) noexcept nogil:
+    if at != NULL:
+        munmap(at, bytes)
 
 
 # --- tables
@@ -177,12 +182,12 @@ cdef void unmap_range(Mapping *mapping, Stub *stub, uint64_t va, uint64_t length
 
 cdef void drop(Mapping *mapping, Stub *stub) noexcept nogil:
     cdef Table *table
+    if mapping.of_stub[stub.index]:
+        stub_forgets(stub)
     while mapping.of_stub[stub.index]:
         table = &mapping.tables[mapping.of_stub[stub.index]]
         mapping.of_stub[stub.index] = table.sibling
         unwatch(mapping, table)
-    stub.everything = True
-    stub.nr_orders = 0
 
 
 cdef void mapping_drop(Mapping *mapping, Stub *stub) noexcept nogil:

@@ -30,7 +30,8 @@ cdef struct Native:
     uint32_t running            # number + 1 of the stub in which guest code is: it is to be kicked
     Stub *unsettled             # it may still run
     uint64_t home               # host processors that this thread may use
-    int pinned                  # number + 1 of the one that it uses now
+    int pinned                  # number + 1 of the one that it is kept on now
+    bint root_dropped           # and that the guest had no flush for
     bint emulated_next          # what stopped it is for the emulated processor
     uint64_t time               # counts stays
     uint64_t nr_syscalls, nr_faults, nr_mapped, nr_others, nr_lost, nr_moves

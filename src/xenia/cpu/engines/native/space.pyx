@@ -12,7 +12,8 @@ from xenia.cpu.engines.native.mapping cimport mapping_drop
 from xenia.cpu.engines.native.native cimport Native, Space
 from xenia.cpu.engines.native.policy cimport bursts_begin
 from xenia.cpu.engines.native.stub cimport (
-    NR_STUBS, STUB_ASKED, STUB_FRESH, STUB_NONE, STUB_USED, Stub, arena_look, stub_ask, stub_ready, stub_settles,
+    NR_STUBS, STUB_ASKED, STUB_FRESH, STUB_NONE, STUB_USED, Stub, arena_await, arena_lets_go, stub_ask, stub_ready,
+    stub_settles,
 )
 
 cdef enum:
@@ -41,18 +42,17 @@ cdef void space_retire(Native *native, Space *space) noexcept nogil:
     if native.unsettled == stub:
         native.unsettled = NULL
         while stub.state == STUB_ASKED:     # the old one is dead when the new one is there
-            arena_look(native.arena)
+            arena_await(native.arena)
 
 
 cdef void settle(Native *native) noexcept nogil:
     cdef Stub *stub = native.unsettled
-    if stub == NULL:
-        return
-    if stub_settles(stub):
+    if stub != NULL and stub_settles(stub):
         native.unsettled = NULL
-    else:
+    elif stub != NULL:
         native.nr_lost += 1
         space_retire(native, native.of_stub[stub.index])
+    arena_lets_go(native.arena)
 
 
 cdef bint space_has_stub(Native *native, Space *space) noexcept nogil:
@@ -72,11 +72,11 @@ cdef bint space_has_stub(Native *native, Space *space) noexcept nogil:
             spare += 1
     for i in range(NR_STUBS):
         stub = &native.arena.stubs[i]
-        if spare < SPARE and stub.state == STUB_NONE:
+        if spare < SPARE and stub.state == STUB_NONE and native.of_stub[i] == NULL:
             stub_ask(stub)
             spare += 1
         if native.of_stub[i] != NULL and (oldest == NULL or native.of_stub[i].used < oldest.used):
             oldest = native.of_stub[i]
-    if spare == 0 and oldest != NULL and oldest != space:
+    if spare == 0 and not native.arena.over and oldest != NULL and oldest != space:
         space_retire(native, oldest)
     return space.stub != NULL

@@ -212,11 +212,11 @@ static void end_with(long parent)
 }
 
 /* What is left on the stack of this program's start is never used again. */
-static _Noreturn void be_stub(uint32_t index, long maker)
+static _Noreturn void be_stub(StubRequest request, long maker)
 {
     static const uint64_t all = ~0ull;
-    StubNews news = {index, 0};
-    uint64_t offset = (uint64_t)index * AREA_SIZE;
+    StubNews news = {request.index, request.number, 0};
+    uint64_t offset = (uint64_t)request.index * AREA_SIZE;
     long flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM, process, thread;
     end_with(maker);
     must(CALL(prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
@@ -234,11 +234,10 @@ static _Noreturn void be_stub(uint32_t index, long maker)
             handle(number, handler);
     news.process = CALL(getpid);
     must(CALL(write, ANSWERS, &news, sizeof news)); /* no guest code ran here yet */
-    must(CALL(dup2, EVENTS + index, OWN_EVENT));
+    must(CALL(dup2, EVENTS + request.index, OWN_EVENT));
     must(CALL(close_range, OWN_EVENT + 1, ~0u, 0));
     must(CALL(close, AREA));
-    must(CALL(close, REQUESTS));
-    must(CALL(close, ANSWERS));
+    must(CALL(close, REQUESTS)); /* the answers' pipe stays: that it has no other end any more says that none is left */
     for (const int *what = NO_MORE; what < NO_MORE + 3; what++)
         limit(*what, 0);
     must(CALL(munmap, 0, STUB_BASE));
@@ -257,45 +256,65 @@ static _Noreturn void be_stub(uint32_t index, long maker)
 
 static void nothing_to_do(void) {}
 
+typedef struct {
+    long process; /* 0 none */
+    StubRequest request;
+} Made;
+
+static void tell_end(const Made *stub)
+{
+    StubNews ended = {stub->request.index, stub->request.number, 0};
+    must(CALL(write, ANSWERS, &ended, sizeof ended));
+}
+
 /* It tells of each that ended by itself. */
-static void bury(long *stubs)
+static void bury(Made *stubs)
 {
     long process;
     while ((process = CALL(wait4, -1, 0, WNOHANG, 0)) > 0)
-        for (uint32_t index = 0; index < NR_STUBS; index++)
-            if (stubs[index] == process) {
-                StubNews ended = {index, 0};
-                stubs[index] = 0;
-                must(CALL(write, ANSWERS, &ended, sizeof ended));
+        for (Made *stub = stubs; stub < stubs + NR_STUBS; stub++)
+            if (stub->process == process) {
+                stub->process = 0;
+                tell_end(stub);
             }
+}
+
+static void fulfil(Made *stub, StubRequest request, long own)
+{
+    if (stub->process) {
+        CALL(kill, stub->process, SIGKILL);
+        CALL(wait4, stub->process, 0, 0, 0);
+    }
+    stub->request = request;
+    stub->process = request.make ? CALL(fork) : 0;
+    if (request.make && stub->process == 0)
+        be_stub(request, own);
+    if (stub->process <= 0) {
+        stub->process = 0;
+        tell_end(stub);
+    }
 }
 
 static _Noreturn void be_maker_of_one(long maker)
 {
     static const uint64_t none, children = 1ull << (SIGCHLD - 1);
-    long stubs[NR_STUBS] = {0}, own = CALL(getpid);
-    uint32_t index;
+    Made stubs[NR_STUBS] = {0};
+    StubRequest request;
+    long own = CALL(getpid);
     struct {
         int fd;
         short events, found;
-    } request = {REQUESTS, 1 /* POLLIN */, 0};
+    } requests = {REQUESTS, 1 /* POLLIN */, 0};
     end_with(maker);
     must(CALL(rt_sigprocmask, SIG_SETMASK, &children, 0, 8));
     handle(SIGCHLD, nothing_to_do);
     for (;;) {
         bury(stubs);
-        if (CALL(ppoll, &request, 1, 0, &none, 8) < 0)
+        if (CALL(ppoll, &requests, 1, 0, &none, 8) < 0)
             continue;
-        if (CALL(read, REQUESTS, &index, 4) != 4 || index >= NR_STUBS)
+        if (CALL(read, REQUESTS, &request, sizeof request) != sizeof request || request.index >= NR_STUBS)
             end(0);
-        if (stubs[index]) {
-            CALL(kill, stubs[index], SIGKILL);
-            CALL(wait4, stubs[index], 0, 0, 0);
-        }
-        stubs[index] = CALL(fork);
-        must(stubs[index]);
-        if (stubs[index] == 0)
-            be_stub(index, own);
+        fulfil(&stubs[request.index], request, own);
     }
 }
 
@@ -343,9 +362,7 @@ __attribute__((used)) static _Noreturn void be_maker(void)
     CALL(setsid); /* the terminal's signals are Xenia's */
     must(CALL(close_range, 3, ~0u, 0));
     while (receive()) {
-        long maker = CALL(fork);
-        must(maker);
-        if (maker == 0) {
+        if (CALL(fork) == 0) { /* where it cannot, that virtual cpu finds the other ends of its pipes closed */
             settle_descriptors();
             be_maker_of_one(own);
         }

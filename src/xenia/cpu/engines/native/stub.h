@@ -24,9 +24,15 @@ typedef struct {
     uint64_t number, arguments[6], unused;
 } StubOrder;
 
-/* From the maker, or from a stub before it runs guest code.  Process 0: it has ended. */
+/* Of the maker: the stub that is there ends, and, where `make`, another one takes its place. */
 typedef struct {
-    uint32_t index, process;
+    uint32_t index, number, make;
+} StubRequest;
+
+/* From the maker, or from a stub before it runs guest code.  Process 0: what the request of that number was for is no
+ * more, or could not be made, and nothing is mapped there. */
+typedef struct {
+    uint32_t index, number, process;
 } StubNews;
 
 #define OF_GUEST_THREAD (~0ull) /* as the first argument: its thread id */

@@ -10,20 +10,23 @@ cdef extern from "stub.h":
         uint32_t go, parked, bell, batch, kicks, count
         uint64_t one, fs, gs, cpus
         StubOrder *orders
+    ctypedef struct StubRequest:
+        uint32_t index, number, make
     ctypedef struct StubNews:
-        uint32_t index, process
+        uint32_t index, number, process
     ctypedef struct StubReport:
         uint32_t exit, signal
         uint64_t context, info, fs, gs
     const uint64_t STUB_BASE, STUB_END, HOST_END
     enum:
+        HOST_CS32 "0x23"
         HOST_CS64 "0x33"
         HOST_SS "0x2b"
         STUB_SLOT, NR_STUBS, NR_ORDERS, CONTROL_SIZE, REPORT_SIZE, AREA_SIZE
 
 cdef enum:                  # Stub.state
     STUB_NONE               # there is no process
-    STUB_ASKED              # the maker was asked for one
+    STUB_ASKED              # the maker was asked for one, or for the end of it
     STUB_FRESH              # it has run no guest code
     STUB_USED               # it serves an address space
 
@@ -35,13 +38,14 @@ cdef enum:                  # Left.why
     LEFT_INTERRUPT          # int3 or int $4: vector; rip is past it
     LEFT_STEPPED            # #DB after an instruction
     LEFT_OTHER              # whatever it is, the instruction at rip comes to it once more
+    LEFT_FORGED             # by a report that user mode cannot come to
     LEFT_NOT                # it did not leave guest code in time, or is no more
 
 cdef struct Left:
     int why
     uint32_t vector
     uint32_t error
-    uint16_t cs             # the host's selector: another one after a far jump
+    uint16_t cs             # the host's selector, or so it says: another one after a far jump
     uint64_t address
     uint64_t fs, gs
 
@@ -53,8 +57,10 @@ cdef struct Stub:
     int event               # that the mapper writes to
     int state
     uint32_t process
+    uint32_t number         # of the last request
     uint32_t entry          # number of the last one
     bint settled            # the guest thread sleeps since, for certain
+    uint32_t kicks          # when it was entered
     uint64_t cpus           # where its threads may run
     bint everything         # all of its mappings go before the orders
     uint32_t nr_orders
@@ -66,20 +72,27 @@ cdef struct Arena:
     uint8_t *base
     int requests, answers   # pipes: the maker is at the other ends
     int area
+    bint over               # there are no more
+    uint32_t nr_refused     # that were asked for and could not be made
+    uint32_t owing          # a bit for each: what was taken from it may still be mapped there
     Stub stubs[NR_STUBS]
 
-cdef class Stubs:
-    cdef Arena *arena
-
-# A new one, in the place of that one, which ends.  And what became of those that were asked for.
+# A new one, in the place of that one, which ends.  And what became of those that were asked for; within a while.
 cdef void stub_ask(Stub *stub) noexcept nogil
 cdef void arena_look(Arena *arena) noexcept nogil
+cdef void arena_await(Arena *arena) noexcept nogil
+# None is there any more when this returns, and none will be.
+cdef void arena_end(Arena *arena) noexcept nogil
 
 # Orders, for the next batch.  Mappings of whole pages, adjacent ones become one.
 cdef void stub_map(Stub *stub, uint64_t va, uint64_t maddr, uint64_t length, int protection) noexcept nogil
 cdef void stub_unmap(Stub *stub, uint64_t va, uint64_t length) noexcept nogil
+# Nothing is mapped: instead of all orders that it has.
+cdef void stub_forgets(Stub *stub) noexcept nogil
 # They are carried out when this returns; False: the stub is no more.
 cdef bint stub_obeys(Stub *stub) noexcept nogil
+# What was taken from any of them is mapped there no longer when this returns.
+cdef void arena_lets_go(Arena *arena) noexcept nogil
 # It is there, and waits to run guest code.
 cdef bint stub_ready(Stub *stub) noexcept nogil
 # Guest code with these registers runs until it leaves it, which is what is answered.

@@ -6,27 +6,15 @@ threads that each wait for a number to change, and a page of orders.
 The guest thread.  Entry `n` is made by writing registers into the frame on its handler's stack, then `go = n`; the
 handler returns to guest code.  It has ended when the handler says `exit = n`, with the frame anew.  Guest code could
 say so as well, and run on.  Nothing comes of that by itself: what it says are registers, which it could have had.  But
-what relies on it not running, a mapping that was taken away, needs proof: `stub_settles`.  A thread that sleeps at `go`
-is moved to `parked`, which the kernel does for one that sleeps there alone, and nobody but Xenia wakes it.
+that it takes no more of the host's time needs proof: `stub_settles`.  A thread that sleeps at `go` is moved to
+`parked`, which the kernel does for one that sleeps there alone, and nobody but Xenia wakes it.
 
-The mapper.  A batch of orders is carried out when it has written to its event, which nobody else can.
+The mapper.  A batch of orders is carried out when it has written to its event, which nobody else can.  What was taken
+away is gone then, wherever the guest thread is.  That it sleeps would not do: a signal on its way to it is written to a
+stack that guest code has chosen.  The first batch of a stub takes everything from it, and is waited for before guest
+code runs: so the mapper has its filter by then.
 
-Both sleep until they are woken, so all of it is the host's to schedule.  A stub that was killed from outside is told of
-by its maker; a guest thread that does not leave guest code when it is kicked is given up after a while.
+Both sleep until they are woken, so all of it is the host's to schedule.  A stub that ended is told of by its maker; a
+guest thread that does not leave guest code when it is kicked is given up after a while.  Stubs hold the end of the pipe
+of answers that the maker writes to: it is closed when none of them is left, whatever became of the maker.
 """
-
-class Maker:
-    """The process that makes stubs.  ConfigError where this host has none."""
-
-    ...
-    def __init__(self) -> None: ...
-    def tell(self, descriptors: list[int]) -> None:
-        """Of another virtual processor: machine memory, area, requests, answers, and an event for each stub."""
-        ...
-    def close(self) -> None:
-        """It ends, with all that it made."""
-        ...
-
-class Stubs:
-    """Room for NR_STUBS of them, over that machine memory, made by that maker."""
-    def __init__(self, memory: int, maker: Maker) -> None: ...

@@ -6,36 +6,30 @@ threads that each wait for a number to change, and a page of orders.
 The guest thread.  Entry `n` is made by writing registers into the frame on its handler's stack, then `go = n`; the
 handler returns to guest code.  It has ended when the handler says `exit = n`, with the frame anew.  Guest code could
 say so as well, and run on.  Nothing comes of that by itself: what it says are registers, which it could have had.  But
-what relies on it not running, a mapping that was taken away, needs proof: `stub_settles`.  A thread that sleeps at `go`
-is moved to `parked`, which the kernel does for one that sleeps there alone, and nobody but Xenia wakes it.
+that it takes no more of the host's time needs proof: `stub_settles`.  A thread that sleeps at `go` is moved to
+`parked`, which the kernel does for one that sleeps there alone, and nobody but Xenia wakes it.
 
-The mapper.  A batch of orders is carried out when it has written to its event, which nobody else can.
+The mapper.  A batch of orders is carried out when it has written to its event, which nobody else can.  What was taken
+away is gone then, wherever the guest thread is.  That it sleeps would not do: a signal on its way to it is written to a
+stack that guest code has chosen.  The first batch of a stub takes everything from it, and is waited for before guest
+code runs: so the mapper has its filter by then.
 
-Both sleep until they are woken, so all of it is the host's to schedule.  A stub that was killed from outside is told of
-by its maker; a guest thread that does not leave guest code when it is kicked is given up after a while.
+Both sleep until they are woken, so all of it is the host's to schedule.  A stub that ended is told of by its maker; a
+guest thread that does not leave guest code when it is kicked is given up after a while.  Stubs hold the end of the pipe
+of answers that the maker writes to: it is closed when none of them is left, whatever became of the maker.
 """
 
-import os
-import socket
-import subprocess
-
-from libc.stdlib cimport calloc, free
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
-from posix.unistd cimport close, read, write
+from posix.unistd cimport read, write
 
 from xenia.cpu.context cimport Context
 from xenia.machine.atomic cimport count_add, count_store, half_read
 from xenia.machine.clock cimport monotonic
 
-from xenia.errors import ConfigError
-from xenia.cpu.engines.native.build import beside_source
-from xenia.cpu.engines.native.host import require
-
 cdef extern from "frame.h":
     ctypedef struct Frame:
         pass
-    int PROT_READ "1", PROT_WRITE "2"
     uint64_t OF_GUEST_THREAD
     enum:
         REG_CSGSFS, REG_ERR, REG_TRAPNO, REG_CR2
@@ -96,10 +90,6 @@ cdef extern from *:
     int64_t process_time(uint32_t process) noexcept nogil
     bint readable(int fd, int ms) noexcept nogil
     int sched_yield() noexcept nogil
-    void *mmap(void *address, size_t length, int protection, int flags, int fd, long offset) noexcept nogil
-    int munmap(void *address, size_t length) noexcept nogil
-    int MAP_SHARED
-    void *MAP_FAILED
     enum:
         ETIMEDOUT, SYS_mmap, SYS_munmap, SYS_sched_setaffinity, ORDER_MAP_FLAGS, ORDER_MEMORY
         SIGSYS, SIGSEGV, SIGTRAP, SIGUSR1, AUDIT_ARCH_X86_64
@@ -113,6 +103,7 @@ cdef extern from *:
 
 cdef enum:
     LOOK_NS = 100000000         # so long one waits before one looks whether the stub is still there
+    KICK_NS = 1600000000        # so long guest code runs before it is kicked to see whether it obeys
     PATIENCE_NS = 3000000000    # for a guest thread that was kicked
     TRIES = 16                  # to find it asleep, before one looks at the clock
     TRAP_STEPPED = 1
@@ -122,6 +113,10 @@ cdef enum:
 
 
 # --- orders
+
+
+cdef inline void owe(Stub *stub) noexcept nogil:
+    stub.arena.owing |= <uint32_t>1 << stub.index
 
 
 cdef inline StubOrder *order(Stub *stub) noexcept nogil:
@@ -151,6 +146,7 @@ cdef void stub_map(Stub *stub, uint64_t va, uint64_t maddr, uint64_t length, int
 
 cdef void stub_unmap(Stub *stub, uint64_t va, uint64_t length) noexcept nogil:
     cdef StubOrder *last = &stub.orders[stub.nr_orders - 1]
+    owe(stub)
     if va < STUB_END and va + length > STUB_BASE:
         stub.everything = True
         stub.nr_orders = 0
@@ -197,9 +193,18 @@ cdef inline void unmap_everything(Stub *stub) noexcept nogil:
     stub.nr_mappings = 0
 
 
+cdef void stub_forgets(Stub *stub) noexcept nogil:
+    owe(stub)
+    stub.everything = True
+    stub.nr_orders = 0
+
+
 cdef bint stub_obeys(Stub *stub) noexcept nogil:
     cdef uint32_t before = 0
     cdef uint64_t done
+    if stub.state != STUB_USED:
+        return False
+    stub.arena.owing &= ~(<uint32_t>1 << stub.index)
     if stub.everything:
         unmap_everything(stub)
         before = 2
@@ -215,6 +220,20 @@ cdef bint stub_obeys(Stub *stub) noexcept nogil:
         if stub.state != STUB_USED:
             return False
     return read(stub.event, &done, 8) == 8
+
+
+cdef void arena_lets_go(Arena *arena) noexcept nogil:
+    cdef Stub *stub
+    cdef uint32_t i
+    if arena.owing == 0:
+        return
+    for i in range(NR_STUBS):
+        stub = &arena.stubs[i]
+        if arena.owing >> i & 1:
+            while stub.state == STUB_ASKED:     # the old one is dead when the new one is there
+                arena_await(arena)
+            stub_obeys(stub)                    # or is no more
+    arena.owing = 0
 
 
 cdef inline void ring(Stub *stub) noexcept nogil:
@@ -275,32 +294,45 @@ cdef void stub_run(Stub *stub, Context *context, uint64_t fs, uint64_t gs, Left 
     stub.settled = False
     if await_exit(stub) and frame_find(stub.report, &frame):
         frame_take(&frame, context.gpr, &context.rip, &context.rflags, context.fpu)
-        left.fs = stub.report.fs
-        left.gs = stub.report.gs
-        explain(stub, &frame, context, left)
+        left.fs = base_of(stub.report.fs, fs)
+        left.gs = base_of(stub.report.gs, gs)
+        explain(stub, &frame, left)
+        if not is_canonical(context.rip):
+            left.why = LEFT_FORGED
+
+
+cdef inline bint is_canonical(uint64_t va) noexcept nogil:
+    return <int64_t>va >> 47 == 0 or <int64_t>va >> 47 == -1
+
+
+cdef inline uint64_t base_of(uint64_t said, uint64_t before) noexcept nogil:
+    return said if is_canonical(said) else before
 
 
 cdef bint await_exit(Stub *stub) noexcept nogil:
-    cdef uint32_t said, answers = 0
-    cdef int64_t kicked = 0
+    # However often it says something meanwhile: what counts is the clock.
+    cdef int64_t now = monotonic(), looked = now, kicked = 0
+    cdef int64_t kicks_at = now + KICK_NS
+    cdef uint32_t said
     while True:
         said = half_read(&stub.report.exit)
         if said == stub.entry:
             return True
-        if futex_wait(&stub.report.exit, said, LOOK_NS) == 0:
+        futex_wait(&stub.report.exit, said, LOOK_NS)
+        now = monotonic()
+        if now - looked < LOOK_NS:
             continue
-        answers += 1
-        if answers % 16:
-            continue
+        looked = now
         arena_look(stub.arena)
-        if stub.state != STUB_USED or kicked and monotonic() - kicked > PATIENCE_NS:
+        if stub.state != STUB_USED or kicked and now - kicked > PATIENCE_NS:
             return False
-        if not kicked:
-            kicked = monotonic()
+        if not kicked and now > kicks_at:
             stub_kick(stub)
+        if not kicked and half_read(&stub.control.kicks) != stub.kicks:
+            kicked = now
 
 
-cdef void explain(Stub *stub, const Frame *frame, Context *context, Left *left) noexcept nogil:
+cdef void explain(Stub *stub, const Frame *frame, Left *left) noexcept nogil:
     cdef uint32_t signal = stub.report.signal
     cdef uint64_t trap = frame_word(frame, REG_TRAPNO)
     left.why = LEFT_OTHER
@@ -320,97 +352,76 @@ cdef void explain(Stub *stub, const Frame *frame, Context *context, Left *left) 
         left.why = LEFT_KICKED
 
 
-# --- the maker
+# --- what it is asked
+
+
+cdef inline void request(Stub *stub, bint make) noexcept nogil:
+    cdef StubRequest what
+    stub.number += 1
+    stub.state = STUB_ASKED
+    what.index = stub.index
+    what.number = stub.number
+    what.make = make
+    write(stub.arena.requests, &what, sizeof(what))     # where the maker is no more, the answers say so
 
 
 cdef void stub_ask(Stub *stub) noexcept nogil:
-    cdef uint32_t index = stub.index
-    stub.state = STUB_ASKED if write(stub.arena.requests, &index, 4) == 4 else STUB_NONE
     stub.entry = 0
     stub.cpus = 0
-    stub.settled = stub.everything = False
+    stub.settled = False
+    stub.everything = True      # there is nothing; but the mapper is there when it says so
     stub.nr_orders = 0
     stub.nr_mappings = 0
+    if stub.arena.over:
+        stub.state = STUB_NONE
+    else:
+        request(stub, True)
+
+
+# --- what the maker says
 
 
 cdef void arena_look(Arena *arena) noexcept nogil:
     cdef StubNews news
+    cdef ssize_t got = sizeof(StubNews)
+    cdef int i
+    while got == sizeof(StubNews):
+        got = read(arena.answers, &news, sizeof(StubNews))
+        if got == sizeof(StubNews):
+            hear(&arena.stubs[news.index % NR_STUBS], &news)
+    if got == 0:                # the maker is no more, and none of them
+        arena.over = True
+        arena.nr_refused += 1
+        for i in range(NR_STUBS):
+            arena.stubs[i].state = STUB_NONE
+
+
+cdef inline void hear(Stub *stub, const StubNews *news) noexcept nogil:
     cdef uint64_t done
-    cdef Stub *stub
-    while read(arena.answers, &news, sizeof(StubNews)) == sizeof(StubNews):
-        stub = &arena.stubs[news.index % NR_STUBS]
-        if news.process == 0 and stub.state != STUB_ASKED:
-            stub.state = STUB_NONE
-        elif news.process and stub.state == STUB_ASKED:
-            stub.state = STUB_FRESH
-            stub.process = news.process
-            if readable(stub.event, 0):         # of the one before it
-                read(stub.event, &done, 8)
+    if news.number != stub.number:      # of one before it
+        return
+    if news.process == 0:
+        stub.arena.nr_refused += stub.state == STUB_ASKED
+        stub.state = STUB_NONE
+    elif stub.state == STUB_ASKED:
+        stub.state = STUB_FRESH
+        stub.process = news.process
+        if readable(stub.event, 0):     # of the one before it
+            read(stub.event, &done, 8)
 
 
-class Maker:
-    """The process that makes stubs.  ConfigError where this host has none."""
-
-    def __init__(self) -> None:
-        require()
-        self._socket, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with its:
-            self._process = subprocess.Popen(
-                [str(beside_source())], stdin=its, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={}
-            )
-
-    def tell(self, descriptors: list[int]) -> None:
-        """Of another virtual processor: machine memory, area, requests, answers, and an event for each stub."""
-        socket.send_fds(self._socket, [b"1"], descriptors)
-
-    def close(self) -> None:
-        """It ends, with all that it made."""
-        self._socket.close()
-        self._process.wait()
+cdef void arena_await(Arena *arena) noexcept nogil:
+    readable(arena.answers, LOOK_NS // 1000000)
+    arena_look(arena)
 
 
-cdef class Stubs:
-    """Room for NR_STUBS of them, over that machine memory, made by that maker."""
-
-    def __cinit__(self, int memory, maker: Maker) -> None:
-        cdef Arena *arena = <Arena *>calloc(1, sizeof(Arena))
-        cdef uint32_t index
-        cdef void *base
-        cdef Stub *stub
-        if arena == NULL:
-            raise MemoryError
-        self.arena = arena
-        arena.area = os.memfd_create("xenia-stubs", os.MFD_CLOEXEC)
-        os.ftruncate(arena.area, NR_STUBS * AREA_SIZE)
-        base = mmap(NULL, NR_STUBS * AREA_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, arena.area, 0)
-        if base == MAP_FAILED:
-            raise ConfigError("the host gives no memory for stubs")
-        arena.base = <uint8_t *>base
-        requests, arena.requests = os.pipe2(os.O_CLOEXEC)
-        arena.answers, answers = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        for index in range(NR_STUBS):
-            stub = &arena.stubs[index]
-            stub.arena = arena
-            stub.index = index
-            stub.control = <StubControl *>(arena.base + index * AREA_SIZE)
-            stub.report = <StubReport *>(arena.base + index * AREA_SIZE + CONTROL_SIZE)
-            stub.event = os.eventfd(0, os.EFD_CLOEXEC)
-        events = [arena.stubs[index].event for index in range(NR_STUBS)]
-        maker.tell([memory, arena.area, requests, answers, *events])
-        os.close(requests)
-        os.close(answers)
-
-    def __dealloc__(self):
-        cdef Arena *arena = self.arena
-        cdef int index
-        if arena == NULL or arena.base == NULL:
-            free(arena)
-            return
-        with nogil:
-            munmap(arena.base, NR_STUBS * AREA_SIZE)
-            close(arena.requests)
-            close(arena.answers)
-            close(arena.area)
-            for index in range(NR_STUBS):
-                close(arena.stubs[index].event)
-        free(arena)
+cdef void arena_end(Arena *arena) noexcept nogil:
+    cdef int i
+    for i in range(NR_STUBS):
+        if not arena.over and arena.stubs[i].state != STUB_NONE:
+            request(&arena.stubs[i], False)
+    arena.over = True
+    for i in range(NR_STUBS):
+        while arena.stubs[i].state == STUB_ASKED:
+            arena_await(arena)
+    arena.owing = 0

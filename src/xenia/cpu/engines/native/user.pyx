@@ -5,7 +5,7 @@ not, a kick that nobody meant for the guest.  A system call and a page fault are
 left to the emulated processor, at the same instruction.
 """
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from xenia.abi.xen cimport FLAT_RING3_CS64, FLAT_RING3_SS
 from xenia.cpu.context cimport (
@@ -19,14 +19,15 @@ from xenia.cpu.engines.native.native cimport Native, Space
 from xenia.cpu.engines.native.policy cimport bursts_count_native, bursts_measure
 from xenia.cpu.engines.native.space cimport space_at, space_has_stub, space_retire
 from xenia.cpu.engines.native.stub cimport (
-    HOST_CS64, HOST_END, HOST_SS, LEFT_INTERRUPT, LEFT_KICKED, LEFT_NOT, LEFT_OLD_SYSCALL, LEFT_OTHER, LEFT_PAGE_FAULT,
-    LEFT_STEPPED, LEFT_SYSCALL, STUB_SLOT, Left, Stub, stub_follows, stub_obeys, stub_run, stub_time,
+    HOST_CS32, HOST_CS64, HOST_END, HOST_SS, LEFT_FORGED, LEFT_INTERRUPT, LEFT_KICKED, LEFT_NOT, LEFT_OLD_SYSCALL,
+    LEFT_OTHER, LEFT_PAGE_FAULT, LEFT_STEPPED, LEFT_SYSCALL, STUB_BASE, STUB_END, STUB_SLOT, Left, Stub, stub_follows,
+    stub_obeys, stub_run, stub_time,
 )
 from xenia.cpu.processor cimport (
     EXIT_EXCEPTION, EXIT_SOFT_INTERRUPT, EXIT_SYSCALL, EXIT_SYSENTER, LEAVE, PFEC_FETCH, PFEC_WRITE, RESUME, TRAP_DB,
     TRAP_GP, TRAP_PF, Exit, Processor, full_barrier,
 )
-from xenia.machine.atomic cimport count_store
+from xenia.machine.atomic cimport count_store, half_read
 from xenia.machine.clock cimport monotonic
 
 cdef extern from *:
@@ -52,13 +53,15 @@ cdef enum:
     CR4_FSGSBASE = 0x10000
     CR0_TS = 8
     PTE_PRESENT = 1
+    DESCRIPTOR_CODE = 0x9800    # P, S and the type's first bit
+    DESCRIPTOR_CONFORMING = 0x400
+    DESCRIPTOR_DPL = 0x6000
+    DESCRIPTOR_L = 0x200000
+    DESCRIPTOR_DB = 0x400000
+    DESCRIPTOR_G = 0x800000
     DR6_BS = 0x4000
     LOST_ERROR = 0xfff8         # of the #GP for a process whose registers are gone
     UNTYPICAL_FLAGS = EFLAGS_TF | EFLAGS_NT | EFLAGS_RF | EFLAGS_VM | EFLAGS_AC
-
-
-cdef int run_on(uint64_t cpus) noexcept nogil:
-    return set_affinity(cpus)
 
 
 cdef inline bint is_flat(const Context *context) noexcept nogil:
@@ -73,7 +76,8 @@ cdef bint fits(Native *native) noexcept nogil:
     cdef Context *context = engine.processor.context
     cdef uint64_t root = engine.env.cr[3] >> 12
     return (is_flat(context) and not engine.processor.stepping and not context.rflags & UNTYPICAL_FLAGS
-            and context.rip < HOST_END and not engine.env.dr[7] & 0xff and not engine.env.cr[0] & CR0_TS
+            and context.rip < HOST_END and not STUB_BASE <= context.rip < STUB_END
+            and not engine.env.dr[7] & 0xff and not engine.env.cr[0] & CR0_TS
             and engine.env.cr[4] & CR4_FSGSBASE and engine.env.segs[SREG_FS].base < HOST_END
             and engine.env.segs[SREG_GS].base < HOST_END and root < native.mapping.nr_frames
             and not (<uint64_t *>(native.mapping.memory + (root << 12)))[STUB_SLOT] & PTE_PRESENT)
@@ -82,13 +86,15 @@ cdef bint fits(Native *native) noexcept nogil:
 cdef int user_code(Native *native) noexcept nogil:
     cdef Emulator *engine = native.engine
     cdef Space *space
+    cdef uint32_t refused
     cdef int verdict
     while True:
         space = space_at(native, engine.env.cr[3] >> 12)
+        refused = native.arena.nr_refused
         if not (native.eager or space.bursts.native) or STOP_REQUESTED(engine.cpu) or not fits(native):
             break
         while not space_has_stub(native, space):
-            if not native.eager:
+            if not native.eager or native.arena.over or native.arena.nr_refused != refused:
                 break
         if space.stub == NULL:
             break
@@ -109,10 +115,16 @@ cdef inline void follow(Native *native, Stub *stub) noexcept nogil:
         return
     if not native.pinned:
         cpu = sched_getcpu()
-        if not 0 <= cpu < 64 or run_on(<uint64_t>1 << cpu):
+        if not 0 <= cpu < 64 or set_affinity(<uint64_t>1 << cpu):
             return
         native.pinned = cpu + 1
     stub_follows(stub, <uint64_t>1 << (native.pinned - 1))
+
+
+cdef void roam(Native *native) noexcept nogil:
+    if native.pinned:
+        native.pinned = 0
+        set_affinity(native.home)
 
 
 cdef int stay(Native *native, Space *space) noexcept nogil:
@@ -161,6 +173,7 @@ cdef void enter(Native *native, Stub *stub, Left *left) noexcept nogil:
     if not stub_obeys(stub):
         left.why = LEFT_NOT
         return
+    stub.kicks = half_read(&stub.control.kicks)
     count_store(&native.running, stub.index + 1)
     full_barrier()
     if not STOP_REQUESTED(native.engine.cpu):
@@ -179,7 +192,7 @@ cdef int tell(Native *native, Space *space, Left *left) noexcept nogil:
     exit.vector = exit.error = 0
     exit.address = 0
     if left.why != LEFT_NOT and left.cs != HOST_CS64:
-        undo_far_jump(context, left)
+        undo_far_jump(native, space, left)
     if left.why == LEFT_SYSCALL:
         native.nr_syscalls += 1
         exit.kind = EXIT_SYSCALL
@@ -205,6 +218,9 @@ cdef int tell(Native *native, Space *space, Left *left) noexcept nogil:
         space_retire(native, space)
         exit.vector = TRAP_GP
         exit.error = LOST_ERROR
+    elif left.why == LEFT_FORGED:
+        exit.vector = TRAP_GP
+        exit.error = left.cs & 0xfffc if left.cs != HOST_CS64 else 0
     else:
         native.nr_others += left.why != LEFT_KICKED
         native.emulated_next = True
@@ -212,16 +228,40 @@ cdef int tell(Native *native, Space *space, Left *left) noexcept nogil:
     return processor.on_exit(processor.vcpu, &exit)
 
 
-cdef void undo_far_jump(Context *context, Left *left) noexcept nogil:
-    # It was to a selector that the host has, too.  The emulated processor goes on behind it, at the instruction that
-    # left user mode, with what the guest's own table says of the selector.
-    context.cs = left.cs
-    context.dirty |= CONTEXT_SEGMENTS
+cdef void undo_far_jump(Native *native, Space *space, Left *left) noexcept nogil:
+    # It was to the one other code segment that the host lets programs have.  The emulated processor goes on behind it,
+    # at the instruction that left user mode, with what the guest's own table says of the selector.  Where that says
+    # that user mode cannot load it, and where another one is told of, nothing is loaded.
+    cdef Context *context = native.engine.processor.context
+    cdef uint64_t rip = context.rip
     if left.why == LEFT_SYSCALL or left.why == LEFT_OLD_SYSCALL:
-        context.rip -= 2
+        rip -= 2
     elif left.why == LEFT_INTERRUPT:
-        context.rip -= 1
-    left.why = LEFT_OTHER
+        rip -= 1
+    left.why = LEFT_FORGED
+    if left.cs == HOST_CS32 and takes_code(native, space, left.cs, rip):
+        context.cs = left.cs
+        context.rip = rip
+        context.dirty |= CONTEXT_SEGMENTS
+        left.why = LEFT_OTHER
+
+
+cdef bint takes_code(Native *native, Space *space, uint16_t selector, uint64_t rip) noexcept nogil:
+    # As an iret to user mode does, by what the guest's global table says.
+    cdef uint32_t at = selector & 0xfff8, low, high, limit
+    cdef const uint8_t *descriptor = mapping_peek(&native.mapping, space.root, native.engine.env.gdt.base + at)
+    if at + 7 > native.engine.env.gdt.limit or descriptor == NULL or <uint64_t>descriptor & 7:
+        return False
+    low = (<const uint32_t *>descriptor)[0]
+    high = (<const uint32_t *>descriptor)[1]
+    if high & DESCRIPTOR_CODE != DESCRIPTOR_CODE:
+        return False
+    if high & DESCRIPTOR_DPL != DESCRIPTOR_DPL and not high & DESCRIPTOR_CONFORMING:
+        return False
+    if high & DESCRIPTOR_L:
+        return not high & DESCRIPTOR_DB and rip < HOST_END
+    limit = low & 0xffff | high & 0xf0000
+    return rip <= (limit << 12 | 0xfff if high & DESCRIPTOR_G else limit)
 
 
 cdef bint is_int_0x80(Native *native, Space *space) noexcept nogil:

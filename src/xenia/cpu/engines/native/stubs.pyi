@@ -1,0 +1,16 @@
+"""The stubs of one virtual processor: where they share memory with Xenia, and the process that makes them."""
+
+class Maker:
+    """The process that makes stubs.  ConfigError where this host has none."""
+
+    ...
+    def __init__(self) -> None: ...
+    def tell(self, descriptors: list[int]) -> None:
+        """Of another virtual processor: machine memory, area, requests, answers, and an event for each stub.
+
+        ConfigError where the maker is no more."""
+        ...
+
+class Stubs:
+    """Room for NR_STUBS of them, over that machine memory, made by that maker."""
+    def __init__(self, memory: int, maker: Maker) -> None: ...
