@@ -8,8 +8,9 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -17,6 +18,7 @@ import pytest
 from tests.guests.stock import skip_without
 from xenia.errors import ConfigError
 from xenia.testing.guests import linux
+from xenia.toolstack.commands.copy import copy_in, copy_out
 from xenia.toolstack.commands.process import CommandLost, GuestProcess
 from xenia.toolstack.config.machine import MIB
 from xenia.toolstack.machine.domain import Domain
@@ -154,6 +156,93 @@ def test_an_agent_that_is_killed_loses_its_command_and_no_other(guest: Domain) -
         with pytest.raises(CommandLost, match="agent ended"):
             guest.run(["sh", "-c", "kill -9 $PPID; exec sleep 100"], timeout=LIMIT)
         assert other.wait(LIMIT) == 0
+
+
+def test_many_megabytes_arrive_and_come_back_exactly(guest: Domain) -> None:
+    data = Random(64).randbytes(64 * MIB)
+    result = guest.run(["sh", "-c", "tee /dev/stderr | sha256sum"], input=data, timeout=LIMIT)
+    assert result.stdout.split()[0].decode() == hashlib.sha256(data).hexdigest()
+    assert hashlib.sha256(result.stderr).digest() == hashlib.sha256(data).digest()
+
+
+def test_files_are_copied_in_and_out_with_modes_times_and_links(guest: Domain, tmp_path: Path) -> None:
+    tree = tmp_path / "a tree"
+    (tree / "inner" / "empty").mkdir(parents=True)
+    (tree / "inner" / "a  b").write_bytes(b"blanks")
+    (tree / "inner" / "a  b").chmod(0o751)
+    (tree / ".link").symlink_to("inner/a  b")
+    (tree / ("n" * 150)).write_bytes(Random(1).randbytes(3 * MIB))
+    os.utime(tree / "inner" / "a  b", (1e9, 1e9))
+    guest.copy_in(tree, "/tmp", recursive=True)
+    guest.copy_in([tree], "/tmp/another", recursive=True)
+    guest.copy_in(tree, "/tmp/another", recursive=True)  # into it
+    assert shell(guest, "cd /tmp; stat -c '%a %Y %U' 'a tree/inner/a  b'; readlink 'a tree/.link'") == (
+        "751 1000000000 root\ninner/a  b\n"
+    )
+    for path in ("/tmp/a tree", "tmp/another/a tree/", "/tmp/a tree/."):
+        back = tmp_path / "back"
+        guest.copy_out(path, back, recursive=True)
+        assert subprocess.run(["diff", "-r", "--no-dereference", tree, back], check=False).returncode == 0
+        assert (back / "inner" / "a  b").stat().st_mtime == 1e9
+        back.rename(tmp_path / f"back {len(list(tmp_path.iterdir()))}")
+    guest.copy_in(tree / "inner" / "a  b", "/tmp/new name", user="nobody")
+    assert shell(guest, "stat -c %U '/tmp/new name'; ls -A /tmp | grep xenia-cp | wc -l") == "nobody\n0\n"
+
+
+def test_what_cannot_be_copied_is_one_line_and_leaves_nothing_behind(guest: Domain, tmp_path: Path) -> None:
+    large = tmp_path / "large"
+    large.write_bytes(Random(2).randbytes(2 * MIB))
+    shell(guest, "mkdir /small; mount -t tmpfs -o size=1m none /small; head -c 2m /dev/urandom >/tmp/large")
+    refusals: list[tuple[Callable[[], object], str]] = [
+        (lambda: guest.copy_in(large, "/small"), "No space left on device"),
+        (lambda: guest.copy_in(large, "/root/x", user="nobody"), "no permission to write there"),
+        (lambda: guest.copy_in(large, "/nosuch/"), "no such folder"),
+        (lambda: guest.copy_out("/nosuch", tmp_path), "no such file in the guest"),
+        (lambda: guest.copy_out("/root", tmp_path), "a folder, which -r copies"),
+        (lambda: guest.copy_out("/tmp/large", "/nosuch/"), "no such folder"),
+        (lambda: guest.copy_out("/tmp/large", "/proc/large"), r"No such file|not permitted|denied"),
+    ]
+    for copy, why in refusals:
+        with pytest.raises(ConfigError, match=why) as refused:
+            copy()
+        assert "\n" not in str(refused.value)
+    assert shell(guest, "ls -A /small; ls -A /root; umount /small; rm /tmp/large") == ""
+    assert os.listdir(tmp_path) == ["large"]
+
+
+def test_a_copy_that_is_broken_off_leaves_nothing_half_written_at_either_end(guest: Domain, tmp_path: Path) -> None:
+    large = tmp_path / "large"
+    large.write_bytes(Random(3).randbytes(8 * MIB))
+    shell(guest, "head -c 8m /dev/urandom >/tmp/large")
+
+    class BrokenOff(Exception):
+        pass
+
+    def break_off(_: int) -> None:
+        raise BrokenOff
+
+    with pytest.raises(BrokenOff):
+        copy_in(guest.starter, [large], "/root", progress=break_off)
+    with pytest.raises(BrokenOff):
+        copy_out(guest.starter, "/tmp/large", tmp_path / "out", progress=break_off)
+    await_in_guest(guest, "! ls -A /root | grep .")
+    assert os.listdir(tmp_path) == ["large"]
+
+
+def test_a_copy_whose_agent_is_killed_is_lost_and_brings_nothing(guest: Domain, tmp_path: Path) -> None:
+    large = tmp_path / "large"
+    large.write_bytes(Random(4).randbytes(8 * MIB))
+    killed: list[str] = []
+    parent = "$(cut -d ' ' -f 4 /proc/{}/stat)".format
+    script = f"until pidof tar; do :; done; tar=$(pidof tar); sh={parent('$tar')}; kill -9 {parent('$sh')}"
+
+    def kill(_: int) -> None:
+        if not killed:
+            killed.append(shell(guest, script))
+
+    with pytest.raises(CommandLost, match="agent ended"):
+        copy_in(guest.starter, [large], "/root", progress=kill)
+    await_in_guest(guest, "! ls -A /root | grep .")
 
 
 def test_a_guest_without_room_for_a_process_says_so_and_the_command_ends(guest: Domain) -> None:

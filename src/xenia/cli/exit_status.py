@@ -22,7 +22,7 @@ class ExitStatus(IntEnum):
         1,
         (
             "doctor: something that is needed is missing; inspect: the kernel cannot boot as a PV guest; "
-            "disk check: an image is damaged; a verb of xl's: it failed"
+            "disk check: an image is damaged; cp: something was not copied; a verb of xl's: it failed"
         ),
     )
     USAGE = 2, "the request cannot be met: wrong arguments, a file that is missing, memory that is not there"

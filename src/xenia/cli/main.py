@@ -179,11 +179,12 @@ def dispatch(parser: argparse.ArgumentParser, options: argparse.Namespace, guest
     return ExitStatus.USAGE
 
 
-_XENIAS_OWN = ("gdb", "drgn", "daemon", "disk", "image", "kernel", "net", "share")  # of the following: no verbs of xl's
+# Of the following: no verbs of xl's.
+_XENIAS_OWN = ("gdb", "drgn", "daemon", "disk", "image", "kernel", "net", "share", "cp")
 # By verb: the module of `cli` with the function of its name that carries it out.
 _CARRY_OUT = {
     "gdb": "gdb", "drgn": "drgn", "create": "create", "daemon": "daemon", "disk": "disk", "image": "image",
-    "kernel": "kernel", "net": "net", "share": "share",
+    "kernel": "kernel", "net": "net", "share": "share", "cp": "cp",
     **dict.fromkeys(("block-attach", "block-detach", "block-list", "block-resize", "cd-insert", "cd-eject"), "block"),
     **dict.fromkeys(("mem-set", "mem-max"), "memory"),
     "vcpu-set": "vcpu", "dump-core": "dump", **dict.fromkeys(("vcpu-pin", "sched-credit2", "cpupool-list"), "sched"),

@@ -8,6 +8,7 @@ from typing import Any
 from xenia.cli.arguments import Parser, ShowVersion, add_json
 from xenia.cli.background import add_background
 from xenia.cli.block import add_block
+from xenia.cli.cp import add_cp
 from xenia.cli.daemon import add_daemon
 from xenia.cli.disk import add_disk
 from xenia.cli.domain_grammar import add_domains
@@ -57,6 +58,7 @@ def build_parser() -> Parser:
     add_net(commands)
     add_share(commands)
     add_exec(commands)
+    add_cp(commands)
     add_background(commands)
     add_ssh(commands)
     _add_looks(commands)

@@ -23,12 +23,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Self, cast
+from typing import IO, Any, cast
 
 import zstandard
 
 from xenia.errors import ConfigError
 from xenia.toolstack.provision.cache import Cache, Progress
+from xenia.toolstack.tar import DAMAGED_TAR, Header
 
 MOST_JSON = 8 << 20  # bytes of a manifest or configuration
 _MOST_JSON_IN_ALL = 8 * MOST_JSON
@@ -40,39 +41,8 @@ _WINDOW = 128 << 20  # bytes that what is packed may ask for
 _PLATFORM = ("linux", "amd64")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _REFERENCES = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
-_MOST_HEADER = 1 << 20  # bytes of a name, or of what else is said of one file
-_MOST_SAID_OF_ALL = 64  # words of headers that go for all files behind them, which each of those keeps
 # What comes of reading archives that are none.
-DAMAGED = (
-    tarfile.TarError, zlib.error, zstandard.ZstdError, EOFError, ValueError, OverflowError, RecursionError, IndexError,
-    gzip.BadGzipFile,
-)  # fmt: skip
-
-
-class Header(tarfile.TarInfo):
-    """A member of an archive that nobody vouches for: what is said of it is kept in memory, and bounded."""
-
-    _SAID = (
-        tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK,
-    )  # fmt: skip
-
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        """As in TarInfo.  ReadError where more is said than one could want."""
-        member = super().frombuf(buf, encoding, errors)
-        if member.type in cls._SAID and member.size > _MOST_HEADER:
-            raise tarfile.ReadError("a header that is too large")
-        if member.size < 0:
-            raise tarfile.ReadError("a size below nothing")
-        return member
-
-    @classmethod
-    def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
-        """As in TarInfo.  ReadError where it does not lead on, or what is said of all files is too much."""
-        member = super().fromtarfile(archive)
-        if member.size < 0 or archive.offset <= member.offset or len(archive.pax_headers) > _MOST_SAID_OF_ALL:
-            raise tarfile.ReadError("a header that leads nowhere, or says too much")
-        return member
+DAMAGED = (*DAMAGED_TAR, zlib.error, zstandard.ZstdError, gzip.BadGzipFile)
 
 
 def open_tar(file: IO[bytes]) -> tarfile.TarFile:

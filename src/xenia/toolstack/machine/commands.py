@@ -18,7 +18,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from xenia.backends.streams.command import Command, tell
 from xenia.errors import ConfigError
@@ -30,6 +30,9 @@ from xenia.toolstack.machine.store_layout import AGENT_WAITS, ask_agent, home
 from xenia.toolstack.releases import Releases
 from xenia.xenstore.client import Client
 from xenia.xenstore.error import StoreError
+
+if TYPE_CHECKING:  # loaded by who copies files
+    from xenia.toolstack.commands.extraction import Copied
 
 _log = logging.getLogger(__name__)
 
@@ -274,6 +277,28 @@ class RunsCommands(ABC):
         if check:
             result.check_returncode()
         return result
+
+    def copy_in(
+        self,
+        sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        path: str,
+        *,
+        recursive: bool = False,
+        user: str = "root",
+    ) -> Copied:
+        """Copy files of the host's into the guest, as `xenia cp` does: see `toolstack/commands/copy.py`."""
+        from xenia.toolstack.commands.copy import copy_in
+
+        files = [sources] if isinstance(sources, str | os.PathLike) else sources
+        return copy_in(self.starter, files, path, recursive=recursive, user=user)
+
+    def copy_out(
+        self, path: str, target: str | os.PathLike[str], *, recursive: bool = False, user: str = "root"
+    ) -> Copied:
+        """Copy a file of the guest's, or with `recursive` a folder, to the host."""
+        from xenia.toolstack.commands.copy import copy_out
+
+        return copy_out(self.starter, path, target, recursive=recursive, user=user)
 
     def starter(self, streams: Sequence[str], files: Sequence[int]) -> None:
         """Have it run a command: a Starter."""

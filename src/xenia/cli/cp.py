@@ -1,0 +1,146 @@
+"""`xenia cp`: files between this host and a guest that runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xenia.cli.arguments import add_json
+from xenia.cli.exit_status import ExitStatus
+from xenia.cli.voice import Voice, rough_size
+from xenia.errors import ConfigError
+
+if TYPE_CHECKING:  # loaded when something is copied
+    from xenia.toolstack.commands.extraction import Copied
+
+_REDRAWN = 0.2  # seconds
+
+
+def add_cp(commands: argparse._SubParsersAction[Any]) -> None:
+    """The grammar of the verb."""
+    parser = commands.add_parser(
+        "cp",
+        help="copy files into a running guest, out of it, or between two",
+        usage="xenia cp [-r] [-u USER] SOURCE ... TARGET    where GUEST:PATH is in a guest, and - a tar archive",
+        description="Copy files into a guest that runs, out of it, or between two, with modes and times. A file is "
+        "there under its name once all of it is. It needs what 'xenia exec' does, and a tar in the guest. With - for "
+        "the source, a tar archive on standard input is unpacked in a folder of the guest; with - for the target, the "
+        "guest writes one to standard output.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("paths", metavar="PATH", nargs="+", help="a file, GUEST:PATH, or -; the last is the target")
+    parser.add_argument("-r", "--recursive", action="store_true", help="copy folders, with all that is in them")
+    parser.add_argument(
+        "-u", "--user", metavar="USER[:GROUP]", default="root", help="who reads and writes there (default: root)"
+    )
+    add_json(parser)
+
+
+def cp(options: argparse.Namespace, voice: Voice) -> int:
+    """Carry it out."""
+    from xenia.toolstack.commands.process import CommandLost
+
+    if len(options.paths) < 2:
+        raise ConfigError("cp needs at least one source, and a target")
+    places = [_split(path) for path in options.paths]
+    *sources, (guest, target) = places
+    if guest is None and not any(name for name, _ in sources):
+        raise ConfigError("none of these is in a guest: GUEST:PATH is")
+    if "-" in options.paths:
+        return _stream(options, places)
+    shown = _Shown(voice)
+    try:
+        done = [_copy(options, name, files, guest, target, shown) for name, files in _grouped(sources)]
+    except CommandLost as lost:
+        voice.clear()
+        voice.error(str(lost))
+        return ExitStatus.LOST
+    finally:
+        voice.clear()
+    left_out = [what for one in done for what in one.left_out]
+    for what in left_out:
+        voice.warn(f"not copied: {what}")
+    if options.json:
+        said = {key: sum(getattr(one, key) for one in done) for key in ("files", "bytes")}
+        print(json.dumps({**said, "left_out": left_out}, indent=2))
+    return ExitStatus.PROBLEM if left_out else ExitStatus.OK
+
+
+def _split(path: str) -> tuple[str | None, str]:
+    """(guest, path there), or (None, path) where it is of this host's: as ever, that has a slash before a colon."""
+    name, colon, rest = path.partition(":")
+    return (name, rest or "/") if colon and name and "/" not in name else (None, path)
+
+
+def _grouped(sources: list[tuple[str | None, str]]) -> list[tuple[str | None, list[str]]]:
+    """Files of this host's together; a guest's each for itself."""
+    ours = [path for name, path in sources if name is None]
+    theirs: list[tuple[str | None, list[str]]] = [(name, [path]) for name, path in sources if name is not None]
+    return ([(None, ours)] if ours else []) + theirs
+
+
+def _copy(
+    options: argparse.Namespace, source: str | None, paths: list[str], guest: str | None, target: str, shown: _Shown
+) -> Copied:
+    from xenia.toolstack.commands.copy import copy_in, copy_out
+    from xenia.toolstack.control.client import find_one
+
+    how = {"recursive": options.recursive, "user": options.user}
+    several = len(options.paths) > 2
+    if source is None:
+        if guest is None:
+            raise ConfigError(f"{paths[0]}: neither this nor the target is in a guest")
+        into = f"{target.rstrip('/')}/" if several else target
+        return copy_in(find_one(guest).starter, paths, into, **how, progress=shown.at(f"{guest}:{target}"))
+    if guest is None:
+        if several and not os.path.isdir(target):
+            raise ConfigError(f"{target}: no such folder")
+        return copy_out(find_one(source).starter, paths[0], target, **how, progress=shown.at(f"{source}:{paths[0]}"))
+    with tempfile.TemporaryDirectory(prefix="xenia-cp-") as between:
+        out = copy_out(find_one(source).starter, paths[0], between, **how, progress=shown.at(f"{source}:{paths[0]}"))
+        files = sorted(Path(between).iterdir())
+        into = f"{target.rstrip('/')}/" if several else target
+        copied = copy_in(find_one(guest).starter, files, into, **how, progress=shown.at(f"{guest}:{target}"))
+    copied.left_out[:0] = out.left_out
+    return copied
+
+
+def _stream(options: argparse.Namespace, places: list[tuple[str | None, str]]) -> int:
+    from xenia.toolstack.commands.copy import stream_in, stream_out
+    from xenia.toolstack.control.client import find_one
+
+    if len(places) != 2 or options.json:
+        raise ConfigError("a tar archive (-) is one source or the target, and nothing else goes with it")
+    (source, path), (guest, target) = places
+    if guest is not None:
+        if os.isatty(0):
+            raise ConfigError("a tar archive is not typed: standard input is a terminal")
+        stream_in(find_one(guest).starter, target, 0, options.user)
+    elif source is not None:
+        if os.isatty(1):
+            raise ConfigError("a tar archive is nothing to look at: standard output is a terminal")
+        stream_out(find_one(source).starter, path, 1, options.user)
+    return ExitStatus.OK
+
+
+class _Shown:
+    """How far it is, on a terminal."""
+
+    def __init__(self, voice: Voice) -> None:
+        self._voice, self._drawn = voice, 0.0
+
+    def at(self, what: str) -> Callable[[int], object]:
+        """Is called with how many bytes of that have been copied."""
+
+        def show(count: int) -> None:
+            if (now := time.monotonic()) - self._drawn > _REDRAWN:
+                self._drawn = now
+                self._voice.busy(f"{what}: {rough_size(count)}")
+
+        return show

@@ -1,0 +1,273 @@
+"""Files between this host and a running guest: in a tar archive that passes through a command in the guest.
+
+The command is a shell script there, with the guest's own tar: busybox's will do.  Whatever is copied is put in place
+under its name once all of it has come; until then it is in a folder beside, .xenia-cp.*, which goes with who copies.
+
+    from xenia.toolstack.commands.copy import copy_in, copy_out
+
+    copy_in(find_one("web").starter, [Path("src")], "/root", recursive=True)
+    copy_out(find_one("web").starter, "/var/log/syslog", Path("."))
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import tarfile
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from io import FileIO
+from pathlib import Path
+from typing import IO, Any, Self
+
+from xenia.errors import ConfigError
+from xenia.toolstack.commands.extraction import Copied, Extraction
+from xenia.toolstack.commands.process import GuestProcess, Starter
+from xenia.toolstack.tar import DAMAGED_TAR, Header
+
+Progress = Callable[[int], object]
+"""Is called now and then with how many bytes have been copied."""
+
+_PIECE, _PIPE = 1 << 18, 1 << 20
+_MOST_BEHIND = 16  # pieces behind an archive's end
+_MOST_SAID = 4096  # bytes that are kept of what the guest says that is wrong
+
+
+def no_progress(_: int) -> None:
+    """Nobody looks."""
+
+
+def copy_in(
+    start: Starter, sources: Sequence[str | os.PathLike[str]], path: str, *, recursive: bool = False,
+    user: str = "root", progress: Progress = no_progress,
+) -> Copied:  # fmt: skip
+    """Copy files into a guest, with modes and times; they are the user's there.
+
+    path        a folder there, or what the one file is to be called
+    recursive   folders are copied, too, with links and all
+
+    ConfigError where that cannot be; CommandLost where the guest ends before it is done.
+    """
+    paths = [Path(source) for source in sources]
+    names = [source.resolve().name for source in paths]
+    if len(set(names)) < len(names):
+        raise ConfigError("two files of the same name cannot be copied into one folder")
+    for source in paths:
+        _check(source, recursive)
+    copied = Copied(progress)
+    with ExitStack() as stack:
+        ours, theirs = _pipe(stack)
+        arguments = (_absolute(path), "several" if len(paths) > 1 else "")
+        command = stack.enter_context(_Command(start, "copy_in.sh", arguments, user, stdin=ours.fileno()))
+        ours.close()
+        try:
+            _write(theirs, list(zip(paths, names, strict=True)), copied)
+            theirs.close()
+        except BrokenPipeError:
+            pass  # it has ended, and says why
+        except OSError as refusal:
+            raise ConfigError(f"{refusal.filename or sources[0]}: {refusal.strerror or refusal}") from None
+        command.succeed(path)
+    return copied
+
+
+def copy_out(
+    start: Starter, path: str, target: str | os.PathLike[str], *, recursive: bool = False, user: str = "root",
+    progress: Progress = no_progress,
+) -> Copied:  # fmt: skip
+    """Copy a file out of a guest, with its mode and times, but for what others may write.
+
+    target      a folder, or what it is to be called
+    recursive   it may be a folder, with all that is in it but for devices and links that lead out of it
+
+    As copy_in.  What the guest's tar complained of is in `left_out`, too.
+    """
+    path = _absolute(path)
+    name = path.rstrip("/").rpartition("/")[2]
+    final = Path(target)
+    if final.is_dir():
+        final = final / name if name not in ("", ".", "..") else final
+    elif str(target).endswith("/") or not final.parent.is_dir():
+        raise ConfigError(f"{target}: no such folder")
+    copied = Copied(progress)
+    with ExitStack() as stack:
+        ours, theirs = _pipe(stack)
+        arguments = (path, "folders" if recursive else "", "")
+        command = stack.enter_context(_Command(start, "copy_out.sh", arguments, user, stdout=theirs.fileno()))
+        theirs.close()
+        extraction = stack.enter_context(Extraction(final, recursive, copied))
+        try:
+            _read(ours, extraction)
+        except DAMAGED_TAR:
+            ours.close()
+            raise ConfigError(f"{path}: {command.complaint() or 'the guest sends no archive'}") from None
+        if complaint := command.complaint():
+            copied.leave_out(complaint)
+        extraction.put_in_place()
+    return copied
+
+
+def stream_in(start: Starter, path: str, archive: int, user: str = "root") -> None:
+    """Unpack the tar archive that a file has, in a folder of a guest.  As copy_in."""
+    with _Command(start, "copy_in.sh", (_absolute(path), "several"), user, stdin=archive) as command:
+        command.succeed(path)
+
+
+def stream_out(start: Starter, path: str, archive: int, user: str = "root") -> None:
+    """Write a file or folder of a guest's into a file, as the tar archive that the guest makes of it.  As copy_out."""
+    with _Command(start, "copy_out.sh", (_absolute(path), "folders", "named"), user, stdout=archive) as command:
+        command.succeed(path)
+
+
+class _Command:
+    """A script that runs in a guest, and what it says that is wrong."""
+
+    def __init__(
+        self, start: Starter, script: str, arguments: Sequence[str], user: str, *, stdin: int | None = None,
+        stdout: int | None = None,
+    ) -> None:  # fmt: skip
+        text = Path(__file__).with_name(script).read_text()
+        self._said = bytearray()
+        ours, theirs = os.pipe2(os.O_CLOEXEC)
+        try:
+            self._process = GuestProcess(
+                start, ["/bin/sh", "-c", text, "xenia-cp", *arguments], user=user, stdin=stdin, stdout=stdout,
+                stderr=theirs,
+            )  # fmt: skip
+        except BaseException:
+            os.close(ours)
+            raise
+        finally:
+            os.close(theirs)
+        self._listener = threading.Thread(target=self._listen, args=(ours,), daemon=True)
+        self._listener.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.close()
+
+    def succeed(self, path: str) -> None:
+        """Wait for its end.  ConfigError where that is not a good one."""
+        if complaint := self.complaint():
+            raise ConfigError(f"{path}: {complaint}")
+
+    def complaint(self) -> str:
+        """Wait for its end; what went wrong, "" if nothing.  ConfigError where it was ended by something else, so that
+        there may be more to come."""
+        status = self._process.wait()
+        self._listener.join()
+        first = next((line for line in self._said.decode("utf-8", "replace").splitlines() if line.strip()), "")
+        why = first
+        for prefix in ("xenia: ", "xenia-cp: ", "tar: ", "./"):
+            why = why.removeprefix(prefix)
+        if status < 0 and -status != signal.SIGPIPE:
+            raise ConfigError(f"the guest's tar was ended by signal {-status}")
+        return (why or f"the guest's tar ended with {status}") if status > 0 else ""
+
+    def _listen(self, descriptor: int) -> None:
+        with os.fdopen(descriptor, "rb", 0) as said:
+            while data := said.read(_MOST_SAID):
+                self._said += data[: _MOST_SAID - len(self._said)]
+
+
+def _absolute(path: str) -> str:
+    """Where paths begin in a guest: where commands do."""
+    return path if path.startswith("/") else f"/{path}"
+
+
+def _pipe(stack: ExitStack) -> tuple[FileIO, FileIO]:
+    source, target = os.pipe2(os.O_CLOEXEC)
+    with suppress(OSError):  # where this user has too many
+        fcntl.fcntl(target, fcntl.F_SETPIPE_SZ, _PIPE)
+    return stack.enter_context(FileIO(source, "rb")), stack.enter_context(_ToGuest(target, "wb"))
+
+
+class _ToGuest(FileIO):
+    """An end of a pipe that takes all that it is given, from the beginning."""
+
+    def tell(self) -> int:
+        """Where an archive begins, which is all that is asked."""
+        return 0
+
+    def write(self, data: Any) -> int:
+        """Write all of it."""
+        rest = memoryview(data)
+        while rest:
+            rest = rest[super().write(rest) :]
+        return len(data)
+
+
+def _read(archive: FileIO, extraction: Extraction) -> None:
+    with tarfile.open(
+        fileobj=archive, mode="r|", bufsize=_PIECE, tarinfo=Header, encoding="utf-8", errors="surrogateescape"
+    ) as tar:
+        extraction.take(tar)
+    for _ in range(_MOST_BEHIND):
+        if not archive.read(_PIECE):
+            return
+    raise tarfile.ReadError("it does not end")
+
+
+def _write(archive: FileIO, files: Sequence[tuple[Path, str]], copied: Copied) -> None:
+    """Write files, and what is in folders, as an archive that busybox's tar reads."""
+    with tarfile.TarFile(
+        fileobj=archive, mode="w", format=tarfile.GNU_FORMAT, encoding="utf-8", errors="surrogateescape",
+        copybufsize=_PIECE,
+    ) as tar:  # fmt: skip
+        for source, name in files:
+            pending = [(source, name)]
+            while pending:
+                path, called = pending.pop()
+                tar.dereference = path is source
+                if _add(tar, path, called, copied):
+                    pending += [(path / inner, f"{called}/{inner}") for inner in sorted(os.listdir(path), reverse=True)]
+
+
+def _add(tar: tarfile.TarFile, path: Path, name: str, copied: Copied) -> bool:
+    """Add one file; whether it is a folder."""
+    member = tar.gettarinfo(path, arcname=name)
+    if member is None or not (member.isreg() or member.isdir() or member.issym() or member.islnk()):
+        copied.leave_out(f"{path}: neither a file nor a folder")
+        return False
+    member.mode &= 0o777
+    member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    copied.files += 1
+    if member.isreg():
+        with open(path, "rb") as contents:
+            tar.addfile(member, _Counted(contents, copied))
+    else:
+        tar.addfile(member)
+    return member.isdir()
+
+
+class _Counted:
+    """A file that is read, and how far."""
+
+    def __init__(self, file: IO[bytes], copied: Copied) -> None:
+        self._file, self._copied = file, copied
+
+    def read(self, size: int = -1, /) -> bytes:
+        """The next bytes."""
+        data = self._file.read(size)
+        self._copied.moved(len(data))
+        return data
+
+
+def _check(source: Path, recursive: bool) -> None:
+    """ConfigError where it is nothing to copy."""
+    try:
+        if source.is_dir():
+            if not recursive:
+                raise ConfigError(f"{source}: a folder, which -r copies")
+        elif not source.is_file():
+            kind = "neither a file nor a folder" if source.exists() else "no such file"
+            raise ConfigError(f"{source}: {kind}")
+        if not os.access(source, os.R_OK):
+            raise ConfigError(f"{source}: permission denied")
+    except (OSError, ValueError) as refusal:
+        raise ConfigError(f"{source}: {getattr(refusal, 'strerror', None) or refusal}") from None

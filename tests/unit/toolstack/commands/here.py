@@ -1,0 +1,30 @@
+"""A guest that is this very host: what its agent is given runs here."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+
+
+def start(streams: Sequence[str], files: Sequence[int]) -> None:
+    """A Starter."""
+    control = socket.socket(fileno=os.dup(files[0]))
+    pairs = [word.partition(b"=") for word in os.pread(files[1], 1 << 20, 0).split(b"\0")]
+    given = dict(zip(streams, files[2:], strict=True))
+    for one in given.values():
+        os.set_blocking(one, True)
+    stdin, stdout, stderr = (given.get(stream, subprocess.DEVNULL) for stream in ("stdin", "stdout", "stderr"))
+    command = [value for key, _, value in pairs if key == b"arg"]
+    process = subprocess.Popen(command, cwd="/", stdin=stdin, stdout=stdout, stderr=stderr)
+
+    def tell() -> None:
+        status = process.wait()
+        with control, suppress(BrokenPipeError):  # who asked has left
+            control.send(json.dumps({"status": status} if status >= 0 else {"signal": -status}).encode())
+
+    threading.Thread(target=tell).start()

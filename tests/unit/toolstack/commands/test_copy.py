@@ -1,0 +1,147 @@
+"""Files that are copied, with a guest that is this host: its shell and its tar do the guest's part."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests.unit.toolstack.commands.here import start
+from xenia.errors import ConfigError
+from xenia.toolstack.commands.copy import copy_in, copy_out, stream_in, stream_out
+
+TIME = 1_000_000_000
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A folder with all that is copied."""
+    root = tmp_path / "a tree"
+    (root / "inner folder" / ".hidden").mkdir(parents=True)
+    (root / "-f").write_bytes(b"dash")
+    (root / "inner folder" / "a  b\nc").write_bytes(b"blanks")
+    (root / "inner folder" / ".hidden" / ("n" * 200)).write_bytes(b"long")
+    (root / "with\u00e9\udce9").write_bytes(b"not text")
+    (root / "link").symlink_to("inner folder/.hidden")
+    os.link(root / "-f", root / "again")
+    (root / "holes").write_bytes(b"")
+    os.truncate(root / "holes", 8 << 20)
+    (root / "program").write_bytes(os.urandom(3 << 20))
+    (root / "program").chmod(0o755)
+    (root / "secret").write_bytes(b"s")
+    (root / "secret").chmod(0o400)
+    for path in (*root.rglob("*"), root):
+        os.utime(path, (TIME, TIME), follow_symlinks=False)
+    return root
+
+
+def told(root: Path) -> dict[str, tuple[str | bytes, int, int]]:
+    """What is in a folder."""
+    found: dict[str, tuple[str | bytes, int, int]] = {}
+    for path in (root, *sorted(root.rglob("*"))):
+        looked = path.lstat()
+        what: str | bytes = (
+            os.readlink(path) if path.is_symlink() else path.read_bytes() if path.is_file() else "folder"
+        )
+        found[str(path.relative_to(root))] = (what, stat.S_IMODE(looked.st_mode), int(looked.st_mtime))
+    return found
+
+
+def left_over(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.name.startswith(".xenia-cp")]
+
+
+def test_a_tree_goes_in_and_comes_out_as_it_was(tree: Path, tmp_path: Path) -> None:
+    there, back = tmp_path / "there", tmp_path / "back"
+    there.mkdir()
+    copied = copy_in(start, [tree], str(there), recursive=True)
+    assert told(there / "a tree") == told(tree)
+    assert (copied.files, copied.left_out) == (len(told(tree)), [])
+    copy_out(start, str(there / "a tree"), back, recursive=True)
+    assert told(back) == told(tree)
+    assert (back / "again").samefile(back / "-f")
+    assert (back / "holes").stat().st_blocks == 0
+    assert not left_over(there) and not left_over(tmp_path)
+
+
+def test_a_file_gets_a_new_name_or_goes_into_a_folder_and_takes_the_place_of_another(tmp_path: Path) -> None:
+    source, folder = tmp_path / "a b", tmp_path / "folder"
+    source.write_bytes(b"new")
+    folder.mkdir()
+    (folder / "old").write_bytes(b"old")
+    copy_in(start, [source], str(folder / "old"))
+    copy_in(start, [source], f"{folder}/")
+    copy_out(start, str(source), folder / "out")
+    copy_out(start, str(source), folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == dict.fromkeys(("old", "a b", "out"), b"new")
+
+
+def test_a_folder_goes_into_one_of_its_name_and_what_else_is_there_stays(tree: Path, tmp_path: Path) -> None:
+    for number in range(2):
+        there = tmp_path / str(number)
+        (there / "a tree" / "inner folder").mkdir(parents=True)
+        (there / "a tree" / "inner folder" / "mine").write_bytes(b"mine")
+        (there / "a tree" / "program").write_bytes(b"old")
+        if number == 0:
+            copy_in(start, [tree], str(there), recursive=True)
+        else:
+            copy_out(start, str(tree), there, recursive=True)
+        found = told(there / "a tree")
+        assert found.pop("inner folder/mine")[0] == b"mine"
+        assert {name: what[0] for name, what in found.items()} == {name: what[0] for name, what in told(tree).items()}
+
+
+def test_what_cannot_be_is_one_line_and_changes_nothing(tree: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    (folder / "a tree").mkdir(parents=True)
+    (folder / "program").mkdir()
+    os.mkfifo(tmp_path / "fifo")
+    program, name = tree / "program", str(tmp_path)
+    for call, why in (
+        (lambda: copy_in(start, [tmp_path / "none"], name), "no such file"),
+        (lambda: copy_in(start, [tree], name), "-r copies"),
+        (lambda: copy_in(start, [program], f"{name}/none/x"), "no such folder in the guest"),
+        (lambda: copy_in(start, [program], f"{name}/none/"), "no such folder in the guest"),
+        (lambda: copy_in(start, [program, tree / "-f"], f"{name}/none"), "no such folder in the guest"),
+        (lambda: copy_in(start, [program, program], name), "the same name"),
+        (lambda: copy_in(start, [tmp_path / "fifo"], name), "neither a file nor a folder"),
+        (lambda: copy_in(start, [program], str(folder)), "a folder is there"),
+        (lambda: copy_in(start, [program], f"{name}/fifo"), "neither a file nor a folder is there"),
+        (lambda: copy_out(start, f"{name}/none", folder), "no such file in the guest"),
+        (lambda: copy_out(start, str(tree), folder), "-r copies"),
+        (lambda: copy_out(start, f"{name}/fifo", folder), "neither a file nor a folder"),
+        (lambda: copy_out(start, str(program), tmp_path / "none" / "x"), "no such folder"),
+        (lambda: copy_out(start, str(program), folder), "a folder is there"),
+        (lambda: copy_out(start, str(program), tmp_path / "fifo"), "neither a file nor a folder is there"),
+        (lambda: stream_out(start, f"{name}/none", 1), "no such file in the guest"),
+    ):
+        with pytest.raises(ConfigError, match=why) as refused:
+            call()
+        assert "\n" not in str(refused.value)
+    assert not left_over(folder) and not left_over(tmp_path)
+
+
+def test_an_archive_passes_as_it_is(tree: Path, tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    there.mkdir()
+    with open(tmp_path / "archive.tar", "w+b") as archive:
+        stream_out(start, str(tree), archive.fileno())
+        archive.seek(0)
+        stream_in(start, str(there), archive.fileno())
+    assert told(there / "a tree") == told(tree)
+
+
+def test_a_file_that_cannot_be_read_to_its_end_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It becomes shorter than it was while it is copied."""
+    source, there = tmp_path / "log", tmp_path / "there"
+    source.write_bytes(b"x" * (4 << 20))
+    there.mkdir()
+
+    def shorten(count: int) -> None:
+        os.truncate(source, 1 << 20)
+
+    with pytest.raises(ConfigError, match="unexpected end of data"):
+        copy_in(start, [source], str(there), progress=shorten)
+    assert not (there / "log").exists()
