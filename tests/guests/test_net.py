@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -194,6 +195,19 @@ def test_of_the_host_a_guest_reaches_what_was_named_by_ipv4_and_ipv6_and_nothing
     for address in (HOST, gateway6, *own):
         assert "word" not in alpha.run(f"nc -w 2 {address} {ports['secret']}")[1]
     alpha.do(f"connections datagram {named.show(NETWORK)['gateway']} {ports['echo']} 20")
+
+
+def test_what_comes_for_a_guest_does_not_wake_who_waits_for_its_end(alpha: Shell) -> None:
+    waits = [thread.native_id for thread in threading.enumerate() if thread.name == f"d{alpha.domain.domid}"]
+    assert waits
+
+    def woken() -> int:
+        told = [Path(f"/proc/self/task/{thread}/status").read_text() for thread in waits]
+        return sum(int(one.split("\nvoluntary_ctxt_switches:")[1].split()[0]) for one in told)
+
+    before = woken()
+    alpha.do("ping -4 -c 200 -i 0.005 -W 5 10.0.2.2")
+    assert woken() - before < 20
 
 
 def test_a_port_of_the_host_leads_to_a_guest(beta: Shell) -> None:

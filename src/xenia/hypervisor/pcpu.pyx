@@ -86,7 +86,8 @@ cdef bint choose(Pcpu *pcpu) noexcept nogil:
     pcpu.idle = False
     if pcpu.errands != NULL:
         pcpu.errands = NULL
-        condition_signal(&pool.changed, True)
+        if pool.nr_leaving:
+            condition_signal(&pool.changed, True)
     pcpu.now = monotonic()
     wake_due(pcpu, pcpu.now)
     choice = pool.policy.pick(pool.policy, pcpu.id, pcpu.now)
@@ -294,7 +295,8 @@ cdef void idle(Pcpu *pcpu) noexcept nogil:
         woken = wait_for(&pcpu.waiting, sleeper.polls, sleeper.nr_polls, left) > 0
     else:
         woken = sleep_for(sleeper.polls, sleeper.nr_polls, left) > 0
+    # What the errands bring a vcpu that sleeps here need wake nobody: this thread looks for whom to run next.
+    flag_store(&pcpu.idle, 0)
     errands_end(&sleeper)
-    if woken:
-        # After the errands, of which what comes for the vcpus wakes this thread too.
+    if woken and sleeper.polls[0].revents:
         read(pcpu.wake_fd, &drained, 8)

@@ -79,6 +79,7 @@ cdef struct Pool:
     # A vcpu has left, or fell asleep while it is paused, or no pcpu has it any more that pushed it off; an errand of
     # one that leaves is over; the pool is broken.
     Condition changed
+    uint32_t nr_leaving     # domains whose end is waited for: nobody else is told of an errand that is over
 
 # Zeroed memory becomes a pool.  0 or an errno; then it is to be closed all the same.
 cdef int pool_create(Pool *pool, Policy *policy, uint32_t nr_pcpus) noexcept nogil

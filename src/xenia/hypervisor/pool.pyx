@@ -371,8 +371,10 @@ cdef void party_wait(Party *party) noexcept nogil:
     while party.nr_seated == party.nr and not (party.leaving or pool.broken):
         condition_wait(&pool.changed, &pool.lock)
     party.leaving = True
+    pool.nr_leaving += 1
     while withdraw(party, True) or end_errands(pool, &party.seats[0].vcpu.domain.links.errands):
         condition_wait(&pool.changed, &pool.lock)
+    pool.nr_leaving -= 1
     while link[0] != party:
         link = &link[0].next
     link[0] = party.next
