@@ -13,6 +13,7 @@ from typing import Any
 from xenia.errors import ConfigError
 from xenia.toolstack.config.forward import LOOPBACK, Forward
 from xenia.toolstack.control import remote
+from xenia.toolstack.guest.verbs import Summary
 from xenia.toolstack.networks import named, registry
 from xenia.toolstack.runtime import runtime_directory
 
@@ -22,6 +23,8 @@ _PATIENCE = 60.0  # seconds
 _BOOTED = 60.0  # seconds after which a guest's services have begun, or never will
 _REFUSALS = 8.0  # seconds for which a guest that begins may say that nobody listens
 _REFUSALS_LATER = 0.5  # and one that has begun
+_REST = 1.5  # seconds for which a guest neither works nor reads its disks that has nothing more to begin
+_IDLE = 0.1  # of a processor, which a guest at rest uses at the most
 _FORWARDS = ("user", "bridge")  # links whose networks forward ports
 
 
@@ -32,6 +35,7 @@ class Way:
 
     made     in which network it was made for this; None: it was there
     begins   the guest's services may begin only
+    guest    its number, by which it is asked; "": nobody is
     """
 
     address: str
@@ -40,6 +44,7 @@ class Way:
     known_hosts: Path
     made: str | None = None
     begins: bool = True
+    guest: str = ""
 
     def command(self, user: str, words: list[str], identity: str | None = None) -> list[str]:
         """The host's ssh, with all that it needs to know."""
@@ -69,7 +74,7 @@ def find_way(guest: str) -> Way:
     port, made = _forward(able[0])
     name = f"{able[0]['guest']}.{able[0]['pid']}"
     begins = able[0]["seconds"] < _BOOTED and able[0]["disks"] > 0  # a RAM disk has no services to begin
-    return Way(LOOPBACK, port, name, runtime_directory("ssh") / name, made, begins)
+    return Way(LOOPBACK, port, name, runtime_directory("ssh") / name, made, begins, able[0]["who"])
 
 
 def unmake(way: Way) -> None:
@@ -99,8 +104,8 @@ def _forward(card: Mapping[str, Any]) -> tuple[int, str | None]:
 
 def await_sshd(way: Way, patience: float | None = None) -> None:
     """Wait until sshd answers there.  ConfigError where it does not within so many seconds; None: a minute, for a guest
-    that begins, and a few seconds where it says that nobody listens."""
-    begun, hasty = time.monotonic(), patience is None
+    that begins, and where it says that nobody listens, until it rests, or a few seconds."""
+    begun, hasty, rest = time.monotonic(), patience is None, Rest(way.guest)
     refusals = _REFUSALS if way.begins else _REFUSALS_LATER
     patience = _PATIENCE if patience is None else patience
     refused: float | None = None  # since when
@@ -112,7 +117,7 @@ def await_sshd(way: Way, patience: float | None = None) -> None:
                 refused = None
             case _:
                 refused = refused or now
-        if hasty and refused is not None and now - refused > refusals:
+        if hasty and refused is not None and (now - refused > refusals or (way.begins and rest.look(now))):
             raise ConfigError(
                 "the guest is there, and no sshd answers in it: 'xenia image build --ssh' makes disks with one "
                 "(--wait SECONDS waits for it)"
@@ -121,6 +126,34 @@ def await_sshd(way: Way, patience: float | None = None) -> None:
     raise ConfigError(
         f"no sshd answers in the guest within {patience:.0f} seconds: 'xenia image build --ssh' makes disks with one"
     )
+
+
+class Rest:
+    """Whether a guest that was busy with its boot has come to rest, so that no service of its will still begin.
+
+    A boot runs, or waits for a disk.  What it ran includes what the host kept it from running.
+    """
+
+    def __init__(self, guest: str) -> None:
+        self._guest = guest
+        self._since: tuple[float, float, int] | None = None  # when, what it had run and read by then
+
+    def look(self, now: float) -> bool:
+        """Whether it has rested since an earlier look, for long enough.  A guest that cannot be asked has not."""
+        try:
+            seen = remote.call(self._guest, Summary()) if self._guest else None
+        except ConfigError:
+            seen = None
+        if seen is None:
+            self._since = None
+            return False
+        ran, read = seen["cpu_time"], seen["disks"]["reads"]
+        if self._since is not None:
+            before, ran_then, read_then = self._since
+            if read == read_then and 0 <= ran - ran_then <= _IDLE * max(now - before, _LOOK):
+                return now - before > _REST
+        self._since = (now, ran, read)
+        return False
 
 
 def _greeting(way: Way, patience: float) -> bytes | None:

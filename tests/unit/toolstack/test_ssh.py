@@ -13,6 +13,7 @@ import pytest
 from tests.unit.toolstack.networks.network import Network
 from xenia.errors import ConfigError
 from xenia.toolstack import ssh
+from xenia.toolstack.control import remote
 from xenia.toolstack.ssh import Way, await_sshd
 
 
@@ -41,6 +42,27 @@ def test_a_guest_that_is_up_and_has_no_sshd_is_told_soon(monkeypatch: pytest.Mon
             await_sshd(way_to(server), 1.0)
         server.shutdown(socket.SHUT_RDWR)
         refusing.join()
+
+
+def test_a_guest_whose_boot_has_come_to_rest_without_an_sshd_is_told_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ssh, "_REST", 0.5)
+    boot = [
+        {"cpu_time": float(ran), "disks": {"reads": read}} for ran, read in ((1, 10), (2, 10), (2, 20), (2.001, 20))
+    ]
+    asked: list[object] = []
+
+    def call(guest: str, verb: object) -> object:
+        asked.append((guest, verb.word))  # type: ignore[attr-defined]
+        return boot.pop(0) if len(boot) > 1 else boot[0]
+
+    monkeypatch.setattr(remote, "call", call)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # and nobody listens
+        begun = time.monotonic()
+        with pytest.raises(ConfigError, match="the guest is there, and no sshd answers in it"):
+            await_sshd(replace(way_to(closed), guest="7"))
+    assert len(asked) > len(boot) + 3 and set(asked) == {("7", "domain")}
+    assert 0.5 < time.monotonic() - begun < ssh._REFUSALS
 
 
 def test_a_guest_that_has_long_begun_and_has_no_sshd_is_told_at_once_and_no_forward_is_left(
