@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -88,6 +87,8 @@ def _grouped(sources: list[tuple[str | None, str]]) -> list[tuple[str | None, li
 def _copy(
     options: argparse.Namespace, source: str | None, paths: list[str], guest: str | None, target: str, shown: _Shown
 ) -> Copied:
+    import tempfile
+
     from xenia.toolstack.commands.copy import copy_in, copy_out
     from xenia.toolstack.control.client import find_one
 
