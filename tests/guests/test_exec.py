@@ -135,8 +135,9 @@ def test_who_leaves_takes_the_command_with_him_and_nothing_is_left_in_the_guest(
 
 
 def test_a_command_that_takes_too_long_is_killed_and_what_it_wrote_is_told(guest: Domain) -> None:
+    shell(guest, "true")  # it has booted
     with pytest.raises(subprocess.TimeoutExpired) as late:
-        guest.run(["sh", "-c", "echo begun; exec tail -f /dev/null"], timeout=2)
+        guest.run(["sh", "-c", "echo begun; exec tail -f /dev/null"], timeout=4)
     assert late.value.stdout == b"begun\n"
     await_in_guest(guest, "! pidof tail")
 
@@ -225,7 +226,7 @@ def test_a_copy_that_is_broken_off_leaves_nothing_half_written_at_either_end(gue
         copy_in(guest.starter, [large], "/root", progress=break_off)
     with pytest.raises(BrokenOff):
         copy_out(guest.starter, "/tmp/large", tmp_path / "out", progress=break_off)
-    await_in_guest(guest, "! ls -A /root | grep .")
+    await_in_guest(guest, "! ls -A /root | grep . && ! pidof tar")
     assert os.listdir(tmp_path) == ["large"]
 
 
@@ -249,8 +250,12 @@ def test_a_guest_without_room_for_a_process_says_so_and_the_command_ends(guest: 
     told, target = os.pipe()
     go_on, let_go = os.pipe()
     limit = "old=$(cat /proc/sys/kernel/threads-max); echo 20 >/proc/sys/kernel/threads-max"
-    script = f"{limit}; echo full; read word; echo $old >/proc/sys/kernel/threads-max"
+    script = f"echo begun; read word; {limit}; echo full; read word; echo $old >/proc/sys/kernel/threads-max"
     with GuestProcess(guest.starter, ["sh", "-c", script], stdin=go_on, stdout=target) as full:
+        await_line(told, b"begun\n")
+        key = f"/local/domain/{guest.domid}/data/xenia-agent"
+        guest.wait_for(lambda: guest.xenstore.get(key) != guest.commands._taken, LIMIT)  # the next one waits
+        os.write(let_go, b"\n")
         await_line(told, b"full\n")
         refused = guest.run(["true"], timeout=LIMIT)
         assert (refused.returncode, refused.stderr) == (126, b"xenia: the guest has no room for another process\n")
