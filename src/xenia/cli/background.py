@@ -26,7 +26,7 @@ _GLANCE = 0.1
 _TIME = 10.0  # seconds that a guest has to end by itself
 _NOT_DETACHED = {
     "machine_memory": "--machine-memory", "scatter": "--scatter", "xenstore": "--xenstore", "status_fd": "--status-fd",
-    "gdb": "--gdb",
+    "gdb": "--gdb", "engine": "--engine",
 }  # fmt: skip
 _STATUSES = {
     "poweroff": ExitStatus.OK, "reboot": ExitStatus.REBOOT, "soft_reset": ExitStatus.REBOOT,

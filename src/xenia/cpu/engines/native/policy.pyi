@@ -1,0 +1,15 @@
+"""Where user code would run, by what it did: the policy on times that were recorded."""
+
+class SpacePolicy:
+    """Of one address space."""
+    def __init__(self) -> None: ...
+    @property
+    def native(self) -> bool:
+        """Whether the next burst runs in a stub."""
+        ...
+    def emulated(self, ns: int) -> None:
+        """A burst ran on the emulated processor, for so long."""
+        ...
+    def in_stub(self, ns: int) -> None:
+        """One ran in a stub, which took so long of the host's processor with all that it does itself."""
+        ...

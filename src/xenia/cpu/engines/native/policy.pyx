@@ -1,0 +1,28 @@
+"""Where user code would run, by what it did: the policy on times that were recorded."""
+
+from libc.stdint cimport int64_t
+
+
+cdef class SpacePolicy:
+    """Of one address space."""
+
+    cdef Bursts bursts
+    cdef int64_t time       # that the stub has had of a processor, ns
+
+    def __init__(self) -> None:
+        bursts_begin(&self.bursts)
+
+    @property
+    def native(self) -> bool:
+        """Whether the next burst runs in a stub."""
+        return self.bursts.native
+
+    def emulated(self, int64_t ns) -> None:
+        """A burst ran on the emulated processor, for so long."""
+        bursts_count(&self.bursts, ns)
+
+    def in_stub(self, int64_t ns) -> None:
+        """One ran in a stub, which took so long of the host's processor with all that it does itself."""
+        self.time += ns
+        if bursts_count_native(&self.bursts):
+            bursts_measure(&self.bursts, self.time)

@@ -1,0 +1,73 @@
+"""Where user code runs, on what programs did.
+
+`bursts` has for each how long it ran from one entry of the guest's kernel to the next, from its first instruction on,
+in units of 100 ns, as the emulated processor took for it.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from xenia.cpu.engines.native.policy import SpacePolicy
+
+FASTER = 10  # code in a stub
+CROSSING = 15_000  # ns, to it and back, with its share of pages that are to be mapped
+SIGNAL = 4_000  # ns of that in the stub itself
+STUB = 4_000_000  # ns, to have one and its pages
+
+
+def recorded(program: str) -> list[int]:
+    """Nanoseconds of each burst."""
+    return [int(word) * 100 for word in (Path(__file__).parent / "bursts" / program).read_text().split()]
+
+
+def in_stub(ns: int) -> int:
+    return ns // FASTER + CROSSING
+
+
+def follow(bursts: list[int]) -> tuple[int, SpacePolicy]:
+    """What they take altogether where the policy has them run."""
+    policy, time, moved = SpacePolicy(), 0, False
+    for ns in bursts:
+        if policy.native:
+            time += in_stub(ns) + (0 if moved else STUB)
+            moved = True
+            policy.in_stub(ns // FASTER + SIGNAL)
+        else:
+            time += ns
+            policy.emulated(ns)
+    return time, policy
+
+
+@pytest.mark.parametrize("program", ["python", "true", "shell", "xz", "pipe", "cc1"])
+def test_it_takes_no_more_than_twice_what_the_better_of_both_takes(program: str) -> None:
+    bursts = recorded(program)
+    time, _ = follow(bursts)
+    assert time <= 2 * min(sum(bursts), STUB + sum(map(in_stub, bursts)))
+
+
+@pytest.mark.parametrize(("program", "native"), [("python", True), ("cc1", True), ("pipe", False), ("shell", False)])
+def test_who_computes_moves_to_a_stub_and_who_calls_all_the_time_does_not(program: str, native: bool) -> None:
+    assert follow(recorded(program))[1].native is native
+
+
+def test_who_computes_moves_however_seldom_he_leaves_user_mode() -> None:
+    policy = SpacePolicy()
+    policy.emulated(STUB + 1)
+    policy.emulated(1_000_000)
+    assert policy.native
+
+
+def test_who_ends_soon_has_no_stub() -> None:
+    policy = SpacePolicy()
+    for _ in range(3):
+        policy.emulated(STUB // 4)
+    assert not policy.native
+
+
+def test_who_computed_and_calls_all_the_time_moves_back() -> None:
+    _, policy = follow([1_000_000] * 100)
+    assert policy.native
+    for _ in range(100):
+        policy.in_stub(500 // FASTER + SIGNAL)
+    assert not policy.native
