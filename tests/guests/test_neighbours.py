@@ -13,6 +13,7 @@ from xenia import Machine
 pytestmark = pytest.mark.guest
 
 SECOND = 1_000_000_000
+WHILES = 6
 ENTRIES = 20_000  # a second of its own: more of them is a processor that is taken from it all the time
 
 
@@ -28,8 +29,12 @@ def test_a_domain_keeps_its_share_and_its_data_beside(kind: str, place: tuple[Ma
     if kind in SCRIPTS:
         skip_without("cloud-amd64", ())
     with beside(machine, worker, kind) as neighbour:
-        entries, done = worker.entries, worker.rounds
-        got = watch(worker, neighbour, SECOND // 2)
-        assert got.share >= 0.45
-        assert worker.entries - entries <= ENTRIES * got.ns / SECOND
+        time, entries, done = worker.time, worker.entries, worker.rounds
+        # While it waits for its disk, which is served by a thread of the host's, it has no share: a busy host may be
+        # late with that for a while, and nobody is late for ever.
+        shares: list[float] = []
+        while not shares or shares[-1] < 0.45:
+            shares.append(watch(worker, neighbour, SECOND // 2).share)
+            assert len(shares) < WHILES or shares[-1] >= 0.45, shares
+        assert worker.entries - entries <= ENTRIES * (worker.time - time) / SECOND
         worker.await_round(done + 8)
