@@ -8,11 +8,13 @@ import struct
 import sys
 import threading
 import time
+from collections.abc import Callable
 from functools import cache
 
 import pytest
 
 from tests.assembler import assemble
+from xenia.testing import bare
 from xenia.testing.bare import DATA, Program, Siblings
 
 WORD = DATA  # what all count in
@@ -22,13 +24,20 @@ PAGE = 4096
 LEAVE = "xor %eax, %eax; syscall"
 
 
+def on_each(test: Callable[..., None]) -> Callable[..., None]:
+    """On every engine that has siblings: in user mode where that is native."""
+    marked: Callable[..., None] = pytest.mark.needs("siblings")(pytest.mark.usefixtures("engine")(test))
+    return marked
+
+
 def siblings(*sources: str, retries: bool = False) -> tuple[Siblings, list[Program]]:
     """A processor for each source, together on the same memory."""
     codes = [assemble(f"{source}; {LEAVE}") for source in sources]
-    first = Program(codes[0])
+    user = bare.ENGINE == "eager"  # which runs nothing else natively
+    first = Program(codes[0], user)
     programs = [first]
     for number, code in enumerate(codes[1:], 1):
-        programs.append(Program(code, beside=first, place=number))
+        programs.append(Program(code, user, beside=first, place=number))
     return Siblings(programs, retries=retries), programs
 
 
@@ -212,6 +221,7 @@ BARRIERS = {
 }
 
 
+@on_each
 @pytest.mark.parametrize("barrier", BARRIERS)
 def test_a_barrier_keeps_a_load_behind_the_store_before_it(barrier: str) -> None:
     between = BARRIERS[barrier]
@@ -219,21 +229,25 @@ def test_a_barrier_keeps_a_load_behind_the_store_before_it(barrier: str) -> None
     assert (0, 0, 0, 0) not in found
 
 
+@on_each
 def test_without_one_a_load_may_overtake_a_store() -> None:
     found = litmus(f"{STORE_X}; {LOAD_Y}", f"{STORE_Y}; {LOAD_X}")
     assert found <= {(0, 0, 0, 0), (1, 0, 0, 0), (0, 0, 1, 0), (1, 0, 1, 0)}
 
 
+@on_each
 def test_messages_pass_in_order() -> None:
     found = litmus(f"{STORE_X}; {STORE_Y}", "mov 64(%rdi), %eax; mov (%rdi), %ebx")
     assert (0, 0, 1, 0) not in found
 
 
+@on_each
 def test_no_load_sees_a_store_that_follows_it() -> None:
     found = litmus(f"{LOAD_X}; {STORE_Y}", f"{LOAD_Y}; {STORE_X}")
     assert (1, 0, 1, 0) not in found
 
 
+@on_each
 def test_all_see_the_stores_of_two_in_one_order() -> None:
     reads = "mov {}(%rdi), %eax; mov {}(%rdi), %ebx"
     found = litmus(STORE_X, STORE_Y, reads.format(0, 64), reads.format(64, 0), rounds=60)
@@ -243,7 +257,7 @@ def test_all_see_the_stores_of_two_in_one_order() -> None:
 # --- flushes
 
 STORES = f"mov ${DATA}, %edi; 1: incq (%rdi); testb $1, {DATA + PAGE}; jz 1b"
-TRIES = 3000
+TRIES = {"emulated": 3000, "eager": 300}
 
 
 def shot(by_frame: bool, tries: int, storers: int = 1) -> int:
@@ -260,18 +274,20 @@ def shot(by_frame: bool, tries: int, storers: int = 1) -> int:
             thread.join(60)
 
 
+@on_each
 @pytest.mark.parametrize("by_frame", [False, True])
 def test_no_store_lands_behind_a_flush(by_frame: bool) -> None:
-    assert shot(by_frame, TRIES) == 0
+    assert shot(by_frame, TRIES[bare.ENGINE]) == 0
 
 
+@on_each
 def test_every_store_is_told_by_the_dirty_bit() -> None:
     together, programs = siblings(STORES, STORES)
     threads = [threading.Thread(target=program.run) for program in programs]
     for thread in threads:
         thread.start()
     try:
-        assert together.clean(DATA // PAGE, TRIES) == 0
+        assert together.clean(DATA // PAGE, TRIES[bare.ENGINE]) == 0
     finally:
         programs[0].write(DATA + PAGE, b"\1")
         for thread in threads:
@@ -284,6 +300,7 @@ AT = 0x7F000
 RETURN = {number: bytes([0xB8, number, 0, 0, 0, 0xC3]) for number in (1, 2)}  # mov $number, %eax; ret
 
 
+@on_each
 def test_code_that_another_processor_writes_is_new_after_a_serialising_instruction() -> None:
     # The writer makes the function return the number of the round, and then says so; the reader calls it then.
     rounds = 200
@@ -307,6 +324,7 @@ def test_code_that_another_processor_writes_is_new_after_a_serialising_instructi
     assert programs[1].gpr[12] == 0
 
 
+@on_each
 def test_code_that_two_write_by_turns_is_that_of_the_last() -> None:
     # Both write the number of the round into the function and call it, one after the other.
     rounds = 100
@@ -330,6 +348,7 @@ def test_code_that_two_write_by_turns_is_that_of_the_last() -> None:
     assert [program.gpr[12] for program in programs] == [0, 0]
 
 
+@on_each
 def test_code_that_is_written_from_outside_is_forgotten_by_all() -> None:
     source = f"1: mov ${AT}, %ecx; call *%rcx; cmp $1, %eax; je 1b"
     together, programs = siblings(source, source)
@@ -345,6 +364,7 @@ def test_code_that_is_written_from_outside_is_forgotten_by_all() -> None:
     assert [program.exits for program in programs] == [1, 1]
 
 
+@on_each
 def test_a_processor_that_only_jumps_forward_and_back_is_flushed_while_it_runs() -> None:
     together, programs = siblings(*[f"movb $1, {DATA + at}; 1: testb $1, {DATA}; jz 1b" for at in (64, 128)])
     threads = [threading.Thread(target=program.run) for program in programs]
@@ -361,6 +381,7 @@ def test_a_processor_that_only_jumps_forward_and_back_is_flushed_while_it_runs()
     assert [program.statistics["flush_all"] for program in programs] == [count + 50 for count in before]
 
 
+@on_each
 def test_one_that_is_not_running_does_it_before_it_runs() -> None:
     together, programs = siblings("nop", "nop")
     before = programs[1].statistics["flush_all"]

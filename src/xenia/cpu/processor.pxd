@@ -88,6 +88,9 @@ cdef struct ProcessorOps:
     # Its domain is at its end: no guest code runs when this returns, nor later, and none of the machine's memory is
     # mapped for it anywhere.  While it does not run.  NULL: that is so whenever it does not run.
     void (*end)(Processor *) noexcept nogil
+    # Guest code that may run on elsewhere (Processor.unsettled) does not when this returns, and nothing that it began
+    # goes on.  On its own thread.  NULL: there is never any.
+    void (*settle)(Processor *) noexcept nogil
     # --- MMU notifications, called by mm/ only, which is the only writer of PTEs.  An engine that walks the guest's own
     # tables needs little of them; one that keeps shadows of them, to run guest code on the host's processor, needs them
     # all.  These four come on any thread, with the memory's lock held, and count from the next flush on.
@@ -103,7 +106,8 @@ cdef struct ProcessorOps:
     void (*flush_frame)(Processor *, uint64_t mfn) noexcept nogil
     # someone else wrote machine memory: drop translations of it; of length 0: of all memory
     void (*code_dirty)(Processor *, uint64_t maddr, uint64_t length) noexcept nogil
-    # another processor is about to translate code from this frame: tell it of stores there, from now on
+    # another processor is about to translate code from this frame (or some did, from any: EVERY_FRAME): tell it of
+    # stores there, from now on
     void (*watch_code)(Processor *, uint64_t mfn) noexcept nogil
     # --- the vcpu's own state, called from inside an exit or while not running.
     # All of it, by parts (STATE_* of context.pxd, which says what both promise).
@@ -140,6 +144,12 @@ cdef enum:                  # what processors are asked
 
 cdef enum:
     MAILBOX_ROOM = 16
+
+cdef extern from *:
+    """
+    #define XENIA_EVERY_FRAME (~0ULL)
+    """
+    const uint64_t EVERY_FRAME "XENIA_EVERY_FRAME"
 
 cdef struct Request:
     int what
@@ -180,6 +190,7 @@ cdef struct Processor:      # first member of an engine's own struct
     void *thread            # that is in run(); NULL none
     volatile uint8_t kicked
     bint alone              # no other is inside
+    bint unsettled          # guest code may run on elsewhere: it is to be settled before it is outside
     Mailbox mailbox
     Lock exclusion          # of the first of several, for all: who runs alone
 
@@ -246,6 +257,8 @@ cdef inline bint processor_is_inside(const Processor *processor) noexcept nogil:
 # Outside from now on: before its thread waits for a lock, or for anything.
 cdef inline void processor_leave(Processor *processor) noexcept nogil:
     if processor.shared:
+        if processor.unsettled:
+            processor.ops.settle(processor)
         processor_step(&processor.mailbox.state)
         if processor.mailbox.awaited:
             processor_tell(processor)

@@ -19,7 +19,9 @@ a lock, another domain's too, is taken outside.)
 An engine may lose such a word: one that takes an earlier one back just then does not order that before its next look.
 So it is said again to a processor that does not obey.
 
-That a processor has left means that its stores are done: going out is a locked operation after them.
+That a processor has left means that its stores are done: going out is a locked operation after them.  An engine that
+has guest code run elsewhere, on another thread, sees to it that it does not run on when its processor is outside
+(`ops.settle`): nobody waits for one that is.
 
 Code.  A request to forget code is not waited for.  A processor that runs code which another one writes may run the old
 or the new, until it learns of the writing and executes a serialising instruction.  What it learns it by is written
@@ -98,6 +100,7 @@ cdef void processor_obey(Processor *processor) noexcept nogil:
         unlock(&mailbox.lock)
         if all_translations:
             processor.ops.flush_all(processor)
+            processor.ops.watch_code(processor, EVERY_FRAME)
         if all_code:
             processor.ops.code_dirty(processor, 0, 0)
         for i in range(count):

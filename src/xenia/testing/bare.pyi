@@ -57,7 +57,7 @@ class Program:
         The program leaves with any exception, and with syscall eax=0; other calls go on: 1 to user mode, 2 to kernel
         mode, 3 entry edi of the page table becomes rsi, 4 the same without a flush, 5 byte esi is written to address
         rdi from outside, 6 nothing, 7 with edi as flags, 8 with the page tables of frame edi, 9 the same as user mode's
-        own, 10 after all registers were pulled and pushed again.
+        own, 10 after all registers were pulled and pushed again, 1000 when the byte at rdi is not 0.
         """
         ...
     def kick(self) -> None:
@@ -143,6 +143,9 @@ class Siblings:
     def __init__(self, programs: list[Program], retries: bool = False) -> None: ...
     def flush(self, page: int) -> None:
         """All of them drop their translations of that page, and have when this returns."""
+        ...
+    def inside(self, number: int) -> bool:
+        """Is that one?  See cpu/processor."""
         ...
     def flush_all(self) -> None:
         """All translations."""

@@ -20,12 +20,16 @@ from xenia.cpu.context cimport CONTEXT_FLAGS, CONTEXT_SEGMENTS, RAX, RDI, RSI, R
 from xenia.cpu.engine cimport Engine, engine_new
 from xenia.cpu.processor cimport (
     ASK_FLUSH_ALL, ASK_FLUSH_FRAME, ASK_FLUSH_PAGE, ASK_FORGET_CODE, EXIT_EXCEPTION, EXIT_SOFT_INTERRUPT, EXIT_SYSCALL,
-    EXIT_SYSENTER, LEAVE, RESUME, TRAP_PF, Exit, Processor, processor_bind, processor_share, processors_ask,
+    EXIT_SYSENTER, LEAVE, RESUME, TRAP_PF, Exit, Processor, processor_bind, processor_enter, processor_is_inside,
+    processor_leave, processor_share, processors_ask,
 )
-from xenia.machine.atomic cimport word_or, word_test_clear
+from xenia.machine.atomic cimport flag_read
 from xenia.machine.machine cimport MachineMemory
-from xenia.machine.paging cimport PAGE_DIRTY
-from xenia.mm.walk cimport entry_exchange, entry_read
+from xenia.machine.paging cimport PAGE_DIRTY, PAGE_RW
+from xenia.mm.walk cimport entry_exchange, entry_read, entry_swap
+
+cdef extern from "<sched.h>":
+    int sched_yield() noexcept nogil
 
 from xenia.cpu.registry import DEFAULT
 
@@ -50,6 +54,7 @@ DESTINATION: str = DEFAULT
 CR4: int = 0
 
 cdef enum:
+    MEMORY = 16 << 20
     CALL_EXIT = 0           # end
     CALL_USER = 1           # go on in user mode
     CALL_KERNEL = 2         # go on in kernel mode
@@ -61,6 +66,7 @@ cdef enum:
     CALL_ROOT = 8           # go on with the page tables of frame rdi
     CALL_USER_ROOT = 9      # the same, and they are user mode's own
     CALL_REGISTERS = 10     # all registers are pulled, and pushed again
+    CALL_OUTSIDE = 1000     # outside until the byte at rdi is not 0
     L4 = 0x70               # frames of the page tables
     L3 = 0x71
     L2 = 0x72
@@ -109,6 +115,11 @@ cdef int on_exit(void *opaque, Exit *exit) noexcept nogil:
     elif context.gpr[RAX] == CALL_REGISTERS:
         run.processor.ops.pull(run.processor, STATE_ALL)
         run.processor.ops.push(run.processor, STATE_ALL)
+    elif context.gpr[RAX] == CALL_OUTSIDE:
+        processor_leave(run.processor)
+        while not flag_read(&run.memory[context.gpr[RDI] & (MEMORY - 1)]):
+            sched_yield()
+        processor_enter(run.processor)
     elif context.gpr[RAX] == CALL_EXIT:
         return LEAVE
     return RESUME
@@ -175,7 +186,7 @@ cdef class Program:
         The program leaves with any exception, and with syscall eax=0; other calls go on: 1 to user mode, 2 to kernel
         mode, 3 entry edi of the page table becomes rsi, 4 the same without a flush, 5 byte esi is written to address
         rdi from outside, 6 nothing, 7 with edi as flags, 8 with the page tables of frame edi, 9 the same as user mode's
-        own, 10 after all registers were pulled and pushed again.
+        own, 10 after all registers were pulled and pushed again, 1000 when the byte at rdi is not 0.
         """
         cdef bint left
         with nogil:
@@ -301,7 +312,23 @@ cdef class Program:
 
 cdef enum:
     MOST_SIBLINGS = 16
-    PTE_W = 2
+
+
+cdef void tell(Processor **processors, uint32_t count, unsigned page, uint64_t old, uint64_t new) noexcept nogil:
+    # As mm/ does, who alone changes entries.
+    cdef uint32_t i
+    for i in range(count):
+        processors[i].ops.pte_changed(processors[i], L1, page, old, new)
+
+
+cdef void let_write(Processor **processors, uint32_t count, unsigned page, uint64_t *entry,
+                    bint writable) noexcept nogil:
+    cdef uint64_t old = entry_read(entry), new = 0
+    while True:
+        new = old | PAGE_RW if writable else old & ~<uint64_t>PAGE_RW
+        if entry_swap(entry, &old, new):
+            break
+    tell(processors, count, page, old, new)
 
 
 cdef class Siblings:
@@ -334,6 +361,10 @@ cdef class Siblings:
             processors_ask(self.processors, self.count, ~<uint64_t>0, ASK_FLUSH_PAGE, va, 0)
             processors_ask(self.processors, self.count, ~<uint64_t>0, ASK_FLUSH_PAGE, upper_half + va, 0)
 
+    def inside(self, number: int) -> bool:
+        """Is that one?  See cpu/processor."""
+        return processor_is_inside(self.processors[<int>number])
+
     def flush_all(self) -> None:
         """All translations."""
         with nogil:
@@ -351,13 +382,14 @@ cdef class Siblings:
         cdef uint64_t *entry = &(<uint64_t *>(self.memory + (L1 << 12)))[page]
         cdef volatile uint64_t *word = <volatile uint64_t *>(self.memory + (<uint64_t>page << 12))
         cdef uint64_t mfn = page, seen, wrong = 0, count = times, before
+        cdef unsigned page_index = page
         cdef bint frame = by_frame
         with nogil:
             for _ in range(count):
                 before = word[0]
                 while word[0] == before:    # it is written to
                     pass
-                word_test_clear(entry, PTE_W)
+                let_write(self.processors, self.count, page_index, entry, False)
                 if frame:
                     processors_ask(self.processors, self.count, ~<uint64_t>0, ASK_FLUSH_FRAME, mfn, 0)
                 else:
@@ -365,7 +397,7 @@ cdef class Siblings:
                 seen = word[0]
                 for _ in range(100):
                     wrong += word[0] != seen
-                word_or(entry, PTE_W)
+                let_write(self.processors, self.count, page_index, entry, True)
         return wrong
 
     def clean(self, page: int, times: int) -> int:
@@ -373,10 +405,12 @@ cdef class Siblings:
         its first word changed from one flush to the next, and no dirty bit tells of it."""
         cdef uint64_t *entry = &(<uint64_t *>(self.memory + (L1 << 12)))[page]
         cdef volatile uint64_t *word = <volatile uint64_t *>(self.memory + (<uint64_t>page << 12))
+        cdef unsigned page_index = page
         cdef uint64_t old, now, last = word[0], wrong = 0, count = times, va = <uint64_t>page << 12
         with nogil:
             for _ in range(count):
                 old = entry_exchange(entry, va | 7)
+                tell(self.processors, self.count, page_index, old, va | 7)
                 processors_ask(self.processors, self.count, ~<uint64_t>0, ASK_FLUSH_PAGE, va, 0)
                 now = word[0]
                 wrong += now != last and not (old | entry_read(entry)) & PAGE_DIRTY

@@ -32,14 +32,15 @@ from xenia.cpu.engines.native.mapping cimport (
 )
 from xenia.cpu.engines.native.native cimport Native, Space
 from xenia.cpu.engines.native.policy cimport bursts_count
-from xenia.cpu.engines.native.space cimport settle, space_at, space_slot
+from xenia.cpu.engines.native.space cimport quiet, settle, space_at, space_slot
 from xenia.cpu.engines.native.stub cimport (
-    STUB_ASKED, STUB_FRESH, Stub, arena_await, arena_end, stub_ask, stub_kick, stub_ready,
+    STUB_ASKED, STUB_FRESH, STUB_SLOT, Stub, arena_await, arena_end, stub_ask, stub_kick, stub_ready,
 )
 from xenia.cpu.engines.native.stubs cimport Stubs
 from xenia.cpu.engines.native.user cimport roam, user_code
 from xenia.cpu.processor cimport RESUME, Exit, Processor, full_barrier
 from xenia.machine.clock cimport monotonic
+from xenia.machine.lock cimport lock, unlock
 from xenia.machine.machine cimport MachineMemory
 
 from xenia.cpu.capabilities import Capabilities
@@ -97,16 +98,26 @@ cdef bint op_run(Processor *processor) noexcept nogil:
     return left
 
 
+cdef void op_share(Processor *processor) noexcept nogil:
+    cdef Native *native = native_of(processor)
+    native.inner.share(processor)
+    native.mapping.code_of_all = native.engine.interposed.watched
+
+
+cdef void op_settle(Processor *processor) noexcept nogil:
+    quiet(native_of(processor))
+
+
 cdef void op_end(Processor *processor) noexcept nogil:
     arena_end(native_of(processor).arena)
 
 
 cdef void stop(Native *native) noexcept nogil:
-    cdef uint32_t running
     full_barrier()
-    running = (<volatile uint32_t *>&native.running)[0]
-    if running:
-        stub_kick(&native.arena.stubs[running - 1])
+    lock(&native.kicking)
+    if native.running:
+        stub_kick(&native.arena.stubs[native.running - 1])
+    unlock(&native.kicking)
 
 
 cdef void op_kick(Processor *processor) noexcept nogil:
@@ -123,6 +134,8 @@ cdef void op_pte_changed(Processor *processor, uint64_t table, unsigned index, u
                          uint64_t new) noexcept nogil:
     native_of(processor).inner.pte_changed(processor, table, index, old, new)
     mapping_entry_changed(&native_of(processor).mapping, table, index, old, new)
+    if index == STUB_SLOT and processor.shared and table == native_of(processor).engine.env.cr[3] >> 12:
+        op_look(processor)      # another processor puts something where stubs have themselves
 
 
 cdef void op_table_untyped(Processor *processor, uint64_t mfn, int level) noexcept nogil:
@@ -136,25 +149,30 @@ cdef void op_root_dropped(Processor *processor, uint64_t root) noexcept nogil:
     native_of(processor).root_dropped = True
 
 
+cdef inline void let_go(Native *native) noexcept nogil:
+    if native.arena.owing:      # else all that is mapped is as the page tables say
+        settle(native)
+
+
 cdef void op_flush_page(Processor *processor, uint64_t va) noexcept nogil:
-    settle(native_of(processor))
+    let_go(native_of(processor))
     native_of(processor).inner.flush_page(processor, va)
 
 
 cdef void op_flush_all(Processor *processor) noexcept nogil:
-    settle(native_of(processor))
+    let_go(native_of(processor))
     native_of(processor).inner.flush_all(processor)
 
 
 cdef void op_flush_frame(Processor *processor, uint64_t mfn) noexcept nogil:
     mapping_forget_frame(&native_of(processor).mapping, mfn)
-    settle(native_of(processor))
+    let_go(native_of(processor))
     native_of(processor).inner.flush_frame(processor, mfn)
 
 
 cdef void op_watch_code(Processor *processor, uint64_t mfn) noexcept nogil:
     mapping_protect_frame(&native_of(processor).mapping, mfn)
-    settle(native_of(processor))
+    let_go(native_of(processor))
     native_of(processor).inner.watch_code(processor, mfn)
 
 
@@ -196,6 +214,7 @@ cdef class NativeEngine(Engine):
             _maker.append(Maker())
         self.stubs = Stubs(memory.fd, _maker[0])
         native.arena = self.stubs.arena
+        native.arena.ordering = &native.mapping.lock
         native.engine = engine
         native.eager = eager
         for cpu in os.sched_getaffinity(0):
@@ -253,7 +272,9 @@ cdef class NativeEngine(Engine):
 cdef void replace_ops(Native *native) noexcept nogil:
     native.ops = native.inner[0]
     native.ops.run = op_run
+    native.ops.share = op_share
     native.ops.end = op_end
+    native.ops.settle = op_settle
     native.ops.kick = op_kick
     native.ops.look = op_look
     native.ops.pte_changed = op_pte_changed

@@ -21,6 +21,7 @@ cdef struct Table:          # a page table that something of a stub's mappings c
 cdef struct Mapping:
     Lock lock
     Processor *processor
+    uint8_t *code_of_all    # a bit for each frame that any of several processors has code from; NULL there is one
     uint8_t *memory         # the machine's
     uint64_t nr_frames
     Table *tables           # by number from 1 on
@@ -47,6 +48,7 @@ cdef void mapping_entry_changed(Mapping *mapping, uint64_t table, unsigned index
                                 uint64_t new) noexcept nogil
 cdef void mapping_untyped(Mapping *mapping, uint64_t table) noexcept nogil
 cdef void mapping_forget_frame(Mapping *mapping, uint64_t mfn) noexcept nogil
+# EVERY_FRAME: of those with code.
 cdef void mapping_protect_frame(Mapping *mapping, uint64_t mfn) noexcept nogil
 # Nothing is mapped of that stub's.
 cdef void mapping_drop(Mapping *mapping, Stub *stub) noexcept nogil

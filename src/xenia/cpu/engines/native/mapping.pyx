@@ -21,8 +21,10 @@ not mapped writable before that is forgotten; and when it translates from one th
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from xenia.cpu.engines.native.stub cimport HOST_END, STUB_BASE, STUB_END, stub_forgets, stub_map, stub_unmap
-from xenia.cpu.processor cimport PFEC_FETCH, PFEC_PRESENT, PFEC_USER, PFEC_WRITE, full_barrier
+from xenia.cpu.engines.native.orders cimport orders_forget, orders_map, orders_unmap
+from xenia.cpu.engines.native.stub cimport HOST_END, STUB_BASE, STUB_END
+from xenia.cpu.processor cimport EVERY_FRAME, PFEC_FETCH, PFEC_PRESENT, PFEC_USER, PFEC_WRITE, full_barrier
+from xenia.machine.atomic cimport flag_read
 from xenia.machine.lock cimport lock, unlock
 from xenia.machine.paging cimport (
     PAGE_ACCESSED, PAGE_DIRTY, PAGE_NX, PAGE_PRESENT, PAGE_PSE, PAGE_RW, PAGE_SIZE, TABLE_ENTRIES,
@@ -160,7 +162,7 @@ cdef inline void forget_place(Mapping *mapping, Table *table, uint32_t index) no
 
 cdef inline void unmap_place(Mapping *mapping, Table *table, uint32_t index) noexcept nogil:
     forget_place(mapping, table, index)
-    stub_unmap(&mapping.stubs[table.stub], table.va + (<uint64_t>index << 12), PAGE_SIZE)
+    orders_unmap(&mapping.stubs[table.stub], table.va + (<uint64_t>index << 12), PAGE_SIZE)
 
 
 cdef void unmap_range(Mapping *mapping, Stub *stub, uint64_t va, uint64_t length) noexcept nogil:
@@ -177,13 +179,13 @@ cdef void unmap_range(Mapping *mapping, Stub *stub, uint64_t va, uint64_t length
         else:
             link = &table.sibling
     if any_place:
-        stub_unmap(stub, va, min(length, HOST_END - va))
+        orders_unmap(stub, va, min(length, HOST_END - va))
 
 
 cdef void drop(Mapping *mapping, Stub *stub) noexcept nogil:
     cdef Table *table
     if mapping.of_stub[stub.index]:
-        stub_forgets(stub)
+        orders_forget(stub)
     while mapping.of_stub[stub.index]:
         table = &mapping.tables[mapping.of_stub[stub.index]]
         mapping.of_stub[stub.index] = table.sibling
@@ -237,7 +239,10 @@ cdef int walk(Mapping *mapping, Stub *stub, uint64_t root, uint64_t va, bint mar
 
 
 cdef inline bint has_code(Mapping *mapping, uint64_t mfn) noexcept nogil:
-    return mapping.processor.code_frames[mfn >> 3] >> (mfn & 7) & 1
+    cdef uint8_t bits = mapping.processor.code_frames[mfn >> 3]
+    if mapping.code_of_all != NULL:
+        bits |= flag_read(&mapping.code_of_all[mfn >> 3])
+    return bits >> (mfn & 7) & 1
 
 
 cdef void put(Mapping *mapping, Stub *stub, Found *found, uint32_t index, uint64_t pte) noexcept nogil:
@@ -252,7 +257,7 @@ cdef void put(Mapping *mapping, Stub *stub, Found *found, uint32_t index, uint64
     mapping.mapped[mfn] += 1
     mapping.nr_mapped += 1
     found.leaf.frames[index] = <uint32_t>(mfn << PLACE_SHIFT) | (PLACE_WRITABLE if writable else 0)
-    stub_map(stub, found.leaf.va + (<uint64_t>index << 12), mfn << 12, PAGE_SIZE, protection)
+    orders_map(stub, found.leaf.va + (<uint64_t>index << 12), mfn << 12, PAGE_SIZE, protection)
 
 
 # The access itself: the entry's bits, as the processor sets them.
@@ -272,10 +277,12 @@ cdef int touch(Mapping *mapping, Found *found, uint32_t index, uint32_t access, 
         mfn = pte >> 12 & FRAME_MASK
         if mfn >= mapping.nr_frames:
             return ELSEWHERE
+        if access & PFEC_WRITE and mapping.code_of_all != NULL and has_code(mapping, mfn):
+            return ELSEWHERE        # the emulated processor tells the others of that store
         if pte & bits == bits or swap_entry(entry, &pte, pte | bits):
             break
         error[0] &= ~<uint32_t>PFEC_PRESENT
-    if access & PFEC_WRITE and has_code(mapping, mfn):
+    if access & PFEC_WRITE and mapping.code_of_all == NULL and has_code(mapping, mfn):
         mapping.processor.ops.code_dirty(mapping.processor, mfn << 12, PAGE_SIZE)
     if found.leaf.frames[index]:
         forget_place(mapping, found.leaf, index)
@@ -379,10 +386,14 @@ cdef void mapping_forget_frame(Mapping *mapping, uint64_t mfn) noexcept nogil:
 
 
 cdef void mapping_protect_frame(Mapping *mapping, uint64_t mfn) noexcept nogil:
-    if mapping.writable[mfn]:
+    if mfn == EVERY_FRAME or mapping.writable[mfn]:
         lock(&mapping.lock)
         take_frame(mapping, mfn, True)
         unlock(&mapping.lock)
+
+
+cdef inline bint is_meant(Mapping *mapping, uint64_t mfn, uint64_t wanted) noexcept nogil:
+    return mfn == wanted or wanted == EVERY_FRAME and has_code(mapping, mfn)
 
 
 cdef void take_frame(Mapping *mapping, uint64_t mfn, bint writable) noexcept nogil:
@@ -397,7 +408,7 @@ cdef void take_frame(Mapping *mapping, uint64_t mfn, bint writable) noexcept nog
                 continue
             for i in range(TABLE_ENTRIES):
                 place = table.frames[i]
-                if place >> PLACE_SHIFT == mfn and place and (place & PLACE_WRITABLE or not writable):
+                if place and (place & PLACE_WRITABLE or not writable) and is_meant(mapping, place >> PLACE_SHIFT, mfn):
                     unmap_place(mapping, table, i)
 
 

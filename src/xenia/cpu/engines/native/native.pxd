@@ -5,6 +5,7 @@ from xenia.cpu.engines.native.mapping cimport Mapping
 from xenia.cpu.engines.native.policy cimport Bursts
 from xenia.cpu.engines.native.stub cimport NR_STUBS, Arena, Stub
 from xenia.cpu.processor cimport ProcessorOps
+from xenia.machine.lock cimport Lock
 
 cdef enum:
     NR_SPACES = 256             # that are remembered
@@ -27,6 +28,7 @@ cdef struct Native:
     Space *of_stub[NR_STUBS]
     bint eager                  # all user code that can
     int64_t since               # user code runs on the emulated processor
+    Lock kicking                # guards `running`: none is kicked that is not in guest code
     uint32_t running            # number + 1 of the stub in which guest code is: it is to be kicked
     Stub *unsettled             # it may still run
     uint64_t home               # host processors that this thread may use

@@ -13,5 +13,7 @@ cdef Space *space_at(Native *native, uint64_t root) noexcept nogil
 cdef void space_retire(Native *native, Space *space) noexcept nogil
 # Whether it has a stub, by now.
 cdef bint space_has_stub(Native *native, Space *space) noexcept nogil
-# Guest code runs in no stub when this returns, and what was taken away is mapped in none.
+# Guest code runs in no stub when this returns, and nothing is on its way there.
+cdef void quiet(Native *native) noexcept nogil
+# And what was taken away is mapped in none.
 cdef void settle(Native *native) noexcept nogil

@@ -46,13 +46,18 @@ cdef void space_retire(Native *native, Space *space) noexcept nogil:
 
 
 cdef void settle(Native *native) noexcept nogil:
+    quiet(native)
+    arena_lets_go(native.arena)
+
+
+cdef void quiet(Native *native) noexcept nogil:
     cdef Stub *stub = native.unsettled
     if stub != NULL and stub_settles(stub):
         native.unsettled = NULL
     elif stub != NULL:
         native.nr_lost += 1
         space_retire(native, native.of_stub[stub.index])
-    arena_lets_go(native.arena)
+    native.engine.processor.unsettled = False
 
 
 cdef bint space_has_stub(Native *native, Space *space) noexcept nogil:

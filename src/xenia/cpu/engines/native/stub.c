@@ -107,6 +107,7 @@ __asm__(
     "  xor %r14d, %r14d\n" /* the kick */
     "0:\n"
     "  mov 8(%rbp), %r15d\n" /* the bell */
+    "  mov 12(%rbp), %ebx\n" /* the batch: kicks from before it are sent before it is done */
     "  mov 16(%rbp), %ecx\n"
     "  cmp %ecx, %r14d\n"
     "  je 1f\n"
@@ -117,8 +118,7 @@ __asm__(
     "  mov $10, %edx\n" /* SIGNAL_KICK */
     "  syscall\n"
     "1:\n"
-    "  mov 12(%rbp), %ecx\n"
-    "  cmp %ecx, %esp\n"
+    "  cmp %ebx, %esp\n"
     "  jne 2f\n"
     "  mov $" STRING(__NR_futex) ", %eax\n"
     "  lea 8(%rbp), %rdi\n"
@@ -128,7 +128,7 @@ __asm__(
     "  syscall\n"
     "  jmp 0b\n"
     "2:\n"
-    "  mov %ecx, %esp\n"
+    "  mov %ebx, %esp\n"
     "  xor %ebx, %ebx\n"
     "3:\n"
     "  cmp 20(%rbp), %ebx\n"

@@ -1,6 +1,7 @@
 # A stub as Xenia sees it: a process that runs user code of one address space, and what is ordered of it.  See stub.pyx.
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from xenia.cpu.context cimport Context
+from xenia.machine.lock cimport Lock
 
 cdef extern from "stub.h":
     ctypedef struct StubOrder:
@@ -61,6 +62,7 @@ cdef struct Stub:
     uint32_t entry          # number of the last one
     bint settled            # the guest thread sleeps since, for certain
     uint32_t kicks          # when it was entered
+    uint32_t heard          # of these: the guest thread has had what they sent
     uint64_t cpus           # where its threads may run
     bint everything         # all of its mappings go before the orders
     uint32_t nr_orders
@@ -74,6 +76,7 @@ cdef struct Arena:
     int area
     bint over               # there are no more
     uint32_t nr_refused     # that were asked for and could not be made
+    Lock *ordering          # guards orders, and what is owed: the mirror's
     uint32_t owing          # a bit for each: what was taken from it may still be mapped there
     Stub stubs[NR_STUBS]
 
@@ -84,12 +87,7 @@ cdef void arena_await(Arena *arena) noexcept nogil
 # None is there any more when this returns, and none will be.
 cdef void arena_end(Arena *arena) noexcept nogil
 
-# Orders, for the next batch.  Mappings of whole pages, adjacent ones become one.
-cdef void stub_map(Stub *stub, uint64_t va, uint64_t maddr, uint64_t length, int protection) noexcept nogil
-cdef void stub_unmap(Stub *stub, uint64_t va, uint64_t length) noexcept nogil
-# Nothing is mapped: instead of all orders that it has.
-cdef void stub_forgets(Stub *stub) noexcept nogil
-# They are carried out when this returns; False: the stub is no more.
+# Its orders (orders.pxd) are carried out when this returns; False: the stub is no more.
 cdef bint stub_obeys(Stub *stub) noexcept nogil
 # What was taken from any of them is mapped there no longer when this returns.
 cdef void arena_lets_go(Arena *arena) noexcept nogil
@@ -101,7 +99,5 @@ cdef void stub_run(Stub *stub, Context *context, uint64_t fs, uint64_t gs, Left 
 cdef void stub_kick(Stub *stub) noexcept nogil
 # Nanoseconds of the host's processor that it has had.
 cdef int64_t stub_time(const Stub *stub) noexcept nogil
-# The guest thread sleeps when this returns; False: it does not, or is no more.
+# The guest thread sleeps when this returns, and nothing is on its way to it; False: it does not, or is no more.
 cdef bint stub_settles(Stub *stub) noexcept nogil
-# Its threads run where this thread does from now on.
-cdef void stub_follows(Stub *stub, uint64_t cpus) noexcept nogil

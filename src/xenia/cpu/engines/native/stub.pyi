@@ -7,7 +7,9 @@ The guest thread.  Entry `n` is made by writing registers into the frame on its 
 handler returns to guest code.  It has ended when the handler says `exit = n`, with the frame anew.  Guest code could
 say so as well, and run on.  Nothing comes of that by itself: what it says are registers, which it could have had.  But
 that it takes no more of the host's time needs proof: `stub_settles`.  A thread that sleeps at `go` is moved to
-`parked`, which the kernel does for one that sleeps there alone, and nobody but Xenia wakes it.
+`parked`, which the kernel does for one that sleeps there alone.  Xenia alone wakes it, or a signal: a kick may still be
+on its way to it.  So one that was kicked is woken when the mapper has said that it sent all, and when it sleeps again
+it has been back in user mode meanwhile, and has had what came.
 
 The mapper.  A batch of orders is carried out when it has written to its event, which nobody else can.  What was taken
 away is gone then, wherever the guest thread is.  That it sleeps would not do: a signal on its way to it is written to a

@@ -7,7 +7,9 @@ The guest thread.  Entry `n` is made by writing registers into the frame on its 
 handler returns to guest code.  It has ended when the handler says `exit = n`, with the frame anew.  Guest code could
 say so as well, and run on.  Nothing comes of that by itself: what it says are registers, which it could have had.  But
 that it takes no more of the host's time needs proof: `stub_settles`.  A thread that sleeps at `go` is moved to
-`parked`, which the kernel does for one that sleeps there alone, and nobody but Xenia wakes it.
+`parked`, which the kernel does for one that sleeps there alone.  Xenia alone wakes it, or a signal: a kick may still be
+on its way to it.  So one that was kicked is woken when the mapper has said that it sent all, and when it sleeps again
+it has been back in user mode meanwhile, and has had what came.
 
 The mapper.  A batch of orders is carried out when it has written to its event, which nobody else can.  What was taken
 away is gone then, wherever the guest thread is.  That it sleeps would not do: a signal on its way to it is written to a
@@ -20,17 +22,16 @@ of answers that the maker writes to: it is closed when none of them is left, wha
 """
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.string cimport memcpy
 from posix.unistd cimport read, write
 
 from xenia.cpu.context cimport Context
+from xenia.cpu.engines.native.orders cimport orders_are_void, orders_hand_over
 from xenia.machine.atomic cimport count_add, count_store, half_read
 from xenia.machine.clock cimport monotonic
 
 cdef extern from "frame.h":
     ctypedef struct Frame:
         pass
-    uint64_t OF_GUEST_THREAD
     enum:
         REG_CSGSFS, REG_ERR, REG_TRAPNO, REG_CR2
     bint frame_find(StubReport *report, Frame *frame) noexcept nogil
@@ -47,7 +48,6 @@ cdef extern from *:
     #include <poll.h>
     #include <sched.h>
     #include <signal.h>
-    #include <sys/mman.h>
     #include <sys/syscall.h>
     #include <time.h>
     #include <unistd.h>
@@ -59,6 +59,12 @@ cdef extern from *:
     {
         struct timespec timeout = {ns / 1000000000, ns % 1000000000};
         return syscall(SYS_futex, word, FUTEX_WAIT, value, &timeout, 0, 0) ? errno : 0;
+    }
+
+    static inline void rest(void)
+    {
+        struct timespec while_it_runs = {0, 20000};
+        nanosleep(&while_it_runs, NULL);
     }
 
     /* From the one to the other, while it is that value: how many. */
@@ -81,19 +87,16 @@ cdef extern from *:
         return ppoll(&one, 1, &timeout, NULL) > 0;
     }
 
-    #define STUB_CONTROL_CPUS (STUB_CONTROL + offsetof(StubControl, cpus))
-    enum { ORDER_MAP_FLAGS = MAP_SHARED | MAP_FIXED | MAP_POPULATE, ORDER_MEMORY = 3 };
     """
     long futex_wake(volatile uint32_t *word) noexcept nogil
     int futex_wait(volatile uint32_t *word, uint32_t value, int64_t ns) noexcept nogil
     long futex_move(volatile uint32_t *word, volatile uint32_t *other, uint32_t value) noexcept nogil
+    void rest() noexcept nogil
     int64_t process_time(uint32_t process) noexcept nogil
     bint readable(int fd, int ms) noexcept nogil
     int sched_yield() noexcept nogil
     enum:
-        ETIMEDOUT, SYS_mmap, SYS_munmap, SYS_sched_setaffinity, ORDER_MAP_FLAGS, ORDER_MEMORY
         SIGSYS, SIGSEGV, SIGTRAP, SIGUSR1, AUDIT_ARCH_X86_64
-    uint64_t STUB_CONTROL_CPUS
 
 cdef extern from *:
     """
@@ -105,114 +108,27 @@ cdef enum:
     LOOK_NS = 100000000         # so long one waits before one looks whether the stub is still there
     KICK_NS = 1600000000        # so long guest code runs before it is kicked to see whether it obeys
     PATIENCE_NS = 3000000000    # for a guest thread that was kicked
-    TRIES = 16                  # to find it asleep, before one looks at the clock
+    TRIES = 8                   # to find it asleep, before one rests between
     TRAP_STEPPED = 1
     TRAP_BREAKPOINT = 3
     TRAP_OVERFLOW = 4
     TRAP_PAGE_FAULT = 14
 
 
-# --- orders
-
-
-cdef inline void owe(Stub *stub) noexcept nogil:
-    stub.arena.owing |= <uint32_t>1 << stub.index
-
-
-cdef inline StubOrder *order(Stub *stub) noexcept nogil:
-    if stub.nr_orders == NR_ORDERS - 2:
-        stub.everything = True
-        stub.nr_orders = 0
-    stub.nr_orders += 1
-    stub.nr_mappings += 1
-    return &stub.orders[stub.nr_orders - 1]
-
-
-cdef void stub_map(Stub *stub, uint64_t va, uint64_t maddr, uint64_t length, int protection) noexcept nogil:
-    cdef StubOrder *last = &stub.orders[stub.nr_orders - 1]
-    if (stub.nr_orders and last.number == <uint64_t>SYS_mmap and last.arguments[0] + last.arguments[1] == va
-            and last.arguments[5] + last.arguments[1] == maddr and last.arguments[2] == <uint64_t>protection):
-        last.arguments[1] += length
-        return
-    last = order(stub)
-    last.number = SYS_mmap
-    last.arguments[0] = va
-    last.arguments[1] = length
-    last.arguments[2] = protection
-    last.arguments[3] = ORDER_MAP_FLAGS
-    last.arguments[4] = ORDER_MEMORY
-    last.arguments[5] = maddr
-
-
-cdef void stub_unmap(Stub *stub, uint64_t va, uint64_t length) noexcept nogil:
-    cdef StubOrder *last = &stub.orders[stub.nr_orders - 1]
-    owe(stub)
-    if va < STUB_END and va + length > STUB_BASE:
-        stub.everything = True
-        stub.nr_orders = 0
-        return
-    if stub.nr_orders and last.number == <uint64_t>SYS_munmap:
-        if last.arguments[0] <= va and va + length <= last.arguments[0] + last.arguments[1]:
-            return
-        if last.arguments[0] + last.arguments[1] == va:
-            last.arguments[1] += length
-            return
-        if va + length == last.arguments[0]:
-            last.arguments[0] = va
-            last.arguments[1] += length
-            return
-    last = order(stub)
-    last.number = SYS_munmap
-    last.arguments[0] = va
-    last.arguments[1] = length
-
-
-cdef void stub_follows(Stub *stub, uint64_t cpus) noexcept nogil:
-    cdef StubOrder *one
-    cdef int i
-    if stub.cpus == cpus:
-        return
-    stub.cpus = cpus
-    stub.control.cpus = cpus
-    for i in range(2):
-        one = order(stub)
-        one.number = SYS_sched_setaffinity
-        one.arguments[0] = OF_GUEST_THREAD if i else 0
-        one.arguments[1] = 8
-        one.arguments[2] = STUB_CONTROL_CPUS
-
-
-cdef inline void unmap_everything(Stub *stub) noexcept nogil:
-    cdef StubOrder *to = <StubOrder *>stub.control.orders
-    to[0].number = to[1].number = SYS_munmap
-    to[0].arguments[0] = 0
-    to[0].arguments[1] = STUB_BASE
-    to[1].arguments[0] = STUB_END
-    to[1].arguments[1] = HOST_END - STUB_END
-    stub.everything = False
-    stub.nr_mappings = 0
-
-
-cdef void stub_forgets(Stub *stub) noexcept nogil:
-    owe(stub)
-    stub.everything = True
-    stub.nr_orders = 0
+# --- the mapper
 
 
 cdef bint stub_obeys(Stub *stub) noexcept nogil:
-    cdef uint32_t before = 0
-    cdef uint64_t done
+    cdef uint32_t count
     if stub.state != STUB_USED:
         return False
-    stub.arena.owing &= ~(<uint32_t>1 << stub.index)
-    if stub.everything:
-        unmap_everything(stub)
-        before = 2
-    if stub.nr_orders + before == 0:
-        return True
-    memcpy(<StubOrder *>stub.control.orders + before, stub.orders, stub.nr_orders * sizeof(StubOrder))
-    count_store(&stub.control.count, stub.nr_orders + before)
-    stub.nr_orders = 0
+    count = orders_hand_over(stub)
+    return count == 0 or carries_out(stub, count)
+
+
+cdef bint carries_out(Stub *stub, uint32_t count) noexcept nogil:
+    cdef uint64_t done
+    count_store(&stub.control.count, count)
     count_add(<int32_t *>&stub.control.batch, 1)
     ring(stub)
     while not readable(stub.event, LOOK_NS // 1000000):
@@ -232,8 +148,9 @@ cdef void arena_lets_go(Arena *arena) noexcept nogil:
         if arena.owing >> i & 1:
             while stub.state == STUB_ASKED:     # the old one is dead when the new one is there
                 arena_await(arena)
-            stub_obeys(stub)                    # or is no more
-    arena.owing = 0
+            if stub.state != STUB_USED:
+                orders_are_void(stub)
+            stub_obeys(stub)
 
 
 cdef inline void ring(Stub *stub) noexcept nogil:
@@ -245,19 +162,33 @@ cdef inline void ring(Stub *stub) noexcept nogil:
 
 
 cdef bint stub_settles(Stub *stub) noexcept nogil:
+    cdef uint32_t kicks = half_read(&stub.control.kicks)
+    if not sleeps(stub):
+        return False
+    if kicks == stub.heard:
+        return True
+    if stub.state != STUB_USED or not carries_out(stub, orders_hand_over(stub)):
+        return False
+    stub.settled = False
+    futex_wake(&stub.control.parked)
+    stub.heard = kicks
+    return sleeps(stub)
+
+
+cdef bint sleeps(Stub *stub) noexcept nogil:
     cdef int64_t begun = 0
     cdef uint32_t tries = 0
-    while not stub.settled:
-        if futex_move(&stub.control.go, &stub.control.parked, stub.entry) == 1:
-            stub.settled = True
-            break
+    while not stub.settled and futex_move(&stub.control.go, &stub.control.parked, stub.entry) != 1:
         tries += 1
-        if tries % TRIES == 0:
-            arena_look(stub.arena)
-            begun = begun if begun else monotonic()
-            if stub.state == STUB_NONE or monotonic() - begun > PATIENCE_NS:
-                return False
-        sched_yield()
+        if tries < TRIES:
+            sched_yield()
+            continue
+        arena_look(stub.arena)
+        begun = begun if begun else monotonic()
+        if stub.state == STUB_NONE or monotonic() - begun > PATIENCE_NS:
+            return False
+        rest()      # who only yields may have the processor again and again
+    stub.settled = True
     return True
 
 
@@ -369,6 +300,7 @@ cdef void stub_ask(Stub *stub) noexcept nogil:
     stub.entry = 0
     stub.cpus = 0
     stub.settled = False
+    stub.heard = 0
     stub.everything = True      # there is nothing; but the mapper is there when it says so
     stub.nr_orders = 0
     stub.nr_mappings = 0

@@ -5,7 +5,7 @@ not, a kick that nobody meant for the guest.  A system call and a page fault are
 left to the emulated processor, at the same instruction.
 """
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from xenia.abi.xen cimport FLAT_RING3_CS64, FLAT_RING3_SS
 from xenia.cpu.context cimport (
@@ -16,19 +16,21 @@ from xenia.cpu.engines.emulated.emulator cimport Emulator
 from xenia.cpu.engines.emulated.unicorn cimport STOP_REQUESTED
 from xenia.cpu.engines.native.mapping cimport MAPPED, REFUSED, mapping_peek, mapping_want
 from xenia.cpu.engines.native.native cimport Native, Space
+from xenia.cpu.engines.native.orders cimport orders_follow
 from xenia.cpu.engines.native.policy cimport bursts_count_native, bursts_measure
 from xenia.cpu.engines.native.space cimport space_at, space_has_stub, space_retire
 from xenia.cpu.engines.native.stub cimport (
     HOST_CS32, HOST_CS64, HOST_END, HOST_SS, LEFT_FORGED, LEFT_INTERRUPT, LEFT_KICKED, LEFT_NOT, LEFT_OLD_SYSCALL,
-    LEFT_OTHER, LEFT_PAGE_FAULT, LEFT_STEPPED, LEFT_SYSCALL, STUB_BASE, STUB_END, STUB_SLOT, Left, Stub, stub_follows,
+    LEFT_OTHER, LEFT_PAGE_FAULT, LEFT_STEPPED, LEFT_SYSCALL, STUB_BASE, STUB_END, STUB_SLOT, Left, Stub,
     stub_obeys, stub_run, stub_time,
 )
 from xenia.cpu.processor cimport (
     EXIT_EXCEPTION, EXIT_SOFT_INTERRUPT, EXIT_SYSCALL, EXIT_SYSENTER, LEAVE, PFEC_FETCH, PFEC_WRITE, RESUME, TRAP_DB,
     TRAP_GP, TRAP_PF, Exit, Processor, full_barrier,
 )
-from xenia.machine.atomic cimport count_store, half_read
+from xenia.machine.atomic cimport count_add, half_read
 from xenia.machine.clock cimport monotonic
+from xenia.machine.lock cimport lock, unlock
 
 cdef extern from *:
     """
@@ -108,21 +110,44 @@ cdef int user_code(Native *native) noexcept nogil:
     return RESUME
 
 
+cdef int32_t kept[64]           # how many are kept on each of the host's processors
+
+
+cdef int choose(Native *native) noexcept nogil:
+    # Where it is; where another one is kept there, one that nobody is kept on.  -1: none is known.
+    cdef int here = sched_getcpu(), cpu
+    if not 0 <= here < 64:
+        return -1
+    if count_add(&kept[here], 1) == 1:
+        return here
+    for cpu in range(64):
+        if native.home >> cpu & 1:
+            if count_add(&kept[cpu], 1) == 1:
+                count_add(&kept[here], -1)
+                return cpu
+            count_add(&kept[cpu], -1)
+    return here
+
+
 cdef inline void follow(Native *native, Stub *stub) noexcept nogil:
     # Stub and vcpu share a processor of the host's: to wake a thread on another one that idles is far dearer.
     cdef int cpu
     if native.home & (native.home - 1) == 0:
         return
     if not native.pinned:
-        cpu = sched_getcpu()
-        if not 0 <= cpu < 64 or set_affinity(<uint64_t>1 << cpu):
+        cpu = choose(native)
+        if cpu < 0:
+            return
+        if set_affinity(<uint64_t>1 << cpu):
+            count_add(&kept[cpu], -1)
             return
         native.pinned = cpu + 1
-    stub_follows(stub, <uint64_t>1 << (native.pinned - 1))
+    orders_follow(stub, <uint64_t>1 << (native.pinned - 1))
 
 
 cdef void roam(Native *native) noexcept nogil:
     if native.pinned:
+        count_add(&kept[native.pinned - 1], -1)
         native.pinned = 0
         set_affinity(native.home)
 
@@ -174,13 +199,18 @@ cdef void enter(Native *native, Stub *stub, Left *left) noexcept nogil:
         left.why = LEFT_NOT
         return
     stub.kicks = half_read(&stub.control.kicks)
-    count_store(&native.running, stub.index + 1)
+    lock(&native.kicking)
+    native.running = stub.index + 1
+    unlock(&native.kicking)
     full_barrier()
     if not STOP_REQUESTED(native.engine.cpu):
         native.unsettled = stub
+        native.engine.processor.unsettled = True
         stub_run(stub, context, left.fs, left.gs, left)
         context.rflags = context.rflags & EFLAGS_GUEST & ~<uint64_t>EFLAGS_RF | EFLAGS_IF | 2
-    count_store(&native.running, 0)
+    lock(&native.kicking)
+    native.running = 0
+    unlock(&native.kicking)
 
 
 cdef int tell(Native *native, Space *space, Left *left) noexcept nogil:

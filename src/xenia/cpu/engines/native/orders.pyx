@@ -1,0 +1,132 @@
+"""What a stub is ordered: system calls for its mapper, in the sequence in which they are to be made.
+
+Theory of operation.  They are collected in memory of Xenia's, by whoever changes a page table, and handed over as one
+batch before guest code runs, or where somebody waits for what is taken away.  `Arena.ordering`, which is the mirror's
+lock, guards them: its holder gives orders.
+"""
+
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memcpy
+
+from xenia.cpu.engines.native.stub cimport HOST_END, NR_ORDERS, STUB_BASE, STUB_END, Stub, StubOrder
+from xenia.machine.lock cimport lock, unlock
+
+cdef extern from *:
+    """
+    #include <sys/mman.h>
+    #include <sys/syscall.h>
+    #define STUB_CONTROL_CPUS (STUB_CONTROL + offsetof(StubControl, cpus))
+    enum { ORDER_MAP_FLAGS = MAP_SHARED | MAP_FIXED | MAP_POPULATE, ORDER_MEMORY = 3 };
+    """
+    enum:
+        SYS_mmap, SYS_munmap, SYS_sched_setaffinity, ORDER_MAP_FLAGS, ORDER_MEMORY
+    uint64_t STUB_CONTROL_CPUS
+
+cdef extern from "stub.h":
+    uint64_t OF_GUEST_THREAD
+
+
+cdef inline void owe(Stub *stub) noexcept nogil:
+    stub.arena.owing |= <uint32_t>1 << stub.index
+
+
+cdef void orders_are_void(Stub *stub) noexcept nogil:
+    lock(stub.arena.ordering)
+    stub.arena.owing &= ~(<uint32_t>1 << stub.index)
+    unlock(stub.arena.ordering)
+
+
+cdef inline StubOrder *order(Stub *stub) noexcept nogil:
+    if stub.nr_orders == NR_ORDERS - 2:
+        stub.everything = True
+        stub.nr_orders = 0
+    stub.nr_orders += 1
+    stub.nr_mappings += 1
+    return &stub.orders[stub.nr_orders - 1]
+
+
+cdef void orders_map(Stub *stub, uint64_t va, uint64_t maddr, uint64_t length, int protection) noexcept nogil:
+    cdef StubOrder *last = &stub.orders[stub.nr_orders - 1]
+    if (stub.nr_orders and last.number == <uint64_t>SYS_mmap and last.arguments[0] + last.arguments[1] == va
+            and last.arguments[5] + last.arguments[1] == maddr and last.arguments[2] == <uint64_t>protection):
+        last.arguments[1] += length
+        return
+    last = order(stub)
+    last.number = SYS_mmap
+    last.arguments[0] = va
+    last.arguments[1] = length
+    last.arguments[2] = protection
+    last.arguments[3] = ORDER_MAP_FLAGS
+    last.arguments[4] = ORDER_MEMORY
+    last.arguments[5] = maddr
+
+
+cdef void orders_unmap(Stub *stub, uint64_t va, uint64_t length) noexcept nogil:
+    cdef StubOrder *last = &stub.orders[stub.nr_orders - 1]
+    owe(stub)
+    if va < STUB_END and va + length > STUB_BASE:
+        stub.everything = True
+        stub.nr_orders = 0
+        return
+    if stub.nr_orders and last.number == <uint64_t>SYS_munmap:
+        if last.arguments[0] <= va and va + length <= last.arguments[0] + last.arguments[1]:
+            return
+        if last.arguments[0] + last.arguments[1] == va:
+            last.arguments[1] += length
+            return
+        if va + length == last.arguments[0]:
+            last.arguments[0] = va
+            last.arguments[1] += length
+            return
+    last = order(stub)
+    last.number = SYS_munmap
+    last.arguments[0] = va
+    last.arguments[1] = length
+
+
+cdef void orders_follow(Stub *stub, uint64_t cpus) noexcept nogil:
+    cdef StubOrder *one
+    cdef int i
+    if stub.cpus == cpus:
+        return
+    stub.cpus = cpus
+    stub.control.cpus = cpus
+    lock(stub.arena.ordering)
+    for i in range(2):
+        one = order(stub)
+        one.number = SYS_sched_setaffinity
+        one.arguments[0] = OF_GUEST_THREAD if i else 0
+        one.arguments[1] = 8
+        one.arguments[2] = STUB_CONTROL_CPUS
+    unlock(stub.arena.ordering)
+
+
+cdef inline void unmap_everything(Stub *stub) noexcept nogil:
+    cdef StubOrder *to = <StubOrder *>stub.control.orders
+    to[0].number = to[1].number = SYS_munmap
+    to[0].arguments[0] = 0
+    to[0].arguments[1] = STUB_BASE
+    to[1].arguments[0] = STUB_END
+    to[1].arguments[1] = HOST_END - STUB_END
+    stub.everything = False
+    stub.nr_mappings = 0
+
+
+cdef void orders_forget(Stub *stub) noexcept nogil:
+    owe(stub)
+    stub.everything = True
+    stub.nr_orders = 0
+
+
+cdef uint32_t orders_hand_over(Stub *stub) noexcept nogil:
+    cdef uint32_t before = 0, count
+    lock(stub.arena.ordering)
+    stub.arena.owing &= ~(<uint32_t>1 << stub.index)
+    if stub.everything:
+        unmap_everything(stub)
+        before = 2
+    memcpy(<StubOrder *>stub.control.orders + before, stub.orders, stub.nr_orders * sizeof(StubOrder))
+    count = before + stub.nr_orders
+    stub.nr_orders = 0
+    unlock(stub.arena.ordering)
+    return count
