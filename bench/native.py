@@ -177,12 +177,13 @@ def rows(files: Files, names: list[str], wanted: list[str], turns: int) -> Table
             except (peers.Missing, Failed) as reason:
                 print(f"{CONTENDERS[name][0]}: left out: {reason}", file=sys.stderr)
         for row in wanted:
-            print(ROWS[row], file=sys.stderr)
             for name, drive in running.items():
                 try:
                     found[row][name] = drive.measure(row, turns).rate
                 except Failed as reason:
                     print(f"{CONTENDERS[name][0]}: {row}: {reason}", file=sys.stderr)
+            told = ", ".join(f"{CONTENDERS[name][0]} {seconds:.3f}" for name, seconds in found[row].items())
+            print(f"{ROWS[row]}: {told}", file=sys.stderr)
     return found
 
 
