@@ -21,7 +21,7 @@ not mapped writable before that is forgotten; and when it translates from one th
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from xenia.cpu.engines.native.orders cimport orders_forget, orders_map, orders_unmap
+from xenia.cpu.engines.native.orders cimport orders_forget, orders_glutton, orders_map, orders_unmap
 from xenia.cpu.engines.native.stub cimport HOST_END, STUB_BASE, STUB_END
 from xenia.cpu.processor cimport EVERY_FRAME, PFEC_FETCH, PFEC_PRESENT, PFEC_USER, PFEC_WRITE, full_barrier
 from xenia.machine.atomic cimport flag_read
@@ -55,6 +55,7 @@ cdef enum:
     NR_TABLES = 8192
     MOST_FRAMES = 1 << 29
     MOST_MAPPINGS = 50000       # vm.max_map_count is 65530 everywhere
+    LOWEST = 0x10000            # vm.mmap_min_addr at the most
     AROUND = 32                 # pages, aligned: what else is mapped on a fault
     PLACE_WRITABLE = 1
     PLACE_SHIFT = 1
@@ -284,8 +285,10 @@ cdef int touch(Mapping *mapping, Found *found, uint32_t index, uint32_t access, 
         error[0] &= ~<uint32_t>PFEC_PRESENT
     if access & PFEC_WRITE and mapping.code_of_all == NULL and has_code(mapping, mfn):
         mapping.processor.ops.code_dirty(mapping.processor, mfn << 12, PAGE_SIZE)
-    if found.leaf.frames[index]:
+    if found.leaf.frames[index] and mapping.code_of_all == NULL:
         forget_place(mapping, found.leaf, index)
+    elif found.leaf.frames[index]:  # a sibling may change it before it is mapped anew
+        unmap_place(mapping, found.leaf, index)
     return MAPPED
 
 
@@ -297,7 +300,7 @@ cdef void put_around(Mapping *mapping, Stub *stub, Found *found, uint32_t wanted
         pte = read_entry(&found.entries[index])
         mfn = pte >> 12 & FRAME_MASK
         if (pte & (PAGE_PRESENT | PAGE_ACCESSED) == PAGE_PRESENT | PAGE_ACCESSED and not found.leaf.frames[index]
-                and mfn < mapping.nr_frames):
+                and mfn < mapping.nr_frames and found.leaf.va + (<uint64_t>index << 12) >= LOWEST):
             put(mapping, stub, found, index, pte)
 
 
@@ -307,9 +310,11 @@ cdef int mapping_want(Mapping *mapping, Stub *stub, uint64_t root, uint64_t va, 
     cdef uint32_t index = va >> 12 & 511
     cdef int outcome
     error[0] = access & (PFEC_WRITE | PFEC_FETCH) | PFEC_USER
-    if va >= HOST_END or STUB_BASE <= va < STUB_END:
+    if va >= HOST_END or STUB_BASE <= va < STUB_END or va < LOWEST:
         return ELSEWHERE
     lock(&mapping.lock)
+    if orders_glutton(stub.arena) != NULL:
+        drop(mapping, orders_glutton(stub.arena))
     if mapping.nr_unused < TOP or stub.nr_mappings > MOST_MAPPINGS:
         drop(mapping, stub)
     if mapping.nr_unused < TOP:         # the others have them all

@@ -1,12 +1,14 @@
 # What a stub is ordered: see orders.pyx.
 from libc.stdint cimport uint32_t, uint64_t
-from xenia.cpu.engines.native.stub cimport Stub
+from xenia.cpu.engines.native.stub cimport Arena, Stub
 
 # For the next batch, with the lock held.  Mappings of whole pages, adjacent ones become one.
 cdef void orders_map(Stub *stub, uint64_t va, uint64_t maddr, uint64_t length, int protection) noexcept nogil
 cdef void orders_unmap(Stub *stub, uint64_t va, uint64_t length) noexcept nogil
 # Nothing is mapped: instead of all orders that it has.
 cdef void orders_forget(Stub *stub) noexcept nogil
+# The one that is to forget, where all together have more mappings than the host is to keep; NULL: they have not.
+cdef Stub *orders_glutton(Arena *arena) noexcept nogil
 # Without the lock: its threads run there from now on.
 cdef void orders_follow(Stub *stub, uint64_t cpus) noexcept nogil
 # The batch that there is, to the mapper's page: how many.  Others may give more at any time.

@@ -8,7 +8,9 @@ lock, guards them: its holder gives orders.
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from xenia.cpu.engines.native.stub cimport HOST_END, NR_ORDERS, STUB_BASE, STUB_END, Stub, StubOrder
+from xenia.cpu.engines.native.stub cimport (
+    HOST_END, NR_ORDERS, NR_STUBS, STUB_BASE, STUB_END, Arena, Stub, StubOrder,
+)
 from xenia.machine.lock cimport lock, unlock
 
 cdef extern from *:
@@ -26,6 +28,10 @@ cdef extern from "stub.h":
     uint64_t OF_GUEST_THREAD
 
 
+cdef enum:
+    MOST_OF_ALL = 200000        # mappings of all stubs of a processor: some 200 bytes each, in the host's kernel
+
+
 cdef inline void owe(Stub *stub) noexcept nogil:
     stub.arena.owing |= <uint32_t>1 << stub.index
 
@@ -41,8 +47,21 @@ cdef inline StubOrder *order(Stub *stub) noexcept nogil:
         stub.everything = True
         stub.nr_orders = 0
     stub.nr_orders += 1
-    stub.nr_mappings += 1
+    stub.nr_mappings += 2       # one in the middle of another leaves three
     return &stub.orders[stub.nr_orders - 1]
+
+
+cdef Stub *orders_glutton(Arena *arena) noexcept nogil:
+    cdef Stub *most = NULL
+    cdef Stub *stub
+    cdef uint64_t sum = 0
+    cdef int i
+    for i in range(NR_STUBS):
+        stub = &arena.stubs[i]
+        if not stub.everything:
+            sum += stub.nr_mappings
+            most = stub if most == NULL or stub.nr_mappings > most.nr_mappings else most
+    return most if sum > MOST_OF_ALL else NULL
 
 
 cdef void orders_map(Stub *stub, uint64_t va, uint64_t maddr, uint64_t length, int protection) noexcept nogil:

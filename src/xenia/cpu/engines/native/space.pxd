@@ -11,6 +11,8 @@ cdef inline Space *space_slot(Native *native, uint64_t root) noexcept nogil:
 cdef Space *space_at(Native *native, uint64_t root) noexcept nogil
 # Its stub ends, and another one is made in its place.
 cdef void space_retire(Native *native, Space *space) noexcept nogil
+# No address space gets one any more that has none.
+cdef bint has_no_more(const Native *native) noexcept nogil
 # Whether it has a stub, by now.
 cdef bint space_has_stub(Native *native, Space *space) noexcept nogil
 # Guest code runs in no stub when this returns, and nothing is on its way there.

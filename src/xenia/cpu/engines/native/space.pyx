@@ -18,6 +18,7 @@ from xenia.cpu.engines.native.stub cimport (
 
 cdef enum:
     SPARE = 2                   # stubs that are there before they are wanted
+    MOST_UNRULY = 4             # then there are no more new ones: each takes a processor for a while
 
 
 cdef Space *space_at(Native *native, uint64_t root) noexcept nogil:
@@ -60,12 +61,16 @@ cdef void quiet(Native *native) noexcept nogil:
     native.engine.processor.unsettled = False
 
 
+cdef bint has_no_more(const Native *native) noexcept nogil:
+    return native.arena.over or native.arena.nr_unruly >= MOST_UNRULY
+
+
 cdef bint space_has_stub(Native *native, Space *space) noexcept nogil:
     cdef Space *oldest = NULL
     cdef Stub *stub
     cdef uint32_t i, spare = 0
-    if space.stub != NULL:
-        return True
+    if space.stub != NULL or has_no_more(native):
+        return space.stub != NULL
     for i in range(NR_STUBS):
         stub = &native.arena.stubs[i]
         if space.stub == NULL and stub_ready(stub):
@@ -82,6 +87,6 @@ cdef bint space_has_stub(Native *native, Space *space) noexcept nogil:
             spare += 1
         if native.of_stub[i] != NULL and (oldest == NULL or native.of_stub[i].used < oldest.used):
             oldest = native.of_stub[i]
-    if spare == 0 and not native.arena.over and oldest != NULL and oldest != space:
+    if spare == 0 and not has_no_more(native) and oldest != NULL and oldest != space:
         space_retire(native, oldest)
     return space.stub != NULL

@@ -76,6 +76,7 @@ cdef struct Arena:
     int area
     bint over               # there are no more
     uint32_t nr_refused     # that were asked for and could not be made
+    uint32_t nr_unruly      # that did not stop when they were told
     Lock *ordering          # guards orders, and what is owed: the mirror's
     uint32_t owing          # a bit for each: what was taken from it may still be mapped there
     Stub stubs[NR_STUBS]

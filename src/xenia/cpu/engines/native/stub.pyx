@@ -96,7 +96,7 @@ cdef extern from *:
     bint readable(int fd, int ms) noexcept nogil
     int sched_yield() noexcept nogil
     enum:
-        SIGSYS, SIGSEGV, SIGTRAP, SIGUSR1, AUDIT_ARCH_X86_64
+        SIGILL, SIGSYS, SIGSEGV, SIGTRAP, SIGUSR1, AUDIT_ARCH_X86_64
 
 cdef extern from *:
     """
@@ -107,7 +107,9 @@ cdef extern from *:
 cdef enum:
     LOOK_NS = 100000000         # so long one waits before one looks whether the stub is still there
     KICK_NS = 1600000000        # so long guest code runs before it is kicked to see whether it obeys
-    PATIENCE_NS = 3000000000    # for a guest thread that was kicked
+    PATIENCE_NS = 3000000000    # for a guest thread that was kicked, or has left guest code
+    KICKED_NS = 200000000       # of the host's processor, that a stub may take until it obeys a kick
+    LEFT_NS = 20000000          # and to fall asleep
     TRIES = 8                   # to find it asleep, before one rests between
     TRAP_STEPPED = 1
     TRAP_BREAKPOINT = 3
@@ -176,7 +178,7 @@ cdef bint stub_settles(Stub *stub) noexcept nogil:
 
 
 cdef bint sleeps(Stub *stub) noexcept nogil:
-    cdef int64_t begun = 0
+    cdef int64_t begun = 0, had = 0
     cdef uint32_t tries = 0
     while not stub.settled and futex_move(&stub.control.go, &stub.control.parked, stub.entry) != 1:
         tries += 1
@@ -184,8 +186,12 @@ cdef bint sleeps(Stub *stub) noexcept nogil:
             sched_yield()
             continue
         arena_look(stub.arena)
-        begun = begun if begun else monotonic()
-        if stub.state == STUB_NONE or monotonic() - begun > PATIENCE_NS:
+        if begun == 0:
+            begun, had = monotonic(), stub_time(stub)
+        if stub.state == STUB_NONE:
+            return False
+        if stub_time(stub) - had > LEFT_NS or monotonic() - begun > PATIENCE_NS:
+            stub.arena.nr_unruly += 1
             return False
         rest()      # who only yields may have the processor again and again
     stub.settled = True
@@ -202,7 +208,9 @@ cdef bint stub_ready(Stub *stub) noexcept nogil:
     if stub.state != STUB_FRESH:
         return False
     stub.settled = stub.settled or futex_move(&stub.control.go, &stub.control.parked, 0) == 1
-    return stub.settled
+    if stub.settled and half_read(&stub.report.signal) != SIGILL:       # not from where its filter stands
+        stub_ask(stub)
+    return stub.settled and stub.state == STUB_FRESH
 
 
 cdef void stub_kick(Stub *stub) noexcept nogil:
@@ -242,7 +250,7 @@ cdef inline uint64_t base_of(uint64_t said, uint64_t before) noexcept nogil:
 
 cdef bint await_exit(Stub *stub) noexcept nogil:
     # However often it says something meanwhile: what counts is the clock.
-    cdef int64_t now = monotonic(), looked = now, kicked = 0
+    cdef int64_t now = monotonic(), looked = now, kicked = 0, had = 0
     cdef int64_t kicks_at = now + KICK_NS
     cdef uint32_t said
     while True:
@@ -255,12 +263,15 @@ cdef bint await_exit(Stub *stub) noexcept nogil:
             continue
         looked = now
         arena_look(stub.arena)
-        if stub.state != STUB_USED or kicked and now - kicked > PATIENCE_NS:
+        if stub.state != STUB_USED:
+            return False
+        if kicked and (stub_time(stub) - had > KICKED_NS or now - kicked > PATIENCE_NS):
+            stub.arena.nr_unruly += 1
             return False
         if not kicked and now > kicks_at:
             stub_kick(stub)
         if not kicked and half_read(&stub.control.kicks) != stub.kicks:
-            kicked = now
+            kicked, had = now, stub_time(stub)
 
 
 cdef void explain(Stub *stub, const Frame *frame, Left *left) noexcept nogil:

@@ -18,7 +18,7 @@ from xenia.cpu.engines.native.mapping cimport MAPPED, REFUSED, mapping_peek, map
 from xenia.cpu.engines.native.native cimport Native, Space
 from xenia.cpu.engines.native.orders cimport orders_follow
 from xenia.cpu.engines.native.policy cimport bursts_count_native, bursts_measure
-from xenia.cpu.engines.native.space cimport space_at, space_has_stub, space_retire
+from xenia.cpu.engines.native.space cimport has_no_more, space_at, space_has_stub, space_retire
 from xenia.cpu.engines.native.stub cimport (
     HOST_CS32, HOST_CS64, HOST_END, HOST_SS, LEFT_FORGED, LEFT_INTERRUPT, LEFT_KICKED, LEFT_NOT, LEFT_OLD_SYSCALL,
     LEFT_OTHER, LEFT_PAGE_FAULT, LEFT_STEPPED, LEFT_SYSCALL, STUB_BASE, STUB_END, STUB_SLOT, Left, Stub,
@@ -96,7 +96,7 @@ cdef int user_code(Native *native) noexcept nogil:
         if not (native.eager or space.bursts.native) or STOP_REQUESTED(engine.cpu) or not fits(native):
             break
         while not space_has_stub(native, space):
-            if not native.eager or native.arena.over or native.arena.nr_refused != refused:
+            if not native.eager or has_no_more(native) or native.arena.nr_refused != refused:
                 break
         if space.stub == NULL:
             break
