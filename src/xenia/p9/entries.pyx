@@ -280,6 +280,8 @@ cdef int do_renameat(Session session, Request *request) noexcept nogil:
     session.promote(request)
     if request.malformed or target == NULL:
         refused = EINVAL if request.malformed else EBADF
+    elif session.hides(folder.node, old) or session.hides(target.node, name):
+        refused = EPERM
     elif rename_exactly(folder.node.fd, old, target.node.fd, name) < 0:
         refused = failure()
     if target != NULL:

@@ -41,6 +41,7 @@ cdef class Fids:
     cdef uint32_t nr_nodes, most_nodes         # of those that were found by a name
     cdef Node ends              # newest and oldest of the nodes that may be closed
     cdef uint32_t nr_open, most_open
+    cdef uint32_t nr_opened, most_opened       # by the client, for itself
     # In use until `give`; NULL: there is none.  Where its file was closed, `reach` finds that again, or does not: EBADF
     # is what is done with it then.
     cdef Fid *take(self, uint32_t number) noexcept nogil
@@ -51,7 +52,7 @@ cdef class Fids:
     cdef int remove(self, uint32_t number) noexcept nogil
     cdef void remove_all(self) noexcept nogil
     # It is open from now on, and the descriptor its own: of another file where there is a node, whose reference it
-    # takes.  EBADF where it was open.
+    # takes.  EBADF where it was open, EMFILE where too many are.
     cdef int opened(self, Fid *fid, int fd, Node *node) noexcept nogil
     # A further reference to a node whose descriptor is relied on, and its end.
     cdef Node *hold(self, Node *node) noexcept nogil

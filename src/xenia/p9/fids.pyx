@@ -32,9 +32,11 @@ cdef class Fids:
 
     most    at most so many, and of files and the folders above them together twice as many
     open    how many descriptors they take, besides those of opened files
+    opened  how many of these there may be
     """
 
-    def __cinit__(self, most: int, open: int):
+    def __cinit__(self, most: int, open: int, opened: int):
+        self.most_opened = opened
         self.most_fids, self.most_nodes, self.most_open = most, 2 * most, open
         self.ends.newer = self.ends.older = &self.ends
         self.buckets = <Fid **>calloc(NR_BUCKETS, sizeof(Fid *))
@@ -69,6 +71,7 @@ cdef class Fids:
         fid.refs -= 1
         left = fid.refs
         fid.first.pins -= 1 + (left == 0 and fid.fd >= 0)
+        self.nr_opened -= left == 0 and fid.fd >= 0
         if left == 0 and fid.xattr != NULL:
             self.nr_xattrs -= 1
         unlock(&self.lock)
@@ -144,10 +147,14 @@ cdef class Fids:
                 self.give(fid)
 
     cdef int opened(self, Fid *fid, int fd, Node *node) noexcept nogil:
-        cdef bint refused
+        cdef int refused = 0
         lock(&self.lock)
-        refused = fid.fd >= 0
-        if not refused:
+        if fid.fd >= 0:
+            refused = EBADF
+        elif self.nr_opened >= self.most_opened:
+            refused = EMFILE
+        else:
+            self.nr_opened += 1
             if node != NULL:
                 fid.node = node
             fid.first.pins += 1     # for good: its name may go
@@ -157,8 +164,7 @@ cdef class Fids:
             close(fd)
             if node != NULL:
                 self.drop(node)
-            return EBADF
-        return 0
+        return refused
 
     cdef Node *hold(self, Node *node) noexcept nogil:
         lock(&self.lock)

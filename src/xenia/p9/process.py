@@ -72,13 +72,13 @@ class Process:
             raise ConfigError(f"a client has 1 to {MOST_STREAMS} streams, not {streams}")
         for stream in self._streams:
             stream.close()
+        self._streams = []  # and with it what the client held, once its last call is over
         self._threads = [thread for thread in self._threads if thread.is_alive()]
         if len(self._threads) > _MOST_SESSIONS * MOST_STREAMS * WORKERS:
             raise ConfigError("too many calls of clients that have gone hang in the host's file system")
         most_open = (self._descriptors - _OWN_DESCRIPTORS) // 2
         session = Session(self._folder, self._read_only, MOST_FILES, most_open, self._hidden)
         ends: list[socket.socket] = []
-        self._streams = []
         for _ in range(streams):
             theirs, ours = socket.socketpair()
             for end in (theirs, ours):

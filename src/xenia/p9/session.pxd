@@ -45,6 +45,8 @@ cdef class Session:
     cdef Fid *take(self, Request *request, uint32_t number) noexcept nogil
     cdef void reach(self, Request *request, Fid *fid) noexcept nogil
     cdef bint hides(self, Node *folder, const char *name) noexcept nogil
+    # What is hidden, seen at another place of the folder: files of processes or devices.
+    cdef bint is_of_kernel(self, int fd) noexcept nogil
     # Nothing is sent any more to who asked by the connection with this lock.
     cdef void forget(self, Lock *sending) noexcept nogil
     cdef int stat(self, int fd, Statx *found) noexcept nogil

@@ -12,7 +12,8 @@ class Session:
     folder      an open descriptor of it, which stays the caller's
     read_only   refuse all that would change anything
     fids        how many files the client may hold at once
-    descriptors how many of them are held open, besides those that it opened
+    descriptors how many of them are held open, besides those that it opened, which are at most half as many; but 1000
+                at the least
     hidden      names that the folder itself does not have for the client
     """
     @property

@@ -27,7 +27,10 @@ cdef enum:
     CEPH = 0x00C36400
     P9 = 0x01021997
     AFS = 0x5346414F
+    PROC = 0x9FA0
+    SYSFS = 0x62656572
     INODE_BITS = 56
+    LEAST_OPENED = 1000
 
 
 cdef class Session:
@@ -36,7 +39,8 @@ cdef class Session:
     folder      an open descriptor of it, which stays the caller's
     read_only   refuse all that would change anything
     fids        how many files the client may hold at once
-    descriptors how many of them are held open, besides those that it opened
+    descriptors how many of them are held open, besides those that it opened, which are at most half as many; but 1000
+                at the least
     hidden      names that the folder itself does not have for the client
     """
 
@@ -49,7 +53,7 @@ cdef class Session:
         self.read_only = read_only
         self.user, self.group = os.geteuid(), os.getegid()
         self.descriptors = os.open("/proc/self/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        self.fids = Fids(fids, descriptors)
+        self.fids = Fids(fids, descriptors, max(descriptors // 2, LEAST_OPENED))
         self.root = node_of(os.dup(folder), S_IFDIR)
         if self.root == NULL:
             raise MemoryError
@@ -88,6 +92,10 @@ cdef class Session:
                 return True
             hidden += strlen(hidden) + 1
         return False
+
+    cdef bint is_of_kernel(self, int fd) noexcept nogil:
+        cdef Statfs system
+        return self.hidden[0] != 0 and fstatfs(fd, &system) == 0 and system.f_type in (PROC, SYSFS)
 
     cdef void forget(self, Lock *sending) noexcept nogil:
         cdef Flush *flush

@@ -10,7 +10,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.string cimport memcpy, strcmp
 
 from xenia.p9.fids cimport Fid, Node
-from xenia.p9.linux cimport Statx, failure, look_up
+from xenia.p9.linux cimport Statx, close, failure, look_up
 from xenia.p9.message cimport LEAST_MSIZE, MOST_MSIZE, MOST_NAMES, NAME_SIZE, PATH_SIZE
 from xenia.p9.request cimport Request, get16, get32, get_name, get_text, put16, put32, put_text
 from xenia.p9.session cimport Session
@@ -113,6 +113,9 @@ cdef int step(Session session, Request *request, Node *folder, Node **next) noex
         fd = look_up(folder.fd, name, False)
     if fd < 0:
         return failure()
+    if session.is_of_kernel(fd):
+        close(fd)
+        return ENOENT
     refused = session.node(fd, &found, next)
     if refused:
         return refused

@@ -272,3 +272,16 @@ def test_files_and_the_folders_above_them_are_found_again_by_several_at_once(tmp
         for thread in threads:
             thread.join()
     assert wrong == []
+
+
+def test_so_many_files_are_opened_and_no_more_until_some_are_given_back(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"whole")
+    with Peer(tmp_path, fids=3000, descriptors=100) as peer:
+        fids = [peer.walk("file") for _ in range(1001)]
+        for fid in fids[:-1]:
+            peer.open(fid)
+        with pytest.raises(Refused) as refused:
+            peer.open(fids[-1])
+        assert refused.value.errno == errno.EMFILE
+        peer.clunk(fids[0])
+        assert peer.read(peer.open(fids[-1])) == b"whole"

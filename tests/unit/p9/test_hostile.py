@@ -349,10 +349,24 @@ def test_a_name_that_is_hidden_is_nowhere_in_the_folder_and_anywhere_below(tmp_p
             with pytest.raises(Refused) as refused:
                 attempt()
             assert refused.value.errno == errno.ENOENT
+        for old, new in (("dev", "seen"), ("home", "dev")):
+            with pytest.raises(Refused) as refused:
+                peer.rename(old, new)
+            assert refused.value.errno == errno.EPERM
         assert set(peer.names(peer.walk(), 512)) == {".", "..", "home"}
         assert set(peer.names(peer.walk("home"))) == {".", "..", "dev"}
         peer.setattr(peer.walk("home", "dev"), 0x1, mode=0o700)
     assert stat.S_IMODE((tmp_path / "home" / "dev").stat().st_mode) == 0o700
+
+
+def test_where_something_is_hidden_files_of_the_kernels_are_nowhere_below() -> None:
+    with Peer(Path("/"), hidden=("dev",)) as peer:
+        for name in ("proc", "sys"):
+            with pytest.raises(Refused) as refused:
+                peer.walk(name)
+            assert refused.value.errno == errno.ENOENT
+    with Peer(Path("/")) as peer:
+        peer.walk("proc", "self")
 
 
 if __name__ == "__main__":
