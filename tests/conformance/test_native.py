@@ -390,7 +390,10 @@ def its_maker(made: Program, others: set[int]) -> int:
 def test_without_its_maker_a_processor_has_no_stubs_and_works() -> None:
     others = stubs()
     made = program(SOUND)
-    os.kill(its_maker(made, others), signal.SIGKILL)
+    maker = its_maker(made, others)
+    own = stubs() - others
+    os.kill(maker, signal.SIGKILL)
+    wait_for(lambda: not any(map(exists, own)))
     made.go_to(CODE, {})
     made.run()
     assert made.last == LOST or made.last[0] == "syscall"
