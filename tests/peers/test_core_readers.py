@@ -37,7 +37,7 @@ from drgn.helpers.linux.pid import for_each_task
 from drgn.helpers.linux.printk import get_dmesg
 from xenia.toolstack.debug.remote_memory import RemoteMemory
 from xenia.toolstack.symbols.drgn_program import kernel_program
-program = kernel_program(RemoteMemory(socket.socket(fileno=int(sys.argv[1]))), is_live=True)
+program = kernel_program(RemoteMemory(lambda: socket.socket(fileno=int(sys.argv[1]))), is_live=True)
 tasks = list(for_each_task(program))
 print(json.dumps({
     "tasks": [[task.pid.value_(), task.comm.string_().decode()] for task in tasks],

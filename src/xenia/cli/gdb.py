@@ -87,17 +87,29 @@ def _own_symbols(place: Place, voice: Voice) -> Path | None:
     from xenia.toolstack.debug.remote_memory import RemoteMemory
     from xenia.toolstack.symbols.own import own_symbols
 
-    ours, theirs = socket.socketpair()
-    with RemoteMemory(ours) as memory:
+    with RemoteMemory(lambda: memory_stream(place)) as memory:
         try:
-            with theirs:
-                place.ask("memory-read", descriptors=[theirs.fileno()])
             return own_symbols(memory.read, progress=voice.progress)
         except ConfigError as error:
             voice.say(f"no names for addresses: {error}")
             return None
+        except Exception as error:  # the guest writes what is read there: no names are no reason not to debug it
+            voice.say(f"no names for addresses: what the kernel has of them is damaged ({error!r})")
+            return None
         finally:
             voice.clear()
+
+
+def memory_stream(place: Place) -> socket.socket:
+    """A stream at whose other end the guest's memory is served."""
+    ours, theirs = socket.socketpair()
+    try:
+        with theirs:
+            place.ask("memory-read", descriptors=[theirs.fileno()])
+    except BaseException:
+        ours.close()
+        raise
+    return ours
 
 
 def _become_parent(command: list[str]) -> int:

@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import NoReturn
 
 from xenia.cli.domain_grammar import DOMAIN_VERBS
+from xenia.cli.drgn import command_begins as drgn_begins
 from xenia.cli.exec import command_begins as exec_begins
 from xenia.cli.exit_status import EndedBySignal, ExitStatus
 from xenia.cli.parser import build_parser
@@ -24,8 +25,8 @@ from xenia.cli.voice import Voice
 from xenia.errors import ConfigError, refusal_of_host
 
 # Verbs that a command for the guest goes with; of some of them behind the guest's name, too.
-_WITH_COMMAND = ("run", "ssh", "exec", "gdb")
-_COMMAND_BEGINS = {"ssh": ssh_begins, "exec": exec_begins}
+_WITH_COMMAND = ("run", "ssh", "exec", "gdb", "drgn")
+_COMMAND_BEGINS = {"ssh": ssh_begins, "exec": exec_begins, "drgn": drgn_begins}
 
 
 def main() -> NoReturn:

@@ -95,7 +95,7 @@ def test_help_of_run_shows_examples_and_the_leave_key() -> None:
         (["net", "set", "no-such-guest", "carrier=no"], "the carrier is up or down"),
         (["net", "detach", "no-such-guest", "vif0"], "no guest 'no-such-guest' is running"),
         (["net", "capture", "vif99.0", "-o", "/dev/null"], "'vif99.0' is no card of a guest that runs"),
-        (["doctor", "--", "ls"], "go with 'run', 'ssh', 'exec', 'gdb' only"),
+        (["doctor", "--", "ls"], "go with 'run', 'ssh', 'exec', 'gdb', 'drgn' only"),
         (["inspect"], "KERNEL"),
         (["completion", "tcl"], "tcl"),
         (["image", "build", "debian"], "-o/--output"),
@@ -168,3 +168,7 @@ def test_what_follows_the_first_double_dash_is_the_guests() -> None:
         for command in (["ls", "-l"], ["ls", "--", "-l"]):
             assert split_command(["ssh", *words, *command]) == (["ssh", *words], command)
             assert split_command(["ssh", *words, "--", *command]) == (["ssh", *words], command)
+    for words in (["web"], ["-e", "code", "web"], ["web", "--symbols", "vmlinux"], ["web", "-e", "code"]):
+        assert split_command(["drgn", *words]) == (["drgn", *words], None)
+        script = ["script.py", "-e", "--all", "--", "-l"]
+        assert split_command(["drgn", *words, *script]) == (["drgn", *words], script)

@@ -9,6 +9,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable
 from contextlib import suppress
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from xenia.errors import ConfigError, GuestFault
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _PAGE: Final = 4096
+_PERIOD: Final = 1.0  # seconds from one list of a domain's frames to the next: it is long work
 
 
 class MemoryServer:
@@ -32,6 +34,7 @@ class MemoryServer:
         self._client = client
         self._find = find_domain
         self._frames: tuple[array[int], array[int]] = (array("Q"), array("Q"))
+        self._listed: float | None = None
 
     def start(self) -> None:
         """Begin; it ends when the client goes."""
@@ -75,11 +78,11 @@ class MemoryServer:
         return bytes(found)
 
     def _page(self, domain: Domain, pfn: int) -> bytes | None:
-        """A page as it is now; None where the domain has none of that number."""
+        """A page as it is now; None where the domain has none of that number, or has it since less than a second."""
         page = bytearray(_PAGE)
         for known in (True, False):
-            if not known:
-                self._frames = own_frames(domain.handle)
+            if not known and not self._list(domain):
+                break
             pfns, mfns = self._frames
             at = bisect_left(pfns, pfn)
             if at < len(pfns) and pfns[at] == pfn:
@@ -87,3 +90,11 @@ class MemoryServer:
                 if copy_frames(domain.handle, one, other, 0, page, True)[0] != GONE:
                     return bytes(page)
         return None
+
+    def _list(self, domain: Domain) -> bool:
+        """Learn its frames anew, unless that was done just now."""
+        now = monotonic()
+        if self._listed is not None and now < self._listed + _PERIOD:
+            return False
+        self._frames, self._listed = own_frames(domain.handle), now
+        return True

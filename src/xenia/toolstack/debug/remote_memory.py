@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Callable
 from enum import IntEnum
 from struct import Struct
 from types import TracebackType
@@ -33,9 +34,11 @@ class What(IntEnum):
 class RemoteMemory:
     """Whoever asks; any thread may."""
 
-    def __init__(self, server: socket.socket) -> None:
-        """server   the stream at whose other end a memory server is; it is this one's from now on"""
-        self._server = server
+    def __init__(self, connect: Callable[[], socket.socket]) -> None:
+        """connect   makes a stream at whose other end a memory server is: the first when something is asked for, and
+        another after a question that was interrupted (Ctrl-C), whose answer nobody took"""
+        self._connect = connect
+        self._server: socket.socket | None = None
         self._lock = threading.Lock()
 
     def read(self, address: int, size: int) -> bytes:
@@ -52,7 +55,9 @@ class RemoteMemory:
 
     def close(self) -> None:
         """The server ends with it."""
-        self._server.close()
+        if self._server is not None:
+            self._server.close()
+            self._server = None
 
     def __enter__(self) -> Self:
         return self
@@ -74,20 +79,26 @@ class RemoteMemory:
         return bytes(found)
 
     def _exchange(self, what: What, address: int, size: int) -> bytes:
+        if self._server is None:
+            self._server = self._connect()
         try:
             self._server.sendall(REQUEST.pack(what, address, size))
-            (length,) = ANSWER.unpack(self._receive(ANSWER.size))
-            return self._receive(min(length, MOST))
+            (length,) = ANSWER.unpack(_receive(self._server, ANSWER.size))
+            return _receive(self._server, min(length, MOST))
         except OSError:
             raise ConfigError("the guest's process has gone") from None
+        except BaseException:
+            self.close()
+            raise
 
-    def _receive(self, size: int) -> bytes:
-        data = bytearray(size)
-        view = memoryview(data)
-        done = 0
-        while done < size:
-            got = self._server.recv_into(view[done:])
-            if not got:
-                raise ConnectionError
-            done += got
-        return bytes(data)
+
+def _receive(server: socket.socket, size: int) -> bytes:
+    data = bytearray(size)
+    view = memoryview(data)
+    done = 0
+    while done < size:
+        got = server.recv_into(view[done:])
+        if not got:
+            raise ConnectionError
+        done += got
+    return bytes(data)

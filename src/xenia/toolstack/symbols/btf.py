@@ -12,6 +12,9 @@ _KINDS: Final = (
     "void", "int", "pointer", "array", "struct", "union", "enum", "fwd", "typedef", "volatile", "const", "restrict",
     "func", "func_proto", "var", "datasec", "float", "decl_tag", "type_tag", "enum64",
 )  # fmt: skip
+_MOST_TYPES, _MOST_MEMBERS = 1 << 19, 1 << 20
+_LONGEST: Final = 512  # bytes of a name with its end
+_MOST_TEXT: Final = 64 << 20  # bytes of all names
 _HEADER: Final = Struct("<HBBIIIII")
 _TYPE: Final = Struct("<III")
 _EXTRA: Final = {"int": 4, "array": 12, "var": 4, "decl_tag": 4}  # bytes behind a type
@@ -53,14 +56,17 @@ def read_btf(data: bytes) -> list[BtfType]:
 
 def _read(data: bytes) -> list[BtfType]:
     _, _, _, header, type_at, type_size, string_at, string_size = _HEADER.unpack_from(data)
-    strings = data[header + string_at :][:string_size]
+    names = _Names(data[header + string_at :][:string_size])
     at, end = header + type_at, header + type_at + type_size
-    types = [BtfType("void", "")]
+    types, nr_members = [BtfType("void", "")], 0
     while at < end:
         name_at, info, size = _TYPE.unpack_from(data, at)
         at += _TYPE.size
         kind, count = _KINDS[info >> 24 & 31], info & 0xFFFF
-        one = BtfType(kind, _name(strings, name_at), size, size, signed=bool(info >> 31))
+        nr_members += count
+        if len(types) > _MOST_TYPES or nr_members > _MOST_MEMBERS:
+            raise ValueError
+        one = BtfType(kind, names[name_at], size, size, signed=bool(info >> 31))
         if kind == "int":
             (word,) = unpack_from("<I", data, at)
             one.encoding = word >> 24 & 15
@@ -70,19 +76,31 @@ def _read(data: bytes) -> list[BtfType]:
             for i in range(count):
                 name, to, offset = unpack_from("<III", data, at + 12 * i)
                 bits, offset = (offset >> 24, offset & 0xFFFFFF) if one.signed else (0, offset)
-                one.members.append((_name(strings, name), to, offset, bits))
+                one.members.append((names[name], to, offset, bits))
         elif kind == "enum":
             for i in range(count):
                 name, value = unpack_from("<Ii" if one.signed else "<II", data, at + 8 * i)
-                one.members.append((_name(strings, name), value, 0, 0))
+                one.members.append((names[name], value, 0, 0))
         elif kind == "enum64":
             for i in range(count):
                 name, low, high = unpack_from("<III", data, at + 12 * i)
-                one.members.append((_name(strings, name), high << 32 | low, 0, 0))
+                one.members.append((names[name], high << 32 | low, 0, 0))
         at += _EXTRA.get(kind, 0) + _EACH.get(kind, 0) * count
         types.append(one)
     return types
 
 
-def _name(strings: bytes, at: int) -> str:
-    return strings[at : strings.index(b"\0", at)].decode()
+class _Names(dict[int, str]):
+    """By where they begin: each once."""
+
+    def __init__(self, strings: bytes) -> None:
+        self._strings = strings
+        self._left = _MOST_TEXT
+
+    def __missing__(self, at: int) -> str:
+        end = self._strings.index(b"\0", at, at + _LONGEST)
+        self._left -= end - at
+        if self._left < 0:
+            raise ValueError
+        name = self[at] = self._strings[at:end].decode()
+        return name

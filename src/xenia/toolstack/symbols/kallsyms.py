@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from itertools import chain, islice
 from struct import unpack_from
 from typing import Final, NamedTuple
 
@@ -21,9 +21,12 @@ from xenia.toolstack.symbols.kernel_memory import BASE, KernelMemory
 
 _DIGITS: Final = b"".join(b"%d\0" % digit for digit in range(10))
 _TOKENS, _EACH = 256, 256
-_MOST: Final = 1 << 22  # names
-_WALKED: Final = 1 << 24  # names, in all that looks like tables: a guest may write there what it likes
-_LONGEST: Final = 512  # bytes of a name
+_MOST: Final = 1 << 20  # names
+_MOST_TEXT: Final = 64 << 20  # bytes of all names
+_LONGEST: Final = 512  # bytes of a name, of a token; tokens of a name
+# A guest may write there what it likes; so much is looked at before there are no tables:
+_WALKED: Final = 1 << 24  # names and places where they may be, in all that looks like tables
+_MOST_DIGITS, _MOST_INDEXED = 10_000, 64  # tokens of digits, and those of them behind which is an index
 _FURTHEST: Final = 8 << 20  # from the names to the tokens
 _BASE_AND_COUNT: Final = re.compile(rb"(?=\0.{2}[\x80-\xbf]\xff{4}.{3}\0{5})", re.DOTALL)
 
@@ -42,59 +45,52 @@ class Symbol(NamedTuple):
 def read_kallsyms(memory: KernelMemory) -> list[Symbol]:
     """The kernel's symbols, without those of modules, as they lie there.  ConfigError where there are none."""
     budget = iter(range(_WALKED))
-    for _, run in memory.runs:
-        at = run.find(_DIGITS)
-        while at >= 0:
-            found = _Tables.of(run, at, budget)
+    for data, start, index_at, tokens in islice(_indexed(memory), _MOST_INDEXED):
+        for names_at, count, offsets, base in chain(_before(data, start, budget), _behind(data, start, index_at)):
+            names = _names(data, names_at, count, budget)
+            addresses = _addresses(data, offsets, base, count) if names is not None else None
+            found = _symbols(data, tokens, names, addresses) if names is not None and addresses is not None else None
             if found is not None:
-                return found.symbols()
-            at = run.find(_DIGITS, at + 1)
+                return found
+        if next(budget, None) is None:
+            break
     raise ConfigError("the guest's kernel has no table of its symbols in memory (CONFIG_KALLSYMS)")
 
 
-@dataclass(frozen=True)
-class _Tables:
-    data: bytearray
-    tokens: list[bytes]
-    names: list[int]
-    addresses: list[int]
+def _indexed(memory: KernelMemory) -> Iterator[tuple[bytearray, int, int, list[bytes]]]:
+    """What has the shape of tokens: the run of memory, where in it they begin, where their index ends, and they."""
+    for data, digits in islice(_digits(memory), _MOST_DIGITS):
+        found = _tokens(data, digits)
+        if found is not None:
+            yield data, *found
 
-    @classmethod
-    def of(cls, data: bytearray, digits: int, budget: Iterator[int]) -> _Tables | None:
-        """Those whose tokens of digits are there.
 
-        budget   as many names may be looked at as it has elements
-        """
-        end = digits
-        for _ in range(_TOKENS - ord("0")):
-            end = data.find(b"\0", end, end + _LONGEST) + 1
-            if not end:
-                return None
-        index_at = _aligned(end)
-        if index_at + 2 * _TOKENS > len(data):
+def _digits(memory: KernelMemory) -> Iterator[tuple[bytearray, int]]:
+    for _, data in memory.runs:
+        at = data.find(_DIGITS)
+        while at >= 0:
+            yield data, at
+            at = data.find(_DIGITS, at + 1)
+
+
+def _tokens(data: bytearray, digits: int) -> tuple[int, int, list[bytes]] | None:
+    """Those whose tokens of digits are there: where they begin, where their index ends, and they."""
+    end = digits
+    for _ in range(_TOKENS - ord("0")):
+        end = data.find(b"\0", end, end + _LONGEST) + 1
+        if not end:
             return None
-        index = unpack_from(f"<{_TOKENS}H", data, index_at)
-        start = digits - index[ord("0")]
-        if index[0] or list(index) != sorted(set(index)) or start < 0 or not 0 < end - start - index[-1] < _LONGEST:
-            return None
-        tokens = [bytes(data[start + at : data.index(b"\0", start + at)]) for at in index]
-        for names_at, count, offsets, base in (
-            *_before(data, start), *_behind(data, start, index_at + 2 * _TOKENS)
-        ):  # fmt: skip
-            names = _names(data, names_at, count, budget)
-            if names is not None:
-                return cls(data, tokens, names, _addresses(data, offsets, base, count))
+    index_at = _aligned(end)
+    if index_at + 2 * _TOKENS > len(data):
         return None
-
-    def symbols(self) -> list[Symbol]:
-        """All, with their names put together."""
-        data, tokens = self.data, self.tokens
-        found = []
-        for address, at in zip(self.addresses, self.names, strict=True):
-            begin, end = _name(data, at)
-            name = b"".join([tokens[token] for token in data[begin:end]]).decode("latin-1")
-            found.append(Symbol(address, name[:1], name[1:]))
-        return found
+    index = unpack_from(f"<{_TOKENS}H", data, index_at)
+    start = digits - index[ord("0")]
+    if index[0] or list(index) != sorted(set(index)) or start < 0 or not 0 < end - start - index[-1] < _LONGEST:
+        return None
+    ends = [data.find(b"\0", start + at, start + at + _LONGEST) for at in index]
+    if min(ends) < 0:
+        return None
+    return start, index_at + 2 * _TOKENS, [bytes(data[start + at : end]) for at, end in zip(index, ends, strict=True)]
 
 
 def _aligned(at: int) -> int:
@@ -109,9 +105,9 @@ def _name(data: bytearray, at: int) -> tuple[int, int]:
     return begin, begin + length
 
 
-def _before(data: bytearray, tokens: int) -> Iterator[_Place]:
+def _before(data: bytearray, tokens: int, budget: Iterator[int]) -> Iterator[_Place]:
     """Where the names may be if offsets, base and number come before them."""
-    for match in _BASE_AND_COUNT.finditer(data, max(tokens - _FURTHEST, 0), tokens):
+    for match, _ in zip(_BASE_AND_COUNT.finditer(data, max(tokens - _FURTHEST, 0), tokens), budget, strict=False):
         at = match.start()
         base, count = unpack_from("<QQ", data, at)
         offsets = at - _aligned(4 * count)
@@ -121,14 +117,16 @@ def _before(data: bytearray, tokens: int) -> Iterator[_Place]:
 
 def _behind(data: bytearray, tokens: int, index_end: int) -> Iterator[_Place]:
     """And if the markers end at the tokens, and offsets and base are behind those."""
-    at, last, blocks = tokens - 4, 0, 0
-    while at >= 0 and blocks <= _MOST // _EACH:
+    last, blocks = 0, 0
+    for at in range(tokens - 4, max(tokens - 4 * (_MOST // _EACH + 3), 0), -4):
         (value,) = unpack_from("<I", data, at)
         if value == 0 and last:
             break
         if last and value >= last:
             return
-        last, blocks, at = value, blocks + (value != 0), at - 4
+        last, blocks = value, blocks + (value != 0)
+    else:
+        return
     (furthest,) = unpack_from("<I", data, at + 4 * blocks)
     end = at - furthest
     for place in range(end // 8 * 8, max(end - _EACH * _LONGEST, 7), -8):
@@ -143,14 +141,16 @@ def _behind(data: bytearray, tokens: int, index_end: int) -> Iterator[_Place]:
 
 
 def _names(data: bytearray, at: int, count: int, budget: Iterator[int]) -> list[int] | None:
-    """Where each begins, if the markers agree."""
+    """Where each begins, if none is too long and the markers agree."""
     first, found = at, []
     limit = len(data) - 4 * (count // _EACH + 3)
     for _, _ in zip(range(count), budget, strict=False):
         if at >= limit:
             return None
         found.append(at)
-        at = _name(data, at)[1]
+        begin, at = _name(data, at)
+        if at - begin > _LONGEST:
+            return None
     if len(found) < count:
         return None
     blocks = found[::_EACH]
@@ -158,8 +158,24 @@ def _names(data: bytearray, at: int, count: int, budget: Iterator[int]) -> list[
     return found if list(markers) == [block - first for block in blocks] else None
 
 
-def _addresses(data: bytearray, offsets: int, base: int, count: int) -> list[int]:
+def _addresses(data: bytearray, offsets: int, base: int, count: int) -> list[int] | None:
+    """None where one is none."""
     found = unpack_from(f"<{count}i", data, offsets)
     if sum(offset < 0 for offset in found) * 2 > count:  # those of a processor's own area are positive
-        return [offset if offset >= 0 else base - 1 - offset for offset in found]
-    return [base + offset % (1 << 32) for offset in found]
+        addresses = [offset if offset >= 0 else base - 1 - offset for offset in found]
+    else:
+        addresses = [base + offset % (1 << 32) for offset in found]
+    return addresses if max(addresses) < 1 << 64 else None
+
+
+def _symbols(data: bytearray, tokens: list[bytes], names: list[int], addresses: list[int]) -> list[Symbol] | None:
+    """All, with their names put together; None where those are too long."""
+    found, left = [], _MOST_TEXT
+    for address, at in zip(addresses, names, strict=True):
+        begin, end = _name(data, at)
+        name = b"".join([tokens[token] for token in data[begin:end]]).decode("latin-1")
+        left -= len(name)
+        if len(name) > _LONGEST or left < 0:
+            return None
+        found.append(Symbol(address, name[:1], name[1:]))
+    return found

@@ -19,7 +19,7 @@ from xenia.toolstack.symbols.kernel_memory import KernelMemory
 _TABLES: Final = ("__start_orc_unwind_ip", "__stop_orc_unwind_ip", "__start_orc_unwind", "__stop_orc_unwind")
 _ROW: Final = Struct("<hhH")
 _ROWS_OF_ONE: Final = 64  # in a description: a debugger reads one from its beginning
-_MOST: Final = 1 << 23
+_MOST: Final = 1 << 21  # rows
 
 # ORC_REG_*, and as DWARF numbers them
 _UNDEFINED, _PREV_SP, _DX, _DI, _BP, _SP, _R10, _R13, _BP_INDIRECT, _SP_INDIRECT = range(10)
@@ -71,7 +71,7 @@ def read_frames(memory: KernelMemory, symbols: list[Symbol]) -> bytes:
     except ConfigError:
         return b""
     addresses = [ips_at + 4 * number + offset for number, offset in enumerate(offsets)]
-    if any(one > other for one, other in pairwise(addresses)):
+    if addresses[-1] >= 1 << 64 or any(one > other for one, other in pairwise(addresses)):
         return b""
     return _Section(_form(rows)).of(addresses, rows)
 

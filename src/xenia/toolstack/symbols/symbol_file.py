@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from struct import Struct
 from typing import Final
 
@@ -11,9 +9,6 @@ from xenia.toolstack.symbols.kallsyms import Symbol, read_kallsyms
 from xenia.toolstack.symbols.kernel_memory import KernelMemory
 from xenia.toolstack.symbols.orc import read_frames
 
-VERSION: Final = 1  # of what is written
-
-_BUILD_ID: Final = re.compile(rb"\x04\0\0\0\x14\0\0\0\x03\0\0\0GNU\0(.{20})", re.DOTALL)
 _EHDR: Final = Struct("<16sHHIQQQIHHHHHH")
 _SHDR: Final = Struct("<IIQQQQIIQQ")
 _SYM: Final = Struct("<IBBHQQ")
@@ -28,15 +23,6 @@ _PARTS: Final = (
     (".text", "_text", "_etext", _SHF_EXECINSTR), (".data", "_etext", "_sinittext", _SHF_WRITE),
     (".init.text", "_sinittext", "_einittext", _SHF_EXECINSTR), (".bss", "_einittext", "_end", _SHF_WRITE),
 )  # fmt: skip
-
-
-def identity(memory: KernelMemory) -> str | None:
-    """What tells the kernel from others, and what is written about it; None where nothing does."""
-    ids = [match[1] for _, data in memory.runs for match in _BUILD_ID.finditer(data)]
-    if not ids:
-        return None
-    start = memory.runs[0][0].to_bytes(8, "little")
-    return f"{hashlib.sha256(b''.join([start, *ids])).hexdigest()[:24]}-{VERSION}"
 
 
 def symbol_file(memory: KernelMemory) -> bytes:
