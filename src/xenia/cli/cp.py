@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # loaded when something is copied
     from xenia.toolstack.commands.extraction import Copied
 
 _REDRAWN = 0.2  # seconds
+_SPARE = 256 << 20  # bytes that what passes through the cache leaves free there
 
 
 def add_cp(commands: argparse._SubParsersAction[Any]) -> None:
@@ -87,10 +88,9 @@ def _grouped(sources: list[tuple[str | None, str]]) -> list[tuple[str | None, li
 def _copy(
     options: argparse.Namespace, source: str | None, paths: list[str], guest: str | None, target: str, shown: _Shown
 ) -> Copied:
-    import tempfile
-
     from xenia.toolstack.commands.copy import copy_in, copy_out
     from xenia.toolstack.control.client import find_one
+    from xenia.toolstack.provision.cache import Cache
 
     how = {"recursive": options.recursive, "user": options.user}
     several = len(options.paths) > 2
@@ -103,13 +103,29 @@ def _copy(
         if several and not os.path.isdir(target):
             raise ConfigError(f"{target}: no such folder")
         return copy_out(find_one(source).starter, paths[0], target, **how, progress=shown.at(f"{source}:{paths[0]}"))
-    with tempfile.TemporaryDirectory(prefix="xenia-cp-") as between:
-        out = copy_out(find_one(source).starter, paths[0], between, **how, progress=shown.at(f"{source}:{paths[0]}"))
-        files = sorted(Path(between).iterdir())
+    with Cache().scratch_directory() as between:
+        progress = _bounded(between, shown.at(f"{source}:{paths[0]}"))
+        out = copy_out(find_one(source).starter, paths[0], between, **how, progress=progress)
+        files = sorted(between.iterdir())
         into = f"{target.rstrip('/')}/" if several else target
         copied = copy_in(find_one(guest).starter, files, into, **how, progress=shown.at(f"{guest}:{target}"))
     copied.left_out[:0] = out.left_out
     return copied
+
+
+def _bounded(folder: Path, progress: Callable[[int], object]) -> Callable[[int], object]:
+    """The same progress, which ends with ConfigError where what is copied into a folder leaves no room for others."""
+
+    def look(count: int) -> None:
+        free = os.statvfs(folder)
+        if free.f_bavail * free.f_frsize < _SPARE:
+            raise ConfigError(
+                f"{folder.parent}: less than {_SPARE >> 20}M is free there, where files pass from guest to guest: set "
+                "XDG_CACHE_HOME"
+            )
+        progress(count)
+
+    return look
 
 
 def _stream(options: argparse.Namespace, places: list[tuple[str | None, str]]) -> int:

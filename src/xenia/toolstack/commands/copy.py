@@ -32,6 +32,7 @@ Progress = Callable[[int], object]
 
 _PIECE, _PIPE = 1 << 18, 1 << 20
 _MOST_BEHIND = 16  # pieces behind an archive's end
+_MOST_NOTHING = 4  # times that it is looked whether there is more, once there is not
 _MOST_SAID = 4096  # bytes that are kept of what the guest says that is wrong
 
 
@@ -102,7 +103,7 @@ def copy_out(
             _read(ours, extraction)
         except DAMAGED_TAR:
             ours.close()
-            raise ConfigError(f"{path}: {command.complaint() or 'the guest sends no archive'}") from None
+            raise ConfigError(f"{path}: {command.complaint(may_break=True) or 'the guest sends no archive'}") from None
         if complaint := command.complaint():
             copied.leave_out(complaint)
         extraction.put_in_place()
@@ -118,7 +119,7 @@ def stream_in(start: Starter, path: str, archive: int, user: str = "root") -> No
 def stream_out(start: Starter, path: str, archive: int, user: str = "root") -> None:
     """Write a file or folder of a guest's into a file, as the tar archive that the guest makes of it.  As copy_out."""
     with _Command(start, "copy_out.sh", (_absolute(path), "folders", "named"), user, stdout=archive) as command:
-        command.succeed(path)
+        command.succeed(path, may_break=True)
 
 
 class _Command:
@@ -150,21 +151,24 @@ class _Command:
     def __exit__(self, *_: object) -> None:
         self._process.close()
 
-    def succeed(self, path: str) -> None:
+    def succeed(self, path: str, *, may_break: bool = False) -> None:
         """Wait for its end.  ConfigError where that is not a good one."""
-        if complaint := self.complaint():
+        if complaint := self.complaint(may_break=may_break):
             raise ConfigError(f"{path}: {complaint}")
 
-    def complaint(self) -> str:
+    def complaint(self, *, may_break: bool = False) -> str:
         """Wait for its end; what went wrong, "" if nothing.  ConfigError where it was ended by something else, so that
-        there may be more to come."""
+        there may be more to come.
+
+        may_break   who reads what it writes may have left, which ends it
+        """
         status = self._process.wait()
         self._listener.join()
         first = next((line for line in self._said.decode("utf-8", "replace").splitlines() if line.strip()), "")
         why = first
         for prefix in ("xenia: ", "xenia-cp: ", "tar: ", "./"):
             why = why.removeprefix(prefix)
-        if status < 0 and -status != signal.SIGPIPE:
+        if status < 0 and not (may_break and -status == signal.SIGPIPE):
             raise ConfigError(f"the guest's tar was ended by signal {-status}")
         return (why or f"the guest's tar ended with {status}") if status > 0 else ""
 
@@ -183,7 +187,21 @@ def _pipe(stack: ExitStack) -> tuple[FileIO, FileIO]:
     source, target = os.pipe2(os.O_CLOEXEC)
     with suppress(OSError):  # where this user has too many
         fcntl.fcntl(target, fcntl.F_SETPIPE_SZ, _PIPE)
-    return stack.enter_context(FileIO(source, "rb")), stack.enter_context(_ToGuest(target, "wb"))
+    return stack.enter_context(_FromGuest(source, "rb")), stack.enter_context(_ToGuest(target, "wb"))
+
+
+class _FromGuest(FileIO):
+    """An end of a pipe, of which nobody goes on reading for ever: tarfile does, where a file's size is none."""
+
+    _nr_nothing = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """What there is.  ReadError where it was said often enough that there is nothing."""
+        data = super().read(size)
+        self._nr_nothing += not data
+        if self._nr_nothing > _MOST_NOTHING:
+            raise tarfile.ReadError("unexpected end of data")
+        return data
 
 
 class _ToGuest(FileIO):

@@ -12,9 +12,13 @@ def open_again(descriptor: int, mode: int) -> int | None:
 
     mode    os.O_RDONLY or os.O_WRONLY
 
+    A FIFO that has a name is not opened again to read: its writers may have gone, and who comes then hears no end.
+
     The flags of the one that there is are left alone, for other processes share them.
     """
     with suppress(OSError):
-        if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
-            return os.open(f"/proc/self/fd/{descriptor}", mode | os.O_NONBLOCK | os.O_CLOEXEC)
+        path = f"/proc/self/fd/{descriptor}"
+        is_pipe = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+        if is_pipe and (mode == os.O_WRONLY or os.readlink(path).startswith("pipe:")):
+            return os.open(path, mode | os.O_NONBLOCK | os.O_CLOEXEC)
     return None

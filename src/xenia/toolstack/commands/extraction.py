@@ -1,7 +1,8 @@
 """What a guest's tar archive becomes here.  Whoever writes the archive may be hostile.
 
 It is unpacked in a folder of ours that nobody else has seen, beside where it is to be, and only into folders that were
-made of this very archive: no link is ever followed.  It brings files, folders, and such links as lead to something in
+made of this very archive: no link is ever followed.  That folder is held open, so that it is the same one whoever may
+rename it.  It brings files, folders, and such links as lead to something in
 it, from wherever it is put; no devices, no owners, no setuid, and nothing that others may write.
 """
 
@@ -13,6 +14,7 @@ import stat
 import tarfile
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Self
@@ -21,6 +23,8 @@ from xenia.errors import ConfigError
 
 _PIECE = 1 << 18
 _MOST_ENTRIES = 10_000_000
+_MOST_FOLDERS = 1_000_000
+_MOST_NAMED = 1 << 28  # characters of all folders' paths
 _DEEPEST = 200  # folders in one another
 _MOST_TOLD = 20  # that were left out
 _LATEST = 1 << 34  # seconds: what file systems take as a time
@@ -53,20 +57,31 @@ class Extraction:
     def __init__(self, final: Path, recursive: bool, copied: Copied) -> None:
         """ConfigError where nothing can be written there."""
         self._final, self._recursive, self._copied = final, recursive, copied
-        self._folders: dict[tuple[str, ...], tarfile.TarInfo] = {}
+        self._folders: dict[str, tuple[int, float]] = {}  # modes and times, by path
+        self._nr_named = 0
         self._is_file = False
         try:
-            beside = final if final.is_dir() else final.parent
+            beside = (final if final.is_dir() else final.parent).resolve()
             self._stage = Path(tempfile.mkdtemp(prefix=".xenia-cp-", dir=beside))
+            self._held = os.open(self._stage, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError as refusal:
             raise ConfigError(f"{final}: {refusal.strerror}") from None
-        self._root = self._stage / "root"
+        if os.fstat(self._held).st_uid != os.geteuid():
+            os.close(self._held)
+            raise ConfigError(f"{beside}: what is made there is another user's")
+        self._root = Path(f"/proc/self/fd/{self._held}/root")
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        shutil.rmtree(self._stage, ignore_errors=True)
+        with suppress(OSError):
+            if self._root.is_dir() and not self._root.is_symlink():
+                shutil.rmtree(self._root, ignore_errors=True)
+            else:
+                self._root.unlink(missing_ok=True)
+            os.rmdir(self._stage)
+        os.close(self._held)
 
     @property
     def is_complete(self) -> bool:
@@ -89,10 +104,10 @@ class Extraction:
     def put_in_place(self) -> None:
         """Let it have its name.  A folder goes into one that is there, file by file."""
         try:
-            for parts, member in reversed(self._folders.items()):
-                path = self._root.joinpath(*parts)
-                os.chmod(path, member.mode & 0o755 | 0o700)
-                _set_time(path, member)
+            for name, (mode, time) in reversed(self._folders.items()):
+                path = self._root / name
+                os.chmod(path, mode & 0o755 | 0o700)
+                _set_time(path, time)
             _place(self._root, self._final, into=True)
         except OSError as refusal:
             raise ConfigError(f"{refusal.filename2 or self._final}: {refusal.strerror}") from None
@@ -105,31 +120,39 @@ class Extraction:
                 parts = ()
             elif not (self._recursive and member.isdir() and not parts and not self._is_file):
                 raise ConfigError("the guest sends something else than what it was asked for")
-        elif not parts or parts[:-1] not in self._folders or ".." in parts or len(parts) > _DEEPEST:
+        elif not parts or "/".join(parts[:-1]) not in self._folders or ".." in parts or len(parts) > _DEEPEST:
             raise ConfigError("the guest sends a file that belongs nowhere")
         path = self._root.joinpath(*parts)
         if member.isdir():
             os.mkdir(path, 0o700)
-            self._folders[parts] = member
+            self._keep("/".join(parts), member)
         elif member.isreg() and member.sparse is None:
             contents = tar.extractfile(member)
             assert contents is not None
             self._write(path, member, contents)
         elif member.issym() and _stays_inside(parts, member.linkname):
             os.symlink(member.linkname, path)
-            _set_time(path, member)
+            _set_time(path, member.mtime)
         elif member.islnk() and (target := self._file_of(member.linkname)) is not None:
             os.link(target, path, follow_symlinks=False)
         else:
             what = "a link that leads elsewhere" if member.issym() or member.islnk() else "neither file nor folder"
             self._copied.leave_out(f"{'/'.join(parts)}: {what}")
 
+    def _keep(self, name: str, member: tarfile.TarInfo) -> None:
+        """Know of a folder what it gets in the end."""
+        self._folders[name] = (member.mode, member.mtime)
+        self._nr_named += len(name)
+        if len(self._folders) > _MOST_FOLDERS or self._nr_named > _MOST_NAMED:
+            raise ConfigError(f"the guest sends more than {_MOST_FOLDERS} folders, or such as have longer names")
+
     def _file_of(self, name: str) -> Path | None:
-        """The file of this archive that is called so."""
+        """The file of this archive that is called so, if it was not left out."""
         parts = tuple(part for part in name.split("/") if part not in ("", "."))
         path = self._root.joinpath(*parts)
-        if parts and ".." not in parts and parts[:-1] in self._folders and stat.S_ISREG(os.lstat(path).st_mode):
-            return path
+        if parts and ".." not in parts and "/".join(parts[:-1]) in self._folders:
+            with suppress(OSError):
+                return path if stat.S_ISREG(os.lstat(path).st_mode) else None
         return None
 
     def _write(self, path: Path, member: tarfile.TarInfo, contents: IO[bytes]) -> None:
@@ -152,7 +175,7 @@ class Extraction:
             new.truncate(member.size)
             executable = 0o111 if member.mode & 0o100 else 0
             os.fchmod(new.fileno(), member.mode & (0o644 | executable) | 0o400)
-        _set_time(path, member)
+        _set_time(path, member.mtime)
 
 
 def _stays_inside(parts: tuple[str, ...], target: str) -> bool:
@@ -165,8 +188,8 @@ def _stays_inside(parts: tuple[str, ...], target: str) -> bool:
     return ups <= len(parts) - 1 and ".." not in steps[ups:]
 
 
-def _set_time(path: Path, member: tarfile.TarInfo) -> None:
-    time = member.mtime if 0 <= member.mtime <= _LATEST else 0
+def _set_time(path: Path, time: float) -> None:
+    time = time if 0 <= time <= _LATEST else 0
     os.utime(path, (time, time), follow_symlinks=False)
 
 
@@ -179,7 +202,7 @@ def _place(source: Path, target: Path, *, into: bool = False) -> None:
     if is_folder and target.is_dir() and (into or not target.is_symlink()):
         for entry in sorted(os.listdir(source)):
             _place(source / entry, target / entry)
-    elif target.is_dir() and not target.is_symlink():
+    elif target.is_dir() and (into or not target.is_symlink()):
         raise ConfigError(f"{target}: a folder is there")
     elif target.exists() and not (target.is_file() or target.is_dir()):
         raise ConfigError(f"{target}: neither a file nor a folder is there")

@@ -45,9 +45,15 @@ _REFERENCES = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
 DAMAGED = (*DAMAGED_TAR, zlib.error, zstandard.ZstdError, gzip.BadGzipFile)
 
 
+class _LayerHeader(Header):
+    """It says a file's extended attributes, of which one alone may be Header's whole."""
+
+    MOST_SAID = 1 << 20
+
+
 def open_tar(file: IO[bytes]) -> tarfile.TarFile:
     """The archive in a file.  DAMAGED, then or later."""
-    return tarfile.open(fileobj=file, mode="r:", tarinfo=Header, encoding="utf-8", errors="surrogateescape")
+    return tarfile.open(fileobj=file, mode="r:", tarinfo=_LayerHeader, encoding="utf-8", errors="surrogateescape")
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,12 @@ class Cache:
             yield file
 
     @contextmanager
+    def scratch_directory(self) -> Iterator[Path]:
+        """A directory to fill; it is gone when the block ends."""
+        with self._writing(), tempfile.TemporaryDirectory(prefix=".scratch.", dir=self.path("scratch").parent) as name:
+            yield Path(name)
+
+    @contextmanager
     def new_directory(self, target: Path) -> Iterator[Path]:
         """A directory to fill, which becomes `target` (replacing what was there) when the block ends well."""
         with self._writing():

@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 
@@ -28,3 +28,28 @@ def start(streams: Sequence[str], files: Sequence[int]) -> None:
             control.send(json.dumps({"status": status} if status >= 0 else {"signal": -status}).encode())
 
     threading.Thread(target=tell).start()
+
+
+def sends(data: bytes, **news: int) -> Callable[[Sequence[str], Sequence[int]], None]:
+    """The Starter of a guest whose commands take all that they are given, write this, and end so."""
+
+    def begin(streams: Sequence[str], files: Sequence[int]) -> None:
+        control = socket.socket(fileno=os.dup(files[0]))
+        given = {stream: os.dup(one) for stream, one in zip(streams, files[2:], strict=True)}
+        for one in given.values():
+            os.set_blocking(one, True)
+
+        def go_on() -> None:
+            if (stdin := given.pop("stdin", None)) is not None:
+                with open(stdin, "rb") as source:
+                    source.read()
+            with suppress(BrokenPipeError), open(given.pop("stdout", os.devnull), "wb") as target:
+                target.write(data)
+            for one in given.values():
+                os.close(one)
+            with control, suppress(BrokenPipeError):
+                control.send(json.dumps(news).encode())
+
+        threading.Thread(target=go_on).start()
+
+    return begin

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
+import tarfile
 from pathlib import Path
 
 import pytest
 
-from tests.unit.toolstack.commands.here import start
+from tests.unit.toolstack.commands.here import sends, start
 from xenia.errors import ConfigError
+from xenia.testing.containers import file, layer
 from xenia.toolstack.commands.copy import copy_in, copy_out, stream_in, stream_out
 
 TIME = 1_000_000_000
@@ -145,3 +148,28 @@ def test_a_file_that_cannot_be_read_to_its_end_is_not_there(tmp_path: Path, monk
     with pytest.raises(ConfigError, match="unexpected end of data"):
         copy_in(start, [source], str(there), progress=shorten)
     assert not (there / "log").exists()
+
+
+def test_what_ends_before_a_file_of_no_kind_and_without_end_is_no_archive(tmp_path: Path) -> None:
+    root, huge = tarfile.TarInfo("."), tarfile.TarInfo("huge")
+    root.type, huge.type, huge.size = tarfile.DIRTYPE, b"?", 1 << 80
+    data = b"".join(member.tobuf(tarfile.GNU_FORMAT) for member in (root, huge))
+    with pytest.raises(ConfigError, match="no archive"):
+        copy_out(sends(data, status=0), "/", tmp_path, recursive=True)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_guests_tar_that_a_signal_ended_has_not_copied(tmp_path: Path) -> None:
+    """Also where it is the signal of who writes and is not read: he was."""
+    source = tmp_path / "file"
+    source.write_bytes(b"data")
+    archive = layer(file("file", b"data"))
+    for number in (signal.SIGPIPE, signal.SIGKILL):
+        with pytest.raises(ConfigError, match=f"ended by signal {number}"):
+            copy_in(sends(b"", signal=number), [source], "/")
+        with pytest.raises(ConfigError, match=f"ended by signal {number}"):
+            copy_out(sends(archive, signal=number), "/file", tmp_path / "copy")
+    stream_out(sends(b"", signal=signal.SIGPIPE), "/file", 1)
+    assert os.listdir(tmp_path) == ["file"]
+    copy_out(sends(archive, status=0), "/file", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == b"data"

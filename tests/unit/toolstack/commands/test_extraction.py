@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -12,18 +13,21 @@ import pytest
 
 from xenia.errors import ConfigError
 from xenia.testing.containers import file, folder, layer, link, symlink
+from xenia.toolstack.commands import extraction
 from xenia.toolstack.commands.extraction import Copied, Extraction
 from xenia.toolstack.tar import DAMAGED_TAR, Header
 
 Member = tuple[tarfile.TarInfo, bytes]
 
 
-def unpack(data: bytes, target: Path, recursive: bool = True) -> Copied:
-    copied = Copied(lambda _: None)
-    with Extraction(target, recursive, copied) as extraction:
+def unpack(
+    data: bytes, target: Path, recursive: bool = True, progress: Callable[[int], object] = lambda _: None
+) -> Copied:
+    copied = Copied(progress)
+    with Extraction(target, recursive, copied) as new:
         with tarfile.open(fileobj=io.BytesIO(data), mode="r|", tarinfo=Header) as tar:
-            extraction.take(tar)
-        extraction.put_in_place()
+            new.take(tar)
+        new.put_in_place()
     return copied
 
 
@@ -125,3 +129,49 @@ def test_an_archive_with_anything_in_it_ends_cleanly(seed: int, target: Path) ->
         assert not target.exists()
     assert set(os.listdir(target.parent)) <= {"target"}
     assert os.listdir(target.parent.parent) == ["outside"]
+
+
+def test_another_name_of_what_is_left_out_is_left_out(target: Path) -> None:
+    fifo = tarfile.TarInfo("fifo")
+    fifo.type = tarfile.FIFOTYPE
+    copied = unpack(layer(folder("."), (fifo, b""), link("again", "fifo"), file("b", b"b")), target)
+    assert [what.partition(":")[0] for what in copied.left_out] == ["fifo", "again"]
+    assert os.listdir(target) == ["b"]
+
+
+def test_a_link_of_the_users_own_to_a_folder_is_not_replaced_by_a_file(target: Path, tmp_path: Path) -> None:
+    """He copied all of a guest, which sends a file."""
+    (tmp_path / "folder").mkdir()
+    target.symlink_to(tmp_path / "folder")
+    with pytest.raises(ConfigError, match="a folder is there"):
+        unpack(layer(file("a", b"a")), target)
+    assert target.is_symlink() and os.listdir(tmp_path / "folder") == []
+    unpack(layer(folder("."), file("a", b"a")), target)
+    assert target.is_symlink() and os.listdir(tmp_path / "folder") == ["a"]
+
+
+def test_who_swaps_what_is_being_unpacked_gets_nothing_written_elsewhere(target: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+
+    def swap(_: int) -> None:
+        if not (tmp_path / "stolen").exists():
+            (stage,) = target.parent.iterdir()
+            stage.rename(tmp_path / "stolen")
+            stage.mkdir()
+            (stage / "root").symlink_to(tmp_path / "elsewhere")
+
+    unpack(layer(folder("."), file("a", b"a"), folder("b"), file("b/c", b"c")), target, progress=swap)
+    assert sorted(str(path.relative_to(target)) for path in target.rglob("*")) == ["a", "b", "b/c"]
+    assert os.listdir(tmp_path / "elsewhere") == []
+
+
+def test_folders_beyond_number_or_with_names_beyond_measure_bring_nothing(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = layer(folder("."), folder("first"), folder("first/second"))
+    for limit in ("_MOST_FOLDERS", "_MOST_NAMED"):
+        with monkeypatch.context() as less:
+            less.setattr(extraction, limit, 2)
+            with pytest.raises(ConfigError, match="more than"):
+                unpack(data, target)
+    assert os.listdir(target.parent) == []

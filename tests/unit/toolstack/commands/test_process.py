@@ -2,8 +2,10 @@
 
 import json
 import os
+import select
 import socket
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -51,3 +53,19 @@ def test_pipes_are_given_to_the_guest_as_such_that_nobody_waits_at_and_stay_as_t
     guest.close()
     os.close(source)
     os.close(target)
+
+
+def test_a_fifo_with_a_name_whose_writer_has_gone_ends_for_the_guest_too(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    source = os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+    os.set_blocking(source, True)
+    with open(tmp_path / "fifo", "wb", buffering=0) as target:
+        target.write(b"hi")
+    guest = Guest()
+    with GuestProcess(guest.start, ["cat"], stdin=source):
+        _, stdin = guest.files
+        assert os.read(stdin, 100) == b"hi"
+        assert select.select([stdin], [], [], 10)[0]
+        assert os.read(stdin, 100) == b""
+    guest.close()
+    os.close(source)

@@ -67,3 +67,10 @@ def test_a_scratch_file_has_no_name_and_what_goes_wrong_with_it_is_one_line(tmp_
         Cache(tmp_path).scratch_file(),
     ):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_scratch_directory_goes_with_all_that_is_in_it(tmp_path: Path) -> None:
+    with Cache(tmp_path / "cache").scratch_directory() as directory:
+        assert directory.parent == tmp_path / "cache"
+        (directory / "inner").mkdir()
+    assert list((tmp_path / "cache").iterdir()) == []
