@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
@@ -59,6 +60,25 @@ def await_line(descriptor: int, line: bytes) -> None:
 def await_in_guest(guest: Domain, condition: str) -> None:
     """Until that shell condition holds there."""
     shell(guest, f"until {condition} >/dev/null; do sleep 0.05; done")
+
+
+@contextmanager
+def once_the_next_waits(guest: Domain, script: str) -> Iterator[tuple[GuestProcess, int, int]]:
+    """A script that runs when the process for the next command waits already; its output, and its input."""
+    told, target = os.pipe()
+    go_on, let_go = os.pipe()
+    try:
+        with GuestProcess(
+            guest.starter, ["sh", "-c", f"echo begun; read word; {script}"], stdin=go_on, stdout=target
+        ) as process:
+            await_line(told, b"begun\n")
+            key = f"/local/domain/{guest.domid}/data/xenia-agent"
+            guest.wait_for(lambda: guest.xenstore.get(key) != guest.commands._taken, LIMIT)
+            os.write(let_go, b"\n")
+            yield process, told, let_go
+    finally:
+        for descriptor in (told, target, go_on, let_go):
+            os.close(descriptor)
 
 
 def test_output_errors_and_the_status_come_back_apart(guest: Domain) -> None:
@@ -247,31 +267,24 @@ def test_a_copy_whose_agent_is_killed_is_lost_and_brings_nothing(guest: Domain, 
 
 
 def test_a_guest_without_room_for_a_process_says_so_and_the_command_ends(guest: Domain) -> None:
-    told, target = os.pipe()
-    go_on, let_go = os.pipe()
     limit = "old=$(cat /proc/sys/kernel/threads-max); echo 20 >/proc/sys/kernel/threads-max"
-    script = f"echo begun; read word; {limit}; echo full; read word; echo $old >/proc/sys/kernel/threads-max"
-    with GuestProcess(guest.starter, ["sh", "-c", script], stdin=go_on, stdout=target) as full:
-        await_line(told, b"begun\n")
-        key = f"/local/domain/{guest.domid}/data/xenia-agent"
-        guest.wait_for(lambda: guest.xenstore.get(key) != guest.commands._taken, LIMIT)  # the next one waits
-        os.write(let_go, b"\n")
+    script = f"{limit}; echo full; read word; echo $old >/proc/sys/kernel/threads-max"
+    with once_the_next_waits(guest, script) as (full, told, let_go):
         await_line(told, b"full\n")
         refused = guest.run(["true"], timeout=LIMIT)
         assert (refused.returncode, refused.stderr) == (126, b"xenia: the guest has no room for another process\n")
         os.write(let_go, b"\n")
         assert full.wait(LIMIT) == 0
     assert shell(guest, "echo again") == "again\n"
-    for descriptor in (told, target, go_on, let_go):
-        os.close(descriptor)
 
 
 def test_where_who_waits_was_killed_another_one_is_asked_for(guest: Domain) -> None:
-    shell(
-        guest,
-        "sleep 1; kill -9 $(ls /proc | grep '^[0-9]*$' | sort -n | while read p; do "
-        "grep -qs xenia-agent /proc/$p/comm && [ $p != $PPID ] && echo $p; done | tail -1)",
+    script = (
+        "kill -9 $(ls /proc | grep '^[0-9]*$' | sort -n | while read p; do "
+        "grep -qs xenia-agent /proc/$p/comm && [ $p != $PPID ] && echo $p; done | tail -1)"
     )
+    with once_the_next_waits(guest, script) as (process, _, _):
+        assert process.wait(LIMIT) == 0
     begun = time.monotonic()
     assert shell(guest, "echo again") == "again\n"
     assert time.monotonic() - begun < LIMIT
@@ -280,9 +293,12 @@ def test_where_who_waits_was_killed_another_one_is_asked_for(guest: Domain) -> N
 def test_a_guest_that_ends_ends_its_commands_and_one_whose_agent_does_not_answer_says_so(guest: Domain) -> None:
     """The last: nothing runs in the guest afterwards."""
     with GuestProcess(guest.starter, ["sleep", "1000"]) as process:
-        shell(guest, "true")
-        with pytest.raises(CommandLost):
-            guest.run(["sh", "-c", "kill -9 $(pidof xenia-agent)"], timeout=LIMIT)
+        others = (
+            "others=$(pidof xenia-agent | tr ' ' '\\n' | grep -vx $PPID); kill -9 $others; for one in $others; do "
+            "while grep -qs '(xenia-agent) [^XZ]' /proc/$one/stat; do :; done; done"  # they have let go of their rings
+        )
+        with once_the_next_waits(guest, f"{others}; kill -9 $PPID") as (last, _, _), pytest.raises(CommandLost):
+            last.wait(LIMIT)
         with pytest.raises(CommandLost):
             process.wait(LIMIT)
     with pytest.raises(ConfigError, match="its agent does not answer"):
