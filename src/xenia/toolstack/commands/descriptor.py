@@ -12,13 +12,18 @@ def open_again(descriptor: int, mode: int) -> int | None:
 
     mode    os.O_RDONLY or os.O_WRONLY
 
-    A FIFO that has a name is not opened again to read: its writers may have gone, and who comes then hears no end.
-
     The flags of the one that there is are left alone, for other processes share them.
     """
+    path, flags = f"/proc/self/fd/{descriptor}", os.O_NONBLOCK | os.O_CLOEXEC
     with suppress(OSError):
-        path = f"/proc/self/fd/{descriptor}"
-        is_pipe = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
-        if is_pipe and (mode == os.O_WRONLY or os.readlink(path).startswith("pipe:")):
-            return os.open(path, mode | os.O_NONBLOCK | os.O_CLOEXEC)
+        if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            own = os.open(path, mode | flags)
+            try:
+                if mode == os.O_RDONLY and not os.readlink(path).startswith("pipe:"):
+                    # Who opens a FIFO hears no end (POLLHUP) of writers who had gone before: let him have had one.
+                    os.close(os.open(path, os.O_WRONLY | flags))
+            except OSError:
+                os.close(own)
+                raise
+            return own
     return None

@@ -64,6 +64,7 @@ def test_a_fifo_with_a_name_whose_writer_has_gone_ends_for_the_guest_too(tmp_pat
     guest = Guest()
     with GuestProcess(guest.start, ["cat"], stdin=source):
         _, stdin = guest.files
+        assert not os.get_blocking(stdin) and os.get_blocking(source)
         assert os.read(stdin, 100) == b"hi"
         assert select.select([stdin], [], [], 10)[0]
         assert os.read(stdin, 100) == b""
