@@ -219,10 +219,13 @@ def test_a_slow_output_does_not_hold_up_the_other(host: Host) -> None:
 @pytest.mark.parametrize(("ring", "which"), [(OUT, PROD), (ERR, PROD), (IN, CONS)])
 @pytest.mark.parametrize("index", [RING_SIZE + 1, 1 << 31, (1 << 32) - RING_SIZE - 1])
 def test_an_index_that_cannot_be_ends_the_service_and_nothing_else(
-    host: Host, ring: int, which: int, index: int, caplog: pytest.LogCaptureFixture
+    host: Host, ring: int, which: int, index: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host.agent.set(ring, which, index)
+    told = threading.Event()
+    monkeypatch.setattr(Streams, "_faulted", lambda _: told.set())
     streams = host.serve()
+    assert told.wait(10)
     streams.drain()
     assert host.ended.is_set()
     assert [record.message.split(":")[0] for record in caplog.records] == [
