@@ -34,17 +34,22 @@ class Run:
 Contender = Callable[[Workload], Run]
 
 
-def timed(command: list[str], environment: Mapping[str, str] | None = None) -> Run:
-    """Run a command to its end.  Failed when the guest did not say that it finished."""
-    begun = time.monotonic()
+def said(command: list[str], environment: Mapping[str, str] | None = None, timeout: float = TIMEOUT) -> str:
+    """What a command writes until it ends, or its time is over."""
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment
     )
     try:
-        output = process.communicate(timeout=TIMEOUT)[0].decode("utf-8", "replace")
+        return process.communicate(timeout=timeout)[0].decode("utf-8", "replace")
     except subprocess.TimeoutExpired:
         process.kill()
-        output = process.communicate()[0].decode("utf-8", "replace")
+        return process.communicate()[0].decode("utf-8", "replace")
+
+
+def timed(command: list[str], environment: Mapping[str, str] | None = None) -> Run:
+    """Run a command to its end.  Failed when the guest did not say that it finished."""
+    begun = time.monotonic()
+    output = said(command, environment)
     seconds = time.monotonic() - begun
     if DONE not in output:
         raise Failed(f"{command[0]}: the workload did not finish; it ended with:\n{output[-600:]}")

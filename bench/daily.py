@@ -20,10 +20,10 @@ from pathlib import Path
 from statistics import median
 
 from bench import peers
-from bench.contenders import ROOT
+from bench.contenders import ROOT, said
 
 MEMORY = 512  # MiB, everyone's
-TIMEOUT = 500
+TIMEOUT = 500  # seconds of each
 STEPS = {
     "git": "git status, s", "find": "find -ls, s", "write": "write 64 MB, fsync, s",
     "read": "read 64 MB, s", "make": "make -j2, 8 files of C, s",
@@ -95,14 +95,7 @@ def renew(place: Path) -> None:
 
 def run(command: list[str], environment: Mapping[str, str] | None = None) -> dict[str, float]:
     """Seconds by step."""
-    process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment
-    )
-    try:
-        output = process.communicate(timeout=TIMEOUT)[0].decode("utf-8", "replace")
-    except subprocess.TimeoutExpired:
-        process.kill()
-        output = process.communicate()[0].decode("utf-8", "replace")
+    output = said(command, environment, TIMEOUT)
     found = {name: float(b) - float(a) for name, a, b in re.findall(r"^step (\w+) (\S+) (\S+)\r?$", output, re.M)}
     if "bench done" not in output:
         print(f"{command[0]} has not finished:\n{output[-1500:]}", file=sys.stderr)

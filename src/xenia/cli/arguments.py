@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn, TypeVar
 
 from xenia.errors import ConfigError
@@ -72,6 +72,20 @@ def variable(text: str) -> tuple[str, str]:
     if name and name not in os.environ:
         raise ConfigError(f"--env {name}: there is no such variable here; write {name}=VALUE")
     return name, os.environ.get(name, "")
+
+
+def places(arguments: list[str], valued: Sequence[str]) -> Iterator[int]:
+    """Where the words stand that are neither options nor their values.
+
+    arguments   behind `xenia`, the verb first, which is none of them
+    valued      options that take a value
+    """
+    skipped = False
+    for index, argument in enumerate(arguments[1:], 1):
+        if skipped or argument.startswith("-"):
+            skipped = not skipped and argument in valued
+        else:
+            yield index
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

@@ -10,6 +10,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from xenia.cli.arguments import places
 from xenia.cli.exit_status import ExitStatus
 from xenia.cli.gdb import memory_stream
 from xenia.cli.voice import Voice
@@ -25,15 +26,8 @@ def command_begins(arguments: list[str]) -> int | None:
 
     arguments   behind `xenia`, `drgn` first
     """
-    names, skipped = 0, False
-    for index, argument in enumerate(arguments[1:], 1):
-        if skipped or argument.startswith("-"):
-            skipped = not skipped and argument in _VALUED
-            continue
-        names += 1
-        if names == 2:
-            return index
-    return None
+    _, second = (*places(arguments, _VALUED), None, None)[:2]
+    return second
 
 
 def add_drgn(commands: argparse._SubParsersAction[Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from xenia.cli.arguments import variable
+from xenia.cli.arguments import places, variable
 from xenia.cli.exit_status import ExitStatus
 from xenia.cli.voice import Voice
 from xenia.errors import ConfigError
@@ -19,13 +19,8 @@ def command_begins(arguments: list[str]) -> int | None:
 
     arguments   behind `xenia`, `exec` first
     """
-    skipped = False
-    for index, argument in enumerate(arguments[1:], 1):
-        if skipped or argument.startswith("-"):
-            skipped = not skipped and argument in _VALUED
-            continue
-        return None if arguments[index + 1 : index + 2] == ["--"] else index + 1
-    return None
+    guest = next(places(arguments, _VALUED), None)
+    return None if guest is None or arguments[guest + 1 : guest + 2] == ["--"] else guest + 1
 
 
 def add_exec(commands: argparse._SubParsersAction[Any]) -> None:

@@ -7,7 +7,7 @@ import os
 import shutil
 from typing import Any, NoReturn
 
-from xenia.cli.arguments import checked, seconds
+from xenia.cli.arguments import checked, places, seconds
 from xenia.cli.voice import Voice
 from xenia.errors import ConfigError
 
@@ -20,15 +20,8 @@ def command_begins(arguments: list[str]) -> int | None:
 
     arguments   behind `xenia`, `ssh` first
     """
-    names, skipped = 0, False
-    for index, argument in enumerate(arguments[1:], 1):
-        if skipped or argument.startswith("-"):
-            skipped = not skipped and argument in _VALUED
-            continue
-        names += 1
-        if names == 2:
-            return index
-    return None
+    _, second = (*places(arguments, _VALUED), None, None)[:2]
+    return second
 
 
 def add_ssh(commands: argparse._SubParsersAction[Any]) -> None:
