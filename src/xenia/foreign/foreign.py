@@ -100,6 +100,10 @@ class Foreign(ABC):
         """The same for compiled backends."""
 
     @abstractmethod
+    def charge(self, ns: int) -> None:
+        """So long a thread that serves the domain has run for it: it counts as the domain's time.  On any thread."""
+
+    @abstractmethod
     def map(self, refs: Sequence[int], writable: bool = True) -> Mapping:
         """Map frames by their grant references (GNTTABOP_map_grant_ref).
 

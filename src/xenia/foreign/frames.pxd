@@ -26,3 +26,5 @@ cdef class Frames:
     cdef void *listen(self, uint32_t port, int event_fd, bint (*answer)(void *) noexcept nogil,
                       void *argument) noexcept nogil
     cdef void ignore(self, uint32_t port, void *listening) noexcept nogil
+    # See Foreign.charge.
+    cdef void charge(self, uint64_t ns) noexcept nogil

@@ -1,6 +1,6 @@
 """A domain's granted frames and event channels, for compiled backends."""
 
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 from xenia.machine.errand cimport Errand
 
 
@@ -24,6 +24,9 @@ cdef class Frames:
         return NULL
 
     cdef void ignore(self, uint32_t port, void *listening) noexcept nogil:
+        pass
+
+    cdef void charge(self, uint64_t ns) noexcept nogil:
         pass
 
     def lend(self, Errand errand not None) -> None:

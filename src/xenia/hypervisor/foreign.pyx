@@ -20,7 +20,7 @@ from xenia.domain.events cimport event_connect, event_disconnect, event_ignore, 
 from xenia.domain.grants cimport GRANT_MAP, grant_hold, grant_release
 from xenia.domain.written cimport frame_written
 from xenia.hypervisor.domain cimport DomainHandle
-from xenia.hypervisor.pool cimport domain_wake
+from xenia.hypervisor.pool cimport domain_charge, domain_wake
 from xenia.machine.atomic cimport count_add
 from xenia.machine.errand cimport Errand, ErrandSlot, errands_add, errands_remove
 from xenia.machine.lock cimport lock, unlock
@@ -111,6 +111,12 @@ cdef class DomainFrames(Frames):
             domain_wake(self.domain)
         unlock(&self.domain.directory.lock)
 
+    cdef void charge(self, uint64_t ns) noexcept nogil:
+        lock(&self.domain.directory.lock)
+        if self.domain.directory.domains[self.domain.domid] == self.domain:
+            domain_charge(self.domain, ns)
+        unlock(&self.domain.directory.lock)
+
     # The same for who holds the interpreter's lock.
 
     cdef bint connect(self, uint32_t port, uint16_t backend_domid, int event_fd):
@@ -126,6 +132,10 @@ cdef class DomainFrames(Frames):
     cdef send(self, uint32_t port):
         with nogil:
             self.notify(port)
+
+    cdef owe(self, uint64_t ns):
+        with nogil:
+            self.charge(ns)
 
 
 cdef class Holds:
@@ -181,6 +191,9 @@ class DomainForeign(Foreign):
     @property
     def frames(self) -> Frames:
         return self._frames
+
+    def charge(self, ns: int) -> None:
+        (<DomainFrames>self._frames).owe(ns)
 
     def map(self, refs: Sequence[int], writable: bool = True) -> Mapping:
         holds = Holds(self._frames, refs, writable)

@@ -82,8 +82,9 @@ cdef class MachineHandle:
         self.next_domid = 1
         self.scheduler = scheduler
         if scheduler == "credit2":
-            nr = pcpus or min(len(os.sched_getaffinity(0)), MAX_PCPUS)
-            self.pool = PcpuPool(self.alarms, scheduler, [f"pcpu{i}" for i in range(nr)], confine)
+            processors = len(os.sched_getaffinity(0))
+            nr = pcpus or min(processors, MAX_PCPUS)
+            self.pool = PcpuPool(self.alarms, scheduler, [f"pcpu{i}" for i in range(nr)], confine, processors > nr)
 
     @property
     def nr_pcpus(self) -> int:
@@ -93,7 +94,7 @@ cdef class MachineHandle:
     cdef PcpuPool pool_for(self, int domid, int nr_vcpus):
         if self.pool is not None:
             return self.pool
-        return PcpuPool(self.alarms, "null", [f"d{domid}v{i}" for i in range(nr_vcpus)], self.confine)
+        return PcpuPool(self.alarms, "null", [f"d{domid}v{i}" for i in range(nr_vcpus)], self.confine, False)
 
     def reserve_domid(self) -> int:
         """The next domain number that is free, as Xen gives them out: below DOMID_FIRST_RESERVED, and then from 1

@@ -8,7 +8,8 @@ the processors out.
 from typing import Any
 
 class PcpuPool:
-    """A pcpu for each of `names`, which are those of their threads, under the policy "credit2" or "null"."""
+    """A pcpu for each of `names`, which are those of their threads, under the policy "credit2" or "null"; `spare`: the
+    host has more processors."""
     @property
     def names(self) -> list[str]: ...
-    def __init__(self, alarms: object, policy: str, names: list[Any], confine: bool) -> None: ...
+    def __init__(self, alarms: object, policy: str, names: list[Any], confine: bool, spare: bool) -> None: ...

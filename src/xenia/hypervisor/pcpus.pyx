@@ -23,9 +23,11 @@ from xenia.machine.thread import HostThread
 
 
 cdef class PcpuPool:
-    """A pcpu for each of `names`, which are those of their threads, under the policy "credit2" or "null"."""
+    """A pcpu for each of `names`, which are those of their threads, under the policy "credit2" or "null"; `spare`: the
+    host has more processors."""
 
-    def __cinit__(self, alarms: object, str policy, list names, bint confine):
+    def __cinit__(self, alarms: object, str policy, list names, bint confine,
+                  bint spare):
         cdef int nr = len(names), rc
         cdef Policy *chosen
         self.alarms = alarms
@@ -34,7 +36,7 @@ cdef class PcpuPool:
         self.changing = threading.Lock()
         self.threads = []
         if policy == "credit2":
-            if not credit_init(&self.credit, nr):
+            if not credit_init(&self.credit, nr, spare):
                 raise MemoryError
             chosen = &self.credit.ops
         else:

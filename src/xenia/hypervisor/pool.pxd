@@ -114,5 +114,7 @@ cdef Pcpu *pool_poke(Pool *pool, int pcpu) noexcept nogil
 cdef void wake_due(Pcpu *pcpu, uint64_t now) noexcept nogil
 # From any thread: have its vcpus looked at soon, whether they run or wait, and its errands left.
 cdef void domain_wake(Domain *domain) noexcept nogil
+# So long other threads have run for it.
+cdef void domain_charge(Domain *domain, uint64_t ns) noexcept nogil
 # To its wake_fd; NULL does nothing.
 cdef void pcpu_write(Pcpu *pcpu) noexcept nogil

@@ -192,6 +192,18 @@ cdef void domain_wake(Domain *domain) noexcept nogil:
         unlock(&pool.lock)
 
 
+cdef void domain_charge(Domain *domain, uint64_t ns) noexcept nogil:
+    cdef Party *party
+    cdef Pool *pool
+    if domain.vcpus[0].wake != seat_wake:
+        return
+    party = (<Seat *>domain.vcpus[0].wake_argument).party
+    pool = party.pool
+    lock(&pool.lock)
+    pcpu_write(pool_poke(pool, pool.policy.charge(pool.policy, &party.sched, ns)))
+    unlock(&pool.lock)
+
+
 cdef bint end_errands(Pool *pool, Errands *errands) noexcept nogil:
     # With the pool's lock: those who are about these are told to leave them.  Whether there are any.
     cdef uint32_t id

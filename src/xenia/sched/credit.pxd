@@ -18,7 +18,9 @@ cdef struct CreditPolicy:
     CreditQueue *queues
     Heap parked             # domains of which somebody is parked, by when their budget is filled up
     uint32_t nr_vcpus
+    uint32_t nr_awake       # domains
+    uint8_t spare           # the host has more processors than there are pcpus
 
 # False: there is no memory.
-cdef bint credit_init(CreditPolicy *policy, uint32_t nr_pcpus) noexcept nogil
+cdef bint credit_init(CreditPolicy *policy, uint32_t nr_pcpus, bint spare) noexcept nogil
 cdef void credit_free(CreditPolicy *policy) noexcept nogil

@@ -20,6 +20,11 @@ A domain with a cap has a budget for each period, which its vcpus use up togethe
 parked; a period that begins fills the budget up, less what was overdrawn, and parked vcpus wait again.  What was left
 over, because others ran, is kept for one more period.
 
+What the host does for a domain on other threads (its disk, its console, the store) the domain owes (`charge`), but for
+the time that it slept meanwhile.  The next of its vcpus to be picked pays that as if it had run; and while every pcpu
+is busy and others want to run, the domain stands for as long: the thread that worked for it took a processor from
+somebody, and so it has been its own.  A host with more processors than pcpus has one for such threads.
+
 Where a vcpu may run (hard affinity), and where it had better (soft), is its queue: those with the same wait in the same
 one, and a pcpu looks at the first of each queue that may run there.  One whose soft affinity names it goes before one
 that has paid a little less.  So a decision takes O(log vcpus), O(queues), which are few, and for a wake-up O(pcpus).
@@ -30,10 +35,12 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from xenia.sched.cap cimport within_cap
+from xenia.sched.charge cimport again_at, may_run, owe, owes, settle, slept
 from xenia.sched.heap cimport HeapNode, heap_add, heap_free, heap_remove, heap_room
+from xenia.sched.paid cimport lag_at_most, less, pay, price, time_for, time_of
 from xenia.sched.policy cimport (
-    DEFAULT_WEIGHT, NO_PCPU, SCHED_ASLEEP, SCHED_PARKED, SCHED_RUNNING, SCHED_WAITING, Choice, PcpuMask, Policy,
-    SchedDomain, SchedVcpu, mask_has,
+    NO_PCPU, SCHED_ASLEEP, SCHED_PARKED, SCHED_RUNNING, SCHED_WAITING, Choice, PcpuMask, Policy, SchedDomain, SchedVcpu,
+    mask_has,
 )
 from xenia.sched.queues cimport CreditQueue, drop_queue, queue_for
 
@@ -48,10 +55,12 @@ cdef enum:
     NO_MEMORY = -2
 
 
-cdef bint credit_init(CreditPolicy *policy, uint32_t nr_pcpus) noexcept nogil:
+cdef bint credit_init(CreditPolicy *policy, uint32_t nr_pcpus, bint spare) noexcept nogil:
     memset(policy, 0, sizeof(policy[0]))
-    policy.ops = Policy(credit_add, credit_remove, credit_wake, credit_sleep, credit_pick, credit_move)
+    policy.ops = Policy(credit_add, credit_remove, credit_wake, credit_sleep, credit_pick, credit_move,
+                        credit_charge)
     policy.nr_pcpus = nr_pcpus
+    policy.spare = spare
     policy.pcpus = <CreditPcpu *>calloc(nr_pcpus, sizeof(CreditPcpu))
     return policy.pcpus != NULL
 
@@ -68,52 +77,6 @@ cdef void credit_free(CreditPolicy *policy) noexcept nogil:
 
 
 # --- what is paid
-
-
-cdef inline bint less(uint64_t one, uint64_t other) noexcept nogil:
-    return <int64_t>(one - other) < 0
-
-
-# What a vcpu pays for so much time.
-cdef inline uint64_t price(SchedVcpu *vcpu, uint64_t ns) noexcept nogil:
-    cdef uint64_t share = max(vcpu.domain.active, <uint32_t>1) * <uint64_t>DEFAULT_WEIGHT
-    return ns * share // max(vcpu.domain.weight, <uint32_t>1)
-
-
-cdef inline uint64_t time_for(SchedVcpu *vcpu, uint64_t paid) noexcept nogil:
-    cdef uint64_t share = max(vcpu.domain.active, <uint32_t>1) * <uint64_t>DEFAULT_WEIGHT
-    return paid * max(vcpu.domain.weight, <uint32_t>1) // share
-
-
-cdef void pay(CreditPolicy *policy, SchedVcpu *vcpu, uint64_t now) noexcept nogil:
-    # By who runs.
-    cdef CreditPcpu *pcpu = &policy.pcpus[vcpu.pcpu]
-    cdef uint64_t ran = now - vcpu.since if now > vcpu.since else 0
-    cdef uint64_t paid = price(vcpu, ran)
-    vcpu.since = now
-    vcpu.waiting.key += paid
-    if vcpu.domain.cap:
-        vcpu.domain.budget -= <int64_t>ran
-    if pcpu.nr_queues == 0 and less(pcpu.time, vcpu.waiting.key):
-        pcpu.time += min(paid, vcpu.waiting.key - pcpu.time)
-
-
-# The time of the pcpus on which it competes.
-cdef uint64_t time_of(CreditPolicy *policy, SchedVcpu *vcpu) noexcept nogil:
-    cdef uint64_t time = 0
-    cdef bint any = False
-    cdef uint32_t pcpu
-    for pcpu in range(policy.nr_pcpus):
-        if mask_has(&vcpu.hard, pcpu) and (not any or less(time, policy.pcpus[pcpu].time)):
-            time = policy.pcpus[pcpu].time
-            any = True
-    return time
-
-
-cdef inline void lag_at_most(CreditPolicy *policy, SchedVcpu *vcpu, uint64_t ns) noexcept nogil:
-    cdef uint64_t least = time_of(policy, vcpu) - price(vcpu, ns)
-    if less(vcpu.waiting.key, least):
-        vcpu.waiting.key = least
 
 
 cdef void join(CreditPolicy *policy, SchedVcpu *vcpu, uint64_t now) noexcept nogil:
@@ -165,7 +128,7 @@ cdef void park(CreditPolicy *policy, SchedVcpu *vcpu) noexcept nogil:
     cdef SchedDomain *domain = vcpu.domain
     if domain.parked == NULL:
         domain.refill.owner = domain
-        heap_add(&policy.parked, &domain.refill, domain.refill_at)
+        heap_add(&policy.parked, &domain.refill, again_at(domain))
     vcpu.state = SCHED_PARKED
     vcpu.next_parked = domain.parked
     domain.parked = vcpu
@@ -182,7 +145,7 @@ cdef void unpark(CreditPolicy *policy, SchedVcpu *vcpu) noexcept nogil:
 
 
 cdef SchedVcpu *unpark_all(CreditPolicy *policy, uint64_t now) noexcept nogil:
-    # Those whose domain has budget again: one of them, NULL where there was none.
+    # Those whose domain may run again: one of them, NULL where there was none.
     cdef HeapNode *first
     cdef SchedDomain *domain
     cdef SchedVcpu *vcpu = NULL
@@ -190,8 +153,8 @@ cdef SchedVcpu *unpark_all(CreditPolicy *policy, uint64_t now) noexcept nogil:
         first = policy.parked.nodes[0]
         domain = <SchedDomain *>first.owner
         heap_remove(&policy.parked, first)
-        if not within_cap(domain, now):
-            heap_add(&policy.parked, first, domain.refill_at)
+        if not may_run(domain, now):
+            heap_add(&policy.parked, first, again_at(domain))
             continue
         while domain.parked != NULL:
             vcpu = domain.parked
@@ -236,6 +199,9 @@ cdef int credit_wake(Policy *ops, SchedVcpu *vcpu, uint64_t now) noexcept nogil:
     cdef CreditPolicy *policy = <CreditPolicy *>ops
     if vcpu.state != SCHED_ASLEEP:
         return NO_PCPU
+    if vcpu.domain.active == 0:
+        policy.nr_awake += 1
+        slept(vcpu.domain, now - vcpu.domain.slept_at)
     vcpu.domain.active += 1
     join(policy, vcpu, now)
     enqueue(policy, vcpu, now)
@@ -283,6 +249,9 @@ cdef void credit_sleep(Policy *ops, SchedVcpu *vcpu, uint64_t now) noexcept nogi
         unpark(policy, vcpu)
     vcpu.state = SCHED_ASLEEP
     vcpu.domain.active -= 1
+    if vcpu.domain.active == 0:
+        policy.nr_awake -= 1
+        vcpu.domain.slept_at = now
 
 
 cdef Choice credit_pick(Policy *ops, uint32_t number, uint64_t now) noexcept nogil:
@@ -347,7 +316,7 @@ cdef void give_up(CreditPolicy *policy, SchedVcpu *vcpu, SchedVcpu *other, uint6
 cdef bint goes_on(CreditPolicy *policy, SchedVcpu *vcpu, uint32_t pcpu, uint64_t now) noexcept nogil:
     # Who runs there, whoever else waits: unless it is far ahead of that one, having run while that one was away.
     cdef SchedVcpu *first
-    if (not mask_has(&vcpu.hard, pcpu) or vcpu.yields or not within_cap(vcpu.domain, now)
+    if (not mask_has(&vcpu.hard, pcpu) or vcpu.yields or not within_cap(vcpu.domain, now) or owes(vcpu.domain)
             or now - vcpu.entered >= LEAST_SLICE_NS):
         return False
     first = first_for(policy, pcpu)
@@ -384,13 +353,17 @@ cdef SchedVcpu *first_for(CreditPolicy *policy, uint32_t pcpu) noexcept nogil:
 
 
 cdef SchedVcpu *best(CreditPolicy *policy, uint32_t pcpu, uint64_t now) noexcept nogil:
-    # Whoever comes first there and is within its cap, taken out of its queue.
+    # Whoever comes first there and may run, taken out of its queue.
     cdef SchedVcpu *vcpu = first_for(policy, pcpu)
     while vcpu != NULL:
         dequeue(policy, vcpu, now)
-        if within_cap(vcpu.domain, now):
+        if owes(vcpu.domain):
+            settle(policy, vcpu, pcpu, now)
+            enqueue(policy, vcpu, now)
+        elif may_run(vcpu.domain, now):
             return vcpu
-        park(policy, vcpu)
+        else:
+            park(policy, vcpu)
         vcpu = first_for(policy, pcpu)
     return NULL
 
@@ -435,4 +408,19 @@ cdef int credit_move(Policy *ops, SchedVcpu *vcpu, const PcpuMask *hard, const P
     if vcpu.state == SCHED_RUNNING and not mask_has(hard, vcpu.pcpu) and not policy.pcpus[vcpu.pcpu].poked:
         policy.pcpus[vcpu.pcpu].poked = 1
         return vcpu.pcpu
+    return NO_PCPU
+
+
+cdef int credit_charge(Policy *ops, SchedDomain *domain, uint64_t ns) noexcept nogil:
+    cdef CreditPolicy *policy = <CreditPolicy *>ops
+    cdef SchedVcpu *vcpu
+    cdef uint32_t pcpu
+    if policy.spare:
+        return NO_PCPU
+    owe(domain, ns)
+    for pcpu in range(policy.nr_pcpus):
+        vcpu = policy.pcpus[pcpu].running
+        if owes(domain) and vcpu != NULL and vcpu.domain == domain and not policy.pcpus[pcpu].poked:
+            policy.pcpus[pcpu].poked = 1
+            return <int>pcpu
     return NO_PCPU

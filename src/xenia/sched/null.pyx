@@ -7,13 +7,13 @@ A vcpu that comes when every pcpu is taken has no place; weights and caps mean n
 from libc.stdint cimport uint32_t, uint64_t
 
 from xenia.sched.policy cimport (
-    NO_PCPU, SCHED_ASLEEP, SCHED_RUNNING, SCHED_WAITING, Choice, PcpuMask, Policy, SchedVcpu,
+    NO_PCPU, SCHED_ASLEEP, SCHED_RUNNING, SCHED_WAITING, Choice, PcpuMask, Policy, SchedDomain, SchedVcpu,
 )
 
 
 cdef void null_init(NullPolicy *policy, SchedVcpu **seats, uint32_t nr_pcpus) noexcept nogil:
     cdef uint32_t pcpu
-    policy.ops = Policy(null_add, null_remove, null_wake, null_sleep, null_pick, null_move)
+    policy.ops = Policy(null_add, null_remove, null_wake, null_sleep, null_pick, null_move, null_charge)
     policy.nr_pcpus = nr_pcpus
     policy.seats = seats
     for pcpu in range(nr_pcpus):
@@ -67,4 +67,8 @@ cdef int null_move(Policy *ops, SchedVcpu *vcpu, const PcpuMask *hard, const Pcp
     # It has its pcpu already.
     vcpu.hard = hard[0]
     vcpu.soft = soft[0]
+    return NO_PCPU
+
+
+cdef int null_charge(Policy *ops, SchedDomain *domain, uint64_t ns) noexcept nogil:
     return NO_PCPU

@@ -16,7 +16,7 @@ cdef enum SchedState:
     SCHED_ASLEEP = 0        # it has nothing to do
     SCHED_WAITING = 1       # it could run
     SCHED_RUNNING = 2
-    SCHED_PARKED = 3        # it could, if its domain had not used up what it is capped to
+    SCHED_PARKED = 3        # it could, if its domain had not used up what it is capped to, or what others did for it
 
 cdef struct PcpuMask:       # a bit for each pcpu
     uint64_t[MASK_WORDS] words
@@ -29,6 +29,9 @@ cdef struct SchedDomain:
     uint32_t active         # vcpus that are not asleep
     int64_t budget          # ns that it may still run in this period
     uint64_t refill_at      # when the next one begins
+    int64_t owed            # ns that others worked for it, and it did not pay for
+    uint64_t stands_until   # it paid for that, and none of its vcpus runs before then
+    uint64_t slept_at       # when the last of its vcpus fell asleep
     HeapNode refill         # among the domains of which somebody is parked
     SchedVcpu *parked
 
@@ -66,6 +69,8 @@ cdef struct Policy:
     # -2: there is no memory, and all is as it was.
     int (*move)(Policy *policy, SchedVcpu *vcpu, const PcpuMask *hard, const PcpuMask *soft,
                 uint64_t now) noexcept nogil
+    # So long the host's processors worked for the domain, beside what its vcpus ran.  As move.
+    int (*charge)(Policy *policy, SchedDomain *domain, uint64_t ns) noexcept nogil
 
 
 cdef inline bint mask_has(const PcpuMask *mask, uint32_t pcpu) noexcept nogil:

@@ -69,6 +69,7 @@ class MemoryGuest:
         self._next_port = count(1)
         self._ports: dict[int, GuestPort] = {}
         self.frames = MemoryFrames(self._fd, nr_pages, listens)
+        self.charged = 0  # ns
         self.live_mappings: list[object] = []
         self.live_channels: list[object] = []
 
@@ -143,6 +144,9 @@ class MemoryForeign(Foreign):
     def frames(self) -> Frames:
         return self._guest.frames
 
+    def charge(self, ns: int) -> None:
+        self._guest.charged += ns
+
     def map(self, refs: Sequence[int], writable: bool = True) -> Mapping:
         return _MemoryMapping(self._guest, self._guest.map_frames(refs, writable))
 
@@ -201,7 +205,7 @@ class PageForeign(Foreign):
     notified    called when it is sent one, on any thread
     """
 
-    __slots__ = ("_domid", "_event_fd", "_notified", "_page")
+    __slots__ = ("_domid", "_event_fd", "_notified", "_page", "charged")
 
     def __init__(self, page: bytearray, event_fd: int, notified: Callable[[], object], domid: int = 1) -> None:
         os.set_blocking(event_fd, False)
@@ -209,6 +213,7 @@ class PageForeign(Foreign):
         self._event_fd = event_fd
         self._notified = notified
         self._domid = domid
+        self.charged = 0  # ns
 
     @property
     def domid(self) -> int:
@@ -217,6 +222,9 @@ class PageForeign(Foreign):
     @property
     def frames(self) -> Frames:
         return Frames()
+
+    def charge(self, ns: int) -> None:
+        self.charged += ns
 
     def map(self, refs: Sequence[int], writable: bool = True) -> Mapping:
         raise FrontendFault("nothing is granted")

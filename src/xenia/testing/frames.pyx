@@ -38,6 +38,7 @@ cdef class MemoryFrames(Frames):
     cdef int ports[NR_PORTS]
     cdef Listener listeners[NR_PORTS]
     cdef readonly bint listens      # whether events are answered on the thread that sends them
+    cdef readonly uint64_t charged  # ns
     cdef Lock lock
     cdef Lock sending
     cdef object mapping
@@ -123,6 +124,11 @@ cdef class MemoryFrames(Frames):
     cdef void written(self, Granted *granted) noexcept nogil:
         lock(&self.lock)
         self.grants[granted.opaque[0]].written = True
+        unlock(&self.lock)
+
+    cdef void charge(self, uint64_t ns) noexcept nogil:
+        lock(&self.lock)
+        self.charged += ns
         unlock(&self.lock)
 
     cdef void notify(self, uint32_t port) noexcept nogil:

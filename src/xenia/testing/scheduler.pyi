@@ -3,8 +3,8 @@
 from collections.abc import Collection
 
 class Scheduler:
-    """The policy `name`, "credit" or "null", for so many pcpus."""
-    def __init__(self, name: str, nr_pcpus: int) -> None: ...
+    """The policy `name`, "credit" or "null", for so many pcpus; `spare`: the host has more processors."""
+    def __init__(self, name: str, nr_pcpus: int, spare: bool = False) -> None: ...
     def add(self, vcpu: ScheduledVcpu) -> bool:
         """Whether there is a place for one more, which is asleep."""
         ...
@@ -24,6 +24,9 @@ class Scheduler:
         ...
     def pick(self, pcpu: int, now: int) -> tuple[ScheduledVcpu | None, int, int | None]:
         """Who runs on `pcpu`; after how many ns to choose again, 0 not before something happens; who else should."""
+        ...
+    def charge(self, domain: ScheduledDomain, ns: int) -> int | None:
+        """Others worked for it so long: a pcpu that had better choose anew."""
         ...
 
 class ScheduledDomain:

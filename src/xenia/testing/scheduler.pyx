@@ -13,7 +13,7 @@ from xenia.sched.policy cimport (
 
 
 cdef class Scheduler:
-    """The policy `name`, "credit" or "null", for so many pcpus."""
+    """The policy `name`, "credit" or "null", for so many pcpus; `spare`: the host has more processors."""
 
     cdef Policy *policy
     cdef NullPolicy null
@@ -21,10 +21,10 @@ cdef class Scheduler:
     cdef SchedVcpu **seats
     cdef list vcpus
 
-    def __cinit__(self, name: str, nr_pcpus: int):
+    def __cinit__(self, name: str, nr_pcpus: int, spare: bool = False):
         self.vcpus = []
         if name == "credit":
-            if not credit_init(&self.credit, nr_pcpus):
+            if not credit_init(&self.credit, nr_pcpus, spare):
                 raise MemoryError
             self.policy = &self.credit.ops
             return
@@ -70,6 +70,11 @@ cdef class Scheduler:
         cdef Choice choice = self.policy.pick(self.policy, pcpu, now)
         vcpu = <object>choice.vcpu.owner if choice.vcpu != NULL else None
         return vcpu, choice.slice_ns, None if choice.poke == NO_PCPU else choice.poke
+
+    def charge(self, ScheduledDomain domain, ns: int) -> int | None:
+        """Others worked for it so long: a pcpu that had better choose anew."""
+        cdef int pcpu = self.policy.charge(self.policy, &domain.domain, ns)
+        return None if pcpu == NO_PCPU else pcpu
 
 
 cdef PcpuMask mask_of(object pcpus):

@@ -17,7 +17,7 @@ import socket
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from time import monotonic, thread_time
+from time import monotonic, thread_time_ns
 from typing import Final
 
 from xenia.abi.xs_wire import XsdError
@@ -92,8 +92,9 @@ class Server(DomainControl):
         self._quiet_until = 0.0
         # Gone, but the selector does not know yet.
         self._departed: dict[Transport, int] = {}
-        # --- The server's thread alone touches this: what the selector waits for.
+        # --- The server's thread alone touches these: what the selector waits for, and its time when it last served.
         self._waits: dict[Transport, int] = {}
+        self._ran = 0
 
     # --- For the toolstack, on any thread
 
@@ -211,7 +212,7 @@ class Server(DomainControl):
         interface = foreign.interface(Service.STORE)
         domid = foreign.domid
         connection = self.store.introduce(domid) if state is None else self.store.domains[domid].connection
-        transport = GuestTransport(self.store, connection, interface, self._complain, state)
+        transport = GuestTransport(self.store, connection, foreign, interface, self._complain, state)
         self._transports[connection] = transport
         self._busy[transport] = None
 
@@ -230,6 +231,7 @@ class Server(DomainControl):
         os.eventfd_write(self._wake_fd, 1)
 
     def _run(self) -> None:
+        self._ran = thread_time_ns()
         self._selector.register(self._wake_fd, selectors.EVENT_READ)
         if self._listener is not None:
             self._selector.register(self._listener, selectors.EVENT_READ)
@@ -310,12 +312,14 @@ class Server(DomainControl):
     def _service(self, transport: Transport) -> bool:
         """Whether there may be more to do for it at once.  Who took more than its share rests."""
         share = transport.share
-        if share is None:
-            return transport.service()
-        before = thread_time()
+        before = thread_time_ns()
         more = transport.service()
+        ran, self._ran = self._ran, thread_time_ns()
+        if share is None:
+            return more
         now = monotonic()
-        share.spend(thread_time() - before, now)
+        share.spend((self._ran - before) / 1e9, now)
+        transport.charge(self._ran - ran)  # with what it took to come to it
         if rest := share.rest():
             self._resting[transport] = now + rest
             more = False

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from selectors import EVENT_READ, EVENT_WRITE
 from typing import Final
 
-from xenia.foreign.foreign import Interface
+from xenia.foreign.foreign import Foreign, Interface
 from xenia.xenstore.connection import Connection
 from xenia.xenstore.conversation import Conversation
 from xenia.xenstore.error import ProtocolError
@@ -41,6 +41,10 @@ class Transport(ABC):
     @abstractmethod
     def interest(self) -> int:
         """EVENT_READ, EVENT_WRITE: what of `fileno` to wait for; 0 for nothing."""
+
+    @abstractmethod
+    def charge(self, ns: int) -> None:
+        """The server's thread has run for it so long."""
 
     @abstractmethod
     def fileno(self) -> int: ...
@@ -110,6 +114,9 @@ class SocketTransport(Transport):
     def ended(self) -> bool:
         return self._broken or (self._end_of_input and not self._unsent)
 
+    def charge(self, ns: int) -> None:
+        """It is nobody's time but the operator's."""
+
     def fileno(self) -> int:
         return self._stream.fileno()
 
@@ -124,10 +131,12 @@ class GuestTransport(Transport):
         self,
         store: Store,
         connection: Connection,
+        foreign: Foreign,
         interface: Interface,
         complain: Complain,
         state: GuestClientState | None = None,
     ) -> None:
+        self._foreign = foreign
         self._interface = interface
         self.connection = connection
         self.share = Share()
@@ -137,6 +146,9 @@ class GuestTransport(Transport):
         # The eventfd is emptied after the work, and the ring looked at once more: what came in between rang for
         # nothing.
         return self._guest.service() or (self._empty() and self._guest.service())
+
+    def charge(self, ns: int) -> None:
+        self._foreign.charge(ns)
 
     def save(self) -> GuestClientState:
         """See GuestClient.save."""
@@ -187,6 +199,9 @@ class LocalTransport(Transport):
     @property
     def interest(self) -> int:
         return 0
+
+    def charge(self, ns: int) -> None:
+        """As of SocketTransport."""
 
     def fileno(self) -> int:
         return -1

@@ -29,8 +29,8 @@ class Load(ScheduledVcpu):
 class Simulation:
     """Time goes on from decision to decision; `trace` is (time, pcpu, who) of each."""
 
-    def __init__(self, policy: str, nr_pcpus: int, loads: list[Load]) -> None:
-        self.scheduler = Scheduler(policy, nr_pcpus)
+    def __init__(self, policy: str, nr_pcpus: int, loads: list[Load], *, spare: bool = False) -> None:
+        self.scheduler = Scheduler(policy, nr_pcpus, spare)
         self.now = 0
         self.loads = loads
         self.running: list[Load | None] = [None] * nr_pcpus

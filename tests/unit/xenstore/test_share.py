@@ -116,6 +116,18 @@ def test_who_rested_is_served_again(server: Server, monkeypatch: pytest.MonkeyPa
     server.detach(5)
 
 
+def test_what_it_is_served_for_counts_as_the_domains_time(server: Server) -> None:
+    asking, silent = GuestEnd(5), GuestEnd(6)
+    server.attach(asking.foreign)
+    server.attach(silent.foreign)
+    began = time.process_time_ns()
+    for _ in range(100):
+        asking(MessageType.READ, b"/local/domain/5\0")
+    server.close()
+    assert 0 < asking.foreign.charged <= time.process_time_ns() - began
+    assert silent.foreign.charged < asking.foreign.charged / 5
+
+
 def test_a_share_is_saved_up_to_a_burst_and_earned_at_a_rate() -> None:
     share = Share()
     share.spend(Share.BURST, 1000)

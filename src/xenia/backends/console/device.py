@@ -46,6 +46,7 @@ class Console:
             os.set_blocking(fd, False)
         # Until it is closed and -1; the lock keeps others from writing to a descriptor that is not ours any more.
         with ExitStack() as held:
+            self._foreign = foreign
             self._interface = interface = foreign.interface(Service.CONSOLE)
             held.callback(interface.close)
             self._queue = Queue(
@@ -154,12 +155,14 @@ class Console:
 
     def _serve(self, selector: selectors.BaseSelector) -> None:
         queue = self._queue
+        self._ran = time.thread_time_ns()
         waiting_for: int | None = None
         while True:
             closing = self._closing  # before the last look at what the guest wrote
             self._read_emergency()
             while queue.service() or self._rang():
-                pass
+                self._charge()
+            self._charge()
             if closing and (not queue.has_output or self._remaining() == 0):
                 return
             if queue.waits_for != waiting_for:
@@ -171,6 +174,10 @@ class Console:
             for key, _ in selector.select(self._remaining() if closing else None):
                 if key.fd == self._wake_fd:
                     os.eventfd_read(self._wake_fd)
+
+    def _charge(self) -> None:
+        ran, self._ran = self._ran, time.thread_time_ns()
+        self._foreign.charge(self._ran - ran)
 
     def _rang(self) -> bool:
         """Empty the domain's eventfd; answers whether the ring must be looked at once more."""

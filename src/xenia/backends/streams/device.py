@@ -11,6 +11,7 @@ import logging
 import os
 import select
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing, suppress
 from typing import Protocol
@@ -54,6 +55,7 @@ class Streams:
         being nothing at all.  `on_end` is called when nothing is served any more, on the thread that served.
         FrontendFault where they cannot be used, and OSError where the host lacks what that takes, with everything let
         go."""
+        self._foreign = foreign
         with ExitStack() as stack:
             self._channel = stack.enter_context(closing(foreign.bind(port)))
             first = stack.enter_context(closing(foreign.map([ref])))
@@ -129,7 +131,10 @@ class Streams:
 
     def _serve(self) -> None:
         ready: set[int] = set()
+        ran = time.thread_time_ns()
         while not self._cancelled:
+            before, ran = ran, time.thread_time_ns()
+            self._foreign.charge(ran - before)
             ending = self._ending  # before the last look at what the guest wrote
             try:
                 if self._request or self._stdin is None:

@@ -27,7 +27,7 @@ import os
 
 from cpython.buffer cimport PyBUF_CONTIG, PyBuffer_Release, PyObject_GetBuffer
 from libc.errno cimport EAGAIN, EOPNOTSUPP
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 from posix.unistd cimport close, read, write
@@ -41,6 +41,7 @@ from xenia.rings.request cimport (
     RING_FAULT, back_answered, back_attach, back_push, back_put, back_rest, back_take,
 )
 from xenia.machine.lock cimport RANK_QUEUE, RANK_TAKING, lock, lock_init, try_lock, unlock
+from xenia.machine.thread_clock cimport thread_time
 
 from xenia.errors import HypervisorBug
 
@@ -182,6 +183,7 @@ cdef class Queue:
         cdef int found, in_flight
         cdef int most = self.ring.nr_entries        # requests to take after the end was asked for
         cdef bint closing
+        cdef int64_t before, ran = thread_time()
         waiting[0].fd = self.wake_fd
         waiting[1].fd = self.event_fd
         waiting[0].events = waiting[1].events = POLLIN
@@ -200,6 +202,8 @@ cdef class Queue:
             unlock(&self.taking)
             if closing and found > 0:
                 most -= found
+            before, ran = ran, thread_time()
+            self.frames.charge(ran - before)
             if found == 0:
                 if closing and in_flight == 0:
                     return
@@ -387,4 +391,5 @@ cdef bint answer(void *queue) noexcept nogil:
 
 
 cdef void finished(Op *op, bint more) noexcept nogil:
+    (<Queue>op.queue).frames.charge(op.ran)
     (<Queue>op.queue).finish(op, more)

@@ -40,6 +40,7 @@ cdef struct Op:                 # one request, from ring to response
     iovec *vectors
     Op *merged                  # the request that begins where this one ends, and goes with it
     Op *next
+    uint64_t ran                # ns of a worker's
     void *queue
     # tells its queue that it is carried out; `more` of that queue's come at once
     void (*finished)(Op *op, bint more) noexcept nogil

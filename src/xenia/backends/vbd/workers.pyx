@@ -8,7 +8,7 @@ import logging
 
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from libc.errno cimport EIO, errno as c_errno
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint64_t
 from posix.types cimport off_t
 
 from xenia.backends.vbd.request cimport OP_DISCARD, OP_FLUSH, OP_READ, OP_SECURE_DISCARD, OP_WRITE, Op
@@ -16,6 +16,7 @@ from xenia.backends.vbd.transfer cimport punch, transfer
 from xenia.machine.lock cimport (
     RANK_WORKERS, condition_signal_and_unlock, condition_wait, lock, lock_init, unlock,
 )
+from xenia.machine.thread_clock cimport thread_time
 
 from xenia.backends.vbd.layers import submit
 from xenia.storage.layer import Layer
@@ -59,6 +60,7 @@ cdef class Workers:
         cdef Op *op
         cdef Op *following
         cdef uint64_t offset, length
+        cdef int64_t before, now = thread_time()
         while True:
             with nogil:
                 op = self.get()
@@ -66,6 +68,8 @@ cdef class Workers:
                     following = op.next
                     op.next = NULL
                     self.perform(op)
+                    before, now = now, thread_time()
+                    op.ran = now - before
                     offset, length = op.offset, self.to_write_out(op)
                     op.finished(op, following != NULL and following.queue == op.queue)
                     if length:
@@ -79,6 +83,7 @@ cdef class Workers:
         # Through the layers: all that is on the list, as one batch.
         # Whatever happens here, they are all answered: a ring that closes waits for them.
         cdef Op *each = op
+        cdef int64_t begun = thread_time()
         try:
             self.carry_out(op)
         except BaseException:
@@ -89,10 +94,13 @@ cdef class Workers:
                 each.error = EIO
                 each = each.next
         with nogil:
+            op.ran = thread_time() - begun
             while op != NULL:
                 each = op
                 op = op.next
                 each.next = NULL
+                if op != NULL:
+                    op.ran = 0
                 each.finished(each, op != NULL and op.queue == each.queue)
 
     cdef carry_out(self, Op *op):

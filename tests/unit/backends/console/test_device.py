@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,13 @@ def test_output_reaches_a_callback(frontend: Frontend) -> None:
         frontend.put(b"login: ")
         assert heard.get(timeout=TIMEOUT) == b"login: "
         assert frontend.notified.acquire(timeout=TIMEOUT)
+
+
+def test_what_its_thread_ran_counts_as_the_domains_time(frontend: Frontend) -> None:
+    foreign, began = frontend.foreign, time.process_time_ns()
+    with Console("d1", foreign, CallbackSink(len)):
+        frontend.put_all(bytes(100_000))
+    assert 0 < foreign.charged <= time.process_time_ns() - began
 
 
 def test_a_callback_may_answer_what_it_hears(frontend: Frontend) -> None:

@@ -126,6 +126,7 @@ def test_what_the_guest_writes_arrives_in_order_and_apart(host: Host) -> None:
     assert host.out.read_bytes() == data
     assert host.err.read_bytes() == b"".join(b"%d\n" % at for at in range(0, len(data), 100_000))
     assert streams.stats.output_bytes == len(data) + len(host.err.read_bytes())
+    assert host.guest.charged > 0  # its thread's time is the domain's
 
 
 def test_input_arrives_to_its_end_however_the_guest_reads_it(host: Host) -> None:

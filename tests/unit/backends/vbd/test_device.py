@@ -28,6 +28,7 @@ READ, WRITE, BARRIER, FLUSH = (
     Operation.FLUSH_DISKCACHE,
 )
 SECTORS = 2048  # of the disk: 1 MiB
+MS = 1_000_000
 
 
 def make(tmp_path: Path, kind: str) -> Layer:
@@ -56,6 +57,14 @@ def test_what_was_written_is_read_back(front: Blkfront) -> None:
     assert front.do(front.request(READ, 8, front.whole(again))) == Status.OKAY
     assert bytes(again.memory) == data
     assert front.layer.pread(8 * 512, 11 * 4096) == data
+
+
+def test_what_its_threads_ran_for_a_domain_counts_as_its_time(front: Blkfront) -> None:
+    frames, pages, began = front.guest.frames, front.guest.share(11), time.process_time_ns()
+    for sector in range(0, SECTORS - 88, 88):
+        assert front.do(front.request(WRITE, sector, front.whole(pages))) == Status.OKAY
+    front.disconnect()
+    assert 0 < frames.charged <= time.process_time_ns() - began + MS
 
 
 def test_a_segment_is_the_part_of_a_page_that_it_says(front: Blkfront) -> None:
