@@ -31,6 +31,15 @@ UNICORN = Path(unicorn.__file__).parent
 INTERPOSED = ENGINE.with_name("interposed.py")
 NATIVE = Path("src/xenia/cpu/engines/native")
 
+# What Cython would write into each module again (its memory views, above all): one module that the others take it from.
+SHARED = "xenia._cython"
+SHARED_SOURCE = Path("src/xenia/_cython.c")
+
+
+def size(module: Extension) -> int:
+    """Of its sources, in bytes; the shared one is made by Cython."""
+    return 0 if module.name == SHARED else sum(os.path.getsize(source) for source in module.sources)
+
 
 def extension(source: Path) -> Extension:
     """The extension module that `source` becomes; C files beside the engine belong to it."""
@@ -70,6 +79,7 @@ def translate(module: Extension) -> None:
         include_path=["src"],
         build_dir=TRANSLATED,
         cache=os.environ.get("XENIA_CYTHON_CACHE", False),
+        shared_utility_qualified_name=SHARED,
         quiet=True,
         compiler_directives={
             "boundscheck": False,
@@ -111,10 +121,11 @@ class BuildExt(build_ext):
 
     def build_extensions(self) -> None:
         if self.inplace:
+            ours = {Path(self.get_ext_fullpath(module.name)).absolute() for module in self.extensions}
             for module in Path("src").rglob("*.so"):  # its source was moved or is gone
-                if not module.with_name(f"{module.name.split('.')[0]}.pyx").exists():
+                if module.absolute() not in ours:
                     module.unlink()
-        self.extensions.sort(key=lambda module: -sum(os.path.getsize(source) for source in module.sources))
+        self.extensions.sort(key=size, reverse=True)
         self._progress = Progress("translating", len(self.extensions))
         shares = [FORK.Process(target=self._translate, args=(self.extensions[i::JOBS],)) for i in range(JOBS)]
         for share in shares:
@@ -185,5 +196,5 @@ with contextlib.suppress(guests["NoCompiler"]):  # `xenia doctor` and `xenia run
     guests["build_embedded"]()
 # An editable installation only points at src: what is compiled there is `build_ext --inplace`'s.
 EDITABLE = "editable_wheel" in sys.argv
-MODULES = [] if EDITABLE else [extension(path) for path in sorted(Path("src").rglob("*.pyx"))]
+MODULES = [] if EDITABLE else [extension(path) for path in [SHARED_SOURCE, *sorted(Path("src").rglob("*.pyx"))]]
 setup(ext_modules=MODULES, cmdclass={"build_ext": BuildExt, "bdist_wheel": BdistWheel})
