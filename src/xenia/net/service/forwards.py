@@ -31,7 +31,8 @@ class Forward:
     """A port of the host's that leads to a guest.
 
     guest   that one's name; empty: not known
-    mac     its card's; None: whoever has the address
+    card    the MAC that it was made for; None: none that was there
+    mac     that of the card it leads to; None: whoever has the address
     there   whether it is there, and the port open
     """
 
@@ -41,6 +42,7 @@ class Forward:
     to: str
     to_port: int
     guest: str = ""
+    card: bytes | None = None
     mac: bytes | None = None
     there: bool = True
 
@@ -95,7 +97,8 @@ class Forwards:
         """A guest is there, with a card of that MAC: those that are its lead to it."""
         for forward in list(self._known.values()):
             its = forward.mac == mac or (bool(name) and forward.guest.lower() == name.lower())
-            if not ((not forward.there and its) or (forward.mac is None and forward.to in addresses)):
+            is_elsewhere = forward.card == mac != forward.mac  # with another card of its guest's, which came first
+            if not (((not forward.there or is_elsewhere) and its) or (forward.mac is None and forward.to in addresses)):
                 continue
             forward.guest, forward.mac, forward.there = name, mac, True
             family = [each for each in addresses if (":" in each) == (":" in forward.to)]

@@ -32,7 +32,7 @@ from xenia.net.service.forwards import Forward, Forwards
 from xenia.net.share import Share, Shares
 from xenia.net.stream import StreamLink
 
-_DOMAIN_SOCKET_BYTES = 4 << 20  # of which the host gives an unprivileged user what net.core.wmem_max says
+_DOMAIN_SOCKET_BYTES = 256 << 10  # a neighbour's flood stands in it before what comes next; a backlog keeps the rest
 
 
 @dataclass
@@ -248,18 +248,19 @@ class Network:
 
     def forward(
         self, _: list[int], port: int, protocol: str = "tcp", address: str = "127.0.0.1", to: str | None = None,
-        to_port: int | None = None,
+        to_port: int | None = None, card: str | None = None,
     ) -> dict[str, Any]:  # fmt: skip
-        """Have a port of the host lead to a guest."""
+        """Have a port of the host lead to a guest: to that card of its, where it may have several."""
         if self._forwards is None:
             raise ConfigError(f"the network '{self._config.name}' has no way out, and so no port leads into it")
         if protocol not in ("tcp", "udp"):
             raise ConfigError(f"there is no forward for '{protocol}': it is tcp or udp")
-        forward = Forward(protocol, address, port, self._guest(to, address), to_port or port)
+        mac = None if card is None else _mac(card)
+        forward = Forward(protocol, address, port, self._guest(to, address, mac), to_port or port)
         for entry in self.book:
             addresses = (str(entry.address), *self._addresses6(entry.mac))
             if entry.port is not None and forward.to in addresses:
-                forward.mac, forward.guest = entry.mac, entry.name
+                forward.card, forward.mac, forward.guest = entry.mac, entry.mac, entry.name
         return self._forwards.add(forward).as_dict()
 
     def unforward(self, _: list[int], port: int, protocol: str = "tcp", address: str = "127.0.0.1") -> None:
@@ -339,15 +340,18 @@ class Network:
         found = (address for guard in guards for address in guard.own_addresses)
         return next((IPv6Address(each) for each in found if _is_in(each, self._plan.subnet6)), None)
 
-    def _guest(self, to: str | None, address: str) -> str:
+    def _guest(self, to: str | None, address: str, mac: bytes | None) -> str:
         """The address of a guest by its name, or its address; None: of the only one.  Of the family of `address`."""
         family = _address(address).version
         if to is None:
-            guests = [entry.name for entry in self.book if entry.port is not None]
+            guests = {entry.name for entry in self.book if entry.port is not None}
             if len(guests) != 1:
                 raise ConfigError("say which guest a port is to lead to: there is not exactly one in the network")
             (to,) = guests
-        entries = [entry for entry in self.book if entry.name.lower() == to.lower()]
+        entries = [entry for entry in self.book.named(to) if mac in (None, entry.mac)]
+        if len(entries) > 1:
+            places = ", ".join(str(entry.address) for entry in entries)
+            raise ConfigError(f"'{to}' has {len(entries)} cards in the network: say the address of one, of {places}")
         if entries:
             found: IPv4Address | IPv6Address | None = entries[0].address
             if family == 6:

@@ -214,8 +214,9 @@ def attach_port(client: NetworkClient, card: NetConfig) -> int:
             client.ask("host", port=int(port))
         for forward in card.forwards:
             client.forward(
-                forward.port, protocol=forward.protocol, address=forward.address, to=card.guest, to_port=forward.to
-            )
+                forward.port, protocol=forward.protocol, address=forward.address, to=card.guest, to_port=forward.to,
+                card=card.mac,
+            )  # fmt: skip
     except BaseException:
         os.close(attached.descriptor)
         raise

@@ -304,6 +304,39 @@ def test_a_port_that_is_taken_is_one_line_that_names_it(client: NetworkClient, o
         client.forward(2222, to=one.name, address="192.0.2.1")
 
 
+def test_a_port_leads_to_the_card_that_says_it_and_one_of_two_is_named(client: NetworkClient) -> None:
+    first, second = "00:16:3e:00:01:01", "00:16:3e:00:01:02"
+
+    def plug(mac: str) -> tuple[socket.socket, str]:
+        attached = client.attach("twin", mac)
+        return socket.socket(fileno=attached.descriptor), str(attached.answer["ip"])
+
+    def unplug(*ends: socket.socket) -> None:
+        for end in ends:
+            end.close()
+        while client.show()["ports"]:
+            pass
+
+    while client.show()["ports"]:
+        pass
+    (one, ip), (other, ip2) = plug(first), plug(second)
+    forward = client.forward(0, to="twin", card=second, to_port=80)
+    assert forward["to"] == ip2
+    with pytest.raises(ConfigError, match=f"'twin' has 2 cards in the network: say the address of one, of {ip}, {ip2}"):
+        client.forward(0, to="twin")
+    with pytest.raises(ConfigError, match="'twin' has 2 cards"):
+        client.forward(0)
+    named = client.forward(0, to=ip, to_port=80)
+    assert named["to"] == ip
+    client.unforward(named["port"])
+    unplug(one, other)
+    (one, _), (other, ip2) = plug(first), plug(second)
+    (shown,) = client.show()["forwards"]
+    assert (shown["to"], shown["there"]) == (ip2, True)
+    client.unforward(forward["port"])
+    unplug(one, other)
+
+
 def test_a_guest_has_so_many_connections_and_others_have_theirs(client: NetworkClient, one: Guest) -> None:
     before = client.show()
     with server(client, kind=socket.SOCK_DGRAM) as loopback:
