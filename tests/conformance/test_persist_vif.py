@@ -31,7 +31,7 @@ from xenia.xenstore.store import Store
 MAC = "00:16:3e:01:02:03"
 OWN = bytes.fromhex(MAC.replace(":", ""))
 # How busy it was, not what it did.
-ACCIDENTAL = {"batches", "notifications", "held_up"}
+ACCIDENTAL = {"batches", "beside", "notifications", "held_up"}
 
 
 class Step(NamedTuple):

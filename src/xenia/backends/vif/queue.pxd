@@ -3,6 +3,7 @@ from libc.stdint cimport uint8_t, uint32_t
 from xenia.backends.vif.receive cimport Receive
 from xenia.backends.vif.transmit cimport Transmit
 from xenia.foreign.frames cimport Frames
+from xenia.machine.waiting cimport Waiting
 from xenia.net.loop cimport pollfd
 
 
@@ -17,6 +18,8 @@ cdef class Queue:
     cdef void *rx_listening
     cdef int tx_event_fd, rx_event_fd
     cdef int wake_fd
+    cdef Waiting waiting        # of the queue's own thread
+    cdef volatile uint8_t is_beside     # which runs, and there is a processor for it
     cdef volatile uint8_t closing
     cdef void attach_rings(self, uint32_t tx_answered, uint32_t rx_answered) noexcept nogil
     cdef release_pages(self)

@@ -4,6 +4,8 @@ Frames go both ways without the interpreter, and each on the thread of whoever h
 from its ring when it notifies, on the thread that runs it, and goes all the way to where it belongs, which may be
 another guest's receive ring: one copy, by the sender.  The queue's own thread takes what is too much for one event,
 waits for what the network does not take yet and for the rate, and serves where events come through a descriptor only.
+After large frames it takes what comes next, too, where there is a processor for it: bulk is copied while the guest
+makes more, and a question goes out at once.
 
 Locks.  `transmit` is held from the transmit ring to the network and back to the answers, `receive` while frames are
 copied into the guest's pages; neither while anything sleeps.  A frame that comes back to its own guest (a reply of the

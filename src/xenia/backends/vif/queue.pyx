@@ -4,6 +4,8 @@ Frames go both ways without the interpreter, and each on the thread of whoever h
 from its ring when it notifies, on the thread that runs it, and goes all the way to where it belongs, which may be
 another guest's receive ring: one copy, by the sender.  The queue's own thread takes what is too much for one event,
 waits for what the network does not take yet and for the rate, and serves where events come through a descriptor only.
+After large frames it takes what comes next, too, where there is a processor for it: bulk is copied while the guest
+makes more, and a question goes out at once.
 
 Locks.  `transmit` is held from the transmit ring to the network and back to the answers, `receive` while frames are
 copied into the guest's pages; neither while anything sleeps.  A frame that comes back to its own guest (a reply of the
@@ -14,7 +16,6 @@ import os
 
 from cpython.buffer cimport PyBUF_CONTIG, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int64_t, uint64_t
-from posix.time cimport timespec
 from posix.unistd cimport close, read, write
 
 from xenia.abi.netif cimport netif_rx_request_t, netif_tx_request_t
@@ -26,6 +27,7 @@ from xenia.backends.vif.transmit cimport Transmit
 from xenia.foreign.frames cimport Frames
 from xenia.machine.atomic cimport flag_store
 from xenia.machine.lock cimport lock, try_lock, unlock
+from xenia.machine.waiting cimport sleep_for, wait_for, waiting_init
 from xenia.net.loop cimport POLLIN, monotonic, pollfd
 from xenia.net.port cimport Port
 from xenia.rings.request cimport back_answered, back_attach
@@ -33,16 +35,8 @@ from xenia.rings.request cimport back_answered, back_attach
 from xenia.backends.vif.features import Features
 from xenia.errors import HypervisorBug
 
-cdef extern from *:
-    """
-    #define _GNU_SOURCE
-    #include <poll.h>
-    """
-    int ppoll(pollfd *fds, unsigned long count, const timespec *timeout, const void *mask) nogil
-
 cdef enum:
     TURNS = 3                   # batches that the thread that runs the guest takes for one event
-    NS = 1000000000
 
 
 cdef class Queue:
@@ -79,6 +73,7 @@ cdef class Queue:
         self.has_tx_pages = True
         PyObject_GetBuffer(rx_pages, &self.rx_pages, PyBUF_CONTIG)
         self.has_rx_pages = True
+        waiting_init(&self.waiting)
         self.attach_rings(back_answered(self.tx_pages.buf), back_answered(self.rx_pages.buf))
         if self.transmit.ring.nr_entries != NR_TX or self.receive.ring.nr_entries > NR_RX:
             raise HypervisorBug(f"rings of {self.tx_pages.len} and {self.rx_pages.len} bytes")
@@ -113,6 +108,7 @@ cdef class Queue:
     def serve(self) -> None:
         """Serve the rings until `stop`, or until the guest's rings are not to be believed any more (`fault`).  For a
         thread of its own."""
+        self.is_beside = self.waiting.may_look
         with nogil:
             self.serve_rings()
 
@@ -205,6 +201,8 @@ cdef class Queue:
             notify = False
             lock(&self.transmit.lock)
             found = self.transmit.serve(&notify)
+            if found and self.transmit.bulk:
+                self.transmit.counts.beside += 1
             unlock(&self.transmit.lock)
             if notify:
                 self.frames.notify(self.transmit.event_port)
@@ -230,13 +228,11 @@ cdef class Queue:
     cdef void sleep(self, pollfd *waiting) noexcept nogil:
         # Until an event, or until the rate lets more pass.
         cdef int64_t until = self.transmit.not_before
-        cdef int64_t left
-        cdef timespec timeout
-        if until:
-            left = max(0, until - monotonic())
-            timeout.tv_sec = left // NS
-            timeout.tv_nsec = left % NS
-        ppoll(waiting, 3, &timeout if until else NULL, NULL)
+        cdef int64_t left = max(0, until - monotonic()) if until else -1
+        if self.transmit.bulk:
+            wait_for(&self.waiting, waiting, 3, left)
+        else:
+            sleep_for(waiting, 3, left)
 
     # --- the thread that runs the guest
 
@@ -246,6 +242,9 @@ cdef class Queue:
         cdef bint notify = False
         cdef int turns = 0
         cdef int64_t until
+        if self.transmit.bulk and self.is_beside:
+            self.wake()
+            return False
         if not try_lock(&self.transmit.lock):
             self.wake()
             return False

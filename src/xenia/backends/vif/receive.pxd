@@ -1,6 +1,7 @@
 # What a queue's guest is given.
 from libc.stdint cimport uint32_t, uint64_t
 from xenia.abi.netif cimport netif_extra_info_t
+from xenia.backends.vif.kept cimport Line
 from xenia.backends.vif.steering cimport Hash
 from xenia.foreign.frames cimport Frames
 from xenia.machine.lock cimport Lock
@@ -8,22 +9,12 @@ from xenia.net.frame cimport Frame, iovec
 from xenia.net.segment cimport Segments
 from xenia.rings.request cimport BackRing
 
-cdef enum:
-    MOST_KEPT = 1 << 20         # bytes of frames that wait for the guest's pages
-
 cdef struct ReceivedCounts:     # see VifStats
     uint64_t received, received_bytes, received_gso, received_blank, received_summed, received_cut, received_late
     uint64_t received_dropped, received_errors, filtered, notifications
 
 cdef struct Abilities:          # see Features
     bint sg, gso_tcpv4, gso_tcpv6, checksum_ipv4, checksum_ipv6
-
-cdef struct Kept:               # a frame that waits, its bytes after it
-    Kept *next
-    Frame frame
-    Hash hash
-    iovec part
-
 
 cdef struct Cursor:             # a frame on its way into pages
     iovec *part                 # the next byte's
@@ -39,9 +30,7 @@ cdef class Receive:
     cdef Abilities abilities
     cdef ReceivedCounts counts
     cdef const char *fault
-    cdef Kept *first_kept
-    cdef Kept *last_kept
-    cdef uint32_t kept_bytes
+    cdef Line line              # what waits for the guest's pages
     cdef Segments segments      # of a frame that the guest cannot take as it is
 
     # From the network, on any thread.  `filtered`: how many more the card was not given.
@@ -54,7 +43,6 @@ cdef class Receive:
     cdef void take(self, const Frame *frame, const Hash *hash) noexcept nogil
     cdef void cut(self, const Frame *frame, const Hash *hash) noexcept nogil
     cdef void put_or_keep(self, const Frame *frame, const Hash *hash) noexcept nogil
-    cdef void keep(self, const Frame *frame, const Hash *hash) noexcept nogil
     cdef bint put(self, const Frame *frame, const Hash *hash) noexcept nogil
     cdef void fill(self, const Frame *frame, const netif_extra_info_t *extras, uint32_t nr_extras) noexcept nogil
     cdef bint fill_page(self, uint32_t gref, Cursor *cursor, uint32_t count) noexcept nogil

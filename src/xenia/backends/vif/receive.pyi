@@ -1,8 +1,8 @@
 """What a queue's guest is given: from the network into the pages that it posted.
 
 Whoever has a frame for the guest copies it, on its own thread, straight into the guest's pages.  Where there are too
-few of them, a bounded number of bytes is kept until the guest posts more; the rest is dropped, and whoever sends loses
-no time to a guest that does not take.
+few of them, a bounded number of bytes is kept until the guest posts more (kept.pyx); the rest is dropped, and whoever
+sends loses no time to a guest that does not take.
 """
 
 class Receive:

@@ -1,12 +1,11 @@
 """What a queue's guest is given: from the network into the pages that it posted.
 
 Whoever has a frame for the guest copies it, on its own thread, straight into the guest's pages.  Where there are too
-few of them, a bounded number of bytes is kept until the guest posts more; the rest is dropped, and whoever sends loses
-no time to a guest that does not take.
+few of them, a bounded number of bytes is kept until the guest posts more (kept.pyx); the rest is dropped, and whoever
+sends loses no time to a guest that does not take.
 """
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 from posix.unistd cimport write
 
@@ -15,6 +14,7 @@ from xenia.abi.netif cimport (
     XEN_NETIF_CTRL_HASH_ALGORITHM_NONE, XEN_NETIF_EXTRA_FLAG_MORE, XEN_NETIF_EXTRA_TYPE_GSO, XEN_NETIF_EXTRA_TYPE_HASH,
     XEN_NETIF_GSO_TYPE_TCPV4, XEN_NETIF_GSO_TYPE_TCPV6, netif_extra_info_t, netif_rx_request_t, netif_rx_response_t,
 )
+from xenia.backends.vif.kept cimport Kept, line_drop, line_first, line_keep
 from xenia.foreign.frames cimport Granted
 from xenia.machine.lock cimport RANK_RECEIVE, lock, lock_init, unlock
 from xenia.machine.paging cimport PAGE_SIZE
@@ -40,7 +40,7 @@ cdef class Receive:
         lock(&self.lock)
         self.counts.filtered += filtered
         if self.fault == NULL:
-            if self.first_kept != NULL:
+            if self.line.nonempty:
                 notify = self.drain()
             for index in range(count):
                 self.take(&frames[index], &hashes[index])
@@ -52,23 +52,17 @@ cdef class Receive:
             self.frames.notify(self.event_port)
 
     cdef bint drain(self) noexcept nogil:
-        cdef Kept *kept
-        while self.first_kept != NULL and self.put(&self.first_kept.frame, &self.first_kept.hash):
-            kept = self.first_kept
-            self.first_kept = kept.next
-            self.kept_bytes -= sizeof(Kept) + kept.frame.length
+        cdef Kept *kept = line_first(&self.line)
+        while kept != NULL and self.put(&kept.frame, &kept.hash):
+            line_drop(&self.line)
             self.counts.received_late += 1
-            free(kept)
+            kept = line_first(&self.line)
         return self.push()
 
     cdef void end(self) noexcept nogil:
-        cdef Kept *kept
-        while self.first_kept != NULL:
-            kept = self.first_kept
-            self.first_kept = kept.next
+        while line_first(&self.line) != NULL:
+            line_drop(&self.line)
             self.counts.received_dropped += 1
-            free(kept)
-        self.kept_bytes = 0
 
     # --- What the guest can take
 
@@ -107,34 +101,10 @@ cdef class Receive:
                 self.put_or_keep(&self.segments.frames[index], hash)
 
     cdef void put_or_keep(self, const Frame *frame, const Hash *hash) noexcept nogil:
-        if self.first_kept != NULL or not self.put(frame, hash):
-            self.keep(frame, hash)
-
-    cdef void keep(self, const Frame *frame, const Hash *hash) noexcept nogil:
-        cdef uint32_t index, at = 0
-        cdef uint32_t room = sizeof(Kept) + frame.length
-        cdef Kept *kept = NULL
-        if self.fault == NULL and self.kept_bytes + room <= MOST_KEPT:
-            kept = <Kept *>malloc(room)
-        if kept == NULL:
-            self.counts.received_dropped += 1
+        if not self.line.nonempty and self.put(frame, hash):
             return
-        kept.next = NULL
-        kept.frame = frame[0]
-        kept.hash = hash[0]
-        kept.part.iov_base = <uint8_t *>kept + sizeof(Kept)
-        kept.part.iov_len = frame.length
-        kept.frame.parts = &kept.part
-        kept.frame.nr_parts = 1
-        for index in range(frame.nr_parts):
-            memcpy(<uint8_t *>kept.part.iov_base + at, frame.parts[index].iov_base, frame.parts[index].iov_len)
-            at += frame.parts[index].iov_len
-        self.kept_bytes += room
-        if self.first_kept == NULL:
-            self.first_kept = kept
-        else:
-            self.last_kept.next = kept
-        self.last_kept = kept
+        if self.fault != NULL or not line_keep(&self.line, frame, hash):
+            self.counts.received_dropped += 1
 
     # --- Into the guest's pages
 

@@ -27,6 +27,7 @@ class VifStats:
     filtered: int = 0  # to multicast addresses that the guest did not ask for
     no_carrier: int = 0  # frames of either direction that went nowhere
     batches: int = 0  # times that frames to send were found in a ring
+    beside: int = 0  # of these, of large frames, on a thread beside the guest's
     held_up: int = 0  # times that the network took fewer than there were
     limited: int = 0  # times that the rate had them wait
     notifications: int = 0  # events sent to the guest

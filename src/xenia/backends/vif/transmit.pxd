@@ -13,7 +13,8 @@ cdef enum:
     NR_PARTS = NR_TX + BATCH    # of a batch: a private one of each frame, and one of each request at the most
 
 cdef struct SentCounts:         # see VifStats
-    uint64_t sent, sent_bytes, sent_gso, sent_blank, sent_errors, sent_dropped, batches, held_up, limited, notifications
+    uint64_t sent, sent_bytes, sent_gso, sent_blank, sent_errors, sent_dropped, batches, beside, held_up, limited
+    uint64_t notifications
 
 cdef struct Answer:             # to a chain
     uint32_t nr_slots
@@ -34,6 +35,7 @@ cdef class Transmit:
     cdef const char *fault
     cdef int64_t not_before     # CLOCK_MONOTONIC in ns at which the rate lets more pass; 0: now
     cdef volatile uint8_t may_go_on     # the network takes frames again
+    cdef volatile uint8_t bulk          # the last batch was of large frames
     # One batch, from the ring to the answers.
     cdef Chain chain
     cdef Answer answers[NR_TX]

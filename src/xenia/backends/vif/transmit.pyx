@@ -7,7 +7,7 @@ that come after it, until the network says that it takes frames again: a guest t
 it in its own ring.
 """
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from xenia.abi.netif cimport (
@@ -30,6 +30,7 @@ from xenia.rings.request cimport RING_FAULT, back_push, back_put, back_rest, bac
 cdef enum:
     TCP_CHECKSUM = 16
     UDP_CHECKSUM = 6
+    LARGE = 16384               # bytes of a frame that is a stream's, and not somebody's question
 
 
 cdef class Transmit:
@@ -214,6 +215,7 @@ cdef class Transmit:
 
     cdef void send(self) noexcept nogil:
         cdef uint32_t index, taken, count = self.nr_frames - self.sent
+        cdef uint64_t before = self.counts.sent_bytes
         if count == 0:
             return
         # The network may say that it goes on before it has said that it does not.
@@ -224,6 +226,7 @@ cdef class Transmit:
         taken = self.port.send(&self.batch[self.sent], count)
         for index in range(self.sent, self.sent + taken):
             self.count(&self.batch[index])
+        self.bulk = self.counts.sent_bytes - before >= taken * LARGE
         self.sent += taken
         if taken < count:
             self.counts.held_up += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import time
 from collections.abc import Callable
@@ -70,6 +71,19 @@ def test_frames_go_in_their_order_and_are_answered_in_it(wire: Wire) -> None:
     guest.push()
     assert [number for number, _ in guest.answers(len(ids))] == ids
     assert [packet.data for packet in network.sent] == frames
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="there is one processor only")
+def test_large_frames_are_sent_beside_the_guest_and_a_small_one_by_its_own_thread(wire: Wire) -> None:
+    network = Behind()
+    wired = wire(network, listens=True)
+    for _ in range(3):
+        wired.guest.send(FRAME[:65535])
+    assert wired.card.counts["beside"] == 2  # the first one was not expected
+    for _ in range(3):
+        wired.guest.send(FRAME[:60])
+    assert wired.card.counts["beside"] == 2
+    assert [len(packet.data) for packet in network.sent] == [65535] * 3 + [60] * 3
 
 
 @pytest.mark.parametrize("tag", [None, 7])
