@@ -5,12 +5,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from xenia.errors import ConfigError
+from xenia.agent.pairs import encoded
 
 CONFIG_NAME: Final = "xenia.conf"  # in the root of an initial RAM disk
-MAX_CONFIG: Final = 1 << 20  # the agent reads no more
-SEARCH_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-"""Where programs are looked up in the guest."""
 
 
 class Mode(StrEnum):
@@ -64,13 +61,7 @@ class AgentConfig:
         pairs += [("env", f"{name}={value}") for name, value in self.environment.items()]
         pairs += [("own", f"{name}={value}") for name, value in self.overrides.items()]
         pairs += [("arg", argument) for argument in self.args]
-        encoded = [key.encode() + b"=" + _encode(value) for key, value in pairs]
-        if any(b"\0" in pair for pair in encoded):
-            raise ConfigError("a command for the guest cannot contain NUL characters")
-        data = b"".join(pair + b"\0" for pair in encoded)
-        if len(data) > MAX_CONFIG:
-            raise ConfigError(f"the command for the guest is {len(data)} bytes long; at most {MAX_CONFIG} are taken")
-        return data
+        return encoded(pairs, "the command for the guest")
 
 
 @dataclass(frozen=True)
@@ -91,20 +82,13 @@ class ImageCommand:
 
     def encode(self) -> bytes:
         """The file's bytes; ConfigError if it is too long."""
-        pairs = [("cwd", self.directory), ("uid", str(self.uid)), ("gid", str(self.gid))]
+        pairs: list[tuple[str, str | bytes]] = [("cwd", self.directory), ("uid", str(self.uid)), ("gid", str(self.gid))]
         pairs += [("group", str(group)) for group in self.groups]
         pairs += [("env", f"{name}={value}") for name, value in self.environment.items()]
         pairs += [("arg", argument) for argument in self.arguments]
-        data = b"".join(key.encode() + b"=" + _encode(value) + b"\0" for key, value in pairs)
-        if len(data) > MAX_CONFIG:
-            raise ConfigError(f"what the image runs takes {len(data)} bytes to say; at most {MAX_CONFIG} are taken")
-        return data
+        return encoded(pairs, "what the image runs")
 
 
 def brings_agent(ramdisk: bytes) -> bool:
     """Whether an initial RAM disk has what the agent is told in it; one that is packed is not looked into."""
     return CONFIG_NAME.encode() + b"\0" in ramdisk  # an entry's name in a cpio archive
-
-
-def _encode(value: str | bytes) -> bytes:
-    return value if isinstance(value, bytes) else value.encode("utf-8", "surrogateescape")

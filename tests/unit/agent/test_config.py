@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from xenia.agent.config import MAX_CONFIG, AgentConfig, Mode
+from xenia.agent.config import AgentConfig, Mode
+from xenia.agent.pairs import MAX_CONFIG
 from xenia.errors import ConfigError
 
 
@@ -38,5 +39,5 @@ def test_the_configuration_is_nul_terminated_pairs() -> None:
 def test_a_command_with_a_nul_or_of_a_megabyte_is_refused() -> None:
     with pytest.raises(ConfigError, match="NUL"):
         AgentConfig(args=["a\0b"]).encode()
-    with pytest.raises(ConfigError, match="bytes long; at most"):
+    with pytest.raises(ConfigError, match="bytes to say; at most"):
         AgentConfig(args=["x" * MAX_CONFIG]).encode()

@@ -1,10 +1,9 @@
-"""Files of this process that somebody else is to read or write."""
+"""Files of this process that somebody else is to read or write.  `xenia exec` loads this and little else."""
 
 from __future__ import annotations
 
 import os
 import stat
-from contextlib import suppress
 
 
 def open_again(descriptor: int, mode: int) -> int | None:
@@ -15,15 +14,17 @@ def open_again(descriptor: int, mode: int) -> int | None:
     The flags of the one that there is are left alone, for other processes share them.
     """
     path, flags = f"/proc/self/fd/{descriptor}", os.O_NONBLOCK | os.O_CLOEXEC
-    with suppress(OSError):
-        if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
-            own = os.open(path, mode | flags)
-            try:
-                if mode == os.O_RDONLY and not os.readlink(path).startswith("pipe:"):
-                    # Who opens a FIFO hears no end (POLLHUP) of writers who had gone before: let him have had one.
-                    os.close(os.open(path, os.O_WRONLY | flags))
-            except OSError:
-                os.close(own)
-                raise
-            return own
-    return None
+    try:
+        if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            return None
+        own = os.open(path, mode | flags)
+        try:
+            if mode == os.O_RDONLY and not os.readlink(path).startswith("pipe:"):
+                # Who opens a FIFO hears no end (POLLHUP) of writers who had gone before: let him have had one.
+                os.close(os.open(path, os.O_WRONLY | flags))
+        except OSError:
+            os.close(own)
+            raise
+        return own
+    except OSError:
+        return None

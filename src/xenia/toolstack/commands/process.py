@@ -25,7 +25,8 @@ from contextlib import ExitStack
 from io import FileIO
 from typing import Any, Self
 
-from xenia.agent.config import SEARCH_PATH, AgentConfig, Mode
+from xenia.agent.config import AgentConfig, Mode
+from xenia.agent.pairs import SEARCH_PATH
 from xenia.agent.words import Word
 from xenia.errors import ConfigError
 from xenia.toolstack.commands.descriptor import open_again

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xenia.agent import build
-from xenia.agent.config import CONFIG_NAME, SEARCH_PATH, AgentConfig
+from xenia.agent.config import CONFIG_NAME, AgentConfig
+from xenia.agent.pairs import SEARCH_PATH
 from xenia.errors import ConfigError
 from xenia.toolstack.provision.cache import Cache
 from xenia.toolstack.provision.cpio import CpioArchive

@@ -255,11 +255,15 @@ class Daemon:
             return list(self._members.values())
 
     def _member(self, request: Request) -> Member:
-        domid = argument(request, "domain", int)
-        for member in self._all():
-            if member.domid == domid:
-                return member
-        raise ConfigError(f"there is no domain {domid} any more")
+        domain = request.get("domain")
+        if isinstance(domain, str):
+            found = [member for member in self._all() if member.name == domain]
+        else:
+            domain = argument(request, "domain", int)
+            found = [member for member in self._all() if member.domid == domain]
+        if not found:
+            raise ConfigError(f"there is no domain {domain} any more")
+        return found[0]
 
     def _running_machine(self) -> Remote:
         with self._starting:
