@@ -50,7 +50,7 @@ static void make_directories(const char *path)
 
 static s64 mount_folder(const char *tag, const char *path, u64 flags, const char *cache)
 {
-    char options[128] = "trans=xen,version=9p2000.L,access=any,msize=524288,cache=";
+    char options[128] = "trans=xen,version=9p2000.L,access=any,msize=524288,locktimeout=1,cache=";
     s64 error = -1;
     append(options, sizeof options, cache);
     for (u32 i = 0; error < 0 && i < SHARE_ATTEMPTS; i++) {

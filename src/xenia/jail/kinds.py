@@ -190,7 +190,7 @@ _FILES = (
     | _all(
         """pwrite64 fsync ftruncate statx newfstatat fstatfs readlinkat getdents64 openat openat2 mkdirat unlinkat
         renameat2 linkat symlinkat fchmodat utimensat getxattr setxattr listxattr removexattr
-        recvfrom sendto shutdown sigaltstack set_robust_list rseq"""
+        recvfrom sendto shutdown sigaltstack set_robust_list rseq flock"""
     )
     | {"mknodat": _NO_DEVICE, "fcntl": When(1, _FCNTL)}
 )

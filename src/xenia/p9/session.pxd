@@ -3,6 +3,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from xenia.machine.lock cimport Condition, Lock
 from xenia.p9.fids cimport Fid, Fids, Node
 from xenia.p9.linux cimport Statx
+from xenia.p9.lock_table cimport LockTable
 from xenia.p9.request cimport Request
 
 cdef enum:
@@ -12,8 +13,13 @@ cdef enum:
     FREE = -1
     BEING_SENT = -2
 
+cdef struct Lead:               # of a stream: who alone takes requests from it
+    Lock lock
+    Condition free
+    bint taken
+
 cdef struct Worker:             # a thread of the session's
-    Lock *leads                 # held while it alone takes requests from its stream, until `promote`
+    Lead *leads                 # its stream's, until `promote`
     bint at_work
     uint16_t tag
 
@@ -25,6 +31,7 @@ cdef struct Flush:              # a Tflush that waits for the answer to another 
 
 cdef class Session:
     cdef Fids fids
+    cdef LockTable locks
     cdef Node *root
     cdef readonly bint read_only
     cdef bint is_remote         # the folder is on a file system that may take long for anything
@@ -58,3 +65,6 @@ cdef class Session:
     cdef int reopen(self, Node *node, int flags) noexcept nogil       # -errno
     # What follows may take long: another thread is to take the client's requests meanwhile.
     cdef void promote(self, Request *request) noexcept nogil
+
+# Another thread takes the stream's requests from now on; `all`: none needs to.
+cdef void give_up(Lead *lead, bint all) noexcept nogil

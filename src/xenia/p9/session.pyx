@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from libc.errno cimport EACCES, ELOOP, ENOMEM
 from libc.string cimport strcmp, strlen
 
-from xenia.machine.lock cimport condition_wait, lock, unlock
+from xenia.machine.lock cimport condition_signal_and_unlock, condition_wait, lock, unlock
 from xenia.p9.fids cimport node_of
 from xenia.p9.linux cimport (
     O_CLOEXEC, O_NOCTTY, O_NONBLOCK, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, Statfs, close, failure, fstatfs,
@@ -54,6 +54,7 @@ cdef class Session:
         self.user, self.group = os.geteuid(), os.getegid()
         self.descriptors = os.open("/proc/self/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self.fids = Fids(fids, descriptors, max(descriptors // 2, LEAST_OPENED))
+        self.locks = LockTable()
         self.root = node_of(os.dup(folder), S_IFDIR)
         if self.root == NULL:
             raise MemoryError
@@ -156,5 +157,11 @@ cdef class Session:
     cdef void promote(self, Request *request) noexcept nogil:
         cdef Worker *worker = <Worker *>request.worker
         if worker.leads != NULL:
-            unlock(worker.leads)
+            give_up(worker.leads, False)
             worker.leads = NULL
+
+
+cdef void give_up(Lead *lead, bint all) noexcept nogil:
+    lock(&lead.lock)
+    lead.taken = False
+    condition_signal_and_unlock(&lead.free, all, &lead.lock)

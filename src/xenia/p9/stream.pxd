@@ -1,7 +1,7 @@
 # A connection over which a client asks.
 from libc.stdint cimport uint8_t, uint32_t
 from xenia.machine.lock cimport Lock
-from xenia.p9.session cimport Session, Worker
+from xenia.p9.session cimport Lead, Session, Worker
 
 cdef enum:
     AHEAD = 8192                # bytes that may be read before it is known what they are
@@ -9,7 +9,7 @@ cdef enum:
 cdef class Stream:
     cdef Session session
     cdef int fd
-    cdef Lock taking            # who takes requests
+    cdef Lead lead
     cdef Lock sending
     cdef uint8_t ahead[AHEAD]   # what was read and not taken
     cdef uint32_t ahead_at, ahead_end

@@ -12,12 +12,12 @@ from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
-from xenia.machine.lock cimport lock, unlock
+from xenia.machine.lock cimport condition_wait, lock, unlock
 from xenia.p9.dispatch cimport answer, answered
 from xenia.p9.linux cimport SHUT_RDWR, close, linux_errno, recv, shutdown
 from xenia.p9.message cimport HEADER, MOST_MSIZE
 from xenia.p9.sending cimport send_whole
-from xenia.p9.session cimport MOST_WORKERS, Worker
+from xenia.p9.session cimport MOST_WORKERS, Worker, give_up
 
 
 cdef class Stream:
@@ -65,8 +65,15 @@ cdef class Stream:
     cdef void work(self, Worker *worker, uint8_t *message, uint8_t *reply) noexcept nogil:
         cdef uint32_t size
         while not self.ended:
-            lock(&self.taking)
-            worker.leads = &self.taking
+            lock(&self.lead.lock)
+            while self.lead.taken and not self.ended:   # for a long time: a lock is not waited for like that
+                condition_wait(&self.lead.free, &self.lead.lock)
+            if self.ended:
+                unlock(&self.lead.lock)
+                break
+            self.lead.taken = True
+            unlock(&self.lead.lock)
+            worker.leads = &self.lead
             while worker.leads != NULL:
                 size = self.take(message)
                 if size == 0:
@@ -79,8 +86,8 @@ cdef class Stream:
                 if self.ended:
                     break
             if worker.leads != NULL:
+                give_up(worker.leads, self.ended)
                 worker.leads = NULL
-                unlock(&self.taking)
         shutdown(self.fd, SHUT_RDWR)
         self.session.forget(&self.sending)
 

@@ -24,6 +24,7 @@ cdef int do_version(Session session, Request *request) noexcept nogil:
     if request.malformed or msize < LEAST_MSIZE:
         return EINVAL
     session.fids.remove_all()
+    session.locks.forget_all()
     msize = min(msize, <uint32_t>MOST_MSIZE)
     put32(request, msize)
     if strcmp(version, b"9P2000.L") == 0:
@@ -144,6 +145,7 @@ cdef int clunk(Session session, Request *request, uint32_t number) noexcept nogi
         refused = set_xattr(session, fid)
     gone = session.fids.remove(number)
     session.fids.give(fid)
+    session.locks.forget(number)
     return refused if refused else gone
 
 
@@ -153,4 +155,5 @@ cdef int do_remove(Session session, Request *request) noexcept nogil:
     if request.malformed:
         return EINVAL
     session.fids.remove(number)
+    session.locks.forget(number)
     return EOPNOTSUPP

@@ -1,0 +1,249 @@
+"""What processes of a client have locked, and the host's locks for it.
+
+The client's kernel keeps its own processes apart before it asks.  To the host they are one: of each file that any of
+them has locked, a descriptor of ours holds what they have together, as locks of an open file (fcntl(2), F_OFD_SETLK),
+which whoever locks ranges on the host meets.  Who reads may not be alone: what one process gives up stays locked as far
+as others have it.  The client says the same for flock(2) as for a range that is the whole file; that is taken in both
+ways, for the host knows nothing of the one from the other.
+"""
+
+from libc.errno cimport EAGAIN, EBADF, EINTR, ENOLCK
+from libc.stdlib cimport free, malloc
+
+from xenia.machine.lock cimport lock, unlock
+from xenia.p9.linux cimport close, linux_errno
+from xenia.p9.message cimport LOCK_READ, LOCK_UNLOCK, LOCK_WRITE
+
+cdef extern from *:
+    """
+    #include <fcntl.h>
+    #include <string.h>
+    #include <sys/file.h>
+
+    static struct flock range_of(short kind, uint64_t start, uint64_t end)
+    {
+        struct flock range;
+        memset(&range, 0, sizeof range);
+        range.l_type = kind;
+        range.l_whence = SEEK_SET;
+        range.l_start = (off_t)start;
+        range.l_len = end == INT64_MAX ? 0 : (off_t)(end - start + 1);
+        return range;
+    }
+
+    static int lock_range(int fd, short kind, uint64_t start, uint64_t end)
+    {
+        struct flock range = range_of(kind, start, end);
+        return fcntl(fd, F_OFD_SETLK, &range);
+    }
+
+    static int look_at_range(int fd, short *kind, uint64_t *start, uint64_t *end, uint32_t *process)
+    {
+        struct flock range = range_of(*kind, *start, *end);
+        if (fcntl(fd, F_OFD_GETLK, &range) < 0)
+            return -1;
+        *kind = range.l_type;
+        *start = (uint64_t)range.l_start;
+        *end = range.l_len ? (uint64_t)range.l_start + (uint64_t)range.l_len - 1 : INT64_MAX;
+        *process = (uint32_t)range.l_pid;
+        return 0;
+    }
+    """
+    enum:
+        F_RDLCK, F_WRLCK, F_UNLCK, LOCK_SH, LOCK_EX, LOCK_UN, LOCK_NB
+    int lock_range(int fd, short kind, uint64_t start, uint64_t end) nogil
+    int look_at_range(int fd, short *kind, uint64_t *start, uint64_t *end, uint32_t *process) nogil
+    int flock(int fd, int operation) nogil
+
+cdef enum:
+    MOST_HELD = 65536
+
+
+cdef class LockTable:
+    """Those of a session."""
+
+    def __dealloc__(self):
+        with nogil:
+            self.forget_all()
+
+    cdef int take(self, uint64_t device, uint64_t inode, int fd, Held *wanted) noexcept nogil:
+        cdef Locked *file
+        cdef Held *entry = <Held *>malloc(sizeof(Held))
+        cdef Held *spare = <Held *>malloc(sizeof(Held))     # a range may be cut in two
+        cdef int refused = ENOLCK
+        lock(&self.lock)
+        file = self.found(device, inode)
+        if file == NULL and (file := self.made(device, inode, fd)) != NULL:
+            fd = -1
+        if entry != NULL and spare != NULL and file != NULL and self.nr_held < MOST_HELD:
+            refused = take_of_host(file, wanted)
+            if refused == 0:
+                spare = self.carve(file, wanted, spare)
+                entry[0] = wanted[0]
+                entry.next = file.held
+                file.held, entry = entry, NULL
+                self.nr_held += 1
+        self.done_with(file)
+        unlock(&self.lock)
+        free(entry)
+        free(spare)
+        if fd >= 0:
+            close(fd)
+        return refused
+
+    cdef void release(self, uint64_t device, uint64_t inode, Held *range_) noexcept nogil:
+        cdef Held *spare = <Held *>malloc(sizeof(Held))
+        cdef Locked *file
+        lock(&self.lock)
+        file = self.found(device, inode)
+        if file != NULL:
+            spare = self.carve(file, range_, spare)
+            give_to_host(file, range_.start, range_.end)
+            self.done_with(file)
+        unlock(&self.lock)
+        free(spare)
+
+    cdef void forget(self, uint32_t fid) noexcept nogil:
+        cdef Locked *file
+        cdef Locked *following
+        cdef Held **at
+        cdef Held *gone
+        if self.files == NULL:
+            return
+        lock(&self.lock)
+        file = self.files
+        while file != NULL:
+            at, following = &file.held, file.next
+            while at[0] != NULL:
+                gone = at[0]
+                if gone.fid == fid:
+                    at[0] = gone.next
+                    self.nr_held -= 1
+                    give_to_host(file, gone.start, gone.end)
+                    free(gone)
+                else:
+                    at = &gone.next
+            self.done_with(file)
+            file = following
+        unlock(&self.lock)
+
+    cdef void forget_all(self) noexcept nogil:
+        cdef Held *gone
+        lock(&self.lock)
+        while self.files != NULL:
+            while self.files.held != NULL:
+                gone = self.files.held
+                self.files.held = gone.next
+                free(gone)
+            self.done_with(self.files)
+        self.nr_held = 0
+        unlock(&self.lock)
+
+    cdef void look(self, uint64_t device, uint64_t inode, int fd, Held *range_) noexcept nogil:
+        cdef short kind = F_WRLCK if range_.kind == LOCK_WRITE else F_RDLCK
+        cdef Locked *file
+        lock(&self.lock)
+        file = self.found(device, inode)
+        # By our own descriptor, to which what the client has is no obstacle.
+        if look_at_range(file.fd if file != NULL else fd, &kind, &range_.start, &range_.end, &range_.process) < 0:
+            kind = F_UNLCK
+        unlock(&self.lock)
+        range_.kind = LOCK_UNLOCK if kind == F_UNLCK else LOCK_WRITE if kind == F_WRLCK else LOCK_READ
+
+    cdef Locked *found(self, uint64_t device, uint64_t inode) noexcept nogil:
+        cdef Locked *file = self.files
+        while file != NULL and (file.device != device or file.inode != inode):
+            file = file.next
+        return file
+
+    cdef Locked *made(self, uint64_t device, uint64_t inode, int fd) noexcept nogil:
+        cdef Locked *file = <Locked *>malloc(sizeof(Locked))
+        if file != NULL:
+            file.device, file.inode, file.fd, file.held, file.next = device, inode, fd, NULL, self.files
+            self.files = file
+        return file
+
+    cdef void done_with(self, Locked *file) noexcept nogil:
+        # One that nothing is locked of is not kept; what the host has of it goes with the descriptor.
+        cdef Locked **at = &self.files
+        if file == NULL or file.held != NULL:
+            return
+        while at[0] != file:
+            at = &at[0].next
+        at[0] = file.next
+        close(file.fd)
+        free(file)
+
+    cdef Held *carve(self, Locked *file, Held *range_, Held *spare) noexcept nogil:
+        # What this process has of the range it has no more.  The spare entry, where it was not needed.
+        cdef Held **at = &file.held
+        cdef Held *one
+        while at[0] != NULL:
+            one = at[0]
+            if one.process != range_.process or one.end < range_.start or one.start > range_.end:
+                at = &one.next
+            elif one.start < range_.start and one.end > range_.end:
+                if spare != NULL:
+                    spare[0] = one[0]
+                    spare.start = range_.end + 1
+                    one.next = spare
+                    self.nr_held += 1
+                one.end = range_.start - 1
+                return NULL
+            elif one.start < range_.start:
+                one.end = range_.start - 1
+                at = &one.next
+            elif one.end > range_.end:
+                one.start = range_.end + 1
+                at = &one.next
+            else:
+                at[0] = one.next
+                self.nr_held -= 1
+                free(one)
+        return spare
+
+
+cdef bint is_whole(Held *range_) noexcept nogil:
+    return range_.start == 0 and range_.end == END_OF_FILE
+
+
+cdef int take_of_host(Locked *file, Held *wanted) noexcept nogil:
+    cdef short kind = F_WRLCK if wanted.kind == LOCK_WRITE else F_RDLCK
+    cdef int refused = tried(lock_range(file.fd, kind, wanted.start, wanted.end))
+    if refused == EBADF and kind == F_WRLCK:    # to be read only: flock alone keeps others from it
+        refused = tried(lock_range(file.fd, F_RDLCK, wanted.start, wanted.end))
+    if refused == 0 and is_whole(wanted):
+        refused = tried(flock(file.fd, (LOCK_EX if kind == F_WRLCK else LOCK_SH) | LOCK_NB))
+        if refused:
+            give_to_host(file, wanted.start, wanted.end)
+    return refused
+
+
+cdef int tried(int result) noexcept nogil:
+    cdef int refused = linux_errno() if result < 0 else 0
+    return EAGAIN if refused == EINTR else refused
+
+
+cdef void give_to_host(Locked *file, uint64_t start, uint64_t end) noexcept nogil:
+    # What nobody has any more of a range.
+    cdef uint64_t at = start, until
+    cdef bint has_whole = False
+    cdef Held *one = file.held
+    while one != NULL:
+        has_whole = has_whole or is_whole(one)
+        one = one.next
+    if not has_whole:
+        flock(file.fd, LOCK_UN)
+    while at <= end:
+        until, one = end, file.held
+        while one != NULL:
+            if one.start <= at <= one.end:
+                break
+            if at < one.start <= until:
+                until = one.start - 1
+            one = one.next
+        if one != NULL:
+            at = one.end + 1
+            continue
+        lock_range(file.fd, F_UNLCK, at, until)
+        at = until + 1

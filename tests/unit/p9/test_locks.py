@@ -1,0 +1,174 @@
+"""Locks of a client's processes and of the host's, on the same files."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.unit.p9.peer import GETLOCK, LOCK, Peer, text
+
+READS, WRITES, UNLOCKS = 0, 1, 2
+GIVEN, BLOCKED = 0, 1
+_FLOCK = struct.Struct("=hh4xqqi4x")  # struct flock of x86-64
+
+
+class Host:
+    """One on the host that has the file open."""
+
+    def __init__(self, path: Path) -> None:
+        self.file = os.open(path, os.O_RDWR)
+
+    def locks(self, kind: int, start: int = 0, length: int = 0) -> bool:
+        """Whether it gets that lock, which a process of its own would (the server here is in this process)."""
+        try:
+            fcntl.fcntl(self.file, fcntl.F_OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, start, length, 0))
+        except BlockingIOError:
+            return False
+        return True
+
+    def free(self, start: int = 0, length: int = 0) -> bool:
+        """Whether nobody else has any of that range locked."""
+        got = self.locks(fcntl.F_WRLCK, start, length)
+        self.locks(fcntl.F_UNLCK, start, length)
+        return got
+
+    def flocks(self, kind: int) -> bool:
+        """The same by flock(2)."""
+        try:
+            fcntl.flock(self.file, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    (tmp_path / "file").write_bytes(b"x" * 100)
+    found = Host(tmp_path / "file")
+    yield found
+    os.close(found.file)
+
+
+def lock(peer: Peer, fid: int, kind: int, start: int = 0, length: int = 0, process: int = 7) -> int:
+    """The status that it is answered with."""
+    return peer.ask(LOCK, struct.pack("<IBIQQI", fid, kind, 0, start, length, process) + text("guest"))[0]
+
+
+def look(peer: Peer, fid: int, kind: int, start: int = 0, length: int = 0) -> tuple[int, int, int]:
+    """The lock that stands in the way: kind, start and length."""
+    said = struct.pack("<IBQQI", fid, kind, start, length, 7) + text("guest")
+    return struct.unpack_from("<BQQ", peer.ask(GETLOCK, said))
+
+
+def test_a_range_that_a_client_has_locked_the_host_does_not_get(tmp_path: Path, host: Host) -> None:
+    with Peer(tmp_path) as peer:
+        fid = peer.open(peer.walk("file"), os.O_RDWR)
+        assert lock(peer, fid, WRITES, 10, 20) == GIVEN
+        assert not host.locks(fcntl.F_RDLCK, 29, 1)
+        assert host.free(30, 0) and host.free(0, 10)
+        assert lock(peer, fid, READS, 10, 10) == GIVEN  # the first half of it is shared from now on
+        assert host.locks(fcntl.F_RDLCK, 10, 10) and not host.locks(fcntl.F_RDLCK, 20, 10)
+        host.locks(fcntl.F_UNLCK)
+        assert lock(peer, fid, UNLOCKS, 15, 2) == GIVEN
+        assert host.free(15, 2) and not host.free(14, 1) and not host.free(17, 1)
+
+
+def test_what_the_host_has_locked_a_client_waits_for_and_is_told_of(tmp_path: Path, host: Host) -> None:
+    with Peer(tmp_path) as peer:
+        fid = peer.open(peer.walk("file"), os.O_RDWR)
+        assert host.locks(fcntl.F_WRLCK, 40, 5)
+        assert lock(peer, fid, READS, 0, 0) == BLOCKED
+        assert look(peer, fid, READS, 0, 0) == (WRITES, 40, 5)
+        assert look(peer, fid, READS, 45, 0)[0] == UNLOCKS
+        assert lock(peer, fid, WRITES, 0, 40) == GIVEN
+        assert look(peer, fid, WRITES, 0, 40)[0] == UNLOCKS  # its own
+        host.locks(fcntl.F_UNLCK)
+        assert lock(peer, fid, READS, 0, 0) == GIVEN
+
+
+def test_whole_files_are_locked_by_flock_too(tmp_path: Path, host: Host) -> None:
+    with Peer(tmp_path) as peer:
+        fid = peer.open(peer.walk("file"))  # to be read: enough for flock
+        assert lock(peer, fid, WRITES) == GIVEN
+        assert not host.flocks(fcntl.LOCK_SH)
+        assert lock(peer, fid, READS) == GIVEN
+        assert host.flocks(fcntl.LOCK_SH) and not host.flocks(fcntl.LOCK_EX)
+        assert lock(peer, fid, UNLOCKS) == GIVEN
+        assert host.flocks(fcntl.LOCK_EX)
+        assert lock(peer, fid, READS) == BLOCKED
+        assert host.free()  # nothing is left of the attempt
+        host.flocks(fcntl.LOCK_UN)
+        assert lock(peer, fid, READS) == GIVEN
+
+
+def test_what_one_process_gives_up_stays_locked_for_another(tmp_path: Path, host: Host) -> None:
+    with Peer(tmp_path) as peer:
+        one, other = (peer.open(peer.walk("file"), os.O_RDWR) for _ in range(2))
+        assert lock(peer, one, READS, 0, 50, process=1) == lock(peer, other, READS, 40, 50, process=2) == GIVEN
+        assert lock(peer, one, UNLOCKS, 0, 0, process=1) == GIVEN
+        assert host.free(0, 40) and not host.free(40, 1) and not host.free(89, 1) and host.free(90, 0)
+        # A child that closes a file which it was given says so of itself.
+        assert lock(peer, other, UNLOCKS, 0, 0, process=3) == GIVEN
+        assert not host.free(40, 50)
+        assert lock(peer, other, READS, process=2) == lock(peer, one, READS, process=1) == GIVEN
+        assert lock(peer, other, UNLOCKS, process=2) == GIVEN
+        assert host.flocks(fcntl.LOCK_SH) and not host.flocks(fcntl.LOCK_EX)
+
+
+def test_locks_go_with_the_fid_and_with_the_session(tmp_path: Path, host: Host) -> None:
+    with Peer(tmp_path) as peer:
+        fid = peer.open(peer.walk("file"), os.O_RDWR)
+        assert lock(peer, fid, WRITES) == GIVEN
+        peer.clunk(fid)
+        assert host.free() and host.flocks(fcntl.LOCK_EX)
+        host.flocks(fcntl.LOCK_UN)
+        fid = peer.open(peer.walk("file"), os.O_RDWR)
+        assert lock(peer, fid, WRITES) == GIVEN
+        peer.version()
+        assert host.free()
+        peer.attach()
+        fid = peer.open(peer.walk("file"), os.O_RDWR)
+        assert lock(peer, fid, WRITES) == GIVEN
+    del peer
+    assert host.free()
+
+
+def test_a_folder_that_may_only_be_read_can_be_locked(tmp_path: Path, host: Host) -> None:
+    os.chmod(tmp_path / "file", 0o444)
+    with Peer(tmp_path, read_only=True) as peer:
+        fid = peer.open(peer.walk("file"))
+        assert lock(peer, fid, WRITES) == GIVEN
+        assert not host.flocks(fcntl.LOCK_SH) and not host.locks(fcntl.F_WRLCK)
+
+
+def test_ranges_that_cannot_be_are_refused(tmp_path: Path, host: Host) -> None:
+    from tests.unit.p9.peer import Refused
+
+    with Peer(tmp_path) as peer:
+        fid = peer.open(peer.walk("file"))
+        for kind, start, length in ((3, 0, 0), (0, 1 << 63, 1), (0, 2, (1 << 63) - 1), (0, 0, 1 << 63)):
+            with pytest.raises(Refused) as refused:
+                lock(peer, fid, kind, start, length)
+            assert refused.value.errno == errno.EINVAL
+        assert host.free()
+
+
+def test_threads_that_wait_for_requests_cost_nothing(tmp_path: Path) -> None:
+    """Three of these four wait for the one that takes requests: not by looking again and again."""
+    with Peer(tmp_path, workers=4) as peer:
+        peer.walk()
+        waiting = [Path(f"/proc/self/task/{thread.native_id}/status") for thread in peer._threads]
+
+        def switches() -> int:
+            return sum(int(path.read_text().partition("\nvoluntary_ctxt_switches:")[2].split()[0]) for path in waiting)
+
+        before, clock = switches(), threading.Event()
+        clock.wait(0.3)  # a time to be idle in, not one to wait for anything
+        assert switches() - before < 20
