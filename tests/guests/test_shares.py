@@ -1,6 +1,7 @@
 """Folders of the host's in a stock guest: one boot, in which scripts do their work in them."""
 
 import difflib
+import fcntl
 import hashlib
 import os
 import shutil
@@ -152,41 +153,52 @@ def _repository(folder: Path) -> None:
 
 LIVE = """\
 echo ready
-device=/sys/bus/xen/devices/9pfs-0
-until [ -e $device ]; do sleep 0.1; done
-modprobe 9pnet_xen
-mkdir /m
-until mount -t 9p -o trans=xen,version=9p2000.L share0 /m 2> /dev/null; do sleep 0.1; done
-cat /m/file
-umount /m
-echo unmounted
-while [ -e $device ]; do sleep 0.1; done
-echo gone
+until cat /m/file 2> /dev/null; do sleep 0.1; done
+/m/locked /m/file
+cd /m && echo inside
+read -r _
+cd /
+while [ -e /sys/bus/xen/devices/9pfs-0 ]; do sleep 0.1; done
+grep /m /proc/mounts || echo gone
 """
 
 
 def test_a_folder_comes_and_goes_while_the_guest_runs(tmp_path: Path) -> None:
     skip_without("amd64", FRONTENDS, OF_SHARES)
     (tmp_path / "file").write_text("of the host\n")
+    (tmp_path / "locked").write_bytes(program("locked", PROGRAMS))
+    (tmp_path / "locked").chmod(0o755)
     name = f"shares-{os.getpid()}"
 
     def share(*words: str) -> str:
         done = subprocess.run(
-            [*XENIA, "share", *words], env=environment(), capture_output=True, timeout=LIMIT, check=True
-        )
+            [*XENIA, "share", *words], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            timeout=LIMIT, check=False,
+        )  # fmt: skip
         return done.stdout.decode()
 
     with subprocess.Popen(
         [*XENIA, "run", "-q", "--net", "none", "--name", name, "--", "sh", "-c", LIVE],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environment(),
-    ) as guest:  # fmt: skip
-        assert guest.stdout is not None
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment(),
+    ) as guest, open(tmp_path / "file") as file:  # fmt: skip
+        assert guest.stdout is not None and guest.stdin is not None
         try:
             assert guest.stdout.readline() == b"ready\n"
-            assert share("attach", name, f"{tmp_path}:ro") == "share0\n"
-            assert [guest.stdout.readline(), guest.stdout.readline()] == [b"of the host\n", b"unmounted\n"]
-            assert share("list", name).split() == [name, "share0", "ro", "connected", str(tmp_path)]
-            share("detach", name, "share0")
+            assert share("attach", name, f"{tmp_path}:/m:ro") == "share0 at /m\n"
+            assert [guest.stdout.readline(), guest.stdout.readline()] == [b"of the host\n", b"locked\n"]
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            guest.stdin.write(b"\n")
+            guest.stdin.flush()
+            fcntl.flock(file, fcntl.LOCK_EX)  # once the guest's process has ended
+            assert guest.stdout.readline() == b"inside\n"
+            assert share("list", name).split() == [name, "share0", "ro", "connected", str(tmp_path), "at", "/m"]
+            assert "a shared folder is at /m in the guest already" in share("attach", name, f"{tmp_path}:/m")
+            assert "still uses it" in share("detach", name, "share0")
+            guest.stdin.write(b"\n")
+            guest.stdin.flush()
+            while share("detach", name, "share0"):
+                pass  # it has not left it yet
             assert guest.stdout.read() == b"gone\n"
             assert guest.wait(LIMIT) == 0
         finally:

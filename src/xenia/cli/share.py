@@ -39,15 +39,17 @@ def add_share(commands: argparse._SubParsersAction[Any]) -> None:
 
     attach = add(
         "attach", "share a folder with a running guest",
-        "Share a folder with a guest that runs, which mounts it itself. Prints its tag, and says how.",
+        "Share a folder with a guest that runs. Its agent mounts it; prints its tag, and where it is.",
     )  # fmt: skip
     attach.add_argument("guest", metavar="GUEST", help=_GUEST_HELP)
     attach.add_argument(
-        "folder", metavar="DIR[:ro]", help="the folder, or xl's words: tag=TAG,path=DIR,security_model=none"
+        "folder",
+        metavar="DIR[:MOUNT][:ro]",
+        help="the folder, or xl's words: tag=TAG,path=DIR,security_model=none, which the guest mounts itself",
     )
     detach = add(
         "detach", "share a folder no more",
-        "Take a folder away from a guest that runs, which should have unmounted it: what it still asks fails.",
+        "Take a folder away from a guest that runs. Its agent unmounts it first, where nothing there uses it.",
     )  # fmt: skip
     detach.add_argument("guest", metavar="GUEST", help=_GUEST_HELP)
     detach.add_argument("folder", metavar="TAG", help="its tag, or the folder's path")
@@ -68,17 +70,27 @@ def share(options: Options, voice: Voice) -> int:
 
 def _attach(options: Options, voice: Voice) -> Answer:
     from xenia.cli.domains import find_domain
-    from xenia.toolstack.control import remote
+    from xenia.toolstack.control import mounts, remote
 
-    name = remote.attach(str(find_domain(options.guest).number), "share", options.folder)
-    if not options.json:
-        voice.say(f"in the guest: mount -t 9p -o trans=xen,version=9p2000.L,msize=524288,cache=mmap {name} DIRECTORY")
-    return {"name": name}, [name]
+    place = find_domain(options.guest)
+    name = remote.attach(str(place.number), "share", options.folder)
+    share = next(one for one in place.ask("statistics")["shares"] if one["name"] == name)
+    folder, why = share["mount"], ""
+    if folder is not None:
+        voice.busy(f"waiting for the guest to mount {name}")
+        why = mounts.mount(place, name, folder, read_only=share["read_only"])
+        voice.clear()
+    if why:
+        voice.warn(f"the guest has not mounted {name} at {folder}: {why}")
+    if folder is None or why:
+        voice.say(f"in the guest: mount -t 9p -o {mounts.OPTIONS} {name} DIRECTORY")
+        folder = None
+    return {"name": name, "mount": folder}, [name if folder is None else f"{name} at {folder}"]
 
 
 def _detach(options: Options, voice: Voice) -> Answer:
     from xenia.cli.domains import find_domain
-    from xenia.toolstack.control import remote
+    from xenia.toolstack.control import mounts, remote
     from xenia.toolstack.guest.verbs import DetachDevice
 
     place = find_domain(options.guest)
@@ -89,6 +101,7 @@ def _detach(options: Options, voice: Voice) -> Answer:
         raise ConfigError(f"the guest has no shared folder '{options.folder}'")
     voice.busy(f"waiting for the guest to let go of {found['name']}")
     try:
+        mounts.unmount(place, found["name"])
         remote.call(str(place.number), DetachDevice("share", found["name"]))
     finally:
         voice.clear()

@@ -75,13 +75,17 @@ class ShareConfig(DeviceConfig):
 
     def among(self, ask: Callable[[], Mapping[str, Any]]) -> Self:
         """The same beside the folders that the guest has."""
-        return self.called(share["name"] for share in ask().get("shares", []))
+        shares = ask().get("shares", [])
+        return self.called((share["name"] for share in shares), {share["mount"] for share in shares})
 
-    def called(self, taken: Iterable[str | None]) -> Self:
-        """The same with a tag: its own, or the first that is not taken.  ConfigError."""
+    def called(self, taken: Iterable[str | None], mounts: Iterable[str | None] = ()) -> Self:
+        """The same with a tag: its own, or the first that is not taken; at a place that is none of `mounts`.
+        ConfigError."""
         others = set(taken)
         if len(others) >= MOST_SHARES:
             raise ConfigError(f"a guest has {MOST_SHARES} shared folders at the most")
+        if self.mount is not None and self.mount in mounts:
+            raise ConfigError(f"a shared folder is at {self.mount} in the guest already")
         if self.name in others:
             raise ConfigError(f"there is a shared folder '{self.name}' already")
         free = (f"share{number}" for number in range(MOST_SHARES + 1))
@@ -122,11 +126,11 @@ def parse_share(text: str, *, cow: bool = False) -> ShareConfig:
 
 
 def parse_later(text: str) -> ShareConfig:
-    """The same for a guest that runs, which mounts the folder itself: nobody there is told where."""
+    """The same for a guest that runs."""
     config = parse_share(text)
     if config.cow:
         raise ConfigError(f"the share '{text}': a copy is made where the guest begins (xenia run --rw-cow)")
-    return replace(config, mount=None)
+    return config
 
 
 def default_mount(path: str) -> str:
