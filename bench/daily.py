@@ -1,9 +1,13 @@
 """A day's work on a folder of the host's, seen in a guest: Xenia's share beside QEMU's virtio-9p under its emulator,
-and the host itself: `python -m bench.daily`.
+User-Mode Linux's hostfs and the host itself: `python -m bench.daily`.  What commands take: `python -m bench.commands`.
 
 Everybody sees the host's whole file system, and does the same in it with the host's own programs: `git status` and
 `find -ls` of 10,000 files (--files), 64 MB written and read, `make -j2` of a small C project.  Seconds are those of the
 guest's clock, of one step after the other; each contender is run alone, in turns.
+
+Linux's client of 9P may keep what it has seen (`cache=`).  With `mmap`, as Xenia's agent mounts, it asks the host for
+all but mapped pages, and what either side changes the other sees at once; with `loose` it believes that nobody else
+changes anything, which is each server's best.  Both are mounted in both ways, by the same kernel with the same options.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from bench.contenders import ROOT, said
 
 MEMORY = 512  # MiB, everyone's
 TIMEOUT = 500  # seconds of each
+OPTIONS = "version=9p2000.L,access=any,msize=524288"
 STEPS = {
     "git": "git status, s", "find": "find -ls, s", "write": "write 64 MB, fsync, s",
     "read": "read 64 MB, s", "make": "make -j2, 8 files of C, s",
@@ -102,38 +107,52 @@ def run(command: list[str], environment: Mapping[str, str] | None = None) -> dic
     return found
 
 
-def initrd(place: Path, mount: str, modules: Mapping[str, bytes], order: str) -> Path:
+def initrd(place: Path, name: str, mount: str, modules: Mapping[str, bytes], order: str) -> Path:
     """One that mounts the host's file system and works in it."""
     from xenia.testing.guests import Debian
 
     files = {"bin/": b"", "dev/": b"", "proc/": b"", "h/": b"", "modules/": b"", "bin/busybox": Debian().busybox}
     files["init"] = INIT.replace("@MOUNT@", mount).replace("@WORK@", WORK).replace("@PLACE@", str(place)).encode()
     files |= {f"modules/{name}.ko": data for name, data in modules.items()}
-    target = place / f"initrd-{mount.split()[1]}"
+    target = place / f"initrd-{name}"
     target.write_bytes(peers.archive({**files, "modules/order": order.encode()}))
     return target
 
 
-def xenia(place: Path) -> dict[str, float]:
-    """Xenia's share, as `xenia run --share` mounts it."""
+def xenia(place: Path, cache: str) -> dict[str, float]:
+    """Xenia's share, mounted as its agent mounts one, but for the cache."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     command = [sys.executable, "-m", "xenia", "run", "--quiet", "--memory", f"{MEMORY}M", "--vcpus", "2"]
-    return run([*command, "--share", "/:/h", "--", "sh", "-c", WORK.replace("@PLACE@", str(place))], environment)
+    if cache == "mmap":
+        share, mount = "/:/h", ""
+    else:
+        share = "tag=root,path=/,security_model=none"
+        mount = f"mkdir /h; mount -t 9p -o trans=xen,{OPTIONS},cache={cache} root /h\n"
+    work = mount + WORK.replace("@PLACE@", str(place))
+    return run([*command, "--share", share, "--", "sh", "-c", work], environment)
 
 
-def qemu(place: Path) -> dict[str, float]:
+def qemu(place: Path, cache: str) -> dict[str, float]:
     """QEMU's emulator, two vcpus of it, with virtio-9p."""
     from xenia.testing.guests import Debian
 
     kernel = Debian().kernel()
     modules = peers.linux_modules(kernel.release, {"9p", "9pnet_virtio", "virtio_pci"})
-    order = " ".join(_order(modules))
-    options = "-t 9p -o trans=virtio,version=9p2000.L,access=any,msize=524288,cache=none root"
+    mount = f"-t 9p -o trans=virtio,{OPTIONS},cache={cache} root"
+    ramdisk = initrd(place, f"qemu-{cache}", mount, modules, " ".join(_order(modules)))
     return run([
         *(peers.qemu(), "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", str(MEMORY), "-nodefaults"),
         *("-no-user-config", "-display", "none", "-serial", "stdio", "-no-reboot", "-kernel", str(kernel.image)),
-        *("-initrd", str(initrd(place, options, modules, order)), "-append", "console=ttyS0 quiet"),
+        *("-initrd", str(ramdisk), "-append", "console=ttyS0 quiet"),
         *("-virtfs", "local,path=/,mount_tag=root,security_model=none,multidevs=remap"),
+    ])  # fmt: skip
+
+
+def user_mode_linux(place: Path) -> dict[str, float]:
+    """User-Mode Linux: a kernel of its own, one processor, and programs that run natively."""
+    ramdisk = initrd(place, "uml", "-t hostfs -o / none", {}, "")
+    return run([
+        *(peers.user_mode_linux(), f"mem={MEMORY}M", f"initrd={ramdisk}", "con=null", "con0=fd:0,fd:1", "quiet"),
     ])  # fmt: skip
 
 
@@ -149,8 +168,11 @@ def host(place: Path) -> dict[str, float]:
 
 
 CONTENDERS: dict[str, tuple[str, Callable[[Path], dict[str, float]]]] = {
-    "xenia": ("Xenia", xenia), "qemu": ("QEMU virtio-9p", qemu), 
-    "host": ("host", host),
+    "xenia": ("Xenia, mmap", lambda place: xenia(place, "mmap")),
+    "xenia-loose": ("Xenia, loose", lambda place: xenia(place, "loose")),
+    "qemu": ("QEMU, mmap", lambda place: qemu(place, "mmap")),
+    "qemu-loose": ("QEMU, loose", lambda place: qemu(place, "loose")),
+    "uml": ("UML hostfs", user_mode_linux), "host": ("host", host),
 }  # fmt: skip
 
 
