@@ -7,6 +7,7 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Protocol
 
 from xenia.agent.config import AgentConfig, Mode
@@ -138,7 +139,11 @@ def _check_shares(config: MachineConfig, kernel: Kernel | None, raw: memoryview)
     for name, what in (("9pnet_xen", "client for shared folders"), ("overlay", "overlayfs, which copies on write")):
         if name in _of_shares(config) and name not in known and not has_driver(raw, _BUILT_IN[name]):
             release = release_of(raw)
-            raise ConfigError(f"the kernel {release} has no {what} (module {name}): Debian's flavour amd64 has it")
+            share = next(share for share in _shares(config) if name == "9pnet_xen" or share.cow)
+            raise ConfigError(
+                f"the kernel {release} has no {what} (module {name}): Debian's flavour amd64 has it, and any kernel "
+                f"can have a copy on a disk (mke2fs -t ext4 -d {quote(share.path)} copy.img 1G; --disk copy.img)"
+            )
 
 
 def _initrd(path: Path, memory: int) -> bytes:

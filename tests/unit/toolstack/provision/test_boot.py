@@ -1,0 +1,24 @@
+"""What is said before a boot of what the kernel lacks."""
+
+from __future__ import annotations
+
+import pytest
+
+from xenia.errors import ConfigError
+from xenia.toolstack.config.machine import MachineConfig
+from xenia.toolstack.config.share import ShareConfig
+from xenia.toolstack.provision.boot import _check_shares
+
+BARE = memoryview(b"\0Linux version 6.9.0-own (x@y) #1\0")
+WITH_CLIENT = memoryview(bytes(BARE) + b"xen_9pfs_front\0")
+
+
+def test_a_kernel_without_the_client_is_refused_with_what_makes_a_disk_of_the_folder() -> None:
+    shared = MachineConfig(devices=(ShareConfig("/home/me/my src", "share0", "/src"),))
+    with pytest.raises(ConfigError, match=r"6\.9\.0-own has no client .*mke2fs -t ext4 -d '/home/me/my src' copy"):
+        _check_shares(shared, None, BARE)
+    _check_shares(shared, None, WITH_CLIENT)
+    _check_shares(MachineConfig(), None, BARE)
+    copied = MachineConfig(devices=(ShareConfig("/src", "share0", "/src", cow=True),))
+    with pytest.raises(ConfigError, match=r"has no overlayfs.*mke2fs -t ext4 -d /src "):
+        _check_shares(copied, None, WITH_CLIENT)
