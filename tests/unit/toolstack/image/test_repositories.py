@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+import socket
+import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
 from xenia.toolstack.image.repositories import repositories
 from xenia.toolstack.provision.packages import Source
 
@@ -63,3 +72,49 @@ def test_what_is_on_the_hosts_loopback_is_named_as_guests_name_it_and_its_ports_
 
 def test_a_value_that_would_end_its_quotes_is_left_out() -> None:
     assert b"evil" not in b"".join(repositories([], {}, {"http_proxy": 'http://evil";Dir "/'}).files.values())
+
+
+def own_address() -> str | None:
+    """An address of this host that is not its loopback."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # nothing is sent
+        except OSError:
+            return None
+        return str(probe.getsockname()[0])
+
+
+@pytest.mark.skipif(shutil.which("apt-get") is None, reason="no apt-get on this host")
+def test_apt_asks_the_proxy_that_it_is_told_for_the_archive_that_it_is_told(tmp_path: Path) -> None:
+    address, asked = own_address(), []
+    if address is None:
+        pytest.skip("this host has no address but its loopback")
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(404)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    for directory in ("state/lists/partial", "cache/archives/partial"):
+        (tmp_path / directory).mkdir(parents=True)
+    with ThreadingHTTPServer((address, 0), Proxy) as proxy:
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        found = repositories(SOURCES[:1], {}, {"http_proxy": f"http://{address}:{proxy.server_port}"})
+        for path, data in found.files.items():
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path).write_bytes(data)
+        settings = {
+            "Dir::Etc": tmp_path / "etc/apt", "Dir::State": tmp_path / "state", "Dir::Cache": tmp_path / "cache",
+            "Dir::Etc::parts": tmp_path / "etc/apt/apt.conf.d", "APT::Sandbox::User": "", "Acquire::Retries": 0,
+        }  # fmt: skip
+        configuration = tmp_path / "apt.conf"
+        configuration.write_text("".join(f'{key} "{value}";\n' for key, value in settings.items()))
+        updated = subprocess.run(
+            ["apt-get", "update"], env={"APT_CONFIG": str(configuration), "PATH": "/usr/bin:/bin"}, check=False,
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        proxy.shutdown()
+    assert "http://archive.example/debian/dists/bookworm/InRelease" in asked, updated.stderr
