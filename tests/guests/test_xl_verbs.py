@@ -76,6 +76,26 @@ def test_domains_share_the_processors_as_they_are_told(home: Path) -> None:
     assert sorted(listed()) == ["db", "web"]
 
 
+def test_top_is_live_fits_its_terminal_and_ends_with_q(home: Path) -> None:
+    create("web")
+    terminal = pexpect.spawn(
+        sys.executable, ["-m", "xenia", "top", "-d", "600"], env=environment(), encoding="utf-8", timeout=LIMIT,
+        dimensions=(10, 60),
+    )  # fmt: skip
+    assert terminal.expect(["SSID", "web [a-z-]{6}"]) == 1  # there is no room for a line's end
+    terminal.setwinsize(10, 200)
+    terminal.expect("SSID")  # at once
+    assert terminal.expect(["web [a-z-]{6}", "xentop -"]) == 0
+    terminal.send("q")
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    assert terminal.exitstatus == 0
+    counted = pexpect.run(
+        f"{sys.executable} -m xenia top -d 0.1 -i 3", env=environment(), timeout=int(LIMIT), withexitstatus=True
+    )
+    assert counted[1] == 0
+
+
 def said(status: int, complaint: str) -> tuple[int, str]:
     return status, f"xenia: {complaint}\n" if complaint else ""
 

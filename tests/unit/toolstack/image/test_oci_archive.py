@@ -234,7 +234,9 @@ def test_an_index_of_itself_ends(tmp_path: Path, cache: Cache) -> None:
         files_of(write(tmp_path / "layout", {**files, "index.json": inner}), cache)
 
 
-@pytest.mark.parametrize("data", [b"", b"text", gzip.compress(b"text"), bytes(10240), b"\x1f\x8b", b"\x28\xb5\x2f\xfd"])
+@pytest.mark.parametrize(
+    "data", [b"", b"text", gzip.compress(b"text", mtime=0), bytes(10240), b"\x1f\x8b", b"\x28\xb5\x2f\xfd"]
+)
 def test_what_is_no_archive_is_refused(tmp_path: Path, cache: Cache, data: bytes) -> None:
     with pytest.raises(ConfigError, match=r"neither an archive nor a layout|no container image"):
         files_of(save(tmp_path, data), cache)
