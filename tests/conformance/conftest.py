@@ -59,7 +59,7 @@ def destination(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 def has_no_host(item: pytest.Item) -> bool:
     """Does it need the native engine on a host that does not give it?"""
     parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-    return host.lack() is not None and not {"native", "eager"}.isdisjoint(map(str, parameters.values()))
+    return not {"native", "eager"}.isdisjoint(map(str, parameters.values())) and host.lack() is not None
 
 
 def lacks(item: pytest.Item) -> bool:
@@ -72,7 +72,7 @@ def lacks(item: pytest.Item) -> bool:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what an engine cannot do."""
-    left_out = [item for item in items if lacks(item) or has_no_host(item)]
+    left_out = {item: None for item in items if lacks(item) or has_no_host(item)}
     if left_out:
-        config.hook.pytest_deselected(items=left_out)
+        config.hook.pytest_deselected(items=list(left_out))
         items[:] = [item for item in items if item not in left_out]
