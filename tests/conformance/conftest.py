@@ -43,7 +43,7 @@ def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     """Every engine that is known in turn: what runs the programs of this test."""
     name: str = request.param
     monkeypatch.setattr(bare, "ENGINE", name)
-    if name == "eager":  # it runs natively no code that may not use these instructions
+    if name in {"eager", "looking"}:  # it runs natively no code that may not use these instructions
         monkeypatch.setattr(bare, "CR4", CR4_FSGSBASE)
     return name
 
@@ -59,7 +59,10 @@ def destination(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 def has_no_host(item: pytest.Item) -> bool:
     """Does it need the native engine on a host that does not give it?"""
     parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-    return not {"native", "eager"}.isdisjoint(map(str, parameters.values())) and host.lack() is not None
+    names = set(map(str, parameters.values()))
+    if "looking" in names and not host.hides_cpuid():
+        return True  # "eager" is the same there
+    return not {"native", "eager", "looking"}.isdisjoint(names) and host.lack() is not None
 
 
 def lacks(item: pytest.Item) -> bool:

@@ -99,6 +99,9 @@ cdef struct ProcessorOps:
     void (*table_typed)(Processor *, uint64_t mfn, int level) noexcept nogil
     void (*table_untyped)(Processor *, uint64_t mfn, int level) noexcept nogil
     void (*root_dropped)(Processor *, uint64_t root_mfn) noexcept nogil
+    # Others than the domain's processors may write to this frame from now on, as long as Frame.lent says so: what that
+    # would be to guest code, it is when this returns.  On any thread, with the memory's lock held.  NULL: nothing.
+    void (*frame_lent)(Processor *, uint64_t mfn) noexcept nogil
     # On its own thread, or while it is outside and not shared: see processor_apply.
     void (*flush_page)(Processor *, uint64_t va) noexcept nogil
     void (*flush_all)(Processor *) noexcept nogil       # also advances Processor.flush_clock

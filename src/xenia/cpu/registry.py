@@ -77,3 +77,4 @@ def engine_kind(name: str) -> EngineKind:
 register(EngineKind("emulated", "xenia.cpu.engines.emulated.engine"))
 register(EngineKind("native", "xenia.cpu.engines.native.engine"))
 register(EngineKind("eager", "xenia.cpu.engines.native.eager", offered=False))
+register(EngineKind("looking", "xenia.cpu.engines.native.looking", offered=False))

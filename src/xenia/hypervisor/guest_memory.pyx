@@ -16,6 +16,7 @@ from xenia.hypervisor.domain cimport DomainHandle
 from xenia.machine.lock cimport lock, unlock
 from xenia.machine.machine cimport FRAME_SEG_DESC, FRAME_SHARED, Frame, frame_exists, frame_words
 from xenia.machine.paging cimport PAGE_OFFSET, PAGE_PSE, PAGE_RW, PAGE_SIZE, UPPER_HALF_START
+from xenia.mm.memory cimport mm_lent
 from xenia.mm.walk cimport Walk, walk_index, walk_start, walk_step
 
 cdef extern from *:
@@ -90,6 +91,13 @@ cdef inline uint8_t *byte_at(Domain *domain, Place *place, uint64_t at) noexcept
     return <uint8_t *>frame_words(domain.machine, place.mfn) + (at & PAGE_OFFSET)
 
 
+cdef void store(Domain *domain, Place *place, uint64_t at, const uint8_t *data, uint64_t length) noexcept nogil:
+    mm_lent(&domain.memory, place.mfn)
+    memcpy(byte_at(domain, place, at), data, length)
+    domain.machine.frames[place.mfn].lent -= 1
+    frame_written(domain, place.mfn)
+
+
 # --- by virtual address
 
 
@@ -135,8 +143,7 @@ def write_virtual(DomainHandle handle, number: int, address: int, const uint8_t[
             lock(&vcpu.domain.memory.lock)
             outcome = may_write(vcpu.domain, &place) if find(vcpu, va + done, &place) else IS_UNMAPPED
             if outcome == IS_DONE:
-                memcpy(byte_at(vcpu.domain, &place, va + done), &data[done], chunk)
-                frame_written(vcpu.domain, place.mfn)
+                store(vcpu.domain, &place, va + done, &data[done], chunk)
                 done += chunk
             unlock(&vcpu.domain.memory.lock)
     return done, outcome
@@ -233,7 +240,6 @@ def write_frame(DomainHandle handle, pfn: int, mfn: int, offset: int, const uint
         lock(&domain.memory.lock)
         outcome = may_write(domain, &place) if is_there(domain, number, place.mfn) else IS_UNMAPPED
         if outcome == IS_DONE and length:
-            memcpy(byte_at(domain, &place, at), &data[0], length)
-            frame_written(domain, place.mfn)
+            store(domain, &place, at, &data[0], length)
         unlock(&domain.memory.lock)
     return outcome

@@ -24,7 +24,7 @@ cdef enum:                  # Frame.flags
     FRAME_ALLOCATED = 4     # PGC_allocated: the owner's own reference
     FRAME_WALKED = 8        # was a table, and some processor may still be walking it: see mm/references
 
-cdef struct Frame:          # 20 bytes, one per machine frame
+cdef struct Frame:          # 24 bytes, one per machine frame
     uint32_t refs           # general references: mappings, pins, grants, in-flight use
     uint32_t type_refs      # references to the frame as `type`
     uint16_t owner          # domid
@@ -33,6 +33,7 @@ cdef struct Frame:          # 20 bytes, one per machine frame
     # flush clock of the owner's processor when the last type reference went (Xen's tlbflush_timestamp)
     uint32_t stamp
     int32_t linear          # linear (recursive) page table uses: >0 as the upper table, <0 as the lower one
+    uint32_t lent           # writable references of others than page tables: grants, Xen's own (mm/references)
 
 cdef struct Machine:
     uint8_t *base

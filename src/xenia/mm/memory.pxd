@@ -6,7 +6,8 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from xenia.abi.xen cimport XEN_LEGACY_MAX_VCPUS
 from xenia.cpu.processor cimport (
-    ASK_FLUSH_ALL, ASK_FLUSH_FRAME, ASK_FLUSH_PAGE, ASK_FORGET_CODE, Processor, processor_apply, processors_ask,
+    ASK_FLUSH_ALL, ASK_FLUSH_FRAME, ASK_FLUSH_PAGE, ASK_FORGET_CODE, Processor, full_barrier, processor_apply,
+    processors_ask,
 )
 from xenia.machine.lock cimport Lock
 from xenia.machine.machine cimport Frame, Machine
@@ -153,6 +154,18 @@ cdef inline void mm_root_dropped(DomainMemory *memory, uint64_t mfn) noexcept no
     cdef uint32_t i
     for i in range(memory.nr_processors):
         memory.processors[i].ops.root_dropped(memory.processors[i], mfn)
+
+
+# Others than the domain's processors may write to a frame from now on: a reference for that was taken.
+cdef inline void mm_lent(DomainMemory *memory, uint64_t mfn) noexcept nogil:
+    cdef Processor *processor
+    cdef uint32_t i
+    memory.machine.frames[mfn].lent += 1
+    full_barrier()
+    for i in range(memory.nr_processors):
+        processor = memory.processors[i]
+        if processor.ops.frame_lent != NULL:
+            processor.ops.frame_lent(processor, mfn)
 
 
 # --- the flush clock: whether translations that let a guest write may have outlived the last writable reference

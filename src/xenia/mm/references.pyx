@@ -33,7 +33,7 @@ from xenia.abi.errno cimport XEN_EINVAL
 from xenia.machine.machine cimport (
     FRAME_NONE, FRAME_SHARED, FRAME_VALIDATED, FRAME_WALKED, FRAME_WRITABLE, Frame, machine_free,
 )
-from xenia.mm.memory cimport mm_dirty, mm_flush_frame, mm_forget_frame, mm_needs_flush, mm_stamp
+from xenia.mm.memory cimport mm_dirty, mm_flush_frame, mm_forget_frame, mm_lent, mm_needs_flush, mm_stamp
 
 
 cdef void put_last_page(DomainMemory *memory, uint64_t mfn) noexcept nogil:
@@ -116,6 +116,7 @@ cdef bint get_granted(DomainMemory *memory, uint64_t mfn, bint writable) noexcep
         frame.type_refs = 1
     if writable:
         mm_dirty(memory, mfn)
+        mm_lent(memory, mfn)
     return True
 
 
@@ -123,6 +124,7 @@ cdef void put_granted(DomainMemory *memory, uint64_t mfn, bint writable) noexcep
     cdef Frame *frame = &memory.machine.frames[mfn]
     if writable:
         mm_dirty(memory, mfn)       # what was written by it meanwhile
+        frame.lent -= 1
         frame.type_refs -= 1
         if frame.type_refs == 0 and not memory.dying:
             mm_stamp(memory, frame)

@@ -20,11 +20,11 @@ from xenia.cpu.context cimport CONTEXT_FLAGS, CONTEXT_SEGMENTS, RAX, RDI, RSI, R
 from xenia.cpu.engine cimport Engine, engine_new
 from xenia.cpu.processor cimport (
     ASK_FLUSH_ALL, ASK_FLUSH_FRAME, ASK_FLUSH_PAGE, ASK_FORGET_CODE, EXIT_EXCEPTION, EXIT_SOFT_INTERRUPT, EXIT_SYSCALL,
-    EXIT_SYSENTER, LEAVE, RESUME, TRAP_PF, Exit, Processor, processor_bind, processor_enter, processor_is_inside,
-    processor_leave, processor_share, processors_ask,
+    EXIT_SYSENTER, LEAVE, RESUME, TRAP_PF, Exit, Processor, full_barrier, processor_bind, processor_enter,
+    processor_is_inside, processor_leave, processor_share, processors_ask,
 )
 from xenia.machine.atomic cimport flag_read
-from xenia.machine.machine cimport MachineMemory
+from xenia.machine.machine cimport FRAME_L1, MachineMemory
 from xenia.machine.paging cimport PAGE_DIRTY, PAGE_RW
 from xenia.mm.walk cimport entry_exchange, entry_read, entry_swap
 
@@ -223,6 +223,32 @@ cdef class Program:
         """Machine memory, before the program runs."""
         cdef const uint8_t *source = data
         memcpy(self.state.memory + <uint64_t>address, source, len(data))
+
+    def forget(self, address: int, length: int) -> None:
+        """What was known of the code in these bytes, which were written from outside; of length 0, of all."""
+        cdef uint64_t maddr = address, size = length
+        with nogil:
+            self.engine.processor.ops.code_dirty(self.engine.processor, maddr, size)
+
+    def lend(self, address: int) -> None:
+        """Somebody else may write to the frame there, as mm/ tells it; from any thread."""
+        cdef uint64_t mfn = <uint64_t>address >> 12
+        self.memory.machine.frames[mfn].lent += 1
+        with nogil:
+            full_barrier()
+            if self.engine.processor.ops.frame_lent != NULL:
+                self.engine.processor.ops.frame_lent(self.engine.processor, mfn)
+
+    def take_back(self, address: int) -> None:
+        """It may no longer."""
+        self.memory.machine.frames[<uint64_t>address >> 12].lent -= 1
+
+    def type_table(self, address: int) -> None:
+        """The frame there becomes a page table."""
+        cdef uint64_t mfn = <uint64_t>address >> 12
+        self.memory.machine.frames[mfn].type = FRAME_L1
+        with nogil:
+            self.engine.processor.ops.table_typed(self.engine.processor, mfn, FRAME_L1)
 
     def describe(self, selector: int, descriptor: int) -> None:
         """That GDT entry."""

@@ -4,6 +4,7 @@
 in units of 100 ns, as the emulated processor took for it.
 """
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,26 @@ def test_who_computed_and_calls_all_the_time_moves_back() -> None:
     for _ in range(100):
         policy.in_stub(500 // FASTER + SIGNAL)
     assert not policy.native
+
+
+def test_what_is_foiled_in_its_inner_loop_goes_back_and_tries_again_more_and_more_seldom() -> None:
+    policy, crossings, tries = SpacePolicy(), 0, []
+    for burst in range(1000):
+        policy.emulated(STUB)
+        if policy.native:
+            tries.append(burst)
+        while policy.native:
+            policy.in_stub(SIGNAL + 1000, True)
+            crossings += 1
+    gaps = [later - earlier for earlier, later in itertools.pairwise(tries)]
+    assert gaps[:5] == [3, 5, 9, 17, 33]
+    assert max(gaps) == 65 and crossings * CROSSING < 1000 * STUB // 100
+
+
+def test_what_is_foiled_seldom_stays_native() -> None:
+    policy = SpacePolicy()
+    policy.emulated(2 * STUB)
+    policy.emulated(2 * STUB)
+    for _ in range(1000):
+        policy.in_stub(SIGNAL + 50_000, True)
+    assert policy.native

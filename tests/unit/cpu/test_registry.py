@@ -23,7 +23,7 @@ def test_an_engine_that_does_not_exist_is_the_operators_mistake_and_tests_engine
         engine_kind("quick")
 
 
-NEEDS_HOST = ("native", "eager")  # which only some hosts give
+NEEDS_HOST = ("native", "eager", "looking")  # which only some hosts give
 
 
 def skip_where_it_cannot_run(kind: EngineKind) -> None:

@@ -23,7 +23,9 @@
  * A processor forgets with its own bit, and so has to announce again.  It sets its bit before it looks at `watched`;
  * who stores clears `watched` before it looks at the bit: if the one takes the frame for watched, the other tells it.
  *
- * Nobody waits for what is to be forgotten: see cpu/processor.pyx.
+ * Nobody waits for what is to be forgotten: see cpu/processor.pyx.  But where another processor runs code elsewhere
+ * (emulator.pxd), and has to know of a store before it is made, it is told first, directly (`frame_lent`); and it does
+ * not take up code from a frame that somebody is in the middle of a store to (`storing`).
  */
 #include "interpose.h"
 
@@ -49,6 +51,22 @@ void code_watch(void *cpu, uint64_t maddr)
     }
 }
 
+/* The same for each frame that has its bit in code_frames by now. */
+static void watch_code(Interposed *engine, TlbEntry *entries, uint64_t count)
+{
+    for (uint64_t i = 0; i < count; i++)
+        if (entries[i].addr_write != UINT64_MAX && is_code(engine, entries[i].paddr >> 12))
+            entries[i].addr_write |= TLB_NOTDIRTY_BIT;
+}
+
+void code_watch_all(Interposed *engine, void *cpu)
+{
+    for (int mode = 0; mode < NB_MMU_MODES; mode++) {
+        watch_code(engine, TLB_TABLE(cpu, mode)->entries, TLB_ENTRIES(TLB_TABLE(cpu, mode)));
+        watch_code(engine, TLB_DESCRIPTOR(cpu, mode)->victims, VICTIM_ENTRIES);
+    }
+}
+
 /* The first translation from a page: from now on every write to it, at whatever address, must be seen. */
 void __wrap_tlb_protect_code_x86_64(uc_engine *uc, uint64_t maddr)
 {
@@ -69,7 +87,11 @@ void __wrap_tb_invalidate_phys_page_fast_x86_64(uc_engine *uc, void *pages, uint
     __real_tb_invalidate_phys_page_fast_x86_64(uc, pages, start, length, retaddr);
     tb_invalidate_phys_page_range_x86_64(uc, start & ~0xfffull, (start & ~0xfffull) + 4096);
     engine->code_frames[start >> 15] &= ~bit;
+    if (engine->on_forgotten)
+        engine->on_forgotten(engine->engine, start >> 12);
     if (engine->shared) {
+        engine->storing[0] = engine->storing[1];
+        __atomic_store_n(&engine->storing[1], (start >> 12) + 1, __ATOMIC_SEQ_CST);
         engine->on_code_written(engine->engine, start);
         __atomic_fetch_and(&engine->watched[start >> 15], (uint8_t)~bit, __ATOMIC_SEQ_CST);
     }
@@ -105,6 +127,10 @@ void code_written(Interposed *engine, CPUX86State *env, uint64_t va, unsigned si
     written_at(engine, cpu, va, mode);
     if (((va + size - 1) ^ va) >> 12)
         written_at(engine, cpu, va + size - 1, mode);
+    if (engine->storing[1]) {
+        __atomic_store_n(&engine->storing[0], 0, __ATOMIC_SEQ_CST);
+        __atomic_store_n(&engine->storing[1], 0, __ATOMIC_SEQ_CST);
+    }
 }
 
 static inline void announce(Interposed *engine, CPUX86State *env, uint64_t va)

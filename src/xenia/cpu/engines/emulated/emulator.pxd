@@ -11,6 +11,8 @@ cdef struct Beside:
     int (*on_exit)(Emulator *engine, Exit *exit) noexcept nogil
     # The vcpu begins, or goes on, in user mode: a Verdict.
     int (*enters)(Emulator *engine) noexcept nogil
+    # Its own: it runs user code for as long as that stays on the page there, and asks `enters` again.
+    void (*visit)(Interposed *interposed, uint64_t va) noexcept nogil
 
 cdef struct Emulator:
     Processor processor

@@ -39,8 +39,8 @@ from xenia.cpu.engines.emulated.unicorn cimport (
     EXCP_DEBUG, HF_INHIBIT_IRQ, NB_MMU_MODES, POINTER_AT, STOP_TRANSLATED, StaleTranslation, TLB_DESCRIPTOR,
     TLB_ENTRIES, TLB_TABLE, TlbEntry, UC_ARCH_X86, UC_CPU, UC_CPU_X86_EPYC_ROME, UC_HOOK_INSN_INVALID, UC_HOOK_INTR,
     UC_MODE_64, UC_NESTED_LEVEL, UC_NO_EXIT_REQUEST, UC_PROT_ALL, VICTIM_ENTRIES, WATCHED_BY_DEBUGGER,
-    cpu_exec_x86_64, interposed_enter, interposed_walk, jumps_new, layout_fault, links_flush, links_made, links_new,
-    links_pte_changed, put_byte, put_int, put_pointer, tlb_flush_page_x86_64, translations_stale, uc_close,
+    cpu_exec_x86_64, interposed_enter, interposed_walk, jumps_new, jumps_visit, layout_fault, links_flush, links_made,
+    links_new, links_pte_changed, put_byte, put_int, put_pointer, tlb_flush_page_x86_64, translations_stale, uc_close,
     uc_ctl_exits_enable, uc_ctl_set_cpu_model, uc_ctl_set_tcg_buffer_size, uc_engine, uc_hook_add, uc_mem_map_ptr,
     uc_open, uc_version,
 )
@@ -208,8 +208,9 @@ cdef bint op_run(Processor *processor) noexcept nogil:
             engine.left = debug_exit(engine, STOP_BREAKPOINT, engine.env.eip)
             break
         if not engine.interposed.watch_hits:
-            if engine.left or not processor.shared or is_kicked(processor):
+            if engine.left or is_kicked(processor) or not (processor.shared or engine.interposed.returns):
                 break
+            engine.interposed.returns = False
             forget_watchpoint(engine)   # the look that was asked for may have come between, as above
             continue
         if engine.env.hflags & HF_INHIBIT_IRQ:      # what loads SS is one with the next instruction
@@ -393,6 +394,7 @@ cdef class EmulatedEngine(Engine):
         engine.interposed.on_syscall = on_syscall
         engine.interposed.on_cpuid = on_cpuid
         engine.interposed.engine = engine
+        engine.beside.visit = jumps_visit
         engine.processor.ops = &OPS
         reset(engine)
 

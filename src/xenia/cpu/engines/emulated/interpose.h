@@ -51,12 +51,17 @@ typedef struct {
     bool user_root;      /* the root is user mode's own, which reaches all of it; else no more than its lower half */
     Jumps *jumps;
     Links *links;
+    bool visits;           /* user code goes elsewhere as soon as it leaves the page `visited` */
+    bool returns;          /* it has */
+    uint64_t visited;
     /* --- where several processors run over the same memory */
     bool shared;
     unsigned pauses;       /* instructions so called: the guest waits for another processor */
     uint8_t *watched;      /* of all of them: a bit for each frame that any of them may have translations from */
+    uint64_t storing[2];   /* frames, + 1, with code of others, that it is in the middle of a store to */
     uint64_t unannounced;  /* a frame, + 1, that is about to be translated from and that the others do not watch yet */
     void (*on_translated)(void *engine, uint64_t frame);   /* the first translation from it; NULL nobody asks */
+    void (*on_forgotten)(void *engine, uint64_t frame);    /* what was known of it, for it is written to; the same */
     void (*on_code_written)(void *engine, uint64_t maddr); /* the others are to forget what is in that frame */
     void (*alone)(void *engine, bool begin);               /* none of the others runs between the two */
 } Interposed;
@@ -125,6 +130,7 @@ Interposed *interposed_enter(Interposed *engine);
 
 /* NULL without memory; to be freed with free(). */
 Jumps *jumps_new(void);
+void jumps_visit(Interposed *engine, uint64_t va);
 Links *links_new(uint64_t nr_frames);
 
 /* What the engine tells of page tables; a change counts from the next flush on. */
@@ -166,6 +172,7 @@ void code_read(Interposed *engine, CPUX86State *env, uint64_t va, unsigned size)
 void code_written(Interposed *engine, CPUX86State *env, uint64_t va, unsigned size, int mode);
 void code_store(void *cpu, TlbEntry *entry, uint64_t va, unsigned size, uintptr_t retaddr);
 void code_watch(void *cpu, uint64_t maddr);
+void code_watch_all(Interposed *engine, void *cpu);
 
 /* A debugger's: all places, from now on; whether it watches `va`, as WATCHED_BY_DEBUGGER, or has a
  * breakpoint at `pc`; before a block is translated. */

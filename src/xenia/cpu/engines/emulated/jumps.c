@@ -7,7 +7,8 @@
  * is compared beside what is wanted, and a flush is a new generation: an entry of an older one is good again once its
  * page turns out to be where it was.
  *
- *   helper_lookup_tb_ptr      looks here first, and whether to stop (see stops.c)
+ *   helper_lookup_tb_ptr      looks here first, and whether to stop (see stops.c); and who only visits a page, for what
+ *                             else runs user code (emulator.pxd), whether it has left that
  *   tlb_flush                 a new generation
  *   tb_flush_jmp_cache        the page is no longer mapped, or elsewhere: a new generation, if any jump goes to a block
  *                             that begins there or on the page before
@@ -81,10 +82,34 @@ static inline bool is_current(CPUX86State *env, const Jump *jump)
     return leads_to(entry->addr_code, jump->pc) && entry->paddr == jump->maddr;
 }
 
+/* To the loop that runs blocks, which sees who wants it to stop. */
+static void *leave(CPUX86State *env)
+{
+    void *uc = FIELD(env, CPU_UC - CPU_ENV, void *);
+    return FIELD(FIELD(uc, UC_TCG_CONTEXT, TcgContext *), TCG_CONTEXT_EPILOGUE, void *);
+}
+
+void jumps_visit(Interposed *engine, uint64_t va)
+{
+    engine->visits = true;
+    engine->visited = va & ~0xfffull;
+    next_generation(engine->jumps); /* so that each jump comes by look_up */
+}
+
+static void *end_visit(CPUX86State *env)
+{
+    interposed_current->visits = false;
+    interposed_current->returns = true;
+    STOP_TRANSLATED((uint8_t *)env - CPU_ENV);
+    return leave(env);
+}
+
 static __attribute__((noinline)) void *look_up(CPUX86State *env, Jumps *jumps, Jump *bucket, uint64_t kind)
 {
     void *cpu = (uint8_t *)env - CPU_ENV;
     uint64_t pc = env->eip;
+    if (interposed_current->visits && (pc & ~0xfffull) != interposed_current->visited)
+        return end_visit(env);
     for (int way = 0; way < WAYS; way++) {
         Jump *jump = &bucket[way];
         if (jump->pc == pc && (uint32_t)jump->kind == (uint32_t)kind && is_current(env, jump)) {
@@ -101,13 +126,6 @@ static __attribute__((noinline)) void *look_up(CPUX86State *env, Jumps *jumps, J
         mark(jumps, pc);
     }
     return code;
-}
-
-/* To the loop that runs blocks, which sees who wants it to stop. */
-static void *leave(CPUX86State *env)
-{
-    void *uc = FIELD(env, CPU_UC - CPU_ENV, void *);
-    return FIELD(FIELD(uc, UC_TCG_CONTEXT, TcgContext *), TCG_CONTEXT_EPILOGUE, void *);
 }
 
 void *__wrap_helper_lookup_tb_ptr_x86_64(CPUX86State *env)

@@ -66,10 +66,15 @@ cdef extern from "interpose.h" nogil:
         bint user_root
         Jumps *jumps
         Links *links
+        bint visits
+        bint returns
+        uint64_t visited
         bint shared
         uint8_t *watched
+        uint64_t storing[2]
         uint64_t unannounced
         void (*on_translated)(void *engine, uint64_t mfn) noexcept nogil
+        void (*on_forgotten)(void *engine, uint64_t mfn) noexcept nogil
         void (*on_code_written)(void *engine, uint64_t maddr) noexcept nogil
         void (*alone)(void *engine, bint begin) noexcept nogil
 
@@ -112,6 +117,7 @@ cdef extern from "interpose.h" nogil:
     unsigned translations_stale(Interposed *engine, void *cpu, StaleTranslation *found, unsigned room)
     const char *layout_fault(uc_engine *uc)
     void code_watch(void *cpu, uint64_t maddr)
+    void code_watch_all(Interposed *engine, void *cpu)
     void fpu_save(const CPUX86State *env, uint8_t *area)
     void fpu_load(CPUX86State *env, const uint8_t *area)
     void segments_ring(CPUX86State *env, bint kernel)
@@ -119,6 +125,7 @@ cdef extern from "interpose.h" nogil:
     uint8_t *interposed_walk(Interposed *current, CPUX86State *env, uint64_t va)
     Interposed *interposed_enter(Interposed *engine)
     Jumps *jumps_new()
+    void jumps_visit(Interposed *engine, uint64_t va)
     Links *links_new(uint64_t nr_frames)
     void links_pte_changed(Interposed *engine, CPUX86State *env, uint64_t table, unsigned index, uint64_t old,
                            uint64_t new)

@@ -26,8 +26,12 @@ CAPABILITIES: Capabilities
 BESIDE: str
 
 class NativeEngine(Engine):
-    """The engine of one vcpu.  `eager`: user code is native from its first instruction on, where it can be."""
-    def __init__(self, memory: MachineMemory, eager: bool = False) -> None: ...
+    """The engine of one vcpu.
+
+    eager    user code is native from its first instruction on, where it can be
+    looks    what is executable is looked at for CPUID, whatever the host's processor can do
+    """
+    def __init__(self, memory: MachineMemory, eager: bool = False, looks: bool = False) -> None: ...
     def stale_translations(self) -> list[tuple[int, int, str, bool]]:
         """Those of the emulated processor, and one of the mirror's if there are any."""
         ...

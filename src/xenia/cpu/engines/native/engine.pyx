@@ -26,11 +26,12 @@ from libc.stdlib cimport calloc, free
 
 from xenia.cpu.engine cimport Engine, engine_new
 from xenia.cpu.engines.emulated.emulator cimport Emulator
+from xenia.cpu.engines.native.executable cimport executable_forget
 from xenia.cpu.engines.native.mapping cimport (
-    mapping_end, mapping_entry_changed, mapping_forget_frame, mapping_init, mapping_protect_frame, mapping_stale,
-    mapping_untyped,
+    mapping_end, mapping_entry_changed, mapping_forget_frame, mapping_init, mapping_protect_frame, mapping_untyped,
 )
 from xenia.cpu.engines.native.native cimport Native, Space
+from xenia.cpu.engines.native.page_tables cimport mapping_stale
 from xenia.cpu.engines.native.policy cimport bursts_count
 from xenia.cpu.engines.native.space cimport quiet, settle, space_at, space_slot
 from xenia.cpu.engines.native.stub cimport (
@@ -44,6 +45,7 @@ from xenia.machine.lock cimport lock, unlock
 from xenia.machine.machine cimport MachineMemory
 
 from xenia.cpu.capabilities import Capabilities
+from xenia.cpu.engines.native import host
 from xenia.cpu.engines.native.stubs import Maker
 from xenia.cpu.registry import engine_kind
 from xenia.errors import ConfigError
@@ -81,6 +83,13 @@ cdef int enters(Emulator *engine) noexcept nogil:
 
 cdef void on_translated(void *opaque, uint64_t mfn) noexcept nogil:
     mapping_protect_frame(&(<Native *>(<Emulator *>opaque).beside.owner).mapping, mfn)
+
+
+cdef void on_forgotten(void *opaque, uint64_t mfn) noexcept nogil:
+    # Before it is written to, or before user code runs again.
+    cdef Native *native = <Native *>(<Emulator *>opaque).beside.owner
+    if executable_forget(&native.mapping, mfn):
+        let_go(native)
 
 
 # --- ProcessorOps
@@ -136,6 +145,24 @@ cdef void op_pte_changed(Processor *processor, uint64_t table, unsigned index, u
     mapping_entry_changed(&native_of(processor).mapping, table, index, old, new)
     if index == STUB_SLOT and processor.shared and table == native_of(processor).engine.env.cr[3] >> 12:
         op_look(processor)      # another processor puts something where stubs have themselves
+
+
+cdef void op_frame_lent(Processor *processor, uint64_t mfn) noexcept nogil:
+    # It is executable nowhere when user code runs next; and if it runs now, that is waited for.
+    cdef Native *native = native_of(processor)
+    cdef uint32_t entries
+    if not executable_forget(&native.mapping, mfn):
+        return
+    full_barrier()
+    entries = native.entries
+    stop(native)
+    while native.running and native.entries == entries:
+        sched_yield()
+
+
+cdef void op_table_typed(Processor *processor, uint64_t mfn, int level) noexcept nogil:
+    op_frame_lent(processor, mfn)       # Xen writes there from now on
+    native_of(processor).inner.table_typed(processor, mfn, level)
 
 
 cdef void op_table_untyped(Processor *processor, uint64_t mfn, int level) noexcept nogil:
@@ -194,13 +221,18 @@ _maker: list[Maker] = []        # that was started before the process was walled
 
 @cython.no_gc_clear
 cdef class NativeEngine(Engine):
-    """The engine of one vcpu.  `eager`: user code is native from its first instruction on, where it can be."""
+    """The engine of one vcpu.
+
+    eager    user code is native from its first instruction on, where it can be
+    looks    what is executable is looked at for CPUID, whatever the host's processor can do
+    """
 
     cdef Native *native
     cdef Engine inner
     cdef Stubs stubs
 
-    def __cinit__(self, MachineMemory memory not None, bint eager=False):
+    def __cinit__(self, MachineMemory memory not None, bint eager=False, bint looks=False):
+        cdef bint hides_cpuid = not looks and host.hides_cpuid()
         cdef Emulator *engine
         cdef Native *native = <Native *>calloc(1, sizeof(Native))
         if native == NULL:
@@ -212,22 +244,24 @@ cdef class NativeEngine(Engine):
         engine = <Emulator *>self.processor
         if not _maker:
             _maker.append(Maker())
-        self.stubs = Stubs(memory.fd, _maker[0])
+        self.stubs = Stubs(memory.fd, _maker[0], hides_cpuid)
         native.arena = self.stubs.arena
         native.arena.ordering = &native.mapping.lock
         native.engine = engine
         native.eager = eager
         for cpu in os.sched_getaffinity(0):
             native.home |= (<uint64_t>1 << <int>cpu) if cpu < 64 else 0
-        if not mapping_init(&native.mapping, self.processor, memory.machine.base, memory.machine.nr_frames,
-                            native.arena.stubs):
+        if not mapping_init(&native.mapping, self.processor, memory.machine, native.arena.stubs, not hides_cpuid):
             raise ConfigError("the host gives no memory for a native processor")
         native.inner = self.processor.ops
+        native.mapping.watch_code = native.inner.watch_code
         replace_ops(native)
         engine.beside.owner = native
         engine.beside.on_exit = on_exit
         engine.beside.enters = enters
         engine.interposed.on_translated = on_translated
+        if not hides_cpuid:
+            engine.interposed.on_forgotten = on_forgotten
         stub_ask(&native.arena.stubs[0])
 
     def __dealloc__(self):
@@ -278,7 +312,9 @@ cdef void replace_ops(Native *native) noexcept nogil:
     native.ops.kick = op_kick
     native.ops.look = op_look
     native.ops.pte_changed = op_pte_changed
+    native.ops.table_typed = op_table_typed
     native.ops.table_untyped = op_table_untyped
+    native.ops.frame_lent = op_frame_lent
     native.ops.root_dropped = op_root_dropped
     native.ops.flush_page = op_flush_page
     native.ops.flush_all = op_flush_all
@@ -305,4 +341,6 @@ def self_test() -> str:
     engine = NativeEngine(MachineMemory(1 << 20))
     if not engine.has_stub():
         raise ConfigError("the native engine cannot run here: the host lets no process be made as it needs them")
-    return "by the host's processor"
+    if host.hides_cpuid():
+        return "by the host's processor"
+    return "by the host's processor; pages with the bytes of CPUID are emulated, for it has no CPUID faulting"

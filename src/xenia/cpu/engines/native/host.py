@@ -9,11 +9,6 @@ from pathlib import Path
 from xenia.cpu.engines.native.build import beside_source
 from xenia.errors import ConfigError
 
-_FLAGS = {
-    "cpuid_fault": "lets CPUID be kept from programs (CPUID faulting)",
-    "fsgsbase": "lets programs load the bases of FS and GS (FSGSBASE)",
-}
-
 
 def require() -> None:
     """ConfigError where this host lacks something, or the package does: one line that says what."""
@@ -29,14 +24,28 @@ def lack(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
     if not beside_source().exists():
         return "its program was not built with this package, which takes a C compiler"
     try:
-        lines = cpuinfo.read_text().splitlines()
+        flags = _flags(cpuinfo)
     except OSError:
         return f"{cpuinfo} cannot be read, which says what the processor has"
-    flags = next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
-    for flag, meaning in _FLAGS.items():
-        if flag not in flags:
-            return f"the processor, or the hypervisor below, gives nothing that {meaning}"
+    if "fsgsbase" not in flags:
+        return (
+            "the processor, or the hypervisor below, gives nothing that lets programs load the bases of FS and GS "
+            "(FSGSBASE)"
+        )
     return None
+
+
+def hides_cpuid(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether its processor can keep CPUID from programs: by CPUID faulting."""
+    try:
+        return "cpuid_fault" in _flags(cpuinfo)
+    except OSError:
+        return False
+
+
+def _flags(cpuinfo: Path) -> list[str]:
+    lines = cpuinfo.read_text().splitlines()
+    return next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
 
 
 def program() -> bytes:

@@ -3,6 +3,25 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from xenia.cpu.engines.native.stub cimport NR_STUBS, Stub
 from xenia.cpu.processor cimport Processor
 from xenia.machine.lock cimport Lock
+from xenia.machine.machine cimport Frame, Machine
+
+cdef extern from *:
+    """
+    #ifndef XENIA_READ_ENTRY
+    #define XENIA_READ_ENTRY
+    static inline uint64_t read_entry(const uint64_t *entry) { return __atomic_load_n(entry, __ATOMIC_RELAXED); }
+    #endif
+    """
+    uint64_t read_entry(const uint64_t *entry) noexcept nogil
+
+cdef enum:
+    AROUND = 32                 # pages, aligned: what else is mapped on a fault
+    FRAME_MASK = 0xffffffffff
+    PLACE_WRITABLE = 1          # Table.frames: with the frame's number
+    PLACE_EXECUTABLE = 2
+    PLACE_SHIFT = 2
+    PLACE_ANY = 0xffffffff
+    TOP = 4                     # the level of the top table
 
 cdef enum:                  # what came of a page that guest code wants
     MAPPED
@@ -21,8 +40,10 @@ cdef struct Table:          # a page table that something of a stub's mappings c
 cdef struct Mapping:
     Lock lock
     Processor *processor
+    void (*watch_code)(Processor *, uint64_t mfn) noexcept nogil    # of the emulated processor alone
     uint8_t *code_of_all    # a bit for each frame that any of several processors has code from; NULL there is one
     uint8_t *memory         # the machine's
+    const Frame *frames
     uint64_t nr_frames
     Table *tables           # by number from 1 on
     uint32_t *places        # 512 for each of `tables`
@@ -31,13 +52,27 @@ cdef struct Mapping:
     uint32_t *watched       # for each frame: the first of `tables` that is in it, 0 none
     uint32_t *mapped        # for each frame: how often
     uint32_t *writable      # and how often so that it may be written
+    uint32_t *latest        # and where last: the table's number and the index
+    # and LOOKED_* (executable.pxd): may it be executed?  NULL: all may, for the host's processor hides CPUID
+    uint8_t *looked
     Stub *stubs
     uint32_t of_stub[NR_STUBS]      # the first of its tables
     uint64_t nr_mapped      # pages, ever
     uint64_t nr_unmapped
 
-cdef bint mapping_init(Mapping *mapping, Processor *processor, uint8_t *memory, uint64_t nr_frames,
-                       Stub *stubs) noexcept nogil
+cdef struct Found:          # what leads to a page
+    uint64_t root
+    Table *leaf
+    uint64_t *entries       # of the L1 table
+    uint64_t rights         # PAGE_RW: all above let it be written
+    uint64_t nx             # PAGE_NX: some above forbids that it is executed
+
+cdef struct Unwatched:      # frames that are to be watched before they are looked at
+    uint32_t nr
+    uint64_t mfns[AROUND]
+
+cdef bint mapping_init(Mapping *mapping, Processor *processor, const Machine *machine, Stub *stubs,
+                       bint looks) noexcept nogil
 cdef void mapping_end(Mapping *mapping) noexcept nogil
 # The page at `va` is to be mapped for `access` (PFEC_*), and those around it that the page tables have; the access is
 # as the processor's own: accessed and dirty bits are set.  `error` is a page fault's where it is refused.
@@ -50,9 +85,7 @@ cdef void mapping_untyped(Mapping *mapping, uint64_t table) noexcept nogil
 cdef void mapping_forget_frame(Mapping *mapping, uint64_t mfn) noexcept nogil
 # EVERY_FRAME: of those with code.
 cdef void mapping_protect_frame(Mapping *mapping, uint64_t mfn) noexcept nogil
+# With the lock held: what is mapped of it with one of those rights is so no longer.
+cdef void mapping_take(Mapping *mapping, uint64_t mfn, uint32_t rights) noexcept nogil
 # Nothing is mapped of that stub's.
 cdef void mapping_drop(Mapping *mapping, Stub *stub) noexcept nogil
-# How many pages are mapped that the page tables do not give so: the first of them.
-cdef uint32_t mapping_stale(Mapping *mapping, uint64_t *va, uint64_t *mfn) noexcept nogil
-# The byte of guest memory there, and those behind it in the page; NULL where nothing is mapped.
-cdef const uint8_t *mapping_peek(const Mapping *mapping, uint64_t root, uint64_t va) noexcept nogil

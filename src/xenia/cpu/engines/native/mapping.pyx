@@ -21,8 +21,11 @@ not mapped writable before that is forgotten; and when it translates from one th
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
+from xenia.cpu.engines.native.executable cimport (
+    executable_drop, executable_forget, executable_is, executable_look, executable_watch,
+)
 from xenia.cpu.engines.native.orders cimport orders_forget, orders_glutton, orders_map, orders_unmap
-from xenia.cpu.engines.native.stub cimport HOST_END, STUB_BASE, STUB_END
+from xenia.cpu.engines.native.stub cimport HOST_END, STUB_BASE, STUB_END, STUB_USED, arena_lets_go
 from xenia.cpu.processor cimport EVERY_FRAME, PFEC_FETCH, PFEC_PRESENT, PFEC_USER, PFEC_WRITE, full_barrier
 from xenia.machine.atomic cimport flag_read
 from xenia.machine.lock cimport lock, unlock
@@ -33,7 +36,6 @@ from xenia.machine.paging cimport (
 cdef extern from *:
     """
     #include <sys/mman.h>
-    static inline uint64_t read_entry(const uint64_t *entry) { return __atomic_load_n(entry, __ATOMIC_RELAXED); }
     static inline int swap_entry(uint64_t *entry, uint64_t *expected, uint64_t value)
     {
         return __atomic_compare_exchange_n(entry, expected, value, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
@@ -44,7 +46,6 @@ cdef extern from *:
         return at == MAP_FAILED ? NULL : at;
     }
     """
-    uint64_t read_entry(const uint64_t *entry) noexcept nogil
     bint swap_entry(uint64_t *entry, uint64_t *expected, uint64_t value) noexcept nogil
     void *sparse(size_t bytes) noexcept nogil
     int munmap(void *at, size_t bytes) noexcept nogil
@@ -56,18 +57,17 @@ cdef enum:
     MOST_FRAMES = 1 << 29
     MOST_MAPPINGS = 50000       # vm.max_map_count is 65530 everywhere
     LOWEST = 0x10000            # vm.mmap_min_addr at the most
-    AROUND = 32                 # pages, aligned: what else is mapped on a fault
-    PLACE_WRITABLE = 1
-    PLACE_SHIFT = 1
-    FRAME_MASK = 0xffffffffff
-    TOP = 4
+    INDEX_SHIFT = 9
+    AGAIN = -1                  # once what was taken away is gone
 
 
-cdef bint mapping_init(Mapping *mapping, Processor *processor, uint8_t *memory, uint64_t nr_frames,
-                       Stub *stubs) noexcept nogil:
+cdef bint mapping_init(Mapping *mapping, Processor *processor, const Machine *machine, Stub *stubs,
+                       bint looks) noexcept nogil:
+    cdef uint64_t nr_frames = machine.nr_frames
     cdef uint32_t i
     mapping.processor = processor
-    mapping.memory = memory
+    mapping.memory = machine.base
+    mapping.frames = machine.frames
     mapping.nr_frames = nr_frames
     mapping.stubs = stubs
     mapping.tables = <Table *>sparse(NR_TABLES * sizeof(Table))
@@ -75,8 +75,12 @@ cdef bint mapping_init(Mapping *mapping, Processor *processor, uint8_t *memory, 
     mapping.watched = <uint32_t *>sparse(4 * nr_frames)
     mapping.mapped = <uint32_t *>sparse(4 * nr_frames)
     mapping.writable = <uint32_t *>sparse(4 * nr_frames)
+    mapping.latest = <uint32_t *>sparse(4 * nr_frames)
+    if looks:
+        mapping.looked = <uint8_t *>sparse(nr_frames)
     if (mapping.tables == NULL or mapping.places == NULL or mapping.watched == NULL or mapping.mapped == NULL
-            or mapping.writable == NULL or nr_frames > MOST_FRAMES):
+            or mapping.writable == NULL or mapping.latest == NULL or looks and mapping.looked == NULL
+            or nr_frames > MOST_FRAMES):
         return False
     for i in range(1, NR_TABLES):
         mapping.tables[i].next = i + 1 if i + 1 < NR_TABLES else 0
@@ -91,6 +95,8 @@ cdef void mapping_end(Mapping *mapping) noexcept nogil:
     give_back(mapping.watched, 4 * mapping.nr_frames)
     give_back(mapping.mapped, 4 * mapping.nr_frames)
     give_back(mapping.writable, 4 * mapping.nr_frames)
+    give_back(mapping.latest, 4 * mapping.nr_frames)
+    give_back(mapping.looked, mapping.nr_frames)
 
 
 cdef inline void give_back(void *at, size_t bytes) noexcept nogil:
@@ -202,17 +208,11 @@ cdef void mapping_drop(Mapping *mapping, Stub *stub) noexcept nogil:
 # --- filling it
 
 
-cdef struct Found:
-    Table *leaf
-    uint64_t *entries       # of the L1 table
-    uint64_t rights         # PAGE_RW: all above let it be written
-    uint64_t nx             # PAGE_NX: some above forbids that it is executed
-
-
 cdef int walk(Mapping *mapping, Stub *stub, uint64_t root, uint64_t va, bint mark, Found *found) noexcept nogil:
     cdef uint64_t mfn = root, pte
     cdef uint64_t *entry
     cdef int level
+    found.root = root
     found.rights = PAGE_RW
     found.nx = 0
     for level in range(TOP, 0, -1):
@@ -248,16 +248,19 @@ cdef inline bint has_code(Mapping *mapping, uint64_t mfn) noexcept nogil:
 
 cdef void put(Mapping *mapping, Stub *stub, Found *found, uint32_t index, uint64_t pte) noexcept nogil:
     cdef uint64_t mfn = pte >> 12 & FRAME_MASK
-    cdef bint writable = found.rights & pte & PAGE_RW and pte & PAGE_DIRTY and not has_code(mapping, mfn)
+    cdef uint32_t place = 0
     cdef int protection = PROT_READ
-    if writable:
+    if found.rights & pte & PAGE_RW and pte & PAGE_DIRTY and not has_code(mapping, mfn):
         protection |= PROT_WRITE
+        place |= PLACE_WRITABLE
         mapping.writable[mfn] += 1
-    if not (found.nx | pte) & PAGE_NX:
+    if not (found.nx | pte) & PAGE_NX and executable_is(mapping, found, mfn):
         protection |= PROT_EXEC
+        place |= PLACE_EXECUTABLE
     mapping.mapped[mfn] += 1
     mapping.nr_mapped += 1
-    found.leaf.frames[index] = <uint32_t>(mfn << PLACE_SHIFT) | (PLACE_WRITABLE if writable else 0)
+    mapping.latest[mfn] = <uint32_t>(found.leaf - mapping.tables) << INDEX_SHIFT | index
+    found.leaf.frames[index] = <uint32_t>(mfn << PLACE_SHIFT) | place
     orders_map(stub, found.leaf.va + (<uint64_t>index << 12), mfn << 12, PAGE_SIZE, protection)
 
 
@@ -280,16 +283,32 @@ cdef int touch(Mapping *mapping, Found *found, uint32_t index, uint32_t access, 
             return ELSEWHERE
         if access & PFEC_WRITE and mapping.code_of_all != NULL and has_code(mapping, mfn):
             return ELSEWHERE        # the emulated processor tells the others of that store
+        if access & PFEC_FETCH and not executable_is(mapping, found, mfn):
+            return ELSEWHERE
         if pte & bits == bits or swap_entry(entry, &pte, pte | bits):
             break
         error[0] &= ~<uint32_t>PFEC_PRESENT
     if access & PFEC_WRITE and mapping.code_of_all == NULL and has_code(mapping, mfn):
+        if mapping.looked != NULL:
+            executable_drop(mapping, mfn)
         mapping.processor.ops.code_dirty(mapping.processor, mfn << 12, PAGE_SIZE)
+    make_room(mapping, found, index)
+    return MAPPED
+
+
+cdef inline void make_room(Mapping *mapping, Found *found, uint32_t index) noexcept nogil:
+    # It is mapped anew.
     if found.leaf.frames[index] and mapping.code_of_all == NULL:
         forget_place(mapping, found.leaf, index)
-    elif found.leaf.frames[index]:  # a sibling may change it before it is mapped anew
+    elif found.leaf.frames[index]:  # a sibling may change it before
         unmap_place(mapping, found.leaf, index)
-    return MAPPED
+
+
+cdef inline bint is_clean_now(Mapping *mapping, Found *found, uint32_t index, uint64_t mfn) noexcept nogil:
+    # It was mapped before it was known that it may be executed.
+    cdef uint32_t place = found.leaf.frames[index]
+    return (mapping.looked != NULL and not place & PLACE_EXECUTABLE and place >> PLACE_SHIFT == mfn
+            and not (found.nx | read_entry(&found.entries[index])) & PAGE_NX and executable_is(mapping, found, mfn))
 
 
 cdef void put_around(Mapping *mapping, Stub *stub, Found *found, uint32_t wanted) noexcept nogil:
@@ -299,47 +318,53 @@ cdef void put_around(Mapping *mapping, Stub *stub, Found *found, uint32_t wanted
     for index in range(first, first + AROUND):
         pte = read_entry(&found.entries[index])
         mfn = pte >> 12 & FRAME_MASK
-        if (pte & (PAGE_PRESENT | PAGE_ACCESSED) == PAGE_PRESENT | PAGE_ACCESSED and not found.leaf.frames[index]
-                and mfn < mapping.nr_frames and found.leaf.va + (<uint64_t>index << 12) >= LOWEST):
+        if (pte & (PAGE_PRESENT | PAGE_ACCESSED) == PAGE_PRESENT | PAGE_ACCESSED and mfn < mapping.nr_frames
+                and found.leaf.va + (<uint64_t>index << 12) >= LOWEST
+                and (not found.leaf.frames[index] or is_clean_now(mapping, found, index, mfn))):
+            make_room(mapping, found, index)
             put(mapping, stub, found, index, pte)
 
 
-cdef int mapping_want(Mapping *mapping, Stub *stub, uint64_t root, uint64_t va, uint32_t access,
-                      uint32_t *error) noexcept nogil:
+cdef int want(Mapping *mapping, Stub *stub, uint64_t root, uint64_t va, uint32_t access, uint32_t *error,
+              Unwatched *unwatched) noexcept nogil:
     cdef Found found
     cdef uint32_t index = va >> 12 & 511
     cdef int outcome
     error[0] = access & (PFEC_WRITE | PFEC_FETCH) | PFEC_USER
-    if va >= HOST_END or STUB_BASE <= va < STUB_END or va < LOWEST:
-        return ELSEWHERE
-    lock(&mapping.lock)
     if orders_glutton(stub.arena) != NULL:
         drop(mapping, orders_glutton(stub.arena))
     if mapping.nr_unused < TOP or stub.nr_mappings > MOST_MAPPINGS:
         drop(mapping, stub)
     if mapping.nr_unused < TOP:         # the others have them all
-        outcome = ELSEWHERE
-    else:
-        outcome = walk(mapping, stub, root, va, True, &found)
+        return ELSEWHERE
+    outcome = walk(mapping, stub, root, va, True, &found)
+    if (outcome == MAPPED and mapping.looked != NULL
+            and not executable_look(mapping, stub, &found, index, access, unwatched)):
+        return AGAIN
     if outcome == MAPPED:
         outcome = touch(mapping, &found, index, access, error)
     if outcome == MAPPED:
         put_around(mapping, stub, &found, index)
-    unlock(&mapping.lock)
     return outcome
 
 
-cdef const uint8_t *mapping_peek(const Mapping *mapping, uint64_t root, uint64_t va) noexcept nogil:
-    cdef uint64_t mfn = root, pte
-    cdef int level
-    for level in range(TOP, 0, -1):
-        if mfn >= mapping.nr_frames:
-            return NULL
-        pte = read_entry(&(<uint64_t *>(mapping.memory + (mfn << 12)))[va >> shift_of(level) & 511])
-        if not pte & PAGE_PRESENT or level > 1 and pte & PAGE_PSE:
-            return NULL
-        mfn = pte >> 12 & FRAME_MASK
-    return mapping.memory + (mfn << 12) + (va & 0xfff) if mfn < mapping.nr_frames else NULL
+cdef int mapping_want(Mapping *mapping, Stub *stub, uint64_t root, uint64_t va, uint32_t access,
+                      uint32_t *error) noexcept nogil:
+    cdef Unwatched unwatched
+    cdef int outcome = AGAIN
+    if va >= HOST_END or STUB_BASE <= va < STUB_END or va < LOWEST:
+        error[0] = access & (PFEC_WRITE | PFEC_FETCH) | PFEC_USER
+        return ELSEWHERE
+    while outcome == AGAIN:
+        lock(&mapping.lock)
+        outcome = want(mapping, stub, root, va, access, error, &unwatched)
+        unlock(&mapping.lock)
+        if outcome == AGAIN:
+            executable_watch(mapping, &unwatched)
+            arena_lets_go(stub.arena)
+            if stub.state != STUB_USED:     # it may have ended meanwhile
+                return ELSEWHERE
+    return outcome
 
 
 # --- taking it back
@@ -384,16 +409,17 @@ cdef void mapping_untyped(Mapping *mapping, uint64_t table) noexcept nogil:
 
 
 cdef void mapping_forget_frame(Mapping *mapping, uint64_t mfn) noexcept nogil:
+    executable_forget(mapping, mfn)
     if mapping.mapped[mfn]:
         lock(&mapping.lock)
-        take_frame(mapping, mfn, False)
+        mapping_take(mapping, mfn, PLACE_ANY)
         unlock(&mapping.lock)
 
 
 cdef void mapping_protect_frame(Mapping *mapping, uint64_t mfn) noexcept nogil:
     if mfn == EVERY_FRAME or mapping.writable[mfn]:
         lock(&mapping.lock)
-        take_frame(mapping, mfn, True)
+        mapping_take(mapping, mfn, PLACE_WRITABLE)
         unlock(&mapping.lock)
 
 
@@ -401,9 +427,16 @@ cdef inline bint is_meant(Mapping *mapping, uint64_t mfn, uint64_t wanted) noexc
     return mfn == wanted or wanted == EVERY_FRAME and has_code(mapping, mfn)
 
 
-cdef void take_frame(Mapping *mapping, uint64_t mfn, bint writable) noexcept nogil:
-    cdef uint32_t stub, number, i, place
+cdef void mapping_take(Mapping *mapping, uint64_t mfn, uint32_t rights) noexcept nogil:
+    cdef uint32_t stub, number, i, index
     cdef Table *table
+    if mfn != EVERY_FRAME and mapping.mapped[mfn] == 1:
+        table = &mapping.tables[mapping.latest[mfn] >> INDEX_SHIFT]
+        index = mapping.latest[mfn] & (TABLE_ENTRIES - 1)
+        if table.frames != NULL and table.frames[index] >> PLACE_SHIFT == mfn:
+            if table.frames[index] & rights:
+                unmap_place(mapping, table, index)
+            return
     for stub in range(NR_STUBS):
         number = mapping.of_stub[stub]
         while number:
@@ -412,35 +445,5 @@ cdef void take_frame(Mapping *mapping, uint64_t mfn, bint writable) noexcept nog
             if table.frames == NULL:
                 continue
             for i in range(TABLE_ENTRIES):
-                place = table.frames[i]
-                if place and (place & PLACE_WRITABLE or not writable) and is_meant(mapping, place >> PLACE_SHIFT, mfn):
+                if table.frames[i] & rights and is_meant(mapping, table.frames[i] >> PLACE_SHIFT, mfn):
                     unmap_place(mapping, table, i)
-
-
-# --- the debug mode
-
-
-cdef uint32_t mapping_stale(Mapping *mapping, uint64_t *va, uint64_t *mfn) noexcept nogil:
-    cdef uint32_t stub, number, i, place, count = 0
-    cdef uint64_t pte
-    cdef Table *table
-    lock(&mapping.lock)
-    for stub in range(NR_STUBS):
-        number = mapping.of_stub[stub]
-        while number:
-            table = &mapping.tables[number]
-            number = table.sibling
-            if table.frames == NULL:
-                continue
-            for i in range(TABLE_ENTRIES):
-                place = table.frames[i]
-                if place == 0:
-                    continue
-                pte = read_entry(&(<uint64_t *>(mapping.memory + (<uint64_t>table.mfn << 12)))[i])
-                if (not pte & PAGE_PRESENT or pte >> 12 & FRAME_MASK != place >> PLACE_SHIFT
-                        or place & PLACE_WRITABLE and not pte & PAGE_RW):
-                    count += 1
-                    va[0] = table.va + (<uint64_t>i << 12)
-                    mfn[0] = place >> PLACE_SHIFT
-    unlock(&mapping.lock)
-    return count

@@ -29,11 +29,12 @@ cdef struct Native:
     bint eager                  # all user code that can
     int64_t since               # user code runs on the emulated processor
     Lock kicking                # guards `running`: none is kicked that is not in guest code
-    uint32_t running            # number + 1 of the stub in which guest code is: it is to be kicked
+    volatile uint32_t running            # number + 1 of the stub in which guest code is: it is to be kicked
     Stub *unsettled             # it may still run
     uint64_t home               # host processors that this thread may use
     int pinned                  # number + 1 of the one that it is kept on now
     bint root_dropped           # and that the guest had no flush for
     bint emulated_next          # what stopped it is for the emulated processor
+    volatile uint32_t entries   # counts how often it was set
     uint64_t time               # counts stays
     uint64_t nr_syscalls, nr_faults, nr_mapped, nr_others, nr_lost, nr_moves

@@ -8,6 +8,10 @@
 #
 # A stub itself is dear as well: to have one made, and to have its pages mapped.  Most processes end before it pays.
 # Who rents until he has paid the price, and then buys, never pays more than twice what he had to.
+#
+# Code in a stub may come to what only the emulated processor can do (it is *foiled*), which then has it for a while.
+# Each is a crossing, and counts as one.  Where they are what took an address space back, it has to be worth more each
+# time before it moves again: what foils it is most likely still there.
 from libc.stdint cimport int64_t
 
 cdef enum:
@@ -17,17 +21,22 @@ cdef enum:
     ROUND = 32              # native ones that are measured together
     RETURNS_AT = 7000       # an average of these, with what the stub itself takes
     STUB = 4000000          # what one costs, in emulated time
+    MOST_PRICE = 64 * STUB  # for what was foiled again and again
 
 cdef struct Bursts:
     int64_t average         # ns, of emulated ones
     int64_t spent           # and all of them
     int64_t begun           # processor time when the round began
+    int64_t price           # to be spent before it moves
     int left                # native ones in this round
+    int foiled              # of these
     bint native
 
 
 cdef inline void bursts_begin(Bursts *bursts) noexcept nogil:
     bursts.average = bursts.spent = 0
+    bursts.price = STUB
+    bursts.foiled = 0
     bursts.native = False
 
 
@@ -35,15 +44,16 @@ cdef inline void bursts_begin(Bursts *bursts) noexcept nogil:
 cdef inline bint bursts_count(Bursts *bursts, int64_t ns) noexcept nogil:
     bursts.average += (min(ns, LONG) - bursts.average) // WEIGHT
     bursts.spent += ns
-    if bursts.average > MOVES_AT and bursts.spent > STUB:
+    if bursts.average > MOVES_AT and bursts.spent > bursts.price:
         bursts.native = True
         bursts.left = -1
     return bursts.native
 
 
-# A native one ended: whether the round is over, and `bursts_measure` is to be told of the time.
-cdef inline bint bursts_count_native(Bursts *bursts) noexcept nogil:
+# A native one ended, or was foiled: whether the round is over, and `bursts_measure` is to be told of the time.
+cdef inline bint bursts_count_native(Bursts *bursts, bint foiled) noexcept nogil:
     bursts.left -= 1
+    bursts.foiled += foiled
     return bursts.left <= 0
 
 
@@ -51,5 +61,9 @@ cdef inline void bursts_measure(Bursts *bursts, int64_t time) noexcept nogil:
     if bursts.left == 0 and time - bursts.begun < ROUND * RETURNS_AT:
         bursts.native = False
         bursts.average = MOVES_AT // 4
+        if bursts.foiled > ROUND // 2:
+            bursts.price = min(2 * bursts.price, MOST_PRICE)
+            bursts.spent = 0
     bursts.begun = time
     bursts.left = ROUND
+    bursts.foiled = 0

@@ -10,6 +10,7 @@ class SpacePolicy:
     def emulated(self, ns: int) -> None:
         """A burst ran on the emulated processor, for so long."""
         ...
-    def in_stub(self, ns: int) -> None:
-        """One ran in a stub, which took so long of the host's processor with all that it does itself."""
+    def in_stub(self, ns: int, foiled: bool = False) -> None:
+        """One ran in a stub, which took so long of the host's processor with all that it does itself; then it left user
+        mode, or came to what is emulated."""
         ...

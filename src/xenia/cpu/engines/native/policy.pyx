@@ -21,8 +21,9 @@ cdef class SpacePolicy:
         """A burst ran on the emulated processor, for so long."""
         bursts_count(&self.bursts, ns)
 
-    def in_stub(self, int64_t ns) -> None:
-        """One ran in a stub, which took so long of the host's processor with all that it does itself."""
+    def in_stub(self, int64_t ns, bint foiled=False) -> None:
+        """One ran in a stub, which took so long of the host's processor with all that it does itself; then it left user
+        mode, or came to what is emulated."""
         self.time += ns
-        if bursts_count_native(&self.bursts):
+        if bursts_count_native(&self.bursts, foiled):
             bursts_measure(&self.bursts, self.time)

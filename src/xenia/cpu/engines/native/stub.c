@@ -188,6 +188,8 @@ static void limit(int what, uint64_t value)
     must(CALL(prlimit64, 0, what, both, 0));
 }
 
+static int its_cpuid_faults; /* it will: see StubRequest.make */
+
 /* On the stack of the handler, which it leaves for good. */
 static _Noreturn void guest_thread(void)
 {
@@ -196,7 +198,8 @@ static _Noreturn void guest_thread(void)
     stack_t stack = {(void *)(STUB_REPORT + HANDLER_STACK), 0, REPORT_SIZE - HANDLER_STACK};
     must(CALL(sigaltstack, &stack, 0));
     must(CALL(prctl, PR_SET_TSC, PR_TSC_SIGSEGV, 0, 0, 0));
-    must(CALL(arch_prctl, 0x1012 /* ARCH_CPUID_SET */, 0));
+    if (its_cpuid_faults)
+        must(CALL(arch_prctl, 0x1012 /* ARCH_CPUID_SET */, 0));
     must(CALL(rt_sigprocmask, SIG_SETMASK, &all_but_the_last, 0, 8));
     /* Some calls pass every filter: none does here, where the kernel has this.  The program's own are not concerned. */
     CALL(prctl, 59 /* PR_SET_SYSCALL_USER_DISPATCH */, 1, STUB_BASE, STUB_CONTROL - STUB_BASE, 0);
@@ -219,6 +222,7 @@ static _Noreturn void be_stub(StubRequest request, long maker)
     StubNews news = {request.index, request.number, 0};
     uint64_t offset = (uint64_t)request.index * AREA_SIZE;
     long flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM, process, thread;
+    its_cpuid_faults = request.make == MAKE_FAULTING;
     end_with(maker);
     must(CALL(prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
     must(CALL(prctl, PR_SET_DUMPABLE, 0, 0, 0, 0));

@@ -24,7 +24,9 @@ typedef struct {
     uint64_t number, arguments[6], unused;
 } StubOrder;
 
-/* Of the maker: the stub that is there ends, and, where `make`, another one takes its place. */
+enum { MAKE_NONE, MAKE_FAULTING, MAKE_LOOKED_AT }; /* who keeps CPUID from it: the processor, or what is mapped there */
+
+/* Of the maker: the stub that is there ends, and, where `make` (MAKE_*), another one takes its place. */
 typedef struct {
     uint32_t index, number, make;
 } StubRequest;

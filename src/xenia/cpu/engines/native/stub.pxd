@@ -23,6 +23,7 @@ cdef extern from "stub.h":
         HOST_CS32 "0x23"
         HOST_CS64 "0x33"
         HOST_SS "0x2b"
+        MAKE_NONE, MAKE_FAULTING, MAKE_LOOKED_AT
         STUB_SLOT, NR_STUBS, NR_ORDERS, CONTROL_SIZE, REPORT_SIZE, AREA_SIZE
 
 cdef enum:                  # Stub.state
@@ -74,6 +75,7 @@ cdef struct Arena:
     uint8_t *base
     int requests, answers   # pipes: the maker is at the other ends
     int area
+    uint32_t make           # MAKE_*
     bint over               # there are no more
     uint32_t nr_refused     # that were asked for and could not be made
     uint32_t nr_unruly      # that did not stop when they were told

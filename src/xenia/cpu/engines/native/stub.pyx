@@ -297,7 +297,7 @@ cdef void explain(Stub *stub, const Frame *frame, Left *left) noexcept nogil:
 # --- what it is asked
 
 
-cdef inline void request(Stub *stub, bint make) noexcept nogil:
+cdef inline void request(Stub *stub, uint32_t make) noexcept nogil:
     cdef StubRequest what
     stub.number += 1
     stub.state = STUB_ASKED
@@ -318,7 +318,7 @@ cdef void stub_ask(Stub *stub) noexcept nogil:
     if stub.arena.over:
         stub.state = STUB_NONE
     else:
-        request(stub, True)
+        request(stub, stub.arena.make)
 
 
 # --- what the maker says
@@ -362,7 +362,7 @@ cdef void arena_end(Arena *arena) noexcept nogil:
     cdef int i
     for i in range(NR_STUBS):
         if not arena.over and arena.stubs[i].state != STUB_NONE:
-            request(&arena.stubs[i], False)
+            request(&arena.stubs[i], MAKE_NONE)
     arena.over = True
     for i in range(NR_STUBS):
         while arena.stubs[i].state == STUB_ASKED:

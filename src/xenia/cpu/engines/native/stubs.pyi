@@ -12,5 +12,8 @@ class Maker:
         ...
 
 class Stubs:
-    """Room for NR_STUBS of them, over that machine memory, made by that maker."""
-    def __init__(self, memory: int, maker: Maker) -> None: ...
+    """Room for NR_STUBS of them, over that machine memory, made by that maker.
+
+    hides_cpuid    the host's processor does, by faulting
+    """
+    def __init__(self, memory: int, maker: Maker, hides_cpuid: bool) -> None: ...

@@ -10,7 +10,7 @@ from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, mun
 from posix.unistd cimport close
 
 from xenia.cpu.engines.native.stub cimport (
-    AREA_SIZE, CONTROL_SIZE, NR_STUBS, Arena, Stub, StubControl, StubReport,
+    AREA_SIZE, CONTROL_SIZE, MAKE_FAULTING, MAKE_LOOKED_AT, NR_STUBS, Arena, Stub, StubControl, StubReport,
 )
 
 from xenia.cpu.engines.native.build import beside_source
@@ -40,9 +40,12 @@ class Maker:
 
 
 cdef class Stubs:
-    """Room for NR_STUBS of them, over that machine memory, made by that maker."""
+    """Room for NR_STUBS of them, over that machine memory, made by that maker.
 
-    def __cinit__(self, int memory, maker: Maker) -> None:
+    hides_cpuid    the host's processor does, by faulting
+    """
+
+    def __cinit__(self, int memory, maker: Maker, bint hides_cpuid) -> None:
         cdef Arena *arena = <Arena *>calloc(1, sizeof(Arena))
         cdef uint32_t index
         cdef Stub *stub
@@ -50,6 +53,7 @@ cdef class Stubs:
             raise MemoryError
         self.arena = arena
         arena.area = arena.requests = arena.answers = -1
+        arena.make = MAKE_FAULTING if hides_cpuid else MAKE_LOOKED_AT
         for index in range(NR_STUBS):
             arena.stubs[index].event = -1
         arena.area = os.memfd_create("xenia-stubs", os.MFD_CLOEXEC)

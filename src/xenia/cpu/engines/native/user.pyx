@@ -14,9 +14,10 @@ from xenia.cpu.context cimport (
 )
 from xenia.cpu.engines.emulated.emulator cimport Emulator
 from xenia.cpu.engines.emulated.unicorn cimport STOP_REQUESTED
-from xenia.cpu.engines.native.mapping cimport MAPPED, REFUSED, mapping_peek, mapping_want
+from xenia.cpu.engines.native.mapping cimport ELSEWHERE, MAPPED, REFUSED, mapping_want
 from xenia.cpu.engines.native.native cimport Native, Space
 from xenia.cpu.engines.native.orders cimport orders_follow
+from xenia.cpu.engines.native.page_tables cimport mapping_is_tainted, mapping_peek
 from xenia.cpu.engines.native.policy cimport bursts_count_native, bursts_measure
 from xenia.cpu.engines.native.space cimport has_no_more, space_at, space_has_stub, space_retire
 from xenia.cpu.engines.native.stub cimport (
@@ -31,6 +32,7 @@ from xenia.cpu.processor cimport (
 from xenia.machine.atomic cimport count_add, half_read
 from xenia.machine.clock cimport monotonic
 from xenia.machine.lock cimport lock, unlock
+from xenia.machine.paging cimport PAGE_SIZE
 
 cdef extern from *:
     """
@@ -55,6 +57,7 @@ cdef enum:
     CR4_FSGSBASE = 0x10000
     CR0_TS = 8
     PTE_PRESENT = 1
+    LONGEST = 15                # bytes of an instruction
     DESCRIPTOR_CODE = 0x9800    # P, S and the type's first bit
     DESCRIPTOR_CONFORMING = 0x400
     DESCRIPTOR_DPL = 0x6000
@@ -90,6 +93,7 @@ cdef int user_code(Native *native) noexcept nogil:
     cdef Space *space
     cdef uint32_t refused
     cdef int verdict
+    engine.interposed.visits = False
     while True:
         space = space_at(native, engine.env.cr[3] >> 12)
         refused = native.arena.nr_refused
@@ -100,11 +104,15 @@ cdef int user_code(Native *native) noexcept nogil:
                 break
         if space.stub == NULL:
             break
+        if mapping_is_tainted(&native.mapping, space.root, engine.processor.context.rip):
+            engine.beside.visit(&engine.interposed, engine.processor.context.rip)
+            break
         native.emulated_next = False
         verdict = stay(native, space)
         if verdict == LEAVE or engine.processor.context.kernel:
             return verdict
-        if native.emulated_next:
+        if native.emulated_next:        # where it stands; and then natively again
+            engine.beside.visit(&engine.interposed, engine.processor.context.rip)
             break
     native.since = monotonic()
     return RESUME
@@ -159,6 +167,7 @@ cdef int stay(Native *native, Space *space) noexcept nogil:
     cdef Context *context = processor.context
     cdef uint32_t faults = 0, error
     cdef uint64_t faulted = 0
+    cdef int outcome
     cdef Left left
     native.time += 1
     space.used = native.time
@@ -169,25 +178,48 @@ cdef int stay(Native *native, Space *space) noexcept nogil:
     if space.wanted:
         mapping_want(&native.mapping, space.stub, space.root, space.wanted, 0, &error)
         space.wanted = 0
+        if space.stub == NULL:          # it ended, while others were waited for
+            native.emulated_next = True
+            return RESUME
     while True:
         enter(native, space.stub, &left)
         if left.why == LEFT_PAGE_FAULT and left.error & ~<uint32_t>(PFEC_WRITE | PFEC_FETCH | 1) == 4:
             faults = faults + 1 if faulted == left.address else 0
             faulted = left.address
-            if faults < MOST_FAULTS and mapping_want(&native.mapping, space.stub, space.root, left.address,
-                                                     left.error, &error) == MAPPED:
+            outcome = ELSEWHERE
+            if faults < MOST_FAULTS and not (left.error & PFEC_WRITE
+                                             and stores_where_it_runs(native, space, left.address)):
+                outcome = mapping_want(&native.mapping, space.stub, space.root, left.address, left.error, &error)
+            if outcome == MAPPED:
                 native.nr_mapped += 1
                 continue
+            if outcome == ELSEWHERE:
+                left.why = LEFT_OTHER
         elif left.why == LEFT_KICKED and not STOP_REQUESTED(engine.cpu):
             continue
         break
-    if bursts_count_native(&space.bursts):
+    if bursts_count_native(&space.bursts, left.why == LEFT_OTHER) and space.stub != NULL:
         bursts_measure(&space.bursts, stub_time(space.stub))
     engine.env.segs[SREG_FS].base = left.fs
     engine.env.segs[SREG_GS].base = left.gs
     context.dirty |= CONTEXT_FLAGS
     native.inner.push(processor, STATE_FPU)
     return tell(native, space, &left)
+
+
+cdef bint stores_where_it_runs(Native *native, Space *space, uint64_t va) noexcept nogil:
+    # What is looked at is not writable while it is executed: such an instruction would never be done.
+    cdef uint64_t rip = native.engine.processor.context.rip
+    cdef const uint8_t *target
+    if native.mapping.looked == NULL:
+        return False
+    target = mapping_peek(&native.mapping, space.root, va)
+    return (are_in_one_frame(target, mapping_peek(&native.mapping, space.root, rip))
+            or are_in_one_frame(target, mapping_peek(&native.mapping, space.root, rip + LONGEST - 1)))
+
+
+cdef inline bint are_in_one_frame(const uint8_t *one, const uint8_t *other) noexcept nogil:
+    return one != NULL and other != NULL and (<uint64_t>one ^ <uint64_t>other) < PAGE_SIZE
 
 
 cdef void enter(Native *native, Stub *stub, Left *left) noexcept nogil:
@@ -201,9 +233,10 @@ cdef void enter(Native *native, Stub *stub, Left *left) noexcept nogil:
     stub.kicks = half_read(&stub.control.kicks)
     lock(&native.kicking)
     native.running = stub.index + 1
+    native.entries += 1
     unlock(&native.kicking)
     full_barrier()
-    if not STOP_REQUESTED(native.engine.cpu):
+    if not STOP_REQUESTED(native.engine.cpu) and not native.arena.owing >> stub.index & 1:
         native.unsettled = stub
         native.engine.processor.unsettled = True
         stub_run(stub, context, left.fs, left.gs, left)

@@ -1,0 +1,269 @@
+"""CPUID in native code, wherever its bytes come from: the answer is always the guest's, never the host's."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+
+import pytest
+
+from tests.assembler import assemble
+from tests.conformance.test_native import CR4_FSGSBASE, RBX, native
+from xenia.cpu.engines.native import host
+from xenia.testing.bare import CODE, DATA, ROOT, Program
+
+assert native  # is there for the whole module
+
+XEN = int.from_bytes(b"XenV", "little")  # leaf 0x40000000 in ebx
+LEAF = 0x40000000
+LEAVE = "xor %eax, %eax; syscall"
+PAGE, ALIAS = 0x200000 - 0x10000, 0x200000 - 0x20000  # what is at ALIAS can be mapped elsewhere
+CPUID = b"\x0f\xa2"
+RET = b"\xc3"
+FIVE = assemble("mov $5, %ebx; ret")
+ASKS = CPUID + RET
+CALL_USER, CALL_KERNEL, CALL_MAP, CALL_WRITE, CALL_ROOT = 1, 2, 3, 5, 8
+
+
+@pytest.fixture(params=["eager", "looking"])
+def way(request: pytest.FixtureRequest) -> str:
+    """As this host has it; and where that is its processor, by what is mapped too."""
+    name: str = request.param
+    return name
+
+
+def looks(way: str) -> bool:
+    """Is code looked at before it runs?"""
+    return way == "looking" or not host.hides_cpuid()
+
+
+def program(source: str, way: str) -> Program:
+    made = Program(assemble(source), True, engine=way)
+    made.set_cr4(CR4_FSGSBASE)
+    return made
+
+
+def call(at: str = f"${PAGE}") -> str:
+    """What a function answers in ebx, when it is asked for that leaf."""
+    return f"mov ${LEAF}, %eax; xor %ecx, %ecx; mov {at}, %r11; call *%r11;"
+
+
+def ends(made: Program) -> None:
+    while not made.run():
+        pass
+    assert made.last[0] == "syscall"
+    assert made.stale_translations() == []
+    assert made.statistics["native_lost"] == 0
+
+
+def answer(made: Program) -> int:
+    ends(made)
+    return made.gpr[RBX]
+
+
+PREFIXES = [b"", b"\x66", b"\xf2", b"\xf3\x48", b"\x2e" * 13]
+
+
+@pytest.mark.parametrize("prefix", PREFIXES, ids=[prefix.hex() or "none" for prefix in PREFIXES])
+def test_at_every_place_in_a_page_and_over_its_end(prefix: bytes, way: str) -> None:
+    made = program(f"{call('(%rsi)')} {LEAVE}", way)
+    for offset in (0, 1, 2, 15, 100, 2047, *range(4075, 4098)):
+        made.write(DATA, (PAGE + offset).to_bytes(8, "little"))
+        made.write(PAGE, bytes(3 * 4096))
+        made.write(PAGE + offset, prefix + ASKS)
+        made.go_to(CODE, {6: DATA, RBX: 0})
+        made.forget(PAGE, 3 * 4096)
+        assert answer(made) == XEN, offset
+    assert made.statistics["native_syscalls"] > 0
+
+
+def test_in_the_middle_of_an_immediate(way: str) -> None:
+    made = program(f"jmp 1f; 2: movabs $0x90c3a20f, %rdx; ret; 1: {call()} {LEAVE}", way)
+    made.write(PAGE, assemble(f"movabs ${int.from_bytes(ASKS, 'little')}, %rdx; mov $5, %ebx; ret"))
+    assert answer(made) == 5
+    made.write(CODE, assemble(f"{call(f'${PAGE + 2}')} {LEAVE}"))
+    made.go_to(CODE, {})
+    made.forget(CODE, 4096)
+    assert answer(made) == XEN
+
+
+def written(at: int, code: bytes) -> str:
+    padded = int.from_bytes(code.ljust(8, b"\x90"), "little")
+    return f"movabs ${padded}, %rdx; mov %rdx, {at};"
+
+
+@pytest.mark.parametrize("place", [0, 4090])
+def test_what_a_program_writes_and_runs_again_and_again(place: int, way: str) -> None:
+    at = PAGE + place
+    source = f"""
+        xor %r12d, %r12d
+        xor %r13d, %r13d
+        mov $50, %r14d
+    1:  {written(at, FIVE)} {call(f"${at}")} add %rbx, %r12
+        {written(at, ASKS)} {call(f"${at}")} add %rbx, %r13
+        dec %r14d
+        jnz 1b
+        mov %r13, %rbx
+        mov %r12, %rcx
+        {LEAVE}"""
+    made = program(source, way)
+    ends(made)
+    assert (made.gpr[12], made.gpr[13]) == (250, 50 * XEN)
+
+
+@pytest.mark.parametrize("written_first", [False, True])
+def test_through_another_address_of_the_same_frame(written_first: bool, way: str) -> None:
+    touch = written(ALIAS, FIVE)
+    source = f"""
+        mov ${ALIAS >> 12}, %edi; mov ${PAGE | 7}, %esi; mov ${CALL_MAP}, %eax; syscall
+        {touch if written_first else ""}
+        {call()} mov %rbx, %r12
+        {written(ALIAS, ASKS)}
+        {call()} mov %rbx, %r13
+        {written(ALIAS, FIVE)}
+        {call(f"${ALIAS}")} mov %rbx, %r14
+        {LEAVE}"""
+    made = program(source, way)
+    made.write(PAGE, FIVE)
+    ends(made)
+    assert (made.gpr[12], made.gpr[13], made.gpr[14]) == (5, XEN, 5)
+
+
+def test_from_another_address_space(way: str) -> None:
+    other = (0x300000 >> 12) + 1
+    go = "mov ${}, %edi; mov $" + str(CALL_ROOT) + ", %eax; syscall;"
+    source = f"""
+        {call()} mov %rbx, %r12
+        {go.format(other)} {written(PAGE, ASKS)}
+        {call()} mov %rbx, %r14
+        {go.format(ROOT)} {call()} mov %rbx, %r13
+        {LEAVE}"""
+    made = program(source, way)
+    made.write(PAGE, FIVE)
+    made.write(other << 12, made.read(ROOT << 12, 4096))
+    ends(made)
+    assert (made.gpr[12], made.gpr[13], made.gpr[14]) == (5, XEN, XEN)
+    assert made.statistics["native_moves"] == 2
+
+
+def test_by_the_guests_kernel(way: str) -> None:
+    source = f"""
+        mov $30, %r14d
+        xor %r12d, %r12d; xor %r13d, %r13d
+    1:  {call()} add %rbx, %r12
+        mov ${CALL_KERNEL}, %eax; syscall
+        {written(PAGE, ASKS)}
+        mov ${CALL_USER}, %eax; syscall
+        {call()} add %rbx, %r13
+        mov ${CALL_KERNEL}, %eax; syscall
+        mov ${PAGE}, %edi; mov ${DATA}, %esi; mov $8, %ecx; rep movsb
+        mov ${CALL_USER}, %eax; syscall
+        dec %r14d
+        jnz 1b
+        {LEAVE}"""
+    made = program(source, way)
+    made.write(PAGE, FIVE)
+    made.write(DATA, FIVE.ljust(8, b"\x90"))
+    ends(made)
+    assert (made.gpr[12], made.gpr[13]) == (150, 30 * XEN)
+
+
+def test_by_xen_itself_a_byte_at_a_time(way: str) -> None:
+    write = "mov ${}, %edi; mov ${}, %esi; mov $" + str(CALL_WRITE) + ", %eax; syscall;"
+    made = program(
+        f"{call()} mov %rbx, %r12; "
+        + "".join(write.format(PAGE + at, byte) for at, byte in enumerate(ASKS))
+        + f"{call()} {LEAVE}",
+        way,
+    )
+    made.write(PAGE, FIVE)
+    assert (answer(made), made.gpr[12]) == (XEN, 5)
+
+
+def test_by_a_page_table_that_is_read_as_code(way: str) -> None:
+    # The frame is a table to the guest's memory rules: nobody tells of what is written there.
+    made = program(f"{call()} {LEAVE}", way)
+    made.write(PAGE, FIVE)
+    made.type_table(PAGE)
+    assert answer(made) == 5
+    made.write(PAGE, ASKS)
+    made.go_to(CODE, {})
+    made.forget(0, 0)
+    assert answer(made) == XEN
+    assert made.statistics["native_others"] >= 2 or not looks(way)
+
+
+SPINS = f"""
+    1:  {call()}
+        cmp $5, %ebx
+        je 1b
+        cmp ${XEN}, %ebx
+        je 2f
+        mov %ebx, {DATA + 8}
+        {LEAVE}
+    2:  mov %ebx, {DATA}
+        cmpl $0, {DATA + 16}
+        je 1b
+        {LEAVE}
+"""
+
+
+def test_by_who_was_lent_the_frame_while_it_runs(way: str) -> None:
+    made = program(SPINS, way)
+    made.write(PAGE, FIVE)
+    ended = threading.Event()
+
+    def run() -> None:
+        while not made.run():
+            pass
+        ended.set()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        for _ in itertools.takewhile(lambda _: not ended.is_set(), range(200)):
+            made.lend(PAGE)
+            made.write(PAGE, ASKS)
+            assert made.read(DATA + 8, 4) == bytes(4)
+            made.write(PAGE, FIVE)
+            made.take_back(PAGE)
+            made.kick()
+    finally:
+        made.write(DATA + 16, b"\1")
+        made.lend(PAGE)
+        made.write(PAGE, ASKS)
+        made.take_back(PAGE)
+        while thread.is_alive():
+            made.kick()
+            thread.join(0.01)
+    assert made.read(DATA + 8, 4) == bytes(4)
+    assert made.last[0] == "syscall"
+
+
+def test_a_frame_that_is_lent_is_not_executed_natively(way: str) -> None:
+    made = program(f"mov $20, %ebp; 1: {call()} dec %ebp; jnz 1b; {LEAVE}", way)
+    made.write(PAGE, FIVE)
+    made.lend(PAGE)
+    assert answer(made) == 5
+    lent = made.statistics["native_others"]
+    made.take_back(PAGE)
+    made.go_to(CODE, {})
+    assert answer(made) == 5
+    assert (lent, made.statistics["native_others"] - lent) == ((20, 0) if looks(way) else (0, 0))
+
+
+def test_an_instruction_that_stores_to_its_own_page_is_done(way: str) -> None:
+    made = program(f"mov $100, %ecx; 1: incl 2f(%rip); dec %ecx; jnz 1b; mov 2f(%rip), %ebx; {LEAVE}; 2: .long 0", way)
+    assert answer(made) == 100
+
+
+def test_code_beside_such_a_page_is_native_again(way: str) -> None:
+    made = program(f"{call()} {LEAVE}", way)
+    made.write(PAGE, ASKS)
+    assert answer(made) == XEN
+    assert (made.statistics["native_syscalls"], made.statistics["native_others"]) == (1, 1)
+
+
+def test_the_stub_itself_has_none() -> None:
+    code = host.program()[0x1000:0x2000]
+    assert code.strip(b"\0") and CPUID not in code and not code.startswith(CPUID[1:])
