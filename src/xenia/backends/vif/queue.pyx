@@ -27,6 +27,7 @@ from xenia.backends.vif.transmit cimport Transmit
 from xenia.foreign.frames cimport Frames
 from xenia.machine.atomic cimport flag_store
 from xenia.machine.lock cimport lock, try_lock, unlock
+from xenia.machine.thread_clock cimport thread_time
 from xenia.machine.waiting cimport sleep_for, wait_for, waiting_init
 from xenia.net.loop cimport POLLIN, monotonic, pollfd
 from xenia.net.port cimport Port
@@ -185,6 +186,7 @@ cdef class Queue:
         cdef pollfd waiting[3]
         cdef uint64_t drained
         cdef bint found, notify
+        cdef int64_t before, ran = thread_time()
         waiting[0].fd = self.wake_fd
         waiting[1].fd = self.tx_event_fd
         waiting[2].fd = self.rx_event_fd
@@ -211,6 +213,8 @@ cdef class Queue:
             unlock(&self.receive.lock)
             if notify:
                 self.frames.notify(self.receive.event_port)
+            before, ran = ran, thread_time()
+            self.frames.charge(ran - before)
             if not found and self.transmit.fault == NULL:
                 self.sleep(waiting)
 

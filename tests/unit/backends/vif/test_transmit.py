@@ -80,6 +80,7 @@ def test_large_frames_are_sent_beside_the_guest_and_a_small_one_by_its_own_threa
     for _ in range(3):
         wired.guest.send(FRAME[:65535])
     assert wired.card.counts["beside"] == 2  # the first one was not expected
+    assert wired.guest.guest.frames.charged > 0
     for _ in range(3):
         wired.guest.send(FRAME[:60])
     assert wired.card.counts["beside"] == 2
