@@ -80,8 +80,8 @@ def test_what_is_foiled_in_its_inner_loop_goes_back_and_tries_again_more_and_mor
         policy.emulated(STUB)
         if policy.native:
             tries.append(burst)
-        while policy.native:
-            policy.in_stub(SIGNAL + 1000, True)
+        while policy.native and crossings < 10000:
+            policy.in_stub(3 * SIGNAL + 1000, True)
             crossings += 1
     gaps = [later - earlier for earlier, later in itertools.pairwise(tries)]
     assert gaps[:5] == [3, 5, 9, 17, 33]

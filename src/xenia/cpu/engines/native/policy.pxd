@@ -20,6 +20,7 @@ cdef enum:
     MOVES_AT = 25000        # an average of emulated bursts
     ROUND = 32              # native ones that are measured together
     RETURNS_AT = 7000       # an average of these, with what the stub itself takes
+    FOILED = 20000          # so much longer they have to be that were foiled: a fault is dearer than a system call
     STUB = 4000000          # what one costs, in emulated time
     MOST_PRICE = 64 * STUB  # for what was foiled again and again
 
@@ -58,7 +59,7 @@ cdef inline bint bursts_count_native(Bursts *bursts, bint foiled) noexcept nogil
 
 
 cdef inline void bursts_measure(Bursts *bursts, int64_t time) noexcept nogil:
-    if bursts.left == 0 and time - bursts.begun < ROUND * RETURNS_AT:
+    if bursts.left == 0 and time - bursts.begun < ROUND * RETURNS_AT + bursts.foiled * FOILED:
         bursts.native = False
         bursts.average = MOVES_AT // 4
         if bursts.foiled > ROUND // 2:
