@@ -366,7 +366,9 @@ static void settle_descriptors(void)
 __attribute__((used)) static _Noreturn void be_maker(void)
 {
     long own = CALL(getpid);
-    CALL(setsid); /* the terminal's signals are Xenia's */
+    /* The terminal's signals are Xenia's.  But it stays in that session: the host's scheduler may give each session its
+     * turn (autogroup), and a vcpu and its stubs hand one turn to and fro. */
+    must(CALL(setpgid, 0, 0));
     must(CALL(close_range, 3, ~0u, 0));
     while (receive()) {
         if (CALL(fork) == 0) { /* where it cannot, that virtual cpu finds the other ends of its pipes closed */

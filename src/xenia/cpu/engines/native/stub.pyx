@@ -107,7 +107,7 @@ cdef extern from *:
 cdef enum:
     LOOK_NS = 100000000         # so long one waits before one looks whether the stub is still there
     KICK_NS = 1600000000        # so long guest code runs before it is kicked to see whether it obeys
-    PATIENCE_NS = 3000000000    # for a guest thread that was kicked, or has left guest code
+    PATIENCE_NS = 30000000000   # for one that the host does not let run: nothing that guest code does comes to that
     KICKED_NS = 200000000       # of the host's processor, that a stub may take until it obeys a kick
     LEFT_NS = 20000000          # and to fall asleep
     TRIES = 8                   # to find it asleep, before one rests between
@@ -265,13 +265,18 @@ cdef bint await_exit(Stub *stub) noexcept nogil:
         arena_look(stub.arena)
         if stub.state != STUB_USED:
             return False
-        if kicked and (stub_time(stub) - had > KICKED_NS or now - kicked > PATIENCE_NS):
-            stub.arena.nr_unruly += 1
-            return False
         if not kicked and now > kicks_at:
             stub_kick(stub)
         if not kicked and half_read(&stub.control.kicks) != stub.kicks:
             kicked, had = now, stub_time(stub)
+        if not kicked:
+            continue
+        stub.settled = futex_move(&stub.control.go, &stub.control.parked, stub.entry) == 1
+        if stub.settled and half_read(&stub.report.exit) == stub.entry:
+            return True
+        if stub.settled or stub_time(stub) - had > KICKED_NS or now - kicked > PATIENCE_NS:
+            stub.arena.nr_unruly += 1
+            return False
 
 
 cdef void explain(Stub *stub, const Frame *frame, Left *left) noexcept nogil:
