@@ -9,6 +9,7 @@ python -m bench.domains [--runs N] [ROW...]
                 beside QEMU
     make        `make -j2` of a small C project on two vcpus, beside QEMU TCG `-smp 2` (multi-threaded) with the same
                 kernel and initramfs.  Of each guest's builds the first translates, so both are told
+    native      vcpus and make, with `--engine native`
     memory      what a further stock guest takes of the host above its own memory (proportional set size of the process
                 without the machine's memory), a second after it ran its first program
 
@@ -51,11 +52,12 @@ BUILDS = "measure first build -j2\n" + "measure later build -j2\n" * 3
 Times = Mapping[str, float]
 
 
-def xenia(vcpus: int) -> Callable[[Workload], list[str]]:
+def xenia(vcpus: int, engine: str = "emulated") -> Callable[[Workload], list[str]]:
     """Xenia's own command."""
     return lambda work: [
         *(sys.executable, "-m", "xenia", "run", "--quiet", "--net", "none", "--memory", f"{MEMORY}M"),
         *("--vcpus", str(vcpus), "--kernel", str(work.unpacked()), "--initrd", str(work.initrd), "--append", "quiet"),
+        *("--engine", engine),
     ]
 
 
@@ -154,9 +156,9 @@ def aggregate(runs: int) -> None:
     print(f"two busy domains over one {'':25} {ratio:8.2f} x")
 
 
-def vcpus(runs: int) -> None:
+def vcpus(runs: int, engine: str = "emulated") -> None:
     """The same work on two vcpus, and on one."""
-    times = by_turns(runs, COMPUTING + BUILDS, {"one": xenia(1), "two": xenia(2)})
+    times = by_turns(runs, COMPUTING + BUILDS, {"one": xenia(1, engine), "two": xenia(2, engine)})
     names = {"first": "gcc, make -j2 for the first time", "later": "gcc, make -j2 again"}
     for step, one in times["one"].items():
         two = times["two"][step]
@@ -171,12 +173,18 @@ def calls(runs: int) -> None:
         print(f"QEMU -smp 2 over Xenia: {step:28} {times['qemu'][step] / two:7.2f} x")
 
 
-def make(runs: int) -> None:
+def make(runs: int, engine: str = "emulated") -> None:
     """Against QEMU."""
-    times = by_turns(runs, BUILDS, {"xenia": xenia(2), "qemu": qemu(2)})
+    times = by_turns(runs, BUILDS, {"xenia": xenia(2, engine), "qemu": qemu(2)})
     for step, name in (("first", "for the first time"), ("later", "again")):
         ours, theirs = times["xenia"][step], times["qemu"][step]
         print(f"QEMU -smp 2 over Xenia: make -j2 {name:18} {theirs / ours:8.2f} x  ({theirs:.2f} s, {ours:.2f} s)")
+
+
+def native(runs: int) -> None:
+    """Programs on the host's own processor: two vcpus over one, and beside QEMU."""
+    vcpus(runs, "native")
+    make(runs, "native")
 
 
 def overhead(_: int) -> None:
@@ -215,6 +223,7 @@ ROWS: dict[str, Callable[[int], None]] = {
     "calls": calls,
     "make": make,
     "memory": overhead,
+    "native": native,
 }
 
 

@@ -1,4 +1,6 @@
-"""Linux's own torture of locks and RCU on a stock kernel with two vcpus: `python -m bench.torture [SECONDS [VCPUS]]`.
+"""Linux's own torture of locks and RCU on a stock kernel with two vcpus:
+
+python -m bench.torture [SECONDS [VCPUS [ENGINE]]]
 
 Debian's kernels are built without these modules, so they are built here, from Debian's source of the kernel against the
 headers of the very kernel that runs: locktorture for each kind of lock that is exported, rcutorture for each flavour of
@@ -108,7 +110,9 @@ def _build(release: str, directory: Path, client: PackageClient) -> Sequence[Pat
     return sorted(source.glob("*.ko"))
 
 
-def torture(seconds: float, vcpus: int = 2, *, onoff: int = 50) -> tuple[list[str], list[str]]:
+def torture(
+    seconds: float, vcpus: int = 2, engine: str = "emulated", *, onoff: int = 50
+) -> tuple[list[str], list[str]]:
     """What the modules said at their ends, and what anybody found wrong."""
     from tests.guests.stock import Stock
     from xenia.testing.guests import Debian
@@ -118,7 +122,7 @@ def torture(seconds: float, vcpus: int = 2, *, onoff: int = 50) -> tuple[list[st
         locks=" ".join(LOCKS), flavours=" ".join(FLAVOURS), onoff=onoff,
         lock_seconds=seconds / len(LOCKS), rcu_seconds=seconds / len(FLAVOURS),
     )  # fmt: skip
-    guest = Stock(script, files=files, vcpus=vcpus, append="quiet log_buf_len=4M").start()
+    guest = Stock(script, files=files, vcpus=vcpus, engine=engine, append="quiet log_buf_len=4M").start()
     report = guest.finish(2 * seconds + 120)
     said = re.findall(r"^told: (.*)$", report.console, re.MULTILINE)
     wrong = re.findall(r"^wrong: (.*)$", report.console, re.MULTILINE) + report.audit
@@ -130,9 +134,9 @@ def torture(seconds: float, vcpus: int = 2, *, onoff: int = 50) -> tuple[list[st
 
 def main() -> int:
     given = sys.argv[1:]
-    seconds, vcpus = [*given, *("60", "2")[len(given) :]]
+    seconds, vcpus, engine = [*given, *("60", "2", "emulated")[len(given) :]]
     try:
-        said, wrong = torture(float(seconds), int(vcpus))
+        said, wrong = torture(float(seconds), int(vcpus), engine)
     except peers.Missing as missing:
         print(missing)
         return 1

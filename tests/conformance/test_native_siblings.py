@@ -84,6 +84,26 @@ def test_no_step_is_lost_between_native_code_and_emulated(place: int, times: int
     assert int.from_bytes(programs[0].read(DATA + place, 4), "little") == 2 * times
 
 
+def test_two_run_at_the_same_moment() -> None:
+    # Each waits for the other's last word at every step, and neither leaves guest code.
+    rounds = 100000
+    source = f"""
+        mov ${{start}}, %eax
+    1:  cmp %eax, {PAGE + 64}; jne 1b
+        inc %eax
+        mov %eax, {PAGE + 64}
+        inc %eax
+        cmp ${rounds}, %eax
+        jb 1b
+        {LEAVE}"""
+    _, programs = siblings(*(source.format(start=start) for start in (0, 1)))
+    end(begin(programs))
+    assert int.from_bytes(programs[0].read(PAGE + 64, 4), "little") == rounds
+    assert [(one.exits, one.statistics["native_syscalls"], one.statistics["native_lost"]) for one in programs] == [
+        (1, 1, 0)
+    ] * 2
+
+
 def test_who_was_away_writes_no_code_unseen() -> None:
     # More frames are translated from meanwhile than a mailbox has room for.  Functions return their first number.
     frames = 40

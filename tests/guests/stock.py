@@ -76,6 +76,7 @@ class Report:
     audit: list[str]
     still_held: int
     virtual_seconds: float
+    statistics: Mapping[str, Any] = field(default_factory=dict)
 
     def failures(self) -> list[str]:
         """The lines that tell of something failed, and those before them that say what."""
@@ -109,6 +110,7 @@ class Stock:
         load_modules: bool = True,
         vcpus: int = 1,
         max_vcpus: int | None = None,
+        engine: str = "emulated",
     ) -> None:
         """load_modules    otherwise the script has to, with `modprobe`"""
         disks = tuple(disks)
@@ -116,7 +118,7 @@ class Stock:
         skip_without(flavour, FRONTENDS, on_demand)
         programs_of_script = {f"/bin/test-{name}": program(name) for name in programs}
         self._output = bytearray()
-        self.machine = Machine(Machine.memory_for(memory * MIB), scatter=scatter, check=check)
+        self.machine = Machine(Machine.memory_for(memory * MIB), scatter=scatter, check=check, engine=engine)
         self.free = self.machine.free_memory
         try:
             self.domain: Domain = linux(
@@ -160,5 +162,6 @@ class Stock:
         self.domain.handle.stop()
         audit = self.domain.handle.audit()
         seconds = self.domain.handle.system_time / 1e9
+        statistics = self.domain.statistics
         self.machine.close()
-        return Report(self.console, shutdown, audit, self.free - self.machine.free_memory, seconds)
+        return Report(self.console, shutdown, audit, self.free - self.machine.free_memory, seconds, statistics)

@@ -16,6 +16,7 @@ import pytest
 from tests.guests.stock import skip_without
 from tests.guests.test_daemon import until
 from tests.guests.test_run import LIMIT, XENIA, environment
+from xenia.cpu.engines.native import host
 from xenia.toolstack.provision.initramfs import FRONTENDS, SHARING
 
 pytestmark = pytest.mark.guest
@@ -55,6 +56,28 @@ def test_a_command_in_the_background_is_followed_and_its_output_and_status_outli
     assert "hello" in xenia("logs", "job").stdout
     assert json.loads(xenia("logs", "--json", "job").stdout)["name"] == "job"
     assert xenia("exec", "job", "true").returncode == 2
+
+
+@pytest.mark.usefixtures("daemon")
+@pytest.mark.parametrize("engine", ["native", "auto"])
+def test_a_guest_in_the_background_has_the_engine_that_it_asks_for(engine: str) -> None:
+    if host.lack() is not None:
+        refused = xenia("run", "-d", "--engine", "native", "--net", "none", "--", "true")
+        assert refused.returncode == 2 and refused.stderr.count("\n") == 1 and "native engine" in refused.stderr
+        pytest.skip("the host has no native engine")
+    work = "nproc; seq 300000 | sha256sum; seq 300000 | sha256sum; echo ready; read word"
+    started = xenia("run", "-d", "--engine", engine, "--vcpus", "2", "--net", "none", "--name", engine, "--",
+                    "sh", "-c", work)  # fmt: skip
+    assert started.returncode == 0, started.stderr
+    until(lambda: "ready" in xenia("logs", engine).stdout)
+    (counts,) = [one for one in json.loads(xenia("stats", "--json").stdout) if one["name"] == engine]
+    assert (counts["engine"], counts["vcpus"], counts["native_lost"]) == ("native", 2, 0)
+    assert counts["native_moves"] > 0
+    assert ", native, up " in xenia("stats", engine).stdout
+    lines = xenia("logs", engine).stdout.splitlines()
+    sums = [line for line in lines if line.endswith("  -")]
+    assert "2" in lines and len(sums) == 2 and len(set(sums)) == 1
+    assert xenia("stop", engine).returncode == 0
 
 
 @pytest.mark.usefixtures("daemon")

@@ -9,6 +9,7 @@ import pytest
 
 from tests.guests.stock import Stock, program
 from tests.guests.test_stock_kernels import assert_clean
+from xenia.cpu.engines.native import host
 from xenia.shutdown import Reason
 from xenia.toolstack.provision.packages import PackageClient
 
@@ -25,6 +26,7 @@ CHECKS = (
     "a_store_after_the_page_was_taken_is_seen_by_nobody",
     "code_of_another_thread_is_the_new_one",
     "forks",
+    "execs",
     "signals",
     "breakpoints_of_another_process",
     "kexec_is_refused",
@@ -45,9 +47,14 @@ echo finished
 """
 
 
-def test_threads_modules_and_vcpus_that_come_and_go_leave_a_stock_kernel_whole() -> None:
+@pytest.mark.parametrize("engine", ["emulated", "eager"])
+def test_threads_modules_and_vcpus_that_come_and_go_leave_a_stock_kernel_whole(engine: str) -> None:
+    native = engine == "eager"
+    if native and (lack := host.lack()) is not None:
+        pytest.skip(lack)
     files = {"/bin/test-crowd": program("crowd", FOLDER)}
-    report = Stock(SCRIPT, files=files, vcpus=2, scatter=4).start().finish(200)
+    guest = Stock(SCRIPT, files=files, vcpus=2, scatter=4, engine=engine, check=native).start()
+    report = guest.finish(400)
     assert report.failures() == []
     for name in CHECKS:
         assert f"crowd {name}: ok" in report.console, report.console
@@ -56,3 +63,4 @@ def test_threads_modules_and_vcpus_that_come_and_go_leave_a_stock_kernel_whole()
     assert f"alone: {len(CHECKS)}" in report.console
     assert report.shutdown is not None and report.shutdown.reason is Reason.POWEROFF
     assert_clean(report)
+    assert not native or (report.statistics["native_syscalls"] > 10000 and report.statistics["native_lost"] == 0)

@@ -9,6 +9,7 @@ import pytest
 
 from tests.guests.stock import Report, Stock
 from tests.guests.test_stock_kernels import assert_clean
+from xenia.cpu.engines.native import host
 from xenia.errors import ConfigError
 from xenia.shutdown import Reason
 from xenia.toolstack.provision.packages import PackageClient
@@ -55,18 +56,33 @@ def assert_right(report: Report, vcpus: int) -> None:
     assert_clean(report)
 
 
-@pytest.mark.parametrize(("flavour", "vcpus", "check"), [("amd64", 2, True), ("cloud-amd64", 16, False)])
-def test_a_stock_kernel_works_on_all_its_vcpus(flavour: str, vcpus: int, check: bool) -> None:
-    report = Stock(SCRIPT, flavour=flavour, vcpus=vcpus, check=check, scatter=3).start().finish(200)
+def skip_without(engine: str) -> None:
+    if engine != "emulated" and (lack := host.lack()) is not None:
+        pytest.skip(lack)
+
+
+@pytest.mark.parametrize(
+    ("flavour", "vcpus", "check", "engine"),
+    [
+        ("amd64", 2, True, "emulated"),
+        ("cloud-amd64", 16, False, "emulated"),
+        ("cloud-amd64", 4, True, "eager"),
+    ],
+)
+def test_a_stock_kernel_works_on_all_its_vcpus(flavour: str, vcpus: int, check: bool, engine: str) -> None:
+    skip_without(engine)
+    report = Stock(SCRIPT, flavour=flavour, vcpus=vcpus, check=check, scatter=3, engine=engine).start().finish(300)
     assert_right(report, vcpus)
 
 
-def test_a_guest_is_given_vcpus_and_has_some_taken_away_while_it_runs() -> None:
+@pytest.mark.parametrize("engine", ["emulated", "eager"])
+def test_a_guest_is_given_vcpus_and_has_some_taken_away_while_it_runs(engine: str) -> None:
+    skip_without(engine)
     script = """
         wait_for() { for i in $(seq 200); do [ $(nproc) -eq $1 ] && echo now $1 && return; sleep 0.1; done; }
         wait_for 1; echo ready; wait_for 3; wait_for 2
     """
-    guest = Stock(script, flavour="cloud-amd64", vcpus=1, max_vcpus=3).start()
+    guest = Stock(script, flavour="cloud-amd64", vcpus=1, max_vcpus=3, engine=engine).start()
     domain = guest.domain
     assert domain.max_vcpus == 3
     with pytest.raises(ConfigError, match="can have 1 to 3 vcpus, not 4"):

@@ -26,7 +26,7 @@ _GLANCE = 0.1
 _TIME = 10.0  # seconds that a guest has to end by itself
 _NOT_DETACHED = {
     "machine_memory": "--machine-memory", "scatter": "--scatter", "xenstore": "--xenstore", "status_fd": "--status-fd",
-    "gdb": "--gdb", "engine": "--engine",
+    "gdb": "--gdb",
 }  # fmt: skip
 _STATUSES = {
     "poweroff": ExitStatus.OK, "reboot": ExitStatus.REBOOT, "soft_reset": ExitStatus.REBOOT,
@@ -85,7 +85,7 @@ def run_detached(options: argparse.Namespace, configuration: Callable[[], Any], 
     restarts = config.on_reboot == "restart" or (config.on_reboot is None and not config.command)
     domain = DomainConfig(
         name=config.name, memory=config.memory, clock=config.clock, vcpus=config.vcpus, max_vcpus=config.max_vcpus,
-        max_memory=config.max_memory, timeout=config.timeout,
+        max_memory=config.max_memory, timeout=config.timeout, engine=config.engine,
         on_reboot=Action.RESTART if restarts else Action.DESTROY,
     )  # fmt: skip
     screen = Screen(os.environ.get("TERM", "linux"), *(Terminal().size() or _SIZE))

@@ -48,7 +48,10 @@ def dmesg(guest: str | None, as_json: bool, voice: Voice) -> int:
 
 
 def _print_guest(one: Mapping[str, Any]) -> None:
-    print(f"{printable(one['name'])} (process {one['pid']}): {rough_size(one['memory'])}, up {one['seconds']:.1f} s")
+    print(
+        f"{printable(one['name'])} (process {one['pid']}): {rough_size(one['memory'])}, {one['engine']}, "
+        f"up {one['seconds']:.1f} s"
+    )
     calls = sorted(one["hypercalls"].items(), key=lambda call: -call[1])
     shown = ", ".join(f"{name} {count}" for name, count in calls[:_MOST])
     print(f"  hypercalls {sum(count for _, count in calls)}: {shown}")

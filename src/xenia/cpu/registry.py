@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -53,6 +54,7 @@ class EngineKind:
 
 
 DEFAULT = "emulated"
+AUTO = "auto"
 _kinds: dict[str, EngineKind] = {}
 
 
@@ -69,9 +71,24 @@ def engines() -> tuple[EngineKind, ...]:
 def engine_kind(name: str) -> EngineKind:
     """The engine of that name.  ConfigError where there is none."""
     if name not in _kinds:
-        offered = ", ".join(kind.name for kind in engines() if kind.offered)
+        offered = ", ".join([AUTO, *(kind.name for kind in engines() if kind.offered)])
         raise ConfigError(f"no engine is called {name!r}; there is: {offered}")
     return _kinds[name]
+
+
+@cache
+def chosen(name: str) -> str:
+    """The engine that a word means: AUTO is the native one where this host has what it takes, else the emulated one.
+
+    It is decided once: who is walled in can look no more.
+    """
+    if name != AUTO:
+        return name
+    try:
+        engine_kind("native").load().reserve(0)
+    except (ConfigError, ImportError, OSError):
+        return DEFAULT
+    return "native"
 
 
 register(EngineKind("emulated", "xenia.cpu.engines.emulated.engine"))

@@ -18,6 +18,7 @@ cdef class DomainHandle:
     cdef readonly int log_fd        # and from then on
     cdef readonly uint64_t nr_pages
     cdef readonly int max_vcpus
+    cdef readonly str engine        # its name
     cdef list engines               # of each vcpu  # type: list[Engine]
     cdef Domain *domain
     cdef Party party                # its vcpus

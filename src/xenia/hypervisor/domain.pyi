@@ -24,6 +24,7 @@ def create_domain(
     vcpus: int = 1,
     max_vcpus: int | None = None,
     max_memory: int = 0,
+    engine: str | None = None,
 ) -> DomainHandle:
     """A domain of `memory` bytes with `kernel` loaded, ready to run, under the next number that is free.
 
@@ -31,6 +32,7 @@ def create_domain(
     until it brings others up.
 
     max_memory      bytes that it can be given later; its memory map reaches so far.  0: as much as it has
+    engine          what runs it (registry.chosen); None: the machine's
 
     ConfigError when the memory is not to be had or does not suffice for the kernel, or no number is free.
     """
@@ -51,8 +53,18 @@ class DomainHandle:
     @property
     def max_vcpus(self) -> int: ...
     @property
+    def engine(self) -> str: ...
+    @property
     def paused(self) -> bool: ...
-    def __init__(self, machine: MachineHandle, domid: int, nr_pages: int, warped: bool, max_vcpus: int = 1) -> None: ...
+    def __init__(
+        self,
+        machine: MachineHandle,
+        domid: int,
+        nr_pages: int,
+        warped: bool,
+        max_vcpus: int = 1,
+        engine_name: str | None = None,
+    ) -> None: ...
     def take_memory(self, max_pages: int) -> array[int]:
         """The domain's frames, as zeros, and the two channels of its store and console.
 

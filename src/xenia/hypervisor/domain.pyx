@@ -29,16 +29,17 @@ from xenia.domain.events cimport event_alloc_unbound, event_post
 from xenia.domain.pv.exits cimport on_exit
 from xenia.domain.time cimport clock_start, system_time, time_update, wallclock_update
 from xenia.hypercalls.table cimport guest_pv64
+from xenia.hypervisor.astray cimport astray
 from xenia.hypervisor.machine cimport SLACK_PAGES, MachineHandle
 from xenia.hypervisor.pool cimport (
     Seat, party_begin, party_enter, party_leave, party_pause, party_unpause, party_wait,
 )
 from xenia.machine.lock cimport lock, locks_disordered, unlock
-from xenia.machine.machine cimport FRAME_SEG_DESC, Frame, MachineMemory
+from xenia.machine.machine cimport MachineMemory
 from xenia.mm.pv.descriptors cimport set_gdt
 from xenia.sched.policy cimport DEFAULT_WEIGHT, PcpuMask
 
-from xenia.cpu.registry import engine_kind
+from xenia.cpu.registry import chosen, engine_kind
 from xenia.domain.build.elf import ElfKernel
 from xenia.domain.build.start_of_day import build, plan
 from xenia.errors import ConfigError, HypervisorBug
@@ -56,20 +57,22 @@ cdef enum:
 
 def create_domain(MachineHandle machine, kernel: ElfKernel, *, memory: int, ramdisk: bytes = b"",
                   command_line: str = "", warped: bool = False, vcpus: int = 1, max_vcpus: int | None = None,
-                  max_memory: int = 0) -> DomainHandle:
+                  max_memory: int = 0, engine: str | None = None) -> DomainHandle:
     """A domain of `memory` bytes with `kernel` loaded, ready to run, under the next number that is free.
 
     It has `max_vcpus` vcpus (None: `vcpus`); the kernel is asked to use the first `vcpus`, and runs on number 0
     until it brings others up.
 
     max_memory      bytes that it can be given later; its memory map reaches so far.  0: as much as it has
+    engine          what runs it (registry.chosen); None: the machine's
 
     ConfigError when the memory is not to be had or does not suffice for the kernel, or no number is free.
     """
     most = max_vcpus or vcpus
-    if most > 1 and not engine_kind(machine.engine).capabilities.siblings:
-        raise ConfigError(f"the {machine.engine} engine runs domains of one vcpu, not of {most}")
-    domain = DomainHandle(machine, machine.reserve_domid(), memory >> 12, warped, most)
+    engine = chosen(engine or machine.engine)
+    if most > 1 and not engine_kind(engine).capabilities.siblings:
+        raise ConfigError(f"the {engine} engine runs domains of one vcpu, not of {most}")
+    domain = DomainHandle(machine, machine.reserve_domid(), memory >> 12, warped, most, engine)
     if max_memory > memory:
         domain.map_memory(max_memory)
     domain.load(kernel, ramdisk, command_line)
@@ -80,7 +83,8 @@ def create_domain(MachineHandle machine, kernel: ElfKernel, *, memory: int, ramd
 cdef class DomainHandle:
     """A domain with its vcpus, a processor for each, and the host threads that run them."""
 
-    def __cinit__(self, MachineHandle machine, int domid, uint64_t nr_pages, bint warped, int max_vcpus=1):
+    def __cinit__(self, MachineHandle machine, int domid, uint64_t nr_pages, bint warped, int max_vcpus=1,
+                  engine_name: str | None = None):
         cdef Domain *domain = NULL
         cdef Engine engine
         cdef int rc, i
@@ -99,7 +103,8 @@ cdef class DomainHandle:
         self.checked = <Checked *>calloc(max_vcpus, sizeof(Checked))
         if self.party.seats == NULL or self.checked == NULL:
             raise MemoryError
-        self.engines = [engine_new(machine.engine, machine.memory) for _ in range(max_vcpus)]
+        self.engine = engine_name or machine.engine
+        self.engines = [engine_new(self.engine, machine.memory) for _ in range(max_vcpus)]
         engine = self.engines[0]
         with nogil:
             rc = domain_create(&domain, machine.memory.machine, machine.directory, domid, guest_pv64(),
@@ -431,14 +436,7 @@ cdef class DomainHandle:
 
 
 cdef int check_translations(void *opaque) noexcept with gil:
-    # A guest may leave out a flush that only it would miss.  What it must never have, whatever it leaves out, is a way
-    # to memory that is not its own, or to write to what the processor takes for a page table or a descriptor.
     cdef Checked *checked = <Checked *>opaque
     cdef DomainHandle domain = <DomainHandle>checked.handle
-    cdef Frame *frame
-    for va, maddr, difference, writable in domain.engines[checked.number].stale_translations():
-        frame = &domain.domain.machine.frames[<uint64_t>maddr >> 12]
-        if (frame.owner != domain.domid or frame.refs == 0
-                or writable and frame.type_refs and frame.type <= FRAME_SEG_DESC):
-            domain.stale.append((checked.number, hex(va), hex(maddr), difference))
+    domain.stale += [(checked.number, *one) for one in astray(domain.domain, domain.engines[checked.number])]
     return 1 if domain.stale or locks_disordered() else 0

@@ -21,7 +21,7 @@ from xenia.machine.lock cimport lock, unlock
 from xenia.machine.machine cimport MachineMemory
 from xenia.sched.policy cimport MAX_PCPUS
 
-from xenia.cpu.registry import DEFAULT, engine_kind
+from xenia.cpu.registry import DEFAULT, chosen, engine_kind
 from xenia.errors import ConfigError
 from xenia.machine.lock import watch_locks
 
@@ -31,7 +31,7 @@ def reserve_processors(nr: int, engine: str = DEFAULT) -> None:
 
     ConfigError when the host does not give it.
     """
-    if engine_kind(engine).load().reserve(nr) < nr:
+    if engine_kind(chosen(engine)).load().reserve(nr) < nr:
         raise ConfigError("not enough memory for translated code")
 
 
@@ -66,6 +66,7 @@ cdef class MachineHandle:
 
     def __init__(self, memory: int, scatter: int | None = None, check: bool = False, confine: bool = True,
                  engine: str = DEFAULT, scheduler: str = "null", pcpus: int | None = None) -> None:
+        engine = chosen(engine)
         if check and not engine_kind(engine).capabilities.shows_translations:
             raise ConfigError(f"the debug mode needs an engine that shows what it has cached; {engine} does not")
         if scheduler not in ("credit2", "null"):

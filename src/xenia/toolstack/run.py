@@ -126,7 +126,7 @@ def run(config: MachineConfig, words: RunWords, *, verbose: bool = False, violat
         debuggers = _debuggers(config, guest, words, stack)
         sockets = control.path.parent if control is not None else None
         nr_processors = NR_PROCESSORS * (config.max_vcpus or config.vcpus)
-        walls = (lambda: wall_in(violation_status, sockets, nr_processors, config.engine)) if config.jail else _stay
+        walls = (lambda: wall_in(violation_status, sockets, nr_processors, config.runs_on)) if config.jail else _stay
         guest.do(Build(boot, line.receive, store, walls, networks.finish))
         rebuild, reboots = None, Reboots()
         if config.on_reboot == "restart" or (config.on_reboot is None and terminal.is_tty and not config.command):

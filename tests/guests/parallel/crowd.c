@@ -191,6 +191,28 @@ static int forks(void)
     return 1;
 }
 
+static void *exec_and_compare(void *which)
+{
+    char number[2] = { (char)('1' + (intptr_t)which), 0 };
+    for (int i = 0; i < 20; i++) {
+        int status;
+        pid_t child = fork();
+        if (child == 0) {
+            execl("/proc/self/exe", "crowd", number, NULL);
+            _exit(1);
+        }
+        if (child < 0 || waitpid(child, &status, 0) != child || status != (40 + number[0]) << 8)
+            return "wrong";
+    }
+    return NULL;
+}
+
+static int execs(void)
+{
+    EXPECT(in_threads(THREADS, exec_and_compare));
+    return 1;
+}
+
 static atomic_int signals_got;
 
 static void count_signal(int number, siginfo_t *info, void *context)
@@ -293,14 +315,17 @@ static int each_vcpu_has_a_number_of_its_own(void)
     return 1;
 }
 
-int main(void)
+int main(int count, char **words)
 {
+    if (count > 1) /* what `execs` starts */
+        return 40 + words[1][0];
     CHECK(each_vcpu_has_a_number_of_its_own);
     CHECK(futexes);
     CHECK(mappings);
     CHECK(a_store_after_the_page_was_taken_is_seen_by_nobody);
     CHECK(code_of_another_thread_is_the_new_one);
     CHECK(forks);
+    CHECK(execs);
     CHECK(signals);
     CHECK(breakpoints_of_another_process);
     CHECK(kexec_is_refused);

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from xenia.cpu.engines.native import host
-from xenia.cpu.registry import DEFAULT, EngineKind, engine_kind, engines
+from xenia.cpu.engines.native import engine as native_engine, host, stubs
+from xenia.cpu.registry import DEFAULT, EngineKind, chosen, engine_kind, engines
 from xenia.errors import ConfigError
 from xenia.hypervisor.machine import MachineHandle, engine_self_test
 from xenia.testing import interpreter
@@ -19,7 +19,7 @@ HLT = b"\xf4"
 
 def test_an_engine_that_does_not_exist_is_the_operators_mistake_and_tests_engines_are_not_offered() -> None:
     assert engine_kind("interpreter").capabilities == interpreter.CAPABILITIES
-    with pytest.raises(ConfigError, match=f"'quick'.*: {DEFAULT}, native$"):
+    with pytest.raises(ConfigError, match=f"'quick'.*: auto, {DEFAULT}, native$"):
         engine_kind("quick")
 
 
@@ -29,6 +29,23 @@ NEEDS_HOST = ("native", "eager", "looking")  # which only some hosts give
 def skip_where_it_cannot_run(kind: EngineKind) -> None:
     if kind.name in NEEDS_HOST and (lack := host.lack()) is not None:
         pytest.skip(lack)
+
+
+def test_auto_is_the_native_engine_where_the_host_permits_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    anew = chosen.__wrapped__
+    assert (anew("emulated"), anew("native")) == ("emulated", "native")
+    assert anew("auto") == ("native" if host.lack() is None else "emulated")
+
+    def refuse() -> None:
+        raise ConfigError("not here")
+
+    monkeypatch.setattr(stubs, "require", refuse)
+    monkeypatch.setattr(native_engine, "_maker", [])
+    assert anew("auto") == "emulated"
+
+
+def test_a_machine_may_have_whatever_engine_there_is() -> None:
+    assert MachineHandle(MEMORY, engine="auto").engine == chosen("auto")
 
 
 def test_an_engine_is_imported_when_it_is_asked_for() -> None:

@@ -33,7 +33,7 @@ class Action(Enum):
 class DomainConfig:
     """Plain data, of which some is for the machine and some for whoever looks after it.
 
-    name, memory, max_memory, clock, vcpus, max_vcpus    as in MachineConfig
+    name, memory, max_memory, clock, vcpus, max_vcpus, engine    as in MachineConfig
     uuid                    the domain's, in xl's form
     weight, cap             its share of the processors beside others', and hundredths of one that it may have at most
     cpus, cpus_soft         which processors its vcpus may and should have, in xl's words; of several, with ; between
@@ -48,6 +48,7 @@ class DomainConfig:
     vcpus: int = 1
     max_vcpus: int | None = None
     max_memory: int | None = None
+    engine: str = "emulated"
     uuid: str = ""
     weight: int = 256
     cap: int = 0
@@ -63,7 +64,8 @@ class DomainConfig:
     @property
     def guest(self) -> dict[str, Any]:
         """What the guest's own configuration takes."""
-        return {name: getattr(self, name) for name in ("name", "memory", "clock", "vcpus", "max_vcpus", "max_memory")}
+        names = ("name", "memory", "clock", "vcpus", "max_vcpus", "max_memory", "engine")
+        return {name: getattr(self, name) for name in names}
 
     def as_dict(self) -> dict[str, Any]:
         """The same by name, as JSON can say it."""

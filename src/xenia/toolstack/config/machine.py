@@ -22,7 +22,7 @@ __all__ = ["MIB", "MachineConfig", "format_size", "host_memory", "parse_size"]
 
 Clock = Literal["real", "warped"]
 CLOCKS: tuple[str, ...] = get_args(Clock)
-Engine = Literal["emulated", "native"]
+Engine = Literal["emulated", "native", "auto"]
 ENGINES: tuple[str, ...] = get_args(Engine)
 OnReboot = Literal["restart", "end"]
 ON_REBOOT: tuple[str, ...] = get_args(OnReboot)
@@ -113,8 +113,6 @@ class MachineConfig:
         check_vcpus(self.vcpus, self.max_vcpus)
         if self.engine == "native" and self.gdb is not None and self.gdb is not False:
             raise ConfigError("a debugger does not see what --engine native runs: leave --gdb out, or --engine")
-        if self.engine == "native" and (self.max_vcpus or self.vcpus) > 1:
-            raise ConfigError("--engine native runs guests of one processor: leave --vcpus out, or --engine")
         if not _NAME.fullmatch(self.name):
             raise ConfigError(
                 f"name '{self.name}': use 1 to 64 letters, digits, or any of _ . + -, and begin with a letter or digit"
@@ -150,6 +148,11 @@ class MachineConfig:
     def most_memory(self) -> int:
         """Bytes that the guest may ever have."""
         return self.max_memory or self.memory
+
+    @property
+    def runs_on(self) -> str:
+        """Its engine; of "auto" the one whose guests debuggers see, where there are any."""
+        return "emulated" if self.engine == "auto" and self.gdb not in (None, False) else self.engine
 
     @property
     def is_demo(self) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 from xenia.errors import ConfigError
 from xenia.toolstack.config.disk import DiskConfig, parse_disk
 from xenia.toolstack.config.domain import Action, DomainConfig
-from xenia.toolstack.config.machine import MIB, MachineConfig
+from xenia.toolstack.config.machine import ENGINES, MIB, MachineConfig
 from xenia.toolstack.config.net import NetConfig, parse_card
 from xenia.toolstack.config.share import ShareConfig, for_guest, parse_xl_share
 from xenia.toolstack.config.xl_grammar import Value, parse
@@ -87,13 +87,13 @@ class _Reader:
             raise self._error("maxmem", f"{maximum // MIB} is below memory, which is {size // MIB}")
         guest = MachineConfig(
             name=name, memory=size, kernel=self._text("kernel") or None, initrd=self._text("ramdisk") or None,
-            max_memory=maximum,
+            max_memory=maximum, engine=self._engine(),
             append=self._command_line(), disks=self._disks(), cards=self._cards(), devices=self._folders(),
             **self._processors(),
         )  # fmt: skip
         domain = DomainConfig(
             name=name, memory=size, vcpus=guest.vcpus, max_vcpus=guest.max_vcpus, max_memory=maximum, uuid=self._uuid(),
-            **self._scheduling(),
+            engine=guest.engine, **self._scheduling(),
             on_poweroff=self._action("on_poweroff", Action.DESTROY),
             on_reboot=self._action("on_reboot", Action.RESTART),
             on_crash=self._action("on_crash", Action.DESTROY), on_watchdog=self._action("on_watchdog", Action.DESTROY),
@@ -132,6 +132,12 @@ class _Reader:
             self._warnings.append(f"{self._source}: of no effect here: {', '.join(idle)}")
 
     # --- Its parts
+
+    def _engine(self) -> Any:
+        engine = self._text("engine") or "emulated"
+        if engine not in ENGINES:
+            raise self._error("engine", f"'{engine}' is none of {', '.join(ENGINES)}")
+        return engine
 
     def _command_line(self) -> str:
         line, root, extra = self._text("cmdline"), self._text("root"), self._text("extra")

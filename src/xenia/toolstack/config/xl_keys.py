@@ -4,7 +4,7 @@ from __future__ import annotations
 
 _DONE = """
     name kernel ramdisk root extra cmdline memory maxmem vcpus maxvcpus cpus cpus_soft cpu_weight cap disk vif p9
-    type
+    type engine
     builder bootloader bootloader_args uuid on_poweroff on_reboot on_crash on_watchdog on_soft_reset
 """
 _OF_HVM = """

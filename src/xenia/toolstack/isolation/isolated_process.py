@@ -37,6 +37,7 @@ class Process:
     """The machine, and what it is asked."""
 
     nr_processors = NR_PROCESSORS  # that its domains may have at once
+    engine: str | None = None  # that they may have, besides the emulated one; None: the machine's
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
@@ -80,11 +81,14 @@ class Process:
 
     def _make(self, descriptors: list[int], **options: Any) -> None:
         store = socket.socket(fileno=descriptors.pop()) if descriptors else None
-        wall_in(VIOLATION_STATUS, nr_processors=self.nr_processors, engine=options.get("engine", "emulated"))
+        engine = self.engine or options.get("engine", "emulated")
+        wall_in(VIOLATION_STATUS, nr_processors=self.nr_processors, engine=engine)
         self._machine = Machine(**options, xenstore_socket=store)
 
     def _do_create(self, descriptors: list[int], kernel: str, initrd: bool, console: bool, **options: Any) -> int:
         assert self._machine is not None
+        if options.get("engine") is not None:
+            raise ConfigError("an isolated machine has one engine for all of its domains: name it to the machine")
         files = iter(descriptors)
         image = contents(next(files))
         elf = load_elf(unpack(read_kernel_file(image, kernel), kernel), kernel)

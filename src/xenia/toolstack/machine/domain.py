@@ -401,6 +401,7 @@ class Domain(DomainSite, RunsCommands, Observed):
             "domid": self.domid,
             "memory": self.memory.size,
             "vcpus": self.nr_vcpus,
+            "engine": self.handle.engine,
             "memory_target": self.memory_target,
             "max_memory": self.max_memory,
             "seconds": self.handle.system_time / 1e9,

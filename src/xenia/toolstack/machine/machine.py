@@ -55,8 +55,8 @@ class Machine:
     scheduler           "credit2": its domains share `pcpus` host threads (None: as many as there are processors for
                         this process) by their weights and caps (`Domain.sched`, docs/scheduler.md); "null": each vcpu
                         has a host thread of its own
-    engine              what runs guest code: "emulated", or "native", which has user code run by the host's processor
-                        (docs/native.md)
+    engine              what runs guest code: "emulated"; "native", which has user code run by the host's processor
+                        (docs/native.md); or "auto", that where the host permits it
 
     ConfigError when the host does not give that much memory, or the socket cannot be made.  Use as a context manager,
     or call `close`.
@@ -130,6 +130,7 @@ class Machine:
         vcpus, max_vcpus    with how many vcpus it begins, and how many it can be given (`Domain.set_vcpus`); None is as
                     many.  Each runs on a thread of its own
         driver_domain   whether it may serve devices to others, see `Domain.attach_disk_of`
+        engine      as of the machine, for this one; None: the machine's, as always where the machine is isolated
 
         ConfigError when a file cannot be read, the kernel cannot boot as a PV guest, or the memory is not there.
         """
@@ -149,6 +150,7 @@ class Machine:
             warped=options.clock == "warped",
             vcpus=options.vcpus,
             max_vcpus=max_vcpus,
+            engine=options.engine,
         )
         try:
             domain = Domain(

@@ -55,6 +55,7 @@ class DomainOptions:
     clock: Clock = "real"
     console: int | Callable[[bytes], None] | None = None
     driver_domain: bool = False
+    engine: str | None = None
 
     def elsewhere(self) -> dict[str, Any]:
         """Those that another process is told, as plain data; the rest are files."""

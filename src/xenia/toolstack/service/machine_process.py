@@ -71,6 +71,7 @@ class MachineProcess(Process):
     """The machine, its guests, and what it is asked."""
 
     nr_processors = NR_PROCESSORS
+    engine = "auto"
 
     def __init__(self, channel: Channel) -> None:
         super().__init__(channel)

@@ -44,6 +44,16 @@ def test_a_debian_guest_of_xen_tools() -> None:
     assert asked.warnings == ()
 
 
+def test_the_engine_is_asked_for_by_a_key_of_xenias_own() -> None:
+    assert read("name = 'a'").domain.engine == "emulated"
+    asked = read("name = 'a'\nengine = 'auto'")
+    assert (asked.guest.engine, asked.domain.engine, asked.domain.guest["engine"], asked.warnings) == (
+        "auto", "auto", "auto", (),
+    )  # fmt: skip
+    with pytest.raises(ConfigError, match=r"engine.*'quick' is none of emulated, native, auto"):
+        read("name = 'a'\nengine = 'quick'")
+
+
 def test_the_example_that_xen_ships() -> None:
     asked = published("example-pv")
     assert asked.guest.append == "root=/dev/xvda1 "

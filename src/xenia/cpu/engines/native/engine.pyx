@@ -212,7 +212,7 @@ cdef void op_load_root(Processor *processor, uint64_t root, bint is_user) noexce
 
 CAPABILITIES: Capabilities = Capabilities(
     every_instruction=True, hides_instructions=False, segments=True, debug_registers=True, x87_bits=80,
-    exact_preemption=True, siblings=False, guest_tables=False, shows_translations=True,
+    exact_preemption=True, siblings=True, guest_tables=False, shows_translations=True,
 )
 BESIDE = "emulated"             # the engine that runs what does not run natively
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
+from functools import cache
 from pathlib import Path
 
 from xenia.cpu.engines.native.build import beside_source
@@ -17,6 +18,7 @@ def require() -> None:
         raise ConfigError(f"the native engine cannot run here: {reason}")
 
 
+@cache  # who is walled in can look no more
 def lack(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
     """What is missing; None nothing that can be told beforehand."""
     if sys.platform != "linux" or platform.machine() != "x86_64":
