@@ -66,6 +66,14 @@ def domain(machine: IsolatedMachine, output: Output) -> Domain:
     return machine.create_domain(image, memory=SIZE, console=output, name="inside")
 
 
+def test_its_domains_have_the_machines_engine_and_no_other(machine: IsolatedMachine) -> None:
+    image = embedded()
+    assert image is not None
+    machine.create_domain(image, memory=SIZE, engine="emulated")
+    with pytest.raises(ConfigError, match="one engine for all of its domains"):
+        machine.create_domain(image, memory=SIZE, engine="native")
+
+
 def test_its_life_is_looked_at_and_changed_from_here(domain: Domain, output: Output) -> None:
     assert domain.summary["paused"]  # for it has not begun
     domain.start()

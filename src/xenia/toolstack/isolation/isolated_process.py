@@ -44,6 +44,7 @@ class Process:
         self._domains: dict[int, Domain] = {}
         self._consoles: dict[int, int] = {}
         self._machine: Machine | None = None
+        self._engine = ""  # the machine's
 
     def serve(self) -> None:
         """Answer until the other end goes."""
@@ -81,13 +82,13 @@ class Process:
 
     def _make(self, descriptors: list[int], **options: Any) -> None:
         store = socket.socket(fileno=descriptors.pop()) if descriptors else None
-        engine = self.engine or options.get("engine", "emulated")
-        wall_in(VIOLATION_STATUS, nr_processors=self.nr_processors, engine=engine)
+        self._engine = str(options.get("engine", "emulated"))
+        wall_in(VIOLATION_STATUS, nr_processors=self.nr_processors, engine=self.engine or self._engine)
         self._machine = Machine(**options, xenstore_socket=store)
 
     def _do_create(self, descriptors: list[int], kernel: str, initrd: bool, console: bool, **options: Any) -> int:
         assert self._machine is not None
-        if options.get("engine") is not None:
+        if options.get("engine") not in (None, self._engine):
             raise ConfigError("an isolated machine has one engine for all of its domains: name it to the machine")
         files = iter(descriptors)
         image = contents(next(files))

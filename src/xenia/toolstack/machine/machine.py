@@ -130,7 +130,7 @@ class Machine:
         vcpus, max_vcpus    with how many vcpus it begins, and how many it can be given (`Domain.set_vcpus`); None is as
                     many.  Each runs on a thread of its own
         driver_domain   whether it may serve devices to others, see `Domain.attach_disk_of`
-        engine      as of the machine, for this one; None: the machine's, as always where the machine is isolated
+        engine      as of the machine, for this one; None: the machine's, and no other where the machine is isolated
 
         ConfigError when a file cannot be read, the kernel cannot boot as a PV guest, or the memory is not there.
         """
