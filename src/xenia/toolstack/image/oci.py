@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import tarfile
 import time
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from xenia.toolstack.disks.new_disk import new_disk, refuse_existing, refuse_ove
 from xenia.toolstack.image.installation import BuildWords, Installation, install, installer, nameless
 from xenia.toolstack.image.oci_archive import DAMAGED, open_tar, opened, read_image, unpacked_layers
 from xenia.toolstack.image.oci_config import image_command
-from xenia.toolstack.image.oci_tree import Inode, Tree
+from xenia.toolstack.image.oci_tree import XATTR, Inode, Tree
 from xenia.toolstack.image.package import read_package
 from xenia.toolstack.image.tools import tool_files
 from xenia.toolstack.provision.cache import Cache
@@ -39,7 +40,7 @@ _FILES = {
     "etc/hosts": b"127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n",
     "etc/resolv.conf": b"",
 }
-_ATTR_TOOLS = ("setfattr",)
+_TIMES = range(-(1 << 31), 15 << 30)  # that ext4 keeps: from 1901 to 2446
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +109,7 @@ def build_container(config: ContainerConfig, words: BuildWords) -> BuiltContaine
         disk = stack.enter_context(new_disk(config.output, size, config.replace))
         kernel = kernels.get()
         base = base_initramfs(cache, kernels.busybox(), kernel, FRONTENDS, FILE_SYSTEMS[:1])
-        tools = _tools(client, cache, packed.attributes)
+        tools = _tools(client, cache)
         environment = {"INODES": str(max(packed.files * 5 // 4 + 1024, size // 16384))}
         zeroed = begins_as_zeroes(words_of(disk))
         boot = installer(base, kernel, tools, zeroed, cache, script="unpack.sh", environment=environment)
@@ -145,21 +146,19 @@ def _complete(tree: Tree, command: bytes) -> None:
 
 @dataclass
 class Packed:
-    """What an archive has in it: bytes on a disk, files, and extended attributes as `setfattr --restore` reads them."""
+    """What an archive has in it: bytes on a disk, and files."""
 
     size: int = 0
     files: int = 0
-    attributes: bytes = b""
 
 
 def _pack(tree: Tree, file: IO[bytes], limit: int, words: BuildWords) -> Packed:
-    """Write one archive of the tree, in the form that busybox's tar reads.  ConfigError where it is too much."""
+    """Write one archive of the tree.  ConfigError where it is too much."""
     packed = Packed()
-    attributes: list[bytes] = []
     first: dict[int, str] = {}
     try:
         with tarfile.TarFile(
-            fileobj=file, mode="w", format=tarfile.GNU_FORMAT, encoding="utf-8", errors="surrogateescape"
+            fileobj=file, mode="w", format=tarfile.PAX_FORMAT, encoding="utf-8", errors="surrogateescape"
         ) as archive:
             for path, inode in tree.paths():
                 packed.files += 1
@@ -169,7 +168,6 @@ def _pack(tree: Tree, file: IO[bytes], limit: int, words: BuildWords) -> Packed:
                     archive.addfile(member)
                     continue
                 first[id(inode)] = path
-                attributes += _restorable(path, inode)
                 packed.size += -(-member.size // _BLOCK) * _BLOCK
                 if packed.size > limit:
                     raise ConfigError(
@@ -180,18 +178,22 @@ def _pack(tree: Tree, file: IO[bytes], limit: int, words: BuildWords) -> Packed:
     except DAMAGED:
         raise ConfigError("damaged: a layer ends in the middle of a file") from None
     file.flush()
-    packed.attributes = b"".join(attributes)
     return packed
 
 
 def _member(path: str, inode: Inode) -> tarfile.TarInfo:
-    """A file as the archive has it: with numbers for names, and nothing that only some can read."""
+    """A file as the archive has it: with numbers for names, and nothing that means something elsewhere only."""
     member = copy.copy(inode.member)
     member.name = path or "."
-    member.pax_headers = {}
+    member.pax_headers = {"mtime": _time(inode.member)}
+    # Linux has a user's attributes of files and directories alone.
+    has_users = member.isreg() or member.isdir()
+    for name, value in inode.attributes.items():
+        if has_users or not name.startswith("user."):
+            member.pax_headers[XATTR + name] = value.decode("utf-8", "surrogateescape")
+    member.mtime = 0
     member.uname = member.gname = ""
     member.mode &= 0o7777
-    member.mtime = min(max(int(member.mtime), 0), 1 << 33)
     member.sparse = None
     if member.isreg():
         member.type = tarfile.REGTYPE
@@ -200,29 +202,19 @@ def _member(path: str, inode: Inode) -> tarfile.TarInfo:
     return member
 
 
-def _restorable(path: str, inode: Inode) -> list[bytes]:
-    """A file's extended attributes as getfattr would dump them."""
-    found = inode.attributes
-    if not found:
-        return []
-    lines = [b"# file: " + _octal(path.encode("utf-8", "surrogateescape"))]
-    lines += [
-        _octal(name.encode("utf-8", "surrogateescape")) + b"=0x" + value.hex().encode() for name, value in found.items()
-    ]
-    return [b"\n".join([*lines, b"", b""])]
+def _time(member: tarfile.TarInfo) -> str:
+    """When a file was changed, as a pax header has it: all digits that were said, and not as a number of floating point
+    that has lost the last of them."""
+    said = member.pax_headers.get("mtime", "")
+    found = re.fullmatch(r"(-?\d{1,12})(\.\d{1,30})?", said, re.ASCII)
+    whole, rest = (int(found[1]), found[2] or "") if found else (int(member.mtime), "")
+    nearest = min(max(whole, _TIMES[0]), _TIMES[-1])
+    return f"{nearest}{rest[:10] if nearest == whole else ''}"
 
 
-def _octal(text: bytes) -> bytes:
-    return b"".join(bytes([one]) if 32 < one < 127 and one not in b"\\=" else b"\\%03o" % one for one in text)
-
-
-def _tools(client: PackageClient, cache: Cache, attributes: bytes) -> dict[str, bytes]:
-    """The programs that make a file system, and set attributes where there are any."""
-    wanted = ["e2fsprogs", *(["attr"] if attributes else [])]
+def _tools(client: PackageClient, cache: Cache) -> dict[str, bytes]:
+    """The programs that make a file system, and unpack onto it what busybox's tar would leave out."""
     with cache.locked("packages"):
         directory = cache.path("packages", "partial").parent
-        packages = [read_package(path) for path in client.fetch_system(wanted, directory)]
-    tools = tool_files(packages, "e2fsprogs", ("mke2fs", "mke2fs.conf"))
-    if attributes:
-        tools |= {**tool_files(packages, "attr", _ATTR_TOOLS), "attributes": attributes}
-    return tools
+        packages = [read_package(path) for path in client.fetch_system(("e2fsprogs", "tar"), directory)]
+    return tool_files(packages, "e2fsprogs", ("mke2fs", "mke2fs.conf")) | tool_files(packages, "tar", ("tar",))

@@ -20,7 +20,7 @@ _LONGEST_PATH = 4095
 _LONGEST_NAME = 255
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
-_XATTR = "SCHILY.xattr."
+XATTR = "SCHILY.xattr."
 # What an extended attribute that means something outside of the machine that it was set on begins with.
 _KEPT = ("user.", "security.capability", "system.posix_acl_")
 _MOST_ATTRIBUTES = 64 << 10  # bytes of a file's
@@ -39,9 +39,9 @@ class Inode:
     def attributes(self) -> dict[str, bytes]:
         """Its extended attributes that are kept."""
         found = {
-            key.removeprefix(_XATTR): value.encode("utf-8", "surrogateescape")
+            key.removeprefix(XATTR): value.encode("utf-8", "surrogateescape")
             for key, value in self.member.pax_headers.items()
-            if key.startswith(_XATTR) and key.removeprefix(_XATTR).startswith(_KEPT)
+            if key.startswith(XATTR) and key.removeprefix(XATTR).startswith(_KEPT)
         }
         return found if sum(map(len, found.values())) <= _MOST_ATTRIBUTES else {}
 

@@ -11,6 +11,7 @@ from xenia.toolstack.provision.deb import read_deb
 
 LOADER = "ld-linux-x86-64.so.2"
 _LIBRARIES = "x86_64-linux-gnu"
+_PLACES = ("bin", "sbin", "etc")  # of programs and what they are told; of the same name there is more elsewhere
 
 
 def tool_files(packages: Sequence[DebianPackage], owner: str, names: Sequence[str]) -> dict[str, bytes]:
@@ -25,7 +26,8 @@ def tool_files(packages: Sequence[DebianPackage], owner: str, names: Sequence[st
         for member, contents in read_deb(package.path) if package.name in needed else ():
             path = PurePosixPath(member.name)
             is_library = path.parent.name == _LIBRARIES and ".so" in path.name
-            if contents is not None and (is_library or (package.name == owner and path.name in names)):
+            is_named = package.name == owner and path.name in names and path.parent.name in _PLACES
+            if contents is not None and (is_library or is_named):
                 files[path.name] = contents.read()
             elif member.issym() and is_library and "/" not in member.linkname:
                 links[path.name] = member.linkname

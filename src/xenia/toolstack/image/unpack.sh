@@ -2,7 +2,7 @@
 # in a guest, with busybox, and tells the host on standard output how far it is: lines "stage: TEXT".
 #
 # The environment has ZEROED, whether the disk is known to be all zeroes (yes or no), and INODES, how many files there
-# is to be room for; /tools has mke2fs and what it needs, and with attributes to set also those, and setfattr.
+# is to be room for; /tools has mke2fs and GNU's tar, and what they need.
 set -eu
 target=/target
 
@@ -22,11 +22,8 @@ mkdir $target
 mount -t ext4 -o noatime,barrier=0 /dev/xvda $target
 
 stage "putting files in place"
-tar -x -p -f /dev/xvdb -C $target
+run_tool tar -x -p -f /dev/xvdb -C $target --numeric-owner --xattrs '--xattrs-include=*' --warning=no-unknown-keyword
 
 stage "finishing"
-if [ -s /tools/attributes ]; then
-    (cd $target && run_tool setfattr -h --restore=/tools/attributes)
-fi
 fstrim $target 2>/dev/null || :
 umount $target
