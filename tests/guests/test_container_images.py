@@ -20,7 +20,7 @@ from xenia.toolstack.provision.packages import PackageClient
 SOURCE = Path(__file__).parents[2] / "src"
 CAPABILITY = b"\x01\x00\x00\x02\x00\x04\x00\x00" + bytes(12)  # cap_net_bind_service, effective
 ANY = b"\0any \xff=\n"  # what an attribute may be
-# As layers say it: more than a float has, before 1970, after what 32 bits and an archive's field have, and before ext4's.
+# As layers say it: more than a float has, before 1970, after what 32 bits and an archive's field have, before ext4's.
 TIMES = {
     "1234567890.123456789": "1234567890.123456789", "1000000000.25": "1000000000.250000000",
     "-100.5": "-101.500000000", "9876543210.75": "9876543210.750000000", "-99999999999": "-2147483648.000000000",
