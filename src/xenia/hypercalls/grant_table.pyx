@@ -57,7 +57,7 @@ from xenia.hypercalls.table cimport HYPERCALL_CONTINUE
 from xenia.machine.lock cimport lock, unlock
 from xenia.machine.machine cimport FRAME_WRITABLE
 from xenia.machine.paging cimport PAGE_SIZE
-from xenia.mm.memory cimport mm_wrote
+from xenia.mm.memory cimport mm_writes, mm_wrote
 from xenia.mm.references cimport get_page, get_page_type, put_page, put_page_type
 
 cdef enum:
@@ -324,6 +324,8 @@ cdef int16_t open_own(Domain *domain, uint64_t mfn, bint writable, Side *side) n
     elif writable and get_page_type(&domain.memory, mfn, FRAME_WRITABLE):
         put_page(&domain.memory, mfn)
         status = GNTST_general_error
+    elif writable:
+        mm_writes(&domain.memory, mfn)
     unlock(&domain.memory.lock)
     side.own_mfn = mfn
     side.memory = domain.machine.base + (mfn << 12)

@@ -16,7 +16,7 @@ from xenia.hypervisor.domain cimport DomainHandle
 from xenia.machine.lock cimport lock, unlock
 from xenia.machine.machine cimport FRAME_SEG_DESC, FRAME_SHARED, Frame, frame_exists, frame_words
 from xenia.machine.paging cimport PAGE_OFFSET, PAGE_PSE, PAGE_RW, PAGE_SIZE, UPPER_HALF_START
-from xenia.mm.memory cimport mm_lent
+from xenia.mm.memory cimport mm_given_back, mm_lent
 from xenia.mm.walk cimport Walk, walk_index, walk_start, walk_step
 
 cdef extern from *:
@@ -94,7 +94,7 @@ cdef inline uint8_t *byte_at(Domain *domain, Place *place, uint64_t at) noexcept
 cdef void store(Domain *domain, Place *place, uint64_t at, const uint8_t *data, uint64_t length) noexcept nogil:
     mm_lent(&domain.memory, place.mfn)
     memcpy(byte_at(domain, place, at), data, length)
-    domain.machine.frames[place.mfn].lent -= 1
+    mm_given_back(&domain.memory, place.mfn)
     frame_written(domain, place.mfn)
 
 

@@ -14,7 +14,7 @@ from xenia.abi.errno cimport XEN_EFAULT
 from xenia.cpu.processor cimport PFEC_FETCH, PFEC_PRESENT, PFEC_WRITE
 from xenia.machine.machine cimport frame_exists
 from xenia.machine.paging cimport PAGE_ACCESSED, PAGE_DIRTY, PAGE_NX, PAGE_OFFSET, PAGE_RW, PAGE_SIZE
-from xenia.mm.memory cimport mm_wrote
+from xenia.mm.memory cimport mm_writes, mm_wrote
 from xenia.mm.walk cimport Walk, walk_mark, walk_start, walk_step
 
 
@@ -81,6 +81,7 @@ cdef int copy_to_guest(DomainMemory *memory, uint64_t root, uint64_t va, const v
         if guest_walk(memory, root, va, PFEC_WRITE, &maddr, &error):
             return -XEN_EFAULT
         chunk = min(length, PAGE_SIZE - (va & PAGE_OFFSET))
+        mm_writes(memory, maddr >> 12)
         memcpy(memory.machine.base + maddr, place, chunk)
         mm_wrote(memory, maddr, chunk)
         place += chunk

@@ -3,12 +3,13 @@
 # Below this line of the house nobody knows page-table rules.  A kind of guest stands above: mm/pv for a paravirtualised
 # one, whose page tables name machine frames and are checked; a translated one would keep its p2m and shadows in
 # mm/paged.  Each hangs its rules in (`MemoryRules`) and reaches this structure by a pointer.
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from xenia.abi.xen cimport XEN_LEGACY_MAX_VCPUS
 from xenia.cpu.processor cimport (
     ASK_FLUSH_ALL, ASK_FLUSH_FRAME, ASK_FLUSH_PAGE, ASK_FORGET_CODE, Processor, full_barrier, processor_apply,
     processors_ask,
 )
+from xenia.machine.atomic cimport count_add
 from xenia.machine.lock cimport Lock
 from xenia.machine.machine cimport Frame, Machine
 from xenia.machine.paging cimport PAGE_SIZE
@@ -121,8 +122,16 @@ cdef inline void mm_dirty(DomainMemory *memory, uint64_t mfn) noexcept nogil:
         memory.dirty(memory.dirty_argument, mfn)
 
 
-# Xenia wrote these bytes, all in one frame.
+# Xenia writes to a frame for the domain: between the two, of which the second says what bytes, all in one frame.  With
+# several processors guest code of the others runs meanwhile.
+cdef inline void mm_writes(DomainMemory *memory, uint64_t mfn) noexcept nogil:
+    if memory.nr_processors > 1:
+        mm_lent(memory, mfn)
+
+
 cdef inline void mm_wrote(DomainMemory *memory, uint64_t maddr, uint64_t length) noexcept nogil:
+    if memory.nr_processors > 1:
+        mm_given_back(memory, maddr >> 12)
     mm_forget_code(memory, maddr, length)
     mm_dirty(memory, maddr >> 12)
 
@@ -156,16 +165,21 @@ cdef inline void mm_root_dropped(DomainMemory *memory, uint64_t mfn) noexcept no
         memory.processors[i].ops.root_dropped(memory.processors[i], mfn)
 
 
-# Others than the domain's processors may write to a frame from now on: a reference for that was taken.
+# Others than the domain's processors may write to a frame from now on: a reference for that was taken; and it was given
+# back.  With the lock or without.
 cdef inline void mm_lent(DomainMemory *memory, uint64_t mfn) noexcept nogil:
     cdef Processor *processor
     cdef uint32_t i
-    memory.machine.frames[mfn].lent += 1
+    count_add(<int32_t *>&memory.machine.frames[mfn].lent, 1)
     full_barrier()
     for i in range(memory.nr_processors):
         processor = memory.processors[i]
         if processor.ops.frame_lent != NULL:
             processor.ops.frame_lent(processor, mfn)
+
+
+cdef inline void mm_given_back(DomainMemory *memory, uint64_t mfn) noexcept nogil:
+    count_add(<int32_t *>&memory.machine.frames[mfn].lent, -1)
 
 
 # --- the flush clock: whether translations that let a guest write may have outlived the last writable reference

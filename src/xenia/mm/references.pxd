@@ -3,7 +3,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 from xenia.abi.errno cimport XEN_EINVAL
 from xenia.machine.machine cimport FRAME_ALLOCATED, FRAME_SHARED, FRAME_WRITABLE, Frame, frame_exists
-from xenia.mm.memory cimport DomainMemory, mm_dirty, mm_forget_frame, mm_lent, mm_stamp
+from xenia.mm.memory cimport DomainMemory, mm_dirty, mm_forget_frame, mm_given_back, mm_lent, mm_stamp
 
 # What the inline functions below leave to be done: the first reference as a type, the last one, the frame's own end.
 cdef int get_other_type(DomainMemory *memory, uint64_t mfn, int frame_type) noexcept nogil
@@ -74,7 +74,7 @@ cdef inline int get_page_and_type(DomainMemory *memory, uint64_t mfn, int frame_
 
 cdef inline void put_page_and_type(DomainMemory *memory, uint64_t mfn) noexcept nogil:
     if memory.machine.frames[mfn].type == FRAME_WRITABLE:
-        memory.machine.frames[mfn].lent -= 1
+        mm_given_back(memory, mfn)
     put_page_type(memory, mfn)
     put_page(memory, mfn)
 

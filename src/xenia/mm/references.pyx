@@ -33,7 +33,9 @@ from xenia.abi.errno cimport XEN_EINVAL
 from xenia.machine.machine cimport (
     FRAME_NONE, FRAME_SHARED, FRAME_VALIDATED, FRAME_WALKED, FRAME_WRITABLE, Frame, machine_free,
 )
-from xenia.mm.memory cimport mm_dirty, mm_flush_frame, mm_forget_frame, mm_lent, mm_needs_flush, mm_stamp
+from xenia.mm.memory cimport (
+    mm_dirty, mm_flush_frame, mm_forget_frame, mm_given_back, mm_lent, mm_needs_flush, mm_stamp,
+)
 
 
 cdef void put_last_page(DomainMemory *memory, uint64_t mfn) noexcept nogil:
@@ -124,7 +126,7 @@ cdef void put_granted(DomainMemory *memory, uint64_t mfn, bint writable) noexcep
     cdef Frame *frame = &memory.machine.frames[mfn]
     if writable:
         mm_dirty(memory, mfn)       # what was written by it meanwhile
-        frame.lent -= 1
+        mm_given_back(memory, mfn)
         frame.type_refs -= 1
         if frame.type_refs == 0 and not memory.dying:
             mm_stamp(memory, frame)

@@ -23,6 +23,8 @@ cdef struct RecordingState:
     Context context
     Machine *machine
     uint64_t nr_root_loads
+    uint64_t lent_mfn       # the frame that others were let write to last, and its first word then
+    uint64_t lent_word
     uint64_t kicks
     Context inside          # the processor's own registers, but for those that are in its context all the time
     # what its TSC has counted, from the host's clock; and how far each look at that clock moves it on

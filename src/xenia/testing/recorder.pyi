@@ -14,6 +14,10 @@ class RecordingProcessor:
     def notes(self) -> list[tuple[str | int, ...]]:
         """What it was told since the last `forget`, oldest first: (name, arguments...); the last 1024 at most."""
         ...
+    @property
+    def lent(self) -> tuple[int, int]:
+        """The frame of which it was told last that others may write to it, and its first word at that time."""
+        ...
     def forget(self) -> None:
         """Drop the notes."""
         ...

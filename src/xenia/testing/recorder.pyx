@@ -91,6 +91,12 @@ cdef void op_code_dirty(Processor *processor, uint64_t maddr, uint64_t length) n
     note(processor, CODE_DIRTY, maddr, length, 0, 0)
 
 
+cdef void op_frame_lent(Processor *processor, uint64_t mfn) noexcept nogil:
+    cdef RecordingState *state = <RecordingState *>processor
+    state.lent_mfn = mfn
+    state.lent_word = (<uint64_t *>(state.machine.base + (mfn << 12)))[0]
+
+
 cdef void op_load_root(Processor *processor, uint64_t mfn, bint is_user) noexcept nogil:
     (<RecordingState *>processor).inside.root = mfn
     (<RecordingState *>processor).inside.root_is_user = is_user
@@ -175,6 +181,7 @@ OPS.flush_page = op_flush_page
 OPS.flush_all = op_flush_all
 OPS.flush_frame = op_flush_frame
 OPS.code_dirty = op_code_dirty
+OPS.frame_lent = op_frame_lent
 OPS.load_root = op_load_root
 OPS.set_gdt = op_set_gdt
 OPS.set_ldt = op_set_ldt
@@ -210,6 +217,11 @@ cdef class RecordingProcessor:
             arguments = [place.arguments[n] for n in range(4)]
             notes.append((NAMES[place.kind], *arguments[:NR_ARGUMENTS[place.kind]]))
         return notes
+
+    @property
+    def lent(self) -> tuple[int, int]:
+        """The frame of which it was told last that others may write to it, and its first word at that time."""
+        return self.state.lent_mfn, self.state.lent_word
 
     def forget(self) -> None:
         """Drop the notes."""

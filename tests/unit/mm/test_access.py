@@ -1,5 +1,7 @@
 """Reaching into guest memory as the guest's kernel would."""
 
+from collections.abc import Callable
+
 import pytest
 
 from tests.unit.mm.rules import SCRATCH, Kernel, Pte
@@ -98,3 +100,19 @@ def test_the_hypervisors_tables_are_not_reached_through_a_linear_mapping(domain:
         va = 0xFFFF << 48 | 300 << 39 | slot << 30
         assert domain.write(va, bytes(8)) == -Errno.EFAULT
     assert domain.audit() == []
+
+
+WRITES: dict[str, Callable[[Kernel, int], object]] = {
+    "copy_to_guest": lambda domain, mfn: domain.write(WINDOW, b"\1"),
+    "mmu_update": lambda domain, mfn: domain.mmu_update([(mfn << 12, 1)]),
+}
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_the_processors_of_several_are_told_before_xen_writes(name: str, domain: Kernel) -> None:
+    domain.add_processor()
+    mfn = domain.frames[SCRATCH]
+    domain.poke(mfn, 0, 0xA20F)
+    WRITES[name](domain, mfn)
+    assert domain.word(mfn, 0) != 0xA20F
+    assert [processor.lent for processor in domain.processors] == [(mfn, 0xA20F)] * 2

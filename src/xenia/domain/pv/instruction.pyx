@@ -13,7 +13,7 @@ from xenia.cpu.processor cimport PFEC_FETCH, PFEC_USER, PFEC_WRITE, TRAP_GP, TRA
 from xenia.domain.domain cimport Vcpu
 from xenia.domain.pv.segments cimport code_mode, is_canonical
 from xenia.mm.access cimport guest_walk
-from xenia.mm.memory cimport mm_wrote
+from xenia.mm.memory cimport mm_writes, mm_wrote
 
 cdef enum:
     LONGEST = 15
@@ -84,9 +84,11 @@ cdef int operand(Vcpu *vcpu, uint64_t va, uint8_t *bytes, int size, uint32_t acc
         if guest_walk(&vcpu.domain.memory, root(vcpu), va + first, access | ring(vcpu), &maddr[1], &fault.error):
             return EMULATE_FAULT
     if access & PFEC_WRITE:
+        mm_writes(&vcpu.domain.memory, maddr[0] >> 12)
         memcpy(memory + maddr[0], bytes, first)
         mm_wrote(&vcpu.domain.memory, maddr[0], first)
         if first < <uint64_t>size:
+            mm_writes(&vcpu.domain.memory, maddr[1] >> 12)
             memcpy(memory + maddr[1], bytes + first, size - first)
             mm_wrote(&vcpu.domain.memory, maddr[1], size - first)
     else:

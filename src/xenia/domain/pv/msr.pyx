@@ -16,7 +16,7 @@ from xenia.domain.turn cimport turn_pass, turn_take
 from xenia.machine.lock cimport lock, unlock
 from xenia.machine.machine cimport FRAME_WRITABLE
 from xenia.machine.paging cimport PAGE_SIZE
-from xenia.mm.memory cimport mm_wrote
+from xenia.mm.memory cimport mm_writes, mm_wrote
 from xenia.mm.references cimport get_page_and_type, put_page_and_type
 
 from xenia.domain.build.hypercall_page import hypercall_page
@@ -201,6 +201,7 @@ cdef bint fill_page(Vcpu *vcpu, uint64_t value) noexcept nogil:
     unlock(&vcpu.domain.memory.lock)
     if not held:
         return False
+    mm_writes(&vcpu.domain.memory, mfn)
     memcpy(vcpu.domain.machine.base + value, HYPERCALL_PAGE, PAGE_SIZE)
     mm_wrote(&vcpu.domain.memory, value, PAGE_SIZE)
     lock(&vcpu.domain.memory.lock)

@@ -28,7 +28,7 @@ from xenia.machine.machine cimport (
 )
 from xenia.machine.paging cimport LOWER_HALF_END, PAGE_ACCESSED, PAGE_DIRTY, PAGE_NX, PAGE_PRESENT, PAGE_SIZE
 from xenia.mm.access cimport guest_walk
-from xenia.mm.memory cimport DomainMemory, memory_add_processor, mm_wrote
+from xenia.mm.memory cimport DomainMemory, memory_add_processor, mm_writes, mm_wrote
 from xenia.mm.pv.descriptor_check cimport check_descriptor
 from xenia.mm.pv.pvmmu cimport (
     LDT_FIRST_PAGE, PERDOMAIN_TABLES, VCPUS_PER_TABLE, gdt_ldt_ptes, gdt_virt_start, ldt_virt_start, perdomain_map,
@@ -157,6 +157,7 @@ cdef int update_descriptor(PvMmu *mmu, uint64_t maddr, uint64_t value) noexcept 
     if get_page_type(memory, mfn, frame_type):
         put_page(memory, mfn)
         return -XEN_EINVAL
+    mm_writes(memory, mfn)
     frame_words(memory.machine, mfn)[(maddr & 0xfff) >> 3] = value
     mm_wrote(memory, maddr, 8)
     put_page_type(memory, mfn)

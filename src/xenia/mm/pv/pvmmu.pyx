@@ -31,7 +31,7 @@ from xenia.machine.paging cimport (
 )
 from xenia.mm.memory cimport (
     ALL_PROCESSORS, MemoryRules, mm_dirty, mm_flush_page, mm_pte_changed, mm_root_dropped, mm_table_typed,
-    mm_table_untyped, mm_wrote,
+    mm_table_untyped, mm_writes, mm_wrote,
 )
 from xenia.mm.pv.descriptor_check cimport validate_segment_descriptors
 from xenia.mm.references cimport (
@@ -78,6 +78,7 @@ cdef int promote(void *kind, uint64_t mfn, int frame_type) noexcept nogil:
     cdef int rc
     give_way(&memory.lock)
     if frame_type == FRAME_SEG_DESC:
+        mm_writes(memory, mfn)
         rc = validate_segment_descriptors(words)
         mm_wrote(memory, mfn << 12, PAGE_SIZE)
         return rc

@@ -31,7 +31,9 @@ from xenia.machine.paging cimport (
     LOWER_HALF_END, PAGE_ACCESSED, PAGE_DIRTY, PAGE_GLOBAL, PAGE_OFFSET, PAGE_PRESENT, PAGE_SIZE, PAGE_USER,
 )
 from xenia.mm.access cimport copy_from_guest
-from xenia.mm.memory cimport ALL_PROCESSORS, DomainMemory, mm_flush_all, mm_flush_page, mm_pte_changed, mm_wrote
+from xenia.mm.memory cimport (
+    ALL_PROCESSORS, DomainMemory, mm_flush_all, mm_flush_page, mm_pte_changed, mm_writes, mm_wrote,
+)
 from xenia.mm.pv.descriptors cimport set_ldt
 from xenia.mm.pv.pvmmu cimport get_entry, is_guest_l4_slot, put_entry, unmap_ldt, vcpu_processor
 from xenia.mm.references cimport (
@@ -159,6 +161,7 @@ cdef int one_update(PvMmu *mmu, unsigned command, uint64_t maddr, uint64_t value
         # Not a page table: it is then as if the guest wrote the word itself.
         rc = get_page_type(memory, mfn, FRAME_WRITABLE)
         if rc == 0:
+            mm_writes(memory, mfn)
             (<uint64_t *>(memory.machine.base + maddr))[0] = value
             mm_wrote(memory, maddr, 8)
             put_page_type(memory, mfn)
@@ -352,6 +355,7 @@ cdef int clear_page(PvMmu *mmu, uint64_t mfn) noexcept nogil:
     cdef DomainMemory *memory = mmu.memory
     if get_page_and_type(memory, mfn, FRAME_WRITABLE):
         return -XEN_EINVAL
+    mm_writes(memory, mfn)
     memset(memory.machine.base + (mfn << 12), 0, PAGE_SIZE)
     mm_wrote(memory, mfn << 12, PAGE_SIZE)
     put_page_and_type(memory, mfn)
@@ -365,6 +369,7 @@ cdef int copy_page(PvMmu *mmu, uint64_t target, uint64_t source) noexcept nogil:
     if get_page_and_type(memory, target, FRAME_WRITABLE):
         put_page(memory, source)
         return -XEN_EINVAL
+    mm_writes(memory, target)
     memcpy(memory.machine.base + (target << 12), memory.machine.base + (source << 12), PAGE_SIZE)
     mm_wrote(memory, target << 12, PAGE_SIZE)
     put_page_and_type(memory, target)

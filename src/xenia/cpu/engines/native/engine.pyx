@@ -39,7 +39,7 @@ from xenia.cpu.engines.native.stub cimport (
 )
 from xenia.cpu.engines.native.stubs cimport Stubs
 from xenia.cpu.engines.native.user cimport roam, user_code
-from xenia.cpu.processor cimport RESUME, Exit, Processor, full_barrier
+from xenia.cpu.processor cimport RESUME, Exit, Processor, full_barrier, processor_is_mine
 from xenia.machine.clock cimport monotonic
 from xenia.machine.lock cimport lock, unlock
 from xenia.machine.machine cimport MachineMemory
@@ -153,6 +153,9 @@ cdef void op_frame_lent(Processor *processor, uint64_t mfn) noexcept nogil:
     cdef uint32_t entries
     if not executable_forget(&native.mapping, mfn):
         return
+    if processor.shared and processor_is_mine(processor):
+        let_go(native)
+        return
     full_barrier()
     entries = native.entries
     stop(native)
@@ -161,6 +164,7 @@ cdef void op_frame_lent(Processor *processor, uint64_t mfn) noexcept nogil:
 
 
 cdef void op_table_typed(Processor *processor, uint64_t mfn, int level) noexcept nogil:
+    full_barrier()
     op_frame_lent(processor, mfn)       # Xen writes there from now on
     native_of(processor).inner.table_typed(processor, mfn, level)
 
@@ -331,6 +335,7 @@ def new(MachineMemory memory not None) -> Engine:
 
 def reserve(int nr) -> int:
     """The maker of stubs, and memory for translated code."""
+    host.hides_cpuid()          # who is walled in can look no more
     if not _maker:
         _maker.append(Maker())
     return engine_kind(BESIDE).load().reserve(nr)
