@@ -10,7 +10,7 @@ import pytest
 from tests.assembler import assemble
 from tests.conformance.test_native import CR4_FSGSBASE, RBX, native
 from xenia.cpu.engines.native import host
-from xenia.testing.bare import CODE, DATA, ROOT, Program
+from xenia.testing.bare import CODE, DATA, ROOT, TABLE, Program
 
 assert native  # is there for the whole module
 
@@ -267,3 +267,37 @@ def test_code_beside_such_a_page_is_native_again(way: str) -> None:
 def test_the_stub_itself_has_none() -> None:
     code = host.program()[0x1000:0x2000]
     assert code.strip(b"\0") and CPUID not in code and not code.startswith(CPUID[1:])
+
+
+def test_by_who_was_lent_the_frame_while_it_is_looked_at(way: str) -> None:
+    # Those before it take long to look at, and are looked at with it, since they may not be written to.
+    first, last = 0x100000, 0x11F000
+    made = program(f"{call('(%rsi)')} {LEAVE}", way)
+    for page in range(first, last + 1, 4096):
+        made.write((TABLE << 12) + (page >> 9), (page | 0x25).to_bytes(8, "little"))
+        made.write(page, FIVE.ljust(4096, CPUID[1:]))
+    begins, lent = threading.Barrier(2), threading.Barrier(2)
+
+    def lend(patience: int) -> None:
+        begins.wait()
+        for _ in range(patience):
+            pass
+        made.lend(last)
+        lent.wait()
+        made.write(last, ASKS)
+        made.take_back(last)
+
+    for patience in range(0, 40000, 400):
+        thread = threading.Thread(target=lend, args=(patience,))
+        thread.start()
+        made.write(last, FIVE)
+        made.write(DATA, first.to_bytes(8, "little"))
+        made.go_to(CODE, {6: DATA})
+        made.forget(first, last + 4096 - first)
+        begins.wait()
+        assert answer(made) == 5
+        lent.wait()
+        thread.join()
+        made.write(DATA, last.to_bytes(8, "little"))
+        made.go_to(CODE, {6: DATA})
+        assert answer(made) == XEN, patience

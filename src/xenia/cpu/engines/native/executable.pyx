@@ -13,7 +13,8 @@ is never writable at the same time, at any address in any stub, and whoever else
   - the emulated processor, which runs the guest's kernel and what of user code is emulated: a frame that was looked at
     is to it as one that it translated code from (`code_frames`).  It tells before it stores there (`on_forgotten`), and
     the frame is executable nowhere before the store is done.
-  - Xenia on the processor's own thread: the same, when it tells of what it wrote; user code runs afterwards.
+  - Xenia on the processor's own thread: the same, when it tells of what it wrote; user code runs afterwards.  Where
+    there are other processors it is lent to Xenia meanwhile (mm/memory).
   - other processors of the domain's: they watch it as well, from before it is looked at (emulated/code.c), and whoever
     of them is about to store there waits until it is executable nowhere else.
   - others, by a reference that lets them write: backends, other domains, Xenia's other threads.  They tell before they
@@ -21,8 +22,9 @@ is never writable at the same time, at any address in any stub, and whoever else
   - page tables, which are Xenia's to write, frames that Xenia shares with the guest, and frames of other domains are
     never executable.
 
-In which order: the frame is watched, then it is mapped writable nowhere, then it is looked at, then it is known to be
-clean, then it is asked whether it is lent.  Who lends it says so first, and then asks whether it was looked at.
+In which order: the frame is watched, then it is mapped writable nowhere, then it is said to be looked at, then it is
+asked whether it is lent or of another kind, then it is looked at.  Who lends it, or makes it a page table, says so
+first, and then asks whether it is looked at: if so he waits for the lock, and it is so no longer.
 """
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -85,13 +87,14 @@ cdef bint executable_look(Mapping *mapping, Stub *stub, const Found *found, uint
     if unwatched.nr or nr and stub.arena.owing:
         return False
     for i in range(nr):
-        mapping.looked[mfns[i]] = (
-            LOOKED_TAINTED if page_has_cpuid(mapping.memory + (mfns[i] << 12), PAGE_SIZE) else LOOKED_CLEAN)
+        mapping.looked[mfns[i]] = LOOKED_TAINTED
     full_barrier()
-    if engine.processor.shared:
-        for i in range(nr):
-            if not is_announced(engine, mfns[i]) or is_being_stored_to(engine, mfns[i]):
-                mapping.looked[mfns[i]] = LOOKED_NOT
+    for i in range(nr):
+        if (not is_own_memory(mapping, found, mfns[i]) or engine.processor.shared
+                and (not is_announced(engine, mfns[i]) or is_being_stored_to(engine, mfns[i]))):
+            mapping.looked[mfns[i]] = LOOKED_NOT
+        elif not page_has_cpuid(mapping.memory + (mfns[i] << 12), PAGE_SIZE):
+            mapping.looked[mfns[i]] = LOOKED_CLEAN
     return True
 
 
@@ -105,9 +108,10 @@ cdef void executable_watch(Mapping *mapping, const Unwatched *unwatched) noexcep
     cdef Emulator *engine = <Emulator *>mapping.processor
     cdef uint32_t i
     if engine.processor.shared and unwatched.nr:
-        announce_code(engine, unwatched.mfns, unwatched.nr)
-    for i in range(unwatched.nr):
-        engine.interposed.code_frames[unwatched.mfns[i] >> 3] |= 1 << (unwatched.mfns[i] & 7)
+        announce_code(engine, unwatched.mfns, unwatched.nr)     # and who stored there since took it back
+    elif unwatched.nr:
+        for i in range(unwatched.nr):
+            engine.interposed.code_frames[unwatched.mfns[i] >> 3] |= 1 << (unwatched.mfns[i] & 7)
     if unwatched.nr:
         mapping.watch_code(mapping.processor, EVERY_FRAME)
 
