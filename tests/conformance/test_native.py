@@ -499,3 +499,9 @@ def test_stops_at_random_change_no_result(kicked: list[Program]) -> None:
     assert stops > 0
     assert disturbed.gpr[RBX] == alone.gpr[RBX]
     assert disturbed.read(DATA, 8) == alone.read(DATA, 8) == (20000000).to_bytes(8, "little")
+
+
+def test_what_the_processor_can_hide_is_known_before_the_walls() -> None:
+    host.hides_cpuid.cache_clear()
+    engine.reserve(0)
+    assert host.hides_cpuid.cache_info().currsize == 1

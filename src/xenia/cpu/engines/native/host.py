@@ -37,6 +37,7 @@ def lack(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
     return None
 
 
+@cache
 def hides_cpuid(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     """Whether its processor can keep CPUID from programs: by CPUID faulting."""
     try:
