@@ -9,6 +9,7 @@ cdef struct Held:               # a range that a process has locked, by a fid
     Held *next
     uint32_t process, fid
     uint8_t kind
+    bint by_flock               # of one that is given up: it was taken so, by whoever has the fid
     uint64_t start, end         # both in it
 
 cdef struct Locked:             # a file with any
@@ -23,7 +24,7 @@ cdef class LockTable:
     cdef uint32_t nr_held
     # 0 or an errno; EAGAIN: somebody on the host has it locked.  The descriptor is the table's own from then on.
     cdef int take(self, uint64_t device, uint64_t inode, int fd, Held *wanted) noexcept nogil
-    cdef void release(self, uint64_t device, uint64_t inode, Held *range_) noexcept nogil
+    cdef int release(self, uint64_t device, uint64_t inode, Held *range_) noexcept nogil
     # The fid is not there any more, and what was locked by it; or all is.
     cdef void forget(self, uint32_t fid) noexcept nogil
     cdef void forget_all(self) noexcept nogil
@@ -34,4 +35,7 @@ cdef class LockTable:
     cdef Locked *found(self, uint64_t device, uint64_t inode) noexcept nogil
     cdef Locked *made(self, uint64_t device, uint64_t inode, int fd) noexcept nogil
     cdef void done_with(self, Locked *file) noexcept nogil
+    cdef bint is_cut(self, Locked *file, Held *range_) noexcept nogil
     cdef Held *carve(self, Locked *file, Held *range_, Held *spare) noexcept nogil
+
+cdef bint is_whole(Held *range_) noexcept nogil

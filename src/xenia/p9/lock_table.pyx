@@ -56,7 +56,7 @@ cdef extern from *:
     int flock(int fd, int operation) nogil
 
 cdef enum:
-    MOST_HELD = 65536
+    MOST_HELD = 8192            # what is done for one request goes with its square
 
 
 cdef class LockTable:
@@ -91,17 +91,21 @@ cdef class LockTable:
             close(fd)
         return refused
 
-    cdef void release(self, uint64_t device, uint64_t inode, Held *range_) noexcept nogil:
+    cdef int release(self, uint64_t device, uint64_t inode, Held *range_) noexcept nogil:
         cdef Held *spare = <Held *>malloc(sizeof(Held))
         cdef Locked *file
+        cdef int refused = 0
         lock(&self.lock)
         file = self.found(device, inode)
-        if file != NULL:
+        if file != NULL and (spare == NULL or self.nr_held >= MOST_HELD) and self.is_cut(file, range_):
+            refused = ENOLCK
+        elif file != NULL:
             spare = self.carve(file, range_, spare)
             give_to_host(file, range_.start, range_.end)
             self.done_with(file)
         unlock(&self.lock)
         free(spare)
+        return refused
 
     cdef void forget(self, uint32_t fid) noexcept nogil:
         cdef Locked *file
@@ -174,20 +178,26 @@ cdef class LockTable:
         close(file.fd)
         free(file)
 
+    cdef bint is_cut(self, Locked *file, Held *range_) noexcept nogil:
+        # Whether one becomes two.
+        cdef Held *one = file.held
+        while one != NULL and not (is_of(one, range_) and one.start < range_.start and one.end > range_.end):
+            one = one.next
+        return one != NULL
+
     cdef Held *carve(self, Locked *file, Held *range_, Held *spare) noexcept nogil:
         # What this process has of the range it has no more.  The spare entry, where it was not needed.
         cdef Held **at = &file.held
         cdef Held *one
         while at[0] != NULL:
             one = at[0]
-            if one.process != range_.process or one.end < range_.start or one.start > range_.end:
+            if not is_of(one, range_) or one.end < range_.start or one.start > range_.end:
                 at = &one.next
             elif one.start < range_.start and one.end > range_.end:
-                if spare != NULL:
-                    spare[0] = one[0]
-                    spare.start = range_.end + 1
-                    one.next = spare
-                    self.nr_held += 1
+                spare[0] = one[0]
+                spare.start = range_.end + 1
+                one.next = spare
+                self.nr_held += 1
                 one.end = range_.start - 1
                 return NULL
             elif one.start < range_.start:
@@ -201,6 +211,11 @@ cdef class LockTable:
                 self.nr_held -= 1
                 free(one)
         return spare
+
+
+cdef bint is_of(Held *one, Held *range_) noexcept nogil:
+    # Of the same owner: a process, or an open file of several.
+    return one.process == range_.process or (range_.by_flock and one.fid == range_.fid and is_whole(one))
 
 
 cdef bint is_whole(Held *range_) noexcept nogil:

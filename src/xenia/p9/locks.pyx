@@ -5,8 +5,8 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from xenia.p9.fids cimport Fid
 from xenia.p9.linux cimport O_RDONLY, O_RDWR, Statx, close
-from xenia.p9.lock_table cimport END_OF_FILE, Held
-from xenia.p9.message cimport LOCK_BLOCKED, LOCK_ERROR, LOCK_SUCCESS, LOCK_UNLOCK, NAME_SIZE
+from xenia.p9.lock_table cimport END_OF_FILE, Held, is_whole
+from xenia.p9.message cimport LOCK_BLOCKED, LOCK_ERROR, LOCK_SUCCESS, LOCK_UNLOCK, LOCK_WAITS, NAME_SIZE
 from xenia.p9.request cimport Request, get, get32, get64, get_text, put8, put32, put64, put_text
 from xenia.p9.session cimport Session
 
@@ -17,9 +17,12 @@ cdef int do_lock(Session session, Request *request) noexcept nogil:
     cdef uint32_t number = get32(request)
     cdef Fid *fid = session.take(request, number)
     cdef int refused = EBADF
+    cdef uint32_t flags
     get(request, &range_.kind, 1)
-    get32(request)              # whether to wait: the client asks again
+    flags = get32(request)      # that is, whether to wait: the client asks again
     read_range(request, &range_)
+    # Linux says it of all that flock(2) gives up, and not where a process closes a file.
+    range_.by_flock = range_.kind == LOCK_UNLOCK and flags & LOCK_WAITS and is_whole(&range_)
     range_.process, range_.fid = get32(request), number
     get_text(request, client, NAME_SIZE)
     if fid != NULL:
@@ -43,8 +46,7 @@ cdef int locked(Session session, Request *request, Fid *fid, Held *range_) noexc
     if refused:
         return refused
     if range_.kind == LOCK_UNLOCK:
-        session.locks.release(device, found.stx_ino, range_)
-        return 0
+        return session.locks.release(device, found.stx_ino, range_)
     fd = session.reopen(fid.node, O_RDWR)
     if fd < 0:
         fd = session.reopen(fid.node, O_RDONLY)

@@ -56,6 +56,7 @@ cdef enum:
     LOCK_READ = 0
     LOCK_WRITE = 1
     LOCK_UNLOCK = 2
+    LOCK_WAITS = 1              # a flag
 
     # Flags of Tlopen and Tlcreate have a numbering of their own, Linux's for most processors.
     OPEN_ACCESS = 0o3

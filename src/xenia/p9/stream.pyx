@@ -12,7 +12,7 @@ from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
-from xenia.machine.lock cimport condition_wait, lock, unlock
+from xenia.machine.lock cimport condition_signal_and_unlock, condition_wait, lock, unlock
 from xenia.p9.dispatch cimport answer, answered
 from xenia.p9.linux cimport SHUT_RDWR, close, linux_errno, recv, shutdown
 from xenia.p9.message cimport HEADER, MOST_MSIZE
@@ -68,8 +68,8 @@ cdef class Stream:
             lock(&self.lead.lock)
             while self.lead.taken and not self.ended:   # for a long time: a lock is not waited for like that
                 condition_wait(&self.lead.free, &self.lead.lock)
-            if self.ended:
-                unlock(&self.lead.lock)
+            if self.ended:      # who was woken alone, for it to lead, tells the others
+                condition_signal_and_unlock(&self.lead.free, True, &self.lead.lock)
                 break
             self.lead.taken = True
             unlock(&self.lead.lock)

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.p9.peer import GETLOCK, LOCK, Peer, text
+from tests.unit.p9.peer import FSYNC, GETLOCK, LOCK, Peer, text
 
 READS, WRITES, UNLOCKS = 0, 1, 2
-GIVEN, BLOCKED = 0, 1
+GIVEN, BLOCKED, FAILED = 0, 1, 2
+MOST = 8192  # ranges
 _FLOCK = struct.Struct("=hh4xqqi4x")  # struct flock of x86-64
 
 
@@ -56,9 +57,11 @@ def host(tmp_path: Path) -> Iterator[Host]:
     os.close(found.file)
 
 
-def lock(peer: Peer, fid: int, kind: int, start: int = 0, length: int = 0, process: int = 7) -> int:
+def lock(
+    peer: Peer, fid: int, kind: int, start: int = 0, length: int = 0, process: int = 7, waits: bool = False
+) -> int:
     """The status that it is answered with."""
-    return peer.ask(LOCK, struct.pack("<IBIQQI", fid, kind, 0, start, length, process) + text("guest"))[0]
+    return peer.ask(LOCK, struct.pack("<IBIQQI", fid, kind, waits, start, length, process) + text("guest"))[0]
 
 
 def look(peer: Peer, fid: int, kind: int, start: int = 0, length: int = 0) -> tuple[int, int, int]:
@@ -122,6 +125,31 @@ def test_what_one_process_gives_up_stays_locked_for_another(tmp_path: Path, host
         assert host.flocks(fcntl.LOCK_SH) and not host.flocks(fcntl.LOCK_EX)
 
 
+def test_what_flock_locked_another_process_with_that_open_file_unlocks(tmp_path: Path, host: Host) -> None:
+    """As flock(1) does of a shell's, which is a process of its own each time: Linux says it as one that may wait."""
+    with Peer(tmp_path) as peer:
+        one, other = (peer.open(peer.walk("file"), os.O_RDWR) for _ in range(2))
+        assert lock(peer, one, READS, process=1, waits=True) == lock(peer, other, READS, process=2) == GIVEN
+        assert lock(peer, one, UNLOCKS, process=3, waits=True) == GIVEN
+        assert not host.flocks(fcntl.LOCK_EX)  # the other's
+        assert lock(peer, other, UNLOCKS, process=4, waits=True) == GIVEN
+        assert host.flocks(fcntl.LOCK_EX) and host.free()
+
+
+def test_ranges_are_so_many_whether_they_are_locked_or_left(tmp_path: Path, host: Host) -> None:
+    with Peer(tmp_path) as peer:
+        fid = peer.open(peer.walk("file"), os.O_RDWR)
+        assert lock(peer, fid, WRITES) == GIVEN
+        left = 1
+        while left < 2 * MOST and lock(peer, fid, UNLOCKS, 2 * left, 1) == GIVEN:
+            left += 1
+        assert left == MOST
+        assert lock(peer, fid, UNLOCKS, 2 * left, 1) == lock(peer, fid, WRITES, process=8) == FAILED
+        assert not host.free(2 * left, 1) and host.free(2, 1)
+        assert lock(peer, fid, UNLOCKS) == GIVEN
+        assert host.free() and lock(peer, fid, WRITES, process=8) == GIVEN
+
+
 def test_locks_go_with_the_fid_and_with_the_session(tmp_path: Path, host: Host) -> None:
     with Peer(tmp_path) as peer:
         fid = peer.open(peer.walk("file"), os.O_RDWR)
@@ -172,3 +200,17 @@ def test_threads_that_wait_for_requests_cost_nothing(tmp_path: Path) -> None:
         before, clock = switches(), threading.Event()
         clock.wait(0.3)  # a time to be idle in, not one to wait for anything
         assert switches() - before < 20
+
+
+def test_no_thread_is_left_where_a_stream_is_closed_while_the_lead_changes_hands(tmp_path: Path) -> None:
+    """One would keep the session, and what it has locked."""
+    (tmp_path / "file").write_bytes(b"x")
+    for _ in range(100):
+        peer = Peer(tmp_path, workers=4)
+        fid = peer.open(peer.walk("file"), os.O_RDWR)
+        peer.send(FSYNC, struct.pack("<II", fid, 0))  # who does it lets another lead
+        peer._streams[0].close()
+        for thread in peer._threads:
+            thread.join(30)
+        assert not any(thread.is_alive() for thread in peer._threads)
+        peer.sockets[0].close()
