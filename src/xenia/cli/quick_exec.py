@@ -35,9 +35,24 @@ class _Otherwise(Exception):
     """Not in this way."""
 
 
+class _Unanswered(Exception):
+    """It may be carried out all the same: not to be asked for again."""
+
+
 def attempt(arguments: Sequence[str]) -> int | None:
     """Carry out `xenia exec ARGUMENTS`; its exit status.  None where nothing has happened yet, and cli/exec.py is to do
     it."""
+    # What comes while the command is handed over waits until there is somebody to pass it on.
+    before = _signal.pthread_sigmask(_signal.SIG_BLOCK, _PASSED_ON)
+    try:
+        begun = _begin(arguments)
+    finally:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
+    return begun.status() if isinstance(begun, _Serving) else begun
+
+
+def _begin(arguments: Sequence[str]) -> _Serving | int | None:
+    """The command, handed over; the exit status, or None, where it is not."""
     opened: list[int] = []
     try:
         guest, request, interactive = _read(arguments)
@@ -46,10 +61,20 @@ def attempt(arguments: Sequence[str]) -> int | None:
         control = _handed_over(request, path, address, files, opened)
     except (_Otherwise, ConfigError, OSError):
         return None
+    except _Unanswered:
+        return _tell_unanswered(guest)
     finally:
         for one in opened:
             os.close(one)
-    return _Serving(control, carried, guest).status()
+    return _Serving(control, carried, guest)
+
+
+def _tell_unanswered(guest: str) -> int:
+    from xenia.cli.exit_status import ExitStatus
+    from xenia.cli.voice import Voice
+
+    Voice().error(f"guest '{guest}' does not answer")
+    return ExitStatus.USAGE
 
 
 def _read(arguments: Sequence[str]) -> tuple[str, bytes, bool]:
@@ -143,7 +168,7 @@ def _handed_over(request: bytes, path: str, address: str, files: dict[str, int],
 
 def _ask(path: str, line: bytes, handed: bytes) -> bytes:
     """What is answered to a line that open files go with."""
-    client = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    client, sent = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM), 0
     try:
         client.settimeout(_PATIENCE)
         client.connect(path)
@@ -154,6 +179,8 @@ def _ask(path: str, line: bytes, handed: bytes) -> bytes:
         while not answer.endswith(b"\n") and (more := client.recv(_PIECE)):
             answer += more
         return answer
+    except TimeoutError:
+        raise (_Otherwise if sent == 0 else _Unanswered) from None
     finally:
         client.close()
 
@@ -248,7 +275,10 @@ def _carry(source: int, target: int) -> bool:
         data = os.read(source, _PIECE)
         is_more = bool(data)
         while data:
-            data = data[os.write(target, data) :]
+            try:
+                data = data[os.write(target, data) :]
+            except BlockingIOError:  # somebody else has it so
+                select.select([], [target], [])
         return is_more
     except OSError:
         return False  # a terminal that hung up

@@ -34,6 +34,7 @@ class Guests:
     asked: list[dict[str, list[str]]] = field(default_factory=list)
     requests: list[Mapping[str, Any]] = field(default_factory=list)
     act: Callable[[socket.socket, list[str], dict[str, int]], None] | None = None
+    before: Callable[[], object] = lambda: None  # it answers
 
     def exec(self, request: Mapping[str, Any]) -> None:
         """The verb."""
@@ -49,6 +50,7 @@ class Guests:
         files = dict(zip(request["streams"], rest, strict=True))
         control = socket.socket(fileno=told)
         threading.Thread(target=self.act or run_here, args=(control, words["arg"], files), daemon=True).start()
+        self.before()
 
 
 def tell(control: socket.socket, **news: object) -> None:
@@ -69,7 +71,7 @@ def run_here(control: socket.socket, args: list[str], files: dict[str, int]) -> 
         with suppress(OSError):
             while word := control.recv(4):
                 process.send_signal(int.from_bytes(word, sys.byteorder) & 0xFFFFFF)
-            process.kill()  # who asked has gone
+        process.kill()  # who asked has gone
 
     threading.Thread(target=hear, daemon=True).start()
     status = process.wait()
@@ -173,6 +175,37 @@ def test_signals_go_to_the_command_and_the_second_interrupt_ends(guests: Guests)
         assert process.wait(LIMIT) == 130
 
 
+def test_a_signal_that_comes_before_the_guest_has_answered_goes_to_the_command(guests: Guests) -> None:
+    sent = threading.Event()
+    guests.before = lambda: sent.wait(LIMIT)
+    script = "trap 'echo got; exit' TERM; echo ready; while :; do sleep 0.05; done"
+    with subprocess.Popen(
+        [sys.executable, "-c", "from xenia.__main__ import main; main()", "exec", "web", "sh", "-c", script],
+        stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(SOURCE)},
+    ) as process:  # fmt: skip
+        assert process.stdout is not None and process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGTERM)
+        sent.set()
+        assert process.stdout.read() == b"got\n"
+        assert process.wait(LIMIT) == 0
+
+
+def test_a_guest_that_does_not_answer_in_time_is_not_asked_again(guests: Guests) -> None:
+    """It may carry it out yet: a command is not run twice."""
+    over = threading.Event()
+
+    def act(control: socket.socket, args: list[str], files: dict[str, int]) -> None:
+        for one in files.values():
+            os.close(one)
+
+    guests.act = act
+    guests.before = lambda: over.wait(LIMIT)
+    status, output, errors, _ = xenia("web", "echo", "twice?")
+    over.set()
+    assert len(guests.asked) == 1
+    assert (status, output, errors) == (2, b"", b"xenia: guest 'web' does not answer\n")
+
+
 def test_a_command_that_is_lost_or_refused_says_so(guests: Guests) -> None:
     def act(control: socket.socket, args: list[str], files: dict[str, int]) -> None:
         for one in files.values():
@@ -199,4 +232,22 @@ def test_on_a_terminal_the_command_has_a_pipe_and_its_output_is_seen(guests: Gue
         os.close(terminal)
         assert process.wait(LIMIT) == 0
     assert os.read(screen, 100) == b"here\r\n"
+    os.close(screen)
+
+
+def test_on_a_terminal_that_does_not_wait_no_output_is_lost(guests: Guests) -> None:
+    """One that another program has made so, which the shell, and its commands, share with it."""
+    screen, terminal = pty.openpty()
+    os.set_blocking(terminal, False)
+    with subprocess.Popen(
+        [sys.executable, "-c", "from xenia.__main__ import main; main()", "exec", "web", "sh", "-c", "yes | head -n 50000; echo end"],  # noqa: E501
+        stdout=terminal, stderr=terminal, env={**os.environ, "PYTHONPATH": str(SOURCE)},
+    ) as process:  # fmt: skip
+        os.close(terminal)
+        shown = b""
+        with suppress(OSError):  # nobody has the other end any more
+            while part := os.read(screen, 4096):
+                shown += part
+        assert process.wait(LIMIT) == 0
+    assert (shown.count(b"y\r\n"), shown[-5:]) == (50000, b"end\r\n")
     os.close(screen)
