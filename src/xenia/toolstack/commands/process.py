@@ -179,6 +179,7 @@ def run(
     *,
     input: bytes = b"",
     timeout: float | None = None,
+    most: int | None = None,
     env: Mapping[str, str] | None = None,
     cwd: str = "/",
     user: str = "root",
@@ -187,6 +188,7 @@ def run(
 
     input     its standard input, all of it
     timeout   seconds; it is killed then
+    most      bytes that are kept of its output, and of its errors; None: all
 
     The rest is GuestProcess's.  ConfigError where it cannot run; CommandLost where the guest ends before it does;
     subprocess.TimeoutExpired, with what it had written.
@@ -203,7 +205,7 @@ def run(
             one.close()
         heard = {our_out: bytearray(), our_err: bytearray()}
         try:
-            _communicate(our_in, memoryview(input), heard, end)
+            _communicate(our_in, memoryview(input), heard, most, end)
             status = process.wait(None if end is None else max(end - time.monotonic(), 0))
         except TimeoutError:
             process.send_signal(signal.SIGKILL)
@@ -219,8 +221,11 @@ def _pipe(stack: ExitStack) -> tuple[FileIO, FileIO]:
     return stack.enter_context(FileIO(source, "rb")), stack.enter_context(FileIO(target, "wb"))
 
 
-def _communicate(target: FileIO, data: memoryview, sources: Mapping[FileIO, bytearray], end: float | None) -> None:
-    """Write all of the data and read all that comes.  TimeoutError where that is not so by then."""
+def _communicate(
+    target: FileIO, data: memoryview, sources: Mapping[FileIO, bytearray], most: int | None, end: float | None
+) -> None:
+    """Write all of the data and read all that comes, `most` of which is kept.  TimeoutError where that is not so by
+    then."""
     with selectors.DefaultSelector() as selector:
         for source in sources:
             selector.register(source, selectors.EVENT_READ)
@@ -232,7 +237,8 @@ def _communicate(target: FileIO, data: memoryview, sources: Mapping[FileIO, byte
                 assert isinstance(key.fileobj, FileIO)
                 if key.fileobj is not target:
                     more = os.read(key.fd, _PIECE)
-                    sources[key.fileobj].extend(more)
+                    kept = sources[key.fileobj]
+                    kept += more if most is None else more[: most - len(kept)]
                     is_done = not more
                 else:
                     try:

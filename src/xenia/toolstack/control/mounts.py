@@ -10,6 +10,7 @@ from xenia.toolstack.control.client import Place
 
 OPTIONS = "trans=xen,version=9p2000.L,access=any,msize=524288,cache=mmap,locktimeout=1"
 _PATIENCE = 30.0  # seconds for the guest to carry it out
+_MOST_SAID = 4096  # bytes of what it says of it
 
 # A frontend that has just been made may not have its rings yet: tag, folder, options.
 _MOUNT = """\
@@ -21,7 +22,12 @@ for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
 done
 mount -t 9p -o "$3" "$1" "$2"
 """
-_UNMOUNT = 'while read -r tag at kind _; do [ "$tag $kind" != "$1 9p" ] || umount "$at" || exit; done </proc/mounts'
+# The kernel says a space in a place as \040.
+_UNMOUNT = """\
+while read -r tag at kind _; do
+    [ "$tag $kind" != "$1 9p" ] || umount "$(printf %b "$at")" || exit
+done </proc/mounts
+"""
 
 
 def mount(place: Place, tag: str, folder: str, *, read_only: bool) -> str:
@@ -37,7 +43,7 @@ def unmount(place: Place, tag: str) -> None:
 
 def _carried_out(place: Place, script: str, *words: str) -> str:
     try:
-        done = run(place.starter, ["/bin/sh", "-c", script, "sh", *words], timeout=_PATIENCE)
+        done = run(place.starter, ["/bin/sh", "-c", script, "sh", *words], timeout=_PATIENCE, most=_MOST_SAID)
     except (ConfigError, subprocess.TimeoutExpired) as error:
         return str(error) if isinstance(error, ConfigError) else "it does not answer"
     said = done.stderr.decode(errors="replace").strip().splitlines()

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from xenia.toolstack.commands.process import GuestProcess
+from tests.unit.toolstack.commands.here import start
+from xenia.toolstack.commands.process import GuestProcess, run
 
 
 class Guest:
@@ -70,3 +71,8 @@ def test_a_fifo_with_a_name_whose_writer_has_gone_ends_for_the_guest_too(tmp_pat
         assert os.read(stdin, 100) == b""
     guest.close()
     os.close(source)
+
+
+def test_no_more_is_kept_of_what_a_command_writes_than_was_asked_for() -> None:
+    done = run(start, ["sh", "-c", "echo 1234567; yes | head -c 200000 >&2"], most=5)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"12345", b"y\ny\ny")
