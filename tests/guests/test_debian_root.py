@@ -239,6 +239,15 @@ def test_the_programs_of_packages_run_behind_walls(built: Built) -> None:
     assert [(one["NoNewPrivs"], one["Seccomp"], one["CapEff"]) for one in built.walls] == [("1", "2", "0" * 16)]
 
 
+def test_commands_are_run_in_a_system_that_systemd_is_the_init_of(first_boot: Console) -> None:
+    first_boot.run("true")
+    assert xenia("exec", NAME, "systemctl", "is-system-running", "--wait").stdout == "running\n"
+    assert xenia("exec", NAME, "cat", "/proc/1/comm", "/proc/self/cgroup").stdout == "systemd\n0::/init.scope\n"
+    first_boot.run("systemctl daemon-reexec")
+    first_boot.run("systemctl isolate multi-user.target")
+    assert xenia("exec", NAME, "hostname").stdout == "debian\n"
+
+
 def test_a_login_shell_follows_the_window_and_so_does_the_next(first_boot: Console) -> None:
     first_boot.guest.setwinsize(41, 123)
     first_boot.run("until [ \"$(stty size)\" = '41 123' ]; do :; done")

@@ -100,15 +100,16 @@ class Command(Streams):
         request: bytes,
         control: socket.socket,
         files: Sequence[int | None],
-        on_end: Callable[[Command], None],
+        on_end: Callable[[Command, bool], None],
     ) -> None:
         """request   what is to be run (agent/config.py)
         control   who asked
         files     standard input, output and error; None is nothing
-        on_end    called at the end, on the command's own thread
+        on_end    called at the end, on the command's own thread, with whether it never began
 
         The control socket and the files are the command's own from now on, and closed with it.  As for Streams; they
-        stay the caller's where it fails.
+        stay the caller's where it fails, and where it never began: who should have served it ended before he had taken
+        the request, and nobody has been told of it.
         """
         self._control = control
         self._files = files
@@ -117,6 +118,7 @@ class Command(Streams):
         self._ended: dict[str, int] = {}
         self._why_lost = "the guest's agent ended before the command did"
         self._left = False
+        self._was_left_waiting = False
         stdin, stdout, stderr = files
         self._sinks = (_sink(stdout), _sink(stderr))
         control.setblocking(False)
@@ -145,7 +147,10 @@ class Command(Streams):
             self._ended = {"status": status & 0xFF}
         elif state == State.WAS_KILLED:
             self._ended = {"signal": status & 0x7F}
-        return bool(self._ended) or not self._first.is_served
+        if not self._ended and not self._first.is_served:
+            self._was_left_waiting = state == State.WAITS and not self._has_request()
+            return True
+        return bool(self._ended)
 
     def _faulted(self) -> None:
         self._why_lost = "the guest's agent made no sense"
@@ -181,10 +186,13 @@ class Command(Streams):
 
     def _over(self) -> None:
         self._let_go()
+        if self._was_left_waiting and not self._cancelled and not self._ending:
+            self._when_over(self, True)
+            return
         for one in self._files:
             if one is not None:
                 os.close(one)
         if not self._left:
             tell(self._control, **(self._ended if self._ended else {"lost": self._why_lost}))
         self._control.close()
-        self._when_over(self)
+        self._when_over(self, False)

@@ -71,6 +71,8 @@ class Streams:
             self._input = stack.enter_context(closing(Writer(first.memory, pages.memory, IN)))
             self.stats = StreamsStats()
             self._request = memoryview(request)  # what is left of it
+            self._request_size = len(request)
+            self._request_taken = not request
             # None: its end is told, once the request is
             self._stdin = stack.enter_context(closing(Source(stdin))) if stdin is not None else None
             self._input_ended = False
@@ -191,6 +193,11 @@ class Streams:
             self._first.end_input()
             self._notify()
 
+    def _has_request(self) -> bool:
+        """Whether the guest has taken the request; it gets no input before that."""
+        self._request_taken = self._request_taken or self._input.has_taken(self._request_size)
+        return self._request_taken
+
     def _read_input(self, stdin: Source) -> None:
         """Give the guest what standard input has.  It is ready."""
         if not (room := self._input.writable()):
@@ -232,7 +239,7 @@ class Streams:
             poll.register(descriptor, select.POLLIN)
         if self._request:
             self._input.writable()  # an event when there is room
-        elif self._stdin is not None and self._input.writable():
+        elif self._stdin is not None and self._has_request() and self._input.writable():
             poll.register(self._stdin, select.POLLIN)
         ready = {descriptor for descriptor, _ in poll.poll(0 if moved else None)}
         with suppress(BlockingIOError):

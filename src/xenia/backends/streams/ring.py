@@ -138,6 +138,14 @@ class Writer(_Ring):
         memory_barrier()  # the room before it is used
         return self.run(self._own, room) if room else []
 
+    def has_taken(self, count: int) -> bool:
+        """Whether the guest has taken the first `count` bytes; an event once it has."""
+        if (self._words[_CONS] - count) & 0xFFFFFFFF < 1 << 31:
+            return True
+        self._words[_CONS_EVENT] = count
+        memory_barrier()  # that before the look on which we sleep
+        return (self._words[_CONS] - count) & 0xFFFFFFFF < 1 << 31
+
     def produce(self, count: int) -> bool:
         """Give the guest the first `count` bytes; whether it is to be notified."""
         return self._move(_PROD, _PROD_EVENT, count)

@@ -1,7 +1,8 @@
 """Commands that are run in a guest while it runs: the guest's agent is found in xenstore, and given the command.
 
 The agent keeps one process waiting, which data/xenia-agent in the guest's home names (agent/exec.h).  Who binds its
-port has it for himself.  Where that leads nowhere, the agent is asked for another one by control/xenia-agent.
+port has it for himself.  Where that leads nowhere, the agent is asked for another one by control/xenia-agent; and a
+command goes to the next one, where who had it ended before he took it.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ _LONGEST_BOOT: Final = 600  # and where one is known to come
 _ANSWER: Final = 5.0  # seconds for the agent to have somebody wait
 _SOON: Final = 1.0  # and to do so of its own accord
 _GLANCE: Final = 0.2  # seconds until it is looked again whether anybody still wants the command
+_MOST_GIVEN: Final = 16  # times that a command is given to somebody who ends before he takes it
 _NUMBERS = re.compile(r"(\d{1,10}) (\d{1,10}) (\d{1,10}) (\d{1,10})")
 
 
@@ -59,13 +61,17 @@ class _NobodyWaits(Exception):
         self.soon = soon
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Asked:
-    """A command, and who asked for it: see Command."""
+    """A command, and who asked for it: see Command.
+
+    nr_given    how often it was given to somebody who did not take it
+    """
 
     request: bytes
     control: socket.socket
     files: Sequence[int | None]
+    nr_given: int = 0
 
     @property
     def is_wanted(self) -> bool:
@@ -128,6 +134,10 @@ class Commands:
         if full or over:
             asked.refuse(over or f"{MOST} commands run in it already")
             return
+        self._begin(asked)
+
+    def _begin(self, asked: _Asked) -> None:
+        """See to a command that is counted as one that waits."""
         try:
             HostThread(lambda: self._start(asked), f"command d{self._foreign.domid}").start()
         except OSError as refusal:
@@ -186,9 +196,13 @@ class Commands:
                 came.wait(_GLANCE)
             raise ConfigError(self._over or "nobody wants it any more")
 
-    def _forget(self, command: Command) -> None:
+    def _ended(self, command: Command, asked: _Asked, *, never_began: bool) -> None:
+        """It goes to who waits next, where it never began."""
         with self._lock:
             self._running.discard(command)
+            self._nr_waiting += never_began
+        if never_began:
+            self._begin(asked)
 
     def _waiting(self) -> str | None:
         try:
@@ -207,13 +221,18 @@ class Commands:
         if version != _VERSION:
             raise ConfigError(f"its agent is of another version of Xenia's ({version}, not {_VERSION}): boot it anew")
         self._taken = found[0]
+        if asked.nr_given == _MOST_GIVEN:
+            raise ConfigError(f"its agent ended {_MOST_GIVEN} times before it had taken the command")
+
+        def on_end(command: Command, never_began: bool) -> None:
+            self._ended(command, asked, never_began=never_began)
+
         try:
             with self._lock:
                 if self._over:
                     raise ConfigError(self._over)
-                self._running.add(
-                    Command(self._foreign, port, ref, asked.request, asked.control, asked.files, self._forget)
-                )
+                self._running.add(Command(self._foreign, port, ref, asked.request, asked.control, asked.files, on_end))
+            asked.nr_given += 1
         except OSError as refusal:
             raise ConfigError(f"the host refuses what a command takes: {refusal.strerror or refusal}") from None
         except FrontendFault as fault:

@@ -38,7 +38,7 @@ class Session:
         self.files = (None if stdin is None else _file(stdin), out, err)
         self.command = Command(
             MemoryForeign(self.guest), self.agent.port.number, self.agent.first.refs[0], request, control, self.files,
-            lambda _: self.ended.set(),
+            lambda *_: self.ended.set(),
         )  # fmt: skip
 
     def end(self, state: int, status: int) -> None:
@@ -149,6 +149,8 @@ def test_who_reads_no_more_has_the_stream_closed_in_the_guest(session: Session) 
 
 
 def test_an_agent_that_dies_is_told_as_a_loss(session: Session) -> None:
+    while session.agent.read():
+        continue
     session.agent.write(ERR, b"said before")
     session.agent.words[ALIVE] = 0  # as the kernel does, with an event
     session.agent.port.notify()

@@ -9,9 +9,10 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.unit.backends.streams.test_command import ALIVE
-from tests.unit.backends.streams.test_device import Agent
+from tests.unit.backends.streams.test_command import ALIVE, STATE, STATUS, _file
+from tests.unit.backends.streams.test_device import PATIENCE, PROD, PROD_EVENT, Agent
 from xenia.backends.streams.command import Command
+from xenia.backends.streams.ring import IN, State
 from xenia.errors import ConfigError
 from xenia.testing.foreign import MemoryForeign, MemoryGuest
 from xenia.toolstack.commands.process import GuestProcess
@@ -52,11 +53,18 @@ class Guest(RunsCommands):
     def start_command(self, streams: object, files: list[int]) -> None:
         self.commands.start(streams, files)  # type: ignore[arg-type]
 
-    def have_one_wait(self) -> None:
+    def have_one_wait(self) -> Agent:
         agent = Agent(self.memory)
         agent.words[ALIVE] = 1
+        agent.set(IN, PROD_EVENT, 1)
         self._serial += 1
         self.keys.said = f"1 {self._serial} {agent.port.number} {agent.first.refs[0]}"
+        return agent
+
+    def await_taken(self, agent: Agent) -> None:
+        """Until a command was given to that one."""
+        while not agent.word(IN, PROD):
+            assert agent.port.wait(PATIENCE)
 
 
 @pytest.fixture
@@ -69,6 +77,60 @@ def test_a_command_that_was_about_to_begin_when_the_guest_went_is_refused_and_ho
     guest.keys.on_look = guest.commands.close
     with GuestProcess(guest.starter, ["true"]) as process, pytest.raises(ConfigError, match="it is gone"):
         process.wait(60)
+    guest.memory.assert_let_go()
+
+
+def die(agent: Agent) -> None:
+    """As the kernel says it of a process that waited."""
+    agent.words[ALIVE] = 0
+    agent.port.notify()
+
+
+def test_a_command_goes_to_the_next_one_with_all_its_input_where_who_waited_died_before_taking_it(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_GLANCE", 0.01)
+    first = guest.have_one_wait()
+    with GuestProcess(guest.starter, ["cat"], stdin=_file(b"the input")) as process:
+        guest.await_taken(first)
+        first.read(10)  # not all of it: what runs no command cannot have run it
+        second = guest.have_one_wait()
+        die(first)
+        received = b""
+        while part := second.read():
+            received += part
+        assert received.endswith(b"the input")
+        second.words[STATUS], second.words[STATE] = 3, State.HAS_EXITED
+        second.port.notify()
+        assert process.wait(60) == 3
+    guest.commands.close()
+    guest.memory.assert_let_go()
+
+
+def test_one_that_was_taken_is_not_run_a_second_time(guest: Guest) -> None:
+    agent = guest.have_one_wait()
+    with GuestProcess(guest.starter, ["true"]) as process:
+        while agent.read():
+            continue
+        die(agent)
+        guest.have_one_wait()
+        with pytest.raises(ConfigError, match="agent ended before the command did"):
+            process.wait(60)
+    guest.commands.close()
+
+
+def test_a_guest_whose_agents_die_for_ever_is_not_asked_for_ever(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_GLANCE", 0.01)
+    monkeypatch.setattr(module, "_MOST_GIVEN", 3)
+    agent = guest.have_one_wait()
+    with GuestProcess(guest.starter, ["true"]) as process:
+        for _ in range(3):
+            guest.await_taken(agent)
+            dying, agent = agent, guest.have_one_wait()
+            die(dying)
+        with pytest.raises(ConfigError, match="ended 3 times before"):
+            process.wait(60)
+    guest.commands.close()
     guest.memory.assert_let_go()
 
 
