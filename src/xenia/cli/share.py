@@ -53,6 +53,9 @@ def add_share(commands: argparse._SubParsersAction[Any]) -> None:
     )  # fmt: skip
     detach.add_argument("guest", metavar="GUEST", help=_GUEST_HELP)
     detach.add_argument("folder", metavar="TAG", help="its tag, or the folder's path")
+    detach.add_argument(
+        "-f", "--force", action="store_true", help="do not ask the guest: what it still does there fails"
+    )
     listing = add("list", "list shared folders", "List the folders that running guests share.")
     listing.add_argument("guest", metavar="GUEST", nargs="?", help=f"{_GUEST_HELP} (default: all)")
 
@@ -74,7 +77,9 @@ def _attach(options: Options, voice: Voice) -> Answer:
 
     place = find_domain(options.guest)
     name = remote.attach(str(place.number), "share", options.folder)
-    share = next(one for one in place.ask("statistics")["shares"] if one["name"] == name)
+    share = next((one for one in place.ask("statistics").get("shares", []) if one["name"] == name), None)
+    if share is None:
+        raise ConfigError(f"{name} was detached at once")
     folder, why = share["mount"], ""
     if folder is not None:
         voice.busy(f"waiting for the guest to mount {name}")
@@ -101,7 +106,8 @@ def _detach(options: Options, voice: Voice) -> Answer:
         raise ConfigError(f"the guest has no shared folder '{options.folder}'")
     voice.busy(f"waiting for the guest to let go of {found['name']}")
     try:
-        mounts.unmount(place, found["name"])
+        if not options.force:
+            mounts.unmount(place, found["name"])
         remote.call(str(place.number), DetachDevice("share", found["name"]))
     finally:
         voice.clear()

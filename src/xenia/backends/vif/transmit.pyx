@@ -226,7 +226,8 @@ cdef class Transmit:
         taken = self.port.send(&self.batch[self.sent], count)
         for index in range(self.sent, self.sent + taken):
             self.count(&self.batch[index])
-        self.bulk = self.counts.sent_bytes - before >= taken * LARGE
+        if taken:
+            self.bulk = self.counts.sent_bytes - before >= taken * LARGE
         self.sent += taken
         if taken < count:
             self.counts.held_up += 1

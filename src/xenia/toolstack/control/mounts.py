@@ -38,7 +38,7 @@ def mount(place: Place, tag: str, folder: str, *, read_only: bool) -> str:
 def unmount(place: Place, tag: str) -> None:
     """Unmount it, wherever it is.  ConfigError where it is in use; of a guest without an agent it is not known."""
     if (why := _carried_out(place, _UNMOUNT, tag)).startswith("umount"):
-        raise ConfigError(f"{place} still uses it: {why}")
+        raise ConfigError(f"{place} still uses it (--force takes it away all the same): {why}")
 
 
 def _carried_out(place: Place, script: str, *words: str) -> str:
