@@ -25,6 +25,7 @@ from xenia.toolstack.debug.server import DebugServer
 from xenia.toolstack.provision.cache import Cache
 from xenia.toolstack.symbols.kallsyms import read_kallsyms
 from xenia.toolstack.symbols.kernel_memory import KernelMemory
+from xenia.toolstack.symbols.modules import loaded_modules
 from xenia.toolstack.symbols.own import own_symbols
 
 pytestmark = pytest.mark.guest
@@ -109,7 +110,7 @@ class Gdb:
 def guest() -> Iterator[Shell]:
     """A stock kernel on two vcpus."""
     with Machine(Machine.memory_for(128 * MIB)) as machine:
-        guest = Shell(machine, "debugged", (), vcpus=2)
+        guest = Shell(machine, "debugged", ("loop",), vcpus=2)
         guest.domain.start()
         guest.do("echo 0 > /proc/sys/kernel/kptr_restrict")
         yield guest
@@ -239,6 +240,30 @@ def test_a_kernels_names_are_found_in_its_memory(guest: Shell) -> None:
     told = [line.split() for line in guest.do("grep -v '\\[' /proc/kallsyms").splitlines()]
     found = read_kallsyms(KernelMemory(lambda address, size: mapped(guest, address, size)))
     assert sorted((f"{one.address:016x}", one.kind, one.name) for one in found) == sorted(map(tuple, told))
+
+
+def test_the_names_of_modules_are_found_in_memory_and_gdb_knows_them(guest: Shell, tmp_path: Path) -> None:
+    told = [line.split()[:3:2] for line in guest.do("grep '\\[loop\\]' /proc/kallsyms").splitlines()]
+    assert "loop_control_ioctl" in [name for _, name in told]
+
+    def read(address: int, size: int) -> bytes:
+        return mapped(guest, address, size)
+
+    memory = KernelMemory(read)
+    modules = {one.name: one.symbols for one in loaded_modules(read, memory, read_kallsyms(memory))}
+    assert sorted([f"{one.address:016x}", one.name] for one in modules["loop"]) == sorted(told)
+    place = next(one for one in modules["loop"] if one.name == "loop_control_ioctl")
+    file = own_symbols(read, Cache(tmp_path))
+    with served(guest.domain, tmp_path / "gdb") as listener, Gdb(listener.place, file) as gdb:
+        assert "loop_control_ioctl + 4 in section .text.loop" in gdb.do(f"info symbol {place.address + 4:#x}")
+        gdb.do("break loop_control_ioctl")
+        gdb.begin("continue")
+        answer = guest.begin("losetup -f; echo looked")
+        gdb.until(r"^\*stopped")
+        assert re.search(r"^#0 .*loop_control_ioctl \(\)", gdb.do("bt"), re.M)
+        gdb.do("delete")
+        gdb.do("detach")
+        assert guest.finish(answer)[1].endswith("looked\n")
 
 
 def test_gdb_names_the_callers_without_the_kernels_debug_package(guest: Shell, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from xenia.toolstack.symbols.btf import read_btf
 from xenia.toolstack.symbols.drgn_types import VARIABLES, DrgnTypes
 from xenia.toolstack.symbols.kallsyms import Symbol, read_kallsyms
 from xenia.toolstack.symbols.kernel_memory import KernelMemory
+from xenia.toolstack.symbols.modules import loaded_modules
 
 _KERNELS: Final = 0xFFFF800000000000  # addresses from here on are the kernel's, in whatever process
 _DIRECT_MAP, _DIRECT_MAP_SIZE = 0xFFFF888000000000, 1 << 46  # it is not moved under Xen (arch/x86/mm/kaslr.c)
@@ -54,8 +55,10 @@ def kernel_program(
         program.main_module("kernel", create=True).try_file(debug_info, force=True)
         return program
     progress("reading the kernel's types", 0, 0)
-    symbols = _symbols(read_kallsyms(KernelMemory(memory.read)))
-    program.register_symbol_finder("kallsyms", drgn.SymbolIndex(symbols), enable_index=0)
+    image = KernelMemory(memory.read)
+    found = read_kallsyms(image)
+    modules = [symbol for module in loaded_modules(memory.read, image, found) for symbol in module.symbols]
+    program.register_symbol_finder("kallsyms", drgn.SymbolIndex(_symbols([*found, *modules])), enable_index=0)
     try:
         begin, end = (program.symbol(name).address for name in ("__start_BTF", "__stop_BTF"))
     except LookupError:

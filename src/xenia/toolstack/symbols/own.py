@@ -13,7 +13,7 @@ _FOLDER = "symbols"
 
 
 def own_symbols(read: Read, cache: Cache | None = None, progress: Progress = no_progress) -> Path:
-    """A file with the symbols that the kernel in that memory has there, and with how its frames are unwound.
+    """A file with the symbols that the kernel in that memory and its modules have there, and how frames are unwound.
 
     It is named by what is in it, so that guests share one only where they agree: nothing that a guest has in its memory
     decides what is told of another.
@@ -22,7 +22,7 @@ def own_symbols(read: Read, cache: Cache | None = None, progress: Progress = no_
     """
     cache = cache or Cache()
     progress("reading the kernel's symbols", 0, 0)
-    data = symbol_file(KernelMemory(read))
+    data = symbol_file(KernelMemory(read), read)
     path = cache.path(_FOLDER, hashlib.sha256(data).hexdigest())
     if not path.exists():
         with cache.new_file(path) as new:

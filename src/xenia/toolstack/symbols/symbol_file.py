@@ -6,7 +6,8 @@ from struct import Struct
 from typing import Final
 
 from xenia.toolstack.symbols.kallsyms import Symbol, read_kallsyms
-from xenia.toolstack.symbols.kernel_memory import KernelMemory
+from xenia.toolstack.symbols.kernel_memory import KernelMemory, Read
+from xenia.toolstack.symbols.modules import ModuleSymbols, loaded_modules
 from xenia.toolstack.symbols.orc import read_frames
 
 _EHDR: Final = Struct("<16sHHIQQQIHHHHHH")
@@ -25,13 +26,14 @@ _PARTS: Final = (
 )  # fmt: skip
 
 
-def symbol_file(memory: KernelMemory) -> bytes:
-    """That of a kernel, with addresses as they are in memory.  ConfigError where it has no symbols there."""
+def symbol_file(memory: KernelMemory, read: Read) -> bytes:
+    """That of a kernel and the modules that it has loaded, with addresses as they are in memory, of which `read` reads
+    what is not in the kernel's part.  ConfigError where it has no symbols there."""
     symbols = sorted(read_kallsyms(memory))
-    return _elf(symbols, read_frames(memory, symbols))
+    return _elf(symbols, loaded_modules(read, memory, symbols), read_frames(memory, symbols))
 
 
-def _elf(symbols: list[Symbol], frames: bytes) -> bytes:
+def _elf(symbols: list[Symbol], modules: list[ModuleSymbols], frames: bytes) -> bytes:
     places: dict[str, int] = {}
     for symbol in symbols:
         places.setdefault(symbol.name, symbol.address)
@@ -39,14 +41,26 @@ def _elf(symbols: list[Symbol], frames: bytes) -> bytes:
         (name, places[begin], places[end], flags) for name, begin, end, flags in _PARTS
         if places.get(begin, 0) < places.get(end, 0) and begin in places
     ]  # fmt: skip
+    for module in modules:
+        functions = [symbol.address for symbol in module.symbols if symbol.kind in "tT"]
+        if functions:
+            parts.append((f".text.{module.name}", functions[0], functions[-1] + 1, _SHF_EXECINSTR))
+    symbols = sorted([*symbols, *(symbol for module in modules for symbol in module.symbols)])
     table, strings, nr_local = _symbols(symbols, [(begin, end) for _, begin, end, _ in parts])
-    names = [b"", *(name.encode() for name, *_ in parts), b".debug_frame", b".symtab", b".strtab", b".shstrtab"]
+    names = [
+        b"",
+        *(name.encode("latin-1") for name, *_ in parts),
+        b".debug_frame",
+        b".symtab",
+        b".strtab",
+        b".shstrtab",
+    ]
     name_table = b"\0".join(names) + b"\0"
     nr_parts = len(parts)
     at = _EHDR.size
     headers = bytearray(_SHDR.size)
     for name, begin, end, flags in parts:
-        name_at, flags = name_table.index(b"\0" + name.encode() + b"\0") + 1, flags | _SHF_ALLOC
+        name_at, flags = name_table.index(b"\0" + name.encode("latin-1") + b"\0") + 1, flags | _SHF_ALLOC
         headers += _SHDR.pack(name_at, _SHT_NOBITS, flags, begin, at, end - begin, 0, 0, 16, 0)
     body = bytearray()
     for name_bytes, kind, data, link, info, align, entry in (
