@@ -25,6 +25,7 @@ _HEAD = (
 )
 
 _CRASH = 3  # SHUTDOWN_crash
+_LOOK = 500  # ms: getch tells of a window that changed just before it began to wait when it has waited
 
 Summary = Mapping[str, Any]
 
@@ -60,7 +61,7 @@ def _live(window: Any, options: argparse.Namespace) -> None:
         left = None if left is None else left - 1
         until = time.monotonic() + options.delay
         while (rest := until - time.monotonic()) > 0:
-            window.timeout(max(1, int(rest * 1000)))
+            window.timeout(max(1, min(_LOOK, int(rest * 1000))))
             key = window.getch()
             if key in (ord("q"), ord("Q"), 27):
                 return
