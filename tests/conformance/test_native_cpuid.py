@@ -257,6 +257,15 @@ def test_an_instruction_that_stores_to_its_own_page_is_done(way: str) -> None:
     assert answer(made) == 100
 
 
+def test_each_turn_of_a_page_that_is_written_and_executed_by_turns_is_a_crossing_that_the_policy_counts(
+    way: str,
+) -> None:
+    made = program(f"mov $50, %r14d; 1: incl {PAGE + 0x800}; {call()} dec %r14d; jnz 1b; {LEAVE}", way)
+    made.write(PAGE, FIVE)
+    assert answer(made) == 5
+    assert made.statistics["native_others"] >= 49 or not looks(way)
+
+
 def test_code_beside_such_a_page_is_native_again(way: str) -> None:
     made = program(f"{call()} {LEAVE}", way)
     made.write(PAGE, ASKS)

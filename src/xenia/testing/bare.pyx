@@ -195,7 +195,8 @@ cdef class Program:
 
     def kick(self) -> None:
         """Stop the program at the next translated block; from any thread."""
-        self.engine.processor.ops.kick(self.engine.processor)
+        with nogil:
+            self.engine.processor.ops.kick(self.engine.processor)
 
     def end(self) -> None:
         """It never runs again: what a domain's end asks of its engine."""

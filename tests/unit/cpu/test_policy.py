@@ -95,3 +95,12 @@ def test_what_is_foiled_seldom_stays_native() -> None:
     for _ in range(1000):
         policy.in_stub(SIGNAL + 50_000, True)
     assert policy.native
+
+
+def test_what_stores_to_its_code_goes_back_though_the_host_works_long_for_it() -> None:
+    policy = SpacePolicy()
+    policy.emulated(2 * STUB)
+    policy.emulated(2 * STUB)
+    for _ in range(100):
+        policy.in_stub(95_000, 8)
+    assert not policy.native

@@ -8,8 +8,8 @@ stub cannot run.
 That a page has none (it is *clean*) is found out once, and holds as long as nobody writes to it.  So what is executable
 is never writable at the same time, at any address in any stub, and whoever else may write to the frame is seen to:
 
-  - a stub's own code: a page is mapped writable when it is not clean any more, and looked at again before it is
-    executable again; each way is a fault.
+  - a stub's own code: it does not store there, but the emulated processor for it; then the page may be mapped
+    writable, and is looked at again before it is executable again.
   - the emulated processor, which runs the guest's kernel and what of user code is emulated: a frame that was looked at
     is to it as one that it translated code from (`code_frames`).  It tells before it stores there (`on_forgotten`), and
     the frame is executable nowhere before the store is done.

@@ -21,6 +21,7 @@ cdef enum:
     PLACE_EXECUTABLE = 2
     PLACE_SHIFT = 2
     PLACE_ANY = 0xffffffff
+    INDEX_SHIFT = 9             # Mapping.latest: the table, then the index
     TOP = 4                     # the level of the top table
 
 cdef enum:                  # what came of a page that guest code wants

@@ -57,8 +57,8 @@ cdef enum:
     MOST_FRAMES = 1 << 29
     MOST_MAPPINGS = 50000       # vm.max_map_count is 65530 everywhere
     LOWEST = 0x10000            # vm.mmap_min_addr at the most
-    INDEX_SHIFT = 9
     AGAIN = -1                  # once what was taken away is gone
+    TRIES = 8                   # for a page that other processors store to all the time
 
 
 cdef bint mapping_init(Mapping *mapping, Processor *processor, const Machine *machine, Stub *stubs,
@@ -351,20 +351,21 @@ cdef int want(Mapping *mapping, Stub *stub, uint64_t root, uint64_t va, uint32_t
 cdef int mapping_want(Mapping *mapping, Stub *stub, uint64_t root, uint64_t va, uint32_t access,
                       uint32_t *error) noexcept nogil:
     cdef Unwatched unwatched
-    cdef int outcome = AGAIN
+    cdef int outcome
     if va >= HOST_END or STUB_BASE <= va < STUB_END or va < LOWEST:
         error[0] = access & (PFEC_WRITE | PFEC_FETCH) | PFEC_USER
         return ELSEWHERE
-    while outcome == AGAIN:
+    for _ in range(TRIES):
         lock(&mapping.lock)
         outcome = want(mapping, stub, root, va, access, error, &unwatched)
         unlock(&mapping.lock)
-        if outcome == AGAIN:
-            executable_watch(mapping, &unwatched)
-            arena_lets_go(stub.arena)
-            if stub.state != STUB_USED:     # it may have ended meanwhile
-                return ELSEWHERE
-    return outcome
+        if outcome != AGAIN:
+            return outcome
+        executable_watch(mapping, &unwatched)
+        arena_lets_go(stub.arena)
+        if stub.state != STUB_USED:     # it may have ended meanwhile
+            break
+    return ELSEWHERE
 
 
 # --- taking it back

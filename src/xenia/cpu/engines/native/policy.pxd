@@ -10,7 +10,8 @@
 # Who rents until he has paid the price, and then buys, never pays more than twice what he had to.
 #
 # Code in a stub may come to what only the emulated processor can do (it is *foiled*), which then has it for a while.
-# Each is a crossing, and counts as one.  Where they are what took an address space back, it has to be worth more each
+# Each is a crossing, and counts as one; a store to what was executed counts as STORED, since most of the stub's time is
+# then what that takes the host's kernel.  Where they are what took an address space back, it has to be worth more each
 # time before it moves again: what foils it is most likely still there.
 from libc.stdint cimport int64_t
 
@@ -20,6 +21,7 @@ cdef enum:
     MOVES_AT = 25000        # an average of emulated bursts
     ROUND = 32              # native ones that are measured together
     RETURNS_AT = 7000       # an average of these, with what the stub itself takes
+    STORED = 8
     FOILED = 20000          # so much longer they have to be that were foiled: a fault is dearer than a system call
     STUB = 4000000          # what one costs, in emulated time
     MOST_PRICE = 64 * STUB  # for what was foiled again and again
@@ -30,7 +32,7 @@ cdef struct Bursts:
     int64_t begun           # processor time when the round began
     int64_t price           # to be spent before it moves
     int left                # native ones in this round
-    int foiled              # of these
+    int foiled              # how often these were
     bint native
 
 
@@ -51,8 +53,9 @@ cdef inline bint bursts_count(Bursts *bursts, int64_t ns) noexcept nogil:
     return bursts.native
 
 
-# A native one ended, or was foiled: whether the round is over, and `bursts_measure` is to be told of the time.
-cdef inline bint bursts_count_native(Bursts *bursts, bint foiled) noexcept nogil:
+# A native one ended, or was foiled (1, or STORED): whether the round is over, and `bursts_measure` is to be told of the
+# time.
+cdef inline bint bursts_count_native(Bursts *bursts, int foiled) noexcept nogil:
     bursts.left -= 1
     bursts.foiled += foiled
     return bursts.left <= 0

@@ -10,7 +10,7 @@ class SpacePolicy:
     def emulated(self, ns: int) -> None:
         """A burst ran on the emulated processor, for so long."""
         ...
-    def in_stub(self, ns: int, foiled: bool = False) -> None:
+    def in_stub(self, ns: int, foiled: int = 0) -> None:
         """One ran in a stub, which took so long of the host's processor with all that it does itself; then it left user
-        mode, or came to what is emulated."""
+        mode, or came to what is emulated (1, or 8 for a store to code)."""
         ...

@@ -21,9 +21,9 @@ cdef class SpacePolicy:
         """A burst ran on the emulated processor, for so long."""
         bursts_count(&self.bursts, ns)
 
-    def in_stub(self, int64_t ns, bint foiled=False) -> None:
+    def in_stub(self, int64_t ns, int foiled=0) -> None:
         """One ran in a stub, which took so long of the host's processor with all that it does itself; then it left user
-        mode, or came to what is emulated."""
+        mode, or came to what is emulated (1, or 8 for a store to code)."""
         self.time += ns
         if bursts_count_native(&self.bursts, foiled):
             bursts_measure(&self.bursts, self.time)

@@ -14,11 +14,12 @@ from xenia.cpu.context cimport (
 )
 from xenia.cpu.engines.emulated.emulator cimport Emulator
 from xenia.cpu.engines.emulated.unicorn cimport STOP_REQUESTED
+from xenia.cpu.engines.native.executable cimport LOOKED_NOT
 from xenia.cpu.engines.native.mapping cimport ELSEWHERE, MAPPED, REFUSED, mapping_want
 from xenia.cpu.engines.native.native cimport Native, Space
 from xenia.cpu.engines.native.orders cimport orders_follow
 from xenia.cpu.engines.native.page_tables cimport mapping_is_tainted, mapping_peek
-from xenia.cpu.engines.native.policy cimport bursts_count_native, bursts_measure
+from xenia.cpu.engines.native.policy cimport STORED, bursts_count_native, bursts_measure
 from xenia.cpu.engines.native.space cimport has_no_more, space_at, space_has_stub, space_retire
 from xenia.cpu.engines.native.stub cimport (
     HOST_CS32, HOST_CS64, HOST_END, HOST_SS, LEFT_FORGED, LEFT_INTERRUPT, LEFT_KICKED, LEFT_NOT, LEFT_OLD_SYSCALL,
@@ -32,7 +33,6 @@ from xenia.cpu.processor cimport (
 from xenia.machine.atomic cimport count_add, half_read
 from xenia.machine.clock cimport monotonic
 from xenia.machine.lock cimport lock, unlock
-from xenia.machine.paging cimport PAGE_SIZE
 
 cdef extern from *:
     """
@@ -57,7 +57,6 @@ cdef enum:
     CR4_FSGSBASE = 0x10000
     CR0_TS = 8
     PTE_PRESENT = 1
-    LONGEST = 15                # bytes of an instruction
     DESCRIPTOR_CODE = 0x9800    # P, S and the type's first bit
     DESCRIPTOR_CONFORMING = 0x400
     DESCRIPTOR_DPL = 0x6000
@@ -167,7 +166,7 @@ cdef int stay(Native *native, Space *space) noexcept nogil:
     cdef Context *context = processor.context
     cdef uint32_t faults = 0, error
     cdef uint64_t faulted = 0
-    cdef int outcome
+    cdef int outcome, foiled = 0
     cdef Left left
     native.time += 1
     space.used = native.time
@@ -187,8 +186,9 @@ cdef int stay(Native *native, Space *space) noexcept nogil:
             faults = faults + 1 if faulted == left.address else 0
             faulted = left.address
             outcome = ELSEWHERE
-            if faults < MOST_FAULTS and not (left.error & PFEC_WRITE
-                                             and stores_where_it_runs(native, space, left.address)):
+            if left.error & PFEC_WRITE and stores_to_code(native, space, left.address):
+                foiled = STORED
+            elif faults < MOST_FAULTS:
                 outcome = mapping_want(&native.mapping, space.stub, space.root, left.address, left.error, &error)
             if outcome == MAPPED:
                 native.nr_mapped += 1
@@ -198,7 +198,7 @@ cdef int stay(Native *native, Space *space) noexcept nogil:
         elif left.why == LEFT_KICKED and not STOP_REQUESTED(engine.cpu):
             continue
         break
-    if bursts_count_native(&space.bursts, left.why == LEFT_OTHER) and space.stub != NULL:
+    if bursts_count_native(&space.bursts, foiled or left.why == LEFT_OTHER) and space.stub != NULL:
         bursts_measure(&space.bursts, stub_time(space.stub))
     engine.env.segs[SREG_FS].base = left.fs
     engine.env.segs[SREG_GS].base = left.gs
@@ -207,19 +207,14 @@ cdef int stay(Native *native, Space *space) noexcept nogil:
     return tell(native, space, &left)
 
 
-cdef bint stores_where_it_runs(Native *native, Space *space, uint64_t va) noexcept nogil:
-    # What is looked at is not writable while it is executed: such an instruction would never be done.
-    cdef uint64_t rip = native.engine.processor.context.rip
+cdef bint stores_to_code(Native *native, Space *space, uint64_t va) noexcept nogil:
+    # What was looked at is not writable natively: an instruction that stores to its own page would never be done, and a
+    # page that is written to and executed by turns would be two faults each time that nobody counts.
     cdef const uint8_t *target
     if native.mapping.looked == NULL:
         return False
     target = mapping_peek(&native.mapping, space.root, va)
-    return (are_in_one_frame(target, mapping_peek(&native.mapping, space.root, rip))
-            or are_in_one_frame(target, mapping_peek(&native.mapping, space.root, rip + LONGEST - 1)))
-
-
-cdef inline bint are_in_one_frame(const uint8_t *one, const uint8_t *other) noexcept nogil:
-    return one != NULL and other != NULL and (<uint64_t>one ^ <uint64_t>other) < PAGE_SIZE
+    return target != NULL and native.mapping.looked[<uint64_t>(target - native.mapping.memory) >> 12] != LOOKED_NOT
 
 
 cdef void enter(Native *native, Stub *stub, Left *left) noexcept nogil:
