@@ -40,8 +40,8 @@ from xenia.foreign.frames cimport Frames
 from xenia.rings.request cimport (
     RING_FAULT, back_answered, back_attach, back_push, back_put, back_rest, back_take,
 )
+from xenia.machine.clock cimport thread_time
 from xenia.machine.lock cimport RANK_QUEUE, RANK_TAKING, lock, lock_init, try_lock, unlock
-from xenia.machine.thread_clock cimport thread_time
 
 from xenia.errors import HypervisorBug
 

@@ -13,10 +13,10 @@ from posix.types cimport off_t
 
 from xenia.backends.vbd.request cimport OP_DISCARD, OP_FLUSH, OP_READ, OP_SECURE_DISCARD, OP_WRITE, Op
 from xenia.backends.vbd.transfer cimport punch, transfer
+from xenia.machine.clock cimport thread_time
 from xenia.machine.lock cimport (
     RANK_WORKERS, condition_signal_and_unlock, condition_wait, lock, lock_init, unlock,
 )
-from xenia.machine.thread_clock cimport thread_time
 
 from xenia.backends.vbd.layers import submit
 from xenia.storage.layer import Layer

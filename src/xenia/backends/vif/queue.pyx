@@ -26,8 +26,8 @@ from xenia.backends.vif.steering cimport Steering
 from xenia.backends.vif.transmit cimport Transmit
 from xenia.foreign.frames cimport Frames
 from xenia.machine.atomic cimport flag_store
+from xenia.machine.clock cimport thread_time
 from xenia.machine.lock cimport lock, try_lock, unlock
-from xenia.machine.thread_clock cimport thread_time
 from xenia.machine.waiting cimport sleep_for, wait_for, waiting_init
 from xenia.net.loop cimport POLLIN, monotonic, pollfd
 from xenia.net.port cimport Port
