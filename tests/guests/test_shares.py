@@ -203,3 +203,29 @@ def test_a_folder_comes_and_goes_while_the_guest_runs(tmp_path: Path) -> None:
             assert guest.wait(LIMIT) == 0
         finally:
             guest.terminate()
+
+
+def test_a_kernel_without_a_client_has_a_copy_of_the_folder_on_a_disk(tmp_path: Path) -> None:
+    skip_without("cloud-amd64", FRONTENDS)
+    for name in ("one", "two"):
+        (tmp_path / name / "folder").mkdir(parents=True)
+        (tmp_path / name / "file").write_text(f"{name}\n")
+    before = _hashes(tmp_path)
+    words = [*XENIA, "run", "-q", "--net", "none", "--flavour", "cloud-amd64"]
+    script = "pwd; stat -c %u:%g .; cat ../file; echo new > ../file; cat ../file /m/file; ls -a /m; touch /m/x; mount"
+
+    def run(*options: str) -> tuple[int, str]:
+        done = subprocess.run(
+            [*words, *options, "--", "sh", "-c", script], env=environment(), cwd=tmp_path / "one" / "folder",
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LIMIT, check=False,
+        )  # fmt: skip
+        return done.returncode, done.stdout.decode()
+
+    status, said = run("--share", f"{tmp_path}/one:/mnt/src")
+    assert status == 2 and said.count("\n") == 1
+    offered = said.split()[-1]
+    assert offered == f"{tmp_path}/one:/mnt/src:disk"
+    status, said = run("--share", offered, "--share", f"{tmp_path}/two:/m:ro:disk")
+    assert said.startswith("/mnt/src/folder\n0:0\none\nnew\ntwo\n.\n..\nfile\nfolder\ntouch: /m/x: Read-only"), said
+    assert "/dev/xvdz on /mnt/src type ext4 (rw" in said and "/dev/xvdy on /m type ext4 (ro" in said
+    assert status == 0 and _hashes(tmp_path) == before

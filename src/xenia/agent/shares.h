@@ -5,6 +5,8 @@
  *     share=TAG:ro:/PATH      to be read only
  *     share=TAG:cow:/PATH     below a file system in memory, which takes what is changed (overlayfs)
  *     share=TAG:root:/        the same, as the root of all; /home is to be read only there
+ *     share=NAME:disk:/PATH   a copy of one on the disk of that name, an ext4
+ *     share=NAME:disk-ro:/PATH    the same, to be read only
  *
  * A frontend that has just been made may not have its rings yet; it is waited for a little.
  */
@@ -98,10 +100,19 @@ static void explain_share(const struct Share *share)
     explain("\n");
 }
 
+static int mount_disk(const char *name, const char *path, u64 flags)
+{
+    char device[64] = "/dev/";
+    append(device, sizeof device, name);
+    return call5(SYS_mount, device, path, "ext4", flags, 0) >= 0;
+}
+
 static int mount_one(const struct Share *share)
 {
     int reads = is_same(share->mode, "ro");
     make_directories(share->path);
+    if (is_same(share->mode, "disk") || is_same(share->mode, "disk-ro"))
+        return mount_disk(share->tag, share->path, is_same(share->mode, "disk") ? 0 : MS_RDONLY);
     if (is_same(share->mode, "cow"))
         return mount_copy(share->tag, share->path) >= 0;
     return mount_folder(share->tag, share->path, reads ? MS_RDONLY : 0, "mmap") >= 0;

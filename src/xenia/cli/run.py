@@ -21,7 +21,7 @@ from xenia.toolstack.config.disk import parse_disk
 from xenia.toolstack.config.forward import parse_publish
 from xenia.toolstack.config.machine import NAME, MachineConfig
 from xenia.toolstack.config.net import LINKS, NetConfig, parse_net
-from xenia.toolstack.config.share import HOST_ROOT, ShareConfig, for_guest, parse_share, place_of
+from xenia.toolstack.config.share import HOST_ROOT, ShareConfig, for_guest, on_disks, parse_share, place_of
 from xenia.toolstack.control.client import process_of
 from xenia.toolstack.provision.own_kernel import BZIMAGE, is_built_tree, tree_image
 from xenia.toolstack.run import Ending, Outcome
@@ -91,9 +91,10 @@ def configuration(options: argparse.Namespace, command: list[str]) -> MachineCon
     if options.name is not None and (process := process_of(options.name)) is not None:
         raise ConfigError(f"--name {options.name}: a guest of that name is running, in process {process}")
     cards = _cards(options, given.get("name", NAME))
+    disks, devices = on_disks(shares, disks)
     return MachineConfig(
         **given, command=tuple(command), environment=environment, disks=disks, cards=cards,
-        devices=shares,
+        devices=devices,
     )  # fmt: skip
 
 

@@ -51,6 +51,16 @@ class Door:
         with tempfile.TemporaryFile(prefix="xenia-") as file:
             return os.dup(file.fileno())
 
+    def made(self, path: Path | str, fill: Callable[[int], None]) -> int:
+        """The same, filled from what is at `path`."""
+        descriptor = Door.nameless(self)
+        try:
+            fill(descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
     def reconnect(self, path: Path | str) -> Callable[[], socket.socket] | None:
         """What gives another connection to that server later, on any thread; None where nothing does."""
         return lambda: self.connect(path)
@@ -140,6 +150,9 @@ class Recording(Door):
     def nameless(self) -> int:
         return self._noted(NAMELESS, super().nameless())
 
+    def made(self, path: Path | str, fill: Callable[[int], None]) -> int:
+        return self._noted(path, super().made(path, fill))
+
     def close(self) -> None:
         """Give up what was noted."""
         for _, descriptor in self.opened:
@@ -173,6 +186,9 @@ class Handed(Door):
         descriptor = self._take(NAMELESS)
         os.ftruncate(descriptor, 0)
         return descriptor
+
+    def made(self, path: Path | str, fill: Callable[[int], None]) -> int:
+        return self._take(path)
 
     def taken(self, name: str) -> list[int]:
         found = [descriptor for other, descriptor in self._left if other == name]

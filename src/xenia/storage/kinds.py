@@ -20,6 +20,7 @@ from xenia.storage.device import open_device
 from xenia.storage.door import door
 from xenia.storage.faulty import Faulty
 from xenia.storage.file import create_file, open_file, remove_file
+from xenia.storage.folder import open_folder
 from xenia.storage.layer import Layer, Operation
 from xenia.storage.luks2 import DATA_OFFSET, Cost, Luks, format_luks, unlock
 from xenia.storage.memory import Memory
@@ -353,6 +354,10 @@ KINDS: dict[str, Kind] = {
         "what an NBD server on a unix socket serves", _open_nbd, "a socket", bottom=True,
         options={"export": "which of its exports (default: the one without a name)"}, flags=_RO,
         create=lambda word, lower, size, replace: None,
+    ),
+    "folder": Kind(
+        "a file system (ext4) with what is in a folder of the host's, gone in the end",
+        lambda word, place: open_folder(need_path(word), _read_only(word, place)), "a folder", bottom=True, flags=_RO,
     ),
     "memory": Kind(
         "zeroes to begin with, in memory, gone in the end", _open_memory, "a size", is_path=False, bottom=True,

@@ -37,16 +37,23 @@ class DiskConfig(DeviceConfig, VbdConfig):
     """A stack of storage layers, and how the guest sees it: as VbdConfig, and
 
     name            the virtual device: xvda, hdc, ...; None: the first xvd that is free
+    mount           where the agent mounts it; None: nowhere
     """
 
     kind = "disk"
 
     stack: str
     name: str | None = None
+    mount: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The same by name, as plain data."""
         return asdict(self)
+
+    @property
+    def agent_word(self) -> str:
+        """What the agent is told of one that it mounts: see agent/shares.h."""
+        return f"{self.name}:{'disk-ro' if self.read_only else 'disk'}:{self.mount}"
 
     def open(self) -> Layer:
         """The storage behind the disk, in whole sectors.  ConfigError."""

@@ -13,10 +13,12 @@ from typing import Any, Self, cast
 
 from xenia.errors import ConfigError
 from xenia.storage.door import door
+from xenia.storage.spec import quote
 from xenia.toolstack.config.device import Backing, DeviceConfig
+from xenia.toolstack.config.disk import DiskConfig
 
 _OPENING = "xenia.toolstack.shares.share"
-_WORDS = ("ro", "rw", "cow")
+_WORDS = ("ro", "rw", "cow", "disk")
 _TAG = re.compile(r"[A-Za-z0-9_.+-]{1,31}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 MOST_SHARES = 64
@@ -31,6 +33,8 @@ class ShareConfig(DeviceConfig):
     mount       where the agent mounts it; None: nowhere, the guest does that itself
     read_only   whether the guest may change nothing
     cow         whether the guest sees it as its own, and what it changes is kept in its memory
+    on_disk     whether the guest has a copy of it on a disk (`as_disk`), which it and its kernel need no more for than
+                for any disk
     """
 
     kind = "share"
@@ -40,6 +44,7 @@ class ShareConfig(DeviceConfig):
     mount: str | None = None
     read_only: bool = False
     cow: bool = False
+    on_disk: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """The same by name, as plain data."""
@@ -62,6 +67,10 @@ class ShareConfig(DeviceConfig):
         if (files := door().taken(self.path)) is not None:
             return cast(Backing, shares.assemble(files))
         return cast(Backing, shares.start(self))
+
+    def as_disk(self, name: str) -> DiskConfig:
+        """The disk that has a copy of it."""
+        return DiskConfig(f"folder:{quote(self.path)}", name, mount=self.mount, read_only=self.read_only)
 
     @contextmanager
     def opened(self) -> Iterator[tuple[Self, list[tuple[str, int]]]]:
@@ -105,21 +114,23 @@ HOST_ROOT = ShareConfig("/", "root", "/", cow=True)
 
 
 def parse_share(text: str, *, cow: bool = False) -> ShareConfig:
-    """What one --share says: DIR[:MOUNT][:ro], or xl's tag=TAG,path=DIR,security_model=none.  The folder is looked at
-    only when it is opened.  ConfigError points at what it cannot understand."""
+    """What one --share says: DIR[:MOUNT][:ro][:disk], or xl's tag=TAG,path=DIR,security_model=none.  The folder is
+    looked at only when it is opened.  ConfigError points at what it cannot understand."""
     if re.match(r"(tag|path|security_model|backend)\s*=", text):
         return parse_xl_share(text)
     parts = text.split(":")
     words = {word for word in parts[1:] if word in _WORDS}
     rest = [part for part in parts if part not in _WORDS or part is parts[0]]
     if len(rest) > 2 or not rest[0] or {"ro", "rw"} <= words:
-        raise ConfigError(f"the share '{text}': write DIR[:MOUNT][:ro]")
+        raise ConfigError(f"the share '{text}': write DIR[:MOUNT][:ro][:disk]")
     path = os.path.abspath(os.path.expanduser(rest[0]))
     mount = rest[1] if len(rest) == 2 else default_mount(path)
     if not mount.startswith("/") or mount == "/":
         raise ConfigError(f"the share '{text}': the guest sees it at a path such as /mnt, and not at '{mount}'")
+    on_disk = "disk" in words
     config = ShareConfig(
-        path, mount=os.path.normpath(mount), read_only="ro" in words, cow=cow or "cow" in words
+        path, mount=os.path.normpath(mount), read_only="ro" in words, cow=(cow or "cow" in words) and not on_disk,
+        on_disk=on_disk,
     )  # fmt: skip
     config.check()
     return config
@@ -130,6 +141,8 @@ def parse_later(text: str) -> ShareConfig:
     config = parse_share(text)
     if config.cow:
         raise ConfigError(f"the share '{text}': a copy is made where the guest begins (xenia run --rw-cow)")
+    if config.on_disk:
+        raise ConfigError(f"the share '{text}': a disk is attached as one (xenia block-attach GUEST folder:DIR)")
     return config
 
 
@@ -168,6 +181,25 @@ def for_guest(shares: Iterable[ShareConfig]) -> tuple[ShareConfig, ...]:
             raise ConfigError(f"two shared folders are to be at {share.mount} in the guest")
         found.append(share.called(taken))
     return tuple(found)
+
+
+def on_disks(
+    shares: Iterable[ShareConfig], disks: Iterable[DiskConfig]
+) -> tuple[tuple[DiskConfig, ...], tuple[ShareConfig, ...]]:
+    """A guest's disks with those that its folders are to be on, called by the last names that are free; and the other
+    folders.  ConfigError where no name is left."""
+    found = list(disks)
+    others: list[ShareConfig] = []
+    for share in shares:
+        if not share.on_disk:
+            others.append(share)
+            continue
+        taken = {disk.name for disk in found}
+        name = next((f"xvd{letter}" for letter in "zyxwvutsrqponm" if f"xvd{letter}" not in taken), None)
+        if name is None:
+            raise ConfigError(f"no disk is left for the folder {share.path}: xvdm to xvdz are taken")
+        found.append(share.as_disk(name))
+    return tuple(found), tuple(others)
 
 
 def place_of(folder: str, shares: Iterable[ShareConfig]) -> str | None:

@@ -141,9 +141,10 @@ def _check_shares(config: MachineConfig, kernel: Kernel | None, raw: memoryview)
             release = release_of(raw)
             share = next(share for share in _shares(config) if name == "9pnet_xen" or share.cow)
             raise ConfigError(
-                f"the kernel {release} has no {what} (module {name}): Debian's flavour amd64 has it, and any kernel "
-                f"can have a copy on a disk (mke2fs -t ext4 -d {quote(share.path)} copy.img 1G; --disk copy.img)"
-            )
+                f"the kernel {release} has no {what} (module {name}): Debian's flavour amd64 has it"
+                + (f", and any kernel can have a copy of the folder on a disk: --share {quote(share.path)}:"
+                   f"{quote(share.mount)}:disk" if share.mount not in (None, "/") else "")
+            )  # fmt: skip
 
 
 def _initrd(path: Path, memory: int) -> bytes:
@@ -232,6 +233,7 @@ def _agent_config(config: MachineConfig, modules: tuple[str, ...], screen: Scree
     term = _term() if config.command and screen is None else screen.term if screen is not None else None
     environment = {**ENVIRONMENT, "TERM": term or "dumb"}
     shares = tuple(share.agent_word for share in _shares(config) if share.mount is not None)
+    shares += tuple(disk.agent_word for disk in config.disks if disk.mount is not None)
     if config.command:
         mode = Mode.COMMAND if screen is None else Mode.SCREEN
         rows, columns = (screen.rows, screen.columns) if screen is not None else (0, 0)

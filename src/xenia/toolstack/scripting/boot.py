@@ -13,7 +13,7 @@ from xenia.toolstack.config.disk import parse_disk
 from xenia.toolstack.config.forward import parse_publish
 from xenia.toolstack.config.machine import NAME, MachineConfig, parse_size
 from xenia.toolstack.config.net import LINKS, NetConfig, for_guest, parse_net
-from xenia.toolstack.config.share import for_guest as for_shares, parse_share, place_of
+from xenia.toolstack.config.share import for_guest as for_shares, on_disks, parse_share, place_of
 from xenia.toolstack.guest.build import Build
 from xenia.toolstack.guest.guest import Guest
 from xenia.toolstack.guest.verbs import Destroy, Start
@@ -83,7 +83,8 @@ def machine_config(options: GuestOptions) -> MachineConfig:
     if "directory" not in config and (place := place_of(os.getcwd(), shares)) is not None:
         config["directory"] = place
     cards = _cards(several(given.pop("net", ())), several(given.pop("publish", ())), config["name"])
-    return MachineConfig(**config, append=append, disks=disks, cards=cards, devices=shares)
+    disks, devices = on_disks(shares, disks)
+    return MachineConfig(**config, append=append, disks=disks, cards=cards, devices=devices)
 
 
 def _cards(net: Any, publish: Any, guest: str) -> tuple[NetConfig, ...] | None:

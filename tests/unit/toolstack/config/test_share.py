@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from xenia.errors import ConfigError
-from xenia.toolstack.config.share import HOST_ROOT, ShareConfig, for_guest, parse_share, place_of
+from xenia.toolstack.config.disk import parse_disk
+from xenia.toolstack.config.share import HOST_ROOT, ShareConfig, for_guest, on_disks, parse_later, parse_share, place_of
 from xenia.toolstack.devices.kinds import read_config
 
 
@@ -82,3 +83,17 @@ def test_the_agent_is_told_how_each_is_mounted() -> None:
         share.agent_word for share in for_guest([HOST_ROOT, parse_share("/a/b:ro"), parse_share("/c/d", cow=True)])
     ]
     assert words == ["root:root:/", "share0:ro:/a/b", "share1:cow:/c/d"]
+
+
+def test_a_copy_on_a_disk_is_a_disk_of_the_last_name_that_is_free() -> None:
+    shares = for_guest([parse_share("/srv/a:/x"), parse_share("/srv/b,c:/y:disk"), parse_share("/srv/d:/z:ro:disk")])
+    disks, others = on_disks(shares, [parse_disk("data.img"), parse_disk("memory:1M,xvdz")])
+    assert others == shares[:1]
+    assert [(disk.stack, disk.name, disk.agent_word) for disk in disks[2:]] == [
+        (r"folder:/srv/b\,c", "xvdy", "xvdy:disk:/y"), ("folder:/srv/d", "xvdx", "xvdx:disk-ro:/z"),
+    ]  # fmt: skip
+    assert not parse_share("/srv/a:/x:disk", cow=True).cow  # it is a copy already
+    with pytest.raises(ConfigError, match="no disk is left for the folder"):
+        on_disks(for_guest(parse_share(f"/srv/a:/{number}:disk") for number in range(15)), [])
+    with pytest.raises(ConfigError, match="xenia block-attach GUEST folder:DIR"):
+        parse_later("/srv/a:/x:disk")
