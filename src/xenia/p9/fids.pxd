@@ -2,6 +2,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from xenia.machine.lock cimport Lock
 from xenia.p9.linux cimport Statx
+from xenia.p9.lock_table cimport LockTable
 
 cdef struct Node:               # a file of the folder, held by a descriptor that opens nothing (O_PATH)
     int refs
@@ -33,8 +34,11 @@ cdef struct Fid:
     Lock reading                # of a folder: who moves its position
     int64_t position
     Xattr *xattr
+    bint locks                  # something of its file was locked by it, and that file is
+    uint64_t device, inode
 
 cdef class Fids:
+    cdef LockTable locks        # what is locked by a fid goes with the last who uses it
     cdef Lock lock
     cdef Fid **buckets
     cdef uint32_t nr_fids, most_fids, nr_xattrs
@@ -54,6 +58,8 @@ cdef class Fids:
     # It is open from now on, and the descriptor its own: of another file where there is a node, whose reference it
     # takes.  EBADF where it was open, EMFILE where too many are.
     cdef int opened(self, Fid *fid, int fd, Node *node) noexcept nogil
+    # That file is about to be locked by it.  Whether it can be: no other one is.
+    cdef bint locking(self, Fid *fid, uint64_t device, uint64_t inode) noexcept nogil
     # A further reference to a node whose descriptor is relied on, and its end.
     cdef Node *hold(self, Node *node) noexcept nogil
     cdef void drop(self, Node *node) noexcept nogil

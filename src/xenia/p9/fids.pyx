@@ -12,6 +12,7 @@ Several threads work for one client.  A fid that is in use outlives its number; 
 from not open to open, and stays until the last user is gone.
 """
 
+cimport cython
 from libc.errno cimport EBADF, EMFILE, ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
@@ -27,6 +28,7 @@ cdef enum:
     MOST_DEPTH = 256            # folders above that are closed, too
 
 
+@cython.no_gc           # for what it stands on in the end
 cdef class Fids:
     """Those of one client.
 
@@ -42,6 +44,7 @@ cdef class Fids:
         self.buckets = <Fid **>calloc(NR_BUCKETS, sizeof(Fid *))
         if self.buckets == NULL:
             raise MemoryError
+        self.locks = LockTable()
 
     def __dealloc__(self):
         if self.buckets != NULL:
@@ -76,6 +79,8 @@ cdef class Fids:
             self.nr_xattrs -= 1
         unlock(&self.lock)
         if left == 0:
+            if fid.locks:
+                self.locks.forget(fid.device, fid.inode, fid)
             if fid.fd >= 0:
                 close(fid.fd)
             if fid.xattr != NULL:
@@ -165,6 +170,15 @@ cdef class Fids:
             if node != NULL:
                 self.drop(node)
         return refused
+
+    cdef bint locking(self, Fid *fid, uint64_t device, uint64_t inode) noexcept nogil:
+        cdef bint can
+        lock(&self.lock)
+        can = not fid.locks or (fid.device == device and fid.inode == inode)
+        if can:
+            fid.locks, fid.device, fid.inode = True, device, inode
+        unlock(&self.lock)
+        return can
 
     cdef Node *hold(self, Node *node) noexcept nogil:
         lock(&self.lock)

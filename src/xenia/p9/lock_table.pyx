@@ -5,10 +5,17 @@ them has locked, a descriptor of ours holds what they have together, as locks of
 which whoever locks ranges on the host meets.  Who reads may not be alone: what one process gives up stays locked as far
 as others have it.  The client says the same for flock(2) as for a range that is the whole file; that is taken in both
 ways, for the host knows nothing of the one from the other.
+
+So it is not known either of a whole file that is given up whether by all of a process (fcntl) or by an open file
+(flock).  It is taken to be the open file's alone: what one locked by fcntl stays locked for the host until the file is
+given up, or closed, by which it was locked; the other way the host would get what a process in the guest still has.
+
+Each file has a lock of its own, held while the host is asked: one whose file system takes its time holds up who asks
+for that file, and nobody else.
 """
 
 from libc.errno cimport EAGAIN, EBADF, EINTR, ENOLCK
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport calloc, free, malloc
 
 from xenia.machine.lock cimport lock, unlock
 from xenia.p9.linux cimport close, linux_errno
@@ -54,6 +61,7 @@ cdef extern from *:
     int lock_range(int fd, short kind, uint64_t start, uint64_t end) nogil
     int look_at_range(int fd, short *kind, uint64_t *start, uint64_t *end, uint32_t *process) nogil
     int flock(int fd, int operation) nogil
+    uint32_t __sync_fetch_and_add(uint32_t *value, int more) nogil
 
 cdef enum:
     MOST_HELD = 8192            # what is done for one request goes with its square
@@ -63,28 +71,35 @@ cdef class LockTable:
     """Those of a session."""
 
     def __dealloc__(self):
-        with nogil:
-            self.forget_all()
+        cdef Locked *file
+        cdef Held *gone
+        while self.files != NULL:
+            file = self.files
+            self.files = file.next
+            while file.held != NULL:
+                gone = file.held
+                file.held = gone.next
+                free(gone)
+            close(file.fd)
+            free(file)
 
     cdef int take(self, uint64_t device, uint64_t inode, int fd, Held *wanted) noexcept nogil:
-        cdef Locked *file
         cdef Held *entry = <Held *>malloc(sizeof(Held))
         cdef Held *spare = <Held *>malloc(sizeof(Held))     # a range may be cut in two
+        cdef Locked *file = self.enter(device, inode, &fd)
         cdef int refused = ENOLCK
-        lock(&self.lock)
-        file = self.found(device, inode)
-        if file == NULL and (file := self.made(device, inode, fd)) != NULL:
-            fd = -1
-        if entry != NULL and spare != NULL and file != NULL and self.nr_held < MOST_HELD:
-            refused = take_of_host(file, wanted)
+        if file != NULL:
+            lock(&file.lock)
+            if entry != NULL and spare != NULL and self.nr_held < MOST_HELD:
+                refused = take_of_host(file, wanted)
             if refused == 0:
                 spare = self.carve(file, wanted, spare)
                 entry[0] = wanted[0]
                 entry.next = file.held
                 file.held, entry = entry, NULL
-                self.nr_held += 1
-        self.done_with(file)
-        unlock(&self.lock)
+                __sync_fetch_and_add(&self.nr_held, 1)
+            unlock(&file.lock)
+            self.leave(file)
         free(entry)
         free(spare)
         if fd >= 0:
@@ -93,90 +108,83 @@ cdef class LockTable:
 
     cdef int release(self, uint64_t device, uint64_t inode, Held *range_) noexcept nogil:
         cdef Held *spare = <Held *>malloc(sizeof(Held))
-        cdef Locked *file
-        cdef int refused = 0
-        lock(&self.lock)
-        file = self.found(device, inode)
-        if file != NULL and (spare == NULL or self.nr_held >= MOST_HELD) and self.is_cut(file, range_):
-            refused = ENOLCK
-        elif file != NULL:
-            spare = self.carve(file, range_, spare)
-            give_to_host(file, range_.start, range_.end)
-            self.done_with(file)
-        unlock(&self.lock)
+        cdef int none = -1, refused = 0
+        cdef Locked *file = self.enter(device, inode, &none)
+        if file != NULL:
+            lock(&file.lock)
+            if (spare == NULL or self.nr_held >= MOST_HELD) and self.is_cut(file, range_):
+                refused = ENOLCK
+            else:
+                spare = self.carve(file, range_, spare)
+                give_to_host(file, range_.start, range_.end)
+            unlock(&file.lock)
+            self.leave(file)
         free(spare)
         return refused
 
-    cdef void forget(self, uint32_t fid) noexcept nogil:
-        cdef Locked *file
-        cdef Locked *following
+    cdef void forget(self, uint64_t device, uint64_t inode, const void *fid) noexcept nogil:
+        cdef int none = -1
+        cdef Locked *file = self.enter(device, inode, &none)
         cdef Held **at
         cdef Held *gone
-        if self.files == NULL:
+        if file == NULL:
             return
-        lock(&self.lock)
-        file = self.files
-        while file != NULL:
-            at, following = &file.held, file.next
-            while at[0] != NULL:
-                gone = at[0]
-                if gone.fid == fid:
-                    at[0] = gone.next
-                    self.nr_held -= 1
-                    give_to_host(file, gone.start, gone.end)
-                    free(gone)
-                else:
-                    at = &gone.next
-            self.done_with(file)
-            file = following
-        unlock(&self.lock)
-
-    cdef void forget_all(self) noexcept nogil:
-        cdef Held *gone
-        lock(&self.lock)
-        while self.files != NULL:
-            while self.files.held != NULL:
-                gone = self.files.held
-                self.files.held = gone.next
+        lock(&file.lock)
+        at = &file.held
+        while at[0] != NULL:
+            gone = at[0]
+            if gone.fid == fid:
+                at[0] = gone.next
+                __sync_fetch_and_add(&self.nr_held, -1)
+                give_to_host(file, gone.start, gone.end)
                 free(gone)
-            self.done_with(self.files)
-        self.nr_held = 0
-        unlock(&self.lock)
+            else:
+                at = &gone.next
+        unlock(&file.lock)
+        self.leave(file)
 
     cdef void look(self, uint64_t device, uint64_t inode, int fd, Held *range_) noexcept nogil:
         cdef short kind = F_WRLCK if range_.kind == LOCK_WRITE else F_RDLCK
-        cdef Locked *file
-        lock(&self.lock)
-        file = self.found(device, inode)
+        cdef int none = -1
+        cdef Locked *file = self.enter(device, inode, &none)
         # By our own descriptor, to which what the client has is no obstacle.
         if look_at_range(file.fd if file != NULL else fd, &kind, &range_.start, &range_.end, &range_.process) < 0:
             kind = F_UNLCK
-        unlock(&self.lock)
+        if file != NULL:
+            self.leave(file)
         range_.kind = LOCK_UNLOCK if kind == F_UNLCK else LOCK_WRITE if kind == F_WRLCK else LOCK_READ
 
-    cdef Locked *found(self, uint64_t device, uint64_t inode) noexcept nogil:
-        cdef Locked *file = self.files
+    cdef Locked *enter(self, uint64_t device, uint64_t inode, int *fd) noexcept nogil:
+        cdef Locked *file
+        lock(&self.lock)
+        file = self.files
         while file != NULL and (file.device != device or file.inode != inode):
             file = file.next
-        return file
-
-    cdef Locked *made(self, uint64_t device, uint64_t inode, int fd) noexcept nogil:
-        cdef Locked *file = <Locked *>malloc(sizeof(Locked))
+        if file == NULL and fd[0] >= 0:
+            file = <Locked *>calloc(1, sizeof(Locked))
+            if file != NULL:
+                file.device, file.inode, file.fd, file.next = device, inode, fd[0], self.files
+                self.files, fd[0] = file, -1
         if file != NULL:
-            file.device, file.inode, file.fd, file.held, file.next = device, inode, fd, NULL, self.files
-            self.files = file
+            file.users += 1
+        unlock(&self.lock)
         return file
 
-    cdef void done_with(self, Locked *file) noexcept nogil:
+    cdef void leave(self, Locked *file) noexcept nogil:
         # One that nothing is locked of is not kept; what the host has of it goes with the descriptor.
         cdef Locked **at = &self.files
-        if file == NULL or file.held != NULL:
-            return
-        while at[0] != file:
-            at = &at[0].next
-        at[0] = file.next
-        close(file.fd)
-        free(file)
+        cdef bint is_done
+        lock(&self.lock)
+        file.users -= 1
+        is_done = file.users == 0 and file.held == NULL
+        if is_done:
+            while at[0] != file:
+                at = &at[0].next
+            at[0] = file.next
+        unlock(&self.lock)
+        if is_done:
+            close(file.fd)
+            free(file)
 
     cdef bint is_cut(self, Locked *file, Held *range_) noexcept nogil:
         # Whether one becomes two.
@@ -197,7 +205,7 @@ cdef class LockTable:
                 spare[0] = one[0]
                 spare.start = range_.end + 1
                 one.next = spare
-                self.nr_held += 1
+                __sync_fetch_and_add(&self.nr_held, 1)
                 one.end = range_.start - 1
                 return NULL
             elif one.start < range_.start:
@@ -208,14 +216,23 @@ cdef class LockTable:
                 at = &one.next
             else:
                 at[0] = one.next
-                self.nr_held -= 1
+                __sync_fetch_and_add(&self.nr_held, -1)
                 free(one)
         return spare
 
 
 cdef bint is_of(Held *one, Held *range_) noexcept nogil:
-    # Of the same owner: a process, or an open file of several.
-    return one.process == range_.process or (range_.by_flock and one.fid == range_.fid and is_whole(one))
+    # Whether what is said of the range concerns that one.  A whole file may be locked by flock, which each open file
+    # has for itself, and all that the client says of one by another is that two processes, or two open files, may not
+    # have it at once unless both only read: where they would, who had it has given it up.
+    cdef bint same_process = one.process == range_.process, same_fid = one.fid == range_.fid
+    if not (is_whole(one) and is_whole(range_)):
+        return same_process
+    if range_.kind == LOCK_UNLOCK:
+        return same_fid and (same_process or range_.by_flock)
+    if one.kind == LOCK_READ and range_.kind == LOCK_READ:
+        return same_fid and same_process
+    return same_fid or same_process
 
 
 cdef bint is_whole(Held *range_) noexcept nogil:

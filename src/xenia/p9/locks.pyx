@@ -14,8 +14,7 @@ from xenia.p9.session cimport Session
 cdef int do_lock(Session session, Request *request) noexcept nogil:
     cdef Held range_
     cdef char client[NAME_SIZE]
-    cdef uint32_t number = get32(request)
-    cdef Fid *fid = session.take(request, number)
+    cdef Fid *fid = session.take(request, get32(request))
     cdef int refused = EBADF
     cdef uint32_t flags
     get(request, &range_.kind, 1)
@@ -23,7 +22,7 @@ cdef int do_lock(Session session, Request *request) noexcept nogil:
     read_range(request, &range_)
     # Linux says it of all that flock(2) gives up, and not where a process closes a file.
     range_.by_flock = range_.kind == LOCK_UNLOCK and flags & LOCK_WAITS and is_whole(&range_)
-    range_.process, range_.fid = get32(request), number
+    range_.process, range_.fid = get32(request), fid
     get_text(request, client, NAME_SIZE)
     if fid != NULL:
         refused = EINVAL if request.malformed or range_.kind > LOCK_UNLOCK else locked(session, request, fid, &range_)
@@ -42,7 +41,9 @@ cdef int do_lock(Session session, Request *request) noexcept nogil:
 cdef int locked(Session session, Request *request, Fid *fid, Held *range_) noexcept nogil:
     cdef Statx found
     cdef uint64_t device
-    cdef int fd, refused = about(session, request, fid, &found, &device)
+    cdef int fd, refused
+    session.promote(request)    # what is mounted below may be remote, if nothing else is
+    refused = about(session, request, fid, &found, &device)
     if refused:
         return refused
     if range_.kind == LOCK_UNLOCK:
@@ -50,7 +51,12 @@ cdef int locked(Session session, Request *request, Fid *fid, Held *range_) noexc
     fd = session.reopen(fid.node, O_RDWR)
     if fd < 0:
         fd = session.reopen(fid.node, O_RDONLY)
-    return -fd if fd < 0 else session.locks.take(device, found.stx_ino, fd, range_)
+    if fd < 0:
+        return -fd
+    if not session.fids.locking(fid, device, found.stx_ino):
+        close(fd)
+        return EINVAL
+    return session.locks.take(device, found.stx_ino, fd, range_)
 
 
 cdef int about(Session session, Request *request, Fid *fid, Statx *found, uint64_t *device) noexcept nogil:

@@ -54,7 +54,7 @@ cdef class Session:
         self.user, self.group = os.geteuid(), os.getegid()
         self.descriptors = os.open("/proc/self/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self.fids = Fids(fids, descriptors, max(descriptors // 2, LEAST_OPENED))
-        self.locks = LockTable()
+        self.locks = self.fids.locks
         self.root = node_of(os.dup(folder), S_IFDIR)
         if self.root == NULL:
             raise MemoryError

@@ -24,7 +24,6 @@ cdef int do_version(Session session, Request *request) noexcept nogil:
     if request.malformed or msize < LEAST_MSIZE:
         return EINVAL
     session.fids.remove_all()
-    session.locks.forget_all()
     msize = min(msize, <uint32_t>MOST_MSIZE)
     put32(request, msize)
     if strcmp(version, b"9P2000.L") == 0:
@@ -143,17 +142,23 @@ cdef int clunk(Session session, Request *request, uint32_t number) noexcept nogi
     if fid.xattr != NULL and fid.xattr.sets:
         session.reach(request, fid)
         refused = set_xattr(session, fid)
+    if fid.locks:
+        session.promote(request)
     gone = session.fids.remove(number)
     session.fids.give(fid)
-    session.locks.forget(number)
     return refused if refused else gone
 
 
 cdef int do_remove(Session session, Request *request) noexcept nogil:
     # A file is removed by its name (Tunlinkat): a fid has none.  It goes all the same.
     cdef uint32_t number = get32(request)
+    cdef Fid *fid
     if request.malformed:
         return EINVAL
-    session.fids.remove(number)
-    session.locks.forget(number)
+    fid = session.fids.take(number)
+    if fid != NULL:
+        if fid.locks:
+            session.promote(request)
+        session.fids.remove(number)
+        session.fids.give(fid)
     return EOPNOTSUPP

@@ -5,7 +5,11 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import select
+import socket
 import struct
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.p9.peer import FSYNC, GETLOCK, LOCK, Peer, text
+from tests.unit.p9.slow_host import Waiting
 
 READS, WRITES, UNLOCKS = 0, 1, 2
 GIVEN, BLOCKED, FAILED = 0, 1, 2
@@ -134,6 +139,104 @@ def test_what_flock_locked_another_process_with_that_open_file_unlocks(tmp_path:
         assert not host.flocks(fcntl.LOCK_EX)  # the other's
         assert lock(peer, other, UNLOCKS, process=4, waits=True) == GIVEN
         assert host.flocks(fcntl.LOCK_EX) and host.free()
+
+
+def test_two_open_files_of_one_process_have_a_lock_each_by_flock(tmp_path: Path, host: Host) -> None:
+    """What one of them gives up, or is closed with, the other keeps: Linux says first that it gives it up."""
+    with Peer(tmp_path) as peer:
+        one, other, third = (peer.open(peer.walk("file"), os.O_RDWR) for _ in range(3))
+        assert lock(peer, one, READS, waits=True) == lock(peer, other, READS, waits=True) == GIVEN
+        assert host.flocks(fcntl.LOCK_SH) and not host.flocks(fcntl.LOCK_EX)
+        host.flocks(fcntl.LOCK_UN)
+        assert lock(peer, other, UNLOCKS, waits=True) == GIVEN
+        assert not host.flocks(fcntl.LOCK_EX) and not host.free()
+        # One that has nothing is closed: to Linux it may have what the process has by fcntl.
+        assert lock(peer, third, UNLOCKS) == GIVEN
+        peer.clunk(third)
+        assert not host.flocks(fcntl.LOCK_EX) and not host.free()
+        assert lock(peer, one, UNLOCKS) == GIVEN
+        assert host.flocks(fcntl.LOCK_EX) and host.free()
+        host.flocks(fcntl.LOCK_UN)
+        # Alone: Linux has let go of the one before it asks for the other, whichever is heard of first.
+        assert lock(peer, one, WRITES) == lock(peer, other, WRITES) == GIVEN
+        assert lock(peer, one, UNLOCKS, waits=True) == GIVEN
+        assert not host.flocks(fcntl.LOCK_SH)
+        assert lock(peer, other, UNLOCKS, waits=True) == GIVEN
+        assert host.flocks(fcntl.LOCK_EX) and host.free()
+
+
+def test_a_part_that_a_process_gives_up_it_gives_up_by_whatever_file_it_was_locked(tmp_path: Path, host: Host) -> None:
+    with Peer(tmp_path) as peer:
+        one, other = (peer.open(peer.walk("file"), os.O_RDWR) for _ in range(2))
+        assert lock(peer, one, WRITES) == lock(peer, other, UNLOCKS, 10, 5) == GIVEN
+        assert host.free(10, 5) and not host.free(9, 1) and not host.free(15, 1)
+        assert lock(peer, other, UNLOCKS) == GIVEN  # ranges, which flock has none of
+        assert host.free()
+
+
+@pytest.fixture
+def slow_host(tmp_path: Path) -> Iterator[tuple[socket.socket, int]]:
+    """A server in another process, and where it waits for a slow host."""
+    for name in ("slow", "quick"):
+        (tmp_path / name).write_bytes(b"x" * 100)
+    ours, theirs = socket.socketpair()
+    ours.settimeout(30)
+    with ours, theirs, subprocess.Popen(
+        [sys.executable, "-m", "tests.unit.p9.slow_host", str(tmp_path)], stdin=theirs.fileno(), stderr=subprocess.PIPE,
+        cwd=Path(__file__).parents[3],
+    ) as process:  # fmt: skip
+        theirs.close()
+        said, listeners, _, _ = socket.recv_fds(ours, 1, 1)
+        if not said:
+            pytest.skip(process.communicate()[1].decode().splitlines()[-1])
+        yield ours, listeners[0]
+        os.close(listeners[0])
+        process.kill()
+
+
+def _until(channel: socket.socket, listener: int, letter: bytes) -> None:
+    """Have that done; its calls to the host are quick."""
+    channel.send(letter)
+    while select.select([channel.fileno(), listener], [], [], 30)[0] == [listener]:
+        one = Waiting(listener)
+        assert not one.is_slow
+        one.go_on()
+    assert channel.recv(1) == letter
+
+
+def _slow(channel: socket.socket, listener: int) -> Waiting:
+    """Have a lock asked for that the host does not answer yet."""
+    channel.send(b"s")
+    assert channel.recv(1) == b"s"
+    waiting = Waiting(listener)
+    assert waiting.is_slow
+    return waiting
+
+
+def test_a_host_that_takes_its_time_over_one_file_holds_up_no_locks_of_others(
+    slow_host: tuple[socket.socket, int],
+) -> None:
+    channel, listener = slow_host
+    waiting = _slow(channel, listener)
+    _until(channel, listener, b"q")  # locks, and what goes with a fid
+    waiting.go_on()
+    _until(channel, listener, b"r")
+
+
+def test_a_file_that_is_closed_while_it_is_being_locked_stays_locked_for_nobody(
+    tmp_path: Path, slow_host: tuple[socket.socket, int]
+) -> None:
+    channel, listener = slow_host
+    waiting = _slow(channel, listener)
+    _until(channel, listener, b"c")
+    waiting.go_on()
+    channel.send(b"r")
+    while select.select([channel.fileno(), listener], [], [], 30)[0] == [listener]:  # it is given back
+        Waiting(listener).go_on()
+    assert channel.recv(1) == b"r"
+    host = Host(tmp_path / "slow")
+    assert host.free()
+    os.close(host.file)
 
 
 def test_ranges_are_so_many_whether_they_are_locked_or_left(tmp_path: Path, host: Host) -> None:
