@@ -4,7 +4,8 @@
  *   net measure ADDRESS PORT   says "ready"; a line "TEST MILLISECONDS" on the standard input is answered by
  *                              "TEST: rate seconds"
  *
- * Rates are per second: MB (10^6 bytes) that arrived, elsewhere packets that arrived, answers or connections.  The
+ * Rates are per second: MB (10^6 bytes) that arrived, elsewhere packets that arrived (of a flood: that were sent),
+ * answers or connections.  The
  * first byte of a connection says what it is for. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -221,6 +222,18 @@ static double datagrams(double until)
     return datagrams_received() - before;
 }
 
+static double flood(double until)      /* nobody counts what arrives, and nobody need listen there */
+{
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    double count = 0;
+    connect(fd, (void *)&server, sizeof(server));
+    while (now() < until)
+        for (int i = 0; i < 16; i++)
+            count += send(fd, buffer, DATAGRAM, 0) == DATAGRAM;
+    close(fd);
+    return count;
+}
+
 static double answers(double until)
 {
     int fd = connected(ANSWER);
@@ -253,6 +266,8 @@ static double measure(const char *test, double until)       /* how much; -1: no 
         return bulk(atoi(test + 2), 0, until) / 1e6;
     if (!strcmp(test, "datagrams"))
         return datagrams(until);
+    if (!strcmp(test, "flood"))
+        return flood(until);
     if (!strcmp(test, "answers"))
         return answers(until);
     return strcmp(test, "connections") ? -1 : connections(until);

@@ -9,8 +9,10 @@ import sys
 XENIA = (sys.executable, "-m", "xenia", "net")
 
 
-def main(name: str) -> int:
-    subprocess.run([*XENIA, "create", name, "--subnet", "10.0.2.0/24"], check=True, stdout=subprocess.DEVNULL)
+def main(name: str, hosts: list[str]) -> int:
+    """`hosts`: ports of the host's loopback that guests reach."""
+    words = [word for port in hosts for word in ("--host", port)]
+    subprocess.run([*XENIA, "create", name, "--subnet", "10.0.2.0/24", *words], check=True, stdout=subprocess.DEVNULL)
     try:
         print("there", flush=True)
         signal.sigwait({signal.SIGTERM, signal.SIGINT})
@@ -21,4 +23,4 @@ def main(name: str) -> int:
 
 if __name__ == "__main__":
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
-    raise SystemExit(main(sys.argv[1]))
+    raise SystemExit(main(sys.argv[1], sys.argv[2:]))

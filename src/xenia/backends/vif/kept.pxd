@@ -17,6 +17,7 @@ cdef struct Sender:             # what waits of its frames, oldest first
     Kept *first
     Kept *last                  # where there is a first one
     uint32_t size
+    int64_t left                # of its turn; below zero: of its next one
 
 # Zeroed memory is of nothing.
 cdef struct Line:
@@ -24,7 +25,6 @@ cdef struct Line:
     uint32_t nonempty           # which of them have something, a bit each
     uint32_t size               # all together, in bytes
     int turn                    # whose it is
-    int64_t left                # of it
 
 # Keep a copy behind the others of its sender.  False: there is no room.
 cdef bint line_keep(Line *line, const Frame *frame, const Hash *hash) noexcept nogil
@@ -32,3 +32,5 @@ cdef bint line_keep(Line *line, const Frame *frame, const Hash *hash) noexcept n
 cdef Kept *line_first(Line *line) noexcept nogil
 # Forget that one.
 cdef void line_drop(Line *line) noexcept nogil
+# Which of the senders a frame is of.
+cdef uint32_t sender_of(const Frame *frame) noexcept nogil

@@ -1,7 +1,8 @@
 """Frames that wait for their guest's pages, by who sent them.
 
 Whoever sends a guest more than it takes fills no more of this than all together leave free, and has no more than a turn
-of what the guest takes: the frames of others do not stand behind a flood.  Senders are told apart by their addresses,
+of what the guest takes: the frames of others do not stand behind a flood.  Turns are those of a deficit round robin:
+what a sender's last frame took beyond its turn is taken from its next one.  Senders are told apart by their addresses,
 which a network's guard vouches for; some have one place together, as some flows have in other fair queues.
 """
 
@@ -11,7 +12,7 @@ from libc.string cimport memcpy
 from xenia.net.parse cimport big32
 
 cdef enum:
-    TURN = 64 * 1024            # bytes of a sender's, and
+    TURN = 16 * 1024            # bytes of a sender's, and
     EACH = 4096                 # how many a frame counts for beyond its own: what a guest does for each
 
 
@@ -45,11 +46,10 @@ cdef bint line_keep(Line *line, const Frame *frame, const Hash *hash) noexcept n
 cdef Kept *line_first(Line *line) noexcept nogil:
     if not line.nonempty:
         return NULL
-    if line.senders[line.turn].first == NULL or line.left <= 0:
+    while line.senders[line.turn].first == NULL or line.senders[line.turn].left <= 0:
         line.turn = (line.turn + 1) % SENDERS
-        while not line.nonempty >> line.turn & 1:
-            line.turn = (line.turn + 1) % SENDERS
-        line.left = TURN
+        if line.nonempty >> line.turn & 1:
+            line.senders[line.turn].left += TURN
     return line.senders[line.turn].first
 
 
@@ -57,11 +57,12 @@ cdef void line_drop(Line *line) noexcept nogil:
     cdef Sender *sender = &line.senders[line.turn]
     cdef Kept *kept = sender.first
     sender.first = kept.next
+    sender.left -= kept.frame.length + EACH
     if sender.first == NULL:
         line.nonempty &= ~(<uint32_t>1 << line.turn)
+        sender.left = min(sender.left, 0)
     sender.size -= sizeof(Kept) + kept.frame.length
     line.size -= sizeof(Kept) + kept.frame.length
-    line.left -= kept.frame.length + EACH
     free(kept)
 
 

@@ -19,6 +19,7 @@ from libc.stdint cimport int64_t, uint64_t
 from posix.unistd cimport close, read, write
 
 from xenia.abi.netif cimport netif_rx_request_t, netif_tx_request_t
+from xenia.backends.vif.depth cimport PATIENCE
 from xenia.backends.vif.rate cimport Rate
 from xenia.backends.vif.receive cimport Receive
 from xenia.backends.vif.request cimport NR_RX, NR_TX
@@ -209,7 +210,7 @@ cdef class Queue:
             if notify:
                 self.frames.notify(self.transmit.event_port)
             lock(&self.receive.lock)
-            notify = self.receive.drain()
+            notify = self.receive.look()
             unlock(&self.receive.lock)
             if notify:
                 self.frames.notify(self.receive.event_port)
@@ -230,9 +231,11 @@ cdef class Queue:
         unlock(&self.receive.lock)
 
     cdef void sleep(self, pollfd *waiting) noexcept nogil:
-        # Until an event, or until the rate lets more pass.
+        # Until an event, until the rate lets more pass, or what the guest leaves lying is to be looked at.
         cdef int64_t until = self.transmit.not_before
         cdef int64_t left = max(0, until - monotonic()) if until else -1
+        if self.receive.looks:
+            left = min(left, <int64_t>PATIENCE) if until else PATIENCE
         if self.transmit.bulk:
             wait_for(&self.waiting, waiting, 3, left)
         else:

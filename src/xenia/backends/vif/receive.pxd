@@ -1,6 +1,7 @@
 # What a queue's guest is given.
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from xenia.abi.netif cimport netif_extra_info_t
+from xenia.backends.vif.depth cimport Depth
 from xenia.backends.vif.kept cimport Line
 from xenia.backends.vif.steering cimport Hash
 from xenia.foreign.frames cimport Frames
@@ -31,6 +32,10 @@ cdef class Receive:
     cdef ReceivedCounts counts
     cdef const char *fault
     cdef Line line              # what waits for the guest's pages
+    cdef Depth depth            # of the ring
+    cdef int64_t now
+    cdef bint holds_back        # something waits that there are pages for
+    cdef volatile uint8_t looks  # and the queue's thread calls `look` every PATIENCE
     cdef Segments segments      # of a frame that the guest cannot take as it is
 
     # From the network, on any thread.  `filtered`: how many more the card was not given.
@@ -38,12 +43,16 @@ cdef class Receive:
     # With the lock held:
     # What waits, as far as the guest has pages for it; whether the guest is to be told.
     cdef bint drain(self) noexcept nogil
+    cdef bint drain_now(self) noexcept nogil
+    # The same on the queue's thread.
+    cdef bint look(self) noexcept nogil
     # Forget what waits.
     cdef void end(self) noexcept nogil
     cdef void take(self, const Frame *frame, const Hash *hash) noexcept nogil
     cdef void cut(self, const Frame *frame, const Hash *hash) noexcept nogil
     cdef void put_or_keep(self, const Frame *frame, const Hash *hash) noexcept nogil
     cdef bint put(self, const Frame *frame, const Hash *hash) noexcept nogil
+    cdef void hold_back(self) noexcept nogil
     cdef void fill(self, const Frame *frame, const netif_extra_info_t *extras, uint32_t nr_extras) noexcept nogil
     cdef bint fill_page(self, uint32_t gref, Cursor *cursor, uint32_t count) noexcept nogil
     cdef bint can_sum(self, const Frame *frame) noexcept nogil

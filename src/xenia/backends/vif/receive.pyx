@@ -14,8 +14,10 @@ from xenia.abi.netif cimport (
     XEN_NETIF_CTRL_HASH_ALGORITHM_NONE, XEN_NETIF_EXTRA_FLAG_MORE, XEN_NETIF_EXTRA_TYPE_GSO, XEN_NETIF_EXTRA_TYPE_HASH,
     XEN_NETIF_GSO_TYPE_TCPV4, XEN_NETIF_GSO_TYPE_TCPV6, netif_extra_info_t, netif_rx_request_t, netif_rx_response_t,
 )
-from xenia.backends.vif.kept cimport Kept, line_drop, line_first, line_keep
+from xenia.backends.vif.depth cimport depth_heard, depth_wanted
+from xenia.backends.vif.kept cimport Kept, line_drop, line_first, line_keep, sender_of
 from xenia.foreign.frames cimport Granted
+from xenia.machine.clock cimport monotonic
 from xenia.machine.lock cimport RANK_RECEIVE, lock, lock_init, unlock
 from xenia.machine.paging cimport PAGE_SIZE
 from xenia.net.frame cimport DATA_VALID, GSO_ECN, GSO_NONE, GSO_TCPV4, GSO_TCPV6, NEEDS_CSUM, Frame
@@ -40,8 +42,11 @@ cdef class Receive:
         lock(&self.lock)
         self.counts.filtered += filtered
         if self.fault == NULL:
+            self.now = monotonic()
+            for index in range(count):
+                depth_heard(&self.depth, sender_of(&frames[index]), self.now)
             if self.line.nonempty:
-                notify = self.drain()
+                notify = self.drain_now()
             for index in range(count):
                 self.take(&frames[index], &hashes[index])
             notify |= self.push()
@@ -52,6 +57,12 @@ cdef class Receive:
             self.frames.notify(self.event_port)
 
     cdef bint drain(self) noexcept nogil:
+        if not self.line.nonempty:
+            return False
+        self.now = monotonic()
+        return self.drain_now()
+
+    cdef bint drain_now(self) noexcept nogil:
         cdef Kept *kept = line_first(&self.line)
         while kept != NULL and self.put(&kept.frame, &kept.hash):
             line_drop(&self.line)
@@ -114,14 +125,33 @@ cdef class Receive:
         cdef uint32_t nr_extras = extra_infos(frame, hash, extras)
         cdef int needed = nr_extras + (frame.length + PAGE_SIZE - 1) // PAGE_SIZE
         cdef int waiting = back_waiting(&self.ring)
-        if waiting != RING_FAULT and waiting < needed:
-            waiting = back_want(&self.ring, needed)
+        cdef int wanted = depth_wanted(&self.depth, waiting, needed, self.now)
+        if waiting != RING_FAULT and waiting < wanted:
+            waiting = back_want(&self.ring, wanted)
         if waiting == RING_FAULT:
             self.fail("the receive ring has more requests than it can hold")
-        if waiting < needed:
+        if waiting < wanted:
+            if waiting >= needed:
+                self.hold_back()
             return False
         self.fill(frame, extras, nr_extras)
+        self.depth.put_at = self.now
         return True
+
+    cdef void hold_back(self) noexcept nogil:
+        # Until the guest has taken more; the queue's thread looks whether it does.
+        cdef uint64_t one = 1
+        self.holds_back = True
+        if not self.looks:
+            self.looks = True
+            write(self.wake_fd, &one, 8)
+
+    cdef bint look(self) noexcept nogil:
+        cdef bint notify
+        self.looks, self.holds_back = True, False
+        notify = self.drain()
+        self.looks = self.holds_back
+        return notify
 
     cdef void fill(self, const Frame *frame, const netif_extra_info_t *extras, uint32_t nr_extras) noexcept nogil:
         cdef netif_rx_response_t response

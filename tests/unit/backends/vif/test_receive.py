@@ -208,6 +208,61 @@ def test_who_floods_a_guest_leaves_others_their_turn(wire: Wire) -> None:
     assert other in [received.data for received in wired.guest.received(20)]
 
 
+def sent_by(number: int, length: int = 60) -> bytes:
+    return FRAME[:6] + b"\x00\x16\x3e\0\0" + bytes([number]) + FRAME[12:length]
+
+
+def test_what_one_guest_floods_another_with_does_not_fill_the_ring_before_what_others_send(wire: Wire) -> None:
+    network = Behind()
+    guest = wire(network).guest
+    guest.post()
+    flood, other = sent_by(1), sent_by(2, 1000)
+    network.come(other)
+    assert len(guest.received()) == 1
+    for _ in range(3):
+        network.come(*[flood] * 64)
+    network.come(other)
+    before = 0
+    while other not in (came := [received.data for received in guest.received()]):
+        before += len(came)
+        guest.post()
+    assert before + came.index(other) <= 32
+    left = 192 - before - (len(came) - 1)
+    while left:  # none is lost
+        guest.post()
+        left -= len(guest.received(min(left, 10)))
+
+
+def test_who_alone_sends_to_a_guest_fills_its_ring(wire: Wire) -> None:
+    network = Behind()
+    guest = wire(network).guest
+    guest.post()
+    for _ in range(4):
+        network.come(*[sent_by(1)] * 64)
+    assert len(guest.received(256, timeout=0)) == 256
+
+
+def test_a_guest_that_posts_no_more_pages_is_given_what_it_has_posted(wire: Wire) -> None:
+    network = Behind()
+    guest = wire(network).guest
+    guest.post(100)
+    network.come(*[sent_by(number % 2) for number in range(64)])
+    network.come(*[sent_by(number % 2) for number in range(64)])
+    assert len(guest.received(100)) == 100
+
+
+def test_senders_of_long_and_short_frames_have_the_same_turns(wire: Wire) -> None:
+    network = Behind()
+    guest = wire(network).guest
+    large, small = sent_by(1, 60000), sent_by(2, 60)
+    network.come(*[large] * 16)
+    for _ in range(3):
+        network.come(*[small] * 64)
+    guest.post()
+    lengths = [len(received.data) for received in guest.received(70)]
+    assert 12 * lengths.count(60000) < lengths.count(60) < 20 * lengths.count(60000)
+
+
 def test_what_waits_is_forgotten_at_the_end(wire: Wire) -> None:
     network = Behind()
     wired = wire(network)
