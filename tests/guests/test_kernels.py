@@ -56,3 +56,14 @@ def test_in_a_folder_that_a_kernel_was_built_in_a_run_takes_that_one_with_all_it
 def test_a_release_names_the_cached_kernel(tmp_path: Path) -> None:
     release = Debian().kernel("cloud-amd64").release
     assert run("-q", "--kernel", release, "--", "uname", "-r", cwd=tmp_path).stdout == f"{release}\n".encode()
+
+
+@pytest.mark.parametrize("flavour", ["amd64", "cloud-amd64"])
+def test_modprobe_finds_all_modules_of_a_kernels_package(tmp_path: Path, flavour: str) -> None:
+    """One by its name with what it depends on, and one that the kernel asks for; by a share, or from a disk."""
+    script = (
+        "modprobe wireguard; grep -c -e ^wireguard -e ^libchacha20poly1305 /proc/modules; "
+        "mount -t udf /dev/null /mnt; mount -t romfs /dev/null /mnt; grep -c -e udf -e romfs /proc/filesystems"
+    )
+    done = run("-q", "--net", "none", "--flavour", flavour, "--modules", "all", "--", "sh", "-c", script, cwd=tmp_path)
+    assert done.stdout == b"2\n2\n", done.stderr

@@ -74,9 +74,10 @@ def _add_boot(boot: argparse._ArgumentGroup) -> None:
         "--initrd", metavar="INITRD", help="its initial ramdisk (default: one made by Xenia, with busybox)"
     )
     boot.add_argument(
-        "--modules", metavar="DIR",
+        "--modules", metavar="DIR|all",
         help="where the modules of your kernel are: an installed tree, or a folder above it (default: beside the "
-        "kernel, in its build tree, or in /lib/modules)",
+        "kernel, in its build tree, or in /lib/modules); 'all': whatever the distribution's package of its kernel has, "
+        "fetched once, for modprobe in the guest",
     )  # fmt: skip
     boot.add_argument("--append", metavar="ARGS", default="", help="more words for the kernel's command line")
     boot.add_argument(

@@ -29,6 +29,7 @@ from xenia.toolstack.isolation.jailed import NR_PROCESSORS, Janitor, wall_in
 from xenia.toolstack.machine.limits import cgroup_limit, check_limits
 from xenia.toolstack.machine.machine import store_place
 from xenia.toolstack.networks.cards import Cards
+from xenia.toolstack.provision.all_modules import with_all_modules
 from xenia.toolstack.provision.boot import Boot, Words, prepare, screen_of
 from xenia.toolstack.provision.kernels import held
 from xenia.xenstore.server import listen
@@ -96,6 +97,7 @@ def run(config: MachineConfig, words: RunWords, *, verbose: bool = False, violat
     somebody else's runs into a wall.
     ConfigError: there is no such kernel, or it cannot boot, or the memory is not there.
     """
+    config = with_all_modules(config, words)
     terminal = Terminal(keys=not config.command)
     with ExitStack() as stack:
         networks, boot = _prepare(config, words, terminal, verbose, stack)
@@ -122,12 +124,11 @@ def run(config: MachineConfig, words: RunWords, *, verbose: bool = False, violat
         # close; they close before anything of the guest's is looked at, and before there are threads.
         terminal.guard()
         control = _control(guest, stack)
-        store = _store(config, stack)
         debuggers = _debuggers(config, guest, words, stack)
         sockets = control.path.parent if control is not None else None
         nr_processors = NR_PROCESSORS * (config.max_vcpus or config.vcpus)
         walls = (lambda: wall_in(violation_status, sockets, nr_processors, config.runs_on)) if config.jail else _stay
-        guest.do(Build(boot, line.receive, store, walls, networks.finish))
+        guest.do(Build(boot, line.receive, _store(config, stack), walls, networks.finish))
         rebuild, reboots = None, Reboots()
         if config.on_reboot == "restart" or (config.on_reboot is None and terminal.is_tty and not config.command):
             rebuild = Rebuild(boot, line.receive)

@@ -27,6 +27,7 @@ ENGINES: tuple[str, ...] = get_args(Engine)
 OnReboot = Literal["restart", "end"]
 ON_REBOOT: tuple[str, ...] = get_args(OnReboot)
 
+ALL_MODULES = "all"
 DEMO = "demo"  # the kernel, and the flavour, that is built into Xenia
 NAME = "guest"  # of a guest that is given none
 FLAVOURS = ("amd64", "cloud-amd64", DEMO)
@@ -54,7 +55,8 @@ class MachineConfig:
     """One guest, and the machine it gets.
 
     `kernel` None means the package of `flavour`; that one None, the usual flavour or, failing that, the demo guest.
-    `modules` None means: beside the kernel, in its build tree or where it is installed. `machine_memory` None means
+    `modules` None means: beside the kernel, in its build tree or where it is installed; ALL_MODULES, those of the whole
+    package of a kernel of the distribution's. `machine_memory` None means
     what the guest needs; `max_memory`, what it can be given while it runs, as much as `memory`; `max_vcpus`, as many as
     `vcpus`. Sizes are bytes. `cards` are its network cards; None is one on a network of its own, where the host can
     give that. `devices`, of any kind, are what it gets besides. `on_reboot` None means a restart where somebody looks
@@ -124,7 +126,10 @@ class MachineConfig:
             raise ConfigError("the kernel's command line is one line without NUL bytes")
         if self.kernel is not None and self.flavour == DEMO and self.kernel != DEMO:
             raise ConfigError(f"--flavour {DEMO} brings its own kernel; give it or --kernel, not both")
-        if self.modules is not None and (self.kernel is None or self.is_demo or self.initrd is not None):
+        if self.modules == ALL_MODULES and (self.is_demo or self.initrd is not None):
+            raise ConfigError(f"--modules {ALL_MODULES} is for the distribution's kernels, and without --initrd")
+        is_own = self.modules not in (None, ALL_MODULES)
+        if is_own and (self.kernel is None or self.is_demo or self.initrd is not None):
             raise ConfigError("--modules goes with a kernel of your own (--kernel), and without --initrd")
         if self.is_demo and (self.initrd is not None or self.command):
             what = "an initrd" if self.initrd is not None else "a command"

@@ -198,7 +198,8 @@ class Kernels:
         """All that the cache has of a kernel."""
         made = (self._cache.root / "initramfs").glob(f"{kernel.release}.*")
         bases = [path for path in made if re.fullmatch(r"[0-9a-f]{64}", path.name.removeprefix(f"{kernel.release}."))]
-        return [kernel.image.parent, unpacked_path(kernel.image, self._cache), *bases]
+        all_modules = all_modules_path(self._cache, kernel.release)
+        return [kernel.image.parent, unpacked_path(kernel.image, self._cache), all_modules, *bases]
 
     def _marker(self, flavour: str) -> Path:
         return self._cache.path("kernels", f"{flavour}.json")
@@ -224,7 +225,7 @@ class Kernels:
 
     def _fetch_package(self, image: Package) -> tuple[Kernel, bool]:
         """The kernel of a package, and whether it was not there."""
-        parts = [image, *(self._client.find([name]) for name in image.depends if name.startswith("linux-modules-"))]
+        parts = packages_of(self._client, image)
         release = image.name.removeprefix(_BEGINNING).removeprefix("unsigned-")
         target = self._cache.path("kernels", release)
         if _is_whole(target):
@@ -282,6 +283,16 @@ class Kernels:
                     path.write_bytes(contents.read())
                 return
         raise ConfigError(f"package {deb.name} has no busybox in it")
+
+
+def packages_of(client: PackageClient, image: Package) -> list[Package]:
+    """A kernel's package, and those that have modules of it.  ConfigError."""
+    return [image, *(client.find([name]) for name in image.depends if name.startswith("linux-modules-"))]
+
+
+def all_modules_path(cache: Cache, release: str) -> Path:
+    """Where all modules of a kernel are, if somebody asked for them."""
+    return cache.root / "all-modules" / release
 
 
 def _wanted_modules() -> str:

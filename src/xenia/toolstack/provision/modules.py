@@ -100,16 +100,26 @@ def _normal(name: str) -> str:
     return name.strip().replace("-", "_")
 
 
-def load_order(wanted: Iterable[str], infos: Mapping[str, ModuleInfo]) -> list[str]:
-    """The wanted modules and all they depend on, each after what it needs.  `infos` is by normalised name.
-
-    A softdep may be an alias (crypto-crc32c), or built in: it is followed where a module answers to it.  ConfigError if
-    a module that is wanted or depended on does not exist.
-    """
+def aliases_of(infos: Mapping[str, ModuleInfo]) -> dict[str, str]:
+    """Which module answers to an alias."""
     by_alias: dict[str, str] = {}
     for info in infos.values():
         for alias in info.aliases:
             by_alias.setdefault(_normal(alias), info.name)
+    return by_alias
+
+
+def load_order(
+    wanted: Iterable[str], infos: Mapping[str, ModuleInfo], aliases: Mapping[str, str] | None = None
+) -> list[str]:
+    """The wanted modules and all they depend on, each after what it needs.  `infos` is by normalised name.
+
+    A softdep may be an alias (crypto-crc32c), or built in: it is followed where a module answers to it.  ConfigError if
+    a module that is wanted or depended on does not exist.
+
+    aliases   what `aliases_of` says of them, for who asks often
+    """
+    by_alias = aliases_of(infos) if aliases is None else aliases
     order: dict[str, None] = {}
     visiting: set[str] = set()
 

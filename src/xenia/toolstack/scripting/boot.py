@@ -20,6 +20,7 @@ from xenia.toolstack.guest.verbs import Destroy, Start
 from xenia.toolstack.machine.domain import Domain
 from xenia.toolstack.machine.machine import Machine
 from xenia.toolstack.networks.cards import Cards
+from xenia.toolstack.provision.all_modules import with_all_modules
 from xenia.toolstack.provision.boot import Screen, prepare
 from xenia.toolstack.scripting.options import DEBIAN, GuestOptions, Path, check, kernel_of, several
 
@@ -35,7 +36,7 @@ def boot(
     **options: Any,
 ) -> Domain:
     """See Machine.boot."""
-    config = machine_config(cast(GuestOptions, {**options, "kernel": kernel}))
+    config = with_all_modules(machine_config(cast(GuestOptions, {**options, "kernel": kernel})), Quiet())
     guest = Guest(config, machine)
     networks = Cards(config.name, () if config.is_demo and config.cards is None else config.cards, _log.warning)
     try:

@@ -20,7 +20,7 @@ class GuestOptions(TypedDict, total=False):
     """What a guest is to be; what is left out, or None, is as for `xenia run`.
 
     kernel      a file, or "debian" (unless told), "debian-cloud", "demo"
-    initrd, modules     files and a folder of a kernel of your own
+    initrd, modules     files and a folder of a kernel of your own; modules="all": all of the distribution's package
     append      more words for the kernel's command line
     memory      bytes, or "512M"
     max_memory  what it can be given while it runs

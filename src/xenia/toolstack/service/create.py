@@ -18,6 +18,7 @@ from xenia.toolstack.config.net import for_guest
 from xenia.toolstack.control.channel import opened
 from xenia.toolstack.control.client import Place, ask_daemon, find
 from xenia.toolstack.control.control import daemon_path
+from xenia.toolstack.provision.all_modules import with_all_modules
 from xenia.toolstack.provision.boot import Screen, Words, prepare
 from xenia.toolstack.provision.kernels import held
 from xenia.toolstack.service import start
@@ -37,6 +38,7 @@ def create(domain: DomainConfig, guest: MachineConfig, words: Words, screen: Scr
     for other in _called(domain.name):
         whose = f": a guest of xenia run, process {other.pid}" if other.domid is None else ""
         raise ConfigError(f"a domain with name '{domain.name}' already exists{whose}")
+    guest = with_all_modules(guest, words)
     boot = prepare(guest, words, screen=screen, quiet=bool(guest.command))
     if boot.kernel_file is None:
         raise ConfigError("the kernel is in no file")
