@@ -177,11 +177,13 @@ def rows(files: Files, names: list[str], wanted: list[str], turns: int) -> Table
             except (peers.Missing, Failed) as reason:
                 print(f"{CONTENDERS[name][0]}: left out: {reason}", file=sys.stderr)
         for row in wanted:
-            for name, drive in running.items():
+            for name, drive in list(running.items()):
                 try:
                     found[row][name] = drive.measure(row, turns).rate
                 except Failed as reason:
-                    print(f"{CONTENDERS[name][0]}: {row}: {reason}", file=sys.stderr)
+                    print(f"{CONTENDERS[name][0]}: {row}: {reason}; it is out", file=sys.stderr)
+                    drive.close()
+                    del running[name]
             told = ", ".join(f"{CONTENDERS[name][0]} {seconds:.3f}" for name, seconds in found[row].items())
             print(f"{ROWS[row]}: {told}", file=sys.stderr)
     return found

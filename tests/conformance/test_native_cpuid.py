@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 import threading
+from pathlib import Path
 
 import pytest
 
 from tests.assembler import assemble
-from tests.conformance.test_native import CR4_FSGSBASE, RBX, native
+from tests.conformance.test_native import CR4_FSGSBASE, R12, RBX, native
 from xenia.cpu.engines.native import host
 from xenia.testing.bare import CODE, DATA, ROOT, TABLE, Program
 
@@ -271,6 +272,50 @@ def test_code_beside_such_a_page_is_native_again(way: str) -> None:
     made.write(PAGE, ASKS)
     assert answer(made) == XEN
     assert (made.statistics["native_syscalls"], made.statistics["native_others"]) == (1, 1)
+
+
+COMPUTES = assemble("xor %ebx, %ebx; mov $30, %ecx; " * 16 + "1: add $3, %ebx; dec %ecx; jnz 1b; ret")
+
+
+def test_code_on_the_same_page_is_native_and_only_the_instruction_is_not(way: str) -> None:
+    made = program(
+        f"mov $50, %ebp; 1: {call()} dec %ebp; jnz 1b; mov %ebx, %r12d; {call(f'${PAGE + 0x800}')} {LEAVE}", way
+    )
+    made.write(PAGE, COMPUTES)
+    made.write(PAGE + 0x7C0, b"\x90" * 64 + ASKS)
+    assert answer(made) == XEN
+    assert made.gpr[R12] == 90
+    assert made.statistics["native_others"] == 1
+
+
+def test_who_reads_such_a_page_reads_what_is_there(way: str) -> None:
+    if "ospke" not in Path("/proc/cpuinfo").read_text().split():
+        pytest.skip("this host's processor cannot let a page be executed and not read (PKU)")
+    made = program(f"{call()} mov {PAGE + 0x840}, %ebx; {LEAVE}", way)
+    made.write(PAGE, COMPUTES)
+    made.write(PAGE + 0x800, b"\x90" * 64 + ASKS)
+    assert answer(made) & 0xFFFF == int.from_bytes(CPUID, "little")
+
+
+def test_in_the_middle_of_a_displacement_the_page_is_native(way: str) -> None:
+    made = program(f"mov $50, %ebp; 1: {call()} dec %ebp; jnz 1b; {LEAVE}", way)
+    made.write(PAGE, COMPUTES[:-1] + b"\x0f\x85\x0f\xa2\x00\x00\xc3")  # jne, which is not taken
+    ends(made)
+    assert made.statistics["native_others"] == 0
+
+
+def test_more_such_pages_than_there_are_copies(way: str) -> None:
+    # What has no copy is emulated; what was written to since gives its copy back.
+    first, nr = 0x100000, 140
+    made = program(f"1: mov %r12, %rdi; {call('%rdi')} add $4096, %r12; dec %ebp; jnz 1b; {LEAVE}", way)
+    for page in range(nr):
+        at = first + page * 4096
+        made.write((TABLE << 12) + (at >> 9), (at | 0x25).to_bytes(8, "little"))
+        made.write(at, b"\x90" * 64 + ASKS)
+    for _ in range(3):
+        made.go_to(CODE, {5: nr, R12: first, RBX: 0})
+        made.forget(first, nr * 4096)
+        assert answer(made) == XEN
 
 
 def test_the_stub_itself_has_none() -> None:

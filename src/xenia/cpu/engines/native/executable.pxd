@@ -5,7 +5,7 @@ from xenia.cpu.engines.native.stub cimport Stub
 
 cdef enum:                  # Mapping.looked
     LOOKED_NOT              # nor is it watched for that
-    LOOKED_CLEAN            # no CPUID can be executed there
+    LOOKED_CLEAN            # no CPUID can be executed there, or in the copy that it has
     LOOKED_TAINTED
 
 
@@ -18,6 +18,8 @@ cdef bint executable_look(Mapping *mapping, Stub *stub, const Found *found, uint
 cdef void executable_watch(Mapping *mapping, const Unwatched *unwatched) noexcept nogil
 # Whether the frame may be mapped executable.
 cdef bint executable_is(const Mapping *mapping, const Found *found, uint64_t mfn) noexcept nogil
+# Whether it may by now, and was mapped there before that was known.
+cdef bint executable_since(const Mapping *mapping, const Found *found, uint32_t index, uint64_t mfn) noexcept nogil
 # The frame is written to, or may be: it is mapped executable nowhere, once orders are carried out.  On any thread;
 # whether it was looked at.
 cdef bint executable_forget(Mapping *mapping, uint64_t mfn) noexcept nogil

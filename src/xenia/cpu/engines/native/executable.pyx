@@ -1,12 +1,14 @@
 """Which frames may be executed natively where the host's processor does not hide CPUID.
 
-Theory of operation.  Without CPUID faulting nobody is told of a CPUID that runs natively.  So no page is mapped
-executable in a stub in which its two bytes stand, at whatever alignment, and none that begins with the second of them,
-whose predecessor may end with the first.  An instruction there is for the emulated processor, as all else is that a
-stub cannot run.
+Theory of operation.  Without CPUID faulting nobody is told of a CPUID that runs natively.  So a page in which its two
+bytes stand is executed in a stub where they are part of a displacement, by a copy in which they are undefined where
+they are that instruction, and else not at all (scan.h); nor is one that begins with the second of them, whose
+predecessor may end with the first.  What is not executed there is for the emulated processor, as all else is that a
+stub cannot run.  A frame has one copy, for as long as it is clean.
 
-That a page has none (it is *clean*) is found out once, and holds as long as nobody writes to it.  So what is executable
-is never writable at the same time, at any address in any stub, and whoever else may write to the frame is seen to:
+That a page may be executed (it is *clean*) is found out once, and holds as long as nobody writes to it.  So what is
+executable is never writable at the same time, at any address in any stub, and whoever else may write to the frame is
+seen to:
 
   - a stub's own code: it does not store there, but the emulated processor for it; then the page may be mapped
     writable, and is looked at again before it is executable again.
@@ -27,20 +29,25 @@ asked whether it is lent or of another kind, then it is looked at.  Who lends it
 first, and then asks whether it is looked at: if so he waits for the lock, and it is so no longer.
 """
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 
 from xenia.cpu.engines.emulated.code cimport announce_code, is_announced, is_being_stored_to
 from xenia.cpu.engines.emulated.emulator cimport Emulator
 from xenia.cpu.engines.native.mapping cimport (
-    AROUND, FRAME_MASK, PLACE_EXECUTABLE, PLACE_WRITABLE, mapping_take, read_entry,
+    AROUND, FRAME_MASK, PLACE_EXECUTABLE, PLACE_SHIFT, PLACE_WRITABLE, mapping_take, read_entry,
 )
+from xenia.cpu.engines.native.stub cimport NR_COPIES
 from xenia.cpu.processor cimport EVERY_FRAME, PFEC_FETCH, full_barrier
 from xenia.machine.lock cimport lock, unlock
 from xenia.machine.machine cimport FRAME_NONE, FRAME_WRITABLE, Frame
 from xenia.machine.paging cimport PAGE_ACCESSED, PAGE_NX, PAGE_PRESENT, PAGE_RW, PAGE_SIZE
 
 cdef extern from "scan.h":
-    bint page_has_cpuid(const uint8_t *page, uint64_t length) noexcept nogil
+    enum:
+        PAGE_CLEAN, PAGE_PATCHABLE
+    int page_look(const uint8_t *page, int length) noexcept nogil
+    void page_patch(uint8_t *page, int length) noexcept nogil
 
 
 cdef inline bint is_own_memory(const Mapping *mapping, const Found *found, uint64_t mfn) noexcept nogil:
@@ -52,6 +59,12 @@ cdef inline bint is_own_memory(const Mapping *mapping, const Found *found, uint6
 
 cdef bint executable_is(const Mapping *mapping, const Found *found, uint64_t mfn) noexcept nogil:
     return mapping.looked == NULL or mapping.looked[mfn] == LOOKED_CLEAN and is_own_memory(mapping, found, mfn)
+
+
+cdef bint executable_since(const Mapping *mapping, const Found *found, uint32_t index, uint64_t mfn) noexcept nogil:
+    cdef uint32_t place = found.leaf.frames[index]
+    return (mapping.looked != NULL and not place & PLACE_EXECUTABLE and place >> PLACE_SHIFT == mfn
+            and not (found.nx | read_entry(&found.entries[index])) & PAGE_NX and executable_is(mapping, found, mfn))
 
 
 cdef inline bint is_to_be_looked_at(Mapping *mapping, const Found *found, uint32_t index, uint32_t wanted,
@@ -93,9 +106,30 @@ cdef bint executable_look(Mapping *mapping, Stub *stub, const Found *found, uint
         if (not is_own_memory(mapping, found, mfns[i]) or engine.processor.shared
                 and (not is_announced(engine, mfns[i]) or is_being_stored_to(engine, mfns[i]))):
             mapping.looked[mfns[i]] = LOOKED_NOT
-        elif not page_has_cpuid(mapping.memory + (mfns[i] << 12), PAGE_SIZE):
+        elif is_executable(mapping, mfns[i]):
             mapping.looked[mfns[i]] = LOOKED_CLEAN
     return True
+
+
+cdef bint is_executable(Mapping *mapping, uint64_t mfn) noexcept nogil:
+    # As it is or by a copy.  A copy that was another frame's is mapped nowhere any more: nothing is owed.
+    cdef const uint8_t *page = mapping.memory + (mfn << 12)
+    cdef int verdict = page_look(page, PAGE_SIZE)
+    cdef uint8_t *copy
+    cdef uint32_t i
+    if verdict != PAGE_PATCHABLE:
+        return verdict == PAGE_CLEAN
+    for i in range(NR_COPIES):
+        if not mapping.copied[i]:
+            copy = mapping.copies + i * <uint64_t>PAGE_SIZE
+            memcpy(copy, page, PAGE_SIZE)
+            page_patch(copy, PAGE_SIZE)
+            if page_look(copy, PAGE_SIZE) != PAGE_CLEAN:
+                return False
+            mapping.copied[i] = True
+            mapping.copy[mfn] = <uint16_t>(i + 1)
+            return True
+    return False
 
 
 cdef inline bint is_watched(const Emulator *engine, uint64_t mfn) noexcept nogil:
@@ -120,6 +154,9 @@ cdef void executable_drop(Mapping *mapping, uint64_t mfn) noexcept nogil:
     mapping.looked[mfn] = LOOKED_NOT
     if mapping.mapped[mfn]:
         mapping_take(mapping, mfn, PLACE_EXECUTABLE)
+    if mapping.copy[mfn]:
+        mapping.copied[mapping.copy[mfn] - 1] = False
+        mapping.copy[mfn] = 0
 
 
 cdef bint executable_forget(Mapping *mapping, uint64_t mfn) noexcept nogil:

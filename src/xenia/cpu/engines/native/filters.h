@@ -16,7 +16,18 @@
 #define SIGNAL_KICK SIGUSR1
 
 /* Descriptors. */
-enum { MAKER = 0, MEMORY = 3, AREA, REQUESTS, ANSWERS, OWN_EVENT, EVENTS = 8, NR_FDS = 4 + NR_STUBS, RECEIVED = 64 };
+enum {
+    MAKER = 0,
+    MEMORY = STUB_MEMORY,
+    COPIES = STUB_COPIES,
+    AREA,
+    REQUESTS,
+    ANSWERS,
+    OWN_EVENT,
+    EVENTS,
+    NR_FDS = EVENTS - MEMORY - 1 + NR_STUBS,
+    RECEIVED = 64,
+};
 
 #pragma GCC visibility push(hidden)
 extern char report_call[], wait_call[], return_call[]; /* behind each `syscall` of the handler's */
@@ -89,13 +100,16 @@ static void filter_mapper(long process, long thread)
         NEEDS(LOW(args[1]), thread, DIES),
         NEEDS(LOW(args[2]), SIGNAL_KICK, DIES),
         ANSWER(SECCOMP_RET_ALLOW),
-        IF_NUMBER(__NR_mmap, 11),
+        IF_NUMBER(__NR_mmap, 14),
         LOAD(LOW(args[2])),
         BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, ~(PROT_READ | PROT_WRITE | PROT_EXEC), 0, 1),
         ANSWER(DIES),
         NEEDS(LOW(args[3]), MAP_SHARED | MAP_FIXED | MAP_POPULATE, DIES),
-        NEEDS(LOW(args[4]), MEMORY, DIES),
-        LOAD(LOW(nr)),
+        LOAD(LOW(args[4])),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, MEMORY, 5, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, COPIES, 1, 0),
+        ANSWER(DIES),
+        NEEDS(LOW(args[2]), PROT_EXEC, DIES),
         ANSWER(SECCOMP_RET_ALLOW),
         IF_NUMBER(__NR_munmap, 1),
         ANSWER(SECCOMP_RET_ALLOW),

@@ -1,6 +1,6 @@
 # What stubs have mapped of guests' address spaces: see mapping.pyx.
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from xenia.cpu.engines.native.stub cimport NR_STUBS, Stub
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from xenia.cpu.engines.native.stub cimport NR_COPIES, NR_STUBS, Stub
 from xenia.cpu.processor cimport Processor
 from xenia.machine.lock cimport Lock
 from xenia.machine.machine cimport Frame, Machine
@@ -56,6 +56,9 @@ cdef struct Mapping:
     uint32_t *latest        # and where last: the table's number and the index
     # and LOOKED_* (executable.pxd): may it be executed?  NULL: all may, for the host's processor hides CPUID
     uint8_t *looked
+    uint16_t *copy          # for each frame: the number of the copy that is executed in its place, from 1 on; 0 none
+    bint copied[NR_COPIES]  # whether it is some frame's
+    uint8_t *copies
     Stub *stubs
     uint32_t of_stub[NR_STUBS]      # the first of its tables
     uint64_t nr_mapped      # pages, ever

@@ -19,12 +19,12 @@ not mapped writable before that is forgotten; and when it translates from one th
 (`mapping_protect_frame`).
 """
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from xenia.cpu.engines.native.executable cimport (
-    executable_drop, executable_forget, executable_is, executable_look, executable_watch,
+    executable_drop, executable_forget, executable_is, executable_look, executable_since, executable_watch,
 )
-from xenia.cpu.engines.native.orders cimport orders_forget, orders_glutton, orders_map, orders_unmap
+from xenia.cpu.engines.native.orders cimport orders_forget, orders_glutton, orders_map, orders_map_copy, orders_unmap
 from xenia.cpu.engines.native.stub cimport HOST_END, STUB_BASE, STUB_END, STUB_USED, arena_lets_go
 from xenia.cpu.processor cimport EVERY_FRAME, PFEC_FETCH, PFEC_PRESENT, PFEC_USER, PFEC_WRITE, full_barrier
 from xenia.machine.atomic cimport flag_read
@@ -70,6 +70,7 @@ cdef bint mapping_init(Mapping *mapping, Processor *processor, const Machine *ma
     mapping.frames = machine.frames
     mapping.nr_frames = nr_frames
     mapping.stubs = stubs
+    mapping.copies = stubs[0].arena.copied
     mapping.tables = <Table *>sparse(NR_TABLES * sizeof(Table))
     mapping.places = <uint32_t *>sparse(NR_TABLES * PAGE_SIZE // 2)
     mapping.watched = <uint32_t *>sparse(4 * nr_frames)
@@ -78,9 +79,10 @@ cdef bint mapping_init(Mapping *mapping, Processor *processor, const Machine *ma
     mapping.latest = <uint32_t *>sparse(4 * nr_frames)
     if looks:
         mapping.looked = <uint8_t *>sparse(nr_frames)
+        mapping.copy = <uint16_t *>sparse(2 * nr_frames)
     if (mapping.tables == NULL or mapping.places == NULL or mapping.watched == NULL or mapping.mapped == NULL
-            or mapping.writable == NULL or mapping.latest == NULL or looks and mapping.looked == NULL
-            or nr_frames > MOST_FRAMES):
+            or mapping.writable == NULL or mapping.latest == NULL or nr_frames > MOST_FRAMES
+            or looks and (mapping.looked == NULL or mapping.copy == NULL)):
         return False
     for i in range(1, NR_TABLES):
         mapping.tables[i].next = i + 1 if i + 1 < NR_TABLES else 0
@@ -97,6 +99,7 @@ cdef void mapping_end(Mapping *mapping) noexcept nogil:
     give_back(mapping.writable, 4 * mapping.nr_frames)
     give_back(mapping.latest, 4 * mapping.nr_frames)
     give_back(mapping.looked, mapping.nr_frames)
+    give_back(mapping.copy, 2 * mapping.nr_frames)
 
 
 cdef inline void give_back(void *at, size_t bytes) noexcept nogil:
@@ -261,7 +264,10 @@ cdef void put(Mapping *mapping, Stub *stub, Found *found, uint32_t index, uint64
     mapping.nr_mapped += 1
     mapping.latest[mfn] = <uint32_t>(found.leaf - mapping.tables) << INDEX_SHIFT | index
     found.leaf.frames[index] = <uint32_t>(mfn << PLACE_SHIFT) | place
-    orders_map(stub, found.leaf.va + (<uint64_t>index << 12), mfn << 12, PAGE_SIZE, protection)
+    if place & PLACE_EXECUTABLE and mapping.looked != NULL and mapping.copy[mfn]:
+        orders_map_copy(stub, found.leaf.va + (<uint64_t>index << 12), mapping.copy[mfn] - 1)
+    else:
+        orders_map(stub, found.leaf.va + (<uint64_t>index << 12), mfn << 12, PAGE_SIZE, protection)
 
 
 # The access itself: the entry's bits, as the processor sets them.
@@ -304,13 +310,6 @@ cdef inline void make_room(Mapping *mapping, Found *found, uint32_t index) noexc
         unmap_place(mapping, found.leaf, index)
 
 
-cdef inline bint is_clean_now(Mapping *mapping, Found *found, uint32_t index, uint64_t mfn) noexcept nogil:
-    # It was mapped before it was known that it may be executed.
-    cdef uint32_t place = found.leaf.frames[index]
-    return (mapping.looked != NULL and not place & PLACE_EXECUTABLE and place >> PLACE_SHIFT == mfn
-            and not (found.nx | read_entry(&found.entries[index])) & PAGE_NX and executable_is(mapping, found, mfn))
-
-
 cdef void put_around(Mapping *mapping, Stub *stub, Found *found, uint32_t wanted) noexcept nogil:
     # From the first on, so that frames in a row are one mapping.
     cdef uint32_t first = wanted // AROUND * AROUND, index
@@ -320,7 +319,7 @@ cdef void put_around(Mapping *mapping, Stub *stub, Found *found, uint32_t wanted
         mfn = pte >> 12 & FRAME_MASK
         if (pte & (PAGE_PRESENT | PAGE_ACCESSED) == PAGE_PRESENT | PAGE_ACCESSED and mfn < mapping.nr_frames
                 and found.leaf.va + (<uint64_t>index << 12) >= LOWEST
-                and (not found.leaf.frames[index] or is_clean_now(mapping, found, index, mfn))):
+                and (not found.leaf.frames[index] or executable_since(mapping, found, index, mfn))):
             make_room(mapping, found, index)
             put(mapping, stub, found, index, pte)
 

@@ -4,6 +4,8 @@ from xenia.cpu.engines.native.stub cimport Arena, Stub
 
 # For the next batch, with the lock held.  Mappings of whole pages, adjacent ones become one.
 cdef void orders_map(Stub *stub, uint64_t va, uint64_t maddr, uint64_t length, int protection) noexcept nogil
+# The page of that copy, which may be executed and no more.
+cdef void orders_map_copy(Stub *stub, uint64_t va, uint32_t copy) noexcept nogil
 cdef void orders_unmap(Stub *stub, uint64_t va, uint64_t length) noexcept nogil
 # Nothing is mapped: instead of all orders that it has.
 cdef void orders_forget(Stub *stub) noexcept nogil

@@ -9,19 +9,20 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from xenia.cpu.engines.native.stub cimport (
-    HOST_END, NR_ORDERS, NR_STUBS, STUB_BASE, STUB_END, Arena, Stub, StubOrder,
+    HOST_END, NR_ORDERS, NR_STUBS, STUB_BASE, STUB_COPIES, STUB_END, STUB_MEMORY, Arena, Stub, StubOrder,
 )
 from xenia.machine.lock cimport lock, unlock
+from xenia.machine.paging cimport PAGE_SIZE
 
 cdef extern from *:
     """
     #include <sys/mman.h>
     #include <sys/syscall.h>
     #define STUB_CONTROL_CPUS (STUB_CONTROL + offsetof(StubControl, cpus))
-    enum { ORDER_MAP_FLAGS = MAP_SHARED | MAP_FIXED | MAP_POPULATE, ORDER_MEMORY = 3 };
+    enum { ORDER_MAP_FLAGS = MAP_SHARED | MAP_FIXED | MAP_POPULATE };
     """
     enum:
-        SYS_mmap, SYS_munmap, SYS_sched_setaffinity, ORDER_MAP_FLAGS, ORDER_MEMORY
+        SYS_mmap, SYS_munmap, SYS_sched_setaffinity, ORDER_MAP_FLAGS, PROT_EXEC
     uint64_t STUB_CONTROL_CPUS
 
 cdef extern from "stub.h":
@@ -65,9 +66,19 @@ cdef Stub *orders_glutton(Arena *arena) noexcept nogil:
 
 
 cdef void orders_map(Stub *stub, uint64_t va, uint64_t maddr, uint64_t length, int protection) noexcept nogil:
+    map_file(stub, va, STUB_MEMORY, maddr, length, protection)
+
+
+cdef void orders_map_copy(Stub *stub, uint64_t va, uint32_t copy) noexcept nogil:
+    map_file(stub, va, STUB_COPIES, <uint64_t>copy * PAGE_SIZE, PAGE_SIZE, PROT_EXEC)
+
+
+cdef void map_file(Stub *stub, uint64_t va, uint64_t file, uint64_t offset, uint64_t length,
+                   int protection) noexcept nogil:
     cdef StubOrder *last = &stub.orders[stub.nr_orders - 1]
     if (stub.nr_orders and last.number == <uint64_t>SYS_mmap and last.arguments[0] + last.arguments[1] == va
-            and last.arguments[5] + last.arguments[1] == maddr and last.arguments[2] == <uint64_t>protection):
+            and last.arguments[4] == file and last.arguments[5] + last.arguments[1] == offset
+            and last.arguments[2] == <uint64_t>protection):
         last.arguments[1] += length
         return
     last = order(stub)
@@ -76,8 +87,8 @@ cdef void orders_map(Stub *stub, uint64_t va, uint64_t maddr, uint64_t length, i
     last.arguments[1] = length
     last.arguments[2] = protection
     last.arguments[3] = ORDER_MAP_FLAGS
-    last.arguments[4] = ORDER_MEMORY
-    last.arguments[5] = maddr
+    last.arguments[4] = file
+    last.arguments[5] = offset
 
 
 cdef void orders_unmap(Stub *stub, uint64_t va, uint64_t length) noexcept nogil:

@@ -12,7 +12,10 @@ from xenia.machine.lock cimport lock, unlock
 from xenia.machine.paging cimport PAGE_PRESENT, PAGE_PSE, PAGE_RW, PAGE_SIZE, TABLE_ENTRIES
 
 cdef extern from "scan.h":
-    bint page_has_cpuid(const uint8_t *page, uint64_t length) noexcept nogil
+    enum:
+        PAGE_CLEAN
+    int page_look(const uint8_t *page, int length) noexcept nogil
+    bint page_is_patched(const uint8_t *patched, const uint8_t *page, int length) noexcept nogil
 
 
 cdef inline unsigned shift_of(int level) noexcept nogil:
@@ -46,7 +49,14 @@ cdef inline bint is_stale(const Mapping *mapping, uint32_t place, uint64_t pte) 
         return True
     if place & PLACE_WRITABLE and (not pte & PAGE_RW or executable):
         return True
-    return executable and page_has_cpuid(mapping.memory + (<uint64_t>(place >> PLACE_SHIFT) << 12), PAGE_SIZE)
+    return executable and not is_clean(mapping, place >> PLACE_SHIFT)
+
+
+cdef inline bint is_clean(const Mapping *mapping, uint64_t mfn) noexcept nogil:
+    cdef const uint8_t *page = mapping.memory + (mfn << 12)
+    if mapping.copy[mfn]:
+        return page_is_patched(mapping.copies + (mapping.copy[mfn] - 1) * <uint64_t>PAGE_SIZE, page, PAGE_SIZE)
+    return page_look(page, PAGE_SIZE) == PAGE_CLEAN
 
 
 cdef uint32_t mapping_stale(Mapping *mapping, uint64_t *va, uint64_t *mfn) noexcept nogil:

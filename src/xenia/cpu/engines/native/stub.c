@@ -154,12 +154,12 @@ __asm__(
     "  syscall\n"
     "4:\n"
     "  mov $" STRING(__NR_write) ", %eax\n"
-    "  mov $7, %edi\n" /* OWN_EVENT */
+    "  mov $8, %edi\n" /* OWN_EVENT */
     "  lea 24(%rbp), %rsi\n"
     "  mov $8, %edx\n"
     "  syscall\n"
     "  jmp 0b\n");
-_Static_assert(SIGNAL_KICK == 10 && OWN_EVENT == 7, "mapper");
+_Static_assert(SIGNAL_KICK == 10 && OWN_EVENT == 8, "mapper");
 _Static_assert(offsetof(StubControl, bell) == 8 && offsetof(StubControl, batch) == 12, "mapper");
 _Static_assert(offsetof(StubControl, kicks) == 16 && offsetof(StubControl, count) == 20, "mapper");
 _Static_assert(offsetof(StubControl, one) == 24 && offsetof(StubControl, orders) == 64, "mapper");
@@ -357,7 +357,7 @@ static int receive(void)
 static void settle_descriptors(void)
 {
     for (int i = 0; i < NR_FDS; i++)
-        must(CALL(dup2, RECEIVED + i, i < 4 ? MEMORY + i : EVENTS + i - 4));
+        must(CALL(dup2, RECEIVED + i, i < OWN_EVENT - MEMORY ? MEMORY + i : EVENTS + i - (OWN_EVENT - MEMORY)));
     must(CALL(close_range, EVENTS + NR_STUBS, ~0u, 0));
     for (int fd = 0; fd < 3; fd++)
         CALL(close, fd);

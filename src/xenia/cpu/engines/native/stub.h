@@ -11,6 +11,9 @@
 #define HOST_END 0x7ffffffff000     /* from here on the host maps nothing */
 
 #define NR_STUBS 16 /* of one virtual cpu */
+#define NR_COPIES 128 /* pages: what is executed instead of others (executable.pyx) */
+#define STUB_MEMORY 3 /* descriptors */
+#define STUB_COPIES 4
 #define NR_ORDERS 252
 #define CONTROL_SIZE 0x4000
 #define REPORT_SIZE 0x8000

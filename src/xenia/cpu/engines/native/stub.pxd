@@ -24,7 +24,7 @@ cdef extern from "stub.h":
         HOST_CS64 "0x33"
         HOST_SS "0x2b"
         MAKE_NONE, MAKE_FAULTING, MAKE_LOOKED_AT
-        STUB_SLOT, NR_STUBS, NR_ORDERS, CONTROL_SIZE, REPORT_SIZE, AREA_SIZE
+        STUB_SLOT, STUB_MEMORY, STUB_COPIES, NR_STUBS, NR_COPIES, NR_ORDERS, CONTROL_SIZE, REPORT_SIZE, AREA_SIZE
 
 cdef enum:                  # Stub.state
     STUB_NONE               # there is no process
@@ -75,6 +75,8 @@ cdef struct Arena:
     uint8_t *base
     int requests, answers   # pipes: the maker is at the other ends
     int area
+    int copies
+    uint8_t *copied         # NR_COPIES pages, which stubs may only execute
     uint32_t make           # MAKE_*
     bint over               # there are no more
     uint32_t nr_refused     # that were asked for and could not be made

@@ -10,8 +10,10 @@ from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, mun
 from posix.unistd cimport close
 
 from xenia.cpu.engines.native.stub cimport (
-    AREA_SIZE, CONTROL_SIZE, MAKE_FAULTING, MAKE_LOOKED_AT, NR_STUBS, Arena, Stub, StubControl, StubReport,
+    AREA_SIZE, CONTROL_SIZE, MAKE_FAULTING, MAKE_LOOKED_AT, NR_COPIES, NR_STUBS, Arena, Stub, StubControl,
+    StubReport,
 )
+from xenia.machine.paging cimport PAGE_SIZE
 
 from xenia.cpu.engines.native.build import beside_source
 from xenia.cpu.engines.native.host import require
@@ -30,7 +32,7 @@ class Maker:
             )
 
     def tell(self, descriptors: list[int]) -> None:
-        """Of another virtual processor: machine memory, area, requests, answers, and an event for each stub.
+        """Of another virtual processor: machine memory, copies, area, requests, answers, and an event for each stub.
 
         ConfigError where the maker is no more."""
         try:
@@ -52,16 +54,14 @@ cdef class Stubs:
         if arena == NULL:
             raise MemoryError
         self.arena = arena
-        arena.area = arena.requests = arena.answers = -1
+        arena.area = arena.copies = arena.requests = arena.answers = -1
         arena.make = MAKE_FAULTING if hides_cpuid else MAKE_LOOKED_AT
         for index in range(NR_STUBS):
             arena.stubs[index].event = -1
         arena.area = os.memfd_create("xenia-stubs", os.MFD_CLOEXEC)
-        os.ftruncate(arena.area, NR_STUBS * AREA_SIZE)
-        arena.base = <uint8_t *>mmap(NULL, NR_STUBS * AREA_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, arena.area, 0)
-        if arena.base == MAP_FAILED:
-            arena.base = NULL
-            raise ConfigError("the host gives no memory for stubs")
+        arena.copies = os.memfd_create("xenia-copies", os.MFD_CLOEXEC)
+        arena.base = shared(arena.area, NR_STUBS * AREA_SIZE)
+        arena.copied = shared(arena.copies, NR_COPIES * PAGE_SIZE)
         for index in range(NR_STUBS):
             stub = &arena.stubs[index]
             stub.arena = arena
@@ -78,7 +78,7 @@ cdef class Stubs:
             arena.answers, answers = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
             try:
                 events = [arena.stubs[index].event for index in range(NR_STUBS)]
-                maker.tell([memory, arena.area, requests, answers, *events])
+                maker.tell([memory, arena.copies, arena.area, requests, answers, *events])
             finally:
                 os.close(answers)
         finally:
@@ -92,12 +92,24 @@ cdef class Stubs:
         with nogil:
             if arena.base != NULL:
                 munmap(arena.base, NR_STUBS * AREA_SIZE)
+            if arena.copied != NULL:
+                munmap(arena.copied, NR_COPIES * PAGE_SIZE)
             close_one(arena.requests)
             close_one(arena.answers)
             close_one(arena.area)
+            close_one(arena.copies)
             for index in range(NR_STUBS):
                 close_one(arena.stubs[index].event)
         free(arena)
+
+
+cdef uint8_t *shared(int fd, size_t size) except NULL:
+    cdef void *base
+    os.ftruncate(fd, size)
+    base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
+    if base == MAP_FAILED:
+        raise ConfigError("the host gives no memory for stubs")
+    return <uint8_t *>base
 
 
 cdef inline void close_one(int fd) noexcept nogil:
