@@ -23,6 +23,7 @@ from xenia.toolstack.debug.listener import Listener, listen
 from xenia.toolstack.debug.packet import Packets, packet
 from xenia.toolstack.debug.server import DebugServer
 from xenia.toolstack.provision.cache import Cache
+from xenia.toolstack.symbols.btf import kernel_types
 from xenia.toolstack.symbols.kallsyms import read_kallsyms
 from xenia.toolstack.symbols.kernel_memory import KernelMemory
 from xenia.toolstack.symbols.modules import loaded_modules
@@ -250,7 +251,8 @@ def test_the_names_of_modules_are_found_in_memory_and_gdb_knows_them(guest: Shel
         return mapped(guest, address, size)
 
     memory = KernelMemory(read)
-    modules = {one.name: one.symbols for one in loaded_modules(read, memory, read_kallsyms(memory))}
+    symbols = read_kallsyms(memory)
+    modules = {one.name: one.symbols for one in loaded_modules(read, symbols, kernel_types(memory, symbols))}
     assert sorted([f"{one.address:016x}", one.name] for one in modules["loop"]) == sorted(told)
     place = next(one for one in modules["loop"] if one.name == "loop_control_ioctl")
     file = own_symbols(read, Cache(tmp_path))

@@ -43,6 +43,8 @@ print(json.dumps({
     "tasks": [[task.pid.value_(), task.comm.string_().decode()] for task in tasks],
     "commands": [b" ".join(cmdline(task) or []).decode() for task in tasks if task.mm],
     "log": get_dmesg(program).decode(errors="replace")[-2000:],
+    "modules": {name: program.symbol(name).address for name in sys.argv[2:]},
+    "around": [program.symbol(program.symbol(name).address + 4).name for name in sys.argv[2:]],
 }))
 """
 SAY_TASKS = "for p in /proc/[0-9]*; do read -r c < $p/comm && echo ${p#/proc/} $c; done"  # starts no process
@@ -92,12 +94,12 @@ def said_by(readers: dict[str, str], *words: str, files: Sequence[int] = ()) -> 
     return done.stdout
 
 
-def said_of(domain: Domain, readers: dict[str, str]) -> Any:
-    """What drgn, in a process of its own, finds in the memory of a guest that runs."""
+def said_of(domain: Domain, readers: dict[str, str], *names: str) -> Any:
+    """What drgn, in a process of its own, finds in the memory of a guest that runs, and where it has these names."""
     ours, theirs = socket.socketpair()
     MemoryServer(ours, lambda: domain).start()
     with theirs:
-        return json.loads(said_by(readers, "-c", READ_LIVE, str(theirs.fileno()), files=[theirs.fileno()]))
+        return json.loads(said_by(readers, "-c", READ_LIVE, str(theirs.fileno()), *names, files=[theirs.fileno()]))
 
 
 def user_tasks(tasks: dict[int, str]) -> dict[int, str]:
@@ -108,12 +110,15 @@ def user_tasks(tasks: dict[int, str]) -> dict[int, str]:
 def test_drgn_and_volatility_list_the_tasks_that_the_guest_does(readers: dict[str, str], tmp_path: Path) -> None:
     xen, elf, kernel = tmp_path / "xen", tmp_path / "elf", tmp_path / "kernel"
     with Machine(Machine.memory_for(128 << 20)) as machine:
-        guest = Shell(machine, "dumped", ())
+        guest = Shell(machine, "dumped", ("loop",))
         guest.domain.start()
+        guest.do("echo 0 > /proc/sys/kernel/kptr_restrict")
         guest.do("sleep 4321 & sleep 8765 & while [ $(pidof sleep | wc -w) != 2 ]; do :; done")
         lines = guest.do(SAY_TASKS).splitlines()
         banner = guest.do("cat /proc/version").encode()
-        live = said_of(guest.domain, readers)
+        of_loop = [line.split()[:3] for line in guest.do("grep '[\\[]loop[]]' /proc/kallsyms").splitlines()]
+        functions = {name: int(address, 16) for address, kind, name in of_loop if kind in "tT"}
+        live = said_of(guest.domain, readers, *functions)
         guest.domain.pause()
         guest.domain.dump_core(xen)
         guest.domain.dump_core(elf, form="elf")
@@ -123,6 +128,8 @@ def test_drgn_and_volatility_list_the_tasks_that_the_guest_does(readers: dict[st
     assert "kthreadd" in there.values() and list(there.values()).count("sleep") == 2
     assert user_tasks(dict(live["tasks"])) == there
     assert {"sleep 4321", "sleep 8765"} <= set(live["commands"]) and "Run /init as init process" in live["log"]
+    assert "loop_control_ioctl" in functions and live["modules"] == functions
+    assert "loop_control_ioctl" in live["around"]
     kernel.write_bytes(Debian().image())
 
     found = json.loads(said_by(readers, "-m", "tests.peers.read_with_drgn", str(elf), str(kernel)))

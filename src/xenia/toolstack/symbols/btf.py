@@ -7,12 +7,16 @@ from struct import Struct, error as StructError, unpack_from
 from typing import Final
 
 from xenia.errors import ConfigError
+from xenia.toolstack.symbols.kallsyms import Symbol
+from xenia.toolstack.symbols.kernel_memory import KernelMemory
 
 _KINDS: Final = (
     "void", "int", "pointer", "array", "struct", "union", "enum", "fwd", "typedef", "volatile", "const", "restrict",
     "func", "func_proto", "var", "datasec", "float", "decl_tag", "type_tag", "enum64",
 )  # fmt: skip
 _MOST_TYPES, _MOST_MEMBERS = 1 << 19, 1 << 20
+_MOST: Final = 64 << 20  # bytes of a kernel's
+_PLACES: Final = ("__start_BTF", "__stop_BTF")
 _LONGEST: Final = 512  # bytes of a name with its end
 _MOST_TEXT: Final = 64 << 20  # bytes of all names
 _HEADER: Final = Struct("<HBBIIIII")
@@ -44,6 +48,17 @@ class BtfType:
     signed: bool = False
     encoding: int = 0
     members: list[tuple[str, int, int, int]] = field(default_factory=list)
+
+
+def kernel_types(memory: KernelMemory, symbols: list[Symbol]) -> list[BtfType]:
+    """Those that the kernel with these symbols keeps in its memory.  ConfigError where it has none."""
+    places = {symbol.name: symbol.address for symbol in symbols if symbol.name in _PLACES}
+    if len(places) < len(_PLACES):
+        raise ConfigError("its kernel has no types in memory (CONFIG_DEBUG_INFO_BTF)")
+    begin, end = (places[name] for name in _PLACES)
+    if not 0 < end - begin <= _MOST:
+        raise ConfigError("the kernel's BTF is damaged")
+    return read_btf(bytes(memory.read(begin, end - begin)))
 
 
 def read_btf(data: bytes) -> list[BtfType]:

@@ -12,7 +12,7 @@ from drgn import Object, Program
 
 from xenia.errors import ConfigError
 from xenia.toolstack.provision.cache import Progress, no_progress
-from xenia.toolstack.symbols.btf import read_btf
+from xenia.toolstack.symbols.btf import kernel_types
 from xenia.toolstack.symbols.drgn_types import VARIABLES, DrgnTypes
 from xenia.toolstack.symbols.kallsyms import Symbol, read_kallsyms
 from xenia.toolstack.symbols.kernel_memory import KernelMemory
@@ -20,7 +20,6 @@ from xenia.toolstack.symbols.modules import loaded_modules
 
 _KERNELS: Final = 0xFFFF800000000000  # addresses from here on are the kernel's, in whatever process
 _DIRECT_MAP, _DIRECT_MAP_SIZE = 0xFFFF888000000000, 1 << 46  # it is not moved under Xen (arch/x86/mm/kaslr.c)
-_MOST_BTF: Final = 64 << 20  # bytes
 
 
 class Memory(Protocol):
@@ -57,15 +56,13 @@ def kernel_program(
     progress("reading the kernel's types", 0, 0)
     image = KernelMemory(memory.read)
     found = read_kallsyms(image)
-    modules = [symbol for module in loaded_modules(memory.read, image, found) for symbol in module.symbols]
-    program.register_symbol_finder("kallsyms", drgn.SymbolIndex(_symbols([*found, *modules])), enable_index=0)
     try:
-        begin, end = (program.symbol(name).address for name in ("__start_BTF", "__stop_BTF"))
-    except LookupError:
-        raise ConfigError("its kernel has no types in memory (CONFIG_DEBUG_INFO_BTF): --symbols") from None
-    if not 0 < end - begin <= _MOST_BTF:
-        raise ConfigError("the kernel's BTF is damaged")
-    types = DrgnTypes(program, read_btf(memory.read(begin, end - begin)))
+        known = kernel_types(image, found)
+    except ConfigError as error:
+        raise ConfigError(f"{error}: --symbols") from None
+    modules = [symbol for module in loaded_modules(memory.read, found, known) for symbol in module.symbols]
+    program.register_symbol_finder("kallsyms", drgn.SymbolIndex(_symbols([*found, *modules])), enable_index=0)
+    types = DrgnTypes(program, known)
     program.register_type_finder("btf", types.find, enable_index=0)
 
     def find(_: Program, name: str, __: Any, ___: str | None) -> Object | None:

@@ -10,9 +10,9 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 from xenia.errors import ConfigError
-from xenia.toolstack.symbols.btf import BtfType, read_btf
+from xenia.toolstack.symbols.btf import BtfType
 from xenia.toolstack.symbols.kallsyms import Symbol
-from xenia.toolstack.symbols.kernel_memory import KernelMemory, Read
+from xenia.toolstack.symbols.kernel_memory import Read
 
 _SYM: Final = Struct("<IBBHQQ")  # Elf64_Sym
 _MOST_MODULES: Final = 4096
@@ -21,7 +21,7 @@ _MOST_NAMES: Final = 64 << 20  # bytes of the names of all
 _LONGEST: Final = 512  # bytes of a name
 _LONGEST_MODULE: Final = 56  # MODULE_NAME_LEN
 _MODULES_FROM: Final = 0xFFFFFFFF80000000  # where Linux loads them, behind its image
-_HEAD, _BTF = "modules", ("__start_BTF", "__stop_BTF")
+_HEAD: Final = "modules"
 _STT_FUNC, _SHN_UNDEF = 2, 0
 
 
@@ -49,15 +49,11 @@ class _Places:
             raise ConfigError("the kernel's types do not say where modules keep their symbols") from None
 
 
-def loaded_modules(read: Read, memory: KernelMemory, symbols: list[Symbol]) -> list[ModuleSymbols]:
-    """Those of the kernel with these symbols; none where it does not say enough of itself."""
-    places = {symbol.name: symbol.address for symbol in symbols if symbol.name in (_HEAD, *_BTF)}
-    if len(places) < 1 + len(_BTF):
-        return []
-    begin, end = (places[name] for name in _BTF)
+def loaded_modules(read: Read, symbols: list[Symbol], types: list[BtfType]) -> list[ModuleSymbols]:
+    """Those of the kernel with these symbols; none where its types do not say enough."""
+    head = next((symbol.address for symbol in symbols if symbol.name == _HEAD), None)
     try:
-        types = read_btf(bytes(memory.read(begin, end - begin)))
-        return read_module_symbols(read, types, places[_HEAD])
+        return [] if head is None else read_module_symbols(read, types, head)
     except ConfigError:
         return []
 

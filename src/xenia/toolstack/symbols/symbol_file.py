@@ -5,6 +5,8 @@ from __future__ import annotations
 from struct import Struct
 from typing import Final
 
+from xenia.errors import ConfigError
+from xenia.toolstack.symbols.btf import kernel_types
 from xenia.toolstack.symbols.kallsyms import Symbol, read_kallsyms
 from xenia.toolstack.symbols.kernel_memory import KernelMemory, Read
 from xenia.toolstack.symbols.modules import ModuleSymbols, loaded_modules
@@ -30,7 +32,11 @@ def symbol_file(memory: KernelMemory, read: Read) -> bytes:
     """That of a kernel and the modules that it has loaded, with addresses as they are in memory, of which `read` reads
     what is not in the kernel's part.  ConfigError where it has no symbols there."""
     symbols = sorted(read_kallsyms(memory))
-    return _elf(symbols, loaded_modules(read, memory, symbols), read_frames(memory, symbols))
+    try:
+        types = kernel_types(memory, symbols)
+    except ConfigError:
+        types = []  # and so nothing is known of its modules
+    return _elf(symbols, loaded_modules(read, symbols, types), read_frames(memory, symbols))
 
 
 def _elf(symbols: list[Symbol], modules: list[ModuleSymbols], frames: bytes) -> bytes:
