@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from xenia.testing.containers import archive, configuration, file, folder, layer, link, oci_layout, symlink
+from xenia.testing.containers import archive, configuration, file, folder, layer, link, oci_layout, sparse, symlink
 from xenia.testing.guests import Debian
 from xenia.toolstack.provision.packages import PackageClient
 
@@ -25,6 +25,7 @@ TIMES = {
     "1234567890.123456789": "1234567890.123456789", "1000000000.25": "1000000000.250000000",
     "-100.5": "-101.500000000", "9876543210.75": "9876543210.750000000", "-99999999999": "-2147483648.000000000",
 }  # fmt: skip
+LARGE = 9 << 30  # bytes of a file, of which nearly all are a hole
 LONG = f"{'d' * 250}/{'e' * 255}"
 # What the entrypoint runs.
 SCRIPT = """\
@@ -88,6 +89,7 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
         link("dated/same", "dated/link"), file("dated/fifo", type=b"6", pax_headers=users),
         file("dated/node", type=b"3", devmajor=259, devminor=300000),
         file(LONG, b"long\n", uid=1 << 31, pax_headers=users),
+        sparse("large", LARGE, {0: b"begin".ljust(512), LARGE - 512: b"end".rjust(512)}, uid=33),
     )  # fmt: skip
     config = configuration(
         [below, above], Entrypoint=["/bin/sh", "-c"], Cmd=[SCRIPT], User="web", WorkingDir="/srv",
@@ -139,6 +141,13 @@ def test_names_owners_and_devices_are_as_large_as_they_may_be(disk: Path) -> Non
     assert done.stdout.split("\n")[:5] == [
         "long", "2147483648", "777 2 symbolic link", "character special file 103 493e0", "fifo 0 0",
     ]  # fmt: skip
+
+
+def test_a_file_that_is_larger_than_its_disk_is_there_with_its_hole(disk: Path) -> None:
+    script = "cd /; stat -c '%s %u' large; du -k large | cut -f 1; head -c 5 large; tail -c 3 large"
+    done = xenia("run", "-q", "--root", f"{disk},cow", "--", "sh", "-c", script)
+    size, blocks, data = done.stdout.split("\n")
+    assert (size, data) == (f"{LARGE} 33", "beginend") and int(blocks) <= 16
 
 
 def test_a_command_takes_the_place_of_the_images_and_keeps_what_else_it_says(disk: Path) -> None:

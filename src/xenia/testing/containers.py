@@ -37,6 +37,17 @@ def link(path: str, target: str) -> tuple[tarfile.TarInfo, bytes]:
     return file(path, type=tarfile.LNKTYPE, linkname=target)
 
 
+def sparse(path: str, size: int, parts: Mapping[int, bytes], **fields: Any) -> tuple[tarfile.TarInfo, bytes]:
+    """A regular file with holes, as GNU's tar packs it: `parts` are what is in it and where, in whole blocks."""
+    entries = [*((offset, len(data)) for offset, data in parts.items()), (size, 0)]
+    head = f"{len(entries)}\n" + "".join(f"{offset}\n{length}\n" for offset, length in entries)
+    said = {
+        "GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": path, "GNU.sparse.realsize": str(size),
+    }  # fmt: skip
+    data = head.encode() + b"\0" * (-len(head) % tarfile.BLOCKSIZE) + b"".join(parts.values())
+    return file("GNUSparseFile.0/packed", data, pax_headers=said, **fields)
+
+
 def layer(*members: tuple[tarfile.TarInfo, bytes]) -> bytes:
     """A layer with these files, in their order."""
     tape = io.BytesIO()

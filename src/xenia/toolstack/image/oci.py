@@ -22,6 +22,7 @@ from xenia.toolstack.image.oci_archive import DAMAGED, open_tar, opened, read_im
 from xenia.toolstack.image.oci_config import image_command
 from xenia.toolstack.image.oci_tree import XATTR, Inode, Tree
 from xenia.toolstack.image.package import read_package
+from xenia.toolstack.image.sparse import extents, pack
 from xenia.toolstack.image.tools import tool_files
 from xenia.toolstack.provision.cache import Cache
 from xenia.toolstack.provision.initramfs import FILE_SYSTEMS, FRONTENDS, base_initramfs
@@ -168,12 +169,14 @@ def _pack(tree: Tree, file: IO[bytes], limit: int, words: BuildWords) -> Packed:
                     archive.addfile(member)
                     continue
                 first[id(inode)] = path
-                packed.size += -(-member.size // _BLOCK) * _BLOCK
+                data = extents(inode)
+                held = member.size if data is None else sum(extent.size for extent in data)
+                packed.size += -(-held // _BLOCK) * _BLOCK
                 if packed.size > limit:
                     raise ConfigError(
                         f"its files are larger than {limit >> 20}M together: give the disk more with --size"
                     )
-                archive.addfile(member, inode.contents())
+                archive.addfile(member, inode.contents() if data is None else pack(member, inode, data))
                 words.progress("putting layers together", packed.size, 0)
     except DAMAGED:
         raise ConfigError("damaged: a layer ends in the middle of a file") from None
