@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from xenia.testing.guests import Debian
+from xenia.toolstack.provision.kernels import Kernel
 from xenia.toolstack.provision.packages import PackageClient
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -28,11 +29,8 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[bytes]:
     )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Debian's kernel, laid out as a build leaves it."""
-    kernel = Debian().kernel("cloud-amd64")
-    tree = tmp_path_factory.mktemp("linux")
+def lay_out(tree: Path, kernel: Kernel) -> None:
+    """A kernel and its modules, as a build leaves them in its tree."""
     for folder in ("arch/x86/boot", "include/config", "drivers"):
         (tree / folder).mkdir(parents=True)
     shutil.copy(kernel.image, tree / "arch/x86/boot/bzImage")
@@ -42,6 +40,14 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(path, tree / "drivers")
         order.append(f"drivers/{path.stem}.o\n")
     (tree / "modules.order").write_text("".join(order))
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Debian's kernel, laid out as a build leaves it."""
+    kernel = Debian().kernel("cloud-amd64")
+    tree = tmp_path_factory.mktemp("linux")
+    lay_out(tree, kernel)
     return tree
 
 
@@ -51,6 +57,28 @@ def test_in_a_folder_that_a_kernel_was_built_in_a_run_takes_that_one_with_all_it
     release = Debian().kernel("cloud-amd64").release
     assert done.stdout == f"{release}\n/sys/class/misc/tun/dev\n".encode()
     assert b"booting the kernel that was built here, arch/x86/boot/bzImage" in done.stderr
+
+
+def test_modules_that_do_not_fit_into_the_ram_disk_come_straight_from_the_tree(tmp_path: Path) -> None:
+    kernel = Debian().kernel("amd64")  # the flavour that can have folders of the host's
+    tree = tmp_path / "linux"
+    lay_out(tree, kernel)
+    (tree / "include/config/auto.conf").write_text("CONFIG_9P_FS=m\nCONFIG_NET_9P=m\nCONFIG_NET_9P_XEN=m\n")
+    where = f"/lib/modules/{kernel.release}/build"
+    script = f"ls {where}/arch/x86/boot; modprobe tun && ls /sys/class/misc/tun/dev; ls /lib/modules/*/tun.ko"
+    done = run("-q", "--memory", "112M", "--kdir", str(tree), "--", "sh", "-c", script, cwd=tmp_path)
+    assert done.stdout == b"bzImage\n/sys/class/misc/tun/dev\n", done.stderr
+    assert b"tun.ko: No such file" in done.stderr, "it is in the RAM disk, and nothing was shown"
+
+
+@pytest.mark.skipif("XENIA_KDIR" not in os.environ, reason="XENIA_KDIR names no tree that a kernel was built in")
+def test_a_kernel_that_was_built_here_runs_with_its_modules_and_its_tree(tmp_path: Path) -> None:
+    tree = Path(os.environ["XENIA_KDIR"])
+    release = (tree / "include/config/kernel.release").read_text().strip()
+    script = "uname -r; modprobe dummy && ls /sys/module/dummy/initstate; ls /lib/modules/$(uname -r)/build/vmlinux"
+    said = f"{release}\n/sys/module/dummy/initstate\n/lib/modules/{release}/build/vmlinux\n"
+    assert run("--", "sh", "-c", script, cwd=tree).stdout.decode() == said
+    assert run("-q", "--kdir", str(tree), "--", "sh", "-c", script, cwd=tmp_path).stdout.decode() == said
 
 
 def test_a_release_names_the_cached_kernel(tmp_path: Path) -> None:

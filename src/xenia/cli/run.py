@@ -23,7 +23,7 @@ from xenia.toolstack.config.machine import NAME, MachineConfig
 from xenia.toolstack.config.net import LINKS, NetConfig, parse_net
 from xenia.toolstack.config.share import HOST_ROOT, ShareConfig, for_guest, on_disks, parse_share, place_of
 from xenia.toolstack.control.client import process_of
-from xenia.toolstack.provision.own_kernel import BZIMAGE, is_built_tree, tree_image
+from xenia.toolstack.provision.own_kernel import BZIMAGE, is_built_tree, tree_image, tree_share
 from xenia.toolstack.run import Ending, Outcome
 
 ROOT = "xvda"  # the first disk
@@ -87,6 +87,7 @@ def configuration(options: argparse.Namespace, command: list[str]) -> MachineCon
     shares = _shares(options)
     if (directory := _directory(options, command, shares)) is not None:
         given["directory"] = directory
+    shares = _with_tree(options, given["append"], shares)
     environment = dict(map(variable, options.env))
     if options.name is not None and (process := process_of(options.name)) is not None:
         raise ConfigError(f"--name {options.name}: a guest of that name is running, in process {process}")
@@ -107,6 +108,17 @@ def _shares(options: argparse.Namespace) -> tuple[ShareConfig, ...]:
         *(parse_share(words) for words in options.share),
         *(parse_share(words, cow=True) for words in options.rw_cow),
     ))  # fmt: skip
+
+
+def _with_tree(options: argparse.Namespace, append: str, shares: tuple[ShareConfig, ...]) -> tuple[ShareConfig, ...]:
+    """The guest's folders with the tree that its kernel was built in, unless it has a disk or a RAM disk of its own for
+    a root."""
+    if options.kdir is None or options.initrd is not None or "root=" in append:
+        return shares
+    tree = tree_share(Path(options.kdir))
+    if tree is None or tree.mount in (share.mount for share in shares):
+        return shares
+    return for_guest((*shares, tree))
 
 
 def _directory(options: argparse.Namespace, command: list[str], shares: tuple[ShareConfig, ...]) -> str | None:

@@ -30,8 +30,9 @@ from xenia.toolstack.provision.initramfs import (
     initramfs,
 )
 from xenia.toolstack.provision.kernels import Kernel, Kernels, unpacked
-from xenia.toolstack.provision.module_tree import find_modules, has_driver, release_of
-from xenia.toolstack.provision.own_kernel import CARDS, DISKS, what_is_missing
+from xenia.toolstack.provision.module_tree import find_modules, has_driver, left_in_tree, release_of
+from xenia.toolstack.provision.modules import ModuleInfo
+from xenia.toolstack.provision.own_kernel import CARDS, DISKS, tree_place, what_is_missing
 from xenia.toolstack.provision.packages import PackageClient
 from xenia.toolstack.provision.release import Release
 
@@ -116,7 +117,8 @@ def prepare(config: MachineConfig, words: Words, *, screen: Screen | None = None
         if kernel is None or config.modules is not None:
             kernel, on_demand = _own_modules(config, image, raw, words, cache), None
         _check_shares(config, kernel, raw)
-        base = base_initramfs(cache, kernels.busybox(), kernel, modules, on_demand)
+        elsewhere = _in_shared_tree(config, kernel)
+        base = base_initramfs(cache, kernels.busybox(), kernel, modules, on_demand, elsewhere=elsewhere)
         ramdisk = initramfs(base, _agent_config(config, base.modules, screen))
     else:
         ramdisk = b""
@@ -178,6 +180,17 @@ def _own_modules(config: MachineConfig, image: Path, raw: memoryview, words: Wor
     if missing is not None:
         (words.warn if has_disks or config.cards else words.say)(missing)
     return kernel
+
+
+def _in_shared_tree(config: MachineConfig, kernel: Kernel | None) -> dict[str, ModuleInfo]:
+    """The modules that the RAM disk has not, and the tree that is shared with the guest has: by path below those of the
+    kernel."""
+    place = tree_place(kernel.release) if kernel is not None else None
+    tree = next((Path(share.path) for share in _shares(config) if share.mount == place), None)
+    if kernel is None or tree is None:
+        return {}
+    left = left_in_tree(tree, kernel.module_infos())
+    return {f"{Path(tree_place(kernel.release)).name}/{path}": info for path, info in left.items()}
 
 
 def _own_words(config: MachineConfig, quiet: bool, screen: Screen | None) -> tuple[str, ...]:

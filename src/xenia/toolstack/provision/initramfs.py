@@ -95,13 +95,15 @@ def base_initramfs(
     modules: Sequence[str] = FRONTENDS,
     on_demand: Sequence[str] | None = (),
     *,
+    elsewhere: Mapping[str, ModuleInfo] | None = None,
     agent: bytes | None = None,
 ) -> Base:
     """The unchanging part, with these modules of the kernel (but for those that it has not, or built in) and their
     dependencies.  Those `on_demand` (None: all that there are) the guest's kernel asks modprobe for, by their aliases,
     when it needs them.
 
-    agent   the program that becomes process 1; None: Xenia's own
+    elsewhere   modules that modprobe finds too, and that will be there by other means: by path below the kernel's
+    agent       the program that becomes process 1; None: Xenia's own
     """
     infos = kernel.module_infos() if kernel is not None else {}
 
@@ -115,11 +117,13 @@ def base_initramfs(
     digest = hashlib.sha256(_FORMAT)
     for part in (agent, tools, release.encode(), *(path.encode() for path in paths)):
         digest.update(len(part).to_bytes(8, "little") + part)
+    if elsewhere:
+        digest.update(repr(sorted(elsewhere.items())).encode())
     target = cache.path("initramfs", _base_name(release, digest.hexdigest()))
     if not target.exists():
         files = {path: (kernel.modules / Path(path).name).read_bytes() for path in paths} if kernel is not None else {}
         with cache.new_file(target) as new:
-            new.write_bytes(_build_base(agent, tools, release, files, infos))
+            new.write_bytes(_build_base(agent, tools, release, files, infos, elsewhere or {}))
     return Base(target.read_bytes(), tuple(_with_options(path) for path in paths_of(modules)))
 
 
@@ -134,8 +138,9 @@ def _with_options(path: str) -> str:
 
 
 def _build_base(
-    agent: bytes, busybox: bytes, release: str, modules: Mapping[str, bytes], infos: Mapping[str, ModuleInfo]
-) -> bytes:
+    agent: bytes, busybox: bytes, release: str, modules: Mapping[str, bytes], infos: Mapping[str, ModuleInfo],
+    elsewhere: Mapping[str, ModuleInfo],
+) -> bytes:  # fmt: skip
     archive = CpioArchive()
     for path in _DIRECTORIES:
         archive.directory(path, 0o1777 if path == "tmp" else 0o700 if path == "root" else 0o755)
@@ -148,29 +153,33 @@ def _build_base(
     for applet in busybox_applets(busybox):
         if applet != "busybox":
             archive.symlink(f"bin/{applet}", "busybox")
-    aliases = [(alias, Path(path).stem) for path in modules for alias in infos[Path(path).stem].aliases]
+    names = {path.removeprefix(f"/lib/modules/{release}/"): infos[Path(path).stem] for path in modules}
+    aliases = [(alias, info.name) for info in names.values() for alias in info.aliases]
     # Others would take any disk for theirs: what they mount is not on it.
     file_systems = [
         alias.removeprefix("fs-") for alias, name in aliases if name in ON_DISKS and alias.startswith("fs-")
     ]
     for name, data in {**_ETC, "filesystems": "".join(f"{name}\n" for name in file_systems).encode()}.items():
         archive.file(f"etc/{name}", data)
-    if modules:
+    if modules or elsewhere:
         archive.directory(f"lib/modules/{release}")
         for path, data in modules.items():
             archive.file(path, data)
-        archive.file(f"lib/modules/{release}/modules.dep", _modules_dep(modules, infos))
+        aliases += [(alias, info.name) for info in elsewhere.values() for alias in info.aliases]
+        archive.file(f"lib/modules/{release}/modules.dep", _modules_dep({**names, **elsewhere}))
         lines = "".join(f"alias {alias} {name}\n" for alias, name in aliases)
         archive.file(f"lib/modules/{release}/modules.alias", lines.encode())
     return archive.finish()
 
 
-def _modules_dep(modules: Mapping[str, bytes], infos: Mapping[str, ModuleInfo]) -> bytes:
+def _modules_dep(modules: Mapping[str, ModuleInfo]) -> bytes:
     """What busybox's modprobe reads: each module with all it depends on, nearest first."""
+    places = {info.name: path for path, info in modules.items()}
+    infos = {info.name: info for info in modules.values()}
     lines = []
-    for path in modules:
-        order = load_order([Path(path).stem], infos)
-        lines.append(f"{order[-1]}.ko:" + "".join(f" {name}.ko" for name in reversed(order[:-1])))
+    for name in infos:
+        order = load_order([name], infos)
+        lines.append(f"{places[order[-1]]}:" + "".join(f" {places[one]}" for one in reversed(order[:-1])))
     return "".join(f"{line}\n" for line in lines).encode()
 
 

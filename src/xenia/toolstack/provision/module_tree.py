@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 from xenia.errors import ConfigError
@@ -13,7 +14,7 @@ from xenia.toolstack.provision.cache import Cache
 from xenia.toolstack.provision.kernels import Kernel
 from xenia.toolstack.provision.modules import SUFFIXES, ModuleInfo, load_order, module_name, read_modinfo, unpack_module
 
-_RELEASE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+~-]*")
+RELEASE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+~-]*")
 _BUILD_DEPTH = 3  # arch/x86/boot/bzImage
 
 
@@ -24,7 +25,7 @@ def places(image: Path, release: str) -> Iterator[Path]:
     for parent in (image.parent, *image.parents[_BUILD_DEPTH : _BUILD_DEPTH + 1]):
         if (parent / "modules.order").exists():
             yield parent  # a build tree, or /lib/modules/RELEASE/vmlinuz
-    if _RELEASE.fullmatch(release):
+    if RELEASE.fullmatch(release):
         for root in (image.parent, image.parent.parent):
             yield root / "lib" / "modules" / release
             yield root / "usr" / "lib" / "modules" / release
@@ -33,7 +34,7 @@ def places(image: Path, release: str) -> Iterator[Path]:
 
 def named_places(directory: Path, release: str) -> Iterator[Path]:
     """The same in a directory that the operator named: it may be the root of a package, or hold several releases."""
-    if _RELEASE.fullmatch(release):
+    if RELEASE.fullmatch(release):
         yield from (directory / "lib/modules" / release, directory / "usr/lib/modules" / release, directory / release)
     yield directory
 
@@ -66,14 +67,37 @@ def find_modules(
     return None
 
 
+def built_modules(directory: Path) -> dict[str, Path]:
+    """The files of the modules that a build left in its tree, by name."""
+    return {module_name(path): path for path in _built(directory) if path.is_file()}
+
+
+def left_in_tree(directory: Path, others: Mapping[str, ModuleInfo]) -> dict[str, ModuleInfo]:
+    """By its path in a build tree, what each module says that is none of `others`; without those that are no good, or
+    depend on what is nowhere."""
+    found: dict[str, ModuleInfo] = {}
+    for name, path in built_modules(directory).items():
+        with suppress(ConfigError, OSError, ValueError), path.open("rb") as file:
+            if name not in others:
+                data = memoryview(mmap(file.fileno(), 0, access=ACCESS_READ))
+                found[str(path.relative_to(directory))] = read_modinfo(data, str(path))
+    known = {**others, **{info.name: info for info in found.values()}}
+
+    def is_whole(info: ModuleInfo) -> bool:
+        with suppress(ConfigError):
+            return bool(load_order([info.name], known))
+        return False
+
+    return {place: info for place, info in found.items() if is_whole(info)}
+
+
 def _modules_in(directory: Path) -> dict[str, Path]:
     """The files of modules, by name.  In a tree that a kernel was built in those of this build, and no leftovers."""
     if not directory.is_dir():
         return {}
     if (directory / "include/config/kernel.release").is_file():
-        found = _built(directory)
-    else:
-        found = (path for path in directory.rglob("*.ko*") if path.name.endswith(SUFFIXES))
+        return built_modules(directory)
+    found = (path for path in directory.rglob("*.ko*") if path.name.endswith(SUFFIXES))
     return {module_name(path): path for path in found if path.is_file()}
 
 

@@ -57,7 +57,7 @@ def unpack_module(data: bytes, name: str) -> bytes:
     return data
 
 
-def read_modinfo(data: bytes, name: str) -> ModuleInfo:
+def read_modinfo(data: bytes | memoryview, name: str) -> ModuleInfo:
     """What the module in an (unpacked) ELF file says about itself."""
     fields: dict[str, list[str]] = {}
     for section in ElfFile(data, name).sections():

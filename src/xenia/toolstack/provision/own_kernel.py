@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xenia.errors import ConfigError
+from xenia.toolstack.config.share import ShareConfig
 from xenia.toolstack.provision.kernels import Kernel
-from xenia.toolstack.provision.module_tree import has_driver, release_of
+from xenia.toolstack.provision.module_tree import RELEASE, built_modules, has_driver, release_of
 
 BZIMAGE = "arch/x86/boot/bzImage"
 _BUILT = (BZIMAGE, "vmlinux")  # in a build tree, what is preferred first
+
+_OF_TREE = (("CONFIG_9P_FS", "9p"), ("CONFIG_NET_9P", "9pnet"), ("CONFIG_NET_9P_XEN", "9pnet_xen"))
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,26 @@ def tree_image(directory: Path) -> Path:
     raise ConfigError(
         f"--kdir {directory}: no kernel was built here, for there is no {BZIMAGE} ('make bzImage modules')"
     )
+
+
+def tree_share(directory: Path) -> ShareConfig | None:
+    """The tree that a kernel was built in, where its guest looks for it, to be read only; None where the kernel has no
+    client for such folders."""
+    try:
+        words = set((directory / "include/config/auto.conf").read_text().split())
+        release = (directory / "include/config/kernel.release").read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    modules = built_modules(directory)
+    has_all = all(f"{word}=y" in words or module in modules for word, module in _OF_TREE)
+    if not has_all or not RELEASE.fullmatch(release):
+        return None
+    return ShareConfig(str(directory.resolve()), mount=tree_place(release), read_only=True)
+
+
+def tree_place(release: str) -> str:
+    """Where a guest has the tree that its kernel was built in."""
+    return f"/lib/modules/{release}/build"
 
 
 def what_is_missing(image: Path, raw: memoryview, kernel: Kernel | None, needed: Sequence[Driver]) -> str | None:

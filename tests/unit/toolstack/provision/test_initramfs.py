@@ -12,6 +12,7 @@ from xenia.testing.packages import module
 from xenia.toolstack.provision.cache import Cache
 from xenia.toolstack.provision.initramfs import Base, agent_binary, base_initramfs, busybox_applets, initramfs
 from xenia.toolstack.provision.kernels import Kernel
+from xenia.toolstack.provision.modules import read_modinfo
 
 BUSYBOX = b"\x7fELF code\0[\0[[\0ash\0busybox\0cat\0sh\0\0more code"
 
@@ -70,6 +71,18 @@ def test_it_holds_busybox_its_applets_the_agent_and_the_modules_with_what_they_n
     assert base.modules == ("/lib/modules/6.1.0-9/xen_core.ko", "/lib/modules/6.1.0-9/xen_netfront.ko")
     assert found["lib/modules/6.1.0-9/modules.dep"][1] == b"xen_core.ko:\nxen_netfront.ko: xen_core.ko\n"
     assert "lib/modules/6.1.0-9/ext4.ko" not in found
+
+
+def test_modules_that_will_be_elsewhere_are_found_there_with_what_they_need(
+    cache: Cache, busybox: Path, kernel: Kernel
+) -> None:
+    info = read_modinfo(module("usb_net", depends="xen_core", alias="usb:v1*"), "usb_net")
+    base = base_of(cache, busybox, kernel, ["xen-core"], elsewhere={"build/drivers/usb-net.ko": info})
+    found = entries(base.data)
+    assert found["lib/modules/6.1.0-9/modules.dep"][1] == b"xen_core.ko:\nbuild/drivers/usb-net.ko: xen_core.ko\n"
+    assert found["lib/modules/6.1.0-9/modules.alias"][1] == b"alias usb:v1* usb_net\n"
+    assert base.modules == ("/lib/modules/6.1.0-9/xen_core.ko",)
+    assert base_of(cache, busybox, kernel, ["xen-core"]).data != base.data
 
 
 def test_file_systems_are_carried_for_the_kernel_to_ask_for_and_for_mount_to_try(

@@ -9,7 +9,8 @@ import pytest
 from xenia.errors import ConfigError
 from xenia.testing.packages import module
 from xenia.toolstack.provision.cache import Cache
-from xenia.toolstack.provision.module_tree import find_modules, has_driver, release_of
+from xenia.toolstack.provision.module_tree import find_modules, has_driver, left_in_tree, release_of
+from xenia.toolstack.provision.modules import read_modinfo
 
 RELEASE = "6.1.0-test"  # of the vermagic that made-up modules have
 WANTED = ("xen-blkfront", "loop", "not-there")
@@ -106,3 +107,19 @@ def test_all_modules_are_taken_where_there_is_room_and_those_that_are_wanted_els
     huge.write_bytes(b"no module at all")
     kernel = find_modules(tmp_path / "vmlinuz", RELEASE, WANTED, cache, room=size)
     assert kernel is not None and kernel.module_infos().keys() == {"xen_blkfront", "xenbus_probe"}
+
+
+def test_of_a_tree_what_is_left_is_told_by_its_path_unless_it_is_no_good_or_lacks_something(tmp_path: Path) -> None:
+    tree(tmp_path)
+    (tmp_path / "net").mkdir()
+    for name, depends in (("usb_core", ""), ("usb_net", "usb_core,xenbus_probe"), ("lost", "nowhere"), ("bad", "")):
+        (tmp_path / f"net/{name}.ko").write_bytes(module(name, depends=depends) if name != "bad" else b"")
+    (tmp_path / "modules.order").write_text(
+        "".join(f"net/{name}.o\n" for name in ("usb_net", "usb_core", "lost", "bad", "not_built"))
+        + "drivers/xen/xenbus-probe.ko\n"
+    )
+    others = {"xenbus_probe": read_modinfo(module("xenbus_probe"), "xenbus_probe")}
+    left = left_in_tree(tmp_path, others)
+    assert left.keys() == {"net/usb_net.ko", "net/usb_core.ko"}
+    assert left["net/usb_net.ko"].depends == ("usb_core", "xenbus_probe")
+    assert left_in_tree(tmp_path, {}).keys() == {"net/usb_core.ko", "net/usb_net.ko", "drivers/xen/xenbus-probe.ko"}

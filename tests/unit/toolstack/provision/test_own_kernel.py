@@ -10,6 +10,7 @@ from xenia.cli.parser import build_parser
 from xenia.cli.run import configuration
 from xenia.errors import ConfigError
 from xenia.testing.packages import module
+from xenia.toolstack.config.share import ShareConfig
 from xenia.toolstack.provision.kernels import Kernel
 from xenia.toolstack.provision.own_kernel import CARDS, DISKS, is_built_tree, tree_image, what_is_missing
 
@@ -50,6 +51,33 @@ def test_the_option_names_the_trees_kernel_and_goes_with_no_other(tree: Path) ->
     for words in (("--kernel", "vmlinuz"), ("--flavour", "amd64")):
         with pytest.raises(ConfigError, match="--kdir brings its own kernel"):
             ask(*words)
+
+
+@pytest.mark.parametrize(
+    ("words", "is_shared"),
+    [
+        ("CONFIG_9P_FS=y\nCONFIG_NET_9P=y\nCONFIG_NET_9P_XEN=y\n", True),
+        ("CONFIG_9P_FS=y\nCONFIG_NET_9P=y\nCONFIG_NET_9P_XEN=m\n", True),
+        ("CONFIG_9P_FS=m\nCONFIG_NET_9P=y\nCONFIG_NET_9P_XEN=y\n", False),  # and not built
+        ("CONFIG_NET_9P=y\nCONFIG_NET_9P_XEN=y\n", False),
+    ],
+)
+def test_the_tree_is_shared_where_modules_look_for_it_if_its_kernel_can_see_it(
+    tree: Path, words: str, is_shared: bool
+) -> None:
+    def ask(*more: str) -> list[str]:
+        devices = configuration(build_parser().parse_args(["run", "--kdir", str(tree), *more]), []).devices
+        return [device.agent_word for device in devices if isinstance(device, ShareConfig)]
+
+    (tree / "include/config/auto.conf").write_text(words)
+    (tree / "include/config/kernel.release").write_text("6.9.0-own\n")
+    (tree / "net").mkdir()
+    (tree / "net/9pnet_xen.ko").touch()
+    (tree / "modules.order").write_text("net/9pnet_xen.o\nfs/9p.o\n")
+    place = "/lib/modules/6.9.0-own/build"
+    assert ask() == ([f"share0:ro:{place}"] if is_shared else [])
+    assert ask("--share", f"/tmp:{place}") == [f"share0:rw:{place}"]
+    assert ask("--root", "root.img") == ask("--append", "root=/dev/xvda") == ask("--initrd", "x") == []
 
 
 def test_without_modules_all_that_will_be_missing_is_named() -> None:
