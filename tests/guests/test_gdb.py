@@ -10,7 +10,7 @@ import socket
 import struct
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
@@ -52,15 +52,15 @@ def served(domain: Domain, path: Path) -> Iterator[Listener]:
 class Gdb:
     """A gdb, told and asked line by line."""
 
-    def __init__(self, place: object, symbols: Path | None = None) -> None:
+    def __init__(self, place: object, symbols: Path | None = None, before: Sequence[str] = ()) -> None:
         if GDB is None:
             pytest.skip("there is no gdb")
         self._process = subprocess.Popen(
             [GDB, "-nx", "-q", "--interpreter=mi2", "-ex", "set confirm off", "-ex", "set debuginfod enabled off"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
-        if symbols is not None:
-            self.do(f"file {symbols}")
+        for line in (*before, *([f"file {symbols}"] if symbols is not None else [])):
+            self.do(line)
         self.do(f"target remote {place}")
 
     def __enter__(self) -> Gdb:

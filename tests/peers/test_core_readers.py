@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -43,6 +44,7 @@ print(json.dumps({
     "tasks": [[task.pid.value_(), task.comm.string_().decode()] for task in tasks],
     "commands": [b" ".join(cmdline(task) or []).decode() for task in tasks if task.mm],
     "log": get_dmesg(program).decode(errors="replace")[-2000:],
+    "stacks": [str(program.stack_trace(task)) for task in tasks if task.comm.string_() == b"sleep"],
     "modules": {name: program.symbol(name).address for name in sys.argv[2:]},
     "around": [program.symbol(program.symbol(name).address + 4).name for name in sys.argv[2:]],
 }))
@@ -130,6 +132,13 @@ def test_drgn_and_volatility_list_the_tasks_that_the_guest_does(readers: dict[st
     assert {"sleep 4321", "sleep 8765"} <= set(live["commands"]) and "Run /init as init process" in live["log"]
     assert "loop_control_ioctl" in functions and live["modules"] == functions
     assert "loop_control_ioctl" in live["around"]
+    for stack in live["stacks"]:
+        names = re.findall(r"^#\d+ +(\w+)", stack, re.M)
+        assert names[0] == "__schedule" and {"do_nanosleep", "do_syscall_64"} <= set(names), stack
+        assert names[-2:] == ["entry_SYSCALL_64_after_hwframe", "0x" + names[-1][2:]], (
+            "down to where user mode was left"
+        )
+    assert len(live["stacks"]) == 2
     kernel.write_bytes(Debian().image())
 
     found = json.loads(said_by(readers, "-m", "tests.peers.read_with_drgn", str(elf), str(kernel)))

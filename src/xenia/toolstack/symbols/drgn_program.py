@@ -18,6 +18,8 @@ from xenia.toolstack.symbols.kallsyms import Symbol, read_kallsyms
 from xenia.toolstack.symbols.kernel_memory import KernelMemory
 from xenia.toolstack.symbols.modules import loaded_modules
 
+_IMAGE: Final = ("_text", "_etext", "_end")
+_LONGEST: Final = 1 << 24  # bytes of a function, or of data with a name
 _KERNELS: Final = 0xFFFF800000000000  # addresses from here on are the kernel's, in whatever process
 _DIRECT_MAP, _DIRECT_MAP_SIZE = 0xFFFF888000000000, 1 << 46  # it is not moved under Xen (arch/x86/mm/kaslr.c)
 
@@ -62,6 +64,9 @@ def kernel_program(
         raise ConfigError(f"{error}: --symbols") from None
     modules = [symbol for module in loaded_modules(memory.read, found, known) for symbol in module.symbols]
     program.register_symbol_finder("kallsyms", drgn.SymbolIndex(_symbols([*found, *modules])), enable_index=0)
+    # With this drgn finds the tables by which the kernel unwinds its own stacks (ORC).
+    if (image_range := _image(found)) is not None:
+        program.main_module("kernel", create=True).address_range = image_range
     types = DrgnTypes(program, known)
     program.register_type_finder("btf", types.find, enable_index=0)
 
@@ -74,13 +79,20 @@ def kernel_program(
     return program
 
 
+def _image(found: list[Symbol]) -> tuple[int, int] | None:
+    """Where the kernel is, from its beginning to its end, or to that of its functions."""
+    places = {symbol.name: symbol.address for symbol in found if symbol.name in _IMAGE}
+    begin, end = places.get("_text", 0), places.get("_end", places.get("_etext", 0))
+    return (begin, end) if 0 < begin < end else None
+
+
 def _symbols(found: list[Symbol]) -> list[drgn.Symbol]:
-    """As drgn has them: one is as long as there is to the next."""
+    """As drgn has them: one is as long as there is to the next, unless that is in another part of memory."""
     found = sorted(found)
     following = [*(symbol.address for symbol in found[1:]), found[-1].address]
     return [
         drgn.Symbol(
-            name, address, end - address,
+            name, address, end - address if end - address < _LONGEST else 0,
             drgn.SymbolBinding.LOCAL if kind.islower() else drgn.SymbolBinding.GLOBAL,
             drgn.SymbolKind.FUNC if kind in "tTwW" else drgn.SymbolKind.OBJECT,
         )
