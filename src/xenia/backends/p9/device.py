@@ -96,15 +96,13 @@ class P9(Backend):
         with ExitStack() as stack:
             for each in self.left():
                 stack.callback(each.close)
-            for served in rings:
-                stack.callback(served.close)
+            _close(rings, stack)
 
     def suspend(self) -> None:
         """Let go of the rings; the session goes on."""
         rings, self._rings = self._rings, []
         with ExitStack() as stack:
-            for served in rings:
-                stack.callback(served.close)
+            _close(rings, stack)
             self._resting = tuple(served.rest() for served in rings)
 
     def resume(self, frontend: Frontend) -> Mapping[str, str]:
@@ -120,6 +118,8 @@ class P9(Backend):
             for keys, server, state in zip(published, self._sockets, states, strict=True):
                 self._rings.append(ServedRing(frontend, keys, server, self._is_shut, state))
             for served in self._rings:
+                served.ring.join([other.ring for other in self._rings])
+            for served in self._rings:
                 served.start()
         except BaseException:
             self.disconnect()
@@ -128,3 +128,11 @@ class P9(Backend):
     def _is_shut(self, reason: str) -> None:
         if self._shut is not None:
             self._shut(reason)
+
+
+def _close(rings: Sequence[ServedRing], stack: ExitStack) -> None:
+    """Let go of the rings, after all of them are at rest: each looks at the others."""
+    for served in rings:
+        stack.callback(served.close)
+    for served in rings:
+        stack.callback(served.rest)

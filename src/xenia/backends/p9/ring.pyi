@@ -1,7 +1,10 @@
 """A ring of a shared folder: bytes from the guest's pages to a file server's socket and back, and no more.
 
 What is said there is between the guest and the server, which is another process and has nothing of the guest's but
-these bytes.  Only where an answer ends is looked at, for Linux's frontend takes what was published for whole messages.
+these bytes.  Where an answer ends is looked at, for Linux's frontend takes what was published for whole messages; and
+at requests for those that call off another one (Tflush).  That may have come by another ring of the mount, and its tag
+is the guest's again once the flush is answered: so the flush waits here, while others pass it, until all requests that
+were on other rings before it are sent, the other one's answer is published, and the guest has taken that.
 
 Requests go to the socket on the thread that runs the guest, when it notifies.  The ring's own thread brings answers,
 and what the socket did not take at once.  The guest does not say when it has made room for answers: where it has none,
@@ -9,6 +12,8 @@ that thread looks now and then.
 
 The guest writes what it likes, also into what was just put there: it gets its own answers wrong, and nothing else.
 """
+
+from collections.abc import Sequence
 
 from typing_extensions import Buffer
 
@@ -25,8 +30,20 @@ class DataRing:
     def __init__(
         self, frames: Frames, page: Buffer, data: Buffer, *, port: int, event_fd: int, socket: int
     ) -> None: ...
-    def go_on(self, out_cons: int, in_prod: int, begun: int) -> None:
-        """Serve it from there, whatever the guest says of it.  Precondition: before `start`."""
+    def go_on(
+        self,
+        out_cons: int,
+        in_prod: int,
+        begun: int,
+        left: int,
+        asked: Sequence[int],
+        flushes: Sequence[tuple[int, int]],
+    ) -> None:
+        """Serve it from there, whatever the guest says of it: as `rest` had it.  Precondition: before `start`."""
+        ...
+    def join(self, rings: Sequence[DataRing]) -> None:
+        """These are the mount's, this one among them.  Precondition: before `start`; none is closed until all have
+        stopped."""
         ...
     def start(self) -> None:
         """Take at once what the guest sends, on the thread that runs it, where that is possible."""
@@ -38,14 +55,15 @@ class DataRing:
         """Take no more from the guest; `serve` returns soon."""
         ...
     def close(self) -> None:
-        """Let go of the guest's pages.  Again does nothing.  Precondition: `serve` has returned."""
+        """Let go of the guest's pages.  Again does nothing.  Precondition: `serve` has returned, of all that are
+        joined."""
         ...
     @property
     def fault(self) -> str:
         """Why it is not served any more; "" while it is."""
         ...
     @property
-    def rest(self) -> tuple[int, int, int]:
+    def rest(self) -> tuple[int, int, int, int, tuple[int, ...], tuple[tuple[int, int], ...]]:
         """Where it is, for `go_on`.  Precondition: `serve` has returned."""
         ...
     @property

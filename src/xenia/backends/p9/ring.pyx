@@ -1,7 +1,10 @@
 """A ring of a shared folder: bytes from the guest's pages to a file server's socket and back, and no more.
 
 What is said there is between the guest and the server, which is another process and has nothing of the guest's but
-these bytes.  Only where an answer ends is looked at, for Linux's frontend takes what was published for whole messages.
+these bytes.  Where an answer ends is looked at, for Linux's frontend takes what was published for whole messages; and
+at requests for those that call off another one (Tflush).  That may have come by another ring of the mount, and its tag
+is the guest's again once the flush is answered: so the flush waits here, while others pass it, until all requests that
+were on other rings before it are sent, the other one's answer is published, and the guest has taken that.
 
 Requests go to the socket on the thread that runs the guest, when it notifies.  The ring's own thread brings answers,
 and what the socket did not take at once.  The guest does not say when it has made room for answers: where it has none,
@@ -11,10 +14,12 @@ The guest writes what it likes, also into what was just put there: it gets its o
 """
 
 import os
+from collections.abc import Sequence
 
 from cpython.buffer cimport PyBUF_CONTIG, PyBuffer_Release, PyObject_GetBuffer
 from libc.errno cimport EAGAIN, EINTR, errno
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 from posix.unistd cimport close, read, write
 
@@ -44,7 +49,11 @@ cdef enum:
     REQUESTS, REQUEST_BYTES, ANSWERS, ANSWER_BYTES, NOTIFICATIONS
 
     HEADER = 7                  # of a 9P message: size[4] type[1] tag[2]
-    STARVED = 1                 # milliseconds until it is looked again whether the guest has made room
+    TFLUSH = 108
+    FLUSH_SIZE = 9              # and oldtag[2]
+    MOST_MESSAGE = 1 << 20
+    # Milliseconds until it is looked again whether the guest has made room, or taken what is there.
+    STARVED = 1
 
 
 cdef class DataRing:
@@ -73,16 +82,41 @@ cdef class DataRing:
         self.answers = <uint8_t *>self.data.buf
         self.requests = self.answers + self.size
         self.out_cons, self.in_prod = self.interface.out_cons, self.interface.in_prod
+        self.boundary = self.out_cons
+        self.siblings = ()
+        self.asked = <uint8_t *>calloc(NR_TAGS, 1)
+        if self.asked == NULL:
+            raise MemoryError
         self.wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
     def __dealloc__(self):
         self.release()
         if self.wake_fd >= 0:
             close(self.wake_fd)
+        free(self.asked)
 
-    def go_on(self, out_cons: int, in_prod: int, begun: int) -> None:
-        """Serve it from there, whatever the guest says of it.  Precondition: before `start`."""
+    def go_on(
+        self, out_cons: int, in_prod: int, begun: int, left: int, asked: Sequence[int],
+        flushes: Sequence[tuple[int, int]],
+    ) -> None:
+        """Serve it from there, whatever the guest says of it: as `rest` had it.  Precondition: before `start`."""
         self.out_cons, self.in_prod, self.begun = out_cons, in_prod, begun
+        self.boundary = <uint32_t>(out_cons + left)
+        for tag in asked:
+            self.asked[<uint16_t>tag] = 1
+        for tag, old in flushes[:MOST_FLUSHES]:
+            self.flushes[self.nr_flushes].tag, self.flushes[self.nr_flushes].old = tag, old
+            self.flushes[self.nr_flushes].is_new = True
+            self.nr_flushes += 1
+
+    def join(self, rings: Sequence[DataRing]) -> None:
+        """These are the mount's, this one among them.  Precondition: before `start`; none is closed until all have
+        stopped."""
+        self.siblings = tuple(ring for ring in rings if ring is not self)
+        self.nr_peers = 0
+        for ring in self.siblings[:MOST_PEERS]:
+            self.peers[self.nr_peers] = <void *>ring
+            self.nr_peers += 1
 
     def start(self) -> None:
         """Take at once what the guest sends, on the thread that runs it, where that is possible."""
@@ -104,7 +138,9 @@ cdef class DataRing:
             self.wake()
 
     def close(self) -> None:
-        """Let go of the guest's pages.  Again does nothing.  Precondition: `serve` has returned."""
+        """Let go of the guest's pages.  Again does nothing.  Precondition: `serve` has returned, of all that are
+        joined."""
+        self.nr_peers, self.siblings = 0, ()
         self.release()
 
     cdef release(self):
@@ -121,9 +157,11 @@ cdef class DataRing:
         return "" if self.reason == NULL else self.reason.decode()
 
     @property
-    def rest(self) -> tuple[int, int, int]:
+    def rest(self) -> tuple[int, int, int, int, tuple[int, ...], tuple[tuple[int, int], ...]]:
         """Where it is, for `go_on`.  Precondition: `serve` has returned."""
-        return self.out_cons, self.in_prod, self.begun
+        asked = tuple(tag for tag in range(NR_TAGS) if self.asked[tag])
+        flushes = tuple((self.flushes[index].tag, self.flushes[index].old) for index in range(self.nr_flushes))
+        return self.out_cons, self.in_prod, self.begun, <uint32_t>(self.boundary - self.out_cons), asked, flushes
 
     @property
     def stats(self) -> tuple[int, int, int, int, int]:
@@ -133,35 +171,149 @@ cdef class DataRing:
     # --- From the guest: by who holds `taking`
 
     cdef void take(self, bint *notify) noexcept nogil:
-        cdef iovec parts[2]
-        cdef uint32_t waiting, start, first
-        cdef ssize_t gone
-        self.is_full = False
+        cdef uint32_t waiting, ready
+        self.is_full = self.is_behind = False
         while self.reason == NULL and not self.closing:
+            if self.nr_flushes:
+                self.send_flushes()
             waiting = self.interface.out_prod - self.out_cons
             if waiting > self.size:
                 self.reason = b"the frontend's requests are further than its ring is long"
-            if waiting == 0 or self.reason != NULL:
+            if waiting == 0 or self.reason != NULL or self.is_full:
                 return
             __sync_synchronize()
-            start = self.out_cons & (self.size - 1)
-            first = min(waiting, self.size - start)
-            parts[0].iov_base, parts[0].iov_len = self.requests + start, first
-            parts[1].iov_base, parts[1].iov_len = self.requests, waiting - first
-            gone = pwritev2(self.socket, parts, 2 if waiting > first else 1, -1, 0)
-            if gone < 0 and errno == EINTR:
+            self.look_ahead(waiting)
+            ready = min(waiting, self.boundary - self.out_cons)
+            if ready == 0:
+                if not self.hold_flush(waiting):
+                    return
+            elif not self.send(ready):
+                return
+            __sync_synchronize()
+            self.interface.out_cons = self.out_cons
+            self.wake_peers()
+            # The next answer tells the guest that there is room again: where it may not come for long, it is told now.
+            notify[0] |= waiting > self.size // 2
+
+    cdef void look_ahead(self, uint32_t waiting) noexcept nogil:
+        # As far as there are heads of messages, but not over a flush of what another ring may have.
+        cdef uint8_t head[FLUSH_SIZE]
+        cdef uint32_t length, known = self.boundary - self.out_cons
+        cdef uint16_t tag
+        while known < waiting and waiting - known >= HEADER:
+            self.copy_request(head, self.boundary, HEADER)
+            memcpy(&length, head, 4)
+            memcpy(&tag, head + 5, 2)
+            if length < HEADER or length > MOST_MESSAGE:
+                length = waiting - known        # the server ends the session
+            elif head[4] == TFLUSH and length == FLUSH_SIZE and self.nr_peers:
+                if waiting - known < FLUSH_SIZE:
+                    return
+                self.copy_request(head, self.boundary, FLUSH_SIZE)
+                memcpy(&tag, head + HEADER, 2)
+                if not self.asked[tag]:
+                    return
+            else:
+                self.asked[tag] = 1
+            self.boundary += length
+            known += length
+
+    cdef bint send(self, uint32_t ready) noexcept nogil:
+        # Whether some of it went.
+        cdef uint32_t start = self.out_cons & (self.size - 1), first = min(ready, self.size - start)
+        cdef iovec parts[2]
+        cdef ssize_t gone = -1
+        parts[0].iov_base, parts[0].iov_len = self.requests + start, first
+        parts[1].iov_base, parts[1].iov_len = self.requests, ready - first
+        while gone < 0:
+            gone = pwritev2(self.socket, parts, 2 if ready > first else 1, -1, 0)
+            if gone < 0 and errno != EINTR:
+                self.is_full = errno == EAGAIN
+                if not self.is_full:
+                    self.reason = b"the file server has gone"
+                return False
+        self.out_cons += <uint32_t>gone
+        self.counts[REQUEST_BYTES] += gone
+        return True
+
+    cdef void copy_request(self, uint8_t *to, uint32_t start, uint32_t size) noexcept nogil:
+        cdef uint32_t index
+        for index in range(size):
+            to[index] = self.requests[(start + index) & (self.size - 1)]
+
+    # --- Requests that are called off
+
+    cdef bint hold_flush(self, uint32_t waiting) noexcept nogil:
+        # Whether there is one, and room for it: else the rest waits until one goes.
+        cdef uint8_t message[FLUSH_SIZE]
+        cdef Flush *flush = &self.flushes[self.nr_flushes]
+        if waiting < FLUSH_SIZE or self.nr_flushes == MOST_FLUSHES:
+            return False
+        self.copy_request(message, self.out_cons, FLUSH_SIZE)
+        memcpy(&flush.tag, message + 5, 2)
+        memcpy(&flush.old, message + HEADER, 2)
+        flush.is_new = True
+        self.nr_flushes += 1
+        self.out_cons += FLUSH_SIZE
+        self.boundary = self.out_cons
+        self.counts[REQUEST_BYTES] += FLUSH_SIZE
+        return True
+
+    cdef bint is_due(self, Flush *flush) noexcept nogil:
+        cdef int index
+        cdef bint is_due = True
+        for index in range(self.nr_peers):
+            is_due &= (<DataRing>self.peers[index]).is_over(flush, index, &self.is_behind)
+        flush.is_new = False
+        return is_due
+
+    cdef bint is_over(self, Flush *flush, int index, bint *is_behind) noexcept nogil:
+        # Of what a flush of another ring's, to which this is the ring `index`, has to wait for.
+        if flush.is_new:
+            flush.requests[index], flush.is_answered[index] = self.interface.out_prod, False
+        if self.reason != NULL:
+            return True
+        if <int>(self.out_cons - flush.requests[index]) < 0 or self.asked[flush.old]:
+            return False
+        if not flush.is_answered[index]:
+            flush.answers[index], flush.is_answered[index] = self.in_prod, True
+        if <int>(self.interface.in_cons - flush.answers[index]) >= 0:
+            return True
+        is_behind[0] = True
+        return False
+
+    cdef void send_flushes(self) noexcept nogil:
+        cdef uint8_t message[FLUSH_SIZE]
+        cdef iovec part
+        cdef uint32_t length = FLUSH_SIZE
+        cdef int index = 0
+        self.is_behind = False
+        __sync_synchronize()
+        while index < self.nr_flushes and self.boundary == self.out_cons and not self.is_full:
+            if not self.is_due(&self.flushes[index]):
+                index += 1
                 continue
-            if gone < 0:
+            memcpy(message, &length, 4)
+            message[4] = TFLUSH
+            memcpy(message + 5, &self.flushes[index].tag, 2)
+            memcpy(message + HEADER, &self.flushes[index].old, 2)
+            part.iov_base, part.iov_len = message, FLUSH_SIZE
+            if pwritev2(self.socket, &part, 1, -1, 0) == FLUSH_SIZE:
+                self.nr_flushes -= 1
+                self.flushes[index] = self.flushes[self.nr_flushes]
+            elif errno != EINTR:
                 self.is_full = errno == EAGAIN
                 if not self.is_full:
                     self.reason = b"the file server has gone"
                 return
-            self.out_cons += <uint32_t>gone
-            __sync_synchronize()
-            self.interface.out_cons = self.out_cons
-            self.counts[REQUEST_BYTES] += gone
-            # The next answer tells the guest that there is room again: where it may not come for long, it is told now.
-            notify[0] |= waiting > self.size // 2
+
+    cdef void wake_peers(self) noexcept nogil:
+        # Those that wait for something of this one's.
+        cdef int index
+        __sync_synchronize()
+        for index in range(self.nr_peers):
+            if (<DataRing>self.peers[index]).nr_flushes:
+                (<DataRing>self.peers[index]).wake()
 
     cdef bint answer_guest(self) noexcept nogil:
         cdef bint notify = False
@@ -170,7 +322,7 @@ cdef class DataRing:
             self.wake()         # who takes requests now may have looked too early
             return False
         self.take(&notify)
-        if self.is_full or self.reason != NULL:
+        if self.is_full or self.is_behind or self.reason != NULL:
             self.wake()
         unlock(&self.taking)
         return notify
@@ -210,26 +362,30 @@ cdef class DataRing:
 
     cdef bint publish(self) noexcept nogil:
         # As far as messages are whole.
-        cdef uint32_t length, index, at = self.in_prod
-        cdef uint8_t head[4]
+        cdef uint32_t length, index
+        cdef uint16_t tag
+        cdef uint8_t head[HEADER]
+        cdef bint any = False
         while self.begun >= HEADER:
-            for index in range(4):
-                head[index] = self.answers[(at + index) & (self.size - 1)]
+            for index in range(HEADER):
+                head[index] = self.answers[(self.in_prod + index) & (self.size - 1)]
             memcpy(&length, head, 4)
+            memcpy(&tag, head + 5, 2)
             if length < HEADER or length > self.size:
                 self.reason = b"an answer does not fit into the frontend's ring"
                 break
             if length > self.begun:
                 break
-            at += length
+            self.in_prod += length
             self.begun -= length
+            __sync_synchronize()
+            self.interface.in_prod = self.in_prod
+            self.asked[tag] = 0
             self.counts[ANSWERS] += 1
-        if at == self.in_prod:
-            return False
-        self.in_prod = at
-        __sync_synchronize()
-        self.interface.in_prod = at
-        return True
+            any = True
+        if any:
+            self.wake_peers()
+        return any
 
     cdef void serve_ring(self) noexcept nogil:
         cdef uint64_t drained
@@ -258,7 +414,7 @@ cdef class DataRing:
         waiting[1].fd, waiting[1].events = self.event_fd, POLLIN
         waiting[2].events = (0 if self.is_starved else POLLIN) | (POLLOUT if self.is_full else 0)
         waiting[2].fd = self.socket if waiting[2].events else -1       # that the other end has gone is never not told
-        poll(waiting, 3, STARVED if self.is_starved else -1)
+        poll(waiting, 3, STARVED if self.is_starved or self.is_behind else -1)
 
     # --- Any thread
 

@@ -70,7 +70,9 @@ class ServedRing:
             )  # fmt: skip
             held.callback(self.ring.close)
             if state is not None:
-                self.ring.go_on(state.out_cons, state.in_prod, state.begun)
+                self.ring.go_on(
+                    state.out_cons, state.in_prod, state.begun, state.left, state.asked, state.flushes
+                )  # fmt: skip
             self._thread = HostThread(self._serve, "9pfs ring", Kind.WORKER)
             self._held = held.pop_all()
         self._on_fault = on_fault

@@ -13,12 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.backends.p9.frontend import IN_CONS, OUT_PROD, REFS, Guest, Ring
-from tests.unit.p9.peer import ATTACH, CLUNK, GETATTR, LCREATE, NO_FID, READ, VERSION, WALK, WRITE, message, text
+from tests.unit.backends.p9.frontend import IN_CONS, IN_PROD, OUT_PROD, REFS, Guest, Ring
+from tests.unit.p9.peer import ATTACH, CLUNK, FLUSH, GETATTR, LCREATE, NO_FID, READ, VERSION, WALK, WRITE, message, text
 from xenia.backends.p9.device import P9
+from xenia.backends.p9.persist import P9State
 from xenia.foreign.fault import FrontendFault
 from xenia.p9.session import Session
 from xenia.p9.stream import Stream
+from xenia.persist import decode, encode
 
 
 class Server:
@@ -200,6 +202,84 @@ def test_an_answer_larger_than_the_ring_is_the_guests_own_doing(server: Server, 
         assert told.wait(20)
         assert "does not fit" in device.fault
         device.disconnect()
+
+
+class Ends:
+    """A server that says what the test says, at the other ends of a mount's connections."""
+
+    def __init__(self) -> None:
+        self.ends: list[socket.socket] = []
+
+    def session(self, streams: int) -> list[socket.socket]:
+        pairs = [socket.socketpair() for _ in range(streams)]
+        self.ends = [ours for _, ours in pairs]
+        for end in self.ends:
+            end.settimeout(20)
+        return [theirs for theirs, _ in pairs]
+
+    def close(self) -> None:
+        for end in self.ends:
+            end.close()
+
+    def takes(self, stream: int) -> tuple[int, int, bytes]:
+        """Kind, tag and body of the next request."""
+        size, kind, tag = struct.unpack("<IBH", self.ends[stream].recv(7, socket.MSG_WAITALL))
+        return kind, tag, self.ends[stream].recv(size - 7, socket.MSG_WAITALL) if size > 7 else b""
+
+
+@pytest.mark.parametrize("listens", [False, True], ids=["by events", "on the guest's thread"])
+def test_a_request_is_called_off_by_another_ring_after_its_own_answer_was_taken(listens: bool) -> None:
+    with closing(Ends()) as server, closing(Guest(listens=listens)) as guest:
+        device = P9(server)
+        device.connect(guest.frontend())
+        one, two = guest.rings
+        request = message(READ, 7, bytes(16))
+        one.requests[: len(request)] = request
+        one.set(OUT_PROD, len(request))  # and the backend is not told yet
+        two.put(message(FLUSH, 8, struct.pack("<H", 7)))
+        two.put(message(GETATTR, 9, bytes(12)))  # what comes after it is not held up
+        assert server.takes(1)[:2] == (GETATTR, 9)
+        one.port.notify()
+        assert server.takes(0)[:2] == (READ, 7)
+        two.put(message(GETATTR, 10, bytes(12)))
+        assert server.takes(1)[:2] == (GETATTR, 10)
+        server.ends[0].sendall(message(READ + 1, 7, bytes(4)))
+        while one.index(IN_PROD) == 0:
+            assert one.port.wait(20)
+        two.put(message(GETATTR, 11, bytes(12)))
+        assert server.takes(1)[:2] == (GETATTR, 11)
+        assert one.take()[:2] == (READ + 1, 7)
+        assert server.takes(1) == (FLUSH, 8, struct.pack("<H", 7))
+        server.ends[1].sendall(message(FLUSH + 1, 8, b""))
+        assert two.take() == (FLUSH + 1, 8, b"")
+        # What it has itself, and what nobody has, is the server's to know at once.
+        two.put(message(READ, 12, bytes(16)) + message(FLUSH, 13, struct.pack("<H", 12)))
+        assert [server.takes(1)[1] for _ in range(2)] == [12, 13]
+        two.put(message(FLUSH, 14, struct.pack("<H", 999)))
+        assert server.takes(1)[:2] == (FLUSH, 14)
+        device.disconnect()
+        guest.assert_let_go()
+
+
+def test_a_device_that_was_suspended_goes_on_with_what_calls_off_a_request() -> None:
+    with closing(Ends()) as server, closing(Guest()) as guest:
+        device = P9(server)
+        device.connect(guest.frontend())
+        one, two = guest.rings
+        one.put(message(READ, 7, bytes(16)))
+        assert server.takes(0)[:2] == (READ, 7)
+        for number in range(100):  # more than are held: the others wait in the ring
+            two.put(message(FLUSH, 100 + number, struct.pack("<H", 7)))
+        device.suspend()
+        state = decode(P9State, encode(device.save()))
+        assert state.rings[0].asked == (7,)
+        again = P9.restore(server, state, device.left())
+        again.resume(guest.frontend())
+        server.ends[0].sendall(message(READ + 1, 7, bytes(4)))
+        assert one.take()[:2] == (READ + 1, 7)
+        assert sorted(server.takes(1)[1] for _ in range(100)) == list(range(100, 200))
+        again.disconnect()
+        guest.assert_let_go()
 
 
 def test_a_guest_that_takes_no_answers_holds_up_nobody_but_itself(server: Server, tmp_path: Path) -> None:
