@@ -206,6 +206,10 @@ def test_guests_meet_on_a_network_that_was_made_for_them(tmp_path: Path) -> None
         assert second.stdout is not None
         assert second.stdout.readline() == "hello you\n" and "192.168.7." in second.stdout.readline()
         assert "in use by b, guest (--force" in ask(tmp_path, "delete", "lan")
+        assert "no network 'b' is running (running: lan); the guest b has cards at bridge=lan\n" in ask(
+            tmp_path, "show", "b"
+        )
+        assert "say which guest a port is to lead to, of b, guest\n" in ask(tmp_path, "forward", "lan", "2222:7")
         listed = json.loads(ask(tmp_path, "list", "--json"))
         assert [(one["name"], one["ports"]) for one in listed["networks"]] == [("lan", 2)]
         assert {card["link"] for card in listed["cards"]} == {"bridge=lan"}

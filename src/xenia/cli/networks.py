@@ -89,7 +89,10 @@ def _card_line(card: Mapping[str, Any]) -> Sequence[str]:
 
 def show(options: argparse.Namespace, voice: Voice) -> Told:
     """All there is to know of a network."""
-    found = named.show(options.name)
+    try:
+        found = named.show(options.name)
+    except ConfigError as error:
+        raise ConfigError(f"{error}{_cards_of(options.name)}") from None
     about = [(key, found[key]) for key in ("name", "subnet", "gateway", "dns", "subnet6", "domain") if found.get(key)]
     tables: list[Table] = [[(key, str(value)) for key, value in about]]
     for title, columns in _SHOWN.items():
@@ -101,6 +104,15 @@ def show(options: argparse.Namespace, voice: Voice) -> Told:
     if counters := {**(found.get("nat") or {}), **(found.get("counters") or {})}:
         tables.append([(key.replace("_", " "), _cell(value)) for key, value in counters.items() if value])
     return found, tables
+
+
+def _cards_of(name: str) -> str:
+    """Where a guest's cards are whose name was taken for a network's, as the end of a sentence."""
+    try:
+        links = [card["link"] for card in remote.cards(name)[0]]
+    except ConfigError:
+        return ""
+    return f"; the guest {name} has {'cards at ' + ', '.join(links) if links else 'no card'}"
 
 
 _SHOWN = {
@@ -166,7 +178,7 @@ def capture(options: argparse.Namespace, voice: Voice) -> Told:
         finally:
             os.close(output)
         voice.clear()
-    voice.say(f"{frames.count} frames{why}")
+    voice.say(f"{frames.count} frame{'s' * (frames.count != 1)}{why}")
     return {"frames": frames.count, "file": options.output}, []
 
 

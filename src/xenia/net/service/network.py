@@ -344,9 +344,11 @@ class Network:
         """The address of a guest by its name, or its address; None: of the only one.  Of the family of `address`."""
         family = _address(address).version
         if to is None:
-            guests = {entry.name for entry in self.book if entry.port is not None}
-            if len(guests) != 1:
-                raise ConfigError("say which guest a port is to lead to: there is not exactly one in the network")
+            guests = sorted({entry.name for entry in self.book if entry.port is not None})
+            if not guests:
+                raise ConfigError("no guest is in the network that a port could lead to: say which one it is for")
+            if len(guests) > 1:
+                raise ConfigError(f"say which guest a port is to lead to, of {', '.join(guests)}")
             (to,) = guests
         entries = [entry for entry in self.book.named(to) if mac in (None, entry.mac)]
         if len(entries) > 1:
