@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -125,3 +127,33 @@ def test_what_is_not_there_is_told_in_one_line() -> None:
         refused = xenia(*words)
         assert refused.returncode == 2
         assert refused.stderr.count("\n") == 1, refused.stderr
+
+
+@pytest.mark.usefixtures("daemon")
+def test_a_copy_that_is_killed_on_the_host_leaves_nothing_under_its_name_at_either_end(tmp_path: Path) -> None:
+    def copying(*words: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([*XENIA, "cp", *words], env=environment(), stdin=subprocess.DEVNULL)
+
+    started = xenia("run", "-d", "--net", "none", "--name", "ends", "--memory", "512M", "--", "tail", "-f", "/dev/null")
+    assert started.returncode == 0, started.stderr
+    large, out = tmp_path / "large", tmp_path / "out"
+    out.mkdir()
+    large.touch()
+    os.truncate(large, 160 << 20)
+    assert xenia("exec", "ends", "sh", "-c", "mkdir /to; head -c 160m /dev/zero >/from").returncode == 0
+    watch = "echo looks; until ls -A /to | grep .; do :; done"
+    with subprocess.Popen(
+        [*XENIA, "exec", "ends", "sh", "-c", watch], env=environment(), stdout=subprocess.PIPE
+    ) as watching:
+        assert watching.stdout is not None and watching.stdout.readline() == b"looks\n"
+        with copying(str(large), "ends:/to") as inwards:
+            assert watching.wait(LIMIT) == 0
+            inwards.kill()
+    with copying("ends:/from", str(out / "from")) as outwards:
+        until(lambda: any(out.iterdir()))
+        outwards.kill()
+    assert (inwards.returncode, outwards.returncode) == (-signal.SIGKILL, -signal.SIGKILL), "one had come to its end"
+    gone = "while pidof tar || ls -A /to | grep .; do :; done >/dev/null; echo gone"
+    assert xenia("exec", "ends", "sh", "-c", gone).stdout == "gone\n"
+    assert not (out / "from").exists()
+    assert xenia("destroy", "ends").returncode == 0

@@ -113,6 +113,20 @@ def test_twenty_commands_at_once_have_their_own_streams(guest: Domain) -> None:
         assert all(pool.map(through, range(20)))
 
 
+def test_twenty_copies_at_once_arrive_whole_in_both_directions(guest: Domain, tmp_path: Path) -> None:
+    def there_and_back(seed: int) -> bool:
+        data, name = Random(seed).randbytes(MIB + seed), f"copied-{seed}"
+        (tmp_path / name).write_bytes(data)
+        guest.copy_in(tmp_path / name, "/tmp")
+        guest.copy_out(f"/tmp/{name}", tmp_path / f"back-{seed}")
+        said = guest.run(["sha256sum", f"/tmp/{name}"], timeout=LIMIT).stdout.split()[0].decode()
+        return said == hashlib.sha256(data).hexdigest() and (tmp_path / f"back-{seed}").read_bytes() == data
+
+    with ThreadPoolExecutor(20) as pool:
+        assert all(pool.map(there_and_back, range(20)))
+    assert shell(guest, "rm /tmp/copied-*; ls -A /tmp | grep xenia-cp | wc -l") == "0\n"
+
+
 def test_a_terminal_has_the_size_of_the_window_and_follows_it(guest: Domain) -> None:
     source, target = os.pipe()
     keys, typed = os.pipe()
@@ -184,6 +198,31 @@ def test_many_megabytes_arrive_and_come_back_exactly(guest: Domain) -> None:
     result = guest.run(["sh", "-c", "tee /dev/stderr | sha256sum"], input=data, timeout=LIMIT)
     assert result.stdout.split()[0].decode() == hashlib.sha256(data).hexdigest()
     assert hashlib.sha256(result.stderr).digest() == hashlib.sha256(data).digest()
+
+
+def test_a_large_file_is_copied_in_and_out_with_its_checksum(tmp_path: Path) -> None:
+    """Of XENIA_COPY_BYTES."""
+    size = int(os.environ.get("XENIA_COPY_BYTES", 32 * MIB))
+    skip_without("amd64", MODULES)
+    source, back, digest = tmp_path / "large", tmp_path / "back", hashlib.sha256()
+    draw = Random(1024)
+    with source.open("wb") as file:
+        for at in range(0, size, MIB):
+            piece = draw.randbytes(min(MIB, size - at))
+            digest.update(piece)
+            file.write(piece)
+    memory = size + 192 * MIB
+    with Machine(Machine.memory_for(memory)) as machine:
+        domain = linux(
+            machine, "while true; do sleep 1000; done", modules=MODULES, append="quiet loglevel=1", memory=memory
+        )
+        domain.start()
+        shell(domain, f"mkdir /large; mount -t tmpfs -o size={size + MIB} none /large")
+        domain.copy_in(source, "/large")
+        said = domain.run(["sha256sum", "/large/large"], timeout=20 * LIMIT).stdout.split()[0].decode()
+        domain.copy_out("/large/large", back)
+    with back.open("rb") as file:
+        assert said == digest.hexdigest() == hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def test_files_are_copied_in_and_out_with_modes_times_and_links(guest: Domain, tmp_path: Path) -> None:
