@@ -229,3 +229,50 @@ def test_a_kernel_without_a_client_has_a_copy_of_the_folder_on_a_disk(tmp_path: 
     assert said.startswith("/mnt/src/folder\n0:0\none\nnew\ntwo\n.\n..\nfile\nfolder\ntouch: /m/x: Read-only"), said
     assert "/dev/xvdz on /mnt/src type ext4 (rw" in said and "/dev/xvdy on /m type ext4 (ro" in said
     assert status == 0 and _hashes(tmp_path) == before
+
+
+def test_a_folder_that_came_while_the_guest_ran_is_there_again_after_its_reboot(tmp_path: Path) -> None:
+    skip_without("amd64", FRONTENDS, OF_SHARES)
+    for folder in ("first", "later", "gone"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "file").write_text(f"{folder}\n")
+    name = f"again-{os.getpid()}"
+    with subprocess.Popen(
+        [*XENIA, "run", "--net", "none", "--on-reboot", "restart", "--name", name,
+         "--share", f"{tmp_path}/first:/first", "--share", f"{tmp_path}/gone:/gone"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment(),
+    ) as guest:  # fmt: skip
+        assert guest.stdout is not None and guest.stdin is not None
+        try:
+
+            def until(end: bytes) -> list[str]:
+                assert guest.stdout is not None
+                said = []
+                for line in iter(guest.stdout.readline, b""):
+                    if end in line:
+                        break
+                    said.append(line.decode().strip())
+                return said
+
+            def says(line: str) -> list[str]:
+                """What the guest's shell answers to a line."""
+                assert guest.stdin is not None
+                guest.stdin.write(f"{line}; echo do''ne\n".encode())
+                guest.stdin.flush()
+                return until(b"done")
+
+            until(b"Run /init")
+            assert says("cat /first/file /gone/file")[-2:] == ["first", "gone"]
+            for words in (["attach", name, f"{tmp_path}/later:/a/place:ro"], ["detach", name, "share1"]):
+                subprocess.run([*XENIA, "share", *words], env=environment(), check=True, timeout=LIMIT)
+            assert says("cat /first/file /a/place/file")[-2:] == ["first", "later"]
+            guest.stdin.write(b"reboot -f\n")
+            guest.stdin.flush()
+            until(b"Run /init")
+            said = says("cat /first/file /a/place/file; grep -c ' 9p ro' /proc/mounts; ls /gone")
+            assert said[-4:] == ["first", "later", "1", "ls: /gone: No such file or directory"], said
+            guest.stdin.write(b"poweroff -f\n")
+            guest.stdin.flush()
+            assert guest.wait(LIMIT) == 0
+        finally:
+            guest.kill()

@@ -7,12 +7,14 @@
  *     share=TAG:root:/        the same, as the root of all; /home is to be read only there
  *     share=NAME:disk:/PATH   a copy of one on the disk of that name, an ext4
  *     share=NAME:disk-ro:/PATH    the same, to be read only
+ *     share=+TAG:...          any of them, which came while the guest ran, before it was booted again: it begins
+ *                             without it, too
  *
  * A frontend that has just been made may not have its rings yet; it is waited for a little.
  */
 enum { MAX_SHARES = 64, SHARE_ATTEMPTS = 1000, SHARE_STEP = 5, SHARE_PATH = 4096 + 64 };
 
-struct Share { const char *tag, *mode, *path; };
+struct Share { const char *tag, *mode, *path; int is_optional; };
 
 static struct Share shares[MAX_SHARES];
 static u32 nr_shares;
@@ -23,6 +25,8 @@ static void read_share(char *line)
     struct Share *share = &shares[nr_shares];
     if (nr_shares == MAX_SHARES)
         return;
+    share->is_optional = *line == '+';
+    line += share->is_optional;
     share->tag = line;
     while (*line && *line != ':')
         line++;
@@ -118,14 +122,17 @@ static int mount_one(const struct Share *share)
     return mount_folder(share->tag, share->path, reads ? MS_RDONLY : 0, "mmap") >= 0;
 }
 
-/* Mount them all, but for a root; 0 and a line in `root_failure` where one cannot be had. */
+/* Mount them all, but for a root; 0 and a line in `root_failure` where one cannot be had that has to be. */
 static int mount_shares(void)
 {
     for (u32 i = 0; i < nr_shares; i++)
         if (!is_same(shares[i].mode, "root") && !mount_one(&shares[i])) {
             *root_failure = 0;
             explain_share(&shares[i]);
-            return 0;
+            if (!shares[i].is_optional)
+                return 0;
+            say(2, root_failure);
+            *root_failure = 0;
         }
     return 1;
 }

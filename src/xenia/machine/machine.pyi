@@ -22,7 +22,8 @@ class MachineMemory:
     def __init__(self, size: int, scatter: int | None = None) -> None: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
     def allocate(self, owner: int, count: int) -> array[int]:
-        """`count` zeroed frames for domain `owner`, as an array of their mfns.
+        """`count` zeroed frames for domain `owner`, as an array of their mfns: in rows as far as they lie so, whoever
+        had them before, for Linux grants frames in a row where it needs much memory (net/9p/trans_xen.c).
 
         ConfigError if not all are to be had; then none is taken.
         """

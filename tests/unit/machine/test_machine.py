@@ -13,6 +13,7 @@ import pytest
 
 from xenia.errors import ConfigError
 from xenia.machine.machine import MachineMemory
+from xenia.testing.pv_domain import PvDomain
 
 PAGE = 4096
 
@@ -55,6 +56,16 @@ def test_scattered_frames_follow_no_order_and_the_seed_repeats_it() -> None:
     assert first == again != other
     assert sum(b == a + 1 for a, b in pairwise(first)) < 10
     assert first != sorted(first)
+
+
+def test_who_comes_after_another_has_its_frames_in_rows_again_unless_they_are_scattered() -> None:
+    """Linux's 9pfs grants its rings by the number of the first of 512 frames (net/9p/trans_xen.c)."""
+    for scatter in (None, 1):
+        machine = MachineMemory(1024 * PAGE, scatter)
+        PvDomain(512, machine=machine).relinquish()
+        second = list(machine.allocate(2, 400))
+        assert (second == sorted(second)) == (scatter is None)
+        assert (sum(b == a + 1 for a, b in pairwise(second)) > 380) == (scatter is None)
 
 
 def test_the_m2p_starts_out_saying_that_no_frame_has_a_pfn() -> None:
@@ -115,6 +126,7 @@ def test_many_machines_find_room_with_smaller_guards() -> None:
 STRAY = """
 import ctypes
 from xenia.machine.machine import MachineMemory
+from xenia.testing.pv_domain import PvDomain
 machine = MachineMemory(64 << 12)
 start = ctypes.addressof((ctypes.c_char * (64 << 12)).from_buffer(machine))
 ctypes.memset(start + {offset}, 1, 1)

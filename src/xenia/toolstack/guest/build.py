@@ -5,18 +5,22 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from xenia.storage.door import leaving
 from xenia.toolstack.config.device import Backing, DeviceConfig
+from xenia.toolstack.config.disk import DiskConfig
 from xenia.toolstack.config.net import NetConfig
+from xenia.toolstack.config.share import ShareConfig
+from xenia.toolstack.devices.device import Device
 from xenia.toolstack.guest.guest import Guest
 from xenia.toolstack.guest.state import State
 from xenia.toolstack.guest.verbs import Verb
 from xenia.toolstack.machine.domain import Domain
 from xenia.toolstack.machine.machine import Machine
 from xenia.toolstack.provision.boot import Boot
+from xenia.toolstack.provision.initramfs import with_mounts
 from xenia.toolstack.releases import Releases
 
 Destination = int | Callable[[bytes], None]
@@ -115,7 +119,7 @@ class Rebuild(Verb[None]):
         taken: list[Backing] = []
         try:
             old.destroy(keep_layers=True)
-            domain = _domain(guest, guest.machine, self.boot, self.sink)
+            domain = _domain(guest, guest.machine, _again(self.boot, plugged), self.sink)
             for device in plugged:
                 if not device.behind.closed:  # as those are that were detached meanwhile
                     domain.attach(device.config, device.behind)
@@ -129,6 +133,16 @@ class Rebuild(Verb[None]):
                         releases.do(device.close_behind)
             raise
         guest.become(State.BUILT, domain)
+
+
+def _again(boot: Boot, plugged: Sequence[Device]) -> Boot:
+    """The same for a guest that has these devices by now."""
+    words = {
+        device.name: device.config.agent_word
+        for device in plugged
+        if isinstance(device.config, ShareConfig | DiskConfig) and device.config.mount and not device.behind.closed
+    }
+    return replace(boot, ramdisk=with_mounts(boot.ramdisk, words))
 
 
 def _devices(guest: Guest) -> tuple[DeviceConfig, ...]:

@@ -11,6 +11,21 @@ import stat
 _MAGIC = b"070701"
 _TRAILER = "TRAILER!!!"
 _BLOCK = 512
+_HEADER, _SIZE, _LENGTH = 110, 54, 94  # how long it is, and where a file's size and its name's are
+
+
+def last_file(archives: bytes, path: str) -> bytes | None:
+    """What the last file of that name has in it, of archives that are made here, behind others; None: there is none."""
+    name = path.encode() + b"\0"
+    head = archives.rfind(name) - _HEADER
+    if head < 0 or archives[head : head + len(_MAGIC)] != _MAGIC:
+        return None
+    try:
+        size, length = (int(archives[head + at : head + at + 8], 16) for at in (_SIZE, _LENGTH))
+    except ValueError:
+        return None
+    start = head + -(-(_HEADER + len(name)) // 4) * 4
+    return archives[start : start + size] if length == len(name) and start + size <= len(archives) else None
 
 
 class CpioArchive:

@@ -16,7 +16,7 @@ from xenia.agent.config import CONFIG_NAME, AgentConfig
 from xenia.agent.pairs import SEARCH_PATH
 from xenia.errors import ConfigError
 from xenia.toolstack.provision.cache import Cache
-from xenia.toolstack.provision.cpio import CpioArchive
+from xenia.toolstack.provision.cpio import CpioArchive, last_file
 from xenia.toolstack.provision.kernels import Kernel
 from xenia.toolstack.provision.modules import ModuleInfo, load_order
 
@@ -193,3 +193,24 @@ def initramfs(base: Base, config: AgentConfig, files: Mapping[str, bytes] | None
     for path, data in (files or {}).items():
         archive.file(path, data, 0o755)
     return base.data + archive.finish()
+
+
+def with_mounts(ramdisk: bytes, words: Mapping[str, str]) -> bytes:
+    """The same for a guest that has other folders by now than when it was made: `words` is what the agent is told of
+    each, by its tag.  Those that it was not told of then it begins without, too.  One without Xenia's agent stays."""
+    told = last_file(ramdisk, CONFIG_NAME)
+    if told is None:
+        return ramdisk
+    pairs = [pair for pair in told.split(b"\0") if pair]
+    old = {
+        pair.removeprefix(b"share=").partition(b":")[0].decode(): pair for pair in pairs if pair.startswith(b"share=")
+    }
+    new = [f"share=+{word}".encode("utf-8", "surrogateescape") for tag, word in words.items() if tag not in old]
+    gone = [pair for tag, pair in old.items() if tag not in words]
+    if not new and not gone:
+        return ramdisk
+    archive = CpioArchive()
+    archive.file(
+        CONFIG_NAME, b"".join(pair + b"\0" for pair in (*(pair for pair in pairs if pair not in gone), *new)), 0o600
+    )
+    return ramdisk + archive.finish()

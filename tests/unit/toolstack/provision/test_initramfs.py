@@ -6,11 +6,19 @@ from pathlib import Path
 import pytest
 
 from xenia.agent.build import compile_agent
-from xenia.agent.config import AgentConfig, brings_agent
+from xenia.agent.config import CONFIG_NAME, AgentConfig, brings_agent
 from xenia.errors import ConfigError
 from xenia.testing.packages import module
 from xenia.toolstack.provision.cache import Cache
-from xenia.toolstack.provision.initramfs import Base, agent_binary, base_initramfs, busybox_applets, initramfs
+from xenia.toolstack.provision.cpio import last_file
+from xenia.toolstack.provision.initramfs import (
+    Base,
+    agent_binary,
+    base_initramfs,
+    busybox_applets,
+    initramfs,
+    with_mounts,
+)
 from xenia.toolstack.provision.kernels import Kernel
 from xenia.toolstack.provision.modules import read_modinfo
 
@@ -127,6 +135,21 @@ def test_who_boots_it_knows_that_an_agent_will_come(cache: Cache, busybox: Path)
     base = base_of(cache, busybox, None)
     assert brings_agent(initramfs(base, AgentConfig()))
     assert not brings_agent(base.data)
+
+
+def test_a_guest_that_boots_again_is_told_of_the_folders_that_it_has_by_then() -> None:
+    shares = ("share0:rw:/a", "share1:ro:/b", "xvdz:disk:/c")
+    ramdisk = initramfs(Base(bytes(512), ()), AgentConfig(args=("share=x",), shares=shares))
+    told = last_file(ramdisk, CONFIG_NAME)
+    assert told is not None and last_file(ramdisk, "other") is None
+    now = {word.partition(":")[0]: word for word in shares}
+    assert with_mounts(ramdisk, now) == ramdisk
+    del now["share0"]
+    again = with_mounts(ramdisk, now | {"share2": "share2:rw:/d e"})
+    assert again.startswith(ramdisk)
+    assert last_file(again, CONFIG_NAME) == told.replace(b"share=share0:rw:/a\0", b"") + b"share=+share2:rw:/d e\0"
+    for other in (b"", b"xenia.conf\0", b"\x1f\x8b" + bytes(100)):
+        assert with_mounts(other, now) == other
 
 
 def test_files_of_a_run_bring_their_directories(cache: Cache, busybox: Path) -> None:
