@@ -294,7 +294,10 @@ def test_a_copy_whose_agent_is_killed_is_lost_and_brings_nothing(guest: Domain, 
     large.write_bytes(Random(4).randbytes(8 * MIB))
     killed: list[str] = []
     parent = "$(cut -d ' ' -f 4 /proc/{}/stat)".format
-    script = f"until pidof tar; do :; done; tar=$(pidof tar); sh={parent('$tar')}; kill -9 {parent('$sh')}"
+    script = (
+        f"until pidof tar; do :; done; one={parent('$(pidof tar)')}; until grep -q xenia-agent /proc/$one/comm; do "
+        f"one={parent('$one')}; done; kill -9 $one"
+    )
 
     def kill(_: int) -> None:
         if not killed:
@@ -303,6 +306,12 @@ def test_a_copy_whose_agent_is_killed_is_lost_and_brings_nothing(guest: Domain, 
     with pytest.raises(CommandLost, match="agent ended"):
         copy_in(guest.starter, [large], "/root", progress=kill)
     await_in_guest(guest, "! ls -A /root | grep .")
+    shell(guest, "head -c 8m /dev/urandom >/tmp/outwards")
+    killed.clear()
+    with pytest.raises(CommandLost, match="agent ended"):
+        copy_out(guest.starter, "/tmp/outwards", tmp_path / "out", progress=kill)
+    await_in_guest(guest, "! pidof tar && rm /tmp/outwards")
+    assert os.listdir(tmp_path) == ["large"]
 
 
 def test_a_guest_without_room_for_a_process_says_so_and_the_command_ends(guest: Domain) -> None:
