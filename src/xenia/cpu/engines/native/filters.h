@@ -87,9 +87,16 @@ static void filter_mapper(long process, long thread)
 {
     struct sock_filter code[] = {
         NEEDS(LOW(arch), AUDIT_ARCH_X86_64, DIES),
-        IF_NUMBER(__NR_futex, 10),
-        WORD(args[0], STUB_CONTROL + offsetof(StubControl, bell), DIES),
+        IF_NUMBER(__NR_futex, 18),
+        NEEDS(HIGH(args[0]), STUB_CONTROL >> 32, DIES),
+        LOAD(LOW(args[1])),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, FUTEX_WAKE, 7, 0),
         NEEDS(LOW(args[1]), FUTEX_WAIT, DIES),
+        NEEDS(LOW(args[0]), STUB_CONTROL + offsetof(StubControl, bell), DIES),
+        ANSWER(SECCOMP_RET_ALLOW),
+        LOAD(LOW(args[0])),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)(STUB_CONTROL + offsetof(StubControl, go)), 3, 0),
+        NEEDS(LOW(args[0]), STUB_CONTROL + offsetof(StubControl, parked), DIES),
         ANSWER(SECCOMP_RET_ALLOW),
         IF_NUMBER(__NR_write, 10),
         NEEDS(LOW(args[0]), OWN_EVENT, DIES),

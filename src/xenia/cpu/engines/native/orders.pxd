@@ -13,7 +13,10 @@ cdef void orders_forget(Stub *stub) noexcept nogil
 cdef Stub *orders_glutton(Arena *arena) noexcept nogil
 # Without the lock: its threads run there from now on.
 cdef void orders_follow(Stub *stub, uint64_t cpus) noexcept nogil
-# The batch that there is, to the mapper's page: how many.  Others may give more at any time.
-cdef uint32_t orders_hand_over(Stub *stub) noexcept nogil
+# Whether they take nothing away that is mapped.
+cdef bint orders_take_nothing(Stub *stub) noexcept nogil
+# The batch that there is, to the mapper's page: how many.  Others may give more at any time.  If there is any, and it
+# `wakes`, the guest thread is woken when it has been carried out.
+cdef uint32_t orders_hand_over(Stub *stub, bint wakes) noexcept nogil
 # Where there is no mapper: nothing is mapped.
 cdef void orders_are_void(Stub *stub) noexcept nogil

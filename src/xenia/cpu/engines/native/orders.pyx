@@ -18,12 +18,15 @@ cdef extern from *:
     """
     #include <sys/mman.h>
     #include <sys/syscall.h>
+    #include <linux/futex.h>
     #define STUB_CONTROL_CPUS (STUB_CONTROL + offsetof(StubControl, cpus))
+    #define STUB_CONTROL_GO (STUB_CONTROL + offsetof(StubControl, go))
+    #define STUB_CONTROL_PARKED (STUB_CONTROL + offsetof(StubControl, parked))
     enum { ORDER_MAP_FLAGS = MAP_SHARED | MAP_FIXED | MAP_POPULATE };
     """
     enum:
-        SYS_mmap, SYS_munmap, SYS_sched_setaffinity, ORDER_MAP_FLAGS, PROT_EXEC
-    uint64_t STUB_CONTROL_CPUS
+        FUTEX_WAKE, SYS_futex, SYS_mmap, SYS_munmap, SYS_sched_setaffinity, ORDER_MAP_FLAGS, PROT_EXEC
+    uint64_t STUB_CONTROL_CPUS, STUB_CONTROL_GO, STUB_CONTROL_PARKED
 
 cdef extern from "stub.h":
     uint64_t OF_GUEST_THREAD
@@ -44,7 +47,7 @@ cdef void orders_are_void(Stub *stub) noexcept nogil:
 
 
 cdef inline StubOrder *order(Stub *stub) noexcept nogil:
-    if stub.nr_orders == NR_ORDERS - 2:
+    if stub.nr_orders == NR_ORDERS - 4:     # two of unmap_everything's, two of wake
         stub.everything = True
         stub.nr_orders = 0
     stub.nr_orders += 1
@@ -148,15 +151,35 @@ cdef void orders_forget(Stub *stub) noexcept nogil:
     stub.nr_orders = 0
 
 
-cdef uint32_t orders_hand_over(Stub *stub) noexcept nogil:
+cdef bint orders_take_nothing(Stub *stub) noexcept nogil:
+    cdef bint nothing
+    lock(stub.arena.ordering)
+    nothing = not stub.everything and not stub.arena.owing >> stub.index & 1
+    unlock(stub.arena.ordering)
+    return nothing
+
+
+cdef inline void wake(StubOrder *to, uint64_t place) noexcept nogil:
+    to.number = SYS_futex
+    to.arguments[0] = place
+    to.arguments[1] = FUTEX_WAKE
+    to.arguments[2] = 1
+
+
+cdef uint32_t orders_hand_over(Stub *stub, bint wakes) noexcept nogil:
+    cdef StubOrder *to = <StubOrder *>stub.control.orders
     cdef uint32_t before = 0, count
     lock(stub.arena.ordering)
     stub.arena.owing &= ~(<uint32_t>1 << stub.index)
     if stub.everything:
         unmap_everything(stub)
         before = 2
-    memcpy(<StubOrder *>stub.control.orders + before, stub.orders, stub.nr_orders * sizeof(StubOrder))
+    memcpy(to + before, stub.orders, stub.nr_orders * sizeof(StubOrder))
     count = before + stub.nr_orders
     stub.nr_orders = 0
     unlock(stub.arena.ordering)
+    if count and wakes:
+        wake(to + count, STUB_CONTROL_PARKED)
+        wake(to + count + 1, STUB_CONTROL_GO)
+        count += 2
     return count

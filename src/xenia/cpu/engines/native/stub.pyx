@@ -16,6 +16,11 @@ away is gone then, wherever the guest thread is.  That it sleeps would not do: a
 stack that guest code has chosen.  The first batch of a stub takes everything from it, and is waited for before guest
 code runs: so the mapper has its filter by then.
 
+Orders that take nothing away, which is what a page fault leads to, are handed over with the entry, and the last of them
+wakes the guest thread: two switches between processes instead of four, each of which may cost the processor all that it
+has predicted.  A guest thread that had not slept yet is on its way before they are carried out, and faults once more.
+That they are is waited for when it has left.
+
 Both sleep until they are woken, so all of it is the host's to schedule.  A stub that ended is told of by its maker; a
 guest thread that does not leave guest code when it is kicked is given up after a while.  Stubs hold the end of the pipe
 of answers that the maker writes to: it is closed when none of them is left, whatever became of the maker.
@@ -124,15 +129,21 @@ cdef bint stub_obeys(Stub *stub) noexcept nogil:
     cdef uint32_t count
     if stub.state != STUB_USED:
         return False
-    count = orders_hand_over(stub)
-    return count == 0 or carries_out(stub, count)
+    count = orders_hand_over(stub, False)
+    if count == 0:
+        return True
+    command(stub, count)
+    return carries_out(stub)
 
 
-cdef bint carries_out(Stub *stub, uint32_t count) noexcept nogil:
-    cdef uint64_t done
+cdef inline void command(Stub *stub, uint32_t count) noexcept nogil:
     count_store(&stub.control.count, count)
     count_add(<int32_t *>&stub.control.batch, 1)
     ring(stub)
+
+
+cdef bint carries_out(Stub *stub) noexcept nogil:
+    cdef uint64_t done
     while not readable(stub.event, LOOK_NS // 1000000):
         arena_look(stub.arena)
         if stub.state != STUB_USED:
@@ -169,7 +180,10 @@ cdef bint stub_settles(Stub *stub) noexcept nogil:
         return False
     if kicks == stub.heard:
         return True
-    if stub.state != STUB_USED or not carries_out(stub, orders_hand_over(stub)):
+    if stub.state != STUB_USED:
+        return False
+    command(stub, orders_hand_over(stub, False))
+    if not carries_out(stub):
         return False
     stub.settled = False
     futex_wake(&stub.control.parked)
@@ -220,6 +234,7 @@ cdef void stub_kick(Stub *stub) noexcept nogil:
 
 cdef void stub_run(Stub *stub, Context *context, uint64_t fs, uint64_t gs, Left *left) noexcept nogil:
     cdef Frame frame
+    cdef uint32_t count
     left.why = LEFT_NOT
     if not frame_find(stub.report, &frame):
         return
@@ -228,10 +243,13 @@ cdef void stub_run(Stub *stub, Context *context, uint64_t fs, uint64_t gs, Left 
     stub.control.gs = gs
     stub.entry += 1
     count_store(&stub.control.go, stub.entry)
-    if not stub.settled or futex_wake(&stub.control.parked) == 0:
+    count = orders_hand_over(stub, True)
+    if count:
+        command(stub, count)
+    elif not stub.settled or futex_wake(&stub.control.parked) == 0:
         futex_wake(&stub.control.go)
     stub.settled = False
-    if await_exit(stub) and frame_find(stub.report, &frame):
+    if await_exit(stub) and (count == 0 or carries_out(stub)) and frame_find(stub.report, &frame):
         frame_take(&frame, context.gpr, &context.rip, &context.rflags, context.fpu)
         left.fs = base_of(stub.report.fs, fs)
         left.gs = base_of(stub.report.gs, gs)

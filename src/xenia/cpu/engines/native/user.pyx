@@ -17,7 +17,7 @@ from xenia.cpu.engines.emulated.unicorn cimport STOP_REQUESTED
 from xenia.cpu.engines.native.executable cimport LOOKED_NOT
 from xenia.cpu.engines.native.mapping cimport ELSEWHERE, MAPPED, REFUSED, mapping_want
 from xenia.cpu.engines.native.native cimport Native, Space
-from xenia.cpu.engines.native.orders cimport orders_follow
+from xenia.cpu.engines.native.orders cimport orders_follow, orders_take_nothing
 from xenia.cpu.engines.native.page_tables cimport mapping_is_tainted, mapping_peek
 from xenia.cpu.engines.native.policy cimport STORED, bursts_count_native, bursts_measure
 from xenia.cpu.engines.native.space cimport has_no_more, space_at, space_has_stub, space_retire
@@ -222,7 +222,7 @@ cdef void enter(Native *native, Stub *stub, Left *left) noexcept nogil:
     cdef Context *context = native.engine.processor.context
     left.why = LEFT_KICKED
     follow(native, stub)
-    if not stub_obeys(stub):
+    if not orders_take_nothing(stub) and not stub_obeys(stub):
         left.why = LEFT_NOT
         return
     stub.kicks = half_read(&stub.control.kicks)
