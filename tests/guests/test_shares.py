@@ -31,6 +31,8 @@ export GIT_CONFIG_GLOBAL=/dev/null
 { cd /mnt/copy; cat file; echo more >> file; rm -r folder; echo new > new; cat file new; ls; } > $S/out.copy 2>&1
 { touch /home/x; echo y > $HOST_FILE; cat $HOST_FILE; rm /usr/bin/env /etc/passwd; ls /usr/bin/env; id -u
 } > $S/out.root 2>&1
+{ cd $HOST_TREE && rm -r folder && echo x > file && mv link moved && chmod 0 . && mkdir new && ls && cat file
+} > $S/out.tree 2>&1
 { cd $S; git clone -q $S/repository clone; cd clone; git status --short; make -j2 && ./program; } > $S/out.make 2>&1
 { cd $S/many; ls | wc -l; stat -c %s * | sort | uniq -c; cat 000* | md5sum; rm 000*; ls | wc -l; } > $S/out.many 2>&1
 { cd $S; for n in $(seq 50); do (echo $n > par.$n; mv par.$n par-$n; cat par-$n > /dev/null; echo ok) & done; wait
@@ -46,6 +48,7 @@ class Done:
     read: Path
     copy: Path
     host_file: Path
+    host_tree: Path
     before: dict[str, str]
 
     def said(self, part: str) -> str:
@@ -54,7 +57,9 @@ class Done:
 
 def _hashes(folder: Path) -> dict[str, str]:
     return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "folder"
+        f"{folder.name}/{path.relative_to(folder)}": hashlib.sha256(path.read_bytes()).hexdigest()
+        if path.is_file()
+        else "folder"
         for path in sorted(folder.rglob("*"))
     }
 
@@ -82,15 +87,21 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
     disk = top / "ext4.img"
     os.truncate(os.open(disk, os.O_CREAT | os.O_RDWR, 0o600), 64 << 20)
     subprocess.run(["mke2fs", "-q", "-t", "ext4", disk], check=True, env={"PATH": "/usr/sbin:/sbin:/usr/bin:/bin"})
-    before = _hashes(folders["copy"]) | _hashes(folders["read"])
+    tree = top / "tree"
+    (tree / "folder" / "below").mkdir(parents=True)
+    for path in (tree / "file", tree / "folder" / "file", tree / "folder" / "below" / "file"):
+        path.write_text(f"{path}\n")
+    (tree / "link").symlink_to("folder/file")
+    before = _hashes(folders["copy"]) | _hashes(folders["read"]) | _hashes(tree)
     ran = subprocess.run(
         [*XENIA, "run", "-q", "--net", "none", "--memory", "512M", "--host-root", "--disk", disk,
          "--share", f"{share}:/mnt/share", "--share", f"{folders['read']}:/mnt/read:ro",
-         "--rw-cow", f"{folders['copy']}:/mnt/copy", "--env", f"HOST_FILE={host_file}", "--", "sh", "-c", SCRIPT],
+         "--rw-cow", f"{folders['copy']}:/mnt/copy", "--env", f"HOST_FILE={host_file}",
+         "--env", f"HOST_TREE={tree}", "--", "sh", "-c", SCRIPT],
         env=environment(), cwd=share / "folder", capture_output=True, timeout=4 * LIMIT, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr.decode()
-    yield Done(share, folders["read"], folders["copy"], host_file, before)
+    yield Done(share, folders["read"], folders["copy"], host_file, tree, before)
 
 
 def test_a_command_starts_in_the_folder_that_its_operator_is_in_and_is_root_there(done: Done) -> None:
@@ -107,7 +118,7 @@ def test_a_folder_to_be_read_and_one_to_be_copied_stay_as_they_are(done: Done) -
     assert done.said("read").startswith("as it was\n")
     assert done.said("read").count("Read-only file system") == 4
     assert done.said("copy").endswith("as it was\nmore\nnew\nfile\nnew\n")
-    assert _hashes(done.copy) | _hashes(done.read) == done.before
+    assert _hashes(done.copy) | _hashes(done.read) | _hashes(done.host_tree) == done.before
 
 
 def test_the_hosts_own_root_is_the_guests_and_keeps_nothing_of_it(done: Done) -> None:
@@ -115,6 +126,9 @@ def test_the_hosts_own_root_is_the_guests_and_keeps_nothing_of_it(done: Done) ->
     assert "/home/x" in said and "Read-only" in said
     assert "\ny\n" in said and said.endswith("0\n")
     assert done.host_file.read_text() == "the host's\n"
+    assert done.said("tree") == "file\nmoved\nnew\nx\n"
+    assert _hashes(done.host_tree).items() <= done.before.items()
+    assert done.host_tree.stat().st_mode & 0o777 and os.readlink(done.host_tree / "link") == "folder/file"
     assert "No such file" in said and Path("/usr/bin/env").exists() and Path("/etc/passwd").exists()
 
 
