@@ -71,8 +71,8 @@ static inline uint32_t frame_pkru(void)
     return (uint32_t)known;
 }
 
-/* All else that rt_sigreturn takes is put right too.  What a processor has beyond x87 and SSE begins as new; but what is
- * mapped to be executed alone, for which the kernel takes a key, is not read. */
+/* All else that rt_sigreturn takes is put right too.  What a processor has beyond x87 and SSE begins as new; but what
+ * is mapped to be executed alone, for which the kernel takes a key, is not read. */
 static inline void frame_put(const Frame *frame, const uint64_t *gpr, uint64_t rip, uint64_t rflags, const uint8_t *fpu)
 {
     ucontext_t *context = frame->context;

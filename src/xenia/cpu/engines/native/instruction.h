@@ -1,5 +1,5 @@
-/* How long an instruction is, and where it has its opcode and its displacement: of 64-bit code, as Intel's and AMD's manuals lay down
- * (volume 2, appendix A; volume 3, appendix A). */
+/* How long an instruction is, and where it has its opcode and its displacement: of 64-bit code, as Intel's and AMD's
+ * manuals lay down (volume 2, appendix A; volume 3, appendix A). */
 #ifndef XENIA_INSTRUCTION_H
 #define XENIA_INSTRUCTION_H
 

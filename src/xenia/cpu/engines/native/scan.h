@@ -55,8 +55,8 @@ static inline int scan_place(const uint8_t *page, int length, int place)
     return what;
 }
 
-/* Where CPUID's second byte is next, from `at` on; `length`: nowhere.  At the begin of a page it counts as well: the first
- * may be at the end of whatever page comes before. */
+/* Where CPUID's second byte is next, from `at` on; `length`: nowhere.  At the begin of a page it counts as well: the
+ * first may be at the end of whatever page comes before. */
 static inline int scan_next(const uint8_t *page, int length, int at)
 {
     for (; at < length; at++) {

@@ -16,6 +16,11 @@ away is gone then, wherever the guest thread is.  That it sleeps would not do: a
 stack that guest code has chosen.  The first batch of a stub takes everything from it, and is waited for before guest
 code runs: so the mapper has its filter by then.
 
+Orders that take nothing away, which is what a page fault leads to, are handed over with the entry, and the last of them
+wakes the guest thread: two switches between processes instead of four, each of which may cost the processor all that it
+has predicted.  A guest thread that had not slept yet is on its way before they are carried out, and faults once more.
+That they are is waited for when it has left.
+
 Both sleep until they are woken, so all of it is the host's to schedule.  A stub that ended is told of by its maker; a
 guest thread that does not leave guest code when it is kicked is given up after a while.  Stubs hold the end of the pipe
 of answers that the maker writes to: it is closed when none of them is left, whatever became of the maker.
