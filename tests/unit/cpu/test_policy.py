@@ -22,18 +22,18 @@ def recorded(program: str) -> list[int]:
     return [int(word) * 100 for word in (Path(__file__).parent / "bursts" / program).read_text().split()]
 
 
-def in_stub(ns: int) -> int:
-    return ns // FASTER + CROSSING
+def in_stub(ns: int, dearer: int) -> int:
+    return ns // FASTER + CROSSING * dearer
 
 
-def follow(bursts: list[int]) -> tuple[int, SpacePolicy]:
+def follow(bursts: list[int], dearer: int = 1) -> tuple[int, SpacePolicy]:
     """What they take altogether where the policy has them run."""
-    policy, time, moved = SpacePolicy(), 0, False
+    policy, time, moved = SpacePolicy(SIGNAL * dearer), 0, False
     for ns in bursts:
         if policy.native:
-            time += in_stub(ns) + (0 if moved else STUB)
+            time += in_stub(ns, dearer) + (0 if moved else STUB)
             moved = True
-            policy.in_stub(ns // FASTER + SIGNAL)
+            policy.in_stub(ns // FASTER + SIGNAL * dearer)
         else:
             time += ns
             policy.emulated(ns)
@@ -41,10 +41,19 @@ def follow(bursts: list[int]) -> tuple[int, SpacePolicy]:
 
 
 @pytest.mark.parametrize("program", ["python", "true", "shell", "xz", "pipe", "cc1"])
-def test_it_takes_no_more_than_twice_what_the_better_of_both_takes(program: str) -> None:
+@pytest.mark.parametrize("dearer", [1, 3, 5], ids=lambda times: f"crossings {times} times as dear")
+def test_it_takes_no_more_than_twice_what_the_better_of_both_takes(program: str, dearer: int) -> None:
     bursts = recorded(program)
-    time, _ = follow(bursts)
-    assert time <= 2 * min(sum(bursts), STUB + sum(map(in_stub, bursts)))
+    time, _ = follow(bursts, dearer)
+    assert time <= 2 * min(sum(bursts), STUB + sum(in_stub(ns, dearer) for ns in bursts))
+
+
+def test_who_moved_and_calls_all_the_time_moves_back_however_dear_a_crossing_is() -> None:
+    _, policy = follow([4_000_000] * 100, 5)
+    assert policy.native
+    for _ in range(100):
+        policy.in_stub(500 // FASTER + SIGNAL * 5)
+    assert not policy.native
 
 
 @pytest.mark.parametrize(("program", "native"), [("python", True), ("cc1", True), ("pipe", False), ("shell", False)])

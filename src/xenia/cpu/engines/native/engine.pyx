@@ -67,7 +67,7 @@ cdef int on_exit(Emulator *engine, Exit *exit) noexcept nogil:
     cdef int verdict
     if not processor.context.kernel:
         space = space_at(native, engine.env.cr[3] >> 12)
-        bursts_count(&space.bursts, monotonic() - native.since)
+        bursts_count(&space.bursts, monotonic() - native.since, native.crossing)
     verdict = processor.on_exit(processor.vcpu, exit)
     if native.root_dropped:     # its frames are the guest's to use, which flushes nothing for them
         native.root_dropped = False

@@ -1,5 +1,7 @@
 # Where user code runs: what it costs here and there, from how long it ran before it left user mode.  It knows nothing
-# but these times.
+# but these times, and what a crossing takes of the host's processor in a stub that does nothing else.  That differs
+# much, with the processor, with what it is to forget between two processes, and where it is itself a virtual one; all
+# that is said below is for CROSSING, and grows with it.
 #
 # Crossing to a stub and back is dear, and code there is fast; so it pays where bursts are long.  Which they are is an
 # average over the last ones, in which one counts for no more than LONG: a single long one shall be forgotten soon.  A
@@ -17,6 +19,7 @@ from libc.stdint cimport int64_t
 
 cdef enum:
     WEIGHT = 8
+    CROSSING = 4000         # ns
     LONG = 200000           # ns
     MOVES_AT = 25000        # an average of emulated bursts
     ROUND = 32              # native ones that are measured together
@@ -36,6 +39,10 @@ cdef struct Bursts:
     bint native
 
 
+cdef inline int64_t dear(int64_t ns, int64_t crossing) noexcept nogil:
+    return ns if crossing <= CROSSING else ns * crossing // CROSSING
+
+
 cdef inline void bursts_begin(Bursts *bursts) noexcept nogil:
     bursts.average = bursts.spent = 0
     bursts.price = STUB
@@ -44,10 +51,10 @@ cdef inline void bursts_begin(Bursts *bursts) noexcept nogil:
 
 
 # An emulated one was that long: where the next one runs.
-cdef inline bint bursts_count(Bursts *bursts, int64_t ns) noexcept nogil:
-    bursts.average += (min(ns, LONG) - bursts.average) // WEIGHT
+cdef inline bint bursts_count(Bursts *bursts, int64_t ns, int64_t crossing) noexcept nogil:
+    bursts.average += (min(ns, dear(LONG, crossing)) - bursts.average) // WEIGHT
     bursts.spent += ns
-    if bursts.average > MOVES_AT and bursts.spent > bursts.price:
+    if bursts.average > dear(MOVES_AT, crossing) and bursts.spent > bursts.price:
         bursts.native = True
         bursts.left = -1
     return bursts.native
@@ -61,10 +68,10 @@ cdef inline bint bursts_count_native(Bursts *bursts, int foiled) noexcept nogil:
     return bursts.left <= 0
 
 
-cdef inline void bursts_measure(Bursts *bursts, int64_t time) noexcept nogil:
-    if bursts.left == 0 and time - bursts.begun < ROUND * RETURNS_AT + bursts.foiled * FOILED:
+cdef inline void bursts_measure(Bursts *bursts, int64_t time, int64_t crossing) noexcept nogil:
+    if bursts.left == 0 and time - bursts.begun < dear(ROUND * RETURNS_AT + bursts.foiled * FOILED, crossing):
         bursts.native = False
-        bursts.average = MOVES_AT // 4
+        bursts.average = dear(MOVES_AT, crossing) // 4
         if bursts.foiled > ROUND // 2:
             bursts.price = min(2 * bursts.price, MOST_PRICE)
             bursts.spent = 0

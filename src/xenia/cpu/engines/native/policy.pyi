@@ -1,8 +1,8 @@
 """Where user code would run, by what it did: the policy on times that were recorded."""
 
 class SpacePolicy:
-    """Of one address space."""
-    def __init__(self) -> None: ...
+    """Of one address space, on a host where a crossing takes so long (ns) in the stub."""
+    def __init__(self, crossing: int = ...) -> None: ...
     @property
     def native(self) -> bool:
         """Whether the next burst runs in a stub."""

@@ -6,15 +6,17 @@ guest code left behind there is gone.  New ones are asked for before they are wa
 emulated.
 """
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from xenia.cpu.engines.native.mapping cimport mapping_drop
 from xenia.cpu.engines.native.native cimport Native, Space
 from xenia.cpu.engines.native.policy cimport bursts_begin
 from xenia.cpu.engines.native.stub cimport (
-    NR_STUBS, STUB_ASKED, STUB_FRESH, STUB_NONE, STUB_USED, Stub, arena_await, arena_lets_go, stub_ask, stub_ready,
+    NR_STUBS, STUB_ASKED, STUB_FRESH, STUB_NONE, STUB_USED, Stub, arena_await, arena_lets_go, stub_ask, stub_crossing, stub_ready,
     stub_settles,
 )
+
+cdef int64_t crossing_known = 0
 
 cdef enum:
     SPARE = 2                   # stubs that are there before they are wanted
@@ -65,6 +67,17 @@ cdef bint has_no_more(const Native *native) noexcept nogil:
     return native.arena.over or native.arena.nr_unruly >= MOST_UNRULY
 
 
+cdef bint has_crossing(Native *native, Stub *stub) noexcept nogil:
+    # Once for all processors: the first stub is asked.
+    global crossing_known
+    if native.crossing == 0:
+        native.crossing = crossing_known
+    if native.crossing == 0:
+        native.crossing = stub_crossing(stub)
+        crossing_known = native.crossing
+    return stub_ready(stub)
+
+
 cdef bint space_has_stub(Native *native, Space *space) noexcept nogil:
     cdef Space *oldest = NULL
     cdef Stub *stub
@@ -73,7 +86,7 @@ cdef bint space_has_stub(Native *native, Space *space) noexcept nogil:
         return space.stub != NULL
     for i in range(NR_STUBS):
         stub = &native.arena.stubs[i]
-        if space.stub == NULL and stub_ready(stub):
+        if space.stub == NULL and stub_ready(stub) and has_crossing(native, stub):
             stub.state = STUB_USED
             space.stub = stub
             native.of_stub[i] = space

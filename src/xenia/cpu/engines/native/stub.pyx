@@ -115,6 +115,7 @@ cdef enum:
     PATIENCE_NS = 30000000000   # for one that the host does not let run: nothing that guest code does comes to that
     KICKED_NS = 200000000       # of the host's processor, that a stub may take until it obeys a kick
     LEFT_NS = 20000000          # and to fall asleep
+    CROSSINGS = 32
     TRIES = 8                   # to find it asleep, before one rests between
     TRAP_STEPPED = 1
     TRAP_BREAKPOINT = 3
@@ -221,10 +222,28 @@ cdef bint stub_ready(Stub *stub) noexcept nogil:
         arena_look(stub.arena)
     if stub.state != STUB_FRESH:
         return False
-    stub.settled = stub.settled or futex_move(&stub.control.go, &stub.control.parked, 0) == 1
+    stub.settled = stub.settled or futex_move(&stub.control.go, &stub.control.parked, stub.entry) == 1
     if stub.settled and half_read(&stub.report.signal) != SIGILL:       # not from where its filter stands
         stub_ask(stub)
     return stub.settled and stub.state == STUB_FRESH
+
+
+cdef int64_t stub_crossing(Stub *stub) noexcept nogil:
+    # It is let go on, and comes to the same undefined instruction again.
+    cdef int64_t begun = stub_time(stub)
+    for _ in range(CROSSINGS):
+        stub.entry += 1
+        count_store(&stub.control.go, stub.entry)
+        wake(stub)
+        if not await_exit(stub):
+            break
+    return (stub_time(stub) - begun) // CROSSINGS + 1
+
+
+cdef inline void wake(Stub *stub) noexcept nogil:
+    if not stub.settled or futex_wake(&stub.control.parked) == 0:
+        futex_wake(&stub.control.go)
+    stub.settled = False
 
 
 cdef void stub_kick(Stub *stub) noexcept nogil:
@@ -246,9 +265,9 @@ cdef void stub_run(Stub *stub, Context *context, uint64_t fs, uint64_t gs, Left 
     count = orders_hand_over(stub, True)
     if count:
         command(stub, count)
-    elif not stub.settled or futex_wake(&stub.control.parked) == 0:
-        futex_wake(&stub.control.go)
-    stub.settled = False
+        stub.settled = False
+    else:
+        wake(stub)
     if await_exit(stub) and (count == 0 or carries_out(stub)) and frame_find(stub.report, &frame):
         frame_take(&frame, context.gpr, &context.rip, &context.rflags, context.fpu)
         left.fs = base_of(stub.report.fs, fs)

@@ -199,7 +199,7 @@ cdef int stay(Native *native, Space *space) noexcept nogil:
             continue
         break
     if bursts_count_native(&space.bursts, foiled or left.why == LEFT_OTHER) and space.stub != NULL:
-        bursts_measure(&space.bursts, stub_time(space.stub))
+        bursts_measure(&space.bursts, stub_time(space.stub), native.crossing)
     engine.env.segs[SREG_FS].base = left.fs
     engine.env.segs[SREG_GS].base = left.gs
     context.dirty |= CONTEXT_FLAGS
