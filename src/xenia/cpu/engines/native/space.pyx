@@ -12,8 +12,8 @@ from xenia.cpu.engines.native.mapping cimport mapping_drop
 from xenia.cpu.engines.native.native cimport Native, Space
 from xenia.cpu.engines.native.policy cimport bursts_begin
 from xenia.cpu.engines.native.stub cimport (
-    NR_STUBS, STUB_ASKED, STUB_FRESH, STUB_NONE, STUB_USED, Stub, arena_await, arena_lets_go, stub_ask, stub_crossing, stub_ready,
-    stub_settles,
+    NR_STUBS, STUB_ASKED, STUB_FRESH, STUB_NONE, STUB_USED, Stub, arena_await, arena_lets_go, stub_ask, stub_crossing,
+    stub_ready, stub_settles,
 )
 
 cdef int64_t crossing_known = 0
