@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -316,6 +317,73 @@ def test_more_such_pages_than_there_are_copies(way: str) -> None:
         made.go_to(CODE, {5: nr, R12: first, RBX: 0})
         made.forget(first, nr * 4096)
         assert answer(made) == XEN
+
+
+SIX = assemble("mov $6, %ebx; ret")
+WRITERS = [
+    lambda way: test_what_a_program_writes_and_runs_again_and_again(0, way),
+    lambda way: test_through_another_address_of_the_same_frame(False, way),
+    lambda way: test_through_another_address_of_the_same_frame(True, way),
+    lambda way: test_from_another_address_space(way),
+    lambda way: test_by_the_guests_kernel(way),
+    lambda way: test_by_xen_itself_a_byte_at_a_time(way),
+    lambda way: test_by_who_was_lent_the_frame_while_it_runs(way),
+]
+
+
+@pytest.mark.parametrize("writer", WRITERS, ids=range(len(WRITERS)))
+def test_a_copy_does_not_outlive_what_it_is_of(
+    writer: Callable[[str], None], way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tests above, where the page has a copy before and afterwards, and what is written there answers six."""
+
+    plain = program
+
+    def with_copy(source: str, way: str) -> Program:
+        made = plain(source.replace(str(XEN), "6"), way)
+        made.write(PAGE, b"\x90" * 0x800 + b"\x90" * 64 + CPUID + RET)
+        return made
+
+    for name, value in {"ASKS": SIX, "SPINS": SPINS.replace(str(XEN), "6"), "XEN": 6, "program": with_copy}.items():
+        monkeypatch.setitem(globals(), name, value)
+    writer(way)
+
+
+def test_a_frame_at_many_addresses_has_one_copy(way: str) -> None:
+    first, whole = 0x100000, (COMPUTES + b"\x90" * 64 + ASKS).ljust(4096, b"\x90")
+
+    def others_of_two_pages() -> int:
+        for page in (0x1A0000, 0x1B0000):
+            made.write(page, whole)
+        made.forget(0x1A0000, 0x20000)
+        made.write(CODE, assemble(f"{call('$0x1a0000')} {call('$0x1b0000')} {LEAVE}"))
+        made.forget(CODE, 4096)
+        before = made.statistics["native_others"]
+        made.go_to(CODE, {})
+        ends(made)
+        return made.statistics["native_others"] - before
+
+    made = program(f"{call('%rdi')} {LEAVE}", way)
+    assert others_of_two_pages() == 0
+    for page in range(first, first + 32 * 4096, 4096):
+        made.write((TABLE << 12) + (page >> 9), (first | 0x25).to_bytes(8, "little"))
+    made.write(CODE, assemble(f"{call('%rdi')} {LEAVE}"))
+    made.forget(CODE, 4096)
+    for _ in range(7):
+        made.write(first, whole)
+        made.forget(first, 4096)
+        made.go_to(CODE, {7: first})
+        ends(made)
+    assert others_of_two_pages() == 0
+
+
+def test_who_reads_such_a_page_all_the_time_is_emulated_again() -> None:
+    turns = 20_000
+    reads = f"{call()} mov {PAGE + 0x840}, %ebx; mov $6, %eax; syscall"
+    made = program(f"mov ${turns}, %ebp; 1: {reads}; dec %ebp; jnz 1b; {LEAVE}", "native")
+    made.write(PAGE, assemble("mov $4200, %ecx; 1: dec %ecx; jnz 1b; ret").ljust(0x840, b"\x90") + ASKS)
+    ends(made)
+    assert made.statistics["native_others"] < turns // 2
 
 
 def test_the_stub_itself_has_none() -> None:

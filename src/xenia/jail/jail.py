@@ -98,6 +98,13 @@ def enter(
         raise ConfigError(f"the jail cannot be closed: {error.strerror} (--no-jail does without)") from None
 
 
+def hold_to(paths: Mapping[Path, Right]) -> None:
+    """Have this process, and what it becomes, open nothing but `paths`, where the kernel has Landlock.  OSError."""
+    if version := walls_of_host().landlock:
+        kernel.prctl(_SET_NO_NEW_PRIVS, 1)
+        landlock.restrict(paths, version)
+
+
 def _limit(limits: Mapping[int, int]) -> None:
     for limit, most in limits.items():
         _, hard = resource.getrlimit(limit)

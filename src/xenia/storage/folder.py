@@ -14,6 +14,8 @@ import subprocess
 from pathlib import Path
 
 from xenia.errors import ConfigError
+from xenia.jail.jail import hold_to
+from xenia.jail.landlock import READ, Right
 from xenia.storage.door import door
 from xenia.storage.file import RawFile
 
@@ -22,6 +24,7 @@ INODE = 256
 # No journal, for nothing is left after a crash; no checksums, for inodes are changed here.
 _FEATURES = "none,ext_attr,dir_index,filetype,extent,flex_bg,sparse_super,large_file,huge_file,dir_nlink,extra_isize"
 _PROGRAMS = f"/usr/sbin:/sbin:{os.defpath}"
+_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/ld.so.cache")
 _FREE = 1 << 30  # bytes for the guest at the least: what it does not write takes no room on the host
 _FREE_FILES = 1 << 14
 
@@ -69,8 +72,16 @@ def _run(folder: Path, fd: int, program: str, *words: str) -> None:
     found = shutil.which(program, path=_PROGRAMS)
     if found is None:
         raise ConfigError(f"a disk is made of a folder by {program}, which this host has not (package e2fsprogs)")
+    reach = {Path(path): READ | Right.EXECUTE for path in _SYSTEM}
+    reach |= {folder: READ, Path(f"/proc/self/fd/{fd}"): Right.READ_FILE | Right.WRITE_FILE | Right.TRUNCATE}
+
+    def confine() -> None:
+        # It looks at a file and then opens it by name: somebody may have put a link there meanwhile.
+        hold_to(reach)
+
     done = subprocess.run(
-        [found, *words], pass_fds=[fd], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        [found, *words], pass_fds=[fd], preexec_fn=confine,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         env={"PATH": _PROGRAMS, "LC_ALL": "C", "MKE2FS_CONFIG": "/dev/null"}, check=False,
     )  # fmt: skip
     if done.returncode:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from xenia.errors import ConfigError
+from xenia.jail.jail import walls_of_host
 from xenia.storage import folder as made
 from xenia.storage.door import handed, recording
 from xenia.storage.layer import Layer
@@ -116,3 +118,17 @@ def test_a_folder_that_cannot_be_read_whole_is_refused(folder: Path, monkeypatch
     monkeypatch.setattr(made, "_PROGRAMS", "/nowhere")
     with pytest.raises(ConfigError, match="by mke2fs, which this host has not"):
         open_stack(_words(folder))
+
+
+@pytest.mark.skipif(not walls_of_host().landlock, reason="this host has no Landlock")
+def test_who_makes_it_reads_nothing_outside_of_the_folder(tmp_path: Path) -> None:
+    # What it would do where a link comes in the place of a file between its look and its open.
+    folder, outside = tmp_path / "folder", tmp_path / "outside"
+    for one in (folder, outside):
+        one.mkdir()
+        (one / "file").write_text(str(one))
+    with tempfile.TemporaryFile() as image:
+        words = ("mke2fs", "-q", "-F", "-t", "ext4", "-d", str(outside), f"/proc/self/fd/{image.fileno()}", "8M")
+        made._run(outside, image.fileno(), *words)
+        with pytest.raises(ConfigError, match="no disk can be made of the folder"):
+            made._run(folder, image.fileno(), *words)

@@ -85,5 +85,5 @@ def read_config(kind: str, values: Mapping[str, Any]) -> DeviceConfig:
     except TypeError:
         config = None
     if config is None or misfit(config) is not None:
-        raise ConfigError(f"the request describes no {KINDS[kind].what}")
+        raise ConfigError(f"the request describes no {KINDS[kind].what} that is known here: is this an older Xenia?")
     return config

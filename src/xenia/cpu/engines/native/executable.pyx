@@ -46,6 +46,7 @@ from xenia.machine.paging cimport PAGE_ACCESSED, PAGE_NX, PAGE_PRESENT, PAGE_RW,
 cdef extern from "scan.h":
     enum:
         PAGE_CLEAN, PAGE_PATCHABLE
+    int scan_next(const uint8_t *page, int length, int at) noexcept nogil
     int page_look(const uint8_t *page, int length) noexcept nogil
     void page_patch(uint8_t *page, int length) noexcept nogil
 
@@ -85,7 +86,7 @@ cdef bint executable_look(Mapping *mapping, Stub *stub, const Found *found, uint
     cdef Emulator *engine = <Emulator *>mapping.processor
     cdef uint32_t first = wanted // AROUND * AROUND, nr = 0, index, i
     cdef uint64_t mfns[AROUND]
-    cdef uint64_t mfn
+    cdef uint64_t mfn, asked = read_entry(&found.entries[wanted]) >> 12 & FRAME_MASK
     unwatched.nr = 0
     for index in range(first, first + AROUND):
         if is_to_be_looked_at(mapping, found, index, wanted, access):
@@ -104,11 +105,17 @@ cdef bint executable_look(Mapping *mapping, Stub *stub, const Found *found, uint
     full_barrier()
     for i in range(nr):
         if (not is_own_memory(mapping, found, mfns[i]) or engine.processor.shared
-                and (not is_announced(engine, mfns[i]) or is_being_stored_to(engine, mfns[i]))):
-            mapping.looked[mfns[i]] = LOOKED_NOT
-        elif is_executable(mapping, mfns[i]):
+                and (not is_announced(engine, mfns[i]) or is_being_stored_to(engine, mfns[i]))
+                or not is_soon_seen(mapping, mfns[i]) and mfns[i] != asked):
+            executable_drop(mapping, mfns[i])
+        elif mapping.looked[mfns[i]] == LOOKED_TAINTED and is_executable(mapping, mfns[i]):
             mapping.looked[mfns[i]] = LOOKED_CLEAN
     return True
+
+
+cdef inline bint is_soon_seen(const Mapping *mapping, uint64_t mfn) noexcept nogil:
+    # Others wait for the lock: one page is looked at closely, and those around it when they are wanted themselves.
+    return scan_next(mapping.memory + (mfn << 12), PAGE_SIZE, 0) == PAGE_SIZE
 
 
 cdef bint is_executable(Mapping *mapping, uint64_t mfn) noexcept nogil:

@@ -157,9 +157,9 @@ static inline Instruction instruction_at(const uint8_t *code, int room)
     else if (first == 0xc4 || first == 0x62)
         end = 0;
     else if (first == 0x8f && at + 1 < room && (code[at + 1] & 31) >= 8) { /* XOP */
-        static const int immediates[] = {1, 0, 4};
-        end = (code[at + 1] & 31) > 10 ? 0 : past_modrm(code, at + 4, room, &it);
-        end = end ? end + immediates[(code[at + 1] & 31) - 8] : 0;
+        int map = code[at + 1] & 31;
+        end = map > 10 ? 0 : past_modrm(code, at + 4, room, &it);
+        end += !end || map == 9 ? 0 : map == 8 ? 1 : 4;
     } else
         end = past_one(code, at, room, rex, wide, narrow, &it);
     it.length = end <= room ? end : 0;

@@ -10,7 +10,7 @@ enum {
     SCAN_FIRST = 0x0f,
     SCAN_SECOND = 0xa2,
     SCAN_UNDEFINED = 0x0b, /* instead of the second: ud2 */
-    SCAN_MOST = 16,        /* places in a page: each is looked at for microseconds */
+    SCAN_MOST = 8,         /* places in a page: each is looked at for up to 30 microseconds */
     SCAN_NEAREST = 32,     /* bytes before a place that are read to know what it is part of */
     SCAN_FARTHEST = 64,
 };

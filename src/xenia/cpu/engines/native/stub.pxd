@@ -100,7 +100,7 @@ cdef void arena_lets_go(Arena *arena) noexcept nogil
 cdef bint stub_ready(Stub *stub) noexcept nogil
 # Guest code with these registers runs until it leaves it, which is what is answered.
 cdef void stub_run(Stub *stub, Context *context, uint64_t fs, uint64_t gs, Left *left) noexcept nogil
-# What a crossing takes of the host's processor in this one, which is ready: ns.
+# What a crossing takes of the host's processor in this one, which is ready: ns, 0 where it is no more.
 cdef int64_t stub_crossing(Stub *stub) noexcept nogil
 # From any thread: guest code is left soon.
 cdef void stub_kick(Stub *stub) noexcept nogil

@@ -53,6 +53,7 @@ cdef extern from *:
     int sched_getcpu() noexcept nogil
 
 cdef enum:
+    PFEC_PK = 0x20              # of a key of memory
     MOST_FAULTS = 64            # in a row at one address, each of which the page tables allow
     CR4_FSGSBASE = 0x10000
     CR0_TS = 8
@@ -195,6 +196,10 @@ cdef int stay(Native *native, Space *space) noexcept nogil:
                 continue
             if outcome == ELSEWHERE:
                 left.why = LEFT_OTHER
+        elif left.why == LEFT_PAGE_FAULT and left.error & PFEC_PK:  # a copy, which may only be executed
+            if left.error & PFEC_WRITE and stores_to_code(native, space, left.address):
+                foiled = STORED
+            left.why = LEFT_OTHER
         elif left.why == LEFT_KICKED and not STOP_REQUESTED(engine.cpu):
             continue
         break
