@@ -69,7 +69,7 @@ class Kind:
 def path_of(word: Word) -> Path | None:
     """The argument that is a path, flags aside."""
     flags = KINDS[word.name].flags
-    paths = [value for value in word.values if value not in flags]
+    paths = [value for value in word.values if value and value not in flags]
     return Path(paths[0]) if paths else None
 
 

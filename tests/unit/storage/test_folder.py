@@ -132,3 +132,9 @@ def test_who_makes_it_reads_nothing_outside_of_the_folder(tmp_path: Path) -> Non
         made._run(outside, image.fileno(), *words)
         with pytest.raises(ConfigError, match="no disk can be made of the folder"):
             made._run(folder, image.fileno(), *words)
+
+
+@pytest.mark.parametrize("stack", ["folder", "folder:", "folder::ro"])
+def test_no_folder_is_not_the_one_that_somebody_is_in(stack: str) -> None:
+    with pytest.raises(ConfigError, match="folder needs a folder: folder:PATH"):
+        open_stack(stack)

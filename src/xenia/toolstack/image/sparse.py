@@ -8,6 +8,7 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from typing import IO, Final, NamedTuple, cast
 
+from xenia.errors import ConfigError
 from xenia.toolstack.image.oci_tree import Inode
 
 _LEAST: Final = 1 << 20  # bytes of a file without a map whose holes are looked for
@@ -24,7 +25,7 @@ class Extent(NamedTuple):
 
 def extents(inode: Inode) -> list[Extent] | None:
     """Where a regular file has data: by its archive's map, or as the host keeps the archive.  None where that is all of
-    it, or the map is in no order that everybody reads in the same way."""
+    it, or the map is in no order that everybody reads in the same way.  ConfigError where it leads out of the file."""
     member, archive = inode.member, inode.archive
     if archive is None or not member.isreg():
         return None
@@ -42,8 +43,10 @@ def _mapped(entries: Iterable[tuple[int, int]], position: int, size: int) -> lis
     for offset, length in entries:
         if not length:
             continue
+        if offset < 0 or length < 0 or offset + length > size:
+            raise ConfigError("damaged: a file's map leads out of it")
         # What is behind a part of a block is its padding to some, and the next part to others.
-        if offset < end or length < 0 or offset + length > size or (found and found[-1].size % _BLOCK):
+        if offset < end or (found and found[-1].size % _BLOCK):
             return None
         found.append(Extent(offset, position, length))
         end, position = offset + length, position + length

@@ -86,13 +86,19 @@ def test_a_hole_and_nothing_else_is_a_file(tmp_path: Path) -> None:
     assert (tmp_path / "out/large").stat().st_size == LARGE
 
 
-@pytest.mark.parametrize(
-    "parts", [{1024: b"x" * 1024, 512: b"y" * 512}, {0: b"x" * 100, 4096: b"y" * 512}, {8192: b"x" * 512}]
-)
+@pytest.mark.parametrize("parts", [{1024: b"x" * 1024, 512: b"y" * 512}, {0: b"x" * 100, 4096: b"y" * 512}])
 def test_a_map_that_readers_understand_differently_is_not_passed_on(parts: dict[int, bytes]) -> None:
     made = io.BytesIO(layer(sparse("file", 8192, parts)))
     names = put_together([made], "image").root.names
     assert names is not None and extents(names["file"]) is None
+
+
+@pytest.mark.parametrize("parts", [{8192: b"x" * 512}, {0: b"y" * 512, -512: b"x" * 512}])
+def test_a_map_that_leads_out_of_the_file_is_damaged(parts: dict[int, bytes]) -> None:
+    names = put_together([io.BytesIO(layer(sparse("file", 8192, parts)))], "image").root.names
+    assert names is not None
+    with pytest.raises(ConfigError, match="damaged: a file's map leads out of it"):
+        extents(names["file"])
 
 
 def test_an_archive_that_ends_in_the_data_is_told_as_damaged(tmp_path: Path) -> None:
