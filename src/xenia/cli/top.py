@@ -25,7 +25,7 @@ _HEAD = (
 )
 
 _CRASH = 3  # SHUTDOWN_crash
-_LOOK = 500  # ms: getch tells of a window that changed just before it began to wait when it has waited
+_LOOK = 500  # ms until the window is looked at: a signal that it has changed may come when nobody waits for it
 
 Summary = Mapping[str, Any]
 
@@ -65,7 +65,11 @@ def _live(window: Any, options: argparse.Namespace) -> None:
             key = window.getch()
             if key in (ord("q"), ord("Q"), 27):
                 return
-            if key == curses.KEY_RESIZE:
+            size = os.get_terminal_size(sys.stdout.fileno())
+            changed = size.columns > 0 and (size.lines, size.columns) != window.getmaxyx()
+            if changed:
+                curses.resizeterm(size.lines, size.columns)
+            if changed or key == curses.KEY_RESIZE:
                 _draw(window, lines)
 
 
