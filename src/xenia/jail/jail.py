@@ -100,7 +100,7 @@ def enter(
 
 def hold_to(paths: Mapping[Path, Right]) -> None:
     """Have this process, and what it becomes, open nothing but `paths`, where the kernel has Landlock.  OSError."""
-    if version := walls_of_host().landlock:
+    if version := kernel.landlock_abi():
         kernel.prctl(_SET_NO_NEW_PRIVS, 1)
         landlock.restrict(paths, version)
 

@@ -79,11 +79,14 @@ def _run(folder: Path, fd: int, program: str, *words: str) -> None:
         # It looks at a file and then opens it by name: somebody may have put a link there meanwhile.
         hold_to(reach)
 
-    done = subprocess.run(
-        [found, *words], pass_fds=[fd], preexec_fn=confine,
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        env={"PATH": _PROGRAMS, "LC_ALL": "C", "MKE2FS_CONFIG": "/dev/null"}, check=False,
-    )  # fmt: skip
+    try:
+        done = subprocess.run(
+            [found, *words], pass_fds=[fd], preexec_fn=confine,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            env={"PATH": _PROGRAMS, "LC_ALL": "C", "MKE2FS_CONFIG": "/dev/null"}, check=False,
+        )  # fmt: skip
+    except subprocess.SubprocessError:
+        raise ConfigError(f"no disk can be made of the folder {folder}: {program} cannot be held to it") from None
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines()
         raise ConfigError(f"no disk can be made of the folder {folder}: {said[-1] if said else f'{program} failed'}")

@@ -17,7 +17,14 @@ from xenia.toolstack.provision.boot import Words, is_version
 from xenia.toolstack.provision.cache import Cache, Progress, no_progress
 from xenia.toolstack.provision.deb import read_deb
 from xenia.toolstack.provision.kernels import Kernel, Kernels, all_modules_path, packages_of
-from xenia.toolstack.provision.modules import SUFFIXES, ModuleInfo, aliases_of, load_order, read_modinfo, unpack_module
+from xenia.toolstack.provision.modules import (
+    SUFFIXES,
+    ModuleInfo,
+    modules_alias,
+    modules_dep,
+    read_modinfo,
+    unpack_module,
+)
 from xenia.toolstack.provision.packages import PackageClient
 
 TAG = "modules"
@@ -68,7 +75,8 @@ def all_modules(kernel: Kernel, cache: Cache, client: PackageClient, progress: P
                 deb.unlink()
             if not infos:
                 raise ConfigError(f"package {parts[0].name} has no modules in it")
-            _write_lists(directory, infos)
+            (directory / "modules.dep").write_bytes(modules_dep({f"{name}.ko": info for name, info in infos.items()}))
+            (directory / "modules.alias").write_bytes(modules_alias(infos.values()))
     return target
 
 
@@ -82,15 +90,3 @@ def _unpacked(deb: Path, directory: Path, progress: Progress) -> dict[str, Modul
             infos[info.name] = info
             (directory / f"{info.name}.ko").write_bytes(data)
     return infos
-
-
-def _write_lists(directory: Path, infos: dict[str, ModuleInfo]) -> None:
-    """As busybox reads them: each module with all it depends on, nearest first; and who answers to what."""
-    aliases = aliases_of(infos)
-    with open(directory / "modules.dep", "w") as lines:
-        for name in infos:
-            *before, _ = load_order([name], infos, aliases)
-            lines.write(f"{name}.ko:" + "".join(f" {one}.ko" for one in reversed(before)) + "\n")
-    with open(directory / "modules.alias", "w") as lines:
-        for name, info in infos.items():
-            lines.writelines(f"alias {alias} {name}\n" for alias in info.aliases)

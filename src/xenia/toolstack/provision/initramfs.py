@@ -18,7 +18,7 @@ from xenia.errors import ConfigError
 from xenia.toolstack.provision.cache import Cache
 from xenia.toolstack.provision.cpio import CpioArchive, last_file
 from xenia.toolstack.provision.kernels import Kernel
-from xenia.toolstack.provision.modules import ModuleInfo, load_order
+from xenia.toolstack.provision.modules import ModuleInfo, load_order, modules_alias, modules_dep
 
 FRONTENDS = ("xen-blkfront", "xen-netfront")
 # What commands share memory with the host by.
@@ -154,10 +154,12 @@ def _build_base(
         if applet != "busybox":
             archive.symlink(f"bin/{applet}", "busybox")
     names = {path.removeprefix(f"/lib/modules/{release}/"): infos[Path(path).stem] for path in modules}
-    aliases = [(alias, info.name) for info in names.values() for alias in info.aliases]
     # Others would take any disk for theirs: what they mount is not on it.
     file_systems = [
-        alias.removeprefix("fs-") for alias, name in aliases if name in ON_DISKS and alias.startswith("fs-")
+        alias.removeprefix("fs-")
+        for info in names.values()
+        for alias in info.aliases
+        if info.name in ON_DISKS and alias.startswith("fs-")
     ]
     for name, data in {**_ETC, "filesystems": "".join(f"{name}\n" for name in file_systems).encode()}.items():
         archive.file(f"etc/{name}", data)
@@ -165,22 +167,10 @@ def _build_base(
         archive.directory(f"lib/modules/{release}")
         for path, data in modules.items():
             archive.file(path, data)
-        aliases += [(alias, info.name) for info in elsewhere.values() for alias in info.aliases]
-        archive.file(f"lib/modules/{release}/modules.dep", _modules_dep({**names, **elsewhere}))
-        lines = "".join(f"alias {alias} {name}\n" for alias, name in aliases)
-        archive.file(f"lib/modules/{release}/modules.alias", lines.encode())
+        known = {**names, **elsewhere}
+        archive.file(f"lib/modules/{release}/modules.dep", modules_dep(known))
+        archive.file(f"lib/modules/{release}/modules.alias", modules_alias(known.values()))
     return archive.finish()
-
-
-def _modules_dep(modules: Mapping[str, ModuleInfo]) -> bytes:
-    """What busybox's modprobe reads: each module with all it depends on, nearest first."""
-    places = {info.name: path for path, info in modules.items()}
-    infos = {info.name: info for info in modules.values()}
-    lines = []
-    for name in infos:
-        order = load_order([name], infos)
-        lines.append(f"{places[order[-1]]}:" + "".join(f" {places[one]}" for one in reversed(order[:-1])))
-    return "".join(f"{line}\n" for line in lines).encode()
 
 
 def initramfs(base: Base, config: AgentConfig, files: Mapping[str, bytes] | None = None) -> bytes:

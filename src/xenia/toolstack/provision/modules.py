@@ -109,6 +109,24 @@ def aliases_of(infos: Mapping[str, ModuleInfo]) -> dict[str, str]:
     return by_alias
 
 
+def modules_dep(modules: Mapping[str, ModuleInfo]) -> bytes:
+    """The list that busybox's modprobe reads, of modules by their paths below the kernel's: each with all it depends
+    on, nearest first."""
+    places = {info.name: path for path, info in modules.items()}
+    infos = {info.name: info for info in modules.values()}
+    aliases = aliases_of(infos)
+    lines = []
+    for name in infos:
+        *before, own = load_order([name], infos, aliases)
+        lines.append(f"{places[own]}:" + "".join(f" {places[one]}" for one in reversed(before)))
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def modules_alias(modules: Iterable[ModuleInfo]) -> bytes:
+    """And the one of who answers to what."""
+    return "".join(f"alias {alias} {info.name}\n" for info in modules for alias in info.aliases).encode()
+
+
 def load_order(
     wanted: Iterable[str], infos: Mapping[str, ModuleInfo], aliases: Mapping[str, str] | None = None
 ) -> list[str]:
