@@ -187,6 +187,14 @@ def test_a_thread_that_only_says_it_left_does_not_compute_while_its_vcpu_does_no
     assert stands(made)
 
 
+def test_a_thread_that_says_it_is_awake_and_sleeps_is_woken() -> None:
+    made = program(forge(f"mov %rdx, %r12; movl $0, 40(%rbx); movq ${KERNEL}, 168(%rdx)", sleeps()))
+    made.write(KERNEL, assemble(LEAVE))
+    begun = time.monotonic()
+    assert made.run() and made.last[0] == "syscall"
+    assert (time.monotonic() - begun < 1, made.statistics["native_lost"]) == (True, 0)
+
+
 @pytest.mark.parametrize("selector", [0xE030, 0xE033, 0x10, 0x08, 0x2B, 0, 0x23, 0xE023])
 def test_a_forged_code_segment_is_not_loaded(selector: int) -> None:
     made = program(forge(f"movq $0, 144(%rdx); movw ${selector}, 184(%rdx)", sleeps()))
@@ -471,6 +479,35 @@ def test_a_thread_that_ran_guest_code_may_run_anywhere_again() -> None:
     before = os.sched_getaffinity(0)
     assert works(program(SOUND))
     assert os.sched_getaffinity(0) == before
+
+
+def switches(made: Program) -> int:
+    """How often this thread slept, for a whole run."""
+    before = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+    made.go_to(CODE, {})
+    while not made.run():
+        pass
+    assert made.gpr[RBX] == 0
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - before
+
+
+CALLS = f"mov $2000, %ebx; 1: mov $6, %eax; syscall; dec %ebx; jnz 1b; {LEAVE}"
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="it takes two of the host's processors")
+def test_a_system_call_is_no_switch_of_processes_where_each_has_a_processor() -> None:
+    made = program(CALLS)
+    wait_for(lambda: switches(made) < 500)
+
+
+def test_on_one_processor_they_take_turns() -> None:
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        made = program(CALLS)
+        assert switches(made) > 1000
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def test_a_spinning_program_is_stopped_by_a_kick(kicked: list[Program]) -> None:

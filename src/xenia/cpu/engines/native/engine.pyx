@@ -26,19 +26,19 @@ from libc.stdlib cimport calloc, free
 
 from xenia.cpu.engine cimport Engine, engine_new
 from xenia.cpu.engines.emulated.emulator cimport Emulator
+from xenia.cpu.engines.native.arena cimport arena_await, arena_end, stub_ask
 from xenia.cpu.engines.native.executable cimport executable_forget
 from xenia.cpu.engines.native.mapping cimport (
     mapping_end, mapping_entry_changed, mapping_forget_frame, mapping_init, mapping_protect_frame, mapping_untyped,
 )
 from xenia.cpu.engines.native.native cimport Native, Space
 from xenia.cpu.engines.native.page_tables cimport mapping_stale
+from xenia.cpu.engines.native.placement cimport crossing, roam
 from xenia.cpu.engines.native.policy cimport bursts_count
 from xenia.cpu.engines.native.space cimport quiet, settle, space_at, space_slot
-from xenia.cpu.engines.native.stub cimport (
-    STUB_ASKED, STUB_FRESH, STUB_SLOT, Stub, arena_await, arena_end, stub_ask, stub_kick, stub_ready,
-)
+from xenia.cpu.engines.native.stub cimport STUB_ASKED, STUB_FRESH, STUB_SLOT, Stub, stub_kick, stub_ready
 from xenia.cpu.engines.native.stubs cimport Stubs
-from xenia.cpu.engines.native.user cimport roam, user_code
+from xenia.cpu.engines.native.user cimport user_code
 from xenia.cpu.processor cimport RESUME, Exit, Processor, full_barrier, processor_is_mine
 from xenia.machine.clock cimport monotonic
 from xenia.machine.lock cimport lock, unlock
@@ -67,7 +67,7 @@ cdef int on_exit(Emulator *engine, Exit *exit) noexcept nogil:
     cdef int verdict
     if not processor.context.kernel:
         space = space_at(native, engine.env.cr[3] >> 12)
-        bursts_count(&space.bursts, monotonic() - native.since, native.crossing)
+        bursts_count(&space.bursts, monotonic() - native.since, crossing(native, NULL))
     verdict = processor.on_exit(processor.vcpu, exit)
     if native.root_dropped:     # its frames are the guest's to use, which flushes nothing for them
         native.root_dropped = False

@@ -11,8 +11,8 @@ cdef void orders_unmap(Stub *stub, uint64_t va, uint64_t length) noexcept nogil
 cdef void orders_forget(Stub *stub) noexcept nogil
 # The one that is to forget, where all together have more mappings than the host is to keep; NULL: they have not.
 cdef Stub *orders_glutton(Arena *arena) noexcept nogil
-# Without the lock: its threads run there from now on.
-cdef void orders_follow(Stub *stub, uint64_t cpus) noexcept nogil
+# Without the lock: its mapper and its guest thread run there from now on.
+cdef void orders_follow(Stub *stub, uint64_t cpus, uint64_t guest_cpus) noexcept nogil
 # Whether they take nothing away that is mapped.
 cdef bint orders_take_nothing(Stub *stub) noexcept nogil
 # The batch that there is, to the mapper's page: how many.  Others may give more at any time.  If there is any, and it

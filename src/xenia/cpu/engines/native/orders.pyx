@@ -20,13 +20,14 @@ cdef extern from *:
     #include <sys/syscall.h>
     #include <linux/futex.h>
     #define STUB_CONTROL_CPUS (STUB_CONTROL + offsetof(StubControl, cpus))
+    #define STUB_CONTROL_GUEST_CPUS (STUB_CONTROL + offsetof(StubControl, guest_cpus))
     #define STUB_CONTROL_GO (STUB_CONTROL + offsetof(StubControl, go))
     #define STUB_CONTROL_PARKED (STUB_CONTROL + offsetof(StubControl, parked))
     enum { ORDER_MAP_FLAGS = MAP_SHARED | MAP_FIXED | MAP_POPULATE };
     """
     enum:
         FUTEX_WAKE, SYS_futex, SYS_mmap, SYS_munmap, SYS_sched_setaffinity, ORDER_MAP_FLAGS, PROT_EXEC
-    uint64_t STUB_CONTROL_CPUS, STUB_CONTROL_GO, STUB_CONTROL_PARKED
+    uint64_t STUB_CONTROL_CPUS, STUB_CONTROL_GUEST_CPUS, STUB_CONTROL_GO, STUB_CONTROL_PARKED
 
 cdef extern from "stub.h":
     uint64_t OF_GUEST_THREAD
@@ -46,10 +47,16 @@ cdef void orders_are_void(Stub *stub) noexcept nogil:
     unlock(stub.arena.ordering)
 
 
+cdef inline void take_everything(Stub *stub) noexcept nogil:
+    # Instead of all orders that it has; where it is to run as well, which is said once more.
+    stub.everything = True
+    stub.nr_orders = 0
+    stub.cpus = stub.guest_cpus = 0
+
+
 cdef inline StubOrder *order(Stub *stub) noexcept nogil:
     if stub.nr_orders == NR_ORDERS - 4:     # two of unmap_everything's, two of wake
-        stub.everything = True
-        stub.nr_orders = 0
+        take_everything(stub)
     stub.nr_orders += 1
     stub.nr_mappings += 2       # one in the middle of another leaves three
     return &stub.orders[stub.nr_orders - 1]
@@ -98,8 +105,7 @@ cdef void orders_unmap(Stub *stub, uint64_t va, uint64_t length) noexcept nogil:
     cdef StubOrder *last = &stub.orders[stub.nr_orders - 1]
     owe(stub)
     if va < STUB_END and va + length > STUB_BASE:
-        stub.everything = True
-        stub.nr_orders = 0
+        take_everything(stub)
         return
     if stub.nr_orders and last.number == <uint64_t>SYS_munmap:
         if last.arguments[0] <= va and va + length <= last.arguments[0] + last.arguments[1]:
@@ -117,20 +123,26 @@ cdef void orders_unmap(Stub *stub, uint64_t va, uint64_t length) noexcept nogil:
     last.arguments[1] = length
 
 
-cdef void orders_follow(Stub *stub, uint64_t cpus) noexcept nogil:
-    cdef StubOrder *one
-    cdef int i
-    if stub.cpus == cpus:
+cdef inline void be_there(Stub *stub, uint64_t thread, uint64_t mask) noexcept nogil:
+    cdef StubOrder *one = order(stub)
+    one.number = SYS_sched_setaffinity
+    one.arguments[0] = thread
+    one.arguments[1] = 8
+    one.arguments[2] = mask
+
+
+cdef void orders_follow(Stub *stub, uint64_t cpus, uint64_t guest_cpus) noexcept nogil:
+    if stub.cpus == cpus and stub.guest_cpus == guest_cpus:
         return
-    stub.cpus = cpus
     stub.control.cpus = cpus
+    stub.control.guest_cpus = guest_cpus
     lock(stub.arena.ordering)
-    for i in range(2):
-        one = order(stub)
-        one.number = SYS_sched_setaffinity
-        one.arguments[0] = OF_GUEST_THREAD if i else 0
-        one.arguments[1] = 8
-        one.arguments[2] = STUB_CONTROL_CPUS
+    if stub.cpus != cpus:
+        be_there(stub, 0, STUB_CONTROL_CPUS)
+    if stub.guest_cpus != guest_cpus:
+        be_there(stub, OF_GUEST_THREAD, STUB_CONTROL_GUEST_CPUS)
+    stub.cpus = cpus
+    stub.guest_cpus = guest_cpus
     unlock(stub.arena.ordering)
 
 
@@ -147,8 +159,7 @@ cdef inline void unmap_everything(Stub *stub) noexcept nogil:
 
 cdef void orders_forget(Stub *stub) noexcept nogil:
     owe(stub)
-    stub.everything = True
-    stub.nr_orders = 0
+    take_everything(stub)
 
 
 cdef bint orders_take_nothing(Stub *stub) noexcept nogil:

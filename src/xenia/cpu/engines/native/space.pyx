@@ -6,17 +6,16 @@ guest code left behind there is gone.  New ones are asked for before they are wa
 emulated.
 """
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
+from xenia.cpu.engines.native.arena cimport arena_await, stub_ask
 from xenia.cpu.engines.native.mapping cimport mapping_drop
 from xenia.cpu.engines.native.native cimport Native, Space
+from xenia.cpu.engines.native.placement cimport measure_crossings
 from xenia.cpu.engines.native.policy cimport bursts_begin
 from xenia.cpu.engines.native.stub cimport (
-    NR_STUBS, STUB_ASKED, STUB_FRESH, STUB_NONE, STUB_USED, Stub, arena_await, arena_lets_go, stub_ask, stub_crossing,
-    stub_ready, stub_settles,
+    NR_STUBS, STUB_ASKED, STUB_FRESH, STUB_NONE, STUB_USED, Stub, arena_lets_go, stub_ready, stub_settles,
 )
-
-cdef int64_t crossing_known = 0
 
 cdef enum:
     SPARE = 2                   # stubs that are there before they are wanted
@@ -67,14 +66,10 @@ cdef bint has_no_more(const Native *native) noexcept nogil:
     return native.arena.over or native.arena.nr_unruly >= MOST_UNRULY
 
 
-cdef bint has_crossing(Native *native, Stub *stub) noexcept nogil:
-    # Once for all processors: the first stub is asked.
-    global crossing_known
-    if native.crossing == 0:
-        native.crossing = crossing_known
-    if native.crossing == 0:
-        native.crossing = stub_crossing(stub)
-        crossing_known = native.crossing
+cdef bint is_ready(Native *native, Stub *stub) noexcept nogil:
+    if not stub_ready(stub):
+        return False
+    measure_crossings(native, stub)
     return stub_ready(stub)
 
 
@@ -86,7 +81,7 @@ cdef bint space_has_stub(Native *native, Space *space) noexcept nogil:
         return space.stub != NULL
     for i in range(NR_STUBS):
         stub = &native.arena.stubs[i]
-        if space.stub == NULL and stub_ready(stub) and has_crossing(native, stub):
+        if space.stub == NULL and is_ready(native, stub):
             stub.state = STUB_USED
             space.stub = stub
             native.of_stub[i] = space

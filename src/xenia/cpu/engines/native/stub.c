@@ -68,7 +68,10 @@ __asm__(
     "  mov %rdx, 8(%rbx)\n"
     "  mov %rsi, 16(%rbx)\n"
     "  mov (%rbp), %r13d\n"
-    "  mov %r13d, (%rbx)\n"
+    "  mov %r13d, %eax\n"
+    "  xchg %eax, (%rbx)\n" /* before it is asked who sleeps, for all to see */
+    "  cmpl $0, 56(%rbp)\n"  /* waits */
+    "  je 2f\n"
     "  mov $" STRING(__NR_futex) ", %eax\n"
     "  mov %rbx, %rdi\n"
     "  mov $" STRING(FUTEX_WAKE) ", %esi\n"
@@ -76,6 +79,19 @@ __asm__(
     "  xor %r10d, %r10d\n"
     "  syscall\n"
     "report_call:\n"
+    "2:\n"
+    "  mov 60(%rbp), %ecx\n" /* spins */
+    "3:\n"
+    "  cmp %r13d, (%rbp)\n"
+    "  jne 5f\n"
+    "  cmpl $0, 60(%rbp)\n" /* it is to sleep now */
+    "  je 4f\n"
+    "  pause\n"
+    "  dec %ecx\n"
+    "  jg 3b\n"
+    "4:\n"
+    "  mov $1, %eax\n"
+    "  xchg %eax, 40(%rbx)\n" /* asleep */
     "1:\n"
     "  mov $" STRING(__NR_futex) ", %eax\n"
     "  mov %rbp, %rdi\n"
@@ -86,6 +102,8 @@ __asm__(
     "wait_call:\n"
     "  cmp %r13d, (%rbp)\n"
     "  je 1b\n"
+    "  movl $0, 40(%rbx)\n"
+    "5:\n"
     "  mov 32(%rbp), %rax\n  wrfsbase %rax\n"
     "  mov 40(%rbp), %rax\n  wrgsbase %rax\n"
     "  mov %r12, %rsp\n"
@@ -94,6 +112,8 @@ __asm__(
     "return_call:\n"
     "  hlt\n");
 _Static_assert(offsetof(StubReport, fs) == 24 && offsetof(StubReport, context) == 8, "handler");
+_Static_assert(offsetof(StubReport, asleep) == 40 && offsetof(StubControl, waits) == 56, "handler");
+_Static_assert(offsetof(StubControl, spins) == 60, "handler");
 _Static_assert(offsetof(StubControl, fs) == 32 && offsetof(StubControl, go) == 0, "handler");
 
 /* ---- the mapper: rdi the process's number, rsi the guest thread's */
@@ -197,6 +217,9 @@ static _Noreturn void guest_thread(void)
     static const uint64_t all_but_the_last = ~(1ull << (SIGILL - 1));
     stack_t stack = {(void *)(STUB_REPORT + HANDLER_STACK), 0, REPORT_SIZE - HANDLER_STACK};
     must(CALL(sigaltstack, &stack, 0));
+    /* What guest code has taught the processor's prediction of indirect branches is forgotten before others run, the
+     * mapper too: that is no guest code, and a switch between it and the vcpu's thread forgets nothing. */
+    CALL(prctl, PR_SET_SPECULATION_CTRL, PR_SPEC_INDIRECT_BRANCH, PR_SPEC_FORCE_DISABLE, 0, 0);
     must(CALL(prctl, PR_SET_TSC, PR_TSC_SIGSEGV, 0, 0, 0));
     if (its_cpuid_faults)
         must(CALL(arch_prctl, 0x1012 /* ARCH_CPUID_SET */, 0));
@@ -226,8 +249,6 @@ static _Noreturn void be_stub(StubRequest request, long maker)
     end_with(maker);
     must(CALL(prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
     must(CALL(prctl, PR_SET_DUMPABLE, 0, 0, 0, 0));
-    /* What guest code has taught the processor's prediction of indirect branches is forgotten before others run. */
-    CALL(prctl, PR_SET_SPECULATION_CTRL, PR_SPEC_INDIRECT_BRANCH, PR_SPEC_FORCE_DISABLE, 0, 0);
     must(CALL(rt_sigprocmask, SIG_SETMASK, &all, 0, 8));
     must(CALL(mmap, STUB_CONTROL, AREA_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, AREA, offset));
     memset((void *)STUB_CONTROL, 0, AREA_SIZE);

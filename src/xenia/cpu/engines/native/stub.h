@@ -52,8 +52,11 @@ typedef struct {
     volatile uint32_t count;  /* orders in the batch */
     volatile uint64_t one;
     volatile uint64_t fs, gs; /* bases to go on with */
-    volatile uint64_t cpus;   /* a mask for sched_setaffinity */
+    volatile uint64_t cpus;   /* masks for sched_setaffinity: the mapper's, */
+    volatile uint32_t waits;  /* who waits for a report sleeps, or is about to: it is to be woken */
+    volatile uint32_t spins;  /* so often the guest thread looks for the next entry before it sleeps */
     __attribute__((aligned(64))) StubOrder orders[NR_ORDERS];
+    volatile uint64_t guest_cpus; /* and the guest thread's */
 } StubControl;
 
 /* Written by the guest thread, its handler or whatever else runs there: believed only where it harms nobody else. */
@@ -62,6 +65,7 @@ typedef struct {
     volatile uint32_t signal;
     volatile uint64_t context, info; /* addresses of the ucontext and the siginfo, on the handler's stack */
     volatile uint64_t fs, gs;
+    volatile uint32_t asleep; /* it waits for the next entry asleep, or is about to */
 } StubReport;
 
 _Static_assert(sizeof(StubControl) <= CONTROL_SIZE, "control");

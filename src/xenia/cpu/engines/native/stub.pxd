@@ -8,8 +8,8 @@ cdef extern from "stub.h":
         uint64_t number
         uint64_t arguments[6]
     ctypedef struct StubControl:
-        uint32_t go, parked, bell, batch, kicks, count
-        uint64_t one, fs, gs, cpus
+        uint32_t go, parked, bell, batch, kicks, count, waits, spins
+        uint64_t one, fs, gs, cpus, guest_cpus
         StubOrder *orders
     ctypedef struct StubRequest:
         uint32_t index, number, make
@@ -18,6 +18,7 @@ cdef extern from "stub.h":
     ctypedef struct StubReport:
         uint32_t exit, signal
         uint64_t context, info, fs, gs
+        uint32_t asleep
     const uint64_t STUB_BASE, STUB_END, HOST_END
     enum:
         HOST_CS32 "0x23"
@@ -64,7 +65,16 @@ cdef struct Stub:
     bint settled            # the guest thread sleeps since, for certain
     uint32_t kicks          # when it was entered
     uint32_t heard          # of these: the guest thread has had what they sent
-    uint64_t cpus           # where its threads may run
+    uint64_t cpus           # where its mapper may run
+    uint64_t guest_cpus     # and its guest thread
+    bint apart              # not where the vcpu's thread is: each looks for the other before it sleeps
+    uint32_t turns          # entries since that was chosen
+    uint32_t missed         # how often one of them slept before the other came
+    uint32_t away           # choices for which they stay together
+    uint32_t penalty        # and the next time
+    int64_t ran             # ns from entries to what they ended with, since `busy` was asked for
+    int64_t had             # of a processor, then
+    int64_t busy
     bint everything         # all of its mappings go before the orders
     uint32_t nr_orders
     StubOrder orders[NR_ORDERS]
@@ -85,13 +95,6 @@ cdef struct Arena:
     uint32_t owing          # a bit for each: what was taken from it may still be mapped there
     Stub stubs[NR_STUBS]
 
-# A new one, in the place of that one, which ends.  And what became of those that were asked for; within a while.
-cdef void stub_ask(Stub *stub) noexcept nogil
-cdef void arena_look(Arena *arena) noexcept nogil
-cdef void arena_await(Arena *arena) noexcept nogil
-# None is there any more when this returns, and none will be.
-cdef void arena_end(Arena *arena) noexcept nogil
-
 # Its orders (orders.pxd) are carried out when this returns; False: the stub is no more.
 cdef bint stub_obeys(Stub *stub) noexcept nogil
 # What was taken from any of them is mapped there no longer when this returns.
@@ -104,7 +107,8 @@ cdef void stub_run(Stub *stub, Context *context, uint64_t fs, uint64_t gs, Left 
 cdef int64_t stub_crossing(Stub *stub) noexcept nogil
 # From any thread: guest code is left soon.
 cdef void stub_kick(Stub *stub) noexcept nogil
-# Nanoseconds of the host's processor that it has had.
+# Nanoseconds of the host's processor that it has had; and of these, what it did not spend looking for an entry.
 cdef int64_t stub_time(const Stub *stub) noexcept nogil
+cdef int64_t stub_busy(Stub *stub) noexcept nogil
 # The guest thread sleeps when this returns, and nothing is on its way to it; False: it does not, or is no more.
 cdef bint stub_settles(Stub *stub) noexcept nogil

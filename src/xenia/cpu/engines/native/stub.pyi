@@ -19,9 +19,14 @@ code runs: so the mapper has its filter by then.
 Orders that take nothing away, which is what a page fault leads to, are handed over with the entry, and the last of them
 wakes the guest thread: two switches between processes instead of four, each of which may cost the processor all that it
 has predicted.  A guest thread that had not slept yet is on its way before they are carried out, and faults once more.
-That they are is waited for when it has left.
+That they are is waited for when it has left.  One that has another processor (placement.pyx) may not sleep at all: for
+it they are carried out before.
 
-Both sleep until they are woken, so all of it is the host's to schedule.  A stub that ended is told of by its maker; a
-guest thread that does not leave guest code when it is kicked is given up after a while.  Stubs hold the end of the pipe
-of answers that the maker writes to: it is closed when none of them is left, whatever became of the maker.
+There each looks for the other's number for a while, and sleeps then.  Who is about to sleep says so, and then looks
+once more; who has changed a number then looks whether he has to wake the other.  What the guest thread says of that is
+believed, for nobody else waits in vain.
+
+Where they share a processor both sleep until they are woken, so all of it is the host's to schedule.  A stub that ended
+is told of by its maker (arena.pyx); a guest thread that does not leave guest code when it is kicked is given up after a
+while.
 """

@@ -19,17 +19,23 @@ code runs: so the mapper has its filter by then.
 Orders that take nothing away, which is what a page fault leads to, are handed over with the entry, and the last of them
 wakes the guest thread: two switches between processes instead of four, each of which may cost the processor all that it
 has predicted.  A guest thread that had not slept yet is on its way before they are carried out, and faults once more.
-That they are is waited for when it has left.
+That they are is waited for when it has left.  One that has another processor (placement.pyx) may not sleep at all: for
+it they are carried out before.
 
-Both sleep until they are woken, so all of it is the host's to schedule.  A stub that ended is told of by its maker; a
-guest thread that does not leave guest code when it is kicked is given up after a while.  Stubs hold the end of the pipe
-of answers that the maker writes to: it is closed when none of them is left, whatever became of the maker.
+There each looks for the other's number for a while, and sleeps then.  Who is about to sleep says so, and then looks
+once more; who has changed a number then looks whether he has to wake the other.  What the guest thread says of that is
+believed, for nobody else waits in vain.
+
+Where they share a processor both sleep until they are woken, so all of it is the host's to schedule.  A stub that ended
+is told of by its maker (arena.pyx); a guest thread that does not leave guest code when it is kicked is given up after a
+while.
 """
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from posix.unistd cimport read, write
+from posix.unistd cimport read
 
 from xenia.cpu.context cimport Context
+from xenia.cpu.engines.native.arena cimport LOOK_NS, arena_await, arena_look, readable, stub_ask
 from xenia.cpu.engines.native.orders cimport orders_are_void, orders_hand_over
 from xenia.machine.atomic cimport count_add, count_store, half_read
 from xenia.machine.clock cimport monotonic
@@ -50,7 +56,6 @@ cdef extern from *:
     #include <errno.h>
     #include <linux/audit.h>
     #include <linux/futex.h>
-    #include <poll.h>
     #include <sched.h>
     #include <signal.h>
     #include <sys/syscall.h>
@@ -65,6 +70,8 @@ cdef extern from *:
         struct timespec timeout = {ns / 1000000000, ns % 1000000000};
         return syscall(SYS_futex, word, FUTEX_WAIT, value, &timeout, 0, 0) ? errno : 0;
     }
+
+    static inline void pause_once(void) { __builtin_ia32_pause(); }
 
     static inline void rest(void)
     {
@@ -85,20 +92,13 @@ cdef extern from *:
             ? 0 : (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
     }
 
-    static inline int readable(int fd, int ms)
-    {
-        struct pollfd one = {fd, POLLIN, 0};
-        struct timespec timeout = {ms / 1000, ms % 1000 * 1000000l};
-        return ppoll(&one, 1, &timeout, NULL) > 0;
-    }
-
     """
     long futex_wake(volatile uint32_t *word) noexcept nogil
     int futex_wait(volatile uint32_t *word, uint32_t value, int64_t ns) noexcept nogil
     long futex_move(volatile uint32_t *word, volatile uint32_t *other, uint32_t value) noexcept nogil
+    void pause_once() noexcept nogil
     void rest() noexcept nogil
     int64_t process_time(uint32_t process) noexcept nogil
-    bint readable(int fd, int ms) noexcept nogil
     int sched_yield() noexcept nogil
     enum:
         SIGILL, SIGSYS, SIGSEGV, SIGTRAP, SIGUSR1, AUDIT_ARCH_X86_64
@@ -110,7 +110,6 @@ cdef extern from *:
     uint32_t frame_arch(const Frame *frame) noexcept nogil
 
 cdef enum:
-    LOOK_NS = 100000000         # so long one waits before one looks whether the stub is still there
     KICK_NS = 1600000000        # so long guest code runs before it is kicked to see whether it obeys
     PATIENCE_NS = 30000000000   # for one that the host does not let run: nothing that guest code does comes to that
     KICKED_NS = 200000000       # of the host's processor, that a stub may take until it obeys a kick
@@ -118,6 +117,9 @@ cdef enum:
     ROUNDS = 4
     CROSSINGS = 8               # in each
     TRIES = 8                   # to find it asleep, before one rests between
+    SPINS = 2500                # of a guest thread, 40 to 140 cycles each: 50 to 100 us
+    SPIN_NS = 50000             # so long one looks for what it leaves for, before one sleeps
+    LOOKS = 32                  # between two looks at the clock
     TRAP_STEPPED = 1
     TRAP_BREAKPOINT = 3
     TRAP_OVERFLOW = 4
@@ -196,6 +198,7 @@ cdef bint stub_settles(Stub *stub) noexcept nogil:
 cdef bint sleeps(Stub *stub) noexcept nogil:
     cdef int64_t begun = 0, had = 0
     cdef uint32_t tries = 0
+    count_store(&stub.control.spins, 0)
     while not stub.settled and futex_move(&stub.control.go, &stub.control.parked, stub.entry) != 1:
         tries += 1
         if tries < TRIES:
@@ -218,6 +221,14 @@ cdef int64_t stub_time(const Stub *stub) noexcept nogil:
     return process_time(stub.process)
 
 
+cdef int64_t stub_busy(Stub *stub) noexcept nogil:
+    cdef int64_t had = stub_time(stub)
+    stub.busy += min(had - stub.had, stub.ran)
+    stub.had = had
+    stub.ran = 0
+    return stub.busy
+
+
 cdef bint stub_ready(Stub *stub) noexcept nogil:
     if stub.state == STUB_ASKED:
         arena_look(stub.arena)
@@ -233,11 +244,11 @@ cdef int64_t stub_crossing(Stub *stub) noexcept nogil:
     # It is let go on, and comes to the same undefined instruction again.  The least of some rounds: the host may have
     # been elsewhere meanwhile, and have counted that.
     cdef int64_t begun, took, least = 0
+    stub.kicks = half_read(&stub.control.kicks)
     for _ in range(ROUNDS):
         begun = stub_time(stub)
         for _ in range(CROSSINGS):
-            stub.entry += 1
-            count_store(&stub.control.go, stub.entry)
+            go_on(stub)
             wake(stub)
             if not await_exit(stub, 0):
                 return 0
@@ -246,7 +257,18 @@ cdef int64_t stub_crossing(Stub *stub) noexcept nogil:
     return max(least, 0)
 
 
+cdef inline void go_on(Stub *stub) noexcept nogil:
+    stub.control.waits = not stub.apart
+    stub.control.spins = SPINS if stub.apart else 0
+    stub.entry += 1
+    count_store(&stub.control.go, stub.entry)
+
+
 cdef inline void wake(Stub *stub) noexcept nogil:
+    # Who says falsely that he does not sleep is woken when he is waited for in vain.
+    if stub.apart and not stub.settled and not half_read(&stub.report.asleep):
+        return
+    stub.missed += stub.apart
     if not stub.settled or futex_wake(&stub.control.parked) == 0:
         futex_wake(&stub.control.go)
     stub.settled = False
@@ -259,16 +281,19 @@ cdef void stub_kick(Stub *stub) noexcept nogil:
 
 cdef void stub_run(Stub *stub, Context *context, uint64_t fs, uint64_t gs, Left *left) noexcept nogil:
     cdef Frame frame
-    cdef uint32_t count
+    cdef uint32_t count = 0
+    cdef int64_t begun = monotonic()
     left.why = LEFT_NOT
     if not frame_find(stub.report, &frame):
         return
     frame_put(&frame, context.gpr, context.rip, context.rflags, context.fpu)
     stub.control.fs = fs
     stub.control.gs = gs
-    stub.entry += 1
-    count_store(&stub.control.go, stub.entry)
-    count = orders_hand_over(stub, True)
+    if stub.apart and not stub_obeys(stub):     # it does not sleep until they are carried out
+        return
+    go_on(stub)
+    if not stub.apart:
+        count = orders_hand_over(stub, True)
     if count:
         command(stub, count)
         stub.settled = False
@@ -279,6 +304,7 @@ cdef void stub_run(Stub *stub, Context *context, uint64_t fs, uint64_t gs, Left 
         left.fs = base_of(stub.report.fs, fs)
         left.gs = base_of(stub.report.gs, gs)
         explain(stub, &frame, left)
+        stub.ran += monotonic() - begun
         if not is_canonical(context.rip):
             left.why = LEFT_FORGED
 
@@ -291,11 +317,27 @@ cdef inline uint64_t base_of(uint64_t said, uint64_t before) noexcept nogil:
     return said if is_canonical(said) else before
 
 
+cdef inline bint comes(Stub *stub, int64_t until) noexcept nogil:
+    # What it leaves for, while one looks; where it is kicked its mapper needs the processor.
+    while monotonic() < until and half_read(&stub.control.kicks) == stub.kicks:
+        for _ in range(LOOKS):
+            if half_read(&stub.report.exit) == stub.entry:
+                return True
+            pause_once()
+    return False
+
+
 cdef bint await_exit(Stub *stub, uint32_t ordered) noexcept nogil:
     # However often it says something meanwhile: what counts is the clock.
     cdef int64_t now = monotonic(), looked = now, kicked = 0, had = 0
     cdef int64_t kicks_at = now + KICK_NS
     cdef uint32_t said
+    if stub.apart:
+        if comes(stub, now + SPIN_NS):
+            return True
+        stub.missed += 1
+        count_store(&stub.control.waits, 1)
+        futex_wake(&stub.control.go)
     while True:
         said = half_read(&stub.report.exit)
         if said == stub.entry:
@@ -342,79 +384,3 @@ cdef void explain(Stub *stub, const Frame *frame, Left *left) noexcept nogil:
         left.why = LEFT_STEPPED
     elif signal == SIGUSR1:
         left.why = LEFT_KICKED
-
-
-# --- what it is asked
-
-
-cdef inline void request(Stub *stub, uint32_t make) noexcept nogil:
-    cdef StubRequest what
-    stub.number += 1
-    stub.state = STUB_ASKED
-    what.index = stub.index
-    what.number = stub.number
-    what.make = make
-    write(stub.arena.requests, &what, sizeof(what))     # where the maker is no more, the answers say so
-
-
-cdef void stub_ask(Stub *stub) noexcept nogil:
-    stub.entry = 0
-    stub.cpus = 0
-    stub.settled = False
-    stub.heard = 0
-    stub.everything = True      # there is nothing; but the mapper is there when it says so
-    stub.nr_orders = 0
-    stub.nr_mappings = 0
-    if stub.arena.over:
-        stub.state = STUB_NONE
-    else:
-        request(stub, stub.arena.make)
-
-
-# --- what the maker says
-
-
-cdef void arena_look(Arena *arena) noexcept nogil:
-    cdef StubNews news
-    cdef ssize_t got = sizeof(StubNews)
-    cdef int i
-    while got == sizeof(StubNews):
-        got = read(arena.answers, &news, sizeof(StubNews))
-        if got == sizeof(StubNews):
-            hear(&arena.stubs[news.index % NR_STUBS], &news)
-    if got == 0:                # the maker is no more, and none of them
-        arena.over = True
-        arena.nr_refused += 1
-        for i in range(NR_STUBS):
-            arena.stubs[i].state = STUB_NONE
-
-
-cdef inline void hear(Stub *stub, const StubNews *news) noexcept nogil:
-    cdef uint64_t done
-    if news.number != stub.number:      # of one before it
-        return
-    if news.process == 0:
-        stub.arena.nr_refused += stub.state == STUB_ASKED
-        stub.state = STUB_NONE
-    elif stub.state == STUB_ASKED:
-        stub.state = STUB_FRESH
-        stub.process = news.process
-        if readable(stub.event, 0):     # of the one before it
-            read(stub.event, &done, 8)
-
-
-cdef void arena_await(Arena *arena) noexcept nogil:
-    readable(arena.answers, LOOK_NS // 1000000)
-    arena_look(arena)
-
-
-cdef void arena_end(Arena *arena) noexcept nogil:
-    cdef int i
-    for i in range(NR_STUBS):
-        if not arena.over and arena.stubs[i].state != STUB_NONE:
-            request(&arena.stubs[i], MAKE_NONE)
-    arena.over = True
-    for i in range(NR_STUBS):
-        while arena.stubs[i].state == STUB_ASKED:
-            arena_await(arena)
-    arena.owing = 0

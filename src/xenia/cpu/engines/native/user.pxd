@@ -3,5 +3,3 @@ from xenia.cpu.engines.native.native cimport Native
 
 # The vcpu is in user mode.  A Verdict, with the vcpu in kernel mode, or left to the emulated processor.
 cdef int user_code(Native *native) noexcept nogil
-# This thread may run on any of the host's processors again.
-cdef void roam(Native *native) noexcept nogil

@@ -5,7 +5,7 @@ not, a kick that nobody meant for the guest.  A system call and a page fault are
 left to the emulated processor, at the same instruction.
 """
 
-from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from xenia.abi.xen cimport FLAT_RING3_CS64, FLAT_RING3_SS
 from xenia.cpu.context cimport (
@@ -17,40 +17,23 @@ from xenia.cpu.engines.emulated.unicorn cimport STOP_REQUESTED
 from xenia.cpu.engines.native.executable cimport LOOKED_NOT
 from xenia.cpu.engines.native.mapping cimport ELSEWHERE, MAPPED, REFUSED, mapping_want
 from xenia.cpu.engines.native.native cimport Native, Space
-from xenia.cpu.engines.native.orders cimport orders_follow, orders_take_nothing
+from xenia.cpu.engines.native.orders cimport orders_take_nothing
 from xenia.cpu.engines.native.page_tables cimport mapping_is_tainted, mapping_peek
+from xenia.cpu.engines.native.placement cimport crossing, follow
 from xenia.cpu.engines.native.policy cimport STORED, bursts_count_native, bursts_measure
 from xenia.cpu.engines.native.space cimport has_no_more, space_at, space_has_stub, space_retire
 from xenia.cpu.engines.native.stub cimport (
     HOST_CS32, HOST_CS64, HOST_END, HOST_SS, LEFT_FORGED, LEFT_INTERRUPT, LEFT_KICKED, LEFT_NOT, LEFT_OLD_SYSCALL,
     LEFT_OTHER, LEFT_PAGE_FAULT, LEFT_STEPPED, LEFT_SYSCALL, STUB_BASE, STUB_END, STUB_SLOT, Left, Stub,
-    stub_obeys, stub_run, stub_time,
+    stub_busy, stub_obeys, stub_run,
 )
 from xenia.cpu.processor cimport (
     EXIT_EXCEPTION, EXIT_SOFT_INTERRUPT, EXIT_SYSCALL, EXIT_SYSENTER, LEAVE, PFEC_FETCH, PFEC_WRITE, RESUME, TRAP_DB,
     TRAP_GP, TRAP_PF, Exit, Processor, full_barrier,
 )
-from xenia.machine.atomic cimport count_add, half_read
+from xenia.machine.atomic cimport half_read
 from xenia.machine.clock cimport monotonic
 from xenia.machine.lock cimport lock, unlock
-
-cdef extern from *:
-    """
-    #include <sched.h>
-
-    /* This thread, to these of the first 64 processors. */
-    static inline int set_affinity(uint64_t cpus)
-    {
-        cpu_set_t set;
-        CPU_ZERO(&set);
-        for (int i = 0; i < 64; i++)
-            if (cpus >> i & 1)
-                CPU_SET(i, &set);
-        return sched_setaffinity(0, sizeof set, &set);
-    }
-    """
-    int set_affinity(uint64_t cpus) noexcept nogil
-    int sched_getcpu() noexcept nogil
 
 cdef enum:
     PFEC_PK = 0x20              # of a key of memory
@@ -118,48 +101,6 @@ cdef int user_code(Native *native) noexcept nogil:
     return RESUME
 
 
-cdef int32_t kept[64]           # how many are kept on each of the host's processors
-
-
-cdef int choose(Native *native) noexcept nogil:
-    # Where it is; where another one is kept there, one that nobody is kept on.  -1: none is known.
-    cdef int here = sched_getcpu(), cpu
-    if not 0 <= here < 64:
-        return -1
-    if count_add(&kept[here], 1) == 1:
-        return here
-    for cpu in range(64):
-        if native.home >> cpu & 1:
-            if count_add(&kept[cpu], 1) == 1:
-                count_add(&kept[here], -1)
-                return cpu
-            count_add(&kept[cpu], -1)
-    return here
-
-
-cdef inline void follow(Native *native, Stub *stub) noexcept nogil:
-    # Stub and vcpu share a processor of the host's: to wake a thread on another one that idles is far dearer.
-    cdef int cpu
-    if native.home & (native.home - 1) == 0:
-        return
-    if not native.pinned:
-        cpu = choose(native)
-        if cpu < 0:
-            return
-        if set_affinity(<uint64_t>1 << cpu):
-            count_add(&kept[cpu], -1)
-            return
-        native.pinned = cpu + 1
-    orders_follow(stub, <uint64_t>1 << (native.pinned - 1))
-
-
-cdef void roam(Native *native) noexcept nogil:
-    if native.pinned:
-        count_add(&kept[native.pinned - 1], -1)
-        native.pinned = 0
-        set_affinity(native.home)
-
-
 cdef int stay(Native *native, Space *space) noexcept nogil:
     # In its stub, until there is something for the core or for the emulated processor.
     cdef Emulator *engine = native.engine
@@ -204,7 +145,7 @@ cdef int stay(Native *native, Space *space) noexcept nogil:
             continue
         break
     if bursts_count_native(&space.bursts, foiled or left.why == LEFT_OTHER) and space.stub != NULL:
-        bursts_measure(&space.bursts, stub_time(space.stub), native.crossing)
+        bursts_measure(&space.bursts, stub_busy(space.stub), crossing(native, space.stub))
     engine.env.segs[SREG_FS].base = left.fs
     engine.env.segs[SREG_GS].base = left.gs
     context.dirty |= CONTEXT_FLAGS
