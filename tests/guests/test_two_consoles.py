@@ -60,5 +60,7 @@ def test_the_log_of_a_running_guest_can_be_read(speaker: str) -> None:
                 assert told == said[: len(told)]  # the last line is on its way
             (log,) = json.loads(subprocess.check_output([*ask, "--json"], env=environment()))
             assert (log["name"], log["pid"], log["lines"]) == ("speaker", guest.pid, said)
+            assert subprocess.check_output([*ask, "-c"], env=environment(), text=True).splitlines() == said
+            assert subprocess.check_output(ask, env=environment(), text=True) == ""
         finally:
             guest.terminate()

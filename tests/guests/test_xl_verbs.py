@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from tests.guests import test_daemon
 from tests.guests.stock import skip_without
 from tests.guests.test_daemon import create, listed, xenia
-from tests.guests.test_run import LIMIT, environment
+from tests.guests.test_run import LIMIT, XENIA, environment
 from xenia.cli.main import command
 from xenia.toolstack.provision.initramfs import FRONTENDS
 
@@ -139,7 +140,15 @@ ENDS = [
     ("block-list web", said(0, "")),
     ("network-list web", said(0, "")),
     ("vm-list", said(0, "")),
+    ("list -v -Z -c -n", said(0, "")),
+    ("claims", said(0, "")),
     ("info", said(0, "")),
+    ("info -n", said(0, "")),
+    ("-v info", said(0, "")),
+    ("help --long", said(0, "")),
+    ("create -V name=seen", said(1, "a domain has no screen that a VNC viewer could show: -c attaches to its console")),
+    ("-N create name=unmade memory=16", said(0, "")),
+    ("domid unmade", said(1, "Can't get domid of domain name 'unmade', maybe this domain does not exist.")),
     ("pause web", said(0, "")),
     ("pause web", said(0, "")),  # again changes nothing
     ("unpause web", said(0, "")),
@@ -163,6 +172,16 @@ def test_verbs_end_and_complain_as_xls_do(
     assert not wrong
     with pytest.raises(SystemExit, match="2"):  # as xl does where words are missing
         command(["dump-core", "web"])
+
+
+def test_create_in_the_foreground_stays_until_the_domain_has_ended(home: Path) -> None:
+    with subprocess.Popen([*XENIA, "create", "-F", "name=web", "kernel=demo", "memory=16"], env=environment()) as xl:
+        while "web" not in listed():
+            assert xl.poll() is None
+        with pytest.raises(subprocess.TimeoutExpired):
+            xl.wait(0.5)
+        xenia("destroy", "web")
+        assert xl.wait(LIMIT) == 0
 
 
 def test_a_stock_guest_has_disks_discs_and_cards_plugged_in_and_out(home: Path, tmp_path: Path) -> None:

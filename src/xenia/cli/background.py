@@ -152,7 +152,7 @@ def _refuse_foreground(guest: str) -> None:
 
 def wait(options: argparse.Namespace, _: Voice) -> int:
     """`wait`."""
-    ending = _await(options.guest, None)
+    ending = await_ending(options.guest, None)
     assert ending is not None  # it may take for ever
     status = ending["status"] if ending["status"] is not None else int(_STATUSES[ending["how"]])
     if options.json:
@@ -161,7 +161,7 @@ def wait(options: argparse.Namespace, _: Voice) -> int:
     return int(status)
 
 
-def _await(guest: str, timeout: float | None) -> dict[str, Any] | None:
+def await_ending(guest: str, timeout: float | None) -> dict[str, Any] | None:
     """Wait until a guest has ended for good, however often it reboots; how it has, None where it has not within so many
     seconds."""
     from xenia.toolstack.control.client import NoSuchGuest, ask_daemon, find_one
@@ -201,7 +201,7 @@ def stop(options: argparse.Namespace, voice: Voice) -> int:
     voice.busy(f"waiting for {place} to power off")
     try:
         place.ask("shutdown", wish="poweroff")
-        ending = _await(str(place.number), options.time)
+        ending = await_ending(str(place.number), options.time)
     finally:
         voice.clear()
     if ending is None:

@@ -28,12 +28,15 @@ def _create(options: argparse.Namespace, voice: Voice) -> int:
     if path is None and not options.words:
         raise ConfigError("no configuration file specified")
     asked = configuration(path, options, voice)
-    if options.dryrun:
+    if options.vncviewer:
+        raise ConfigError("a domain has no screen that a VNC viewer could show: -c attaches to its console")
+    if options.dryrun or options.only_say:
         print(json.dumps({"domid": None, "config": asked.domain.said}, indent=4))
         return ExitStatus.OK
     if path is not None:
         voice.say(f"Parsing config from {path}")
 
+    from xenia.cli.background import await_ending
     from xenia.cli.domains import attached
     from xenia.toolstack.attach.terminal import Terminal
     from xenia.toolstack.provision.boot import Screen
@@ -45,4 +48,7 @@ def _create(options: argparse.Namespace, voice: Voice) -> int:
     seat = AttachedConsole(place) if options.console else None
     if not options.paused:
         place.ask("unpause")
-    return ExitStatus.OK if seat is None else attached(seat, voice)
+    status = ExitStatus.OK if seat is None else attached(seat, voice)
+    if options.foreground:
+        await_ending(str(place.number), None)
+    return status

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from argparse import SUPPRESS
 from typing import Any
 
 from xenia.cli.arguments import add_json, checked, number, seconds
 
 DOMAIN_VERBS = (
-    "list", "vcpu-list", "vm-list", "uptime", "info", "domid", "domname", "top", "console", "destroy", "shutdown",
-    "reboot", "pause", "unpause", "rename", "sysrq", "trigger", "config-update",
+    "list", "vcpu-list", "vm-list", "uptime", "info", "claims", "domid", "domname", "top", "console", "destroy",
+    "shutdown", "reboot", "pause", "unpause", "rename", "sysrq", "trigger", "config-update",
     "network-attach", "network-detach", "network-list",
 )  # fmt: skip
 _DOMAIN = "DOMAIN"  # the metavar of arguments that name a domain: see cli/completion
@@ -44,6 +45,11 @@ def _add_create(commands: argparse._SubParsersAction[Any]) -> None:
     create.add_argument("-n", "--dryrun", action="store_true", help="print what would be created")
     create.add_argument("-p", dest="paused", action="store_true", help="leave it paused")
     create.add_argument("-c", dest="console", action="store_true", help="attach to its console, which Ctrl-] leaves")
+    create.add_argument("-F", dest="foreground", action="store_true", help="stay until the domain has ended for good")
+    for option in ("-e", "-d"):
+        create.add_argument(option, dest=f"xl_{option[1]}", action="store_true", help=SUPPRESS)
+    create.add_argument("-V", "--vncviewer", action="store_true", help=SUPPRESS)
+    create.add_argument("-A", "--vncviewer-autopass", dest="vncviewer", action="store_true", help=SUPPRESS)
     create.add_argument("-q", "--quiet", action="store_true", help="say nothing but warnings and errors")
 
 
@@ -53,6 +59,10 @@ def _add_looks(commands: argparse._SubParsersAction[Any]) -> None:
     _add_domain(listing, nargs="*")
     listing.add_argument("-l", "--long", action="store_true", help="print how each is configured, as JSON")
     listing.add_argument("-v", "--verbose", action="store_true", help="print UUIDs and reasons of an end, too")
+    listing.add_argument("-Z", "--context", action="store_true", help="print security labels, which are none")
+    listing.add_argument("-c", "--cpupool", action="store_true", help="print which pool of processors they are in")
+    listing.add_argument("-n", "--numa", action="store_true", help="print which NUMA nodes their memory is of")
+    claims = _add(commands, "claims", "list what domains have claimed of memory", "Columns are those of xl.")
     vcpus = _add(commands, "vcpu-list", "list the vcpus of domains")
     _add_domain(vcpus, nargs="*")
     uptime = _add(commands, "uptime", "say how long domains have been there")
@@ -61,7 +71,8 @@ def _add_looks(commands: argparse._SubParsersAction[Any]) -> None:
     vms = _add(commands, "vm-list", "list domains by their UUIDs")
     info = _add(commands, "info", "say what host and machine there are")
     info.add_argument("name", metavar="NAME", nargs="?", help="only what is called so: free_memory, say")
-    for parser in (listing, vcpus, uptime, vms, info):
+    info.add_argument("-n", "--numa", action="store_true", help="print the NUMA topology, too")
+    for parser in (listing, claims, vcpus, uptime, vms, info):
         add_json(parser)
     _add(commands, "domid", "print the number of a domain").add_argument(
         "domain", metavar=_DOMAIN, help="the domain's name"
@@ -98,6 +109,7 @@ def _add_lives(commands: argparse._SubParsersAction[Any]) -> None:
     console.add_argument("-n", dest="number", metavar="N", type=checked(number), help="its number: 0")
     destroy = _add(commands, "destroy", "end a domain where it stands")
     _add_domain(destroy)
+    destroy.add_argument("-f", dest="force", action="store_true", help="taken for xl's sake")
     for name, what in (("shutdown", "ask a domain to power off"), ("reboot", "ask a domain to reboot")):
         parser = _add(commands, name, what)
         _add_domain(parser, nargs="?")

@@ -221,6 +221,8 @@ _VERBS: dict[str, Callable[[Options, Voice], int]] = {
     "config-update": config_update,
 }
 _ELSEWHERE = {
-    **dict.fromkeys(("list", "vm-list", "vcpu-list", "uptime", "domid", "domname", "info", "network-list"), "listings"),
+    **dict.fromkeys(
+        ("list", "vm-list", "vcpu-list", "uptime", "domid", "domname", "info", "claims", "network-list"), "listings"
+    ),
     "top": "top",
 }

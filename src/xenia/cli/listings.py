@@ -13,12 +13,13 @@ from xenia.cli.devices import card_lines
 from xenia.cli.domains import find_domain
 from xenia.cli.exit_status import ExitStatus
 from xenia.cli.printable import printable
+from xenia.cli.sched import POOL
 from xenia.cli.voice import Voice
 from xenia.errors import ConfigError
 from xenia.toolstack.control.client import NoSuchGuest, ask_daemon
 from xenia.toolstack.control.remote import cards
 from xenia.toolstack.service import listing, place
-from xenia.toolstack.service.facts import facts
+from xenia.toolstack.service.facts import facts, nr_cpus
 
 _REASONS = "-rscwS"
 
@@ -37,7 +38,23 @@ def show_list(options: Options, voice: Voice) -> int:
         print(json.dumps([row.as_dict() for row in rows], indent=2))
     else:
         shown = rows if options.domain else [listing.domain0(), *rows]
-        _print(list_lines((row.summary for row in shown), verbose=options.verbose))
+        columns = {name: getattr(options, name) for name in ("verbose", "context", "cpupool", "numa")}
+        _print(list_lines((_with_pool(row) for row in shown), **columns))
+    return ExitStatus.OK
+
+
+def _with_pool(row: listing.Row) -> Summary:
+    """A guest of `xenia run` shares its processors with nobody."""
+    return {**row.summary, "pool": POOL if row.place.domid is not None else None}
+
+
+def show_claims(options: Options, _: Voice) -> int:
+    """`claims`: memory that was reserved for a domain before it was built.  Here both are one step."""
+    rows = [listing.domain0(), *_wanted([])]
+    if options.json:
+        print(json.dumps([{**row.as_dict(), "claimed": listing.CLAIMED} for row in rows], indent=2))
+    else:
+        _print(list_lines((row.summary for row in rows), claimed=True))
     return ExitStatus.OK
 
 
@@ -113,6 +130,8 @@ def show_info(options: Options, _: Voice) -> int:
                 print(value)
     else:
         for name, value in said.items():
+            if name == "xen_major" and options.numa:
+                _print(numa_lines(about["total_memory"], about["free_memory"], nr_cpus()))
             print(f"{name:<23}:{'' if name == 'virt_caps' else ' '}{value}")
     return ExitStatus.OK
 
@@ -131,10 +150,25 @@ def show_network_list(options: Options, voice: Voice) -> int:
     return ExitStatus.OK
 
 
-def list_lines(rows: Iterable[Summary], *, verbose: bool = False) -> Iterable[str]:
-    """What `list` prints."""
+def numa_lines(total: int, free: int, nr: int) -> Iterable[str]:
+    """What `info -n` adds: there is one node, with all processors, and no device of the host's."""
+    yield f"{'cpu_topology':<23}:\ncpu:    core    socket     node"
+    for cpu in range(nr):
+        yield f"{cpu:3}:    {cpu:4}     {0:4}     {0:4}"
+    yield "device topology        :\ndevice           node\nNo device topology data available"
+    yield f"{'numa_info':<23}:\nnode:    memsize    memfree    distances"
+    yield f"{0:4}:    {total >> 20:6}     {free >> 20:6}      10"
+
+
+def list_lines(
+    rows: Iterable[Summary], *, verbose: bool = False, context: bool = False, claimed: bool = False,
+    cpupool: bool = False, numa: bool = False,
+) -> Iterable[str]:  # fmt: skip
+    """What `list` prints, and with `claimed` `claims`."""
     head = "Name                                        ID   Mem VCPUs\tState\tTime(s)"
-    yield head + "   UUID                            Reason-Code\tSecurity Label" * verbose
+    head += "   UUID                            Reason-Code\tSecurity Label" * verbose
+    head += "   Security Label" * (context and not verbose)
+    yield head + "  Claimed" * claimed + "         Cpupool" * cpupool + " NODE Affinity" * numa
     for row in rows:
         line = (
             f"{printable(row['name']):<40} {row['number']:5} {row['memory'] >> 20:5} {row['vcpus']:5}     "
@@ -142,8 +176,11 @@ def list_lines(rows: Iterable[Summary], *, verbose: bool = False) -> Iterable[st
         )
         if verbose:
             reason = row["shutdown"]
-            line += f" {row['uuid']} {'-' if reason is None else format(reason, 'x'):>8} {'-':>16}"
-        yield line
+            line += f" {row['uuid']} {'-' if reason is None else format(reason, 'x'):>8}"
+        line += f" {listing.CLAIMED >> 20:5}" * claimed
+        line += f" {'-':>16}" * (verbose or context)
+        line += f"{row['pool'] or '-':>16}" if cpupool else ""
+        yield line + " all" * numa
 
 
 def state_letters(row: Summary) -> str:

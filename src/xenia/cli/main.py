@@ -63,6 +63,8 @@ def command(arguments: list[str]) -> int:
     if guests is not None and options.verb not in _WITH_COMMAND:
         verbs = ", ".join(f"'{verb}'" for verb in _WITH_COMMAND)
         parser.error(f"'--' and a command go with {verbs} only, not with {options.verb or 'no command at all'}")
+    if options.only_say and options.verb != "create":
+        parser.error("-N goes with create")
     quiet = getattr(options, "quiet", False)
     voice = Voice(quiet=quiet)
     try:
@@ -159,7 +161,7 @@ def dispatch(parser: argparse.ArgumentParser, options: argparse.Namespace, guest
         case "dmesg":
             from xenia.cli.stats import dmesg
 
-            return dmesg(options.guest, options.json, voice)
+            return dmesg(options.guest, options.json, voice, clear=options.clear)
         case "completion":
             from xenia.cli.completion import script
 
@@ -176,8 +178,9 @@ def dispatch(parser: argparse.ArgumentParser, options: argparse.Namespace, guest
                 raise
             voice.error(str(error))  # and status 1, as in xl
             return ExitStatus.PROBLEM
-    parser.print_help(sys.stderr)
-    return ExitStatus.USAGE
+    is_asked = options.verb == "help"
+    parser.print_help(sys.stdout if is_asked else sys.stderr)
+    return ExitStatus.OK if is_asked else ExitStatus.USAGE
 
 
 # Of the following: no verbs of xl's.

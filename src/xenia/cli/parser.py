@@ -40,6 +40,9 @@ def build_parser() -> Parser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action=ShowVersion, nargs=0, help="print the version and exit")
+    for option in ("-v", "-f", "-t", "-T"):  # xl's, which change what it says of itself
+        parser.add_argument(option, dest=f"xl_{option[1]}", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("-N", dest="only_say", action="store_true", help=argparse.SUPPRESS)
     commands = parser.add_subparsers(title="commands", dest="verb", metavar="COMMAND", parser_class=Parser)
     add_run(commands)
     add_domains(commands)
@@ -63,6 +66,7 @@ def build_parser() -> Parser:
     add_ssh(commands)
     _add_looks(commands)
     _add_completion(commands)
+    _add_help(commands)
     return parser
 
 
@@ -114,7 +118,13 @@ def _add_looks(commands: argparse._SubParsersAction[Any]) -> None:
         allow_abbrev=False,
     )
     dmesg.add_argument("guest", metavar="GUEST", nargs="?", help="a guest's name, or its process (default: all)")
+    dmesg.add_argument("-c", "--clear", action="store_true", help="forget it when it has been shown")
     add_json(dmesg)
+
+
+def _add_help(commands: argparse._SubParsersAction[Any]) -> None:
+    parser = commands.add_parser("help", help="list the commands", description="List the commands.", allow_abbrev=False)
+    parser.add_argument("--long", action="store_true", help="taken for xl's sake: it is the same list")
 
 
 def _add_completion(commands: argparse._SubParsersAction[Any]) -> None:

@@ -13,7 +13,7 @@ from xenia.cli.printable import printable
 from xenia.cli.voice import Voice
 from xenia.errors import ConfigError
 
-_POOL = "Pool-0"  # the only one
+POOL = "Pool-0"  # the only one
 _RATELIMIT = 1000  # us that a vcpu runs before another takes its place: sched/credit
 
 Options = argparse.Namespace
@@ -45,11 +45,11 @@ def add_sched(commands: argparse._SubParsersAction[Any]) -> None:
     share.add_argument("-d", "--domain", metavar="DOMAIN", help="whose")
     share.add_argument("-w", "--weight", metavar="WEIGHT", type=checked(number), help="its weight: 1 to 65535")
     share.add_argument("-c", "--cap", metavar="CAP", type=checked(number), help="its cap: 100 is a processor, 0 no cap")
-    share.add_argument("-p", "--cpupool", metavar="CPUPOOL", help=f"only of that pool: {_POOL}, which all are in")
+    share.add_argument("-p", "--cpupool", metavar="CPUPOOL", help=f"only of that pool: {POOL}, which all are in")
     share.add_argument("-s", "--schedparam", action="store_true", help="show the scheduler's own parameters")
     share.add_argument("-r", "--ratelimit_us", metavar="RLIMIT", type=checked(number), help=argparse.SUPPRESS)
     pools = add("cpupool-list", "list the pools of processors", "List the pools of processors: there is one.")
-    pools.add_argument("pool", metavar="CPUPOOL", nargs="?", help=f"only that: {_POOL}")
+    pools.add_argument("pool", metavar="CPUPOOL", nargs="?", help=f"only that: {POOL}")
     pools.add_argument("-c", "--cpus", action="store_true", help="list its processors")
     for parser in (share, pools):
         add_json(parser)
@@ -91,9 +91,9 @@ def _share(options: Options) -> None:
     if options.ratelimit_us is not None:
         raise ConfigError(f"the rate limit is {_RATELIMIT} us for good")
     _check_pool(options.cpupool)
-    pool = f"Cpupool {_POOL}: ratelimit={_RATELIMIT}us"
+    pool = f"Cpupool {POOL}: ratelimit={_RATELIMIT}us"
     if options.schedparam:
-        print(json.dumps({"pool": _POOL, "ratelimit_us": _RATELIMIT}) if options.json else pool)
+        print(json.dumps({"pool": POOL, "ratelimit_us": _RATELIMIT}) if options.json else pool)
     elif sets:
         place, verb = find_domain(options.domain), SetShare(options.weight, options.cap)
         place.ask(verb.word, **verb.request())
@@ -122,17 +122,17 @@ def _pools(options: Options) -> None:
     _check_pool(options.pool)
     nr = nr_cpus()
     if options.json:
-        pool = {"name": _POOL, "cpus": list(range(nr)), "sched": "credit2", "n_dom": len(_rows())}
+        pool = {"name": POOL, "cpus": list(range(nr)), "sched": "credit2", "n_dom": len(_rows())}
         print(json.dumps([pool], indent=2))
     elif options.cpus:
-        print(f"{'Name':<19}CPU list\n{_POOL:<19}{','.join(map(str, range(nr)))}")
+        print(f"{'Name':<19}CPU list\n{POOL:<19}{','.join(map(str, range(nr)))}")
     else:
         print(f"{'Name':<19}CPUs   Sched     Active   Domain count")
-        print(f"{_POOL:<19}{nr:3} {'credit2':>9}       y       {len(_rows()):4}")
+        print(f"{POOL:<19}{nr:3} {'credit2':>9}       y       {len(_rows()):4}")
 
 
 def _check_pool(name: str | None) -> None:
-    if name not in (None, _POOL, "0"):
+    if name not in (None, POOL, "0"):
         raise ConfigError(f"unknown cpupool '{name}'")
 
 

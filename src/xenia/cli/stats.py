@@ -30,9 +30,9 @@ def stats(guest: str | None, as_json: bool, voice: Voice) -> int:
     return ExitStatus.USAGE if silent and not found else ExitStatus.OK
 
 
-def dmesg(guest: str | None, as_json: bool, voice: Voice) -> int:
+def dmesg(guest: str | None, as_json: bool, voice: Voice, *, clear: bool = False) -> int:
     """The hypervisor's log of all guests that run, or of one by its name or process number."""
-    found, silent = call_all(Dmesg(), guest)
+    found, silent = call_all(Dmesg(clear), guest)
     if as_json:
         print(json.dumps(found, indent=2))
     elif not found and not silent:

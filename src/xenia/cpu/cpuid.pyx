@@ -125,6 +125,17 @@ cdef void cpuid_policy(uint32_t leaf, uint32_t subleaf, uint32_t *eax_ebx_ecx_ed
             return
 
 
+def hardware_capabilities() -> list[int]:
+    """What guests are offered, in the words and the order of `hw_cap` of Xen's physinfo (public/sysctl.h)."""
+    cdef uint32_t[4] basic, extended, state, structured, power
+    cpuid_policy(1, 0, basic)
+    cpuid_policy(0x80000001, 0, extended)
+    cpuid_policy(0xd, 1, state)
+    cpuid_policy(7, 0, structured)
+    cpuid_policy(0x80000007, 0, power)
+    return [basic[3], basic[2], extended[3], extended[2], state[0], structured[1], structured[2], power[3]]
+
+
 cdef void cpuid_of_processor(uint32_t leaf, uint32_t subleaf, uint32_t apic_id,
                              uint32_t *eax_ebx_ecx_edx) noexcept nogil:
     cpuid_policy(leaf, subleaf, eax_ebx_ecx_edx)

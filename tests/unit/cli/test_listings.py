@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from xenia.cli.listings import list_lines, state_letters, uptime_lines, vcpu_lines
+from xenia.cli.listings import list_lines, numa_lines, state_letters, uptime_lines, vcpu_lines
 from xenia.cli.top import screen_lines
 from xenia.toolstack.service.usage import Usage
 
@@ -20,7 +20,7 @@ def row(**changes: Any) -> dict[str, Any]:
             {"number": 1, "online": False, "running": False, "blocked": False, "cpu": None, "time": 2.3, "hard": "0,1",
              "soft": "all"},
         ],
-        "disks": {"nr": 1, "reads": 7, "writes": 8, "bytes_read": 4096, "bytes_written": 512},
+        "pool": None, "disks": {"nr": 1, "reads": 7, "writes": 8, "bytes_read": 4096, "bytes_written": 512},
         "cards": {"nr": 1, "sent_bytes": 2048, "received_bytes": 1024},
         **changes,
     }  # fmt: skip
@@ -39,6 +39,31 @@ def test_list_v_adds_the_uuid_and_the_reason() -> None:
     assert head.endswith("Time(s)   UUID                            Reason-Code\tSecurity Label")
     assert first.endswith("12.3 12345678-1234-1234-1234-123456789abc        -                -")
     assert second.endswith("---sc-      12.3 12345678-1234-1234-1234-123456789abc        3                -")
+
+
+def test_list_has_a_column_for_each_letter() -> None:
+    rows = [row(pool="Pool-0"), row(name="alone", number=812, pool=None)]
+    head, web, alone = list_lines(rows, context=True, cpupool=True, numa=True)
+    assert head.endswith("\tTime(s)   Security Label         Cpupool NODE Affinity")
+    assert web.endswith("  12.3                -          Pool-0 all")
+    assert alone.endswith("  12.3                -               - all")
+    head, web = list_lines(rows[:1], claimed=True)
+    assert (head[-9:], web[-12:]) == ("  Claimed", "  12.3     0")
+
+
+def test_info_n_has_xls_tables() -> None:
+    assert "\n".join(numa_lines(2 << 30, 1 << 30, 2)).splitlines() == [
+        "cpu_topology           :",
+        "cpu:    core    socket     node",
+        "  0:       0        0        0",
+        "  1:       1        0        0",
+        "device topology        :",
+        "device           node",
+        "No device topology data available",
+        "numa_info              :",
+        "node:    memsize    memfree    distances",
+        "   0:      2048       1024      10",
+    ]
 
 
 def test_state_letters_are_xls() -> None:

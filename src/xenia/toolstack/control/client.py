@@ -153,7 +153,7 @@ def process_of(name: str) -> int | None:
     return None
 
 
-def ask_all(verb: str, guest: str | None = None, *, patience: float = _SHORT) -> Answers:
+def ask_all(verb: str, guest: str | None = None, *, patience: float = _SHORT, **request: Any) -> Answers:
     """What each guest that runs, or those of one name or number, answer; `pid` in each says whose it is, and `number`
     which it is for an operator.
 
@@ -165,7 +165,7 @@ def ask_all(verb: str, guest: str | None = None, *, patience: float = _SHORT) ->
 
     def ask_one(one: Place) -> None:
         try:
-            answers[one] = {"pid": one.pid, "number": one.number, **one.ask(verb, patience=patience)}
+            answers[one] = {"pid": one.pid, "number": one.number, **one.ask(verb, patience=patience, **request)}
         except ConfigError as error:
             silent[one] = str(error)
 

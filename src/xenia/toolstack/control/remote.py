@@ -15,7 +15,7 @@ from xenia.toolstack.config.net import NetConfig
 from xenia.toolstack.control.client import Answers, ask, ask_all, find_one
 from xenia.toolstack.control.control import Handler
 from xenia.toolstack.devices.kinds import KINDS
-from xenia.toolstack.guest.card_verbs import ChangeCard
+from xenia.toolstack.guest.card_verbs import CaptureCard, ChangeCard
 from xenia.toolstack.guest.command_verbs import RunCommand
 from xenia.toolstack.guest.debug_verbs import ServeDebuggers, ServeMemory
 from xenia.toolstack.guest.dump_verbs import DumpCore
@@ -24,7 +24,7 @@ from xenia.toolstack.guest.life_verbs import LIFE
 from xenia.toolstack.guest.memory_verbs import SetMemory
 from xenia.toolstack.guest.sched_verbs import PinVcpu, SetShare
 from xenia.toolstack.guest.vcpu_verbs import SetVcpus
-from xenia.toolstack.guest.verbs import REMOTE, AttachDevice, CaptureCard, Handover, RemoteVerb, Request, Statistics
+from xenia.toolstack.guest.verbs import REMOTE, AttachDevice, Handover, RemoteVerb, Request, Statistics
 from xenia.toolstack.networks import named, opening
 
 R = TypeVar("R")
@@ -33,6 +33,7 @@ _VERBS: tuple[type[RemoteVerb[Any]], ...] = (
     *REMOTE,
     *LIFE,
     ChangeCard,
+    CaptureCard,
     SetMemory,
     SetVcpus,
     DumpCore,
@@ -69,7 +70,7 @@ def call_all(verb: RemoteVerb[dict[str, Any]], guest: str | None = None) -> Answ
 
     ConfigError when `guest` does not run.
     """
-    return ask_all(verb.word, guest)
+    return ask_all(verb.word, guest, **verb.request())
 
 
 def statistics(guest: str | None = None) -> list[dict[str, Any]]:

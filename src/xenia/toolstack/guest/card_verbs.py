@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
@@ -62,3 +62,50 @@ class ChangeCard(RemoteVerb[str]):
             raise ConfigError("a file is read by who asks")
         carrier = None if request.get("carrier") is None else argument(request, "carrier", bool)
         return cls(argument(request, "name", str), words_of(parse_changes(words)), carrier)
+
+
+@dataclass(frozen=True)
+class CaptureCard(RemoteVerb[str]):
+    """Write what passes a network card into a pipe, as pcapng, until nobody reads it any more or the card is gone.
+
+    pipe    its end to write to; none: write no more
+
+    Legal when built or running.  Returns the card's name.  ConfigError where somebody looks at it already.
+    """
+
+    card: str
+    pipe: list[int]
+
+    legal = frozenset({State.BUILT, State.RUNNING})
+    name = "look at the network of"
+    word = "network-capture"
+
+    def begin(self, guest: Guest) -> Callable[[], str]:
+        return partial(self._capture, guest)
+
+    def _capture(self, guest: Guest) -> str:
+        card = guest.card(self.card)
+        if self.pipe:
+            card.cable.capture(self.pipe[0])
+            self.pipe.clear()
+        else:
+            card.cable.end_capture()
+        return card.name
+
+    def request(self) -> dict[str, Any]:
+        return {"name": self.card}
+
+    @property
+    def descriptors(self) -> Sequence[int]:
+        return self.pipe
+
+    @classmethod
+    def readers(cls) -> dict[str, Callable[[Request], Self]]:
+        return {"network-capture": cls._read}
+
+    @classmethod
+    def _read(cls, request: Request) -> Self:
+        descriptors = request.get("descriptors", [])
+        if len(descriptors) > 1:
+            raise ConfigError("the request comes with more than one pipe to write to")
+        return cls(argument(request, "name", str), descriptors)

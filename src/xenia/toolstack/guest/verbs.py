@@ -194,7 +194,12 @@ class Summary(RemoteVerb[dict[str, Any]]):
 
 @dataclass(frozen=True)
 class Dmesg(RemoteVerb[dict[str, Any]]):
-    """The newest of Machine.dmesg that an answer has room for, and the guest's name.  ConfigError: no machine yet."""
+    """The newest of Machine.dmesg that an answer has room for, and the guest's name.  ConfigError: no machine yet.
+
+    clear       forget it then
+    """
+
+    clear: bool = False
 
     legal = frozenset(State)
     name = "look at"
@@ -205,11 +210,21 @@ class Dmesg(RemoteVerb[dict[str, Any]]):
         machine = guest.machine
         if machine is None:
             raise ConfigError("it has no machine yet")
-        return lambda: {"name": guest.config.name, "lines": newest(machine.dmesg)}
+
+        def read() -> dict[str, Any]:
+            lines = newest(machine.dmesg)
+            if self.clear:
+                machine.clear_dmesg()
+            return {"name": guest.config.name, "lines": lines}
+
+        return read
+
+    def request(self) -> dict[str, Any]:
+        return {"clear": self.clear}
 
     @classmethod
     def readers(cls) -> dict[str, Callable[[Request], Self]]:
-        return {"dmesg": lambda _: cls()}
+        return {"dmesg": lambda request: cls(request.get("clear") is True)}
 
 
 # --- Its devices
@@ -388,55 +403,8 @@ class ResizeDisk(RemoteVerb[int]):
         return cls(argument(request, "name", str), size, request.get("shrink") is True)
 
 
-@dataclass(frozen=True)
-class CaptureCard(RemoteVerb[str]):
-    """Write what passes a network card into a pipe, as pcapng, until nobody reads it any more or the card is gone.
-
-    pipe    its end to write to; none: write no more
-
-    Legal when built or running.  Returns the card's name.  ConfigError where somebody looks at it already.
-    """
-
-    card: str
-    pipe: list[int]
-
-    legal = frozenset({State.BUILT, State.RUNNING})
-    name = "look at the network of"
-    word = "network-capture"
-
-    def begin(self, guest: Guest) -> Callable[[], str]:
-        return partial(self._capture, guest)
-
-    def _capture(self, guest: Guest) -> str:
-        card = guest.card(self.card)
-        if self.pipe:
-            card.cable.capture(self.pipe[0])
-            self.pipe.clear()
-        else:
-            card.cable.end_capture()
-        return card.name
-
-    def request(self) -> dict[str, Any]:
-        return {"name": self.card}
-
-    @property
-    def descriptors(self) -> Sequence[int]:
-        return self.pipe
-
-    @classmethod
-    def readers(cls) -> dict[str, Callable[[Request], Self]]:
-        return {"network-capture": cls._read}
-
-    @classmethod
-    def _read(cls, request: Request) -> Self:
-        descriptors = request.get("descriptors", [])
-        if len(descriptors) > 1:
-            raise ConfigError("the request comes with more than one pipe to write to")
-        return cls(argument(request, "name", str), descriptors)
-
-
 REMOTE: tuple[type[RemoteVerb[Any]], ...] = (
-    Statistics, Summary, Dmesg, AttachDevice, DetachDevice, ResizeDisk, CaptureCard,
+    Statistics, Summary, Dmesg, AttachDevice, DetachDevice, ResizeDisk,
 )  # fmt: skip
 
 

@@ -196,6 +196,9 @@ class IsolatedMachine(Machine):
     def dmesg(self) -> list[str]:
         return list(self._remote.call("dmesg"))
 
+    def clear_dmesg(self) -> None:
+        self._remote.call("clear_dmesg")
+
     def _rebuild(self, frozen: Frozen) -> Domain:
         raise ConfigError("a guest of a machine in a process of its own cannot be frozen yet")
 

@@ -186,6 +186,10 @@ class Process:
         assert self._machine is not None
         return newest(self._machine.dmesg)
 
+    def _do_clear_dmesg(self, _: list[int]) -> None:
+        assert self._machine is not None
+        self._machine.clear_dmesg()
+
     def _do_free_memory(self, _: list[int]) -> int:
         assert self._machine is not None
         return self._machine.free_memory

@@ -50,6 +50,12 @@ class HypervisorLog:
             for line in (f"domain {domid} {how}", *report):
                 self._add(f"(XEN) {line}")
 
+    def clear(self) -> None:
+        """Forget the lines that have ended."""
+        with self._lock:
+            self._lines.clear()
+            self._size = 0
+
     @property
     def lines(self) -> list[str]:
         """What is in the log, the oldest line first."""

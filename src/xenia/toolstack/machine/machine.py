@@ -242,6 +242,10 @@ class Machine:
         console, how they ended, and the registers of those that were crashed.  The newest 256 KiB are kept."""
         return self._house.log.lines
 
+    def clear_dmesg(self) -> None:
+        """Forget what is in the hypervisor's log, as `xl dmesg -c` does."""
+        self._house.log.clear()
+
     @property
     def free_memory(self) -> int:
         """Bytes of machine memory that no domain has, or may still ask for."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from xenia.cpu.cpuid import hardware_capabilities
+
 _MAJOR, _MINOR, _EXTRA = 4, 17, "-xenia"  # as hypercalls/version answers
 
 
@@ -15,7 +17,8 @@ def facts(total: int, free: int) -> dict[str, str | int]:
     return {
         "host": host.nodename, "release": host.release, "version": host.version, "machine": host.machine,
         "nr_cpus": nr, "max_cpu_id": nr - 1, "nr_nodes": 1, "cores_per_socket": nr,
-        "threads_per_core": 1, "cpu_mhz": _megahertz(), "virt_caps": " pv",
+        "threads_per_core": 1, "cpu_mhz": _megahertz(),
+        "hw_caps": ":".join(f"{word:08x}" for word in hardware_capabilities()), "virt_caps": " pv",
         "total_memory": total >> 20, "free_memory": free >> 20, "sharing_freed_memory": 0, "sharing_used_memory": 0,
         "outstanding_claims": 0, "free_cpus": 0,
         "xen_major": _MAJOR, "xen_minor": _MINOR, "xen_extra": _EXTRA, "xen_version": f"{_MAJOR}.{_MINOR}{_EXTRA}",

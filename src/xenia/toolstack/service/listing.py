@@ -13,6 +13,7 @@ from xenia.errors import ConfigError
 from xenia.toolstack.control.client import NoSuchGuest, Place, ask_daemon, places
 from xenia.toolstack.control.control import daemon_path
 
+CLAIMED = 0  # bytes of any domain: its memory is reserved and given in one step
 _NO_UUID = "00000000-0000-0000-0000-000000000000"
 
 
@@ -44,7 +45,8 @@ def rows() -> list[Row]:
     for place in places():
         if place.domid is None:
             try:
-                found.append(Row(place, {"uuid": _NO_UUID, **place.ask("domain"), "number": place.number}))
+                summary = place.ask("domain")
+                found.append(Row(place, {"uuid": _NO_UUID, **summary, "number": place.number}))
             except ConfigError:
                 continue  # ends just now, or is stopped
     return found

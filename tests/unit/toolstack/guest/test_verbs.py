@@ -19,7 +19,7 @@ from xenia.toolstack.config.disk import DiskConfig, parse_disk
 from xenia.toolstack.config.machine import MIB, MachineConfig
 from xenia.toolstack.config.net import parse_card
 from xenia.toolstack.guest.build import Build, Rebuild
-from xenia.toolstack.guest.card_verbs import ChangeCard
+from xenia.toolstack.guest.card_verbs import CaptureCard, ChangeCard
 from xenia.toolstack.guest.command_verbs import RunCommand
 from xenia.toolstack.guest.debug_verbs import ServeDebuggers, ServeMemory
 from xenia.toolstack.guest.dump_verbs import DumpCore
@@ -32,7 +32,6 @@ from xenia.toolstack.guest.vcpu_verbs import SetVcpus
 from xenia.toolstack.guest.verbs import (
     REMOTE,
     AttachDevice,
-    CaptureCard,
     Destroy,
     DetachDevice,
     Dmesg,
@@ -188,7 +187,7 @@ def test_the_table_has_every_verb() -> None:
     assert all(kind.legal == LEGAL[kind].keys() for kind in LEGAL)
 
 
-@pytest.mark.parametrize("kind", [*REMOTE, *LIFE, ChangeCard, SetMemory, SetVcpus], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", [*REMOTE, *LIFE, CaptureCard, ChangeCard, SetMemory, SetVcpus], ids=lambda kind: kind.__name__)
 def test_a_verb_over_the_control_socket_is_the_same_at_the_other_end(kind: type[Any]) -> None:
     verb = verb_of(kind)
     read = kind.readers()[verb.word]({**verb.request(), "descriptors": list(verb.descriptors)})  # type: ignore[attr-defined]
