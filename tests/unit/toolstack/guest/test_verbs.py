@@ -187,7 +187,9 @@ def test_the_table_has_every_verb() -> None:
     assert all(kind.legal == LEGAL[kind].keys() for kind in LEGAL)
 
 
-@pytest.mark.parametrize("kind", [*REMOTE, *LIFE, CaptureCard, ChangeCard, SetMemory, SetVcpus], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind", [*REMOTE, *LIFE, CaptureCard, ChangeCard, SetMemory, SetVcpus], ids=lambda kind: kind.__name__
+)
 def test_a_verb_over_the_control_socket_is_the_same_at_the_other_end(kind: type[Any]) -> None:
     verb = verb_of(kind)
     read = kind.readers()[verb.word]({**verb.request(), "descriptors": list(verb.descriptors)})  # type: ignore[attr-defined]
