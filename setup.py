@@ -6,13 +6,14 @@ import os
 import platform
 import re
 import runpy
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 import unicorn
 from Cython.Build import cythonize
-from setuptools import Extension, setup
+from setuptools import Distribution, Extension, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 from setuptools.modified import newer_group
@@ -167,8 +168,22 @@ class BuildExt(build_ext):
         return bool(newer_group([*module.sources, *module.depends], self.get_ext_fullpath(module.name), "newer"))
 
 
+class BuildScripts(Distribution().get_command_class("build_scripts")):
+    """The command `xenia`: the launcher, or what serves for it where nobody can compile one."""
+
+    def copy_scripts(self) -> tuple[list[str], list[str]]:
+        command = Path(self.build_dir, "xenia")
+        command.parent.mkdir(parents=True, exist_ok=True)
+        if LAUNCHER is not None:
+            shutil.copyfile(LAUNCHER, command)
+        else:
+            command.write_text("#!python\nfrom xenia.__main__ import main\n\nmain()\n")
+        command.chmod(0o755)
+        return [str(command)], [str(command)]
+
+
 class BdistWheel(bdist_wheel):
-    """A wheel whose platform is the oldest C library that its modules run with, as PEP 600 names it."""
+    """A wheel whose platform is the oldest C library that what is compiled in it runs with, as PEP 600 names it."""
 
     def run(self) -> None:
         stale = Path(self.get_finalized_command("build").build_lib, "xenia")
@@ -182,19 +197,25 @@ class BdistWheel(bdist_wheel):
         python, abi, host = super().get_tag()
         found = {
             int(minor)
-            for module in Path(self.bdist_dir).rglob("*.so")
-            for minor in re.findall(rb"GLIBC_2\.([0-9]+)", module.read_bytes())
+            for compiled in [*Path(self.bdist_dir).rglob("*.so"), *Path(self.bdist_dir).glob("*.data/scripts/*")]
+            for minor in re.findall(rb"GLIBC_2\.([0-9]+)", compiled.read_bytes())
         }
         return python, abi, f"manylinux_2_{max(found)}_{platform.machine()}" if found else host
 
 
 os.chdir(ROOT)
-runpy.run_path("src/xenia/agent/build.py")["build_beside_source"]()
+agent = runpy.run_path("src/xenia/agent/build.py")
+agent["build_beside_source"]()
 runpy.run_path(str(NATIVE / "build.py"))["build_beside_source"]()
+LAUNCHER = runpy.run_path("src/xenia/launcher/build.py")["build_beside_source"](agent["find_compiler"]())
 guests = runpy.run_path("guests/build.py")
 with contextlib.suppress(guests["NoCompiler"]):  # `xenia doctor` and `xenia run` say that it is missing
     guests["build_embedded"]()
 # An editable installation only points at src: what is compiled there is `build_ext --inplace`'s.
 EDITABLE = "editable_wheel" in sys.argv
 MODULES = [] if EDITABLE else [extension(path) for path in [SHARED_SOURCE, *sorted(Path("src").rglob("*.pyx"))]]
-setup(ext_modules=MODULES, cmdclass={"build_ext": BuildExt, "bdist_wheel": BdistWheel})
+setup(
+    ext_modules=MODULES,
+    scripts=["src/xenia/launcher/launcher.c"],
+    cmdclass={"build_ext": BuildExt, "build_scripts": BuildScripts, "bdist_wheel": BdistWheel},
+)

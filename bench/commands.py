@@ -2,8 +2,7 @@
 
 `true` by `xenia exec` and by `ssh` in one running guest, in turns; and `xenia run -- true` whole, with everything
 cached.  The guest is a Debian system that is built for it: --root takes one that is there, made by `xenia image build
-debian --ssh-key KEY.pub`, and --key its private key.  The command is started as a script that a package installer has
-written starts it.
+debian --ssh-key KEY.pub`, and --key its private key.  The command is the one that is installed beside this interpreter.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import argparse
 import os
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from statistics import median
 
 from bench.contenders import ROOT
 
-XENIA = (sys.executable, "-c", "from xenia.__main__ import main; main()")
+XENIA = (str(Path(sysconfig.get_path("scripts"), "xenia")),)
 NAME = f"bench-{os.getpid()}"
 TIMEOUT = 600
 

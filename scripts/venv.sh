@@ -1,4 +1,5 @@
-# Sourced by ./xenia and ./test: makes the virtual environment .venv of this clone, as an ordinary user, and keeps it current.
+# Sourced by ./xenia and ./test, which say where the clone is ($root): makes its virtual environment .venv, as an ordinary user, and
+# keeps it current.
 #
 #   prepare_venv EXTRAS     EXTRAS is "" or "[test]".  Afterwards $venv/bin has python, xenia and, with [test], the test tools.
 #
@@ -6,7 +7,6 @@
 # that it concerns are compiled again (objects and translations stay in build).  What Debian keeps in packages of their own (pip for virtual environments, Python's
 # header files) is borrowed: fetched and unpacked into .venv, installed nowhere.
 
-root=$(dirname -- "$(readlink -f -- "$0")")
 venv=$root/.venv
 borrowed=$venv/borrowed
 
@@ -48,6 +48,14 @@ make_venv() {
     give_up "$python cannot make a virtual environment with pip: install what it lacks (Debian: apt install python3-venv)"
 }
 
+# Whether the Python of .venv runs: it is asked once, and again where its file is another.
+python_runs() {
+    [ -x "$venv/bin/python" ] || return 1
+    [ ! -e "$venv/ran" ] || [ -n "$(find -L "$venv/bin/python" -cnewer "$venv/ran" 2>&1)" ] || return 0
+    "$venv/bin/python" -c '' 2>/dev/null || return 1
+    touch "$venv/ran" 2>/dev/null || :
+}
+
 have_compiler() {
     set -- ${CC:-cc}        # "ccache gcc", say
     command -v "$1" >/dev/null
@@ -64,16 +72,11 @@ find_headers() {
     export CPATH="$borrowed$include:$borrowed/usr/include"
 }
 
-# Whether one of the files that `find` names with the rest of the arguments is newer than $1.
-newer() {
-    stamp=$1
-    shift
-    [ ! -e "$stamp" ] || [ -n "$(find "$@" -newer "$stamp" -print 2>/dev/null | head -n 1)" ]
-}
-
+# Whether what is compiled was not compiled yet ($1 is not there), or is of sources that have changed since.
 compiled_outdated() {
-    newer "$1" "$root/src" "$root/guests" "$root/setup.py" "$root/pyproject.toml" \( -name '*.pyx' -o -name '*.pxd' -o -name '*.c' \
-        -o -name '*.h' -o -name '*.S' -o -name '*.ld' -o -name 'setup.py' -o -name 'pyproject.toml' -o -path '*/guests/build.py' \)
+    [ ! -e "$1" ] || [ -n "$(find "$root/src" "$root/guests" "$root/setup.py" "$root/pyproject.toml" -newer "$1" \
+        \( -name '*.pyx' -o -name '*.pxd' -o -name '*.c' -o -name '*.h' -o -name '*.S' -o -name '*.ld' -o -name 'setup.py' \
+        -o -name 'pyproject.toml' -o -path '*/guests/build.py' -o -path '*/launcher/build.py' \) -print 2>/dev/null | head -n 1)" ]
 }
 
 pip() {
@@ -101,6 +104,11 @@ compile_core() {
     cd "$root"
     XENIA_PROGRESS_FD=3 logged "$venv/bin/python" setup.py build_ext --inplace
     cd "$OLDPWD"
+    for launcher in "$root"/src/xenia/launcher/xenia-*; do
+        if [ -e "$launcher" ] && ! cmp -s "$launcher" "$venv/bin/xenia"; then
+            cp "$launcher" "$venv/bin/xenia.new" && mv "$venv/bin/xenia.new" "$venv/bin/xenia"      # it may be running
+        fi
+    done
 }
 
 # What `pip wheel .` compiled elsewhere, from these very sources.
@@ -109,7 +117,7 @@ unpack_wheel() {
     [ -n "$wheel" ] || give_up "no C compiler '${CC:-cc}' is here: install one (Debian: apt install gcc libc6-dev), or put what" \
         "'pip wheel --no-deps -w dist .' made on another machine into dist"
     say "no C compiler is here: taking what is compiled from $wheel"
-    "$venv/bin/python" "$root/scripts/unpack_wheel.py" "$wheel" "$root/src" || exit 2
+    "$venv/bin/python" "$root/scripts/unpack_wheel.py" "$wheel" "$root/src" "$venv/bin" || exit 2
 }
 
 prepare_venv() {
@@ -119,8 +127,8 @@ prepare_venv() {
     fi
     installed=$venv/installed$1
     compiled=$venv/compiled
-    "$venv/bin/python" -c '' 2>/dev/null || make_venv
-    if newer "$installed" "$root/pyproject.toml" -prune; then
+    python_runs || make_venv
+    if [ ! -e "$installed" ] || [ "$root/pyproject.toml" -nt "$installed" ]; then
         say "installing what it needs into .venv"
         : >"$venv/install.log"
         logged install_package "$1"

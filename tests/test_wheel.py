@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+ELF = b"\x7fELF"
 COMPILER = re.compile(r"(.*-)?(cc|c\+\+|c89|c99|gcc|g\+\+|cpp|clang|clang\+\+|tcc|cc1|as|ld)(-[\d.]+)?$")
 
 pytestmark = [
@@ -52,9 +53,11 @@ def test_a_wheel_says_for_which_c_library_it_is_and_needs_no_newer_one(wheel: Pa
     shutil.unpack_archive(wheel, unpacked, "zip")
     modules = list(unpacked.rglob("*.so"))
     assert len(modules) == len(list((ROOT / "src").rglob("*.pyx"))) + 1  # what all of them share
+    (launcher,) = unpacked.glob("*.data/scripts/xenia")
+    assert launcher.read_bytes().startswith(ELF)
     needed = set()
-    for module in modules:
-        needed |= {int(minor) for minor in re.findall(rb"GLIBC_2\.(\d+)", module.read_bytes())}
+    for compiled in (*modules, launcher):
+        needed |= {int(minor) for minor in re.findall(rb"GLIBC_2\.(\d+)", compiled.read_bytes())}
     assert max(needed) == int(named[1])
 
 
@@ -63,7 +66,7 @@ def test_a_wheel_runs_a_guest_in_a_new_environment_without_a_compiler(
 ) -> None:
     python = new_environment(tmp_path / "venv", [str(wheel)], without_compiler)
     answer = subprocess.run(
-        [python, "-m", "xenia", "run", "-q", "--", "uname", "-s"],
+        [python.with_name("xenia"), "run", "-q", "--", "uname", "-s"],
         env=without_compiler,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -91,6 +94,7 @@ def test_the_two_commands_work_in_a_clone_without_a_compiler_beside_a_wheel(
     shutil.copy(wheel, clone / "dist")
     ran = in_clone(clone, ["./xenia", "run", "-q", "--", "uname", "-s"], without_compiler)
     assert (ran.returncode, ran.stdout) == (0, "Linux\n"), ran.stderr
+    assert (clone / ".venv/bin/xenia").read_bytes().startswith(ELF)
     tested = in_clone(
         clone, ["./test", "-q", "tests/unit/machine", "tests/unit/toolstack/machine/test_machine.py"], without_compiler
     )
@@ -103,10 +107,12 @@ def test_a_wheel_of_other_sources_is_refused(wheel: Path, tmp_path: Path) -> Non
     with (tmp_path / "src/xenia/hypervisor/pcpu.pyx").open("a") as source:
         source.write("# changed\n")
     answer = subprocess.run(
-        [sys.executable, ROOT / "scripts/unpack_wheel.py", wheel, tmp_path / "src"], capture_output=True, text=True
-    )
+        [sys.executable, ROOT / "scripts/unpack_wheel.py", wheel, tmp_path / "src", tmp_path], capture_output=True,
+        text=True,
+    )  # fmt: skip
     assert answer.returncode == 1
     assert "pcpu.pyx differs" in answer.stderr
+    assert not (tmp_path / "xenia").exists()
     assert not list((tmp_path / "src").rglob("*.so"))
 
 

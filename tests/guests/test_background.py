@@ -49,11 +49,19 @@ def daemon() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("daemon")
-def test_a_command_in_the_background_is_followed_and_its_output_and_status_outlive_it() -> None:
+def test_a_command_in_the_background_is_followed_and_its_output_and_status_outlive_it(
+    launcher: Path, tmp_path: Path
+) -> None:
     started = xenia("run", "-d", "--net", "none", "--name", "job", "--", "sh", "-c", "echo hello; read word; exit 7")
     assert (started.returncode, started.stdout, started.stderr) == (0, "job\n", "")
     told = xenia("exec", "job", "echo", "from beside")
     assert told.stdout == "from beside\n", told.stderr
+    alone = shutil.copy(launcher, tmp_path / "xenia")  # where no interpreter is
+    quick = subprocess.run(
+        [alone, "exec", "-i", "job", "sh", "-c", "cat; exit 5"], input=b"to it" * 100_000, capture_output=True,
+        env={"XDG_RUNTIME_DIR": os.environ["XDG_RUNTIME_DIR"], "PATH": "/nowhere"}, timeout=LIMIT, check=False,
+    )  # fmt: skip
+    assert (quick.returncode, quick.stdout, quick.stderr) == (5, b"to it" * 100_000, b"")
     assert xenia("stop", "job").returncode == 0
     assert "hello" in xenia("logs", "job").stdout
     assert json.loads(xenia("logs", "--json", "job").stdout)["name"] == "job"

@@ -1,16 +1,11 @@
-"""What the agent is told, as it reads it: NAME=VALUE, each with a NUL behind it.
-
-`xenia exec` loads this and little else.
-"""
+"""What the agent is told, as it reads it: NAME=VALUE, each with a NUL behind it."""
 
 from __future__ import annotations
 
-from xenia.errors import ConfigError
+from collections.abc import Iterable
+from typing import Final
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from typing import Final
+from xenia.errors import ConfigError
 
 MAX_CONFIG: Final = 1 << 20  # the agent reads no more
 SEARCH_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -23,15 +18,6 @@ def encoded(pairs: Iterable[tuple[str, str | bytes]], what: str) -> bytes:
     if len(data) > MAX_CONFIG:
         raise ConfigError(f"{what} takes {len(data)} bytes to say; at most {MAX_CONFIG} are taken")
     return data
-
-
-def command_pairs(
-    args: Iterable[str | bytes], environment: Iterable[tuple[str, str]], directory: str, user: str
-) -> list[tuple[str, str | bytes]]:
-    """What is said of a command without a terminal that is asked for while the guest runs."""
-    pairs: list[tuple[str, str | bytes]] = [("mode", "command"), ("cwd", directory), ("user", user)]
-    pairs += [("env", f"{name}={value}") for name, value in environment]
-    return [*pairs, *(("arg", argument) for argument in args)]
 
 
 def _encode(value: str | bytes) -> bytes:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+import sys
+from typing import Any, NoReturn
 
 from xenia.cli.arguments import places, variable
 from xenia.cli.exit_status import ExitStatus
@@ -66,3 +67,28 @@ def run_command(options: argparse.Namespace, command: list[str], voice: Voice) -
         voice.clear()
         voice.error(f"{place}: {lost}")
         return ExitStatus.LOST
+
+
+def tell_end() -> NoReturn:
+    """Say what has become of a command that the launcher handed over and that has no status, and end.
+
+    Of the process the arguments are the guest, and the last news of the command (backends/streams/command.py).
+    """
+    import json
+
+    guest, news = sys.argv[1:]
+    try:
+        told = json.loads(news) if news else {"lost": "the guest is gone"}
+    except (ValueError, RecursionError):
+        told = None
+    match told:
+        case {"unanswered": True}:
+            text, status = f"guest '{guest}' does not answer", ExitStatus.USAGE
+        case {"refused": str(why)}:
+            text, status = why, ExitStatus.USAGE
+        case {"lost": str(why)}:
+            text, status = f"guest '{guest}': {why}", ExitStatus.LOST
+        case _:
+            text, status = f"guest '{guest}': what it says of the command makes no sense", ExitStatus.LOST
+    Voice().error(text)
+    sys.exit(status)

@@ -1,4 +1,4 @@
-"""Files of this process that somebody else is to read or write.  `xenia exec` loads this and little else."""
+"""Files of this process that somebody else is to read or write."""
 
 from __future__ import annotations
 
