@@ -16,7 +16,8 @@ from xenia.errors import ConfigError
 from xenia.shutdown import Shutdown
 from xenia.storage.layer import Layer
 from xenia.testing.guests import Debian, linux
-from xenia.toolstack.config.machine import MIB, Clock
+from xenia.toolstack.config.choices import Clock
+from xenia.toolstack.config.machine import MIB
 from xenia.toolstack.machine.domain import Domain
 from xenia.toolstack.machine.machine import Machine
 from xenia.toolstack.provision.initramfs import FILE_SYSTEMS, FRONTENDS

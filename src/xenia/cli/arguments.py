@@ -5,16 +5,45 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from xenia.errors import ConfigError
 
 T = TypeVar("T")
 
+# Of each of its words argparse asks whether somebody has translated it, for half of what the whole grammar takes to
+# make; nobody has.
+setattr(argparse, "_", str)  # noqa: B010
+
+
+class Formatter(argparse.HelpFormatter):
+    """For as many columns as there are, which argparse would load `shutil` to ask for."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_columns() - 2)
+
+
+class WithExamples(Formatter, argparse.RawDescriptionHelpFormatter):
+    """Leaves the lines of a description as they are."""
+
+
+def _columns() -> int:
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns) > 0:
+        return int(columns)
+    try:
+        return os.get_terminal_size(1).columns or 80
+    except OSError:
+        return 80
+
 
 class Parser(argparse.ArgumentParser):
     """Complains in one line, without the usage, and exits with 2."""
+
+    def __init__(self, *, formatter_class: type[argparse.HelpFormatter] = Formatter, **more: Any) -> None:
+        super().__init__(formatter_class=formatter_class, **more)
 
     def error(self, message: str) -> NoReturn:
         if unknown := re.match(r"argument COMMAND: invalid choice: ('.*?') \(", message):
@@ -97,11 +126,14 @@ class ShowVersion(argparse.Action):
     """--version, which alone pays for looking the package up."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
-        from importlib import metadata
-
-        try:
-            version = metadata.version("xenia")
-        except metadata.PackageNotFoundError:
-            version = "(from its source tree, not installed)"
-        print(f"xenia {version}")
+        print(f"xenia {_installed_version() or '(from its source tree, not installed)'}")
         parser.exit()
+
+
+def _installed_version() -> str | None:
+    """As importlib.metadata tells it, which takes longer to load than all else here."""
+    for folder in filter(os.path.isdir, sys.path):
+        for name in os.listdir(folder):
+            if name.startswith("xenia-") and name.endswith(".dist-info"):
+                return name.removeprefix("xenia-").removesuffix(".dist-info")
+    return None

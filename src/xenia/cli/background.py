@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import math
 import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from xenia.cli.arguments import add_json, checked, seconds
 from xenia.cli.exit_status import ExitStatus
+from xenia.cli.printable import print_json
 from xenia.cli.voice import Voice
 from xenia.errors import ConfigError
 
@@ -65,6 +64,8 @@ def add_background(commands: argparse._SubParsersAction[Any]) -> None:
 
 def run_detached(options: argparse.Namespace, configuration: Callable[[], Any], voice: Voice) -> int:
     """`run -d`: a domain of the daemon's; its name is printed."""
+    from dataclasses import replace
+
     from xenia.toolstack.attach.terminal import Terminal
     from xenia.toolstack.config.domain import Action, DomainConfig
     from xenia.toolstack.config.net import NetConfig
@@ -112,7 +113,7 @@ def logs(options: argparse.Namespace, _: Voice) -> int:
         return _follow(options.guest)
     said = ask_daemon("logs", name=options.guest)
     if options.json:
-        print(json.dumps({"name": options.guest, "text": said.encode("latin-1").decode("utf-8", "replace")}))
+        print_json({"name": options.guest, "text": said.encode("latin-1").decode("utf-8", "replace")}, indent=None)
     else:
         sys.stdout.buffer.write(said.encode("latin-1"))
         sys.stdout.flush()
@@ -156,7 +157,7 @@ def wait(options: argparse.Namespace, _: Voice) -> int:
     assert ending is not None  # it may take for ever
     status = ending["status"] if ending["status"] is not None else int(_STATUSES[ending["how"]])
     if options.json:
-        print(json.dumps({"name": options.guest, **ending, "exit": status}))
+        print_json({"name": options.guest, **ending, "exit": status}, indent=None)
         return ExitStatus.OK
     return int(status)
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
+import os
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 from xenia.cli.exit_status import ExitStatus
-from xenia.cli.printable import printable
+from xenia.cli.printable import print_json, printable
 from xenia.cli.voice import Voice, rough_size
 from xenia.errors import ConfigError
 
@@ -68,7 +67,7 @@ def block(options: Options, voice: Voice) -> int:
     """Carry out one of the verbs."""
     answer, lines = _VERBS[options.verb](options, voice)
     if getattr(options, "json", False):
-        print(json.dumps(answer, indent=2))
+        print_json(answer)
     else:
         for line in lines:
             print(printable(line))
@@ -114,7 +113,7 @@ def _change_disc(options: Options, voice: Voice) -> Answer:
 
     target = getattr(options, "target", "")
     guest = str(find_domain(options.guest).number)
-    if target and not Path(target).exists():
+    if target and not os.path.exists(target):
         raise ConfigError(f"Cannot stat file: {target}")
     name = _take_out(options, voice, drive=True)["name"]
     try:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xenia.cli.arguments import add_json
 from xenia.cli.exit_status import ExitStatus
+from xenia.cli.printable import print_json
 from xenia.cli.voice import Voice, rough_size
 from xenia.errors import ConfigError
 
 if TYPE_CHECKING:  # loaded when something is copied
+    from pathlib import Path
+
     from xenia.toolstack.commands.extraction import Copied
 
 _REDRAWN = 0.2  # seconds
@@ -68,7 +69,7 @@ def cp(options: argparse.Namespace, voice: Voice) -> int:
         voice.warn(f"not copied: {what}")
     if options.json:
         said = {key: sum(getattr(one, key) for one in done) for key in ("files", "bytes")}
-        print(json.dumps({**said, "left_out": left_out}, indent=2))
+        print_json({**said, "left_out": left_out})
     return ExitStatus.PROBLEM if left_out else ExitStatus.OK
 
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
-import logging
 import os
-import shutil
 import sys
 import time
 from typing import Any
 
 from xenia.cli.arguments import add_json, checked
 from xenia.cli.exit_status import ExitStatus
-from xenia.cli.voice import Voice, VoiceHandler, rough_size
+from xenia.cli.printable import print_json
+from xenia.cli.voice import Voice, rough_size
 
 _END = 60.0  # seconds for all domains to give back what they have
 
@@ -74,6 +72,9 @@ def daemon(options: argparse.Namespace, voice: Voice) -> int:
 
 
 def _serve(options: argparse.Namespace, voice: Voice) -> None:
+    import logging
+
+    from xenia.cli.log_voice import VoiceHandler
     from xenia.errors import ConfigError
     from xenia.toolstack.service import start
 
@@ -104,14 +105,14 @@ def _status(as_json: bool, voice: Voice) -> int:
         killed = place.killed()
         if as_json:
             lost = None if killed is None else {"pid": killed.pid, "domains": list(killed.domains)}
-            print(json.dumps({"running": False, "killed": lost}, indent=2))
+            print_json({"running": False, "killed": lost})
         elif killed is not None:
             voice.warn(str(killed))
         else:
             voice.say("no daemon is running")
         return ExitStatus.PROBLEM
     if as_json:
-        print(json.dumps({"running": True, **about}, indent=2))
+        print_json({"running": True, **about})
     else:
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(about["since"]))
         free, memory = rough_size(about["free_memory"]), rough_size(about["memory"])
@@ -120,5 +121,7 @@ def _status(as_json: bool, voice: Voice) -> int:
 
 
 def _program() -> str:
+    import shutil
+
     found = shutil.which("xenia")
     return found if found is not None else f"{sys.executable} -m xenia"

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import json
-import logging
+import time
 from collections.abc import Iterable
-from dataclasses import asdict
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from xenia.cli.exit_status import ExitStatus
-from xenia.cli.printable import printable
-from xenia.cli.voice import Voice, VoiceHandler, rough_size
+from xenia.cli.printable import print_json, printable
+from xenia.cli.voice import Voice, rough_size
 from xenia.errors import ConfigError
 
 if TYPE_CHECKING:
+    from xenia.storage.checkpoint import Named
     from xenia.toolstack.disks.disk import Checked
 
 DISK_HELP = "the layers from the bottom up, such as root.qcow2 or file:data.img,crypt:key=@key"
@@ -68,28 +66,31 @@ def add_disk(commands: argparse._SubParsersAction[Any]) -> None:
 
 def disk(options: argparse.Namespace, voice: Voice) -> int:
     """Carry out one action and return the exit status."""
+    from dataclasses import asdict
+
+    from xenia.cli.log_voice import tell_what_is_logged
     from xenia.toolstack.config.machine import parse_size
     from xenia.toolstack.disks import disk as toolstack
 
-    logging.getLogger("xenia").addHandler(VoiceHandler(voice))
+    tell_what_is_logged(voice)
     text: str = options.disk
     match options.action:
         case "create":
             size = None if options.size is None else parse_size(options.size)
             toolstack.create(text, size, options.force)
             if options.json:
-                _print_json({"disk": text, "created": True})
+                print_json({"disk": text, "created": True})
         case "info":
             found = toolstack.describe(text)
             if options.json:
-                _print_json(found)
+                print_json(found)
             else:
                 _print(_info_lines(found))
         case "convert":
             copied = toolstack.convert(text, options.target, options.force, voice.progress, not options.no_backing)
             voice.clear()
             if options.json:
-                _print_json({"disk": text, "target": options.target, "copied": copied})
+                print_json({"disk": text, "target": options.target, "copied": copied})
             else:
                 voice.say(f"copied {rough_size(copied)} of data")
         case "check":
@@ -97,20 +98,16 @@ def disk(options: argparse.Namespace, voice: Voice) -> int:
             voice.clear()
             sound = all(one.sound for one in checked)
             if options.json:
-                _print_json({"sound": sound, "images": [asdict(one) for one in checked]})
+                print_json({"sound": sound, "images": [asdict(one) for one in checked]})
             else:
                 _print([line for one in checked for line in _check_lines(one)] or ["no images, nothing to check"])
             return ExitStatus.OK if sound else ExitStatus.PROBLEM
         case "checkpoint" if options.name is None and options.forget is None:
             names = toolstack.checkpoints(text)
             if options.json:
-                _print_json([asdict(one) for one in names])
+                print_json([asdict(one) for one in names])
             else:
-                _print(
-                    f"{'*' if one.current else ' '} {one.name}  {datetime.fromtimestamp(one.made):%Y-%m-%d %H:%M:%S}"
-                    + (f"  after {one.parent}" if one.parent else "")
-                    for one in names
-                )
+                _print(map(_checkpoint_line, names))
         case "checkpoint":
             if options.name is not None and options.forget is not None:
                 raise ConfigError("either a new name or --forget, not both")
@@ -119,11 +116,11 @@ def disk(options: argparse.Namespace, voice: Voice) -> int:
             else:
                 toolstack.checkpoint(text, options.name)
             if options.json:
-                _print_json({"disk": text, "checkpoint": options.name, "forgotten": options.forget})
+                print_json({"disk": text, "checkpoint": options.name, "forgotten": options.forget})
         case "rollback":
             toolstack.rollback(text, options.name)
             if options.json:
-                _print_json({"disk": text, "checkpoint": options.name})
+                print_json({"disk": text, "checkpoint": options.name})
     return ExitStatus.OK
 
 
@@ -151,10 +148,11 @@ def _check_lines(one: Checked) -> Iterable[str]:
         yield f"  {error}"
 
 
+def _checkpoint_line(one: Named) -> str:
+    made = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one.made))
+    return f"{'*' if one.current else ' '} {one.name}  {made}" + (f"  after {one.parent}" if one.parent else "")
+
+
 def _print(lines: Iterable[str]) -> None:
     for line in lines:
         print(printable(line))
-
-
-def _print_json(value: object) -> None:
-    print(json.dumps(value, indent=2))

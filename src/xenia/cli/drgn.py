@@ -6,13 +6,10 @@ import argparse
 import os
 import signal
 import sys
-import traceback
-from pathlib import Path
 from typing import Any
 
 from xenia.cli.arguments import places
 from xenia.cli.exit_status import ExitStatus
-from xenia.cli.gdb import memory_stream
 from xenia.cli.voice import Voice
 from xenia.errors import ConfigError
 
@@ -57,6 +54,9 @@ def drgn(options: argparse.Namespace, voice: Voice) -> int:
         from xenia.toolstack.symbols.drgn_program import kernel_program
     except ImportError:
         raise ConfigError(_NO_DRGN) from None
+    from pathlib import Path
+
+    from xenia.cli.gdb import memory_stream
     from xenia.toolstack.control.client import find_one
     from xenia.toolstack.debug.remote_memory import RemoteMemory
 
@@ -76,6 +76,8 @@ def drgn(options: argparse.Namespace, voice: Voice) -> int:
                 return ExitStatus.PROBLEM
             raise
         except Exception:  # of what the operator wrote
+            import traceback
+
             traceback.print_exc()
             return ExitStatus.PROBLEM
     return ExitStatus.OK

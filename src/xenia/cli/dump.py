@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import threading
 from typing import Any
 
 from xenia.cli.exit_status import ExitStatus
@@ -51,6 +50,8 @@ class _Progress:
     """Says how far a file has grown, until it is left."""
 
     def __init__(self, voice: Voice, what: str, descriptor: int, size: int) -> None:
+        import threading
+
         self._voice, self._what, self._descriptor, self._size = voice, what, descriptor, size
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, name="progress", daemon=True)

@@ -5,12 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-import shutil
 import signal
-import socket
 import time
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xenia.cli.exit_status import ExitStatus
@@ -18,6 +15,9 @@ from xenia.cli.voice import Voice
 from xenia.errors import ConfigError
 
 if TYPE_CHECKING:
+    import socket
+    from pathlib import Path
+
     from xenia.toolstack.control.client import Place
 
 USAGE = "xenia gdb [option ...] [GUEST] [-- gdb's own argument ...]"
@@ -52,6 +52,9 @@ def add_gdb(commands: argparse._SubParsersAction[Any]) -> None:
 
 def gdb(options: argparse.Namespace, voice: Voice) -> int:
     """Carry it out; gdb's own status where it was started."""
+    import shutil
+    import socket
+
     from xenia.toolstack.control.client import find_one
     from xenia.toolstack.debug.listener import listen
 
@@ -102,6 +105,8 @@ def _own_symbols(place: Place, voice: Voice) -> Path | None:
 
 def memory_stream(place: Place) -> socket.socket:
     """A stream at whose other end the guest's memory is served."""
+    import socket
+
     ours, theirs = socket.socketpair()
     try:
         with theirs:

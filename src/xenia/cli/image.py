@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
-import logging
 import shlex
-from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xenia.cli.exit_status import ExitStatus
-from xenia.cli.voice import Voice, VoiceHandler
+from xenia.cli.printable import print_json
+from xenia.cli.voice import Voice
 from xenia.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -79,7 +76,9 @@ def add_image(commands: argparse._SubParsersAction[Any]) -> None:
 
 def image(options: argparse.Namespace, voice: Voice) -> int:
     """Carry out one action and return the exit status."""
-    logging.getLogger("xenia").addHandler(VoiceHandler(voice))
+    from xenia.cli.log_voice import tell_what_is_logged
+
+    tell_what_is_logged(voice)
     if (options.archive is None) == (options.distribution is None):
         raise ConfigError("say what to build: a distribution (debian), or a container image (--from ARCHIVE)")
     built: Built | BuiltContainer
@@ -94,7 +93,9 @@ def image(options: argparse.Namespace, voice: Voice) -> int:
         what = f"{built.files} files of {layers}, to run {runs}"
     voice.clear()
     if options.json:
-        print(json.dumps(asdict(built), indent=2))
+        from dataclasses import asdict
+
+        print_json(asdict(built))
     else:
         voice.say(f"{built.image}: {what}, built in {_took(built.seconds)}; boot it: xenia run --root {built.image}")
     return ExitStatus.OK
@@ -121,6 +122,8 @@ def _from_packages(options: argparse.Namespace, voice: Voice) -> Built:
 
 
 def _from_container(options: argparse.Namespace, voice: Voice) -> BuiltContainer:
+    from pathlib import Path
+
     from xenia.toolstack.config.machine import parse_size
     from xenia.toolstack.image.oci import ContainerConfig, build_container
 
@@ -138,6 +141,8 @@ def _from_container(options: argparse.Namespace, voice: Voice) -> BuiltContainer
 
 
 def _keys(options: argparse.Namespace) -> tuple[str, ...]:
+    from pathlib import Path
+
     from xenia.toolstack.image.network import own_keys, read_keys
 
     keys = [key for path in options.ssh_key for key in read_keys(Path(path))]
@@ -153,7 +158,8 @@ def _password(text: str) -> str:
     if not text.startswith("@"):
         return text
     try:
-        return Path(text[1:]).read_text().removesuffix("\n")
+        with open(text[1:]) as file:
+            return file.read().removesuffix("\n")
     except OSError as error:
         raise ConfigError(f"cannot read the password in {text[1:]}: {error.strerror}") from None
     except UnicodeDecodeError:

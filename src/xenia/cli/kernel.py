@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xenia.cli.arguments import add_json
 from xenia.cli.exit_status import ExitStatus
-from xenia.cli.printable import printable
+from xenia.cli.printable import print_json, printable
 from xenia.cli.voice import Voice, rough_size
 from xenia.errors import ConfigError
 
@@ -87,7 +86,7 @@ def _list(options: argparse.Namespace, kernels: Kernels, voice: Voice) -> None:
         newest = {(offer.release.series, offer.release.flavour): offer for offer in offers if offer.download}
         offers = [offer for offer in offers if offer.kernel is not None or offer in newest.values()]
     if options.json:
-        print(json.dumps([_as_dict(offer) for offer in offers], indent=2))
+        print_json([_as_dict(offer) for offer in offers])
         return
     for line in _lines(offers):
         print(printable(line))
@@ -124,7 +123,7 @@ def _fetch(options: argparse.Namespace, kernels: Kernels, voice: Voice) -> None:
         found, is_new = kernels.fetch(options.version)
     voice.clear()
     if options.json:
-        print(json.dumps({"release": found.release, "image": str(found.image), "fetched": is_new}, indent=2))
+        print_json({"release": found.release, "image": str(found.image), "fetched": is_new})
     else:
         voice.say(
             f"{found.release} {'is fetched' if is_new else 'is there already'}; boot it: "
@@ -135,7 +134,7 @@ def _fetch(options: argparse.Namespace, kernels: Kernels, voice: Voice) -> None:
 def _remove(options: argparse.Namespace, kernels: Kernels) -> None:
     removed = [kernels.remove(version) for version in options.versions]
     if options.json:
-        print(json.dumps([{"release": release, "freed_bytes": freed} for release, freed in removed], indent=2))
+        print_json([{"release": release, "freed_bytes": freed} for release, freed in removed])
         return
     for release, freed in removed:
         print(f"{release}: removed, {rough_size(freed)}")

@@ -17,7 +17,6 @@ from xenia.cli.sched import POOL
 from xenia.cli.voice import Voice
 from xenia.errors import ConfigError
 from xenia.toolstack.control.client import NoSuchGuest, ask_daemon
-from xenia.toolstack.control.remote import cards
 from xenia.toolstack.service import listing, place
 from xenia.toolstack.service.facts import facts, nr_cpus
 
@@ -138,6 +137,8 @@ def show_info(options: Options, _: Voice) -> int:
 
 def show_network_list(options: Options, voice: Voice) -> int:
     """`network-list`."""
+    from xenia.toolstack.control.remote import cards
+
     asked = [cards(str(find_domain(name).number)) for name in options.domain]
     found = [card for one in asked for card in one.found]
     silent = [line for one in asked for line in one.silent]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from typing import Any
 
 from xenia.cli.arguments import add_json, checked, seconds
 from xenia.cli.exit_status import ExitStatus
+from xenia.cli.printable import print_json
 from xenia.cli.voice import Voice, rough_size
 from xenia.storage.size import parse_size
 
@@ -55,7 +55,7 @@ def memory(options: argparse.Namespace, voice: Voice) -> int:
     if options.json:
         guest = remote.call(options.guest, Statistics())
         answer = {"memory": guest["frames"] * _PAGE, "target": guest["memory_target"], "maximum": guest["max_memory"]}
-        print(json.dumps(answer, indent=2))
+        print_json(answer)
     return ExitStatus.OK
 
 

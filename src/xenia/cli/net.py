@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from xenia.cli.exit_status import ExitStatus
+from xenia.cli.printable import print_json
 from xenia.cli.voice import Voice
 
 _GUEST_HELP = "the guest's name, or its process"
@@ -129,7 +129,7 @@ def net(options: argparse.Namespace, voice: Voice) -> int:
 
     answer, lines = networks.ACTIONS[options.action](options, voice)
     if options.json:
-        print(json.dumps(answer, indent=2))
+        print_json(answer)
     else:
         networks.show_lines(lines)
     return ExitStatus.OK

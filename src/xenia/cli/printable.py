@@ -1,4 +1,4 @@
-"""Text that comes from elsewhere, made fit for a terminal."""
+"""What is printed: text that comes from elsewhere, made fit for a terminal, and values for programs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,13 @@ def printable(text: str, keep: str = "") -> str:
     File names, what a guest has written, what an image or a package says may hold anything, escape sequences too.
     """
     return "".join(one if one.isprintable() or one in keep else _escaped(one) for one in text)
+
+
+def print_json(value: object, *, indent: int | None = 2) -> None:
+    """One value, on standard output."""
+    import json
+
+    print(json.dumps(value, indent=indent))
 
 
 def _escaped(one: str) -> str:

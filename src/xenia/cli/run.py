@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +11,9 @@ from typing import cast
 from xenia.cli.arguments import variable
 from xenia.cli.exit_status import EndedBySignal, ExitStatus
 from xenia.cli.json_voice import JsonVoice
+from xenia.cli.log_voice import tell_what_is_logged
 from xenia.cli.signals import raise_no_more
-from xenia.cli.voice import Voice, VoiceHandler
+from xenia.cli.voice import Voice
 from xenia.errors import ConfigError
 from xenia.toolstack import run as toolstack
 from xenia.toolstack.config import net as networks
@@ -49,7 +49,7 @@ _OPTIONS = (
 
 def run(options: argparse.Namespace, command: list[str], voice: Voice) -> int:
     """Boot, attach, and return the exit status.  EndedBySignal where a signal ended it."""
-    logging.getLogger("xenia").addHandler(VoiceHandler(voice))
+    tell_what_is_logged(voice)
     if all(getattr(options, name) is None for name in ("kernel", "kdir", "flavour")) and is_built_tree(Path()):
         options.kdir = "."
         voice.say(f"booting the kernel that was built here, {BZIMAGE} (--flavour amd64 takes the distribution's)")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from xenia.cli.arguments import checked, descriptor, number, seconds
-from xenia.toolstack.config.machine import CLOCKS, ENGINES, FLAVOURS, ON_REBOOT, parse_size
+from xenia.cli.arguments import WithExamples, checked, descriptor, number, seconds
+from xenia.storage.size import parse_size
+from xenia.toolstack.config.choices import CLOCKS, ENGINES, FLAVOURS, ON_REBOOT
 from xenia.toolstack.config.vcpus import parse_vcpus
 
 RUN_USAGE = "xenia run [option ...] [-- command [argument ...]]"
@@ -37,7 +38,7 @@ def add_run(commands: argparse._SubParsersAction[Any]) -> None:
         usage=RUN_USAGE,
         description=RUN_DESCRIPTION,
         epilog="examples:\n" + "\n".join(f"  {line}\n      {what}" for line, what in RUN_EXAMPLES),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=WithExamples,
         allow_abbrev=False,
     )
     _add_boot(run.add_argument_group("what to boot"))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from xenia.cli.arguments import add_json, checked, number
 from xenia.cli.exit_status import ExitStatus
-from xenia.cli.printable import printable
+from xenia.cli.printable import print_json, printable
 from xenia.cli.voice import Voice
 from xenia.errors import ConfigError
 
@@ -93,7 +92,10 @@ def _share(options: Options) -> None:
     _check_pool(options.cpupool)
     pool = f"Cpupool {POOL}: ratelimit={_RATELIMIT}us"
     if options.schedparam:
-        print(json.dumps({"pool": POOL, "ratelimit_us": _RATELIMIT}) if options.json else pool)
+        if options.json:
+            print_json({"pool": POOL, "ratelimit_us": _RATELIMIT}, indent=None)
+        else:
+            print(pool)
     elif sets:
         place, verb = find_domain(options.domain), SetShare(options.weight, options.cap)
         place.ask(verb.word, **verb.request())
@@ -101,9 +103,7 @@ def _share(options: Options) -> None:
         number = None if options.domain is None else find_domain(options.domain).number
         rows = [row for row in _rows() if number in (None, row["number"])]
         if options.json:
-            print(
-                json.dumps([{key: row[key] for key in ("name", "number", "weight", "cap")} for row in rows], indent=2)
-            )
+            print_json([{key: row[key] for key in ("name", "number", "weight", "cap")} for row in rows])
             return
         for line in (*([pool] if number is None else []), *share_lines(rows)):
             print(line)
@@ -123,7 +123,7 @@ def _pools(options: Options) -> None:
     nr = nr_cpus()
     if options.json:
         pool = {"name": POOL, "cpus": list(range(nr)), "sched": "credit2", "n_dom": len(_rows())}
-        print(json.dumps([pool], indent=2))
+        print_json([pool])
     elif options.cpus:
         print(f"{'Name':<19}CPU list\n{POOL:<19}{','.join(map(str, range(nr)))}")
     else:

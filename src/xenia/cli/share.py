@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from xenia.cli.exit_status import ExitStatus
-from xenia.cli.printable import printable
+from xenia.cli.printable import print_json, printable
 from xenia.cli.voice import Voice
 from xenia.errors import ConfigError
 
@@ -64,7 +63,7 @@ def share(options: Options, voice: Voice) -> int:
     """Carry out one action and return the exit status."""
     answer, lines = _ACTIONS[options.action](options, voice)
     if options.json:
-        print(json.dumps(answer, indent=2))
+        print_json(answer)
     else:
         for line in lines:
             print(printable(line))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 from typing import Any, NoReturn
 
 from xenia.cli.arguments import checked, places, seconds
@@ -48,6 +47,8 @@ def add_ssh(commands: argparse._SubParsersAction[Any]) -> None:
 
 def ssh(options: argparse.Namespace, command: list[str], voice: Voice) -> NoReturn:
     """Become the host's ssh.  ConfigError where something is missing."""
+    import shutil
+
     from xenia.toolstack.ssh import await_sshd, find_way, unmake
 
     program = shutil.which("ssh")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Any
 
 from xenia.cli.arguments import add_json, checked, number
 from xenia.cli.exit_status import ExitStatus
+from xenia.cli.printable import print_json
 from xenia.cli.voice import Voice
 
 
@@ -34,5 +34,5 @@ def vcpu(options: argparse.Namespace, voice: Voice) -> int:
 
     vcpus = remote.call(str(find_domain(options.guest).number), SetVcpus(options.vcpus))
     if options.json:
-        print(json.dumps({"vcpus": vcpus}))
+        print_json({"vcpus": vcpus}, indent=None)
     return ExitStatus.OK

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 
 from xenia.errors import ConfigError
 
@@ -25,8 +24,10 @@ def parse_size(text: str) -> int:
         raise ConfigError(
             f"'{text}' is not a size: write a number of bytes, or with K, M, G or T, such as 256M or 0.5G"
         )
-    exact = Fraction(match[1]) * UNITS[(match[2] or "").upper()]
-    size = int(exact) if exact.denominator == 1 else -(-int(exact + 1) // _PAGE) * _PAGE
+    whole, _, fraction = match[1].partition(".")
+    size, rest = divmod(int(whole + fraction) * UNITS[(match[2] or "").upper()], int(f"1{'0' * len(fraction)}"))
+    if rest:
+        size = -(-(size + 1) // _PAGE) * _PAGE
     if size >= MOST:
         raise ConfigError(f"'{text}' is beyond what an x86 machine can address")
     return size

@@ -6,7 +6,8 @@ from contextlib import suppress
 
 import pytest
 
-from xenia.cli.voice import Voice, VoiceHandler, rough_size
+from xenia.cli.log_voice import VoiceHandler
+from xenia.cli.voice import Voice, rough_size
 
 
 class Screen(io.StringIO):

@@ -7,10 +7,11 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
 from xenia.errors import ConfigError
 from xenia.storage.size import MIB, UNITS, parse_size
+from xenia.toolstack.config.choices import DEMO, Clock, Engine, OnReboot
 from xenia.toolstack.config.vcpus import check_vcpus
 
 if TYPE_CHECKING:
@@ -20,17 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MIB", "MachineConfig", "format_size", "host_memory", "parse_size"]
 
-Clock = Literal["real", "warped"]
-CLOCKS: tuple[str, ...] = get_args(Clock)
-Engine = Literal["emulated", "native", "auto"]
-ENGINES: tuple[str, ...] = get_args(Engine)
-OnReboot = Literal["restart", "end"]
-ON_REBOOT: tuple[str, ...] = get_args(OnReboot)
-
 ALL_MODULES = "all"
-DEMO = "demo"  # the kernel, and the flavour, that is built into Xenia
 NAME = "guest"  # of a guest that is given none
-FLAVOURS = ("amd64", "cloud-amd64", DEMO)
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}")
 

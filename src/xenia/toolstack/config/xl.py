@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from xenia.errors import ConfigError
+from xenia.toolstack.config.choices import ENGINES
 from xenia.toolstack.config.disk import DiskConfig, parse_disk
 from xenia.toolstack.config.domain import Action, DomainConfig
-from xenia.toolstack.config.machine import ENGINES, MIB, MachineConfig
+from xenia.toolstack.config.machine import MIB, MachineConfig
 from xenia.toolstack.config.net import NetConfig, parse_card
 from xenia.toolstack.config.share import ShareConfig, for_guest, parse_xl_share
 from xenia.toolstack.config.xl_grammar import Value, parse

@@ -11,7 +11,8 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from xenia.domain.build.elf import ElfKernel
-from xenia.toolstack.config.machine import MIB, Clock
+from xenia.toolstack.config.choices import Clock
+from xenia.toolstack.config.machine import MIB
 
 P = ParamSpec("P")
 S = TypeVar("S")

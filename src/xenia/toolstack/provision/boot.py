@@ -15,7 +15,8 @@ from xenia.domain.build.elf import ElfKernel, load_elf
 from xenia.domain.build.image_file import read_image
 from xenia.errors import ConfigError
 from xenia.guests import embedded
-from xenia.toolstack.config.machine import DEMO, MIB, MachineConfig, format_size
+from xenia.toolstack.config.choices import DEMO
+from xenia.toolstack.config.machine import MIB, MachineConfig, format_size
 from xenia.toolstack.config.share import ShareConfig
 from xenia.toolstack.provision.cache import Cache
 from xenia.toolstack.provision.initramfs import (
