@@ -96,7 +96,7 @@ def _serve(options: argparse.Namespace, voice: Voice) -> None:
 
 
 def _status(as_json: bool, voice: Voice) -> int:
-    from xenia.toolstack.control.client import NoSuchGuest, ask_daemon
+    from xenia.toolstack.control.client import NoSuchGuest, ask_daemon, other_build
     from xenia.toolstack.service import place
 
     try:
@@ -117,6 +117,8 @@ def _status(as_json: bool, voice: Voice) -> int:
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(about["since"]))
         free, memory = rough_size(about["free_memory"]), rough_size(about["memory"])
         print(f"process {about['pid']}, since {since}: {about['domains']} domains, {free} of {memory} free")
+        if (line := other_build()) is not None:
+            voice.warn(line)
     return ExitStatus.OK
 
 

@@ -83,10 +83,20 @@ def command(arguments: list[str]) -> int:
     except BrokenPipeError:
         raise EndedBySignal(signal.SIGPIPE) from None
     except Exception as error:
-        if (refusal := refusal_of_host(error)) is None:
+        refusal = refusal_of_host(error) or _refusal_of_build(error)
+        if refusal is None:
             return fault(voice)
         voice.error(str(refusal))
         return ExitStatus.USAGE
+
+
+def _refusal_of_build(error: Exception) -> ConfigError | None:
+    """Where `error` may be what an answer of the daemon's has made that is of another build of Xenia."""
+    client = sys.modules.get("xenia.toolstack.control.client")
+    if client is None or not isinstance(error, (KeyError, TypeError, ValueError, IndexError, AttributeError)):
+        return None
+    line = client.other_build()
+    return None if line is None else ConfigError(line)
 
 
 def fault(voice: Voice) -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from xenia.errors import ConfigError
+from xenia.toolstack.control.build import build
 from xenia.toolstack.control.control import daemon_path
 from xenia.toolstack.runtime import runtime_directory
 
@@ -82,7 +83,7 @@ class Place:
         except (OSError, ValueError):
             raise NoSuchGuest(f"{self} has just ended") from None
         if "error" in reply:
-            raise ConfigError(f"{self}: {reply['error']}")
+            raise ConfigError(f"{self}: {reply['error']}{'' if self.domid is None else _whose_fault()}")
         return reply["answer"]
 
 
@@ -109,8 +110,27 @@ def ask_daemon(verb: str, *, patience: float = _PATIENCE, descriptors: Sequence[
     except (ConnectionError, OSError, ValueError):
         raise NoSuchGuest("no daemon is running any more (xenia daemon)") from None
     if "error" in reply:
-        raise ConfigError(str(reply["error"]))
+        raise ConfigError(f"{reply['error']}{_whose_fault()}")
     return reply["answer"]
+
+
+def other_build() -> str | None:
+    """What to do about the daemon that runs, where it is of another build of Xenia than this process."""
+    try:
+        about = _exchange(daemon_path(), {"verb": "about"}, _SHORT, ()).get("answer")
+    except (OSError, ValueError):
+        return None
+    if about is None or about.get("build") == build():
+        return None
+    return (
+        f"the daemon (process {about['pid']}) is of another build of Xenia: 'xenia daemon --stop' ends it, "
+        "and the next client starts one of this build"
+    )
+
+
+def _whose_fault() -> str:
+    """Behind what it says when it refuses."""
+    return "" if (line := other_build()) is None else f" ({line})"
 
 
 def places() -> list[Place]:

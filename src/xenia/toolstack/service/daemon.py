@@ -21,6 +21,7 @@ from typing import Any
 
 from xenia.errors import ConfigError, HypervisorBug
 from xenia.toolstack.config.domain import DomainConfig
+from xenia.toolstack.control.build import build
 from xenia.toolstack.control.control import ControlServer, Handler, daemon_path
 from xenia.toolstack.control.remote import words
 from xenia.toolstack.guest.verbs import argument
@@ -54,6 +55,7 @@ class Daemon:
         self._keys = itertools.count(1)
         self._machine: Remote | None = None
         self._since = time.time()
+        self._runs = build()
         self.stopping = threading.Event()
         if (lost := place.left()) is not None:
             _log.warning("%s", lost)
@@ -121,7 +123,8 @@ class Daemon:
 
     def _about(self) -> dict[str, Any]:
         return {
-            "pid": os.getpid(), "since": self._since, "domains": len(self._members), "memory": self._memory,
+            "pid": os.getpid(), "since": self._since, "build": self._runs, "domains": len(self._members),
+            "memory": self._memory,
             "free_memory": self._asked("free_memory", self._memory),
             "total_memory": self._asked("total_memory", self._memory),
         }  # fmt: skip

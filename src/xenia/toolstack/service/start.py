@@ -12,7 +12,7 @@ from pathlib import Path
 
 from xenia.errors import ConfigError
 from xenia.toolstack.config.machine import MIB, format_size, host_memory
-from xenia.toolstack.control.client import NoSuchGuest, ask_daemon
+from xenia.toolstack.control.client import NoSuchGuest, ask_daemon, other_build
 from xenia.toolstack.runtime import runtime_directory
 
 LOG = "daemon.log"
@@ -94,11 +94,13 @@ def detach(memory: int | None = None) -> int:
 
 
 def ensure() -> None:
-    """See to it that the daemon runs.  ConfigError where it cannot."""
+    """See to it that the daemon runs.  ConfigError where it cannot, or where the one that does is of another build."""
     try:
         ask_daemon("domains")
     except NoSuchGuest:
         detach()
+    if (line := other_build()) is not None:
+        raise ConfigError(line)
 
 
 def unit(program: str, memory: int | None = None) -> str:

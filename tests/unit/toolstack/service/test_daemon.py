@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,11 +13,13 @@ from typing import Any
 
 import pytest
 
+from xenia.cli.exit_status import ExitStatus
+from xenia.cli.main import command
 from xenia.errors import ConfigError, HypervisorBug
 from xenia.toolstack.config.domain import DomainConfig
 from xenia.toolstack.control.client import ask_daemon, find, places
 from xenia.toolstack.control.control import ControlServer
-from xenia.toolstack.service import listing
+from xenia.toolstack.service import listing, start
 from xenia.toolstack.service.daemon import Daemon
 
 MEMORY = 64 << 20
@@ -172,3 +175,40 @@ def test_a_domain_whose_machine_ends_while_it_is_built_is_gone_too(daemon: Daemo
     assert ask_daemon("about")["domains"] == 0
     machine.verbs["build"] = lambda: 1
     assert create("web")["name"] == "web"
+
+
+@pytest.fixture
+def other_daemon(machine: type[Machine], monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
+    """One of another build, which says other things of its domains."""
+    monkeypatch.setattr("xenia.toolstack.service.daemon.build", lambda: "another")
+    monkeypatch.setattr(Daemon, "_rows", lambda _: [{"title": "web"}])
+    with closing(Daemon(MEMORY)) as daemon:
+        daemon.start()
+        yield daemon
+
+
+OTHER = f"the daemon (process {os.getpid()}) is of another build of Xenia: 'xenia daemon --stop' ends it"
+
+
+def test_a_daemon_of_another_build_is_named_as_such(other_daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ConfigError, match=re.escape(OTHER)):
+        start.ensure()
+    with pytest.raises(ConfigError, match=rf"no such verb.*\({re.escape(OTHER)}"):
+        ask_daemon("fly")
+    assert command(["list"]) == ExitStatus.USAGE  # what it says makes no sense here
+    said = capsys.readouterr().err
+    assert said.startswith(f"xenia: {OTHER}") and said.count("\n") == 1
+    assert command(["daemon", "--status"]) == ExitStatus.OK
+    assert OTHER in capsys.readouterr().err
+
+
+def test_a_daemon_of_this_build_is_not(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start.ensure()
+    with pytest.raises(ConfigError, match="no such verb") as refused:
+        ask_daemon("fly")
+    assert "build" not in str(refused.value)
+    monkeypatch.setattr(daemon, "_rows", lambda: [{"title": "web"}])
+    assert command(["list"]) == ExitStatus.BUG
+    assert "KeyError" in capsys.readouterr().err
