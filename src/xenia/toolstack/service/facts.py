@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from xenia.cpu.cpuid import hardware_capabilities
-
 _MAJOR, _MINOR, _EXTRA = 4, 17, "-xenia"  # as hypercalls/version answers
 
 
 def facts(total: int, free: int) -> dict[str, str | int]:
     """By xl's names; `total` and `free` bytes of machine memory."""
+    from xenia.cpu.cpuid import hardware_capabilities  # compiled, and loaded for this alone
+
     host = os.uname()
     nr = nr_cpus()
     return {
