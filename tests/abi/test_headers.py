@@ -51,6 +51,8 @@ OURS = {
     "MAGIC",
     "NOTE_NAME",
     "LEGACY_SECTION",
+    "XEN_NETIF_EXTRA_TYPE_XDP",  # of Linux's header only
+    "XEN_NETIF_MAX_XDP_HEADROOM",
 }
 # Files of ours that are about a part of another's header, and what a header needs that it does not include.
 NAMED = {"start_info": "xen", "p9": "9pfs"}
@@ -102,7 +104,8 @@ FIELDS = {
 }
 ONLY_OURS = {
     "evtchn_status_interdomain_t", "evtchn_status_u", "gnttab_copy_u", "gnttab_copy_ptr_t", "e820_entry_t",
-    "netif_extra_gso_t", "netif_extra_mcast_t", "netif_extra_hash_t", "netif_extra_u",
+    "netif_extra_gso_t", "netif_extra_mcast_t", "netif_extra_hash_t", "netif_extra_xdp_t",
+    "netif_extra_u",
 }  # fmt: skip
 
 TYPES = {"char": "char", "void": "void"}

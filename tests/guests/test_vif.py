@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.guests.shell import Shell
+from tests.guests.stock import program
 from xenia.abi.xenbus import XenbusState
 from xenia.net.layers.capture import Capture
 from xenia.testing.netfront_flood import Crossed
@@ -24,6 +26,7 @@ pytestmark = [
     pytest.mark.skipif(not PackageClient.available(), reason="no apt-get on this host to fetch Debian's kernel with"),
 ]
 
+PROGRAMS = Path(__file__).with_name("net")
 QUEUES = 4
 TIMES = 20
 CROSSING = 200  # frames
@@ -38,7 +41,8 @@ class Wired:
     def __init__(self, machine: Machine, number: int) -> None:
         self.machine, self.number = machine, number
         self.port = Crossed()
-        self.shell = Shell(machine, f"guest{number}", ("xen-netfront",))
+        files = {"/bin/xdp": program("xdp", PROGRAMS)}
+        self.shell = Shell(machine, f"guest{number}", ("xen-netfront",), files=files)
         self.do, self.run = self.shell.do, self.shell.run
 
     def plug(self) -> None:
@@ -107,6 +111,26 @@ def test_stock_guests_have_four_queues_frames_of_9000_bytes_and_segments_to_cut(
     for wired in pair:
         interrupts = re.findall(r"(\d+) .*vif0-q\d-rx", wired.do("cat /proc/interrupts"))
         assert len(interrupts) == wired.card.statistics["queues"] == QUEUES and "0" not in interrupts
+
+
+def test_a_program_on_a_card_sees_each_frame_before_its_kernel_does(pair: tuple[Wired, Wired]) -> None:
+    one, other = pair
+    for wired in pair:
+        wired.do("ip link set eth0 mtu 1500")
+    for _ in range(2):
+        process = other.do("xdp eth0 77").strip()  # which drops pings of that length
+        for length, passes in ((76, True), (77, False), (78, True), (77, False), (1400, True)):
+            assert (one.run(f"ping -c 1 -W 2 -s {length} 10.0.0.2")[0] == 0) is passes
+        number = other.shell.begin("nc -l -p 5003 | md5sum")
+        told = one.do(f"seq {NUMBERS} >/tmp/data; md5sum </tmp/data")
+        one.do("nc 10.0.0.2 5003 </tmp/data")
+        assert other.shell.finish(number) == (0, told)
+        assert other.card.statistics["received_cut"] > 0  # it would not see frames of several pages
+        other.do(f"kill {process}; while kill -0 {process} 2>/dev/null; do sleep 0.05; done")
+        assert one.run("ping -c 1 -W 5 -s 77 10.0.0.2")[0] == 0
+        assert other.card.wait(XenbusState.CONNECTED, LIMIT)
+    for wired in pair:
+        wired.do("ip link set eth0 mtu 9000")
 
 
 def test_a_card_is_cut_off_let_go_and_taken_up_again_and_unplugged_and_plugged_in(pair: tuple[Wired, Wired]) -> None:

@@ -26,7 +26,9 @@ cdef enum:
     XEN_NETIF_EXTRA_TYPE_MCAST_ADD = 2
     XEN_NETIF_EXTRA_TYPE_MCAST_DEL = 3
     XEN_NETIF_EXTRA_TYPE_HASH = 4
+    XEN_NETIF_EXTRA_TYPE_XDP = 5    # of Linux, not of Xen
     XEN_NETIF_EXTRA_TYPE_MAX = 5
+    XEN_NETIF_MAX_XDP_HEADROOM = 0x7FFF     # bytes; of Linux, not of Xen
 
     XEN_NETIF_EXTRA_FLAG_MORE = 1 << 0
 
@@ -95,10 +97,15 @@ cdef struct netif_extra_hash_t:
     uint8_t algorithm
     uint8_t value[4]
 
+cdef struct netif_extra_xdp_t:
+    uint16_t headroom
+    uint16_t pad[2]
+
 cdef union netif_extra_u:
     netif_extra_gso_t gso
     netif_extra_mcast_t mcast
     netif_extra_hash_t hash
+    netif_extra_xdp_t xdp
 
 cdef struct netif_extra_info_t:     # in the place of a request or a response
     uint8_t type

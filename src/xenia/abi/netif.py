@@ -44,6 +44,7 @@ class ExtraType(IntEnum):
     MCAST_ADD = 2
     MCAST_DEL = 3
     HASH = 4
+    XDP = 5  # of Linux, not of Xen
     MAX = 5
 
 
@@ -98,6 +99,7 @@ class ControlStatus(IntEnum):
 
 XEN_NETIF_NR_SLOTS_MIN: Final = 18  # ring entries of a frame that every backend takes
 XEN_NETIF_MAX_TX_SIZE: Final = 0xFFFF
+XEN_NETIF_MAX_XDP_HEADROOM: Final = 0x7FFF  # bytes; of Linux, not of Xen
 XEN_NETIF_EXTRA_FLAG_MORE: Final = 1 << 0
 
 NETIF_TX_REQUEST: Final = Struct("<IHHHH")  # gref, offset, flags, id, size
@@ -107,6 +109,7 @@ NETIF_RX_RESPONSE: Final = Struct("<HHHh")  # id, offset, flags, status
 NETIF_EXTRA_GSO: Final = Struct("<HBBH")  # size, type, pad, features
 NETIF_EXTRA_MCAST: Final = Struct("<6s")  # addr
 NETIF_EXTRA_HASH: Final = Struct("<BB4s")  # type, algorithm, value
+NETIF_EXTRA_XDP: Final = Struct("<H2H")  # headroom, pad
 NETIF_EXTRA_INFO: Final = Struct("<BB6s")  # type, flags, u
 XEN_NETIF_CTRL_REQUEST: Final = Struct("<HH3I")  # id, type, data
 XEN_NETIF_CTRL_RESPONSE: Final = Struct("<HHII")  # id, type, status, data

@@ -274,7 +274,7 @@ class Attachment:
 
     def _ask_to_close(self) -> None:
         """Another toolstack unplugs by writing our state; take it over as our own."""
-        if self._state is XenbusState.CONNECTED:
+        if self._state in (XenbusState.CONNECTED, XenbusState.RECONFIGURED):
             self._become(XenbusState.CLOSING)
 
     def _take(self, action: Action, state: XenbusState) -> None:
@@ -283,6 +283,8 @@ class Attachment:
         calls = {Action.PREPARE: self._prepare, Action.CONNECT: self._connect}
         if action in calls and not self._attempt(calls[action]):
             state = XenbusState.CLOSING
+        if action is Action.FOLLOW:
+            self._follow()
         if action is Action.DISCONNECT:
             self._disconnect()
         self._become(state)

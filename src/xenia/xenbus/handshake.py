@@ -4,7 +4,8 @@ Usually: both ends are made INITIALISING; the backend publishes what it offers a
 publishes its ring and channel and is INITIALISED or CONNECTED; the backend uses them and is CONNECTED.  To unplug,
 `online` goes and the backend is CLOSING; the frontend finishes, is CLOSING, then CLOSED; the backend lets go of
 everything and is CLOSED, and the device is removed.  A frontend that closes while the device stays online may come
-back, INITIALISING, and is offered the device anew.
+back, INITIALISING, and is offered the device anew.  One that is connected may change what it published: it is
+RECONFIGURING until the backend is RECONFIGURED, and both are CONNECTED again.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ class Action(Enum):
     NOTHING = auto()
     PREPARE = auto()  # publish what is offered
     CONNECT = auto()  # use what the frontend published
+    FOLLOW = auto()  # look at what it changed
     DISCONNECT = auto()  # let go of it
     REMOVE = auto()  # the device ends here
 
@@ -80,4 +82,8 @@ def _go_on(own: XenbusState, frontend: XenbusState, online: bool) -> Step | None
         return Step(XenbusState.INIT_WAIT, Action.PREPARE)
     if own is XenbusState.INIT_WAIT and frontend in (XenbusState.INITIALISED, XenbusState.CONNECTED):
         return Step(XenbusState.CONNECTED, Action.CONNECT)
+    if own is XenbusState.CONNECTED and frontend is XenbusState.RECONFIGURING:
+        return Step(XenbusState.RECONFIGURED, Action.FOLLOW)
+    if own is XenbusState.RECONFIGURED and frontend is XenbusState.CONNECTED:
+        return Step(XenbusState.CONNECTED, Action.NOTHING)
     return None

@@ -45,6 +45,13 @@ def test_a_frontend_that_begins_again_without_closing_is_let_go_of_first() -> No
     assert path(S.CONNECTED, S.INITIALISING) == [(S.CLOSED, Action.DISCONNECT), (S.INIT_WAIT, Action.PREPARE)]
 
 
+def test_a_frontend_that_changes_what_it_published_is_told_that_this_is_seen() -> None:
+    assert path(S.CONNECTED, S.RECONFIGURING) == [(S.RECONFIGURED, Action.FOLLOW)]
+    assert path(S.RECONFIGURED, S.CONNECTED) == [(S.CONNECTED, Action.NOTHING)]
+    assert path(S.RECONFIGURED, S.CLOSING) == [(S.CLOSING, Action.DISCONNECT)]
+    assert path(S.RECONFIGURED, S.RECONFIGURING, online=False) == [(S.CLOSING, Action.NOTHING)]
+
+
 def test_unplugging_asks_a_connected_frontend_and_waits_for_it() -> None:
     assert path(S.CONNECTED, S.CONNECTED, online=False) == [(S.CLOSING, Action.NOTHING)]
     assert path(S.CLOSING, S.CONNECTED, online=False) == []

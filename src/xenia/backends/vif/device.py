@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from threading import Lock
 
+from xenia.abi.netif import XEN_NETIF_MAX_XDP_HEADROOM
 from xenia.backends.vif.card import Card
 from xenia.backends.vif.config import VifConfig
 from xenia.backends.vif.persist import ControlState, QueueState, SteeringState, VifState
 from xenia.backends.vif.rate import Rate
-from xenia.backends.vif.ring import REQUEST_MULTICAST, ControlRing, Published, Rings
+from xenia.backends.vif.ring import REQUEST_MULTICAST, XDP_HEADROOM, ControlRing, Published, Rings
 from xenia.backends.vif.stats import VifStats
 from xenia.backends.vif.steering import Steering
 from xenia.errors import ConfigError
@@ -23,7 +24,7 @@ from xenia.xenbus.frontend import Frontend
 class Vif(Backend):
     """Serves one network card at a port."""
 
-    follows = (REQUEST_MULTICAST,)
+    follows = (REQUEST_MULTICAST, XDP_HEADROOM)
 
     def __init__(self, port: Port, config: VifConfig, *, device: int) -> None:
         """The port stays its owner's to close, after `disconnect`.
@@ -116,6 +117,7 @@ class Vif(Backend):
             "feature-ipv6-csum-offload": "1",
             "feature-rx-copy": "1",
             "feature-rx-flip": "0",
+            "feature-xdp-headroom": "1",
             "feature-multicast-control": "1",
             "feature-dynamic-multicast-control": "1",
             "feature-split-event-channels": "1",
@@ -195,8 +197,13 @@ class Vif(Backend):
         return {}
 
     def follow(self, key: str, value: str | None) -> None:
-        """The frontend wants its multicast frames filtered, or no more."""
-        self._steering.multicast.filter(value is not None and value.isdecimal() and int(value) != 0)
+        """The frontend wants its multicast frames filtered, or no more; or room before each frame, for a program of its
+        own (XDP)."""
+        number = int(value) if value is not None and value.isascii() and value.isdigit() and len(value) < 10 else 0
+        if key == REQUEST_MULTICAST:
+            return self._steering.multicast.filter(number != 0)
+        for rings in self._rings:
+            rings.queue.leave_headroom(min(number, XEN_NETIF_MAX_XDP_HEADROOM))
 
     def _serve(
         self,

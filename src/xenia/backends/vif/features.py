@@ -13,3 +13,4 @@ class Features(NamedTuple):
     gso_tcpv6: bool = False  # feature-gso-tcpv6
     checksum_ipv4: bool = True  # no feature-no-csum-offload: checksums that are still to be filled in
     checksum_ipv6: bool = False  # feature-ipv6-csum-offload
+    headroom: int = 0  # xdp-headroom: bytes to leave free before each frame, which is to be in one page

@@ -50,6 +50,9 @@ class Queue:
     def go_on(self, tx_answered: int, rx_answered: int) -> None:
         """Serve the rings from those indices on, whatever the guest says of it.  Precondition: before `start`."""
         ...
+    def leave_headroom(self, headroom: int) -> None:
+        """From the next frame on, leave so many bytes free before each that the guest is given."""
+        ...
     def start(self) -> None:
         """Take at once what the guest sends, on the thread that runs it, where that is possible."""
         ...

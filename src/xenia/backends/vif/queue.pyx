@@ -71,6 +71,7 @@ cdef class Queue:
         self.receive.abilities.gso_tcpv6 = features.gso_tcpv6
         self.receive.abilities.checksum_ipv4 = features.checksum_ipv4
         self.receive.abilities.checksum_ipv6 = features.checksum_ipv6
+        self.leave_headroom(features.headroom)
         PyObject_GetBuffer(tx_pages, &self.tx_pages, PyBUF_CONTIG)
         self.has_tx_pages = True
         PyObject_GetBuffer(rx_pages, &self.rx_pages, PyBUF_CONTIG)
@@ -93,6 +94,13 @@ cdef class Queue:
     cdef void attach_rings(self, uint32_t tx_answered, uint32_t rx_answered) noexcept nogil:
         back_attach(&self.transmit.ring, self.tx_pages.buf, self.tx_pages.len, sizeof(netif_tx_request_t), tx_answered)
         back_attach(&self.receive.ring, self.rx_pages.buf, self.rx_pages.len, sizeof(netif_rx_request_t), rx_answered)
+
+    def leave_headroom(self, headroom: int) -> None:
+        """From the next frame on, leave so many bytes free before each that the guest is given."""
+        cdef Receive receive = self.receive
+        cdef uint32_t count = headroom
+        with nogil:
+            receive.leave_headroom(count)
 
     def start(self) -> None:
         """Take at once what the guest sends, on the thread that runs it, where that is possible."""

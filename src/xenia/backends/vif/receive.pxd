@@ -16,6 +16,7 @@ cdef struct ReceivedCounts:     # see VifStats
 
 cdef struct Abilities:          # see Features
     bint sg, gso_tcpv4, gso_tcpv6, checksum_ipv4, checksum_ipv6
+    uint32_t headroom
 
 cdef struct Cursor:             # a frame on its way into pages
     iovec *part                 # the next byte's
@@ -49,12 +50,13 @@ cdef class Receive:
     # Forget what waits.
     cdef void end(self) noexcept nogil
     cdef void take(self, const Frame *frame, const Hash *hash) noexcept nogil
-    cdef void cut(self, const Frame *frame, const Hash *hash) noexcept nogil
+    cdef void cut(self, const Frame *frame, const Hash *hash, uint32_t most_bytes) noexcept nogil
     cdef void put_or_keep(self, const Frame *frame, const Hash *hash) noexcept nogil
     cdef bint put(self, const Frame *frame, const Hash *hash) noexcept nogil
     cdef void hold_back(self) noexcept nogil
     cdef void fill(self, const Frame *frame, const netif_extra_info_t *extras, uint32_t nr_extras) noexcept nogil
     cdef bint fill_page(self, uint32_t gref, Cursor *cursor, uint32_t count) noexcept nogil
+    cdef void leave_headroom(self, uint32_t bytes) noexcept nogil
     cdef bint can_sum(self, const Frame *frame) noexcept nogil
     cdef void count(self, const Frame *frame, bint failed) noexcept nogil
     cdef bint push(self) noexcept nogil

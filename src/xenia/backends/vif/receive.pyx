@@ -3,6 +3,9 @@
 Whoever has a frame for the guest copies it, on its own thread, straight into the guest's pages.  Where there are too
 few of them, a bounded number of bytes is kept until the guest posts more (kept.pyx); the rest is dropped, and whoever
 sends loses no time to a guest that does not take.
+
+A guest whose card has an XDP program wants room before each frame, and drops all that have more pages than one: it is
+given none of these.
 """
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -12,7 +15,8 @@ from posix.unistd cimport write
 from xenia.abi.netif cimport (
     NETIF_RSP_ERROR, NETRXF_csum_blank, NETRXF_data_validated, NETRXF_extra_info, NETRXF_more_data,
     XEN_NETIF_CTRL_HASH_ALGORITHM_NONE, XEN_NETIF_EXTRA_FLAG_MORE, XEN_NETIF_EXTRA_TYPE_GSO, XEN_NETIF_EXTRA_TYPE_HASH,
-    XEN_NETIF_GSO_TYPE_TCPV4, XEN_NETIF_GSO_TYPE_TCPV6, netif_extra_info_t, netif_rx_request_t, netif_rx_response_t,
+    XEN_NETIF_EXTRA_TYPE_XDP, XEN_NETIF_GSO_TYPE_TCPV4, XEN_NETIF_GSO_TYPE_TCPV6, netif_extra_info_t,
+    netif_rx_request_t, netif_rx_response_t,
 )
 from xenia.backends.vif.depth cimport depth_heard, depth_wanted
 from xenia.backends.vif.kept cimport Kept, line_drop, line_first, line_keep, sender_of
@@ -24,6 +28,10 @@ from xenia.net.frame cimport DATA_VALID, GSO_ECN, GSO_NONE, GSO_TCPV4, GSO_TCPV6
 from xenia.net.parse cimport KIND_IPV4, Headers, parse_frame
 from xenia.net.segment cimport segment_begin, segment_next
 from xenia.rings.request cimport RING_FAULT, back_push, back_put, back_take, back_waiting, back_want
+
+cdef enum:
+    MOST_EXTRAS = 3
+    MOST_HEADROOM = PAGE_SIZE // 2
 
 
 cdef class Receive:
@@ -79,13 +87,19 @@ cdef class Receive:
 
     cdef void take(self, const Frame *frame, const Hash *hash) noexcept nogil:
         cdef uint8_t gso = frame.header.gso_type & ~GSO_ECN
-        if ((gso == GSO_NONE or gso == GSO_TCPV4 and self.abilities.gso_tcpv4
-                or gso == GSO_TCPV6 and self.abilities.gso_tcpv6)
-                and (frame.length <= PAGE_SIZE or self.abilities.sg)
+        cdef bint one_page = not self.abilities.sg or self.abilities.headroom != 0
+        if ((gso == GSO_NONE or self.abilities.headroom == 0
+                and (gso == GSO_TCPV4 and self.abilities.gso_tcpv4 or gso == GSO_TCPV6 and self.abilities.gso_tcpv6))
+                and (not one_page or frame.length <= PAGE_SIZE - self.abilities.headroom)
                 and (not frame.header.flags & NEEDS_CSUM or self.can_sum(frame))):
             self.put_or_keep(frame, hash)
         else:
-            self.cut(frame, hash)
+            self.cut(frame, hash, PAGE_SIZE - self.abilities.headroom if one_page else 0)
+
+    cdef void leave_headroom(self, uint32_t bytes) noexcept nogil:
+        lock(&self.lock)
+        self.abilities.headroom = min(bytes, <uint32_t>MOST_HEADROOM)
+        unlock(&self.lock)
 
     cdef bint can_sum(self, const Frame *frame) noexcept nogil:
         # Whether the guest takes the frame without its checksum.
@@ -95,10 +109,10 @@ cdef class Receive:
         parse_frame(frame, &headers)
         return self.abilities.checksum_ipv4 if headers.kind == KIND_IPV4 else self.abilities.checksum_ipv6
 
-    cdef void cut(self, const Frame *frame, const Hash *hash) noexcept nogil:
+    cdef void cut(self, const Frame *frame, const Hash *hash, uint32_t most_bytes) noexcept nogil:
         cdef bint is_segment = frame.header.gso_type != GSO_NONE
         cdef int index
-        if not segment_begin(&self.segments, frame, 0 if self.abilities.sg else PAGE_SIZE, 0):
+        if not segment_begin(&self.segments, frame, most_bytes, 0):
             self.counts.received_dropped += 1
             return
         while segment_next(&self.segments):
@@ -121,9 +135,10 @@ cdef class Receive:
 
     cdef bint put(self, const Frame *frame, const Hash *hash) noexcept nogil:
         # False: the guest has too few pages for it, and notifies when it has enough.
-        cdef netif_extra_info_t extras[2]
-        cdef uint32_t nr_extras = extra_infos(frame, hash, extras)
-        cdef int needed = nr_extras + (frame.length + PAGE_SIZE - 1) // PAGE_SIZE
+        cdef netif_extra_info_t extras[MOST_EXTRAS]
+        cdef uint32_t nr_extras = extra_infos(frame, hash, self.abilities.headroom, extras)
+        cdef uint32_t room = PAGE_SIZE - self.abilities.headroom
+        cdef int needed = nr_extras + (frame.length + room - 1) // room
         cdef int waiting = back_waiting(&self.ring)
         cdef int wanted = depth_wanted(&self.depth, waiting, needed, self.now)
         if waiting != RING_FAULT and waiting < wanted:
@@ -162,14 +177,14 @@ cdef class Receive:
         cdef bint failed = False
         cursor.part = frame.parts
         cursor.at = 0
-        response.offset = 0
+        response.offset = self.abilities.headroom
         response.flags = NETRXF_data_validated if frame.header.flags & (NEEDS_CSUM | DATA_VALID) else 0
         if frame.header.flags & NEEDS_CSUM:
             response.flags |= NETRXF_csum_blank
         if nr_extras:
             response.flags |= NETRXF_extra_info
         while left:
-            count = min(left, <uint32_t>PAGE_SIZE)
+            count = min(left, PAGE_SIZE - self.abilities.headroom)
             left -= count
             back_take(&self.ring, &request, sizeof(request))
             response.id = request.id
@@ -195,7 +210,7 @@ cdef class Receive:
         while at < count:
             now = min(count - at, <uint32_t>cursor.part.iov_len - cursor.at)
             if held:
-                memcpy(granted.memory + at, <uint8_t *>cursor.part.iov_base + cursor.at, now)
+                memcpy(granted.memory + self.abilities.headroom + at, <uint8_t *>cursor.part.iov_base + cursor.at, now)
             at += now
             cursor.at += now
             if cursor.at == cursor.part.iov_len:
@@ -226,23 +241,27 @@ cdef class Receive:
         write(self.wake_fd, &one, 8)
 
 
-cdef uint32_t extra_infos(const Frame *frame, const Hash *hash, netif_extra_info_t *extras) noexcept nogil:
+cdef uint32_t extra_infos(const Frame *frame, const Hash *hash, uint32_t headroom,
+                          netif_extra_info_t *extras) noexcept nogil:
     # How many there are.
-    cdef uint32_t count = 0
+    cdef uint32_t count = 0, index
+    memset(extras, 0, MOST_EXTRAS * sizeof(netif_extra_info_t))
     if frame.header.gso_type:
-        memset(extras, 0, sizeof(netif_extra_info_t))
         extras.type = XEN_NETIF_EXTRA_TYPE_GSO
         extras.u.gso.size = frame.header.gso_size
         extras.u.gso.type = (XEN_NETIF_GSO_TYPE_TCPV4 if frame.header.gso_type & ~GSO_ECN == GSO_TCPV4
                              else XEN_NETIF_GSO_TYPE_TCPV6)
         count = 1
     if hash.algorithm != XEN_NETIF_CTRL_HASH_ALGORITHM_NONE:
-        if count:
-            extras.flags = XEN_NETIF_EXTRA_FLAG_MORE
-        memset(&extras[count], 0, sizeof(netif_extra_info_t))
         extras[count].type = XEN_NETIF_EXTRA_TYPE_HASH
         extras[count].u.hash.type = hash.type
         extras[count].u.hash.algorithm = hash.algorithm
         memcpy(extras[count].u.hash.value, &hash.value, 4)
         count += 1
+    if headroom:
+        extras[count].type = XEN_NETIF_EXTRA_TYPE_XDP
+        extras[count].u.xdp.headroom = headroom
+        count += 1
+    for index in range(1, count):
+        extras[index - 1].flags = XEN_NETIF_EXTRA_FLAG_MORE
     return count

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Final, NamedTuple
 
+from xenia.abi.netif import XEN_NETIF_MAX_XDP_HEADROOM
 from xenia.backends.vif.card import Card
 from xenia.backends.vif.control import Control
 from xenia.backends.vif.features import Features
@@ -16,6 +17,7 @@ from xenia.jail.kinds import Kind
 from xenia.machine.thread import HostThread
 from xenia.xenbus.frontend import Frontend
 
+XDP_HEADROOM: Final = "xdp-headroom"
 REQUEST_MULTICAST: Final = "request-multicast-control"
 
 
@@ -66,6 +68,7 @@ class Published(NamedTuple):
             gso_tcpv6=frontend.flag("feature-gso-tcpv6"),
             checksum_ipv4=not frontend.flag("feature-no-csum-offload"),
             checksum_ipv6=frontend.flag("feature-ipv6-csum-offload"),
+            headroom=frontend.number(XDP_HEADROOM, 0, XEN_NETIF_MAX_XDP_HEADROOM),
         )
         return cls(queues, control, features, frontend.flag(REQUEST_MULTICAST))
 

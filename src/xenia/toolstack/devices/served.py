@@ -17,6 +17,7 @@ from xenia.xenbus.directories import Address, make_directories, remove_all, stat
 from xenia.xenstore.client import Client, Keys, Subscription
 
 _PATIENCE = 5.0  # seconds that a backend may take to let go of what a dead domain granted it
+_CONNECTED = (XenbusState.CONNECTED, XenbusState.RECONFIGURED)  # Linux's netback stays at the latter
 
 
 class ServedDevice(Device):
@@ -126,9 +127,9 @@ class ServedDevice(Device):
         """Ask for the end, as xl does; whether there is a connection to end."""
         path = self.address.backend_path
         state = state_at(keys, path)
-        if state is XenbusState.CONNECTED:
+        if state in _CONNECTED:
             keys.write(f"{path}/state", str(int(XenbusState.CLOSING)))
-        if state in (XenbusState.CONNECTED, XenbusState.CLOSING):
+        if state in (*_CONNECTED, XenbusState.CLOSING):
             keys.write(f"{path}/online", "0")
             return True
         return False
@@ -136,7 +137,7 @@ class ServedDevice(Device):
     def _close_frontend(self, keys: Keys) -> bool:
         """Say for a frontend that says nothing any more that it closed; whether the backend has something of it."""
         path = self.address.backend_path
-        if state_at(keys, path) not in (XenbusState.INIT_WAIT, XenbusState.CONNECTED, XenbusState.CLOSING):
+        if state_at(keys, path) not in (XenbusState.INIT_WAIT, *_CONNECTED, XenbusState.CLOSING):
             return False
         keys.write(f"{path}/online", "0")
         keys.write(f"{self.address.frontend_path}/state", str(int(XenbusState.CLOSED)))

@@ -93,6 +93,7 @@ def test_frontends_are_offered_all_that_netfront_knows(plugged: Plugged) -> None
         "feature-ipv6-csum-offload": "1",
         "feature-rx-copy": "1",
         "feature-rx-flip": "0",
+        "feature-xdp-headroom": "1",
         "feature-multicast-control": "1",
         "feature-dynamic-multicast-control": "1",
         "feature-split-event-channels": "1",
@@ -148,6 +149,7 @@ def test_frames_pass_on_every_queue_both_ways(made: list[Plugged], how: dict[str
         ({"event_channel_tx": None}, "published no event-channel"),
         ({"feature_sg": "yes"}, "not a number"),
         ({"request_multicast_control": "-1"}, "not a number"),
+        ({"xdp_headroom": "32768"}, "not a number up to 32767"),
     ],
 )
 def test_what_cannot_be_served_is_refused_with_one_line_and_nothing_is_kept(
@@ -369,6 +371,26 @@ def test_the_filter_can_be_asked_for_while_it_is_connected(bus: OnBus) -> None:
             bus.plugged.port.come(frame(GROUP))
             came = bool(queue.received(1, timeout=0))
             queue.post()
+
+
+def test_a_frontend_that_gets_a_program_has_room_for_it_before_each_frame_from_then_on(bus: OnBus) -> None:
+    bus.connect()
+    queue = bus.plugged.front.queue
+    for headroom, infos in ((256, 1), (0, 0)) * 2:  # Linux says first that something changes, and then what
+        bus.become(XenbusState.RECONFIGURING)
+        bus.write("xdp-headroom", str(headroom))
+        bus.wait(XenbusState.RECONFIGURED)
+        bus.become(XenbusState.CONNECTED)
+        bus.wait(XenbusState.CONNECTED)
+        end, told = time.monotonic() + LIMIT, 1 - infos
+        while told != infos:  # it is told on the card's own thread
+            assert time.monotonic() < end
+            queue.post()
+            bus.plugged.port.come(frame())
+            (received,) = queue.received()
+            assert received.data == frame()
+            told = len(received.extras)
+    assert queue.send(frame()) == [Status.OKAY]
 
 
 def test_the_carrier_is_told_in_the_store(bus: OnBus) -> None:

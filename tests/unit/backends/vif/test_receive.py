@@ -107,6 +107,39 @@ def test_a_guest_that_sets_a_hash_is_told_it(wire: Wire) -> None:
     assert [info[0] for info in second.extras] == [ExtraType.GSO, ExtraType.HASH]
 
 
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_guest_that_wants_room_before_each_frame_has_it_and_each_is_in_one_page(wire: Wire, version: int) -> None:
+    network = Behind()
+    wired = wire(network)
+    wired.queues[0].leave_headroom(256)
+    wired.guest.post()
+    network.come(FRAME[:60], FRAME[:3840], FRAME[:3841], blank(PAYLOAD, version=version, gso_size=1400))
+    *whole, first, second, third, last = wired.guest.received(6)
+    assert [received.data for received in whole] == [FRAME[:60], FRAME[:3840]]
+    assert wired.card.counts["received_dropped"] == 1
+    assert bytes(wired.guest.rx_pages.memory[:256]) == bytes(256)
+    head, segments = transport_of(version) + 20, (first, second, third, last)
+    assert b"".join(segment.data[head:] for segment in segments) == PAYLOAD
+    told = struct.pack("<BBHxxxx", ExtraType.XDP, 0, 256)
+    assert {received.extras for received in (*whole, *segments)} == {(told,)}
+    wired.queues[0].leave_headroom(0)
+    network.come(blank(PAYLOAD, version=version, gso_size=1400))
+    (received,) = wired.guest.received()
+    assert received.data == frame(PAYLOAD, version=version) and received.gso is not None
+
+
+def test_room_before_frames_is_half_a_page_at_the_most_and_is_told_behind_other_infos(wire: Wire) -> None:
+    network, steering = Behind(), Steering()
+    wired = wire(network, steering=steering, features=ALL._replace(headroom=0x7FFF))
+    steering.go_on(1, 0xF, bytes(range(40)), [])
+    wired.guest.post()
+    network.come(Packet(frame(bytes(1000))))
+    (received,) = wired.guest.received()
+    assert received.data == frame(bytes(1000))
+    assert [(info[0], info[1]) for info in received.extras] == [(ExtraType.HASH, 1), (ExtraType.XDP, 0)]
+    assert struct.unpack_from("<H", received.extras[1], 2) == (2048,)
+
+
 # --- Frontends that can do less
 
 
