@@ -6,16 +6,18 @@ Each side sends 100 MB and takes as much at the same time; the MD5 sum of what c
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 import socket
+import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from tests.peers.namespaces import End
+from tests.peers.namespaces import End, Host
 from tests.peers.ours import Ours
 from tests.peers.qemu import MISSING, QEMU, QemuGuest
 
@@ -119,6 +121,62 @@ def test_a_guest_behind_passt_exchanges_100_mb_both_ways_through_ports_that_lead
             end.join(120)
     assert ends[0].received == data_from(1)
     assert received(guest.wait_for(b" -")) == ends[1].sent
+
+
+# What a guest may do that is not to be believed: it takes another address, and its loopback's is elsewhere.
+REACH = """
+ip link set eth0 up
+ip addr flush dev eth0; ip addr add 198.51.100.77/32 dev eth0
+ip addr flush dev lo; echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet
+ip route add 198.51.100.2 dev eth0; ip route add default via 198.51.100.2
+for address in 198.51.100.2:{world} 198.51.100.1:{port} 127.0.0.1:{port} 127.1.2.3:{port}; do
+    echo "$address says $(timeout 4 nc ${{address%:*}} ${{address##*:}} 2>&1)."
+done
+echo tried
+"""
+
+
+@pytest.mark.skipif(shutil.which("passt") is None, reason="passt is not installed")
+@pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces are made by root only")
+def test_a_guest_behind_passt_reaches_the_world_and_nothing_of_the_hosts(closing: ExitStack) -> None:
+    host, world = Host(), Host()
+    closing.callback(host.close)
+    closing.callback(world.close)
+    host.run(
+        f"ip link add w0 type veth peer name w1 netns {world.pid}", "ip addr add 198.51.100.1/24 dev w0",
+        "ip link set w0 up", "ip route add default via 198.51.100.2",
+    )  # fmt: skip
+    world.run("ip addr add 198.51.100.2/24 dev w1", "ip link set w1 up")
+    ports = [closing.enter_context(_secret(each)) for each in (host, world)]
+    script = REACH.format(port=ports[0], world=ports[1])
+    guest = Ours(script, "passt", within=host.within)
+    closing.callback(guest.close)
+    said = guest.wait_for(b"tried").decode()
+    assert said.count(" says ") == 4 and f"198.51.100.2:{ports[1]} says a secret" in said
+    assert said.count(" says a secret") == 1, said[-500:]  # and passt of 2023 says again and again what was said once
+
+
+@contextmanager
+def _secret(host: Host) -> Iterator[int]:
+    """A port of that host's where whoever connects is told it."""
+    with host.entered():
+        server = socket.create_server(("0.0.0.0", 0))
+
+    told = []  # passt of 2023 may lose what is said before an end that comes at once
+
+    def tell() -> None:
+        with suppress(OSError):  # it is over
+            while True:
+                told.append(server.accept()[0])
+                told[-1].sendall(b"a secret")
+
+    threading.Thread(target=tell, daemon=True).start()
+    try:
+        yield int(server.getsockname()[1])
+    finally:
+        server.shutdown(socket.SHUT_RDWR)
+        for each in (server, *told):
+            each.close()
 
 
 def unused_port() -> int:

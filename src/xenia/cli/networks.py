@@ -162,6 +162,8 @@ def capture(options: argparse.Namespace, voice: Voice) -> Told:
     count = None if options.count is None else _whole(options.count, "count", 1, 1 << 62)
     if options.output in (None, "-") and sys.stdout.isatty():
         raise ConfigError("pcapng is nothing for a terminal: give a file (-o) or a pipe, such as | tcpdump -nr -")
+    if options.output in (None, "-") and options.json:
+        raise ConfigError("pcapng and JSON cannot both go to standard output: give a file (-o)")
     frames, why = Captured(), ""
     with remote.capturing(options.what) as source:
         output = _capture_output(options.output)

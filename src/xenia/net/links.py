@@ -109,7 +109,7 @@ def _make_socket(spec: LinkSpec, descriptors: Sequence[int]) -> Port:
 
 
 def _open_passt(spec: LinkSpec) -> OpenedLink:
-    return OpenedLink(spec, (passt.start(spec.values("forward"), spec.mtu or 1500),))
+    return OpenedLink(spec, passt.opened(spec.values("forward"), spec.mtu or 1500))
 
 
 def _found(spec: LinkSpec, interface: interfaces.Interface) -> OpenedLink:
@@ -144,7 +144,7 @@ KINDS: dict[str, LinkKind] = {
     "macvtap": LinkKind(lambda spec: _found(spec, interfaces.open_macvtap(spec.name)), _make_packets),
     "nic": LinkKind(lambda spec: _found(spec, interfaces.open_nic(spec.name)), _make_packets),
     "vxlan": LinkKind(_open_tunnel, _make_tunnel, ("vni", "local", "port")),
-    "passt": LinkKind(_open_passt, lambda _spec, found: StreamLink(found[0]), ("forward",), named=False),
+    "passt": LinkKind(_open_passt, lambda _spec, found: passt.link(found), ("forward",), named=False),
 }
 
 

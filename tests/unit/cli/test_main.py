@@ -95,6 +95,7 @@ def test_help_of_run_shows_examples_and_the_leave_key() -> None:
         (["net", "join", "lan", "tap=tap0,loss=1%"], "only a card has such words"),
         (["net", "set", "no-such-guest", "carrier=no"], "the carrier is up or down"),
         (["net", "detach", "no-such-guest", "vif0"], "no guest 'no-such-guest' is running"),
+        (["net", "capture", "vif99.0", "--json"], "pcapng and JSON cannot both go to standard output"),
         (["net", "capture", "vif99.0", "-o", "/dev/null"], "'vif99.0' is no card of a guest that runs"),
         (["doctor", "--", "ls"], "go with 'run', 'ssh', 'exec', 'gdb', 'drgn' only"),
         (["inspect"], "KERNEL"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import stat
@@ -12,11 +13,23 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_NOP
+from scapy.layers.inet6 import (
+    ICMPv6EchoRequest,
+    ICMPv6MLReport2,
+    ICMPv6ND_NS,
+    ICMPv6ND_RS,
+    IPv6,
+    IPv6ExtHdrDestOpt,
+    IPv6ExtHdrHopByHop,
+)
+from scapy.layers.l2 import ARP, Ether
 
 from xenia.errors import ConfigError
 from xenia.net import passt, reconnecting, sockets
 from xenia.net.link import Link
 from xenia.net.links import KINDS, LinkSpec, make_link, open_link, parse_link
+from xenia.net.passt_link import PasstLink
 from xenia.net.thread import LinkThread
 from xenia.testing.net import Card
 from xenia.testing.packet import Packet
@@ -200,13 +213,68 @@ def test_passt_is_told_what_to_forward_and_nothing_else_of_the_host(
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     forwards = ("forward=tcp:127.0.0.1:2222:22", "forward=udp:[::1]:5353:53")
     opened = open_link(parse_link("passt", forwards, mtu=1400))
-    with socket.socket(fileno=opened.descriptors[0]) as ours:
+    connection, addresses = opened.descriptors
+    assert json.loads(os.read(addresses, 1 << 16)) == passt.own_addresses()
+    os.close(addresses)
+    with socket.socket(fileno=connection) as ours:
         assert ours.recv(10) == b"ready"
         assert ours.recv(10) == b""  # its end is its alone
     told = (tmp_path / "told").read_text().split()[2:]
     assert told == [
         "--quiet", "--no-map-gw", "--mtu", "1400", "--tcp-ports", "127.0.0.1/2222:22", "--udp-ports", "::1/5353:53",
     ]  # fmt: skip
+
+
+def test_what_a_guest_sends_to_the_host_does_not_get_to_passt_and_what_it_needs_of_passt_does() -> None:
+    own, own6 = "198.51.100.1", "2001:db8:1::1"
+    ours, theirs = socket.socketpair()
+    link = PasstLink(ours.detach(), [own, own6])
+    card = Card(link)
+    ack, udp, syn, echo = TCP(flags="A"), UDP(dport=9), TCP(flags="S"), ICMP()
+    closed = [
+        *(IP(dst=to) / what for to in (own, "127.0.0.1", "127.8.8.8", "0.0.0.0", "169.254.169.254", "224.0.0.251")
+          for what in (syn, udp, echo)),
+        IP(dst=own, options=[IPOption_NOP()] * 4) / syn, IP(dst=own) / TCP(flags="SF"), IP(dst=own, flags="MF") / ack,
+        IP(dst=own, frag=1) / ack, IP(dst="255.255.255.255") / udp, IP(dst="127.0.0.1") / ack,
+        *(IPv6(dst=to) / what for to in (own6, "::1", "::", "::ffff:127.0.0.1", "::127.0.0.1", f"::ffff:{own}")
+          for what in (syn, udp, ICMPv6EchoRequest())),
+        IPv6(dst="fe80::1") / syn, IPv6(dst="fe80::1") / udp, IPv6(dst="ff02::fb") / udp,
+        IPv6(dst=own6) / IPv6ExtHdrDestOpt() / ack,
+    ]  # fmt: skip
+    passes = [
+        IP(dst=own) / ack, IPv6(dst=own6) / TCP(flags="SA"), IP(dst="255.255.255.255") / UDP(sport=68, dport=67),
+        *(IP(dst="198.51.100.2") / what for what in (syn, udp, echo)), IPv6(dst="2001:db8:1::2") / syn,
+        IPv6(dst="ff02::1:2") / UDP(dport=547), IPv6(dst="ff02::2") / ICMPv6ND_RS(), ARP(pdst=own),
+        IPv6(dst="fe80::1") / ICMPv6ND_NS(), IPv6(dst="fe80::1") / UDP(dport=53),
+        IPv6(dst="ff02::16") / IPv6ExtHdrHopByHop() / ICMPv6MLReport2(),
+    ]  # fmt: skip
+    frames = [bytes(Ether(src="00:16:3e:00:00:01", dst="52:55:0a:00:02:02") / each) for each in (*closed, *passes)]
+    try:
+        for batch in (frames[::2], frames[1::2], frames[-20:], frames[:-20]):
+            assert card.send(*map(Packet, batch)) == len(batch)
+        assert link.statistics["closed"] == 2 * len(closed)
+        came = b""
+        while link.statistics["sent_bytes"] + 4 * link.statistics["sent"] > len(came):
+            came += theirs.recv(1 << 16)
+        got = []
+        while came:
+            length = int.from_bytes(came[:4], "big")
+            got.append(came[4 : 4 + length])
+            came = came[4 + length :]
+        assert sorted(got) == sorted(2 * frames[len(closed) :])
+    finally:
+        card.close()
+        link.close()
+        theirs.close()
+
+
+def test_the_hosts_own_addresses_are_known() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("the host has no address but its loopback's")
+        assert probe.getsockname()[0] in passt.own_addresses()
 
 
 def test_passt_that_is_not_there_or_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

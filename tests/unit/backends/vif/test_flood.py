@@ -5,15 +5,23 @@ For figures: python -m tests.unit.backends.vif.test_flood
 
 from __future__ import annotations
 
+import random
 import struct
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
 from tests.unit.backends.vif.conftest import Wired
-from tests.unit.backends.vif.packets import frame
+from tests.unit.backends.vif.packets import FROM, TO, frame
+from xenia.backends.vif.config import VifConfig
+from xenia.backends.vif.device import Vif
+from xenia.net.bridge import Bridge
+from xenia.net.port import Port
+from xenia.testing.netfront import Netfront
 from xenia.testing.netfront_flood import Crossed, Flood, Flooded
+from xenia.xenbus.frontend import Frontend
 
 SIZES = [(60, 0), (1514, 0), (9014, 0), (65226, 1448)]  # bytes of a frame, and of its segments
 
@@ -76,6 +84,64 @@ def test_a_guest_that_takes_nothing_or_lies_holds_up_no_other(length: int, lies:
     for card in (sender, receiver):
         card.close()
     one.part()
+
+
+class Hostile:
+    """A card on a network whose frontend writes at random, is shut, and begins anew, on a thread of its own."""
+
+    def __init__(self, port: Port) -> None:
+        self.front = Netfront(domid=9, pages=16)
+        self.vif = Vif(port, VifConfig(mac="00:16:3e:00:00:09"), device=0)
+        self.nr_shut = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join()
+        self.front.close()
+
+    def _run(self) -> None:
+        chance, queue = random.Random(1), self.front.queue
+        while not self._stop.is_set():
+            for ring in (queue.tx_ring, queue.rx_ring):
+                ring.memory[:] = bytes(64) + chance.randbytes(4032)
+            self.vif.connect(Frontend(self.front.foreign, self.front.keys))
+            ring = chance.choice((queue.tx_ring, queue.rx_ring))
+            struct.pack_into("<I", ring.memory, 0, chance.choice((1, 20, 256, 257, 1 << 31)))
+            queue.tx_port.notify()
+            queue.rx_port.notify()
+            self._stop.wait(0.001)
+            self.nr_shut += self.vif.fault != ""
+            self.vif.disconnect()
+
+
+def test_neighbours_of_a_hostile_frontend_go_on_at_their_rate() -> None:
+    bridge = Bridge()
+    ports = [bridge.port(address.hex(":"), macs=[address.hex(":")]) for address in (FROM, TO)]
+    sender, receiver = (Wired(port, domid=domid, serve=False) for domid, port in enumerate(ports, 7))
+
+    def rate() -> float:
+        """Bytes in a second that arrived."""
+        flooded = flood(sender, receiver, 10_000, 1514)
+        return flooded.bytes / flooded.seconds
+
+    alone = max(rate() for _ in range(9))
+    hostile = Hostile(bridge.port("hostile"))
+    try:
+        while hostile.nr_shut < 3:
+            pass
+        beset = [rate() for _ in range(9)]
+        while hostile.nr_shut < 10:
+            beset.append(rate())
+    finally:
+        hostile.close()
+    assert max(beset) > alone / 2  # there may be no processor for all three
+    for card in (sender, receiver):
+        card.close()
+    for port in bridge.ports:
+        port.close()
 
 
 if __name__ == "__main__":

@@ -9,8 +9,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from scapy.layers.dhcp6 import (
+    DUID_LL,
+    DHCP6_InfoRequest,
+    DHCP6_Reply,
+    DHCP6OptClientId,
+    DHCP6OptDNSServers,
+    DHCP6OptOptReq,
+)
 from scapy.layers.inet import ICMP, IP, TCP, UDP
-from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6EchoReply, ICMPv6EchoRequest, ICMPv6ND_RA, ICMPv6ND_RS, IPv6
+from scapy.layers.inet6 import (
+    ICMPv6DestUnreach,
+    ICMPv6EchoReply,
+    ICMPv6EchoRequest,
+    ICMPv6ND_NA,
+    ICMPv6ND_NS,
+    ICMPv6ND_RA,
+    ICMPv6ND_RS,
+    ICMPv6NDOptDstLLAddr,
+    IPv6,
+)
 from scapy.layers.l2 import ARP, Ether
 
 from tests.unit.net.service.tcp import Connection
@@ -210,6 +228,19 @@ def test_routers_are_advertised_with_the_networks_prefix(one: Guest) -> None:
     one.send(frame)
     advertised = one.expect(lambda got: ICMPv6ND_RA in got)
     assert "fd00:78:656e::" in str(advertised.show(dump=True))
+
+
+def test_who_asks_for_the_name_server_by_dhcpv6_is_told(one: Guest) -> None:
+    local = address_of(one.mac, "fe80::")
+    asked = DHCP6_InfoRequest(trid=77) / DHCP6OptClientId(duid=DUID_LL(lladdr=one.mac)) / DHCP6OptOptReq(reqopts=[23])
+    to_all = Ether(src=one.mac, dst="33:33:00:01:00:02") / IPv6(src=local, dst="ff02::1:2")
+    one.send(to_all / UDP(sport=546, dport=547) / asked)
+    who = one.expect(lambda got: ICMPv6ND_NS in got and got[ICMPv6ND_NS].tgt == local)
+    own = ICMPv6ND_NA(tgt=local, S=1, O=1) / ICMPv6NDOptDstLLAddr(lladdr=one.mac)
+    one.send(IPv6(src=local, dst=who[IPv6].src, hlim=255) / own)
+    told = one.expect(lambda got: DHCP6_Reply in got)
+    assert told.dst == one.mac and told[DHCP6_Reply].trid == 77
+    assert told[DHCP6OptDNSServers].dnsservers == ["fd00:78:656e::3"]
 
 
 def test_the_gateway_answers_echoes_of_ipv6(one: Guest) -> None:
