@@ -35,9 +35,9 @@ MODULES = (
     *FEW, "array", "ast", "asyncio", "base64", "binascii", "bisect", "bytes", "bz2", "cmath", "codecs", "collections",
     "compile", "complex", "configparser", "contextlib", "copy", "coroutines", "csv", "ctypes", "datetime", "decimal",
     "deque", "dict", "enum", "exceptions", "fileio", "float", "fractions", "json", "queue", "functools", "gc",
-    "generators", "gzip", "hashlib", "heapq", "io", "itertools", "list", "long", "lzma", "marshal", "math", "memoryview", "operator",
-    "pathlib", "pickle", "posix", "random", "re", "select", "set", "signal", "sqlite3", "statistics", "subprocess",
-    "tempfile", "threading", "unicode", "weakref", "zlib",
+    "generators", "gzip", "hashlib", "heapq", "io", "itertools", "list", "long", "lzma", "marshal", "math",
+    "memoryview", "operator", "pathlib", "pickle", "posix", "random", "re", "select", "set", "signal", "sqlite3",
+    "statistics", "subprocess", "tempfile", "threading", "unicode", "weakref", "zlib",
 )  # fmt: skip
 COMPILING = (
     "set -e; cd {googletest}/googletest; for f in src/gtest-all src/gtest_main samples/sample1 "
