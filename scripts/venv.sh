@@ -74,9 +74,9 @@ find_headers() {
 
 # Whether what is compiled was not compiled yet ($1 is not there), or is of sources that have changed since.
 compiled_outdated() {
-    [ ! -e "$1" ] || [ -n "$(find "$root/src" "$root/guests" "$root/setup.py" "$root/pyproject.toml" -newer "$1" \
-        \( -name '*.pyx' -o -name '*.pxd' -o -name '*.c' -o -name '*.h' -o -name '*.S' -o -name '*.ld' -o -name 'setup.py' \
-        -o -name 'pyproject.toml' -o -path '*/guests/build.py' -o -path '*/launcher/build.py' \) -print 2>/dev/null | head -n 1)" ]
+    [ ! -e "$1" ] || [ -n "$(find "$root/src" "$root/guests" "$root/setup.py" "$root/pyproject.toml" -name __pycache__ -prune -o \
+        \( -name '*.pyx' -o -name '*.pxd' -o -name '*.[chS]' -o -name '*.ld' -o -name setup.py -o -name pyproject.toml \
+        -o -path '*/guests/build.py' -o -path '*/launcher/build.py' \) -newer "$1" -print 2>/dev/null | head -n 1)" ]
 }
 
 pip() {
