@@ -96,9 +96,11 @@ def seconds(text: str) -> float:
 def variable(text: str) -> tuple[str, str]:
     """NAME=VALUE, or the NAME of a variable of ours."""
     name, has_value, value = text.partition("=")
+    if not name:
+        raise ConfigError(f"--env '{text}' names no variable: write NAME=VALUE, or NAME for your own value")
     if has_value:
         return name, value
-    if name and name not in os.environ:
+    if name not in os.environ:
         raise ConfigError(f"--env {name}: there is no such variable here; write {name}=VALUE")
     return name, os.environ.get(name, "")
 

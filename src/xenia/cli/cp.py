@@ -35,7 +35,11 @@ def add_cp(commands: argparse._SubParsersAction[Any]) -> None:
         "guest writes one to standard output.",
         allow_abbrev=False,
     )
-    parser.add_argument("paths", metavar="PATH", nargs="+", help="a file, GUEST:PATH, or -; the last is the target")
+    parser.add_argument(
+        "paths", metavar="PATH", nargs="+",
+        help="a file, GUEST:PATH, or -; the last is the target. In a guest a PATH begins at its root (/), also without "
+        "a slash before it",
+    )  # fmt: skip
     parser.add_argument("-r", "--recursive", action="store_true", help="copy folders, with all that is in them")
     parser.add_argument(
         "-u", "--user", metavar="USER[:GROUP]", default="root", help="who reads and writes there (default: root)"
@@ -159,6 +163,6 @@ class _Shown:
         def show(count: int) -> None:
             if (now := time.monotonic()) - self._drawn > _REDRAWN:
                 self._drawn = now
-                self._voice.busy(f"{what}: {rough_size(count)}")
+                self._voice.busy(what, f": {rough_size(count)}")
 
         return show

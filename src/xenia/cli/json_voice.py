@@ -37,7 +37,7 @@ class JsonVoice(Voice):
     def progress(self, what: str, done: int, total: int) -> None:
         """Progress is for the eye."""
 
-    def busy(self, what: str) -> None:
+    def busy(self, what: str, amount: str = "") -> None:
         """So is this."""
 
     def ended(self, outcome: Outcome) -> None:

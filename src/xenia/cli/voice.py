@@ -58,32 +58,30 @@ class Voice:
         """`done` of `total` bytes of `what`; total 0 when it is not known."""
         if self.quiet:
             return
-        what = _short(what)
         if total:
-            text = f"{what}: {min(done, total) * 100 // total}% of {rough_size(total)}"
+            amount = f": {min(done, total) * 100 // total}% of {rough_size(total)}"
         else:
-            text = f"{what}: {rough_size(done)}" if done else what
+            amount = f": {rough_size(done)}" if done else ""
         if self._rewrites:
-            self._rewrite(text, now=what != self._what or done == total)
+            self._rewrite(what, amount, now=what != self._what or done == total)
         else:
-            self._write_quarters(text, what, done, total)
+            self._write_quarters(_short(what) + amount, what, done, total)
         self._what = what
 
     def steps(self, what: str, current: str, done: int, total: int) -> None:
         """`done` of `total` steps of `what`, of which `current` is being taken."""
         if self.quiet:
             return
-        what, current = _short(what), _short(current)
         if self._rewrites:
-            self._rewrite(f"{what} {current}".rstrip() + f" ({done} of {total})", now=False)
+            self._rewrite(f"{what} {current}".rstrip(), f" ({done} of {total})", now=False)
         else:
-            self._write_quarters(f"{what}: {done} of {total}", what, done, total)
+            self._write_quarters(f"{_short(what)}: {done} of {total}", what, done, total)
         self._what = what
 
-    def busy(self, what: str) -> None:
-        """Show what is being waited for, on a terminal only, until the next word or `clear`."""
+    def busy(self, what: str, amount: str = "") -> None:
+        """Show what is being waited for, and how far it is, on a terminal only, until the next word or `clear`."""
         if self._rewrites and not self.quiet:
-            self._rewrite(_short(what), now=True)
+            self._rewrite(what, amount, now=True)
 
     def clear(self) -> None:
         """Take the progress line off the screen."""
@@ -100,7 +98,8 @@ class Voice:
             return True  # no descriptor, or none that could be waited for
         return bool(writable.poll(timeout * 1000))
 
-    def _rewrite(self, text: str, *, now: bool) -> None:
+    def _rewrite(self, what: str, amount: str, *, now: bool) -> None:
+        text = _short(what, self._room(amount)) + amount
         time_now = time.monotonic()
         if text == self._shown or (not now and time_now - self._drawn_at < self._INTERVAL):
             return
@@ -108,10 +107,18 @@ class Voice:
         self._shown = text
         self._write(f"{_ERASE_LINE}{self._prefix(_BOLD)} {text}")
 
+    def _room(self, amount: str) -> int:
+        """How many columns are left on the line: of one that is wrapped, only the last row would be erased."""
+        try:
+            columns = os.get_terminal_size(self._stream.fileno()).columns if self._stream is not None else 0
+        except (OSError, ValueError):
+            columns = 0
+        return min(columns - len("xenia: ") - len(amount) - 1, _LONGEST_STEP) if columns else _LONGEST_STEP
+
     def _write_quarters(self, text: str, what: str, done: int, total: int) -> None:
         if what != self._what:
             self._quarter = 0
-            self._line(f"xenia: {what}")
+            self._line(f"xenia: {_short(what)}")
         if total and (quarter := min(done, total) * 4 // total) > self._quarter:
             self._quarter = quarter
             self._line(f"xenia: {text}")
@@ -132,10 +139,23 @@ class Voice:
             self._stream = None  # its reader is gone: there is nobody left to tell
 
 
-def _short(text: str) -> str:
-    """Progress is one line, whatever somebody calls what he does."""
-    text = printable(text[:_LONGEST_STEP])
-    return text if len(text) <= _LONGEST_STEP else text[: _LONGEST_STEP - 1] + "…"
+def _short(text: str, room: int = _LONGEST_STEP) -> str:
+    """Progress is one line, whatever somebody calls what he does, and however narrow the terminal is."""
+    text = printable(text[: _LONGEST_STEP + 1])
+    if _columns(text) <= room:
+        return text
+    while text and _columns(text) >= room:
+        text = text[:-1]
+    return text + "…" if room > 0 else ""
+
+
+def _columns(text: str) -> int:
+    """How wide a terminal shows it."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    return sum(0 if combining(one) else 2 if east_asian_width(one) in "WF" else 1 for one in text)
 
 
 def rough_size(size: int) -> str:

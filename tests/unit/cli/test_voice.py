@@ -63,6 +63,39 @@ def test_on_a_terminal_progress_is_one_line_that_gives_way_to_the_next_word() ->
     assert "100% of 100B" in screen.getvalue()
 
 
+class Window(Screen):
+    """One of so many columns."""
+
+    def fileno(self) -> int:
+        return 99
+
+
+@pytest.mark.parametrize("columns", [200, 40, 20, 12, 1])
+@pytest.mark.parametrize(
+    "name",
+    ["a" * 300, "linux-image-6.1.0-57-amd64.deb", "\N{CJK UNIFIED IDEOGRAPH-6F22}" * 60],
+    ids=["long", "deb", "wide"],
+)
+def test_progress_is_one_line_of_the_terminal_however_narrow_it_is(
+    monkeypatch: pytest.MonkeyPatch, columns: int, name: str
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr(Voice, "_INTERVAL", 0.0)
+    monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size((columns, 24)))
+    window = Window()
+    voice = Voice(window)
+    voice.progress(f"fetching {name}", 50, 100)
+    voice.busy(f"copying {name}", ": 12M")
+    voice.steps("unpacking", name, 3, 7)
+    lines = window.getvalue().split("\r\x1b[K")[1:]
+    if columns >= 40:
+        assert [": 50% of 100B" in lines[0], ": 12M" in lines[1], "(3 of 7)" in lines[2]] == [True] * 3
+        assert name in lines[0] or "\N{HORIZONTAL ELLIPSIS}" in lines[0]
+    for line in lines:
+        wide = sum(2 if one == "\N{CJK UNIFIED IDEOGRAPH-6F22}" else 1 for one in line)
+        assert wide < max(columns, len("xenia: (3 of 7)xxxxxx")), line
+
+
 def test_no_color_means_no_colour(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     screen = Screen()

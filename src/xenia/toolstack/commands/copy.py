@@ -154,7 +154,7 @@ class _Command:
     def succeed(self, path: str, *, may_break: bool = False) -> None:
         """Wait for its end.  ConfigError where that is not a good one."""
         if complaint := self.complaint(may_break=may_break):
-            raise ConfigError(f"{path}: {complaint}")
+            raise ConfigError(complaint if complaint.startswith("/") else f"{path}: {complaint}")
 
     def complaint(self, *, may_break: bool = False) -> str:
         """Wait for its end; what went wrong, "" if nothing.  ConfigError where it was ended by something else, so that

@@ -11,6 +11,10 @@ if [ -d "$path" ] && [ ! "$3" ]; then
     exit 1
 fi
 [ -d "$path" ] || [ -f "$path" ] || fail 'neither a file nor a folder'
+# tar goes by a file's size, which those of /proc do not tell.
+if [ -f "$path" ] && [ ! -s "$path" ] && [ "$(head -c 1 "$path" 2>/dev/null | wc -c)" -gt 0 ]; then
+    fail "its size is told as nothing, and there is something in it: 'xenia exec GUEST cat FILE' has it"
+fi
 follow=h
 [ -d "$path" ] && [ ! -L "$path" ] && follow=
 folder=${path%/*}
