@@ -122,7 +122,8 @@ def _add_shares(machine: argparse._ArgumentGroup) -> None:
         "--share", metavar="DIR[:MOUNT][:ro][:disk]", action="append", default=[],
         help="a folder of this host's that the guest sees, at MOUNT or at the same path, and whether it may only read; "
         "again for more. A command starts in the folder that you are in, where the guest sees that. With 'disk' it is "
-        "a copy as the folder is now, on a disk, which every kernel can read; what the guest changes there is lost",
+        "a copy as the folder is now, on a disk, which every kernel can read; what the guest changes there is lost. A "
+        r"colon in a name is written \:",
     )  # fmt: skip
     machine.add_argument(
         "--rw-cow", metavar="DIR[:MOUNT]", action="append", default=[],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -51,7 +52,7 @@ def add_share(commands: argparse._SubParsersAction[Any]) -> None:
         "Take a folder away from a guest that runs. Its agent unmounts it first, where nothing there uses it.",
     )  # fmt: skip
     detach.add_argument("guest", metavar="GUEST", help=_GUEST_HELP)
-    detach.add_argument("folder", metavar="TAG", help="its tag, or the folder's path")
+    detach.add_argument("folder", metavar="TAG", help="its tag, or where it is, here or in the guest")
     detach.add_argument(
         "-f", "--force", action="store_true", help="do not ask the guest: what it still does there fails"
     )
@@ -98,11 +99,7 @@ def _detach(options: Options, voice: Voice) -> Answer:
     from xenia.toolstack.guest.verbs import DetachDevice
 
     place = find_domain(options.guest)
-    for found in place.ask("statistics").get("shares", []):
-        if options.folder in (found["name"], found["path"]):
-            break
-    else:
-        raise ConfigError(f"the guest has no shared folder '{options.folder}'")
+    found = _meant(place.ask("statistics").get("shares", []), options.folder)
     voice.busy(f"waiting for the guest to let go of {found['name']}")
     try:
         if not options.force:
@@ -111,6 +108,19 @@ def _detach(options: Options, voice: Voice) -> Answer:
     finally:
         voice.clear()
     return {"name": found["name"]}, []
+
+
+def _meant(shares: list[dict[str, Any]], word: str) -> dict[str, Any]:
+    """The one of that tag, or else of that folder on the host, or else at that place in the guest."""
+    for key, meant in (("name", word), ("path", os.path.abspath(os.path.expanduser(word))), ("mount", word)):
+        found = [share for share in shares if share[key] == meant]
+        if len(found) > 1:
+            tags = " or ".join(share["name"] for share in found)
+            raise ConfigError(f"'{word}' is shared more than once: say {tags}")
+        if found:
+            return found[0]
+    known = ", ".join(share["name"] for share in shares)
+    raise ConfigError(f"the guest has no shared folder '{word}' ({f'there are {known}' if shares else 'it has none'})")
 
 
 def _list(options: Options, voice: Voice) -> Answer:

@@ -122,7 +122,8 @@ class MachineConfig:
             raise ConfigError(f"--modules {ALL_MODULES} is for the distribution's kernels, and without --initrd")
         is_own = self.modules not in (None, ALL_MODULES)
         if is_own and (self.kernel is None or self.is_demo or self.initrd is not None):
-            raise ConfigError("--modules goes with a kernel of your own (--kernel), and without --initrd")
+            hint = f"; write '{ALL_MODULES}' for all there are" if str(self.modules).lower() == ALL_MODULES else ""
+            raise ConfigError(f"--modules goes with a kernel of your own (--kernel), and without --initrd{hint}")
         if self.is_demo and (self.initrd is not None or self.command):
             what = "an initrd" if self.initrd is not None else "a command"
             raise ConfigError(f"the built-in demo guest takes no {what.split()[-1]}; {what} needs a Linux kernel")

@@ -13,7 +13,7 @@ from typing import Any, Self, cast
 
 from xenia.errors import ConfigError
 from xenia.storage.door import door
-from xenia.storage.spec import quote
+from xenia.storage.spec import cut, plain, quote
 from xenia.toolstack.config.device import Backing, DeviceConfig
 from xenia.toolstack.config.disk import DiskConfig
 
@@ -114,15 +114,17 @@ HOST_ROOT = ShareConfig("/", "root", "/", cow=True)
 
 
 def parse_share(text: str, *, cow: bool = False) -> ShareConfig:
-    """What one --share says: DIR[:MOUNT][:ro][:disk], or xl's tag=TAG,path=DIR,security_model=none.  The folder is
-    looked at only when it is opened.  ConfigError points at what it cannot understand."""
+    """What one --share says: DIR[:MOUNT][:ro][:disk], or xl's tag=TAG,path=DIR,security_model=none.  A backslash makes
+    the character after it an ordinary one.  The folder is looked at only when it is opened.  ConfigError points at what
+    it cannot understand."""
     if re.match(r"(tag|path|security_model|backend)\s*=", text):
         return parse_xl_share(text)
-    parts = text.split(":")
-    words = {word for word in parts[1:] if word in _WORDS}
-    rest = [part for part in parts if part not in _WORDS or part is parts[0]]
+    first, *others = cut(text, ":")
+    words = {word for word in others if word in _WORDS}
+    rest = [plain(part) for part in (first, *(part for part in others if part not in _WORDS))]
     if len(rest) > 2 or not rest[0] or {"ro", "rw"} <= words:
-        raise ConfigError(f"the share '{text}': write DIR[:MOUNT][:ro][:disk]")
+        hint = r" (and \: for a colon in a name)" if len(rest) > 2 else ""
+        raise ConfigError(f"the share '{text}': write DIR[:MOUNT][:ro][:disk]{hint}")
     path = os.path.abspath(os.path.expanduser(rest[0]))
     mount = rest[1] if len(rest) == 2 else default_mount(path)
     if not mount.startswith("/") or mount == "/":
@@ -134,6 +136,11 @@ def parse_share(text: str, *, cow: bool = False) -> ShareConfig:
     )  # fmt: skip
     config.check()
     return config
+
+
+def written(path: str) -> str:
+    """A path as a part of what parse_share reads."""
+    return path.replace("\\", r"\\").replace(":", r"\:")
 
 
 def parse_later(text: str) -> ShareConfig:

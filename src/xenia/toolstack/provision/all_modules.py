@@ -16,7 +16,7 @@ from xenia.toolstack.config.share import ShareConfig, for_guest, on_disks
 from xenia.toolstack.provision.boot import Words, is_version
 from xenia.toolstack.provision.cache import Cache, Progress, no_progress
 from xenia.toolstack.provision.deb import read_deb
-from xenia.toolstack.provision.kernels import Kernel, Kernels, all_modules_path, packages_of
+from xenia.toolstack.provision.kernels import USUAL, Kernel, Kernels, all_modules_path, packages_of
 from xenia.toolstack.provision.modules import (
     SUFFIXES,
     ModuleInfo,
@@ -43,7 +43,7 @@ def with_all_modules(config: MachineConfig, words: Words) -> MachineConfig:
     if config.kernel is not None:
         kernel = kernels.choose(config.kernel, config.flavour)
     else:
-        kernel = kernels.get(config.flavour or "amd64")
+        kernel = kernels.get(config.flavour or USUAL)
     folder = all_modules(kernel, cache, client, words.progress)
     words.clear()
     has_client = {"9p", "9pnet_xen"} <= kernel.module_infos().keys()

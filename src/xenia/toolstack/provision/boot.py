@@ -17,7 +17,7 @@ from xenia.errors import ConfigError
 from xenia.guests import embedded
 from xenia.toolstack.config.choices import DEMO
 from xenia.toolstack.config.machine import MIB, MachineConfig, format_size
-from xenia.toolstack.config.share import ShareConfig
+from xenia.toolstack.config.share import ShareConfig, written
 from xenia.toolstack.provision.cache import Cache
 from xenia.toolstack.provision.initramfs import (
     ENVIRONMENT,
@@ -30,7 +30,7 @@ from xenia.toolstack.provision.initramfs import (
     base_initramfs,
     initramfs,
 )
-from xenia.toolstack.provision.kernels import Kernel, Kernels, unpacked
+from xenia.toolstack.provision.kernels import USUAL, Kernel, Kernels, unpacked
 from xenia.toolstack.provision.module_tree import find_modules, has_driver, left_in_tree, release_of
 from xenia.toolstack.provision.modules import ModuleInfo
 from xenia.toolstack.provision.own_kernel import CARDS, DISKS, tree_place, what_is_missing
@@ -145,8 +145,8 @@ def _check_shares(config: MachineConfig, kernel: Kernel | None, raw: memoryview)
             share = next(share for share in _shares(config) if name == "9pnet_xen" or share.cow)
             raise ConfigError(
                 f"the kernel {release} has no {what} (module {name}): Debian's flavour amd64 has it"
-                + (f", and any kernel can have a copy of the folder on a disk: --share {quote(share.path)}:"
-                   f"{quote(share.mount)}:disk" if share.mount not in (None, "/") else "")
+                + (f", and any kernel can have a copy of the folder on a disk: --share {quote(written(share.path))}:"
+                   f"{quote(written(share.mount))}:disk" if share.mount not in (None, "/") else "")
             )  # fmt: skip
 
 
@@ -220,7 +220,7 @@ def _packaged_kernel(config: MachineConfig, kernels: Kernels, words: Words) -> K
     if config.kernel is not None:
         return kernels.choose(config.kernel, config.flavour) if is_version(config.kernel) else None
     try:
-        return kernels.get(config.flavour or "amd64")
+        return kernels.get(config.flavour or USUAL)
     except ConfigError as error:
         # Whoever named a flavour, or wants a command run, is not served by another guest.
         if config.flavour is not None or config.command or config.initrd is not None:

@@ -34,6 +34,7 @@ FLAVOURS = {
     "amd64": ("linux-image-amd64", "linux-image-generic"),
     "cloud-amd64": ("linux-image-cloud-amd64", "linux-image-virtual"),
 }
+USUAL = "amd64"  # the flavour that guests are booted from when nothing else is asked for
 T = TypeVar("T")
 _PAGE = 4096
 _WANTED = "wanted-modules"  # in a kernel's directory: which modules it was unpacked for
@@ -70,7 +71,7 @@ class Offer:
     kernel        the cached one
     disk          bytes that it takes in the cache, with what was made of it; 0 where it is not there
     download      bytes to fetch it; 0 where the package sources do not have it
-    is_usual      whether it is what a flavour stands for, when nothing else is asked for
+    is_usual      whether a guest is booted from it when nothing else is asked for
     """
 
     release: Release
@@ -94,7 +95,7 @@ class Kernels:
         directory = self._cache.root / "kernels"
         return [_kernel(path) for path in sorted(directory.glob("[!.]*/vmlinuz"))]
 
-    def get(self, flavour: str = "amd64") -> Kernel:
+    def get(self, flavour: str = USUAL) -> Kernel:
         """The kernel of a flavour: the cached one, else the newest that the package sources have."""
         if flavour not in FLAVOURS:
             raise ConfigError(f"no kernel flavour {flavour!r}; there are {', '.join(FLAVOURS)}")
@@ -108,7 +109,7 @@ class Kernels:
                 return kernel
             return self._fetch(flavour)[0]
 
-    def renew(self, flavour: str = "amd64") -> tuple[Kernel, bool]:
+    def renew(self, flavour: str = USUAL) -> tuple[Kernel, bool]:
         """The newest kernel of a flavour that the package sources have, which `get` gives from then on; and whether it
         had to be fetched."""
         with self._cache.locked("kernels"):
@@ -138,11 +139,11 @@ class Kernels:
 
     def offers(self, *, look: bool = True) -> list[Offer]:
         """All kernels that there are, with `look` also those that could be fetched; by version, the oldest first."""
-        usual = {kernel.release for flavour in FLAVOURS if (kernel := self._marked(self._marker(flavour)))}
+        usual = self._marked(self._marker(USUAL))
         offers: dict[str, Offer] = {}
         for release, package, kernel in self._whole():
             disk = sum(_disk_usage(path) for path in self._files_of(kernel))
-            offers[str(release)] = Offer(release, package, kernel, disk, 0, kernel.release in usual)
+            offers[str(release)] = Offer(release, package, kernel, disk, 0, kernel == usual)
         for found in next(self._client.search(_BEGINNING, _is_kernel), []) if look else ():
             release = _release_of(found)
             have = offers.get(str(release))

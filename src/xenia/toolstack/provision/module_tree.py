@@ -10,6 +10,7 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 from xenia.errors import ConfigError
+from xenia.toolstack.config.machine import ALL_MODULES
 from xenia.toolstack.provision.cache import Cache
 from xenia.toolstack.provision.kernels import Kernel
 from xenia.toolstack.provision.modules import SUFFIXES, ModuleInfo, load_order, module_name, read_modinfo, unpack_module
@@ -47,6 +48,9 @@ def find_modules(
 
     None where there are none for this release; ConfigError where `named` has none, or others.
     """
+    if named is not None and not named.is_dir():
+        hint = f" ('{ALL_MODULES}' stands for all of the distribution's kernel)" if _means_all(named) else ""
+        raise ConfigError(f"--modules {named}: there is no such folder{hint}")
     for place in places(image, release) if named is None else named_places(named, release):
         files = _modules_in(place)
         try:
@@ -65,6 +69,10 @@ def find_modules(
     if named is not None:
         raise ConfigError(f"{named}: no kernel modules here that a guest could use")
     return None
+
+
+def _means_all(named: Path) -> bool:
+    return str(named).lower() == ALL_MODULES
 
 
 def built_modules(directory: Path) -> dict[str, Path]:

@@ -70,13 +70,14 @@ def tree_place(release: str) -> str:
 
 def what_is_missing(image: Path, raw: memoryview, kernel: Kernel | None, needed: Sequence[Driver]) -> str | None:
     """One line about what the guest of such a kernel will not have, because a driver is neither built in nor among its
-    modules; None where it has all that is needed.  Without any modules, the line names whatever it will not have."""
+    modules; None where it has all that is needed.  Without any modules, the line names whatever it will not have, also
+    where nothing is needed yet: a guest that runs may be given a disk."""
     infos = kernel.module_infos() if kernel is not None else {}
 
     def lacks(driver: Driver) -> bool:
         return driver.module.replace("-", "_") not in infos and not has_driver(raw, driver.word)
 
-    if not any(map(lacks, needed)):
+    if not any(map(lacks, needed if kernel is not None else (DISKS, CARDS))):
         return None
     missing = list(filter(lacks, needed if kernel is not None else (DISKS, CARDS, FOLDERS)))
     modules, things = (_listed([getattr(driver, name) for driver in missing]) for name in ("module", "what"))

@@ -7,7 +7,16 @@ import pytest
 
 from xenia.errors import ConfigError
 from xenia.toolstack.config.disk import parse_disk
-from xenia.toolstack.config.share import HOST_ROOT, ShareConfig, for_guest, on_disks, parse_later, parse_share, place_of
+from xenia.toolstack.config.share import (
+    HOST_ROOT,
+    ShareConfig,
+    for_guest,
+    on_disks,
+    parse_later,
+    parse_share,
+    place_of,
+    written,
+)
 from xenia.toolstack.devices.kinds import read_config
 
 
@@ -22,11 +31,18 @@ from xenia.toolstack.devices.kinds import read_config
         ("/", ShareConfig("/", mount="/mnt")),
         ("~/src", ShareConfig(f"{Path.home()}/src", mount=f"{Path.home()}/src")),
         ("tag=a,path=/b,security_model=none", ShareConfig("/b", "a")),
+        (r"/srv/a\:b", ShareConfig("/srv/a:b", mount="/srv/a:b")),
+        (r"/srv/10\:30\:ro:/mnt/10\:30:ro", ShareConfig("/srv/10:30:ro", mount="/mnt/10:30", read_only=True)),
+        (r"/srv/a\\b:/x", ShareConfig(r"/srv/a\b", mount="/x")),
     ],
 )
 def test_words_are_a_folder_and_where_it_is_seen(words: str, config: ShareConfig) -> None:
     assert parse_share(words) == config
     assert read_config("share", config.as_dict()) == config
+
+
+def test_a_path_that_is_written_is_read_again() -> None:
+    assert parse_share(written(r"/a:b\:c\\d:ro")).path == r"/a:b\:c\\d:ro"
 
 
 def test_a_folder_that_is_named_shortly_is_this_one() -> None:
@@ -38,7 +54,7 @@ def test_a_folder_that_is_named_shortly_is_this_one() -> None:
     [
         ("", "write DIR"),
         (":/mnt", "write DIR"),
-        ("/a:/b:/c", "write DIR"),
+        ("/a:/b:/c", r"write DIR\[:MOUNT\]\[:ro\]\[:disk\] \(and \\: for a colon in a name\)"),
         ("/a:ro:rw", "write DIR"),
         ("/a:b", "and not at 'b'"),
         ("/a:/", "and not at '/'"),

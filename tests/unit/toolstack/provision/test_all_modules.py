@@ -63,3 +63,5 @@ def test_a_kernel_that_is_no_package_of_the_distributions_has_none_of_its_module
         whole.with_all_modules(MachineConfig(kernel=str(tmp_path / "vmlinuz"), modules="all"), Quiet())
     with pytest.raises(ConfigError, match="without --initrd"):
         MachineConfig(modules="all", initrd="initrd")
+    with pytest.raises(ConfigError, match=r"write 'all' for all there are$"):
+        MachineConfig(modules="All")

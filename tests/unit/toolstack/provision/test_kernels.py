@@ -32,6 +32,7 @@ PACKAGES: Mapping[str, tuple[tuple[str, ...], Mapping[str, bytes]]] = {
             f"{TREE}/drivers/gpu/huge.ko": module("huge"),
         },
     ),
+    "linux-image-cloud-amd64": (("linux-image-6.1.0-10-cloud-amd64",), {}),
     "linux-image-6.1.0-10-cloud-amd64": ((), {"boot/vmlinuz-6.1.0-10-cloud-amd64": PACKED}),
     "linux-image-6.12.1+deb12-amd64": ((), {"boot/vmlinuz-6.12.1+deb12-amd64": b"older"}),
     "linux-image-6.12.3+deb12-amd64": ((), {"boot/vmlinuz-6.12.3+deb12-amd64": b"newer"}),
@@ -166,15 +167,18 @@ def test_an_unknown_version_says_what_there_is(cache: Cache, client: Distributio
 def test_the_list_has_what_is_cached_and_what_could_be_fetched(cache: Cache, client: Distribution) -> None:
     kernels = Kernels(cache, client)
     kernels.get("amd64")
+    kernels.get("cloud-amd64")
     kernels.choose("6.12.1")
     found = [(str(offer.release), offer.disk > 0, offer.is_usual) for offer in kernels.offers()]
     assert found == [
         ("6.1.0-9-amd64", True, True),
-        ("6.1.0-10-cloud-amd64", False, False),
+        ("6.1.0-10-cloud-amd64", True, False),
         ("6.12.1+deb12-amd64", True, False),
         ("6.12.3+deb12-amd64", False, False),
     ]
-    assert [str(offer.release) for offer in kernels.offers(look=False)] == ["6.1.0-9-amd64", "6.12.1+deb12-amd64"]
+    assert [str(offer.release) for offer in kernels.offers(look=False)] == [
+        "6.1.0-9-amd64", "6.1.0-10-cloud-amd64", "6.12.1+deb12-amd64",
+    ]  # fmt: skip
 
 
 def test_a_removed_kernel_leaves_nothing_behind(cache: Cache, client: Distribution) -> None:

@@ -69,6 +69,12 @@ def test_a_named_directory_without_modules_is_refused(tmp_path: Path, cache: Cac
         find_modules(tmp_path / "vmlinuz", RELEASE, WANTED, cache, tmp_path)
 
 
+@pytest.mark.parametrize(("named", "hint"), [("none", "$"), ("All", r" \('all' stands for all of the distribution's")])
+def test_a_named_directory_that_is_none_is_told_as_that(tmp_path: Path, cache: Cache, named: str, hint: str) -> None:
+    with pytest.raises(ConfigError, match=f"^--modules {named}: there is no such folder{hint}"):
+        find_modules(tmp_path / "vmlinuz", RELEASE, WANTED, cache, Path(named))
+
+
 @pytest.mark.parametrize("release", ["../../etc", "/etc", "", "a/b", ".."])
 def test_a_release_that_is_no_name_leads_nowhere(tmp_path: Path, cache: Cache, release: str) -> None:
     tree(tmp_path / "etc")

@@ -12,7 +12,7 @@ from xenia.errors import ConfigError
 from xenia.testing.packages import module
 from xenia.toolstack.config.share import ShareConfig
 from xenia.toolstack.provision.kernels import Kernel
-from xenia.toolstack.provision.own_kernel import CARDS, DISKS, is_built_tree, tree_image, what_is_missing
+from xenia.toolstack.provision.own_kernel import CARDS, DISKS, Driver, is_built_tree, tree_image, what_is_missing
 
 IMAGE = Path("vmlinuz")
 BARE = memoryview(b"\0Linux version 6.9.0-own (x@y) #1\0")
@@ -87,8 +87,14 @@ def test_without_modules_all_that_will_be_missing_is_named() -> None:
     )
 
 
+@pytest.mark.parametrize("needed", [[], [DISKS]])
+def test_a_kernel_without_modules_is_told_of_whatever_its_guest_has(needed: list[Driver]) -> None:
+    line = what_is_missing(IMAGE, BARE, None, needed)
+    assert line is not None and "the guest will have no disk, network card or host folder" in line
+
+
 def test_what_is_built_in_is_not_missing() -> None:
-    assert what_is_missing(IMAGE, WITH_DISKS, None, [DISKS]) is None
+    assert what_is_missing(IMAGE, memoryview(bytes(WITH_DISKS) + b"xen_netfront\0"), None, [DISKS, CARDS]) is None
     line = what_is_missing(IMAGE, WITH_DISKS, None, [CARDS])
     assert line is not None and "the guest will have no network card or host folder" in line
 
