@@ -45,11 +45,16 @@ def refuse_overlays(disk: str) -> None:
 
 
 def refuse_existing(disk: str, overwrite: bool) -> None:
-    """ConfigError where `new_disk` would refuse to take a file's place: for who has much to do before."""
+    """ConfigError where `new_disk` would refuse to take a file's place, or find none for it: for who has much to do
+    before."""
     word = words_of(disk)[0]
     path = path_of(word) if word.name in ("file", "qcow2") else None
     if path is not None and not path.is_block_device():
         _refuse_existing(path, overwrite)
+        folder = Path(os.path.realpath(path)).parent
+        if not folder.is_dir() or not os.access(folder, os.W_OK):
+            number = errno.EACCES if folder.is_dir() else errno.ENOENT
+            raise ConfigError(f"cannot write {path}: {os.strerror(number)}")
 
 
 def _refuse_existing(path: Path, overwrite: bool) -> None:

@@ -19,6 +19,7 @@ DEFAULT_SIZE = 2 << 30
 LEAST_SIZE = (
     256 << 20
 )  # no system of these packages fits into less; how much more it needs turns out when they are there
+MOST_SIZE = 4096 << 32  # that a file system with blocks of 4096 bytes has, which are counted in 32 bits
 LABEL = "root"
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+")
@@ -89,6 +90,8 @@ class ImageConfig:
         if self.size < LEAST_SIZE:
             least = format_size(LEAST_SIZE)
             raise ConfigError(f"a disk of {format_size(self.size)} is too small: no system fits into less than {least}")
+        if self.size > MOST_SIZE:
+            raise ConfigError(f"a disk of {format_size(self.size)}: there is {format_size(MOST_SIZE)} at the most")
         if self.mirror is not None and not _MIRROR.fullmatch(self.mirror):
             raise ConfigError(f"'{self.mirror}' is no mirror: write its address, beginning with http:// or https://")
         if not self.root_password.isprintable():

@@ -17,12 +17,13 @@ from xenia.storage.size import MIB
 from xenia.storage.stack import begins_as_zeroes, words_of
 from xenia.toolstack.config.machine import format_size
 from xenia.toolstack.disks.new_disk import new_disk, refuse_existing, refuse_overlays
+from xenia.toolstack.image.config import MOST_SIZE
 from xenia.toolstack.image.installation import BuildWords, Installation, install, installer, nameless
 from xenia.toolstack.image.oci_archive import DAMAGED, open_tar, opened, read_image, unpacked_layers
 from xenia.toolstack.image.oci_config import image_command
 from xenia.toolstack.image.oci_tree import XATTR, Inode, Tree
 from xenia.toolstack.image.package import read_package
-from xenia.toolstack.image.sparse import extents, pack
+from xenia.toolstack.image.sparse import Extent, extents, pack
 from xenia.toolstack.image.tools import tool_files
 from xenia.toolstack.provision.cache import Cache
 from xenia.toolstack.provision.initramfs import FILE_SYSTEMS, FRONTENDS, base_initramfs
@@ -69,6 +70,8 @@ class ContainerConfig:
                 f"a disk of {format_size(max(self.size, 0))}: give it at least {format_size(LEAST_SIZE)}, in whole "
                 f"blocks of {_BLOCK} bytes"
             )
+        if self.size is not None and self.size > MOST_SIZE:
+            raise ConfigError(f"a disk of {format_size(self.size)}: there is {format_size(MOST_SIZE)} at the most")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,19 +98,23 @@ def build_container(config: ContainerConfig, words: BuildWords) -> BuiltContaine
     where = str(config.archive)
     limit = 2 * config.size if config.size is not None else _MOST
     with ExitStack() as stack:
+        disk = ""
+        if config.size is not None:  # a size that the host has no room for is told before there is much work done
+            disk = stack.enter_context(new_disk(config.output, config.size, config.replace))
         source = stack.enter_context(opened(config.archive, cache, words.progress, limit))
         image = read_image(source, where, config.tag)
         layers = stack.enter_context(unpacked_layers(image, source, where, limit, cache, words.progress))
         tree = put_together(layers, where)
         command = image_command(image.config, tree, where)
         _complete(tree, command.encode())
-        archive = stack.enter_context(cache.scratch_file())
-        packed = _pack(tree, archive, limit, words)
+        packed = _measure(tree, limit, where)
         needed = -(-(packed.size * 9 // 8 + packed.files * _INODE + 24 * MIB) // MIB) * MIB
         size = config.size if config.size is not None else max(_USUAL_SIZE, 2 * needed)
         if size < needed:
             raise ConfigError(f"a disk of {format_size(size)} is too small: this image needs {format_size(needed)}")
-        disk = stack.enter_context(new_disk(config.output, size, config.replace))
+        disk = disk or stack.enter_context(new_disk(config.output, size, config.replace))
+        archive = stack.enter_context(cache.scratch_file())
+        _pack(tree, archive, packed, where, words)
         kernel = kernels.get()
         base = base_initramfs(cache, kernels.busybox(), kernel, FRONTENDS, FILE_SYSTEMS[:1])
         tools = _tools(client, cache)
@@ -147,41 +154,63 @@ def _complete(tree: Tree, command: bytes) -> None:
 
 @dataclass
 class Packed:
-    """What an archive has in it: bytes on a disk, and files."""
+    """What a disk is to have on it: bytes, and files."""
 
     size: int = 0
     files: int = 0
 
 
-def _pack(tree: Tree, file: IO[bytes], limit: int, words: BuildWords) -> Packed:
-    """Write one archive of the tree.  ConfigError where it is too much."""
+def _measure(tree: Tree, limit: int, where: str) -> Packed:
+    """What there is of a tree, by what is said of its files.  ConfigError where it is too much, or damaged."""
     packed = Packed()
+    known: set[int] = set()
+    for path, inode in tree.paths():
+        packed.files += 1
+        if id(inode) in known:
+            continue
+        known.add(id(inode))
+        size = inode.member.size if inode.member.isreg() else 0
+        if size >= MOST_SIZE:
+            raise ConfigError(f"{where}: a layer has a file that no disk holds: {path} of {format_size(size)}")
+        data = _extents(inode, where)
+        held = size if data is None else sum(extent.size for extent in data)
+        packed.size += -(-held // _BLOCK) * _BLOCK
+        if packed.size > limit:
+            raise ConfigError(
+                f"{where}: its files are larger than {limit >> 20}M together: give the disk more with --size"
+            )
+    return packed
+
+
+def _extents(inode: Inode, where: str) -> list[Extent] | None:
+    try:
+        return extents(inode)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def _pack(tree: Tree, file: IO[bytes], packed: Packed, where: str, words: BuildWords) -> None:
+    """Write one archive of a tree that was measured.  ConfigError where a layer ends before its files do."""
     first: dict[int, str] = {}
+    done = 0
     try:
         with tarfile.TarFile(
             fileobj=file, mode="w", format=tarfile.PAX_FORMAT, encoding="utf-8", errors="surrogateescape"
         ) as archive:
             for path, inode in tree.paths():
-                packed.files += 1
                 member = _member(path, inode)
                 if id(inode) in first:
                     member.type, member.linkname, member.size = tarfile.LNKTYPE, first[id(inode)], 0
                     archive.addfile(member)
                     continue
                 first[id(inode)] = path
-                data = extents(inode)
-                held = member.size if data is None else sum(extent.size for extent in data)
-                packed.size += -(-held // _BLOCK) * _BLOCK
-                if packed.size > limit:
-                    raise ConfigError(
-                        f"its files are larger than {limit >> 20}M together: give the disk more with --size"
-                    )
+                data = _extents(inode, where)
+                done += member.size if data is None else sum(extent.size for extent in data)
                 archive.addfile(member, inode.contents() if data is None else pack(member, inode, data))
-                words.progress("putting layers together", packed.size, 0)
+                words.progress("putting layers together", done, packed.size)
     except DAMAGED:
-        raise ConfigError("damaged: a layer ends in the middle of a file") from None
+        raise ConfigError(f"{where}: damaged: a layer ends in the middle of a file") from None
     file.flush()
-    return packed
 
 
 def _member(path: str, inode: Inode) -> tarfile.TarInfo:

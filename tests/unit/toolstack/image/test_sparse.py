@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import resource
 import shutil
 import subprocess
 import tarfile
@@ -14,7 +15,7 @@ import pytest
 
 from xenia.errors import ConfigError
 from xenia.testing.containers import layer, sparse
-from xenia.toolstack.image.oci import _pack, put_together
+from xenia.toolstack.image.oci import ContainerConfig, _measure, _pack, build_container, put_together
 from xenia.toolstack.image.sparse import extents
 
 LARGE = 9 << 30
@@ -42,7 +43,8 @@ def plain(path: Path, form: Literal[1, 2], size: int) -> IO[bytes]:
 def packed(layers: list[IO[bytes]], path: Path, limit: int = 1 << 20) -> Path:
     """The archive that a guest is given of them."""
     with path.open("w+b") as file:
-        _pack(put_together(layers, "image"), file, limit, Silent())  # type: ignore[arg-type]
+        tree = put_together(layers, "image")
+        _pack(tree, file, _measure(tree, limit, "image"), "image", Silent())  # type: ignore[arg-type]
     return path
 
 
@@ -107,8 +109,51 @@ def test_an_archive_that_ends_in_the_data_is_told_as_damaged(tmp_path: Path) -> 
     made = io.BytesIO(whole)
     tree = put_together([made], "image")
     made.truncate(cut)
-    with pytest.raises(ConfigError, match="ends in the middle of a file"), (tmp_path / "packed").open("w+b") as file:
-        _pack(tree, file, 1 << 20, Silent())  # type: ignore[arg-type]
+    packed = _measure(tree, 1 << 20, "image.tar")
+    why = "^image.tar: damaged: a layer ends in the middle of a file$"
+    with pytest.raises(ConfigError, match=why), (tmp_path / "packed").open("w+b") as file:
+        _pack(tree, file, packed, "image.tar", Silent())  # type: ignore[arg-type]
+
+
+def test_what_the_map_of_a_file_says_wrong_names_the_archive() -> None:
+    tree = put_together([io.BytesIO(layer(sparse("file", 8192, {8192: b"x" * 512})))], "image.tar")
+    with pytest.raises(ConfigError, match=r"^image.tar: damaged: a file's map leads out of it$"):
+        _measure(tree, 1 << 20, "image.tar")
+
+
+def test_a_file_that_no_file_system_holds_is_told_before_anything_is_packed() -> None:
+    tree = put_together([io.BytesIO(layer(sparse("file", 1 << 60, {0: b"x" * 512})))], "image.tar")
+    with pytest.raises(ConfigError, match=r"^image.tar: a layer has a file that no disk holds: file of 1048576T$"):
+        _measure(tree, 1 << 20, "image.tar")
+
+
+@pytest.mark.parametrize(
+    ("output", "size", "why"),
+    [
+        ("root.img", 15 << 40, "root.img"), ("nowhere/root.img", None, "cannot write nowhere/root.img: No such file"),
+        ("nowhere/root.img", 1 << 30, "cannot write nowhere/root.img: No such file"),
+    ],
+)  # fmt: skip
+def test_a_disk_that_cannot_be_made_is_told_before_the_archive_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str, size: int | None, why: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8 << 40, hard))
+    try:
+        with pytest.raises(ConfigError, match=why):
+            build_container(
+                ContainerConfig(archive=Path("none.tar"), output=output, size=size),
+                Silent(),  # type: ignore[arg-type]
+            )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_size_that_no_file_system_has_is_no_size() -> None:
+    with pytest.raises(ConfigError, match="a disk of 17T: there is 16T at the most"):
+        ContainerConfig(archive=Path("none.tar"), output="root.img", size=17 << 40)
 
 
 def test_what_is_counted_is_what_there_is_of_it(tmp_path: Path) -> None:
