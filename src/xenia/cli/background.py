@@ -66,6 +66,7 @@ def run_detached(options: argparse.Namespace, configuration: Callable[[], Any], 
     """`run -d`: a domain of the daemon's; its name is printed."""
     from dataclasses import replace
 
+    from xenia.storage.folder import telling
     from xenia.toolstack.attach.terminal import Terminal
     from xenia.toolstack.config.domain import Action, DomainConfig
     from xenia.toolstack.config.net import NetConfig
@@ -90,7 +91,9 @@ def run_detached(options: argparse.Namespace, configuration: Callable[[], Any], 
         on_reboot=Action.RESTART if restarts else Action.DESTROY,
     )  # fmt: skip
     screen = Screen(os.environ.get("TERM", "linux"), *(Terminal().size() or _SIZE))
-    place = create(domain, config, voice, screen)
+    with telling(voice.progress):
+        place = create(domain, config, voice, screen)
+    voice.clear()
     place.ask("unpause")
     print(place.name)
     return ExitStatus.OK

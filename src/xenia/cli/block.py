@@ -74,11 +74,14 @@ def block(options: Options, voice: Voice) -> int:
     return ExitStatus.OK
 
 
-def _attach(options: Options, _: Voice) -> Answer:
+def _attach(options: Options, voice: Voice) -> Answer:
     from xenia.cli.domains import find_domain
+    from xenia.storage.folder import telling
     from xenia.toolstack.control import remote
 
-    name = remote.attach(str(find_domain(options.guest).number), "disk", ",".join(options.disk))
+    with telling(voice.progress):
+        name = remote.attach(str(find_domain(options.guest).number), "disk", ",".join(options.disk))
+    voice.clear()
     return {"name": name}, [name]
 
 

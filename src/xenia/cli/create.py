@@ -38,13 +38,16 @@ def _create(options: argparse.Namespace, voice: Voice) -> int:
 
     from xenia.cli.background import await_ending
     from xenia.cli.domains import attached
+    from xenia.storage.folder import telling
     from xenia.toolstack.attach.terminal import Terminal
     from xenia.toolstack.provision.boot import Screen
     from xenia.toolstack.service.attach import AttachedConsole
     from xenia.toolstack.service.create import create as create_domain
 
     size = Terminal().size() or _SIZE
-    place = create_domain(asked.domain, asked.guest, voice, Screen(os.environ.get("TERM", "linux"), *size))
+    with telling(voice.progress):
+        place = create_domain(asked.domain, asked.guest, voice, Screen(os.environ.get("TERM", "linux"), *size))
+    voice.clear()
     seat = AttachedConsole(place) if options.console else None
     if not options.paused:
         place.ask("unpause")

@@ -66,13 +66,20 @@ def add_disk(commands: argparse._SubParsersAction[Any]) -> None:
 
 def disk(options: argparse.Namespace, voice: Voice) -> int:
     """Carry out one action and return the exit status."""
+    from xenia.cli.log_voice import tell_what_is_logged
+    from xenia.storage.folder import telling
+
+    tell_what_is_logged(voice)
+    with telling(voice.progress):
+        return _carry_out(options, voice)
+
+
+def _carry_out(options: argparse.Namespace, voice: Voice) -> int:
     from dataclasses import asdict
 
-    from xenia.cli.log_voice import tell_what_is_logged
     from xenia.toolstack.config.machine import parse_size
     from xenia.toolstack.disks import disk as toolstack
 
-    tell_what_is_logged(voice)
     text: str = options.disk
     match options.action:
         case "create":
@@ -82,6 +89,7 @@ def disk(options: argparse.Namespace, voice: Voice) -> int:
                 print_json({"disk": text, "created": True})
         case "info":
             found = toolstack.describe(text)
+            voice.clear()
             if options.json:
                 print_json(found)
             else:

@@ -15,6 +15,7 @@ from xenia.cli.log_voice import tell_what_is_logged
 from xenia.cli.signals import raise_no_more
 from xenia.cli.voice import Voice
 from xenia.errors import ConfigError
+from xenia.storage.folder import telling
 from xenia.toolstack import run as toolstack
 from xenia.toolstack.config import net as networks
 from xenia.toolstack.config.disk import parse_disk
@@ -60,7 +61,8 @@ def run(options: argparse.Namespace, command: list[str], voice: Voice) -> int:
     config = configuration(options, command)
     if not config.jail:
         voice.error("NO JAIL: a guest that breaks out of its machine can do here whatever you can")
-    outcome = toolstack.run(config, voice, verbose=options.verbose, violation_status=ExitStatus.JAIL)
+    with telling(voice.progress):
+        outcome = toolstack.run(config, voice, verbose=options.verbose, violation_status=ExitStatus.JAIL)
     voice.clear()
     if isinstance(voice, JsonVoice):
         voice.ended(outcome)

@@ -20,7 +20,7 @@ from xenia.storage.device import open_device
 from xenia.storage.door import door
 from xenia.storage.faulty import Faulty
 from xenia.storage.file import create_file, open_file, remove_file
-from xenia.storage.folder import open_folder
+from xenia.storage.folder import open_folder, refuse_folder
 from xenia.storage.layer import Layer, Operation
 from xenia.storage.luks2 import DATA_OFFSET, Cost, Luks, format_luks, unlock
 from xenia.storage.memory import Memory
@@ -33,8 +33,6 @@ from xenia.storage.throttle import Throttle
 from xenia.storage.trace import Trace
 
 _log = logging.getLogger(__name__)
-
-
 MOST_KEY = 8 << 20  # bytes
 
 
@@ -358,6 +356,7 @@ KINDS: dict[str, Kind] = {
     "folder": Kind(
         "a file system (ext4) with what is in a folder of the host's, gone in the end",
         lambda word, place: open_folder(need_path(word), _read_only(word, place)), "a folder", bottom=True, flags=_RO,
+        create=refuse_folder,
     ),
     "memory": Kind(
         "zeroes to begin with, in memory, gone in the end", _open_memory, "a size", is_path=False, bottom=True,

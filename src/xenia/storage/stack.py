@@ -47,6 +47,8 @@ def words_of(text: str, said: str = "", bottom: str = "") -> list[Word]:
             raise word.error(f"{word.name} needs a layer below it, such as file:PATH,{word.text}")
         if index and stands_on_host:
             raise word.error(f"{word.name} stands on the host itself: it can only be the first word")
+        if kind.keeps_lower and words[0].name == "folder" and (values or word.name == "checkpoint"):
+            raise word.error("the disk of a folder is another one each time: what is kept would fit no other")
     return words
 
 

@@ -15,7 +15,7 @@ from xenia.jail.jail import walls_of_host
 from xenia.storage import folder as made
 from xenia.storage.door import handed, recording
 from xenia.storage.layer import Layer
-from xenia.storage.stack import open_stack
+from xenia.storage.stack import create_stack, open_stack
 
 PATH = f"/usr/sbin:/sbin:{os.defpath}"
 pytestmark = pytest.mark.skipif(
@@ -111,7 +111,7 @@ def test_a_folder_that_cannot_be_read_whole_is_refused(folder: Path, monkeypatch
         open_stack(_words(folder / "none"))
     with pytest.raises(ConfigError, match="Not a directory"):
         open_stack(_words(folder / "run"))
-    monkeypatch.setattr(os, "access", lambda path, mode: not str(path).endswith("/run"))
+    monkeypatch.setattr(os, "access", lambda path, mode, **_: path != "run")
     with pytest.raises(ConfigError, match="/run may not be read"):
         open_stack(_words(folder))
     monkeypatch.undo()
@@ -129,9 +129,75 @@ def test_who_makes_it_reads_nothing_outside_of_the_folder(tmp_path: Path) -> Non
         (one / "file").write_text(str(one))
     with tempfile.TemporaryFile() as image:
         words = ("mke2fs", "-q", "-F", "-t", "ext4", "-d", str(outside), f"/proc/self/fd/{image.fileno()}", "8M")
-        made._run(outside, image.fileno(), *words)
+        made._run(outside, image.fileno(), lambda: None, *words)
         with pytest.raises(ConfigError, match="no disk can be made of the folder"):
-            made._run(folder, image.fileno(), *words)
+            made._run(folder, image.fileno(), lambda: None, *words)
+
+
+@pytest.mark.timeout(30)
+def test_who_makes_it_does_not_wait_for_a_pipe_that_came_in_a_files_place(tmp_path: Path) -> None:
+    # As mke2fs does where it comes between its look and its open: it opens the name, by a path from where it is.
+    (tmp_path / "below").mkdir()
+    os.mkfifo(tmp_path / "below" / "file")
+    looks: list[None] = []
+    with tempfile.TemporaryFile() as image, pytest.raises(ConfigError, match="file in it has become something else"):
+        words = ("sh", "-c", f"cd {tmp_path}/below && exec cat file")
+        made._run(tmp_path, image.fileno(), lambda: looks.append(None), *words)
+    assert looks
+
+
+@pytest.mark.timeout(30)
+def test_who_makes_it_may_take_its_time_with_a_file(tmp_path: Path) -> None:
+    """A program that waits, but for nothing that it opens, is waited for."""
+    with tempfile.TemporaryFile() as image:
+        made._run(tmp_path, image.fileno(), lambda: None, "sleep", "1.2")
+
+
+def test_it_is_told_what_ended_who_makes_it(tmp_path: Path) -> None:
+    with tempfile.TemporaryFile() as image, pytest.raises(ConfigError, match=r"sh was ended by SIGKILL$"):
+        made._run(tmp_path, image.fileno(), lambda: None, "sh", "-c", "kill -9 $$")
+
+
+def test_a_link_that_came_in_a_folders_place_is_not_followed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outside, opens = folder.parent / "outside", os.open
+    (outside / "deep").mkdir(parents=True)
+
+    def swapped(path: str, *rest: int) -> int:
+        if path == str(folder / "below"):
+            (folder / "below").rename(folder / "away")
+            (folder / "below").symlink_to(outside)
+        return opens(path, *rest)
+
+    monkeypatch.setattr(os, "open", swapped)
+    with pytest.raises(OSError, match=r"Not a directory|symbolic links"):
+        made._measure(folder, made._Shown(folder))
+
+
+def test_it_is_told_how_far_it_is_where_it_takes_a_while(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[str, int, int]] = []
+    with made.telling(lambda *words: told.append(words)):
+        open_stack(_words(folder)).close()
+        assert not told
+        monkeypatch.setattr(made, "_QUIET", -1.0)
+        monkeypatch.setattr(made, "_LOOKED", 0.01)
+        open_stack(_words(folder)).close()
+    assert told and all(what == f"copying {folder} to a disk" for what, _, _ in told)
+    assert told[0][1:] == (0, 0) and told[-1][2] > 300_000
+
+
+def test_a_disk_of_a_folder_says_which(folder: Path) -> None:
+    with open_stack(_words(folder), read_only=True) as layer:
+        assert layer.name == "folder" and layer.details()["path"] == str(folder)
+
+
+def test_a_disk_of_a_folder_is_made_by_who_opens_it_and_not_kept(folder: Path, tmp_path: Path) -> None:
+    for stack in (_words(folder), f"{_words(folder)},cache"):
+        with pytest.raises(ConfigError, match="is made anew whenever it is opened"):
+            create_stack(stack, None)
+    for kept in (f"cow:{tmp_path}/kept", f"checkpoint:{tmp_path}/kept"):
+        with pytest.raises(ConfigError, match="what is kept would fit no other"):
+            open_stack(f"{_words(folder)},{kept}")
+    open_stack(f"{_words(folder)},cow").close()
 
 
 @pytest.mark.parametrize("stack", ["folder", "folder:", "folder::ro"])
