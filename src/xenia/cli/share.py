@@ -72,10 +72,10 @@ def share(options: Options, voice: Voice) -> int:
 
 
 def _attach(options: Options, voice: Voice) -> Answer:
-    from xenia.cli.domains import find_domain
     from xenia.toolstack.control import mounts, remote
+    from xenia.toolstack.control.client import find_one
 
-    place = find_domain(options.guest)
+    place = find_one(options.guest)
     name = remote.attach(str(place.number), "share", options.folder)
     share = next((one for one in place.ask("statistics").get("shares", []) if one["name"] == name), None)
     if share is None:
@@ -94,11 +94,11 @@ def _attach(options: Options, voice: Voice) -> Answer:
 
 
 def _detach(options: Options, voice: Voice) -> Answer:
-    from xenia.cli.domains import find_domain
     from xenia.toolstack.control import mounts, remote
+    from xenia.toolstack.control.client import find_one
     from xenia.toolstack.guest.verbs import DetachDevice
 
-    place = find_domain(options.guest)
+    place = find_one(options.guest)
     found = _meant(place.ask("statistics").get("shares", []), options.folder)
     voice.busy(f"waiting for the guest to let go of {found['name']}")
     try:

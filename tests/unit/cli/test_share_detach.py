@@ -28,7 +28,7 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     def unmount(*_: object) -> None:
         raise ConfigError("it still uses it")
 
-    monkeypatch.setattr("xenia.cli.domains.find_domain", lambda _: place)
+    monkeypatch.setattr("xenia.toolstack.control.client.find_one", lambda _: place)
     monkeypatch.setattr(mounts, "unmount", unmount)
     monkeypatch.setattr(remote, "call", lambda *words: called.append(words))
     return called

@@ -1,15 +1,18 @@
 """What an operator writes after --net and -p."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from xenia.errors import ConfigError
+from xenia.storage.door import handed
 from xenia.toolstack.config import host_id
 from xenia.toolstack.config.forward import Forward, parse_forward, parse_publish
 from xenia.toolstack.config.mac import parse_mac, stable_mac
-from xenia.toolstack.config.net import NetConfig, parse_card, parse_net
+from xenia.toolstack.config.net import NetConfig, for_guest, parse_card, parse_net
 from xenia.toolstack.config.rate import Rate, parse_rate
+from xenia.toolstack.networks import opening
 
 
 @pytest.mark.parametrize(
@@ -263,3 +266,25 @@ def test_a_host_without_an_id_of_its_own_draws_one_and_keeps_it(
     (tmp_path / "machine-id-file").touch()  # where nothing can be kept
     assert len(read()) == 32
     host_id.host_id.cache_clear()
+
+
+def test_what_two_cards_on_one_link_need_is_handed_over_to_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Opening:
+        def __init__(self, card: NetConfig, for_another: bool) -> None:
+            self.card = card
+
+        def files(self) -> list[int]:
+            return [os.open(os.devnull, os.O_RDONLY)]
+
+    monkeypatch.setattr(opening, "Opening", Opening)
+    monkeypatch.setattr(opening, "assemble", lambda card, files: files)
+    cards = for_guest([NetConfig("bridge=lan"), NetConfig("bridge=lan")], "web")
+    files: list[tuple[str, int]] = []
+    for card in cards:
+        with card.opened() as (_, found):
+            files += [(name, os.dup(descriptor)) for name, descriptor in found]
+    with handed(files):
+        backings: list[object] = [card.open() for card in cards]
+    assert backings == [[descriptor] for _, descriptor in files]
+    for _, descriptor in files:
+        os.close(descriptor)

@@ -1,11 +1,13 @@
 """What an operator's words for a shared folder come to."""
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from xenia.errors import ConfigError
+from xenia.storage.door import handed
 from xenia.toolstack.config.disk import parse_disk
 from xenia.toolstack.config.share import (
     HOST_ROOT,
@@ -113,3 +115,17 @@ def test_a_copy_on_a_disk_is_a_disk_of_the_last_name_that_is_free() -> None:
         on_disks(for_guest(parse_share(f"/srv/a:/{number}:disk") for number in range(15)), [])
     with pytest.raises(ConfigError, match="xenia block-attach GUEST folder:DIR"):
         parse_later("/srv/a:/x:disk")
+
+
+def test_one_folder_at_several_places_and_on_a_disk_is_handed_over_as_each(tmp_path: Path) -> None:
+    words = (f"{tmp_path}:/a", f"{tmp_path}:/b:ro", f"{tmp_path}:/c:disk")
+    disks, shares = on_disks(for_guest(map(parse_share, words)), [])
+    files: list[tuple[str, int]] = []
+    with ExitStack() as stack:
+        for config in (*disks, *shares):
+            _, found = stack.enter_context(config.opened())
+            files += [(name, os.dup(descriptor)) for name, descriptor in found]
+        assert len({name for name, _ in files}) == 3
+        with handed(files):
+            for config in (*disks, *shares):
+                stack.callback(config.open().close)
