@@ -116,6 +116,7 @@ def script(chosen: list[Program]) -> str:
     return "\n".join(lines)
 
 
+@pytest.mark.timeout(3 * PATIENCE)
 def test_programs_come_to_the_same_in_a_guest(tmp_path: Path) -> None:
     engine = ENGINE or "native"
     try:
