@@ -125,7 +125,8 @@ def initrd(place: Path, name: str, mount: str, modules: Mapping[str, bytes], ord
 def xenia(place: Path, cache: str, engine: str = "emulated") -> dict[str, float]:
     """Xenia's share, mounted as its agent mounts one, but for the cache."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    command = [sys.executable, "-m", "xenia", "run", "--quiet", "--memory", f"{MEMORY}M", "--vcpus", "2", "--engine", engine]
+    command = [sys.executable, "-m", "xenia", "run", "--quiet", "--memory", f"{MEMORY}M", "--vcpus", "2"]
+    command += ["--engine", engine]
     if cache == "mmap":
         share, mount = "/:/h", ""
     else:
