@@ -55,7 +55,7 @@ static bool add_variables(struct request *request, const char *const *variables,
         return false;
     for (size_t i = 0; i < count; i++) {
         const char *one = variables[i], *value = strchr(one, '=') != NULL ? NULL : getenv(one);
-        if (strchr(one, '=') == NULL && value == NULL)
+        if (*one == '=' || (strchr(one, '=') == NULL && value == NULL))
             return false;
         bool is_last = true;
         for (size_t later = i + 1; later < count; later++)

@@ -183,6 +183,7 @@ def test_a_command_is_as_long_as_the_agent_reads_and_no_longer(guests: Guests, x
         (["web"], "exec needs a command"),
         (["--fly", "web", "true"], "what is --fly?"),
         (["-e", "NO_SUCH_ONE", "web", "true"], "there is no such variable here"),
+        (["-e", "=value", "web", "true"], "names no variable"),
         (["-it", "web", "true"], "-it needs a terminal"),
     ],
 )

@@ -6,6 +6,7 @@ which says how the command ended:
 
     {"started": true}
     {"status": 0} or {"signal": 9} or {"lost": "why there is neither"}
+    {"refused": "why not all of its output could be written"}
 
 Where he goes before that, the command is hung up on: the guest's agent sends its processes SIGHUP, and SIGKILL to those
 that are there two seconds later.
@@ -48,6 +49,7 @@ class Descriptor:
         self._descriptor = descriptor
         self._may_block = os.get_blocking(descriptor) and not is_seekable(descriptor)
         self.broken = False
+        self.why = ""  # it was broken by something else than a reader who left
         self.told = False  # to the guest
 
     def fileno(self) -> int:
@@ -62,8 +64,10 @@ class Descriptor:
                 return os.writev(self._descriptor, parts) if parts else 0
             except BlockingIOError:
                 return 0
-            except OSError:
+            except OSError as failure:
                 self.broken = True
+                if not isinstance(failure, BrokenPipeError):
+                    self.why = failure.strerror or str(failure)
         return sum(map(len, parts))
 
     def _is_ready(self) -> bool:
@@ -76,6 +80,7 @@ class Nowhere:
     """Where a stream goes that nobody wants."""
 
     broken = told = False
+    why = ""
 
     def fileno(self) -> int:
         return -1
@@ -184,6 +189,11 @@ class Command(Streams):
             self._first.say(Word.HANG_UP.with_value(), is_last=True)
         self._say(Word.BYE.with_value(), is_last=True)
 
+    def _last_news(self) -> dict[str, Any]:
+        if why := self._sinks[0].why:
+            return {"refused": f"cannot write to standard output: {why}"}
+        return self._ended if self._ended else {"lost": self._why_lost}
+
     def _over(self) -> None:
         self._let_go()
         if self._was_left_waiting and not self._cancelled and not self._ending:
@@ -193,6 +203,6 @@ class Command(Streams):
             if one is not None:
                 os.close(one)
         if not self._left:
-            tell(self._control, **(self._ended if self._ended else {"lost": self._why_lost}))
+            tell(self._control, **self._last_news())
         self._control.close()
         self._when_over(self, False)

@@ -192,7 +192,8 @@ class Output:
         except BlockingIOError:
             return 0
         except OSError as error:
-            self.error = None if isinstance(error, BrokenPipeError) else error
+            # Without its frames, which hold the parts: pages of a guest's.
+            self.error = None if isinstance(error, BrokenPipeError) else error.with_traceback(None)
             self.broken = True
             if self._on_broken is not None:
                 self._on_broken()

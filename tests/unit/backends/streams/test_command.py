@@ -148,6 +148,18 @@ def test_who_reads_no_more_has_the_stream_closed_in_the_guest(session: Session) 
     session.out = os.open(os.devnull, os.O_RDONLY)
 
 
+def test_output_that_cannot_be_written_is_told_in_the_place_of_the_status(session: Session) -> None:
+    full = os.open("/dev/full", os.O_WRONLY)
+    assert session.files[1] is not None
+    os.dup2(full, session.files[1])
+    os.close(full)
+    session.agent.write(OUT, b"x")
+    assert session.word() == (Word.CLOSE, 1)
+    session.end(State.HAS_EXITED, 0)
+    assert session.news() == {"started": True}
+    assert session.news() == {"refused": "cannot write to standard output: No space left on device"}
+
+
 def test_an_agent_that_dies_is_told_as_a_loss(session: Session) -> None:
     while session.agent.read():
         continue

@@ -1,3 +1,4 @@
+import errno
 import os
 import pty
 import signal
@@ -127,6 +128,17 @@ def test_output_carries_every_byte_through_a_pipe_that_is_read_slowly() -> None:
     output.close()
     os.close(read_fd)
     os.close(write_fd)
+
+
+def test_an_output_that_fails_holds_on_to_nothing_of_what_it_was_given() -> None:
+    with open("/dev/full", "wb") as full:
+        output = Output(full.fileno())
+        pages = bytearray(b"x" * 100)
+        with memoryview(pages) as view:
+            assert output.put([view[:50], view[50:]]) == 100
+        pages.clear()  # BufferError where somebody has a view of them
+        assert output.broken and output.error is not None and output.error.errno == errno.ENOSPC
+        output.close()
 
 
 def test_cancel_ends_a_write_that_waits_for_its_reader() -> None:
