@@ -482,6 +482,29 @@ def test_a_thread_that_ran_guest_code_may_run_anywhere_again() -> None:
     assert os.sched_getaffinity(0) == before
 
 
+def test_a_processor_that_the_host_has_no_more_costs_nobody_his_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = os.sched_getaffinity(0)
+    gone = next(cpu for cpu in range(64) if not Path(f"/sys/devices/system/cpu/cpu{cpu}").exists())
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _process: {min(before), gone})
+    try:
+        made = program(SOUND)
+        assert works(made) and made.statistics["native_lost"] == 0
+    finally:
+        os.sched_setaffinity(0, before)  # as the program left it, it may run where it knew of
+
+
+def test_predictions_are_forgotten_whichever_thread_of_a_stub_was_there_first() -> None:
+    others = stubs()
+    made = program(SOUND)
+    assert works(made)
+    own = Path("/proc/self/status").read_text()
+    if "SpeculationIndirectBranch:\tconditional" not in own:
+        pytest.skip("the host forgets them always, or never")
+    said = [task.read_text() for stub in stubs() - others for task in Path(f"/proc/{stub}/task").glob("*/status")]
+    assert len(said) >= 2
+    assert all("SpeculationIndirectBranch:\tconditional force disabled" in one for one in said)
+
+
 def switches(made: Program) -> int:
     """How often this thread slept, for a whole run."""
     before = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw

@@ -169,6 +169,8 @@ __asm__(
     "  inc %ebx\n"
     "  cmp $-4095, %rax\n"
     "  jb 3b\n"
+    "  cmpq $" STRING(__NR_sched_setaffinity) ", (%r15)\n"
+    "  je 3b\n" /* the host has taken that processor away: it runs elsewhere */
     "  mov $" STRING(__NR_exit_group) ", %eax\n" /* the host has no room: better no stub than half a mirror */
     "  mov $1, %edi\n"
     "  syscall\n"
@@ -217,9 +219,6 @@ static _Noreturn void guest_thread(void)
     static const uint64_t all_but_the_last = ~(1ull << (SIGILL - 1));
     stack_t stack = {(void *)(STUB_REPORT + HANDLER_STACK), 0, REPORT_SIZE - HANDLER_STACK};
     must(CALL(sigaltstack, &stack, 0));
-    /* What guest code has taught the processor's prediction of indirect branches is forgotten before others run, the
-     * mapper too: that is no guest code, and a switch between it and the vcpu's thread forgets nothing. */
-    CALL(prctl, PR_SET_SPECULATION_CTRL, PR_SPEC_INDIRECT_BRANCH, PR_SPEC_FORCE_DISABLE, 0, 0);
     must(CALL(prctl, PR_SET_TSC, PR_TSC_SIGSEGV, 0, 0, 0));
     if (its_cpuid_faults)
         must(CALL(arch_prctl, 0x1012 /* ARCH_CPUID_SET */, 0));
@@ -249,6 +248,10 @@ static _Noreturn void be_stub(StubRequest request, long maker)
     end_with(maker);
     must(CALL(prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
     must(CALL(prctl, PR_SET_DUMPABLE, 0, 0, 0, 0));
+    /* What guest code has taught the processor's prediction of indirect branches is forgotten before others run.  It is
+     * said for both threads: between two processes the host's kernel asks whoever was the first of its process there,
+     * and that may have been the mapper. */
+    CALL(prctl, PR_SET_SPECULATION_CTRL, PR_SPEC_INDIRECT_BRANCH, PR_SPEC_FORCE_DISABLE, 0, 0);
     must(CALL(rt_sigprocmask, SIG_SETMASK, &all, 0, 8));
     must(CALL(mmap, STUB_CONTROL, AREA_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, AREA, offset));
     memset((void *)STUB_CONTROL, 0, AREA_SIZE);
