@@ -28,6 +28,11 @@ cdef enum:
     TCP_BYTES = 20
     FRAGMENTS = 0x3FFF              # that more follow, and the offset
     HOP_BY_HOP = 0                  # before a group's listeners tell of themselves
+    HOP_BY_HOP_BYTES = 8            # with what they say there: who forwards is to look
+    ECHO_REQUEST = 128              # types of ICMPv6
+    LISTENER_REPORT = 131
+    LISTENER_DONE = 132
+    LISTENER_REPORT_2 = 143
     DNS = 53                        # ports
     DHCP_SERVER = 67
     DHCPV6_SERVER = 547
@@ -107,12 +112,13 @@ cdef class PasstLink(StreamLink):
         cdef int protocol = ip[6], port = big16(ip + IPV6_BYTES + 2)
         cdef int index = 0
         if target[0] == 0xFF:
-            return protocol != PROTOCOL_ICMPV6 and protocol != HOP_BY_HOP and not (
-                protocol == PROTOCOL_UDP and port == DHCPV6_SERVER)
+            if protocol == HOP_BY_HOP:
+                return not tells_of_listeners(ip, size)
+            return not is_signal(ip) and not (protocol == PROTOCOL_UDP and port == DHCPV6_SERVER)
         if self.is_own(target):
             return protocol != PROTOCOL_TCP or may_begin(ip, size, IPV6_BYTES)
         if target[0] == 0xFE and target[1] >> 6 == 2:
-            return protocol != PROTOCOL_ICMPV6 and not (
+            return not is_signal(ip) and not (
                 protocol == PROTOCOL_UDP and port in (DNS, DHCPV6_SERVER) or protocol == PROTOCOL_TCP and port == DNS)
         while index < 10 and target[index] == 0:        # an IPv4 address, or the loopback's, or none
             index += 1
@@ -129,6 +135,18 @@ cdef class PasstLink(StreamLink):
 cdef bint may_begin(const uint8_t *ip, size_t size, uint32_t header) noexcept nogil:
     # Whether a segment begins a connection, as passt sees it.
     return size < header + TCP_BYTES or ip[header + 13] & (TCP_SYN | TCP_ACK) == TCP_SYN
+
+
+cdef bint is_signal(const uint8_t *ip) noexcept nogil:
+    # Of neighbour discovery, say; passt sends what asks for an echo on.
+    return ip[6] == PROTOCOL_ICMPV6 and ip[IPV6_BYTES] != ECHO_REQUEST
+
+
+cdef bint tells_of_listeners(const uint8_t *ip, size_t size) noexcept nogil:
+    # Behind a header of options that has no more than that needs.
+    cdef const uint8_t *options = ip + IPV6_BYTES
+    return (size > IPV6_BYTES + HOP_BY_HOP_BYTES and options[0] == PROTOCOL_ICMPV6 and options[1] == 0
+            and options[HOP_BY_HOP_BYTES] in (LISTENER_REPORT, LISTENER_DONE, LISTENER_REPORT_2))
 
 
 cdef void map4(uint8_t *mapped, const uint8_t *address) noexcept nogil:

@@ -239,7 +239,10 @@ def test_what_a_guest_sends_to_the_host_does_not_get_to_passt_and_what_it_needs_
         *(IPv6(dst=to) / what for to in (own6, "::1", "::", "::ffff:127.0.0.1", "::127.0.0.1", f"::ffff:{own}")
           for what in (syn, udp, ICMPv6EchoRequest())),
         IPv6(dst="fe80::1") / syn, IPv6(dst="fe80::1") / udp, IPv6(dst="ff02::fb") / udp,
-        IPv6(dst=own6) / IPv6ExtHdrDestOpt() / ack,
+        IPv6(dst=own6) / IPv6ExtHdrDestOpt() / ack, IPv6(dst="ff02::fb") / IPv6ExtHdrHopByHop() / udp,
+        *(IPv6(dst=to) / ICMPv6EchoRequest() for to in ("ff02::1", "ff0e::1", "fe80::1")),
+        IPv6(dst="ff02::1") / IPv6ExtHdrHopByHop() / ICMPv6EchoRequest(),
+        IPv6(dst="ff02::1") / IPv6ExtHdrHopByHop() / IPv6ExtHdrDestOpt() / udp,
     ]  # fmt: skip
     passes = [
         IP(dst=own) / ack, IPv6(dst=own6) / TCP(flags="SA"), IP(dst="255.255.255.255") / UDP(sport=68, dport=67),
