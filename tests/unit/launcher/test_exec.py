@@ -147,13 +147,13 @@ def test_the_options_are_those_of_the_grammar(guests: Guests, xenia: Launcher) -
 
 
 def test_the_environment_is_that_of_the_long_way(guests: Guests, xenia: Launcher) -> None:
-    options = ["-e", "A=1", "-e", "HERE=", "-e", "A=2", "-e", "PATH=/own", "-e", "=x", "-e", "HERE", "-e", "A"]
+    options = ["-e", "A=1", "-e", "HERE=", "-e", "A=2", "-e", "PATH=/own", "-e", "HERE", "-e", "A"]
     number = str(next(guests.folder.iterdir())).rpartition(".")[2]
     for guest, is_slow in (("web", False), (number, True)):
         assert xenia(*options, guest, "true", more={"A": "3=4"})[3] == is_slow
     quick, slow = ({pair.partition("=")[0]: pair for pair in asked["env"]} for asked in guests.asked)
-    assert quick == slow == {"A": "A=3=4", "HERE": "HERE=there", "PATH": "PATH=/own", "": "=x"}
-    assert len(guests.asked[0]["env"]) == 4
+    assert quick == slow == {"A": "A=3=4", "HERE": "HERE=there", "PATH": "PATH=/own"}
+    assert len(guests.asked[0]["env"]) == 3
     assert not xenia(*["-e", "B=1"] * 256, "web", "true")[3]
     status, *_, is_slow = xenia(*["-e", "B=1"] * 257, "web", "true")
     assert (status, is_slow) == (0, True)
