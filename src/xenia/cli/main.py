@@ -95,7 +95,7 @@ def _refusal_of_build(error: Exception) -> ConfigError | None:
     client = sys.modules.get("xenia.toolstack.control.client")
     if client is None or not isinstance(error, (KeyError, TypeError, ValueError, IndexError, AttributeError)):
         return None
-    line = client.other_build()
+    line = client.other_build() if client.has_answered() else None
     return None if line is None else ConfigError(line)
 
 

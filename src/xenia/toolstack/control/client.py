@@ -18,6 +18,7 @@ from xenia.toolstack.runtime import runtime_directory
 
 _PATIENCE = 5.0  # seconds for a guest to answer
 _SHORT = 2.0  # seconds for each of many
+_has_answered = threading.Event()  # the daemon, to this process
 
 
 class NoSuchGuest(ConfigError):
@@ -82,6 +83,8 @@ class Place:
             raise ConfigError(f"{self} does not answer") from None
         except (OSError, ValueError):
             raise NoSuchGuest(f"{self} has just ended") from None
+        if self.domid is not None:
+            _has_answered.set()
         if "error" in reply:
             raise ConfigError(f"{self}: {reply['error']}{'' if self.domid is None else _whose_fault()}")
         return reply["answer"]
@@ -109,9 +112,15 @@ def ask_daemon(verb: str, *, patience: float = _PATIENCE, descriptors: Sequence[
         raise NoSuchGuest("no daemon is running (xenia daemon)") from None
     except (ConnectionError, OSError, ValueError):
         raise NoSuchGuest("no daemon is running any more (xenia daemon)") from None
+    _has_answered.set()
     if "error" in reply:
         raise ConfigError(f"{reply['error']}{_whose_fault()}")
     return reply["answer"]
+
+
+def has_answered() -> bool:
+    """Whether the daemon has said something to this process."""
+    return _has_answered.is_set()
 
 
 def other_build() -> str | None:

@@ -202,6 +202,18 @@ def test_a_daemon_of_another_build_is_named_as_such(other_daemon: Daemon, capsys
     assert OTHER in capsys.readouterr().err
 
 
+def test_a_fault_of_who_did_not_ask_the_daemon_is_told_whatever_build_that_is_of(
+    other_daemon: Daemon, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> int:
+        raise KeyError("our own")
+
+    monkeypatch.setattr("xenia.toolstack.control.client._has_answered", threading.Event(), raising=False)
+    monkeypatch.setattr("xenia.cli.main.dispatch", fail)
+    assert command(["run"]) == ExitStatus.BUG
+    assert "our own" in capsys.readouterr().err
+
+
 def test_a_daemon_of_this_build_is_not(
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
