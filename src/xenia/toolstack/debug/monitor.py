@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
+from xenia.abi.xs_wire import XsdError
 from xenia.errors import ConfigError, GuestFault
 from xenia.hypervisor import guest_memory
 from xenia.hypervisor.channel_info import ChannelInfo, ChannelKind
@@ -14,6 +16,7 @@ from xenia.toolstack.machine.core import vmcoreinfo
 from xenia.xenstore.error import StoreError
 
 _MOST_NODES = 2000
+_NO_NODE = {XsdError.ENOENT: "there is no such node", XsdError.EINVAL: "this is no path of a node"}
 
 
 class Monitor:
@@ -37,9 +40,12 @@ class Monitor:
         name, *arguments = line.split() or ["help"]
         if name not in self._commands:
             return f"there is no command {name!r}: monitor help lists them\n"
+        words, _, function = self._commands[name]
+        if arguments and not words:
+            return f"monitor {name} takes no more words\n"
         try:
-            return self._commands[name][2](arguments)
-        except (ConfigError, GuestFault, StoreError, ValueError) as error:
+            return function(arguments)
+        except (ConfigError, GuestFault) as error:
             return f"{error}\n"
 
     def _help(self, _: list[str]) -> str:
@@ -47,6 +53,8 @@ class Monitor:
         return "".join(f"{row:<44}{what}\n" for row, what in rows)
 
     def _xenstore(self, arguments: list[str]) -> str:
+        if len(arguments) > 1:
+            raise ConfigError("monitor xenstore [PATH]")
         store, domid = self._target.domain.xenstore, self._target.domain.domid
         lines: list[str] = []
 
@@ -57,14 +65,18 @@ class Monitor:
                 for child in store.directory(path):
                     look(f"{path.rstrip('/')}/{child}", depth + 1)
 
-        look(arguments[0] if arguments else f"/local/domain/{domid}", 0)
+        path = arguments[0] if arguments else f"/local/domain/{domid}"
+        try:
+            look(path, 0)
+        except StoreError as error:
+            raise ConfigError(f"{path}: {_NO_NODE.get(error.error, error.error.name)}") from None
         return "\n".join(lines) + "\n"
 
     def _walk(self, arguments: list[str]) -> str:
         if not 1 <= len(arguments) <= 2:
             raise ConfigError("monitor walk ADDRESS [VCPU]")
-        address = int(arguments[0], 0) % (1 << 64)
-        vcpu = int(arguments[1], 0) if len(arguments) > 1 else self._target.vcpus[0]
+        address = _number(arguments[0], "address, 0xffffffff81000000 say") % (1 << 64)
+        vcpu = _number(arguments[1], "vcpu's number") if len(arguments) > 1 else self._target.vcpus[0]
         handle = self._target.domain.handle
         if not 0 <= vcpu < handle.max_vcpus:
             raise ConfigError(f"there is no vcpu {vcpu}")
@@ -101,7 +113,7 @@ class Monitor:
             case ["show"]:
                 return self._trace.show()
             case ["show", number]:
-                return self._trace.show(int(number))
+                return self._trace.show(_number(number, "number"))
         raise ConfigError("monitor trace on [NAME...], monitor trace off, monitor trace show [N]")
 
     def _events(self, _: list[str]) -> str:
@@ -130,7 +142,8 @@ class Monitor:
         for line in vmcoreinfo(self._target.domain.handle).decode(errors="replace").splitlines():
             name, _, value = line.partition("=")
             if name == "KERNELOFFSET":
-                return int(value, 16)
+                with suppress(ValueError):  # it is the guest that wrote it
+                    return int(value, 16)
         return None
 
 
@@ -138,6 +151,14 @@ _BITS = ((0, "P"), (1, "RW"), (2, "US"), (5, "A"), (6, "D"), (7, "PS"), (8, "G")
 
 
 _VIRQS = {0: "timer", 1: "debug", 2: "console"}
+
+
+def _number(word: str, what: str) -> int:
+    """Of 64 bits, as C writes it."""
+    with suppress(ValueError):
+        if -(1 << 63) <= (number := int(word, 0)) < 1 << 64:
+            return number
+    raise ConfigError(f"{word!r} is no {what}")
 
 
 def _kind(one: ChannelInfo) -> str:
