@@ -81,7 +81,7 @@ class Place:
             reply = _exchange(self.path, {"verb": verb, **address, **request}, patience, descriptors)
         except (TimeoutError, BlockingIOError):
             raise ConfigError(f"{self} does not answer") from None
-        except (OSError, ValueError):
+        except OSError:
             raise NoSuchGuest(f"{self} has just ended") from None
         if self.domid is not None:
             _has_answered.set()
@@ -90,7 +90,8 @@ class Place:
         return reply["answer"]
 
 
-def _exchange(path: Path, request: Mapping[str, object], patience: float, descriptors: Sequence[int]) -> Any:
+def _exchange(path: Path, request: Mapping[str, object], patience: float, descriptors: Sequence[int]) -> dict[str, Any]:
+    """The reply, which has an `answer` or an `error`.  OSError where there is none; ConfigError where it is no such."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(patience)
         client.connect(str(path))
@@ -99,7 +100,16 @@ def _exchange(path: Path, request: Mapping[str, object], patience: float, descri
         if sent < len(line):  # who has it all may have answered, and be gone
             client.sendall(line[sent:])
         with client.makefile("rb") as answer:
-            return json.loads(answer.readline())
+            line = answer.readline()
+    if not line.endswith(b"\n"):
+        raise ConnectionResetError("it has ended")
+    try:
+        reply = json.loads(line)
+    except (ValueError, RecursionError):
+        reply = None
+    if not isinstance(reply, dict) or not {"answer", "error"} & reply.keys():
+        raise ConfigError(f"what answers at {path} makes no sense")
+    return reply
 
 
 def ask_daemon(verb: str, *, patience: float = _PATIENCE, descriptors: Sequence[int] = (), **request: object) -> Any:
@@ -110,7 +120,7 @@ def ask_daemon(verb: str, *, patience: float = _PATIENCE, descriptors: Sequence[
         raise ConfigError("the daemon does not answer") from None
     except FileNotFoundError:
         raise NoSuchGuest("no daemon is running (xenia daemon)") from None
-    except (ConnectionError, OSError, ValueError):
+    except OSError:
         raise NoSuchGuest("no daemon is running any more (xenia daemon)") from None
     _has_answered.set()
     if "error" in reply:
@@ -126,13 +136,18 @@ def has_answered() -> bool:
 def other_build() -> str | None:
     """What to do about the daemon that runs, where it is of another build of Xenia than this process."""
     try:
-        about = _exchange(daemon_path(), {"verb": "about"}, _SHORT, ()).get("answer")
-    except (OSError, ValueError):
+        reply = _exchange(daemon_path(), {"verb": "about"}, _SHORT, ())
+    except (OSError, ConfigError):
         return None
-    if about is None or about.get("build") == build():
+    if "error" in reply:
+        return None
+    about = reply["answer"]
+    if not isinstance(about, dict) or "build" not in about:
+        return f"what answers at {daemon_path()} is no daemon of Xenia's, or of a much older build"
+    if about["build"] == build():
         return None
     return (
-        f"the daemon (process {about['pid']}) is of another build of Xenia: 'xenia daemon --stop' ends it, "
+        f"the daemon (process {about.get('pid')}) is of another build of Xenia: 'xenia daemon --stop' ends it, "
         "and the next client starts one of this build"
     )
 
