@@ -30,6 +30,7 @@ from xenia.agent.pairs import SEARCH_PATH
 from xenia.agent.words import Word
 from xenia.errors import ConfigError
 from xenia.toolstack.commands.descriptor import open_again
+from xenia.toolstack.commands.variables import check_variables
 
 Starter = Callable[[Sequence[str], Sequence[int]], object]
 """Has a guest run a command: `Commands.start`, but that the files stay the caller's."""
@@ -75,6 +76,9 @@ class GuestProcess:
 
         ConfigError where the command cannot be said, or the guest refuses it.
         """
+        if not args:
+            raise ConfigError("there is no command: the list is empty")
+        check_variables(env or ())
         rows, columns = window if window is not None else (0, 0)
         request = AgentConfig(
             Mode.COMMAND, tuple(args), {"PATH": SEARCH_PATH, **(env or {})}, directory=cwd, user=user,

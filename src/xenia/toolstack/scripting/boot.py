@@ -22,7 +22,7 @@ from xenia.toolstack.machine.machine import Machine
 from xenia.toolstack.networks.cards import Cards
 from xenia.toolstack.provision.all_modules import with_all_modules
 from xenia.toolstack.provision.boot import Screen, prepare
-from xenia.toolstack.scripting.options import DEBIAN, GuestOptions, Path, check, kernel_of, several
+from xenia.toolstack.scripting.options import DEBIAN, GuestOptions, Path, check, in_python, kernel_of, several
 
 _log = logging.getLogger(__name__)
 # The console is one that somebody types at: it has a prompt.
@@ -36,6 +36,16 @@ def boot(
     **options: Any,
 ) -> Domain:
     """See Machine.boot."""
+    try:
+        return _boot(kernel, console, machine, options)
+    except ConfigError as error:
+        error.args = (in_python(str(error)),)
+        raise
+
+
+def _boot(
+    kernel: Path, console: int | Callable[[bytes], None] | None, machine: Machine | None, options: dict[str, Any]
+) -> Domain:
     config = with_all_modules(machine_config(cast(GuestOptions, {**options, "kernel": kernel})), Quiet())
     guest = Guest(config, machine)
     networks = Cards(config.name, () if config.is_demo and config.cards is None else config.cards, _log.warning)

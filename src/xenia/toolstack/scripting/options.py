@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypedDict
 
 from xenia.errors import ConfigError
+from xenia.toolstack.commands.variables import check_variables
 
 Path = str | os.PathLike[str]
 Words = str | Iterable[str]
@@ -57,6 +59,9 @@ class GuestOptions(TypedDict, total=False):
 
 
 _WORDS = {"max_memory": "maxmem", "disks": "disk", "rw_cow": "rw-cow"}
+_NAMES = {_WORDS.get(name, name): name for name in GuestOptions.__annotations__}
+_OPTION = re.compile(rf"(?:argument )?--({'|'.join(sorted(_NAMES, key=len, reverse=True))})(?![\w-])")
+_CLOCKS = ("real", "warped")
 
 
 def arguments(options: GuestOptions) -> list[str]:
@@ -74,11 +79,22 @@ def arguments(options: GuestOptions) -> list[str]:
 
 
 def check(options: GuestOptions) -> dict[str, Any]:
-    """Those that say something.  TypeError for what is no option."""
+    """Those that say something.  TypeError for what is no option, ConfigError for a value that is none."""
     for name in options:
         if name not in GuestOptions.__annotations__:
             raise TypeError(f"a guest has no option {name!r}: it has {', '.join(GuestOptions.__annotations__)}")
-    return {name: value for name, value in options.items() if value is not None}
+    given = {name: value for name, value in options.items() if value is not None}
+    if not isinstance(variables := given.get("env", {}), Mapping):
+        raise TypeError(f"env has names of variables and their values, as a dict does, and is no {variables!r}")
+    check_variables(variables)
+    if (clock := given.get("clock", "real")) not in _CLOCKS:
+        raise ConfigError(f"clock {clock!r}: there are {' and '.join(map(repr, _CLOCKS))}")
+    return given
+
+
+def in_python(said: str) -> str:
+    """What was said of the command line's options, of those by the names that they have here."""
+    return _OPTION.sub(lambda found: _NAMES[found[1]], said)
 
 
 def several(words: Any) -> Sequence[Any]:

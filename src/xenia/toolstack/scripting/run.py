@@ -17,7 +17,7 @@ from signal import Signals
 from typing import IO, Any, Unpack
 
 from xenia.errors import ConfigError, DomainCrash, HypervisorBug
-from xenia.toolstack.scripting.options import GuestOptions, arguments
+from xenia.toolstack.scripting.options import GuestOptions, arguments, in_python
 
 Word = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
@@ -174,7 +174,7 @@ def _failure(status: int, ending: dict[str, Any] | None, records: Iterable[dict[
     if status in (_BUG, _JAIL):
         return HypervisorBug("\n".join([*wrong, report]))
     said = wrong or _said(err)
-    return ConfigError(said[-1] if said else f"the guest's process ended with status {status}")
+    return ConfigError(in_python(said[-1]) if said else f"the guest's process ended with status {status}")
 
 
 def _said(err: object) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.toolstack.commands.here import start
+from xenia.errors import ConfigError
 from xenia.toolstack.commands.process import GuestProcess, run
 
 
@@ -76,3 +77,15 @@ def test_a_fifo_with_a_name_whose_writer_has_gone_ends_for_the_guest_too(tmp_pat
 def test_no_more_is_kept_of_what_a_command_writes_than_was_asked_for() -> None:
     done = run(start, ["sh", "-c", "echo 1234567; yes | head -c 200000 >&2"], most=5)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"12345", b"y\ny\ny")
+
+
+@pytest.mark.parametrize(
+    ("args", "env", "says"),
+    [([], {}, "no command"), (["true"], {"": "x"}, "env: ''"), (["true"], {"A=B": "x"}, "env: 'A=B'")],
+)
+def test_what_cannot_be_run_is_not_asked_for(args: list[str], env: dict[str, str], says: str) -> None:
+    def start(streams: Sequence[str], files: Sequence[int]) -> None:
+        raise AssertionError
+
+    with pytest.raises(ConfigError, match=says):
+        GuestProcess(start, args, env=env)

@@ -6,7 +6,7 @@ import pytest
 
 from xenia.errors import ConfigError
 from xenia.toolstack.config.machine import MachineConfig
-from xenia.toolstack.scripting.boot import machine_config
+from xenia.toolstack.scripting.boot import boot, machine_config
 
 
 def test_what_is_left_out_is_as_for_the_command_line() -> None:
@@ -47,3 +47,8 @@ def test_what_cannot_be_is_refused() -> None:
         machine_config({"net": "none", "publish": "1:1"})
     with pytest.raises(ConfigError, match="a kernel is a file"):
         machine_config({"kernel": ""})
+
+
+def test_what_is_refused_has_the_options_names() -> None:
+    with pytest.raises(ConfigError, match=r"\(max_memory\).*\(memory\)"):
+        boot(max_memory="1M")

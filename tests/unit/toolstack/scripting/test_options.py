@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from xenia.cli.parser import build_parser
-from xenia.toolstack.scripting.options import GuestOptions, arguments
+from xenia.errors import ConfigError
+from xenia.toolstack.scripting.options import GuestOptions, arguments, in_python
 
 
 @pytest.mark.parametrize(
@@ -39,3 +40,31 @@ def test_every_option_has_its_words_on_the_command_line() -> None:
 def test_what_is_no_option_is_a_type_error_that_says_what_there_is() -> None:
     with pytest.raises(TypeError, match=r"no option 'momory'.*memory"):
         arguments({"momory": 1})  # type: ignore[typeddict-unknown-key]
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "says"),
+    [
+        ({"env": {"A=B": "c"}}, ConfigError, "env: 'A=B' names no variable"),
+        ({"env": {"": "c"}}, ConfigError, "env: '' names no variable"),
+        ({"env": ["A"]}, TypeError, "as a dict does"),
+        ({"clock": "fast"}, ConfigError, "clock 'fast': there are 'real' and 'warped'"),
+    ],
+)
+def test_a_value_that_cannot_be_is_told_here(options: GuestOptions, kind: type[Exception], says: str) -> None:
+    with pytest.raises(kind, match=says):
+        arguments(options)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("argument --vcpus: 'two' is no number", "vcpus: 'two' is no number"),
+        ("1M (--maxmem) is less than 2M (--memory)", "1M (max_memory) is less than 2M (memory)"),
+        ("leave --initrd out, or use --append 'rdinit=x'", "leave initrd out, or use append 'rdinit=x'"),
+        ("--rw-cow and --share", "rw_cow and share"),
+        ("'xenia kernel list --all', --kernel-like, --nets", "'xenia kernel list --all', --kernel-like, --nets"),
+    ],
+)  # fmt: skip
+def test_what_the_command_line_says_has_the_names_of_here(said: str, told: str) -> None:
+    assert in_python(said) == told

@@ -107,6 +107,7 @@ def test_a_task_that_is_cancelled_takes_its_guest_with_it(stand_in: Stand, tmp_p
         ("""echo '{"ending": "crash", "reason": "why"}' >>$status; exit 121""", DomainCrash, "crashed: why"),
         ("""echo '{"error": "no such file"}' >>$status; exit 2""", ConfigError, "^no such file$"),
         ("""echo 'xenia run: what is --x?' >&2; exit 2""", ConfigError, "^what is --x"),
+        ("""echo 'xenia run: argument --memory: no size' >&2; exit 2""", ConfigError, "^memory: no size$"),
         ("exit 2", ConfigError, "status 2"),
         ("""echo '{"text": "Traceback"}' >>$status; exit 125""", HypervisorBug, "Traceback"),
         ("""printf '{"err' >>$status; kill -9 $$""", HypervisorBug, "SIGKILL"),
