@@ -484,7 +484,9 @@ def test_a_thread_that_ran_guest_code_may_run_anywhere_again() -> None:
 
 def test_a_processor_that_the_host_has_no_more_costs_nobody_his_process(monkeypatch: pytest.MonkeyPatch) -> None:
     before = os.sched_getaffinity(0)
-    gone = next(cpu for cpu in range(64) if not Path(f"/sys/devices/system/cpu/cpu{cpu}").exists())
+    gone = next((cpu for cpu in range(64) if not Path(f"/sys/devices/system/cpu/cpu{cpu}").exists()), None)
+    if gone is None:
+        pytest.skip("the host has every processor that an engine may choose")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _process: {min(before), gone})
     try:
         made = program(SOUND)
