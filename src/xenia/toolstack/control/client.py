@@ -147,8 +147,8 @@ def other_build() -> str | None:
     if about["build"] == build():
         return None
     return (
-        f"the daemon (process {about.get('pid')}) is of another build of Xenia: 'xenia daemon --stop' ends it (--force: with its domains), "
-        "and the next client starts one of this build"
+        f"the daemon (process {about.get('pid')}) is of another build of Xenia: 'xenia daemon --stop' ends it "
+        "(--force: with its domains), and the next client starts one of this build"
     )
 
 
