@@ -99,14 +99,14 @@ class NetConfig(DeviceConfig):
         return asdict(self)
 
     @property
-    def _opened_name(self) -> str:
+    def opened_name(self) -> str:
         """What its files are noted under, which those of no other card on the same link are."""
         return f"card {self.mac} {self.link}"
 
     def open(self) -> Backing:
         """The way to the network.  Within `handed` it is made of what came, and elsewhere opened.  ConfigError."""
         opening = import_module(_OPENING)
-        if (files := door().taken(self._opened_name)) is not None:
+        if (files := door().taken(self.opened_name)) is not None:
             return cast(Backing, opening.assemble(self, files))
         return cast(Backing, opening.Opening(self).finish())
 
@@ -120,7 +120,7 @@ class NetConfig(DeviceConfig):
             opening.close()
             raise
         try:
-            yield opening.card, [(opening.card._opened_name, descriptor) for descriptor in files]
+            yield opening.card, [(opening.card.opened_name, descriptor) for descriptor in files]
         finally:
             for descriptor in files:
                 os.close(descriptor)

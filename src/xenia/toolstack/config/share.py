@@ -57,7 +57,7 @@ class ShareConfig(DeviceConfig):
         return f"{self.name}:{mode}:{self.mount}"
 
     @property
-    def _opened_name(self) -> str:
+    def opened_name(self) -> str:
         """What its connection is noted under, which no other one of the same folder is, nor a disk of it."""
         return f"share {self.name} {self.path}"
 
@@ -69,7 +69,7 @@ class ShareConfig(DeviceConfig):
     def open(self) -> Backing:
         """The folder's server.  Within `handed` it is the one that came, and elsewhere started.  ConfigError."""
         shares = import_module(_OPENING)
-        if (files := door().taken(self._opened_name)) is not None:
+        if (files := door().taken(self.opened_name)) is not None:
             return cast(Backing, shares.assemble(files))
         return cast(Backing, shares.start(self))
 
@@ -81,7 +81,7 @@ class ShareConfig(DeviceConfig):
     def opened(self) -> Iterator[tuple[Self, list[tuple[str, int]]]]:
         """The connection to a server that is started, and is whose has this."""
         with import_module(_OPENING).started(self) as descriptor:
-            yield self, [(self._opened_name, descriptor)]
+            yield self, [(self.opened_name, descriptor)]
 
     def within(self, folder: Path) -> Self:
         """The same for a process in another folder."""

@@ -385,7 +385,7 @@ class IsolatedDomain(Domain):
         config = card_config(f"bridge={network.name}", layers=layers, port=port, **card).among(lambda: self.statistics)
         frames = attach_port(network.client, config)
         try:
-            return self._hand_over(config, [(config.link, frames)])
+            return self._hand_over(config, [(config.opened_name, frames)])
         finally:
             os.close(frames)
 
