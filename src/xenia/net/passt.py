@@ -23,7 +23,7 @@ from xenia.net.sockets import prepare
 
 _IPV4, _IPV6 = Path("/proc/net/fib_trie"), Path("/proc/net/if_inet6")
 _LOCAL = re.compile(r"\|-- ([0-9.]+)\n\s+/32 host LOCAL")
-_MOST = 1 << 17  # bytes of those that are handed on
+_MOST = 1 << 22  # bytes of those that are handed on
 
 
 def opened(forwards: Sequence[str], mtu: int) -> tuple[int, int]:

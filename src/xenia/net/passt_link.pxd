@@ -3,9 +3,6 @@ from libc.stdint cimport uint8_t, uint64_t
 from xenia.net.frame cimport Frame
 from xenia.net.stream cimport StreamLink
 
-cdef enum:
-    MOST_OWN = 1024                 # addresses of the host's
-
 
 cdef class PasstLink(StreamLink):
     cdef uint8_t (*own)[16]         # the host's, those of IPv4 as IPv6 has them

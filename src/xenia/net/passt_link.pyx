@@ -48,10 +48,10 @@ cdef class PasstLink(StreamLink):
     def __init__(self, descriptor: int, own: Sequence[str]) -> None:
         cdef bytes packed
         StreamLink.__init__(self, descriptor)
-        self.own = <uint8_t (*)[16]>calloc(MOST_OWN, 16)
+        self.own = <uint8_t (*)[16]>calloc(len(own) + 1, 16)
         if self.own == NULL:
             raise MemoryError
-        for address in own[:MOST_OWN]:
+        for address in own:
             packed = ip_address(address).packed
             if len(packed) == 4:
                 map4(self.own[self.nr_own], <const uint8_t *><const char *>packed)

@@ -90,8 +90,7 @@ class ImageConfig:
         if self.size < LEAST_SIZE:
             least = format_size(LEAST_SIZE)
             raise ConfigError(f"a disk of {format_size(self.size)} is too small: no system fits into less than {least}")
-        if self.size > MOST_SIZE:
-            raise ConfigError(f"a disk of {format_size(self.size)}: there is {format_size(MOST_SIZE)} at the most")
+        refuse_more(self.size)
         if self.mirror is not None and not _MIRROR.fullmatch(self.mirror):
             raise ConfigError(f"'{self.mirror}' is no mirror: write its address, beginning with http:// or https://")
         if not self.root_password.isprintable():
@@ -119,3 +118,9 @@ def module_files(kernel: Kernel) -> dict[str, bytes]:
     """The kernel's modules that are at hand, by their path in a system."""
     directory = f"usr/lib/modules/{kernel.release}/kernel"
     return {f"{directory}/{path.name}": path.read_bytes() for path in sorted(kernel.modules.glob("*.ko"))}
+
+
+def refuse_more(size: int) -> None:
+    """ConfigError where no file system holds so many bytes."""
+    if size > MOST_SIZE:
+        raise ConfigError(f"a disk of {format_size(size)}: there is {format_size(MOST_SIZE)} at the most")

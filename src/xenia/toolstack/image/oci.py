@@ -17,7 +17,7 @@ from xenia.storage.size import MIB
 from xenia.storage.stack import begins_as_zeroes, words_of
 from xenia.toolstack.config.machine import format_size
 from xenia.toolstack.disks.new_disk import new_disk, refuse_existing, refuse_overlays
-from xenia.toolstack.image.config import MOST_SIZE
+from xenia.toolstack.image.config import MOST_SIZE, refuse_more
 from xenia.toolstack.image.installation import BuildWords, Installation, install, installer, nameless
 from xenia.toolstack.image.oci_archive import DAMAGED, open_tar, opened, read_image, unpacked_layers
 from xenia.toolstack.image.oci_config import image_command
@@ -70,8 +70,7 @@ class ContainerConfig:
                 f"a disk of {format_size(max(self.size, 0))}: give it at least {format_size(LEAST_SIZE)}, in whole "
                 f"blocks of {_BLOCK} bytes"
             )
-        if self.size is not None and self.size > MOST_SIZE:
-            raise ConfigError(f"a disk of {format_size(self.size)}: there is {format_size(MOST_SIZE)} at the most")
+        refuse_more(self.size or 0)
 
 
 @dataclass(frozen=True, slots=True)

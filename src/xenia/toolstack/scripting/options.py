@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 
 from xenia.errors import ConfigError
 from xenia.toolstack.commands.variables import check_variables
+from xenia.toolstack.config.choices import CLOCKS
 
 Path = str | os.PathLike[str]
 Words = str | Iterable[str]
@@ -61,7 +62,6 @@ class GuestOptions(TypedDict, total=False):
 _WORDS = {"max_memory": "maxmem", "disks": "disk", "rw_cow": "rw-cow"}
 _NAMES = {_WORDS.get(name, name): name for name in GuestOptions.__annotations__}
 _OPTION = re.compile(rf"(?:argument )?--({'|'.join(sorted(_NAMES, key=len, reverse=True))})(?![\w-])")
-_CLOCKS = ("real", "warped")
 
 
 def arguments(options: GuestOptions) -> list[str]:
@@ -87,8 +87,8 @@ def check(options: GuestOptions) -> dict[str, Any]:
     if not isinstance(variables := given.get("env", {}), Mapping):
         raise TypeError(f"env has names of variables and their values, as a dict does, and is no {variables!r}")
     check_variables(variables)
-    if (clock := given.get("clock", "real")) not in _CLOCKS:
-        raise ConfigError(f"clock {clock!r}: there are {' and '.join(map(repr, _CLOCKS))}")
+    if (clock := given.get("clock", "real")) not in CLOCKS:
+        raise ConfigError(f"clock {clock!r}: there are {' and '.join(map(repr, CLOCKS))}")
     return given
 
 

@@ -45,8 +45,7 @@ def rows() -> list[Row]:
     for place in places():
         if place.domid is None:
             try:
-                summary = place.ask("domain")
-                found.append(Row(place, {"uuid": _NO_UUID, **summary, "number": place.number}))
+                found.append(Row(place, {"uuid": _NO_UUID, **place.ask("domain"), "number": place.number}))
             except ConfigError:
                 continue  # ends just now, or is stopped
     return found
