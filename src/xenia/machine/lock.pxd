@@ -5,8 +5,8 @@
 # same name.  It is told here because everybody may import this file; domain.pxd says what the locks of a domain guard.
 #
 #   store                     the xenstore server: the store, and who is connected
-#     loop                    a thread that waits for links of a network: what it serves
-#       taking                a vbd's ring: who takes requests from it
+#     loop                    a thread that waits for links of a network, or for rings: what it serves
+#       taking                a ring of a disk's or a shared folder's: who takes requests from it
 #         queue               its responses, and what is in flight
 #           workers           the device's list of requests that may take time
 #       transmit              a vif's queue: who takes frames from it

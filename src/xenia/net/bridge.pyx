@@ -23,7 +23,7 @@ from xenia.net.forwarding cimport (
     DROP_UNTAKEN, MOST_MIRRORS, MOST_PORTS, NR_VLANS, Member, Switch,
 )
 from xenia.net.frame cimport Frame
-from xenia.net.loop cimport monotonic
+from xenia.machine.loop cimport monotonic
 from xenia.net.port cimport Port, Receiver
 
 from xenia.errors import ConfigError

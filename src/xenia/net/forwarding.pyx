@@ -8,7 +8,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
 from xenia.machine.lock cimport RANK_BRIDGE, lock, lock_init, unlock
 from xenia.net.addresses cimport IS_ANOTHERS, Learned, Owner
 from xenia.net.frame cimport BATCH, LEAST_BYTES, Frame
-from xenia.net.loop cimport monotonic
+from xenia.machine.loop cimport monotonic
 from xenia.net.pace cimport pace_allows
 from xenia.net.parse cimport big16, big32
 from xenia.net.port cimport port_enter, port_leave

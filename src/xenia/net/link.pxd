@@ -2,7 +2,7 @@
 from libc.stdint cimport uint64_t
 from xenia.machine.lock cimport Lock
 from xenia.net.frame cimport Frame, VnetHeader, iovec
-from xenia.net.loop cimport PollSet, Source
+from xenia.machine.loop cimport PollSet, Source
 from xenia.net.port cimport Port
 
 cdef class Link

@@ -7,7 +7,7 @@ takes all, and drops it, as a cable that nobody plugged in.
 
 from collections.abc import Callable
 
-from xenia.net.loop import Source
+from xenia.machine.loop import Source
 from xenia.net.port import Port
 
 class LinkSource(Source):

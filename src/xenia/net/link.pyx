@@ -15,7 +15,7 @@ from xenia.machine.lock cimport RANK_LINK, lock, lock_init, unlock
 from xenia.net.frame cimport (
     GSO_ECN, GSO_NONE, GSO_TCPV4, GSO_TCPV6, LEAST_BYTES, NEEDS_CSUM, Frame, VnetHeader, iovec,
 )
-from xenia.net.loop cimport PollSet, Source
+from xenia.machine.loop cimport PollSet, Source
 from xenia.net.port cimport Port
 
 cdef extern from *:

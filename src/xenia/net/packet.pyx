@@ -12,7 +12,7 @@ from libc.string cimport memcpy
 from posix.unistd cimport read
 from xenia.net.frame cimport BATCH, LEAST_BYTES, MOST_BYTES, MOST_PARTS, Frame, VnetHeader, iovec
 from xenia.net.link cimport Link, is_possible, write_parts
-from xenia.net.loop cimport POLLIN, POLLOUT, PollSet
+from xenia.machine.loop cimport POLLIN, POLLOUT, PollSet
 
 cdef enum:
     PACKET = sizeof(VnetHeader) + MOST_BYTES

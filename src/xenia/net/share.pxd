@@ -1,6 +1,6 @@
 # Each guest's share of a loop's time.  See share.pyx.
 from libc.stdint cimport int64_t, uint64_t
-from xenia.net.loop cimport Loop
+from xenia.machine.loop cimport Loop
 
 cdef class Shares
 

@@ -19,7 +19,7 @@ and needs none kept for it.
 All is a matter of the times that are handed in; there are no clocks here.  It is guarded by its loop's lock.
 """
 
-from xenia.net.loop import Loop
+from xenia.machine.loop import Loop
 
 class Share:
     """A guest's; `Shares.enter` makes it."""

@@ -22,7 +22,7 @@ All is a matter of the times that are handed in; there are no clocks here.  It i
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free, malloc
 from xenia.machine.lock cimport lock, unlock
-from xenia.net.loop cimport Loop
+from xenia.machine.loop cimport Loop
 
 cdef enum:
     QUANTUM = 50000                 # ns of one turn

@@ -23,7 +23,7 @@ from xenia.machine.lock cimport lock, unlock
 from xenia.net.coalesce cimport Coalesced, coalesce
 from xenia.net.frame cimport BATCH, LEAST_BYTES, MOST_BYTES, Frame, VnetHeader, iovec
 from xenia.net.link cimport Link, is_possible, write_parts
-from xenia.net.loop cimport POLLIN, POLLOUT, PollSet, monotonic
+from xenia.machine.loop cimport POLLIN, POLLOUT, PollSet, monotonic
 from xenia.net.parse cimport big32, put32
 from xenia.net.segment cimport Segments, is_plain, segment_begin, segment_next
 from xenia.net.share cimport Share, waste

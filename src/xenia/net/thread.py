@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from xenia.jail.kinds import Kind
+from xenia.machine.loop import Loop
 from xenia.machine.thread import HostThread
 from xenia.net.link import Link
-from xenia.net.loop import Loop
 from xenia.net.port import Port
 
 

@@ -21,7 +21,7 @@ from xenia.machine.lock cimport lock, unlock
 from xenia.net.coalesce cimport Coalesced, coalesce
 from xenia.net.frame cimport BATCH, LEAST_BYTES, MOST_PARTS, Frame, iovec
 from xenia.net.link cimport Link, write_parts
-from xenia.net.loop cimport POLLIN, POLLOUT, PollSet
+from xenia.machine.loop cimport POLLIN, POLLOUT, PollSet
 from xenia.net.segment cimport Segments, is_plain, segment_begin, segment_next
 
 cdef extern from *:

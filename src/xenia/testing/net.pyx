@@ -6,7 +6,7 @@ from threading import Condition
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 from xenia.net.frame cimport BATCH, HEAD, MOST_BYTES, MOST_PARTS, Frame, iovec
-from xenia.net.loop cimport monotonic
+from xenia.machine.loop cimport monotonic
 from xenia.net.port cimport Port, Receiver
 
 from xenia.testing.packet import Packet

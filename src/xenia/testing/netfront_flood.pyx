@@ -10,7 +10,7 @@ from xenia.abi.netif cimport (
 )
 from xenia.backends.vif.queue cimport Queue
 from xenia.net.frame cimport Frame
-from xenia.net.loop cimport monotonic
+from xenia.machine.loop cimport monotonic
 from xenia.net.port cimport Port
 from xenia.rings.request cimport FrontRing, front_create, front_free, front_push, front_put, front_take, front_waiting
 

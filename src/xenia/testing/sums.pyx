@@ -4,7 +4,7 @@ from libc.stdint cimport uint16_t
 from xenia.net.checksum cimport checksum_verify, fold, sum_bytes, sum_parts
 
 from xenia.net.head cimport OwnFrame, own_checksum, own_frame, own_tag, own_untag
-from xenia.net.loop cimport monotonic
+from xenia.machine.loop cimport monotonic
 from xenia.net.parse cimport Headers, parse_frame
 from xenia.testing.net cimport Batch, packet_of
 

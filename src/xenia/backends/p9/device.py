@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import Protocol
 
 from xenia.backends.p9.persist import P9State, RingState
-from xenia.backends.p9.rings import MOST_ORDER, MOST_RINGS, VERSION, Published, ServedRing
+from xenia.backends.p9.rings import MOST_ORDER, MOST_RINGS, VERSION, Published, Rings
 from xenia.backends.p9.stats import P9Stats
 from xenia.errors import ConfigError
 from xenia.foreign.fault import FrontendFault
@@ -33,20 +33,21 @@ class P9(Backend):
         """
         self._server = server
         self._sockets = list(sockets)
-        self._rings: list[ServedRing] = []
+        self._rings: Rings | None = None
         self._resting: tuple[RingState, ...] = ()
         self._shut: Callable[[str], None] | None = None
 
     @property
     def stats(self) -> P9Stats:
         """What passed on the rings that are there."""
-        each = [served.ring.stats for served in list(self._rings)]
-        return P9Stats(*map(sum, zip(*each, strict=True))) if each else P9Stats()
+        rings = self._rings
+        return P9Stats() if rings is None else rings.stats
 
     @property
     def fault(self) -> str:
         """Why a ring of the frontend's is not served any more; "" where all are."""
-        return next((served.ring.fault for served in list(self._rings) if served.ring.fault), "")
+        rings = self._rings
+        return "" if rings is None else rings.fault
 
     def on_fault(self, shut: Callable[[str], None]) -> None:
         """From now on call `shut` with the reason when the frontend's rings cannot be served any more."""
@@ -92,18 +93,21 @@ class P9(Backend):
 
     def disconnect(self) -> None:
         """Let go of the rings, and end the session."""
-        rings, self._rings, self._resting = self._rings, [], ()
+        rings, self._rings, self._resting = self._rings, None, ()
         with ExitStack() as stack:
             for each in self.left():
                 stack.callback(each.close)
-            _close(rings, stack)
+            if rings is not None:
+                stack.callback(rings.close)
 
     def suspend(self) -> None:
         """Let go of the rings; the session goes on."""
-        rings, self._rings = self._rings, []
-        with ExitStack() as stack:
-            _close(rings, stack)
-            self._resting = tuple(served.rest() for served in rings)
+        rings, self._rings = self._rings, None
+        if rings is not None:
+            try:
+                self._resting = rings.rest()
+            finally:
+                rings.close()
 
     def resume(self, frontend: Frontend) -> Mapping[str, str]:
         """Go on with the rings that were served."""
@@ -115,12 +119,7 @@ class P9(Backend):
 
     def _serve(self, frontend: Frontend, published: list[Published], states: Sequence[RingState | None]) -> None:
         try:
-            for keys, server, state in zip(published, self._sockets, states, strict=True):
-                self._rings.append(ServedRing(frontend, keys, server, self._is_shut, state))
-            for served in self._rings:
-                served.ring.join([other.ring for other in self._rings])
-            for served in self._rings:
-                served.start()
+            self._rings = Rings(frontend, published, self._sockets, self._is_shut, states)
         except BaseException:
             self.disconnect()
             raise
@@ -128,11 +127,3 @@ class P9(Backend):
     def _is_shut(self, reason: str) -> None:
         if self._shut is not None:
             self._shut(reason)
-
-
-def _close(rings: Sequence[ServedRing], stack: ExitStack) -> None:
-    """Let go of the rings, after all of them are at rest: each looks at the others."""
-    for served in rings:
-        stack.callback(served.close)
-    for served in rings:
-        stack.callback(served.rest)

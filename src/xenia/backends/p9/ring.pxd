@@ -3,6 +3,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from xenia.abi.p9 cimport xen_9pfs_data_intf_t
 from xenia.foreign.frames cimport Frames
 from xenia.machine.lock cimport Lock
+from xenia.machine.loop cimport PollSet, Source
 
 cdef enum:
     MOST_PEERS = 3
@@ -16,8 +17,9 @@ cdef struct Flush:              # a Tflush that was taken from the ring and not 
     uint32_t answers[MOST_PEERS]        # and up to there they have to be taken by the guest, once is_answered
     bint is_answered[MOST_PEERS]
 
-cdef class DataRing:
+cdef class DataRing(Source):
     cdef Frames frames
+    cdef object on_fault
     cdef Py_buffer page, data
     cdef bint has_page, has_data
     cdef volatile xen_9pfs_data_intf_t *interface
@@ -25,7 +27,8 @@ cdef class DataRing:
     cdef uint8_t *requests      # out
     cdef uint32_t size          # bytes of each
     cdef uint32_t port
-    cdef int event_fd, wake_fd, socket
+    cdef int event_fd, socket
+    cdef int event_index, socket_index      # in this round
     cdef void *listening
     cdef Lock taking            # of the way from the guest
     cdef uint32_t out_cons
@@ -43,6 +46,7 @@ cdef class DataRing:
     cdef bint is_starved        # the guest has no room for what comes
     cdef volatile uint8_t closing
     cdef const char *reason
+    cdef bint is_shut           # that is told
     cdef uint64_t counts[5]
     cdef void take(self, bint *notify) noexcept nogil
     cdef void look_ahead(self, uint32_t waiting) noexcept nogil
@@ -55,8 +59,6 @@ cdef class DataRing:
     cdef void copy_request(self, uint8_t *to, uint32_t start, uint32_t size) noexcept nogil
     cdef void put(self, bint *notify) noexcept nogil
     cdef bint publish(self) noexcept nogil
-    cdef void serve_ring(self) noexcept nogil
-    cdef void sleep(self) noexcept nogil
     cdef bint answer_guest(self) noexcept nogil
-    cdef void wake(self) noexcept nogil
+    cdef bint look(self) noexcept nogil
     cdef release(self)

@@ -6,26 +6,27 @@ at requests for those that call off another one (Tflush).  That may have come by
 is the guest's again once the flush is answered: so the flush waits here, while others pass it, until all requests that
 were on other rings before it are sent, the other one's answer is published, and the guest has taken that.
 
-Requests go to the socket on the thread that runs the guest, when it notifies.  The ring's own thread brings answers,
-and what the socket did not take at once.  The guest does not say when it has made room for answers: where it has none,
-that thread looks now and then.
+Requests go to the socket on the thread that runs the guest, when it notifies.  A loop (machine/loop) brings answers,
+and what the socket did not take at once: on its own thread, or on that of a vcpu that has nothing to do, which as a
+rule is the one that waits for the answer.  The guest does not say when it has made room for answers: where it has none,
+the loop looks now and then.
 
 The guest writes what it likes, also into what was just put there: it gets its own answers wrong, and nothing else.
 """
 
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from cpython.buffer cimport PyBUF_CONTIG, PyBuffer_Release, PyObject_GetBuffer
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
-from posix.unistd cimport close, read, write
+from posix.unistd cimport read
 
 from xenia.foreign.frames cimport Frames
-from xenia.machine.errand cimport POLLIN, POLLOUT, pollfd
-from xenia.machine.lock cimport lock, try_lock, unlock
+from xenia.machine.clock cimport monotonic
+from xenia.machine.lock cimport RANK_TAKING, lock, lock_init, try_lock, unlock
+from xenia.machine.loop cimport POLLERR, POLLHUP, POLLIN, POLLOUT, PollSet, Source
 
 from xenia.errors import HypervisorBug
 
@@ -34,14 +35,12 @@ cdef extern from *:
     #ifndef _GNU_SOURCE
     #define _GNU_SOURCE
     #endif
-    #include <poll.h>
     #include <sys/uio.h>
     """
     struct iovec:
         void *iov_base
         size_t iov_len
-    int poll(pollfd *fds, unsigned long count, int timeout) nogil
-    ssize_t readv(int fd, const iovec *parts, int count) nogil
+    ssize_t preadv2(int fd, const iovec *parts, int count, long offset, int flags) nogil
     ssize_t pwritev2(int fd, const iovec *parts, int count, long offset, int flags) nogil
     void __sync_synchronize() nogil
 
@@ -52,24 +51,27 @@ cdef enum:
     TFLUSH = 108
     FLUSH_SIZE = 9              # and oldtag[2]
     MOST_MESSAGE = 1 << 20
-    # Milliseconds until it is looked again whether the guest has made room, or taken what is there.
-    STARVED = 1
+    STARVED = 1000000           # ns until it is looked again whether the guest has made room, or taken what is there
 
 
-cdef class DataRing:
-    """One ring.
+cdef class DataRing(Source):
+    """One ring, for a loop to serve once it was started, and before it is closed.
 
     page, data  the page that begins it, and its pages side by side
     port        its end of the event channel
     event_fd    readable after it notified
     socket      of the file server's, which does not block
+    on_fault    called on the loop's thread when it cannot be served any more, with the reason
     """
 
     def __cinit__(self):
-        self.wake_fd = -1
+        lock_init(&self.taking, RANK_TAKING)
+        self.lendable = True
 
-    def __init__(self, frames: Frames, page: Buffer, data: Buffer, *, port: int, event_fd: int, socket: int) -> None:
+    def __init__(self, frames: Frames, page: Buffer, data: Buffer, *, port: int, event_fd: int, socket: int,
+                 on_fault: Callable[[str], None]) -> None:
         self.frames = frames
+        self.on_fault = on_fault
         self.port, self.event_fd, self.socket = port, event_fd, socket
         PyObject_GetBuffer(page, &self.page, PyBUF_CONTIG)
         self.has_page = True
@@ -87,12 +89,9 @@ cdef class DataRing:
         self.asked = <uint8_t *>calloc(NR_TAGS, 1)
         if self.asked == NULL:
             raise MemoryError
-        self.wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
     def __dealloc__(self):
         self.release()
-        if self.wake_fd >= 0:
-            close(self.wake_fd)
         free(self.asked)
 
     def go_on(
@@ -119,27 +118,24 @@ cdef class DataRing:
             self.nr_peers += 1
 
     def start(self) -> None:
-        """Take at once what the guest sends, on the thread that runs it, where that is possible."""
+        """Take what the guest has sent, and from now on what it sends, at once, on the thread that runs it, where that
+        is possible."""
         with nogil:
             self.listening = self.frames.listen(self.port, self.event_fd, answer_guest, <void *>self)
-
-    def serve(self) -> None:
-        """Serve it until `stop`, or until it cannot be served any more (`fault`).  For a thread of its own."""
-        with nogil:
-            self.serve_ring()
+            if self.look():
+                self.frames.notify(self.port)
 
     def stop(self) -> None:
-        """Take no more from the guest; `serve` returns soon."""
+        """Take no more from the guest."""
         self.closing = True
         with nogil:
             if self.listening != NULL:
                 self.frames.ignore(self.port, self.listening)
                 self.listening = NULL
-            self.wake()
 
     def close(self) -> None:
-        """Let go of the guest's pages.  Again does nothing.  Precondition: `serve` has returned, of all that are
-        joined."""
+        """Let go of the guest's pages.  Again does nothing.  Precondition: all that are joined have stopped, and are
+        no loop's any more."""
         self.nr_peers, self.siblings = 0, ()
         self.release()
 
@@ -158,7 +154,7 @@ cdef class DataRing:
 
     @property
     def rest(self) -> tuple[int, int, int, int, tuple[int, ...], tuple[tuple[int, int], ...]]:
-        """Where it is, for `go_on`.  Precondition: `serve` has returned."""
+        """Where it is, for `go_on`.  Precondition: it has stopped, and is no loop's any more."""
         asked = tuple(tag for tag in range(NR_TAGS) if self.asked[tag])
         flushes = tuple((self.flushes[index].tag, self.flushes[index].old) for index in range(self.nr_flushes))
         return self.out_cons, self.in_prod, self.begun, <uint32_t>(self.boundary - self.out_cons), asked, flushes
@@ -316,8 +312,11 @@ cdef class DataRing:
                 (<DataRing>self.peers[index]).wake()
 
     cdef bint answer_guest(self) noexcept nogil:
-        cdef bint notify = False
         self.counts[REQUESTS] += 1
+        return self.look()
+
+    cdef bint look(self) noexcept nogil:
+        cdef bint notify = False
         if not try_lock(&self.taking):
             self.wake()         # who takes requests now may have looked too early
             return False
@@ -327,7 +326,7 @@ cdef class DataRing:
         unlock(&self.taking)
         return notify
 
-    # --- To the guest: on the ring's own thread
+    # --- To the guest: by who serves the loop
 
     cdef void put(self, bint *notify) noexcept nogil:
         cdef iovec parts[2]
@@ -348,7 +347,7 @@ cdef class DataRing:
             first = min(room, self.size - start)
             parts[0].iov_base, parts[0].iov_len = self.answers + start, first
             parts[1].iov_base, parts[1].iov_len = self.answers, room - first
-            came = readv(self.socket, parts, 2 if room > first else 1)
+            came = preadv2(self.socket, parts, 2 if room > first else 1, -1, 0)
             if came < 0 and errno == EINTR:
                 continue
             if came < 0 and errno == EAGAIN:
@@ -359,6 +358,8 @@ cdef class DataRing:
             self.begun += <uint32_t>came
             self.counts[ANSWER_BYTES] += came
             notify[0] |= self.publish()
+            if came < room:
+                return          # the loop looks whether there is more
 
     cdef bint publish(self) noexcept nogil:
         # As far as messages are whole.
@@ -387,40 +388,40 @@ cdef class DataRing:
             self.wake_peers()
         return any
 
-    cdef void serve_ring(self) noexcept nogil:
+    cdef void fill(self, PollSet polls) noexcept nogil:
+        cdef short events = (0 if self.is_starved else POLLIN) | (POLLOUT if self.is_full else 0)
+        self.event_index = self.socket_index = -1
+        if self.reason != NULL:
+            return
+        self.event_index = polls.add(self.event_fd, POLLIN)
+        if events:
+            self.socket_index = polls.add(self.socket, events)     # that the other end has gone is never not told
+        if self.is_starved or self.is_behind:
+            polls.wake_at(monotonic() + STARVED)
+
+    cdef void serve(self, PollSet polls) noexcept nogil:
         cdef uint64_t drained
-        cdef bint notify
-        while True:
-            # Only what is looked at after the descriptors were emptied is surely seen.
-            read(self.wake_fd, &drained, 8)
-            read(self.event_fd, &drained, 8)
-            if self.closing:
-                return
-            notify = False
+        cdef bint notified, notify = False
+        if self.reason == NULL:
+            # Only what is looked at after the descriptor was emptied is surely seen.
+            notified = polls.happened(self.event_index) != 0
+            if notified:
+                read(self.event_fd, &drained, 8)
             lock(&self.taking)
             self.take(&notify)
             unlock(&self.taking)
-            self.put(&notify)
+            if notified or self.is_starved or polls.happened(self.socket_index) & (POLLIN | POLLERR | POLLHUP):
+                self.put(&notify)
             if notify:
                 self.counts[NOTIFICATIONS] += 1
                 self.frames.notify(self.port)
-            if self.reason != NULL:
-                return
-            self.sleep()
+        if self.reason != NULL and not self.is_shut:
+            self.is_shut = True
+            self.tell()
 
-    cdef void sleep(self) noexcept nogil:
-        cdef pollfd waiting[3]
-        waiting[0].fd, waiting[0].events = self.wake_fd, POLLIN
-        waiting[1].fd, waiting[1].events = self.event_fd, POLLIN
-        waiting[2].events = (0 if self.is_starved else POLLIN) | (POLLOUT if self.is_full else 0)
-        waiting[2].fd = self.socket if waiting[2].events else -1       # that the other end has gone is never not told
-        poll(waiting, 3, STARVED if self.is_starved or self.is_behind else -1)
-
-    # --- Any thread
-
-    cdef void wake(self) noexcept nogil:
-        cdef uint64_t one = 1
-        write(self.wake_fd, &one, 8)
+    cdef void notice(self) noexcept:
+        if self.is_shut and not self.closing:
+            self.on_fault(self.fault)
 
 
 cdef bint answer_guest(void *ring) noexcept nogil:

@@ -1,17 +1,19 @@
-"""The rings that a frontend published, and each of them at work: its pages, channel, socket and thread."""
+"""The rings that a frontend published, and all of them at work: their pages, channels, sockets, and a thread."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import NamedTuple
 
 from xenia.abi.p9 import XEN_9PFS_DATA_INTF
 from xenia.backends.p9.persist import RingState
 from xenia.backends.p9.ring import DataRing
+from xenia.backends.p9.stats import P9Stats
 from xenia.foreign.fault import FrontendFault
 from xenia.jail.kinds import Kind
+from xenia.machine.loop import Loop
 from xenia.machine.thread import HostThread
 from xenia.xenbus.frontend import Frontend
 
@@ -41,62 +43,88 @@ class Published(NamedTuple):
         return found
 
 
-class ServedRing:
-    """One ring, connected."""
+class Rings:
+    """Those of one frontend at work, until they are closed: on a thread of theirs, and on idle vcpus."""
 
     def __init__(
         self,
         frontend: Frontend,
-        published: Published,
-        server: socket.socket,
+        published: Sequence[Published],
+        servers: Sequence[socket.socket],
         on_fault: Callable[[str], None],
-        state: RingState | None = None,
+        states: Sequence[RingState | None],
     ) -> None:
-        """server    stays the caller's, and does not block
-        on_fault  called on the ring's thread when it is not served any more, with the reason
-        state     of the ring that goes on in this one
+        """Serve them.  OSError: the host gives no thread; FrontendFault.
+
+        servers   of each: a socket that stays the caller's, and does not block
+        on_fault  called when one is not served any more, with the reason
+        states    of each: of the ring that goes on in it
         """
-        foreign = frontend.foreign
+        self._frames = frontend.foreign.frames
+        self._loop = Loop()
+        self._thread = HostThread(self._loop.run, "9pfs rings", Kind.WORKER)
+        self._rings: list[DataRing] = []
         with ExitStack() as held:
-            page = foreign.map([published.ref])
-            held.callback(page.close)
-            data = foreign.map(_references(page.memory))
-            held.callback(data.close)
-            channel = foreign.bind(published.port)
-            held.callback(channel.close)
-            self.ring = DataRing(
-                foreign.frames, page.memory, data.memory, port=published.port, event_fd=channel.event_fd,
-                socket=server.fileno(),
-            )  # fmt: skip
-            held.callback(self.ring.close)
-            if state is not None:
-                self.ring.go_on(
-                    state.out_cons, state.in_prod, state.begun, state.left, state.asked, state.flushes
-                )  # fmt: skip
-            self._thread = HostThread(self._serve, "9pfs ring", Kind.WORKER)
+            held.callback(self._loop.close)
+            for keys, server, state in zip(published, servers, states, strict=True):
+                self._rings.append(_ring(frontend, keys, server, on_fault, state, held))
+            for ring in self._rings:
+                ring.join(self._rings)
+            held.callback(self.rest)
+            self._thread.start()
+            for ring in self._rings:
+                self._loop.add(ring)
+                ring.start()
+            self._frames.lend(self._loop)
             self._held = held.pop_all()
-        self._on_fault = on_fault
 
-    def start(self) -> None:
-        """Serve it.  OSError: the host gives no thread."""
-        self._thread.start()
-        self.ring.start()
+    @property
+    def stats(self) -> P9Stats:
+        """What passed on all of them."""
+        return P9Stats(*map(sum, zip(*(ring.stats for ring in self._rings), strict=True)))
 
-    def _serve(self) -> None:
-        self.ring.serve()
-        if self.ring.fault:
-            self._on_fault(self.ring.fault)
+    @property
+    def fault(self) -> str:
+        """Why one of them is not served any more; "" where all are."""
+        return next((ring.fault for ring in self._rings if ring.fault), "")
 
-    def rest(self) -> RingState:
-        """Serve it no more; `close` is still to come."""
-        self.ring.stop()
+    def rest(self) -> tuple[RingState, ...]:
+        """Serve them no more; `close` is still to come."""
+        self._frames.take_back(self._loop)
+        for ring in self._rings:
+            ring.stop()
+        self._loop.stop()
         self._thread.end()
-        return RingState(*self.ring.rest)
+        return tuple(RingState(*ring.rest) for ring in self._rings)
 
     def close(self) -> None:
-        """Rest, and let go of it."""
-        with self._held:
-            self.rest()
+        """Rest, and let go of them."""
+        self._held.close()
+
+
+def _ring(
+    frontend: Frontend,
+    published: Published,
+    server: socket.socket,
+    on_fault: Callable[[str], None],
+    state: RingState | None,
+    held: ExitStack,
+) -> DataRing:
+    foreign = frontend.foreign
+    page = foreign.map([published.ref])
+    held.callback(page.close)
+    data = foreign.map(_references(page.memory))
+    held.callback(data.close)
+    channel = foreign.bind(published.port)
+    held.callback(channel.close)
+    ring = DataRing(
+        foreign.frames, page.memory, data.memory, port=published.port, event_fd=channel.event_fd,
+        socket=server.fileno(), on_fault=on_fault,
+    )  # fmt: skip
+    held.callback(ring.close)
+    if state is not None:
+        ring.go_on(state.out_cons, state.in_prod, state.begun, state.left, state.asked, state.flushes)
+    return ring
 
 
 def _references(page: memoryview) -> list[int]:

@@ -4,7 +4,7 @@ from xenia.backends.vif.receive cimport Receive
 from xenia.backends.vif.transmit cimport Transmit
 from xenia.foreign.frames cimport Frames
 from xenia.machine.waiting cimport Waiting
-from xenia.net.loop cimport pollfd
+from xenia.machine.loop cimport pollfd
 
 
 cdef class Queue:

@@ -30,7 +30,7 @@ from xenia.machine.atomic cimport flag_store
 from xenia.machine.clock cimport thread_time
 from xenia.machine.lock cimport lock, try_lock, unlock
 from xenia.machine.waiting cimport sleep_for, wait_for, waiting_init
-from xenia.net.loop cimport POLLIN, monotonic, pollfd
+from xenia.machine.loop cimport POLLIN, monotonic, pollfd
 from xenia.net.port cimport Port
 from xenia.rings.request cimport back_answered, back_attach
 

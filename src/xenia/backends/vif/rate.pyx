@@ -6,7 +6,7 @@ period, nothing more is sent.  One word, so any thread may.
 
 from libc.stdint cimport int64_t, uint32_t
 
-from xenia.net.loop cimport monotonic
+from xenia.machine.loop cimport monotonic
 
 cdef extern from *:
     """

@@ -22,7 +22,7 @@ from xenia.net.checksum cimport fold, sum_pseudo
 from xenia.net.frame cimport (
     BATCH, DATA_VALID, GSO_TCPV4, GSO_TCPV6, HEAD, LEAST_BYTES, NEEDS_CSUM, Frame, iovec,
 )
-from xenia.net.loop cimport monotonic
+from xenia.machine.loop cimport monotonic
 from xenia.net.parse cimport FRAGMENT, KIND_IPV4, PROTOCOL_TCP, PROTOCOL_UDP, Headers, parse_frame
 from xenia.net.segment cimport LEAST_MSS
 from xenia.rings.request cimport RING_FAULT, back_push, back_put, back_rest, back_take

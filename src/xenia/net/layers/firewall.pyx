@@ -25,7 +25,7 @@ from xenia.net.frame cimport Frame
 from xenia.net.layer cimport INWARD, OUTWARD, PASS, Layer
 from xenia.net.layers.flows cimport (
     NR_SETS, WAYS, Flow, begins, flow_of, flow_of_error, flow_saw, flows_count, flows_find, flows_remember)
-from xenia.net.loop cimport monotonic
+from xenia.machine.loop cimport monotonic
 from xenia.net.parse cimport (
     BROKEN, FRAGMENT, HIDDEN as IS_HIDDEN, KIND_ARP, KIND_IPV4, KIND_IPV6, LATER_FRAGMENT, PROTOCOL_ICMPV6,
     PROTOCOL_UDP, Headers, ip_source, ip_target, parse_frame)

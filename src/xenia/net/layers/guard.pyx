@@ -20,7 +20,7 @@ from xenia.machine.lock cimport lock, unlock
 from xenia.net.frame cimport Frame
 from xenia.net.layer cimport INWARD, OUTWARD, PASS, Layer
 from xenia.net.layers.claims cimport MOST_CLAIMS, Claims, address_of_mac
-from xenia.net.loop cimport monotonic
+from xenia.machine.loop cimport monotonic
 from xenia.net.parse cimport (
     BROKEN, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, FRAGMENT,
     HIDDEN as IS_HIDDEN, KIND_ARP, KIND_IPV4, KIND_IPV6, LATER_FRAGMENT, LEAST_ETHERTYPE, PROTOCOL_ICMPV6,

@@ -3,7 +3,7 @@ from libc.stdint cimport int64_t, uint64_t
 from xenia.net.frame cimport Frame
 from xenia.net.layer cimport Layer
 from xenia.net.layers.held cimport Held
-from xenia.net.loop cimport PollSet, Source
+from xenia.machine.loop cimport PollSet, Source
 
 cdef struct Shaping:                # words.Shape, made ready: chances are of 2 to the power of 64
     int64_t delay

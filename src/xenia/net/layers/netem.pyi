@@ -14,9 +14,9 @@ same seed makes the same of the same frames.  One thread of the process wakes fo
 
 from typing import Any
 
+from xenia.machine.loop import Source
 from xenia.net.layer import Layer
 from xenia.net.layers.words import NetemSpec
-from xenia.net.loop import Source
 from xenia.net.port import Port
 
 class Alarm(Source):

@@ -23,7 +23,7 @@ from xenia.net.frame cimport BATCH, Frame
 from xenia.net.layer cimport INWARD, OUTWARD, Layer
 from xenia.net.layers.held cimport (
     MOST_HELD_FRAME, HeldFrame, held_drop_all, held_has_room, held_keep, held_next, held_return, held_take)
-from xenia.net.loop cimport PollSet, Source, monotonic
+from xenia.machine.loop cimport PollSet, Source, monotonic
 from xenia.net.port cimport Port
 
 from xenia.net.layers.timers import add_timer, remove_timer

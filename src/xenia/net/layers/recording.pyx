@@ -20,7 +20,7 @@ from posix.unistd cimport SEEK_SET, ftruncate, lseek, write
 from xenia.machine.lock cimport Lock, condition_signal_and_unlock, condition_wait, lock, unlock
 from xenia.net.frame cimport Frame
 from xenia.net.layer cimport INWARD
-from xenia.net.loop cimport POLLERR, POLLHUP, POLLOUT, pollfd
+from xenia.machine.loop cimport POLLERR, POLLHUP, POLLOUT, pollfd
 
 from xenia.jail.kinds import Kind
 from xenia.machine.thread import HostThread

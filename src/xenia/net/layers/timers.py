@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 
 from xenia.jail.kinds import Kind
+from xenia.machine.loop import Loop, Source
 from xenia.machine.thread import HostThread
-from xenia.net.loop import Loop, Source
 
 _changing = threading.Lock()
 _sources: list[Source] = []

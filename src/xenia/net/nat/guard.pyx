@@ -11,7 +11,7 @@ from libc.errno cimport EADDRNOTAVAIL, EAFNOSUPPORT, errno
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 from posix.unistd cimport close
-from xenia.net.loop cimport monotonic
+from xenia.machine.loop cimport monotonic
 from xenia.net.nat.slirp cimport AF_INET, AF_INET6, sockaddr, sockaddr_in, sockaddr_in6, sockaddr_storage, socklen_t
 
 cdef extern from *:

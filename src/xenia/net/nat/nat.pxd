@@ -2,7 +2,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from xenia.machine.lock cimport Lock
 from xenia.net.frame cimport Frame
-from xenia.net.loop cimport PollSet, Source
+from xenia.machine.loop cimport PollSet, Source
 from xenia.net.nat.asides cimport Asides
 from xenia.net.nat.flows cimport Flows
 from xenia.net.nat.fragments cimport Fragments

@@ -10,7 +10,7 @@ A guest's segments are taken as long as it makes them, up to 64 KB; and a stack'
 
 from collections.abc import Mapping
 
-from xenia.net.loop import Source
+from xenia.machine.loop import Source
 from xenia.net.nat.gate import Gate
 from xenia.net.nat.plan import Plan
 from xenia.net.port import Port

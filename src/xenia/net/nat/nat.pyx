@@ -16,7 +16,7 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memmove, memset
 from xenia.machine.lock cimport RANK_NAT, lock, lock_init, unlock
 from xenia.net.frame cimport BATCH, MOST_BYTES, Frame, iovec
-from xenia.net.loop cimport PollSet, Source, monotonic
+from xenia.machine.loop cimport PollSet, Source, monotonic
 from xenia.net.nat.answer cimport LONGEST_ANSWER, refusal
 from xenia.net.nat.asides cimport Asides
 from xenia.net.nat.flows cimport ADMITTED, FULL, HURRIED, Admission, Flows

@@ -1,7 +1,7 @@
 # One guest's stack of protocols: a libslirp of its own.  See stack.pyx.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from xenia.net.frame cimport Frame
-from xenia.net.loop cimport PollSet, pollfd
+from xenia.machine.loop cimport PollSet, pollfd
 from xenia.net.nat.endings cimport Endings
 from xenia.net.nat.flows cimport Flows
 from xenia.net.nat.gate cimport Gate, Verdict

@@ -16,7 +16,7 @@ from libc.stdint cimport INT64_MAX, UINT32_MAX, int64_t, uint8_t, uint32_t, uint
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memset
 from xenia.net.frame cimport DATA_VALID, NEEDS_CSUM, Frame, iovec
-from xenia.net.loop cimport POLLERR, POLLHUP, POLLIN, POLLOUT, PollSet, monotonic, pollfd
+from xenia.machine.loop cimport POLLERR, POLLHUP, POLLIN, POLLOUT, PollSet, monotonic, pollfd
 from xenia.net.nat.answer cimport fill_in
 from xenia.net.nat.endings cimport RESET_BYTES, Endings
 from xenia.net.nat.flows cimport Flow, Flows

@@ -1,7 +1,7 @@
 """The timers that libslirp asks for: one, so far, for its router's advertisements."""
 
 from libc.stdint cimport INT64_MAX, int64_t
-from xenia.net.loop cimport monotonic
+from xenia.machine.loop cimport monotonic
 from xenia.net.nat.slirp cimport TimerCallback
 
 cdef int64_t MS = 1000000           # in ns

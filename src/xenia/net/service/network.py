@@ -11,6 +11,7 @@ from typing import Any
 
 from xenia.errors import ConfigError
 from xenia.jail.kinds import Kind
+from xenia.machine.loop import Loop
 from xenia.machine.thread import HostThread
 from xenia.net.bridge import Bridge, Joint
 from xenia.net.layers.capture import Capture
@@ -18,7 +19,6 @@ from xenia.net.layers.claims import Claims
 from xenia.net.layers.guard import Guard
 from xenia.net.link import Link
 from xenia.net.links import LinkSpec, make_link
-from xenia.net.loop import Loop
 from xenia.net.nat import slirp
 from xenia.net.nat.book import AddressBook
 from xenia.net.nat.dns import Waiter

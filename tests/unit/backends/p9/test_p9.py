@@ -86,6 +86,22 @@ def test_messages_go_to_the_server_and_answers_back_around_the_ring(
         guest.assert_let_go()
 
 
+@pytest.mark.parametrize("listens", [False, True], ids=["by events", "on the guest's thread"])
+def test_what_a_guest_asked_before_its_rings_were_served_is_answered(server: Server, listens: bool) -> None:
+    with closing(Guest(listens=listens)) as guest:
+        frontend = guest.frontend()
+        body = struct.pack("<I", 8192) + text("9P2000.L")
+        for ring in guest.rings:
+            ring.put(message(VERSION, 0xFFFF, body))
+            os.read(ring.port.to_backend, 8)  # the event is gone
+        device = P9(server)
+        device.connect(frontend)
+        for ring in guest.rings:
+            assert ring.take()[0] == VERSION + 1
+        device.disconnect()
+        guest.assert_let_go()
+
+
 def test_a_frontend_that_begins_anew_has_nothing_of_the_one_before(server: Server) -> None:
     device = P9(server)
     for _ in range(3):
@@ -324,8 +340,8 @@ def test_a_guest_that_takes_no_answers_of_a_server_that_has_gone_keeps_no_proces
         while device.stats.answer_bytes < full and time.monotonic() < until:
             ring.port.wait(0.01)
         server.close()
-        before, until = _sleeps("9pfs ring"), time.monotonic() + 20
-        while _sleeps("9pfs ring") < before + 20:
+        before, until = _sleeps("9pfs rings"), time.monotonic() + 20
+        while _sleeps("9pfs rings") < before + 20:
             assert not told.wait(0.01)
             assert time.monotonic() < until
         for _ in range(10):

@@ -1,7 +1,7 @@
 import os
 import threading
 
-from xenia.net.loop import Loop, Source
+from xenia.machine.loop import Loop, Source
 from xenia.net.thread import LinkThread
 
 

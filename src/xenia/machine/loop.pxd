@@ -21,7 +21,7 @@ cdef class Loop
 cdef class Source:
     cdef Loop loop                                              # that it was last added to
     cdef volatile uint8_t told
-    cdef bint lendable                                          # a vcpu's thread may serve it, and it has no times
+    cdef bint lendable                                          # a vcpu's thread may serve it
     cdef void fill(self, PollSet polls) noexcept nogil          # say what it waits for in this round
     cdef void serve(self, PollSet polls) noexcept nogil         # look at what came
     cdef void wake(self) noexcept nogil                         # have the loop ask again; from any thread

@@ -1,4 +1,4 @@
-"""A thread's wait for descriptors and times, compiled: what links to the host's world stand on.
+"""A thread's wait for descriptors and times, compiled: what guests' links to the host's world stand on.
 
 In each round the loop asks its sources what they wait for, sleeps, and has each look at what came.  A source is added
 and removed from any other thread: the loop's lock is held but while it sleeps, so one that was removed is not being
@@ -6,8 +6,9 @@ served, and a round that was asked for before a change is asked for again instea
 
 What a source has to say to Python waits until nothing is held (`tell`, `notice`).
 
-A loop can be lent to the processor that frames come to, as an errand (machine/errand): when its thread is idle, it
-waits for the sources' descriptors beside its own, and serves them, so that a frame wakes one thread and not two.  The
+A loop can be lent to the processor for which things come, as an errand (machine/errand): when its thread is idle, it
+waits for the sources' descriptors beside its own, and serves them, so that a frame wakes one thread and not two; but
+not while one of them waits for a time.  The
 loop's thread begins to rest when it has served something that an idle processor could have, and then sleeps without
 the sources.  A processor that was woken is soon idle again, as a rule; so the loop's thread is not woken when it is,
 but looks now and then, and waits for the sources itself once no processor has for REST.
