@@ -32,18 +32,20 @@ static void say(const char *when, const char *how, const u64 *found)
 
 static void tell(const char *when)
 {
-    u64 asked[4] = { 0 }, looked[4] = { 0 }, begun = count, unequal = 0, last = 0, backwards = 0;
+    u64 asked[4] = { 0 }, looked[4] = { 0 }, last[4] = { 0 }, begun = count, unequal = 0, backwards = 0;
     for (int i = 0; i < LOOKS; i++) {
         struct vcpu_runstate_info run;
-        u64 before = count, all;
+        u64 before = count, start = now(), end, all = 0;
         int state = area.state;
         hypercall(vcpu_op, VCPUOP_get_runstate_info, 1, &run);
+        end = now();
+        for (int each = 0; each < 4; each++) {
+            backwards += run.time[each] < last[each];
+            all += last[each] = run.time[each];
+        }
+        unequal += all < start || all > end || run.state_entry_time > all;
         if (before != count)
             continue;       /* it ran meanwhile */
-        all = run.time[0] + run.time[1] + run.time[2] + run.time[3];
-        backwards += all < last || run.state_entry_time > now();
-        last = all;
-        unequal += now() - all > 5000000;
         asked[run.state]++;
         looked[state]++;
     }

@@ -106,6 +106,17 @@ def test_a_vcpu_that_waits_for_a_pcpu_is_runnable_to_its_siblings() -> None:
     ]
 
 
+def test_times_that_a_sibling_was_told_stay_true_while_pcpus_change_hands() -> None:
+    machine = MachineHandle(8 * MEMORY, check=True, scheduler="credit2", pcpus=2)
+    guest = Running("contended", memory=MEMORY, vcpus=3, machine=machine)
+    sched = DomainSched(guest.domain)
+    for vcpu, pcpu in enumerate((0, 1, 1)):
+        sched.pin(vcpu, hard={pcpu})
+    with guest:
+        assert guest.answer().ending == "poweroff"
+    assert guest.output.decode().strip() == "times that went back 0, or do not add up 0"
+
+
 def test_domains_come_and_go_while_others_run_and_the_pcpus_go_with_the_last() -> None:
     before = {thread.name for thread in threading.enumerate()}
     with spinning(2, 1, 256, 65535) as (machine, domains, scheds):

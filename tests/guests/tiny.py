@@ -30,6 +30,7 @@ NOT_ASKED = {
     "races",
     "naps",
     "preempted",
+    "contended",
     "storm",
 }  # they never end, or are not alone
 

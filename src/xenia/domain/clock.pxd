@@ -46,9 +46,10 @@ cdef struct VcpuTimers:
 
 # A vcpu's: how long it has been in which state.
 #   lock    the turn.
-#   saved   all.  A guest that suspends itself registers `va` again.
+#   saved   all but `told`.  A guest that suspends itself registers `va` again.
 cdef struct Runstate:
     int32_t state                   # RUNSTATE_*
     uint64_t since                  # ns of system time
     uint64_t time[4]                # ns spent in each, until `since`
+    uint64_t told                   # ns of system time: what was told of it until then is not changed any more
     uint64_t va                     # guest address of vcpu_runstate_info, 0 none

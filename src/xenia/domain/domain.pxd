@@ -56,7 +56,7 @@ cdef struct Vcpu:
     volatile uint8_t preempt    # somebody wants it to look round
     # from any thread: have its pcpu look at it soon, though it does not run; of whoever runs it, NULL none
     void (*wake)(void *argument) noexcept nogil
-    # from any thread: since when it could run, and waits for a pcpu, in ns of the host's clock; 0: it does not
+    # by who has the turn: since when it could run, and waits for a pcpu, in ns of the host's clock; 0: it does not
     uint64_t (*waits_since)(void *argument) noexcept nogil
     void *wake_argument     # of both
     VcpuMmu mmu             # page-table roots, GDT, LDT

@@ -24,9 +24,11 @@ cdef void timer_set_singleshot(Vcpu *vcpu, uint64_t when, uint64_t now) noexcept
 cdef void timer_set_periodic(Vcpu *vcpu, uint64_t period, uint64_t now) noexcept nogil    # 0 stops
 # SCHEDOP_watchdog.  Who calls looks at its timers anew, and so waits for it.
 cdef int64_t watchdog_set(Vcpu *vcpu, uint32_t number, uint32_t seconds) noexcept nogil
-cdef uint64_t time_of_host(Domain *domain, uint64_t host) noexcept nogil    # what the host's clock says, as system time
-# Its state of now, since when, and the times up to now.
-cdef void runstate_of(Vcpu *vcpu, uint64_t now, Runstate *found) noexcept nogil
+# Its state of now, since when, and the times up to now, which add up to system time.  One that waits is runnable from
+# then on, to whoever looks.
+cdef void runstate_of(Vcpu *vcpu, Runstate *found) noexcept nogil
+# In ns of system time: since when it waits for a pcpu and its runstate does not say so; 0 there is nothing to add.
+cdef uint64_t runnable_since(Vcpu *vcpu) noexcept nogil
 cdef void runstate_add(Runstate *runstate, int state, uint64_t now) noexcept nogil
 cdef void runstate_change(Vcpu *vcpu, int state, uint64_t now) noexcept nogil   # and publish it
 # copy to the registered area, by the page tables `root`

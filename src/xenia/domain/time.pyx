@@ -312,19 +312,25 @@ cdef void clock_warp_to(Domain *domain, uint64_t when) noexcept nogil:
     time_update_all(domain)
 
 
-cdef uint64_t time_of_host(Domain *domain, uint64_t host) noexcept nogil:
-    return host - domain.clock.host_base + domain.clock.warp
-
-
-cdef void runstate_of(Vcpu *vcpu, uint64_t now, Runstate *found) noexcept nogil:
-    cdef uint64_t waits_since = 0
+cdef void runstate_of(Vcpu *vcpu, Runstate *found) noexcept nogil:
+    cdef uint64_t now = system_time(vcpu.domain)        # before the look: who is pushed off after it runs until then
+    cdef uint64_t since = runnable_since(vcpu)
+    if since:
+        runstate_change(vcpu, RUNSTATE_runnable, since)
+    vcpu.runstate.told = now = max(now, vcpu.runstate.since)
     found[0] = vcpu.runstate
-    if vcpu.is_up and not vcpu.blocked and vcpu.waits_since != NULL:
-        waits_since = vcpu.waits_since(vcpu.wake_argument)
-    if waits_since:
-        runstate_add(found, RUNSTATE_runnable, time_of_host(vcpu.domain, waits_since))
-    if now > found.since:
-        found.time[found.state] += now - found.since
+    found.time[found.state] += now - found.since
+
+
+cdef uint64_t runnable_since(Vcpu *vcpu) noexcept nogil:
+    # The host's clock may be a little ahead of the domain's, or behind what was told by that.
+    cdef Clock *clock = &vcpu.domain.clock
+    cdef uint64_t since = 0
+    if vcpu.is_up and not vcpu.blocked and vcpu.runstate.state != RUNSTATE_runnable and vcpu.waits_since != NULL:
+        since = vcpu.waits_since(vcpu.wake_argument)
+    if not since:
+        return 0
+    return min(max(since - clock.host_base + clock.warp, vcpu.runstate.told), system_time(vcpu.domain))
 
 
 cdef void runstate_add(Runstate *runstate, int state, uint64_t now) noexcept nogil:

@@ -74,7 +74,7 @@ cdef int64_t get_runstate_info(Vcpu *vcpu, Vcpu *target, uint64_t va) noexcept n
     cdef vcpu_runstate_info_t info
     cdef Runstate found
     cdef int i
-    runstate_of(target, system_time(target.domain), &found)
+    runstate_of(target, &found)
     memset(&info, 0, sizeof(info))      # its padding too
     info.state = found.state
     info.state_entry_time = found.since

@@ -18,8 +18,9 @@ errand (machine/errand): what comes of it is most likely for that one's vcpu, wh
 The loop has the turn of the domain at whose vcpu it looks (domain/turn), and none while it waits or the guest runs.
 
 A vcpu's runstate is written where it changes: when it is entered, when it falls asleep, and when another is picked in
-its place, unless somebody has its domain's turn at that moment.  That it could run since somebody woke it is added when
-it is entered.  Who asks for it before then (`Vcpu.waits_since`) is told of both.
+its place, unless somebody has its domain's turn at that moment.  That it could run since somebody woke it, or since it
+was pushed off, is added when it is entered, or when somebody asks for its runstate before then (`Vcpu.waits_since`).
+What was told once is not told otherwise later (`Runstate.told`).
 """
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
@@ -34,7 +35,7 @@ from xenia.domain.lifecycle cimport domain_shutdown
 from xenia.domain.pv.traps cimport deliver_pending
 from xenia.domain.sleep cimport domain_idle, sleeps_for_good
 from xenia.domain.time cimport (
-    clock_warp_to, domain_timers_next, runstate_add, runstate_change, system_time, time_of_host, time_update,
+    clock_warp_to, domain_timers_next, runnable_since, runstate_add, runstate_change, system_time, time_update,
     timers_fire, timers_next,
 )
 from xenia.domain.turn cimport turn_drop, turn_hold, turn_try
@@ -42,7 +43,7 @@ from xenia.domain.upcall cimport events_pending, vcpu_unblock, vcpu_wake
 from xenia.domain.written cimport written_apply
 from xenia.hypervisor.alarm cimport alarm_set
 from xenia.hypervisor.pool cimport (
-    Pool, Seat, domain_wake, pcpu_write, pool_poke, seat_leave, seat_sleep, seat_waits, stands, wake_due,
+    Pool, Seat, domain_wake, pcpu_write, pool_poke, seat_leave, seat_sleep, stands, wake_due,
 )
 from xenia.machine.atomic cimport flag_read, flag_set, flag_store
 from xenia.machine.clock cimport monotonic
@@ -122,19 +123,17 @@ cdef void change(Pcpu *pcpu, Seat *before) noexcept nogil:
         before.since = pcpu.now
         pcpu.pushed_off = before
     if pcpu.current != NULL:
-        pcpu.waited_since = pcpu.current.since
+        pcpu.current.waited_since = pcpu.current.since
         pcpu.current.since = pcpu.now
 
 
 cdef void push_off(Pcpu *pcpu, Seat *seat) noexcept nogil:
     # Its runstate says that it waits, while it does: who looks at it next needs its turn for that.
-    cdef bint waits
+    cdef uint64_t since
     if turn_try(seat.vcpu):
-        lock(&pcpu.pool.lock)
-        waits = seat_waits(seat)
-        unlock(&pcpu.pool.lock)
-        if waits:
-            runstate_change(seat.vcpu, RUNSTATE_runnable, time_of_host(seat.vcpu.domain, pcpu.now))
+        since = runnable_since(seat.vcpu)
+        if since:
+            runstate_change(seat.vcpu, RUNSTATE_runnable, since)
         turn_drop(seat.vcpu)
     lock(&pcpu.pool.lock)
     pcpu.pushed_off = NULL
@@ -151,8 +150,9 @@ cdef void attend(Pcpu *pcpu, Seat *seat) noexcept nogil:
     turn_hold(vcpu)
     outcome = look_at(seat)
     if outcome == RUNS:
-        enters = begin(pcpu, seat)
+        enters = begin(seat)
         seat.due_at = due_at(seat)
+    seat.waited_since = 0
     turn_drop(vcpu)
     if enters:
         set_alarm(pcpu, seat)
@@ -244,7 +244,7 @@ cdef void warp(Seat *seat) noexcept nogil:
             vcpu_wake(domain.vcpus[id])
 
 
-cdef bint begin(Pcpu *pcpu, Seat *seat) noexcept nogil:
+cdef bint begin(Seat *seat) noexcept nogil:
     # Whether it is to be entered.
     cdef Vcpu *vcpu = seat.vcpu
     cdef Domain *domain = vcpu.domain
@@ -252,11 +252,10 @@ cdef bint begin(Pcpu *pcpu, Seat *seat) noexcept nogil:
     if seat.fresh:
         time_update(vcpu)
         seat.fresh = False
-    if pcpu.waited_since:
-        since = time_of_host(domain, pcpu.waited_since)
-        if vcpu.runstate.since < since < seat.now:
+    if seat.waited_since:
+        since = runnable_since(vcpu)
+        if since:
             runstate_add(&vcpu.runstate, RUNSTATE_runnable, since)
-        pcpu.waited_since = 0
     if vcpu.runstate.state != RUNSTATE_running:
         runstate_change(vcpu, RUNSTATE_running, seat.now)
     if deliver_pending(vcpu) == LEAVE:

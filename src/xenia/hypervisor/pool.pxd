@@ -10,7 +10,8 @@ from xenia.sched.policy cimport PcpuMask, Policy, SchedDomain, SchedVcpu
 
 # A vcpu's place in a pool.
 #   lock    check, check_argument: none, set before it is seated.  looked_at, now, due_at, nr_entries: none, who runs
-#           it.  woken, fresh: none.  The rest: the pool's.
+#           it.  woken, fresh: none.  waited_since: its
+#           pcpu's thread sets it with the pool's or the turn, others read it with both.  The rest: the pool's.
 cdef struct Seat:
     SchedVcpu sched
     Vcpu *vcpu
@@ -25,6 +26,7 @@ cdef struct Seat:
     Pcpu *due_on            # who waits for that, NULL nobody
     uint64_t ran            # ns
     uint64_t since          # ns of the host's clock: when it was picked, pushed off or woken
+    uint64_t waited_since   # the same, of one that was picked: since when it had waited, until it was looked at; then 0
     uint64_t looked_at      # ns of the host's clock
     uint64_t now            # of its domain, then
     uint64_t due_at         # ns of the host's clock, 0 none: its first timer, as of then
@@ -56,7 +58,6 @@ cdef struct Pcpu:
     uint32_t id
     uint64_t now            # when it last chose
     uint64_t choose_at      # when it is to choose again, at the latest; 0 not before something happens
-    uint64_t waited_since   # when `current` could have run, of one that was not entered since; 0 it was
     Seat *current           # whom it was given, NULL none
     volatile uint8_t idle   # it waits, or is about to: who clears this writes to wake_fd
     Seat *pushed_off        # who could have gone on here, until its runstate says so; NULL none
@@ -106,8 +107,6 @@ cdef int seat_move(Seat *seat, const PcpuMask *hard, const PcpuMask *soft) noexc
 # It falls asleep, unless somebody woke it meanwhile; or it leaves.  By the thread that has it.
 cdef void seat_sleep(Pcpu *pcpu, Seat *seat) noexcept nogil
 cdef void seat_leave(Pcpu *pcpu, Seat *seat) noexcept nogil
-# With the pool's lock: it could run, and waits for a pcpu.
-cdef bint seat_waits(Seat *seat) noexcept nogil
 # With the pool's lock: have a pcpu choose anew.  Whose wake_fd is to be written to, NULL nobody's.
 cdef Pcpu *pool_poke(Pool *pool, int pcpu) noexcept nogil
 # With the pool's lock: those of its vcpus whose timers have run out wake.

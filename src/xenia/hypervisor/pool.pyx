@@ -154,16 +154,15 @@ cdef void seat_wake(void *opaque) noexcept nogil:
     pcpu_write(told)
 
 
-cdef bint seat_waits(Seat *seat) noexcept nogil:
-    return seat.seated and seat.sched.state in (SCHED_WAITING, SCHED_PARKED)
-
-
 cdef uint64_t waits_since(void *opaque) noexcept nogil:
-    # Vcpu.waits_since, from any thread.
+    # Vcpu.waits_since.  Who was picked waits until it is looked at, which needs the turn.
     cdef Seat *seat = <Seat *>opaque
     cdef uint64_t since
     lock(&seat.party.pool.lock)
-    since = seat.since if seat_waits(seat) else 0
+    if seat.seated and seat.sched.state in (SCHED_WAITING, SCHED_PARKED):
+        since = seat.since
+    else:
+        since = seat.waited_since
     unlock(&seat.party.pool.lock)
     return since
 

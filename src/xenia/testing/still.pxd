@@ -12,6 +12,7 @@ cdef class StillDomain:
     cdef MachineHandle home
     cdef Domain *domain
     cdef int wake_fd
+    cdef uint64_t waits_since       # ns of the host's clock, 0 it does not
     cdef int nr_wakes[32]           # of each vcpu beyond the first
     cdef int running                # the vcpu that makes hypercalls
     cdef RecordingProcessor processor

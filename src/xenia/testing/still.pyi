@@ -211,6 +211,9 @@ class StillDomain:
     def runstate(self, state: int) -> None:
         """The run loop moves the vcpu to another RUNSTATE_*."""
         ...
+    def push_off(self, ns: int) -> None:
+        """Somebody else has had its pcpu for so many ns, for which it could have run."""
+        ...
     @property
     def blocked(self) -> bool:
         """The vcpu sleeps."""

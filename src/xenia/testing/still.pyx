@@ -8,7 +8,6 @@ test's to move (`advance`).
 cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
-from posix.unistd cimport write
 
 from xenia.cpu.context cimport R8, R9, R10, RAX, RDI, RDX, RSI, Context
 from xenia.cpu.processor cimport LEAVE, Processor
@@ -27,8 +26,8 @@ from xenia.machine.machine cimport MachineMemory
 from xenia.testing.lock cimport Asker, asker
 from xenia.testing.recorder cimport TSC_PER_US, RecordingProcessor
 from xenia.testing.still_build cimport (
-    CONSOLE_PAGE, NR_PAGES, SLOT, STORE_PAGE, still_begin_vcpu, still_build, still_restore, still_save,
-    still_take_memory,
+    CONSOLE_PAGE, NR_PAGES, SLOT, STORE_PAGE, count_wake, still_begin_vcpu, still_build, still_restore, still_save,
+    still_take_memory, told_to_wait, wake_by_fd,
 )
 
 from xenia.testing.saved import SavedStill
@@ -40,15 +39,6 @@ L4_SLOT = SLOT
 
 CONTINUE = <int64_t>HYPERCALL_CONTINUE
 DONE = <int64_t>HYPERCALL_DONE
-
-
-cdef void count_wake(void *count) noexcept nogil:
-    (<int *>count)[0] += 1
-
-
-cdef void wake_by_fd(void *fd) noexcept nogil:
-    cdef uint64_t one = 1
-    write((<int *>fd)[0], &one, sizeof(one))
 
 
 @cython.no_gc_clear     # its end needs the machine's memory
@@ -398,6 +388,12 @@ cdef class StillDomain:
     def runstate(self, state: int) -> None:
         """The run loop moves the vcpu to another RUNSTATE_*."""
         runstate_change(self.domain.vcpus[0], state, system_time(self.domain))
+
+    def push_off(self, ns: int) -> None:
+        """Somebody else has had its pcpu for so many ns, for which it could have run."""
+        self.waits_since = self.processor.state.host_ns - <uint64_t>ns
+        self.domain.vcpus[0].wake_argument = &self.waits_since
+        self.domain.vcpus[0].waits_since = told_to_wait
 
     @property
     def blocked(self) -> bool:

@@ -10,6 +10,10 @@ cdef enum:
     CONSOLE_PAGE = 23
     SLOT = 273
 
+# What wakes a vcpu that nothing runs: it counts, or writes to an eventfd.  And Vcpu.waits_since, as its argument says.
+cdef void count_wake(void *count) noexcept nogil
+cdef void wake_by_fd(void *fd) noexcept nogil
+cdef uint64_t told_to_wait(void *since) noexcept nogil
 # Gives `domain` NR_FRAMES frames, noted in `frames`, and leave to ask for `spare` more.
 cdef void still_take_memory(Domain *domain, uint64_t *frames, uint64_t spare) noexcept
 # Builds page tables in them, and starts vcpu and clock.

@@ -3,6 +3,7 @@ noun."""
 
 from array import array
 
+from posix.unistd cimport write
 from xenia.domain.clock cimport RUNSTATE_running
 from xenia.domain.create cimport domain_hold_rings, vcpu_begin_on
 from xenia.domain.persist cimport (
@@ -16,6 +17,19 @@ from xenia.mm.references cimport get_page_and_type
 from xenia.testing.recorder cimport recorded_host_clock
 
 from xenia.testing.saved import SavedStill
+
+
+cdef void count_wake(void *count) noexcept nogil:
+    (<int *>count)[0] += 1
+
+
+cdef void wake_by_fd(void *fd) noexcept nogil:
+    cdef uint64_t one = 1
+    write((<int *>fd)[0], &one, sizeof(one))
+
+
+cdef uint64_t told_to_wait(void *since) noexcept nogil:
+    return (<uint64_t *>since)[0]
 
 
 cdef void still_take_memory(Domain *domain, uint64_t *frames, uint64_t spare) noexcept:

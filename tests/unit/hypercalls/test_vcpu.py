@@ -155,6 +155,45 @@ def test_runstate_adds_up_to_the_time_that_went_by(domain: StillDomain) -> None:
     assert sum(times) == domain.now
 
 
+def runstate_told(domain: StillDomain) -> tuple[int, int, list[int]]:
+    assert vcpu_op(domain, GET_RUNSTATE, b"") == 0
+    state, entered, *times = struct.unpack(RUNSTATE, domain.read(ARGUMENT, 48))
+    assert sum(times) == domain.now
+    assert entered <= domain.now
+    return state, entered, times
+
+
+def test_who_waits_for_a_pcpu_is_runnable_since_it_was_pushed_off(domain: StillDomain) -> None:
+    assert vcpu_op(domain, REGISTER_RUNSTATE, struct.pack("=Q", AREA)) == 0
+    start, before = domain.now, runstate_told(domain)[2]
+    domain.advance(5 * MS)
+    domain.push_off(2 * MS)
+    assert runstate_told(domain)[:2] == (RUNNABLE, start + 3 * MS)
+    domain.advance(4 * MS)
+    state, _, times = runstate_told(domain)
+    assert (state, times[RUNNING] - before[RUNNING], times[RUNNABLE] - before[RUNNABLE]) == (RUNNABLE, 3 * MS, 6 * MS)
+    assert domain.read(AREA, 4) == struct.pack("=i", RUNNABLE)
+    domain.blocked = True
+    domain.runstate(BLOCKED)
+    assert runstate_told(domain)[0] == BLOCKED
+
+
+def test_what_was_told_of_a_runstate_is_not_told_otherwise_later(domain: StillDomain) -> None:
+    domain.advance(5 * MS)
+    before = runstate_told(domain)
+    assert before[0] == RUNNING
+    domain.push_off(2 * MS)
+    state, entered, times = runstate_told(domain)
+    assert (state, entered, times) == (RUNNABLE, domain.now, before[2])
+
+
+def test_a_runstate_is_never_of_a_time_to_come_though_the_hosts_clock_is_ahead(domain: StillDomain) -> None:
+    domain.advance(5 * MS)
+    domain.drift(-3 * MS)
+    domain.push_off(0)
+    assert runstate_told(domain)[:2] == (RUNNABLE, domain.now)
+
+
 def test_the_runstate_area_is_written_at_once_and_whenever_it_changes(domain: StillDomain) -> None:
     assert vcpu_op(domain, REGISTER_RUNSTATE, struct.pack("=Q", AREA)) == 0
     first = struct.unpack(RUNSTATE, domain.read(AREA, 48))
