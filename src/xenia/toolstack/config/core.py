@@ -8,8 +8,8 @@ elf     PT_LOAD segments by pseudo-physical address, NT_PRSTATUS of each vcpu, t
 
 from __future__ import annotations
 
+import errno
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from enum import Enum
@@ -29,28 +29,46 @@ class CoreFormat(Enum):
 def open_core(path: str | os.PathLike[str]) -> Iterator[int]:
     """A file for a core, open to be written, for nobody but its owner to read, for it holds all that the guest knows.
 
-    What is in it is lost; where the core does not come to be, so is the file.  ConfigError where it cannot be had.
+    It has its name, and takes the place of what was called so, when all that was to be written is: at the end.  Until
+    then it has none, and goes with who writes it, however that one ends.  Where the file system has no files without a
+    name, it is .xenia-core-* beside.  ConfigError where it cannot be had.
     """
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
-    except OSError as error:
-        raise ConfigError(f"{os.fspath(path)}: {error.strerror}") from None
-    is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
-    if is_file:
-        try:
-            os.fchmod(descriptor, 0o600)  # it may have been there before
-        except OSError as error:
-            os.close(descriptor)
-            raise ConfigError(f"{os.fspath(path)}: others may read it: {error.strerror}") from None
+        final = os.path.realpath(path)
+        if os.path.exists(final) and not os.path.isfile(final):
+            kind = "a folder" if os.path.isdir(final) else "no file"
+            raise ConfigError(f"{os.fspath(path)}: {kind}, and a core is dumped into a file, which has room for holes")
+        folder = os.path.dirname(final)
+        temporary = os.path.join(folder, f".xenia-core-{os.urandom(8).hex()}")
+        descriptor, has_name = _open_new(folder, temporary)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{os.fspath(path)}: {getattr(error, 'strerror', None) or error}") from None
     try:
         yield descriptor
+        try:
+            if not has_name:
+                own = f"/proc/self/fd/{descriptor}"
+                os.link(own, temporary, src_dir_fd=descriptor, follow_symlinks=True)  # linkat, for link follows none
+            os.replace(temporary, final)
+        except OSError as error:
+            raise ConfigError(f"{os.fspath(path)}: {error.strerror}") from None
     except BaseException:
-        if is_file:
-            with suppress(OSError):
-                os.unlink(path)
+        with suppress(OSError):
+            os.unlink(temporary)
         raise
     finally:
         os.close(descriptor)
+
+
+def _open_new(folder: str, name: str) -> tuple[int, bool]:
+    """A new file in a folder, and whether it is called `name` already."""
+    flags = os.O_WRONLY | os.O_CLOEXEC
+    try:
+        return os.open(folder, flags | os.O_TMPFILE, 0o600), False
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
+            raise
+    return os.open(name, flags | os.O_CREAT | os.O_EXCL, 0o600), True
 
 
 def core_path(name: str) -> Path:

@@ -181,7 +181,7 @@ class Domain(DomainSite, RunsCommands, Observed):
         form    "xen": as Xen's tools do; "elf": a vmcore by pseudo-physical addresses.  See docs/dump-core.md
         live    it goes on meanwhile, so that its pages are from different moments
 
-        ConfigError where the file cannot be written, which is taken away then, or the domain is destroyed.
+        ConfigError where the file cannot be written, or the domain is destroyed; what was called so is there still.
         """
         with open_core(path) as descriptor:
             self.write_core(descriptor, form, live=live)
