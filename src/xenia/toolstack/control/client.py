@@ -86,7 +86,7 @@ class Place:
         if self.domid is not None:
             _has_answered.set()
         if "error" in reply:
-            raise ConfigError(f"{self}: {reply['error']}{'' if self.domid is None else _whose_fault()}")
+            raise ConfigError(f"{self}: {reply['error']}{'' if self.domid is None else _whose_fault(reply)}")
         return reply["answer"]
 
 
@@ -124,7 +124,7 @@ def ask_daemon(verb: str, *, patience: float = _PATIENCE, descriptors: Sequence[
         raise NoSuchGuest("no daemon is running any more (xenia daemon)") from None
     _has_answered.set()
     if "error" in reply:
-        raise ConfigError(f"{reply['error']}{_whose_fault()}")
+        raise ConfigError(f"{reply['error']}{_whose_fault(reply)}")
     return reply["answer"]
 
 
@@ -152,9 +152,9 @@ def other_build() -> str | None:
     )
 
 
-def _whose_fault() -> str:
-    """Behind what it says when it refuses."""
-    return "" if (line := other_build()) is None else f" ({line})"
+def _whose_fault(refusal: Mapping[str, object]) -> str:
+    """Behind what the daemon says when it refuses, which tells its build, but for older ones."""
+    return "" if refusal.get("build") == build() or (line := other_build()) is None else f" ({line})"
 
 
 def places() -> list[Place]:

@@ -3,8 +3,9 @@
 Each `xenia run` has one, NAME.PID in $XDG_RUNTIME_DIR/xenia, or else in a directory of the user's among the temporary
 files; the daemon has one for all its domains, `daemon`, and a request's `domain` says which is meant.  A line of JSON
 asks, `{"verb": "statistics"}` with what else the verb needs, and a line of JSON answers: `{"answer": ...}` or
-`{"error": "..."}`.  Files that the guest is to use come with the line as open descriptors, for its process opens none.
-A process that was killed leaves its socket; the next one that finds it takes it away.
+`{"error": "..."}`, of the daemon with its `build` beside.  Files that the guest is to use come with the line as open
+descriptors, for its process opens none.  A process that was killed leaves its socket; the next one that finds it takes
+it away.
 """
 
 from __future__ import annotations
@@ -42,13 +43,17 @@ class ControlServer:
     Nobody but this user is answered, whoever else may reach the socket.
     """
 
-    def __init__(self, name: str, verbs: Mapping[str, Handler], path: Path | None = None) -> None:
-        """path   where the socket is; None: where one of a guest of that name in this process is looked for
+    def __init__(
+        self, name: str, verbs: Mapping[str, Handler], path: Path | None = None, build: str | None = None
+    ) -> None:
+        """path    where the socket is; None: where one of a guest of that name in this process is looked for
+        build   is told with each refusal
 
         ConfigError when there is no place for it.
         """
         self.path = path if path is not None else runtime_directory() / f"{name}.{os.getpid()}"
         self._verbs = verbs
+        self._refused = {} if build is None else {"build": build}
         self._listener = socket.socket(socket.AF_UNIX)
         try:
             self.path.unlink(missing_ok=True)  # of another process that had our number
@@ -80,6 +85,8 @@ class ControlServer:
             client.settimeout(_PATIENCE)
             with _received(client) as (line, descriptors):
                 reply = self.reply(line, descriptors)
+            if "error" in reply:
+                reply |= self._refused
             client.sendall(json.dumps(reply).encode() + b"\n")
 
     def reply(self, line: bytes, descriptors: list[int] | None = None) -> dict[str, object]:

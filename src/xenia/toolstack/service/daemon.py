@@ -62,7 +62,7 @@ class Daemon:
         place.note([])
         self._consoles = Consoles()
         try:
-            self._server = ControlServer("daemon", self._verbs(), daemon_path())
+            self._server = ControlServer("daemon", self._verbs(), daemon_path(), self._runs)
         except BaseException:
             self._consoles.close()
             place.forget()

@@ -17,8 +17,8 @@ from xenia.cli.exit_status import ExitStatus
 from xenia.cli.main import command
 from xenia.errors import ConfigError, HypervisorBug
 from xenia.toolstack.config.domain import DomainConfig
-from xenia.toolstack.control.client import ask_daemon, find, places
-from xenia.toolstack.control.control import ControlServer
+from xenia.toolstack.control.client import Place, ask_daemon, find, places
+from xenia.toolstack.control.control import ControlServer, daemon_path
 from xenia.toolstack.service import listing, start
 from xenia.toolstack.service.daemon import Daemon
 
@@ -218,9 +218,14 @@ def test_a_daemon_of_this_build_is_not(
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     start.ensure()
-    with pytest.raises(ConfigError, match="no such verb") as refused:
-        ask_daemon("fly")
-    assert "build" not in str(refused.value)
+    asked: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(daemon, "_about", lambda: asked.append("about"))
+        with pytest.raises(ConfigError, match="no such verb") as refused:
+            ask_daemon("fly")
+        with pytest.raises(ConfigError, match="no domain 7"):
+            Place(daemon_path(), "web", os.getpid(), 7).ask("statistics")
+    assert "build" not in str(refused.value) and asked == [], "its refusal has said of which build it is"
     monkeypatch.setattr(daemon, "_rows", lambda: [{"title": "web"}])
     assert command(["list"]) == ExitStatus.BUG
     assert "KeyError" in capsys.readouterr().err
