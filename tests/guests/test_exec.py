@@ -249,6 +249,19 @@ def test_files_are_copied_in_and_out_with_modes_times_and_links(guest: Domain, t
     assert shell(guest, "stat -c %U '/tmp/new name'; ls -A /tmp | grep xenia-cp | wc -l") == "nobody\n0\n"
 
 
+def test_all_of_a_guest_is_copied_but_for_what_its_kernel_makes_up(guest: Domain, tmp_path: Path) -> None:
+    shell(guest, "mkdir -p /tmp/there; echo kept >/tmp/there/file; mkfifo /tmp/there/pipe")
+    copied = guest.copy_out("/", tmp_path / "all", recursive=True)
+    assert {"/proc", "/sys", "/dev"} <= set(copied.passed_over)
+    assert (tmp_path / "all" / "tmp" / "there" / "file").read_text() == "kept\n"
+    assert os.listdir(tmp_path / "all" / "proc") == os.listdir(tmp_path / "all" / "dev") == []
+    assert "tmp/there/pipe: a fifo" in copied.left_out
+    assert {what.partition(": ")[2] for what in copied.left_out} <= {"a fifo", "a link that leads elsewhere"}
+    with pytest.raises(ConfigError, match="the kernel makes its files up"):
+        guest.copy_out("/proc/self", tmp_path / "one", recursive=True)
+    shell(guest, "rm -r /tmp/there")
+
+
 def test_what_cannot_be_copied_is_one_line_and_leaves_nothing_behind(guest: Domain, tmp_path: Path) -> None:
     large = tmp_path / "large"
     large.write_bytes(Random(2).randbytes(2 * MIB))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xenia.cli.arguments import add_json
@@ -58,7 +58,7 @@ def cp(options: argparse.Namespace, voice: Voice) -> int:
     if guest is None and not any(name for name, _ in sources):
         raise ConfigError("none of these is in a guest: GUEST:PATH is")
     if "-" in options.paths:
-        return _stream(options, places)
+        return _stream(options, places, voice)
     shown = _Shown(voice)
     try:
         done = [_copy(options, name, files, guest, target, shown) for name, files in _grouped(sources)]
@@ -68,13 +68,27 @@ def cp(options: argparse.Namespace, voice: Voice) -> int:
         return ExitStatus.LOST
     finally:
         voice.clear()
-    left_out = [what for one in done for what in one.left_out]
-    for what in left_out:
-        voice.warn(f"not copied: {what}")
+    status = _tell(done, voice)
     if options.json:
-        said = {key: sum(getattr(one, key) for one in done) for key in ("files", "bytes")}
-        print_json({**said, "left_out": left_out})
-    return ExitStatus.PROBLEM if left_out else ExitStatus.OK
+        said = {key: sum(getattr(one, key) for one in done) for key in ("files", "bytes", "nr_left_out")}
+        left_out = [what for one in done for what in one.left_out]
+        passed_over = [path for one in done for path in one.passed_over]
+        print_json({**said, "left_out": left_out, "passed_over": passed_over})
+    return status
+
+
+def _tell(done: Sequence[Copied], voice: Voice) -> ExitStatus:
+    """Say what was not copied."""
+    from xenia.toolstack.commands.mounts import words
+
+    for one in done:
+        for line in words(one.passed_over):
+            voice.say(line)
+        for what in one.left_out:
+            voice.warn(f"not copied: {what}")
+        if more := one.nr_left_out - len(one.left_out):
+            voice.warn(f"not copied: {more} more")
+    return ExitStatus.PROBLEM if any(one.nr_left_out for one in done) else ExitStatus.OK
 
 
 def _split(path: str) -> tuple[str | None, str]:
@@ -114,7 +128,7 @@ def _copy(
         files = sorted(between.iterdir())
         into = f"{target.rstrip('/')}/" if several else target
         copied = copy_in(find_one(guest).starter, files, into, **how, progress=shown.at(f"{guest}:{target}"))
-    copied.left_out[:0] = out.left_out
+    copied.come_from(out)
     return copied
 
 
@@ -133,7 +147,7 @@ def _bounded(folder: Path, progress: Callable[[int], object]) -> Callable[[int],
     return look
 
 
-def _stream(options: argparse.Namespace, places: list[tuple[str | None, str]]) -> int:
+def _stream(options: argparse.Namespace, places: list[tuple[str | None, str]], voice: Voice) -> int:
     from xenia.toolstack.commands.copy import stream_in, stream_out
     from xenia.toolstack.control.client import find_one
 
@@ -147,7 +161,7 @@ def _stream(options: argparse.Namespace, places: list[tuple[str | None, str]]) -
     elif source is not None:
         if os.isatty(1):
             raise ConfigError("a tar archive is nothing to look at: standard output is a terminal")
-        stream_out(find_one(source).starter, path, 1, options.user)
+        return _tell([stream_out(find_one(source).starter, path, 1, options.user)], voice)
     return ExitStatus.OK
 
 

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import signal
+import stat
 import tarfile
 import threading
 from collections.abc import Callable, Sequence
@@ -24,6 +26,7 @@ from typing import IO, Any, Self
 
 from xenia.errors import ConfigError
 from xenia.toolstack.commands.extraction import Copied, Extraction
+from xenia.toolstack.commands.mounts import MADE_UP, OTHERS, made_up_here, told
 from xenia.toolstack.commands.process import GuestProcess, Starter
 from xenia.toolstack.tar import DAMAGED_TAR, Header
 
@@ -33,7 +36,15 @@ Progress = Callable[[int], object]
 _PIECE, _PIPE = 1 << 18, 1 << 20
 _MOST_BEHIND = 16  # pieces behind an archive's end
 _MOST_NOTHING = 4  # times that it is looked whether there is more, once there is not
-_MOST_SAID = 4096  # bytes that are kept of what the guest says that is wrong
+_MOST_SAID = 1 << 16  # bytes that are kept of what the guest says that is wrong
+_LEFT_OUT = (" ".join(MADE_UP), " ".join(OTHERS))
+# What tars say at their end where they left something out and have told of that, and what they say of it.
+_GOES_ON = re.compile(r"tar: (error exit delayed|Exiting with failure status) .*")
+_SAID_OF_TARS = {
+    re.compile(r"(.*): (socket ignored|unknown file type)"): r"\1: a socket",
+    re.compile(r"short read"): "a file is shorter than its size says",
+}
+_KINDS = {stat.S_IFSOCK: "a socket", stat.S_IFIFO: "a fifo", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 
 
 def no_progress(_: int) -> None:
@@ -81,7 +92,8 @@ def copy_out(
     """Copy a file out of a guest, with its mode and times, but for what others may write.
 
     target      a folder, or what it is to be called
-    recursive   it may be a folder, with all that is in it but for devices and links that lead out of it
+    recursive   it may be a folder, with all that is in it but for devices, links that lead out of it, and file systems
+                that the kernel makes up or the host has
 
     As copy_in.  What the guest's tar complained of is in `left_out`, too.
     """
@@ -95,7 +107,7 @@ def copy_out(
     copied = Copied(progress)
     with ExitStack() as stack:
         ours, theirs = _pipe(stack)
-        arguments = (path, "folders" if recursive else "", "")
+        arguments = (path, "folders" if recursive else "", "", *_LEFT_OUT)
         command = stack.enter_context(_Command(start, "copy_out.sh", arguments, user, stdout=theirs.fileno()))
         theirs.close()
         extraction = stack.enter_context(Extraction(final, recursive, copied))
@@ -103,9 +115,10 @@ def copy_out(
             _read(ours, extraction)
         except DAMAGED_TAR:
             ours.close()
-            raise ConfigError(f"{path}: {command.complaint(may_break=True) or 'the guest sends no archive'}") from None
-        if complaint := command.complaint():
-            copied.leave_out(complaint)
+            command.wait(may_break=True)
+            raise ConfigError(f"{path}: {command.why or 'the guest sends no archive'}") from None
+        command.wait()
+        command.tell(copied)
         extraction.put_in_place()
     return copied
 
@@ -116,14 +129,25 @@ def stream_in(start: Starter, path: str, archive: int, user: str = "root") -> No
         command.succeed(path)
 
 
-def stream_out(start: Starter, path: str, archive: int, user: str = "root") -> None:
-    """Write a file or folder of a guest's into a file, as the tar archive that the guest makes of it.  As copy_out."""
-    with _Command(start, "copy_out.sh", (_absolute(path), "folders", "named"), user, stdout=archive) as command:
+def stream_out(start: Starter, path: str, archive: int, user: str = "root") -> Copied:
+    """Write a file or folder of a guest's into a file, as the tar archive that the guest makes of it.  As copy_out; of
+    what was copied nothing is counted."""
+    arguments = (_absolute(path), "folders", "named", *_LEFT_OUT)
+    copied = Copied(no_progress)
+    with _Command(start, "copy_out.sh", arguments, user, stdout=archive) as command:
         command.succeed(path, may_break=True)
+        command.tell(copied)
+    return copied
 
 
 class _Command:
-    """A script that runs in a guest, and what it says that is wrong."""
+    """A script that runs in a guest, and what it says that is wrong.
+
+    why     once it has ended: what went wrong, "" if nothing
+    """
+
+    why = ""
+    _goes_on = False  # all that it could do it has done
 
     def __init__(
         self, start: Starter, script: str, arguments: Sequence[str], user: str, *, stdin: int | None = None,
@@ -131,6 +155,8 @@ class _Command:
     ) -> None:  # fmt: skip
         text = Path(__file__).with_name(script).read_text()
         self._said = bytearray()
+        self._wrong: list[str] = []
+        self._mounts: dict[str, str] = {}
         ours, theirs = os.pipe2(os.O_CLOEXEC)
         try:
             self._process = GuestProcess(
@@ -153,29 +179,48 @@ class _Command:
 
     def succeed(self, path: str, *, may_break: bool = False) -> None:
         """Wait for its end.  ConfigError where that is not a good one."""
-        if complaint := self.complaint(may_break=may_break):
-            raise ConfigError(complaint if complaint.startswith("/") else f"{path}: {complaint}")
+        self.wait(may_break=may_break)
+        if self.why and not self._goes_on:
+            raise ConfigError(self.why if self.why.startswith("/") else f"{path}: {self.why}")
 
-    def complaint(self, *, may_break: bool = False) -> str:
-        """Wait for its end; what went wrong, "" if nothing.  ConfigError where it was ended by something else, so that
-        there may be more to come.
+    def wait(self, *, may_break: bool = False) -> None:
+        """Wait for its end.  ConfigError where it was ended by something else, so that there may be more to come.
 
         may_break   who reads what it writes may have left, which ends it
         """
         status = self._process.wait()
         self._listener.join()
-        first = next((line for line in self._said.decode("utf-8", "replace").splitlines() if line.strip()), "")
-        why = first
-        for prefix in ("xenia: ", "xenia-cp: ", "tar: ", "./"):
-            why = why.removeprefix(prefix)
         if status < 0 and not (may_break and -status == signal.SIGPIPE):
             raise ConfigError(f"the guest's tar was ended by signal {-status}")
-        return (why or f"the guest's tar ended with {status}") if status > 0 else ""
+        lines = [line for line in self._said.decode("utf-8", "replace").splitlines() if line.strip()]
+        self._mounts = dict(filter(None, map(told, lines)))
+        wrong = [line for line in lines if told(line) is None and not _GOES_ON.fullmatch(line)]
+        if status == 0:
+            wrong = [line for line in wrong if line.startswith("tar: ./")]
+        self._goes_on = status == 0 or any(map(_GOES_ON.fullmatch, lines))
+        self._wrong = list(map(_plain, wrong)) or ([f"the guest's tar ended with {status}"] if status > 0 else [])
+        self.why = self._wrong[0] if self._wrong and status > 0 else ""
+
+    def tell(self, copied: Copied) -> None:
+        """What it has left out, once it has ended."""
+        for what in self._wrong:
+            copied.leave_out(what)
+        copied.passed_over |= self._mounts
 
     def _listen(self, descriptor: int) -> None:
         with os.fdopen(descriptor, "rb", 0) as said:
             while data := said.read(_MOST_SAID):
                 self._said += data[: _MOST_SAID - len(self._said)]
+
+
+def _plain(line: str) -> str:
+    """What a guest's tar says is wrong, in words of ours where there are some."""
+    for prefix in ("xenia: ", "xenia-cp: ", "tar: ", "./"):
+        line = line.removeprefix(prefix)
+    for said, meant in _SAID_OF_TARS.items():
+        if (found := said.fullmatch(line)) is not None:
+            return found.expand(meant)
+    return line
 
 
 def _absolute(path: str) -> str:
@@ -237,19 +282,25 @@ def _write(archive: FileIO, files: Sequence[tuple[Path, str]], copied: Copied) -
         copybufsize=_PIECE,
     ) as tar:  # fmt: skip
         for source, name in files:
-            pending = [(source, name)]
+            made_up = made_up_here(source) if source.is_dir() else {}
+            pending = [""]
             while pending:
-                path, called = pending.pop()
-                tar.dereference = path is source
-                if _add(tar, path, called, copied):
-                    pending += [(path / inner, f"{called}/{inner}") for inner in sorted(os.listdir(path), reverse=True)]
+                inner = pending.pop()
+                path = source / inner
+                tar.dereference = not inner
+                if not _add(tar, path, f"{name}/{inner}" if inner else name, copied):
+                    continue
+                if inner in made_up:
+                    copied.passed_over[str(path)] = made_up[inner]
+                else:
+                    pending += [os.path.join(inner, one) for one in sorted(os.listdir(path), reverse=True)]
 
 
 def _add(tar: tarfile.TarFile, path: Path, name: str, copied: Copied) -> bool:
     """Add one file; whether it is a folder."""
     member = tar.gettarinfo(path, arcname=name)
     if member is None or not (member.isreg() or member.isdir() or member.issym() or member.islnk()):
-        copied.leave_out(f"{path}: neither a file nor a folder")
+        copied.leave_out(f"{path}: {_KINDS[stat.S_IFMT(os.lstat(path).st_mode)]}")
         return False
     member.mode &= 0o777
     member.uid = member.gid = 0
@@ -283,7 +334,7 @@ def _check(source: Path, recursive: bool) -> None:
             if not recursive:
                 raise ConfigError(f"{source}: a folder, which -r copies")
         elif not source.is_file():
-            kind = "neither a file nor a folder" if source.exists() else "no such file"
+            kind = f"{_KINDS[stat.S_IFMT(source.stat().st_mode)]}, no file" if source.exists() else "no such file"
             raise ConfigError(f"{source}: {kind}")
         if not os.access(source, os.R_OK):
             raise ConfigError(f"{source}: permission denied")

@@ -27,22 +27,36 @@ _MOST_FOLDERS = 1_000_000
 _MOST_NAMED = 1 << 28  # characters of all folders' paths
 _DEEPEST = 200  # folders in one another
 _MOST_TOLD = 20  # that were left out
+_KINDS = {tarfile.CHRTYPE: "a device", tarfile.BLKTYPE: "a device", tarfile.FIFOTYPE: "a fifo"}
 _LATEST = 1 << 34  # seconds: what file systems take as a time
 
 
 @dataclass
 class Copied:
-    """What has been copied: files and folders, the bytes in them; and what was left out, of many the first."""
+    """What has been copied: files and folders, the bytes in them; and what was not.
+
+    left_out        lines, of many the first; nr_left_out are all
+    passed_over     file systems that nobody means who copies a folder that they are mounted in: paths and types
+    """
 
     progress: Callable[[int], object] = field(repr=False)
     files: int = 0
     bytes: int = 0
     left_out: list[str] = field(default_factory=list)
+    nr_left_out: int = 0
+    passed_over: dict[str, str] = field(default_factory=dict)
 
     def leave_out(self, what: str) -> None:
         """Tell of something that was not copied."""
+        self.nr_left_out += 1
         if len(self.left_out) < _MOST_TOLD:
             self.left_out.append(what)
+
+    def come_from(self, source: Copied) -> None:
+        """What was not copied on the way here was not, either."""
+        self.left_out[:0] = source.left_out
+        self.nr_left_out += source.nr_left_out
+        self.passed_over |= source.passed_over
 
     def moved(self, count: int) -> None:
         """So many bytes more."""
@@ -136,7 +150,8 @@ class Extraction:
         elif member.islnk() and (target := self._file_of(member.linkname)) is not None:
             os.link(target, path, follow_symlinks=False)
         else:
-            what = "a link that leads elsewhere" if member.issym() or member.islnk() else "neither file nor folder"
+            what = "a link that leads elsewhere" if member.issym() or member.islnk() else _KINDS.get(member.type, "")
+            what = what or "neither a file nor a folder"
             self._copied.leave_out(f"{'/'.join(parts)}: {what}")
 
     def _keep(self, name: str, member: tarfile.TarInfo) -> None:

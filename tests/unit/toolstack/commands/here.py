@@ -11,15 +11,15 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 
-def start(streams: Sequence[str], files: Sequence[int]) -> None:
-    """A Starter."""
+def start(streams: Sequence[str], files: Sequence[int], within: Sequence[str] = ()) -> None:
+    """A Starter.  `within` is a command that carries another one out."""
     control = socket.socket(fileno=os.dup(files[0]))
     pairs = [word.partition(b"=") for word in os.pread(files[1], 1 << 20, 0).split(b"\0")]
     given = dict(zip(streams, files[2:], strict=True))
     for one in given.values():
         os.set_blocking(one, True)
     stdin, stdout, stderr = (given.get(stream, subprocess.DEVNULL) for stream in ("stdin", "stdout", "stderr"))
-    command = [value for key, _, value in pairs if key == b"arg"]
+    command: list[str | bytes] = [*within, *(value for key, _, value in pairs if key == b"arg")]
     process = subprocess.Popen(command, cwd="/", stdin=stdin, stdout=stdout, stderr=stderr)
 
     def tell() -> None:
@@ -28,6 +28,20 @@ def start(streams: Sequence[str], files: Sequence[int]) -> None:
             control.send(json.dumps({"status": status} if status >= 0 else {"signal": -status}).encode())
 
     threading.Thread(target=tell).start()
+
+
+def with_mounts(script: str) -> Callable[[Sequence[str], Sequence[int]], None]:
+    """The Starter of this host as it is where a shell script has mounted something that nobody else sees."""
+
+    def begin(streams: Sequence[str], files: Sequence[int]) -> None:
+        start(streams, files, ("unshare", "-Urmpf", "sh", "-c", f'{script}; exec "$@"', "sh"))
+
+    return begin
+
+
+def may_mount() -> bool:
+    """Whether this host lets its users have mounts of their own."""
+    return subprocess.run(["unshare", "-Urmpf", "true"], capture_output=True, check=False).returncode == 0
 
 
 def sends(data: bytes, **news: int) -> Callable[[Sequence[str], Sequence[int]], None]:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import socket
 import stat
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.unit.toolstack.commands.here import sends, start
+from tests.unit.toolstack.commands.here import may_mount, sends, start, with_mounts
 from xenia.errors import ConfigError
 from xenia.testing.containers import file, layer
 from xenia.toolstack.commands.copy import copy_in, copy_out, stream_in, stream_out
+from xenia.toolstack.commands.mounts import made_up_here
 
 TIME = 1_000_000_000
 
@@ -102,14 +106,14 @@ def test_what_cannot_be_is_one_line_and_changes_nothing(tree: Path, tmp_path: Pa
     (folder / "program").mkdir()
     os.mkfifo(tmp_path / "fifo")
     program, name = tree / "program", str(tmp_path)
-    for call, why in (
+    refusals: tuple[tuple[Callable[[], object], str], ...] = (
         (lambda: copy_in(start, [tmp_path / "none"], name), "no such file"),
         (lambda: copy_in(start, [tree], name), "-r copies"),
         (lambda: copy_in(start, [program], f"{name}/none/x"), "no such folder in the guest"),
         (lambda: copy_in(start, [program], f"{name}/none/"), "no such folder in the guest"),
         (lambda: copy_in(start, [program, tree / "-f"], f"{name}/none"), "no such folder in the guest"),
         (lambda: copy_in(start, [program, program], name), "the same name"),
-        (lambda: copy_in(start, [tmp_path / "fifo"], name), "neither a file nor a folder"),
+        (lambda: copy_in(start, [tmp_path / "fifo"], name), "a fifo, no file"),
         (lambda: copy_in(start, [program], str(folder)), "a folder is there"),
         (lambda: copy_in(start, [program], "/proc/x"), "^/proc: nothing can be written there: No such file"),
         (lambda: copy_in(start, [program], f"{name}/fifo"), "neither a file nor a folder is there"),
@@ -121,7 +125,8 @@ def test_what_cannot_be_is_one_line_and_changes_nothing(tree: Path, tmp_path: Pa
         (lambda: copy_out(start, str(program), tmp_path / "fifo"), "neither a file nor a folder is there"),
         (lambda: stream_out(start, f"{name}/none", 1), "no such file in the guest"),
         (lambda: copy_out(start, "/proc/cpuinfo", folder), "its size is told as nothing"),
-    ):
+    )
+    for call, why in refusals:
         with pytest.raises(ConfigError, match=why) as refused:
             call()
         said = str(refused.value)
@@ -176,3 +181,82 @@ def test_a_guests_tar_that_a_signal_ended_has_not_copied(tmp_path: Path) -> None
     assert os.listdir(tmp_path) == ["file"]
     copy_out(sends(archive, status=0), "/file", tmp_path / "copy")
     assert (tmp_path / "copy").read_bytes() == b"data"
+
+
+def test_what_is_no_file_in_a_tree_is_told_by_a_word_and_the_rest_is_copied(tree: Path, tmp_path: Path) -> None:
+    os.mkfifo(tree / "pipe")
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(str(tree / "inner folder" / "door"))
+        there, back = tmp_path / "there", tmp_path / "back"
+        there.mkdir()
+        copied = copy_in(start, [tree], str(there), recursive=True)
+        assert sorted(copied.left_out) == [f"{tree}/inner folder/door: a socket", f"{tree}/pipe: a fifo"]
+        copied = copy_out(start, str(tree), back, recursive=True)
+        assert sorted(copied.left_out) == ["inner folder/door: a socket", "pipe: a fifo"]
+        with open(os.devnull, "wb") as nowhere:
+            assert stream_out(start, str(tree), nowhere.fileno()).left_out == ["a tree/inner folder/door: a socket"]
+    for name in ("pipe", "inner folder/door"):
+        (tree / name).unlink()
+    for path in (tree, tree / "inner folder", back, back / "inner folder"):
+        os.utime(path, (TIME, TIME))
+    assert told(back) == told(tree) and {*told(there / "a tree")} == {*told(tree)}
+
+
+def test_of_many_that_are_left_out_the_first_are_told_and_all_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "tree").mkdir()
+    for number in range(100):
+        os.mkfifo(tmp_path / "tree" / str(number))
+    copied = copy_out(start, str(tmp_path / "tree"), tmp_path / "back", recursive=True)
+    assert len(copied.left_out) == 20 and copied.nr_left_out == 100
+
+
+@pytest.mark.skipif(not may_mount(), reason="users have no mounts of their own here")
+@pytest.mark.parametrize("tar", ["tar", "busybox"])
+def test_what_the_kernel_makes_up_is_left_out_where_it_is_mounted_in_a_folder(
+    tree: Path, tmp_path: Path, tar: str
+) -> None:
+    """With any tar, for not each has options for that; whatever the folders are called; and nothing else is."""
+    odd = "with %d [a] \\ b"
+    for name in (f"{odd}/proc", f"{odd}/own", "dev", "one"):
+        (tree / name).mkdir(parents=True)
+    (tree / odd / "beside").write_bytes(b"beside")
+    (tree / odd).chmod(0o700)
+    program = tmp_path / "bin" / "tar"
+    program.parent.mkdir()
+    program.symlink_to(shutil.which(tar) or pytest.skip(f"no {tar} here"))
+    guest = with_mounts(
+        f"PATH='{program.parent}':$PATH; cd '{tree}'; mount -t tmpfs none dev; mkdir dev/pts; "
+        f"mount -t devpts none dev/pts; mount -t proc none one; mount -t tmpfs none '{odd}/own'; "
+        f"echo own >'{odd}/own/file'; mount -t proc none '{odd}/proc'"
+    )
+    copied = copy_out(guest, str(tree), tmp_path / "back", recursive=True)
+    assert copied.left_out == []
+    assert copied.passed_over == {f"{tree}/dev/pts": "devpts", f"{tree}/one": "proc", f"{tree}/{odd}/proc": "proc"}
+    found = told(tmp_path / "back")
+    assert found.pop(f"{odd}/own/file")[0] == b"own\n" and found.pop("dev/pts")[0] == "folder"
+    assert {name: what[0] for name, what in found.items()} == {name: what[0] for name, what in told(tree).items()}
+    assert found[odd][1] == 0o700 and found["inner folder"] == told(tree)["inner folder"]
+    with open(tmp_path / "archive", "w+b") as archive:
+        assert stream_out(guest, str(tree), archive.fileno()).passed_over == copied.passed_over
+        archive.seek(0)
+        with tarfile.open(fileobj=archive) as whole:
+            names = [member.name for member in whole]
+    found |= {f"{odd}/own/file": ("", 0, 0), "dev/pts": ("", 0, 0)}
+    assert sorted(names) == sorted(f"./a tree/{name}".removesuffix("/.") for name in found)
+    alone = copy_out(guest, f"{tree}/dev", tmp_path / "dev", recursive=True)
+    assert alone.passed_over == {f"{tree}/dev/pts": "devpts"} and os.listdir(tmp_path / "dev") == ["pts"]
+    with pytest.raises(ConfigError, match=r"one: the kernel makes its files up .*xenia exec"):
+        copy_out(guest, f"{tree}/one", tmp_path / "one", recursive=True)
+    assert not (tmp_path / "one").exists() and not left_over(tmp_path)
+
+
+def test_what_this_hosts_kernel_makes_up_is_not_copied_into_a_guest(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "there").mkdir()
+    monkeypatch.setattr("xenia.toolstack.commands.copy.made_up_here", lambda _: {"inner folder/.hidden": "proc"})
+    copied = copy_in(start, [tree], str(tmp_path / "there"), recursive=True)
+    assert copied.passed_over == {f"{tree}/inner folder/.hidden": "proc"} and copied.left_out == []
+    assert os.listdir(tmp_path / "there" / "a tree" / "inner folder" / ".hidden") == []
+    monkeypatch.undo()
+    assert made_up_here("/")["proc"] == "proc" and not made_up_here(tree)
