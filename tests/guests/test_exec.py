@@ -339,6 +339,26 @@ def test_a_guest_without_room_for_a_process_says_so_and_the_command_ends(guest: 
     assert shell(guest, "echo again") == "again\n"
 
 
+def test_a_small_guest_whose_root_in_memory_is_full_takes_commands_still() -> None:
+    """Linux would let files have more memory than there is, and end the agent for want of it."""
+    skip_without("amd64", MODULES)
+    with Machine(Machine.memory_for(96 * MIB)) as machine:
+        domain = linux(
+            machine, "while true; do sleep 1000; done", modules=MODULES, append="quiet loglevel=4 "
+            "initcall_blacklist=tracer_init_tracefs", memory=96 * MIB,
+        )  # fmt: skip
+        domain.start()
+        for place in ("/", "/tmp/", "/dev/shm/"):
+            filled = domain.run(["dd", "if=/dev/zero", f"of={place}full", "bs=64k"], timeout=LIMIT)
+            assert filled.returncode == 1 and b"No space left on device" in filled.stderr
+            assert shell(domain, f"rm {place}full; echo again") == "again\n"
+        said = shell(
+            domain, "cd /proc; cat self/oom_score_adj; for p in $(pidof xenia-agent); do cat $p/oom_score_adj; done"
+        )
+        assert said.split()[0] == "0" and {*said.split()[1:]} == {"-999"}, "the agent is the last that the kernel ends"
+        assert "Out of memory" not in domain.console.text
+
+
 def test_where_who_waits_was_killed_another_one_is_asked_for(guest: Domain) -> None:
     script = (
         "kill -9 $(ls /proc | grep '^[0-9]*$' | sort -n | while read p; do "

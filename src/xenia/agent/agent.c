@@ -17,6 +17,7 @@
  */
 #include "linux.h"
 #include "root.h"
+#include "memory.h"
 #include "rings.h"
 #include "store.h"
 #include "window.h"
@@ -339,6 +340,7 @@ static int begin(int has_conf)
         call2(SYS_sethostname, hostname, length_of(hostname));
     prepare_network();
     load_modules();
+    limit_files_in_memory();
     int in_root = read_kernel_words();
     if (is_command || on_screen || !in_root)
         begin_network();

@@ -277,6 +277,7 @@ static s64 start_command(int far[3])
     s64 child = call0(SYS_fork);
     if (child == 0) {
         call0(SYS_setsid);
+        be_ordinary();
         if (wants_tty)
             call3(SYS_ioctl, far[0], TIOCSCTTY, 0);
         for (int i = 0; i < 3; i++)

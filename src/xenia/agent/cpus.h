@@ -41,7 +41,7 @@ static void follow_cpus(void)
         for (int fd = 0; fd < 3; fd++)
             call1(SYS_close, fd);
         call0(SYS_setsid);
-        call2(SYS_prctl, PR_SET_NAME, "xenia-cpus");
+        be_agent("xenia-cpus");
         while ((length = call3(SYS_read, events, message, sizeof message - 1)) > 0 || length == -EINTR
                || length == -ENOBUFS) {                 /* more came than there is room for: those are lost */
             message[length > 0 ? length : 0] = 0;

@@ -16,6 +16,24 @@ static void append(char *buffer, u64 size, const char *text)
     buffer[at] = 0;
 }
 
+static void write_file(const char *path, const char *text)
+{
+    s64 fd = call3(SYS_open, path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (fd >= 0) {
+        write_all((int)fd, text, length_of(text));
+        call1(SYS_close, fd);
+    }
+}
+
+static void append_number(char *text, u64 size, u32 number)
+{
+    char digits[12];
+    u32 at = sizeof digits - 1;
+    for (digits[at] = 0; at == sizeof digits - 1 || number; number /= 10)
+        digits[--at] = (char)('0' + number % 10);
+    append(text, size, digits + at);
+}
+
 static int is_dots(const char *name)
 {
     return name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2]));

@@ -3,7 +3,7 @@
  *
  * A process of its own, "xenia-agent", sees to it that one more is waiting: a process with rings of its own
  * (rings.h), which data/xenia-agent in the guest's home in xenstore names as "VERSION SERIAL PORT REF"; PORT is 0
- * where this kernel cannot share memory.  Who binds that port has it for himself.  What he writes first into the
+ * where this kernel cannot share memory, and REF then the KiB of memory that nobody has where that is why.  Who binds that port has it for himself.  What he writes first into the
  * input's ring is the command, as a length (u32) and so many bytes of what /xenia.conf may say; its input follows.  The
  * process that waited serves the command from then on, and another one takes its place.  How the command ends is in the
  * rings' first page.  Whatever dies, the kernel gives back what it had.
@@ -16,7 +16,7 @@ enum { EXEC_VERSION = 1 };
 
 static const char knock_key[] = "control/xenia-agent", waiting_key[] = "data/xenia-agent";
 
-/* Say that this process waits; with a port 0, that none can. */
+/* Say that this process waits; with a port 0, that none can now. */
 static int announce(u32 serial)
 {
     static struct StoreMessage answer;
@@ -132,12 +132,17 @@ static void have_one_wait(struct Waiting *waiting, int store, int signals)
     call2(SYS_pipe2, taken, O_CLOEXEC);
     call2(SYS_pipe2, left, O_CLOEXEC);
     waiting->serial++;
-    if (call0(SYS_fork) == 0) {
+    s64 child = call0(SYS_fork);
+    if (child == 0) {
         call1(SYS_close, store);
         call1(SYS_close, signals);
         call1(SYS_close, taken[0]);
         call1(SYS_close, left[1]);
         serve_request(waiting->serial, taken[1], left[0]);
+    }
+    if (child == -ENOMEM) {
+        ring_ref = (u32)(free_memory() >> 10) | 1;
+        announce(waiting->serial);
     }
     call1(SYS_close, taken[1]);
     call1(SYS_close, left[0]);
@@ -194,7 +199,7 @@ static void follow_requests(void)
         call2(SYS_dup2, null, 1);
         call2(SYS_dup2, null, 2);
         call0(SYS_setsid);
-        call2(SYS_prctl, PR_SET_NAME, "xenia-agent");
+        be_agent("xenia-agent");
         shared = 0;
         serve_requests((int)store);
     }

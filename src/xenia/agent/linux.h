@@ -14,7 +14,7 @@ enum {
         SYS_ioctl = 16, SYS_dup2 = 33,
     SYS_getpid = 39, SYS_socket = 41, SYS_fork = 57, SYS_execve = 59, SYS_exit = 60, SYS_wait4 = 61, SYS_kill = 62,
     SYS_fcntl = 72, SYS_chdir = 80, SYS_mkdir = 83, SYS_symlink = 88, SYS_syslog = 103, SYS_setsid = 112,
-        SYS_sync = 162,
+        SYS_sysinfo = 99, SYS_statfs = 137, SYS_sync = 162,
     SYS_mount = 165, SYS_reboot = 169, SYS_sethostname = 170, SYS_signalfd4 = 289, SYS_pipe2 = 293,
     SYS_finit_module = 313, SYS_poll = 7, SYS_fstat = 5, SYS_bind = 49, SYS_chroot = 161, SYS_umount2 = 166,
     SYS_getdents64 = 217, SYS_openat = 257, SYS_unlinkat = 263, SYS_faccessat = 269, SYS_pread64 = 17,
@@ -26,7 +26,7 @@ enum {
 enum { O_RDONLY = 0, O_WRONLY = 1, O_RDWR = 2, O_CREAT = 0100, O_NOCTTY = 0400, O_TRUNC = 01000, O_NONBLOCK = 04000,
        O_CLOEXEC = 02000000 };
 enum { O_DIRECTORY = 0200000, O_NOFOLLOW = 0400000, AT_FDCWD = -100, AT_REMOVEDIR = 0x200 };
-enum { EINTR = 4, EAGAIN = 11, ENOENT = 2, EACCES = 13, ENOTDIR = 20, ENOEXEC = 8, EROFS = 30, EBUSY = 16,
+enum { EINTR = 4, EAGAIN = 11, ENOMEM = 12, ENOENT = 2, EACCES = 13, ENOTDIR = 20, ENOEXEC = 8, EROFS = 30, EBUSY = 16,
        ENOBUFS = 105 };
 enum { MS_RDONLY = 1, MS_REMOUNT = 32, MS_BIND = 4096, MS_MOVE = 8192, MNT_DETACH = 2 };
 enum { SIGHUP = 1, SIGKILL = 9, SIGUSR1 = 10, SIGUSR2 = 12, SIGPIPE = 13, SIGTERM = 15, SIGCHLD = 17, SIG_SETMASK = 2 };

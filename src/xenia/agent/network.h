@@ -37,24 +37,6 @@ static void interface_up(const char *name)
     call1(SYS_close, fd);
 }
 
-static void write_file(const char *path, const char *text)
-{
-    s64 fd = call3(SYS_open, path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    if (fd >= 0) {
-        write_all((int)fd, text, length_of(text));
-        call1(SYS_close, fd);
-    }
-}
-
-static void append_number(char *text, u64 size, u32 number)
-{
-    char digits[12];
-    u32 at = sizeof digits - 1;
-    for (digits[at] = 0; at == sizeof digits - 1 || number; number /= 10)
-        digits[--at] = (char)('0' + number % 10);
-    append(text, size, digits + at);
-}
-
 static void append_address(char *text, u64 size, u32 address)
 {
     for (u32 i = 0; i < 4; i++, address >>= 8) {
@@ -307,7 +289,7 @@ static void begin_network(void)
     call2(SYS_pipe2, pipe, O_CLOEXEC);
     if (call0(SYS_fork) == 0) {
         call1(SYS_close, pipe[0]);
-        call5(SYS_prctl, PR_SET_NAME, "xenia-network", 0, 0, 0);
+        be_agent("xenia-network");
         keep_network((int)links, pipe[1], expected);
     }
     call1(SYS_close, links);

@@ -37,8 +37,10 @@ static void open_rings(void)
     s64 events = call2(SYS_open, "/dev/xen/evtchn", O_RDWR | O_CLOEXEC);
     grant.flags = GRANT_WRITABLE;
     grant.count = 1 + NR_RINGS * RING_PAGES;
-    if (call3(SYS_ioctl, grants, GRANT_ALLOC, &grant) < 0
-        || (port = call3(SYS_ioctl, events, BIND_UNBOUND_PORT, &host)) < 0)
+    s64 error = call3(SYS_ioctl, grants, GRANT_ALLOC, &grant);
+    if (error == -ENOMEM)
+        ring_ref = (u32)(free_memory() >> 10) | 1;
+    if (error < 0 || (port = call3(SYS_ioctl, events, BIND_UNBOUND_PORT, &host)) < 0)
         return;
     memory = syscall6(SYS_mmap, 0, grant.count * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, grants, (s64)grant.index);
     if (memory < 0 && memory > -PAGE)

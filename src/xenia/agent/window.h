@@ -5,7 +5,6 @@
  * There others set the size that the kernel was started with anew at each login: /run/xenia-window tells those which it
  * is.
  */
-enum { PR_SET_NAME = 15 };
 
 static const char size_key[] = "console/window-size";
 
@@ -57,7 +56,7 @@ static void follow_window(void)
         for (int fd = 0; fd < 3; fd++)
             call1(SYS_close, fd);
         call0(SYS_setsid);
-        call2(SYS_prctl, PR_SET_NAME, "xenia-window");
+        be_agent("xenia-window");
         ask_store((int)store, XS_WATCH, size_key, "size", sizeof "size");
         while (hear_store((int)store, &message)) {
             if (message.type == XS_WATCH_EVENT)

@@ -5,6 +5,7 @@
 #define CARD_LINK "/subsystem"
 #include "linux.h"
 #include "disks.h"
+#include "memory.h"
 #include "store.h"
 #include "window.h"
 

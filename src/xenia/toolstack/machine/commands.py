@@ -16,7 +16,7 @@ import subprocess
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -47,6 +47,7 @@ _ANSWER: Final = 5.0  # seconds for the agent to have somebody wait
 _SOON: Final = 1.0  # and to do so of its own accord
 _GLANCE: Final = 0.2  # seconds until it is looked again whether anybody still wants the command
 _MOST_GIVEN: Final = 16  # times that a command is given to somebody who ends before he takes it
+_OUT_OF_MEMORY: Final = "Out of memory: "  # Linux, of a process that it ends
 _NUMBERS = re.compile(r"(\d{1,10}) (\d{1,10}) (\d{1,10}) (\d{1,10})")
 
 
@@ -95,8 +96,9 @@ class Commands:
     agent_comes     whether its RAM disk is known to have an agent, which will come however slowly the guest boots
     """
 
-    def __init__(self, foreign: Foreign, keys: Client) -> None:
-        self._foreign, self._keys = foreign, keys
+    def __init__(self, foreign: Foreign, keys: Client, said: Callable[[], str]) -> None:
+        """said   what is known of the guest's console"""
+        self._foreign, self._keys, self._said = foreign, keys, said
         self._created = time.monotonic()
         self.agent_comes = False
         self._taking = threading.Lock()  # held by who takes the process that waits
@@ -244,13 +246,23 @@ class Commands:
         if (said := self._waiting()) is not None:
             found = _NUMBERS.fullmatch(said)
             if found is not None and not int(found[3]):
+                if int(found[4]):
+                    return f"it has no memory left for a command: {int(found[4]) >> 10} MiB {self._of_memory()}"
                 return "its kernel shares no memory with who asks: it lacks the modules xen-evtchn and xen-gntalloc"
-            return "its agent does not answer"
+            if _OUT_OF_MEMORY in self._said():
+                return (
+                    f"its agent does not answer, and its kernel ended processes when no memory was {self._of_memory()}"
+                )
+            return "its agent does not answer: it was ended, or the guest is busy (xenia logs and console say more)"
         if self.agent_comes:
             late = f"its agent has not come in {_LONGEST_BOOT} seconds: its console says what it does (xenia console)"
             return late if age > _LONGEST_BOOT else ""
         none = "it has no agent: guests have one that boot Linux with Xenia's own RAM disk, which is without --initrd"
         return none if age > _BOOTED else ""
+
+    def _of_memory(self) -> str:
+        total = int(self._keys.get(f"{home(self._foreign.domid)}/memory/target") or 0) >> 10
+        return f"free of {total} MiB; end something there, delete files that are in its RAM, or give it more (--memory)"
 
 
 class RunsCommands(ABC):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -27,7 +28,9 @@ class Keys:
         self.said: str | None = None
         self.on_look: Callable[[], object] = lambda: None
 
-    def get(self, _: str) -> str | None:
+    def get(self, key: str) -> str | None:
+        if key.endswith("/memory/target"):
+            return str(96 << 10)
         self.on_look()
         return self.said
 
@@ -47,7 +50,8 @@ class Guest(RunsCommands):
     def __init__(self) -> None:
         self.memory = MemoryGuest(7, nr_pages=2048)
         self.keys = Keys()
-        self.commands = Commands(MemoryForeign(self.memory), self.keys)  # type: ignore[arg-type]
+        self.commands = Commands(MemoryForeign(self.memory), self.keys, lambda: self.said)  # type: ignore[arg-type]
+        self.said = ""
         self._serial = 0
 
     def start_command(self, streams: object, files: list[int]) -> None:
@@ -78,6 +82,25 @@ def test_a_command_that_was_about_to_begin_when_the_guest_went_is_refused_and_ho
     with GuestProcess(guest.starter, ["true"]) as process, pytest.raises(ConfigError, match="it is gone"):
         process.wait(60)
     guest.memory.assert_let_go()
+
+
+@pytest.mark.parametrize(
+    ("waits", "console", "why"),
+    [
+        ("1 1 0 3072", "", "no memory left for a command: 3 MiB free of 96 MiB; "),
+        ("1 1 0 0", "", "lacks the modules"),
+        ("1 1 7 8", "Out of memory: Killed process 7 (init)", "ended processes when no memory was free of 96 MiB; "),
+        ("1 1 7 8", "", "does not answer: it was ended, or the guest is busy"),
+    ],
+)
+def test_why_a_command_cannot_begin_is_told(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch, waits: str, console: str, why: str
+) -> None:
+    monkeypatch.setattr(module, "_GLANCE", 0.01)
+    monkeypatch.setattr(module, "_ANSWER", 0.01)
+    guest.keys.said, guest.said, guest.commands._taken = waits, console, waits
+    with GuestProcess(guest.starter, ["true"]) as process, pytest.raises(ConfigError, match=re.escape(why)):
+        process.wait(60)
 
 
 def die(agent: Agent) -> None:
