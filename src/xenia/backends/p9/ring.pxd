@@ -36,6 +36,7 @@ cdef class DataRing(Source):
     cdef Flush flushes[MOST_FLUSHES]
     cdef volatile int nr_flushes
     cdef bint is_behind         # the guest has yet to take an answer before a flush is sent
+    cdef bint has_more          # not all was taken
     cdef uint8_t *asked         # by tag: 1 where the answer by this ring is still to come
     cdef tuple siblings         # the mount's other rings
     cdef void *peers[MOST_PEERS]

@@ -11,6 +11,9 @@ and what the socket did not take at once: on its own thread, or on that of a vcp
 rule is the one that waits for the answer.  The guest does not say when it has made room for answers: where it has none,
 the loop looks now and then.
 
+Whose thread it is has others to run, and one vcpu of the guest's may go on asking while another is served: so no more
+than some AT_ONCE bytes are moved each way before the loop is asked again.
+
 The guest writes what it likes, also into what was just put there: it gets its own answers wrong, and nothing else.
 """
 

@@ -11,6 +11,9 @@ and what the socket did not take at once: on its own thread, or on that of a vcp
 rule is the one that waits for the answer.  The guest does not say when it has made room for answers: where it has none,
 the loop looks now and then.
 
+Whose thread it is has others to run, and one vcpu of the guest's may go on asking while another is served: so no more
+than some AT_ONCE bytes are moved each way before the loop is asked again.
+
 The guest writes what it likes, also into what was just put there: it gets its own answers wrong, and nothing else.
 """
 
@@ -51,6 +54,7 @@ cdef enum:
     TFLUSH = 108
     FLUSH_SIZE = 9              # and oldtag[2]
     MOST_MESSAGE = 1 << 20
+    AT_ONCE = 1 << 20
     STARVED = 1000000           # ns until it is looked again whether the guest has made room, or taken what is there
 
 
@@ -167,8 +171,8 @@ cdef class DataRing(Source):
     # --- From the guest: by who holds `taking`
 
     cdef void take(self, bint *notify) noexcept nogil:
-        cdef uint32_t waiting, ready
-        self.is_full = self.is_behind = False
+        cdef uint32_t waiting, ready, begun = self.out_cons
+        self.is_full = self.is_behind = self.has_more = False
         while self.reason == NULL and not self.closing:
             if self.nr_flushes:
                 self.send_flushes()
@@ -176,6 +180,9 @@ cdef class DataRing(Source):
             if waiting > self.size:
                 self.reason = b"the frontend's requests are further than its ring is long"
             if waiting == 0 or self.reason != NULL or self.is_full:
+                return
+            if self.out_cons - begun >= AT_ONCE:
+                self.has_more = True
                 return
             __sync_synchronize()
             self.look_ahead(waiting)
@@ -321,7 +328,7 @@ cdef class DataRing(Source):
             self.wake()         # who takes requests now may have looked too early
             return False
         self.take(&notify)
-        if self.is_full or self.is_behind or self.reason != NULL:
+        if self.is_full or self.is_behind or self.has_more or self.reason != NULL:
             self.wake()
         unlock(&self.taking)
         return notify
@@ -330,7 +337,7 @@ cdef class DataRing(Source):
 
     cdef void put(self, bint *notify) noexcept nogil:
         cdef iovec parts[2]
-        cdef uint32_t used, start, room, first
+        cdef uint32_t used, start, room, first, left = AT_ONCE
         cdef ssize_t came
         self.is_starved = False
         while self.reason == NULL:
@@ -342,7 +349,7 @@ cdef class DataRing(Source):
                 self.is_starved = True
                 return
             __sync_synchronize()
-            room = self.size - used - self.begun
+            room = min(self.size - used - self.begun, left)
             start = (self.in_prod + self.begun) & (self.size - 1)
             first = min(room, self.size - start)
             parts[0].iov_base, parts[0].iov_len = self.answers + start, first
@@ -358,7 +365,8 @@ cdef class DataRing(Source):
             self.begun += <uint32_t>came
             self.counts[ANSWER_BYTES] += came
             notify[0] |= self.publish()
-            if came < room:
+            left -= <uint32_t>came
+            if came < room or left == 0:
                 return          # the loop looks whether there is more
 
     cdef bint publish(self) noexcept nogil:
@@ -409,6 +417,8 @@ cdef class DataRing(Source):
                 read(self.event_fd, &drained, 8)
             lock(&self.taking)
             self.take(&notify)
+            if self.has_more:
+                self.wake()
             unlock(&self.taking)
             if notified or self.is_starved or polls.happened(self.socket_index) & (POLLIN | POLLERR | POLLHUP):
                 self.put(&notify)
