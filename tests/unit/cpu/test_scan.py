@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.peers import Missing
+from bench.workload import static_program
 from tests.assembler import assemble
 from xenia.cpu.engines.native.scan import lengths, look, patched
 
@@ -66,6 +68,17 @@ def test_what_is_cut_off_by_the_pages_end_is_not_known() -> None:
 def test_more_places_than_are_worth_a_look() -> None:
     assert look(page(CPUID * 8)) == "patchable"
     assert look(page(CPUID * 9)) == "tainted"
+
+
+def test_the_loop_that_is_measured_natively_is_on_a_page_that_may_run_natively() -> None:
+    try:
+        program = static_program("busy")
+    except Missing as missing:
+        pytest.skip(str(missing))
+    pages = [program[at : at + 4096] for at in range(0, len(program), 4096)]
+    (loop,) = (page for page in pages if b"\x15\x7c\x4a\x7f\xb9\x79\x37\x9e" in page)  # its factor
+    assert look(loop) == "clean"
+    assert "tainted" in {look(page) for page in pages}  # of the C library's
 
 
 def test_a_page_of_data_is_not_taken_for_code() -> None:
