@@ -37,6 +37,7 @@ cdef class DataRing(Source):
     cdef volatile int nr_flushes
     cdef bint is_behind         # the guest has yet to take an answer before a flush is sent
     cdef bint has_more          # not all was taken
+    cdef volatile uint8_t unseen        # there is something to look at that no descriptor tells
     cdef uint8_t *asked         # by tag: 1 where the answer by this ring is still to come
     cdef tuple siblings         # the mount's other rings
     cdef void *peers[MOST_PEERS]
@@ -62,4 +63,5 @@ cdef class DataRing(Source):
     cdef bint publish(self) noexcept nogil
     cdef bint answer_guest(self) noexcept nogil
     cdef bint look(self) noexcept nogil
+    cdef void look_soon(self) noexcept nogil
     cdef release(self)

@@ -27,6 +27,7 @@ from libc.string cimport memcpy
 from posix.unistd cimport read
 
 from xenia.foreign.frames cimport Frames
+from xenia.machine.atomic cimport flag_read, flag_set, flag_take
 from xenia.machine.clock cimport monotonic
 from xenia.machine.lock cimport RANK_TAKING, lock, lock_init, try_lock, unlock
 from xenia.machine.loop cimport POLLERR, POLLHUP, POLLIN, POLLOUT, PollSet, Source
@@ -316,7 +317,7 @@ cdef class DataRing(Source):
         __sync_synchronize()
         for index in range(self.nr_peers):
             if (<DataRing>self.peers[index]).nr_flushes:
-                (<DataRing>self.peers[index]).wake()
+                (<DataRing>self.peers[index]).look_soon()
 
     cdef bint answer_guest(self) noexcept nogil:
         self.counts[REQUESTS] += 1
@@ -325,13 +326,18 @@ cdef class DataRing(Source):
     cdef bint look(self) noexcept nogil:
         cdef bint notify = False
         if not try_lock(&self.taking):
-            self.wake()         # who takes requests now may have looked too early
+            self.look_soon()    # who takes requests now may have looked too early
             return False
         self.take(&notify)
         if self.is_full or self.is_behind or self.has_more or self.reason != NULL:
-            self.wake()
+            self.look_soon()
         unlock(&self.taking)
         return notify
+
+    cdef void look_soon(self) noexcept nogil:
+        # Whoever is woken may do no more than ask, and somebody else may be who waits by then: so it is said there too.
+        flag_set(&self.unseen)
+        self.wake()
 
     # --- To the guest: by who serves the loop
 
@@ -399,6 +405,8 @@ cdef class DataRing(Source):
     cdef void fill(self, PollSet polls) noexcept nogil:
         cdef short events = (0 if self.is_starved else POLLIN) | (POLLOUT if self.is_full else 0)
         self.event_index = self.socket_index = -1
+        if flag_read(&self.unseen):
+            polls.wake_at(0)
         if self.reason != NULL:
             return
         self.event_index = polls.add(self.event_fd, POLLIN)
@@ -410,6 +418,7 @@ cdef class DataRing(Source):
     cdef void serve(self, PollSet polls) noexcept nogil:
         cdef uint64_t drained
         cdef bint notified, notify = False
+        flag_take(&self.unseen)
         if self.reason == NULL:
             # Only what is looked at after the descriptor was emptied is surely seen.
             notified = polls.happened(self.event_index) != 0
@@ -418,7 +427,7 @@ cdef class DataRing(Source):
             lock(&self.taking)
             self.take(&notify)
             if self.has_more:
-                self.wake()
+                self.look_soon()
             unlock(&self.taking)
             if notified or self.is_starved or polls.happened(self.socket_index) & (POLLIN | POLLERR | POLLHUP):
                 self.put(&notify)

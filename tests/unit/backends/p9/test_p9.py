@@ -21,6 +21,7 @@ from xenia.foreign.fault import FrontendFault
 from xenia.p9.session import Session
 from xenia.p9.stream import Stream
 from xenia.persist import decode, encode
+from xenia.testing.idler import Idler
 
 
 class Server:
@@ -186,6 +187,30 @@ def test_indices_that_cannot_be_end_the_device_and_no_more(server: Server, place
         assert told.wait(20)
         assert why in reasons[0]
         assert why in device.fault
+        device.disconnect()
+        guest.assert_let_go()
+
+
+@pytest.mark.parametrize("_again", range(3))  # the loop rests for half a millisecond only: once may be too late
+def test_what_the_guests_thread_finds_is_told_while_the_loop_leaves_the_rings_to_idle_vcpus(
+    server: Server, _again: int
+) -> None:
+    told = threading.Event()
+    with closing(Guest(listens=True)) as guest, closing(Idler()) as idler:
+        device = P9(server)
+        device.on_fault(lambda why: told.set())
+        device.connect(guest.frontend())
+        ring = guest.rings[0]
+        _begin(ring)
+        assert device._rings is not None
+        loop = device._rings._loop
+        assert idler.lend(loop)
+        idler.sleep(0)  # the loop rests once it has served what this one would have
+        ring.ask(GETATTR, struct.pack("<IQ", 0, 0x7FF))
+        ring.set(OUT_PROD, ring.index(OUT_PROD) + (1 << 20))
+        ring.port.notify()
+        assert told.wait(10)
+        assert idler.take_back(loop)
         device.disconnect()
         guest.assert_let_go()
 
