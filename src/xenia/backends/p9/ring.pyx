@@ -142,6 +142,7 @@ cdef class DataRing(Source):
         """Let go of the guest's pages.  Again does nothing.  Precondition: all that are joined have stopped, and are
         no loop's any more."""
         self.nr_peers, self.siblings = 0, ()
+        self.loop = None
         self.release()
 
     cdef release(self):

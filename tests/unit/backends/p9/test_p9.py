@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import struct
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -213,6 +215,21 @@ def test_what_the_guests_thread_finds_is_told_while_the_loop_leaves_the_rings_to
         assert idler.take_back(loop)
         device.disconnect()
         guest.assert_let_go()
+
+
+def test_a_device_that_is_let_go_needs_no_collector(server: Server) -> None:
+    gc.disable()
+    try:
+        with closing(Guest()) as guest:
+            device = P9(server)
+            device.connect(guest.frontend())
+            _begin(guest.rings[0])
+            device.disconnect()
+        gone = weakref.ref(device)
+        del device
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_a_message_that_cannot_be_ends_the_session(server: Server) -> None:
