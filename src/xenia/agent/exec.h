@@ -3,10 +3,11 @@
  *
  * A process of its own, "xenia-agent", sees to it that one more is waiting: a process with rings of its own
  * (rings.h), which data/xenia-agent in the guest's home in xenstore names as "VERSION SERIAL PORT REF"; PORT is 0
- * where this kernel cannot share memory, and REF then the KiB of memory that nobody has where that is why.  Who binds that port has it for himself.  What he writes first into the
- * input's ring is the command, as a length (u32) and so many bytes of what /xenia.conf may say; its input follows.  The
- * process that waited serves the command from then on, and another one takes its place.  How the command ends is in the
- * rings' first page.  Whatever dies, the kernel gives back what it had.
+ * where this kernel cannot share memory, and REF then the KiB of memory that nobody has where that is why.  Who binds
+ * that port has it for himself.  What he writes first into the input's ring is the command, as a length (u32) and so
+ * many bytes of what /xenia.conf may say; its input follows.  The process that waited serves the command from then on,
+ * and another one takes its place.  How the command ends is in the rings' first page.  Whatever dies, the kernel gives
+ * back what it had.
  *
  * After a guest was frozen the rings of who waits lead nowhere.  The host then writes control/xenia-agent, and is given
  * another.  All of this outlives the agent where a root file system's init takes over: to that init it is a process

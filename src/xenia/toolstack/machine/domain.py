@@ -99,7 +99,7 @@ class Domain(DomainSite, RunsCommands, Observed):
         self._destroyed = False
         self._started = False
         self._created = time.monotonic()
-        self.commands = Commands(self.foreign, self._keys, lambda: self.console.text)
+        self.commands = Commands(self.foreign, self._keys, lambda: sink.text)
         self._freezing = threading.RLock()  # held while it is asked to suspend itself, until it is gone or goes on
         self._lives = 0  # how often it went on where it had suspended itself
         self.command_status: int | None = None
