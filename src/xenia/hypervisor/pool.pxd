@@ -10,8 +10,8 @@ from xenia.sched.policy cimport PcpuMask, Policy, SchedDomain, SchedVcpu
 
 # A vcpu's place in a pool.
 #   lock    check, check_argument: none, set before it is seated.  looked_at, now, due_at, nr_entries: none, who runs
-#           it.  woken, fresh: none.  waited_since: its
-#           pcpu's thread sets it with the pool's or the turn, others read it with both.  The rest: the pool's.
+#           it.  woken, fresh: none.  waited_since: its pcpu's thread sets it with the pool's or the turn, others read
+#           it with both.  The rest: the pool's.
 cdef struct Seat:
     SchedVcpu sched
     Vcpu *vcpu

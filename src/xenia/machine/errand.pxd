@@ -19,7 +19,8 @@ cdef class Errand:
 
 
 cdef enum:
-    ROOM_FOR_ERRANDS = 4
+    ROOM_FOR_ERRANDS = 8
+    DESCRIPTORS_OF_EACH = 5     # on average: as many as the two rings of a shared folder have
 
 cdef struct ErrandSlot:
     volatile uint64_t errand    # an Errand; 0: none
@@ -31,7 +32,7 @@ cdef struct Errands:
 
 # A thread that is about to sleep.
 cdef struct Sleeper:
-    pollfd polls[1 + 4 * ROOM_FOR_ERRANDS]      # the first one is its own
+    pollfd polls[1 + DESCRIPTORS_OF_EACH * ROOM_FOR_ERRANDS]    # the first one is its own
     int nr_polls
     ErrandSlot *begun[ROOM_FOR_ERRANDS]
     void *errands[ROOM_FOR_ERRANDS]             # in those, when they began

@@ -8,10 +8,10 @@ What a source has to say to Python waits until nothing is held (`tell`, `notice`
 
 A loop can be lent to the processor for which things come, as an errand (machine/errand): when its thread is idle, it
 waits for the sources' descriptors beside its own, and serves them, so that a frame wakes one thread and not two; but
-not while one of them waits for a time.  The
-loop's thread begins to rest when it has served something that an idle processor could have, and then sleeps without
-the sources.  A processor that was woken is soon idle again, as a rule; so the loop's thread is not woken when it is,
-but looks now and then, and waits for the sources itself once no processor has for REST.
+not while one of them waits for a time, or where there is no room for so many descriptors.  The loop's thread begins to
+rest when it has served something that an idle processor could have, and then sleeps without the sources.  A processor
+that was woken is soon idle again, as a rule; so the loop's thread is not woken when it is, but looks now and then, and
+waits for the sources itself once no processor has for REST.
 """
 
 from xenia.machine.errand import Errand

@@ -47,6 +47,10 @@ _SAID_OF_TARS = {
 _KINDS = {stat.S_IFSOCK: "a socket", stat.S_IFIFO: "a fifo", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 
 
+def _kind(found: os.stat_result) -> str:
+    return _KINDS.get(stat.S_IFMT(found.st_mode), "neither a file nor a folder")
+
+
 def no_progress(_: int) -> None:
     """Nobody looks."""
 
@@ -300,7 +304,7 @@ def _add(tar: tarfile.TarFile, path: Path, name: str, copied: Copied) -> bool:
     """Add one file; whether it is a folder."""
     member = tar.gettarinfo(path, arcname=name)
     if member is None or not (member.isreg() or member.isdir() or member.issym() or member.islnk()):
-        copied.leave_out(f"{path}: {_KINDS[stat.S_IFMT(os.lstat(path).st_mode)]}")
+        copied.leave_out(f"{path}: {_kind(os.lstat(path))}")
         return False
     member.mode &= 0o777
     member.uid = member.gid = 0
@@ -334,7 +338,7 @@ def _check(source: Path, recursive: bool) -> None:
             if not recursive:
                 raise ConfigError(f"{source}: a folder, which -r copies")
         elif not source.is_file():
-            kind = f"{_KINDS[stat.S_IFMT(source.stat().st_mode)]}, no file" if source.exists() else "no such file"
+            kind = f"{_kind(source.stat())}, no file" if source.exists() else "no such file"
             raise ConfigError(f"{source}: {kind}")
         if not os.access(source, os.R_OK):
             raise ConfigError(f"{source}: permission denied")
