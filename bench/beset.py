@@ -1,8 +1,9 @@
 """What a guest keeps of its traffic while another guest of its network sends all that it can straight at its card.
 
 Two of Xenia's guests are on one network, and the host behind it: one is measured (with the host), the other floods it
-with datagrams of 64 bytes that nobody listens for.  Told are the rates undisturbed, in turns with those beside the
-flood, and the share that is left.
+with datagrams of 64 bytes that nobody listens for.  Told are the rates undisturbed, in turns with those while the
+other guest computes and sends nothing and with those beside the flood, and the shares that are left: what computing
+leaves is what a processor that is kept busy takes, whatever it does; the last column holds a flood's share against it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from xenia.toolstack.networks.named import show
 
 CLOSED = 9
 TESTS = ("answers", "connections", "datagrams", "in1", "out1")
-SETTLED = 0.3  # seconds of a flood before what it leaves is measured
+DISTURBANCES = ("compute", "flood")
+SETTLED = 0.3  # seconds of a disturbance before what it leaves is measured
 
 
 @contextmanager
@@ -57,6 +59,22 @@ def guests(files: Files) -> Iterator[tuple[Card, Card]]:
         network.wait()
 
 
+@contextmanager
+def disturbed(other: Card, what: str, milliseconds: int, rates: list[float]) -> Iterator[None]:
+    """While the other guest does that; how much of it goes to `rates`."""
+    lasts = milliseconds + int(1000 * SETTLED)
+    thread = threading.Thread(target=lambda: rates.append(other.measure(what, lasts).rate))
+    thread.start()
+    time.sleep(SETTLED)
+    yield
+    thread.join()
+
+
+def share(rates: list[float], others: list[float]) -> float:
+    """What the first are of the second ones, turn by turn."""
+    return median(one / max(other, 1e-9) for one, other in zip(rates, others, strict=True))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--turns", type=int, default=4)
@@ -66,22 +84,21 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     tests = options.tests.split(",") if options.tests else list(TESTS)
     alone: dict[str, list[float]] = {test: [] for test in tests}
-    left: dict[str, list[float]] = {test: [] for test in tests}
-    floods: list[float] = []
-    with tempfile.TemporaryDirectory() as folder, common(Path(folder)) as files, guests(files) as (beset, flooder):
+    left: dict[str, dict[str, list[float]]] = {test: {what: [] for what in DISTURBANCES} for test in tests}
+    rates: dict[str, list[float]] = {what: [] for what in DISTURBANCES}
+    with tempfile.TemporaryDirectory() as folder, common(Path(folder)) as files, guests(files) as (beset, other):
         for _ in range(options.turns):
             for test in tests:
                 alone[test].append(beset.measure(test, options.milliseconds).rate)
-                lasts = options.milliseconds + int(1000 * SETTLED)
-                flood = threading.Thread(target=lambda lasts=lasts: floods.append(flooder.measure("flood", lasts).rate))
-                flood.start()
-                time.sleep(SETTLED)
-                left[test].append(beset.measure(test, options.milliseconds).rate)
-                flood.join()
-    print(f"the flood: {median(floods):.0f} datagrams a second")
+                for what in DISTURBANCES:
+                    with disturbed(other, what, options.milliseconds, rates[what]):
+                        left[test][what].append(beset.measure(test, options.milliseconds).rate)
+    print(f"the flood: {median(rates['flood']):.0f} datagrams a second")
+    print(f"{'':12}{'alone':>10}" + "".join(f"{what:>22}" for what in DISTURBANCES) + "   flood, of compute")
     for test in tests:
-        shares = [one / max(other, 1e-9) for one, other in zip(left[test], alone[test], strict=True)]
-        print(f"{test:12}{median(alone[test]):10.0f}{median(left[test]):10.0f}{median(shares):8.2f} x", flush=True)
+        cells = [f"{median(rate):12.0f}{share(rate, alone[test]):8.2f} x" for rate in left[test].values()]
+        flooded = share(left[test]["flood"], left[test]["compute"])
+        print(f"{test:12}{median(alone[test]):10.0f}{''.join(cells)}{flooded:18.2f} x", flush=True)
     return 0
 
 

@@ -234,6 +234,15 @@ static double flood(double until)      /* nobody counts what arrives, and nobody
     return count;
 }
 
+static double compute(double until)    /* no network at all: what a neighbour costs that only keeps a processor busy */
+{
+    volatile double count = 0;
+    while (now() < until)
+        for (int i = 0; i < 1000; i++)
+            count++;
+    return count;
+}
+
 static double answers(double until)
 {
     int fd = connected(ANSWER);
@@ -268,6 +277,8 @@ static double measure(const char *test, double until)       /* how much; -1: no 
         return datagrams(until);
     if (!strcmp(test, "flood"))
         return flood(until);
+    if (!strcmp(test, "compute"))
+        return compute(until);
     if (!strcmp(test, "answers"))
         return answers(until);
     return strcmp(test, "connections") ? -1 : connections(until);
