@@ -1,7 +1,7 @@
 """Makes a network namespace of its own with a card in it, and answers the DHCP client there as it is told.
 
-The script on standard input is a Python list of what to answer, message by message: None (nothing), or options by
-number.  What the client asked, and the state of its card in the end, go to standard output as JSON.
+The script on standard input is a Python list of what to answer, message by message: dictionaries of
+options by their numbers.  What the client asked, and the state of its card in the end, go to standard output as JSON.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 
 TUNSETIFF, IFF_TAP, IFF_NO_PI = 0x400454CA, 2, 0x1000
 CLONE_NEWNET, CLONE_NEWNS = 0x40000000, 0x00020000
+IN_CLOSE_WRITE, IN_NONBLOCK = 8, os.O_NONBLOCK
 SERVER = bytes((10, 9, 8, 1))
 MAC = bytes((2, 0, 0, 0, 0, 1))
 COOKIE = bytes((99, 130, 83, 99))
@@ -67,6 +68,41 @@ def answer(asked: dict[int, bytes], options: dict[int, Any]) -> bytes:
     return frame(text + b"\xff", message[28:34], bytes(options.get(-2, b"\xff" * 4)))
 
 
+def listen(tap: int) -> tuple[bytes, dict[int, bytes]] | None:
+    """A frame with a client's message, and that; None: it was another one.  Who asks for the server's MAC is told."""
+    data = os.read(tap, 2048)
+    if data[12:14] == b"\x08\x06" and data[38:42] == SERVER:
+        os.write(tap, data[6:12] + MAC + data[12:21] + b"\2" + MAC + SERVER + data[22:32])
+    asked = parse(data)
+    return None if asked is None else (data, asked)
+
+
+def reply(tap: int, asked: dict[int, bytes], answers: list[dict[int, Any]]) -> None:
+    """On a busy host a client has repeated its question before it is answered: it was asked once."""
+    while answers and select.select([tap], [], [], 0)[0]:
+        listen(tap)
+    for options in answers:
+        os.write(tap, answer(asked, options))
+
+
+class Writes:
+    """Of files in a folder: a lease's name servers are written when all else of it is in place."""
+
+    def __init__(self, folder: str) -> None:
+        library = ctypes.CDLL(None, use_errno=True)
+        self.descriptor = library.inotify_init1(IN_NONBLOCK)
+        assert library.inotify_add_watch(self.descriptor, folder.encode(), IN_CLOSE_WRITE) > 0
+
+    def forget(self) -> None:
+        """Those that were."""
+        while select.select([self.descriptor], [], [], 0)[0]:
+            os.read(self.descriptor, 4096)
+
+    def wait(self) -> None:
+        """For one."""
+        assert select.select([self.descriptor], [], [], 60)[0], "no lease was taken"
+
+
 def main() -> None:
     if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET | CLONE_NEWNS):
         raise PermissionError(ctypes.get_errno(), "no namespace of its own")
@@ -76,6 +112,7 @@ def main() -> None:
         "ip addr add 192.0.2.1/32 dev lo",  # an address that is not the card's
     ):  # fmt: skip
         subprocess.run(command.split(), check=True)
+    writes = Writes("/etc")
     tap = os.open("/dev/net/tun", os.O_RDWR)
     fcntl.ioctl(tap, TUNSETIFF, struct.pack("16sH22x", b"card0", IFF_TAP | IFF_NO_PI))
     heard: list[dict[Any, Any]] = []
@@ -88,22 +125,18 @@ def main() -> None:
             assert readable, (heard, said)
             if probe.stdout.fileno() in readable:
                 is_up, said = True, os.read(probe.stdout.fileno(), 4096).decode()
-            data = os.read(tap, 2048) if tap in readable else bytes(14)
-            if data[12:14] == b"\x08\x06" and data[38:42] == SERVER:
-                os.write(tap, data[6:12] + MAC + data[12:21] + b"\2" + MAC + SERVER + data[22:32])
-            asked = parse(data)
-            if asked is not None:
+            got = listen(tap) if tap in readable else None
+            if got is not None:
+                data, asked = got
                 told: dict[Any, Any] = {name: list(value) for name, value in asked.items() if name}
                 assert check(data[14:34]) == 0
                 source = ".".join(map(str, data[26:30]))
                 heard.append({**told, "client": list(asked[0][12:16]), "flags": asked[0][10], "source": source})
-                for options in script.pop(0) if script else ():
-                    os.write(tap, answer(asked, options))
+                if len(script) == 1:
+                    writes.forget()
+                reply(tap, asked, script.pop(0) if script else [])
+        writes.wait()  # the last answer was sent a moment ago
         resolv = Path("/etc/resolv.conf")
-        for _ in range(200):  # the last answer was sent a moment ago
-            if resolv.exists():
-                break
-            select.select([], [], [], 0.01)
         addresses, routes = (
             json.loads(subprocess.run(["ip", "-j", "-4", *words], capture_output=True, check=True).stdout)
             for words in (["addr", "show", "dev", "card0"], ["route"])
