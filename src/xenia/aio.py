@@ -18,12 +18,14 @@ from collections.abc import Sequence
 from typing import Any, Unpack
 
 from xenia.toolstack.commands.process import decoded
+from xenia.toolstack.config.values import given
 from xenia.toolstack.scripting.options import GuestOptions
-from xenia.toolstack.scripting.run import GRACE, Program, Result, Word
+from xenia.toolstack.scripting.run import GRACE, SUBPROCESS, Program, Result, Word
 
 __all__ = ["Result", "run"]
 
 
+@given(**SUBPROCESS)
 async def run(
     args: Sequence[Word] | str,
     *,

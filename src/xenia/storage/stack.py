@@ -177,7 +177,7 @@ def _has_base(word: Word) -> bool:
 
 def _bottom(word: Word) -> Word:
     """The first word may be a bare path: the kind of file is told by its name, never by what is in it."""
-    if word.name in KINDS or not (set("/.") & set(word.name) or Path(word.name).exists()):
+    if word.name in KINDS or not (set("/.") & set(word.name) or os.path.exists(word.name)):
         return word
     kind = "device" if is_device(word.name) else "qcow2" if Path(word.name).suffix == ".qcow2" else "file"
     return replace(word, name=kind, values=(word.name, *word.values))

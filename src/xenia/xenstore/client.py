@@ -40,7 +40,7 @@ class Keys:
         return self.get(path) is not None
 
     def write(self, path: str, value: str) -> None:
-        self._send(MessageType.WRITE, _text(path) + value.encode("utf-8", "surrogateescape"))
+        self._send(MessageType.WRITE, _text(path) + _value(value))
 
     def mkdir(self, path: str) -> None:
         self._send(MessageType.MKDIR, _text(path))
@@ -176,8 +176,20 @@ class Client(Keys):
                 return result
 
 
-def _text(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape") + b"\0"
+def _text(path: str) -> bytes:
+    encoded = _value(path)
+    if b"\0" in encoded:
+        raise StoreError(XsdError.EINVAL)  # it would end there, and what is behind it mean something else
+    return encoded + b"\0"
+
+
+def _value(value: str) -> bytes:
+    if not isinstance(value, str):
+        raise TypeError(f"the store's paths and values are str, not {type(value).__name__}")
+    try:
+        return value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise StoreError(XsdError.EINVAL) from None  # half a character
 
 
 def _names(listing: bytes) -> list[str]:

@@ -67,6 +67,8 @@ def copy_in(
     ConfigError where that cannot be; CommandLost where the guest ends before it is done.
     """
     paths = [Path(source) for source in sources]
+    if not paths:
+        raise ConfigError("there is nothing to copy: no file is named")
     names = [source.resolve().name for source in paths]
     if len(set(names)) < len(names):
         raise ConfigError("two files of the same name cannot be copied into one folder")

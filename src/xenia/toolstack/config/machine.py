@@ -37,6 +37,14 @@ def format_size(size: int) -> str:
     return f"{-(-size // 1024)}K"
 
 
+def check_name(name: str) -> None:
+    """ConfigError where no guest can be called that."""
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"name {name[:80]!r}: use 1 to 64 letters, digits, or any of _ . + -, and begin with a letter or digit"
+        )
+
+
 def host_memory() -> int:
     """Bytes of physical memory that this host has."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -107,10 +115,7 @@ class MachineConfig:
         check_vcpus(self.vcpus, self.max_vcpus)
         if self.engine == "native" and self.gdb is not None and self.gdb is not False:
             raise ConfigError("a debugger does not see what --engine native runs: leave --gdb out, or --engine")
-        if not _NAME.fullmatch(self.name):
-            raise ConfigError(
-                f"name '{self.name}': use 1 to 64 letters, digits, or any of _ . + -, and begin with a letter or digit"
-            )
+        check_name(self.name)
         for option, file in (("--kernel", self.kernel), ("--initrd", self.initrd)):
             if file == "":
                 raise ConfigError(f"{option} '' names no file")

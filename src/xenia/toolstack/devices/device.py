@@ -16,6 +16,7 @@ from xenia.errors import ConfigError
 from xenia.foreign.foreign import Foreign
 from xenia.persist import Encoded, State, decode, encode
 from xenia.toolstack.config.device import Backing, DeviceConfig
+from xenia.toolstack.config.values import Given, given, instance, seconds
 from xenia.xenbus.directories import Address
 from xenia.xenbus.persist import AttachmentState
 from xenia.xenstore.client import Client
@@ -54,7 +55,7 @@ class DeviceState(State):
         return decode(kind, Encoded(document, self.blobs))
 
 
-class Device(ABC):
+class Device(Given, ABC):
     """A device that was plugged into a domain."""
 
     config: DeviceConfig  # as it was asked for, with the name that it has
@@ -92,10 +93,12 @@ class Device(ABC):
         """What it is and has done, as plain data that JSON can say; `name` and `state` are in it."""
 
     @abstractmethod
+    @given(state=instance(XenbusState, "a XenbusState"), timeout=seconds)
     def wait(self, state: XenbusState, timeout: float | None = None) -> bool:
         """Wait until the backend's end is in a state, or the device removed; answers whether it is in that state."""
 
     @abstractmethod
+    @given(timeout=seconds)
     def unplug(self, timeout: float | None = None) -> bool:
         """Ask the guest to let go of it, and remove it once it has; answers whether it did within `timeout` seconds."""
 

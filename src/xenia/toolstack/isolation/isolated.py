@@ -29,6 +29,7 @@ from xenia.shutdown import Reason, Shutdown
 from xenia.storage.layer import Layer
 from xenia.toolstack.config.device import Backing, DeviceConfig
 from xenia.toolstack.config.disk import parse_disk
+from xenia.toolstack.config.values import either, given, instance, seconds
 from xenia.toolstack.control.channel import Channel, opened
 from xenia.toolstack.devices.vif import card_config
 from xenia.toolstack.isolation.isolated_parts import IsolatedConsole, IsolatedMemory, IsolatedVcpu
@@ -36,6 +37,7 @@ from xenia.toolstack.machine.console import sink_of
 from xenia.toolstack.machine.domain import Domain
 from xenia.toolstack.machine.machine import Machine, store_place
 from xenia.toolstack.machine.options import DomainOptions, MachineOptions
+from xenia.toolstack.machine.site import CARD_OPTIONS
 from xenia.toolstack.machine.vcpu import Vcpu
 from xenia.toolstack.networks.network import ProcessNetwork, network_config
 from xenia.toolstack.networks.opening import attach_port
@@ -48,6 +50,9 @@ if TYPE_CHECKING:
     from xenia.toolstack.machine.frozen import Frozen
 
 _READ = 65536
+# What a domain is made of, which is in the other process.
+_ELSEWHERE = frozenset({"handle", "pauses", "commands", "sink", "_house", "_keys", "_foreign", "_observers"})
+_network = either(str, instance(ProcessNetwork, "words of a network, or one of this machine"))
 _log = logging.getLogger(__name__)
 
 
@@ -244,6 +249,7 @@ class IsolatedDevice:
         """Whether an operator means it by that."""
         return name == self.name
 
+    @given(timeout=seconds)
     def unplug(self, timeout: float | None = None) -> bool:
         """Ask the guest to let go of it, and take it away once it has; whether it has within `timeout` seconds."""
         self.removed = bool(self._remote.call("unplug", **self._which, timeout=timeout))
@@ -272,11 +278,16 @@ class IsolatedDomain(Domain):
         self._report = ""
         self._destroyed = False
         self.name = options.name
+        self.driver_domain = options.driver_domain
         self.memory = IsolatedMemory(remote, domid, options.memory)
         self.vcpus = [IsolatedVcpu(remote, domid, number) for number in range(options.max_vcpus or options.vcpus)]
         self.nr_vcpus = options.vcpus
         self.console = IsolatedConsole(remote, domid, sink)
         self.devices = []
+
+    def __getattr__(self, name: str) -> Any:
+        elsewhere = ConfigError("that cannot be had of a domain that is in a process of its own")
+        raise elsewhere if name in _ELSEWHERE else AttributeError(f"a domain has no attribute {name!r}")
 
     @property
     def domid(self) -> int:
@@ -371,6 +382,7 @@ class IsolatedDomain(Domain):
         self.devices = [*(other for other in self.devices if not other.removed), device]
         return device
 
+    @given(network=_network, **CARD_OPTIONS)
     def attach_vif(  # type: ignore[override]
         self,
         network: ProcessNetwork | str = "user",
@@ -390,11 +402,10 @@ class IsolatedDomain(Domain):
             os.close(frames)
 
     def attach_disk(self, layer: Layer | str, **options: Any) -> Any:
-        """Plug a disk in, which is named by its words as in `xenia run --disk`.  It is opened here."""
+        """Plug a disk in, by its words as in `xenia run --disk`.  It is opened here."""
         if isinstance(layer, Layer):
             raise ConfigError("a machine in a process of its own takes a disk by its words: file:data.img,cow")
-        given = {name: value for name, value in options.items() if value is not None}
-        return self.attach(replace(parse_disk(layer), **given))
+        return self.attach(replace(parse_disk(layer), **{name: it for name, it in options.items() if it is not None}))
 
     def destroy(self, *, keep_layers: bool = False) -> bool:
         if keep_layers:

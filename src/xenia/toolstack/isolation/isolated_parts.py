@@ -40,7 +40,7 @@ class IsolatedMemory(GuestMemory):
         self.size = size
         self._remote, self._domid = remote, domid
 
-    def read(self, address: int, size: int, *, vcpu: int = 0, physical: bool = False) -> bytes:
+    def _read(self, address: int, size: int, vcpu: int, physical: bool) -> bytes:
         found = bytearray()
         while not found or len(found) < size:
             at, length = address + len(found), min(size - len(found), _AT_ONCE)
@@ -49,12 +49,12 @@ class IsolatedMemory(GuestMemory):
                 break
         return bytes(found)
 
-    def write(self, address: int, data: bytes, *, vcpu: int = 0, physical: bool = False) -> None:
+    def _write(self, address: int, data: bytes, vcpu: int, physical: bool) -> None:
         for at in range(0, len(data), _AT_ONCE):
             part = data[at : at + _AT_ONCE].decode("latin-1")
             self._call("write", address + at, part, vcpu=vcpu, physical=physical)
 
-    def translate(self, address: int, *, vcpu: int = 0) -> int:
+    def _translate(self, address: int, vcpu: int) -> int:
         return int(self._call("translate", address, vcpu=vcpu))
 
     def _call(self, what: str, *arguments: object, **options: object) -> Any:

@@ -27,6 +27,8 @@ from xenia.foreign.fault import FrontendFault
 from xenia.foreign.foreign import Foreign
 from xenia.machine.thread import HostThread
 from xenia.toolstack.commands.process import decoded, run
+from xenia.toolstack.config import values
+from xenia.toolstack.config.values import given
 from xenia.toolstack.machine.store_layout import AGENT_WAITS, ask_agent, home
 from xenia.toolstack.releases import Releases
 from xenia.xenstore.client import Client
@@ -272,9 +274,14 @@ class RunsCommands(ABC):
     def start_command(self, streams: Sequence[str], files: list[int]) -> None:
         """Have the guest's agent run a command (`Commands.start`)."""
 
+    @given(
+        args=values.command, input=values.words_or_octets, timeout=values.seconds, check=values.truth,
+        text=values.truth, encoding=values.encoding, errors=values.error_handler, env=values.variables, cwd=values.text,
+        user=values.text,
+    )  # fmt: skip
     def run(
         self,
-        args: Sequence[str | bytes] | str,
+        args: Sequence[str | bytes | os.PathLike[str]] | str,
         *,
         input: bytes | str = b"",
         timeout: float | None = None,
@@ -295,7 +302,7 @@ class RunsCommands(ABC):
         See `toolstack/commands/process.py`: `run` says what the arguments are, and `GuestProcess(domain.starter, ...)`
         is for a command that is to be talked with meanwhile.
         """
-        command = ("/bin/sh", "-c", args) if isinstance(args, str) else args
+        command = ["/bin/sh", "-c", args] if isinstance(args, str) else [os.fspath(word) for word in args]
         coding, strict = encoding or ("utf-8" if text or errors else None), errors or "strict"
         data = input.encode(coding or "utf-8", strict) if isinstance(input, str) else input
         try:
@@ -309,6 +316,7 @@ class RunsCommands(ABC):
             result.check_returncode()
         return result
 
+    @given(sources=values.FILES, path=values.text, recursive=values.truth, user=values.text)
     def copy_in(
         self,
         sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
@@ -323,6 +331,7 @@ class RunsCommands(ABC):
         files = [sources] if isinstance(sources, str | os.PathLike) else sources
         return copy_in(self.starter, files, path, recursive=recursive, user=user)
 
+    @given(path=values.text, target=values.file, recursive=values.truth, user=values.text)
     def copy_out(
         self, path: str, target: str | os.PathLike[str], *, recursive: bool = False, user: str = "root"
     ) -> Copied:

@@ -13,21 +13,31 @@ from xenia.backends.console.sink import CallbackSink, FdSink
 from xenia.backends.console.transcript import Pattern, Transcript
 from xenia.foreign.foreign import Foreign
 from xenia.hypervisor.domain import DomainHandle
+from xenia.toolstack.config import values
+from xenia.toolstack.config.values import Given, given
 
 
-class Dialogue(ABC):
+class Dialogue(Given, ABC):
     """What one says to a guest on its console, and waits to hear."""
 
     transcript: Transcript
 
     @abstractmethod
+    @given(data=values.octets)
     def send(self, data: bytes) -> None:
         """Give the guest input, waiting where it is slow to take it."""
 
+    @abstractmethod
+    @given(data=values.octets)
+    def offer(self, data: bytes) -> int:
+        """Give the guest input without waiting; how many of the bytes there was room for."""
+
+    @given(line=values.text)
     def sendline(self, line: str = "") -> None:
         """Type a line."""
         self.send(line.encode() + b"\n")
 
+    @given(pattern=values.pattern, timeout=values.seconds)
     def expect(self, pattern: Pattern, timeout: float | None = 30.0) -> re.Match[Any]:
         """Wait until the guest has said what a regular expression finds, and answer the match (of str, or of bytes for
         a pattern of bytes).  It begins behind what the last `expect` found, and reads up to the end of what it finds;
@@ -48,6 +58,14 @@ class DomainConsole(Console, Dialogue):
     """The console of a domain of this process."""
 
     transcript: Transcript
+
+    @given(data=values.octets)
+    def send(self, data: bytes) -> None:
+        super().send(data)
+
+    @given(data=values.octets)
+    def offer(self, data: bytes) -> int:
+        return super().offer(data)
 
 
 def console_of(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -19,10 +18,12 @@ from xenia.hypervisor.domain import DomainHandle
 from xenia.hypervisor.sched import DomainSched
 from xenia.machine.thread import HostThread
 from xenia.shutdown import Reason, Shutdown
+from xenia.toolstack.config import values
 from xenia.toolstack.config.core import CoreFormat, open_core
-from xenia.toolstack.config.machine import MINIMUM_MEMORY, format_size
+from xenia.toolstack.config.values import given
 from xenia.toolstack.devices.device import Device
 from xenia.toolstack.devices.kinds import listed
+from xenia.toolstack.machine.balloon import Ballooned
 from xenia.toolstack.machine.commands import Commands, RunsCommands
 from xenia.toolstack.machine.console import DomainConsole, console_of
 from xenia.toolstack.machine.core import dump
@@ -30,10 +31,8 @@ from xenia.toolstack.machine.guest_memory import GuestMemory
 from xenia.toolstack.machine.house import House
 from xenia.toolstack.machine.observers import Observed, Observers
 from xenia.toolstack.machine.pauses import Pauses
-from xenia.toolstack.machine.site import DomainSite
 from xenia.toolstack.machine.store_layout import (
     COMMAND_STATUS,
-    MemoryKeys,
     home,
     remove_home,
     write_backend_home,
@@ -54,8 +53,11 @@ T = TypeVar("T")
 
 _ASKED_AGAIN: Final = 0.1  # seconds
 
+FORM: Final = values.one_of(form.value for form in CoreFormat)
+WINDOW: Final = values.whole(0, 0xFFFF)
 
-class Domain(DomainSite, RunsCommands, Observed):
+
+class Domain(Ballooned, RunsCommands, Observed):
     """One guest, made by `Machine.create_domain`.
 
     name, driver_domain    as it was created
@@ -143,6 +145,7 @@ class Domain(DomainSite, RunsCommands, Observed):
         """How many vcpus it has, those that it is asked not to use included."""
         return self.handle.max_vcpus
 
+    @given(vcpus=values.NUMBER)
     def set_vcpus(self, vcpus: int) -> None:
         """Ask the guest to use so many vcpus, as `xl vcpu-set` does: it brings others up, or takes them down, soon.
 
@@ -161,10 +164,12 @@ class Domain(DomainSite, RunsCommands, Observed):
         """Let it go on."""
         self.pauses.unpause()
 
+    @given(key=values.text, value=values.text)
     def ask(self, key: str, value: str) -> None:
         """Ask the guest for something, by a key of its control directory: to shut down, for example."""
         self._keys.write(f"{home(self.domid)}/control/{key}", value)
 
+    @given(vcpu=values.NUMBER)
     def send_nmi(self, vcpu: int = 0) -> None:
         """Send a vcpu the interrupt that cannot be masked.  ConfigError where there is none of that number."""
         if not 0 <= vcpu < self.handle.max_vcpus:
@@ -175,6 +180,7 @@ class Domain(DomainSite, RunsCommands, Observed):
         """End the guest as one that is crashed for a fault."""
         life.crash(self.handle, "it was asked to (dump-core)")
 
+    @given(path=values.file, form=FORM, live=values.truth)
     def dump_core(self, path: str | os.PathLike[str], *, form: str = "xen", live: bool = False) -> None:
         """Write the guest's memory and registers into a file, for crash, drgn or volatility; it stands still meanwhile.
 
@@ -197,57 +203,18 @@ class Domain(DomainSite, RunsCommands, Observed):
         """See Commands.start."""
         self.commands.start(streams, files)
 
+    @given(name=values.guest_name)
     def rename(self, name: str) -> None:
         """Give it another name."""
         self.name = name
         self._keys.write(f"{home(self.domid)}/name", name)
 
+    @given(rows=WINDOW, columns=WINDOW)
     def set_window_size(self, rows: int, columns: int) -> None:
         """Tell the guest how large the window is that shows its console, where Xenia's agent looks for it."""
         write_window_size(self._keys, self.domid, rows, columns)
 
-    @property
-    def memory_target(self) -> int:
-        """Bytes of memory that the guest is asked to have."""
-        return MemoryKeys(self._keys, self.domid)["target"]
-
-    @property
-    def max_memory(self) -> int:
-        """Bytes that it can be given."""
-        return MemoryKeys(self._keys, self.domid)["static-max"]
-
-    def set_memory(self, size: int) -> None:
-        """Ask the guest to have `size` bytes of memory, as `xl mem-set` does: its balloon driver gives back what it has
-        beyond that, or takes more.  It gets no more than that from now on.  `statistics["frames"]` says how far it is.
-
-        ConfigError where it is more than `max_memory`, or than the machine has for it.
-        """
-        if size < MINIMUM_MEMORY:
-            least = format_size(MINIMUM_MEMORY)
-            raise ConfigError(f"memory {format_size(size)}: a guest needs {least} at the very least")
-        with self._life:
-            if size > self.max_memory:
-                raise ConfigError(
-                    f"memory {format_size(size)} is more than the {format_size(self.max_memory)} that guest "
-                    f"'{self.name}' may have: raise that first (mem-max)"
-                )
-            self.handle.set_maximum(size >> 12)
-            MemoryKeys(self._keys, self.domid)["target"] = size
-
-    def set_max_memory(self, size: int) -> None:
-        """Let the guest be given up to `size` bytes, as `xl mem-max` does.  A kernel uses more than the maximum that it
-        was started with only where it can be given memory while it runs.
-
-        ConfigError where that is less than it is asked to have now.
-        """
-        with self._life:
-            if size < self.memory_target:
-                raise ConfigError(
-                    f"a maximum of {format_size(size)} is less than the {format_size(self.memory_target)} that guest "
-                    f"'{self.name}' is to have: ask it to have less first (mem-set)"
-                )
-            MemoryKeys(self._keys, self.domid)["static-max"] = size
-
+    @given(timeout=values.seconds)
     def wait(self, timeout: float | None = None) -> Shutdown | None:
         """Wait until the guest has ended and its console has brought everything; how it ended.
 
@@ -272,6 +239,7 @@ class Domain(DomainSite, RunsCommands, Observed):
         self._settle()
         return shutdown
 
+    @given(what=values.awaited, timeout=values.seconds)
     def wait_for(self, what: Pattern | Callable[[], T], timeout: float | None = 60.0) -> Any:
         """Wait until the guest has said something on its console, now or before: a regular expression, and the match is
         answered.  Or until a function answers what is true, which is answered; it is called again each time the guest
@@ -280,11 +248,12 @@ class Domain(DomainSite, RunsCommands, Observed):
         TimeoutError after so many seconds (None: never), EOFError where the guest ends before.  Both tell the last that
         it said.
         """
-        if isinstance(what, str | bytes | re.Pattern):
+        if not callable(what):
             return self.console.transcript.search(what, timeout)
         name = getattr(what, "__name__", repr(what))
         return self.console.transcript.wait(what, timeout, f"answer of {name} that is true", _ASKED_AGAIN)
 
+    @given(timeout=values.patience)
     def freeze(self, timeout: float = 60.0) -> Frozen:
         """Let the guest suspend itself, and tear it down to a value that `Machine.rebuild` lets it go on from: in any
         machine that has the memory, under another number.  What its disks stand on stays open meanwhile.  That value is

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from contextlib import AbstractContextManager
-from typing import Final, Protocol
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Final, Protocol
 
 from xenia.errors import ConfigError, GuestFault
 from xenia.hypervisor import guest_memory
 from xenia.hypervisor.domain import DomainHandle
 from xenia.hypervisor.dump import own_frames
+from xenia.toolstack.config import values
+from xenia.toolstack.config.values import given
 
 _PAGE: Final = 4096
 _ADDRESSES: Final = 1 << 64
+_PIECE: Final = 1 << 20  # bytes that are read at once
+_SHOWN_BITS: Final = 128
 _REFUSED: Final = {
     guest_memory.UNMAPPED: "write",
     guest_memory.TABLE: "write to a page table or to descriptors",
@@ -43,27 +47,43 @@ class GuestMemory:
         self._pauses = pauses
         self._frames: tuple[array[int], array[int]] = (array("Q"), array("Q"))
 
+    @given(vcpu=values.NUMBER)
     def read(self, address: int, size: int, *, vcpu: int = 0, physical: bool = False) -> bytes:
         """`size` bytes at an address.  GuestFault where something of them is not mapped, or not the domain's."""
-        _check(address, size)
-        if physical:
-            return self._read_physical(address, size)
-        buffer = bytearray(size)
-        with self._pauses.held():
-            done = guest_memory.read_virtual(self._handle, self._number(vcpu), address, buffer) if size else 0
-        if done < size:
-            raise GuestFault(address + done, "read")
-        return bytes(buffer)
+        return self._read(*_place(address, size), vcpu, bool(physical))
 
+    @given(data=values.octets, vcpu=values.NUMBER)
     def write(self, address: int, data: bytes, *, vcpu: int = 0, physical: bool = False) -> None:
         """Write to an address, also where the guest itself may only read: its own code, for example.
 
         GuestFault where something of it is not mapped, or not the domain's, or is a page table or holds descriptors,
         which are Xen's to write.  What comes before that is written.
         """
-        _check(address, len(data))
-        if not data:
-            return
+        address, size = _place(address, len(data))
+        if size:
+            self._write(address, data, vcpu, bool(physical))
+
+    @given(vcpu=values.NUMBER)
+    def translate(self, address: int, *, vcpu: int = 0) -> int:
+        """The pseudo-physical address of a virtual one.  GuestFault where nothing is mapped, or a page of others."""
+        return self._translate(_place(address, 0)[0], vcpu)
+
+    def _read(self, address: int, size: int, vcpu: int, physical: bool) -> bytes:
+        number = self._number(vcpu)
+        found = bytearray()  # which grows as there is something: nobody has 2**62 bytes
+        with self._pauses.held() if not physical else nullcontext():
+            while len(found) < size:
+                at, part = address + len(found), bytearray(min(size - len(found), _PIECE))
+                if physical:
+                    done = self._read_physical(at, part)
+                else:
+                    done = guest_memory.read_virtual(self._handle, number, at, part)
+                if done < len(part):
+                    raise GuestFault(at + done, "read")
+                found += part
+        return bytes(found)
+
+    def _write(self, address: int, data: bytes, vcpu: int, physical: bool) -> None:
         with self._pauses.held():
             if physical:
                 done, outcome = self._write_physical(address, data)
@@ -72,9 +92,7 @@ class GuestMemory:
         if outcome != guest_memory.DONE:
             raise GuestFault(address + done, _REFUSED[outcome])
 
-    def translate(self, address: int, *, vcpu: int = 0) -> int:
-        """The pseudo-physical address of a virtual one.  GuestFault where nothing is mapped, or a page of others."""
-        _check(address, 0)
+    def _translate(self, address: int, vcpu: int) -> int:
         with self._pauses.held():
             found = guest_memory.translate(self._handle, self._number(vcpu), address)
         if found is None or found[1] is None:
@@ -91,10 +109,10 @@ class GuestMemory:
         index = bisect_left(pfns, pfn)
         return mfns[index] if index < len(pfns) and pfns[index] == pfn else None
 
-    def _read_physical(self, address: int, size: int) -> bytes:
-        buffer = bytearray(size)
+    def _read_physical(self, address: int, buffer: bytearray) -> int:
+        """How many bytes came."""
         view = memoryview(buffer)
-        for at, place, length in _pages(address, size):
+        for at, place, length in _pages(address, len(buffer)):
             part = view[at : at + length]
             for known in (True, False):
                 if not known:
@@ -105,8 +123,8 @@ class GuestMemory:
                 ):
                     break
             else:
-                raise GuestFault(place, "read")
-        return bytes(buffer)
+                return at
+        return len(buffer)
 
     def _write_physical(self, address: int, data: bytes) -> tuple[int, int]:
         self._frames = own_frames(self._handle)
@@ -121,9 +139,12 @@ class GuestMemory:
         return len(data), guest_memory.DONE
 
 
-def _check(address: int, size: int) -> None:
+def _place(address: Any, size: Any) -> tuple[int, int]:
+    address, size = values.ANY_NUMBER("address", address), values.ANY_NUMBER("size", size)
     if address < 0 or size < 0 or address + size > _ADDRESSES:
-        raise ConfigError(f"an address has 64 bits: there are no {size} bytes at {address:#x}")
+        where = hex(address) if address.bit_length() <= _SHOWN_BITS else values.shown(address)
+        raise ConfigError(f"an address has 64 bits: there are no {values.shown(size)} bytes at {where}")
+    return address, size
 
 
 def _pages(address: int, size: int) -> list[tuple[int, int, int]]:

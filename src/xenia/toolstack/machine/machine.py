@@ -17,7 +17,9 @@ from xenia.errors import ConfigError
 from xenia.foreign.foreign import Foreign
 from xenia.hypervisor.domain import create_domain
 from xenia.hypervisor.machine import MachineHandle
-from xenia.toolstack.config.machine import MIB
+from xenia.toolstack.config import values
+from xenia.toolstack.config.machine import MIB, format_size
+from xenia.toolstack.config.values import Given, given
 from xenia.toolstack.config.vcpus import check_vcpus
 from xenia.toolstack.machine.console import sink_of
 from xenia.toolstack.machine.domain import Domain
@@ -39,7 +41,7 @@ _DOMAIN_OVERHEAD = MIB
 _M2P_SHARE = 512
 
 
-class Machine:
+class Machine(Given):
     """A machine of `memory` bytes in which domains run, with one xenstore for all of them.
 
     scatter             a seed: hand machine frames out in a random order
@@ -93,6 +95,7 @@ class Machine:
             raise
 
     @staticmethod
+    @given(guests=values.MEMORY)
     def memory_for(*guests: int) -> int:
         """Bytes of machine memory that guests of these sizes need, Xen's own included."""
         total = sum(guests) + _DOMAIN_OVERHEAD * (len(guests) + 1)
@@ -138,6 +141,10 @@ class Machine:
 
     def _create(self, options: DomainOptions) -> Domain:
         max_vcpus = check_vcpus(options.vcpus, options.max_vcpus)
+        if options.memory > self.total_memory:
+            raise ConfigError(
+                f"memory {format_size(options.memory)}: the machine has {format_size(self.total_memory)} in all"
+            )
         elf = _kernel(options.kernel)
         ramdisk = _bytes(options.initrd, options.memory) if options.initrd is not None else b""
         handle = create_domain(
@@ -169,6 +176,7 @@ class Machine:
         self._house.take_in(domain)
         return domain
 
+    @given(name=values.text, nat=values.truth, subnet=values.text, ipv6=values.truth, hosts=values.NUMBERS)
     def create_network(
         self,
         name: str = "network",
@@ -199,6 +207,9 @@ class Machine:
 
         ConfigError where the memory is not there, or one of its devices cannot be plugged in; it is still frozen then.
         """
+        from xenia.toolstack.machine.frozen import Frozen
+
+        values.instance(Frozen, "what Domain.freeze answers")("frozen", frozen)
         with frozen.going:
             return self._rebuild(frozen)
 

@@ -18,6 +18,8 @@ from typing import Any, NamedTuple, Self
 from xenia.errors import ConfigError
 from xenia.hypervisor.domain import DomainHandle
 from xenia.hypervisor.observe import Watch, hypercall_numbers
+from xenia.toolstack.config import values
+from xenia.toolstack.config.values import given
 
 _log = logging.getLogger(__name__)
 
@@ -251,6 +253,7 @@ class Observed:
 
     _observers: Observers
 
+    @given(callback=values.function, names=values.text)
     def on_hypercall(self, callback: Callable[[Hypercall], object], *names: str) -> Observer:
         """Tell `callback` of each hypercall of these names ("mmu_update", "sched_op"; `xenia hypercalls` lists them),
         or of all, on a thread of its own, soon after it was made.
@@ -260,10 +263,12 @@ class Observed:
         """
         return self._observers.on_hypercall(callback, *names)
 
+    @given(callback=values.function, ports=values.NUMBER)
     def on_event(self, callback: Callable[[Event], object], *ports: int) -> Observer:
         """Tell `callback` of each event that the guest is sent, at these ports of 1 to 4095, or at any.  As above."""
         return self._observers.on_event(callback, *ports)
 
+    @given(callback=values.function, levels=values.NUMBER)
     def on_page_table_update(self, callback: Callable[[PageTableUpdate], object], *levels: int) -> Observer:
         """Tell `callback` of each entry that is changed in a page table in use, of these levels of 1 to 4, or of any.
         As above."""

@@ -11,8 +11,10 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from xenia.domain.build.elf import ElfKernel
-from xenia.toolstack.config.choices import Clock
-from xenia.toolstack.config.machine import MIB
+from xenia.errors import ConfigError
+from xenia.toolstack.config import values
+from xenia.toolstack.config.choices import CLOCKS, ENGINES, Clock
+from xenia.toolstack.config.machine import MIB, format_size
 
 P = ParamSpec("P")
 S = TypeVar("S")
@@ -34,6 +36,20 @@ class MachineOptions:
     scheduler: str = "null"
     pcpus: int | None = None
     engine: str = "emulated"
+
+    def __post_init__(self) -> None:
+        values.check_fields(
+            self,
+            memory=values.MACHINE_MEMORY,
+            scatter=values.ANY_NUMBER,
+            check=values.truth,
+            jail=values.truth,
+            isolate=values.truth,
+            xenstore_socket=values.either(bool | socket.socket, values.file),
+            scheduler=values.text,
+            pcpus=values.NUMBER,
+            engine=values.one_of(ENGINES),
+        )
 
     def elsewhere(self) -> dict[str, Any]:
         """Those that another process is told, as plain data; the rest is there for this one."""
@@ -57,6 +73,28 @@ class DomainOptions:
     console: int | Callable[[bytes], None] | None = None
     driver_domain: bool = False
     engine: str | None = None
+
+    def __post_init__(self) -> None:
+        values.check_fields(
+            self,
+            kernel=values.either(ElfKernel, values.contents),
+            name=values.guest_name,
+            initrd=values.contents,
+            cmdline=values.line,
+            memory=values.MEMORY,
+            vcpus=values.NUMBER,
+            max_vcpus=values.NUMBER,
+            max_memory=values.MEMORY,
+            clock=values.one_of(CLOCKS),
+            console=values.console,
+            driver_domain=values.truth,
+            engine=values.one_of(ENGINES),
+        )
+        if self.max_memory is not None and self.max_memory < self.memory:
+            raise ConfigError(
+                f"max_memory {format_size(self.max_memory)} is less than the {format_size(self.memory)} of memory "
+                "that the domain begins with"
+            )
 
     def elsewhere(self) -> dict[str, Any]:
         """Those that another process is told, as plain data; the rest are files."""

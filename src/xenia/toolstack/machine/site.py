@@ -6,15 +6,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from xenia.errors import ConfigError
 from xenia.foreign.foreign import Foreign
 from xenia.hypervisor.domain import DomainHandle
 from xenia.hypervisor.foreign import DomainForeign
 from xenia.storage.layer import Layer
+from xenia.toolstack.config import values
 from xenia.toolstack.config.device import Backing, DeviceConfig
 from xenia.toolstack.config.disk import DiskConfig, parse_disk
+from xenia.toolstack.config.values import Given, given
 from xenia.toolstack.devices.device import Device, DeviceState, Served
 from xenia.toolstack.devices.disk import Disk
 from xenia.toolstack.devices.kinds import KINDS, listed
@@ -28,7 +30,28 @@ if TYPE_CHECKING:  # loaded by who makes one
     from xenia.toolstack.networks.network import Network
 
 
-class DomainSite(ABC):
+DISK_OPTIONS: Final[dict[str, values.Kind]] = {
+    "name": values.short, "read_only": values.truth, "cdrom": values.truth, "sector_size": values.NUMBER,
+    "persistent": values.truth, "discard": values.truth,
+}  # fmt: skip
+CARD_OPTIONS: Final[dict[str, values.Kind]] = {
+    "name": values.short, "mac": values.short, "mtu": values.NUMBER, "rate": values.short, "queues": values.NUMBER,
+    "layers": values.WORDS, "port": values.WORDS,
+}  # fmt: skip
+_VIF_NUMBER: Final = values.whole(0, 0xFFFFFF)
+
+
+def _network(name: str, value: Any) -> Any:
+    from xenia.toolstack.networks.network import Network
+
+    return values.either(str, values.instance(Network, "words of a network, or one of this machine"))(name, value)
+
+
+def _domain(name: str, value: Any) -> Any:
+    return values.instance(DomainSite, "a domain")(name, value)
+
+
+class DomainSite(Given, ABC):
     """A domain, as far as devices are concerned."""
 
     def __init__(self, house: House, handle: DomainHandle, name: str, driver_domain: bool) -> None:
@@ -66,6 +89,7 @@ class DomainSite(ABC):
     def runs(self) -> bool:
         """Whether it has not ended, nor was destroyed."""
 
+    @given(config=values.instance(DeviceConfig, "what describes a device, as parse_disk answers"))
     def attach(self, config: DeviceConfig, behind: Backing | None = None) -> Device:
         """Plug in a device of any kind, before the guest starts or while it runs.
 
@@ -99,6 +123,7 @@ class DomainSite(ABC):
         self.devices.append(device)
         return device
 
+    @given(layer=values.either(Layer, values.text), **DISK_OPTIONS)
     def attach_disk(
         self,
         layer: Layer | str,
@@ -129,6 +154,7 @@ class DomainSite(ABC):
         assert isinstance(disk, Disk)
         return disk
 
+    @given(network=_network, **CARD_OPTIONS)
     def attach_vif(
         self,
         network: Network | str = "user",
@@ -174,6 +200,10 @@ class DomainSite(ABC):
         """Of the devices, the network cards."""
         return [device for device in self.devices if isinstance(device, NetworkCard)]
 
+    @given(
+        driver=_domain, params=values.text, name=values.text, read_only=values.truth, cdrom=values.truth,
+        number=values.text, script=values.text,
+    )  # fmt: skip
     def attach_disk_of(
         self,
         driver: DomainSite,
@@ -201,6 +231,7 @@ class DomainSite(ABC):
         assert isinstance(disk, ServedDisk)
         return disk
 
+    @given(driver=_domain, mac=values.text, bridge=values.text, number=_VIF_NUMBER, script=values.text)
     def attach_vif_of(
         self,
         driver: DomainSite,
@@ -252,7 +283,7 @@ class DomainSite(ABC):
         raise ConfigError(f"there is no domain {domid} that could serve anything")
 
     def _check_driver(self, driver: DomainSite) -> None:
-        if not driver.driver_domain or driver._house is not self._house or driver is self:
+        if not driver.driver_domain or driver is self or driver._house is not self._house:
             raise ConfigError(
                 f"'{driver.name}' serves no disks, nor cards: create it in this machine, with driver_domain=True"
             )

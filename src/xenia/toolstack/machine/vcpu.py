@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 from xenia.errors import ConfigError
 from xenia.hypervisor import registers
 from xenia.hypervisor.domain import DomainHandle
+from xenia.toolstack.config import values as argument
+from xenia.toolstack.config.values import Given, given
 
 if TYPE_CHECKING:
     from xenia.toolstack.machine.pauses import Pauses
 
 
-class Vcpu:
+class Vcpu(Given):
     """One of them.
 
     number  as the guest and `xl vcpu-list` count: from 0
@@ -38,6 +40,7 @@ class Vcpu:
         with self._pauses.held():
             return registers.read_fpu(self._handle, self.number)
 
+    @given(values=argument.numbers_by_name)
     def set_registers(self, values: Mapping[str, int]) -> None:
         """Write general registers, rip, rflags (what of them is a guest's), ds, es, fs, gs and the bases, by name.
 
@@ -48,6 +51,7 @@ class Vcpu:
         with self._pauses.held():
             registers.write(self._handle, self.number, dict(values))
 
+    @given(area=argument.octets)
     def set_fpu(self, area: bytes) -> None:
         """Write FPU, MMX and SSE registers, as fxrstor64 loads them.  ConfigError as for `set_registers`."""
         self._require_paused()

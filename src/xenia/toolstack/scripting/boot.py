@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from xenia.errors import ConfigError
+from xenia.toolstack.config import values
 from xenia.toolstack.config.disk import parse_disk
 from xenia.toolstack.config.forward import parse_publish
 from xenia.toolstack.config.machine import NAME, MachineConfig, parse_size
@@ -22,13 +23,14 @@ from xenia.toolstack.machine.machine import Machine
 from xenia.toolstack.networks.cards import Cards
 from xenia.toolstack.provision.all_modules import with_all_modules
 from xenia.toolstack.provision.boot import Screen, prepare
-from xenia.toolstack.scripting.options import DEBIAN, GuestOptions, Path, check, in_python, kernel_of, several
+from xenia.toolstack.scripting.options import DEBIAN, GuestOptions, Path, check, in_python, kernel_of
 
 _log = logging.getLogger(__name__)
 # The console is one that somebody types at: it has a prompt.
 _SCREEN = Screen("dumb", 24, 80)
 
 
+@values.given(console=values.console, machine=values.instance(Machine, "a Machine"))
 def boot(
     kernel: Path = DEBIAN,
     console: int | Callable[[bytes], None] | None = None,
@@ -73,9 +75,9 @@ def machine_config(options: GuestOptions) -> MachineConfig:
     kernel, flavour = kernel_of(given.pop("kernel", None))
     config: dict[str, Any] = {"kernel": kernel, "flavour": flavour, "name": given.pop("name", NAME)}
     append = given.pop("append", "")
-    disks = tuple(map(parse_disk, several(given.pop("disks", ()))))
+    disks = tuple(map(parse_disk, given.pop("disks", ())))
     if (root := given.pop("root", None)) is not None:
-        disk = parse_disk(str(root))
+        disk = parse_disk(root)
         disk = replace(disk, name=disk.name or "xvda")
         disks, append = (disk, *disks), f"root=/dev/{disk.name} {append}".strip()
     for size in ("memory", "max_memory"):
@@ -83,17 +85,17 @@ def machine_config(options: GuestOptions) -> MachineConfig:
             config[size] = parse_size(value) if isinstance(value, str) else value
     for file in ("initrd", "modules"):
         if (path := given.pop(file, None)) is not None:
-            config[file] = str(path)
+            config[file] = path
     for name, option in (("env", "environment"), ("cwd", "directory"), ("vcpus", "vcpus"), ("clock", "clock")):
         if name in given:
             config[option] = given.pop(name)
     shares = for_shares((
-        *(parse_share(str(words)) for words in several(given.pop("share", ()))),
-        *(parse_share(str(words), cow=True) for words in several(given.pop("rw_cow", ()))),
+        *(parse_share(words) for words in given.pop("share", ())),
+        *(parse_share(words, cow=True) for words in given.pop("rw_cow", ())),
     ))  # fmt: skip
     if "directory" not in config and (place := place_of(os.getcwd(), shares)) is not None:
         config["directory"] = place
-    cards = _cards(several(given.pop("net", ())), several(given.pop("publish", ())), config["name"])
+    cards = _cards(given.pop("net", ()), given.pop("publish", ()), config["name"])
     disks, devices = on_disks(shares, disks)
     return MachineConfig(**config, append=append, disks=disks, cards=cards, devices=devices)
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, TypedDict
 
-from xenia.errors import ConfigError
-from xenia.toolstack.commands.variables import check_variables
+from xenia.toolstack.config import values
 from xenia.toolstack.config.choices import CLOCKS
 
 Path = str | os.PathLike[str]
@@ -59,6 +58,13 @@ class GuestOptions(TypedDict, total=False):
     clock: str | None
 
 
+_KINDS: dict[str, values.Kind] = {
+    "kernel": values.file, "initrd": values.file, "modules": values.file, "append": values.line,
+    "memory": values.memory_or_words, "max_memory": values.memory_or_words, "vcpus": values.NUMBER,
+    "disks": values.WORDS, "root": values.file, "share": values.WORDS, "rw_cow": values.WORDS, "net": values.WORDS,
+    "publish": values.WORDS, "env": values.variables, "cwd": values.text, "name": values.guest_name,
+    "clock": values.one_of(CLOCKS),
+}  # fmt: skip
 _WORDS = {"max_memory": "maxmem", "disks": "disk", "rw_cow": "rw-cow"}
 _NAMES = {_WORDS.get(name, name): name for name in GuestOptions.__annotations__}
 _OPTION = re.compile(rf"(?:argument )?--({'|'.join(sorted(_NAMES, key=len, reverse=True))})(?![\w-])")
@@ -74,7 +80,7 @@ def arguments(options: GuestOptions) -> list[str]:
         elif name == "env":
             words += [f"{option}={variable}={content}" for variable, content in value.items()]
         else:
-            words += [f"{option}={os.fspath(one) if isinstance(one, os.PathLike) else one}" for one in several(value)]
+            words += [f"{option}={one}" for one in (value if isinstance(value, tuple) else (value,))]
     return words
 
 
@@ -83,13 +89,7 @@ def check(options: GuestOptions) -> dict[str, Any]:
     for name in options:
         if name not in GuestOptions.__annotations__:
             raise TypeError(f"a guest has no option {name!r}: it has {', '.join(GuestOptions.__annotations__)}")
-    given = {name: value for name, value in options.items() if value is not None}
-    if not isinstance(variables := given.get("env", {}), Mapping):
-        raise TypeError(f"env has names of variables and their values, as a dict does, and is no {variables!r}")
-    check_variables(variables)
-    if (clock := given.get("clock", "real")) not in CLOCKS:
-        raise ConfigError(f"clock {clock!r}: there are {' and '.join(map(repr, CLOCKS))}")
-    return given
+    return {name: _KINDS[name](name, value) for name, value in options.items() if value is not None}
 
 
 def in_python(said: str) -> str:
@@ -97,15 +97,8 @@ def in_python(said: str) -> str:
     return _OPTION.sub(lambda found: _NAMES[found[1]], said)
 
 
-def several(words: Any) -> Sequence[Any]:
-    """Words that may be one."""
-    return [words] if isinstance(words, str | int | os.PathLike) else list(words)
-
-
 def kernel_of(kernel: Path | None) -> tuple[str | None, str | None]:
-    """The file, or else the flavour, that a kernel's name stands for.  ConfigError where it is empty."""
+    """The file, or else the flavour, that a kernel's name stands for."""
     if kernel is None or kernel in _FLAVOURS:
         return None, _FLAVOURS[str(kernel or DEBIAN)]
-    if not (name := os.fspath(kernel)):
-        raise ConfigError("a kernel is a file, or 'debian', 'debian-cloud' or 'demo'")
-    return name, None
+    return os.fspath(kernel), None

@@ -17,6 +17,7 @@ from signal import Signals
 from typing import IO, Any, Unpack
 
 from xenia.errors import ConfigError, DomainCrash, HypervisorBug
+from xenia.toolstack.config import values
 from xenia.toolstack.scripting.options import GuestOptions, arguments, in_python
 
 Word = str | bytes | os.PathLike[str] | os.PathLike[bytes]
@@ -33,6 +34,13 @@ _ENDINGS = {
 }
 
 
+# What is as for any process.
+SUBPROCESS: dict[str, values.Kind] = {
+    "args": values.command, "input": values.words_or_octets, "timeout": values.seconds, "check": values.truth,
+    "text": values.truth, "encoding": values.encoding, "errors": values.error_handler,
+}  # fmt: skip
+
+
 class Result(subprocess.CompletedProcess[Any]):
     """How a command in a guest ended, and what it wrote: a subprocess.CompletedProcess, whose `returncode` is -N where
     signal N ended the command.
@@ -45,6 +53,7 @@ class Result(subprocess.CompletedProcess[Any]):
         self.words = list(words)
 
 
+@values.given(**SUBPROCESS, stdin=values.stream, stdout=values.stream, stderr=values.stream)
 def run(
     args: Sequence[Word] | str,
     *,

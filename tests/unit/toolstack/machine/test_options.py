@@ -35,7 +35,7 @@ def test_an_option_that_is_not_there_is_refused_in_python_s_words() -> None:
 
 def test_an_option_may_be_given_by_name_or_place_as_before() -> None:
     with Machine(memory=16 * MIB) as machine, pytest.raises(ConfigError, match="not an ELF file"):
-        machine.create_domain(kernel=b"no kernel at all" * 512)
+        machine.create_domain(kernel=b"no kernel at all" * 512, memory=8 * MIB)
 
 
 def test_what_another_process_is_told_is_plain_data_and_all_that_is_no_file() -> None:

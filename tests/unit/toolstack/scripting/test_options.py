@@ -23,6 +23,8 @@ from xenia.toolstack.scripting.options import GuestOptions, arguments, in_python
         ({"disks": "a.img,ro"}, ["--disk=a.img,ro"]),
         ({"disks": ["a.img", "b.img"], "net": "none"}, ["--disk=a.img", "--disk=b.img", "--net=none"]),
         ({"env": {"A": "1 2", "B": "x=y"}}, ["--env=A=1 2", "--env=B=x=y"]),
+        ({"publish": [8080, "90:80"]}, ["--publish=8080", "--publish=90:80"]),
+        ({"share": Path("a")}, ["--share=a"]),
     ],
 )  # fmt: skip
 def test_options_are_those_of_the_command_line(options: GuestOptions, words: list[str]) -> None:
@@ -47,8 +49,27 @@ def test_what_is_no_option_is_a_type_error_that_says_what_there_is() -> None:
     [
         ({"env": {"A=B": "c"}}, ConfigError, "env: 'A=B' names no variable"),
         ({"env": {"": "c"}}, ConfigError, "env: '' names no variable"),
-        ({"env": ["A"]}, TypeError, "as a dict does"),
+        ({"env": ["A"]}, TypeError, "as a dict has them"),
         ({"clock": "fast"}, ConfigError, "clock 'fast': there are 'real' and 'warped'"),
+        ({"clock": 3}, TypeError, "clock is a str, not 3"),
+        ({"env": {1: "c"}}, TypeError, "a variable of env is a str, not 1"),
+        ({"env": {"A": 3}}, TypeError, r"env\['A'\] is a str, not 3"),
+        ({"env": {"A": "b\0"}}, ConfigError, r"env\['A'\] 'b\\x00': there is a NUL"),
+        ({"memory": 1.5}, TypeError, "memory is a number of bytes, not 1.5"),
+        ({"memory": True}, TypeError, "memory is a number of bytes, not True"),
+        ({"memory": -1}, ConfigError, "memory -1: it is a number of bytes, 0K to 4096T"),
+        ({"memory": "1\0"}, ConfigError, "memory '1.x00': there is a NUL in it"),
+        ({"vcpus": "x"}, TypeError, "vcpus is a whole number, not 'x'"),
+        ({"vcpus": 1 << 9999}, ConfigError, "vcpus a number of 10000 bits"),
+        ({"kernel": 3}, TypeError, "kernel is a file's name, as str or os.PathLike, not 3"),
+        ({"kernel": ""}, ConfigError, "kernel '' names no file"),
+        ({"kernel": "a\0b"}, ConfigError, "kernel 'a.x00b': there is a NUL in it"),
+        ({"disks": [None]}, TypeError, "disks is a file's name, as str or os.PathLike, not None"),
+        ({"disks": 3.5}, TypeError, "disks is a str, or several, not 3.5"),
+        ({"share": {"a": "b"}}, TypeError, "share is a str, or several, not a dict"),
+        ({"net": b"none"}, TypeError, "net is a str, or several, not b'none'"),
+        ({"name": "a b"}, ConfigError, "name 'a b': use 1 to 64 letters"),
+        ({"append": "a\nb"}, ConfigError, r"append 'a\\nb': it is one line"),
     ],
 )
 def test_a_value_that_cannot_be_is_told_here(options: GuestOptions, kind: type[Exception], says: str) -> None:
