@@ -4,6 +4,8 @@ The binary's name carries a digest of its source and flags, so a stale one is ne
 """
 
 import hashlib
+import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -16,6 +18,8 @@ FLAGS = (
     "-fno-pic", "-no-pie", "-fno-stack-protector", "-fno-asynchronous-unwind-tables", "-fcf-protection=none",
     "-Wl,--build-id=none", "-s",
 )  # fmt: skip
+# gcc's and clang's "FILE:LINE:COLUMN: error: ...", the assembler's, and what linkers say.
+_ERROR = re.compile(r"\b[Ee]rror: |undefined (reference|symbol)|cannot find |cannot open ")
 _COMPILERS = ("x86_64-linux-gnu-gcc", "gcc", "cc", "clang")
 
 
@@ -49,10 +53,17 @@ def compile_agent(target: Path, find: Callable[[], str | None] = find_compiler) 
     if compiler is None:
         raise CannotCompile("no C compiler for x86-64 Linux (gcc or clang) to build the guest agent with")
     command = [compiler, *FLAGS, "-o", str(target), str(SOURCE)]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    spoken = {**os.environ, "LC_ALL": "C"}
+    answer = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, env=spoken)
     if answer.returncode:
-        first = next(iter(answer.stderr.splitlines()), "it gives no reason")
-        raise CannotCompile(f"{compiler} cannot build the guest agent: {first}")
+        raise CannotCompile(f"{compiler} cannot build the guest agent: {_first_error(answer.stderr)}")
+
+
+def _first_error(said: str) -> str:
+    """What a compiler, assembler or linker complains of first: before that it says in which file and function that is,
+    and what it warns of."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return next((line for line in lines if _ERROR.search(line)), next(iter(lines), "it gives no reason"))
 
 
 def build_beside_source() -> None:

@@ -32,6 +32,33 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ('#include "inner.h"\nint main(void) { return 0; }', r"inner\.h:1:\d+: (fatal )?error: "),
+        ("static int unused;\nint main(void) { return nothing; }", r"agent\.c:2:\d+: error: "),
+        ('__asm__("nonsense");\nint main(void) { return 0; }', r"[Ee]rror: .*nonsense"),
+        ("int other(void);\nvoid _start(void) { other(); }", r"undefined (reference|symbol).*other"),
+    ],
+    ids=["a header", "a warning before", "the assembler", "the linker"],
+)
+def test_why_it_cannot_be_compiled_is_the_first_error(
+    source: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "agent.c").write_text(source)
+    (tmp_path / "inner.h").write_text("no sense at all;")
+    monkeypatch.setattr(build, "SOURCE", tmp_path / "agent.c")
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    with pytest.raises(build.CannotCompile, match=says) as raised:
+        build.compile_agent(tmp_path / "agent")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_compiler_that_gives_no_reason_is_told(tmp_path: Path) -> None:
+    with pytest.raises(build.CannotCompile, match="false cannot build the guest agent: it gives no reason"):
+        build.compile_agent(tmp_path / "agent", lambda: "/bin/false")
+
+
 class Running:
     """An agent on a pseudo-terminal, and what came of it."""
 
