@@ -58,23 +58,32 @@ for one in $left; do
         case " $above " in *" $at "*) ;; *) above="$above $at" ;; esac
     done
 done
-set --
-for one in "$inside" $above; do
-    name=$base$(plain "${one#"$inside"}")
-    alone "$name"
-    set +f
-    for entry in "$name"/* "$name"/.[!.]* "$name"/..?*; do
-        list "${entry##*/}"
-        case " $left $above " in
-        *" $one/$listed "*) ;;
-        *) if each "$entry"; then set -- "$@" "$entry"; fi ;;
-        esac
-    done
-    set -f
-done
-for one in $left; do
+for one in "$inside" $above $left; do
     name=$base$(plain "${one#"$inside"}")
     if [ -d "$name" ]; then alone "$name"; fi
 done
-if [ $# -eq 0 ]; then head -c 1024 /dev/zero; exit; fi
-exec tar -c$follow -f - "$@"
+# There may be more names than a command takes arguments.
+names() {
+    for one in "$inside" $above; do
+        name=$base$(plain "${one#"$inside"}")
+        set +f
+        for entry in "$name"/* "$name"/.[!.]* "$name"/..?*; do
+            list "${entry##*/}"
+            case " $left $above " in
+            *" $one/$listed "*) ;;
+            *) if each "$entry"; then printf '%s\0' "$entry"; fi ;;
+            esac
+        done
+        set -f
+    done
+}
+case $(tar --help 2>&1) in
+*--null*) names | tar -c$follow -f - --null -T -; exit ;;
+esac
+# Each part without its end, of two empty blocks. A file that two parts have by different names is there twice.
+part='exec 4>&1
+exit "$({ { tar -c$0 -f - "$@"; echo $? >&3; } | head -c -1024 >&4; } 3>&1)"'
+names | xargs -0 -r sh -c "$part" "$follow"
+status=$?
+head -c 1024 /dev/zero
+exit "$status"

@@ -250,6 +250,31 @@ def test_what_the_kernel_makes_up_is_left_out_where_it_is_mounted_in_a_folder(
     assert not (tmp_path / "one").exists() and not left_over(tmp_path)
 
 
+@pytest.mark.skipif(not may_mount(), reason="users have no mounts of their own here")
+@pytest.mark.parametrize("tar", ["tar", "busybox"])
+def test_a_folder_with_a_mount_has_more_files_than_a_command_takes_arguments(tmp_path: Path, tar: str) -> None:
+    """As a file system's own, with 128 KiB for them here; what comes is one archive still."""
+    many = tmp_path / "tree" / "many"
+    (many / "proc").mkdir(parents=True)
+    expected = {f"{number:04}{'x' * 120}" for number in range(1500)}
+    for name in expected:
+        (many / name).write_text(name)
+    program = tmp_path / "bin" / "tar"
+    program.parent.mkdir()
+    program.symlink_to(shutil.which(tar) or pytest.skip(f"no {tar} here"))
+    guest = with_mounts(f"PATH='{program.parent}':$PATH; mount -t proc none '{many}/proc'; ulimit -s 512")
+    copied = copy_out(guest, str(many.parent), tmp_path / "back", recursive=True)
+    assert (copied.left_out, copied.passed_over) == ([], {f"{many}/proc": "proc"})
+    back = tmp_path / "back" / "many"
+    assert set(os.listdir(back)) == {*expected, "proc"} and not os.listdir(back / "proc")
+    assert all((back / name).read_text() == name for name in expected)
+    with open(tmp_path / "archive", "w+b") as archive:
+        stream_out(guest, str(many.parent), archive.fileno())
+        archive.seek(0)
+        with tarfile.open(fileobj=archive) as whole:
+            assert {member.name.rpartition("/")[2] for member in whole if member.isfile()} == expected
+
+
 def test_what_this_hosts_kernel_makes_up_is_not_copied_into_a_guest(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
