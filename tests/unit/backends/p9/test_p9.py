@@ -19,10 +19,12 @@ from tests.unit.backends.p9.frontend import IN_CONS, IN_PROD, OUT_PROD, REFS, Gu
 from tests.unit.p9.peer import ATTACH, CLUNK, FLUSH, GETATTR, LCREATE, NO_FID, READ, VERSION, WALK, WRITE, message, text
 from xenia.backends.p9.device import P9
 from xenia.backends.p9.persist import P9State
+from xenia.backends.p9.ring import DataRing
 from xenia.foreign.fault import FrontendFault
 from xenia.p9.session import Session
 from xenia.p9.stream import Stream
 from xenia.persist import decode, encode
+from xenia.testing.foreign import MemoryGuest
 from xenia.testing.idler import Idler
 
 
@@ -393,3 +395,33 @@ def test_a_guest_that_takes_no_answers_of_a_server_that_has_gone_keeps_no_proces
         assert "ended the session" in device.fault
         device.disconnect()
         guest.assert_let_go()
+
+
+def test_a_guest_that_goes_on_asking_has_a_megabyte_taken_and_no_more() -> None:
+    """Another vcpu has put the next requests there before these have gone, as often as anybody takes some."""
+    half, most = 1 << 18, 16
+    page, data = bytearray(4096), bytearray(4 * half)
+    theirs, ours = socket.socketpair()
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)  # of which each part is more: it waits for who reads
+
+    def ask_on() -> None:
+        taken = 0
+        while read := theirs.recv(16384):
+            taken += len(read)
+            struct.pack_into("<I", page, OUT_PROD, min(taken // half + 2, most) * half)
+
+    struct.pack_into("<I", page, OUT_PROD, half)
+    thread = threading.Thread(target=ask_on)
+    with closing(MemoryGuest(1, listens=True)) as guest, theirs, ours:
+        port, event = guest.open_port(), os.eventfd(0)
+        ring = DataRing(
+            guest.frames, page, data, port=port.number, event_fd=event, socket=ours.fileno(), on_fault=pytest.fail
+        )
+        thread.start()
+        ring.start()
+        assert (ring.fault, ring.stats[1]) == ("", 1 << 20)
+        ring.stop()
+        ring.close()
+        os.close(event)
+        ours.shutdown(socket.SHUT_WR)
+        thread.join()
