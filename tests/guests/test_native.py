@@ -16,16 +16,16 @@ from xenia.toolstack.machine.machine import Machine
 pytestmark = pytest.mark.guest
 
 PROGRAMS = {
-    "computes": "i=0; x=7; while [ $i -lt 9000 ]; do x=$(((x * 1103515245 + 12345) % 2147483648)); i=$((i+1)); done; "
+    "computes": "i=0; x=7; while [ $i -lt 4000 ]; do x=$(((x * 1103515245 + 12345) % 2147483648)); i=$((i+1)); done; "
     "echo $x",
-    "hashes": "seq 1 40000 | sha256sum",
-    "compresses": "seq 1 40000 | gzip -9 | gunzip | md5sum",
-    "makes many system calls": "seq 1 1500 > /tmp/n; dd if=/tmp/n bs=1 2>/dev/null | md5sum",
+    "hashes": "seq 1 20000 | sha256sum",
+    "compresses": "seq 1 20000 | gzip -9 | gunzip | md5sum",
+    "makes many system calls": "seq 1 1000 > /tmp/n; dd if=/tmp/n bs=1 2>/dev/null | md5sum",
     "starts many processes": "i=0; while [ $i -lt 10 ]; do /bin/true; i=$((i+1)); done; echo $i",
-    "has a pipe of processes": "seq 1 5000 | tr 0-9 a-j | sort -r | uniq | wc -c",
+    "has a pipe of processes": "seq 1 2000 | tr 0-9 a-j | sort -r | uniq | wc -c",
     "is killed for a fault": "sh -c 'kill -SEGV $$'; echo $?",
     "is interrupted": "sh -c 'trap \"echo caught; exit 3\" USR1; kill -USR1 $$; while :; do :; done'; echo $?",
-    "sorts": "seq 1 1500 | awk '{print ($1 * 7919) % 5003}' | sort -n | md5sum",
+    "sorts": "seq 1 800 | awk '{print ($1 * 7919) % 5003}' | sort -n | md5sum",
 }
 
 

@@ -6,7 +6,6 @@ The guests and the network's process are shared by the tests.
 from __future__ import annotations
 
 import hashlib
-import os
 import socket
 import threading
 import time
@@ -18,6 +17,7 @@ import pytest
 from tests.guests.net_host import services, tools
 from tests.guests.shell import LIMIT, Shell
 from tests.guests.stock import program
+from tests.long import amount
 from xenia.abi.xenbus import XenbusState
 from xenia.toolstack.config.forward import Forward
 from xenia.toolstack.config.machine import MIB
@@ -33,8 +33,8 @@ pytestmark = [
 ]
 NETWORK = "lab"
 HOST = "host.xenia.internal"
-BYTES = int(os.environ.get("XENIA_NET_BYTES", 64 * MIB))  # over HTTP
-SHORT = int(os.environ.get("XENIA_NET_CONNECTIONS", 10000))  # one after another
+BYTES = amount(1 << 30, 16 * MIB)  # over HTTP
+SHORT = amount(10000, 1500)  # connections, one after another
 PROGRAMS = Path(__file__).with_name("net")
 DATA = b"A frame is taken, or dropped and counted. "
 LINES, DOUBLED = 1024, 7  # in a guest it is quicker to copy a file than to write words
@@ -179,7 +179,7 @@ def test_at_a_mirror_port_a_guest_sees_what_passes_between_two_others_and_at_a_p
 
 def test_iperf3_and_ssh_run_from_guest_to_guest(alpha: Shell, beta: Shell) -> None:
     alpha.do("iperf3 -v > /dev/null 2>&1; /tools/iperf3 -s -D")
-    assert "receiver" in beta.do("until /tools/iperf3 -c alpha -n 32M -P 2; do sleep 0.1; done")
+    assert "receiver" in beta.do("until /tools/iperf3 -c alpha -n 8M -P 2; do sleep 0.1; done")
     assert "receiver" in beta.do("/tools/iperf3 -c alpha -u -b 20M -t 1")
     key = beta.do("mkdir -p /root/.ssh; /tools/dropbearkey -t ed25519 -f /root/.ssh/id > /tmp/key; grep ^ssh- /tmp/key")
     alpha.do(f"mkdir -p /root/.ssh /etc/dropbear; echo '{key.strip()}' > /root/.ssh/authorized_keys")
@@ -244,7 +244,7 @@ def test_connections_of_all_kinds_leave_nothing_behind(alpha: Shell, ports: dict
         return held()[2]
 
     descriptors, threads, _ = held()
-    memory = short(2000)  # what is kept for the next ones is there
+    memory = short(1000)  # what is kept for the next ones is there
     assert short(SHORT) - memory < 4096
     alpha.do(f"connections parallel {gateway} {ports['echo']} 200")
     alpha.do(f"connections parallel {gateway6} {ports['echo']} 50")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.guests.stock import Quiet
+from tests.guests.stock import Attached, Quiet, Stock
+from xenia.agent import build
 from xenia.cli.exit_status import ExitStatus
 from xenia.errors import ConfigError
 from xenia.storage.file import open_file
@@ -28,6 +30,7 @@ from xenia.toolstack.provision.packages import PackageClient
 SOURCE = Path(__file__).parents[2] / "src"
 LIMIT = 120
 UUID = "01234567-89ab-cdef-0123-456789abcdef"
+OTHER = "76543210-89ab-cdef-0123-456789abcdef"
 INIT = """\
 #!/bin/sh
 echo "process $$ with $1 sees" *
@@ -61,14 +64,14 @@ def tree(tmp_path: Path) -> Path:
     return root
 
 
-def disk(tree: Path, init: str = INIT) -> Path:
+def disk(tree: Path, init: str = INIT, label: str = "system", uuid: str = UUID) -> Path:
     if init:
         (tree / "sbin" / "init").write_text(init)
         (tree / "sbin" / "init").chmod(0o755)
     path = tree.with_name("root.img")
     path.touch()
     os.truncate(path, 32 << 20)
-    options = ("-t", "ext4", "-L", "system", "-U", UUID, "-d", str(tree), "-F")
+    options = ("-t", "ext4", "-L", label, "-U", uuid, "-d", str(tree), "-F")
     subprocess.run(["mke2fs", "-q", *options, str(path)], check=True, capture_output=True)
     return path
 
@@ -133,9 +136,9 @@ TABLES = {
 }
 
 
-def partitioned(tree: Path, table: str) -> Path:
-    """A disk whose second partition has the system."""
-    root, path = disk(tree), tree.with_name("parts.img")
+def partitioned(root: Path, table: str) -> Path:
+    """A disk whose second partition has the system that is on a disk of its own."""
+    path = root.with_name(f"{table}.img")
     path.touch()
     os.truncate(path, 36 << 20)
     subprocess.run(["sfdisk", "-q", str(path)], input=TABLES[table], text=True, check=True, capture_output=True)
@@ -145,32 +148,67 @@ def partitioned(tree: Path, table: str) -> Path:
     return path
 
 
-@pytest.mark.skipif(shutil.which("sfdisk") is None, reason="the host has no sfdisk")
+# What means the second partition of the one disk or of the other, xvda and xvdb.
+WORDS = {
+    f"root=PARTUUID={PARTITION.upper()}": "xvda2",
+    'root="PARTLABEL=my root"': "xvda2",
+    f"root=/dev/disk/by-partuuid/{PARTITION}": "xvda2",
+    "root=/dev/disk/by-partlabel/my\\x20root": "xvda2",
+    f'"root=/dev/disk/by-uuid/{UUID}"': "xvda2",
+    "root=202:2": "xvda2",
+    "root=PARTUUID=deadbeef-02": "xvdb2",
+    "root=PARTUUID=DEADBEEF-01/PARTNROFF=1": "xvdb2",
+    "root=ca12": "xvdb2",
+    "root=/dev/disk/by-label/other": "xvdb2",
+}
+OF_NO_DISK = ("root=PARTUUID=deadbeef-03", "root=202:3")
+
+
+@pytest.fixture
+def disks(tree: Path) -> dict[str, Path]:
+    """Two with a system each in their second partition."""
+    if shutil.which("sfdisk") is None:
+        pytest.skip("the host has no sfdisk")
+    disks = {"xvda": partitioned(disk(tree), "gpt")}
+    return disks | {"xvdb": partitioned(disk(tree, label="other", uuid=OTHER), "dos")}
+
+
+def test_a_partition_is_found_by_every_word_that_a_kernel_or_udev_has_for_it(
+    disks: dict[str, Path], tmp_path: Path
+) -> None:
+    """Each is asked of the agent's own code, which one guest runs with one word after the other."""
+    if (compiler := build.find_compiler()) is None:
+        pytest.skip("no C compiler for the agent")
+    probe = tmp_path / "probe"
+    flags = (*build.FLAGS, "-Wno-unused-function", "-I", str(build.SOURCE.parent))
+    subprocess.run([compiler, *flags, "-o", str(probe), str(Path(__file__).with_name("root_probe.c"))], check=True)
+    asked = [*WORDS, *OF_NO_DISK, "quiet", f"quiet root=202:2 {next(iter(WORDS))} -- root=202:3"]
+    guest = Stock(
+        "while read -r word; do printf '%s\\n' \"$word\" > /word; mount -o bind /word /proc/cmdline; /bin/probe;"
+        " umount /proc/cmdline; done < /words",
+        disks=[Attached(open_file(path)) for path in disks.values()],
+        files={"/bin/probe": probe.read_bytes(), "/words": "".join(f"{word}\n" for word in asked).encode()},
+    )
+    said = re.findall(r"^means (.*)$", guest.start().finish().console, re.MULTILINE)
+    assert dict(zip(asked, said, strict=True)) == {
+        **{word: f"/dev/{name}" for word, name in WORDS.items()},
+        **dict.fromkeys(OF_NO_DISK, "none"), "quiet": "no word", asked[-1]: "/dev/xvda2",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    ("table", "word"),
-    [
-        ("gpt", f"root=PARTUUID={PARTITION.upper()}"),
-        ("gpt", 'root="PARTLABEL=my root"'),
-        ("gpt", f"root=/dev/disk/by-partuuid/{PARTITION}"),
-        ("gpt", "root=/dev/disk/by-partlabel/my\\x20root"),
-        ("gpt", f'"root=/dev/disk/by-uuid/{UUID}"'),
-        ("gpt", "root=202:2"),
-        ("dos", "root=PARTUUID=deadbeef-02"),
-        ("dos", "root=PARTUUID=DEADBEEF-01/PARTNROFF=1"),
-        ("dos", "root=ca02"),
-        ("dos", "root=/dev/disk/by-label/system"),
-    ],
+    "word", [pytest.param(word, marks=[pytest.mark.long] * (number % 6 != 1)) for number, word in enumerate(WORDS)]
 )
-def test_a_partition_is_found_by_every_word_that_a_kernel_or_udev_has_for_it(tree: Path, table: str, word: str) -> None:
-    path = partitioned(tree, table)
-    done = xenia("--disk", str(path), "--append", f"quiet {word}", "--", "grep", " / ", "/proc/mounts")
-    assert done.stdout.startswith("/dev/xvda2 / ext4 "), done.stdout + done.stderr
+def test_a_system_in_a_partition_is_the_root(disks: dict[str, Path], word: str) -> None:
+    both = [text for path in disks.values() for text in ("--disk", str(path))]
+    done = xenia(*both, "--append", f"quiet {word}", "--", "grep", " / ", "/proc/mounts")
+    assert done.stdout.startswith(f"/dev/{WORDS[word]} / ext4 "), done.stdout + done.stderr
 
 
-@pytest.mark.skipif(shutil.which("sfdisk") is None, reason="the host has no sfdisk")
-@pytest.mark.parametrize("word", ["PARTUUID=deadbeef-03", "202:3"])
-def test_a_word_that_means_no_disk_finds_none(tree: Path, word: str) -> None:
-    done = xenia("--disk", str(partitioned(tree, "dos")), "--append", f"quiet root={word}", "--", "true")
+@pytest.mark.long
+@pytest.mark.parametrize("word", OF_NO_DISK)
+def test_a_word_that_means_no_disk_finds_none(disks: dict[str, Path], word: str) -> None:
+    done = xenia("--disk", str(disks["xvdb"]), "--append", f"quiet {word}", "--", "true")
     assert (done.returncode, "no such disk" in done.stderr) == (126, True)
 
 
