@@ -348,10 +348,12 @@ def test_a_small_guest_whose_root_in_memory_is_full_takes_commands_still() -> No
             "initcall_blacklist=tracer_init_tracefs", memory=96 * MIB,
         )  # fmt: skip
         domain.start()
-        for place in ("/", "/tmp/", "/dev/shm/"):
-            filled = domain.run(["dd", "if=/dev/zero", f"of={place}full", "bs=64k"], timeout=LIMIT)
-            assert filled.returncode == 1 and b"No space left on device" in filled.stderr
-            assert shell(domain, f"rm {place}full; echo again") == "again\n"
+        places = ("/", "/tmp/", "/dev/shm/", "/run/")
+        for together in (*((place,) for place in places), places):
+            for place in together:
+                filled = domain.run(["dd", "if=/dev/zero", f"of={place}full", "bs=64k"], timeout=LIMIT)
+                assert filled.returncode == 1 and b"No space left on device" in filled.stderr
+            assert shell(domain, f"echo again; rm {' '.join(f'{place}full' for place in together)}") == "again\n"
         said = shell(
             domain, "cd /proc; cat self/oom_score_adj; for p in $(pidof xenia-agent); do cat $p/oom_score_adj; done"
         )

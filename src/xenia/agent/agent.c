@@ -113,11 +113,8 @@ static void mount_all(void)
     static const struct { const char *type, *target, *options; } mounts[] = {
         { "devtmpfs", "/dev", "mode=0755" },
         { "devpts", "/dev/pts", "mode=0620,gid=5,ptmxmode=0666" },
-        { "tmpfs", "/dev/shm", "mode=1777" },
         { "proc", "/proc", 0 },
         { "sysfs", "/sys", 0 },
-        { "tmpfs", "/run", "mode=0755" },
-        { "tmpfs", "/tmp", "mode=1777" },
     };
     static const char *const links[][2] = {
         { "/proc/self/fd", "/dev/fd" }, { "fd/0", "/dev/stdin" }, { "fd/1", "/dev/stdout" }, { "fd/2", "/dev/stderr" },
@@ -334,14 +331,15 @@ static void __attribute__((noreturn)) fail_root(int console)
 static int begin(int has_conf)
 {
     mount_all();
+    int in_root = read_kernel_words();
+    const char *in_memory = make_folders_in_memory(!in_root && !root_share());
     if (!has_conf)
         say(2, "xenia: no /xenia.conf\n");
     if (hostname)
         call2(SYS_sethostname, hostname, length_of(hostname));
     prepare_network();
     load_modules();
-    limit_files_in_memory();
-    int in_root = read_kernel_words();
+    limit_files_in_memory(in_memory);
     if (is_command || on_screen || !in_root)
         begin_network();
     return in_root;

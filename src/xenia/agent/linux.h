@@ -20,7 +20,7 @@ enum {
     SYS_getdents64 = 217, SYS_openat = 257, SYS_unlinkat = 263, SYS_faccessat = 269, SYS_pread64 = 17,
     SYS_sendto = 44, SYS_recvfrom = 45, SYS_setsockopt = 54, SYS_readlink = 89, SYS_clock_gettime = 228,
     SYS_mmap = 9, SYS_readv = 19, SYS_writev = 20, SYS_prctl = 157, SYS_ftruncate = 77, SYS_setuid = 105,
-        SYS_setgid = 106, SYS_setgroups = 116, SYS_fchown = 93,
+        SYS_setgid = 106, SYS_setgroups = 116, SYS_fchown = 93, SYS_chmod = 90,
 };
 
 enum { O_RDONLY = 0, O_WRONLY = 1, O_RDWR = 2, O_CREAT = 0100, O_NOCTTY = 0400, O_TRUNC = 01000, O_NONBLOCK = 04000,

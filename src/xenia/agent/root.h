@@ -180,7 +180,6 @@ static int enter_root(int keeps)
         if (call5(SYS_mount, moved[i], target, 0, MS_MOVE, 0) < 0)
             call2(SYS_umount2, moved[i], MNT_DETACH);
     }
-    call2(SYS_umount2, "/tmp", MNT_DETACH);
     s64 old = call2(SYS_open, "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     call2(SYS_fstat, old, status);
     call1(SYS_chdir, "/newroot");

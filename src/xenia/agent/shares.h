@@ -67,7 +67,7 @@ static s64 mount_folder(const char *tag, const char *path, u64 flags, const char
     return error;
 }
 
-/* The folder with a file system in memory over it, at `path`. */
+/* The folder with one in memory over it, at `path`. */
 static s64 mount_copy(const char *tag, const char *path)
 {
     static const char *const parts[] = { "lower", "upper", "work" };
@@ -76,8 +76,6 @@ static s64 mount_copy(const char *tag, const char *path)
     s64 error;
     append(base, sizeof base, tag);
     make_directories(base);
-    if ((error = call5(SYS_mount, "xenia", base, "tmpfs", 0, "mode=0755")) < 0)
-        return error;
     *options = 0;
     for (u32 i = 0; i < 3; i++) {
         *part = 0;
