@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -10,6 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from xenia.cpu.engines.native.host import lack
 
 ROOT = Path(__file__).resolve().parents[1]
 ELF = b"\x7fELF"
@@ -65,15 +68,24 @@ def test_a_wheel_runs_a_guest_in_a_new_environment_without_a_compiler(
     wheel: Path, without_compiler: dict[str, str], tmp_path: Path
 ) -> None:
     python = new_environment(tmp_path / "venv", [str(wheel)], without_compiler)
-    answer = subprocess.run(
-        [python.with_name("xenia"), "run", "-q", "--", "uname", "-s"],
-        env=without_compiler,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-    )
-    assert (answer.returncode, answer.stdout) == (0, "Linux\n"), answer.stderr
+
+    def xenia(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [python.with_name("xenia"), *words],
+            env=without_compiler,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+        )
+
+    for engine in ((), ("--engine", "auto")):
+        answer = xenia("run", "-q", *engine, "--", "uname", "-s")
+        assert (answer.returncode, answer.stdout) == (0, "Linux\n"), answer.stderr
+    doctor = xenia("doctor", "--json")
+    assert doctor.returncode in (0, 1), doctor.stderr
+    checks = {check["name"]: check["status"] for check in json.loads(doctor.stdout)["checks"]}
+    assert (checks["native engine"] == "ok") == (lack() is None)
 
 
 def test_the_two_commands_work_in_a_clone_without_a_compiler_beside_a_wheel(
