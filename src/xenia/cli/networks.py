@@ -116,7 +116,7 @@ def _cards_of(name: str) -> str:
 
 
 _SHOWN = {
-    "ports": ("port", "name", "kind", "words", "mac", "ip", "sent", "received", "dropped"),
+    "ports": ("port", "name", "kind", "words", "mac", "ip", "sent", "received", "dropped", "undelivered"),
     "addresses": ("mac", "port", "vlan", "age"),
     "leases": ("name", "ip", "mac", "left"),
     "forwards": ("guest", "there", "protocol", "address", "port", "to", "to_port"),
@@ -216,6 +216,8 @@ def _cell(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.0f}"
+    if isinstance(value, dict):
+        value = [f"{name}:{_cell(count)}" for name, count in value.items()]
     if isinstance(value, list):
         return printable(" ".join(map(str, value))) or "-"
     return rough_size(value) if isinstance(value, int) and value >= 1 << 20 else printable(str(value))

@@ -1,6 +1,7 @@
 # A switch in this process.  See bridge.pyx.
 from libc.stdint cimport uint32_t
 from xenia.net.forwarding cimport Member, Switch
+from xenia.net.policer cimport Policer
 from xenia.net.port cimport Port
 
 cdef class Bridge
@@ -12,6 +13,7 @@ cdef class BridgePort(Port):
     cdef Bridge bridge
     cdef Joint joint                # what is plugged in, if that is another port
     cdef Member member
+    cdef Policer policer            # of what other guests send it; None: it is no guest's
     cdef uint32_t promised          # addresses that it may have
 
 
@@ -19,6 +21,7 @@ cdef class Bridge(Switch):
     cdef dict members_by_name       # type: dict[str, BridgePort]
     cdef uint32_t promised          # addresses that all may have
     cdef enter(self, BridgePort port, list fixed)
+    cdef void find_place(self, Member *member) noexcept nogil
     cdef leave(self, BridgePort port)
 
 

@@ -10,12 +10,13 @@ and none, so that a tag that somebody puts on his frames leads nowhere.  Frames 
 come or go.
 
 What a sender can do to others is bounded: its port has only so many addresses (addresses.pyx), and it has only so many
-frames a second copied to everybody.
+frames a second copied to everybody; what it sends a guest that does not answer may be limited, too (policer.pyx).
 """
 
 from collections.abc import Iterable
 
 from xenia.net.forwarding import Switch
+from xenia.net.policer import Policer
 from xenia.net.port import Port
 
 DROPS: int
@@ -79,6 +80,7 @@ class Bridge(Switch):
         mirror: bool = False,
         most_addresses: int = ...,
         floods: int = ...,
+        policer: Policer | None = None,
     ) -> BridgePort:
         """Another port.  ConfigError: the name is taken, or what is asked for cannot be.
 
@@ -89,6 +91,7 @@ class Bridge(Switch):
         mirror          is given everything that is sent into any port, and sends nothing
         most_addresses  that are learnt of it
         floods          frames for everybody (broadcast, multicast, of unknown addresses) that it may send in a second
+        policer         is a guest's: what it sends others of these that is not answered is limited, and so is theirs
         """
         ...
     def join(self, port: Port, name: str, **options: object) -> Joint:

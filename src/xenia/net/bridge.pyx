@@ -10,7 +10,7 @@ and none, so that a tag that somebody puts on his frames leads nowhere.  Frames 
 come or go.
 
 What a sender can do to others is bounded: its port has only so many addresses (addresses.pyx), and it has only so many
-frames a second copied to everybody.
+frames a second copied to everybody; what it sends a guest that does not answer may be limited, too (policer.pyx).
 """
 
 from collections.abc import Iterable
@@ -24,11 +24,12 @@ from xenia.net.forwarding cimport (
 )
 from xenia.net.frame cimport Frame
 from xenia.machine.loop cimport monotonic
+from xenia.net.policer cimport PEERS, Policer
 from xenia.net.port cimport Port, Receiver
 
 from xenia.errors import ConfigError
 
-DROPS = ("malformed", "reserved", "vlan", "moved", "limit", "isolated", "nobody", "depth", "untaken")
+DROPS = ("malformed", "reserved", "vlan", "moved", "limit", "isolated", "nobody", "unanswered", "depth", "untaken")
 FLOODS = 5000           # frames for everybody that a port may send in a second
 MOST_ADDRESSES = 256    # that are known of a port
 AGE = 300.0             # seconds
@@ -104,7 +105,7 @@ cdef class Bridge(Switch):
 
     def port(self, name: str, *, macs: Iterable[str] = (), vlan: int = 0, trunk: Iterable[int] | str = (),
              isolated: bool = False, mirror: bool = False, most_addresses: int = MOST_ADDRESSES,
-             floods: int = FLOODS) -> BridgePort:
+             floods: int = FLOODS, policer: Policer | None = None) -> BridgePort:
         """Another port.  ConfigError: the name is taken, or what is asked for cannot be.
 
         macs            are there for good: nobody else can have them
@@ -114,6 +115,7 @@ cdef class Bridge(Switch):
         mirror          is given everything that is sent into any port, and sends nothing
         most_addresses  that are learnt of it
         floods          frames for everybody (broadcast, multicast, of unknown addresses) that it may send in a second
+        policer         is a guest's: what it sends others of these that is not answered is limited, and so is theirs
         """
         cdef BridgePort port = BridgePort.__new__(BridgePort)
         cdef Member *member = &port.member
@@ -122,6 +124,8 @@ cdef class Bridge(Switch):
             raise ConfigError(f"'{trunk}' is no trunk: say all, or numbers of VLANs")
         allowed = range(1, NR_VLANS - 1) if trunk == "all" else trunk
         port.name, port.bridge = name, self
+        if policer is not None:
+            port.policer, member.policer = policer, <void *>policer
         member.inside, member.receiver = &port.inside, &port.receiver
         member.owner.newest = member.owner.oldest = NOWHERE
         member.owner.most, member.flood_interval = max(most_addresses, 1), 1000000000 // max(floods, 1)
@@ -174,6 +178,7 @@ cdef class Bridge(Switch):
             known = self.table.grow(self.promised + port.promised)
             if known:
                 self.promised += port.promised
+                self.find_place(member)
                 self.members[self.nr_members] = member
                 self.nr_members += 1
                 self.nr_mirrors += member.mirror
@@ -191,6 +196,19 @@ cdef class Bridge(Switch):
             if not known:
                 port.close()
                 raise ConfigError(f"the network has the MAC {mac_text(mac)} already: give this card another one")
+
+    cdef void find_place(self, Member *member) noexcept nogil:
+        """One that none of the others has, as long as there are."""
+        cdef uint64_t taken = 0
+        cdef int index
+        member.place = 0
+        for index in range(self.nr_members):
+            taken |= <uint64_t>1 << self.members[index].place
+        while taken >> member.place & 1 and member.place < PEERS - 1:
+            member.place += 1
+        for index in range(self.nr_members):
+            if self.members[index].policer != NULL:
+                (<Policer>self.members[index].policer).forget(member.place)
 
     cdef leave(self, BridgePort port):
         cdef Member *member = &port.member

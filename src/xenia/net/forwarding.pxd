@@ -20,6 +20,7 @@ cdef enum:                          # why a frame was dropped; bridge.pyx has th
     DROP_LIMIT
     DROP_ISOLATED
     DROP_NOBODY
+    DROP_UNANSWERED
     DROP_DEPTH
     DROP_UNTAKEN
     NR_DROPS
@@ -36,6 +37,8 @@ cdef struct Member:
     int64_t flood_interval          # ns between two frames for everybody, in the long run; set before
     Pace flood
     uint32_t number                 # of its port; set before
+    void *policer                   # of what others send it, a Policer; NULL: it is no guest's.  Set before
+    uint32_t place                  # by which others' policers know it
     bint joined
     uint64_t sent, sent_bytes       # by who is at it
     uint64_t delivered, delivered_bytes

@@ -11,6 +11,7 @@ from xenia.net.frame cimport BATCH, LEAST_BYTES, Frame
 from xenia.machine.loop cimport monotonic
 from xenia.net.pace cimport pace_allows
 from xenia.net.parse cimport big16, big32
+from xenia.net.policer cimport Policer, is_answer
 from xenia.net.port cimport port_enter, port_leave
 from xenia.net.retag cimport KEEP, TAG_VLAN, Change, Tag, change_for, deliver_changed, tag_of
 from xenia.net.share cimport waste
@@ -110,6 +111,12 @@ cdef void plan_frame(Switch it, Member *source, Plan *plan, const Frame *frames,
         plan.floods = True
     else:
         target = plan.target[index]
+        if not is_allowed(source, target, frame, plan.now):
+            plan.fate[index], plan.target[index] = DROPPED, NULL
+            source.drops[DROP_UNANSWERED] += 1
+            (<Policer>source.policer).lose(plan.now)
+            waste(1)
+            return
         if not (index and is_same_run(plan, index - 1, index)) and not port_enter(target.inside):
             plan.fate[index], plan.target[index] = DROPPED, NULL
             source.drops[DROP_NOBODY] += 1
@@ -117,6 +124,15 @@ cdef void plan_frame(Switch it, Member *source, Plan *plan, const Frame *frames,
             return
         target.delivered += 1
         target.delivered_bytes += frame.length
+
+
+# Whether one guest may send another that; and it is an answer to what that one sent.
+cdef bint is_allowed(const Member *source, const Member *target, const Frame *frame, int64_t now) noexcept nogil:
+    if source.policer == NULL:
+        return True
+    if is_answer(frame):
+        (<Policer>source.policer).answer(target.place, now)
+    return target.policer == NULL or (<Policer>target.policer).allow(source.place, now)
 
 
 # A frame's: FLOOD, or UNICAST with its target.  Or why it is dropped, if that is not -1.

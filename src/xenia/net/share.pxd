@@ -25,6 +25,7 @@ cdef class Share:
     cdef void charge(self, int64_t spent, uint64_t wasted) noexcept nogil
     cdef int64_t due(self) noexcept nogil
     cdef void hold(self, int64_t now, int64_t cost) noexcept nogil
+    cdef void hold_until(self, int64_t when) noexcept nogil
     cdef bint is_held(self, int64_t now) noexcept nogil
     cdef int others(self) noexcept nogil
 

@@ -11,7 +11,7 @@ with, so that who sends nothing else would have his network's process, and a pro
 So it counts for more than it takes: its sender waits, and the processor is others'.
 
 What is others' to bear than the loop, such as a server that several guests ask, is held against a guest whoever is busy
-(`hold`): it may have so much of it each second.
+(`hold`): it may have so much of it each second.  So are frames that another guest does not answer (policer.pyx).
 
 Busy is who spent a hundredth of the last window.  Whoever only says something now and then takes no time from others,
 and needs none kept for it.
@@ -97,6 +97,9 @@ cdef class Share:
 
     cdef void hold(self, int64_t now, int64_t cost) noexcept nogil:
         self.held = max(self.held, now) + cost
+
+    cdef void hold_until(self, int64_t when) noexcept nogil:
+        self.held = max(self.held, when + AHEAD)
 
     cdef bint is_held(self, int64_t now) noexcept nogil:
         return self.held > now + AHEAD

@@ -25,6 +25,7 @@ from xenia.net.nat.dns import Waiter
 from xenia.net.nat.nat import Nat
 from xenia.net.nat.plan import Plan
 from xenia.net.nat.servers import Servers
+from xenia.net.policer import Policer
 from xenia.net.port import Port
 from xenia.net.service.backlog import Backlog
 from xenia.net.service.client import NetworkConfig
@@ -150,7 +151,8 @@ class Network:
                     other.disclaim(own)
                 backlog = Backlog(guard)
                 try:
-                    joint = self._bridge.join(backlog, str(port), macs=[] if spoof else [packed.hex(":")], **place)
+                    macs, policer = [] if spoof else [packed.hex(":")], Policer(share)
+                    joint = self._bridge.join(backlog, str(port), macs=macs, policer=policer, **place)
                 except BaseException:
                     backlog.close()
                     raise

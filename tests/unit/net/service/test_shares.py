@@ -221,6 +221,32 @@ def test_who_asks_without_end_is_refused_only_so_often_and_others_are_as_ever(cl
         assert client.show()["nat"]["hurried"] > 0
 
 
+def test_who_floods_another_guest_is_limited_and_counted_while_that_one_talks_with_the_world(
+    client: NetworkClient,
+) -> None:
+    with guest(client) as one, guest(client) as two:
+        head = Ether(src=one.mac, dst=two.mac) / IP(src=one.ip, dst=two.ip)
+        flood = [bytes(head / UDP(sport=7, dport=9) / b"x")] * 64
+        talk = [bytes(Ether(src=two.mac, dst=GATEWAY_MAC) / IP(src=two.ip, dst="10.0.2.2") / UDP(dport=9))] * 16
+
+        def shown() -> tuple[int, int]:
+            """How many of its frames were dropped for that, and how often it had to wait."""
+            ports = {port["name"]: port for port in client.show()["ports"]}
+            assert ports[two.name]["undelivered"] == {}
+            return ports[one.name]["undelivered"].get("unanswered", 0), ports[one.name]["share"]["waits"]
+
+        for _ in range(100):
+            one.card.send(*flood)
+        seen(one)
+        assert shown() == (0, 0)
+        until = time.monotonic() + 30
+        while not all(shown()):
+            two.card.send(*talk)
+            for _ in range(8):
+                one.card.send(*flood)
+            assert time.monotonic() < until
+
+
 def test_who_floods_a_server_of_the_hosts_waits_where_it_is_not_alone(client: NetworkClient) -> None:
     with guest(client) as one, socket.socket(type=socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", 0))

@@ -1,0 +1,27 @@
+"""What `xenia net` prints."""
+
+from __future__ import annotations
+
+import argparse
+import io
+
+import pytest
+
+from xenia.cli import networks
+from xenia.cli.voice import Voice
+from xenia.toolstack.networks import named
+
+
+def test_show_says_for_what_reason_frames_went_nowhere(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ports = [
+        {"port": 1, "name": "web", "sent": 9, "undelivered": {"unanswered": 7, "vlan": 3 << 20}},
+        {"port": 2, "name": "quiet", "sent": 1, "undelivered": {}},
+    ]
+    monkeypatch.setattr(named, "show", lambda name: {"name": name, "ports": ports})
+    _, tables = networks.show(argparse.Namespace(name="lan"), Voice(io.StringIO()))
+    networks.show_lines(tables)
+    head, web, quiet = capsys.readouterr().out.splitlines()[2:]
+    assert head.endswith("UNDELIVERED")
+    assert web.endswith("unanswered:7 vlan:3.0M") and quiet.endswith("-")
