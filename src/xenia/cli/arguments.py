@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 # Of each of its words argparse asks whether somebody has translated it, for half of what the whole grammar takes to
 # make; nobody has.
-setattr(argparse, "_", str)  # noqa: B010
+setattr(argparse, "_", lambda words: words)  # noqa: B010
 
 
 class Formatter(argparse.HelpFormatter):

@@ -37,6 +37,7 @@ def test_help_is_on_standard_output_and_names_every_command() -> None:
     ended = xenia("--help")
     assert ended.returncode == 0
     assert ended.stderr == ""
+    assert "None" not in ended.stdout
     for verb in (
         "run",
         "doctor",

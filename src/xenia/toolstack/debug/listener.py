@@ -12,6 +12,7 @@ from typing import Final
 from xenia.errors import ConfigError
 from xenia.toolstack.runtime import runtime_directory
 
+_LAST_PORT: Final = 65535
 _BACKLOG: Final = 4
 _TABLE: Final = "/proc/net/tcp"  # who has which connection: proc(5)
 _ESTABLISHED: Final = "01"  # else its owner may have let go of it: Linux says root then
@@ -49,7 +50,9 @@ def listen(words: str | None, name: str) -> Listener:
     """At a port of the loopback (`1234`; 0: any that is free), at `unix:PATH`, or (None) at a socket of its own for a
     guest of that name.  ConfigError where that cannot be."""
     if words is not None and words.isascii() and words.isdigit():
-        return _at_port(int(words[:6]))
+        if len(words) > len(str(_LAST_PORT)) or int(words) > _LAST_PORT:
+            raise ConfigError(f"cannot listen for gdb at port {words[:80]}: the last one is {_LAST_PORT}")
+        return _at_port(int(words))
     if words is not None and not words.startswith("unix:"):
         raise ConfigError(f"gdb {words}: say a port of this host's, or unix:PATH")
     if words == "unix:":
@@ -65,10 +68,9 @@ def _at_port(port: int) -> Listener:
         listener.bind(("127.0.0.1", port))
         listener.listen(_BACKLOG)
         table = os.open(_TABLE, os.O_RDONLY | os.O_CLOEXEC)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         listener.close()
-        why = error.strerror if isinstance(error, OSError) else "there is no such port"
-        raise ConfigError(f"cannot listen for gdb at port {port}: {why}") from None
+        raise ConfigError(f"cannot listen for gdb at port {port}: {error.strerror}") from None
     return Listener(listener, f"localhost:{listener.getsockname()[1]}", table=table)
 
 
