@@ -46,3 +46,9 @@ def test_what_another_process_is_told_is_plain_data_and_all_that_is_no_file() ->
         "memory": 16 * MIB, "scatter": 3, "check": False, "engine": "emulated", "scheduler": "null",
         "pcpus": None,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("engine", ["emulated", "native", "auto", "eager", "looking"])
+def test_every_engine_that_there_is_can_be_asked_for(engine: str) -> None:
+    """Also those that are for tests alone, of which an operator is not told."""
+    assert MachineOptions(16 * MIB, engine=engine).engine == engine
