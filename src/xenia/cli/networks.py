@@ -61,14 +61,15 @@ def listing(options: argparse.Namespace, voice: Voice) -> Told:
     """Networks, and the cards of guests."""
     found, silent = remote.cards(options.guest)
     networks = named.describe_all() if options.guest is None else []
-    for line in silent:
+    for line in [*silent, *(f"the network '{one['name']}' does not answer" for one in networks if not one["pid"])]:
         voice.error(line)
     if options.guest is None and not networks and not found and not options.json:
         voice.say("no network and no guest with a card is running")
     tables: list[Table] = []
     if networks:
         tables.append([("NETWORK", "SUBNET", "PORTS", "PROCESS"), *(
-            (one["name"], one.get("subnet") or "-", str(one["ports"]), str(one["pid"])) for one in networks
+            (one["name"], *(str(one[key] if one[key] is not None else "-") for key in ("subnet", "ports", "pid")))
+            for one in networks
         )])  # fmt: skip
     if found:
         tables.append([

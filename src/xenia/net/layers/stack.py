@@ -130,7 +130,7 @@ def _next(left: list[Layer], kind: type[L], spec: LayerSpec) -> L:
             return layer
     words = ", ".join(f"{word}=" for word, _ in spec.words)
     raise ConfigError(
-        f"the card was plugged in without a layer for {words}: it has one of a kind, or those of its words"
+        f"the card has no layer left for {words}: it has one of a kind, or those that it was plugged in with"
     )
 
 

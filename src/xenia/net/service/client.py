@@ -104,6 +104,10 @@ class NetworkClient:
             try:
                 self._wire.send({"verb": verb, **arguments}, descriptors)
                 received = self._wire.receive()
+            except TimeoutError:
+                raise ConfigError(
+                    f"the network's process does not answer within {PATIENCE:.0f} s: it is stopped, or too busy"
+                ) from None
             except OSError:
                 received = None
         if received is None:

@@ -71,11 +71,12 @@ class Wire:
 
     def receive(self) -> tuple[dict[str, Any], list[int]] | None:
         """The next line, and the files that came with it, which are the caller's.  None: the other end has gone, or
-        speaks something else.  A socket that does not block raises BlockingIOError where there is no whole line."""
+        speaks something else.  A socket that does not block raises BlockingIOError where there is no whole line, one
+        with a timeout TimeoutError."""
         while (end := self._data.find(b"\n")) < 0:
             try:
                 data, descriptors, _, _ = socket.recv_fds(self.socket, 65536, MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
-            except BlockingIOError:
+            except (BlockingIOError, TimeoutError):
                 raise
             except OSError:
                 return None

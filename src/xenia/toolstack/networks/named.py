@@ -85,17 +85,20 @@ def show(name: str) -> dict[str, Any]:
 
 
 def describe_all() -> list[dict[str, Any]]:
-    """Those that run, in a few words each; `ports` is how many guests are on it."""
+    """Those that run, in a few words each; `ports` is how many guests are on it.  Of one that does not answer only the
+    name is known, all else is None."""
     found = []
     for name in registry.names():
         try:
             about = show(name)
         except ConfigError:
-            continue  # ends just now
-        users = [port for port in about["ports"] if port.get("kind") not in _ITSELF]
+            if name not in registry.names():
+                continue  # it has ended just now
+            about = {}
+        users = [port for port in about.get("ports", ()) if port.get("kind") not in _ITSELF]
         found.append({
             **{key: about.get(key) for key in ("name", "pid", "nat", "subnet", "gateway", "subnet6")},
-            "name": name, "ports": len(users),
+            "name": name, "ports": len(users) if about else None,
         })  # fmt: skip
     return found
 

@@ -98,7 +98,7 @@ def test_layers_that_are_there_are_changed_while_frames_go_by() -> None:
     first, firewall, _ = list(layers_of(stack))[2:]
     assert firewall.counts()["dropped"] == {"out": {"rule": 1}} and first.counts()["dropped"] == {"out": {"loss": 1}}
     for words, complaint in (
-        ([("delay", "1ms"), ("delay", "1ms"), ("delay", "1ms")], "without a layer for delay="),
+        ([("delay", "1ms"), ("delay", "1ms"), ("delay", "1ms")], "has no layer left for delay="),
         ([("spoof", "allow")], "spoof= is said when a card is plugged in"),
     ):
         with pytest.raises(ConfigError, match=complaint):

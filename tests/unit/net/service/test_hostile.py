@@ -95,6 +95,19 @@ def test_a_process_that_dies_takes_the_carrier_along_and_nothing_else(client: Ne
             client.show()
 
 
+def test_a_process_that_stands_still_is_told_from_one_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xenia.net.service.client.PATIENCE", 2.0)
+    stopped = start_network(NetworkConfig())
+    pid = stopped.hello()["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(ConfigError, match="does not answer within 2 s: it is stopped"):
+            stopped.show()
+    finally:
+        os.kill(pid, signal.SIGCONT)
+        stopped.close()
+
+
 def test_the_process_is_walled_in(client: NetworkClient) -> None:
     assert client.process is not None
     pid = client.hello()["pid"]

@@ -144,6 +144,13 @@ def test_networks_are_listed_with_how_many_guests_are_on_them() -> None:
         assert [(one["name"], one["ports"]) for one in named.describe_all()] == [("dmz", 0), ("lan", 1)]
 
 
+def test_a_network_that_does_not_answer_is_listed_with_its_name_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xenia.net.service.client.PATIENCE", 0.5)
+    with Network("dmz"), registry.listen("stuck"):
+        found = {one["name"]: (one["ports"], one["pid"]) for one in named.describe_all()}
+        assert found["stuck"] == (None, None) and found["dmz"][0] == 0
+
+
 def test_ports_of_the_host_lead_to_guests_and_no_longer_do() -> None:
     with Network("lan") as network:
         assert named.forward("lan", Forward(2222, 22), to="web")["to_port"] == 22
