@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.guests.stock import skip_without
+from tests.long import amount
 from xenia.shutdown import Reason
 from xenia.testing.guests import linux
 from xenia.toolstack.config.machine import MIB
@@ -21,7 +22,7 @@ pytestmark = [
     pytest.mark.skipif(not PackageClient.available(), reason="no apt-get on this host to fetch Debian's kernels with"),
 ]
 
-LEAST, STEP, MOST, TIMES = 144 * MIB, 16 * MIB, 320 * MIB, 50
+LEAST, STEP, MOST, TIMES = 144 * MIB, 16 * MIB, 320 * MIB, amount(50, 12)
 LIMIT = 60.0
 
 # Two processes write, compare and free all the time what takes some memory; the end comes by a line on the console.
@@ -55,7 +56,7 @@ def until(condition: Callable[[], bool]) -> bool:
     return True
 
 
-def test_a_guest_that_works_gives_memory_back_and_takes_it_again_fifty_times() -> None:
+def test_a_guest_that_works_gives_memory_back_and_takes_it_again_many_times() -> None:
     skip_without("amd64", FRONTENDS)
     console, ready = bytearray(), threading.Event()
 

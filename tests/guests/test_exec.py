@@ -17,6 +17,7 @@ from random import Random
 import pytest
 
 from tests.guests.stock import skip_without
+from tests.long import amount
 from xenia.errors import ConfigError
 from xenia.testing.guests import linux
 from xenia.toolstack.commands.copy import copy_in, copy_out
@@ -194,15 +195,14 @@ def test_an_agent_that_is_killed_loses_its_command_and_no_other(guest: Domain) -
 
 
 def test_many_megabytes_arrive_and_come_back_exactly(guest: Domain) -> None:
-    data = Random(64).randbytes(64 * MIB)
+    data = Random(64).randbytes(amount(64, 16) * MIB)
     result = guest.run(["sh", "-c", "tee /dev/stderr | sha256sum"], input=data, timeout=LIMIT)
     assert result.stdout.split()[0].decode() == hashlib.sha256(data).hexdigest()
     assert hashlib.sha256(result.stderr).digest() == hashlib.sha256(data).digest()
 
 
 def test_a_large_file_is_copied_in_and_out_with_its_checksum(tmp_path: Path) -> None:
-    """Of XENIA_COPY_BYTES."""
-    size = int(os.environ.get("XENIA_COPY_BYTES", 32 * MIB))
+    size = amount(1 << 30, 32 * MIB)
     skip_without("amd64", MODULES)
     source, back, digest = tmp_path / "large", tmp_path / "back", hashlib.sha256()
     draw = Random(1024)

@@ -13,7 +13,7 @@ import pytest
 from tests.guests.neighbours import Worker, beside, neighbourhood, watch
 from xenia import Machine
 
-pytestmark = pytest.mark.guest
+pytestmark = [pytest.mark.guest, pytest.mark.alone]
 
 SECOND = 1_000_000_000
 WHILES = 24

@@ -1,4 +1,4 @@
-"""A stock Debian kernel that is frozen in the middle of disk writes, torn down, and goes on elsewhere, 20 times."""
+"""A stock Debian kernel that is frozen in the middle of disk writes, torn down, and goes on elsewhere; many times."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.guests.stock import Attached, Stock, program
+from tests.long import amount
 from xenia.shutdown import Reason
 from xenia.storage.delay import Delay
 from xenia.storage.file import open_file
@@ -26,7 +27,7 @@ pytestmark = [
     pytest.mark.skipif(not PackageClient.available(), reason="no apt-get on this host to fetch Debian's kernel with"),
 ]
 
-TIMES = 20
+TIMES = amount(20, 8)
 LIMIT = 60.0  # seconds
 WRITERS, BLOCKS, BLOCK = 4, 64, 65536
 SIZE = WRITERS * BLOCKS * BLOCK
@@ -66,7 +67,7 @@ def wait_for(guest: Stock, text: str) -> None:
 
 
 @pytest.mark.skipif(not all(map(shutil.which, ("mke2fs", "e2fsck", "debugfs"))), reason="the host has no e2fsprogs")
-def test_a_debian_guest_is_frozen_20_times_in_the_middle_of_disk_writes(tmp_path: Path) -> None:
+def test_a_debian_guest_is_frozen_many_times_in_the_middle_of_disk_writes(tmp_path: Path) -> None:
     raw, formatted = tmp_path / "raw.img", tmp_path / "ext4.img"
     for path, size in ((raw, SIZE), (formatted, 4 * SIZE)):
         path.touch()

@@ -10,7 +10,7 @@ from tests.guests.neighbours import NEIGHBOURS, SCRIPTS, Worker, beside, neighbo
 from tests.guests.stock import skip_without
 from xenia import Machine
 
-pytestmark = pytest.mark.guest
+pytestmark = [pytest.mark.guest, pytest.mark.alone]
 
 SECOND = 1_000_000_000
 WHILES = 6

@@ -14,12 +14,14 @@ from contextlib import contextmanager
 import pytest
 
 from tests.guests.tiny import Running, kernel
+from tests.long import amount
 from xenia.errors import ConfigError
 from xenia.hypervisor.domain import DomainHandle, create_domain
 from xenia.hypervisor.machine import MachineHandle
 from xenia.hypervisor.sched import DomainSched
 from xenia.machine.thread import HostThread
 
+pytestmark = pytest.mark.alone
 MEMORY = 8 << 20
 SECOND = 1_000_000_000
 
@@ -123,7 +125,7 @@ def test_domains_come_and_go_while_others_run_and_the_pcpus_go_with_the_last() -
         for domain in domains:
             domain.start()
         assert {"pcpu0", "pcpu1"} <= {thread.name for thread in threading.enumerate()}
-        for _ in range(10):
+        for _ in range(amount(10, 3)):
             passing = [create_domain(machine, kernel(name), memory=MEMORY) for name in ("spin", "shutdown_reboot")]
             DomainSched(passing[0]).weight = 1  # it hardly ever has a turn, and goes all the same
             for domain in passing:

@@ -73,7 +73,7 @@ def programs(own: Path) -> list[Program]:
     if shutil.which("xz"):
         found.append(Program("xz", f"xz -6 -T1 -c /bin/bash >{own}/x.xz; xz -t {own}/x.xz && sha256sum <{own}/x.xz"))
     if shutil.which("openssl"):
-        found.append(Program("openssl", "openssl speed -seconds 1 sha256 aes-128-cbc", False))
+        found.append(Program("openssl", "openssl speed -seconds 1 -bytes 8192 sha256 aes-128-cbc", False))
         found.append(Program("digests", f"openssl dgst -sha512 -r {python}; openssl dgst -blake2b512 -r /bin/sh"))
     if shutil.which("perl"):
         found.append(

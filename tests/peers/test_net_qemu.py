@@ -1,6 +1,6 @@
 """Guests of ours on links with what others made: a guest of QEMU's on one link with one of ours, and passt.
 
-Each side sends 100 MB and takes as much at the same time; the MD5 sum of what came is held against it.
+Each side sends megabytes and takes as many at the same time; the MD5 sum of what came is held against it.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.long import amount
 from tests.peers.namespaces import End, Host
 from tests.peers.ours import Ours
 from tests.peers.qemu import MISSING, QEMU, QemuGuest
 
 pytestmark = pytest.mark.peer
 
-MB = 100
+MB = amount(100, 12)
 # `first` is the number from which the lines of each megabyte count.  Data is given at port 5000 to who sends a line or
 # ends, and taken at 5001; who answers at 5002 has both.
 BOTH = f"""
@@ -94,7 +95,7 @@ def closing() -> Iterator[ExitStack]:
 
 
 @pytest.mark.skipif(MISSING, reason=f"{QEMU} is not installed")
-def test_a_guest_of_qemus_and_one_of_ours_exchange_100_mb_both_ways(closing: ExitStack, tmp_path: Path) -> None:
+def test_a_guest_of_qemus_and_one_of_ours_exchange_megabytes_both_ways(closing: ExitStack, tmp_path: Path) -> None:
     link = tmp_path / "link"
     guest = Ours("first=1000000" + address(2) + CLIENT, f"socket=listen:{link}")
     closing.callback(guest.close)
@@ -107,7 +108,7 @@ def test_a_guest_of_qemus_and_one_of_ours_exchange_100_mb_both_ways(closing: Exi
 
 
 @pytest.mark.skipif(shutil.which("passt") is None, reason="passt is not installed")
-def test_a_guest_behind_passt_exchanges_100_mb_both_ways_through_ports_that_lead_to_it(closing: ExitStack) -> None:
+def test_a_guest_behind_passt_exchanges_megabytes_both_ways_through_ports_that_lead_to_it(closing: ExitStack) -> None:
     ports = [unused_port(), unused_port()]
     forwards = ",".join(f"forward=tcp:127.0.0.1:{port}:{to}" for port, to in zip(ports, (5000, 5001), strict=True))
     guest = Ours("first=1" + LEASE + SERVER, f"passt,{forwards}")
