@@ -16,8 +16,10 @@ from xenia.net.layers.claims import Claims
 from xenia.net.service.client import NetworkClient, NetworkConfig, start_network
 from xenia.net.stream import StreamLink
 from xenia.net.thread import LinkThread
+from xenia.toolstack.config import values
 from xenia.toolstack.config.forward import parse_publish
 from xenia.toolstack.config.net import NetConfig
+from xenia.toolstack.config.values import given
 from xenia.toolstack.networks.cable import Cable
 from xenia.toolstack.networks.opening import stacked
 from xenia.toolstack.provision.cache import Cache
@@ -55,6 +57,7 @@ class ProcessNetwork:
             client.close()
             raise
 
+    @given(words=values.text, to=values.text)
     def forward(self, words: str, *, to: str | None = None) -> dict[str, Any]:
         """Have a port of the host lead to a guest: `2222:22`, `0.0.0.0:53:53/udp`, as `xenia run -p`; what it is.
 
@@ -134,6 +137,7 @@ class Network:
             undo.pop_all()
             return cable
 
+    @given(words=values.text, to=values.text)
     def forward(self, words: str, *, to: str | None = None) -> dict[str, Any]:
         """See ProcessNetwork.forward.  ConfigError where there is no way out."""
         if self.outside is None:

@@ -29,6 +29,7 @@ from xenia.toolstack.machine.domain import Domain
 from xenia.toolstack.machine.guest_memory import GuestMemory
 from xenia.toolstack.machine.options import DomainOptions, MachineOptions
 from xenia.toolstack.machine.vcpu import Vcpu
+from xenia.toolstack.networks.network import Network, ProcessNetwork
 from xenia.xenstore.error import StoreError
 
 pytestmark = pytest.mark.skipif(embedded() is None, reason="the built-in guest is not built: no C compiler for x86-64")
@@ -368,6 +369,13 @@ def test_every_argument_of_what_is_public_is_looked_at(of: type) -> None:
         if name == "rebuild":
             taken -= {"frozen"}
         assert taken <= kinds_of(method).keys(), f"{of.__name__}.{name}"
+
+
+@pytest.mark.parametrize("of", [Network, ProcessNetwork], ids=lambda of: of.__name__)
+def test_a_network_forwards_to_what_is_said_in_words(of: Any) -> None:
+    refused(lambda: of.forward(None, 8080), WRONG, "words is a str, not 8080")
+    refused(lambda: of.forward(None, "8080:80", to=3), WRONG, "to is a str, not 3")
+    refused(lambda: of.forward(None, "8080\0:80"), NOT_TO_BE_HAD, "there is a NUL in it")
 
 
 def test_a_method_looks_at_its_arguments_as_the_one_does_in_whose_place_it_stands() -> None:
