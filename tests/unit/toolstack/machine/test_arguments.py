@@ -43,6 +43,12 @@ Call = Callable[[Any], object]
 WRONG, NOT_TO_BE_HAD = TypeError, ConfigError
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A core is written to whatever file's name is drawn."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture(scope="module", params=[False, True], ids=["here", "isolated"])
 def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
     with Machine(Machine.memory_for(4 * SIZE), isolate=request.param) as machine:
