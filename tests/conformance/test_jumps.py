@@ -34,18 +34,18 @@ def calls(result: str) -> str:
     return f"mov $5, %r12d; 5: call site; mov %ebx, {result}; dec %r12d; jnz 5b;"
 
 
-def program(way: str, source: str, half: int = UPPER) -> Program:
-    made = Program(assemble(f"start: {source}; {LEAVE}; site: {way}; ret"), upper=half == UPPER)
+def program(way: str, source: str, half: int = UPPER, user: bool = False) -> Program:
+    made = Program(assemble(f"start: {source}; {LEAVE}; site: {way}; ret"), upper=half == UPPER, user=user)
     made.write(DATA, ANSWER_1)
     made.write(OTHER, ANSWER_2)
     return made
 
 
-@pytest.mark.parametrize("half", [0, UPPER], ids=["lower", "upper"])
+@pytest.mark.parametrize(("half", "user"), [(0, False), (0, True), (UPPER, False)], ids=["lower", "user", "upper"])
 @pytest.mark.parametrize("way", CALLS.values(), ids=CALLS)
-def test_a_call_follows_its_page_to_another_frame(way: str, half: int) -> None:
+def test_a_call_follows_its_page_to_another_frame(way: str, half: int, user: bool) -> None:
     remap = f"mov $3, %eax; mov ${DATA >> 12}, %edi; mov ${OTHER | 7}, %esi; syscall;"
-    run = program(way, calls("%ebp") + remap + calls("%r13d"), half)
+    run = program(way, calls("%ebp") + remap + calls("%r13d"), half, user)
     assert run.run()
     assert (run.gpr[RBP], run.gpr[13]) == (1, 2)
     assert run.stale_translations() == []

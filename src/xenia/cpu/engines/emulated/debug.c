@@ -22,6 +22,13 @@ typedef struct {
     unsigned nr;
 } Forgetting;
 
+/* Does the block have an instruction at `pc`, or might it? */
+static bool has(const TranslatedBlock *block, uint64_t pc)
+{
+    uint64_t at = pc - block->pc - block->cs_base;
+    return (is_relative(block) ? at % 4096 : at) < block->size;
+}
+
 /* A GTraverseFunc: false goes on. */
 static int forget_block(void *key, void *value, void *data)
 {
@@ -31,7 +38,7 @@ static int forget_block(void *key, void *value, void *data)
     if (block->cflags & CF_INVALID)
         return false;
     for (unsigned i = 0; i < forgetting->nr; i++)
-        if (forgetting->changed[i] - block->pc - block->cs_base < block->size) {
+        if (has(block, forgetting->changed[i])) {
             tb_phys_invalidate_x86_64(forgetting->tcg, block, UINT64_MAX);
             break;
         }

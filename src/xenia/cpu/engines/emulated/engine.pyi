@@ -26,7 +26,7 @@ class EmulatedEngine(Engine):
         ...
     @property
     def statistics(self) -> dict[str, int]:
-        """And `links` between blocks of two pages that were made, and may be gone."""
+        """And `blocks` that were translated, and `links` between those of two pages; they may be gone by now."""
         ...
 
 def new(memory: MachineMemory) -> Engine:

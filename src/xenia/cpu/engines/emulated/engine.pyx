@@ -38,11 +38,11 @@ from xenia.cpu.engines.emulated.unicorn cimport (
     CPU_CFLAGS_NEXT_TB, CPU_ENV_PTR, CPU_EXCEPTION_INDEX, CPU_EXIT_REQUEST, CPU_HALTED, CPU_OPAQUE, CPUX86State,
     EXCP_DEBUG, HF_INHIBIT_IRQ, NB_MMU_MODES, POINTER_AT, STOP_TRANSLATED, StaleTranslation, TLB_DESCRIPTOR,
     TLB_ENTRIES, TLB_TABLE, TlbEntry, UC_ARCH_X86, UC_CPU, UC_CPU_X86_EPYC_ROME, UC_HOOK_INSN_INVALID, UC_HOOK_INTR,
-    UC_MODE_64, UC_NESTED_LEVEL, UC_NO_EXIT_REQUEST, UC_PROT_ALL, VICTIM_ENTRIES, WATCHED_BY_DEBUGGER,
-    cpu_exec_x86_64, interposed_enter, interposed_walk, jumps_new, jumps_visit, layout_fault, links_flush, links_made,
-    links_new, links_pte_changed, put_byte, put_int, put_pointer, tlb_flush_page_x86_64, translations_stale, uc_close,
-    uc_ctl_exits_enable, uc_ctl_set_cpu_model, uc_ctl_set_tcg_buffer_size, uc_engine, uc_hook_add, uc_mem_map_ptr,
-    uc_open, uc_version,
+    UC_MODE_64, UC_NESTED_LEVEL, UC_NO_EXIT_REQUEST, UC_PROT_ALL, VICTIM_ENTRIES, WATCHED_BY_DEBUGGER, cpu_exec_x86_64,
+    interposed_enter, interposed_walk, jumps_new, jumps_visit, layout_fault, links_flush, links_made, links_new,
+    links_pte_changed, put_byte, put_int, put_pointer, relative_begin, tlb_flush_page_x86_64, translations_stale,
+    uc_close, uc_ctl_exits_enable, uc_ctl_set_cpu_model, uc_ctl_set_tcg_buffer_size, uc_engine, uc_hook_add,
+    uc_mem_map_ptr, uc_open, uc_version,
 )
 from xenia.cpu.processor cimport (
     EXIT_EXCEPTION, EXIT_SOFT_INTERRUPT, EXIT_SYSCALL, EXIT_SYSENTER, LEAVE, RESUME, STOP_BREAKPOINT, STOP_STEPPED,
@@ -380,6 +380,7 @@ cdef class EmulatedEngine(Engine):
         if fault != NULL:
             raise HypervisorBug(f"this Unicorn is not the 2.1.4 that Xenia knows: {fault.decode()}")
         put_pointer(engine.cpu, CPU_OPAQUE, engine.interposed.jumps)
+        relative_begin(&engine.interposed, engine.uc)
         uc_hook_add(engine.uc, &handle, UC_HOOK_INTR, <void *>on_exception, engine, 1, 0)
         uc_hook_add(engine.uc, &handle, UC_HOOK_INSN_INVALID, <void *>on_invalid, engine, 1, 0)
         put_byte(engine.uc, UC_NO_EXIT_REQUEST, 1)
@@ -425,9 +426,10 @@ cdef class EmulatedEngine(Engine):
 
     @property
     def statistics(self) -> dict[str, int]:
-        """And `links` between blocks of two pages that were made, and may be gone."""
+        """And `blocks` that were translated, and `links` between those of two pages; they may be gone by now."""
         return {
             **Engine.statistics.__get__(self),
+            "blocks": (<Emulator *>self.processor).interposed.blocks,
             "tlb_fills": (<Emulator *>self.processor).interposed.tlb_fills,
             "links": links_made((<Emulator *>self.processor).interposed.links),
         }

@@ -19,7 +19,8 @@
  *   cpu_check_watchpoint              Unicorn left data watchpoints out.
  *   helper_rdpmc                      privileged, not unknown.
  *
- * And, in files of their own: atomics.c, bases.c, code.c, host.c, jumps.c, links.c, segments.c, stops.c and strings.c.
+ * And, in files of their own: atomics.c, bases.c, code.c, host.c, jumps.c, links.c, relative.c, segments.c, stops.c and
+ * strings.c.
  */
 #include "interpose.h"
 
@@ -340,13 +341,17 @@ DATA_STORE(q, uint64_t, uint64_t)
     extern result __real_cpu_ld##letter##_code_x86_64(CPUX86State *, uint64_t); \
     result __wrap_cpu_ld##letter##_code_x86_64(CPUX86State *env, uint64_t va) \
     { \
+        va = code_address(env, va); \
         const TlbEntry *entry = tlb_entry(env, va); \
         type value; \
         if (current->shared) \
             code_read(current, env, va, sizeof value); \
         if ((va & 0xfff) + sizeof value > 4096 || entry->addr_code != (va & ~0xfffull)) \
-            return __real_cpu_ld##letter##_code_x86_64(env, va); \
-        memcpy(&value, (const uint8_t *)(entry->addend + va), sizeof value); \
+            value = __real_cpu_ld##letter##_code_x86_64(env, va); \
+        else \
+            memcpy(&value, (const uint8_t *)(entry->addend + va), sizeof value); \
+        if (sizeof value == 8) \
+            relative_number(env, value); \
         return value; \
     }
 LOAD_CODE(ub, uint8_t, uint32_t)

@@ -54,6 +54,10 @@ typedef struct {
     bool visits;           /* user code goes elsewhere as soon as it leaves the page `visited` */
     bool returns;          /* it has */
     uint64_t visited;
+    uintptr_t (*prologue)(CPUX86State *env, void *code); /* QEMU's, that runs translated code */
+    uint64_t fixed;        /* a block there cannot be relative; see relative.c */
+    uint32_t cflags;       /* of relative blocks */
+    uint64_t blocks;       /* translated */
     /* --- where several processors run over the same memory */
     bool shared;
     unsigned pauses;       /* instructions so called: the guest waits for another processor */
@@ -158,6 +162,26 @@ static inline TcgOp *tcg_last_op(TcgContext *tcg)
 
 /* Where the jump goes that ends the block here; 0 where that is known only when it runs. */
 uint64_t tcg_constant_target(TcgContext *tcg);
+
+/* Blocks that run wherever their page is mapped: see relative.c.  Theirs are addresses from RELATIVE on. */
+#define RELATIVE 0x4a5c3e0000000000ull
+static inline bool is_relative(const TranslatedBlock *block) { return block->pc - RELATIVE < 4096; }
+
+/* Where code that is being translated is. */
+static inline uint64_t code_address(const CPUX86State *env, uint64_t va)
+{
+    return va - RELATIVE < 2 * 4096 && env->eip >> 47 == 0 ? va - RELATIVE + (env->eip & ~0xfffull) : va;
+}
+
+/* Before a new processor runs. */
+void relative_begin(Interposed *engine, uc_engine *uc);
+/* The block for rip, where there is one that runs wherever its page is; the flags are what it depends on. */
+TranslatedBlock *relative_find(Interposed *engine, CPUX86State *env, uint32_t flags);
+/* Before the block is translated, and before each instruction; eight bytes of code that are a number; afterwards. */
+void relative_translate(TcgContext *tcg, const TranslatedBlock *block);
+void relative_instruction(CPUX86State *env, uint64_t pc);
+void relative_number(CPUX86State *env, uint64_t value);
+void relative_finish(TcgContext *tcg, const TranslatedBlock *block);
 
 /* Before the instruction at `pc` is translated. */
 void bases_translate(CPUX86State *env, TcgContext *tcg, uint64_t pc);

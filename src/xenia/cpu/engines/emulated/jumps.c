@@ -12,7 +12,9 @@
  *   tlb_flush                 a new generation
  *   tb_flush_jmp_cache        the page is no longer mapped, or elsewhere: a new generation, if any jump goes to a block
  *                             that begins there or on the page before
- *   qht_remove                the block is gone: forget it.  Every block that is dropped alone is taken from that table.
+ *   qht_remove                the block is gone: forget it; a relative one (relative.c) by a new generation, in which
+ *                             nothing of user code's is good again.  Every block that is dropped alone is taken from that
+ *                             table.
  *   tcg_region_reset_all      all blocks are gone
  */
 #include "interpose.h"
@@ -31,6 +33,7 @@ typedef struct {
 struct Jumps {
     Jump buckets[BUCKETS][WAYS];
     uint64_t generation;        /* in the upper half of `kind` */
+    uint64_t relative_since;    /* the one in which a relative block was dropped last; what is of before may be it */
     uint64_t marks[MARKS / 64]; /* a bit for each page that jumps of this generation go to; of some pages, the same */
 };
 #define GENERATION (1ull << 32)
@@ -76,9 +79,11 @@ static void next_generation(Jumps *jumps)
 }
 
 /* Is the page of `jump` mapped where it was?  Only what the TLB knows counts. */
-static inline bool is_current(CPUX86State *env, const Jump *jump)
+static inline bool is_current(CPUX86State *env, const Jumps *jumps, const Jump *jump)
 {
     const TlbEntry *entry = tlb_entry(env, jump->pc);
+    if (jump->pc >> 47 == 0 && jump->kind < jumps->relative_since)
+        return false;
     return leads_to(entry->addr_code, jump->pc) && entry->paddr == jump->maddr;
 }
 
@@ -112,20 +117,25 @@ static __attribute__((noinline)) void *look_up(CPUX86State *env, Jumps *jumps, J
         return end_visit(env);
     for (int way = 0; way < WAYS; way++) {
         Jump *jump = &bucket[way];
-        if (jump->pc == pc && (uint32_t)jump->kind == (uint32_t)kind && is_current(env, jump)) {
+        if (jump->pc == pc && (uint32_t)jump->kind == (uint32_t)kind && is_current(env, jumps, jump)) {
             jump->kind = kind;
             mark(jumps, pc);
             return jump->code;
         }
     }
-    void *code = __real_helper_lookup_tb_ptr_x86_64(env);
-    TranslatedBlock *block = FIELD(cpu, CPU_TB_JMP_CACHE + 8 * TB_JMP_CACHE_INDEX(pc), TranslatedBlock *);
-    if (block != NULL && block->code == code && block->pc == pc && block->cs_base == 0) {
-        bucket[1] = bucket[0];
-        bucket[0] = (Jump){pc, kind, code, block->page_addr[1] == UINT64_MAX ? block->page_addr[0] : 1};
-        mark(jumps, pc);
+    if (pc - RELATIVE < 4096)
+        return leave(env);
+    TranslatedBlock *block = relative_find(interposed_current, env, (uint32_t)kind);
+    if (block == NULL) {
+        void *code = __real_helper_lookup_tb_ptr_x86_64(env);
+        block = FIELD(cpu, CPU_TB_JMP_CACHE + 8 * TB_JMP_CACHE_INDEX(pc), TranslatedBlock *);
+        if (block == NULL || block->code != code || block->pc != pc || block->cs_base != 0)
+            return code;
     }
-    return code;
+    bucket[1] = bucket[0];
+    bucket[0] = (Jump){pc, kind, block->code, block->page_addr[1] == UINT64_MAX ? block->page_addr[0] : 1};
+    mark(jumps, pc);
+    return block->code;
 }
 
 void *__wrap_helper_lookup_tb_ptr_x86_64(CPUX86State *env)
@@ -134,6 +144,7 @@ void *__wrap_helper_lookup_tb_ptr_x86_64(CPUX86State *env)
     uint64_t pc = env->eip;
     uint64_t kind = env->hflags | (env->eflags & TB_RFLAGS) | jumps->generation;
     Jump *bucket = bucket_of(jumps, pc);
+    env->code_page = pc & ~0xfffull;
     if (__builtin_expect(FIELD(env, ENV_ICOUNT_DECR, int32_t) < 0, false))
         return leave(env);
     if (__builtin_expect(env->segs[SREG_CS].base == 0, true)) {
@@ -166,6 +177,10 @@ bool __wrap_qht_remove(void *table, const TranslatedBlock *block, uint32_t hash)
 {
     Jumps *jumps = interposed_current->jumps;
     Jump *bucket = bucket_of(jumps, block->pc);
+    if (is_relative(block)) { /* its jumps are wherever its page was */
+        next_generation(jumps);
+        jumps->relative_since = jumps->generation;
+    }
     for (int way = 0; way < WAYS; way++)
         if (bucket[way].code == block->code)
             bucket[way] = (Jump){0};

@@ -119,6 +119,8 @@ static void link_to(Interposed *engine, CPUX86State *env, uintptr_t site, Transl
     bool one_page = target->page_addr[1] == UINT64_MAX, same_page = one_page && (target->pc ^ block->pc) < 4096;
     if (block->jmp_dest[index] != 0 || (block->cflags | target->cflags) & CF_INVALID)
         return;
+    if (is_relative(block) && !(is_relative(target) && one_page && target->page_addr[0] == block->page_addr[0]))
+        return;
     if (!same_page) {
         if (engine->links->count == MOST_LINKS)
             take_all_away(engine);
@@ -137,6 +139,13 @@ static void link_to(Interposed *engine, CPUX86State *env, uintptr_t site, Transl
 /* A jump that is not linked yet, or no longer: link it, and say where it goes. */
 uint64_t __wrap_helper_bndldx64_x86_64(CPUX86State *env, uint64_t site, uint64_t unused)
 {
+    if (is_relative(block_of(site))) {
+        TranslatedBlock *there = relative_find(interposed_current, env, env->hflags | (env->eflags & TB_RFLAGS));
+        if (there != NULL) {
+            link_to(interposed_current, env, site, there);
+            return (uint64_t)there->code;
+        }
+    }
     void *code = __real_helper_lookup_tb_ptr_x86_64(env);
     uint64_t pc = env->eip;
     TranslatedBlock *target = FIELD(env, CPU_TB_JMP_CACHE - CPU_ENV + 8 * TB_JMP_CACHE_INDEX(pc), TranslatedBlock *);
@@ -213,10 +222,12 @@ uint64_t tcg_constant_target(TcgContext *tcg)
 
 static bool is_kernel(uint64_t va) { return va >> 47 == 0x1ffff; }
 
-/* May the block that is being translated be linked to one at `target`, wherever it lies? */
+/* May the block that is being translated be linked to one at `target`, wherever it lies, by us? */
 static bool may_link(uint64_t target)
 {
     const uint32_t what = HF_CPL | HF_CS64 | HF_TF;
+    if (is_relative(translated))
+        return (target ^ translated->pc) < 4096;
     return is_kernel(target) && is_kernel(translated->pc) && (translated->flags & what) == (1 | HF_CS64) &&
            translated->cs_base == 0 && !(translated->cflags & (CF_COUNT_MASK | CF_NOCACHE));
 }
@@ -248,6 +259,13 @@ void __wrap_tcg_gen_lookup_and_goto_ptr_x86_64(TcgContext *tcg)
     find_and_link(tcg, index);
 }
 
+/* Does a block of user code, which QEMU would link, end with a jump to where relative blocks are on another page? */
+static bool leaves_its_page(uint64_t target)
+{
+    const uint32_t user = HF_CPL | HF_CS64;
+    return (translated->flags & user) == user && (target ^ translated->pc) >= 4096;
+}
+
 /* A block of one instruction only, made for a watchpoint, ends in the loop that runs blocks. */
 static bool is_alone(void) { return translated->cflags & CF_COUNT_MASK; }
 
@@ -269,6 +287,9 @@ bool links_exit(TcgContext *tcg, const void **block, unsigned *index)
         *block = NULL, *index = 0;
     } else if (may_link(target)) {
         find_and_link(tcg, *index);
+        return true;
+    } else if (leaves_its_page(target)) {
+        __real_tcg_gen_lookup_and_goto_ptr_x86_64(tcg);
         return true;
     }
     return false;

@@ -106,6 +106,7 @@ void __wrap_helper_vmload_x86_64(CPUX86State *env, int kind)
 /* What the call is to do for the instruction at `pc`; 0 for any other instruction. */
 static int kind_at(CPUX86State *env, uint64_t pc)
 {
+    pc = code_address(env, pc);
     TlbEntry *entry = tlb_entry(env, pc);
     const uint8_t *code = (uint8_t *)(entry->addend + pc);
     if (!leads_to(entry->addr_code, pc) || (pc & 0xfff) > 4096 - 3 ||
@@ -128,6 +129,7 @@ static void translate_insn(Translation *translation, void *cpu)
     CPUX86State *env = (CPUX86State *)((uint8_t *)cpu + CPU_ENV);
     TcgContext *tcg = FIELD(FIELD(cpu, CPU_UC, void *), UC_TCG_CONTEXT, TcgContext *);
     int kind = translation->block->flags & HF_TF ? 0 : kind_at(env, translation->pc_next);
+    relative_instruction(env, translation->pc_next);
     bases_translate(env, tcg, translation->pc_next);
     if (kind) {
         TcgTemp *argument = (uint8_t *)tcg + tcg_const_i32_x86_64(tcg, kind);
@@ -141,12 +143,16 @@ void __wrap_translator_loop_x86_64(const TranslatorOps *ops, Translation *transl
                                    TranslatedBlock *block, int max_insns)
 {
     TranslatorOps ours = *ops;
+    TcgContext *tcg = FIELD(FIELD(cpu, CPU_UC, void *), UC_TCG_CONTEXT, TcgContext *);
     links_translate(block);
     stops_translate(block);
+    relative_translate(tcg, block);
     debug_translate(interposed_current, cpu, block);
     if (block->flags & HF_CS64) {
         translator = ops;
         ours.translate_insn = (void (*)(void *, void *))translate_insn;
     }
     __real_translator_loop_x86_64(&ours, translation, cpu, block, max_insns);
+    relative_finish(tcg, block);
+    interposed_current->blocks++;
 }

@@ -33,6 +33,7 @@ typedef struct {
 } TcgOp;
 #define TCG_CONTEXT_NR_OPS 0x38
 #define TCG_CONTEXT_CFLAGS 0x64 /* of the block that is being translated */
+#define TCG_CONTEXT_PROLOGUE 0x90 /* what runs translated code */
 #define TCG_CONTEXT_EPILOGUE 0x98
 #define TCG_CONTEXT_LAST_OP 0x7390 /* where that has its `next` */
 #define TCG_CPU_ENV(tcg) ((TcgTemp *)(FIELD(tcg, 0x98f0, uintptr_t) + (uintptr_t)(tcg)))
@@ -84,7 +85,8 @@ typedef struct {
     SegmentCache ldt, tr, gdt, idt;
     uint64_t cr[9];
     int32_t a20_mask;
-    uint8_t pad0[0x250 - 0x1f4];
+    uint64_t code_page; /* see relative.c; QEMU has the first register of MPX here, which no processor has */
+    uint8_t pad0[0x250 - 0x200];
     uint64_t efer;
     uint8_t pad1[0x25c - 0x258];
     uint32_t fpstt; /* the register that is ST(0) */
@@ -117,6 +119,7 @@ typedef struct {
 } CPUX86State;
 
 _Static_assert(offsetof(CPUX86State, cr) == 0x1a8, "cr");
+_Static_assert(offsetof(CPUX86State, code_page) == 0x1f8, "code_page");
 _Static_assert(offsetof(CPUX86State, efer) == 0x250, "efer");
 _Static_assert(offsetof(CPUX86State, fpregs) == 0x270, "fpregs");
 _Static_assert(offsetof(CPUX86State, fpip) == 0x2f8, "fpip");
@@ -215,6 +218,7 @@ _Static_assert(offsetof(Breakpoint, next) == 0x10, "Breakpoint");
 #define CF_NOCACHE 0x10000u
 #define CF_INVALID 0x40000u
 #define CF_PARALLEL 0x80000u
+#define CF_CLUSTER 0xff000000u /* of a processor that belongs to none */
 
 #define TLB_INVALID_BIT (1u << 11)
 #define TLB_NOTDIRTY_BIT (1u << 10)
