@@ -180,6 +180,7 @@ bool __wrap_qht_remove(void *table, const TranslatedBlock *block, uint32_t hash)
     if (is_relative(block)) { /* its jumps are wherever its page was */
         next_generation(jumps);
         jumps->relative_since = jumps->generation;
+        relative_forget(interposed_current);
     }
     for (int way = 0; way < WAYS; way++)
         if (bucket[way].code == block->code)
@@ -192,6 +193,7 @@ void __wrap_tcg_region_reset_all_x86_64(void *tcg)
     if (interposed_current != NULL) {
         forget_all(interposed_current->jumps);
         links_forget(interposed_current);
+        relative_forget(interposed_current);
     }
     __real_tcg_region_reset_all_x86_64(tcg);
 }

@@ -30,6 +30,7 @@
 #define TB_EXIT_REQUESTED 3
 #define VECTOR_GP 13
 #define OPERAND_16 0x66
+#define PLACES 1024
 #define REACH (1ull << 31) /* of a displacement */
 
 extern TranslatedBlock *__real_tb_gen_code_x86_64(void *cpu, uint64_t pc, uint64_t cs_base, uint32_t flags,
@@ -66,6 +67,25 @@ uint64_t __wrap_get_page_addr_code_x86_64(CPUX86State *env, uint64_t va)
     return __real_get_page_addr_code_x86_64(env, code_address(env, va));
 }
 
+/* What the loop that runs blocks is to keep in its cache (`tb_jmp_cache`), which it asks first: the block, as if it had that
+ * address.  Nothing is linked to it, for it is said to lie on two pages. */
+static TranslatedBlock *place(Interposed *engine, TranslatedBlock *block, uint64_t pc)
+{
+    TranslatedBlock *placed = &engine->places[(pc ^ pc >> 12) % PLACES];
+    *placed = *block;
+    placed->pc = pc;
+    placed->page_addr[1] = 0;
+    engine->placed = true;
+    return placed;
+}
+
+void relative_forget(Interposed *engine)
+{
+    for (int i = 0; engine->placed && i < PLACES; i++)
+        engine->places[i].cflags |= CF_INVALID;
+    engine->placed = false;
+}
+
 TranslatedBlock *__wrap_tb_gen_code_x86_64(void *cpu, uint64_t pc, uint64_t cs_base, uint32_t flags, uint32_t cflags)
 {
     Interposed *engine = interposed_current;
@@ -76,7 +96,9 @@ TranslatedBlock *__wrap_tb_gen_code_x86_64(void *cpu, uint64_t pc, uint64_t cs_b
         return __real_tb_gen_code_x86_64(cpu, pc, cs_base, flags, cflags);
     engine->cflags = cflags | CF_CLUSTER;
     block = find(env, flags, engine->cflags);
-    return block ? block : __real_tb_gen_code_x86_64(cpu, RELATIVE | (pc & 0xfff), 0, flags, cflags);
+    if (block == NULL)
+        block = __real_tb_gen_code_x86_64(cpu, RELATIVE | (pc & 0xfff), 0, flags, cflags);
+    return place(engine, block, pc);
 }
 
 /* ---- running them ---- */
@@ -97,13 +119,19 @@ static uintptr_t run(CPUX86State *env, void *code)
     return 0;
 }
 
-void relative_begin(Interposed *engine, uc_engine *uc)
+bool relative_begin(Interposed *engine, uc_engine *uc)
 {
     void **prologue = &FIELD(FIELD(uc, UC_TCG_CONTEXT, uint8_t *), TCG_CONTEXT_PROLOGUE, void *);
+    engine->places = calloc(PLACES, sizeof *engine->places);
+    if (engine->places == NULL)
+        return false;
     engine->fixed = UINT64_MAX;
     engine->prologue = (uintptr_t (*)(CPUX86State *, void *))*prologue;
     *prologue = (void *)run;
+    return true;
 }
+
+void relative_end(Interposed *engine) { free(engine->places); }
 
 void __wrap_restore_state_to_opc_x86_64(CPUX86State *env, TranslatedBlock *block, uint64_t *data)
 {
