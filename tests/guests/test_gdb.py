@@ -19,6 +19,7 @@ import pytest
 from tests.guests.shell import Shell
 from tests.guests.tiny import kernel
 from xenia import Domain, GuestFault, Machine, Reason
+from xenia.cpu.engines.native import host
 from xenia.toolstack.debug.listener import Listener, listen
 from xenia.toolstack.debug.packet import Packets, packet
 from xenia.toolstack.debug.server import DebugServer
@@ -211,6 +212,30 @@ def test_both_vcpus_stop_when_one_does_and_one_can_go_alone(gdb: Gdb, guest: She
     gdb.do("delete")
     gdb.do("detach")
     assert guest.finish(answer) == (0, "both\n")
+
+
+@pytest.mark.parametrize("engine", ["emulated", "native"])
+def test_a_program_stops_where_a_debugger_wants_wherever_it_runs(engine: str, tmp_path: Path) -> None:
+    if engine == "native" and (lack := host.lack()) is not None:
+        pytest.skip(lack)
+    with Machine(Machine.memory_for(128 * MIB), engine=engine) as machine:
+        guest = Shell(machine, "program", ("loop",))
+        guest.domain.start()
+        guest.do("awk 'BEGIN { while (1) n++ }' & sleep 1")
+        assert bool(guest.domain.statistics.get("native_moves")) == (engine == "native")
+        with served(guest.domain, tmp_path / "gdb") as listener, Gdb(listener.place) as gdb:
+            gdb.go("stepi")
+            while gdb.number("$cs") & 3 != 3 or gdb.number("$rip") >> 47:
+                gdb.go("stepi 20")
+            place = gdb.number("$rip")
+            gdb.do(f"break *{place:#x}")
+            for _ in range(3):
+                assert 'reason="breakpoint-hit"' in gdb.go("continue")
+                assert gdb.number("$rip") == place
+            gdb.do("delete")
+            gdb.do("detach")
+        assert guest.do("kill %1; echo over").endswith("over\n")
+        assert guest.domain.handle.audit() == []
 
 
 def test_hypercalls_are_traced_and_event_channels_listed(gdb: Gdb, guest: Shell) -> None:

@@ -177,7 +177,7 @@ def _add_ways(machine: argparse._ArgumentGroup) -> None:
     machine.add_argument(
         "--engine", choices=ENGINES, default=None,
         help="what runs the guest's code: 'emulated'; 'native', which has programs run by the host's own processor "
-        "where that pays; or 'auto', that where the host permits it (default: emulated)",
+        "where that pays; or 'auto', that where the host permits it (default: auto)",
     )  # fmt: skip
     machine.add_argument(
         "--on-reboot", choices=ON_REBOOT, default=None,

@@ -76,19 +76,21 @@ def engine_kind(name: str) -> EngineKind:
     return _kinds[name]
 
 
-@cache
-def chosen(name: str) -> str:
-    """The engine that a word means: AUTO is the native one where this host has what it takes, else the emulated one.
-
-    It is decided once: who is walled in can look no more.
-    """
-    if name != AUTO:
-        return name
+@cache  # who is walled in can look no more
+def lack() -> str | None:
+    """Why AUTO is the emulated engine on this host; None: it is the native one."""
     try:
         engine_kind("native").load().reserve(0)
-    except (ConfigError, ImportError, OSError):
-        return DEFAULT
-    return "native"
+    except (ConfigError, ImportError, OSError) as reason:
+        return str(reason)
+    return None
+
+
+def chosen(name: str) -> str:
+    """The engine that a word means: AUTO is the native one where this host has what it takes, else the emulated one."""
+    if name != AUTO:
+        return name
+    return "native" if lack() is None else DEFAULT
 
 
 register(EngineKind("emulated", "xenia.cpu.engines.emulated.engine"))

@@ -11,6 +11,7 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Protocol
 
+from xenia.cpu.registry import AUTO, lack
 from xenia.errors import ConfigError
 from xenia.shutdown import Reason
 from xenia.toolstack.attach.command import CommandLine
@@ -127,7 +128,7 @@ def run(config: MachineConfig, words: RunWords, *, verbose: bool = False, violat
         debuggers = _debuggers(config, guest, words, stack)
         sockets = control.path.parent if control is not None else None
         nr_processors = NR_PROCESSORS * (config.max_vcpus or config.vcpus)
-        walls = (lambda: wall_in(violation_status, sockets, nr_processors, config.runs_on)) if config.jail else _stay
+        walls = (lambda: wall_in(violation_status, sockets, nr_processors, config.engine)) if config.jail else _stay
         guest.do(Build(boot, line.receive, _store(config, stack), walls, networks.finish))
         rebuild, reboots = None, Reboots()
         if config.on_reboot == "restart" or (config.on_reboot is None and terminal.is_tty and not config.command):
@@ -181,6 +182,8 @@ def _look_at_host(config: MachineConfig, words: RunWords) -> None:
     """Say what is unwise.  ConfigError where the host's limits do not let such a guest run."""
     if os.geteuid() == 0:
         words.say("you are root, which nothing here needs: an ordinary user has less to lose")
+    if config.engine == AUTO and (reason := lack()) is not None:
+        words.say(f"programs are emulated: {reason}")
     check_limits(config)
     limit = cgroup_limit()
     if limit is not None and limit < config.memory:

@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from xenia.cpu.engines.native import engine as native_engine, host, stubs
-from xenia.cpu.registry import DEFAULT, EngineKind, chosen, engine_kind, engines
+from xenia.cpu import registry
+from xenia.cpu.registry import DEFAULT, EngineKind, chosen, engine_kind, engines, lack
 from xenia.errors import ConfigError
 from xenia.hypervisor.machine import MachineHandle, engine_self_test
 from xenia.testing import interpreter
@@ -32,16 +33,17 @@ def skip_where_it_cannot_run(kind: EngineKind) -> None:
 
 
 def test_auto_is_the_native_engine_where_the_host_permits_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    anew = chosen.__wrapped__
-    assert (anew("emulated"), anew("native")) == ("emulated", "native")
-    assert anew("auto") == ("native" if host.lack() is None else "emulated")
+    assert (chosen("emulated"), chosen("native")) == ("emulated", "native")
+    assert chosen("auto") == ("native" if host.lack() is None else "emulated")
 
     def refuse() -> None:
         raise ConfigError("not here")
 
     monkeypatch.setattr(stubs, "require", refuse)
     monkeypatch.setattr(native_engine, "_maker", [])
-    assert anew("auto") == "emulated"
+    monkeypatch.setattr(registry, "lack", lack.__wrapped__)
+    assert chosen("auto") == "emulated"
+    assert registry.lack() == "not here"
 
 
 def test_a_machine_may_have_whatever_engine_there_is() -> None:

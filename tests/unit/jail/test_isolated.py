@@ -69,7 +69,7 @@ def domain(machine: IsolatedMachine, output: Output) -> Domain:
 def test_its_domains_have_the_machines_engine_and_no_other(machine: IsolatedMachine) -> None:
     image = embedded()
     assert image is not None
-    machine.create_domain(image, memory=SIZE, engine="emulated")
+    machine.create_domain(image, memory=SIZE, engine="auto")
     with pytest.raises(ConfigError, match="one engine for all of its domains"):
         machine.create_domain(image, memory=SIZE, engine="native")
 

@@ -48,7 +48,7 @@ class DomainConfig:
     vcpus: int = 1
     max_vcpus: int | None = None
     max_memory: int | None = None
-    engine: str = "emulated"
+    engine: str = "auto"
     uuid: str = ""
     weight: int = 256
     cap: int = 0

@@ -79,7 +79,7 @@ class MachineConfig:
     name: str = NAME
     clock: Clock = "real"
     scatter: int | None = None
-    engine: Engine = "emulated"
+    engine: Engine = "auto"
     flavour: str | None = None
     command: tuple[str, ...] = field(default=())
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -113,8 +113,6 @@ class MachineConfig:
         if largest > host_memory():
             raise ConfigError(f"memory {format_size(largest)} is more than this host has ({host_memory() // MIB}M)")
         check_vcpus(self.vcpus, self.max_vcpus)
-        if self.engine == "native" and self.gdb is not None and self.gdb is not False:
-            raise ConfigError("a debugger does not see what --engine native runs: leave --gdb out, or --engine")
         check_name(self.name)
         for option, file in (("--kernel", self.kernel), ("--initrd", self.initrd)):
             if file == "":
@@ -151,11 +149,6 @@ class MachineConfig:
     def most_memory(self) -> int:
         """Bytes that the guest may ever have."""
         return self.max_memory or self.memory
-
-    @property
-    def runs_on(self) -> str:
-        """Its engine; of "auto" the one whose guests debuggers see, where there are any."""
-        return "emulated" if self.engine == "auto" and self.gdb not in (None, False) else self.engine
 
     @property
     def is_demo(self) -> bool:

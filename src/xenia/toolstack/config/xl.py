@@ -135,7 +135,7 @@ class _Reader:
     # --- Its parts
 
     def _engine(self) -> Any:
-        engine = self._text("engine") or "emulated"
+        engine = self._text("engine") or "auto"
         if engine not in ENGINES:
             raise self._error("engine", f"'{engine}' is none of {', '.join(ENGINES)}")
         return engine

@@ -64,7 +64,7 @@ class Build(Verb[None]):
                     devices.append((device, device.open()))
             self.wall_in()
             machine = Machine(
-                memory, scatter=config.scatter, xenstore_socket=store, jail=config.jail, engine=config.runs_on
+                memory, scatter=config.scatter, xenstore_socket=store, jail=config.jail, engine=config.engine
             )
             domain = _domain(guest, machine, self.boot, self.sink)
             if self.cards is not None:
@@ -166,5 +166,5 @@ def _domain(guest: Guest, machine: Machine, boot: Boot, sink: Destination) -> Do
         max_memory=guest.config.max_memory,
         clock=guest.config.clock,
         console=sink,
-        engine=guest.config.runs_on,
+        engine=guest.config.engine,
     )

@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
+from xenia.cpu.registry import AUTO
 from xenia.domain.build.bzimage import read_kernel_file, unpack
 from xenia.domain.build.elf import load_elf
 from xenia.errors import ConfigError, GuestFault, refusal_of_host
@@ -82,7 +83,7 @@ class Process:
 
     def _make(self, descriptors: list[int], **options: Any) -> None:
         store = socket.socket(fileno=descriptors.pop()) if descriptors else None
-        self._engine = str(options.get("engine", "emulated"))
+        self._engine = str(options.get("engine", AUTO))
         wall_in(VIOLATION_STATUS, nr_processors=self.nr_processors, engine=self.engine or self._engine)
         self._machine = Machine(**options, xenstore_socket=store)
 

@@ -58,7 +58,7 @@ class Machine(Given):
                         this process) by their weights and caps (`Domain.sched`, docs/scheduler.md); "null": each vcpu
                         has a host thread of its own
     engine              what runs guest code: "emulated"; "native", which has user code run by the host's processor
-                        (docs/native.md); or "auto", that where the host permits it
+                        where that pays (docs/native.md); or "auto", that where the host permits it
 
     ConfigError when the host does not give that much memory, or the socket cannot be made.  Use as a context manager,
     or call `close`.

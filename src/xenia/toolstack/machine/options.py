@@ -36,7 +36,7 @@ class MachineOptions:
     isolate: bool = False
     scheduler: str = "null"
     pcpus: int | None = None
-    engine: str = "emulated"
+    engine: str = "auto"
 
     def __post_init__(self) -> None:
         values.check_fields(

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from xenia.cpu.registry import AUTO, lack
 from xenia.errors import ConfigError
 from xenia.toolstack.config.device import MOST_DESCRIPTORS, DeviceConfig
 from xenia.toolstack.config.domain import DomainConfig
@@ -38,6 +39,8 @@ def create(domain: DomainConfig, guest: MachineConfig, words: Words, screen: Scr
     for other in _called(domain.name):
         whose = f": a guest of xenia run, process {other.pid}" if other.domid is None else ""
         raise ConfigError(f"a domain with name '{domain.name}' already exists{whose}")
+    if guest.engine == AUTO and (reason := lack()) is not None:
+        words.say(f"programs are emulated: {reason}")
     guest = with_all_modules(guest, words)
     boot = prepare(guest, words, screen=screen, quiet=bool(guest.command))
     if boot.kernel_file is None:

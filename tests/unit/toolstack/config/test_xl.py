@@ -45,7 +45,7 @@ def test_a_debian_guest_of_xen_tools() -> None:
 
 
 def test_the_engine_is_asked_for_by_a_key_of_xenias_own() -> None:
-    assert read("name = 'a'").domain.engine == "emulated"
+    assert read("name = 'a'").domain.engine == "auto"
     asked = read("name = 'a'\nengine = 'auto'")
     assert (asked.guest.engine, asked.domain.engine, asked.domain.guest["engine"], asked.warnings) == (
         "auto", "auto", "auto", (),

@@ -43,7 +43,7 @@ def test_what_another_process_is_told_is_plain_data_and_all_that_is_no_file() ->
     assert json.loads(json.dumps(told)) == told
     assert told.keys() == {field.name for field in fields(DomainOptions)} - {"kernel", "initrd", "console"}
     assert MachineOptions(16 * MIB, scatter=3).elsewhere() == {
-        "memory": 16 * MIB, "scatter": 3, "check": False, "engine": "emulated", "scheduler": "null",
+        "memory": 16 * MIB, "scatter": 3, "check": False, "engine": "auto", "scheduler": "null",
         "pcpus": None,
     }  # fmt: skip
 

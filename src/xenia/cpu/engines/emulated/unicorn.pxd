@@ -47,6 +47,7 @@ cdef extern from "interpose.h" nogil:
 
     ctypedef struct Stops:
         uint64_t touched
+        unsigned nr_breakpoints, nr_watches
 
     ctypedef struct Links:
         pass

@@ -65,6 +65,7 @@ cdef bint fits(Native *native) noexcept nogil:
     cdef uint64_t root = engine.env.cr[3] >> 12
     return (is_flat(context) and not engine.processor.stepping and not context.rflags & UNTYPICAL_FLAGS
             and context.rip < HOST_END and not STUB_BASE <= context.rip < STUB_END
+            and not engine.interposed.stops.nr_breakpoints and not engine.interposed.stops.nr_watches
             and not engine.env.dr[7] & 0xff and not engine.env.cr[0] & CR0_TS
             and engine.env.cr[4] & CR4_FSGSBASE and engine.env.segs[SREG_FS].base < HOST_END
             and engine.env.segs[SREG_GS].base < HOST_END and root < native.mapping.nr_frames
