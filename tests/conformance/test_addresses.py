@@ -131,6 +131,18 @@ def test_a_jump_leaves_for_the_page_that_follows_where_it_runs() -> None:
     assert answers(program, 9) == 3 * [page + FRAME - 5 for page in PAGES]
 
 
+@pytest.mark.needs("every_instruction")
+def test_code_that_is_of_one_address_is_not_jumped_to_from_another() -> None:
+    # From a block over the end of the page; a number like that keeps what is behind it from running anywhere.
+    code = f"nop; nop; mov $2, %ecx; jmp 2f; nop; 2: movabs ${NOWHERE}, %rdx; lea 2b(%rip), %rax; ret"
+    program = mapped(code, call_each(FRAME - 5), FRAME - 5)
+    for page in PAGES:
+        lead(program, page + FRAME, 0x300000)
+    program.write(0x300000, assemble(code)[5:])
+    assert program.run()
+    assert answers(program, 9) == 3 * [page + FRAME + 5 for page in PAGES]
+
+
 WRITES = {
     "there": f"movb $7, {PAGES[0] + 1};",
     "at another address": f"movb $7, {PAGES[1] + 1};",

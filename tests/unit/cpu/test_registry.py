@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from xenia.cpu.engines.native import engine as native_engine, host, stubs
 from xenia.cpu import registry
+from xenia.cpu.engines.native import engine as native_engine, host, stubs
 from xenia.cpu.registry import DEFAULT, EngineKind, chosen, engine_kind, engines, lack
 from xenia.errors import ConfigError
 from xenia.hypervisor.machine import MachineHandle, engine_self_test

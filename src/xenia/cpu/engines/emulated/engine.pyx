@@ -41,8 +41,8 @@ from xenia.cpu.engines.emulated.unicorn cimport (
     UC_MODE_64, UC_NESTED_LEVEL, UC_NO_EXIT_REQUEST, UC_PROT_ALL, VICTIM_ENTRIES, WATCHED_BY_DEBUGGER, cpu_exec_x86_64,
     interposed_enter, interposed_walk, jumps_new, jumps_visit, layout_fault, links_flush, links_made, links_new,
     links_pte_changed, put_byte, put_int, put_pointer, relative_begin, relative_end, tlb_flush_page_x86_64,
-    translations_stale, uc_close, uc_ctl_exits_enable, uc_ctl_set_cpu_model, uc_ctl_set_tcg_buffer_size, uc_engine, uc_hook_add,
-    uc_mem_map_ptr, uc_open, uc_version,
+    translations_stale, uc_close, uc_ctl_exits_enable, uc_ctl_set_cpu_model, uc_ctl_set_tcg_buffer_size, uc_engine,
+    uc_hook_add, uc_mem_map_ptr, uc_open, uc_version,
 )
 from xenia.cpu.processor cimport (
     EXIT_EXCEPTION, EXIT_SOFT_INTERRUPT, EXIT_SYSCALL, EXIT_SYSENTER, LEAVE, RESUME, STOP_BREAKPOINT, STOP_STEPPED,
