@@ -30,7 +30,7 @@
 #define TB_EXIT_REQUESTED 3
 #define VECTOR_GP 13
 #define OPERAND_16 0x66
-#define PLACES 1024
+#define PLACES 256
 #define REACH (1ull << 31) /* of a displacement */
 
 extern TranslatedBlock *__real_tb_gen_code_x86_64(void *cpu, uint64_t pc, uint64_t cs_base, uint32_t flags,
