@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.assembler import assemble
 from tests.guests.shell import Shell
 from tests.guests.tiny import kernel
 from xenia import Domain, GuestFault, Machine, Reason
@@ -214,24 +215,36 @@ def test_both_vcpus_stop_when_one_does_and_one_can_go_alone(gdb: Gdb, guest: She
     assert guest.finish(answer) == (0, "both\n")
 
 
+ENTRY = 0x400078
+
+
+def elf(source: str) -> bytes:
+    """A static program, of that machine code alone."""
+    code = assemble(source)
+    header = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 2, 62, 1, ENTRY, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+    return header + struct.pack("<IIQQQQQQ", 1, 5, 0, 0x400000, 0, 120 + len(code), 120 + len(code), 4096) + code
+
+
 @pytest.mark.parametrize("engine", ["emulated", "native"])
 def test_a_program_stops_where_a_debugger_wants_wherever_it_runs(engine: str, tmp_path: Path) -> None:
     if engine == "native" and (lack := host.lack()) is not None:
         pytest.skip(lack)
     with Machine(Machine.memory_for(128 * MIB), engine=engine) as machine:
-        guest = Shell(machine, "program", ("loop",))
+        guest = Shell(machine, "program", ("loop",), files={"bin/spin": elf("1: inc %rbx; nop; jmp 1b")})
         guest.domain.start()
-        guest.do("awk 'BEGIN { while (1) n++ }' & sleep 1")
+        guest.do("chmod +x /bin/spin; spin & sleep 1")
         assert bool(guest.domain.statistics.get("native_moves")) == (engine == "native")
         with served(guest.domain, tmp_path / "gdb") as listener, Gdb(listener.place) as gdb:
             gdb.go("stepi")
             while gdb.number("$cs") & 3 != 3 or gdb.number("$rip") >> 47:
                 gdb.go("stepi 20")
-            place = gdb.number("$rip")
-            gdb.do(f"break *{place:#x}")
-            for _ in range(3):
+            gdb.do(f"break *{ENTRY:#x}")
+            turns = []
+            for _ in range(5):
                 assert 'reason="breakpoint-hit"' in gdb.go("continue")
-                assert gdb.number("$rip") == place
+                assert gdb.number("$rip") == ENTRY
+                turns.append(gdb.number("$rbx"))
+            assert turns == list(range(turns[0], turns[0] + 5))
             gdb.do("delete")
             gdb.do("detach")
         assert guest.do("kill %1; echo over").endswith("over\n")

@@ -123,8 +123,6 @@ static __attribute__((noinline)) void *look_up(CPUX86State *env, Jumps *jumps, J
             return jump->code;
         }
     }
-    if (pc - RELATIVE < 4096)
-        return leave(env);
     TranslatedBlock *block = relative_find(interposed_current, env, (uint32_t)kind);
     if (block == NULL) {
         void *code = __real_helper_lookup_tb_ptr_x86_64(env);

@@ -28,7 +28,6 @@
 #define INDEX_OP_ADD_I64 0x4e
 #define TCG_TYPE_I64 1
 #define TB_EXIT_REQUESTED 3
-#define VECTOR_GP 13
 #define OPERAND_16 0x66
 #define PLACES 256
 #define REACH (1ull << 31) /* of a displacement */
@@ -105,11 +104,6 @@ TranslatedBlock *__wrap_tb_gen_code_x86_64(void *cpu, uint64_t pc, uint64_t cs_b
 
 static uintptr_t run(CPUX86State *env, void *code)
 {
-    if (env->eip - RELATIVE < 4096) { /* no address at all */
-        env->old_exception = -1;
-        interposed_current->noncanonical = env->eip;
-        raise_exception_err_ra_x86_64(env, VECTOR_GP, 0, 0);
-    }
     env->code_page = env->eip & ~0xfffull;
     uintptr_t end = interposed_current->prologue(env, code);
     const TranslatedBlock *block = (TranslatedBlock *)(end & ~(uintptr_t)3);
