@@ -3,8 +3,8 @@
  * kernel ends, so that somebody can still be asked to look.
  *
  * Linux lets each file system in RAM have half of the memory: in small guests one is more than there is once it has
- * booted, and in any guest three are.  So there is one, with one limit: the initial RAM disk where that remains the root
- * of all, or else what is mounted at /run; /dev/shm is a folder of it, and so are the parts of copies (shares.h).
+ * booted, and in any guest three are.  So there is one, with one limit: the initial RAM disk where that remains the
+ * root of all, or else what is mounted at /run; /dev/shm is a folder of it, and so are the parts of copies (shares.h).
  */
 enum { TMPFS_MAGIC = 0x01021994, PR_SET_NAME = 15, LEFT_FREE = 12 << 20 };
 

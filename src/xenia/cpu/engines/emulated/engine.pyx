@@ -40,9 +40,9 @@ from xenia.cpu.engines.emulated.unicorn cimport (
     TLB_ENTRIES, TLB_TABLE, TlbEntry, UC_ARCH_X86, UC_CPU, UC_CPU_X86_EPYC_ROME, UC_HOOK_INSN_INVALID, UC_HOOK_INTR,
     UC_MODE_64, UC_NESTED_LEVEL, UC_NO_EXIT_REQUEST, UC_PROT_ALL, VICTIM_ENTRIES, WATCHED_BY_DEBUGGER, cpu_exec_x86_64,
     interposed_enter, interposed_walk, jumps_new, jumps_visit, layout_fault, links_flush, links_made, links_new,
-    links_pte_changed, put_byte, put_int, put_pointer, relative_begin, relative_end, tlb_flush_page_x86_64,
-    translations_stale, uc_close, uc_ctl_exits_enable, uc_ctl_set_cpu_model, uc_ctl_set_tcg_buffer_size, uc_engine,
-    uc_hook_add, uc_mem_map_ptr, uc_open, uc_version,
+    links_pte_changed, put_byte, put_int, put_pointer, relative_begin, tlb_flush_page_x86_64, translations_stale,
+    uc_close, uc_ctl_exits_enable, uc_ctl_set_cpu_model, uc_ctl_set_tcg_buffer_size, uc_engine, uc_hook_add,
+    uc_mem_map_ptr, uc_open, uc_version,
 )
 from xenia.cpu.processor cimport (
     EXIT_EXCEPTION, EXIT_SOFT_INTERRUPT, EXIT_SYSCALL, EXIT_SYSENTER, LEAVE, RESUME, STOP_BREAKPOINT, STOP_STEPPED,
@@ -380,17 +380,14 @@ cdef class EmulatedEngine(Engine):
         if fault != NULL:
             raise HypervisorBug(f"this Unicorn is not the 2.1.4 that Xenia knows: {fault.decode()}")
         put_pointer(engine.cpu, CPU_OPAQUE, engine.interposed.jumps)
-        if not relative_begin(&engine.interposed, engine.uc):
-            raise MemoryError
+        relative_begin(&engine.interposed, engine.uc)
         uc_hook_add(engine.uc, &handle, UC_HOOK_INTR, <void *>on_exception, engine, 1, 0)
         uc_hook_add(engine.uc, &handle, UC_HOOK_INSN_INVALID, <void *>on_invalid, engine, 1, 0)
         put_byte(engine.uc, UC_NO_EXIT_REQUEST, 1)
         put_int(engine.uc, UC_NESTED_LEVEL, 1)
         engine.interposed.code_frames = <uint8_t *>calloc(memory.machine.nr_frames // 8 + 1, 1)
-        if engine.interposed.code_frames == NULL:
-            raise MemoryError
         engine.watched = <uint8_t *>calloc(memory.machine.nr_frames // 8 + 1, 1)
-        if engine.watched == NULL:
+        if engine.interposed.code_frames == NULL or engine.watched == NULL:
             raise MemoryError
         engine.processor.code_frames = engine.interposed.code_frames
         engine.interposed.on_syscall = on_syscall
@@ -412,7 +409,6 @@ cdef class EmulatedEngine(Engine):
             free(engine.watched)
             free(engine.interposed.jumps)
             free(engine.interposed.links)
-            relative_end(&engine.interposed)
             free(engine)
 
     def stale_translations(self) -> list[tuple[int, int, str, bool]]:

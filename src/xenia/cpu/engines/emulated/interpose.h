@@ -57,7 +57,7 @@ typedef struct {
     uintptr_t (*prologue)(CPUX86State *env, void *code); /* QEMU's, that runs translated code */
     uint64_t fixed;        /* a block there cannot be relative; see relative.c */
     uint32_t cflags;       /* of relative blocks */
-    TranslatedBlock *places; /* where some of these run */
+    TranslatedBlock places[256]; /* where some of these run */
     bool placed;           /* there are any */
     uint64_t blocks;       /* translated */
     /* --- where several processors run over the same memory */
@@ -175,9 +175,8 @@ static inline uint64_t code_address(const CPUX86State *env, uint64_t va)
     return va - RELATIVE < 2 * 4096 && env->eip >> 47 == 0 ? va - RELATIVE + (env->eip & ~0xfffull) : va;
 }
 
-/* Before a new processor runs; false without memory.  When it is no more. */
-bool relative_begin(Interposed *engine, uc_engine *uc);
-void relative_end(Interposed *engine);
+/* Before a new processor runs. */
+void relative_begin(Interposed *engine, uc_engine *uc);
 /* The block for rip, where there is one that runs wherever its page is; the flags are what it depends on. */
 TranslatedBlock *relative_find(Interposed *engine, CPUX86State *env, uint32_t flags);
 /* A relative block is gone, or all are. */

@@ -3,18 +3,18 @@
  *
  * QEMU finds a block by where its code is in memory and by its virtual address, which it has built into what it
  * translated.  A distribution's programs and libraries are at another address in each process, so that each process
- * would translate all of them anew: two thirds of what `bash` takes to run /bin/true.  Here 64-bit user code is translated as
- * if its page were at RELATIVE, where no guest has anything, and each number in the translation that was made of an
- * address adds the page's (`code_page` of the processor) when it runs.  So one translation serves all processes and
- * all addresses.
+ * would translate all of them anew: two thirds of what `bash` takes to run /bin/true.  Here 64-bit user code is
+ * translated as if its page were at RELATIVE, where no guest has anything, and each number in the translation that was
+ * made of an address adds the page's (`code_page` of the processor) when it runs.  So one translation serves all
+ * processes and all addresses.
  *
  * `code_page` is set whenever translated code is entered: by the loop that runs blocks, or by a jump that is looked
  * up.  A relative block is linked to relative blocks of its own page alone, so the page stays right in between.
  *
- * Which numbers are made of an address?  Those near RELATIVE.  A displacement has 32 bits, and QEMU itself uses no such
- * number, so only a 64-bit one in the code could be mistaken for it; and a jump with an operand of 16 bits cuts its
- * target off.  A block with either is translated for its own address, as QEMU does it.  So are those that are to stop at
- * a breakpoint or after some instructions.
+ * Which numbers are made of an address?  Those near RELATIVE.  A displacement has 32 bits, and QEMU itself uses no
+ * such number, so only a 64-bit one in the code could be mistaken for it; and a jump with an operand of 16 bits cuts
+ * its target off.  A block with either is translated for its own address, as QEMU does it.  So are those that are to
+ * stop at a breakpoint or after some instructions.
  *
  *   tb_gen_code              asked for a block at an address: the relative one, if there is one, or made now
  *   get_page_addr_code       where code at an address from RELATIVE on is
@@ -29,7 +29,6 @@
 #define TCG_TYPE_I64 1
 #define TB_EXIT_REQUESTED 3
 #define OPERAND_16 0x66
-#define PLACES 256
 #define REACH (1ull << 31) /* of a displacement */
 
 extern TranslatedBlock *__real_tb_gen_code_x86_64(void *cpu, uint64_t pc, uint64_t cs_base, uint32_t flags,
@@ -66,11 +65,13 @@ uint64_t __wrap_get_page_addr_code_x86_64(CPUX86State *env, uint64_t va)
     return __real_get_page_addr_code_x86_64(env, code_address(env, va));
 }
 
-/* What the loop that runs blocks is to keep in its cache (`tb_jmp_cache`), which it asks first: the block, as if it had that
- * address.  Nothing is linked to it, for it is said to lie on two pages. */
+static inline unsigned nr_places(const Interposed *engine) { return sizeof engine->places / sizeof *engine->places; }
+
+/* What the loop that runs blocks is to keep in its cache (`tb_jmp_cache`), which it asks first: the block, as if it had
+ * that address.  Nothing is linked to it, for it is said to lie on two pages. */
 static TranslatedBlock *place(Interposed *engine, TranslatedBlock *block, uint64_t pc)
 {
-    TranslatedBlock *placed = &engine->places[(pc ^ pc >> 12) % PLACES];
+    TranslatedBlock *placed = &engine->places[(pc ^ pc >> 12) % nr_places(engine)];
     *placed = *block;
     placed->pc = pc;
     placed->page_addr[1] = 0;
@@ -80,7 +81,7 @@ static TranslatedBlock *place(Interposed *engine, TranslatedBlock *block, uint64
 
 void relative_forget(Interposed *engine)
 {
-    for (int i = 0; engine->placed && i < PLACES; i++)
+    for (unsigned i = 0; engine->placed && i < nr_places(engine); i++)
         engine->places[i].cflags |= CF_INVALID;
     engine->placed = false;
 }
@@ -113,19 +114,13 @@ static uintptr_t run(CPUX86State *env, void *code)
     return 0;
 }
 
-bool relative_begin(Interposed *engine, uc_engine *uc)
+void relative_begin(Interposed *engine, uc_engine *uc)
 {
     void **prologue = &FIELD(FIELD(uc, UC_TCG_CONTEXT, uint8_t *), TCG_CONTEXT_PROLOGUE, void *);
-    engine->places = calloc(PLACES, sizeof *engine->places);
-    if (engine->places == NULL)
-        return false;
     engine->fixed = UINT64_MAX;
     engine->prologue = (uintptr_t (*)(CPUX86State *, void *))*prologue;
     *prologue = (void *)run;
-    return true;
 }
-
-void relative_end(Interposed *engine) { free(engine->places); }
 
 void __wrap_restore_state_to_opc_x86_64(CPUX86State *env, TranslatedBlock *block, uint64_t *data)
 {

@@ -127,8 +127,7 @@ cdef extern from "interpose.h" nogil:
     uint8_t *interposed_walk(Interposed *current, CPUX86State *env, uint64_t va)
     Interposed *interposed_enter(Interposed *engine)
     Jumps *jumps_new()
-    bint relative_begin(Interposed *engine, uc_engine *uc)
-    void relative_end(Interposed *engine)
+    void relative_begin(Interposed *engine, uc_engine *uc)
     void jumps_visit(Interposed *engine, uint64_t va)
     Links *links_new(uint64_t nr_frames)
     void links_pte_changed(Interposed *engine, CPUX86State *env, uint64_t table, unsigned index, uint64_t old,
