@@ -26,7 +26,7 @@ cdef enum:
     RETURNS_AT = 7000       # an average of these, with what the stub itself takes
     STORED = 8
     FOILED = 20000          # so much longer they have to be that were foiled: a fault is dearer than a system call
-    STUB = 4000000          # what one costs, in emulated time
+    STUB = 4000000          # what one costs, in emulated time; most of it crossings, for its pages
     MOST_PRICE = 64 * STUB  # for what was foiled again and again
 
 cdef struct Bursts:
@@ -54,7 +54,7 @@ cdef inline void bursts_begin(Bursts *bursts) noexcept nogil:
 cdef inline bint bursts_count(Bursts *bursts, int64_t ns, int64_t crossing) noexcept nogil:
     bursts.average += (min(ns, dear(LONG, crossing)) - bursts.average) // WEIGHT
     bursts.spent += ns
-    if bursts.average > dear(MOVES_AT, crossing) and bursts.spent > bursts.price:
+    if bursts.average > dear(MOVES_AT, crossing) and bursts.spent > dear(bursts.price, crossing):
         bursts.native = True
         bursts.left = -1
     return bursts.native
