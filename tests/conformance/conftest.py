@@ -59,7 +59,7 @@ def destination(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 def has_no_host(item: pytest.Item) -> bool:
     """Does it need the native engine on a host that does not give it?"""
     parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-    names = set(map(str, parameters.values()))
+    names = {value for value in parameters.values() if isinstance(value, str)}
     if "looking" in names and not host.hides_cpuid():
         return True  # "eager" is the same there
     return not {"native", "eager", "looking"}.isdisjoint(names) and host.lack() is not None
