@@ -1,5 +1,6 @@
 """The stubs of one virtual processor: where they share memory with Xenia, and the process that makes them."""
 
+import atexit
 import os
 import socket
 import subprocess
@@ -30,6 +31,16 @@ class Maker:
             self._process = subprocess.Popen(
                 [str(beside_source())], stdin=its, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={}
             )
+        atexit.register(self._end)
+
+    def _end(self) -> None:
+        # It ends when nobody can tell it anything any more.
+        self._socket.close()
+        try:
+            self._process.wait(1)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
     def tell(self, descriptors: list[int]) -> None:
         """Of another virtual processor: machine memory, copies, area, requests, answers, and an event for each stub.
