@@ -143,6 +143,16 @@ def test_code_that_is_of_one_address_is_not_jumped_to_from_another() -> None:
     assert answers(program, 9) == 3 * [page + FRAME + 5 for page in PAGES]
 
 
+def test_a_jump_of_16_bits_goes_where_its_address_cut_off_is(engine: str) -> None:
+    if engine != "emulated":
+        pytest.skip("processors differ: some take no notice of the prefix")
+    program = mapped("data16; .byte 0xe9, 0x20, 0", call_each())
+    for number, page in enumerate(PAGES):
+        program.write((page + 0x24) & 0xFFFF, assemble(f"mov ${number}, %eax; ret"))
+    assert program.run()
+    assert answers(program, 9) == 3 * [0, 1, 2]
+
+
 WRITES = {
     "there": f"movb $7, {PAGES[0] + 1};",
     "at another address": f"movb $7, {PAGES[1] + 1};",

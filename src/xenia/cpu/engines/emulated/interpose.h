@@ -181,11 +181,10 @@ void relative_begin(Interposed *engine, uc_engine *uc);
 TranslatedBlock *relative_find(Interposed *engine, CPUX86State *env, uint32_t flags);
 /* A relative block is gone, or all are. */
 void relative_forget(Interposed *engine);
-/* Before the block is translated, and before each instruction; eight bytes of code that are a number; afterwards. */
+/* Before the block is translated; eight bytes of code that are a number; afterwards. */
 void relative_translate(TcgContext *tcg, const TranslatedBlock *block);
-void relative_instruction(CPUX86State *env, uint64_t pc);
 void relative_number(CPUX86State *env, uint64_t value);
-void relative_finish(TcgContext *tcg, const TranslatedBlock *block);
+void relative_finish(CPUX86State *env, TcgContext *tcg, const TranslatedBlock *block);
 
 /* Before the instruction at `pc` is translated. */
 void bases_translate(CPUX86State *env, TcgContext *tcg, uint64_t pc);

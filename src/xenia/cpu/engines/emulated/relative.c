@@ -25,10 +25,10 @@
 
 #define INDEX_OP_MOVI_I64 0x40
 #define INDEX_OP_LD_I64 0x49
+#define INDEX_OP_ST_I64 0x4d
 #define INDEX_OP_ADD_I64 0x4e
 #define TCG_TYPE_I64 1
 #define TB_EXIT_REQUESTED 3
-#define OPERAND_16 0x66
 #define REACH (1ull << 31) /* of a displacement */
 
 extern TranslatedBlock *__real_tb_gen_code_x86_64(void *cpu, uint64_t pc, uint64_t cs_base, uint32_t flags,
@@ -37,7 +37,6 @@ extern uint64_t __real_get_page_addr_code_x86_64(CPUX86State *env, uint64_t va);
 extern void __real_restore_state_to_opc_x86_64(CPUX86State *env, TranslatedBlock *block, uint64_t *data);
 extern TranslatedBlock *tb_htable_lookup_x86_64(void *cpu, uint64_t pc, uint64_t cs_base, uint32_t flags,
                                                 uint32_t cflags);
-extern uint32_t cpu_ldub_code_x86_64(CPUX86State *env, uint64_t va);
 extern TcgTemp *tcg_temp_new_internal_x86_64(TcgContext *tcg, int type, bool local);
 extern void tcg_temp_free_internal_x86_64(TcgContext *tcg, TcgTemp *temp);
 extern TcgOp *tcg_op_insert_before_x86_64(TcgContext *tcg, TcgOp *op, int opcode);
@@ -148,45 +147,35 @@ static void fix(CPUX86State *env)
     cpu_loop_exit_noexc_x86_64((uint8_t *)env - CPU_ENV);
 }
 
+static inline bool is_near(uint64_t value) { return value - (RELATIVE - REACH) < 2 * REACH + 2 * 4096; }
+
 void relative_number(CPUX86State *env, uint64_t value)
 {
-    if (is_relative(translated) && value - (RELATIVE - REACH) < 2 * REACH + 2 * 4096)
+    if (is_relative(translated) && is_near(value))
         fix(env);
 }
 
-static bool is_prefix(uint8_t byte)
+/* Is rip set to a number that was made of an address, and cut off? */
+static bool is_cut_off(TcgContext *tcg, const TcgOp *op)
 {
-    return (byte & 0xe7) == 0x26 || (byte >= 0x64 && byte <= 0x67) || byte == 0xf0 || byte == 0xf2 || byte == 0xf3 ||
-           (byte & 0xf0) == 0x40;
+    const TcgOp *next = op->next;
+    return next != NULL && next->opcode == INDEX_OP_ST_I64 && next->args[0] == op->args[0] &&
+           next->args[1] == (TcgArg)TCG_CPU_ENV(tcg) && next->args[2] == offsetof(CPUX86State, eip) &&
+           !is_near(op->args[1]);
 }
 
-/* Is that the opcode of a jump or call to an address relative to its own? */
-static bool is_jump(uint8_t first, uint8_t second)
-{
-    return (first & 0xf0) == 0x70 || (first & 0xfc) == 0xe0 || first == 0xe8 || first == 0xe9 || first == 0xeb ||
-           (first == 0x0f && (second & 0xf0) == 0x80);
-}
-
-void relative_instruction(CPUX86State *env, uint64_t pc)
-{
-    bool short_operand = false;
-    uint8_t byte;
-    if (!is_relative(translated))
-        return;
-    for (int i = 0; is_prefix(byte = cpu_ldub_code_x86_64(env, pc)) && i < 14; i++, pc++)
-        short_operand |= byte == OPERAND_16;
-    if (short_operand && is_jump(byte, byte == 0x0f ? cpu_ldub_code_x86_64(env, pc + 1) : 0))
-        fix(env);
-}
-
-void relative_finish(TcgContext *tcg, const TranslatedBlock *block)
+void relative_finish(CPUX86State *env, TcgContext *tcg, const TranslatedBlock *block)
 {
     TcgOp *op = tcg_last_op(tcg), *before;
     if (!is_relative(block))
         return;
     for (int left = FIELD(tcg, TCG_CONTEXT_NR_OPS, int); left; left--, op = before) {
         before = tcg_op_before(op);
-        if (op->opcode != INDEX_OP_MOVI_I64 || op->args[1] - (RELATIVE - REACH) >= 2 * REACH + 2 * 4096)
+        if (op->opcode != INDEX_OP_MOVI_I64)
+            continue;
+        if (is_cut_off(tcg, op))
+            fix(env);
+        if (!is_near(op->args[1]))
             continue;
         TcgArg result = op->args[0];
         TcgOp *made = tcg_op_insert_before_x86_64(tcg, op, INDEX_OP_MOVI_I64);

@@ -129,7 +129,6 @@ static void translate_insn(Translation *translation, void *cpu)
     CPUX86State *env = (CPUX86State *)((uint8_t *)cpu + CPU_ENV);
     TcgContext *tcg = FIELD(FIELD(cpu, CPU_UC, void *), UC_TCG_CONTEXT, TcgContext *);
     int kind = translation->block->flags & HF_TF ? 0 : kind_at(env, translation->pc_next);
-    relative_instruction(env, translation->pc_next);
     bases_translate(env, tcg, translation->pc_next);
     if (kind) {
         TcgTemp *argument = (uint8_t *)tcg + tcg_const_i32_x86_64(tcg, kind);
@@ -153,6 +152,6 @@ void __wrap_translator_loop_x86_64(const TranslatorOps *ops, Translation *transl
         ours.translate_insn = (void (*)(void *, void *))translate_insn;
     }
     __real_translator_loop_x86_64(&ours, translation, cpu, block, max_insns);
-    relative_finish(tcg, block);
+    relative_finish((CPUX86State *)((uint8_t *)cpu + CPU_ENV), tcg, block);
     interposed_current->blocks++;
 }
