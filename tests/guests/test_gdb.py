@@ -236,9 +236,6 @@ def test_a_program_stops_where_a_debugger_wants_wherever_it_runs(engine: str, tm
         while engine == "native" and not guest.domain.statistics["native_moves"]:
             guest.do("true")
         with served(guest.domain, tmp_path / "gdb") as listener, Gdb(listener.place) as gdb:
-            gdb.go("stepi")
-            while gdb.number("$cs") & 3 != 3 or gdb.number("$rip") >> 47:
-                gdb.go("stepi 20")
             gdb.do(f"break *{ENTRY:#x}")
             turns = []
             for _ in range(5):
