@@ -78,9 +78,9 @@ def engine_kind(name: str) -> EngineKind:
 
 @cache  # who is walled in can look no more
 def lack() -> str | None:
-    """Why AUTO is the emulated engine on this host; None: it is the native one."""
+    """Why AUTO is the emulated engine on this host; None: it is the native one, and a program has run there."""
     try:
-        engine_kind("native").load().reserve(0)
+        engine_kind("native").load().self_test()
     except (ConfigError, ImportError, OSError) as reason:
         return str(reason)
     return None

@@ -151,6 +151,9 @@ def test_a_host_without_walls_runs_guests_all_the_same() -> None:
 
     ended = on_bare_host("run", "-q", "--kernel", "demo")
     assert (ended.returncode, ended.stderr) == (0, "")
+    assert "xenia: programs are emulated: the native engine cannot run here" in on_bare_host(
+        "run", "--kernel", "demo"
+    ).stderr.replace("\r", "")
     doctor = next(line for line in on_bare_host("doctor").stdout.splitlines() if " jail " in line)
     assert "no filters of system calls (seccomp), any file of yours can be opened (no Landlock)" in doctor
 

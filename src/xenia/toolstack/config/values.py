@@ -221,12 +221,12 @@ def guest_name(name: str, value: Any) -> str:
     return str(value)
 
 
-def one_of(choices: Iterable[str], untold: Iterable[str] = ()) -> Kind:
-    """A word that is among these, or one of those that no complaint tells of."""
-    known, others = tuple(choices), frozenset(untold)
+def one_of(choices: Iterable[str]) -> Kind:
+    """A word that is among these."""
+    known = tuple(choices)
 
     def look(name: str, value: Any) -> str:
-        if text(name, value) not in known and value not in others:
+        if text(name, value) not in known:
             raise ConfigError(f"{name} {shown(value)}: there are {', '.join(map(repr, known[:-1]))} and {known[-1]!r}")
         return str(value)
 

@@ -89,7 +89,7 @@ def refused(call: Callable[[], object], kind: type[Exception], says: str) -> Non
         ({"scheduler": "x"}, NOT_TO_BE_HAD, "there is no scheduler 'x'"),
         ({"pcpus": "x"}, WRONG, "pcpus is a whole number, not 'x'"),
         ({"engine": 3}, WRONG, "engine is a str, not 3"),
-        ({"engine": "x"}, NOT_TO_BE_HAD, "engine 'x': there are .* and "),
+        ({"engine": "x"}, NOT_TO_BE_HAD, "no engine is called 'x'; there is: auto, emulated, native"),
         ({"xenstore_socket": 3}, WRONG, "xenstore_socket is a file's name"),
         ({"xenstore_socket": "a\0b"}, NOT_TO_BE_HAD, "xenstore_socket 'a.x00b': there is a NUL in it"),
     ],
@@ -136,7 +136,7 @@ def test_a_machine_is_not_made_of_nonsense(
         ({"console": VAST}, NOT_TO_BE_HAD, "console a number of 40001 bits: no file is open there"),
         ({"console": "x"}, WRONG, "console is a file descriptor, or a function that takes bytes, not 'x'"),
         ({"console": 1.5}, WRONG, "console is a file descriptor"),
-        ({"engine": "x"}, NOT_TO_BE_HAD, "engine 'x': "),
+        ({"engine": "x"}, NOT_TO_BE_HAD, "no engine is called 'x'"),
     ],
 )
 def test_a_domain_is_not_made_of_nonsense(

@@ -9,6 +9,9 @@
  * the next flush takes all these links away, as the processor's own translations go then; so does the coming of an L4
  * that differs in such a slot.
  *
+ * Relative blocks (relative.c) are linked within their page, for good, and to relative blocks alone: others are of one
+ * address.  Where a block of user code that lies on two pages jumps to the second, that is looked up.
+ *
  *   tcg_gen_lookup_and_goto_ptr   where the address is a constant, a jump to be patched, and below it
  *   helper_bndldx64               the call that finds where it goes and patches it.  It is the name of a helper that QEMU
  *                                 knows and that no guest can reach, because no processor here has MPX.
@@ -19,10 +22,7 @@
 #include "interpose.h"
 
 #define INDEX_OP_MOVI_I32 6
-#define INDEX_OP_MOVI_I64 0x40
-#define INDEX_OP_ST_I64 0x4d
 #define INDEX_OP_GOTO_PTR 0x84
-#define TCG_TYPE_I64 1
 #define ENV_EIP offsetof(CPUX86State, eip)
 
 #define PTE_MOVED (PTE_FRAME | PTE_P | PTE_NX) /* what decides whether code runs there, and which */

@@ -23,12 +23,8 @@
  */
 #include "interpose.h"
 
-#define INDEX_OP_MOVI_I64 0x40
 #define INDEX_OP_LD_I64 0x49
-#define INDEX_OP_ST_I64 0x4d
 #define INDEX_OP_ADD_I64 0x4e
-#define TCG_TYPE_I64 1
-#define TB_EXIT_REQUESTED 3
 #define REACH (1ull << 31) /* of a displacement */
 
 extern TranslatedBlock *__real_tb_gen_code_x86_64(void *cpu, uint64_t pc, uint64_t cs_base, uint32_t flags,

@@ -20,9 +20,7 @@
 
 #define INDEX_OP_SET_LABEL 1
 #define INDEX_OP_LD_I32 13
-#define TCG_TYPE_I32 0
 #define TCG_COND_LT 2
-#define TB_EXIT_REQUESTED 3
 
 extern void helper_check_exit_request_x86_64(void *uc, uint32_t in_delay_slot);
 extern void __real_tcg_gen_callN_x86_64(TcgContext *tcg, void *function, TcgTemp *result, int count, TcgTemp **args);

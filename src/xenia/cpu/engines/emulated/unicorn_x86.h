@@ -31,6 +31,11 @@ typedef struct {
     void *next, *prev; /* prev: where the one before has its `next` */
     TcgArg args[12];
 } TcgOp;
+#define INDEX_OP_MOVI_I64 0x40
+#define INDEX_OP_ST_I64 0x4d
+#define TCG_TYPE_I32 0
+#define TCG_TYPE_I64 1
+#define TB_EXIT_REQUESTED 3 /* in the low bits of how translated code ended: it had been asked to before it began */
 #define TCG_CONTEXT_NR_OPS 0x38
 #define TCG_CONTEXT_CFLAGS 0x64 /* of the block that is being translated */
 #define TCG_CONTEXT_PROLOGUE 0x90 /* what runs translated code */
