@@ -543,6 +543,18 @@ def test_a_spinning_program_is_stopped_by_a_kick(kicked: list[Program]) -> None:
         assert not made.run()
 
 
+def test_who_computes_moves_to_a_stub_though_only_stops_end_his_bursts(kicked: list[Program]) -> None:
+    made = Program(assemble("jmp ."), True, engine="native")
+    made.set_cr4(CR4_FSGSBASE)
+    kicked.append(made)
+
+    def moved() -> bool:
+        made.run()
+        return made.statistics["native_moves"] == 1
+
+    wait_for(moved)
+
+
 def test_stops_at_random_change_no_result(kicked: list[Program]) -> None:
     source = f"""
         mov $20000000, %ecx

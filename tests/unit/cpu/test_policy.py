@@ -113,3 +113,48 @@ def test_what_stores_to_its_code_goes_back_though_the_host_works_long_for_it() -
     for _ in range(100):
         policy.in_stub(95_000, 8)
     assert not policy.native
+
+
+@pytest.mark.parametrize("dearer", [1, 5], ids=lambda times: f"crossings {times} times as dear")
+def test_who_moved_and_is_better_off_emulated_goes_back_and_tries_more_and_more_seldom(dearer: int) -> None:
+    policy, natively, emulated = SpacePolicy(SIGNAL * dearer), 0, 0
+    policy.emulated(STUB * dearer + 1)
+    for _ in range(20_000):
+        if policy.native:
+            natively += 1
+            policy.in_stub((2 * SIGNAL + 1_000) * dearer)  # each faults, and is long enough to look like computing
+        elif emulated % 1000 == 0:
+            emulated += 1
+            policy.emulated(STUB * dearer)  # it computes now and then
+        else:
+            emulated += 1
+            policy.emulated(SIGNAL * dearer)
+    assert not policy.native and 0 < natively < 20_000 // 10
+
+
+@pytest.mark.parametrize("dearer", [1, 5], ids=lambda times: f"crossings {times} times as dear")
+def test_who_is_better_off_in_a_stub_stays_there_and_a_trial_costs_little(dearer: int) -> None:
+    policy, time = SpacePolicy(SIGNAL * dearer), 0
+    policy.emulated(STUB * dearer + 1)
+    in_a_stub = (SIGNAL + 20_000) * dearer
+    for _ in range(50_000):
+        if policy.native:
+            time += in_a_stub
+            policy.in_stub(in_a_stub)
+        else:
+            time += 200_000 * dearer
+            policy.emulated(200_000 * dearer)
+    assert policy.native and time < 1.05 * 50_000 * in_a_stub
+
+
+def test_who_is_kept_from_its_processor_once_in_a_trial_is_still_better_off_emulated() -> None:
+    policy = SpacePolicy()
+    policy.emulated(2 * STUB)
+    policy.emulated(2 * STUB)
+    assert policy.native
+    while policy.native:
+        policy.in_stub(2 * SIGNAL)
+    policy.emulated(50_000_000)
+    for _ in range(100):
+        policy.emulated(2_000)
+    assert not policy.native

@@ -60,14 +60,19 @@ cdef enum:
 # --- what the emulated processor asks
 
 
+cdef void count_burst(Native *native) noexcept nogil:
+    # An emulated one, which ends here if there was one.
+    cdef Emulator *engine = native.engine
+    if not engine.processor.context.kernel:
+        bursts_count(&space_at(native, engine.env.cr[3] >> 12).bursts, monotonic() - native.since,
+                     crossing(native, NULL))
+
+
 cdef int on_exit(Emulator *engine, Exit *exit) noexcept nogil:
     cdef Native *native = <Native *>engine.beside.owner
     cdef Processor *processor = &engine.processor
-    cdef Space *space
     cdef int verdict
-    if not processor.context.kernel:
-        space = space_at(native, engine.env.cr[3] >> 12)
-        bursts_count(&space.bursts, monotonic() - native.since, crossing(native, NULL))
+    count_burst(native)
     verdict = processor.on_exit(processor.vcpu, exit)
     if native.root_dropped:     # its frames are the guest's to use, which flushes nothing for them
         native.root_dropped = False
@@ -102,6 +107,7 @@ cdef inline Native *native_of(Processor *processor) noexcept nogil:
 cdef bint op_run(Processor *processor) noexcept nogil:
     cdef Native *native = native_of(processor)
     cdef bint left = native.inner.run(processor)
+    count_burst(native)         # a timer's, say: who computes may not leave user mode otherwise
     settle(native)              # nothing of it computes outside of run()
     roam(native)
     return left

@@ -15,6 +15,10 @@
 # Each is a crossing, and counts as one; a store to what was executed counts as STORED, since most of the stub's time is
 # then what that takes the host's kernel.  Where they are what took an address space back, it has to be worth more each
 # time before it moves again: what foils it is most likely still there.
+#
+# What a burst would take on the other processor is not known.  Between what is certainly too short for a stub and what
+# is certainly long enough, it is tried now and then: TRIAL bursts are emulated, which may take no longer than they took
+# in the stub.  If they do, it goes on there, and the next trial is twice as far away; if not, it has moved for nothing.
 from libc.stdint cimport int64_t
 
 cdef enum:
@@ -27,7 +31,11 @@ cdef enum:
     STORED = 8
     FOILED = 20000          # so much longer they have to be that were foiled: a fault is dearer than a system call
     STUB = 4000000          # what one costs, in emulated time; most of it crossings, for its pages
-    MOST_PRICE = 64 * STUB  # for what was foiled again and again
+    MOST_PRICE = 64 * STUB  # for what was foiled again and again, or moved for nothing
+    DOUBTFUL = 40000        # an average of native ones that is long enough
+    TRIAL = 64              # bursts
+    FIRST_TRIAL = 8         # after so many rounds
+    LONG_IN_TRIAL = 8       # times the average: one that takes longer was kept from its processor, or is one of many
 
 cdef struct Bursts:
     int64_t average         # ns, of emulated ones
@@ -37,6 +45,11 @@ cdef struct Bursts:
     int left                # native ones in this round
     int foiled              # how often these were
     bint native
+    int64_t in_stub         # ns, an average of native ones
+    int64_t allowed         # ns that the trial may still take
+    int trial               # bursts that are left of it, 0: there is none
+    int rounds              # until the next one
+    int apart               # and from there to the one after it
 
 
 cdef inline int64_t dear(int64_t ns, int64_t crossing) noexcept nogil:
@@ -46,17 +59,38 @@ cdef inline int64_t dear(int64_t ns, int64_t crossing) noexcept nogil:
 cdef inline void bursts_begin(Bursts *bursts) noexcept nogil:
     bursts.average = bursts.spent = 0
     bursts.price = STUB
-    bursts.foiled = 0
+    bursts.foiled = bursts.trial = 0
     bursts.native = False
+
+
+cdef inline void bursts_regret(Bursts *bursts) noexcept nogil:
+    bursts.price = min(2 * bursts.price, MOST_PRICE)
+    bursts.spent = bursts.average = 0
+
+
+cdef inline void bursts_try(Bursts *bursts, int64_t ns) noexcept nogil:
+    bursts.allowed -= min(ns, LONG_IN_TRIAL * bursts.in_stub)
+    bursts.trial -= 1
+    if bursts.allowed < 0:
+        bursts.trial = 0
+        bursts.native = True
+        bursts.left = -1
+    elif not bursts.trial:
+        bursts_regret(bursts)
 
 
 # An emulated one was that long: where the next one runs.
 cdef inline bint bursts_count(Bursts *bursts, int64_t ns, int64_t crossing) noexcept nogil:
     bursts.average += (min(ns, dear(LONG, crossing)) - bursts.average) // WEIGHT
     bursts.spent += ns
-    if bursts.average > dear(MOVES_AT, crossing) and bursts.spent > dear(bursts.price, crossing):
+    if bursts.trial:
+        bursts_try(bursts, ns)
+    elif (not bursts.native and bursts.average > dear(MOVES_AT, crossing)
+          and bursts.spent > dear(bursts.price, crossing)):
         bursts.native = True
         bursts.left = -1
+        bursts.in_stub = 0
+        bursts.rounds = bursts.apart = FIRST_TRIAL
     return bursts.native
 
 
@@ -69,12 +103,22 @@ cdef inline bint bursts_count_native(Bursts *bursts, int foiled) noexcept nogil:
 
 
 cdef inline void bursts_measure(Bursts *bursts, int64_t time, int64_t crossing) noexcept nogil:
-    if bursts.left == 0 and time - bursts.begun < dear(ROUND * RETURNS_AT + bursts.foiled * FOILED, crossing):
+    cdef int64_t took = time - bursts.begun
+    if bursts.left == 0 and took < dear(ROUND * RETURNS_AT + bursts.foiled * FOILED, crossing):
         bursts.native = False
         bursts.average = dear(MOVES_AT, crossing) // 4
         if bursts.foiled > ROUND // 2:
-            bursts.price = min(2 * bursts.price, MOST_PRICE)
-            bursts.spent = 0
+            bursts_regret(bursts)
+    elif bursts.left == 0:
+        bursts.in_stub += (took // ROUND - bursts.in_stub) // (4 if bursts.in_stub else 1)
+        bursts.rounds -= 1
+        if bursts.rounds <= 0:
+            bursts.apart *= 2
+            bursts.rounds = bursts.apart
+            if bursts.in_stub < dear(DOUBTFUL, crossing):
+                bursts.native = False
+                bursts.trial = TRIAL
+                bursts.allowed = TRIAL * bursts.in_stub
     bursts.begun = time
     bursts.left = ROUND
     bursts.foiled = 0
