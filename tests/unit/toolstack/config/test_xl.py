@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from xenia.errors import ConfigError
 from xenia.toolstack.config.domain import Action, DomainConfig
 from xenia.toolstack.config.machine import MIB
 from xenia.toolstack.config.xl import Asked, read, words_of
+from xenia.toolstack.config.xl_keys import FOR_OTHERS, KEYS, REFUSED, WITHOUT
 
 FILES = Path(__file__).with_name("xl")
 
@@ -174,3 +176,16 @@ def test_the_daemon_reads_what_it_is_told() -> None:
     for wrong in ({}, {"name": "x", "memory": 1, "on_crash": "cry"}, {**domain.as_dict(), "colour": "red"}):
         with pytest.raises(ConfigError, match="describes no domain"):
             DomainConfig.read(wrong)
+
+
+def test_the_manual_says_of_each_key_what_becomes_of_it() -> None:
+    table = (Path(__file__).parents[4] / "docs/xl.md").read_text().partition("## Configuration files")[2]
+    told: dict[str, set[str]] = {}
+    for keys, what in re.findall(r"^\| (.*?) \| (.*) \|$", table, re.M):
+        told.setdefault(what.partition(",")[0], set()).update(re.findall(r"`([a-z0-9_]+)[=`]", keys))
+    assert told.pop("refused") == {*REFUSED, "bootloader", "type"}
+    assert told.pop("left out") == set(WITHOUT)
+    assert told.pop("nothing") <= FOR_OTHERS
+    done = set().union(*told.values())
+    assert done >= KEYS - {"bootloader", "bootloader_args", "on_soft_reset"}
+    assert done <= KEYS
