@@ -64,6 +64,28 @@ def test_a_wheel_says_for_which_c_library_it_is_and_needs_no_newer_one(wheel: Pa
     assert max(needed) == int(named[1])
 
 
+def test_an_archive_of_the_sources_has_all_that_a_clone_has_and_nothing_that_is_compiled(tmp_path: Path) -> None:
+    build = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
+    made = subprocess.run([sys.executable, "-c", build, tmp_path], cwd=ROOT, capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr
+    (archive,) = tmp_path.glob("xenia-*.tar.gz")
+    shutil.unpack_archive(archive, tmp_path, filter="data")
+    unpacked = archive.with_name(archive.name.removesuffix(".tar.gz"))
+    there = {str(path.relative_to(unpacked)) for path in unpacked.rglob("*") if path.is_file()}
+    here = {name for name in sources() if not name.startswith(".")}
+    assert here <= there, sorted(here - there)
+    made_there = {name for name in there - here if not re.match(r"PKG-INFO$|setup\.cfg$|src/xenia\.egg-info/", name)}
+    assert not made_there, sorted(made_there)
+    # What the build begins with, up to what takes minutes.
+    shown = subprocess.run(
+        [sys.executable, "setup.py", "--version"], cwd=unpacked, capture_output=True, text=True, timeout=280
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.splitlines()[-1] == re.search(r"xenia-(.*)\.tar", archive.name)[1]  # type: ignore[index]
+    for program in ("src/xenia/agent/agent-*", "src/xenia/launcher/xenia-*", "src/xenia/guests/ilwaco"):
+        assert [path for path in unpacked.glob(program) if path.read_bytes().startswith(ELF)], program
+
+
 def test_a_wheel_runs_a_guest_in_a_new_environment_without_a_compiler(
     wheel: Path, without_compiler: dict[str, str], tmp_path: Path
 ) -> None:
@@ -92,13 +114,9 @@ def test_the_two_commands_work_in_a_clone_without_a_compiler_beside_a_wheel(
     wheel: Path, without_compiler: dict[str, str], tmp_path: Path
 ) -> None:
     clone = tmp_path / "clone"
-    tracked = subprocess.run(
-        ["git", "ls-files", "-coz", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True, text=True
-    ).stdout
-    for name in filter(None, tracked.split("\0")):
-        if (ROOT / name).exists():
-            (clone / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, clone / name)
+    for name in sources():
+        (clone / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, clone / name)
     refused = in_clone(clone, ["./xenia", "run"], without_compiler)
     assert refused.returncode == 2
     assert "no C compiler" in refused.stderr and "dist" in refused.stderr
@@ -126,6 +144,14 @@ def test_a_wheel_of_other_sources_is_refused(wheel: Path, tmp_path: Path) -> Non
     assert "pcpu.pyx differs" in answer.stderr
     assert not (tmp_path / "xenia").exists()
     assert not list((tmp_path / "src").rglob("*.so"))
+
+
+def sources() -> list[str]:
+    """The clone's files, but what is built in it."""
+    tracked = subprocess.run(
+        ["git", "ls-files", "-coz", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
+    return [name for name in filter(None, tracked.split("\0")) if (ROOT / name).exists()]
 
 
 def in_clone(clone: Path, command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
