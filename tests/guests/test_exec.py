@@ -249,6 +249,19 @@ def test_files_are_copied_in_and_out_with_modes_times_and_links(guest: Domain, t
     assert shell(guest, "stat -c %U '/tmp/new name'; ls -A /tmp | grep xenia-cp | wc -l") == "nobody\n0\n"
 
 
+def test_a_folder_that_may_only_be_read_is_copied_by_others_than_root_too(guest: Domain, tmp_path: Path) -> None:
+    tree = tmp_path / "read only"
+    (tree / "inner").mkdir(parents=True)
+    (tree / "inner" / "file").write_bytes(b"data\n")
+    (tree / "inner").chmod(0o555)
+    tree.chmod(0o555)
+    guest.copy_in(tree, "/tmp", recursive=True, user="nobody")
+    guest.copy_in(tree, "/root", recursive=True)
+    told = "cd '/tmp/read only'; cat inner/file; stat -c '%a %U' . inner '/root/read only/inner'"
+    assert shell(guest, told) == "data\n755 nobody\n755 nobody\n555 root\n"
+    assert shell(guest, "ls -A /tmp | grep xenia-cp | wc -l; rm -r '/tmp/read only' '/root/read only'") == "0\n"
+
+
 def test_all_of_a_guest_is_copied_but_for_what_its_kernel_makes_up(guest: Domain, tmp_path: Path) -> None:
     shell(guest, "mkdir -p /tmp/there; echo kept >/tmp/there/file; mkfifo /tmp/there/pipe")
     copied = guest.copy_out("/", tmp_path / "all", recursive=True)

@@ -122,12 +122,14 @@ def _copy(
         if several and not os.path.isdir(target):
             raise ConfigError(f"{target}: no such folder")
         return copy_out(find_one(source).starter, paths[0], target, **how, progress=shown.at(f"{source}:{paths[0]}"))
+    there = find_one(guest)
     with Cache().scratch_directory() as between:
         progress = _bounded(between, shown.at(f"{source}:{paths[0]}"))
         out = copy_out(find_one(source).starter, paths[0], between, **how, progress=progress)
-        files = sorted(between.iterdir())
+        is_inner = paths[0].rstrip("/").endswith("/.") or not paths[0].rstrip("/")
+        files = [f"{between}/."] if is_inner else sorted(between.iterdir())
         into = f"{target.rstrip('/')}/" if several else target
-        copied = copy_in(find_one(guest).starter, files, into, **how, progress=shown.at(f"{guest}:{target}"))
+        copied = copy_in(there.starter, files, into, **how, progress=shown.at(f"{guest}:{target}"))
     copied.come_from(out)
     return copied
 

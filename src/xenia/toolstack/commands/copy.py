@@ -61,6 +61,7 @@ def copy_in(
 ) -> Copied:  # fmt: skip
     """Copy files into a guest, with modes and times; they are the user's there.
 
+    sources     files and folders; DIR/. is what is in a folder
     path        a folder there, or what the one file is to be called
     recursive   folders are copied, too, with links and all
 
@@ -69,7 +70,7 @@ def copy_in(
     paths = [Path(source) for source in sources]
     if not paths:
         raise ConfigError("there is nothing to copy: no file is named")
-    names = [source.resolve().name for source in paths]
+    names = [_name_of(source, number) for number, source in enumerate(sources)]
     if len(set(names)) < len(names):
         raise ConfigError("two files of the same name cannot be copied into one folder")
     for source in paths:
@@ -81,7 +82,7 @@ def copy_in(
         command = stack.enter_context(_Command(start, "copy_in.sh", arguments, user, stdin=ours.fileno()))
         ours.close()
         try:
-            _write(theirs, list(zip(paths, names, strict=True)), copied)
+            _write(theirs, list(zip(paths, names, strict=True)), copied, user)
             theirs.close()
         except BrokenPipeError:
             pass  # it has ended, and says why
@@ -229,6 +230,11 @@ def _plain(line: str) -> str:
     return line
 
 
+def _name_of(source: str | os.PathLike[str], number: int) -> str:
+    """What a file is called in the archive for copy_in.sh, which puts what is in .xenia-cp.N into the folder itself."""
+    return f".xenia-cp.{number}" if os.fspath(source).endswith("/.") else Path(source).resolve().name
+
+
 def _absolute(path: str) -> str:
     """Where paths begin in a guest: where commands do."""
     return path if path.startswith("/") else f"/{path}"
@@ -281,8 +287,9 @@ def _read(archive: FileIO, extraction: Extraction) -> None:
     raise tarfile.ReadError("it does not end")
 
 
-def _write(archive: FileIO, files: Sequence[tuple[Path, str]], copied: Copied) -> None:
-    """Write files, and what is in folders, as an archive that busybox's tar reads."""
+def _write(archive: FileIO, files: Sequence[tuple[Path, str]], copied: Copied, user: str) -> None:
+    """Write files, and what is in folders, as an archive that busybox's tar reads for that user."""
+    least = 0 if user.partition(":")[0] in ("root", "0") else stat.S_IRWXU
     with tarfile.TarFile(
         fileobj=archive, mode="w", format=tarfile.GNU_FORMAT, encoding="utf-8", errors="surrogateescape",
         copybufsize=_PIECE,
@@ -294,7 +301,7 @@ def _write(archive: FileIO, files: Sequence[tuple[Path, str]], copied: Copied) -
                 inner = pending.pop()
                 path = source / inner
                 tar.dereference = not inner
-                if not _add(tar, path, f"{name}/{inner}" if inner else name, copied):
+                if not _add(tar, path, f"{name}/{inner}" if inner else name, copied, least):
                     continue
                 if inner in made_up:
                     copied.passed_over[str(path)] = made_up[inner]
@@ -302,13 +309,16 @@ def _write(archive: FileIO, files: Sequence[tuple[Path, str]], copied: Copied) -
                     pending += [os.path.join(inner, one) for one in sorted(os.listdir(path), reverse=True)]
 
 
-def _add(tar: tarfile.TarFile, path: Path, name: str, copied: Copied) -> bool:
-    """Add one file; whether it is a folder."""
+def _add(tar: tarfile.TarFile, path: Path, name: str, copied: Copied, least: int) -> bool:
+    """Add one file; whether it is a folder.
+
+    least   mode that a folder needs for something to be put into it, and for it to be moved
+    """
     member = tar.gettarinfo(path, arcname=name)
     if member is None or not (member.isreg() or member.isdir() or member.issym() or member.islnk()):
         copied.leave_out(f"{path}: {_kind(os.lstat(path))}")
         return False
-    member.mode &= 0o777
+    member.mode = member.mode & 0o777 | (least if member.isdir() else 0)
     member.uid = member.gid = 0
     member.uname = member.gname = ""
     copied.files += 1

@@ -1,6 +1,6 @@
 # xenia cp: take files out of the tar archive on standard input. They are put in place once all of it has come.
 # $1 an absolute path: a folder that is there, or the name of the only file; $2 whether there are several.
-# A complaint begins with the path that it is of.
+# Of a folder .xenia-cp.NUMBER what is in it is meant. A complaint begins with the path that it is of.
 fail() { echo "$1" >&2; exit 1; }
 each() { [ -e "$1" ] || [ -L "$1" ]; }
 place() {
@@ -32,5 +32,8 @@ trap 'rm -rf "$stage"' EXIT
 trap 'exit 1' HUP INT TERM PIPE
 tar -x -p -o -f - -C "$stage" || exit 1
 for entry in "$stage"/* "$stage"/.[!.]* "$stage"/..?*; do
-    if each "$entry"; then place "$entry" "$folder/${name:-${entry##*/}}" || exit 1; fi
+    each "$entry" || continue
+    called=${name:-${entry##*/}}
+    case $called in .xenia-cp.*) called= ;; esac
+    place "$entry" "$folder${called:+/$called}" || exit 1
 done

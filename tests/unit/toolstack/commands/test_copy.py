@@ -100,6 +100,28 @@ def test_a_folder_goes_into_one_of_its_name_and_what_else_is_there_stays(tree: P
         assert {name: what[0] for name, what in found.items()} == {name: what[0] for name, what in told(tree).items()}
 
 
+def test_what_is_in_a_folder_goes_into_another_both_ways(tree: Path, tmp_path: Path) -> None:
+    ways: dict[str, Callable[[Path], object]] = {
+        "in": lambda to: copy_in(start, [f"{tree}/."], str(to), recursive=True),
+        "out": lambda to: copy_out(start, f"{tree}/.", to, recursive=True),
+    }
+    for name, copy in ways.items():
+        there, new = tmp_path / name, tmp_path / f"new {name}"
+        there.mkdir()
+        (there / "mine").write_bytes(b"mine")
+        copy(there)
+        found = told(there)
+        assert found.pop("mine")[0] == b"mine"
+        assert {key: value for key, value in found.items() if key != "."} == {
+            key: value for key, value in told(tree).items() if key != "."
+        }
+        copy(new)  # or is the folder itself, by another name
+        assert told(new) == told(tree)
+    copy_in(start, [f"{tree}/.", tree / "program", f"{tree}/inner folder/."], str(tmp_path / "out"), recursive=True)
+    assert (tmp_path / "out" / "a  b\nc").read_bytes() == b"blanks"
+    assert not left_over(tmp_path / "in") and not left_over(tmp_path)
+
+
 def test_what_cannot_be_is_one_line_and_changes_nothing(tree: Path, tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     (folder / "a tree").mkdir(parents=True)
