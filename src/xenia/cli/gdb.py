@@ -124,7 +124,8 @@ def _become_parent(command: list[str]) -> int:
     before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGQUIT)}
     try:
         with subprocess.Popen(command, preexec_fn=_default_signals) as process:
-            return process.wait() % 256
+            status = process.wait()
+            return status if status >= 0 else 128 - status
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
