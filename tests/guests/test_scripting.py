@@ -36,6 +36,16 @@ def test_a_folder_is_seen_by_the_command_which_starts_there(tmp_path: Path, monk
     assert (tmp_path / "answer").read_text() == "back\n"
 
 
+def test_nothing_is_imported_of_the_folder_that_one_is_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("json", "socket", "xenia"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'imported')!r}, 'a').write('{name} ')\n")
+    monkeypatch.chdir(tmp_path)
+    assert xenia.run("true", net="user", share=".").returncode == 0
+    with Machine(Machine.memory_for(16 << 20), isolate=True):
+        pass
+    assert not (tmp_path / "imported").exists()
+
+
 def test_guests_run_beside_each_other_and_a_loop_goes_on() -> None:
     async def main() -> list[bytes]:
         results = await asyncio.gather(*(aio.run(["expr", str(n), "*", "2"], net="none") for n in range(2)))

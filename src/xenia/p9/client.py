@@ -101,7 +101,7 @@ def start_server(folder: int, read_only: bool, *, silent: bool = False) -> FileS
     arguments = json.dumps({"control": files[0], "folder": files[1], "read_only": read_only})
     with theirs:
         process = subprocess.Popen(
-            [sys.executable, "-S", "-m", "xenia.p9", arguments],  # our own path has what `site` would find
+            [sys.executable, "-PS", "-m", "xenia.p9", arguments],  # our own path has what `site` would find
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL if silent else None,
             pass_fds=files, cwd="/", start_new_session=True,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [_PACKAGES, *sys.path]))},

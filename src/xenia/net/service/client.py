@@ -171,7 +171,7 @@ def start_network(
     arguments = json.dumps({"config": asdict(config), "files": files, "stay": stay})
     with theirs:
         process = _Process(
-            [sys.executable, "-S", "-m", "xenia.net.service", arguments],  # our own path has what `site` would find
+            [sys.executable, "-PS", "-m", "xenia.net.service", arguments],  # our own path has what `site` would find
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=files,
             stderr=subprocess.DEVNULL if stay or silent else None,
             start_new_session=True,  # a Ctrl-C is not its to take

@@ -64,7 +64,7 @@ class Remote:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", program, str(theirs.fileno())],
+                [sys.executable, "-P", "-m", program, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=[theirs.fileno()],
                 start_new_session=True,  # a Ctrl-C is the program's to take
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},

@@ -136,7 +136,7 @@ class Program:
         # It may write as much as it likes there without anybody who reads meanwhile.
         self._status = os.memfd_create("xenia-status")
         self.arguments: list[str | bytes] = [
-            sys.executable, "-m", "xenia", "run", "--quiet", f"--status-fd={self._status}", *words,
+            sys.executable, "-P", "-m", "xenia", "run", "--quiet", f"--status-fd={self._status}", *words,
             "--", *command,
         ]  # fmt: skip
         self.options: dict[str, Any] = {

@@ -74,7 +74,7 @@ def detach(memory: int | None = None) -> int:
     with log.open("ab") as said, open(read_fd, "rb") as ready:
         try:
             process = subprocess.Popen(
-                [sys.executable, "-m", "xenia", *arguments],
+                [sys.executable, "-P", "-m", "xenia", *arguments],
                 stdin=subprocess.DEVNULL, stdout=said, stderr=said, pass_fds=[write_fd], start_new_session=True,
                 cwd="/", env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             )  # fmt: skip
