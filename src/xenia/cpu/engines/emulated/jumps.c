@@ -34,10 +34,12 @@ struct Jumps {
     Jump buckets[BUCKETS][WAYS];
     uint64_t generation;        /* in the upper half of `kind` */
     uint64_t relative_since;    /* the one in which a relative block was dropped last; what is of before may be it */
-    uint64_t marks[MARKS / 64]; /* a bit for each page that jumps of this generation go to; of some pages, the same */
+    bool marked;                /* is there any jump of this generation? */
+    uint64_t marks[MARKS / 64]; /* a bit for each page that they go to; of some pages, the same */
 };
 #define GENERATION (1ull << 32)
 
+extern uint64_t get_page_addr_code_x86_64(CPUX86State *env, uint64_t va);
 extern void *__real_helper_lookup_tb_ptr_x86_64(CPUX86State *env);
 extern void __real_tlb_flush_x86_64(void *cpu);
 extern void __real_tb_flush_jmp_cache_x86_64(void *cpu, uint64_t va);
@@ -67,23 +69,30 @@ static inline bool is_marked(const Jumps *jumps, uint64_t va)
     return jumps->marks[mark_of(va) / 64] >> mark_of(va) % 64 & 1;
 }
 
-static inline void mark(Jumps *jumps, uint64_t va) { jumps->marks[mark_of(va) / 64] |= 1ull << mark_of(va) % 64; }
+static inline void mark(Jumps *jumps, uint64_t va)
+{
+    jumps->marked = true;
+    jumps->marks[mark_of(va) / 64] |= 1ull << mark_of(va) % 64;
+}
 
 static void next_generation(Jumps *jumps)
 {
     jumps->generation += GENERATION;
+    jumps->marked = false;
     if (jumps->generation == 0)
         forget_all(jumps);
     else
         memset(jumps->marks, 0, sizeof jumps->marks);
 }
 
-/* Is the page of `jump` mapped where it was?  Only what the TLB knows counts. */
+/* Is the page of `jump`, where code is to be run now, mapped where it was? */
 static inline bool is_current(CPUX86State *env, const Jumps *jumps, const Jump *jump)
 {
     const TlbEntry *entry = tlb_entry(env, jump->pc);
     if (jump->pc >> 47 == 0 && jump->kind < jumps->relative_since)
         return false;
+    if (!leads_to(entry->addr_code, jump->pc))
+        get_page_addr_code_x86_64(env, jump->pc); /* or a page fault */
     return leads_to(entry->addr_code, jump->pc) && entry->paddr == jump->maddr;
 }
 
@@ -176,7 +185,8 @@ bool __wrap_qht_remove(void *table, const TranslatedBlock *block, uint32_t hash)
     Jumps *jumps = interposed_current->jumps;
     Jump *bucket = bucket_of(jumps, block->pc);
     if (is_relative(block)) { /* its jumps are wherever its page was */
-        next_generation(jumps);
+        if (jumps->marked || jumps->relative_since != jumps->generation)
+            next_generation(jumps);
         jumps->relative_since = jumps->generation;
         relative_forget(interposed_current);
     }
