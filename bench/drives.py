@@ -22,7 +22,7 @@ from bench import peers
 from bench.contenders import MEMORY, Failed
 
 READY = 120  # seconds until a guest may say that it is
-PATIENCE = 180  # seconds on top of what was asked for
+PATIENCE = 400  # seconds on top of what was asked for
 INIT = """#!/bin/busybox sh
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t sysfs sys /sys
