@@ -101,8 +101,13 @@ def test_a_daemon_comes_with_the_first_domain_and_xls_verbs_work_on_it(home: Pat
     assert (home / "daemon").stat().st_mode & 0o777 == 0o600 and home.stat().st_mode & 0o777 == 0o700
     head, dom0, web, db = xenia("list").stdout.splitlines()
     assert (head, dom0[:42]) == (HEAD, "Domain-0                                  ")
+    assert [line[:42] for line in xenia("list", "0", "web").stdout.splitlines()] == [HEAD[:42], dom0[:42], web[:42]]
     assert web.split()[:4] == ["web", "1", "16", "1"] and db.split()[:5] == ["db", "2", "16", "1", "--p---"]
     assert xenia("domid", "web").stdout == "1\n" and xenia("domname", "2").stdout == "db\n"
+    for words in (("domid", "web"), ("domname", "1")):
+        assert json.loads(xenia(*words, "--json").stdout) == {"name": "web", "number": 1}
+    assert [one["name"] for one in json.loads(xenia("top", "--json").stdout)] == ["Domain-0", "web", "db"]
+    xenia("pause", "db")  # before it has run
     xenia("unpause", "db")
     until(lambda: listed()["db"]["blocked"])
     xenia("pause", "db")

@@ -18,8 +18,8 @@ from tests.long import amount
 from xenia.errors import ConfigError
 from xenia.hypervisor.domain import DomainHandle, create_domain
 from xenia.hypervisor.machine import MachineHandle
-from xenia.hypervisor.sched import DomainSched
 from xenia.machine.thread import HostThread
+from xenia.toolstack.machine.sched import Sched
 
 pytestmark = pytest.mark.alone
 MEMORY = 8 << 20
@@ -29,11 +29,11 @@ SECOND = 1_000_000_000
 @contextmanager
 def spinning(
     pcpus: int, *weights: int, check: bool = True
-) -> Iterator[tuple[MachineHandle, list[DomainHandle], list[DomainSched]]]:
+) -> Iterator[tuple[MachineHandle, list[DomainHandle], list[Sched]]]:
     """Domains that burn."""
     machine = MachineHandle((len(weights) + 2) * 2 * MEMORY, check=check, scheduler="credit2", pcpus=pcpus)
     domains = [create_domain(machine, kernel("spin"), memory=MEMORY) for _ in weights]
-    scheds = [DomainSched(domain) for domain in domains]
+    scheds = [Sched(domain) for domain in domains]
     for sched, weight in zip(scheds, weights, strict=True):
         sched.weight = weight
     try:
@@ -43,11 +43,11 @@ def spinning(
             domain.destroy()
 
 
-def times(scheds: list[DomainSched]) -> list[int]:
+def times(scheds: list[Sched]) -> list[int]:
     return [sum(vcpu.time for vcpu in sched.vcpus) for sched in scheds]
 
 
-def what_they_get(scheds: list[DomainSched], ns: int) -> list[int]:
+def what_they_get(scheds: list[Sched], ns: int) -> list[int]:
     """Of the next so many ns of pcpu time."""
     before = times(scheds)
     waiting = threading.Event()
@@ -83,7 +83,7 @@ def test_a_domain_that_sleeps_wakes_while_others_burn_and_its_runstate_says_what
         for domain in burning:
             domain.start()
         assert guest.answer().ending == "poweroff"
-        ran = DomainSched(guest.domain).vcpus[0].time // 1000
+        ran = Sched(guest.domain).vcpus[0].time // 1000
     for domain in burning:
         domain.destroy()
     median, running, runnable, blocked = (
@@ -111,7 +111,7 @@ def test_a_vcpu_that_waits_for_a_pcpu_is_runnable_to_its_siblings() -> None:
 def test_times_that_a_sibling_was_told_stay_true_while_pcpus_change_hands() -> None:
     machine = MachineHandle(8 * MEMORY, check=True, scheduler="credit2", pcpus=2)
     guest = Running("contended", memory=MEMORY, vcpus=3, machine=machine)
-    sched = DomainSched(guest.domain)
+    sched = Sched(guest.domain)
     for vcpu, pcpu in enumerate((0, 1, 1)):
         sched.pin(vcpu, hard={pcpu})
     with guest:
@@ -127,7 +127,7 @@ def test_domains_come_and_go_while_others_run_and_the_pcpus_go_with_the_last() -
         assert {"pcpu0", "pcpu1"} <= {thread.name for thread in threading.enumerate()}
         for _ in range(amount(10, 3)):
             passing = [create_domain(machine, kernel(name), memory=MEMORY) for name in ("spin", "shutdown_reboot")]
-            DomainSched(passing[0]).weight = 1  # it hardly ever has a turn, and goes all the same
+            Sched(passing[0]).weight = 1  # it hardly ever has a turn, and goes all the same
             for domain in passing:
                 domain.start()
             assert passing[1].wait(30) is not None
@@ -257,7 +257,7 @@ def test_what_cannot_be_scheduled_is_refused_in_one_line() -> None:
             sched.pin(0, hard={7})
         with pytest.raises(ConfigError, match="no vcpu 1"):
             sched.pin(1, hard={0})
-        alone = DomainSched(create_domain(MachineHandle(2 * MEMORY), kernel("spin"), memory=MEMORY))
+        alone = Sched(create_domain(MachineHandle(2 * MEMORY), kernel("spin"), memory=MEMORY))
         with pytest.raises(ConfigError, match="null scheduler"):
             alone.pin(0, hard={0})
         assert domain.destroy() == 0

@@ -101,6 +101,7 @@ def said(status: int, complaint: str) -> tuple[int, str]:
     return status, f"xenia: {complaint}\n" if complaint else ""
 
 
+VAST = "9" * 5000
 NOBODY = "nobody is an invalid domain identifier (rc=-6)"
 ONE_DOMAIN = (
     "pause", "unpause", "destroy", "shutdown", "reboot", "console", "network-attach", "network-list",
@@ -115,6 +116,8 @@ ENDS = [
     ("domid nobody", said(1, "Can't get domid of domain name 'nobody', maybe this domain does not exist.")),
     ("domname 4321", said(1, "Can't get domain name of domain id '4321', maybe this domain does not exist.")),
     ("domname x", said(1, "Invalid domain id.")),
+    (f"domname {VAST}", said(1, f"Can't get domain name of domain id '{VAST}', maybe this domain does not exist.")),
+    ("dmesg nobody", said(1, "no guest 'nobody' is running (running: web)")),
     ("shutdown", said(1, "You must specify -a or a domain id.")),
     ("block-detach web xvdz", said(1, "Device xvdz not connected.")),
     ("block-attach web nowhere.img", said(1, "cannot open {here}/nowhere.img: No such file or directory")),
@@ -129,6 +132,7 @@ ENDS = [
     ("config-update web", said(1, "no configuration file specified")),
     ("config-update web a.cfg b.cfg", said(1, "one configuration file at a time: a.cfg is given, and b.cfg too")),
     ("create", said(1, "no configuration file specified")),
+    ("create /dev/zero", said(1, "Failed to read config file: /dev/zero: it has no end within 1048576 characters")),
     ("create -f a.cfg b.cfg", said(1, "one configuration file at a time: a.cfg is given, and b.cfg too")),
     (
         "network-attach web bridge=nowhere",
@@ -136,6 +140,8 @@ ENDS = [
     ),
     ("create name=web kernel=demo memory=16", said(1, "a domain with name 'web' already exists")),
     ("list web", said(0, "")),
+    ("list 0", said(0, "")),
+    ("uptime Domain-0 web", said(0, "")),
     ("vcpu-list web", said(0, "")),
     ("block-list web", said(0, "")),
     ("network-list web", said(0, "")),

@@ -72,18 +72,16 @@ def _add_looks(commands: argparse._SubParsersAction[Any]) -> None:
     info = _add(commands, "info", "say what host and machine there are")
     info.add_argument("name", metavar="NAME", nargs="?", help="only what is called so: free_memory, say")
     info.add_argument("-n", "--numa", action="store_true", help="print the NUMA topology, too")
-    for parser in (listing, claims, vcpus, uptime, vms, info):
-        add_json(parser)
-    _add(commands, "domid", "print the number of a domain").add_argument(
-        "domain", metavar=_DOMAIN, help="the domain's name"
-    )
-    _add(commands, "domname", "print the name of a domain").add_argument(
-        "domid", metavar="NUMBER", help="the domain's number"
-    )
+    domid = _add(commands, "domid", "print the number of a domain")
+    domid.add_argument("domain", metavar=_DOMAIN, help="the domain's name")
+    domname = _add(commands, "domname", "print the name of a domain")
+    domname.add_argument("domid", metavar="NUMBER", help="the domain's number")
     top = _add(commands, "top", "show live what domains take of the host", "q leaves it.")
     top.add_argument("-b", "--batch", action="store_true", help="print lines instead; so it does where no terminal is")
     top.add_argument("-d", "--delay", metavar="SECONDS", type=checked(seconds), default=3.0, help="between two looks")
     top.add_argument("-i", "--iterations", metavar="N", type=checked(number), help="how many looks")
+    for parser in (listing, claims, vcpus, uptime, vms, info, domid, domname, top):
+        add_json(parser)
 
 
 def _add_cards(commands: argparse._SubParsersAction[Any]) -> None:
@@ -96,7 +94,8 @@ def _add_cards(commands: argparse._SubParsersAction[Any]) -> None:
     detach.add_argument("card", metavar="CARD", help="its number, MAC or name")
     listing = _add(commands, "network-list", "list the network cards of domains")
     _add_domain(listing, nargs="+")
-    add_json(listing)
+    for parser in (attach, listing):
+        add_json(parser)
 
 
 def _add_lives(commands: argparse._SubParsersAction[Any]) -> None:

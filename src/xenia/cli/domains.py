@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from xenia.cli.exit_status import EndedBySignal, ExitStatus
+from xenia.cli.printable import print_json
 from xenia.cli.signals import raise_no_more
 from xenia.cli.voice import Voice
 from xenia.errors import ConfigError
@@ -185,7 +186,11 @@ def network(options: Options, voice: Voice) -> int:
 
     place = find_domain(options.domain)
     if options.verb == "network-attach":
-        print(remote.attach(str(place.number), "vif", ",".join(options.words) or "user"))
+        name = remote.attach(str(place.number), "vif", ",".join(options.words) or "user")
+        if options.json:
+            print_json({"name": name})
+        else:
+            print(name)
     else:
         name = card_of(place, options.card)["name"]
         voice.busy(f"waiting for the guest to let go of {name}")

@@ -6,13 +6,12 @@ import argparse
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from xenia.cli.devices import card_lines
 from xenia.cli.domains import find_domain
 from xenia.cli.exit_status import ExitStatus
-from xenia.cli.printable import printable
+from xenia.cli.printable import print_json, printable
 from xenia.cli.sched import POOL
 from xenia.cli.voice import Voice
 from xenia.errors import ConfigError
@@ -21,6 +20,7 @@ from xenia.toolstack.service import listing, place
 from xenia.toolstack.service.facts import facts, nr_cpus
 
 _REASONS = "-rscwS"
+_HOST = ("0", "Domain-0")  # as xl calls it
 
 Options = argparse.Namespace
 Summary = Mapping[str, Any]
@@ -85,8 +85,7 @@ def show_uptime(options: Options, _: Voice) -> int:
     if options.json:
         print(json.dumps([{key: row.summary[key] for key in ("name", "number", "uptime")} for row in rows], indent=2))
         return ExitStatus.OK
-    host = {"name": "Domain-0", "number": 0, "uptime": float(Path("/proc/uptime").read_text().split()[0])}
-    shown = [row.summary for row in rows] if options.domain else [host, *(row.summary for row in rows)]
+    shown = [row.summary for row in (rows if options.domain else [listing.domain0(), *rows])]
     _print(uptime_lines(shown, time.strftime("%H:%M:%S"), short=options.short))
     return ExitStatus.OK
 
@@ -95,8 +94,7 @@ def show_domid(options: Options, _: Voice) -> int:
     """`domid`."""
     for row in [listing.domain0(), *listing.rows()]:
         if row.summary["name"] == options.domain:
-            print(row.summary["number"])
-            return ExitStatus.OK
+            return _told(row, "number", as_json=options.json)
     raise ConfigError(f"Can't get domid of domain name '{options.domain}', maybe this domain does not exist.")
 
 
@@ -105,10 +103,17 @@ def show_domname(options: Options, _: Voice) -> int:
     if not options.domid.isdecimal():
         raise ConfigError("Invalid domain id.")
     for row in [listing.domain0(), *listing.rows()]:
-        if row.summary["number"] == int(options.domid):
-            print(printable(row.summary["name"]))
-            return ExitStatus.OK
+        if str(row.summary["number"]) == (options.domid.lstrip("0") or "0"):
+            return _told(row, "name", as_json=options.json)
     raise ConfigError(f"Can't get domain name of domain id '{options.domid}', maybe this domain does not exist.")
+
+
+def _told(row: listing.Row, what: str, *, as_json: bool) -> int:
+    if as_json:
+        print_json({key: row.summary[key] for key in ("name", "number")}, indent=None)
+    else:
+        print(printable(str(row.summary[what])))
+    return ExitStatus.OK
 
 
 def show_info(options: Options, _: Voice) -> int:
@@ -229,11 +234,17 @@ def _elapsed(seconds: float, *, short: bool = False) -> str:
 
 def _wanted(names: Sequence[str]) -> list[listing.Row]:
     """The domains of these names or numbers; all where none are given."""
-    wanted = [find_domain(name) for name in names]
+    wanted = [None if name in _HOST else find_domain(name) for name in names]
     rows = listing.rows()
     if not wanted:
         return rows
-    return [row for one in wanted for row in rows if (row.place.path, row.place.number) == (one.path, one.number)]
+    found: list[listing.Row] = []
+    for one in wanted:
+        if one is None:
+            found.append(listing.domain0())
+        else:
+            found += [row for row in rows if (row.place.path, row.place.number) == (one.path, one.number)]
+    return found
 
 
 def _print(lines: Iterable[str]) -> None:

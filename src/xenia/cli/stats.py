@@ -10,6 +10,7 @@ from xenia.cli.exit_status import ExitStatus
 from xenia.cli.printable import printable
 from xenia.cli.reports import print_table
 from xenia.cli.voice import Voice, rough_size
+from xenia.errors import ConfigError
 from xenia.toolstack.control.remote import call_all
 from xenia.toolstack.guest.verbs import Dmesg, Statistics
 
@@ -31,8 +32,12 @@ def stats(guest: str | None, as_json: bool, voice: Voice) -> int:
 
 
 def dmesg(guest: str | None, as_json: bool, voice: Voice, *, clear: bool = False) -> int:
-    """The hypervisor's log of all guests that run, or of one by its name or process number."""
-    found, silent = call_all(Dmesg(clear), guest)
+    """The hypervisor's log of all guests that run, or of one.  What fails is status 1, as in xl."""
+    try:
+        found, silent = call_all(Dmesg(clear), guest)
+    except ConfigError as error:
+        voice.error(str(error))
+        return ExitStatus.PROBLEM
     if as_json:
         print(json.dumps(found, indent=2))
     elif not found and not silent:
@@ -44,7 +49,7 @@ def dmesg(guest: str | None, as_json: bool, voice: Voice, *, clear: bool = False
             print(printable(line, "\t"))
     for line in silent:
         voice.error(line)
-    return ExitStatus.USAGE if silent and not found else ExitStatus.OK
+    return ExitStatus.PROBLEM if silent and not found else ExitStatus.OK
 
 
 def _print_guest(one: Mapping[str, Any]) -> None:

@@ -16,14 +16,16 @@ class DomainSched:
     def weight(self) -> int:
         """Its share relative to other domains', 1 to 65535."""
         ...
-    @weight.setter
-    def weight(self, weight: int) -> None: ...
+    def set_weight(self, weight: int) -> None:
+        """ConfigError where it is none."""
+        ...
     @property
     def cap(self) -> int:
         """The most that it gets, in hundredths of a pcpu; 0: as much as there is."""
         ...
-    @cap.setter
-    def cap(self, cap: int) -> None: ...
+    def set_cap(self, cap: int) -> None:
+        """ConfigError where it cannot have so much."""
+        ...
     def pin(self, vcpu: int, hard: Iterable[int] | None = None, soft: Iterable[int] | None = None) -> None:
         """The pcpus on which a vcpu may run (hard), and on which it had better (soft); None: as before.
 

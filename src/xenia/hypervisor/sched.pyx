@@ -36,8 +36,8 @@ cdef class DomainSched:
         """Its share relative to other domains', 1 to 65535."""
         return self.domain.party.sched.weight
 
-    @weight.setter
-    def weight(self, weight: int) -> None:
+    def set_weight(self, weight: int) -> None:
+        """ConfigError where it is none."""
         if not 1 <= weight <= MAX_WEIGHT:
             raise ConfigError(f"a weight is a number from 1 to {MAX_WEIGHT}, not {weight}")
         self.entitle(&self.domain.party.sched.weight, weight)
@@ -47,8 +47,8 @@ cdef class DomainSched:
         """The most that it gets, in hundredths of a pcpu; 0: as much as there is."""
         return self.domain.party.sched.cap
 
-    @cap.setter
-    def cap(self, cap: int) -> None:
+    def set_cap(self, cap: int) -> None:
+        """ConfigError where it cannot have so much."""
         if not 0 <= cap <= 100 * self.domain.max_vcpus:
             raise ConfigError(
                 f"a cap is a number from 0 (none) to 100 for each of {self.domain.max_vcpus} vcpus, not {cap}")

@@ -21,6 +21,7 @@ from xenia.toolstack.config.xl_keys import FOR_OTHERS, KEYS, NO_EFFECT, REFUSED,
 
 _MEMORY = 256 * MIB  # of a guest whose configuration does not say
 _MAX_WEIGHT = 65535  # as of Xen's credit2
+_MOST_TEXT = 1 << 20  # characters
 _ACTIONS = ("destroy", "restart", "rename-restart", "preserve", "coredump-destroy", "coredump-restart", "soft-reset")
 _MEANS = {
     "rename-restart": (Action.PRESERVE, "its domain is kept as it ended, and no other is started"),
@@ -45,9 +46,13 @@ class Asked:
 def read_file(path: str) -> str:
     """The text of a configuration.  ConfigError."""
     try:
-        return Path(path).read_text(encoding="utf-8", errors="surrogateescape")
+        with Path(path).open(encoding="utf-8", errors="surrogateescape") as file:
+            text = file.read(_MOST_TEXT + 1)
     except OSError as error:
         raise ConfigError(f"Failed to read config file: {path}: {error.strerror}") from None
+    if len(text) > _MOST_TEXT:
+        raise ConfigError(f"Failed to read config file: {path}: it has no end within {_MOST_TEXT} characters")
+    return text
 
 
 def words_of(words: Iterable[str]) -> str:

@@ -96,7 +96,8 @@ class Build(Verb[None]):
 
 @dataclass(frozen=True)
 class Rebuild(Verb[None]):
-    """Put a new domain, loaded like the first, in the place of one that has ended; its devices stay as they are.
+    """Put a new domain, loaded like the first, in the place of one that has ended.  It has the devices, the memory, the
+    vcpus and the share of the processors that the other had in the end.
 
     Legal when shut down.  ConfigError as for Build.
     """
@@ -115,11 +116,15 @@ class Rebuild(Verb[None]):
         old = guest.require_domain()
         old.wait()  # for its last words
         plugged = [device for device in old.devices if not device.removed]
+        share = old.sched.share if old.sched.nr_pcpus else None
+        had = _had(old, guest.machine)
         domain: Domain | None = None
         taken: list[Backing] = []
         try:
             old.destroy(keep_layers=True)
-            domain = _domain(guest, guest.machine, _again(self.boot, plugged), self.sink)
+            domain = _domain(guest, guest.machine, _again(self.boot, plugged), self.sink, **had)
+            if share is not None:
+                domain.sched.take(share)
             for device in plugged:
                 if not device.behind.closed:  # as those are that were detached meanwhile
                     domain.attach(device.config, device.behind)
@@ -154,17 +159,24 @@ def _but_cards(guest: Guest) -> tuple[DeviceConfig, ...]:
     return (*guest.config.disks, *guest.config.devices)
 
 
-def _domain(guest: Guest, machine: Machine, boot: Boot, sink: Destination) -> Domain:
+def _had(domain: Domain, machine: Machine) -> dict[str, int | None]:
+    """The amounts that it was asked to have in the end."""
+    memory = domain.memory_target
+    return {
+        "memory": memory, "max_memory": max(memory, min(domain.max_memory, machine.total_memory)),
+        "vcpus": domain.nr_vcpus, "max_vcpus": domain.max_vcpus,
+    }  # fmt: skip
+
+
+def _domain(guest: Guest, machine: Machine, boot: Boot, sink: Destination, **had: int | None) -> Domain:
+    asked = {name: getattr(guest.config, name) for name in ("memory", "max_memory", "vcpus", "max_vcpus")}
     return machine.create_domain(
         boot.kernel,
         name=guest.config.name,
         initrd=boot.ramdisk,
         cmdline=boot.command_line,
-        memory=guest.config.memory,
-        vcpus=guest.config.vcpus,
-        max_vcpus=guest.config.max_vcpus,
-        max_memory=guest.config.max_memory,
         clock=guest.config.clock,
         console=sink,
         engine=guest.config.engine,
+        **{**asked, **had},
     )

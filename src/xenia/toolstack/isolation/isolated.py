@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 
 from xenia.domain.build.elf import ElfKernel
 from xenia.errors import ConfigError, HypervisorBug
-from xenia.hypervisor.sched import DomainSched
 from xenia.net.service.client import start_network
 from xenia.shutdown import Reason, Shutdown
 from xenia.storage.layer import Layer
@@ -37,6 +36,7 @@ from xenia.toolstack.machine.console import sink_of
 from xenia.toolstack.machine.domain import Domain
 from xenia.toolstack.machine.machine import Machine, store_place
 from xenia.toolstack.machine.options import DomainOptions, MachineOptions
+from xenia.toolstack.machine.sched import Sched
 from xenia.toolstack.machine.site import CARD_OPTIONS
 from xenia.toolstack.machine.vcpu import Vcpu
 from xenia.toolstack.networks.network import ProcessNetwork, network_config
@@ -322,7 +322,7 @@ class IsolatedDomain(Domain):
         self.nr_vcpus = vcpus
 
     @property
-    def sched(self) -> DomainSched:
+    def sched(self) -> Sched:
         raise ConfigError("how a guest of a machine in a process of its own is scheduled is in its summary")
 
     def pause(self) -> None:

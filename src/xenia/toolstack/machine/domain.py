@@ -15,7 +15,6 @@ from xenia.backends.console.transcript import Pattern, Transcript
 from xenia.errors import ConfigError
 from xenia.hypervisor import life
 from xenia.hypervisor.domain import DomainHandle
-from xenia.hypervisor.sched import DomainSched
 from xenia.machine.thread import HostThread
 from xenia.shutdown import Reason, Shutdown
 from xenia.toolstack.config import values
@@ -31,6 +30,7 @@ from xenia.toolstack.machine.guest_memory import GuestMemory
 from xenia.toolstack.machine.house import House
 from xenia.toolstack.machine.observers import Observed, Observers
 from xenia.toolstack.machine.pauses import Pauses
+from xenia.toolstack.machine.sched import Sched
 from xenia.toolstack.machine.store_layout import (
     COMMAND_STATUS,
     home,
@@ -356,9 +356,9 @@ class Domain(Ballooned, RunsCommands, Observed):
                 self._house.store.detach(self.domid)
 
     @property
-    def sched(self) -> DomainSched:
+    def sched(self) -> Sched:
         """How it is scheduled: weight, cap, where its vcpus may run, and what each of them is doing."""
-        return DomainSched(self.handle)
+        return Sched(self.handle)
 
     @property
     def statistics(self) -> dict[str, Any]:

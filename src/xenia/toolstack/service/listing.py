@@ -61,7 +61,8 @@ def domain0() -> Row:
     summary = {
         "name": "Domain-0", "domid": 0, "number": 0, "uuid": _NO_UUID, "memory": memory,
         "vcpus": len(os.sched_getaffinity(0)), "running": True, "blocked": False, "paused": False, "shutdown": None,
-        "dying": False, "cpu_time": seconds, "uptime": 0.0, "vcpu_list": [],
+        "dying": False, "cpu_time": seconds, "vcpu_list": [],
+        "uptime": float(Path("/proc/uptime").read_text().split()[0]),
         "disks": dict.fromkeys(("nr", "reads", "writes", "bytes_read", "bytes_written"), 0),
         "cards": dict.fromkeys(("nr", "sent_bytes", "received_bytes"), 0),
     }  # fmt: skip

@@ -18,6 +18,7 @@ from typing import Any
 
 from xenia.domain.build.bzimage import read_kernel_file, unpack
 from xenia.domain.build.elf import load_elf
+from xenia.errors import ConfigError
 from xenia.storage.door import handed
 from xenia.toolstack.config.machine import MachineConfig
 from xenia.toolstack.control.channel import Channel
@@ -107,12 +108,18 @@ class MachineProcess(Process):
         threading.Thread(target=place.type_in, name="keys", daemon=True).start()
         return place.guest.require_domain().domid
 
+    def _place(self, key: int) -> Place:
+        """ConfigError where it is gone, which who asks may not know yet."""
+        if (place := self._places.get(key)) is None:
+            raise ConfigError("it is gone")
+        return place
+
     def _do_begin(self, _: list[int], key: int) -> None:
-        self._places[key].guest.do(Start())
+        self._place(key).guest.do(Start())
 
     def _do_await(self, _: list[int], key: int) -> object:
         """How the guest ended; None where it was destroyed."""
-        guest = self._places[key].guest
+        guest = self._place(key).guest
         shutdown = guest.do(Wait())
         if shutdown is None:
             return None
@@ -121,12 +128,12 @@ class MachineProcess(Process):
 
     def _do_rebuild(self, _: list[int], key: int) -> int:
         """The next life of a guest that has ended; its domain's number."""
-        place = self._places[key]
+        place = self._place(key)
         place.guest.do(Rebuild(place.boot(), place.console.fileno()))
         return place.guest.require_domain().domid
 
     def _do_end(self, _: list[int], key: int) -> None:
-        place = self._places[key]
+        place = self._place(key)
         try:
             place.guest.do(Destroy())
         finally:
@@ -135,10 +142,10 @@ class MachineProcess(Process):
 
     def _do_guest(self, descriptors: list[int], key: int, word: str, request: dict[str, Any]) -> object:
         """What others may ask of a guest: the verbs of `toolstack/guest`."""
-        return handlers(self._places[key].guest)[word]({**request, "descriptors": descriptors})
+        return handlers(self._place(key).guest)[word]({**request, "descriptors": descriptors})
 
     def _do_window(self, _: list[int], key: int, rows: int, columns: int) -> None:
-        self._places[key].guest.resize_window(rows, columns)
+        self._place(key).guest.resize_window(rows, columns)
 
     def _do_summaries(self, _: list[int]) -> object:
         """Of each guest, by its number as text, what `xl list` says."""

@@ -72,6 +72,7 @@ class Member:
             self.ask("unpause", {})
             return
         try:
+            self.ask("unpause", {})  # it may have been paused before it began
             self.begin()
         except ConfigError as failure:
             self._quietly_end()
@@ -156,7 +157,6 @@ class Member:
             if self._reboots.allowed():
                 self.ending = dict(_DESTROYED)
                 self.domid = self.machine.call("rebuild", key=self.key)
-                self.schedule()
                 self.machine.call("begin", key=self.key)
                 self._reboots.started()
                 self._tell()

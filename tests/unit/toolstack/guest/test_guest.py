@@ -17,7 +17,12 @@ from xenia.toolstack.config.disk import parse_disk
 from xenia.toolstack.config.machine import MIB, MachineConfig
 from xenia.toolstack.guest.build import Build, Rebuild
 from xenia.toolstack.guest.guest import Guest
+from xenia.toolstack.guest.memory_verbs import SetMemory
+from xenia.toolstack.guest.sched_verbs import PinVcpu, SetShare
+from xenia.toolstack.guest.vcpu_verbs import SetVcpus
 from xenia.toolstack.guest.verbs import AttachDevice, Destroy, DetachDevice, ResizeDisk, Start, Wait
+from xenia.toolstack.machine.machine import Machine
+from xenia.toolstack.machine.sched import Share
 from xenia.toolstack.provision.boot import Boot
 
 LIMIT = 60
@@ -96,6 +101,30 @@ def test_the_next_life_has_the_next_number_and_after_the_last_comes_the_first(gu
         guest.do(Rebuild(boot(), ignore))
         assert names(guest) == ["xvda", "xvdd"]
     assert numbers == [1, DOMID_FIRST_RESERVED - 1, 1]
+
+
+def test_the_next_life_has_what_the_guest_was_given_since() -> None:
+    with Machine(Machine.memory_for(32 * MIB), scheduler="credit2", pcpus=2) as machine:
+        guest = Guest(MachineConfig(kernel="demo", memory=16 * MIB, max_vcpus=2), machine)
+        guest.do(Build(boot(), ignore))
+        guest.do(SetMemory(12 * MIB))
+        guest.do(SetMemory(24 * MIB, True))
+        guest.do(SetVcpus(2))
+        guest.do(SetShare(512, 50))
+        guest.do(PinVcpu(1, "1", "0"))
+        before = guest.require_domain()
+        share, both = before.sched.share, frozenset({0, 1})
+        reboot(guest)
+        guest.do(Rebuild(boot(), ignore))
+        domain = guest.require_domain()
+        assert domain is not before and domain.memory.size == domain.memory_target == 12 * MIB
+        assert (domain.max_memory, domain.nr_vcpus, domain.max_vcpus) == (24 * MIB, 2, 2)
+        assert domain.sched.share == share == Share(512, 50, ((both, both), (frozenset({1}), frozenset({0}))))
+        guest.do(SetMemory(4096 << 30 << 10, True))  # more than there is
+        reboot(guest)
+        guest.do(Rebuild(boot(), ignore))
+        assert guest.require_domain().max_memory == machine.total_memory
+        guest.do(Destroy())
 
 
 class Meddler(Memory):

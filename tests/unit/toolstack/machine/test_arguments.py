@@ -28,6 +28,7 @@ from xenia.toolstack.machine.console import DomainConsole
 from xenia.toolstack.machine.domain import Domain
 from xenia.toolstack.machine.guest_memory import GuestMemory
 from xenia.toolstack.machine.options import DomainOptions, MachineOptions
+from xenia.toolstack.machine.sched import Sched
 from xenia.toolstack.machine.vcpu import Vcpu
 from xenia.toolstack.networks.network import Network, ProcessNetwork
 from xenia.xenstore.error import StoreError
@@ -342,6 +343,50 @@ def test_no_guest_is_booted_here_for_nonsense(options: dict[str, Any], kind: typ
         Machine.boot(**{"kernel": "demo", "memory": "16M", "net": "none", **options})
 
 
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Domain]:
+    """A domain that shares two pcpus."""
+    with Machine(Machine.memory_for(SIZE), scheduler="credit2", pcpus=2) as machine:
+        yield machine.create_domain(KERNEL, memory=SIZE)
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "says"),
+    [
+        (lambda it: it.pin("x"), WRONG, "vcpu is a whole number, not 'x'"),
+        (lambda it: it.pin(NAN, {0}), WRONG, "vcpu is a whole number, not nan"),
+        (lambda it: it.pin(None, {0}), WRONG, "vcpu is a whole number, not None"),
+        (lambda it: it.pin(1, {0}), NOT_TO_BE_HAD, "vcpus 0 to 0, and no vcpu 1"),
+        (lambda it: it.pin(HUGE, {0}), NOT_TO_BE_HAD, f"vcpu {HUGE}: "),
+        (lambda it: it.pin(0, "x"), WRONG, "hard is a whole number, not 'x'"),
+        (lambda it: it.pin(0, 1.5), WRONG, "hard is whole numbers, not 1.5"),
+        (lambda it: it.pin(0, {NAN}), WRONG, "hard is a whole number, not nan"),
+        (lambda it: it.pin(0, {VAST}), NOT_TO_BE_HAD, "hard a number of 40001 bits: "),
+        (lambda it: it.pin(0, [None]), WRONG, "hard is a whole number, not None"),
+        (lambda it: it.pin(0, [[0]]), WRONG, "hard is a whole number, not a list"),
+        (lambda it: it.pin(0, ()), NOT_TO_BE_HAD, "pcpus 0 to 1, and none of those"),
+        (lambda it: it.pin(0, {0}, {-1, 2}), NOT_TO_BE_HAD, "pcpus 0 to 1, and none of those"),
+        (lambda it: it.pin(0, None, b"0"), WRONG, "soft is whole numbers, not b'0'"),
+        (lambda it: setattr(it, "weight", NAN), WRONG, "weight is a whole number, not nan"),
+        (lambda it: setattr(it, "weight", "256"), WRONG, "weight is a whole number, not '256'"),
+        (lambda it: setattr(it, "weight", None), WRONG, "weight is a whole number, not None"),
+        (lambda it: setattr(it, "weight", True), WRONG, "weight is a whole number, not True"),
+        (lambda it: setattr(it, "weight", 0), NOT_TO_BE_HAD, "a weight is a number from 1 to 65535, not 0"),
+        (lambda it: setattr(it, "weight", HUGE), NOT_TO_BE_HAD, f"weight {HUGE}: "),
+        (lambda it: setattr(it, "weight", VAST), NOT_TO_BE_HAD, "weight a number of 40001 bits: "),
+        (lambda it: setattr(it, "cap", NAN), WRONG, "cap is a whole number, not nan"),
+        (lambda it: setattr(it, "cap", "x"), WRONG, "cap is a whole number, not 'x'"),
+        (lambda it: setattr(it, "cap", None), WRONG, "cap is a whole number, not None"),
+        (lambda it: setattr(it, "cap", -1), NOT_TO_BE_HAD, "a cap is a number from 0 .* of 1 vcpus, not -1"),
+        (lambda it: setattr(it, "cap", HUGE), NOT_TO_BE_HAD, f"cap {HUGE}: "),
+    ],
+)
+def test_a_domain_is_not_scheduled_by_nonsense(shared: Domain, call: Call, kind: type[Exception], says: str) -> None:
+    before = shared.sched.vcpus, shared.sched.weight, shared.sched.cap
+    refused(lambda: call(shared.sched), kind, says)
+    assert (shared.sched.vcpus, shared.sched.weight, shared.sched.cap) == before
+
+
 # --- whatever it is
 
 # What means something to whoever asks, besides the two errors.
@@ -354,7 +399,7 @@ _MADE_HERE = {
 }  # fmt: skip
 CLASSES = (
     Machine, IsolatedMachine, Domain, IsolatedDomain, GuestMemory, IsolatedMemory, Vcpu, IsolatedVcpu, DomainConsole,
-    IsolatedConsole,
+    IsolatedConsole, Sched,
 )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,10 +18,12 @@ from xenia.cli.exit_status import ExitStatus
 from xenia.cli.main import command
 from xenia.errors import ConfigError, HypervisorBug
 from xenia.toolstack.config.domain import DomainConfig
+from xenia.toolstack.control.channel import Channel
 from xenia.toolstack.control.client import Place, ask_daemon, find, places
 from xenia.toolstack.control.control import ControlServer, daemon_path
 from xenia.toolstack.service import listing, start
 from xenia.toolstack.service.daemon import Daemon
+from xenia.toolstack.service.machine_process import MachineProcess
 
 MEMORY = 64 << 20
 BUILD = {"kernel_name": "k", "nr_ramdisks": 0, "command_line": "", "devices": []}
@@ -229,3 +232,14 @@ def test_a_daemon_of_this_build_is_not(
     monkeypatch.setattr(daemon, "_rows", lambda: [{"title": "web"}])
     assert command(["list"]) == ExitStatus.BUG
     assert "KeyError" in capsys.readouterr().err
+
+
+def test_what_is_asked_of_a_domain_that_has_just_gone_is_refused_and_no_fault() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        process = MachineProcess(Channel(theirs))
+        for verb in (process._do_begin, process._do_await, process._do_rebuild, process._do_end):
+            with pytest.raises(ConfigError, match="it is gone"):
+                verb([], key=3)
+        with pytest.raises(ConfigError, match="it is gone"):
+            process._do_guest([], key=3, word="pause", request={})
