@@ -22,7 +22,7 @@ LONGEST = (
             *("debian_root", "run", "networks", "net", "examples", "root", "parallel", "vif", "kernel_module"),
             *("suites", "vcpus", "shares", "background", "exec", "daemon", "gdb", "kernels", "net_filters"),
             *("vbd", "container_images", "driver_domain", "stock_kernels", "pytest_plugin"),
-            *("file_systems", "native"),
+            *("file_systems", "native", "many_guests"),
         )
     ),
     *(HERE / "peers" / f"test_{name}.py" for name in ("net_qemu", "net_interfaces", "dmesg")),

@@ -1,6 +1,6 @@
 /* A neighbour that never has enough, in the way that its command line says: "hypercalls", "yields", "events" (to
- * itself, and to its console and store), "timers", "ports", "frames", "grants", "flushes", "faults", "words", "lines",
- * "store". */
+ * itself, and to its console and store), "timers" (which it sleeps for), "alarms" (which it does not), "ports",
+ * "frames", "grants", "flushes", "faults", "words", "lines", "store". */
 #include "kit.h"
 
 #define GRANTS   0xffffffffb0000000ul
@@ -32,11 +32,22 @@ static void events(void)
 }
 
 static u32 timer_port;
+static volatile u32 nr_timers;
+static void timer(u32 port) { (void)port, nr_timers++; }
 static void timers(void)
 {
     struct vcpu_set_singleshot_timer at = { now() + 1000, 0 };
     hypercall(vcpu_op, VCPUOP_set_singleshot_timer, 0, &at);
     hypercall(sched_op, SCHEDOP_block, 0);
+}
+
+static void alarms(void)
+{
+    u32 before = nr_timers;
+    struct vcpu_set_singleshot_timer at = { now() + 1000, 0 };
+    hypercall(vcpu_op, VCPUOP_set_singleshot_timer, 0, &at);
+    while (nr_timers == before)
+        ;
 }
 
 static void ports(void)
@@ -113,9 +124,9 @@ static void store(void)
 }
 
 static const struct { const char *name; void (*once)(void); } storms[] = {
-    { "hypercalls", hypercalls }, { "yields", yields }, { "events", events }, { "timers", timers }, { "ports", ports },
-    { "frames", frames }, { "grants", grants }, { "flushes", flushes }, { "faults", faults }, { "words", words },
-    { "lines", lines }, { "store", store },
+    { "hypercalls", hypercalls }, { "yields", yields }, { "events", events }, { "timers", timers },
+    { "alarms", alarms }, { "ports", ports }, { "frames", frames }, { "grants", grants }, { "flushes", flushes },
+    { "faults", faults }, { "words", words }, { "lines", lines }, { "store", store },
 };
 
 void main(void)
@@ -126,7 +137,7 @@ void main(void)
     own_port = bind_ipi();
     timer_port = bind_virq(VIRQ_TIMER);
     event_handler(own_port, nothing);
-    event_handler(timer_port, nothing);
+    event_handler(timer_port, timer);
     unmask(own_port);
     unmask(timer_port);
     hypercall(vcpu_op, VCPUOP_stop_periodic_timer, 0, 0);

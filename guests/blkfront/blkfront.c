@@ -407,8 +407,10 @@ void main(void)
     page = page_alloc();
     ref = grant(virt_to_mfn(page), GRANT_WRITABLE, 0);
     tell("connected", front_connect(&f));
-    if (starts_with(start_info->cmd_line, "computes") || starts_with(start_info->cmd_line, "reads"))
+    if (starts_with(start_info->cmd_line, "computes") || starts_with(start_info->cmd_line, "reads")) {
         worker(start_info->cmd_line[0] == 'c');
+        return;
+    }
     if (starts_with(start_info->cmd_line, "abuses"))
         abuse();
     if (start_info->cmd_line[0] == 'v') {

@@ -42,11 +42,13 @@ static void prepare(void)
     printf("ready\n");
 }
 
-/* The same for ever, and told: mostly computing, or mostly the disk. */
+/* The same again and again, and told: mostly computing, or mostly the disk.  Asked to ('a') it looks at everything, and
+ * ends ('q'). */
 void worker(int computes)
 {
     prepare();
     int good = 1;
+    u64 looks = 0;
     for (u64 round = 1, at = 0;; round++) {
         for (int i = 0; i < (computes ? CANARIES : 8); i++)
             good = good && holds(canary[i], 1000 + i);
@@ -54,7 +56,13 @@ void worker(int computes)
             good = good && !transfer(&f, OP_READ, 8 * at, ref, 0, 7) && holds(page, at);
         if (round % 4 == 0)
             printf("round %lu: %s\n", round, good ? "whole" : "broken");
+        int key = console_read();
+        if (key == 'q')
+            break;
+        if (key == 'a')
+            printf("look %lu: %s\n", ++looks, (good = good && whole()) ? "whole" : "broken");
     }
+    tell("closed", front_close(&f));
 }
 
 void victim(void)

@@ -25,7 +25,7 @@ STOCK_MEMORY = 128 * MIB
 LIMIT = 120.0
 
 STORMS = (
-    *("hypercalls", "yields", "events", "timers", "ports", "frames", "grants", "flushes", "faults"),
+    *("hypercalls", "yields", "events", "timers", "alarms", "ports", "frames", "grants", "flushes", "faults"),
     *("words", "lines", "store"),
 )
 # A bomb of processes that compute, and one process that takes all the memory there is, again and again.
@@ -63,14 +63,27 @@ class Output:
 class Worker:
     """The domain that works, on a disk of its own: mostly it "computes", or mostly it "reads"."""
 
-    def __init__(self, machine: Machine, work: str) -> None:
+    def __init__(self, machine: Machine, work: str, *, name: str = "worker", memory: int = MEMORY) -> None:
         self.output = Output()
+        self.looks = 0
         self.domain = machine.create_domain(
-            kernel("blkfront"), memory=MEMORY, cmdline=work, console=self.output.take, name=work
+            kernel("blkfront"), memory=memory, cmdline=work, console=self.output.take, name=name
         )
         self.domain.attach_disk(Memory(2 * MIB))
         self.domain.start()
+
+    def await_ready(self) -> None:
+        """Until its data is in place."""
         self.output.await_word(b"ready")
+
+    def ask_to_look(self) -> None:
+        """At all of its memory and its disk."""
+        self.looks += 1
+        self.domain.console.send(b"a")
+
+    def await_look(self) -> None:
+        """Until it has found all as it was.  AssertionError where it is not."""
+        self.output.await_(lambda: self.rounds >= 0 and b"look %d: whole" % self.looks in self.output.said)
 
     @property
     def entries(self) -> int:
@@ -188,4 +201,6 @@ def watch(worker: Worker, neighbour: Domain | None, ns: int) -> Got:
 def neighbourhood(pcpus: int, work: str) -> Iterator[tuple[Machine, Worker]]:
     """A machine with the worker in it, and room for a neighbour."""
     with closing(Machine(Machine.memory_for(MEMORY, STOCK_MEMORY), scheduler="credit2", pcpus=pcpus)) as machine:
-        yield machine, Worker(machine, work)
+        worker = Worker(machine, work)
+        worker.await_ready()
+        yield machine, worker
