@@ -55,14 +55,16 @@ def main() -> NoReturn:
 def command(arguments: list[str]) -> int:
     """Carry out one command line and return its exit status.  EndedBySignal where a signal ended it."""
     own, guests = split_command(arguments)
+    verb = next((word for word in own if not word.startswith("-")), None)
+    names = ["--", *guests] if guests and verb is not None and verb not in _WITH_COMMAND else []
     parser = build_parser()
-    options, unknown = parser.parse_known_args(_joined(own))
+    options, unknown = parser.parse_known_args([*_joined(own), *names])
+    if guests is not None and options.verb not in _WITH_COMMAND and (unknown or not names):
+        verbs = ", ".join(f"'{verb}'" for verb in _WITH_COMMAND)
+        parser.error(f"'--' and a command go with {verbs} only, not with {options.verb or 'no command at all'}")
     if unknown:
         hint = " (a command for the guest goes after '--')" if options.verb == "run" else ""
         parser.error(f"what is {shlex.quote(unknown[0])}?{hint}")
-    if guests is not None and options.verb not in _WITH_COMMAND:
-        verbs = ", ".join(f"'{verb}'" for verb in _WITH_COMMAND)
-        parser.error(f"'--' and a command go with {verbs} only, not with {options.verb or 'no command at all'}")
     if options.only_say and options.verb != "create":
         parser.error("-N goes with create")
     quiet = getattr(options, "quiet", False)
@@ -72,7 +74,7 @@ def command(arguments: list[str]) -> int:
             from xenia.cli.json_voice import JsonVoice
 
             voice = JsonVoice(options.status_fd, quiet=quiet)
-        return dispatch(parser, options, guests or [], voice)
+        return dispatch(parser, options, [] if names else guests or [], voice)
     except ConfigError as error:
         voice.error(str(error))
         return ExitStatus.USAGE
@@ -121,7 +123,7 @@ def _joined(arguments: list[str]) -> list[str]:
 
 def split_command(arguments: list[str]) -> tuple[list[str], list[str] | None]:
     """Our own arguments, and the guest's command: what follows the first `--` (None without one); of some verbs what
-    follows the guest's name."""
+    follows the guest's name.  Where no command is asked for, `--` ends the options."""
     if arguments and arguments[0] in _COMMAND_BEGINS:
         begins = _COMMAND_BEGINS[arguments[0]](arguments)
         if begins is not None and "--" not in arguments[:begins]:

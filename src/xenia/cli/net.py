@@ -54,7 +54,10 @@ def _add_networks(add: Any) -> Sequence[argparse.ArgumentParser]:
     )  # fmt: skip
     delete = add("delete", "end a network", "End a network that 'xenia net create' made.")
     delete.add_argument("name", metavar="NAME", help="the network's name")
-    delete.add_argument("--force", action="store_true", help="also when guests are on it: they lose their carrier")
+    delete.add_argument(
+        "--force", action="store_true",
+        help="also when guests are on it, which lose their carrier, or when it does not answer",
+    )  # fmt: skip
     listing = add(
         "list", "list networks and cards",
         "List the networks that run, and the cards of running guests as xl network-list does.",

@@ -64,6 +64,8 @@ def parse_rule(text: str) -> Rule:
     """DIRECTION:ACTION[:PROTOCOL[:PORTS]][:from=..][:to=..][:sport=..].  ConfigError."""
     direction, action, *rest = [*_PARTS.findall(text), "", ""]
     rest = rest[:-2]
+    if "[" in _PARTS.sub("", text):
+        raise _wrong(text, "a bracket in it is not closed")
     if direction not in ("in", "out", "any") or action not in ("allow", "deny"):
         raise _wrong(text, "it begins with in, out or any, and allow or deny: in:allow:tcp:22")
     protocol, ports = ANY, None

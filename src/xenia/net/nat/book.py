@@ -27,6 +27,7 @@ class Entry:
     port     where it is plugged in; None: it came over DHCP alone
     until    when the lease ends, on the monotonic clock; None: not before the port is gone
     leased   whether DHCP said that it is its
+    mtu      of its card, where that is less than the network's
     """
 
     mac: bytes
@@ -35,6 +36,7 @@ class Entry:
     port: int | None = None
     until: float | None = None
     leased: bool = False
+    mtu: int | None = None
 
 
 class AddressBook:

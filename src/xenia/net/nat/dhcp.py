@@ -112,7 +112,9 @@ class DhcpServer:
 
     def _say(self, asked: Datagram, message: Message, kind: int, entry: Entry | None) -> Datagram:
         options = {_TYPE: bytes([kind]), _SERVER: self._plan.gateway.packed}
+        mtu = self._plan.mtu
         if entry is not None:
+            mtu = min(mtu, entry.mtu or mtu)
             options |= {
                 _LEASE: LEASED.to_bytes(4, "big"),
                 _RENEWAL: (LEASED // 2).to_bytes(4, "big"),
@@ -127,7 +129,7 @@ class DhcpServer:
             _DNS: self._plan.nameserver.packed,
             _DOMAIN: self._plan.domain.encode(),
             _SEARCH: name_bytes(self._plan.domain),
-            _MTU: self._plan.mtu.to_bytes(2, "big"),
+            _MTU: mtu.to_bytes(2, "big"),
         }
         address = _ANY if entry is None else entry.address
         if message.client != _ANY:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
+from string import hexdigits
 from typing import Protocol
 
 from xenia.net.nat.book import AddressBook
@@ -126,14 +127,14 @@ class NameServer:
     def _local(self, data: bytes, question: Question) -> bytes | None:
         """The answer where the name is of this network; None where it is not."""
         name, domain = question.name, self._plan.domain
-        if name.endswith(".in-addr.arpa"):
+        if name.endswith((".in-addr.arpa", ".ip6.arpa")):
             return self._reverse(data, question)
         inside = name == domain or name.endswith(f".{domain}")
         short = name.removesuffix(f".{domain}")
         if short in ("host", "gateway") and inside:
             found, found6 = [self._plan.gateway], []
         else:
-            entries = self._book.named(short) if short and "." not in short else []
+            entries = self._book.named(short) if short and (inside or "." not in short) else []
             found = [entry.address for entry in entries]
             found6 = [address for entry in entries if (address := self._address6(entry.mac)) is not None]
         if not found and not inside:
@@ -146,14 +147,11 @@ class NameServer:
         return _reply(data, question, 0, records, b"" if records else self._start_of_authority())
 
     def _reverse(self, data: bytes, question: Question) -> bytes | None:
-        try:
-            address = IPv4Address(".".join(reversed(question.name.removesuffix(".in-addr.arpa").split("."))))
-        except ValueError:
+        address, plan = _reversed(question.name), self._plan
+        if address is None or not any(address in subnet for subnet in (plan.subnet, plan.subnet6) if subnet):
             return None
-        if address not in self._plan.subnet:
-            return None
-        entry = self._book.at(address)
-        name = "gateway" if address == self._plan.gateway else entry.name if entry is not None else ""
+        entry = self._book.at(address) if isinstance(address, IPv4Address) else self._book.of(_mac_in(address))
+        name = "gateway" if address in (plan.gateway, plan.gateway6) else entry.name if entry is not None else ""
         if not name:
             return _reply(data, question, _NO_SUCH_NAME, authority=self._start_of_authority())
         records = [_record(_PTR, name_bytes(f"{name}.{self._plan.domain}"))] if question.kind in (_PTR, _ANY) else []
@@ -306,6 +304,25 @@ def _place(server: str, port: int) -> tuple[str, int] | tuple[str, int, int, int
     except OSError:
         number = 0
     return address, port, 0, number
+
+
+def _reversed(name: str) -> IPv4Address | IPv6Address | None:
+    """The address that a name of in-addr.arpa or ip6.arpa stands for (RFC 1035, 3.5; RFC 3596, 2.5)."""
+    *digits, family, _ = name.split(".")
+    try:
+        if family == "in-addr":
+            return IPv4Address(".".join(reversed(digits)))
+        if len(digits) == 32 and all(len(digit) == 1 and digit in hexdigits for digit in digits):
+            return IPv6Address(int("".join(reversed(digits)), 16))
+    except ValueError:
+        pass
+    return None
+
+
+def _mac_in(address: IPv6Address) -> bytes:
+    """The MAC that it was made of (RFC 4291, appendix A); empty: of none."""
+    packed = address.packed
+    return bytes([packed[8] ^ 2]) + packed[9:11] + packed[13:] if packed[11:13] == b"\xff\xfe" else b""
 
 
 def _record(kind: int, data: bytes) -> bytes:

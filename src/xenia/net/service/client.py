@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -22,6 +24,10 @@ _PACKAGES = str(Path(__file__).parents[3])
 
 PATIENCE = 10.0
 """Seconds for an answer."""
+
+
+class Silent(ConfigError):
+    """The network's process does not answer: it is stopped, too busy, or has ended."""
 
 
 @dataclass(frozen=True)
@@ -105,13 +111,13 @@ class NetworkClient:
                 self._wire.send({"verb": verb, **arguments}, descriptors)
                 received = self._wire.receive()
             except TimeoutError:
-                raise ConfigError(
+                raise Silent(
                     f"the network's process does not answer within {PATIENCE:.0f} s: it is stopped, or too busy"
                 ) from None
             except OSError:
                 received = None
         if received is None:
-            raise ConfigError("the network's process does not answer: it has ended, or was killed")
+            raise Silent("the network's process does not answer: it has ended, or was killed")
         reply, files = received
         if "answer" not in reply:
             raise ConfigError(str(reply.get("error")))
@@ -181,11 +187,54 @@ def start_network(
 
 
 def find_network(path: Path) -> NetworkClient:
-    """The process that listens at `path`.  ConfigError where none does."""
+    """The process that listens at `path`.  Silent where none does, or it is stopped (SIGSTOP)."""
+    connection = _connected(path)
+    process = _listener_of(connection)
+    if _is_stopped(process):
+        connection.close()
+        raise Silent(f"the network '{path.name}' does not answer: its process {process} is stopped")
+    return NetworkClient(connection)
+
+
+def kill_network(path: Path) -> None:
+    """End the process that listens at `path`, whatever it does, and wait for its end.  ConfigError where none does."""
+    with _connected(path) as connection:
+        process = _listener_of(connection)
+        try:
+            is_network = __package__ in Path(f"/proc/{process}/cmdline").read_text().split("\0")
+        except OSError:
+            is_network = False
+        if not is_network:
+            raise ConfigError(f"the process {process}, which listens at {path}, is no network's")
+        os.kill(process, signal.SIGKILL)
+        try:
+            while connection.recv(1):
+                pass
+        except TimeoutError:
+            raise ConfigError(f"the process {process} of the network '{path.name}' does not end") from None
+        except OSError:
+            pass  # it was never accepted
+
+
+def _connected(path: Path) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(PATIENCE)
     try:
         connection.connect(str(path))
     except OSError as error:
         connection.close()
-        raise ConfigError(f"no network at {path}: {error.strerror}") from None
-    return NetworkClient(connection)
+        raise Silent(f"no network at {path}: {error.strerror or error}") from None
+    return connection
+
+
+def _listener_of(connection: socket.socket) -> int:
+    """The process that listens at the other end (unix(7), SO_PEERCRED)."""
+    process, _, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return int(process)
+
+
+def _is_stopped(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+    except OSError:
+        return False

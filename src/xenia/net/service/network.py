@@ -33,6 +33,7 @@ from xenia.net.service.forwards import Forward, Forwards
 from xenia.net.share import Share, Shares
 from xenia.net.stream import StreamLink
 
+LEAST_MTU, MOST_MTU = 68, 9000  # of a card
 _DOMAIN_SOCKET_BYTES = 256 << 10  # a neighbour's flood stands in it before what comes next; a backlog keeps the rest
 
 
@@ -133,7 +134,10 @@ class Network:
         """A port for a card."""
         packed = _mac(mac)
         port = self._next_port
+        if mtu is not None and not LEAST_MTU <= mtu <= MOST_MTU:
+            raise ConfigError(f"mtu={mtu}: a card's is from {LEAST_MTU} to {MOST_MTU} bytes")
         entry = self.book.reserve(packed, name, port, None if ip is None else _address4(ip))
+        entry.mtu = mtu
         elsewhere = bool(vlan or trunk)  # the way out, which gives addresses, is in no VLAN
         own = [str(entry.address), *(also or ())] if self.nat is not None and not elsewhere else []
         claims = None if elsewhere else self._claims

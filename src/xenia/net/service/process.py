@@ -29,6 +29,8 @@ VIOLATION_STATUS = 118
 DESCRIPTORS = 16384
 """How many the process may have, where the host lets it: each connection of a guest's is one."""
 
+_ASKING = 4096  # who waits to be answered; those who gave up are among them as long as the process stands still
+
 
 class Process:
     """Who is connected, and the network, or why there is none."""
@@ -45,6 +47,8 @@ class Process:
         self._events = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._gone: list[int] = []
         descriptors = _raise_limit()
+        if listener is not None:
+            listener.listen(_ASKING)  # and the kernel tells who asks that it is this process, not who made the socket
         try:
             self._network = Network(config, self._watch, descriptors, in_order=not stay)
             self._network.gone = self._lost
@@ -72,7 +76,8 @@ class Process:
                 self._network.close()
 
     def _paths(self) -> dict[Path, Right]:
-        paths = {RESOLV_CONF.resolve(): Right.READ_FILE}
+        names = RESOLV_CONF.resolve()  # which is not changed, but replaced
+        paths = {names.parent if names.is_relative_to("/run") else names: Right.READ_FILE}
         if self._listener is not None:
             paths[Path(self._listener.getsockname()).parent] = Right.REMOVE_FILE
         return paths

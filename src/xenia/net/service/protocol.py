@@ -11,7 +11,8 @@ hello     {}
           -> {"name", "pid", "nat": true or false, "version": libslirp's or null,
               "gateway", "dns", "subnet", "gateway6", "dns6", "subnet6", "domain"}: addresses as text, or null
 attach    {"name": what the guest is called (required), "mac": "00:16:3e:..." (required),
-           "vnet": whether a struct virtio_net_hdr stands before each frame (true), "mtu": 1500,
+           "vnet": whether a struct virtio_net_hdr stands before each frame (true),
+           "mtu": its card's, which DHCP tells it where that is less than the network's,
            "ip": the IPv4 address that it is to have, "also": others that it may use,
            "spoof": whether it may use anybody's (false),
            "isolated": whether it reaches only the gateway and what lies behind (false),

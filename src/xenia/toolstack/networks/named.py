@@ -12,7 +12,7 @@ from typing import Any
 from xenia.errors import ConfigError
 from xenia.net.layers.words import cut
 from xenia.net.links import open_link, parse_link
-from xenia.net.service.client import NetworkClient, NetworkConfig, start_network
+from xenia.net.service.client import NetworkClient, NetworkConfig, Silent, start_network
 from xenia.toolstack.config.forward import Forward
 from xenia.toolstack.config.net import LINKS, NETWORK_NAME, NONE, PORT_WORDS, NetConfig, parse_card
 from xenia.toolstack.networks import registry, subnets
@@ -42,7 +42,8 @@ def create(
     """
     if not NETWORK_NAME.fullmatch(name) or name in LINKS or name == NONE:
         raise ConfigError(
-            f"'{name}' is no network's name: up to 32 letters, digits, _ . and -, and none of --net's words"
+            f"'{name}' is no network's name: up to 32 letters, digits, _ . and -, the first no . or -, and none of "
+            "--net's words"
         )
     config = NetworkConfig(name, nat=nat, libraries=libraries(Cache(), progress) if nat else ())
     others = [other["subnet"] for other in describe_all() if other.get("subnet")] if subnet is None else ()
@@ -66,16 +67,31 @@ def create(
 
 
 def delete(name: str, *, force: bool = False) -> None:
-    """End one.  ConfigError where it is not there, or, without `force`, guests are on it."""
+    """End one, also what is left of one that was killed.  ConfigError where it is not there, or, without `force`,
+    guests are on it or it does not answer."""
+    if registry.left_behind(name):
+        return
+    try:
+        ports = _end(name, force)
+    except Silent as error:
+        if not force:
+            raise ConfigError(f"{error} (--force ends it all the same)") from None
+        registry.kill(name)
+        return
+    for port in ports:
+        if port.get("kind") == "uplink":
+            _leave_no_socket(NetConfig(link=port["name"]))
+
+
+def _end(name: str, force: bool) -> list[dict[str, Any]]:
+    """Have it end; the ports that it had."""
     with _network(name) as client:
-        ports = client.show()["ports"]
+        ports: list[dict[str, Any]] = client.show()["ports"]
         users = sorted(port["name"] for port in ports if port.get("kind") not in _ITSELF)
         if users and not force:
             raise ConfigError(f"the network '{name}' is in use by {', '.join(users)} (--force ends it all the same)")
         client.ask("stop")
-    for port in ports:
-        if port.get("kind") == "uplink":
-            _leave_no_socket(NetConfig(link=port["name"]))
+        return ports
 
 
 def show(name: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from weakref import WeakSet
 from xenia.errors import ConfigError
 from xenia.net.bridge import Bridge, Joint
 from xenia.net.layers.claims import Claims
+from xenia.net.policer import Policer
 from xenia.net.service.client import NetworkClient, NetworkConfig, start_network
 from xenia.net.stream import StreamLink
 from xenia.net.thread import LinkThread
@@ -125,7 +126,7 @@ class Network:
         if self._closed:
             raise ConfigError(f"the network '{self.name}' is closed")
         with ExitStack() as undo:
-            port = self.bridge.port(f"{card.guest} {card.mac}", macs=[card.mac], **card.port)
+            port = self.bridge.port(f"{card.guest} {card.mac}", macs=[card.mac], policer=Policer(), **card.port)
             undo.callback(port.close)
             place = self._expect(card)
             undo.callback(self._forget, place)

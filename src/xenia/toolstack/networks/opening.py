@@ -33,6 +33,8 @@ from xenia.toolstack.networks.cable import Cable
 from xenia.toolstack.provision.cache import Cache, Progress, no_progress
 from xenia.toolstack.provision.slirp import libraries
 
+_LEAST_MTU = 1280  # of a network with IPv6 (RFC 8200, 5)
+
 
 class Opening:
     """A card's link on its way, begun.
@@ -188,6 +190,8 @@ def _start(card: NetConfig, slirp: tuple[str, ...], *, silent: bool) -> NetworkC
         subnet6="" if card.values("ipv6") == ["off"] else own.subnet6,
         libraries=slirp,
     )
+    if card.mtu is not None:
+        config = replace(config, mtu=max(card.mtu, _LEAST_MTU))
     try:
         listener = registry.listen(name)
     except ConfigError:

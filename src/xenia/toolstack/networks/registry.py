@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from xenia.errors import ConfigError
-from xenia.net.service.client import NetworkClient, find_network
+from xenia.net.service.client import NetworkClient, find_network, kill_network
 from xenia.toolstack.runtime import runtime_directory
 
 OF_A_GUEST, OF_A_CARD = "@", ":"  # in the names of private ones
@@ -59,7 +59,26 @@ def names() -> list[str]:
 
 def find(name: str) -> NetworkClient:
     """The network of that name, or the private one of the guest that is called so, or of its card: `web`, its process,
-    or `web:1`.  ConfigError where there is none, or more than one."""
+    or `web:1`.  ConfigError where there is none, or more than one, or it does not answer."""
+    return find_network(_path(name))
+
+
+def kill(name: str) -> None:
+    """End the process of the same, which does not do so when it is asked.  ConfigError."""
+    path = _path(name)
+    kill_network(path)
+    with _held(path.parent):
+        _answers(path)
+
+
+def left_behind(name: str) -> bool:
+    """Whether there is the socket of a network of that name that was killed; then it was taken away."""
+    folder = runtime_directory("net")
+    with _held(folder):
+        return any(path.name == name and not _answers(path) for path in folder.iterdir())
+
+
+def _path(name: str) -> Path:
     running = names()
     found = [name] if name in running else [one for one in running if name in _short(one)]
     if len(found) > 1:
@@ -69,7 +88,7 @@ def find(name: str) -> NetworkClient:
     if not found:
         others = f"running: {', '.join(running)}" if running else f"none is running: xenia net create {name}"
         raise ConfigError(f"no network '{name}' is running ({others})")
-    return find_network(runtime_directory("net") / found[0])
+    return runtime_directory("net") / found[0]
 
 
 def _short(name: str) -> tuple[str, ...]:

@@ -109,6 +109,7 @@ def test_words_are_what_specs_were_made_of() -> None:
         ("firewall", "in:allow:icmp:1", "have ports"),
         ("firewall", "in:allow:from=example.org", "is no address"),
         ("firewall", "in:allow:from=fd00::1", "stand in brackets"),
+        ("firewall", "in:deny:tcp:22[", "a bracket in it is not closed"),
         ("firewall", "in:allow:from=10.0.0.1:to=[fd00::1]", "from IPv4 to IPv6"),
         ("firewall", "in:allow:mac=1", "not one of"),
         ("firewall", "in:allow:tcp:1:2", "has no place"),

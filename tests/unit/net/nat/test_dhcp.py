@@ -80,6 +80,14 @@ def test_a_card_that_was_plugged_in_keeps_its_address_and_is_told_its_name() -> 
     assert world.book.find("ALPHA") == [IPv4Address("10.0.2.99")]
 
 
+def test_a_card_that_takes_less_than_its_network_is_told_so() -> None:
+    world = World()
+    entry = world.book.reserve(MAC, "alpha", 1)
+    for of_card, told in ((None, 1500), (1400, 1400), (9000, 1500)):
+        entry.mtu = of_card
+        assert options(world.say("discover"))["interface-mtu"] == told
+
+
 def test_two_hundred_clients_have_an_address_each_and_the_next_has_none() -> None:
     world = World()
     macs = [bytes.fromhex(f"00163e01{number:04x}") for number in range(240)]

@@ -61,7 +61,7 @@ class World:
         self.waiter = Waiter()
         self.sent: list[Datagram] = []
         self.six: dict[bytes, IPv6Address] = {}  # what cards were heard to use, by their MACs
-        plan = Plan.read("10.0.2.0/24", "", "xenia.internal", 1500)
+        plan = Plan.read("10.0.2.0/24", "fd00:78:656e::/64", "xenia.internal", 1500)
         self.book = AddressBook(plan, in_order=True)
         self.book.reserve(bytes.fromhex("00163e000001"), "Alpha", 1)
         port = self.upstream.getsockname()[1]
@@ -112,6 +112,17 @@ def test_guests_have_the_ipv6_address_by_name_that_they_were_heard_to_use(world:
     assert len(world.answer().an) == 0
 
 
+def test_a_guest_whose_name_has_dots_is_found_in_the_networks_domain(world: World) -> None:
+    world.book.reserve(bytes.fromhex("00163e000002"), "web.1", 2)
+    world.ask("web.1.xenia.internal")
+    assert [record.rdata for record in world.answer().an] == ["10.0.2.16"]
+    world.ask("16.2.0.10.in-addr.arpa", "PTR")
+    assert [record.rdata for record in world.answer().an] == [b"web.1.xenia.internal."]
+    world.ask("web.1")
+    assert world.sent == []  # that may be anybody's elsewhere
+    assert world.upstream.recv(512)
+
+
 @pytest.mark.parametrize("name", ["host.xenia.internal", "gateway.xenia.internal"])
 def test_the_host_is_behind_the_gateway(world: World, name: str) -> None:
     world.ask(name)
@@ -124,6 +135,21 @@ def test_an_address_is_a_guests_name(world: World) -> None:
         assert [record.rdata for record in world.answer().an] == [name]
     world.ask("200.2.0.10.in-addr.arpa", "PTR")
     assert world.answer().rcode == 3
+
+
+def test_an_ipv6_address_of_a_mac_is_a_guests_name(world: World) -> None:
+    for address, name in (("fd00:78:656e::216:3eff:fe00:1", "Alpha"), ("fd00:78:656e::2", "gateway")):
+        world.ask(IPv6Address(address).reverse_pointer, "PTR")
+        assert [record.rdata for record in world.answer().an] == [f"{name}.xenia.internal.".encode()]
+    world.ask(IPv6Address("fd00:78:656e::8").reverse_pointer, "PTR")
+    assert world.answer().rcode == 3
+
+
+@pytest.mark.parametrize("name", ["2.ip6.arpa", IPv6Address("2001:db8::1").reverse_pointer, "0_." * 32 + "ip6.arpa"])
+def test_what_is_no_address_of_the_networks_is_the_hosts_name_servers_to_answer(world: World, name: str) -> None:
+    world.ask(name, "PTR")
+    assert world.sent == []
+    assert DNS(world.upstream.recv(512)).qd[0].qname == f"{name}.".encode()
 
 
 def test_a_name_of_the_domain_that_nobody_has_is_not_asked_elsewhere(world: World) -> None:

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -19,6 +20,7 @@ from scapy.utils import rdpcap
 
 from tests.unit.net.service.wire import Wired, guest
 from xenia.errors import ConfigError
+from xenia.jail.jail import walls_of_host
 from xenia.net.service.client import NetworkClient, NetworkConfig, find_network, start_network
 from xenia.net.service.protocol import Wire
 
@@ -299,3 +301,36 @@ def test_a_card_that_goes_leaves_its_address_to_others(client: NetworkClient) ->
         pass
     with guest(client, ip="10.0.2.50"):
         pass
+
+
+NAMES = """
+import sys
+from pathlib import Path
+from xenia.jail.jail import hold_to
+from xenia.net.service import process
+
+process.RESOLV_CONF = Path(sys.argv[1])
+one = process.Process.__new__(process.Process)
+one._listener = None
+hold_to(one._paths())
+print("held", flush=True)
+input()
+print(process.RESOLV_CONF.read_text())
+"""
+
+
+@pytest.mark.skipif(not walls_of_host().landlock, reason="no Landlock on this host")
+@pytest.mark.skipif(not os.access("/run", os.W_OK), reason="/run is somebody else's")
+def test_name_servers_are_read_again_where_the_host_replaces_their_file(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir="/run") as folder:
+        names, link = Path(folder, "resolv.conf"), tmp_path / "resolv.conf"
+        names.write_text("nameserver 192.0.2.1")
+        link.symlink_to(names)
+        process = subprocess.Popen(
+            [sys.executable, "-c", NAMES, str(link)], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        Path(folder, "new").write_text("nameserver 192.0.2.2")
+        Path(folder, "new").rename(names)
+        assert process.communicate("\n")[0].strip() == "nameserver 192.0.2.2"

@@ -1,8 +1,10 @@
 """Networks by name: who finds which, and what becomes of those that were killed."""
 
 import os
+import signal
 import stat
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 from queue import Queue
 
@@ -14,7 +16,7 @@ from tests.unit.net.service.wire import guest
 from tests.unit.toolstack.networks.network import Network
 from xenia.errors import ConfigError
 from xenia.net.nat.plan import Plan
-from xenia.net.service.client import NetworkConfig
+from xenia.net.service.client import NetworkConfig, Silent, start_network
 from xenia.testing.net import Card
 from xenia.toolstack.config.forward import Forward
 from xenia.toolstack.config.net import NetConfig
@@ -56,6 +58,10 @@ def test_the_socket_of_a_network_that_was_killed_is_taken_away(runtime: Path) ->
     assert not (runtime / "xenia" / "net" / "lan").exists()
     Network("lan").die()
     Network("lan").close()  # another takes its place
+    Network("lan").die()
+    named.delete("lan")
+    with pytest.raises(ConfigError, match="no network 'lan' is running"):
+        named.delete("lan")
 
 
 def test_a_network_that_is_not_there_is_told_with_those_that_are() -> None:
@@ -151,6 +157,43 @@ def test_a_network_that_does_not_answer_is_listed_with_its_name_alone(monkeypatc
         assert found["stuck"] == (None, None) and found["dmz"][0] == 0
 
 
+@pytest.fixture
+def stopped() -> Iterator[int]:
+    """The process of the network `lan`, which is stopped."""
+    with (
+        registry.listen("lan") as listener,
+        closing(start_network(NetworkConfig("lan", nat=False), listener, stay=True)) as client,
+    ):
+        process = int(client.hello()["pid"])
+    os.kill(process, signal.SIGSTOP)
+    while Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+        pass
+    yield process
+    with suppress(ProcessLookupError):
+        os.kill(process, signal.SIGKILL)
+
+
+def test_a_network_that_is_stopped_is_not_waited_for(stopped: int) -> None:
+    with pytest.raises(Silent, match=f"the network 'lan' does not answer: its process {stopped} is stopped"):
+        named.show("lan")
+    assert [(one["name"], one["pid"]) for one in named.describe_all()] == [("lan", None)]
+
+
+def test_a_network_that_does_not_answer_is_ended_by_force(stopped: int) -> None:
+    with pytest.raises(ConfigError, match=r"is stopped \(--force ends it all the same\)"):
+        named.delete("lan")
+    named.delete("lan", force=True)
+    assert registry.names() == []
+    with Network("lan"):  # another takes its place
+        assert registry.names() == ["lan"]
+
+
+def test_no_other_process_is_ended_in_the_place_of_a_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xenia.net.service.client.PATIENCE", 0.5)
+    with registry.listen("lan"), pytest.raises(ConfigError, match=rf"the process {os.getpid()}, .* is no network's"):
+        named.delete("lan", force=True)
+
+
 def test_ports_of_the_host_lead_to_guests_and_no_longer_do() -> None:
     with Network("lan") as network:
         assert named.forward("lan", Forward(2222, 22), to="web")["to_port"] == 22
@@ -220,6 +263,27 @@ def test_a_programs_cards_are_in_vlans_by_the_words_of_their_port() -> None:
         assert cards[0].send(b"\xff" * 6 + mac + b"\x88\xb5" + bytes(50)) == 1
         assert [len(card.received) for card in cards] == [0, 1, 0, 0]
         for card, cable in zip(cards, cables, strict=True):
+            card.close()
+            cable.close()
+
+
+def test_a_programs_guest_that_talks_with_one_is_not_flooded_by_another() -> None:
+    with closing(ProgramsNetwork("lan")) as lan:
+        made = [card_config(lan).for_guest(f"g{number}", 0) for number in range(3)]
+        cables = [lan.cable(config) for config in made]
+        guest, friend, flooder = (Card(cable.port) for cable in cables)
+        own, other, hostile = (config.mac for config in made)
+        ask, answer, flood = (
+            [bytes(Ether(src=source, dst=target) / IP() / UDP())] * 50
+            for source, target in ((own, other), (other, own), (hostile, own))
+        )
+        for _ in range(20):
+            guest.send(*ask)
+            friend.send(*answer)
+            flooder.send(*flood)
+        came = [Ether(packet.data).src for packet in guest.received]
+        assert came.count(other) == 1000 and 200 < came.count(hostile) < 900
+        for card, cable in zip((guest, friend, flooder), cables, strict=True):
             card.close()
             cable.close()
 
