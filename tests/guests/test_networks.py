@@ -156,6 +156,18 @@ def test_a_card_that_is_plugged_into_a_guest_that_began_without_one_gets_an_addr
         guest.do("while [ -e /sys/class/net/eth0 ]; do sleep 0.05; done")  # it goes after its backend has
 
 
+def test_name_servers_of_a_card_that_is_taken_out_are_asked_no_more() -> None:
+    with Machine(Machine.memory_for(SIZE)) as machine:
+        guest = Shell(machine, "web", ("xen-netfront",))
+        cards = [guest.domain.attach_vif("user") for _ in range(2)]
+        guest.domain.start()
+        guest.do("until [ `grep -c nameserver /etc/resolv.conf` = 2 ]; do :; done; grep -q 10.0.2.3 /etc/resolv.conf")
+        assert cards[0].unplug(LIMIT)
+        guest.do("while grep -q 10.0.2.3 /etc/resolv.conf; do :; done; nslookup host.xenia.internal")
+        assert cards[1].unplug(LIMIT)
+        guest.do("while grep -q nameserver /etc/resolv.conf; do :; done")
+
+
 def run(directory: Path, *arguments: str, script: str) -> subprocess.Popen[str]:
     """A guest of `xenia run`, which runs that."""
     environment = {**os.environ, "PYTHONPATH": str(SOURCE), "XDG_RUNTIME_DIR": str(directory)}

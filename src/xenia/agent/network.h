@@ -115,18 +115,23 @@ static void take_card(const char *name)
     begin_dhcp(card);
 }
 
-/* Forget those that are gone. */
-static void drop_cards(void)
+/* Forget those that are gone; whether there are any. */
+static int drop_cards(void)
 {
+    int dropped = 0;
     for (struct Card *card = cards; card < cards + MOST_CARDS; card++) {
-        char path[64] = "/sys/class/net/";
-        append(path, sizeof path, card->name);
-        if (card->state != NOBODY && call4(SYS_faccessat, AT_FDCWD, path, 0, 0) < 0) {
+        struct InterfaceRequest request;        /* another one may have its name by now */
+        memset(&request, 0, sizeof request);
+        memcpy(request.name, card->name, sizeof request.name);
+        if (card->state != NOBODY
+            && (call3(SYS_ioctl, card->socket, SIOCGIFINDEX, &request) < 0 || request.number != card->index)) {
             call1(SYS_close, card->socket);
             close_packets(card);
             card->state = NOBODY;
+            dropped = 1;
         }
     }
+    return dropped;
 }
 
 /* --- what the system is told */
@@ -151,13 +156,15 @@ static void append_servers(char *text, u64 size)
     }
 }
 
-/* Name servers go to the RAM disk's file. */
+/* Name servers go to the RAM disk's file, which is another's as long as there are none. */
 static void tell_system(void)
 {
+    static int is_ours;
     char text[TEXT_SIZE] = "";
     append_servers(text, sizeof text);
-    if (*text)
+    if (*text || is_ours)
         write_file("/etc/resolv.conf", text);
+    is_ours |= *text != 0;
 }
 
 /* Give the root file system that was mounted these name servers, without writing to it: another file is mounted over
@@ -252,7 +259,8 @@ static void __attribute__((noreturn)) keep_network(int links, int news, u32 expe
         if (wait[LINKS].revents) {
             while (call6(SYS_recvfrom, links, message, sizeof message, MSG_DONTWAIT, 0, 0) > 0)
                 ;
-            drop_cards();
+            if (drop_cards())
+                tell_system();
             names_in("/sys/class/net", "", take_card);
         }
         for (u32 i = 0; i < MOST_CARDS; i++)

@@ -1,7 +1,8 @@
 """Makes a network namespace of its own with a card in it, and answers the DHCP client there as it is told.
 
-The script on standard input is a Python list of what to answer, message by message: dictionaries of
-options by their numbers.  What the client asked, and the state of its card in the end, go to standard output as JSON.
+The script on standard input is a Python list of what to answer, message by message: dictionaries of options by their
+numbers; and "anew" where another card takes the name of the first one meanwhile.  What the client asked, and the state
+of its card in the end, go to standard output as JSON.
 """
 
 from __future__ import annotations
@@ -85,6 +86,28 @@ def reply(tap: int, asked: dict[int, bytes], answers: list[dict[int, Any]]) -> N
         os.write(tap, answer(asked, options))
 
 
+def card() -> int:
+    """A new card."""
+    tap = os.open("/dev/net/tun", os.O_RDWR)
+    fcntl.ioctl(tap, TUNSETIFF, struct.pack("16sH22x", b"card0", IFF_TAP | IFF_NO_PI))
+    return tap
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def another_card(tap: int, client: int) -> int:
+    """One in the place of that, before the client can look."""
+    os.kill(client, signal.SIGSTOP)
+    while Path(f"/proc/{client}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+        pass
+    os.close(tap)
+    tap = card()
+    os.kill(client, signal.SIGCONT)
+    return tap
+
+
 class Writes:
     """Of files in a folder: a lease's name servers are written when all else of it is in place."""
 
@@ -113,8 +136,7 @@ def main() -> None:
     ):  # fmt: skip
         subprocess.run(command.split(), check=True)
     writes = Writes("/etc")
-    tap = os.open("/dev/net/tun", os.O_RDWR)
-    fcntl.ioctl(tap, TUNSETIFF, struct.pack("16sH22x", b"card0", IFF_TAP | IFF_NO_PI))
+    tap = card()
     heard: list[dict[Any, Any]] = []
     with subprocess.Popen([sys.argv[1]], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as probe:
         assert probe.stdout is not None and probe.stderr is not None
@@ -132,17 +154,22 @@ def main() -> None:
                 assert check(data[14:34]) == 0
                 source = ".".join(map(str, data[26:30]))
                 heard.append({**told, "client": list(asked[0][12:16]), "flags": asked[0][10], "source": source})
-                if len(script) == 1:
+                if len(script) == 1 or script[1:2] == ["anew"]:
                     writes.forget()
                 reply(tap, asked, script.pop(0) if script else [])
+                if script[:1] == ["anew"]:
+                    writes.wait()
+                    del script[0]
+                    (client,) = children(probe.pid)
+                    tap = another_card(tap, client)
         writes.wait()  # the last answer was sent a moment ago
         resolv = Path("/etc/resolv.conf")
         addresses, routes = (
             json.loads(subprocess.run(["ip", "-j", "-4", *words], capture_output=True, check=True).stdout)
             for words in (["addr", "show", "dev", "card0"], ["route"])
         )
-        for child in Path(f"/proc/{probe.pid}/task/{probe.pid}/children").read_text().split():
-            os.kill(int(child), signal.SIGKILL)
+        for child in children(probe.pid):
+            os.kill(child, signal.SIGKILL)
         probe.kill()
         complaints = probe.stderr.read().decode()
     found = {"resolv": resolv.read_text() if resolv.exists() else "", "card": addresses[0], "routes": routes}

@@ -36,8 +36,8 @@ def probe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-def ask(probe: Path, *script: list[dict[int, Any]]) -> Any:
-    """What came of a server's answers."""
+def ask(probe: Path, *script: list[dict[int, Any]] | str) -> Any:
+    """What came of a server's answers; "anew": another card took the name of the first one."""
     if shutil.which("ip") is None:
         pytest.skip("no ip(8) to look at a network namespace with")
     wrap = [] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user"]
@@ -111,6 +111,12 @@ def test_classless_routes_take_the_place_of_the_router(probe: Path) -> None:
     end = ask(probe, [OFFERS], [{**ACKS, 121: (0, *SERVER, 12, 172, 16, 10, 9, 8, 2, 40, 1)}])
     routes = {one["dst"]: one.get("gateway") for one in end["routes"]}
     assert routes == {"default": "10.9.8.1", "172.16.0.0/12": "10.9.8.2", "10.9.8.0/24": None}
+
+
+def test_a_card_that_has_the_name_of_one_that_is_gone_is_another(probe: Path) -> None:
+    end = ask(probe, [OFFERS], [ACKS], "anew", [OFFERS], [{**ACKS, 6: (10, 9, 8, 3)}])
+    assert addresses(end) == ["10.9.8.7/24"]
+    assert end["resolv"] == "search xenia.internal\nnameserver 10.9.8.3\n"
 
 
 @pytest.mark.parametrize("tail", [(6, 255), (1, 1, 1), (53, 0), (15, *[200] * 200)], ids=str)
