@@ -1,9 +1,10 @@
 """What a guest keeps of its traffic while another guest of its network sends all that it can straight at its card.
 
 Two of Xenia's guests are on one network, and the host behind it: one is measured (with the host), the other floods it
-with datagrams of 64 bytes that nobody listens for.  Told are the rates undisturbed, in turns with those while the
-other guest computes and sends nothing and with those beside the flood, and the shares that are left: what computing
-leaves is what a processor that is kept busy takes, whatever it does; the last column holds a flood's share against it.
+with datagrams of 64 bytes that nobody listens for (flood), or everybody (shout).  Told are the rates undisturbed, in
+turns with those while the other guest computes and sends nothing and with those beside the floods, and the shares that
+are left: what computing leaves is what a processor that is kept busy takes, whatever it does; the last columns hold the
+floods' shares against it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from xenia.toolstack.networks.named import show
 
 CLOSED = 9
 TESTS = ("answers", "connections", "datagrams", "in1", "out1")
-DISTURBANCES = ("compute", "flood")
+DISTURBANCES = ("compute", "flood", "shout")
 SETTLED = 0.3  # seconds of a disturbance before what it leaves is measured
 
 
@@ -93,12 +94,14 @@ def main() -> int:
                 for what in DISTURBANCES:
                     with disturbed(other, what, options.milliseconds, rates[what]):
                         left[test][what].append(beset.measure(test, options.milliseconds).rate)
-    print(f"the flood: {median(rates['flood']):.0f} datagrams a second")
-    print(f"{'':12}{'alone':>10}" + "".join(f"{what:>22}" for what in DISTURBANCES) + "   flood, of compute")
+    for what in DISTURBANCES[1:]:
+        print(f"the {what}: {median(rates[what]):.0f} datagrams a second")
+    compared = [f"{what}, of compute" for what in DISTURBANCES[1:]]
+    print(f"{'':12}{'alone':>10}" + "".join(f"{what:>22}" for what in (*DISTURBANCES, *compared)))
     for test in tests:
         cells = [f"{median(rate):12.0f}{share(rate, alone[test]):8.2f} x" for rate in left[test].values()]
-        flooded = share(left[test]["flood"], left[test]["compute"])
-        print(f"{test:12}{median(alone[test]):10.0f}{''.join(cells)}{flooded:18.2f} x", flush=True)
+        cells += [f"{share(left[test][what], left[test]['compute']):20.2f} x" for what in DISTURBANCES[1:]]
+        print(f"{test:12}{median(alone[test]):10.0f}{''.join(cells)}", flush=True)
     return 0
 
 

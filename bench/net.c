@@ -222,11 +222,15 @@ static double datagrams(double until)
     return datagrams_received() - before;
 }
 
-static double flood(double until)      /* nobody counts what arrives, and nobody need listen there */
+static double flood(double until, int all)      /* nobody counts what arrives, and nobody need listen there */
 {
-    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    int fd = socket(AF_INET, SOCK_DGRAM, 0), on = 1;
     double count = 0;
-    connect(fd, (void *)&server, sizeof(server));
+    struct sockaddr_in to = server;
+    if (all)                    /* of a network with 256 addresses */
+        to.sin_addr.s_addr |= htonl(255);
+    setsockopt(fd, SOL_SOCKET, SO_BROADCAST, &on, sizeof(on));
+    connect(fd, (void *)&to, sizeof(to));
     while (now() < until)
         for (int i = 0; i < 16; i++)
             count += send(fd, buffer, DATAGRAM, 0) == DATAGRAM;
@@ -275,8 +279,8 @@ static double measure(const char *test, double until)       /* how much; -1: no 
         return bulk(atoi(test + 2), 0, until) / 1e6;
     if (!strcmp(test, "datagrams"))
         return datagrams(until);
-    if (!strcmp(test, "flood"))
-        return flood(until);
+    if (!strcmp(test, "flood") || !strcmp(test, "shout"))
+        return flood(until, *test == 's');
     if (!strcmp(test, "compute"))
         return compute(until);
     if (!strcmp(test, "answers"))

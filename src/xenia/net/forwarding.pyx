@@ -48,6 +48,7 @@ cdef struct Plan:
     Learned learned                 # what was said of it
     bint floods
     Member *crowd[MOST_PORTS]       # entered, for frames to everybody
+    int takes[MOST_PORTS]           # how many of these each of them may be sent yet
     int nr_crowd
     Member *mirrors[MOST_MIRRORS]   # entered
     int nr_mirrors
@@ -208,22 +209,30 @@ cdef bint is_same_run(const Plan *plan, int one, int other) noexcept nogil:
             and plan.vlan[one] == plan.vlan[other] and plan.tag[one] == plan.tag[other])
 
 
-cdef void count_floods(const Member *source, Plan *plan, const Frame *frames, int count) noexcept nogil:
+# Of a batch, who may not be sent one frame may not be sent those after it either.
+cdef void count_floods(Member *source, Plan *plan, const Frame *frames, int count) noexcept nogil:
     cdef int index, one
+    cdef Member *member
     if not plan.floods:
         return
-    for index in range(count):
-        if plan.fate[index] == FLOOD:
-            for one in range(plan.nr_crowd):
-                if is_reachable(source, plan.crowd[one], plan.vlan[index]):
-                    plan.crowd[one].delivered += 1
-                    plan.crowd[one].delivered_bytes += frames[index].length
+    for one in range(plan.nr_crowd):
+        member, plan.takes[one] = plan.crowd[one], 0
+        for index in range(count):
+            if plan.fate[index] != FLOOD or not is_reachable(source, member, plan.vlan[index]):
+                continue
+            if source.policer != NULL and member.policer != NULL and not (
+                    <Policer>member.policer).allow(source.place, plan.now):
+                source.drops[DROP_UNANSWERED] += 1
+                continue
+            plan.takes[one] += 1
+            member.delivered += 1
+            member.delivered_bytes += frames[index].length
 
 
 # How many frames could not be delivered.
 cdef int deliver_run(Member *source, Plan *plan, int first, Frame *frames, int count) noexcept nogil:
     cdef Member *member
-    cdef int index, failed = 0
+    cdef int index, takes, failed = 0
     if plan.fate[first] != MALFORMED:
         for index in range(plan.nr_mirrors):
             member = plan.mirrors[index]
@@ -234,9 +243,10 @@ cdef int deliver_run(Member *source, Plan *plan, int first, Frame *frames, int c
         port_leave(member.inside)
     elif plan.fate[first] == FLOOD:
         for index in range(plan.nr_crowd):
-            member = plan.crowd[index]
-            if is_reachable(source, member, plan.vlan[first]):
-                failed += deliver_to(member, plan.tag[first], plan.vlan[first], frames, count)
+            member, takes = plan.crowd[index], min(count, plan.takes[index])
+            if takes and is_reachable(source, member, plan.vlan[first]):
+                plan.takes[index] -= takes
+                failed += deliver_to(member, plan.tag[first], plan.vlan[first], frames, takes)
     return failed
 
 

@@ -14,6 +14,7 @@ cdef struct Said:
 
 cdef struct Peer:
     Pace unanswered                 # frames that came from it, but for those that were answered
+    Pace refused                    # those that were too many
     Said said                       # answers to it
 
 

@@ -3,9 +3,11 @@
 A guest's kernel has work with each frame that is for it, wanted or not, so that a neighbour who sends it short frames
 without end has its time.  A switch cannot know what a guest wants; but the guest says so, by answering: TCP is
 acknowledged, a request has its reply.  What nobody answers is limited, while its receiver has a conversation with
-others, and what is beyond the limit is dropped.  Who sends twice as much and more waits, too: his own card does, as
-for his share of the loop's time (share.pyx), so that his processor rests.  Without such a conversation nothing is
-limited: a stream of datagrams that nobody answers is all that the guest is there for.
+others, and what is beyond the limit is dropped.  Of who sends twice as much and more, little passes any more, for each
+frame that does is one more interrupt for its receiver; and unless he sends to everybody, he waits: his own card does,
+as for his share of the loop's time (share.pyx), so that his processor rests, and for so long at once that what he sends
+comes in few batches.  Without such a conversation nothing is limited: a stream of datagrams that nobody answers is all
+that the guest is there for.
 
 An answer is no ICMP, no reset and neither of the first two segments of a connection: a guest says these to whoever asks
 for them.
@@ -26,6 +28,8 @@ from xenia.net.share cimport Share
 cdef enum:
     INTERVAL = 1000000              # ns between two frames that are not answered, in the long run
     BURST = 250                     # how many at once after a rest
+    SCARCE = 8 * INTERVAL           # instead of INTERVAL, where as many were too many
+    PAUSE = 32 * INTERVAL           # how long who sends so many waits at once
     ANSWERED = 64                   # frames that one answer is for: all the segments that Linux acknowledges at once
     WINDOW_SHIFT = 27               # 134 ms
     CONVERSATION = 10               # answers to others, in this window and the last one
@@ -51,16 +55,22 @@ cdef class Policer:
     def lost(self, now: int) -> int:
         """A frame that the guest sent was not allowed: until when the guest is to wait; 0: not at all."""
         self.lose(now)
-        return self.excess.next if self.excess.next > now else 0
+        return self.excess.next + PAUSE if self.excess.next > now else 0
 
     cdef bint allow(self, uint32_t peer, int64_t now) noexcept nogil:
         cdef Peer *sender = &self.peers[peer]
+        cdef int64_t interval = INTERVAL
         roll(&self.said, now)
         roll(&sender.said, now)
-        if self.said.now + self.said.before >= sender.said.now + sender.said.before + CONVERSATION:
-            return pace_allows(&sender.unanswered, now, INTERVAL, BURST)
-        sender.unanswered.next = min(max(sender.unanswered.next, now - BURST * INTERVAL) + INTERVAL, now)
-        return True
+        if self.said.now + self.said.before < sender.said.now + sender.said.before + CONVERSATION:
+            sender.unanswered.next = min(max(sender.unanswered.next, now - BURST * INTERVAL) + INTERVAL, now)
+            return True
+        if sender.refused.next > now - 2 * PAUSE:
+            interval = SCARCE
+        if pace_allows(&sender.unanswered, now, interval, BURST * INTERVAL // interval):
+            return True
+        sender.refused.next = min(max(sender.refused.next, now - BURST * INTERVAL) + INTERVAL, now + PAUSE)
+        return False
 
     cdef void answer(self, uint32_t peer, int64_t now) noexcept nogil:
         cdef Peer *receiver = &self.peers[peer]
@@ -73,7 +83,7 @@ cdef class Policer:
     cdef void lose(self, int64_t now) noexcept nogil:
         self.excess.next = max(self.excess.next, now - BURST * INTERVAL) + INTERVAL
         if self.excess.next > now and self.share is not None:
-            self.share.hold_until(self.excess.next)
+            self.share.hold_until(self.excess.next + PAUSE)
 
     cdef void forget(self, uint32_t peer) noexcept nogil:
         memset(&self.peers[peer], 0, sizeof(Peer))

@@ -20,7 +20,7 @@ from xenia.testing.net import Card
 
 US, MS, SECOND = 1000, 1000000, 1000000000
 ONE, OTHER = 1, 2  # peers
-BURST, LIMIT = 250, 1000
+BURST, LIMIT, SCARCE = 250, 1000, 125  # frames; and frames a second
 FLOODER, GUEST, FRIEND = (f"00:16:3e:00:00:0{digit}" for digit in "123")
 
 
@@ -50,7 +50,7 @@ def test_a_guest_that_talks_with_nobody_else_is_sent_all() -> None:
 
 def test_what_is_not_answered_is_limited_while_a_guest_talks_with_another() -> None:
     policer = Policer()
-    assert passed(policer, SECOND, 50_000, others=1000, seconds=10) == pytest.approx(LIMIT, rel=0.2)
+    assert passed(policer, SECOND, 2 * LIMIT, others=1000, seconds=10) == pytest.approx(LIMIT, rel=0.2)
     assert passed(policer, 20 * SECOND, LIMIT, others=1000) == LIMIT
     assert passed(policer, 30 * SECOND, 50_000) == 50_000  # and no longer
 
@@ -94,6 +94,38 @@ def test_who_loses_more_than_as_many_again_waits() -> None:
     assert waited == pytest.approx(5000 - 2 * BURST, abs=2)
     assert share.allow(SECOND + 10 * SECOND) > 0
     assert policer.lost(20 * SECOND) == 0
+
+
+def test_of_a_flood_little_passes_until_it_is_over() -> None:
+    policer = Policer()
+    passed(policer, SECOND, 50_000, others=1000, seconds=1)
+    assert passed(policer, 2 * SECOND, 50_000, others=1000, seconds=10) <= SCARCE
+    assert passed(policer, 12 * SECOND + SECOND // 2, LIMIT, others=1000) == LIMIT
+
+
+def test_what_is_a_little_too_much_passes_but_for_that() -> None:
+    assert passed(Policer(), SECOND, 3 * LIMIT // 2, others=1000, seconds=10) == pytest.approx(LIMIT, rel=0.1)
+
+
+def test_who_floods_waits_in_few_pauses() -> None:
+    share = Shares().enter()
+    own, receiver = Policer(share), Policer()
+    now, sent, through, pauses = SECOND, 0, 0, 0
+    while now < 11 * SECOND:
+        if share.allow(now) == 0:
+            now = share.wait_until
+            pauses += 1
+        for _ in range(10):
+            receiver.answered(OTHER, now)
+        sent += 1
+        if receiver.allows(ONE, now):
+            through += 1
+        else:
+            own.lost(now)
+        now += 2 * US
+    assert pauses <= 320
+    assert 10 * LIMIT <= sent <= 11 * LIMIT + 10 * SCARCE
+    assert through <= 10 * SCARCE + 2 * BURST
 
 
 def test_who_loses_a_frame_now_and_then_never_waits() -> None:
@@ -184,6 +216,21 @@ def test_a_flood_of_a_guest_is_dropped_and_counted_while_it_talks_with_another_a
     lost = place.unanswered(place.flooder)
     assert lost > 20_000 and place.unanswered(place.way_out) == 0
     assert place.guest.statistics().delivered == 6400 + 2 * 64_000 - lost
+
+
+def test_what_goes_to_everybody_is_limited_for_who_talks_with_another_and_for_nobody_else() -> None:
+    place = Place()
+    other = place.bridge.port("other", macs=["00:16:3e:00:00:09"], policer=Policer())
+    idle = Card(other)
+    for _ in range(80):
+        place.send(place.guest, packet(GUEST, FRIEND, IP(), UDP()))
+        place.send(place.flooder, packet(FLOODER, "ff:ff:ff:ff:ff:ff", IP(), UDP()))
+    assert place.flooder.statistics().dropped["limit"] > 0  # what is one guest's share at all
+    flooded = place.flooder.statistics().flooded
+    assert len(idle.received) == place.way_out.statistics().delivered - 80 * 64 == flooded
+    lost = place.flooder.statistics().dropped["unanswered"]
+    assert len(place.cards["guest"].received) == flooded - lost < flooded // 2
+    idle.close()
 
 
 def test_what_guests_send_elsewhere_is_not_limited() -> None:

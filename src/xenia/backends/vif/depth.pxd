@@ -14,5 +14,7 @@ cdef struct Depth:
 
 # A frame of that sender's came.
 cdef void depth_heard(Depth *depth, uint32_t sender, int64_t now) noexcept nogil
+# Whether several sent the guest something of late.
+cdef bint depth_shared(const Depth *depth) noexcept nogil
 # How many pages must be free for a frame that needs so many of them, where `waiting` are.
 cdef int depth_wanted(Depth *depth, int waiting, int needed, int64_t now) noexcept nogil

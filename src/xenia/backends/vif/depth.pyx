@@ -24,10 +24,14 @@ cdef void depth_heard(Depth *depth, uint32_t sender, int64_t now) noexcept nogil
     depth.heard |= <uint32_t>1 << sender
 
 
-cdef int depth_wanted(Depth *depth, int waiting, int needed, int64_t now) noexcept nogil:
+cdef bint depth_shared(const Depth *depth) noexcept nogil:
     cdef uint32_t heard = depth.heard | depth.heard_before
+    return heard & (heard - 1) != 0
+
+
+cdef int depth_wanted(Depth *depth, int waiting, int needed, int64_t now) noexcept nogil:
     depth.posted = max(depth.posted, waiting)
-    if heard & (heard - 1) == 0:
+    if not depth_shared(depth):
         return needed
     if now - depth.put_at > PATIENCE:
         depth.posted = waiting

@@ -16,7 +16,7 @@ cdef struct Kept:               # a frame that waits, its bytes after it
 cdef struct Sender:             # what waits of its frames, oldest first
     Kept *first
     Kept *last                  # where there is a first one
-    uint32_t size
+    uint32_t size, count
     int64_t left                # of its turn; below zero: of its next one
 
 # Zeroed memory is of nothing.
@@ -32,5 +32,7 @@ cdef bint line_keep(Line *line, const Frame *frame, const Hash *hash) noexcept n
 cdef Kept *line_first(Line *line) noexcept nogil
 # Forget that one.
 cdef void line_drop(Line *line) noexcept nogil
+# Forget what waits of the one whose turn it is, but for the latest frames; how many those were that went.
+cdef uint32_t line_thin(Line *line) noexcept nogil
 # Which of the senders a frame is of.
 cdef uint32_t sender_of(const Frame *frame) noexcept nogil

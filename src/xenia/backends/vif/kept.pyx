@@ -2,7 +2,9 @@
 
 Whoever sends a guest more than it takes fills no more of this than all together leave free, and has no more than a turn
 of what the guest takes: the frames of others do not stand behind a flood.  Turns are those of a deficit round robin:
-what a sender's last frame took beyond its turn is taken from its next one.  Senders are told apart by their addresses,
+what a sender's last frame took beyond its turn is taken from its next one.  What one sent while nobody else did may be
+seconds of the guest's work, of which a turn stands before each of the others' frames; so there only as many wait as a
+network card's queue holds (`line_thin`).  Senders are told apart by their addresses,
 which a network's guard vouches for; some have one place together, as some flows have in other fair queues.
 """
 
@@ -14,6 +16,7 @@ from xenia.net.parse cimport big32
 cdef enum:
     TURN = 16 * 1024            # bytes of a sender's, and
     EACH = 4096                 # how many a frame counts for beyond its own: what a guest does for each
+    MANY = 256                  # frames
 
 
 cdef bint line_keep(Line *line, const Frame *frame, const Hash *hash) noexcept nogil:
@@ -39,6 +42,7 @@ cdef bint line_keep(Line *line, const Frame *frame, const Hash *hash) noexcept n
         sender.last.next = kept
     sender.last = kept
     sender.size += size
+    sender.count += 1
     line.size += size
     return True
 
@@ -55,13 +59,26 @@ cdef Kept *line_first(Line *line) noexcept nogil:
 
 cdef void line_drop(Line *line) noexcept nogil:
     cdef Sender *sender = &line.senders[line.turn]
-    cdef Kept *kept = sender.first
-    sender.first = kept.next
-    sender.left -= kept.frame.length + EACH
+    sender.left -= sender.first.frame.length + EACH
+    forget(line, sender)
     if sender.first == NULL:
         line.nonempty &= ~(<uint32_t>1 << line.turn)
         sender.left = min(sender.left, 0)
+
+
+cdef uint32_t line_thin(Line *line) noexcept nogil:
+    cdef Sender *sender = &line.senders[line.turn]
+    cdef uint32_t count = sender.count
+    while sender.count > MANY:
+        forget(line, sender)
+    return count - sender.count
+
+
+cdef void forget(Line *line, Sender *sender) noexcept nogil:
+    cdef Kept *kept = sender.first
+    sender.first = kept.next
     sender.size -= sizeof(Kept) + kept.frame.length
+    sender.count -= 1
     line.size -= sizeof(Kept) + kept.frame.length
     free(kept)
 

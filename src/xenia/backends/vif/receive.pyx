@@ -18,8 +18,8 @@ from xenia.abi.netif cimport (
     XEN_NETIF_EXTRA_TYPE_XDP, XEN_NETIF_GSO_TYPE_TCPV4, XEN_NETIF_GSO_TYPE_TCPV6, netif_extra_info_t,
     netif_rx_request_t, netif_rx_response_t,
 )
-from xenia.backends.vif.depth cimport depth_heard, depth_wanted
-from xenia.backends.vif.kept cimport Kept, line_drop, line_first, line_keep, sender_of
+from xenia.backends.vif.depth cimport depth_heard, depth_shared, depth_wanted
+from xenia.backends.vif.kept cimport Kept, line_drop, line_first, line_keep, line_thin, sender_of
 from xenia.foreign.frames cimport Granted
 from xenia.machine.clock cimport monotonic
 from xenia.machine.lock cimport RANK_RECEIVE, lock, lock_init, unlock
@@ -71,8 +71,14 @@ cdef class Receive:
         return self.drain_now()
 
     cdef bint drain_now(self) noexcept nogil:
+        cdef bint shared = depth_shared(&self.depth)
         cdef Kept *kept = line_first(&self.line)
-        while kept != NULL and self.put(&kept.frame, &kept.hash):
+        while kept != NULL:
+            if shared:
+                self.counts.received_dropped += line_thin(&self.line)
+                kept = line_first(&self.line)
+            if not self.put(&kept.frame, &kept.hash):
+                break
             line_drop(&self.line)
             self.counts.received_late += 1
             kept = line_first(&self.line)

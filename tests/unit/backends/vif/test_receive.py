@@ -266,6 +266,24 @@ def test_what_one_guest_floods_another_with_does_not_fill_the_ring_before_what_o
         left -= len(guest.received(min(left, 10)))
 
 
+@pytest.mark.parametrize("alone", [True, False])
+def test_what_one_sent_alone_and_still_waits_is_only_a_little_once_others_send(wire: Wire, alone: bool) -> None:
+    network = Behind()
+    wired = wire(network)
+    for _ in range(30):
+        network.come(*[sent_by(1)] * 64)
+    other = sent_by(1 if alone else 2, 1000)
+    network.come(other)
+    left, before = (1920 if alone else 256) + 1, 0
+    while left:
+        wired.guest.post()
+        came = [received.data for received in wired.guest.received(min(left, 10))]
+        left -= len(came)
+        before = left if other in came else before
+    assert wired.card.counts["received_dropped"] == (0 if alone else 1920 - 256)
+    assert (before == 0) == alone  # the other's frame had its turn
+
+
 def test_who_alone_sends_to_a_guest_fills_its_ring(wire: Wire) -> None:
     network = Behind()
     guest = wire(network).guest
