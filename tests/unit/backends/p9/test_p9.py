@@ -21,6 +21,7 @@ from xenia.backends.p9.device import P9
 from xenia.backends.p9.persist import P9State
 from xenia.backends.p9.ring import DataRing
 from xenia.foreign.fault import FrontendFault
+from xenia.machine.loop import Loop
 from xenia.p9.session import Session
 from xenia.p9.stream import Stream
 from xenia.persist import decode, encode
@@ -426,3 +427,33 @@ def test_a_guest_that_goes_on_asking_has_a_megabyte_taken_and_no_more() -> None:
         ours.shutdown(socket.SHUT_WR)
         thread.join()
         assert taken == ("", 1 << 20)
+
+
+def test_a_server_that_goes_on_answering_has_a_megabyte_taken_before_others_are_served(tmp_path: Path) -> None:
+    """A file is a server that always has more to say; the other ring's fault is told after the loop's first round."""
+    (tmp_path / "server").write_bytes(768 * message(READ + 1, 7, bytes(4096 - 7)))
+    taken: list[tuple[str, int]] = []
+    with closing(MemoryGuest(1)) as guest, closing(Loop()) as loop, open(tmp_path / "server", "rb") as server:
+
+        def end(why: str) -> None:
+            taken.append((why, rings[0].stats[3]))
+            loop.stop()
+
+        pages = [bytearray(4096), bytearray(4096)]
+        events = [os.eventfd(0), os.eventfd(0)]
+        rings = [
+            DataRing(
+                guest.frames, page, bytearray(2 * half), port=guest.open_port().number, event_fd=event,
+                socket=server.fileno(), on_fault=end,
+            )
+            for page, half, event in zip(pages, (1 << 22, 8192), events, strict=True)
+        ]  # fmt: skip
+        struct.pack_into("<I", pages[1], OUT_PROD, 1 << 20)
+        for ring in rings:
+            loop.add(ring)
+        loop.run()
+        for ring, event in zip(rings, events, strict=True):
+            loop.remove(ring)
+            ring.close()
+            os.close(event)
+    assert taken == [("the frontend's requests are further than its ring is long", 1 << 20)]
