@@ -209,24 +209,30 @@ cdef bint is_same_run(const Plan *plan, int one, int other) noexcept nogil:
             and plan.vlan[one] == plan.vlan[other] and plan.tag[one] == plan.tag[other])
 
 
-# Of a batch, who may not be sent one frame may not be sent those after it either.
+# Of a batch, who may not be sent one frame may not be sent those after it either.  What no guest may be sent is lost.
 cdef void count_floods(Member *source, Plan *plan, const Frame *frames, int count) noexcept nogil:
-    cdef int index, one
+    cdef int index, one, refused, lost = -1
     cdef Member *member
     if not plan.floods:
         return
     for one in range(plan.nr_crowd):
-        member, plan.takes[one] = plan.crowd[one], 0
+        member, plan.takes[one], refused = plan.crowd[one], 0, 0
         for index in range(count):
             if plan.fate[index] != FLOOD or not is_reachable(source, member, plan.vlan[index]):
                 continue
             if source.policer != NULL and member.policer != NULL and not (
                     <Policer>member.policer).allow(source.place, plan.now):
                 source.drops[DROP_UNANSWERED] += 1
+                refused += 1
                 continue
             plan.takes[one] += 1
             member.delivered += 1
             member.delivered_bytes += frames[index].length
+        if source.policer != NULL and member.policer != NULL:
+            lost = refused if lost < 0 else min(lost, refused)
+    for _ in range(lost):
+        (<Policer>source.policer).lose(plan.now)
+        waste(1)
 
 
 # How many frames could not be delivered.

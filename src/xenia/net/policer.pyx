@@ -4,7 +4,7 @@ A guest's kernel has work with each frame that is for it, wanted or not, so that
 without end has its time.  A switch cannot know what a guest wants; but the guest says so, by answering: TCP is
 acknowledged, a request has its reply.  What nobody answers is limited, while its receiver has a conversation with
 others, and what is beyond the limit is dropped.  Of who sends twice as much and more, little passes any more, for each
-frame that does is one more interrupt for its receiver; and unless he sends to everybody, he waits: his own card does,
+frame that does is one more interrupt for its receiver; and unless others take what he sends, he waits: his card does,
 as for his share of the loop's time (share.pyx), so that his processor rests, and for so long at once that what he sends
 comes in few batches.  Without such a conversation nothing is limited: a stream of datagrams that nobody answers is all
 that the guest is there for.

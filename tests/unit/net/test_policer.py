@@ -5,6 +5,7 @@ Of the policy there are no clocks: the times are the tests' own.
 
 from __future__ import annotations
 
+import time
 from itertools import count
 
 import pytest
@@ -231,6 +232,22 @@ def test_what_goes_to_everybody_is_limited_for_who_talks_with_another_and_for_no
     lost = place.flooder.statistics().dropped["unanswered"]
     assert len(place.cards["guest"].received) == flooded - lost < flooded // 2
     idle.close()
+
+
+@pytest.mark.parametrize("is_taken", [False, True])
+def test_who_floods_everybody_waits_where_nobody_takes_it(is_taken: bool) -> None:
+    place, share = Place(), Shares().enter()
+    if not is_taken:  # the only other guest is not there
+        place.cards["flooder"].close()
+        place.flooder.close()
+    hostile = "00:16:3e:00:00:08"
+    loud = place.bridge.port("loud", macs=[hostile], policer=Policer(share))
+    place.cards["loud"] = Card(loud)
+    for _ in range(12):
+        place.send(place.guest, packet(GUEST, FRIEND, IP(), UDP()))
+        place.send(loud, packet(hostile, "ff:ff:ff:ff:ff:ff", IP(), UDP()))
+    assert loud.statistics().dropped["unanswered"] > BURST
+    assert (share.wait_until > time.monotonic_ns()) == (not is_taken)
 
 
 def test_what_guests_send_elsewhere_is_not_limited() -> None:
