@@ -78,6 +78,7 @@ class Bridge(Switch):
         trunk: Iterable[int] | str = ...,
         isolated: bool = False,
         mirror: bool = False,
+        unanswered: bool = False,
         most_addresses: int = ...,
         floods: int = ...,
         policer: Policer | None = None,
@@ -89,6 +90,7 @@ class Bridge(Switch):
         trunk           the VLANs whose frames are tagged here, or "all"
         isolated        exchanges frames only with ports that are not
         mirror          is given everything that is sent into any port, and sends nothing
+        unanswered      is sent what its guest does not answer, however much
         most_addresses  that are learnt of it
         floods          frames for everybody (broadcast, multicast, of unknown addresses) that it may send in a second
         policer         is a guest's: what it sends others of these that is not answered is limited, and so is theirs

@@ -104,7 +104,7 @@ cdef class Bridge(Switch):
         return list(self.members_by_name.values())
 
     def port(self, name: str, *, macs: Iterable[str] = (), vlan: int = 0, trunk: Iterable[int] | str = (),
-             isolated: bool = False, mirror: bool = False, most_addresses: int = MOST_ADDRESSES,
+             isolated: bool = False, mirror: bool = False, unanswered: bool = False, most_addresses: int = MOST_ADDRESSES,
              floods: int = FLOODS, policer: Policer | None = None) -> BridgePort:
         """Another port.  ConfigError: the name is taken, or what is asked for cannot be.
 
@@ -113,6 +113,7 @@ cdef class Bridge(Switch):
         trunk           the VLANs whose frames are tagged here, or "all"
         isolated        exchanges frames only with ports that are not
         mirror          is given everything that is sent into any port, and sends nothing
+        unanswered      is sent what its guest does not answer, however much
         most_addresses  that are learnt of it
         floods          frames for everybody (broadcast, multicast, of unknown addresses) that it may send in a second
         policer         is a guest's: what it sends others of these that is not answered is limited, and so is theirs
@@ -126,6 +127,7 @@ cdef class Bridge(Switch):
         port.name, port.bridge = name, self
         if policer is not None:
             port.policer, member.policer = policer, <void *>policer
+            port.policer.takes_all = unanswered
         member.inside, member.receiver = &port.inside, &port.receiver
         member.owner.newest = member.owner.oldest = NOWHERE
         member.owner.most, member.flood_interval = max(most_addresses, 1), 1000000000 // max(floods, 1)

@@ -23,6 +23,7 @@ cdef class Policer:
     cdef Said said                  # answers to all of them
     cdef Share share                # of the guest's own card
     cdef Pace excess                # frames that it sent and that were not allowed
+    cdef public bint takes_all
     # Whether a frame that came from there may go to the guest.
     cdef bint allow(self, uint32_t peer, int64_t now) noexcept nogil
     # The guest said something there that is an answer.

@@ -21,7 +21,11 @@ class Policer:
     """Of one guest's card; its peers are known by their numbers.
 
     share   of the loop's time, of that guest; None: of whoever hands in the times
+
+    `takes_all`: the guest is to be sent what it does not answer, however much.
     """
+
+    takes_all: bool
     def __init__(self, share: Share | None = None) -> None: ...
     def allows(self, peer: int, now: int) -> bool:
         """Whether a frame that comes from that peer, at that time, may go to the guest."""

@@ -56,6 +56,14 @@ def test_what_is_not_answered_is_limited_while_a_guest_talks_with_another() -> N
     assert passed(policer, 30 * SECOND, 50_000) == 50_000  # and no longer
 
 
+def test_a_guest_that_wants_what_it_does_not_answer_is_sent_all_of_it() -> None:
+    policer = Policer()
+    policer.takes_all = True
+    assert passed(policer, SECOND, 50_000, others=1000) == 50_000
+    port = Bridge().port("collector", unanswered=True, policer=(given := Policer()))
+    assert given.takes_all and port.name == "collector"
+
+
 def test_a_word_now_and_then_is_no_conversation() -> None:
     assert passed(Policer(), SECOND, 50_000, others=20, seconds=10) == 50_000
 

@@ -128,7 +128,7 @@ class Network:
 
     def attach(
         self, made: list[int], name: str, mac: str, vnet: bool = True, mtu: int | None = None, ip: str | None = None,
-        spoof: bool = False, isolated: bool = False, mirror: bool = False, vlan: int = 0,
+        spoof: bool = False, isolated: bool = False, mirror: bool = False, unanswered: bool = False, vlan: int = 0,
         trunk: list[int] | str | None = None, also: list[str] | None = None,
     ) -> dict[str, Any]:  # fmt: skip
         """A port for a card."""
@@ -141,7 +141,9 @@ class Network:
         elsewhere = bool(vlan or trunk)  # the way out, which gives addresses, is in no VLAN
         own = [str(entry.address), *(also or ())] if self.nat is not None and not elsewhere else []
         claims = None if elsewhere else self._claims
-        place = {"isolated": isolated, "mirror": mirror, "vlan": vlan, "trunk": trunk or ()}
+        place = {
+            "isolated": isolated, "mirror": mirror, "unanswered": unanswered, "vlan": vlan, "trunk": trunk or (),
+        }  # fmt: skip
         share = self._shares.enter()
         try:
             if self.nat is not None and not elsewhere and not mirror:
@@ -188,10 +190,12 @@ class Network:
 
     def join(
         self, files: list[int], name: str, link: Mapping[str, Any], isolated: bool = False, mirror: bool = False,
-        vlan: int = 0, trunk: list[int] | str | None = None,
+        unanswered: bool = False, vlan: int = 0, trunk: list[int] | str | None = None,
     ) -> dict[str, Any]:  # fmt: skip
         """A port for a link to elsewhere."""
-        place = {"isolated": isolated, "mirror": mirror, "vlan": vlan, "trunk": trunk or ()}
+        place = {
+            "isolated": isolated, "mirror": mirror, "unanswered": unanswered, "vlan": vlan, "trunk": trunk or (),
+        }  # fmt: skip
         given = dict(link)
         try:
             spec = LinkSpec(**{**given, "options": tuple(given.get("options", ()))})

@@ -17,14 +17,15 @@ attach    {"name": what the guest is called (required), "mac": "00:16:3e:..." (r
            "spoof": whether it may use anybody's (false),
            "isolated": whether it reaches only the gateway and what lies behind (false),
            "mirror": whether it is sent whatever the others send, and sends nothing (false),
+           "unanswered": whether it is sent what it does not answer, however much (false),
            "vlan": its VLAN (0: none), "trunk": those whose frames are tagged, or "all" (null: none)}
           -> {"port": a number, "ip", "gateway", "dns", "domain"} and one descriptor: a stream socket, whose frames each
              have their length before them, four bytes in the network's order (with the header counted).  The port is
              gone when its other end is closed.
 expect    {"name", "mac", "ip": as for attach} -> {"port", "ip"}: a card that comes by a joined link has this name and
              address, until `detach`
-join      {"name": (required), "link": the fields of a link's spec (required), "isolated", "mirror", "vlan",
-           "trunk": as for attach} and the descriptors that the link needs
+join      {"name": (required), "link": the fields of a link's spec (required), "isolated", "mirror",
+           "unanswered", "vlan", "trunk": as for attach} and the descriptors that the link needs
           -> {"port"}: a link to elsewhere, on which any address may be
 detach    {"port": (required)}
 show      {} -> {"name", "nat": counters, "ports": [{"port", "name", "mac", "ip", "kind", counters...}],

@@ -42,7 +42,7 @@ NETWORK_NAME = _NAME
 _XL = re.compile(r"(?:(?:vif\s*=\s*)?\[\s*)?(['\"])(.*)\1(?:\s*,?\s*\])?")  # vif = ['bridge=lan']
 _TCP = re.compile(r"(\[[^\]]*\]|[^:/]*):\d+")
 
-PORT_WORDS = ("vlan", "trunk", "isolated", "mirror")  # of a port of a switch
+PORT_WORDS = ("vlan", "trunk", "isolated", "mirror", "unanswered")  # of a port of a switch
 
 # What a card may be plugged into, and whether that has a name of the host's behind `=`; with the link's own options.
 LINKS: dict[str, tuple[bool, tuple[str, ...]]] = {
@@ -182,7 +182,7 @@ class NetConfig(DeviceConfig):
     @property
     def port(self) -> dict[str, Any]:
         """What its port of a switch is to be, by the names of `Bridge.port`."""
-        said: dict[str, Any] = {word: True for word in ("isolated", "mirror") if self.values(word) == ["on"]}
+        said: dict[str, Any] = {word: True for word in PORT_WORDS if self.values(word) == ["on"]}
         for number in self.values("vlan"):
             said["vlan"] = int(number)
         for numbers in self.values("trunk"):
@@ -320,7 +320,7 @@ class _Reader:
         elif key == "trunk":
             for number in value.split("+") if value != "all" else ():
                 self._whole(word, number, 1, MOST_VLAN)
-        elif key in ("isolated", "mirror", "ipv6", "vnet") and value not in ("on", "off"):
+        elif key in ("isolated", "mirror", "unanswered", "ipv6", "vnet") and value not in ("on", "off"):
             raise self._error(word, f"'{value}' is neither on nor off")
         self._options.append((f"{key}={value}", word))
 

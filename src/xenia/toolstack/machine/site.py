@@ -177,7 +177,8 @@ class DomainSite(Given, ABC):
         rate      what it may send at the most, in xl's words: "10Mb/s"
         queues    how many the guest may use
         layers    what its frames pass on the way, the card's end first: "delay=20ms", "loss=1%", "spoof=allow"
-        port      what its port of that network's switch is: "vlan=10", "trunk=10+20", "isolated=on", "mirror=on"
+        port      what its port of that network's switch is: "vlan=10", "trunk=10+20", "isolated=on", "mirror=on",
+                  "unanswered=on"
 
         ConfigError where it cannot be plugged in there, or its name or MAC is taken.
         """

@@ -160,8 +160,8 @@ def test_a_published_port_is_on_loopback_unless_an_address_is_given(text: str, f
 
 
 def test_a_port_of_a_network_is_what_its_words_say() -> None:
-    port = parse_card("bridge=lan,vlan=10,trunk=20+30,isolated=on,mirror=off").port
-    assert port == {"vlan": 10, "trunk": [20, 30], "isolated": True}
+    port = parse_card("bridge=lan,vlan=10,trunk=20+30,isolated=on,mirror=off,unanswered=on").port
+    assert port == {"vlan": 10, "trunk": [20, 30], "isolated": True, "unanswered": True}
     assert parse_card("bridge=lan,trunk=all").port == {"trunk": "all"}
 
 
