@@ -104,8 +104,8 @@ cdef class Bridge(Switch):
         return list(self.members_by_name.values())
 
     def port(self, name: str, *, macs: Iterable[str] = (), vlan: int = 0, trunk: Iterable[int] | str = (),
-             isolated: bool = False, mirror: bool = False, unanswered: bool = False, most_addresses: int = MOST_ADDRESSES,
-             floods: int = FLOODS, policer: Policer | None = None) -> BridgePort:
+             isolated: bool = False, mirror: bool = False, unanswered: bool = False,
+             most_addresses: int = MOST_ADDRESSES, floods: int = FLOODS, policer: Policer | None = None) -> BridgePort:
         """Another port.  ConfigError: the name is taken, or what is asked for cannot be.
 
         macs            are there for good: nobody else can have them
