@@ -228,7 +228,7 @@ cdef void count_floods(Member *source, Plan *plan, const Frame *frames, int coun
             plan.takes[one] += 1
             member.delivered += 1
             member.delivered_bytes += frames[index].length
-        if source.policer != NULL and member.policer != NULL:
+        if source.policer != NULL and member.policer != NULL and refused + plan.takes[one]:
             lost = refused if lost < 0 else min(lost, refused)
     for _ in range(lost):
         (<Policer>source.policer).lose(plan.now)

@@ -96,7 +96,7 @@ cdef class Policer:
 
 cdef void roll(Said *said, int64_t now) noexcept nogil:
     cdef int64_t window = now >> WINDOW_SHIFT
-    if window != said.window:
+    if window > said.window:    # who waited for the lock has an older one
         said.before = said.now if window == said.window + 1 else 0
         said.now, said.window = 0, window
 

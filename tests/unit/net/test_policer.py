@@ -160,10 +160,10 @@ class Place:
         )
         self.cards = {port.name: Card(port) for port in (self.flooder, self.guest, self.way_out)}
 
-    def send(self, sender: BridgePort, packet: Layers, frames: int = 64) -> None:
+    def send(self, sender: BridgePort, packet: bytes, frames: int = 64) -> None:
         """So many of one."""
         for _ in range(frames // 64):
-            self.cards[sender.name].send(*[bytes(packet)] * 64)
+            self.cards[sender.name].send(*[packet] * 64)
 
     def unanswered(self, port: BridgePort) -> int:
         """How many of its frames were dropped for that."""
@@ -171,15 +171,17 @@ class Place:
         return port.statistics().dropped.get("unanswered", 0)
 
 
-def packet(source: str, target: str, *layers: Layers) -> Layers:
+def packet(source: str, target: str, *layers: Layers) -> bytes:
     """In an Ethernet frame."""
     made = Ether(src=source, dst=target)
     for layer in layers:
         made /= layer
-    return made
+    return bytes(made)
 
 
 FLOOD = packet(FLOODER, GUEST, IP(), UDP(dport=9), Raw(b"x" * 22))
+TALK, REPLY = packet(GUEST, FRIEND, IP(), UDP()), packet(FRIEND, GUEST, IP(), UDP())
+EVERYBODY, LOUD = "ff:ff:ff:ff:ff:ff", "00:16:3e:00:00:08"
 
 
 @pytest.mark.parametrize(
@@ -207,7 +209,7 @@ FLOOD = packet(FLOODER, GUEST, IP(), UDP(dport=9), Raw(b"x" * 22))
 def test_who_is_answered_floods_nobody_and_refusals_are_no_answers(answer: list[Layers], counts: bool) -> None:
     place = Place()
     for _ in range(100):
-        place.send(place.guest, packet(GUEST, FRIEND, IP(), UDP()))
+        place.send(place.guest, TALK)
         place.send(place.guest, packet(GUEST, FLOODER, *answer))
         place.send(place.flooder, FLOOD)
     assert (place.unanswered(place.flooder) == 0) == counts
@@ -219,9 +221,9 @@ def test_a_flood_of_a_guest_is_dropped_and_counted_while_it_talks_with_another_a
     place.send(place.flooder, FLOOD, 6400)
     assert place.unanswered(place.flooder) == 0
     for _ in range(100):
-        place.send(place.guest, packet(GUEST, FRIEND, IP(), UDP()))
+        place.send(place.guest, TALK)
         place.send(place.flooder, FLOOD, 640)
-        place.send(place.way_out, packet(FRIEND, GUEST, IP(), UDP()), 640)
+        place.send(place.way_out, REPLY, 640)
     lost = place.unanswered(place.flooder)
     assert lost > 20_000 and place.unanswered(place.way_out) == 0
     assert place.guest.statistics().delivered == 6400 + 2 * 64_000 - lost
@@ -230,10 +232,10 @@ def test_a_flood_of_a_guest_is_dropped_and_counted_while_it_talks_with_another_a
 def test_what_goes_to_everybody_is_limited_for_who_talks_with_another_and_for_nobody_else() -> None:
     place = Place()
     other = place.bridge.port("other", macs=["00:16:3e:00:00:09"], policer=Policer())
-    idle = Card(other)
+    idle, shout = Card(other), packet(FLOODER, EVERYBODY, IP(), UDP())
     for _ in range(80):
-        place.send(place.guest, packet(GUEST, FRIEND, IP(), UDP()))
-        place.send(place.flooder, packet(FLOODER, "ff:ff:ff:ff:ff:ff", IP(), UDP()))
+        place.send(place.guest, TALK)
+        place.send(place.flooder, shout)
     assert place.flooder.statistics().dropped["limit"] > 0  # what is one guest's share at all
     flooded = place.flooder.statistics().flooded
     assert len(idle.received) == place.way_out.statistics().delivered - 80 * 64 == flooded
@@ -242,27 +244,28 @@ def test_what_goes_to_everybody_is_limited_for_who_talks_with_another_and_for_no
     idle.close()
 
 
-@pytest.mark.parametrize("is_taken", [False, True])
-def test_who_floods_everybody_waits_where_nobody_takes_it(is_taken: bool) -> None:
+@pytest.mark.parametrize("other", ["takes it", "is not there", "is of another VLAN"])
+def test_who_floods_everybody_waits_where_nobody_takes_it(other: str) -> None:
     place, share = Place(), Shares().enter()
-    if not is_taken:  # the only other guest is not there
+    if other != "takes it":
         place.cards["flooder"].close()
         place.flooder.close()
-    hostile = "00:16:3e:00:00:08"
-    loud = place.bridge.port("loud", macs=[hostile], policer=Policer(share))
-    place.cards["loud"] = Card(loud)
-    for _ in range(12):
-        place.send(place.guest, packet(GUEST, FRIEND, IP(), UDP()))
-        place.send(loud, packet(hostile, "ff:ff:ff:ff:ff:ff", IP(), UDP()))
+    if other == "is of another VLAN":
+        place.cards["other"] = Card(place.bridge.port("other", macs=[FLOODER], vlan=7, policer=Policer()))
+    loud = place.bridge.port("loud", macs=[LOUD], policer=Policer(share))
+    place.cards["loud"], shout = Card(loud), packet(LOUD, EVERYBODY, IP(), UDP())
+    for _ in range(16):
+        place.send(place.guest, TALK)
+        place.send(loud, shout)
     assert loud.statistics().dropped["unanswered"] > BURST
-    assert (share.wait_until > time.monotonic_ns()) == (not is_taken)
+    assert (share.wait_until > time.monotonic_ns()) == (other != "takes it")
 
 
 def test_what_guests_send_elsewhere_is_not_limited() -> None:
     place = Place()
     for _ in range(100):
-        place.send(place.guest, packet(GUEST, FRIEND, IP(), UDP()))
-        place.send(place.way_out, packet(FRIEND, GUEST, IP(), UDP()))
+        place.send(place.guest, TALK)
+        place.send(place.way_out, REPLY)
         place.send(place.flooder, packet(FLOODER, FRIEND, IP(), UDP()), 640)
     assert place.unanswered(place.flooder) == 0
 
@@ -274,6 +277,6 @@ def test_a_port_has_nothing_of_the_one_that_was_in_its_place() -> None:
         place.flooder.close()
         place.flooder = place.bridge.port(f"flooder{next(numbers)}", macs=[FLOODER], policer=Policer())
         place.cards["flooder"] = place.cards[place.flooder.name] = Card(place.flooder)
-        place.send(place.guest, packet(GUEST, FRIEND, IP(), UDP()))
+        place.send(place.guest, TALK)
         place.send(place.flooder, FLOOD, 192)
         assert place.unanswered(place.flooder) == 0

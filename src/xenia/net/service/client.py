@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -200,13 +200,17 @@ def kill_network(path: Path) -> None:
     """End the process that listens at `path`, whatever it does, and wait for its end.  ConfigError where none does."""
     with _connected(path) as connection:
         process = _listener_of(connection)
-        try:
-            is_network = __package__ in Path(f"/proc/{process}/cmdline").read_text().split("\0")
-        except OSError:
-            is_network = False
-        if not is_network:
-            raise ConfigError(f"the process {process}, which listens at {path}, is no network's")
-        os.kill(process, signal.SIGKILL)
+        with ExitStack() as stack:
+            try:
+                handle = os.pidfd_open(process)
+                stack.callback(os.close, handle)
+                is_network = __package__.encode() in Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
+            except OSError:
+                is_network = False
+            if not is_network:
+                raise ConfigError(f"the process {process}, which listens at {path}, is no network's")
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
         try:
             while connection.recv(1):
                 pass
@@ -235,6 +239,6 @@ def _listener_of(connection: socket.socket) -> int:
 
 def _is_stopped(process: int) -> bool:
     try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] in "Tt"
     except OSError:
         return False

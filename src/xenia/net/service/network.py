@@ -190,12 +190,10 @@ class Network:
 
     def join(
         self, files: list[int], name: str, link: Mapping[str, Any], isolated: bool = False, mirror: bool = False,
-        unanswered: bool = False, vlan: int = 0, trunk: list[int] | str | None = None,
+        vlan: int = 0, trunk: list[int] | str | None = None,
     ) -> dict[str, Any]:  # fmt: skip
         """A port for a link to elsewhere."""
-        place = {
-            "isolated": isolated, "mirror": mirror, "unanswered": unanswered, "vlan": vlan, "trunk": trunk or (),
-        }  # fmt: skip
+        place = {"isolated": isolated, "mirror": mirror, "vlan": vlan, "trunk": trunk or ()}
         given = dict(link)
         try:
             spec = LinkSpec(**{**given, "options": tuple(given.get("options", ()))})

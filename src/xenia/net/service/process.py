@@ -77,7 +77,8 @@ class Process:
 
     def _paths(self) -> dict[Path, Right]:
         names = RESOLV_CONF.resolve()  # which is not changed, but replaced
-        paths = {names.parent if names.is_relative_to("/run") else names: Right.READ_FILE}
+        replaced = names.is_relative_to("/run") and names.parent != Path("/run")
+        paths = {names.parent if replaced else names: Right.READ_FILE}
         if self._listener is not None:
             paths[Path(self._listener.getsockname()).parent] = Right.REMOVE_FILE
         return paths

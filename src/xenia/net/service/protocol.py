@@ -24,8 +24,8 @@ attach    {"name": what the guest is called (required), "mac": "00:16:3e:..." (r
              gone when its other end is closed.
 expect    {"name", "mac", "ip": as for attach} -> {"port", "ip"}: a card that comes by a joined link has this name and
              address, until `detach`
-join      {"name": (required), "link": the fields of a link's spec (required), "isolated", "mirror",
-           "unanswered", "vlan", "trunk": as for attach} and the descriptors that the link needs
+join      {"name": (required), "link": the fields of a link's spec (required), "isolated", "mirror", "vlan",
+           "trunk": as for attach} and the descriptors that the link needs
           -> {"port"}: a link to elsewhere, on which any address may be
 detach    {"port": (required)}
 show      {} -> {"name", "nat": counters, "ports": [{"port", "name", "mac", "ip", "kind", counters...}],

@@ -42,12 +42,13 @@ NETWORK_NAME = _NAME
 _XL = re.compile(r"(?:(?:vif\s*=\s*)?\[\s*)?(['\"])(.*)\1(?:\s*,?\s*\])?")  # vif = ['bridge=lan']
 _TCP = re.compile(r"(\[[^\]]*\]|[^:/]*):\d+")
 
-PORT_WORDS = ("vlan", "trunk", "isolated", "mirror", "unanswered")  # of a port of a switch
+PORT_WORDS = ("vlan", "trunk", "isolated", "mirror")  # of a port of a switch
+GUEST_WORDS = (*PORT_WORDS, "unanswered")  # and of one that a guest is at
 
 # What a card may be plugged into, and whether that has a name of the host's behind `=`; with the link's own options.
 LINKS: dict[str, tuple[bool, tuple[str, ...]]] = {
     "user": (False, ("forward", "host", "subnet", "ipv6")),
-    "bridge": (True, ("forward", *PORT_WORDS)),
+    "bridge": (True, ("forward", *GUEST_WORDS)),
     "tap": (True, ("master",)),
     "macvtap": (True, ()),
     "nic": (True, ()),
@@ -55,7 +56,7 @@ LINKS: dict[str, tuple[bool, tuple[str, ...]]] = {
     "vxlan": (True, ("vni", "local", "port")),
     "passt": (False, ("forward",)),
     "null": (False, ()),
-    "network": (False, PORT_WORDS),  # one that a program made: its port comes with the card
+    "network": (False, GUEST_WORDS),  # one that a program made: its port comes with the card
 }
 NONE = "none"
 _MANY = ("forward", "host")  # options that may be said more than once
@@ -182,7 +183,7 @@ class NetConfig(DeviceConfig):
     @property
     def port(self) -> dict[str, Any]:
         """What its port of a switch is to be, by the names of `Bridge.port`."""
-        said: dict[str, Any] = {word: True for word in PORT_WORDS if self.values(word) == ["on"]}
+        said: dict[str, Any] = {word: True for word in GUEST_WORDS if self.values(word) == ["on"]}
         for number in self.values("vlan"):
             said["vlan"] = int(number)
         for numbers in self.values("trunk"):

@@ -134,8 +134,7 @@ def join(name: str, words: str, *, remove: bool = False) -> dict[str, Any]:
     """Plug what a card could be plugged into, an interface of the host's say, into that network, or take it out again;
     its port's number and name.
 
-    words   as of --net, of a link that leads elsewhere, and of a bridge's port: vlan=, trunk=, isolated=, mirror=,
-            unanswered=
+    words   as of --net, of a link that leads elsewhere, and of a bridge's port: vlan=, trunk=, isolated=, mirror=
 
     ConfigError where it cannot be had, or is there already.
     """

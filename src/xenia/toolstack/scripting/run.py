@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from pathlib import Path
 from signal import Signals
 from typing import IO, Any, Unpack
 
@@ -22,6 +23,7 @@ from xenia.toolstack.scripting.options import GuestOptions, arguments, in_python
 
 Word = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
+_PACKAGES = str(Path(__file__).parents[3])
 GRACE = 10.0  # seconds that a run has to give everything back once it was told to end
 _BUG, _JAIL = 125, 118  # statuses (docs/exit-statuses.md)
 _ENDINGS = {
@@ -141,7 +143,7 @@ class Program:
         ]  # fmt: skip
         self.options: dict[str, Any] = {
             "pass_fds": [self._status],
-            "env": {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            "env": {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [_PACKAGES, *sys.path]))},
         }
 
     def __enter__(self) -> Program:

@@ -15,6 +15,7 @@ from xenia.toolstack.config.machine import MIB, format_size, host_memory
 from xenia.toolstack.control.client import NoSuchGuest, ask_daemon, other_build
 from xenia.toolstack.runtime import runtime_directory
 
+_PACKAGES = str(Path(__file__).parents[3])
 LOG = "daemon.log"
 
 # It ends with the user's session, as all that listens in $XDG_RUNTIME_DIR does.
@@ -76,7 +77,7 @@ def detach(memory: int | None = None) -> int:
             process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "xenia", *arguments],
                 stdin=subprocess.DEVNULL, stdout=said, stderr=said, pass_fds=[write_fd], start_new_session=True,
-                cwd="/", env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                cwd="/", env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [_PACKAGES, *sys.path]))},
             )  # fmt: skip
         finally:
             os.close(write_fd)

@@ -63,9 +63,10 @@ cdef enum:
 cdef void count_burst(Native *native) noexcept nogil:
     # An emulated one, which ends here if there was one.
     cdef Emulator *engine = native.engine
-    if not engine.processor.context.kernel:
+    if native.since and not engine.processor.context.kernel:
         bursts_count(&space_at(native, engine.env.cr[3] >> 12).bursts, monotonic() - native.since,
                      crossing(native, NULL))
+    native.since = 0
 
 
 cdef int on_exit(Emulator *engine, Exit *exit) noexcept nogil:

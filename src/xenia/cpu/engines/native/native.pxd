@@ -27,7 +27,7 @@ cdef struct Native:
     Space spaces[NR_SPACES]
     Space *of_stub[NR_STUBS]
     bint eager                  # all user code that can
-    int64_t since               # user code runs on the emulated processor
+    int64_t since               # user code runs on the emulated processor; 0: it does not
     Lock kicking                # guards `running`: none is kicked that is not in guest code
     volatile uint32_t running            # number + 1 of the stub in which guest code is: it is to be kicked
     Stub *unsettled             # it may still run
