@@ -67,7 +67,7 @@ class Remote:
                 [sys.executable, "-P", "-m", program, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=[theirs.fileno()],
                 start_new_session=True,  # a Ctrl-C is the program's to take
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(Path(__file__).parents[3]), *sys.path]))},
+                env=os.environ | {"PYTHONPATH": ":".join(filter(None, [str(Path(__file__).parents[3]), *sys.path]))},
             )  # fmt: skip
         self._channel = Channel(ours)
         self._lock = threading.Lock()
