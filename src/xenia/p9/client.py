@@ -6,14 +6,12 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import time
 from contextlib import suppress
-from pathlib import Path
 
+from xenia import interpreter
 from xenia.errors import ConfigError
 
-_PACKAGES = str(Path(__file__).parents[2])
 PATIENCE = 10.0
 """Seconds for an answer."""
 MOST_STREAMS = 4
@@ -101,10 +99,10 @@ def start_server(folder: int, read_only: bool, *, silent: bool = False) -> FileS
     arguments = json.dumps({"control": files[0], "folder": files[1], "read_only": read_only})
     with theirs:
         process = subprocess.Popen(
-            [sys.executable, "-PS", "-m", "xenia.p9", arguments],  # our own path has what `site` would find
+            interpreter.command("xenia.p9", arguments, site=False),
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL if silent else None,
             pass_fds=files, cwd="/", start_new_session=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [_PACKAGES, *sys.path]))},
+            env=interpreter.environment(),
         )  # fmt: skip
     return FileServer(ours, process)
 

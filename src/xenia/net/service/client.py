@@ -9,7 +9,6 @@ import signal
 import socket
 import struct
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -17,10 +16,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from xenia import interpreter
 from xenia.errors import ConfigError
 from xenia.net.service.protocol import Wire
-
-_PACKAGES = str(Path(__file__).parents[3])
 
 PATIENCE = 10.0
 """Seconds for an answer."""
@@ -177,11 +175,11 @@ def start_network(
     arguments = json.dumps({"config": asdict(config), "files": files, "stay": stay})
     with theirs:
         process = _Process(
-            [sys.executable, "-PS", "-m", "xenia.net.service", arguments],  # our own path has what `site` would find
+            interpreter.command("xenia.net.service", arguments, site=False),
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=files,
             stderr=subprocess.DEVNULL if stay or silent else None,
             start_new_session=True,  # a Ctrl-C is not its to take
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [_PACKAGES, *sys.path]))},
+            env=interpreter.environment(),
         )  # fmt: skip
     return NetworkClient(ours, None if stay else process)
 

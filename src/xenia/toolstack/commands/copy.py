@@ -232,7 +232,7 @@ def _plain(line: str) -> str:
 
 def _name_of(source: str | os.PathLike[str], number: int) -> str:
     """What a file is called in the archive for copy_in.sh, which puts what is in .xenia-cp.N into the folder itself."""
-    return f".xenia-cp.{number}" if os.fspath(source).endswith("/.") else Path(source).resolve().name
+    return f".xenia-cp.{number}" if os.fspath(source).rstrip("/").endswith("/.") else Path(source).resolve().name
 
 
 def _absolute(path: str) -> str:

@@ -12,7 +12,6 @@ import os
 import select
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -21,6 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xenia import interpreter
 from xenia.domain.build.elf import ElfKernel
 from xenia.errors import ConfigError, HypervisorBug
 from xenia.net.service.client import start_network
@@ -64,10 +64,10 @@ class Remote:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", program, str(theirs.fileno())],
+                interpreter.command(program, str(theirs.fileno())),
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=[theirs.fileno()],
                 start_new_session=True,  # a Ctrl-C is the program's to take
-                env=os.environ | {"PYTHONPATH": ":".join(filter(None, [str(Path(__file__).parents[3]), *sys.path]))},
+                env=interpreter.environment(),
             )  # fmt: skip
         self._channel = Channel(ours)
         self._lock = threading.Lock()

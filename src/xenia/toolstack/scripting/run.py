@@ -10,20 +10,18 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
 from signal import Signals
 from typing import IO, Any, Unpack
 
+from xenia import interpreter
 from xenia.errors import ConfigError, DomainCrash, HypervisorBug
 from xenia.toolstack.config import values
 from xenia.toolstack.scripting.options import GuestOptions, arguments, in_python
 
 Word = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
-_PACKAGES = str(Path(__file__).parents[3])
 GRACE = 10.0  # seconds that a run has to give everything back once it was told to end
 _BUG, _JAIL = 125, 118  # statuses (docs/exit-statuses.md)
 _ENDINGS = {
@@ -134,16 +132,14 @@ class Program:
     def __init__(self, args: Sequence[Word] | str, guest: GuestOptions) -> None:
         self._args = args
         words = arguments(guest)
-        command = shell(args)
         # It may write as much as it likes there without anybody who reads meanwhile.
         self._status = os.memfd_create("xenia-status")
         self.arguments: list[str | bytes] = [
-            sys.executable, "-P", "-m", "xenia", "run", "--quiet", f"--status-fd={self._status}", *words,
-            "--", *command,
+            *interpreter.command("xenia", "run", "--quiet", f"--status-fd={self._status}"), *words, "--", *shell(args),
         ]  # fmt: skip
         self.options: dict[str, Any] = {
             "pass_fds": [self._status],
-            "env": {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [_PACKAGES, *sys.path]))},
+            "env": interpreter.environment(),
         }
 
     def __enter__(self) -> Program:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
+from xenia import interpreter
 from xenia.errors import ConfigError
 from xenia.toolstack.config.machine import MIB, format_size, host_memory
 from xenia.toolstack.control.client import NoSuchGuest, ask_daemon, other_build
 from xenia.toolstack.runtime import runtime_directory
 
-_PACKAGES = str(Path(__file__).parents[3])
 LOG = "daemon.log"
 
 # It ends with the user's session, as all that listens in $XDG_RUNTIME_DIR does.
@@ -75,9 +74,9 @@ def detach(memory: int | None = None) -> int:
     with log.open("ab") as said, open(read_fd, "rb") as ready:
         try:
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "xenia", *arguments],
+                interpreter.command("xenia", *arguments),
                 stdin=subprocess.DEVNULL, stdout=said, stderr=said, pass_fds=[write_fd], start_new_session=True,
-                cwd="/", env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [_PACKAGES, *sys.path]))},
+                cwd="/", env=interpreter.environment(),
             )  # fmt: skip
         finally:
             os.close(write_fd)

@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,6 +56,21 @@ class Server:
             stream.close()
         for thread in self._threads:
             thread.join()
+
+
+@pytest.fixture(autouse=True)
+def none_goes_on(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The devices of a test that fails let go, too: their threads would take what is others' by then, by its number."""
+    devices, serve = weakref.WeakSet[P9](), P9._serve
+
+    def serve_for_now(device: P9, *args: Any) -> None:
+        devices.add(device)
+        serve(device, *args)
+
+    monkeypatch.setattr(P9, "_serve", serve_for_now)
+    yield
+    for device in list(devices):
+        device.disconnect()
 
 
 @pytest.fixture
